@@ -1,0 +1,65 @@
+"""The seam for output: a tree that can also be written, and that grants leases on devices."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from atoll.host.tree import Tree
+from atoll.pci.address import Address
+
+__all__ = ["Lease", "Machine"]
+
+
+class Lease(Protocol):
+    """Access to a device's BARs: an open VFIO device, or ``resource0``.
+
+    ``reset_on_open`` and ``reset_on_close`` declare what granting and ending it does to the device.
+    """
+
+    @property
+    def address(self) -> Address:
+        """The device."""
+
+    @property
+    def reset_on_open(self) -> bool:
+        """Whether granting it reset the device."""
+
+    @property
+    def reset_on_close(self) -> bool:
+        """Whether closing it will reset the device."""
+
+    def read32(self, bar: int, offset: int) -> int:
+        """Load 32 bits, little-endian, from ``offset`` bytes into a BAR."""
+
+    def write32(self, bar: int, offset: int, value: int) -> None:
+        """Store 32 bits, little-endian."""
+
+    def reset(self) -> None:
+        """Reset the device by its owner's means (VFIO_DEVICE_RESET); OSError(ENOTTY) for a ``resource0`` lease."""
+
+    def close(self) -> None:
+        """End the lease, with the effects that were declared."""
+
+
+class Machine(Tree, Protocol):
+    """A tree that can be written. Nothing here checks whether a write is wise: the executor does."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What it can do: ``attributes``, ``config``, ``reset``, ``rescan``, ``vfio``, ``resource0``, ``hold``."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        """Write to a file: a sysfs attribute (whole), or ``config`` at an offset. OSError as the kernel gives it.
+
+        Files below ``var/lib/atoll`` and ``run/atoll`` are atoll's own and may be created.
+        """
+
+    def lease_vfio(self, address: Address, *, holder: str) -> Lease:
+        """Open a device bound to vfio-pci for ``holder`` (its groups' container is opened with the first).
+
+        All leases of one holder share one container. Returns the lease already held where there is one.
+        OSError(EBUSY) where another holder has the group.
+        """
+
+    def lease_resource(self, address: Address) -> Lease:
+        """Map ``resource0``. OSError(EINVAL) where a driver claims it, memory decoding is off or power is down."""

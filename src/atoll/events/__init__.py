@@ -1,0 +1,1 @@
+"""What undoes a control without our doing."""

@@ -1,0 +1,1 @@
+"""All that carries traffic: ports, links, edges with conditions, routing."""

@@ -1,0 +1,1 @@
+"""What is there: the model of a host, the tree seam, and the readers."""

@@ -1,0 +1,323 @@
+"""What there is on a host: a frozen value that readers make and everything else reasons about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.pci.acs import Acs
+from atoll.pci.address import Address
+from atoll.pci.header import Command, HeaderType, PortType
+
+__all__ = [
+    "Ats",
+    "Bar",
+    "Bridge",
+    "EndKind",
+    "Function",
+    "Gap",
+    "Group",
+    "Holder",
+    "Host",
+    "IommuUnit",
+    "KernelRelease",
+    "Link",
+    "LinkEnd",
+    "LinkKind",
+    "NpuBrick",
+    "Platform",
+    "Register",
+    "ReservedRegion",
+    "RootRouting",
+    "Sriov",
+    "Window",
+]
+
+
+class Platform(StrEnum):
+    """What decides about groups and routing above the root ports."""
+
+    X86 = "x86"
+    POWERNV = "powernv"
+    ARM = "arm"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+class RootRouting(StrEnum):
+    """What a root complex does with a request from below that targets something below another of its ports."""
+
+    TRANSLATED = "translated"
+    """Every inbound request is translated first (PowerNV: by partitionable endpoint)."""
+    DIRECT = "direct"
+    """Requests of ports that do not redirect are routed to the peer without translation."""
+    NONE = "none"
+    """No routing between root ports at all."""
+
+
+class LinkKind(StrEnum):
+    """The interconnects outside PCIe."""
+
+    NVLINK = "nvlink"
+    XGMI = "xgmi"
+    C2C = "c2c"
+
+
+class EndKind(StrEnum):
+    """What stands at an end of a link."""
+
+    FUNCTION = "function"
+    CPU = "cpu"
+    SWITCH = "switch"
+    OUTSIDE = "outside"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A base address register that is in use."""
+
+    index: int
+    start: int
+    """Bus or resource address (bytes); 0 where it is not assigned."""
+    size: int
+    """Bytes; 0 where no source told."""
+    memory: bool
+    prefetchable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A bridge window: addresses from ``start`` to ``end`` inclusive that the bridge forwards downwards."""
+
+    start: int
+    end: int
+    memory: bool
+    prefetchable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What a bridge function forwards."""
+
+    secondary: int
+    """Bus number right below."""
+    subordinate: int
+    """Highest bus number below."""
+    windows: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ats:
+    """Address Translation Services capability."""
+
+    enabled: bool
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sriov:
+    """SR-IOV capability of a physical function."""
+
+    total: int
+    enabled: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One PCI function. Identity is always known; the rest is known or says why not."""
+
+    address: Address
+    vendor: int
+    device: int
+    class_code: int
+    """24 bits: base class, subclass, programming interface."""
+    parent: Address | None
+    """The bridge function right above; None on a root bus."""
+    host_bridge: str
+    """The root bus it hangs below, as in sysfs: ``pci0000:00``."""
+    header: Fact[HeaderType] = Unknown("not read")
+    multifunction: Fact[bool] = Unknown("not read")
+    port_type: Fact[PortType] = Unknown("not read")
+    command: Fact[Command] = Unknown("not read")
+    acs: Fact[Acs | None] = Unknown("not read")
+    """None: the function has no ACS capability."""
+    ats: Fact[Ats | None] = Unknown("not read")
+    pasid: Fact[bool] = Unknown("not read")
+    """Whether there is a PASID capability."""
+    sriov: Fact[Sriov | None] = Unknown("not read")
+    flr: Fact[bool] = Unknown("not read")
+    """Whether the function advertises function level reset."""
+    pending: Fact[bool] = Unknown("not read")
+    """Transactions Pending in the PCIe device status."""
+    port_number: Fact[int] = Unknown("not read")
+    """Port number of the PCIe link capabilities: the bit of egress control vectors."""
+    power_state: Fact[str] = Unknown("not read")
+    """``D0``, ``D3hot``, …"""
+    bridge: Fact[Bridge | None] = Unknown("not read")
+    bars: Fact[tuple[Bar, ...]] = Unknown("not read")
+    revision: Fact[int] = Unknown("not read")
+    subsystem: Fact[tuple[int, int]] = Unknown("not read")
+    group: Fact[int | None] = Unknown("not read")
+    driver: Fact[str | None] = Unknown("not read")
+    driver_override: Fact[str | None] = Unknown("not read")
+    reset_methods: Fact[tuple[str, ...]] = Unknown("not read")
+    numa_node: Fact[int | None] = Unknown("not read")
+    iommu: Fact[str | None] = Unknown("not read")
+    """The IOMMU unit that serves it (name in /sys/class/iommu), None where there is none."""
+    serial: Fact[str | None] = Unknown("not read")
+    ari: Fact[bool] = Unknown("not read")
+    """Whether ARI forwarding is on for its bus."""
+    physical_function: Address | None = None
+    """Of a virtual function: its physical function."""
+    virtual_functions: tuple[Address, ...] = ()
+    device_tree_path: str | None = None
+
+    @property
+    def is_port(self) -> bool:
+        """Whether it is a bridge function: infrastructure, neither source nor target."""
+        if isinstance(self.header, Known):
+            return self.header.value is not HeaderType.NORMAL
+        return self.class_code >> 8 in (0x0604, 0x0609, 0x0607)
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedRegion:
+    """A line of a group's ``reserved_regions``: addresses from ``start`` to ``end`` inclusive."""
+
+    start: int
+    end: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """An IOMMU group as this kernel formed it."""
+
+    number: int
+    members: tuple[Address, ...]
+    type: Fact[str] = Unknown("not read")
+    """Type of the default domain: ``blocked``, ``identity``, ``DMA``, ``DMA-FQ``, ``unmanaged``, ``unknown``."""
+    reserved_regions: Fact[tuple[ReservedRegion, ...]] = Unknown("not read")
+
+
+@dataclass(frozen=True, slots=True)
+class IommuUnit:
+    """An IOMMU as listed under /sys/class/iommu."""
+
+    name: str
+    kind: str
+    """``intel``, ``amd``, ``smmu``, …"""
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has VFIO devices open."""
+
+    pid: int
+    name: str
+    """The process's name (comm)."""
+    groups: tuple[int, ...]
+    devices: tuple[Address, ...]
+    containers: Fact[int] = Unknown("not read")
+    """How many containers or I/O address spaces it has open."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LinkEnd:
+    """One end of a link."""
+
+    kind: EndKind
+    function: Address | None = None
+    """The function at this end; for a CPU-side end the bridge function (NPU) where the kernel shows one."""
+    number: int | None = None
+    """The link's number at this end; None where no source told."""
+    name: str = ""
+    """What the source called an end that is no function of this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One physical link between two ends. Parallel links are links of their own."""
+
+    kind: LinkKind
+    a: LinkEnd
+    b: LinkEnd
+    bytes_per_second: int | None
+    """Per direction; None where no source told."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class NpuBrick:
+    """One CPU-facing NVLink brick of a POWER NPU, as its PCI node in the device tree describes it."""
+
+    path: str
+    """Of the brick's PCI node, below the device tree's root."""
+    npu: str
+    """Path of the NPU it belongs to: one a socket on POWER9."""
+    gpu: Address | None
+    """The GPU that it faces (``ibm,gpu``)."""
+    function: Address | None
+    """Its emulated PCI function; None where this kernel shows none (since 5.13)."""
+    group_id: int | None
+    """``ibm,npu-group-id`` of its link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A 32-bit register behind a BAR that a control wants to be read."""
+
+    bar: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class KernelRelease:
+    """A kernel's release; ordered by major and minor number."""
+
+    major: int
+    minor: int
+    text: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a record does not show, why, and what would."""
+
+    what: str
+    why: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host, or what a record shows of one. Mappings are in address or number order."""
+
+    name: str
+    functions: Mapping[Address, Function]
+    groups: Fact[Mapping[int, Group]]
+    """Empty where the kernel has no IOMMU in use."""
+    platform: Platform = Platform.UNKNOWN
+    kernel: Fact[KernelRelease] = Unknown("not read")
+    command_line: Fact[str] = Unknown("not read")
+    iommu_units: tuple[IommuUnit, ...] = ()
+    interrupt_remapping: Fact[bool] = Unknown("not read")
+    holders: Fact[tuple[Holder, ...]] = Unknown("not read")
+    links: tuple[Link, ...] = ()
+    links_told: frozenset[Address] = frozenset()
+    """Functions of which some source told all links, be it none."""
+    registers: Mapping[tuple[Address, Register], Fact[int]] = field(default_factory=dict)
+    root_routing: Mapping[str, Fact[RootRouting]] = field(default_factory=dict)
+    """By host bridge; absent: unknown."""
+    npu_bricks: tuple[NpuBrick, ...] = ()
+    """CPU-facing NVLink bricks of POWER8/9, from the device tree, in path order."""
+    essential: Mapping[Address, str] = field(default_factory=dict)
+    """Functions that the host itself needs, with the reason (root file system, default route, console, swap)."""
+    gaps: tuple[Gap, ...] = ()
+    provenance: tuple[str, ...] = ()
+    """What was read to make this, in order."""

@@ -1,0 +1,1 @@
+"""Groups, reach, proof, atoms and resilience."""

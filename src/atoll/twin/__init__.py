@@ -1,0 +1,1 @@
+"""Simulated machines: the second opinion on fabric and isolation."""
