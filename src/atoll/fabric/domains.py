@@ -1,0 +1,114 @@
+"""Which I/O address space each function's requests are translated by.
+
+A group's ``type`` names its *default* domain; a group that a VFIO user holds is in that user's space instead
+(drivers/iommu/iommu.c ``iommu_group_show_type``, ``iommu_group_claim_dma_owner``).
+"""
+
+from __future__ import annotations
+
+from atoll.fabric.settings import Domain, DomainKind
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Function, Group, Holder, Host, Platform
+from atoll.pci.address import Address
+
+__all__ = ["NPU_UNCONFIGURED", "cpu_link_domains", "default_domain", "domains", "holder_of"]
+
+NPU_UNCONFIGURED = "npu-unconfigured"
+"""Id of the assumption that an NPU which no kernel configures lets nothing through."""
+
+_VFIO_DRIVERS = ("vfio-pci", "vfio_pci", "nvgrace-gpu-vfio-pci", "mlx5-vfio-pci")
+
+
+def holder_of(host: Host, function: Function) -> Holder | None:
+    """Return the process that has a function's group or device open, None where none is known."""
+    group = value_of(function.group, None)
+    for holder in value_of(host.holders, ()):
+        if function.address in holder.devices or (group is not None and group in holder.groups):
+            return holder
+    return None
+
+
+def domains(host: Host) -> dict[Address, Domain]:
+    """Return the address space of each function that is no port, as configured now."""
+    return {address: _domain(host, function) for address, function in host.functions.items() if not function.is_port}
+
+
+def _domain(host: Host, function: Function) -> Domain:
+    holder = holder_of(host, function)
+    if holder is not None:
+        return Domain(DomainKind.TRANSLATED, f"process {holder.pid}", f"held open by {holder.name} ({holder.pid})")
+    driver = value_of(function.driver, None)
+    if isinstance(host.holders, Unknown) and driver in _VFIO_DRIVERS:
+        return Domain(
+            DomainKind.UNKNOWN, "", f"bound to {driver}, and who holds it was not seen ({host.holders.reason})"
+        )
+    return default_domain(host, function)
+
+
+def default_domain(host: Host, function: Function) -> Domain:
+    """Return the address space of a function that no VFIO user holds."""
+    if isinstance(host.groups, Unknown):
+        return Domain(DomainKind.UNKNOWN, "", f"IOMMU groups: {host.groups.reason}")
+    if not host.groups.value and not host.iommu_units:
+        return Domain(DomainKind.NONE, "", "no IOMMU is in use on this host")
+    if isinstance(function.group, Unknown):
+        return Domain(DomainKind.UNKNOWN, "", f"IOMMU group: {function.group.reason}")
+    number = function.group.value
+    if number is None:
+        if host.platform is Platform.POWERNV:
+            return Domain(DomainKind.UNKNOWN, "", "in no IOMMU group")
+        return Domain(DomainKind.NONE, "", "in no IOMMU group: no IOMMU translates for it")
+    return _of_group(host, host.groups.value.get(number), number)
+
+
+def _of_group(host: Host, group: Group | None, number: int) -> Domain:
+    space = f"group {number}"
+    words = value_of(host.command_line, "").split()
+    match value_of(group.type, None) if group is not None else None:
+        case "DMA" | "DMA-FQ" | "unmanaged" as kind:
+            return Domain(DomainKind.TRANSLATED, space, f"{space} has type {kind}")
+        case "identity":
+            return Domain(DomainKind.IDENTITY, space, f"{space} has type identity")
+        case "blocked":
+            return Domain(DomainKind.BLOCKED, space, f"{space} has type blocked")
+    if host.platform is Platform.POWERNV:
+        # pnv_pci_ioda2_setup_dma_pe() opens a 64-bit bypass window for every endpoint unless told not to.
+        if "iommu=nobypass" in words:
+            return Domain(DomainKind.TRANSLATED, space, "iommu=nobypass: no bypass window")
+        return Domain(DomainKind.IDENTITY, space, "PowerNV's 64-bit bypass window is open")
+    if isinstance(host.command_line, Known) and ("iommu=pt" in words or "iommu.passthrough=1" in words):
+        return Domain(DomainKind.IDENTITY, space, "the command line asks for pass-through")
+    return Domain(DomainKind.UNKNOWN, "", f"the type of {space} was not read")
+
+
+def cpu_link_domains(host: Host) -> dict[Address, Domain]:
+    """Return what the NPU lets each GPU do that has CPU-facing links, by GPU.
+
+    Source: arch/powerpc/platforms/powernv/npu-dma.c (until 5.13): bypass for host drivers, the guest's context
+    once VFIO owns the group; afterwards no kernel code sets up an NPU.
+    """
+    found: dict[Address, Domain] = {}
+    for brick in host.npu_bricks:
+        gpu = host.functions.get(brick.gpu) if brick.gpu is not None else None
+        if gpu is None or gpu.address in found:
+            continue
+        functions = [b.function for b in host.npu_bricks if b.gpu == gpu.address and b.function is not None]
+        holder = holder_of(host, gpu)
+        if not functions:
+            known = isinstance(host.kernel, Known) and (host.kernel.value.major, host.kernel.value.minor) >= (5, 13)
+            found[gpu.address] = (
+                Domain(DomainKind.BLOCKED, "", "this kernel configures no NPU (removed in 5.13)")
+                if known
+                else Domain(DomainKind.UNKNOWN, "", "the NPU's functions are not shown")
+            )
+        elif holder is not None:
+            found[gpu.address] = Domain(
+                DomainKind.TRANSLATED, f"process {holder.pid}", "the NPU translates for the group's VFIO owner"
+            )
+        elif isinstance(host.holders, Unknown):
+            found[gpu.address] = Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")
+        elif value_of(gpu.driver, None) not in (None, *_VFIO_DRIVERS):
+            found[gpu.address] = Domain(DomainKind.IDENTITY, "", "the NPU is in bypass for the host's driver")
+        else:
+            found[gpu.address] = Domain(DomainKind.UNKNOWN, "", "whether the NPU is still in bypass cannot be read")
+    return found

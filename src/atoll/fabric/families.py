@@ -1,0 +1,62 @@
+"""Device families that have links outside PCIe: of these, "no source told" is not "has none".
+
+Ids: NVIDIA's by die as in NVIDIA/gpu-admin-tools (Hopper, Blackwell ranges) and pci.ids (SXM boards and boards
+with a bridge connector before); AMD's as listed by the amdgpu driver for parts with XGMI; NVSwitch by pci.ids.
+A range takes in boards of the die without connector: they count as unknown until a source tells, never as safe.
+"""
+
+from __future__ import annotations
+
+from atoll.host.model import LinkKind
+
+__all__ = ["family", "has_cpu_links"]
+
+_NVIDIA = 0x10DE
+_AMD = 0x1002
+
+_NVLINK_RANGES = (
+    (0x2080, 0x20FF),  # GA100: A100, A30, A800
+    (0x2300, 0x237F),  # GH100: H100, H200, H20, GH200
+    (0x2900, 0x297F),  # GB100
+    (0x2980, 0x29FF),  # GB102
+    (0x3180, 0x31FF),  # GB110
+    (0x3200, 0x327F),  # GB112
+)
+_NVLINK_IDS = frozenset(
+    (
+        # GP100, GV100 (SXM2, SXM3, DGX Station, Quadro)
+        *(0x15F9, 0x15F0, 0x15F1),
+        *(0x1DB0, 0x1DB1, 0x1DB2, 0x1DB3, 0x1DB5, 0x1DB7, 0x1DB8, 0x1DBA, 0x1DBE, 0x1DF5),
+        # TU102, TU104, GA102 boards with a bridge connector
+        *(0x1E02, 0x1E03, 0x1E04, 0x1E07, 0x1E30, 0x1E36, 0x1E78, 0x1E81, 0x1E82, 0x1E87, 0x1EB0, 0x1EB5),
+        *(0x2203, 0x2204, 0x2230, 0x2231, 0x2232, 0x2233, 0x2235, 0x2236),
+        # NVSwitch of DGX-2, HGX A100, HGX H100
+        *(0x1AC2, 0x1AF1, 0x22A3),
+    )
+)
+_XGMI_IDS = frozenset(
+    (
+        *(0x66A0, 0x66A1, 0x66A2, 0x66A3, 0x66A7),  # Vega 20
+        *(0x7388, 0x738C, 0x738E, 0x7390),  # MI100
+        *(0x7408, 0x740C, 0x740F, 0x7410),  # MI200
+        *(0x74A0, 0x74A1, 0x74A2, 0x74A5, 0x74A8, 0x74A9, 0x74B5, 0x74B6, 0x74B9, 0x74BD),  # MI300
+        *(0x75A0, 0x75A3, 0x75B0, 0x75B3),  # MI350
+    )
+)
+_SXM2_IDS = frozenset((0x15F9, 0x1DB1, 0x1DB3, 0x1DB5))
+
+
+def family(vendor: int, device: int) -> LinkKind | None:
+    """Return the kind of links that a device of these ids may have, None where its family has none."""
+    if vendor == _NVIDIA and (device in _NVLINK_IDS or any(low <= device <= high for low, high in _NVLINK_RANGES)):
+        return LinkKind.NVLINK
+    if vendor == _AMD and device in _XGMI_IDS:
+        return LinkKind.XGMI
+    return None
+
+
+def has_cpu_links(vendor: int, device: int, *, powernv: bool) -> bool:
+    """Whether a device may have links to the CPU: SXM2 boards on POWER, C2C parts (gpu-admin-tools, vfio nvgrace)."""
+    if vendor != _NVIDIA:
+        return False
+    return (powernv and device in _SXM2_IDS) or 0x2340 <= device <= 0x237F or device in (0x2941, 0x297E, 0x29BC, 0x31C2)

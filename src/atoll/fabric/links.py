@@ -1,0 +1,161 @@
+"""Links outside PCIe as edges: which are open, and what opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, worst
+from atoll.fabric.families import family, has_cpu_links
+from atoll.fabric.settings import DomainKind, Settings
+from atoll.fabric.topology import Topology
+from atoll.host.model import EndKind, Link, LinkEnd, Platform
+from atoll.pci.address import Address
+
+__all__ = ["across_links", "between", "far_end", "into_system", "near_end", "open_links"]
+
+
+def near_end(link: Link, address: Address) -> LinkEnd:
+    """Return the end of a link that stands at a function."""
+    return link.a if link.a.function == address else link.b
+
+
+def far_end(link: Link, address: Address) -> LinkEnd:
+    """Return the end of a link that is not at a function."""
+    return link.b if link.a.function == address else link.a
+
+
+def between(topology: Topology, one: Address, other: Address) -> tuple[Link, ...]:
+    """Return the links that join two functions directly."""
+    return tuple(link for link in topology.links.get(one, ()) if far_end(link, one).function == other)
+
+
+def _cut(settings: Settings, end: LinkEnd) -> bool | None:
+    """Whether a link is cut at this end; None unknown."""
+    if end.function is None or end.function not in settings.cut:
+        return False
+    cut = settings.cut[end.function]
+    if cut is None:
+        return None
+    return end.number in cut if end.number is not None else (None if cut else False)
+
+
+def _open(settings: Settings, link: Link) -> bool | None:
+    """Whether traffic passes a link whose ends are paired by a source; None unknown. One end cut closes it."""
+    ends = (_cut(settings, link.a), _cut(settings, link.b))
+    if True in ends:
+        return False
+    return None if None in ends else True
+
+
+def open_links(settings: Settings, links: Iterable[Link], source: Address) -> tuple[Answer, Link | None]:
+    """Return the answer over parallel links of one pair, and a link that shows it.
+
+    Links whose pairing no source told count as cut only if all of them are cut at one end: which of them
+    a mask that names some of them closes is not known.
+    """
+    told = [link for link in links if link.pairing_told]
+    untold = [link for link in links if not link.pairing_told]
+    best: tuple[Answer, Link | None] = (Answer.BLOCKED, None)
+    for link in told:
+        state = _open(settings, link)
+        if state is True:
+            return Answer.DIRECT, link
+        if state is None:
+            best = (Answer.POSSIBLE, link)
+    if untold:
+        near = [_cut(settings, near_end(link, source)) for link in untold]
+        far = [_cut(settings, far_end(link, source)) for link in untold]
+        if not (all(cut is True for cut in near) or all(cut is True for cut in far)):
+            closed_at_most = sum(cut is not False for cut in near) + sum(cut is not False for cut in far)
+            certain = closed_at_most < len(untold)
+            if certain:
+                shown = next(link for link, cut in zip(untold, near, strict=True) if cut is False)
+                return Answer.DIRECT, shown
+            best = (Answer.POSSIBLE, untold[0])
+    return best
+
+
+def across_links(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:
+    """Say whether ``source`` can access ``target`` over links, directly or through a switch chip on them."""
+    found = [_direct(topology, settings, source, target)]
+    found.extend(_through_switch(topology, settings, source, target))
+    a, b = topology.functions[source], topology.functions[target]
+    kind = family(a.vendor, a.device)
+    told = topology.host.links_told
+    if kind is not None and family(b.vendor, b.device) is kind and source not in told and target not in told:
+        hop = Hop(str(source), kind.value, f"no source told the links of {source} or {target}")
+        found.append(Finding(Answer.POSSIBLE, (hop,)))
+    return worst(*found)
+
+
+def _name(end: LinkEnd) -> str:
+    return "link ?" if end.number is None else f"link {end.number}"
+
+
+def _direct(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:
+    links = between(topology, source, target)
+    answer, link = open_links(settings, links, source)
+    if link is None:
+        return BLOCKED
+    near, far = near_end(link, source), far_end(link, source)
+    state = "no end cuts it" if answer is Answer.DIRECT else _doubt(settings, link)
+    hop = Hop(str(source), f"{link.kind.value} {_name(near)}", f"{state}; it leads to {target} {_name(far)}")
+    return Finding(answer, (hop,))
+
+
+def _doubt(settings: Settings, link: Link) -> str:
+    for end in (link.a, link.b):
+        if end.function is not None and settings.cut.get(end.function, frozenset()) is None:
+            return f"the disable mask of {end.function} was not read"
+    return "some parallel links are cut, but no source told how they are paired"
+
+
+def _through_switch(topology: Topology, settings: Settings, source: Address, target: Address) -> Iterable[Finding]:
+    """Paths over one switch chip: both functions have a link to it."""
+    for first in topology.links.get(source, ()):
+        middle = far_end(first, source)
+        if middle.kind is EndKind.FUNCTION or middle.kind is EndKind.CPU:
+            continue
+        for second in topology.links.get(target, ()):
+            other = far_end(second, target)
+            if other.kind is not middle.kind or (other.function, other.name) != (middle.function, middle.name):
+                continue
+            states = (_open(settings, first), _open(settings, second))
+            if False in states:
+                continue
+            known = None not in states and middle.kind is EndKind.SWITCH
+            via = f"{first.kind.value} {_name(near_end(first, source))}"
+            because = f"both have a link to {middle.kind.value} {middle.function or middle.name or '?'}"
+            yield Finding(
+                Answer.DIRECT if known else Answer.POSSIBLE,
+                (Hop(str(source), via, because), Hop(str(middle.function or middle.name), "switch", "it routes")),
+            )
+            if known:
+                return
+
+
+def into_system(topology: Topology, settings: Settings, source: Address) -> Finding:
+    """Say what a function's CPU-facing links let it access of the system address space (memory, peers mapped there)."""
+    function = topology.functions[source]
+    links = [link for link in topology.links.get(source, ()) if far_end(link, source).kind is EndKind.CPU]
+    powernv = topology.host.platform is Platform.POWERNV
+    if not links:
+        if has_cpu_links(function.vendor, function.device, powernv=powernv) and source not in topology.host.links_told:
+            hop = Hop(str(source), "CPU-facing link", "no source told its links")
+            return Finding(Answer.POSSIBLE, (hop,))
+        return BLOCKED
+    near = near_end(links[0], source)
+    via = f"{links[0].kind.value} {_name(near)} to the CPU"
+    domain = settings.cpu_links.get(source)
+    if domain is None:
+        return Finding(Answer.POSSIBLE, (Hop(str(source), via, "the state of its bridge is not known"),))
+    hops = (Hop(str(source), via, domain.because),)
+    match domain.kind:
+        case DomainKind.TRANSLATED:
+            return Finding(Answer.IOMMU, hops)
+        case DomainKind.IDENTITY | DomainKind.NONE:
+            return Finding(Answer.DIRECT, hops)
+        case DomainKind.BLOCKED:
+            return Finding(Answer.BLOCKED, hops, frozenset({"npu-unconfigured"}))
+        case DomainKind.UNKNOWN:
+            return Finding(Answer.POSSIBLE, hops)

@@ -1,0 +1,116 @@
+"""Who hangs below whom: the PCIe tree of a host as routing needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from atoll.host.fact import Known, value_of
+from atoll.host.model import Function, Host, Link
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["Branches", "Topology"]
+
+_PCIE_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+_CONVENTIONAL_BRIDGES = (PortType.PCIE_TO_PCI, PortType.CONVENTIONAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Where the ways up from two functions meet.
+
+    ``source`` and ``target`` are the functions or ports on the meeting bus (the functions themselves
+    included); they are equal where one function is an ancestor of the other. ``bridge`` is the port right
+    above the bus, None on a root bus or where the two meet in the root complex only.
+    """
+
+    source: Address
+    target: Address
+    bridge: Address | None
+
+
+class Topology:
+    """Relations between the functions of one host; made once, asked often."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.functions = host.functions
+        self._up: dict[Address, tuple[Address, ...]] = {}
+
+    def up(self, address: Address) -> tuple[Address, ...]:
+        """Return the ports above a function, nearest first."""
+        known = self._up.get(address)
+        if known is None:
+            parent = self.functions[address].parent
+            if parent is None or parent not in self.functions or parent == address:
+                known = ()
+            else:
+                known = (parent, *self.up(parent))
+            self._up[address] = known
+        return known
+
+    def port_type(self, address: Address) -> PortType | None:
+        """The device or port type; None where it was not read."""
+        return value_of(self.functions[address].port_type, None)
+
+    def meeting(self, source: Address, target: Address) -> Branches:
+        """Return where the way from ``source`` to ``target`` turns."""
+        ups, downs = (source, *self.up(source)), (target, *self.up(target))
+        below = 0
+        while below < min(len(ups), len(downs)) and ups[-1 - below] == downs[-1 - below]:
+            below += 1
+        if below == len(ups):
+            return Branches(source, source, None)
+        if below == len(downs):
+            return Branches(target, target, None)
+        return Branches(ups[-1 - below], downs[-1 - below], ups[-below] if below else None)
+
+    def conventional_bus(self, bridge: Address | None) -> bool:
+        """Whether the bus below a bridge is a shared conventional one."""
+        return bridge is not None and self.port_type(bridge) in _CONVENTIONAL_BRIDGES
+
+    def same_device(self, one: Address, other: Address) -> bool:
+        """Whether two functions of one bus are functions of one device.
+
+        Below a root or downstream port stands one device only, whatever device numbers ARI makes of its
+        functions; virtual functions belong to their physical function's device.
+        """
+        a, b = self.functions[one], self.functions[other]
+        if a.parent == b.parent and a.parent is not None and self.port_type(a.parent) in _PCIE_PORTS:
+            return True
+        first, second = a.physical_function or one, b.physical_function or other
+        return first[:3] == second[:3]
+
+    def is_switch_bus(self, bridge: Address | None) -> bool:
+        """Whether the bus below a bridge is the inside of a switch."""
+        return bridge is not None and self.port_type(bridge) is PortType.UPSTREAM
+
+    @cached_property
+    def links(self) -> dict[Address, tuple[Link, ...]]:
+        """Links by the functions at their ends."""
+        found: dict[Address, list[Link]] = {}
+        for link in self.host.links:
+            for end in {end.function for end in (link.a, link.b) if end.function is not None}:
+                found.setdefault(end, []).append(link)
+        return {address: tuple(links) for address, links in sorted(found.items())}
+
+    @cached_property
+    def below(self) -> dict[Address, tuple[Address, ...]]:
+        """All functions below each port, in address order."""
+        found: dict[Address, list[Address]] = {}
+        for address in self.functions:
+            for port in self.up(address):
+                found.setdefault(port, []).append(address)
+        return {port: tuple(members) for port, members in found.items()}
+
+    @cached_property
+    def endpoints(self) -> tuple[Address, ...]:
+        """All functions that are no ports, in address order."""
+        return tuple(address for address, function in self.functions.items() if not function.is_port)
+
+    def has_memory(self, function: Function) -> bool:
+        """Whether the function has an address of its own that memory requests can hit; unread BARs count."""
+        if not isinstance(function.bars, Known):
+            return True
+        return any(bar.memory for bar in function.bars.value)

@@ -1,0 +1,153 @@
+"""One routing step: does traffic that comes from below turn here, towards a peer, or does it go on upwards?
+
+Source of the decision table: PCI Express Base Specification 6.12.1 (ACS redirect, egress control, direct
+translated P2P); section H of the project's notes on the kernel gives it with its sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from atoll.fabric.answer import Answer, Question
+from atoll.fabric.settings import Settings
+from atoll.host.fact import Known
+from atoll.host.model import Function, RootRouting
+from atoll.pci.acs import AcsFlag
+
+__all__ = ["Bit", "Place", "Traffic", "Turn", "bit", "turn"]
+
+
+class Traffic(StrEnum):
+    """Kinds of packets that routing tells apart."""
+
+    UNTRANSLATED = "untranslated request"
+    TRANSLATED = "translated request"
+    COMPLETION = "completion"
+
+
+class Place(StrEnum):
+    """Where a packet may turn."""
+
+    SWITCH = "switch"
+    """A downstream port, towards the other ports of its switch."""
+    DEVICE = "device"
+    """A function, towards the other functions of its device."""
+    ROOT = "root complex"
+    """A root port or integrated endpoint, towards the rest of the root complex."""
+
+
+class Bit(Enum):
+    """The state of an ACS control bit."""
+
+    ON = "on"
+    OFF = "off"
+    ABSENT = "not implemented"
+    """The capability is there without this bit: the component does no such routing."""
+    NO_ACS = "no ACS capability"
+    UNREAD = "not read"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whether traffic turns: ``BLOCKED`` (it does not), ``POSSIBLE`` or ``DIRECT``."""
+
+    answer: Answer
+    because: str
+    question: Question | None = None
+    """The open question behind ``POSSIBLE``, None where a fact was not read."""
+
+
+def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
+    """Return the state of one ACS bit of a function under the given settings."""
+    if not isinstance(function.acs, Known):
+        return Bit.UNREAD
+    if function.acs.value is None:
+        return Bit.NO_ACS
+    if flag not in function.acs.value.capability:
+        return Bit.ABSENT
+    control = settings.acs.get(function.address)
+    if control is None:
+        return Bit.UNREAD
+    return Bit.ON if flag in control else Bit.OFF
+
+
+def turn(
+    function: Function,
+    settings: Settings,
+    traffic: Traffic,
+    place: Place,
+    *,
+    egress: int | None = None,
+    routing: RootRouting | None = None,
+) -> Turn:
+    """Say whether traffic turns at ``function`` towards a peer.
+
+    ``function`` is the port or function that decides (the one that the packet came up through or from),
+    ``egress`` the peer's port or function number (the bit of the egress control vector; None unknown),
+    ``routing`` what is known of the root complex.
+    """
+    at = str(function.address)
+    if traffic is Traffic.TRANSLATED and bit(function, settings, AcsFlag.DT) is Bit.ON:
+        return _through(place, routing, f"DirectTrans+ at {at}")
+    flag, word = (AcsFlag.CR, "CmpltRedir") if traffic is Traffic.COMPLETION else (AcsFlag.RR, "ReqRedir")
+    state = bit(function, settings, flag)
+    if traffic is not Traffic.COMPLETION and bit(function, settings, AcsFlag.EC) is Bit.ON:
+        return _egress(function, settings, place, state, egress, routing)
+    match state:
+        case Bit.ON:
+            return Turn(Answer.BLOCKED, f"{word}+ at {at}")
+        case Bit.ABSENT:
+            return Turn(Answer.BLOCKED, f"{at} has ACS without {word}: it does no such routing")
+        case Bit.OFF:
+            return _through(place, routing, f"{word}- at {at}")
+        case Bit.UNREAD:
+            if place is Place.ROOT and routing in (RootRouting.TRANSLATED, RootRouting.NONE):
+                return _through(place, routing, f"ACS of {at} not read")
+            return Turn(Answer.POSSIBLE, f"ACS of {at} not read")
+        case Bit.NO_ACS:
+            if place is Place.DEVICE:
+                return Turn(
+                    Answer.POSSIBLE, f"{at} is a function of a device without ACS", question=Question.MULTIFUNCTION
+                )
+            return _through(place, routing, f"{at} has no ACS")
+
+
+def _through(place: Place, routing: RootRouting | None, because: str) -> Turn:
+    """What happens to traffic that nothing at the port redirects."""
+    if place is not Place.ROOT:
+        return Turn(Answer.DIRECT, because)
+    match routing:
+        case RootRouting.TRANSLATED:
+            return Turn(Answer.BLOCKED, "this platform's host bridge translates every inbound request")
+        case RootRouting.NONE:
+            return Turn(Answer.BLOCKED, "this root complex does not route between its ports")
+        case RootRouting.DIRECT:
+            return Turn(Answer.DIRECT, f"{because}; this root complex routes between its ports")
+        case None:
+            return Turn(
+                Answer.POSSIBLE,
+                f"{because}; whether the root complex routes between its ports is not known",
+                question=Question.ROOT_COMPLEX,
+            )
+
+
+def _egress(
+    function: Function,
+    settings: Settings,
+    place: Place,
+    redirect: Bit,
+    egress: int | None,
+    routing: RootRouting | None,
+) -> Turn:
+    """The matrix of RR and EC: a set bit of the vector redirects (with RR) or blocks, a clear one is direct."""
+    at = str(function.address)
+    vector = settings.egress.get(function.address)
+    if vector is None or egress is None:
+        if redirect is Bit.UNREAD or place is not Place.ROOT:
+            return Turn(Answer.POSSIBLE, f"EgressCtrl+ at {at}, and its vector or the peer's port number was not read")
+        return _through(place, routing, f"EgressCtrl+ at {at} with a vector that was not read")
+    if vector >> egress & 1:
+        what = "redirects" if redirect is Bit.ON else "blocks"
+        return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} {what} towards port {egress}")
+    return _through(place, routing, f"EgressCtrl+ at {at} leaves port {egress} open")

@@ -1,0 +1,63 @@
+"""Clusters: the functions of one owner, and how they reach their user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from atoll.events.trigger import Trigger
+from atoll.host.model import Host
+from atoll.pci.address import Address
+
+__all__ = ["HOST", "Cluster", "Clusters", "Handover"]
+
+HOST = "host"
+"""Name of the trusted cluster of all that no cluster names."""
+
+
+class Handover(StrEnum):
+    """How a cluster's devices reach their user."""
+
+    VFIO = "vfio"
+    """A VMM opens them through stock vfio-pci: open, guest reset and close each reset the device."""
+    HELD = "held"
+    """atoll's holder opens them, cuts, and keeps the descriptors."""
+    BROKER = "broker"
+    """The holder serves the VMM over vfio-user and cuts again in the middle of each reset."""
+    KERNEL = "kernel"
+    """A host driver owns them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The functions of one owner. Those named in a cluster file are untrusted; the unnamed rest is not."""
+
+    name: str
+    functions: tuple[Address, ...]
+    handover: Handover = Handover.VFIO
+    driver: str = "vfio-pci"
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """All clusters that a file names, with what it asks to survive."""
+
+    named: tuple[Cluster, ...]
+    survive: Mapping[Trigger, int] = field(default_factory=dict)
+    allow_assumed: bool = False
+    """Whether controls that are only assumed to work may be used."""
+
+    def owner(self) -> dict[Address, str]:
+        """Return the cluster's name by function, of named functions only."""
+        return {function: cluster.name for cluster in self.named for function in cluster.functions}
+
+    def rest(self, host: Host) -> tuple[Address, ...]:
+        """Return the functions, ports aside, that belong to the cluster ``host``."""
+        named = self.owner()
+        return tuple(a for a, function in host.functions.items() if a not in named and not function.is_port)
+
+    def cluster_of(self, functions: Iterable[Address]) -> dict[Address, str]:
+        """Return the cluster's name by function for any functions, unnamed ones being the host's."""
+        named = self.owner()
+        return {function: named.get(function, HOST) for function in functions}
