@@ -9,7 +9,11 @@ from enum import StrEnum
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
+from atoll.pci.ats import Ats
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Bridge, Window
 from atoll.pci.header import Command, HeaderType, PortType
+from atoll.pci.sriov import Sriov
 
 __all__ = [
     "Ats",
@@ -73,57 +77,6 @@ class EndKind(StrEnum):
     SWITCH = "switch"
     OUTSIDE = "outside"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A base address register that is in use."""
-
-    index: int
-    start: int
-    """Bus or resource address (bytes); 0 where it is not assigned."""
-    size: int
-    """Bytes; 0 where no source told."""
-    memory: bool
-    prefetchable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A bridge window: addresses from ``start`` to ``end`` inclusive that the bridge forwards downwards."""
-
-    start: int
-    end: int
-    memory: bool
-    prefetchable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bridge:
-    """What a bridge function forwards."""
-
-    secondary: int
-    """Bus number right below."""
-    subordinate: int
-    """Highest bus number below."""
-    windows: tuple[Window, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Ats:
-    """Address Translation Services capability."""
-
-    enabled: bool
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sriov:
-    """SR-IOV capability of a physical function."""
-
-    total: int
-    enabled: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +203,8 @@ class Link:
     bytes_per_second: int | None
     """Per direction; None where no source told."""
     source: str
+    pairing_told: bool = True
+    """False: one of several parallel links of which no source told which number goes with which."""
 
 
 @dataclass(frozen=True, slots=True)

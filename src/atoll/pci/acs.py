@@ -2,6 +2,8 @@
 
 Source: PCI Express Base Specification 6.12 and 7.7.11; register layout as in Linux
 ``include/uapi/linux/pci_regs.h`` (capability word at +4, control word at +6, egress control vector at +8).
+Root ports of some Intel chipsets hold both as dwords, at +4 and +8: ``pci_quirk_intel_spt_pch_acs_match`` in
+Linux ``drivers/pci/quirks.c``.
 """
 
 from __future__ import annotations
@@ -9,7 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntFlag
 
-__all__ = ["REDIRECTING", "Acs", "AcsFlag"]
+from atoll.errors import Unreadable
+from atoll.pci.capability import ExtendedId
+from atoll.pci.config import ConfigSpace
+from atoll.pci.express import read_port_type
+from atoll.pci.header import PortType
+
+__all__ = ["REDIRECTING", "Acs", "AcsFlag", "has_dword_registers", "read_acs"]
 
 
 class AcsFlag(IntFlag):
@@ -64,3 +72,52 @@ class Acs:
     """How many bits the egress control vector has; 0 without egress control."""
     egress_vector: int | None = None
     """The egress control vector; None where it was not read or there is none."""
+
+
+_NAMED = 0x7F
+_DWORD_PORTS = (
+    (0xA110, 0xA11F),  # Sunrise Point-H
+    (0xA167, 0xA16A),
+    (0xA290, 0xA29F),  # Union Point
+    (0xA2E7, 0xA2EE),
+    (0x9D10, 0x9D1B),  # Sunrise Point-LP
+)
+"""Device ids, first to last, of the Intel root ports with dword registers."""
+
+
+def has_dword_registers(vendor: int, device: int) -> bool:
+    """Return whether a root port of these ids holds its ACS registers as dwords."""
+    return vendor == 0x8086 and any(first <= device <= last for first, last in _DWORD_PORTS)
+
+
+def read_acs(config: ConfigSpace, vendor: int, device: int) -> Acs | None:
+    """Return the function's ACS capability, None where there is none.
+
+    ``vendor`` and ``device`` tell the layout of the registers.
+    """
+    at = config.find_extended(ExtendedId.ACS)
+    if at is None:
+        return None
+    words = config.dword(at + 4)
+    if words == 0xFFFFFFFF:
+        raise Unreadable(f"the ACS capability at 0x{at:03x} reads as all ones")
+    if has_dword_registers(vendor, device) and read_port_type(config) is PortType.ROOT_PORT:
+        control = config.dword(at + 8)
+        return Acs(AcsFlag(words & _NAMED), AcsFlag(control & _NAMED), at, at + 8)
+    capability = AcsFlag(words & _NAMED)
+    bits, vector = 0, None
+    if AcsFlag.EC in capability:
+        # A size of zero stands for 256 bits (7.7.11.2).
+        bits = words >> 8 & 0xFF or 256
+        vector = _egress_vector(config, at + 8, bits)
+    return Acs(capability, AcsFlag(words >> 16 & _NAMED), at, at + 6, bits, vector)
+
+
+def _egress_vector(config: ConfigSpace, at: int, bits: int) -> int | None:
+    vector = 0
+    try:
+        for place in range((bits + 31) // 32):
+            vector |= config.dword(at + 4 * place) << 32 * place
+    except Unreadable:
+        return None
+    return vector & (1 << bits) - 1

@@ -1,0 +1,95 @@
+"""What a bridge forwards: its bus numbers and windows.
+
+Source: PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5; the reading of the registers follows
+``pci_read_bridge_io``, ``_mmio`` and ``_mmio_pref`` in Linux ``drivers/pci/probe.c``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atoll.pci.config import ConfigSpace
+from atoll.pci.header import HeaderType
+
+__all__ = ["Bridge", "Window", "read_bridge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A bridge window: addresses from ``start`` to ``end`` inclusive that the bridge forwards downwards."""
+
+    start: int
+    end: int
+    memory: bool
+    prefetchable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What a bridge function forwards."""
+
+    secondary: int
+    """Bus number right below."""
+    subordinate: int
+    """Highest bus number below."""
+    windows: tuple[Window, ...] = ()
+
+
+def read_bridge(config: ConfigSpace) -> Bridge | None:
+    """Return what the function forwards, None where it is no bridge.
+
+    An I/O or prefetchable window whose registers all read as zero is taken as not implemented: both are
+    optional, and optional registers read as zero.
+    """
+    layout = config.header_type
+    if layout is HeaderType.NORMAL:
+        return None
+    found = _windows(config) if layout is HeaderType.BRIDGE else _cardbus_windows(config)
+    kept = tuple(window for window in found if window is not None and window.start <= window.end)
+    return Bridge(config.byte(0x19), config.byte(0x1A), kept)
+
+
+def _windows(config: ConfigSpace) -> list[Window | None]:
+    return [_io(config), _memory(config), _prefetchable(config)]
+
+
+def _io(config: ConfigSpace) -> Window | None:
+    base, limit, upper = config.byte(0x1C), config.byte(0x1D), config.dword(0x30)
+    if not base and not limit and not upper:
+        return None
+    start, end = (base & 0xF0) << 8, (limit & 0xF0) << 8 | 0xFFF
+    if base & 0xF == 1:
+        start |= (upper & 0xFFFF) << 16
+        end |= (upper >> 16) << 16
+    return Window(start, end, memory=False)
+
+
+def _memory(config: ConfigSpace) -> Window:
+    base, limit = config.word(0x20), config.word(0x22)
+    return Window((base & 0xFFF0) << 16, (limit & 0xFFF0) << 16 | 0xFFFFF, memory=True)
+
+
+def _prefetchable(config: ConfigSpace) -> Window | None:
+    base, limit = config.word(0x24), config.word(0x26)
+    start, end = (base & 0xFFF0) << 16, (limit & 0xFFF0) << 16 | 0xFFFFF
+    if base & 0xF == 1:
+        start |= config.dword(0x28) << 32
+        end |= config.dword(0x2C) << 32
+    elif not base and not limit:
+        return None
+    return Window(start, end, memory=True, prefetchable=True)
+
+
+def _cardbus_windows(config: ConfigSpace) -> list[Window | None]:
+    # PC Card Standard, volume 2: two memory windows of 4 KiB grain, two I/O windows of 4 bytes.
+    memory: list[Window | None] = [
+        Window(config.dword(at) & ~0xFFF, config.dword(at + 4) | 0xFFF, memory=True)
+        for at in (0x1C, 0x24)
+        if config.dword(at + 4)
+    ]
+    ports: list[Window | None] = [
+        Window(config.dword(at) & ~0x3, config.dword(at + 4) | 0x3, memory=False)
+        for at in (0x2C, 0x34)
+        if config.dword(at + 4)
+    ]
+    return memory + ports

@@ -1,0 +1,138 @@
+"""Configuration space: bytes that are asked for one by one, because each dword is a slow access on hardware."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from atoll.errors import Unreadable
+from atoll.pci.capability import CapabilityId, CapabilityList, ExtendedId, walk_extended, walk_standard
+from atoll.pci.header import Command, HeaderType
+
+__all__ = ["ConfigSource", "ConfigSpace"]
+
+HEADER_SIZE = 64
+"""The standard header; also all that Linux shows to who lacks CAP_SYS_ADMIN (``pci_read_config``)."""
+
+
+class ConfigSource(Protocol):
+    """Where the bytes come from: returns up to ``size`` bytes from ``offset``, fewer where they end; OSError."""
+
+    def __call__(self, offset: int, size: int, /) -> bytes:
+        """Return the bytes."""
+
+
+class ConfigSpace:
+    """One function's configuration space over a source of bytes.
+
+    The header is read at once, everything else dword by dword and kept. What cannot be read raises
+    Unreadable with the reason; no bytes make anything else happen, and no walk is unbounded.
+    """
+
+    __slots__ = ("_dwords", "_extended", "_failure", "_header", "_read", "_standard")
+
+    def __init__(self, read: ConfigSource) -> None:
+        self._read = read
+        self._dwords: dict[int, int] = {}
+        self._header: bytes | None = None
+        self._failure: dict[int, str] = {}
+        self._standard: CapabilityList | None = None
+        self._extended: CapabilityList | None = None
+
+    @property
+    def header(self) -> bytes:
+        """The first 64 bytes. Raises Unreadable where they are cut or the function does not answer."""
+        if self._header is None:
+            found = self._bytes(0, HEADER_SIZE)
+            if len(found) < HEADER_SIZE:
+                raise Unreadable(f"configuration space cut to {len(found)} bytes")
+            if found == b"\xff" * HEADER_SIZE:
+                raise Unreadable("the function does not answer: its configuration space reads as all ones")
+            self._header = found
+        return self._header
+
+    def dword(self, offset: int) -> int:
+        """Return the 32 bits at an offset divisible by four."""
+        if offset < HEADER_SIZE:
+            return int.from_bytes(self.header[offset : offset + 4], "little")
+        if offset not in self._dwords:
+            if offset in self._failure:
+                raise Unreadable(self._failure[offset])
+            try:
+                found = self._bytes(offset, 4)
+                if len(found) < 4:
+                    raise Unreadable(_cut(offset))
+            except Unreadable as error:
+                self._failure[offset] = error.message
+                raise
+            self._dwords[offset] = int.from_bytes(found, "little")
+        return self._dwords[offset]
+
+    def word(self, offset: int) -> int:
+        """Return the 16 bits at an even offset."""
+        return self.dword(offset & ~3) >> (offset & 2) * 8 & 0xFFFF
+
+    def byte(self, offset: int) -> int:
+        """Return the byte at an offset."""
+        return self.dword(offset & ~3) >> (offset & 3) * 8 & 0xFF
+
+    @property
+    def header_type(self) -> HeaderType:
+        """The layout of the header."""
+        layout = self.header[0x0E] & 0x7F
+        try:
+            return HeaderType(layout)
+        except ValueError:
+            raise Unreadable(f"unknown header type 0x{layout:02x}") from None
+
+    @property
+    def multifunction_bit(self) -> bool:
+        """Bit 7 of the header type. Functions other than 0 often have it clear: see ``host.functions``."""
+        return bool(self.header[0x0E] & 0x80)
+
+    @property
+    def command(self) -> Command:
+        """The command register (the bits that have a name)."""
+        known = Command.IO | Command.MEMORY | Command.MASTER | Command.INTX_DISABLE
+        return Command(self.word(0x04)) & known
+
+    @property
+    def standard(self) -> CapabilityList:
+        """The standard capability list."""
+        if self._standard is None:
+            if not self.word(0x06) & 0x10:
+                # Status bit 4: there is a list (PCI Local Bus Specification 3.0, 6.2.3).
+                self._standard = CapabilityList(())
+            else:
+                pointer = 0x14 if self.header_type is HeaderType.CARDBUS else 0x34
+                self._standard = walk_standard(self.dword, self.byte(pointer))
+        return self._standard
+
+    @property
+    def extended(self) -> CapabilityList:
+        """The extended capability list; empty for what has no PCI Express capability."""
+        if self._extended is None:
+            if self.standard.find(CapabilityId.EXPRESS) is None:
+                self._extended = CapabilityList(())
+            else:
+                self._extended = walk_extended(self.dword)
+        return self._extended
+
+    def find(self, capability: CapabilityId) -> int | None:
+        """Return where a standard capability stands; None if there is none. Raises Unreadable if that is open."""
+        return self.standard.find(capability)
+
+    def find_extended(self, capability: ExtendedId) -> int | None:
+        """Return where an extended capability stands; None if there is none. Raises Unreadable if that is open."""
+        return self.extended.find(capability)
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        try:
+            return self._read(offset, size)
+        except OSError as error:
+            raise Unreadable(f"configuration space not readable: {error.strerror or error}") from error
+
+
+def _cut(offset: int) -> str:
+    if offset < 0x100:
+        return "configuration space cut to 64 bytes, capabilities not shown: read as root"
+    return "configuration space ends at 256 bytes, extended capabilities not shown"

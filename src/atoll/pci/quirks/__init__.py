@@ -1,0 +1,1 @@
+"""What Linux knows about particular chips that their registers do not tell."""
