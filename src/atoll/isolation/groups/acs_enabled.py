@@ -1,0 +1,261 @@
+"""Whether Linux takes a function as isolating: ``pci_acs_enabled()`` with its quirks, for the flags groups need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atoll.host.fact import Known, value_of
+from atoll.host.model import Function, Host
+from atoll.isolation.groups.override import AcsOverride
+from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.pci.quirks.acs import (
+    BROKEN_SOURCE_VALIDATION,
+    CLAIMED,
+    AcsHandler,
+    acs_handlers,
+    is_cavium_root_port,
+    is_intel_pch_root_port,
+    is_wangxun_nic,
+    is_zhaoxin_port,
+)
+
+__all__ = ["Judge", "Verdict"]
+
+_NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
+_DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+_BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)
+_MF_CONTROLS = AcsFlag.RR | AcsFlag.CR | AcsFlag.EC | AcsFlag.DT
+_LAST_HANDLERS = (AcsHandler.ZHAOXIN_PORTS, AcsHandler.WANGXUN_NIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a function, or every port of a path, isolates; as far as the record tells."""
+
+    enabled: bool
+    """The best guess where ``missing`` says that the record does not tell."""
+    why: tuple[str, ...] = ()
+    """What decided, one entry a function."""
+    missing: tuple[str, ...] = ()
+    """What the record does not tell and the verdict rests on; empty where it is certain."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing
+
+
+def _words(flags: AcsFlag) -> str:
+    return " ".join(f"{word[:-1]}-" for word in flags.lspci.split() if word.endswith("+"))
+
+
+class Judge:
+    """Judges the functions of one host, each once."""
+
+    def __init__(self, host: Host, *, acs_control: Mapping[Address, AcsFlag], override: AcsOverride) -> None:
+        self._host = host
+        self._control = acs_control
+        self._override = override
+        self._amd = _amd_iommu(host)
+        self._shared = _shared_slots(host)
+        self._functions: dict[Address, Verdict] = {}
+        self._paths: dict[Address, Verdict] = {}
+
+    def multifunction(self, function: Function) -> bool | None:
+        """``pdev->multifunction``: None where the record does not tell.
+
+        The header says so; any function but 0 found by a scan has it (``pci_scan_slot``, which below a PCIe port
+        takes all functions reached by ARI as one slot's); virtual functions never have it
+        (``pci_iov_add_virtfn``).
+        """
+        address = function.address
+        if function.physical_function is not None:
+            return False
+        if address.function:
+            return True
+        if address.device and value_of(function.ari, False) and function.parent is not None:
+            return True
+        if isinstance(function.multifunction, Known):
+            return function.multifunction.value
+        # A scan goes beyond function 0 only if its header says multifunction.
+        return True if (address.domain, address.bus, address.device) in self._shared else None
+
+    def function(self, function: Function) -> Verdict:
+        """``pci_acs_enabled(pdev, SV | RR | CR | UF)`` (drivers/pci/pci.c)."""
+        verdict = self._functions.get(function.address)
+        if verdict is None:
+            verdict = self._quirk(function) or self._by_type(function)
+            self._functions[function.address] = verdict
+        return verdict
+
+    def path(self, port: Function) -> Verdict:
+        """``pci_acs_path_enabled(port, NULL, …)``: the port and every one above it up to the root bus."""
+        chain: list[Function] = []
+        above: Verdict | None = None
+        at: Function | None = port
+        while at is not None:
+            above = self._paths.get(at.address)
+            if above is not None:
+                break
+            chain.append(at)
+            at = self._host.functions.get(at.parent) if at.parent is not None else None
+        verdict = above or Verdict(True)
+        for member in reversed(chain):
+            verdict = _both(self.function(member), verdict)
+            self._paths[member.address] = verdict
+        return verdict
+
+    def _quirk(self, function: Function) -> Verdict | None:
+        """``pci_dev_specific_acs_enabled``: the table in order; None where every handler declines."""
+        overridden = False
+        for handler in acs_handlers(function.vendor, function.device):
+            if handler in _LAST_HANDLERS and not overridden:
+                overridden = True
+                verdict = self._overridden(function)
+                if verdict is not None:
+                    return verdict
+            verdict = self._ask(handler, function)
+            if verdict is not None:
+                return verdict
+        return None if overridden else self._overridden(function)
+
+    def _overridden(self, function: Function) -> Verdict | None:
+        if not self._override:
+            return None
+        port_type = value_of(function.port_type, None)
+        if port_type is None or not isinstance(function.acs, Known) or function.acs.value is not None:
+            return None
+        if not self._override.covers(function, port_type, self.multifunction(function) is not False):
+            return None
+        return Verdict(True, (f"{function.address}: taken as isolating (pcie_acs_override=)",))
+
+    def _ask(self, handler: AcsHandler, function: Function) -> Verdict | None:
+        port_type = value_of(function.port_type, None)
+        unread = () if port_type is not None else (f"{function.address}: the PCI Express type was not read",)
+        yes = Verdict(True, (f"{function.address}: taken as isolating ({handler})",), unread)
+        no = Verdict(False, (f"{function.address}: taken as not isolating ({handler})",), unread)
+        match handler:
+            case AcsHandler.AMD_SB:
+                return self._amd_southbridge(function)
+            case AcsHandler.RCIEP:
+                return yes if port_type is PortType.ROOT_INTEGRATED else None
+            case AcsHandler.INTEL_PCH:
+                if port_type not in (PortType.ROOT_PORT, None) or not is_intel_pch_root_port(function.device):
+                    return None
+                missing = f"{function.address}: whether the kernel could set up the chipset's peer decoding (RCBA)"
+                return Verdict(True, yes.why, (f"{missing} ({handler})",))
+            case AcsHandler.INTEL_SPT_PCH:
+                # Reads the registers, which the host reader has put in their usual form: as without a quirk.
+                return None
+            case AcsHandler.CAVIUM:
+                applies = port_type in (PortType.ROOT_PORT, None) and is_cavium_root_port(function.device)
+                return yes if applies else None
+            case AcsHandler.AL:
+                return yes if port_type in (PortType.ROOT_PORT, None) else None
+            case AcsHandler.ZHAOXIN_PORTS:
+                if port_type not in _DOWNWARD and not (port_type is None and function.is_port):
+                    return None
+                return yes if is_zhaoxin_port(function.device) else no
+            case AcsHandler.WANGXUN_NIC:
+                return yes if is_wangxun_nic(function.device) else no
+        # The rest ask for no type: the ids are enough.
+        enough = CLAIMED[handler] & REDIRECTING == REDIRECTING
+        return Verdict(enough, yes.why if enough else no.why)
+
+    def _amd_southbridge(self, function: Function) -> Verdict | None:
+        """``pci_quirk_amd_sb_acs``: multifunction, on the root bus, and the firmware has an IVRS table.
+
+        Of the four flags only RR and CR count for functions of one device, and both are claimed.
+        """
+        multifunction = self.multifunction(function)
+        if multifunction is False or function.parent is not None or self._amd is False:
+            return None
+        if REDIRECTING & _MF_CONTROLS & ~CLAIMED[AcsHandler.AMD_SB]:
+            return None
+        missing = []
+        if multifunction is None:
+            missing.append(f"{function.address}: whether it is multifunction")
+        if self._amd is None:
+            missing.append(f"{function.address}: whether there is an AMD IOMMU (IVRS)")
+        return Verdict(True, (f"{function.address}: taken as isolating ({AcsHandler.AMD_SB})",), tuple(missing))
+
+    def _by_type(self, function: Function) -> Verdict:
+        address = function.address
+        multifunction = self.multifunction(function)
+        if not isinstance(function.port_type, Known):
+            guess = not function.is_port and multifunction is False and function.class_code >> 16 != 0x06
+            missing = f"{address}: the PCI Express type was not read ({function.port_type.reason})"
+            return Verdict(guess, (f"{address}: type not known",), (missing,))
+        port_type = function.port_type.value
+        if port_type is PortType.CONVENTIONAL:
+            return Verdict(False, (f"{address}: conventional PCI has no ACS (pci_acs_enabled)",))
+        if port_type in _NEVER:
+            return Verdict(False, (f"{address}: a {port_type.label} never counts as isolating (pci_acs_enabled)",))
+        if port_type in _BY_MULTIFUNCTION:
+            if multifunction is False:
+                return Verdict(True, (f"{address}: a single function needs no ACS (pci_acs_enabled)",))
+            verdict = self._by_capability(function, port_type)
+            if multifunction is None and not (verdict.enabled and verdict.certain):
+                unknown = (f"{address}: whether it is multifunction", *verdict.missing)
+                return Verdict(True, verdict.why, unknown)
+            return verdict
+        if port_type in _DOWNWARD:
+            return self._by_capability(function, port_type)
+        return Verdict(True, (f"{address}: {port_type.label} (pci_acs_enabled)",))
+
+    def _by_capability(self, function: Function, port_type: PortType) -> Verdict:
+        """``pci_acs_flags_enabled``: bits that the capability does not have count as hard-wired on."""
+        address = function.address
+        control = self._control.get(address)
+        if not isinstance(function.acs, Known):
+            if control is not None and control & REDIRECTING == REDIRECTING:
+                return Verdict(True, (f"{address}: ACS is on",))
+            missing = f"{address}: the ACS capability was not read ({function.acs.reason})"
+            return Verdict(False, (f"{address} ({port_type.label}): ACS not known",), (missing,))
+        acs = function.acs.value
+        if acs is None:
+            return Verdict(False, (f"{address} ({port_type.label}): no ACS capability (pci_acs_flags_enabled)",))
+        return self._by_control(function, port_type, acs, acs.control if control is None else control)
+
+    def _by_control(self, function: Function, port_type: PortType, acs: Acs, control: AcsFlag) -> Verdict:
+        address = function.address
+        off = REDIRECTING & acs.capability & ~control
+        missing: tuple[str, ...] = ()
+        if (function.vendor, function.device) in BROKEN_SOURCE_VALIDATION and off & AcsFlag.SV:
+            kernel = value_of(self._host.kernel, None)
+            if kernel is None or (kernel.major, kernel.minor) >= (7, 0):
+                off &= ~AcsFlag.SV
+                if kernel is None and not off:
+                    missing = (f"{address}: whether the kernel drops this switch's broken SV (since 7.0)",)
+        if not off:
+            return Verdict(True, (f"{address}: ACS is on",), missing)
+        return Verdict(False, (f"{address} ({port_type.label}): ACS {_words(off)} (pci_acs_flags_enabled)",))
+
+
+def _both(one: Verdict, rest: Verdict) -> Verdict:
+    """Combine two verdicts that must both be positive; a certain no needs nothing else."""
+    why = tuple(reason for verdict in (one, rest) if not verdict.enabled for reason in verdict.why)
+    if any(not verdict.enabled and verdict.certain for verdict in (one, rest)):
+        return Verdict(False, why)
+    return Verdict(one.enabled and rest.enabled, why, one.missing + rest.missing)
+
+
+def _amd_iommu(host: Host) -> bool | None:
+    """Whether the firmware describes an AMD IOMMU (IVRS); None where no IOMMU shows."""
+    if host.iommu_units:
+        return any(unit.kind == "amd" or unit.name.startswith("ivhd") for unit in host.iommu_units)
+    names = {name for f in host.functions.values() if (name := value_of(f.iommu, None)) is not None}
+    if names:
+        return any(name.startswith("ivhd") for name in names)
+    return None
+
+
+def _shared_slots(host: Host) -> frozenset[tuple[int, int, int]]:
+    return frozenset(
+        (address.domain, address.bus, address.device)
+        for address, function in host.functions.items()
+        if address.function and function.physical_function is None
+    )

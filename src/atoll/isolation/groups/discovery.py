@@ -1,0 +1,65 @@
+"""The order in which Linux finds functions, and which of them an IOMMU serves."""
+
+from __future__ import annotations
+
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Function, Host
+from atoll.pci.address import Address
+
+__all__ = ["behind_iommu", "discovery_order"]
+
+_IOMMU_CLASS = 0x0806
+
+
+def discovery_order(host: Host) -> tuple[Function, ...]:
+    """Return the functions in the order in which the kernel finds them at boot.
+
+    A bus is scanned whole before the buses below its bridges (``pci_scan_child_bus_extend``); virtual functions
+    come when a driver enables them, after all else.
+    """
+    below: dict[Address | None, list[Function]] = {}
+    virtual: list[Function] = []
+    for address in sorted(host.functions):
+        function = host.functions[address]
+        if function.physical_function is not None:
+            virtual.append(function)
+        else:
+            parent = function.parent if function.parent in host.functions else None
+            below.setdefault(parent, []).append(function)
+    order: list[Function] = []
+    waiting = [below.get(None, [])]
+    while waiting:
+        bus = waiting.pop()
+        order += bus
+        waiting += [below[f.address] for f in reversed(bus) if f.address in below]
+    return (*order, *virtual)
+
+
+def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
+    """Return the functions that have a group, and among them those of which the record does not say so.
+
+    The IOMMU's own function has none (``ivrs`` and ``dmar`` tables do not list it).
+    """
+    if isinstance(host.groups, Known) and not host.groups.value and not host.iommu_units:
+        return frozenset(), {}
+    recorded: set[Address] | None = None
+    if isinstance(host.groups, Known):
+        recorded = {address for group in host.groups.value.values() for address in group.members}
+    served: set[Address] = set()
+    guessed: dict[Address, str] = {}
+    for address, function in host.functions.items():
+        if function.class_code >> 8 == _IOMMU_CLASS and not (recorded and address in recorded):
+            continue
+        if isinstance(function.iommu, Known):
+            if function.iommu.value is not None or (recorded and address in recorded):
+                served.add(address)
+        elif recorded:
+            if address in recorded:
+                served.add(address)
+        elif isinstance(function.group, Known):
+            if function.group.value is not None:
+                served.add(address)
+        elif isinstance(host.groups, Unknown):
+            served.add(address)
+            guessed[address] = f"{address}: whether an IOMMU serves it ({function.iommu.reason})"
+    return frozenset(served), guessed

@@ -1,0 +1,130 @@
+"""Whose requester ids a function's requests may carry: ``pci_for_each_dma_alias()`` (drivers/pci/search.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atoll.host.fact import value_of
+from atoll.host.model import Function, Host
+from atoll.pci.address import Address
+from atoll.pci.header import HeaderType, PortType
+from atoll.pci.quirks.aliases import (
+    BRIDGE_ALIAS,
+    BRIDGE_NO_ALIAS,
+    BRIDGE_TRANSLATION_ROOT,
+    SWITCHTEC_NTB,
+    VMD,
+    dma_alias_mask,
+    is_one_of,
+)
+
+__all__ = ["AliasStep", "Aliases"]
+
+_NO_ALIAS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
+_VMD_DOMAINS = 0x10000
+_OTHER_BRIDGE = 0x0680
+
+
+@dataclass(frozen=True, slots=True)
+class AliasStep:
+    """A function that another one's requests may be taken for."""
+
+    function: Function
+    requester_id: int
+    """The id that the requests carry."""
+    why: str
+    missing: tuple[str, ...] = ()
+    """What the record does not tell and this step rests on."""
+
+
+class Aliases:
+    """The aliases among the functions of one host."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._masks: dict[Address, frozenset[int]] = {}
+        self._aliasing: set[tuple[int, int]] = set()
+        self._unread: dict[tuple[int, int], list[Address]] = {}
+        for address, function in host.functions.items():
+            bus = (address.domain, address.bus)
+            mask = dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn)
+            if mask:
+                self._masks[address] = mask
+                self._aliasing.add(bus)
+            switchtec = is_one_of(SWITCHTEC_NTB, function.vendor, function.device)
+            if switchtec and function.class_code >> 8 == _OTHER_BRIDGE:
+                self._unread.setdefault(bus, []).append(address)
+        self._vmd = tuple(f for f in host.functions.values() if is_one_of(VMD, f.vendor, f.device))
+
+    def on_bus(self, address: Address) -> bool:
+        """Whether any function of this one's bus uses ids of others on the bus."""
+        return (address.domain, address.bus) in self._aliasing
+
+    def unread_on_bus(self, address: Address) -> tuple[str, ...]:
+        """Return what the record does not tell about aliases on a function's bus."""
+        found = self._unread.get((address.domain, address.bus), ())
+        return tuple(f"{ntb}: the proxy ids of this Switchtec bridge (quirk_switchtec_ntb_dma_alias)" for ntb in found)
+
+    def related(self, one: Address, other: Address) -> bool:
+        """``pci_devs_are_dma_aliases``, for two functions on one bus."""
+        return other.devfn in self._masks.get(one, ()) or one.devfn in self._masks.get(other, ())
+
+    def upwards(self, function: Function) -> tuple[AliasStep, ...]:
+        """Return the functions whose ids this one's requests may carry, itself first, in the kernel's order."""
+        start, why, missing = self._real_dma_function(function)
+        steps = [AliasStep(start, start.address.requester_id, why, missing)]
+        parent = start.parent
+        while parent is not None:
+            bridge = self._host.functions.get(parent)
+            if bridge is None or is_one_of(BRIDGE_TRANSLATION_ROOT, bridge.vendor, bridge.device):
+                break
+            step = self._bridge(bridge)
+            if step is not None:
+                steps.append(step)
+            parent = bridge.parent
+        return tuple(steps)
+
+    def _real_dma_function(self, function: Function) -> tuple[Function, str, tuple[str, ...]]:
+        """``pci_real_dma_dev`` (arch/x86/pci/common.c): behind a VMD, the VMD's own function."""
+        if function.address.domain < _VMD_DOMAINS or not self._vmd:
+            return function, "its own id", ()
+        domains = sorted({a.domain for a in self._host.functions if a.domain >= _VMD_DOMAINS})
+        place = domains.index(function.address.domain)
+        endpoint = self._vmd[min(place, len(self._vmd) - 1)]
+        why = f"{function.address} lies behind the VMD {endpoint.address}, whose id it uses (pci_real_dma_dev)"
+        missing: tuple[str, ...] = ()
+        if len(self._vmd) > 1:
+            missing = (f"{function.address}: behind which of {len(self._vmd)} VMDs it lies",)
+        return endpoint, why, missing
+
+    def _bridge(self, bridge: Function) -> AliasStep | None:
+        secondary = value_of(bridge.bridge, None)
+        below = (secondary.secondary << 8) if secondary is not None else bridge.address.requester_id
+        own = bridge.address.requester_id
+        port_type = value_of(bridge.port_type, None)
+        if port_type is None:
+            # A guess that costs nothing: an unread port is also not known to isolate, so what is below joins it.
+            return None
+        if port_type in _NO_ALIAS:
+            return None
+        if port_type is PortType.PCIE_TO_PCI:
+            if is_one_of(BRIDGE_NO_ALIAS, bridge.vendor, bridge.device):
+                return None
+            return AliasStep(bridge, below, f"{bridge.address} (pcie-to-pci) sends with its secondary bus's id")
+        if port_type is PortType.PCI_TO_PCIE:
+            return AliasStep(bridge, own, f"{bridge.address} (pci-to-pcie) sends with its own id")
+        if port_type is not PortType.CONVENTIONAL:
+            return None
+        if self._aliases_like_pcie(bridge):
+            return AliasStep(bridge, below, f"{bridge.address} sends with its secondary bus's id (bridge quirk)")
+        return AliasStep(bridge, own, f"{bridge.address} (conventional PCI bridge) sends with its own id")
+
+    def _aliases_like_pcie(self, bridge: Function) -> bool:
+        """``quirk_use_pcie_bridge_dma_alias``: right below a PCIe port that is no PCIe-to-PCI bridge."""
+        if not is_one_of(BRIDGE_ALIAS, bridge.vendor, bridge.device) or bridge.parent is None:
+            return False
+        if value_of(bridge.header, HeaderType.BRIDGE) is not HeaderType.BRIDGE:
+            return False
+        above = self._host.functions.get(bridge.parent)
+        kind = value_of(above.port_type, None) if above is not None else None
+        return kind not in (None, PortType.CONVENTIONAL, PortType.PCIE_TO_PCI)

@@ -1,0 +1,154 @@
+"""Groups as ``pci_device_group()`` forms them (drivers/iommu/iommu.c, the same in Linux 6.1, 6.12 and 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.host.model import Function, Host
+from atoll.isolation.groups.acs_enabled import Judge
+from atoll.isolation.groups.discovery import discovery_order
+from atoll.isolation.groups.dma_alias import Aliases
+from atoll.isolation.groups.override import AcsOverride
+from atoll.isolation.groups.prediction import Prediction
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+
+__all__ = ["predict_linux"]
+
+
+def predict_linux(
+    host: Host,
+    served: frozenset[Address],
+    *,
+    acs_control: Mapping[Address, AcsFlag],
+    override: AcsOverride,
+) -> Prediction:
+    """Return the groups of the ``served`` functions by the rules of PCI hosts other than PowerNV."""
+    former = _Former(host, Judge(host, acs_control=acs_control, override=override))
+    for function in former.order:
+        if function.address in served:
+            former.add(function)
+    members: dict[int, list[Address]] = {}
+    for address in sorted(former.group):
+        members.setdefault(former.group[address], []).append(address)
+    return Prediction(
+        groups=tuple(tuple(group) for group in sorted(members.values())),
+        undetermined=tuple((address, "; ".join(former.missing[address])) for address in sorted(former.missing)),
+        reasons={address: former.reasons[address] for address in sorted(former.reasons)},
+        override=bool(override),
+    )
+
+
+class _Former:
+    """Forms groups one function at a time, in the order of discovery: the outcome depends on who came before."""
+
+    def __init__(self, host: Host, judge: Judge) -> None:
+        self.order = discovery_order(host)
+        self.group: dict[Address, int] = {}
+        self.missing: dict[Address, tuple[str, ...]] = {}
+        self.reasons: dict[Address, tuple[str, ...]] = {}
+        self._host = host
+        self._judge = judge
+        self._aliases = Aliases(host)
+        self._buses: dict[tuple[int, int], list[Function]] = {}
+        self._slots: dict[tuple[int, int, int], list[Function]] = {}
+        for function in self.order:
+            a = function.address
+            self._buses.setdefault((a.domain, a.bus), []).append(function)
+            self._slots.setdefault((a.domain, a.bus, a.device), []).append(function)
+
+    def add(self, function: Function) -> None:
+        """``pci_device_group``: join a group that exists already, or found one."""
+        open_questions: list[str] = []
+        reasons: list[str] = []
+        via = self._find(function, open_questions, reasons)
+        address = function.address
+        if via is None:
+            self.group[address] = len(self.group)
+        else:
+            self.group[address] = self.group[via]
+            self.reasons[address] = tuple(reasons)
+            if via in self.missing:
+                open_questions.append(f"it joins {via}, of which: {self.missing[via][0]}")
+        if open_questions:
+            self.missing[address] = tuple(dict.fromkeys(open_questions))
+
+    def _find(self, function: Function, missing: list[str], reasons: list[str]) -> Address | None:
+        """Return a grouped function whose group this one joins; None where it founds one."""
+        top = function
+        for step in self._aliases.upwards(function):
+            missing += step.missing
+            top = step.function
+            if top is not function:
+                reasons.append(f"alias: {step.why} (pci_for_each_dma_alias)")
+                if top.address in self.group:
+                    return top.address
+        parent = top.parent
+        while parent is not None and (port := self._host.functions.get(parent)) is not None:
+            path = self._judge.path(port)
+            missing += path.missing
+            if path.enabled:
+                break
+            top = port
+            reasons[:] = [r for r in reasons if not r.startswith("path: ")]
+            reasons.append(f"path: up to {port.address}, not isolated above: {', '.join(path.why)} (pci_device_group)")
+            if port.address in self.group:
+                return port.address
+            parent = port.parent
+        visited: set[int] = set()
+        missing += self._aliases.unread_on_bus(top.address)
+        via = self._alias_group(top, visited, reasons)
+        if via is not None:
+            return via
+        return self._function_alias_group(top, visited, missing, reasons)
+
+    def _alias_group(self, top: Function, visited: set[int], reasons: list[str]) -> Address | None:
+        """``get_pci_alias_group``: functions of the bus that use this one's id, or whose id it uses."""
+        if top.address.devfn in visited:
+            return None
+        visited.add(top.address.devfn)
+        if top.address in self.group:
+            return top.address
+        if not self._aliases.on_bus(top.address):
+            return None
+        for other in self._buses[top.address.domain, top.address.bus]:
+            if other is top or not self._aliases.related(top.address, other.address):
+                continue
+            via = self._alias_group(other, visited, reasons)
+            if via is None:
+                via = self._function_alias_group(other, visited, [], [])
+            if via is not None:
+                reasons.append(
+                    f"alias: {top.address} and {other.address} use one requester id (pci_devs_are_dma_aliases)"
+                )
+                return via
+        return None
+
+    def _function_alias_group(
+        self, top: Function, visited: set[int], missing: list[str], reasons: list[str]
+    ) -> Address | None:
+        """``get_pci_function_alias_group``: other functions of the slot that do not isolate either."""
+        a = top.address
+        slot = self._slots[a.domain, a.bus, a.device]
+        if len(slot) < 2 or self._judge.multifunction(top) is False:
+            return None
+        own = self._judge.function(top)
+        if own.enabled and own.certain:
+            return None
+        for other in slot:
+            if other is top:
+                continue
+            verdict = self._judge.function(other)
+            if verdict.enabled and verdict.certain:
+                continue
+            missing += own.missing + verdict.missing
+            if own.enabled or verdict.enabled:
+                continue
+            via = self._alias_group(other, visited, reasons)
+            if via is not None:
+                reasons.append(
+                    "slot: neither function isolates from the other: "
+                    f"{', '.join((*own.why, *verdict.why))} (get_pci_function_alias_group)"
+                )
+                return via
+        return None

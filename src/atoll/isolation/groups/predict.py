@@ -1,0 +1,46 @@
+"""Which rules form this host's groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from atoll.host.fact import value_of
+from atoll.host.model import Host, Platform
+from atoll.isolation.groups.discovery import behind_iommu
+from atoll.isolation.groups.linux import predict_linux
+from atoll.isolation.groups.override import acs_override
+from atoll.isolation.groups.powernv import predict_powernv
+from atoll.isolation.groups.prediction import Prediction
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+
+__all__ = ["predict"]
+
+
+def predict(host: Host, *, acs_control: Mapping[Address, AcsFlag] | None = None) -> Prediction:
+    """Return the IOMMU groups that the host's kernel forms for its PCI functions.
+
+    ``acs_control`` gives control words that stand in place of those recorded, to predict what removing and
+    rescanning the functions below would lead to after a plan. PowerNV ignores ACS.
+    """
+    served, guessed = behind_iommu(host)
+    if host.platform is Platform.POWERNV:
+        prediction = predict_powernv(host, served)
+    elif host.iommu_units and all(unit.name.startswith("s390-iommu") for unit in host.iommu_units):
+        # generic_device_group (drivers/iommu/s390-iommu.c): a group each.
+        prediction = Prediction(tuple((address,) for address in sorted(served)))
+    else:
+        prediction = predict_linux(
+            host,
+            served,
+            acs_control=acs_control or {},
+            override=acs_override(value_of(host.command_line, "")),
+        )
+    if not guessed:
+        return prediction
+    missing = dict(prediction.undetermined)
+    for address in prediction.index():
+        if address in guessed:
+            missing[address] = "; ".join(filter(None, (guessed[address], missing.get(address))))
+    return replace(prediction, undetermined=tuple(sorted(missing.items())))
