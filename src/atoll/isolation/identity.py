@@ -19,7 +19,10 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
-__all__ = ["aliases", "shares_identity"]
+__all__ = ["INTEGRATED_IDENTITY", "aliases", "shares_identity"]
+
+INTEGRATED_IDENTITY = "integrated-endpoint-identity"
+"""Id of the assumption that root complex integrated endpoints send their own requester ids only."""
 
 _VALIDATING = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 
@@ -68,8 +71,8 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
     open_ports = tuple(_unvalidated(topology, settings, source))
     above = topology.up(source)
     if not any(topology.port_type(port) in _VALIDATING for port in above):
-        # Nothing between it and the root complex can validate: an integrated endpoint sends what it is built to.
-        return BLOCKED
+        # No port stands between it and the root complex, which tags its own integrated endpoints.
+        return Finding(Answer.BLOCKED, (), frozenset({INTEGRATED_IDENTITY}))
     if not open_ports:
         return BLOCKED
     validator = next(

@@ -1,0 +1,75 @@
+"""The assumptions that a proof rests on, by id, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from atoll.controls.registry import link_control
+from atoll.fabric.answer import Question
+from atoll.fabric.domains import NPU_UNCONFIGURED
+from atoll.fabric.settings import DomainKind
+from atoll.host.fact import Known
+from atoll.isolation.clusters import Clusters
+from atoll.isolation.identity import INTEGRATED_IDENTITY
+from atoll.isolation.reach import Reach
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["Assumption", "standing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """Something that is taken as true and was not read."""
+
+    id: str
+    text: str
+
+
+_TEXTS = {
+    Question.ROOT_COMPLEX.value: "root complexes do not route between their ports without translation (policy trusted)",
+    Question.MULTIFUNCTION.value: "functions of a device without ACS do not reach one another inside it (policy)",
+    Question.PORT_BAR.value: "a port that redirects requests also redirects those to its own BARs (policy)",
+    Question.VIRTUAL_FUNCTION.value: "virtual functions of one device do not reach one another inside it (policy)",
+    Question.HONEST_ATS.value: "devices with ATS send as translated only what the IOMMU told them (policy trusted)",
+    NPU_UNCONFIGURED: "an NPU that this kernel does not configure lets no request of its GPUs through",
+    INTEGRATED_IDENTITY: "root complex integrated endpoints send requests under their own requester id only",
+}
+
+
+def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Assumption, ...]:
+    """Return the assumptions used, and those that every proof of this host rests on, in a fixed order."""
+    found = {name: Assumption(name, _TEXTS[name]) for name in sorted(used)}
+    topology, settings = reach.topology, reach.settings
+    identity = [a for a in topology.endpoints if _identity(reach, a)]
+    owner = clusters.owner()
+    host_identity = [address for address in identity if address not in owner]
+    if host_identity:
+        text = f"{len(host_identity)} host device(s) have untranslated access to all memory: the host is trusted"
+        found["identity-host-devices"] = Assumption("identity-host-devices", text)
+    for address in sorted(owner):
+        control = link_control(topology.functions[address])
+        if control is not None and settings.cut.get(address):
+            key = f"control:{control.name}"
+            found[key] = Assumption(key, f"{control.name} cuts links as written; level: {control.level}")
+    if any(topology.port_type(p) is PortType.DOWNSTREAM for address in owner for p in topology.up(address)):
+        found["unsolicited-completions"] = Assumption(
+            "unsolicited-completions",
+            "a device takes no completion that it did not ask for: completions with relaxed ordering pass a "
+            "switch whatever CmpltRedir says",
+        )
+    found["configuration-space"] = Assumption(
+        "configuration-space", "ports do what their configuration space says, and only the host can write it"
+    )
+    sources = sorted({f.source for f in topology.host.root_routing.values() if isinstance(f, Known)})
+    if sources:
+        found["root-complex-routing"] = Assumption(
+            "root-complex-routing", "what root complexes do between their ports is as stated: " + "; ".join(sources)
+        )
+    return tuple(found.values())
+
+
+def _identity(reach: Reach, address: Address) -> bool:
+    domain = reach.settings.domain.get(address)
+    return domain is not None and domain.kind in (DomainKind.IDENTITY, DomainKind.NONE)

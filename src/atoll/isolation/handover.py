@@ -1,0 +1,89 @@
+"""The moment of hand-over: the settings once each cluster's devices have reached their user as its file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from atoll.controls.link_control import Effect, Level
+from atoll.controls.registry import link_control
+from atoll.events.catalogue import reset_kinds
+from atoll.events.effect import reset_functions
+from atoll.fabric.domains import default_domain, holder_of
+from atoll.fabric.links import far_end, near_end
+from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.topology import Topology
+from atoll.host.model import EndKind
+from atoll.isolation.clusters import Cluster, Clusters, Handover
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+
+__all__ = ["HELD_SPACE", "handed_over", "links_to_cut"]
+
+HELD_SPACE = "cluster "
+"""How the address space of a cluster that is handed over is named, followed by the cluster's name."""
+
+
+def links_to_cut(topology: Topology, owner: Mapping[Address, str], function: Address) -> frozenset[int]:
+    """Return the numbers of a function's links that lead to functions of other owners, or to a switch chip.
+
+    ``owner`` names the cluster of every function. Links whose number no source told are not in it: they cannot be
+    named to any control. CPU-facing links are never part of a disable mask.
+    """
+    found = set()
+    for link in topology.links.get(function, ()):
+        near, far = near_end(link, function), far_end(link, function)
+        if far.kind is EndKind.CPU or near.number is None:
+            continue
+        if far.kind is not EndKind.FUNCTION or far.function is None or owner.get(far.function) != owner[function]:
+            found.add(near.number)
+    return frozenset(found)
+
+
+def handed_over(topology: Topology, settings: Settings, clusters: Clusters) -> Settings:
+    """Return the settings after every named cluster was handed over.
+
+    Stock vfio-pci resets each device (at opening, and again when the VMM resets its guest); a holder resets by
+    opening and cuts afterwards; devices already held by an open descriptor stay as they are. Owners switch on
+    memory decoding and bus mastering of what they own.
+    """
+    for cluster in clusters.named:
+        for address in cluster.functions:
+            settings = _hand_over(topology, settings, clusters, cluster, address)
+    return settings
+
+
+def _hand_over(
+    topology: Topology, settings: Settings, clusters: Clusters, cluster: Cluster, address: Address
+) -> Settings:
+    function = topology.functions[address]
+    command = settings.command.get(address)
+    settings = settings.with_command(address, (command or Command(0)) | Command.MEMORY | Command.MASTER)
+    if cluster.handover is Handover.KERNEL:
+        return settings.with_domain(address, default_domain(topology.host, function))
+    held = _already_held(topology, settings, address)
+    space = Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, f"its owner {cluster.name} holds it through VFIO")
+    if not held:
+        settings = settings.with_domain(address, space)
+        if address in settings.cpu_links and settings.cpu_links[address].kind is not DomainKind.BLOCKED:
+            settings = replace(settings, cpu_links={**settings.cpu_links, address: space})
+    if cluster.handover is Handover.VFIO:
+        # A tenant's VMM resets whether or not somebody held the device before.
+        return reset_functions(topology.host, settings, (address,), reset_kinds(function)[0])
+    if held:
+        return settings
+    settings = reset_functions(topology.host, settings, (address,), reset_kinds(function)[0])
+    control = link_control(function)
+    if control is None or control.effect is not Effect.NOW:
+        return settings
+    if control.level is Level.ASSUMED and not clusters.allow_assumed:
+        return settings
+    owner = clusters.cluster_of(topology.functions)
+    return settings.with_cut(address, links_to_cut(topology, owner, address))
+
+
+def _already_held(topology: Topology, settings: Settings, address: Address) -> bool:
+    domain = settings.domain.get(address)
+    if domain is not None and domain.space.startswith(HELD_SPACE):
+        return True
+    return holder_of(topology.host, topology.functions[address]) is not None

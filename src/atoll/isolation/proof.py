@@ -1,0 +1,190 @@
+"""Proof: that clusters are isolated, with what it rests on; or the paths that break it; or what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from atoll.fabric.answer import Answer, Finding, Hop
+from atoll.fabric.settings import DomainKind, Settings
+from atoll.fabric.topology import Topology
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.isolation.assumptions import Assumption, standing
+from atoll.isolation.clusters import HOST, Clusters
+from atoll.isolation.reach import Reach
+from atoll.pci.address import Address
+
+__all__ = ["Breach", "Proof", "Verdict", "Violation", "prove", "refuted", "verdict_of"]
+
+
+class Verdict(StrEnum):
+    """What a proof says."""
+
+    PROVEN = "proven"
+    VIOLATED = "violated"
+    UNKNOWN = "unknown"
+
+
+class Breach(StrEnum):
+    """What a violation consists in."""
+
+    ACCESS = "access"
+    MEMORY = "memory"
+    IDENTITY = "identity"
+    DOMAIN = "shared-domain"
+    INTERRUPTS = "interrupts"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One pair that is not isolated (or, among the unknown, not known to be), with a witness."""
+
+    source: Address
+    target: str
+    """A function's address, ``memory:CLUSTER``, or ``interrupts``."""
+    source_cluster: str
+    target_cluster: str
+    breach: Breach
+    answer: Answer
+    path: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The result of one check, at one moment."""
+
+    verdict: Verdict
+    violations: tuple[Violation, ...]
+    unknown: tuple[Violation, ...]
+    reasons: tuple[str, ...]
+    """Why the verdict is unknown where no pair shows it (nothing to check)."""
+    assumptions: tuple[Assumption, ...]
+    pairs: int
+    """How many ordered pairs (function, function or memory) were looked at."""
+    edges: int
+    """How many links and turns between them were looked at."""
+
+
+def prove(reach: Reach, clusters: Clusters) -> Proof:
+    """Check every untrusted cluster against everything outside it.
+
+    Proven means: every answer is ``iommu`` or ``blocked``, no identity and no address space is shared, and
+    interrupts are remapped. A check over nothing is unknown.
+    """
+    check = _Check(reach, clusters)
+    found = [*check.pairs(), *check.interrupts()]
+    violations = tuple(v for v in found if v.answer is Answer.DIRECT)
+    unknown = tuple(v for v in found if v.answer is Answer.POSSIBLE)
+    reasons = () if check.counted else ("nothing to check: no untrusted function and something outside its cluster",)
+    verdict = verdict_of(bool(violations), bool(unknown) or not check.counted)
+    links = sum(len(links) for links in reach.topology.links.values())
+    return Proof(
+        verdict=verdict,
+        violations=violations,
+        unknown=unknown,
+        reasons=reasons,
+        assumptions=standing(reach, clusters, check.assumptions),
+        pairs=check.counted,
+        edges=links + check.turns,
+    )
+
+
+def refuted(reach: Reach, clusters: Clusters) -> bool:
+    """Whether some pair is violated: the first half of ``prove``, stopping at the first counterexample."""
+    return any(violation.answer is Answer.DIRECT for violation in _Check(reach, clusters).pairs())
+
+
+def verdict_of(violated: bool, unknown: bool) -> Verdict:
+    """Return the verdict: refuted before unknown before proven."""
+    if violated:
+        return Verdict.VIOLATED
+    return Verdict.UNKNOWN if unknown else Verdict.PROVEN
+
+
+class _Check:
+    """One walk over all pairs, counting."""
+
+    def __init__(self, reach: Reach, clusters: Clusters) -> None:
+        self.reach = reach
+        self.topology: Topology = reach.topology
+        self.settings: Settings = reach.settings
+        self.clusters = clusters
+        self.owner = clusters.cluster_of(self.topology.functions)
+        self.counted = 0
+        self.turns = 0
+        self.assumptions: set[str] = set()
+
+    def pairs(self) -> Iterator[Violation]:
+        """Yield what is wrong or open between any untrusted function and anything outside its cluster."""
+        targets = [a for a, f in self.topology.functions.items() if not f.is_port or self.topology.has_memory(f)]
+        names = (*(cluster.name for cluster in self.clusters.named), HOST)
+        for cluster in self.clusters.named:
+            for source in sorted(cluster.functions):
+                outside = [target for target in targets if self.owner[target] != cluster.name]
+                for target in outside:
+                    yield from self._against(cluster.name, source, target)
+                for name in names:
+                    if name != cluster.name:
+                        yield from self._against_memory(cluster.name, source, name)
+
+    def _note(self, finding: Finding) -> None:
+        self.assumptions |= finding.assumptions
+
+    def _violation(
+        self, cluster: str, source: Address, target: str, of: str, breach: Breach, finding: Finding
+    ) -> Iterator[Violation]:
+        self._note(finding)
+        if finding.answer > Answer.IOMMU:
+            yield Violation(source, target, cluster, of, breach, finding.answer, finding.path)
+
+    def _against(self, cluster: str, source: Address, target: Address) -> Iterator[Violation]:
+        of = self.owner[target]
+        self.counted += 1
+        self.turns += 1
+        answer = self.reach.answer(source, target)
+        yield from self._violation(cluster, source, str(target), of, Breach.ACCESS, answer)
+        if self.topology.functions[target].is_port:
+            return
+        identity = self.reach.identity(source, target)
+        yield from self._violation(cluster, source, str(target), of, Breach.IDENTITY, identity)
+        shared = self._shared_space(source, target)
+        yield from self._violation(cluster, source, str(target), of, Breach.DOMAIN, shared)
+
+    def _against_memory(self, cluster: str, source: Address, of: str) -> Iterator[Violation]:
+        self.counted += 1
+        self.turns += 1
+        finding = self.reach.memory(source)
+        yield from self._violation(cluster, source, f"memory:{of}", of, Breach.MEMORY, finding)
+
+    def _shared_space(self, source: Address, target: Address) -> Finding:
+        """Same group or same I/O address space: what is mapped for one is mapped for the other."""
+        one, other = self.topology.functions[source], self.topology.functions[target]
+        group = value_of(one.group, None)
+        if group is not None and group == value_of(other.group, None):
+            because = f"both are in IOMMU group {group}, which has one address space"
+            return Finding(Answer.DIRECT, (Hop(str(source), "IOMMU group", because),))
+        a, b = self.settings.domain.get(source), self.settings.domain.get(target)
+        if a is None or b is None or DomainKind.UNKNOWN in (a.kind, b.kind):
+            if self.settings.can_master(source) is False:
+                return Finding(Answer.BLOCKED)
+            missing = a.because if a is not None and a.kind is DomainKind.UNKNOWN else ""
+            missing = missing or (b.because if b is not None else "") or "address spaces were not read"
+            return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", missing),))
+        if a.kind is DomainKind.TRANSLATED and a.space and a.space == b.space:
+            return Finding(Answer.DIRECT, (Hop(str(source), "address space", f"both are in {a.space}"),))
+        return Finding(Answer.BLOCKED)
+
+    def interrupts(self) -> Iterator[Violation]:
+        """Yield a violation where interrupts of an untrusted function are not remapped, or not known to be."""
+        fact = self.topology.host.interrupt_remapping
+        if isinstance(fact, Known) and fact.value:
+            return
+        answer = Answer.POSSIBLE if isinstance(fact, Unknown) else Answer.DIRECT
+        off = "interrupt remapping is off: a device can forge interrupts"
+        because = fact.reason if isinstance(fact, Unknown) else off
+        for cluster in self.clusters.named:
+            if cluster.functions:
+                source = min(cluster.functions)
+                hop = Hop(str(source), "interrupt", because)
+                yield Violation(source, "interrupts", cluster.name, HOST, Breach.INTERRUPTS, answer, (hop,))
