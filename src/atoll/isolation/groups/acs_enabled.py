@@ -18,6 +18,7 @@ from atoll.pci.quirks.acs import (
     acs_handlers,
     is_cavium_root_port,
     is_intel_pch_root_port,
+    is_intel_spt_root_port,
     is_wangxun_nic,
     is_zhaoxin_port,
 )
@@ -213,11 +214,15 @@ class Judge:
         if not isinstance(function.acs, Known):
             if control is not None and control & REDIRECTING == REDIRECTING:
                 return Verdict(True, (f"{address}: ACS is on",))
+            # The guess: Linux turns ACS on wherever there is some (pci_enable_acs) once it has an IOMMU.
             missing = f"{address}: the ACS capability was not read ({function.acs.reason})"
-            return Verdict(False, (f"{address} ({port_type.label}): ACS not known",), (missing,))
+            return Verdict(control is None, (f"{address} ({port_type.label}): ACS not known",), (missing,))
         acs = function.acs.value
         if acs is None:
             return Verdict(False, (f"{address} ({port_type.label}): no ACS capability (pci_acs_flags_enabled)",))
+        if control is None and _misread(function, port_type, acs):
+            missing = f"{address}: its ACS control register, one dword on this chip, was read as a word"
+            return Verdict(True, (f"{address} ({port_type.label}): ACS not known",), (missing,))
         return self._by_control(function, port_type, acs, acs.control if control is None else control)
 
     def _by_control(self, function: Function, port_type: PortType, acs: Acs, control: AcsFlag) -> Verdict:
@@ -241,6 +246,12 @@ def _both(one: Verdict, rest: Verdict) -> Verdict:
     if any(not verdict.enabled and verdict.certain for verdict in (one, rest)):
         return Verdict(False, why)
     return Verdict(one.enabled and rest.enabled, why, one.missing + rest.missing)
+
+
+def _misread(function: Function, port_type: PortType, acs: Acs) -> bool:
+    """Whether a control word was taken from where these Intel ports have none, as lspci does."""
+    spt = function.vendor == 0x8086 and port_type is PortType.ROOT_PORT and is_intel_spt_root_port(function.device)
+    return spt and acs.control_offset != acs.offset + 8
 
 
 def _amd_iommu(host: Host) -> bool | None:
