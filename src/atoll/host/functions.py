@@ -1,0 +1,264 @@
+"""PCI functions as sysfs shows them: identity, what the kernel says, what configuration space says.
+
+Source of the attributes: Linux ``Documentation/ABI/testing/sysfs-bus-pci`` and ``drivers/pci/pci-sysfs.c``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from atoll.errors import Unreadable
+from atoll.host.attribute import names, number, target, text
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Bar, Bridge, Function, Gap, Window
+from atoll.host.place import Place, address_of
+from atoll.host.tree import Tree
+from atoll.pci.acs import read_acs
+from atoll.pci.address import Address
+from atoll.pci.ats import read_ats, read_pasid
+from atoll.pci.bar import read_bars
+from atoll.pci.bridge import read_bridge
+from atoll.pci.config import ConfigSpace
+from atoll.pci.express import read_flr, read_pending, read_port_number, read_port_type
+from atoll.pci.header import HeaderType
+from atoll.pci.power import read_power_state
+from atoll.pci.serial import read_serial
+from atoll.pci.sriov import read_sriov
+
+__all__ = ["read_functions"]
+
+T = TypeVar("T")
+
+_IO, _MEMORY, _PREFETCH = 0x100, 0x200, 0x2000
+"""Flags in the ``resource`` file: ``IORESOURCE_*`` in Linux ``include/linux/ioport.h``."""
+_FIRST_WINDOW = 7
+"""The first line of ``resource`` after six BARs and the ROM."""
+
+
+def read_functions(tree: Tree, places: Mapping[Address, Place]) -> tuple[dict[Address, Function], tuple[Gap, ...]]:
+    """Return the functions at these places in address order, and what could not be seen of them."""
+    functions: dict[Address, Function] = {}
+    hidden: list[Address] = []
+    folders = {address: _names(tree, place.folder) for address, place in places.items()}
+    seen = frozenset[str]().union(*folders.values())
+    for address, place in places.items():
+        function = _read(tree, place, folders[address], seen)
+        if function is None:
+            hidden.append(address)
+        else:
+            functions[address] = function
+    gaps = []
+    if hidden:
+        listed = ", ".join(map(str, hidden[:4])) + (", …" if len(hidden) > 4 else "")
+        why = "the record names them but holds neither their ids nor their configuration space"
+        gaps.append(Gap(f"{len(hidden)} functions: {listed}", why, "record the host with atoll capture"))
+    return _with_multifunction(functions), tuple(gaps)
+
+
+def _read(tree: Tree, place: Place, listed: frozenset[str], seen: frozenset[str]) -> Function | None:
+    folder = place.folder
+    config_path = f"{folder}/config"
+    config = ConfigSpace(lambda offset, size: tree.read(config_path, offset=offset, size=size))
+    has_config = "config" in listed
+
+    def told(read: Callable[[ConfigSpace], T]) -> Fact[T]:
+        if not has_config:
+            return Unknown("configuration space was not captured")
+        try:
+            return Known(read(config), config_path)
+        except Unreadable as error:
+            return Unknown(error.message)
+
+    def attribute(name: str) -> Fact[int]:
+        return number(tree, f"{folder}/{name}") if name in listed else Unknown(f"{folder}/{name}: not captured")
+
+    def either(name: str, read: Callable[[ConfigSpace], int]) -> Fact[int]:
+        first = attribute(name)
+        return first if isinstance(first, Known) else told(read)
+
+    vendor = either("vendor", lambda space: space.word(0x00))
+    device = either("device", lambda space: space.word(0x02))
+    class_code = either("class", lambda space: space.dword(0x08) >> 8)
+    if isinstance(vendor, Unknown) or isinstance(device, Unknown) or isinstance(class_code, Unknown):
+        return None
+    ids = vendor.value & 0xFFFF, device.value & 0xFFFF
+    # Where a folder was copied whole, what is not in it does not exist; else it may not have been captured.
+    whole = {"uevent", "subsystem", "config"} <= listed
+    numa = attribute("numa_node")
+    physical = address_of((target(tree, f"{folder}/physfn") or "").rpartition("/")[2]) if "physfn" in listed else None
+    return Function(
+        address=place.address,
+        vendor=ids[0],
+        device=ids[1],
+        class_code=class_code.value & 0xFFFFFF,
+        parent=place.parent,
+        host_bridge=place.host_bridge or f"pci{place.address.domain:04x}:{place.address.bus:02x}",
+        header=told(lambda space: space.header_type),
+        multifunction=Known(False, "virtual function") if physical else told(lambda space: space.multifunction_bit),
+        port_type=told(read_port_type),
+        command=told(lambda space: space.command),
+        acs=told(lambda space: read_acs(space, *ids)),
+        ats=told(read_ats),
+        pasid=told(read_pasid),
+        sriov=told(read_sriov),
+        flr=told(read_flr),
+        pending=told(read_pending),
+        port_number=told(read_port_number),
+        power_state=_power_state(tree, folder, listed, told),
+        bridge=_bridge(tree, folder, listed, told),
+        bars=_bars(tree, folder, listed, told),
+        revision=either("revision", lambda space: space.byte(0x08)),
+        subsystem=_subsystem(attribute, told),
+        driver=_link_name(tree, f"{folder}/driver", listed, whole or "driver" in seen),
+        driver_override=_driver_override(tree, folder, listed),
+        reset_methods=_reset_methods(tree, folder, listed, "reset_method" in seen),
+        numa_node=Known(None if numa.value < 0 else numa.value, numa.source) if isinstance(numa, Known) else numa,
+        iommu=_link_name(tree, f"{folder}/iommu", listed, whole or "iommu" in seen),
+        serial=told(read_serial),
+        ari=_flag(attribute("ari_enabled")),
+        physical_function=physical,
+        virtual_functions=_virtual_functions(tree, folder, listed),
+    )
+
+
+def _names(tree: Tree, folder: str) -> frozenset[str]:
+    found = names(tree, folder)
+    return frozenset(found.value) if isinstance(found, Known) else frozenset()
+
+
+def _flag(fact: Fact[int]) -> Fact[bool]:
+    return Known(bool(fact.value), fact.source) if isinstance(fact, Known) else fact
+
+
+def _link_name(tree: Tree, path: str, listed: frozenset[str], complete: bool) -> Fact[str | None]:
+    name = path.rpartition("/")[2]
+    if name not in listed:
+        return Known(None, path) if complete else Unknown(f"{path}: not captured")
+    link = target(tree, path)
+    # A folder instead of a link: the function is an IOMMU itself (``iommu/ivhd0`` of AMD's).
+    return Known(None if link is None else link.rstrip("/").rpartition("/")[2], path)
+
+
+def _driver_override(tree: Tree, folder: str, listed: frozenset[str]) -> Fact[str | None]:
+    if "driver_override" not in listed:
+        return Unknown(f"{folder}/driver_override: not captured")
+    found = text(tree, f"{folder}/driver_override")
+    if isinstance(found, Unknown):
+        return found
+    return Known(None if found.value in ("", "(null)") else found.value, found.source)
+
+
+def _reset_methods(tree: Tree, folder: str, listed: frozenset[str], others: bool) -> Fact[tuple[str, ...]]:
+    path = f"{folder}/reset_method"
+    if "reset_method" not in listed:
+        # Only what can be reset has the attribute: pci_dev_reset_method_attr_is_visible, drivers/pci/pci.c.
+        return Known((), path) if others else Unknown(f"{path}: not there (before Linux 5.15, or not captured)")
+    found = text(tree, path)
+    return Known(tuple(found.value.split()), path) if isinstance(found, Known) else found
+
+
+def _power_state(
+    tree: Tree, folder: str, listed: frozenset[str], told: Callable[[Callable[[ConfigSpace], str]], Fact[str]]
+) -> Fact[str]:
+    if "power_state" in listed:
+        found = text(tree, f"{folder}/power_state")
+        if isinstance(found, Known) and found.value not in ("unknown", "error", ""):
+            return found
+    return told(read_power_state)
+
+
+def _subsystem(
+    attribute: Callable[[str], Fact[int]],
+    told: Callable[[Callable[[ConfigSpace], tuple[int, int]]], Fact[tuple[int, int]]],
+) -> Fact[tuple[int, int]]:
+    vendor, device = attribute("subsystem_vendor"), attribute("subsystem_device")
+    if isinstance(vendor, Known) and isinstance(device, Known):
+        return Known((vendor.value, device.value), vendor.source)
+
+    def read(space: ConfigSpace) -> tuple[int, int]:
+        if space.header_type is not HeaderType.NORMAL:
+            raise Unreadable("a bridge's header has no subsystem ids")
+        return space.word(0x2C), space.word(0x2E)
+
+    return told(read)
+
+
+def _resources(tree: Tree, folder: str, listed: frozenset[str]) -> list[tuple[int, int, int]] | None:
+    found = text(tree, f"{folder}/resource") if "resource" in listed else None
+    if not isinstance(found, Known):
+        return None
+    lines = []
+    for line in found.value.splitlines():
+        try:
+            start, end, flags = (int(word, 16) for word in line.split())
+        except ValueError:
+            return None
+        lines.append((start, end, flags))
+    return lines
+
+
+def _bars(
+    tree: Tree,
+    folder: str,
+    listed: frozenset[str],
+    told: Callable[[Callable[[ConfigSpace], tuple[Bar, ...]]], Fact[tuple[Bar, ...]]],
+) -> Fact[tuple[Bar, ...]]:
+    lines = _resources(tree, folder, listed)
+    if lines is None:
+        return told(read_bars)
+    bars = tuple(
+        Bar(index, start, end - start + 1, memory=bool(flags & _MEMORY), prefetchable=bool(flags & _PREFETCH))
+        for index, (start, end, flags) in enumerate(lines[:6])
+        if flags & (_IO | _MEMORY) and end >= start
+    )
+    return Known(bars, f"{folder}/resource")
+
+
+def _bridge(
+    tree: Tree,
+    folder: str,
+    listed: frozenset[str],
+    told: Callable[[Callable[[ConfigSpace], Bridge | None]], Fact[Bridge | None]],
+) -> Fact[Bridge | None]:
+    found = told(read_bridge)
+    if isinstance(found, Known) or "secondary_bus_number" not in listed:
+        return found
+    secondary = number(tree, f"{folder}/secondary_bus_number")
+    subordinate = number(tree, f"{folder}/subordinate_bus_number")
+    lines = _resources(tree, folder, listed)
+    if isinstance(secondary, Unknown) or isinstance(subordinate, Unknown) or lines is None:
+        return found
+    windows = tuple(
+        Window(start, end, memory=bool(flags & _MEMORY), prefetchable=bool(flags & _PREFETCH))
+        for start, end, flags in lines[_FIRST_WINDOW:]
+        if flags & (_IO | _MEMORY) and end >= start and end
+    )
+    return Known(Bridge(secondary.value, subordinate.value, windows), secondary.source)
+
+
+def _virtual_functions(tree: Tree, folder: str, listed: frozenset[str]) -> tuple[Address, ...]:
+    found = (
+        address_of((target(tree, f"{folder}/{name}") or "").rpartition("/")[2])
+        for name in listed
+        if name.startswith("virtfn") and name[6:].isdigit()
+    )
+    return tuple(sorted(address for address in found if address is not None))
+
+
+def _with_multifunction(functions: dict[Address, Function]) -> dict[Address, Function]:
+    """Count what stands beside a function 0 as multifunction, whatever its own header says.
+
+    ``pci_scan_slot`` in Linux ``drivers/pci/probe.c`` marks every function it finds after the first; with ARI
+    a whole bus is one device, and its first function is 00.0.
+    """
+    for address, function in functions.items():
+        if function.physical_function is not None or value_of(function.multifunction, False):
+            continue
+        first = address._replace(function=0)
+        if value_of(function.ari, False):
+            first = first._replace(device=0)
+        if address != first and first in functions:
+            functions[address] = replace(function, multifunction=Known(True, f"stands beside {first}"))
+    return functions

@@ -1,0 +1,112 @@
+"""IOMMU groups as this kernel formed them, and the IOMMUs.
+
+Source: Linux ``Documentation/ABI/testing/sysfs-kernel-iommu_groups`` (``type`` since 5.11, ``reserved_regions``
+since 4.11: start, inclusive end, type) and ``sysfs-class-iommu*``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from atoll.host.attribute import names, target, text
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Group, IommuUnit, ReservedRegion
+from atoll.host.place import Place, address_of
+from atoll.host.tree import Tree
+from atoll.pci.address import Address
+
+__all__ = ["group_of", "read_groups", "read_units"]
+
+_GROUPS = "sys/kernel/iommu_groups"
+_UNITS = "sys/class/iommu"
+_KINDS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "smmu"), ("arm-smmu", "smmu"), ("viommu", "virtio"))
+
+
+def read_groups(tree: Tree, places: Iterable[Place]) -> Fact[Mapping[int, Group]]:
+    """Return the groups by number; empty where this kernel has no IOMMU in use.
+
+    Where ``sys/kernel`` was not captured, the groups are those that the functions' own links name, and
+    unknown where no function has such a link.
+    """
+    listed = names(tree, _GROUPS)
+    if isinstance(listed, Known):
+        numbers = sorted(int(name) for name in listed.value if name.isascii() and name.isdigit())
+        return Known({number: _group(tree, number) for number in numbers}, _GROUPS)
+    if _kernel_complete(tree):
+        return Known({}, f"{_GROUPS} does not exist: this kernel has no IOMMU support")
+    members: dict[int, list[Address]] = {}
+    for place in places:
+        number = _linked(tree, place)
+        if number is not None:
+            members.setdefault(number, []).append(place.address)
+    if not members:
+        return Unknown(f"{_GROUPS} was not captured")
+    groups = {number: Group(number, tuple(sorted(members[number]))) for number in sorted(members)}
+    return Known(groups, "the functions' iommu_group links")
+
+
+def _kernel_complete(tree: Tree) -> bool:
+    """Whether ``sys/kernel`` is what a kernel shows, not the part of it that some program recorded.
+
+    Every kernel has ``uevent_seqnum`` there (``kernel/ksysfs.c``), and no one records it alone.
+    """
+    listed = names(tree, "sys/kernel")
+    return isinstance(listed, Known) and "uevent_seqnum" in listed.value and "iommu_groups" not in listed.value
+
+
+def group_of(
+    tree: Tree, place: Place, groups: Fact[Mapping[int, Group]], member: dict[Address, int]
+) -> Fact[int | None]:
+    """Return the number of a function's group; ``member`` maps the groups' members to their numbers."""
+    if isinstance(groups, Unknown):
+        return groups
+    if place.address in member:
+        return Known(member[place.address], groups.source)
+    if groups.source == _GROUPS or not groups.value:
+        return Known(None, groups.source)
+    return Unknown("it has no iommu_group link, and sys/kernel/iommu_groups was not captured")
+
+
+def _linked(tree: Tree, place: Place) -> int | None:
+    name = (target(tree, f"{place.folder}/iommu_group") or "").rpartition("/")[2]
+    return int(name) if name.isascii() and name.isdigit() else None
+
+
+def _group(tree: Tree, number: int) -> Group:
+    folder = f"{_GROUPS}/{number}"
+    found = (address_of(name) for name in value_of(names(tree, f"{folder}/devices"), ()))
+    members = tuple(sorted(address for address in found if address is not None))
+    return Group(number, members, text(tree, f"{folder}/type"), _regions(tree, f"{folder}/reserved_regions"))
+
+
+def _regions(tree: Tree, path: str) -> Fact[tuple[ReservedRegion, ...]]:
+    found = text(tree, path)
+    if isinstance(found, Unknown):
+        return found
+    regions = []
+    for line in found.value.splitlines():
+        try:
+            start, end, kind = line.split()
+            regions.append(ReservedRegion(int(start, 16), int(end, 16), kind))
+        except ValueError:
+            return Unknown(f"{path}: not a reserved region: {line[:60]!r}")
+    return Known(tuple(regions), path)
+
+
+def read_units(tree: Tree) -> tuple[IommuUnit, ...]:
+    """Return the IOMMUs in name order, with the attributes of their maker's folder (``cap``, ``ecap``, …)."""
+    return tuple(_unit(tree, name) for name in value_of(names(tree, _UNITS), ()))
+
+
+def _unit(tree: Tree, name: str) -> IommuUnit:
+    folder = f"{_UNITS}/{name}"
+    kind = next((kind for prefix, kind in _KINDS if name.startswith(prefix)), "")
+    attributes: list[tuple[str, str]] = []
+    for below in value_of(names(tree, folder), ()):
+        if below.endswith("-iommu"):
+            kind = kind or below.removesuffix("-iommu")
+            for attribute in value_of(names(tree, f"{folder}/{below}"), ()):
+                found = text(tree, f"{folder}/{below}/{attribute}")
+                if isinstance(found, Known):
+                    attributes.append((attribute, found.value))
+    return IommuUnit(name, kind or "unknown", tuple(attributes))

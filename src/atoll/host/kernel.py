@@ -1,0 +1,114 @@
+"""The kernel and the platform: release, command line, architecture, interrupt remapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.host.attribute import exists, names, text
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Group, IommuUnit, KernelRelease, Platform
+from atoll.host.tree import Tree
+
+__all__ = ["read_interrupt_remapping", "read_platform", "read_release"]
+
+_WORDS = (
+    (("x86_64", "amd64", "i386", "i686"), Platform.X86),
+    (("aarch64", "arm64", "armhf"), Platform.ARM),
+    (("ppc64le", "ppc64", "ppc64el", "powerpc64le", "riscv64", "s390x", "loongarch64"), Platform.OTHER),
+)
+
+
+def read_release(tree: Tree) -> Fact[KernelRelease]:
+    """Return the kernel's release, from ``osrelease`` or the third word of ``proc/version``."""
+    found = text(tree, "proc/sys/kernel/osrelease")
+    if isinstance(found, Unknown):
+        version = text(tree, "proc/version")
+        if isinstance(version, Unknown):
+            return Unknown("neither proc/sys/kernel/osrelease nor proc/version is there")
+        words = version.value.split()
+        if words[:2] != ["Linux", "version"] or len(words) < 3:
+            return Unknown(f"proc/version: not a Linux release: {version.value[:60]!r}")
+        found = Known(words[2], version.source)
+    major, _, rest = found.value.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    if not (major.isascii() and major.isdigit() and 0 < digits < 9 and len(major) < 9):
+        return Unknown(f"{found.source}: not a kernel release: {found.value[:60]!r}")
+    return Known(KernelRelease(int(major), int(rest[:digits]), found.value), found.source)
+
+
+def read_platform(tree: Tree, units: tuple[IommuUnit, ...]) -> Platform:
+    """Return what decides about groups: from the device tree, the IOMMUs, the processor, the kernel's build."""
+    compatible = _compatible(tree)
+    if "ibm,powernv" in compatible:
+        return Platform.POWERNV
+    kinds = {unit.kind for unit in units}
+    if kinds & {"intel", "amd"}:
+        return Platform.X86
+    if "smmu" in kinds:
+        return Platform.ARM
+    cpu = value_of(text(tree, "proc/cpuinfo"), "")
+    keys = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in cpu.splitlines()}
+    if "CPU implementer" in keys:
+        return Platform.ARM
+    if keys.get("platform") == "PowerNV":
+        return Platform.POWERNV
+    if "vendor_id" in keys and "flags" in keys:
+        return Platform.X86
+    if "platform" in keys:
+        return Platform.OTHER
+    words = value_of(text(tree, "proc/version"), "").replace("-", " ").replace(".", " ").replace("(", " ").split()
+    for names_of, platform in _WORDS:
+        if any(word in names_of for word in words):
+            return platform
+    return Platform.OTHER if compatible else Platform.UNKNOWN
+
+
+def _compatible(tree: Tree) -> list[str]:
+    for path in ("proc/device-tree/compatible", "sys/firmware/devicetree/base/compatible"):
+        found = text(tree, path)
+        if isinstance(found, Known):
+            return [word for word in found.value.split("\0") if word]
+    return []
+
+
+def read_interrupt_remapping(
+    tree: Tree, platform: Platform, units: tuple[IommuUnit, ...], groups: Fact[Mapping[int, Group]], command_line: str
+) -> Fact[bool]:
+    """Return whether a device can only raise the interrupts that it was given.
+
+    x86: interrupt chips are called ``IR-…`` where remapping is on (``arch/x86/kernel/apic`` and
+    ``drivers/iommu/*/irq_remapping.c``); ``intremap=off`` or ``nointremap`` turn it off. PowerNV validates
+    interrupts by partitionable endpoint. Elsewhere unknown.
+    """
+    if platform is Platform.POWERNV:
+        return Known(True, "PowerNV: interrupts are validated by partitionable endpoint")
+    if platform not in (Platform.X86, Platform.UNKNOWN):
+        return Unknown(f"no rule tells it for platform {platform}")
+    chips = _chips(tree)
+    words = command_line.split()
+    off = next((word for word in words if word == "nointremap" or word.startswith("intremap=off")), None)
+    remapped = isinstance(chips, Known) and any(chip.startswith("IR-") for chip in chips.value)
+    if remapped and off:
+        return Unknown(f"{off} on the command line, but interrupts are remapped: two records of different boots?")
+    if remapped:
+        return Known(True, "interrupt chips are called IR-…")
+    if off:
+        return Known(False, f"{off} on the command line")
+    if isinstance(groups, Known) and not groups.value and not units and exists(tree, "sys/class/iommu"):
+        return Known(False, "no IOMMU is in use")
+    if isinstance(chips, Known) and any(chip == "IO-APIC" or chip.startswith("PCI-MSI") for chip in chips.value):
+        return Known(False, chips.source)
+    return Unknown("neither proc/interrupts nor sys/kernel/irq was captured")
+
+
+def _chips(tree: Tree) -> Fact[frozenset[str]]:
+    found = text(tree, "proc/interrupts")
+    if isinstance(found, Known):
+        return Known(frozenset(word for line in found.value.splitlines() for word in line.split()), "proc/interrupts")
+    listed = names(tree, "sys/kernel/irq")
+    if isinstance(listed, Unknown):
+        return listed
+    chips = set()
+    for number in listed.value:
+        chips.add(value_of(text(tree, f"sys/kernel/irq/{number}/chip_name"), ""))
+    return Known(frozenset(chips), "sys/kernel/irq")

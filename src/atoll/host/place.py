@@ -1,0 +1,137 @@
+"""Where functions stand: the folder, root bus and bridge above each function, from sysfs paths.
+
+A function's real folder is ``sys/devices/…/pciDDDD:BB/BRIDGE/…/FUNCTION``; ``sys/bus/pci/devices`` links to
+it (``pci_setup_device`` and ``pci_create_root_bus`` in Linux ``drivers/pci/probe.c`` name the parts). Records
+exist that hold only one of both, or real folders in place of the links.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atoll.host.attribute import names, number, target
+from atoll.host.fact import Known, value_of
+from atoll.host.resolve import join
+from atoll.host.tree import Tree
+from atoll.pci.address import Address
+
+__all__ = ["Place", "address_of", "addresses_in", "find_places"]
+
+_BUS = "sys/bus/pci/devices"
+_DEPTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One function's folder, and what its path says."""
+
+    address: Address
+    folder: str
+    host_bridge: str
+    """Empty where the path does not tell."""
+    parent: Address | None
+
+
+def address_of(name: str) -> Address | None:
+    """Return the address that a sysfs name spells, None where it is none. VMD domains have five digits."""
+    if name.count(":") != 2:
+        return None
+    try:
+        address = Address.parse(name)
+    except ValueError:
+        return None
+    return address if str(address) == name else None
+
+
+def addresses_in(path: str) -> list[Address]:
+    """Return the functions that a device's path runs through, root first."""
+    found = (address_of(part) for part in path.split("/"))
+    return [address for address in found if address is not None]
+
+
+def find_places(tree: Tree) -> dict[Address, Place]:
+    """Return every function that the tree shows, in address order."""
+    places: dict[Address, Place] = {}
+    bare: list[Address] = []
+    for name in value_of(names(tree, _BUS), ()):
+        address = address_of(name)
+        if address is None:
+            continue
+        link = target(tree, f"{_BUS}/{name}")
+        if link is None:
+            bare.append(address)
+        else:
+            places[address] = _place(address, join(_BUS, link))
+    if bare or not places:
+        walked = _walk(tree)
+        places = {**walked, **places}
+        alone = [address for address in bare if address not in walked]
+        places.update(_by_bus(tree, alone))
+    return dict(sorted(places.items()))
+
+
+def _place(address: Address, folder: str) -> Place:
+    parts = folder.split("/")
+    above = parts[:-1]
+    root = next((place for place in range(len(above) - 1, -1, -1) if _is_root_bus(above[place])), None)
+    if root is None:
+        return Place(address, folder, "", None)
+    between = addresses_in("/".join(above[root + 1 :]))
+    return Place(address, folder, above[root], between[-1] if between else None)
+
+
+def _is_root_bus(name: str) -> bool:
+    if not name.startswith("pci"):
+        return False
+    domain, colon, bus = name[3:].partition(":")
+    return bool(colon) and len(domain) >= 4 and len(bus) == 2 and _is_hex(domain) and _is_hex(bus)
+
+
+def _is_hex(text: str) -> bool:
+    return all(digit in "0123456789abcdef" for digit in text)
+
+
+def _walk(tree: Tree) -> dict[Address, Place]:
+    """Find root buses right below ``sys/devices`` and one folder deeper, and every function below them."""
+    found: dict[Address, Place] = {}
+    waiting = []
+    for name in value_of(names(tree, "sys/devices"), ()):
+        if _is_root_bus(name):
+            waiting.append((f"sys/devices/{name}", 0))
+        elif name in ("platform", "LNXSYSTM:00"):
+            below = value_of(names(tree, f"sys/devices/{name}"), ())
+            for second in below:
+                deeper = value_of(names(tree, f"sys/devices/{name}/{second}"), ())
+                waiting += [(f"sys/devices/{name}/{second}/{third}", 0) for third in deeper if _is_root_bus(third)]
+    while waiting:
+        folder, depth = waiting.pop()
+        if depth > _DEPTH or target(tree, folder) is not None:
+            continue
+        for name in value_of(names(tree, folder), ()):
+            path = f"{folder}/{name}"
+            address = address_of(name)
+            if address is not None and target(tree, path) is None:
+                found.setdefault(address, _place(address, path))
+            if address is not None or _is_root_bus(name):
+                waiting.append((path, depth + 1))
+    return found
+
+
+def _by_bus(tree: Tree, addresses: list[Address]) -> dict[Address, Place]:
+    """Place functions whose folders stand side by side: by the bus numbers that bridges tell."""
+    below: dict[tuple[int, int], Address] = {}
+    for address in addresses:
+        bus = number(tree, f"{_BUS}/{address}/secondary_bus_number")
+        if isinstance(bus, Known) and bus.value:
+            below[address.domain, bus.value] = address
+    places = {}
+    for address in addresses:
+        top = address
+        seen: set[Address] = set()
+        while top not in seen and (bridge := below.get((top.domain, top.bus))) is not None:
+            seen.add(top)
+            top = bridge
+        root = f"pci{top.domain:04x}:{top.bus:02x}"
+        parent = below.get((address.domain, address.bus))
+        places[address] = Place(address, f"{_BUS}/{address}", root, None if parent == address else parent)
+    return places
