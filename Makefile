@@ -1,0 +1,40 @@
+# Everything that demo and test need is made on the way: the virtual environment, atoll in it, and its tools.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@echo 'make demo    four NVLink-connected GPUs given to two tenants, on a simulated machine'
+	@echo 'make test    all tests (linters, types and layering among them)'
+	@echo 'make lint    ruff and mypy alone'
+	@echo 'make clean   remove what the others made'
+
+demo: $(VENV)/.atoll
+	@$(BIN)/atoll demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say what is installed; they are older than what they depend on when it must be done again.
+
+$(VENV)/.atoll: pyproject.toml tools/environment
+	@tools/environment $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.atoll
+	@tools/environment $(PYTHON) $(VENV) test
+	@touch $@

@@ -1,0 +1,88 @@
+"""The program: from arguments to a verb, from an error to two lines and an exit code.
+
+Nothing heavy is imported up here: ``--version`` and completion answer before a parser is built.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+"""128 and SIGINT, as shells count."""
+PIPE_CLOSED = 141
+"""128 and SIGPIPE."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    0 done or proven; 1 refuted, different, or only partly achievable; 2 wrong use or unreadable input;
+    3 unknown, facts missing; 4 refused for safety; 5 failed half-way and rolled back.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["--version"]:
+            from atoll import __version__
+
+            print(f"atoll {__version__}")
+            code = 0
+        else:
+            code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _leave_the_pipe()
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from importlib import import_module
+
+    from atoll.cli.parse import parse
+    from atoll.errors import AtollError, InputError
+
+    try:
+        # A name from a record may hold what this terminal's encoding does not.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")
+        verb, options = parse(arguments)
+        if verb is None:
+            return 0
+        code: int = import_module(f"atoll.cli.{verb.module}").run(options)
+        return code
+    except AtollError as error:
+        return _report(error.message, error.hint, error.exit_code)
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _report(f"{place}{error.strerror or error}", _HINTS.get(type(error), ""), InputError.exit_code)
+
+
+_HINTS: dict[type[OSError], str] = {
+    FileNotFoundError: "check the path",
+    PermissionError: "run as a user who may read and write it, root for a live host",
+    IsADirectoryError: "name a file",
+}
+
+
+def _report(message: str, hint: str, code: int) -> int:
+    """Say what went wrong in one line, and in one more what to do."""
+    sys.stdout.flush()
+    print("atoll: " + " ".join(message.split()), file=sys.stderr)
+    print("  " + " ".join((hint or "see: atoll --help").split()), file=sys.stderr)
+    return code
+
+
+def _leave_the_pipe() -> None:
+    """Keep the interpreter from complaining, at its end, about what it could not write."""
+    import os
+    from contextlib import suppress
+
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

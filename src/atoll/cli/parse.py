@@ -1,0 +1,112 @@
+"""From arguments to a verb and its options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from atoll.cli.verbs import COMMON, VERBS, Verb
+from atoll.errors import InputError
+
+__all__ = ["parse"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message, hint=f"see: {self.prog} --help")
+
+
+def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
+    """Return the verb and its options; no verb where help was asked for, and printed.
+
+    The common options may stand before the verb or after it. Raises InputError for wrong use.
+    """
+    words, rest = _split(arguments)
+    if not words:
+        if {"-h", "--help"} & set(rest):
+            print(_overview(), end="")
+            return None, argparse.Namespace()
+        words = (VERBS[0].name,)
+    if words == ("help",):
+        print(_overview(), end="")
+        return None, argparse.Namespace()
+    verb = _verb(words)
+    if {"-h", "--help"} & set(rest):
+        _parser(verb).print_help()
+        return None, argparse.Namespace()
+    options = _parser(verb).parse_args(rest)
+    options.host = options.host or ["live"]
+    options.verb = verb.name
+    return verb, options
+
+
+def _split(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the words of the verb, and everything else in its order."""
+    with_value = {name for argument in COMMON if argument.takes_value for name in argument.names}
+    two_words = {verb.name.split()[0] for verb in VERBS if " " in verb.name}
+    words: list[str] = []
+    rest: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument.startswith("-") or (position and arguments[position - 1] in with_value):
+            rest.append(argument)
+            continue
+        words.append(argument)
+        if argument not in two_words or len(words) == 2:
+            return tuple(words), rest + list(arguments[position + 1 :])
+    return tuple(words), rest
+
+
+def _verb(words: tuple[str, ...]) -> Verb:
+    name = " ".join(words)
+    for verb in VERBS:
+        if verb.name == name:
+            return verb
+    members = [verb.name for verb in VERBS if verb.name.startswith(words[0] + " ")]
+    if members and len(words) < 2:
+        known = ", ".join(member.split()[1] for member in members)
+        raise InputError(f"{name} wants to know what to do", hint=f"one of: {known}; see: atoll {members[0]} --help")
+
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, members or [verb.name for verb in VERBS], n=1)
+    raise InputError(f"no such verb: {name}", hint=f"did you mean: atoll {near[0]}" if near else "see: atoll --help")
+
+
+def _parser(verb: Verb) -> _Parser:
+    parser = _Parser(
+        prog=f"atoll {verb.name}", description=verb.summary[0].upper() + verb.summary[1:] + ".", allow_abbrev=False
+    )
+    for argument in (*verb.arguments, *COMMON):
+        parser.add_argument(*argument.names, **argument.keywords())
+    return parser
+
+
+def _overview() -> str:
+    from atoll.report.layout import columns, wrap
+
+    rows = [(f"  {verb.name}", verb.summary) for verb in VERBS]
+    verbs = columns(rows)
+    margin = max(len("  -v, --verbose"), *(len(name) for name, _ in rows)) + 2
+    options = []
+    for argument in COMMON:
+        value = argument.metavar or argument.names[0].strip("-").upper()
+        first = "  " + ", ".join(argument.names) + (f" {value}" if argument.takes_value else "")
+        options += wrap(argument.help, first=f"{first:<{margin}}", rest=" " * margin)
+    text = [
+        "usage: atoll [VERB] [--host HOST] [--policy POLICY] [--json] [-v] …",
+        "",
+        "Interconnect isolation for PCI devices and accelerators on Linux.",
+        "",
+        f"verbs (atoll alone is atoll {VERBS[0].name}; atoll VERB --help tells more):",
+        *verbs,
+        "",
+        "options of every verb:",
+        *options,
+        "",
+        "exit codes: 0 done or proven; 1 refuted, different or only partly achievable; 2 wrong use or",
+        "unreadable input; 3 unknown, facts missing; 4 refused for safety; 5 failed and rolled back",
+    ]
+    return "\n".join(text) + "\n"

@@ -1,0 +1,136 @@
+"""The table of verbs and options: parsing and help come from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["COMMON", "VERBS", "Argument", "Verb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument or option, in the words of :meth:`argparse.ArgumentParser.add_argument`."""
+
+    names: tuple[str, ...]
+    help: str
+    metavar: str | None = None
+    nargs: str | None = None
+    choices: tuple[str, ...] = ()
+    default: str | None = None
+    flag: bool = False
+    repeatable: bool = False
+    required: bool = False
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether it is an option followed by a value."""
+        return self.names[0].startswith("-") and not self.flag
+
+    def keywords(self) -> dict[str, Any]:
+        """Return what argparse wants beside the names."""
+        words: dict[str, Any] = {"help": self.help}
+        if self.flag:
+            return {**words, "action": "store_true"}
+        words |= {"default": self.default}
+        if self.metavar:
+            words["metavar"] = self.metavar
+        if self.nargs:
+            words["nargs"] = self.nargs
+        if self.choices:
+            words["choices"] = self.choices
+        if self.repeatable:
+            words["action"] = "append"
+        if self.required:
+            words["required"] = True
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb; its code is ``run(options)`` in ``atoll.cli.<module>``."""
+
+    name: str
+    summary: str
+    module: str
+    arguments: tuple[Argument, ...] = ()
+
+
+COMMON = (
+    Argument(
+        ("--host",),
+        "the machine: live (the default), a folder or an archive that holds sys/, a twin's file, or "
+        "twin:NAME[:KERNEL] for a fresh throw-away one; given several times, records of one machine",
+        metavar="HOST",
+        repeatable=True,
+    ),
+    Argument(
+        ("--policy",),
+        "how open questions are taken: strict (the default) proves nothing on them, linux as Linux assumes "
+        "when it forms groups, trusted as vendors promise",
+        choices=("strict", "linux", "trusted"),
+        default="strict",
+    ),
+    Argument(("--json",), "print one versioned JSON document", flag=True),
+    Argument(("-v", "--verbose"), "tell more: what was read, what each finding rests on", flag=True),
+)
+
+_SPEC = Argument(("spec",), "the cluster file (TOML)", metavar="SPEC")
+_FILE = Argument(("file",), "the twin's file", metavar="FILE")
+_DEVICE = Argument(("device",), "a function's address", metavar="DEVICE")
+_ACCESS = (
+    Argument(("--config",), "a dword of configuration space", metavar="OFF[=VALUE]"),
+    Argument(("--bar0",), "a dword behind BAR0", metavar="OFF[=VALUE]"),
+)
+
+VERBS = (
+    Verb("show", "the functions with their groups, drivers, links, and what is worth knowing about each", "show"),
+    Verb("groups", "the kernel's IOMMU groups, recorded and predicted; lies, doubts, costs", "groups"),
+    Verb("doctor", "what on this host helps or hinders isolation; never writes", "doctor"),
+    Verb("twin list", "the machines that can be simulated", "twin_list"),
+    Verb(
+        "twin new",
+        "make a simulated machine in a file",
+        "twin_new",
+        (
+            Argument(("name",), "one of `atoll twin list`", metavar="NAME"),
+            _FILE,
+            Argument(("--kernel",), "the Linux it runs", metavar="K"),
+            Argument(("--without-links",), "leave out every record of its links", flag=True),
+        ),
+    ),
+    Verb(
+        "twin reset",
+        "reset a device",
+        "twin_reset",
+        (_FILE, _DEVICE, Argument(("--method",), "how: bus, flr, pm, …", metavar="METHOD", default="bus")),
+    ),
+    Verb(
+        "twin event",
+        "let something happen to devices",
+        "twin_event",
+        (
+            _FILE,
+            Argument(
+                ("kind",),
+                "open, close, vm-start, vm-reset, vm-stop or suspend",
+                metavar="KIND",
+                choices=("open", "close", "vm-start", "vm-reset", "vm-stop", "suspend"),
+            ),
+            Argument(("devices",), "addresses", metavar="DEVICE", nargs="*"),
+        ),
+    ),
+    Verb(
+        "twin attack",
+        "let A try to access B in every way there is, and tell what got through",
+        "twin_attack",
+        (
+            _FILE,
+            Argument(("a",), "the attacker's address", metavar="A"),
+            Argument(("b",), "the target's address", metavar="B"),
+        ),
+    ),
+    Verb("twin peek", "read a register of a device", "twin_peek", (_FILE, _DEVICE, *_ACCESS)),
+    Verb("twin poke", "write a register of a device behind everyone's back", "twin_peek", (_FILE, _DEVICE, *_ACCESS)),
+)
+"""In the order in which help lists them. ``atoll`` alone is the first."""

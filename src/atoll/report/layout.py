@@ -1,0 +1,120 @@
+"""Text laid out in a hundred columns: tables, trees, paragraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+__all__ = ["WIDTH", "columns", "cut", "display_width", "indent", "plural", "table", "tree", "wrap"]
+
+WIDTH = 100
+"""Columns that no line exceeds where it can be helped."""
+
+T = TypeVar("T")
+
+
+def display_width(text: str) -> int:
+    """Return how many columns a text takes; colour takes none."""
+    width, inside = 0, False
+    for character in text:
+        if inside:
+            inside = character != "m"
+        elif character == "\x1b":
+            inside = True
+        else:
+            width += 1
+    return width
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text without colour in at most ``width`` columns, with an ellipsis where it was cut."""
+    return text if len(text) <= width else text[: max(width - 1, 0)].rstrip() + "…"
+
+
+def plural(count: int, thing: str, things: str = "") -> str:
+    """Return ``1 link``, ``2 links``."""
+    return f"{count} {thing if count == 1 else things or thing + 's'}"
+
+
+def wrap(text: str, *, first: str = "", rest: str | None = None, width: int = WIDTH) -> list[str]:
+    """Break a text between words. ``first`` stands before the first line, ``rest`` before the others.
+
+    Without ``rest`` the others are indented as far as the first. A word that is too long stays whole.
+    """
+    rest = " " * display_width(first) if rest is None else rest
+    lines: list[str] = []
+    line, empty = first, True
+    for word in text.split():
+        if not empty and display_width(line) + 1 + display_width(word) > width:
+            lines.append(line)
+            line, empty = rest, True
+        line += word if empty else " " + word
+        empty = False
+    return [*lines, line.rstrip()]
+
+
+def indent(lines: Iterable[str], by: str = "  ") -> list[str]:
+    """Return the lines, each with ``by`` in front."""
+    return [by + line if line else line for line in lines]
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = "  ") -> list[str]:
+    """Align cells; the columns numbered in ``right`` stand to the right. The last column is not padded."""
+    if not rows:
+        return []
+    to_the_right = set(right)
+    widths = [max(display_width(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    lines = []
+    for row in rows:
+        cells = []
+        for i, cell in enumerate(row):
+            space = " " * (widths[i] - display_width(cell))
+            cells.append(space + cell if i in to_the_right else cell + space)
+        lines.append(gap.join(cells).rstrip())
+    return lines
+
+
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    flexible: int | None = None,
+    width: int = WIDTH,
+) -> list[str]:
+    """Lay out rows below a head in capitals.
+
+    The column ``flexible``, of text without colour, is cut so that lines fit ``width``.
+    """
+    cells = [[h.upper() for h in head], *[list(row) for row in rows]]
+    if flexible is not None:
+        others = sum(
+            max(display_width(row[i]) for row in cells if i < len(row)) + 2 for i in range(len(head)) if i != flexible
+        )
+        for row in cells:
+            if flexible < len(row):
+                row[flexible] = cut(row[flexible], max(width - others, 12))
+    return columns(cells, right=right)
+
+
+def tree(
+    roots: Sequence[T],
+    children: Callable[[T], Sequence[T]],
+    lines_of: Callable[[T, int], Sequence[str]],
+) -> list[str]:
+    """Draw a forest. ``lines_of(node, room_used)`` gives a node's lines; the columns used by the drawing are told."""
+    out: list[str] = []
+
+    def draw(node: T, before: str, here: str, below: str) -> None:
+        beneath = children(node)
+        lines = lines_of(node, len(before + here))
+        for number, line in enumerate(lines):
+            trunk = "│  " if beneath and number else "   " if number else ""
+            out.append((before + here if not number else before + below + trunk) + line)
+        for number, child in enumerate(beneath):
+            last = number == len(beneath) - 1
+            draw(child, before + below, "└─ " if last else "├─ ", "   " if last else "│  ")
+
+    for root in roots:
+        draw(root, "", "", "")
+    return out

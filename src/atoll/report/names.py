@@ -1,0 +1,116 @@
+"""Names of vendors, devices and classes, from pci.ids where this machine has one; never required.
+
+The file's format: https://pci-ids.ucw.cz/ (``vendor  name``, tab ``device  name``, ``C class  name``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atoll.host.fact import Known
+from atoll.host.model import Function
+
+__all__ = ["PLACES", "Names"]
+
+PLACES = ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pci.ids")
+
+# PCI Code and ID Assignment Specification 1.11, section 1: what is met most. pci.ids has the rest.
+_CLASSES = {
+    0x0100: "SCSI storage controller",
+    0x0101: "IDE interface",
+    0x0104: "RAID bus controller",
+    0x0106: "SATA controller",
+    0x0107: "Serial Attached SCSI controller",
+    0x0108: "Non-Volatile memory controller",
+    0x0180: "Mass storage controller",
+    0x0200: "Ethernet controller",
+    0x0207: "Infiniband controller",
+    0x0280: "Network controller",
+    0x0300: "VGA compatible controller",
+    0x0302: "3D controller",
+    0x0380: "Display controller",
+    0x0400: "Multimedia video controller",
+    0x0401: "Multimedia audio controller",
+    0x0403: "Audio device",
+    0x0500: "RAM memory",
+    0x0580: "Memory controller",
+    0x0600: "Host bridge",
+    0x0601: "ISA bridge",
+    0x0604: "PCI bridge",
+    0x0680: "Bridge",
+    0x0700: "Serial controller",
+    0x0780: "Communication controller",
+    0x0800: "PIC",
+    0x0806: "IOMMU",
+    0x0880: "System peripheral",
+    0x0C03: "USB controller",
+    0x0C05: "SMBus",
+    0x1080: "Signal processing controller",
+    0x1200: "Processing accelerators",
+    0x1300: "Non-Essential Instrumentation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ids are called. Empty: only the commonest classes have names."""
+
+    vendors: dict[int, str] = field(default_factory=dict)
+    devices: dict[tuple[int, int], str] = field(default_factory=dict)
+    classes: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, places: Iterable[str | Path] = PLACES) -> Names:
+        """Read the first file there is; no names where there is none or it can't be read."""
+        for place in places:
+            try:
+                with open(place, encoding="utf-8", errors="replace") as lines:
+                    return cls.parse(lines)
+            except OSError:
+                continue
+        return cls()
+
+    @classmethod
+    def parse(cls, lines: Iterable[str]) -> Names:
+        """Read the text of pci.ids. Lines that are none of its forms are passed over."""
+        names = cls()
+        above, in_classes = -1, False
+        for line in lines:
+            if line.startswith(("#", "\t\t")) or not line.strip():
+                continue
+            id_text, _, name = line.strip().removeprefix("C ").partition("  ")
+            try:
+                number = int(id_text, 16)
+            except ValueError:
+                above = -1
+                continue
+            if not line.startswith("\t"):
+                above, in_classes = number, line.startswith("C ")
+                if not in_classes:
+                    names.vendors[number] = name
+            elif above >= 0 and in_classes:
+                names.classes[above << 8 | number] = name
+            elif above >= 0:
+                names.devices[above, number] = name
+        return names
+
+    def class_name(self, class_code: int) -> str:
+        """Return what lspci calls a class (24-bit code): ``3D controller``, or ``Class 1180``."""
+        code = class_code >> 8
+        return self.classes.get(code) or _CLASSES.get(code) or f"Class {code:04x}"
+
+    def device_name(self, vendor: int, device: int) -> str:
+        """Return ``NVIDIA Corporation GV100GL [Tesla V100 SXM2]``; empty where neither id has a name."""
+        maker = self.vendors.get(vendor, "")
+        return f"{maker} {self.devices.get((vendor, device), 'Device' if maker else '')}".strip()
+
+    def line(self, function: Function) -> str:
+        """Return a function as ``lspci -Dnns`` prints it."""
+        revision = function.revision.value if isinstance(function.revision, Known) else 0
+        name = self.device_name(function.vendor, function.device) or "Device"
+        return (
+            f"{function.address} {self.class_name(function.class_code)} [{function.class_code >> 8:04x}]: "
+            f"{name} [{function.vendor:04x}:{function.device:04x}]" + (f" (rev {revision:02x})" if revision else "")
+        )

@@ -1,0 +1,210 @@
+"""What a host has: the tree of functions with groups, drivers, links and what is worth knowing about each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+from atoll.fabric.families import family
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Function, Host
+from atoll.pci.address import Address
+from atoll.pci.header import Command, PortType
+from atoll.report.document import document
+from atoll.report.functions import (
+    FunctionLink,
+    driver_words,
+    function_document,
+    group_words,
+    links_by_function,
+    type_words,
+)
+from atoll.report.layout import WIDTH, columns, cut, display_width, plural, tree, wrap
+from atoll.report.names import Names
+from atoll.report.quantity import bandwidth
+from atoll.report.style import Style
+
+__all__ = ["host_lines", "show_document", "show_lines"]
+
+Cuts = Mapping[Address, Fact[frozenset[int]]]
+
+
+def show_document(host: Host, cuts: Cuts) -> dict[str, Any]:
+    """Return the host as programs get it."""
+    links = links_by_function(host, dict(cuts))
+    groups = host.groups.value if isinstance(host.groups, Known) else None
+    return document(
+        "show",
+        host=host.name,
+        platform=host.platform.value,
+        kernel=host.kernel.value.text if isinstance(host.kernel, Known) else None,
+        iommu_units=[{"name": unit.name, "kind": unit.kind} for unit in host.iommu_units],
+        interrupt_remapping=value_of(host.interrupt_remapping, None),
+        functions=[
+            function_document(function, links.get(address, []), links_told=address in host.links_told)
+            for address, function in host.functions.items()
+        ],
+        groups=None
+        if groups is None
+        else [
+            {
+                "number": group.number,
+                "members": [str(member) for member in group.members],
+                "type": value_of(group.type, None),
+            }
+            for group in groups.values()
+        ],
+        holders=None
+        if isinstance(host.holders, Unknown)
+        else [
+            {"pid": holder.pid, "name": holder.name, "devices": [str(device) for device in holder.devices]}
+            for holder in host.holders.value
+        ],
+        essential={str(address): reason for address, reason in host.essential.items()},
+        gaps=[{"what": gap.what, "why": gap.why, "hint": gap.hint} for gap in host.gaps],
+        provenance=list(host.provenance),
+    )
+
+
+def host_lines(host: Host, style: Style) -> list[str]:
+    """Return one line or two that say which machine this is, and of which moment the report speaks."""
+    kernel = f"Linux {host.kernel.value.text}" if isinstance(host.kernel, Known) else "kernel unknown"
+    if isinstance(host.groups, Unknown):
+        groups = "groups unknown"
+    elif host.groups.value:
+        groups = plural(len(host.groups.value), "IOMMU group")
+    else:
+        groups = "no IOMMU groups"
+    parts = [host.platform.value, kernel, plural(len(host.functions), "function"), groups]
+    return wrap(", ".join(parts), first=style.bold(f"{host.name}: "), rest="  ")
+
+
+def show_lines(host: Host, cuts: Cuts, *, names: Names, style: Style, verbose: bool = False) -> list[str]:
+    """Return the host as people read it, within a hundred columns."""
+    lines = host_lines(host, style)
+    if not host.functions:
+        return [*lines, "", "No PCI functions here."]
+    links = links_by_function(host, dict(cuts))
+    below: dict[Address | None, list[Function]] = {}
+    for function in host.functions.values():
+        parent = function.parent if function.parent in host.functions else None
+        below.setdefault(parent, []).append(function)
+
+    right = [(group_words(function), driver_words(function)) for function in host.functions.values()]
+    group_width = max(5, *(len(group) for group, _ in right))
+    driver_width = min(max(6, *(len(driver) for _, driver in right)), 28)
+    left = WIDTH - group_width - driver_width - 4
+
+    def draw(function: Function, used: int) -> list[str]:
+        name = str(function.address)
+        room = left - used - len(name) - 2
+        kind = type_words(function) if function.is_port else names.class_name(function.class_code)
+        called = names.device_name(function.vendor, function.device)
+        ids = f"[{function.vendor:04x}:{function.device:04x}]"
+        what = cut(f"{kind}: {called}" if called else kind, max(room - len(ids) - 1, 8))
+        text = f"{style.bold(name) if not function.is_port else name}  {what} {style.faint(ids)}"
+        text += " " * (left - used - display_width(text))
+        head = f"{text}  {group_words(function):>{group_width}}  {cut(driver_words(function), driver_width)}".rstrip()
+        notes = _notes(host, function, links.get(function.address, []), style, verbose)
+        return [head, *(line for note in notes for line in wrap(note, first="     ", width=WIDTH - used))]
+
+    bridges: dict[str, list[Function]] = {}
+    for function in below.get(None, []):
+        bridges.setdefault(function.host_bridge, []).append(function)
+    for host_bridge, roots in bridges.items():
+        title = f"{host_bridge or 'root bus'}"
+        lines += ["", style.bold(f"{title:<{left}}") + style.faint(f"  {'GROUP':>{group_width}}  DRIVER")]
+        lines += tree(roots, lambda function: below.get(function.address, []), draw)
+    return [*lines, *_tail(host, style, verbose)]
+
+
+def _notes(host: Host, function: Function, links: list[FunctionLink], style: Style, verbose: bool) -> list[str]:
+    """Return what is worth knowing about one function beside its line."""
+    notes = []
+    essential = host.essential.get(function.address)
+    if essential:
+        notes.append(style.doubtful("the host needs it:") + " " + essential)
+    notes += _acs_notes(function, style, verbose)
+    ats = value_of(function.ats, None)
+    if ats is not None and ats.enabled:
+        notes.append("ATS on: it may send requests that the IOMMU no longer checks")
+    sriov = value_of(function.sriov, None)
+    if sriov is not None and sriov.total:
+        notes.append(f"SR-IOV: {sriov.enabled} of {plural(sriov.total, 'virtual function')} on")
+    if function.physical_function is not None:
+        notes.append(f"virtual function of {function.physical_function}")
+    command = value_of(function.command, None)
+    if command is not None and verbose and not function.is_port:
+        notes.append("bus mastering " + ("on" if Command.MASTER in command else "off"))
+    power = value_of(function.power_state, None)
+    if power not in (None, "D0", "unknown"):
+        notes.append(f"power state {power}: its registers do not answer")
+    if verbose and isinstance(function.reset_methods, Known):
+        notes.append("resets: " + (" ".join(function.reset_methods.value) or "none"))
+    notes += _link_notes(links, style)
+    kind = family(function.vendor, function.device)
+    if kind is not None and function.address not in host.links_told:
+        notes.append(
+            style.doubtful("links unknown:") + f" its family has {_LINK_WORDS[kind.value]}, and no source told"
+        )
+    return notes
+
+
+def _acs_notes(function: Function, style: Style, verbose: bool) -> list[str]:
+    if isinstance(function.acs, Unknown):
+        return [f"ACS unknown: {function.acs.reason}"] if function.is_port or verbose else []
+    if function.acs.value is not None:
+        return ["ACS " + function.acs.value.control.lspci]
+    if value_of(function.port_type, None) in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        return [style.doubtful("no ACS") + ": what is below it may reach its neighbours"]
+    return []
+
+
+_LINK_WORDS = {"nvlink": "NVLink", "xgmi": "XGMI", "c2c": "C2C"}
+
+
+def _link_notes(links: list[FunctionLink], style: Style) -> list[str]:
+    """Return the links, those to one end in one line: ``NVLink 0 1 to 0004:05:00.0, 25 GB/s each, open``."""
+
+    def key(link: FunctionLink) -> tuple[object, ...]:
+        return (link.kind, link.goes_to, link.bytes_per_second is None, link.bytes_per_second or 0, str(link.cut))
+
+    notes = []
+    for _, group in groupby(sorted(links, key=key), key=key):
+        same = list(group)
+        first = same[0]
+        numbers = [link.near.number for link in same]
+        named = " ".join(str(number) for number in numbers if number is not None)
+        unnumbered = numbers.count(None)
+        if unnumbered:
+            named = " ".join(filter(None, (named, f"×{unnumbered} (numbers unknown)")))
+        state = {True: style.good("cut here"), False: "open", None: style.doubtful("cut or open: unknown")}[first.cut]
+        speed = bandwidth(first.bytes_per_second)
+        notes.append(f"{_LINK_WORDS[first.kind.value]} {named} to {first.goes_to}, {speed} each, {state}")
+    return notes
+
+
+def _tail(host: Host, style: Style, verbose: bool) -> list[str]:
+    lines: list[str] = []
+    if isinstance(host.groups, Known) and not host.groups.value:
+        lines += ["", *wrap("No IOMMU in use: every device here can reach all of memory. See: atoll doctor")]
+    if isinstance(host.holders, Known) and host.holders.value:
+        lines += ["", style.bold("Open VFIO devices")]
+        rows = [
+            (f"  {holder.name}", f"pid {holder.pid}", " ".join(str(device) for device in holder.devices))
+            for holder in host.holders.value
+        ]
+        lines += columns(rows)
+    if host.gaps and verbose:
+        lines += ["", style.bold("Not seen")]
+        for gap in host.gaps:
+            lines += wrap(f"{gap.what}: {gap.why}" + (f" ({gap.hint})" if gap.hint else ""), first="  ", rest="    ")
+    elif host.gaps:
+        lines += [
+            "",
+            style.faint(f"{plural(len(host.gaps), 'thing')} could not be seen; see: atoll show -v, atoll doctor"),
+        ]
+    if verbose and host.provenance:
+        lines += ["", style.bold("Read from"), *(f"  {source}" for source in host.provenance)]
+    return lines
