@@ -1,0 +1,261 @@
+"""Groups by ``pci_device_group()`` on handmade hosts: each rule, and what stays open."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from groups_hosts import ACS_OFF, ACS_ON, EMPTY_ACS, at, function, groups, host, port
+
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Function, Group, IommuUnit
+from atoll.isolation.groups import predict
+from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
+from atoll.pci.header import PortType
+
+
+def _pair(acs: Acs | Unknown | None) -> list[Function]:
+    return [port("00:01.0", 1, acs=acs), function("01:00.0", "00:01.0")]
+
+
+def test_endpoint_below_isolating_port_is_alone() -> None:
+    assert predict(host(_pair(ACS_ON))).groups == groups("00:01.0", "01:00.0")
+
+
+@pytest.mark.parametrize("acs", [None, ACS_OFF])
+def test_endpoint_below_other_port_joins_it(acs: Acs | None) -> None:
+    found = predict(host(_pair(acs)))
+    assert found.groups == groups("00:01.0 01:00.0")
+    assert not found.undetermined
+    (why,) = found.reasons[at("01:00.0")]
+    assert "0000:00:01.0" in why
+    assert "pci_device_group" in why
+
+
+def test_each_missing_bit_is_named() -> None:
+    acs = Acs(ACS_ON.capability, AcsFlag.SV | AcsFlag.UF, 0x148, 0x14E)
+    (why,) = predict(host(_pair(acs))).reasons[at("01:00.0")]
+    assert "ReqRedir- CmpltRedir-" in why
+    assert "SrcValid-" not in why
+
+
+def test_bits_that_the_capability_lacks_count_as_on() -> None:
+    acs = Acs(AcsFlag.SV | AcsFlag.RR, AcsFlag.SV | AcsFlag.RR, 0x148, 0x14E)
+    assert predict(host(_pair(acs))).groups == groups("00:01.0", "01:00.0")
+    assert predict(host(_pair(EMPTY_ACS))).groups == groups("00:01.0", "01:00.0")
+
+
+def test_control_words_of_a_plan_stand_in_for_those_recorded() -> None:
+    plain = host(_pair(ACS_OFF))
+    assert predict(plain, acs_control={at("00:01.0"): REDIRECTING}).groups == groups("00:01.0", "01:00.0")
+    isolating = host(_pair(ACS_ON))
+    assert predict(isolating, acs_control={at("00:01.0"): AcsFlag.SV}).groups == groups("00:01.0 01:00.0")
+
+
+def _switch(*, root: Acs | None, down: Acs | None, slots: bool) -> list[Function]:
+    places = ("02:00.0", "02:01.0") if slots else ("02:00.0", "02:00.1")
+    return [
+        port("00:01.0", 1, acs=root),
+        port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None),
+        port(places[0], 3, "01:00.0", PortType.DOWNSTREAM, acs=down, multifunction=not slots),
+        port(places[1], 4, "01:00.0", PortType.DOWNSTREAM, acs=down, multifunction=not slots),
+        function("03:00.0", places[0]),
+        function("04:00.0", places[1]),
+    ]
+
+
+def test_downstream_ports_in_separate_slots_are_not_merged() -> None:
+    # Known to be wrong about the hardware, and what the kernel does (kernel thread "Fix incorrect iommu_groups").
+    found = predict(host(_switch(root=ACS_ON, down=ACS_OFF, slots=True)))
+    assert found.groups == groups("00:01.0", "01:00.0", "02:00.0 03:00.0", "02:01.0 04:00.0")
+
+
+def test_downstream_ports_in_one_slot_are_merged() -> None:
+    found = predict(host(_switch(root=ACS_ON, down=ACS_OFF, slots=False)))
+    assert found.groups == groups("00:01.0", "01:00.0", "02:00.0 02:00.1 03:00.0 04:00.0")
+    assert any("get_pci_function_alias_group" in why for why in found.reasons[at("02:00.1")])
+
+
+def test_a_port_high_up_merges_all_below() -> None:
+    found = predict(host(_switch(root=None, down=ACS_ON, slots=True)))
+    assert len(found.groups) == 1
+
+
+def test_functions_of_one_slot_merge_unless_they_isolate() -> None:
+    def slot(acs: Acs | None) -> tuple[int, ...]:
+        members = [function(f"00:03.{n}", acs=acs, multifunction=n == 0) for n in range(3)]
+        return tuple(len(group) for group in predict(host(members)).groups)
+
+    assert slot(None) == (3,)
+    assert slot(ACS_ON) == (1, 1, 1)
+    assert slot(EMPTY_ACS) == (1, 1, 1)
+
+
+def test_one_isolating_function_stays_out_of_its_slot() -> None:
+    members = [
+        function("00:03.0", acs=None, multifunction=True),
+        function("00:03.1", acs=ACS_ON, multifunction=True),
+        function("00:03.2", acs=None, multifunction=True),
+    ]
+    assert predict(host(members)).groups == groups("00:03.0 00:03.2", "00:03.1")
+
+
+@pytest.mark.parametrize(
+    ("bridge", "below"), [(PortType.PCIE_TO_PCI, PortType.CONVENTIONAL), (PortType.CONVENTIONAL, PortType.CONVENTIONAL)]
+)
+def test_everything_below_an_aliasing_bridge_joins_it(bridge: PortType, below: PortType) -> None:
+    members = [
+        port("00:01.0", 1),
+        port("01:00.0", 2, "00:01.0", bridge, acs=None),
+        function("02:00.0", "01:00.0", below),
+        function("02:01.0", "01:00.0", below),
+    ]
+    found = predict(host(members))
+    assert found.groups == groups("00:01.0", "01:00.0 02:00.0 02:01.0")
+    assert any("pci_for_each_dma_alias" in why for why in found.reasons[at("02:00.0")])
+
+
+def test_virtual_functions_are_alone_below_an_isolating_port() -> None:
+    members = [
+        port("00:01.0", 1),
+        function("01:00.0", "00:01.0", acs=None, multifunction=True, ari=True),
+        function("01:00.1", "00:01.0", acs=None, multifunction=True, ari=True),
+        *(function(f"01:00.{n}", "00:01.0", physical="01:00.0", ari=True) for n in range(2, 5)),
+        function("02:00.0", "00:01.0", physical="01:00.1"),
+    ]
+    found = predict(host(members))
+    assert found.groups == groups("00:01.0", "01:00.0 01:00.1", "01:00.2", "01:00.3", "01:00.4", "02:00.0")
+
+
+def test_virtual_functions_join_a_port_that_does_not_isolate() -> None:
+    members = [
+        port("00:01.0", 1, acs=None),
+        function("01:00.0", "00:01.0"),
+        function("02:00.0", "00:01.0", physical="01:00.0"),
+    ]
+    assert predict(host(members)).groups == groups("00:01.0 01:00.0 02:00.0")
+
+
+def test_functions_behind_a_vmd_join_it() -> None:
+    members = [
+        function("00:0e.0", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0x467F), class_code=0x010400),
+        port("10000:e0:1d.0", 0xE1),
+        function("10000:e1:00.0", "10000:e0:1d.0"),
+    ]
+    found = predict(host(members))
+    assert found.groups == groups("00:0e.0 10000:e0:1d.0 10000:e1:00.0")
+    assert not found.undetermined
+
+
+def test_behind_which_of_two_vmds_is_open() -> None:
+    members = [
+        function("00:0e.0", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D)),
+        function("20:05.5", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D)),
+        port("10000:00:00.0", 1),
+    ]
+    assert [address for address, _ in predict(host(members)).undetermined] == [at("10000:00:00.0")]
+
+
+def test_the_iommu_itself_has_no_group() -> None:
+    members = [function("00:00.2", class_code=0x080600), function("00:03.0")]
+    assert predict(host(members)).groups == groups("00:03.0")
+
+
+def test_without_iommu_there_are_no_groups() -> None:
+    members = [replace(f, iommu=Known(None)) for f in _pair(ACS_ON)]
+    assert predict(host(members, recorded=(), units=())).groups == ()
+
+
+def test_recorded_groups_say_who_is_served_where_nothing_else_does() -> None:
+    members = [replace(f, iommu=Unknown("not read")) for f in _pair(ACS_ON)]
+    recorded = (Group(7, (at("01:00.0"),)),)
+    assert predict(host(members, recorded=recorded)).groups == groups("01:00.0")
+
+
+def test_a_record_that_does_not_tell_of_iommus_leaves_all_open() -> None:
+    members = [replace(f, iommu=Unknown("not read")) for f in _pair(ACS_ON)]
+    found = predict(host(members, units=()))
+    assert found.groups == groups("00:01.0", "01:00.0")
+    assert len(found.undetermined) == 2
+
+
+def test_unread_acs_leaves_what_is_below_open() -> None:
+    found = predict(host(_pair(Unknown("cut to 256 bytes"))))
+    assert [address for address, _ in found.undetermined] == [at("01:00.0")]
+    assert "cut to 256 bytes" in found.undetermined[0][1]
+
+
+def test_a_plan_settles_unread_acs() -> None:
+    found = predict(host(_pair(Unknown("cut"))), acs_control={at("00:01.0"): REDIRECTING})
+    assert found.groups == groups("00:01.0", "01:00.0")
+    assert not found.undetermined
+
+
+def test_a_certain_failure_needs_no_other_fact() -> None:
+    members = [
+        port("00:01.0", 1, acs=None),
+        port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None, multifunction=None),
+        port("02:00.0", 3, "01:00.0", PortType.DOWNSTREAM, acs=Unknown("cut")),
+        function("03:00.0", "02:00.0"),
+    ]
+    found = predict(host(members))
+    assert len(found.groups) == 1
+    assert not found.undetermined
+
+
+def test_what_joins_an_open_function_is_open_too() -> None:
+    members = [
+        port("00:01.0", 1, acs=Unknown("cut")),
+        port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None),
+        function("02:00.0", "01:00.0", PortType.CONVENTIONAL),
+    ]
+    assert [address for address, _ in predict(host(members)).undetermined] == [at("01:00.0"), at("02:00.0")]
+
+
+def test_unread_types_are_open() -> None:
+    members = [
+        port("00:01.0", 1, port_type=None, acs=Unknown("cut")),
+        function("01:00.0", "00:01.0", None, acs=Unknown("cut")),
+        function("00:03.0", None, None, acs=Unknown("cut")),
+    ]
+    found = predict(host(members))
+    # A lone function on a root bus has its own group whatever it is.
+    assert [address for address, _ in found.undetermined] == [at("01:00.0")]
+
+
+def test_override_applies_to_ports_without_acs_only() -> None:
+    for acs, together in ((None, False), (ACS_OFF, True)):
+        found = predict(host(_pair(acs), command_line="quiet pcie_acs_override=downstream,multifunction"))
+        assert found.override
+        assert (found.groups == groups("00:01.0 01:00.0")) is together
+
+
+def test_override_by_id_and_by_multifunction() -> None:
+    line = "pcie_acs_override=id:1b36:000c"
+    assert len(predict(host(_pair(None), command_line=line)).groups) == 2
+    slot = [function(f"00:03.{n}", multifunction=True) for n in range(2)]
+    assert len(predict(host(slot, command_line="pcie_acs_override=multifunction")).groups) == 2
+    assert len(predict(host(slot, command_line="pcie_acs_override=downstream")).groups) == 1
+
+
+def test_s390_gives_each_function_a_group() -> None:
+    found = predict(host(_pair(None), units=(IommuUnit("s390-iommu.1", "s390"),)))
+    assert found.groups == groups("00:01.0", "01:00.0")
+
+
+def test_ten_thousand_functions_take_well_under_a_second() -> None:
+    members: list[Function] = []
+    for domain in range(100):
+        root = f"{domain:04x}:00:01.0"
+        members.append(port(root, 1, acs=ACS_ON if domain % 2 else None))
+        members.append(function(f"{domain:04x}:01:00.0", root, multifunction=True))
+        members += [
+            function(f"{domain:04x}:01:{n >> 3:02x}.{n & 7}", root, physical=f"{domain:04x}:01:00.0")
+            for n in range(1, 99)
+        ]
+    machine = host(members)
+    assert len(machine.functions) == 10_000
+    start = time.perf_counter()
+    predict(machine)
+    assert time.perf_counter() - start < 1.0

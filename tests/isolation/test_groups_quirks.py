@@ -1,0 +1,151 @@
+"""Groups where Linux goes by device id: the ACS table and DMA aliases."""
+
+from __future__ import annotations
+
+import pytest
+from groups_hosts import ACS_OFF, ACS_ON, at, function, groups, host, port
+
+from atoll.host.model import Function, IommuUnit
+from atoll.isolation.groups import Prediction, predict
+from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
+from atoll.pci.header import PortType
+
+
+def _below(ids: tuple[int, int], acs: Acs | None = None, *, kernel: tuple[int, int] | None = (6, 12)) -> Prediction:
+    return predict(host([port("00:1c.0", 1, acs=acs, ids=ids), function("01:00.0", "00:1c.0")], kernel=kernel))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        (0x17CB, 0x0400),  # Qualcomm
+        (0x177D, 0xA002),  # ThunderX 1, by range
+        (0x177D, 0xAF84),  # ThunderX 2
+        (0x10E8, 0xE004),  # X-Gene
+        (0x14E4, 0xD714),  # Broadcom
+        (0x0014, 0x7A29),  # Loongson
+        (0x1C36, 0x0031),  # Annapurna
+        (0x1957, 0x8D80),  # NXP
+        (0x1D17, 0x0725),  # Zhaoxin
+    ],
+)
+def test_root_ports_taken_as_isolating(ids: tuple[int, int]) -> None:
+    found = _below(ids)
+    assert found.groups == groups("00:1c.0", "01:00.0")
+    assert not found.undetermined
+
+
+def test_other_root_ports_of_these_vendors_are_not() -> None:
+    assert len(_below((0x177D, 0xB000)).groups) == 1
+
+
+def test_a_vendor_denied_by_name_fails_even_with_acs_on() -> None:
+    assert len(_below((0x1D17, 0x9999), ACS_ON).groups) == 1
+
+
+def test_chipset_ports_rest_on_registers_no_record_shows() -> None:
+    found = _below((0x8086, 0x8C10))
+    assert found.groups == groups("00:1c.0", "01:00.0")
+    ((address, why),) = found.undetermined
+    assert address == at("01:00.0")
+    assert "RCBA" in why
+
+
+def test_dword_registers_read_as_words_are_not_believed() -> None:
+    wrong = Acs(REDIRECTING, AcsFlag(0), 0x140, 0x146)
+    right = Acs(REDIRECTING, AcsFlag(0), 0x140, 0x148)
+    assert _below((0x8086, 0xA294), wrong).undetermined
+    found = _below((0x8086, 0xA294), right)
+    assert len(found.groups) == 1
+    assert not found.undetermined
+
+
+def test_broken_source_validation_counts_as_on_from_7_0() -> None:
+    acs = Acs(ACS_OFF.capability, REDIRECTING & ~AcsFlag.SV, 0x148, 0x14E)
+    idt = (0x111D, 0x80B5)
+    assert len(_below(idt, acs, kernel=(7, 0)).groups) == 2
+    assert len(_below(idt, acs, kernel=(6, 12)).groups) == 1
+    assert _below(idt, acs, kernel=None).undetermined
+
+
+def _slot(ids: tuple[int, int], kind: PortType = PortType.ENDPOINT, unit: str = "intel") -> int:
+    members = [function(f"00:14.{n}", None, kind, ids=ids, multifunction=True) for n in range(2)]
+    return len(predict(host(members, units=(IommuUnit("unit0", unit),))).groups)
+
+
+def test_network_cards_declared_isolated() -> None:
+    assert _slot((0x8086, 0x10FB)) == 2
+    assert _slot((0x14E4, 0x1750)) == 2
+    assert _slot((0x8086, 0x1234)) == 1
+
+
+def test_intel_root_complex_endpoints() -> None:
+    assert _slot((0x8086, 0x1234), PortType.ROOT_INTEGRATED) == 2
+    assert _slot((0x1022, 0x1234), PortType.ROOT_INTEGRATED) == 1
+
+
+def test_amd_southbridge_needs_an_amd_iommu() -> None:
+    assert _slot((0x1022, 0x780F), PortType.CONVENTIONAL, "amd") == 2
+    assert _slot((0x1022, 0x780F), PortType.CONVENTIONAL, "intel") == 1
+
+
+def test_wangxun() -> None:
+    assert _slot((0x8088, 0x1001)) == 2
+    assert _slot((0x8088, 0x4321)) == 1
+
+
+def _aliasing(ids: tuple[int, int], others: list[Function]) -> Prediction:
+    return predict(host([port("00:01.0", 1), function("01:00.0", "00:01.0", ids=ids, acs=ACS_ON), *others]))
+
+
+def test_function_aliases_merge_with_the_function_of_that_number() -> None:
+    other = [function("01:00.1", "00:01.0", acs=ACS_ON)]
+    assert _aliasing((0x1B4B, 0x9230), other).groups == groups("00:01.0", "01:00.0 01:00.1")
+    # Also function 0: of itself, so nothing.
+    assert _aliasing((0x1180, 0xE832), other).groups == groups("00:01.0", "01:00.0", "01:00.1")
+
+
+def test_whole_bus_aliases_merge_the_bus() -> None:
+    others = [function("01:03.0", "00:01.0"), function("01:04.0", "00:01.0")]
+    assert _aliasing((0x10B5, 0x87B0), others).groups == groups("00:01.0", "01:00.0 01:03.0 01:04.0")
+
+
+def test_vca_aliases_leave_high_functions_out() -> None:
+    others = [function("01:03.4", "00:01.0", acs=ACS_ON), function("01:03.6", "00:01.0", acs=ACS_ON)]
+    assert _aliasing((0x8086, 0x2954), others).groups == groups("00:01.0", "01:00.0 01:03.4", "01:03.6")
+
+
+def test_fixed_alias_needs_the_subsystem() -> None:
+    def found(subsystem: tuple[int, int]) -> int:
+        card = function("05:0e.0", ids=(0x9005, 0x0285), subsystem=subsystem)
+        return len(predict(host([card, function("05:01.0")])).groups)
+
+    assert found((0x9005, 0x02BB)) == 1
+    assert found((0x9005, 0x0001)) == 2
+
+
+def test_switchtec_tables_are_open() -> None:
+    ntb = function("01:00.1", "00:01.0", ids=(0x11F8, 0x8531), class_code=0x068000, acs=ACS_ON)
+    found = _aliasing((0x1AF4, 0x1000), [ntb])
+    assert {address for address, _ in found.undetermined} == {at("01:00.0"), at("01:00.1")}
+
+
+def test_aspeed_bridge_does_not_alias_yet_its_bus_is_not_isolated() -> None:
+    members = [
+        port("00:01.0", 1),
+        port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None, ids=(0x1A03, 0x1150)),
+        function("02:00.0", "01:00.0", PortType.CONVENTIONAL),
+    ]
+    found = predict(host(members))
+    assert found.groups == groups("00:01.0", "01:00.0 02:00.0")
+    assert not any("alias" in why for why in found.reasons[at("02:00.0")])
+
+
+def test_aliases_stop_at_a_bridge_where_the_iommu_sits() -> None:
+    members = [
+        port("00:00.0", 1, None, PortType.PCI_TO_PCIE, acs=None, ids=(0x14E4, 0x9084)),
+        port("01:00.0", 2, "00:00.0"),
+        function("02:00.0", "01:00.0"),
+    ]
+    # The walk of isolation goes on past it and fails there.
+    assert predict(host(members)).groups == groups("00:00.0 01:00.0 02:00.0")
