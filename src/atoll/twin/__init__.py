@@ -1,1 +1,13 @@
-"""Simulated machines: the second opinion on fabric and isolation."""
+"""Simulated machines: the second opinion on fabric and isolation.
+
+A twin has the files, registers and reset behaviour of a real machine, and traffic. It is written from the
+kernel's and the specification's rules alone and shares nothing with the code that it checks.
+"""
+
+from atoll.twin.attack import Attack, Attempt
+from atoll.twin.error import TwinError
+from atoll.twin.machines import MACHINES
+from atoll.twin.traffic import Hop
+from atoll.twin.twin import Twin
+
+__all__ = ["MACHINES", "Attack", "Attempt", "Hop", "Twin", "TwinError"]

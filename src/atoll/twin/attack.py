@@ -1,0 +1,221 @@
+"""An attack: one function is told to access another's memory in every way there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from atoll.twin import v100
+from atoll.twin.function import Function
+from atoll.twin.iommu import BYPASS, HOST, Iommu
+from atoll.twin.spec import CpuLink, Model, Platform
+from atoll.twin.traffic import Hop, Kind, Outcome, Packet, Router
+
+__all__ = ["Attack", "Attacker", "Attempt"]
+
+DEEP = 0x1000
+"""How far into a region the attack aims, in bytes, where the region is that big."""
+HOST_PAGE = 0x1_0000_0000
+"""A page of the host's memory that no device was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way tried."""
+
+    kind: str
+    """``read``, ``write``, ``translated-``, ``spoofed-``, ``nvlink-``, ``npu-write``, ``completion``, …"""
+    target: str
+    delivered: bool
+    """Whether it arrived at the victim, or at memory of the victim's owner."""
+    path: tuple[Hop, ...]
+    stopped: str
+    """Why it did not; empty where it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """What came of it."""
+
+    reached: bool
+    """Whether any memory request was delivered."""
+    path: tuple[Hop, ...]
+    """The hops of the first one delivered; empty without one."""
+    attempts: tuple[Attempt, ...]
+    completions_delivered: bool
+    """Whether a forged completion arrived: it carries data, but only where the victim waits for one."""
+
+
+class Attacker:
+    """Tries everything from one function to another; changes nothing."""
+
+    def __init__(self, router: Router, iommu: Iommu) -> None:
+        self.router = router
+        self.iommu = iommu
+        self.kernel = iommu.kernel
+        self.vfio = iommu.vfio
+        self.hardware = router.hardware
+
+    def attack(self, source: Function, victim: Function) -> Attack:
+        """Return what of ``victim`` and its owner's memory ``source`` reaches now."""
+        attempts: list[Attempt] = []
+        if source.spec.model is not Model.NPU:
+            targets = list(self.targets(source, victim))
+            attempts += self.requests(source, victim, targets)
+            attempts += self.links(source, victim)
+        attempts += self.npu(source, victim)
+        completions = [] if source.spec.model is Model.NPU else list(self.completions(source, victim))
+        first = next((attempt for attempt in attempts if attempt.delivered), None)
+        return Attack(
+            reached=first is not None,
+            path=() if first is None else first.path,
+            attempts=(*attempts, *completions),
+            completions_delivered=any(attempt.delivered for attempt in completions),
+        )
+
+    # -- PCIe
+
+    def owner(self, function: Function) -> str:
+        """Return who owns a function: the holder that has it open, or of its group; else the host."""
+        holder = self.vfio.holder_of(function.address) or self.vfio.owner(function.address)
+        return HOST if holder is None else holder.name
+
+    def regions(self, victim: Function) -> Iterator[tuple[str, int, int]]:
+        """Yield what to aim at: a word for it, its system address, its address on the PCI bus."""
+        spec, bars = victim.spec, self.hardware.placement.bars
+        for bar in spec.bars if spec.physfn is None else ():
+            place = bars[spec.address, bar.index]
+            shift = min(DEEP, place.size - 4)
+            yield f"BAR {bar.index} of {spec.address}", place.system + shift, place.start + shift
+        if spec.physfn is not None:
+            place = bars[spec.physfn, -1]
+            size = self.hardware.functions[spec.physfn].spec.vf_bar
+            shift = spec.vf_index * size + min(DEEP, size - 4)
+            yield f"BAR 0 of {spec.address}", place.system + shift, place.start + shift
+        for gpu, base, _ in self.kernel.blueprint.coherent:
+            if gpu == spec.address:
+                yield f"coherent memory of {spec.address}", base + DEEP, base + DEEP
+        owner = self.owner(victim)
+        memory = HOST_PAGE if owner == HOST else self.vfio.holders[owner].ram + DEEP
+        yield f"memory of {owner}", memory, memory
+
+    def targets(self, source: Function, victim: Function) -> Iterator[tuple[str, int]]:
+        """Yield every address worth sending to: bus and system addresses, bypass, and whatever is mapped to them."""
+        seen = set()
+        powernv = self.kernel.blueprint.platform is Platform.POWERNV
+        same = source.address.domain == victim.address.domain
+        for what, system, bus in self.regions(victim):
+            addresses = [bus] if same else []
+            addresses += [system, system | BYPASS] if powernv else [system]
+            for holder in self.vfio.holders.values():
+                for mapping in self.vfio.mappings(holder):
+                    if mapping.system <= system < mapping.system + mapping.size:
+                        addresses.append(mapping.iova + system - mapping.system)
+            for address in addresses:
+                if (what, address) not in seen:
+                    seen.add((what, address))
+                    yield what, address
+
+    def identities(self, source: Function) -> list[int]:
+        """Return a requester id for each context that the IOMMU may tell apart, other than the sender's own."""
+        seen, found = set(), []
+        for function in self.hardware.functions.values():
+            if function.address.domain == source.address.domain and function is not source:
+                device = self.kernel.devices.get(function.address)
+                context = (function.address.bus, None if device is None else device.group, function.ats)
+                if context not in seen:
+                    seen.add(context)
+                    found.append(function.address.requester_id)
+        return found
+
+    def requests(self, source: Function, victim: Function, targets: list[tuple[str, int]]) -> Iterator[Attempt]:
+        """Untranslated requests, translated ones where the sender may send them, each also under other names."""
+        own = source.address.requester_id
+        kinds = (False, True) if source.ats else (False,)
+        for translated in kinds:
+            prefix = "translated-" if translated else ""
+            for what, address in targets:
+                for kind in (Kind.WRITE, Kind.READ):
+                    packet = Packet(kind, address, own, translated=translated)
+                    yield self.judge(
+                        victim, f"{prefix}{kind}", f"{what} at {address:#x}", self.router.send(source, packet)
+                    )
+        for translated in kinds:
+            prefix = "spoofed-translated-" if translated else "spoofed-"
+            for requester in self.identities(source):
+                for what, address in targets:
+                    packet = Packet(Kind.WRITE, address, requester, translated=translated)
+                    target = f"{what} at {address:#x} as {requester:04x}"
+                    yield self.judge(victim, f"{prefix}write", target, self.router.send(source, packet))
+
+    def completions(self, source: Function, victim: Function) -> Iterator[Attempt]:
+        """Forged completions, strictly ordered and relaxed; they go by requester id and need no bus mastering."""
+        if source.address.domain != victim.address.domain:
+            return
+        target = victim.address.requester_id
+        for relaxed in (False, True):
+            packet = Packet(Kind.COMPLETION, target, source.address.requester_id, relaxed=relaxed)
+            kind = "completion-relaxed" if relaxed else "completion"
+            yield self.judge(victim, kind, f"requester id {target:04x}", self.router.send(source, packet))
+
+    def judge(self, victim: Function, kind: str, target: str, outcome: Outcome) -> Attempt:
+        """Say whether an outcome is one for the attacker."""
+        owner = self.owner(victim)
+        hit = outcome.function == victim.address or outcome.memory_of == owner
+        stopped = outcome.stopped
+        if not hit and not stopped:
+            stopped = f"arrives at {outcome.function or 'memory of ' + str(outcome.memory_of)} instead"
+        return Attempt(kind, target, hit, outcome.path, stopped)
+
+    # -- links
+
+    def links(self, source: Function, victim: Function) -> Iterator[Attempt]:
+        """Over each NVLink between the two: neither PCI commands nor the IOMMU have a say, only the two masks."""
+        for link in self.kernel.blueprint.links:
+            if {link.a, link.b} != {source.address, victim.address}:
+                continue
+            mine, far = (link.a_number, link.b_number) if link.a == source.address else (link.b_number, link.a_number)
+            hop = Hop(str(source.address), f"link {mine}", f"NVLink to link {far} of {victim.address}")
+            stopped = self.cut(source, mine) or self.cut(victim, far)
+            for function in (source, victim):
+                if self.hardware.in_reset(function):
+                    stopped = stopped or f"{function.address} does not answer"
+            for kind in ("nvlink-write", "nvlink-read"):
+                path = (hop,) if stopped else (hop, Hop(str(victim.address), "arrives", "nothing cuts the link"))
+                yield Attempt(kind, f"device memory of {victim.address}", not stopped, path, stopped)
+
+    def cut(self, function: Function, number: int) -> str:
+        """Return how a function's own mask cuts a link, or nothing."""
+        if v100.cut_links(function.registers) >> number & 1:
+            return f"link {number} is cut at {function.address}"
+        return ""
+
+    def npu(self, source: Function, victim: Function) -> Iterator[Attempt]:
+        """Over each CPU-facing link into the system's address space, as the NPU translates."""
+        for link in self.kernel.blueprint.cpu_links:
+            if source.address not in (link.gpu, link.function):
+                continue
+            for what, system, _ in self.regions(victim):
+                yield self.judge(victim, "npu-write", f"{what} at {system:#x}", self.over_npu(link, system))
+
+    def over_npu(self, link: CpuLink, system: int) -> Outcome:
+        """Send a write over one CPU-facing link to where a system address is."""
+        gpu = self.hardware.functions[link.gpu]
+        hops: tuple[Hop, ...] = (
+            Hop(str(link.gpu), f"link {link.number}", f"NVLink to brick {link.brick} of NPU {link.npu}"),
+        )
+        stopped = self.cut(gpu, link.number)
+        if self.hardware.in_reset(gpu):
+            stopped = f"{link.gpu} does not answer"
+        state = self.iommu.npu_state(link.gpu)
+        if stopped or not state:
+            return Outcome(hops, stopped=stopped or f"no kernel code brought up NPU {link.npu} for {link.gpu}")
+        hops = (*hops, Hop(f"NPU {link.npu}", "translation", state))
+        packet = Packet(Kind.WRITE, system, 0)
+        if state == "bypass":
+            return self.router.system(system, packet, hops)
+        owner = self.vfio.owner(link.gpu)
+        for mapping in () if owner is None else self.vfio.mappings(owner):
+            if mapping.system <= system < mapping.system + mapping.size:
+                return self.router.system(system, packet, hops)
+        return Outcome(hops, stopped=f"the owner of {link.gpu} maps nothing to {system:#x}")

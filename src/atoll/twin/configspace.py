@@ -1,0 +1,166 @@
+"""Configuration space of a simulated function: what it holds after power-on, and which bits can be written.
+
+Layouts: PCI Local Bus 3.0 chapter 6, PCI-to-PCI Bridge 1.2 chapter 3, PCI Express Base 7.5 to 7.9; offsets as
+in Linux ``include/uapi/linux/pci_regs.h``. The V100's capabilities stand where ``lspci`` shows them on real ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atoll.pci.header import PortType
+from atoll.twin.spec import FunctionSpec, Model
+
+__all__ = ["Layout", "build"]
+
+PM_ID, MSI_ID, EXPRESS_ID = 0x01, 0x05, 0x10
+AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A function's configuration space at power-on and where its structures stand (0: it has none)."""
+
+    image: bytes
+    writable: bytes
+    """A mask of the same length: set bits can be written."""
+    pm: int
+    express: int
+    acs: int
+    ats: int
+    sriov: int
+
+
+class _Builder:
+    """Fills an image and its mask, and chains the capabilities."""
+
+    def __init__(self, size: int) -> None:
+        self.image = bytearray(size)
+        self.mask = bytearray(size)
+        self.standard_tail = 0x34
+        self.extended_tail = 0
+
+    def put(self, offset: int, width: int, value: int, writable: int = 0) -> None:
+        self.image[offset : offset + width] = value.to_bytes(width, "little")
+        self.mask[offset : offset + width] = writable.to_bytes(width, "little")
+
+    def capability(self, offset: int, identity: int) -> int:
+        self.put(self.standard_tail, 1, offset)
+        self.put(offset, 1, identity)
+        self.standard_tail = offset + 1
+        return offset
+
+    def extended(self, offset: int, identity: int, version: int = 1) -> int:
+        if self.extended_tail:
+            head = int.from_bytes(self.image[self.extended_tail : self.extended_tail + 4], "little")
+            self.put(self.extended_tail, 4, head | offset << 20)
+        self.put(offset, 4, identity | version << 16)
+        self.extended_tail = offset
+        return offset
+
+
+def build(spec: FunctionSpec) -> Layout:
+    """Return the power-on image of a function: commands off, BARs and windows zero, ACS control zero."""
+    conventional = spec.port is PortType.CONVENTIONAL
+    out = _Builder(256 if conventional else 4096)
+    _header(out, spec)
+    pm = out.capability(0x60, PM_ID)
+    out.put(pm + 2, 2, 0x0003)
+    out.put(pm + 4, 2, 0x0000 if spec.pm_reset else 0x0008, 0x0003)
+    if not spec.is_bridge and spec.physfn is None:
+        msi = out.capability(0x68, MSI_ID)
+        out.put(msi + 2, 2, 0x0080, 0x0071)
+        out.put(msi + 4, 4, 0, 0xFFFFFFFC)
+        out.put(msi + 8, 4, 0, 0xFFFFFFFF)
+        out.put(msi + 12, 2, 0, 0xFFFF)
+    if conventional:
+        return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=0, acs=0, ats=0, sriov=0)
+    express = _express(out, spec)
+    acs, ats, sriov = _extended(out, spec)
+    return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=express, acs=acs, ats=ats, sriov=sriov)
+
+
+def _header(out: _Builder, spec: FunctionSpec) -> None:
+    virtual = spec.physfn is not None
+    out.put(0x00, 2, 0xFFFF if virtual else spec.vendor)
+    out.put(0x02, 2, 0xFFFF if virtual else spec.device)
+    out.put(0x04, 2, 0, 0x0004 if virtual else 0x0547)
+    out.put(0x06, 2, 0x0010)
+    out.put(0x08, 1, spec.revision)
+    out.put(0x09, 3, spec.class_code)
+    out.put(0x0C, 1, 0, 0xFF)
+    out.put(0x0E, 1, (0x80 if spec.multifunction else 0) | (1 if spec.is_bridge else 0))
+    out.put(0x3C, 1, 0, 0xFF)
+    for bar in () if virtual else spec.bars:
+        kind = (0x4 if bar.wide else 0) | (0x8 if bar.prefetchable else 0)
+        span = 64 if bar.wide else 32
+        out.put(0x10 + 4 * bar.index, span // 8, kind, (1 << span) - bar.size & ~0xF)
+    if spec.is_bridge:
+        out.put(0x18, 3, 0, 0xFFFFFF)
+        out.put(0x1C, 2, 0x0101)
+        out.put(0x20, 4, 0, 0xFFF0FFF0)
+        out.put(0x24, 4, 0x00010001, 0xFFF0FFF0)
+        out.put(0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
+        out.put(0x3E, 2, 0, 0x005F)
+    else:
+        vendor, device = spec.subsystem
+        out.put(0x2C, 2, vendor)
+        out.put(0x2E, 2, device)
+        out.put(0x3D, 1, 0 if virtual else 1)
+
+
+def _express(out: _Builder, spec: FunctionSpec) -> int:
+    express = out.capability(0x78, EXPRESS_ID)
+    out.put(express + 2, 2, 0x0002 | int(spec.port) << 4)
+    out.put(express + 4, 4, 0x00008001 | (1 << 28 if spec.flr else 0))
+    out.put(express + 8, 2, 0x2810, 0xFFFF if spec.flr else 0x7FFF)
+    out.put(express + 12, 4, 0x00000103 | spec.address.device << 24)
+    out.put(express + 16, 2, 0, 0x03FB)
+    out.put(express + 18, 2, 0x0103)
+    ports = spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+    out.put(express + 36, 4, 0x00000020 if ports else 0)
+    out.put(express + 40, 2, 0, 0x04FF)
+    return express
+
+
+def _extended(out: _Builder, spec: FunctionSpec) -> tuple[int, int, int]:
+    acs = ats = sriov = 0
+    if spec.model is Model.V100:
+        out.extended(0x100, VC_ID)
+        out.extended(0x250, LTR_ID)
+        out.extended(0x420, AER_ID, 2)
+        return acs, ats, sriov
+    out.extended(0x100, AER_ID, 2)
+    if spec.serial is not None:
+        serial = out.extended(0x148, SERIAL_ID)
+        out.put(serial + 4, 8, spec.serial)
+    if spec.acs is not None:
+        acs = out.extended(0x220, ACS_ID)
+        out.put(acs + 4, 2, int(spec.acs))
+        out.put(acs + 6, 2, 0, int(spec.acs) & 0x7F)
+    if spec.ats:
+        ats = out.extended(0x240, ATS_ID)
+        out.put(ats + 4, 2, 0x0020)
+        out.put(ats + 6, 2, 0, 0x801F)
+    if spec.vf_total or spec.physfn is not None:
+        ari = out.extended(0x260, ARI_ID)
+        out.put(ari + 4, 2, 0)
+    if spec.vf_total:
+        sriov = _sriov(out, spec)
+    return acs, ats, sriov
+
+
+def _sriov(out: _Builder, spec: FunctionSpec) -> int:
+    """SR-IOV with the first virtual function right after the physical one, one function apart."""
+    sriov = out.extended(0x280, SRIOV_ID)
+    out.put(sriov + 0x08, 2, 0, 0x0019)
+    out.put(sriov + 0x0C, 2, spec.vf_total)
+    out.put(sriov + 0x0E, 2, spec.vf_total)
+    out.put(sriov + 0x10, 2, 0, 0xFFFF)
+    out.put(sriov + 0x14, 2, 1)
+    out.put(sriov + 0x16, 2, 1)
+    out.put(sriov + 0x1A, 2, spec.vf_device)
+    out.put(sriov + 0x1C, 4, 0x553)
+    out.put(sriov + 0x20, 4, 1, 0xFFFFFFFF)
+    out.put(sriov + 0x24, 8, 0xC, (1 << 64) - spec.vf_bar & ~0xF)
+    return sriov

@@ -1,0 +1,34 @@
+"""What the kernel knows of a function and of an IOMMU group: state that ``remove`` throws away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atoll.pci.address import Address
+from atoll.twin.spec import DomainKind
+
+__all__ = ["Device", "Group"]
+
+
+@dataclass(slots=True)
+class Device:
+    """A function as the kernel discovered it."""
+
+    address: Address
+    driver: str | None = None
+    override: str = ""
+    group: int | None = None
+    methods: list[str] | None = None
+    """The order written to ``reset_method``; None for the kernel's own."""
+    enabled: bool = False
+    """Switched on through ``enable`` without a driver."""
+
+
+@dataclass(slots=True)
+class Group:
+    """An IOMMU group: its number is no identity."""
+
+    number: int
+    kind: DomainKind
+    """The type of its default domain."""
+    members: list[Address] = field(default_factory=list)

@@ -1,0 +1,131 @@
+"""One function of a simulated machine: its configuration space and registers as they are now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+from atoll.twin import configspace
+from atoll.twin.spec import FunctionSpec
+
+__all__ = ["SECONDARY_RESET", "Function"]
+
+SECONDARY_RESET = 0x40
+"""Secondary Bus Reset, bit 6 of bridge control at 0x3e (PCI-to-PCI Bridge 1.2, 3.2.5.18)."""
+ATS_ENABLE = 0x8000
+"""Enable, bit 15 of the ATS control word (PCIe 10.5.1.3)."""
+
+_NONE = Command(0)
+
+
+@dataclass(slots=True)
+class Function:
+    """Hardware state of one function. The kernel's view of it is a ``Device``."""
+
+    spec: FunctionSpec
+    config: bytearray = field(default_factory=bytearray)
+    registers: dict[int, int] = field(default_factory=dict)
+    """32-bit registers behind BAR 0 that differ from their value at reset."""
+    layout: configspace.Layout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layout = configspace.build(self.spec)
+        if not self.config:
+            self.config = bytearray(self.layout.image)
+
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+        return self.spec.address
+
+    def get(self, offset: int, width: int) -> int:
+        """Return a little-endian field of the configuration space, whatever state the device is in."""
+        return int.from_bytes(self.config[offset : offset + width], "little")
+
+    def put(self, offset: int, width: int, value: int) -> None:
+        """Set a field, read-only bits included: what hardware and firmware do themselves."""
+        self.config[offset : offset + width] = value.to_bytes(width, "little")
+
+    @property
+    def command(self) -> Command:
+        """The command register."""
+        return Command(self.get(0x04, 2))
+
+    def set_command(self, *, on: Command = _NONE, off: Command = _NONE) -> None:
+        """Switch bits of the command register."""
+        self.put(0x04, 2, int((self.command & ~off) | on))
+
+    @property
+    def master(self) -> bool:
+        """Bus mastering is on: it may send memory requests, or as a bridge forward them upwards."""
+        return Command.MASTER in self.command
+
+    @property
+    def power(self) -> int:
+        """The power state: 0 for D0 to 3 for D3hot."""
+        return self.get(self.layout.pm + 4, 2) & 3
+
+    def set_power(self, state: int) -> None:
+        """Change the power state."""
+        at = self.layout.pm + 4
+        self.put(at, 2, self.get(at, 2) & ~3 | state)
+
+    @property
+    def acs(self) -> AcsFlag:
+        """The ACS control word; nothing without the capability."""
+        return AcsFlag(self.get(self.layout.acs + 6, 2) & 0x7F) if self.layout.acs else AcsFlag(0)
+
+    def set_acs(self, flags: AcsFlag) -> None:
+        """Set the ACS control word, as far as the capability implements it."""
+        if self.layout.acs and self.spec.acs is not None:
+            self.put(self.layout.acs + 6, 2, int(flags & self.spec.acs))
+
+    @property
+    def ats(self) -> bool:
+        """Address Translation Services are enabled: it may send translated requests."""
+        return bool(self.layout.ats and self.get(self.layout.ats + 6, 2) & ATS_ENABLE)
+
+    def set_ats(self, on: bool) -> None:
+        """Switch Address Translation Services."""
+        if self.layout.ats:
+            self.put(self.layout.ats + 6, 2, ATS_ENABLE if on else 0)
+
+    @property
+    def buses(self) -> range:
+        """The buses below a bridge, from secondary to subordinate, as its registers say now."""
+        return range(self.get(0x19, 1), self.get(0x1A, 1) + 1) if self.spec.is_bridge else range(0)
+
+    def bar(self, index: int, wide: bool) -> int:
+        """Return the address that a base address register holds."""
+        return self.get(0x10 + 4 * index, 8 if wide else 4) & ~0xF
+
+    @property
+    def windows(self) -> tuple[tuple[int, int], ...]:
+        """What a bridge forwards downwards: first and last byte of each memory window that is open."""
+        found = []
+        base, limit = self.get(0x20, 2) & 0xFFF0, self.get(0x22, 2) & 0xFFF0
+        if 0 < base <= limit:
+            found.append((base << 16, limit << 16 | 0xFFFFF))
+        base = (self.get(0x24, 2) & 0xFFF0) << 16 | self.get(0x28, 4) << 32
+        limit = (self.get(0x26, 2) & 0xFFF0) << 16 | 0xFFFFF | self.get(0x2C, 4) << 32
+        if 0 < base <= limit:
+            found.append((base, limit))
+        return tuple(found)
+
+    @property
+    def holds_secondary_in_reset(self) -> bool:
+        """A bridge whose secondary bus is being reset."""
+        return self.spec.is_bridge and bool(self.get(0x3E, 2) & SECONDARY_RESET)
+
+    @property
+    def enabled_vfs(self) -> int:
+        """How many virtual functions are enabled."""
+        at = self.layout.sriov
+        return self.get(at + 0x10, 2) if at and self.get(at + 0x08, 2) & 1 else 0
+
+    def power_on(self) -> None:
+        """Forget everything, as at power-on and at a conventional reset."""
+        self.config[:] = self.layout.image
+        self.registers.clear()

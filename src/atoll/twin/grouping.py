@@ -1,0 +1,139 @@
+"""Which IOMMU group a discovered function joins: PowerNV by partitionable endpoint, x86 by live ACS control.
+
+Sources: drivers/iommu/iommu.c ``pci_device_group`` and drivers/pci/pci.c ``pci_acs_enabled`` (the same in Linux
+6.1, 6.12 and 7.3); arch/powerpc/platforms/powernv/pci-ioda.c and npu-dma.c (until 5.12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from atoll.pci.acs import REDIRECTING
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.twin.device import Device
+from atoll.twin.function import Function
+from atoll.twin.hardware import Hardware
+from atoll.twin.spec import Model, Platform
+
+__all__ = ["acs_enabled", "find_group"]
+
+
+def find_group(hardware: Hardware, devices: Mapping[Address, Device], function: Function) -> int | str | None:
+    """Return the number of the group to join, ``"new"`` for a fresh one, None for no group at all."""
+    if hardware.blueprint.platform is Platform.POWERNV:
+        return _powernv(hardware, devices, function)
+    if function.spec.iommu is None:
+        return None
+    return _Discovery(hardware, devices).group_of(function)
+
+
+# -- PowerNV
+
+
+def _powernv(hardware: Hardware, devices: Mapping[Address, Device], function: Function) -> int | str | None:
+    key = _endpoint(hardware, function)
+    if key is None:
+        return None
+    for other in devices.values():
+        if other.group is not None and other.address != function.address:
+            mate = hardware.functions[other.address]
+            if _endpoint(hardware, mate) == key:
+                return other.group
+    return "new"
+
+
+def _endpoint(hardware: Hardware, function: Function) -> Hashable | None:
+    """Return what names a function's partitionable endpoint; ports have none.
+
+    A bus below a bridge is one endpoint. With NVLink support (until 5.12) all GPUs and NPU functions of one
+    NPU share a group; ``isolate_nvlink`` made it one group a GPU with the NPU functions that link to it.
+    """
+    if function.spec.is_bridge:
+        return None
+    if hardware.blueprint.kernel.npu:
+        for link in hardware.blueprint.cpu_links:
+            if function.address in (link.gpu, link.function):
+                return ("gpu", link.gpu) if hardware.blueprint.kernel.isolate else ("npu", link.npu)
+    return ("bus", function.address.domain, function.address.bus)
+
+
+# -- x86
+
+
+def acs_enabled(function: Function) -> bool:
+    """Whether Linux takes a function as isolating: ``pci_acs_enabled(dev, SV|RR|CR|UF)``, without quirks."""
+    port = function.spec.port
+    if port in (PortType.CONVENTIONAL, PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR):
+        return False
+    if port in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        return _acs_flags(function)
+    if not function.spec.multifunction or function.spec.physfn is not None:
+        return True
+    return _acs_flags(function)
+
+
+def _acs_flags(function: Function) -> bool:
+    """A bit that the capability does not implement counts as set."""
+    if function.spec.acs is None:
+        return False
+    wanted = REDIRECTING & function.spec.acs
+    return function.acs & wanted == wanted
+
+
+class _Discovery:
+    """One run of ``pci_device_group``."""
+
+    def __init__(self, hardware: Hardware, devices: Mapping[Address, Device]) -> None:
+        self.hardware = hardware
+        self.devices = devices
+
+    def known(self, function: Function) -> int | None:
+        device = self.devices.get(function.address)
+        return None if device is None else device.group
+
+    def bus_self(self, function: Function) -> Function | None:
+        """The bridge above; a virtual function's bus may be virtual, here it is always the physical one's."""
+        return self.hardware.parent(function)
+
+    def group_of(self, function: Function) -> int | str:
+        top = function
+        bridge = self.bus_self(function)
+        while bridge is not None:
+            if bridge.spec.port is PortType.PCIE_TO_PCI:
+                top = bridge
+                found = self.known(top)
+                if found is not None:
+                    return found
+            bridge = self.bus_self(bridge)
+        bridge = self.bus_self(top)
+        while bridge is not None and not self.path_enabled(bridge):
+            top = bridge
+            found = self.known(top)
+            if found is not None:
+                return found
+            bridge = self.bus_self(bridge)
+        found = self.alias_group(top)
+        return "new" if found is None else found
+
+    def path_enabled(self, bridge: Function | None) -> bool:
+        while bridge is not None:
+            if not acs_enabled(bridge):
+                return False
+            bridge = self.bus_self(bridge)
+        return True
+
+    def alias_group(self, function: Function) -> int | None:
+        """No machine here has devices with DMA alias quirks: only functions of one device remain."""
+        found = self.known(function)
+        if found is not None:
+            return found
+        if not function.spec.multifunction or function.spec.physfn is not None or acs_enabled(function):
+            return None
+        for other in self.hardware.on_bus(function.address.domain, function.address.bus):
+            same_slot = other.address.device == function.address.device and other is not function
+            if same_slot and other.address in self.devices and other.spec.model is not Model.NPU:
+                found = None if acs_enabled(other) else self.known(other)
+                if found is not None:
+                    return found
+        return None

@@ -1,0 +1,198 @@
+"""The hardware of a simulated machine: functions in their tree, registers, secondary bus resets.
+
+Nothing here knows of a kernel: what it saves and restores around a reset is in ``kernel``.
+"""
+
+from __future__ import annotations
+
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+from atoll.twin import v100
+from atoll.twin.function import SECONDARY_RESET, Function
+from atoll.twin.placement import Placement, place
+from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model
+
+__all__ = ["ALL_ONES", "Hardware"]
+
+ALL_ONES = 0xFFFFFFFF
+"""What a load that nobody answers gives."""
+INITIATE_FLR = 0x8000
+"""Initiate Function Level Reset, bit 15 of device control (PCIe 7.5.3.4)."""
+
+
+class Hardware:
+    """All functions of a machine, present to the kernel or not."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+        self.placement: Placement = place(blueprint)
+        self.functions: dict[Address, Function] = {
+            spec.address: Function(spec) for spec in sorted(blueprint.functions, key=lambda spec: spec.address)
+        }
+        self._parents: dict[Address, Function | None] = {}
+        self._by_bus: dict[tuple[int, int], list[Function]] = {}
+        for function in self.functions.values():
+            self._by_bus.setdefault(function.address[:2], []).append(function)
+        bridges = {(f.address.domain, f.spec.secondary): f for f in self.functions.values() if f.spec.secondary}
+        for function in self.functions.values():
+            self._parents[function.address] = bridges.get(function.address[:2])
+
+    # -- the tree
+
+    def parent(self, function: Function) -> Function | None:
+        """Return the bridge that a function's bus hangs from; None on a root bus."""
+        return self._parents[function.address]
+
+    def on_bus(self, domain: int, bus: int) -> list[Function]:
+        """Return the functions that exist on a bus (virtual functions: while they are enabled)."""
+        return [function for function in self._by_bus.get((domain, bus), []) if self.exists(function)]
+
+    def children(self, bridge: Function) -> list[Function]:
+        """Return the functions on a bridge's secondary bus."""
+        return self.on_bus(bridge.address.domain, bridge.spec.secondary) if bridge.spec.secondary else []
+
+    def below(self, bridge: Function) -> list[Function]:
+        """Return all functions below a bridge, outer ones first."""
+        found = []
+        for child in self.children(bridge):
+            found += [child, *self.below(child)]
+        return found
+
+    def host_bridge(self, address: Address) -> HostBridge:
+        """Return the host bridge that a function hangs from."""
+        for bridge in self.blueprint.bridges:
+            if bridge.domain == address.domain and bridge.bus <= address.bus <= bridge.last_bus:
+                return bridge
+        raise LookupError(f"no host bridge for {address}")
+
+    def exists(self, function: Function) -> bool:
+        """Whether it answers: always, except for a virtual function that is not enabled."""
+        physfn = function.spec.physfn
+        return physfn is None or function.spec.vf_index < self.functions[physfn].enabled_vfs
+
+    def in_reset(self, function: Function) -> bool:
+        """Whether some bridge above holds its bus in reset."""
+        parent = self.parent(function)
+        return parent is not None and (parent.holds_secondary_in_reset or self.in_reset(parent))
+
+    # -- addresses
+
+    def bars(self, function: Function) -> tuple[tuple[int, int, int], ...]:
+        """Return index, first and last byte (bus addresses) of each BAR that answers now."""
+        if function.power or self.in_reset(function) or not self.exists(function):
+            return ()
+        spec = function.spec
+        if spec.physfn is not None:
+            pf = self.functions[spec.physfn]
+            at = pf.layout.sriov
+            if pf.power or not pf.get(at + 0x08, 2) & 0x8:
+                return ()
+            start = (pf.get(at + 0x24, 8) & ~0xF) + spec.vf_index * pf.spec.vf_bar
+            return ((0, start, start + pf.spec.vf_bar - 1),)
+        if Command.MEMORY not in function.command:
+            return ()
+        found = [(bar.index, function.bar(bar.index, bar.wide), bar.size) for bar in spec.bars]
+        return tuple((index, start, start + size - 1) for index, start, size in found if start)
+
+    def claims(self, function: Function, address: int) -> bool:
+        """Whether a function answers to a bus address, or a bridge forwards it downwards."""
+        if any(first <= address <= last for _, first, last in self.bars(function)):
+            return True
+        return self.forwards(function, address)
+
+    def forwards(self, bridge: Function, address: int) -> bool:
+        """Whether a bridge's open windows hold a bus address."""
+        if not bridge.spec.is_bridge or Command.MEMORY not in bridge.command or bridge.power:
+            return False
+        return any(first <= address <= last for first, last in bridge.windows)
+
+    # -- registers
+
+    def read_config(self, function: Function, offset: int, width: int) -> int:
+        """Load from configuration space; all ones while the function is held in reset."""
+        if self.in_reset(function) or not self.exists(function):
+            return (1 << 8 * width) - 1
+        return function.get(offset, width)
+
+    def write_config(self, function: Function, offset: int, width: int, value: int) -> None:
+        """Store to configuration space: writable bits only, with what follows from them."""
+        if self.in_reset(function) or not self.exists(function):
+            return
+        mask = int.from_bytes(function.layout.writable[offset : offset + width], "little")
+        held, awake = function.holds_secondary_in_reset, function.power == 0
+        function.put(offset, width, function.get(offset, width) & ~mask | value & mask)
+        if function.holds_secondary_in_reset and not held:
+            self.reset_below(function)
+        if not awake and function.power == 0 and function.spec.pm_reset:
+            self.reset_function(function)
+        pcie = function.layout.express
+        if pcie and function.spec.flr and function.get(pcie + 8, 2) & INITIATE_FLR:
+            self.reset_function(function)
+
+    def read_bar0(self, function: Function, offset: int) -> int:
+        """Load from BAR 0; all ones with decoding off, in D3 and in reset, as on the bus."""
+        if not any(index == 0 for index, _, _ in self.bars(function)):
+            return ALL_ONES
+        if function.spec.model is Model.V100:
+            return v100.read(function.registers, offset)
+        return function.registers.get(offset, 0)
+
+    def write_bar0(self, function: Function, offset: int, value: int) -> None:
+        """Store to BAR 0; lost with decoding off, in D3 and in reset."""
+        if not any(index == 0 for index, _, _ in self.bars(function)):
+            return
+        if function.spec.model is Model.V100:
+            v100.write(function.registers, offset, value)
+        else:
+            function.registers[offset] = value
+
+    # -- resets
+
+    def reset_below(self, bridge: Function) -> None:
+        """A secondary bus reset: everything below a bridge is as after power-on."""
+        for function in self.below(bridge):
+            function.power_on()
+
+    def pulse(self, bridge: Function) -> None:
+        """Set and clear Secondary Bus Reset."""
+        bridge.put(0x3E, 2, bridge.get(0x3E, 2) | SECONDARY_RESET)
+        self.reset_below(bridge)
+        bridge.put(0x3E, 2, bridge.get(0x3E, 2) & ~SECONDARY_RESET)
+
+    def reset_function(self, function: Function) -> None:
+        """A function level reset or a change from D3hot: configuration and what the model does not keep."""
+        kept = dict(function.registers) if function.spec.model is Model.V100 else {}
+        function.power_on()
+        function.registers.update(kept)
+
+    def lose_power(self) -> None:
+        """Everything is as after power-on."""
+        for function in self.functions.values():
+            function.power_on()
+
+    # -- what firmware programs
+
+    def program(self, function: Function) -> None:
+        """Write BARs, windows and bus numbers as firmware assigned them, and nothing else."""
+        spec: FunctionSpec = function.spec
+        bars = self.placement.bars
+        for bar in spec.bars if spec.physfn is None else ():
+            width = 8 if bar.wide else 4
+            flags = function.layout.image[0x10 + 4 * bar.index] & 0xF
+            function.put(0x10 + 4 * bar.index, width, bars[spec.address, bar.index].start | flags)
+        if spec.vf_total:
+            function.put(function.layout.sriov + 0x24, 8, bars[spec.address, -1].start | 0xC)
+        if not spec.is_bridge:
+            return
+        function.put(0x18, 3, spec.address.bus | spec.secondary << 8 | spec.subordinate << 16)
+        low, high = self.placement.low.get(spec.address), self.placement.high.get(spec.address)
+        if low is not None:
+            function.put(0x20, 4, low.start >> 16 & 0xFFF0 | (low.end >> 16 & 0xFFF0) << 16)
+        else:
+            function.put(0x20, 4, 0x0000FFF0)
+        if high is not None:
+            function.put(0x24, 4, high.start >> 16 & 0xFFF0 | 1 | (high.end >> 16 & 0xFFF0 | 1) << 16)
+            function.put(0x28, 4, high.start >> 32)
+            function.put(0x2C, 4, high.end >> 32)
+        else:
+            function.put(0x24, 4, 0x0001FFF1)

@@ -1,0 +1,128 @@
+"""Translation: what a requester id may reach, and what lies where in the system's address space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.twin import v100
+from atoll.twin.function import Function
+from atoll.twin.kernel import Kernel
+from atoll.twin.spec import DomainKind, Platform
+from atoll.twin.vfio import RAM_SIZE, Holder, Vfio
+
+__all__ = ["BYPASS", "HOST", "Iommu", "Translation"]
+
+BYPASS = 1 << 59
+"""The second translation window of a PowerNV endpoint: 64-bit bypass (``pnv_pci_ioda2_set_bypass``)."""
+HOST = "host"
+"""Who owns memory that no holder owns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A system address, or why there is none."""
+
+    system: int | None
+    because: str
+
+
+class Iommu:
+    """The IOMMUs of a machine, with the mappings that its kernel and its holders made."""
+
+    def __init__(self, kernel: Kernel, vfio: Vfio) -> None:
+        self.kernel = kernel
+        self.vfio = vfio
+
+    def requester(self, domain: int, requester: int) -> Function | None:
+        """Return the function whose context a requester id selects.
+
+        A PCIe-to-PCI bridge's id on its secondary bus selects that of its group. On PowerNV any id of a bus
+        selects the bus's partitionable endpoint.
+        """
+        hardware = self.kernel.hardware
+        address = Address(domain, requester >> 8, requester >> 3 & 0x1F, requester & 7)
+        found = hardware.functions.get(address)
+        if found is not None and hardware.exists(found):
+            return found
+        mates = hardware.on_bus(domain, address.bus)
+        if mates and self.kernel.blueprint.platform is Platform.POWERNV:
+            return mates[0]
+        parent = hardware.parent(mates[0]) if mates else None
+        if parent is not None and parent.spec.port is PortType.PCIE_TO_PCI and not requester & 0xFF:
+            return parent
+        return None
+
+    def translate(self, domain: int, requester: int, address: int, translated: bool) -> Translation:
+        """Translate a request's address for its requester id."""
+        function = self.requester(domain, requester)
+        if function is None:
+            return Translation(None, f"no context for requester id {domain:04x}:{requester:04x}")
+        name = str(function.address)
+        device = self.kernel.devices.get(function.address)
+        if device is None:
+            return Translation(None, f"{name} was removed: no context")
+        if translated:
+            if function.ats:
+                return Translation(address, f"{name} has ATS enabled: taken as translated")
+            return Translation(None, f"{name} has no ATS enabled: translated requests are blocked")
+        if device.group is None:
+            if function.spec.is_bridge and self.kernel.blueprint.platform is Platform.POWERNV:
+                return Translation(None, f"{name} is a port: its endpoint maps nothing")
+            return Translation(address, f"{name} is behind no IOMMU")
+        owner = self.vfio.owner(function.address)
+        if owner is not None:
+            return self.in_container(owner, address)
+        return self.in_default(name, self.kernel.groups[device.group].kind, address)
+
+    def in_container(self, owner: Holder, address: int) -> Translation:
+        """Look an address up in what a holder mapped."""
+        for mapping in self.vfio.mappings(owner):
+            if mapping.iova <= address < mapping.iova + mapping.size:
+                return Translation(mapping.system + address - mapping.iova, f"{owner.name} maps {mapping.what}")
+        return Translation(None, f"{owner.name} maps nothing at {address:#x}")
+
+    def in_default(self, name: str, kind: DomainKind, address: int) -> Translation:
+        """Look an address up in a kernel's default domain."""
+        if kind is DomainKind.IDENTITY:
+            return Translation(address, f"{name} has an identity domain")
+        if kind is DomainKind.BYPASS and address & BYPASS:
+            return Translation(address & ~BYPASS, f"{name} has the 64-bit bypass window")
+        return Translation(None, f"{name} has a domain that maps its own buffers only, not {address:#x}")
+
+    # -- the system's address space
+
+    def memory_owner(self, address: int) -> str | None:
+        """Return whose memory a system address is; None where there is no memory."""
+        for holder in self.vfio.holders.values():
+            if holder.ram <= address < holder.ram + RAM_SIZE:
+                return holder.name
+        return HOST if 0 <= address < self.kernel.blueprint.ram else None
+
+    def coherent_at(self, address: int) -> Address | None:
+        """Return whose coherent memory a system address is."""
+        for gpu, base, size in self.kernel.blueprint.coherent:
+            if base <= address < base + size:
+                return gpu
+        return None
+
+    def coherent_stop(self, gpu: Address) -> str:
+        """Return why a GPU's coherent memory does not answer, or nothing: one CPU-facing link up is enough."""
+        if not self.npu_state(gpu):
+            return f"no kernel code brought up the NPU of {gpu}"
+        cut = v100.cut_links(self.kernel.hardware.functions[gpu].registers)
+        if all(cut >> link.number & 1 for link in self.kernel.blueprint.cpu_links if link.gpu == gpu):
+            return f"all CPU-facing links of {gpu} are cut"
+        return ""
+
+    def npu_state(self, gpu: Address) -> str:
+        """Return how a GPU's NPU translates: ``bypass``, ``translated`` (its owner's mappings) or nothing at all.
+
+        Kernels with NVLink support take bypass away while VFIO owns the group (facts E.1).
+        """
+        if not self.kernel.spec.npu:
+            return ""
+        if self.vfio.owner(gpu) is not None:
+            return "translated"
+        return "bypass" if gpu in self.kernel.npu_seen else ""

@@ -1,0 +1,244 @@
+"""The kernel of a simulated machine: what it discovers, binds, groups, removes and finds again.
+
+Sources: drivers/pci/pci-driver.c, pci-sysfs.c, probe.c, remove.c and drivers/base/bus.c; the facts' sections
+A.1, A.6, B.2 and D.3 cite them line by line.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+from atoll.twin.device import Device, Group
+from atoll.twin.function import Function
+from atoll.twin.grouping import find_group
+from atoll.twin.hardware import Hardware
+from atoll.twin.spec import Blueprint, DomainKind, Model
+
+__all__ = ["MANAGED_DMA", "Kernel"]
+
+MANAGED_DMA = frozenset({"vfio-pci", "pci-stub", "pcieport"})
+"""Drivers that do not use the default domain for DMA: they never stand in the way of VFIO (``driver_managed_dma``)."""
+
+
+class Kernel:
+    """Discovered devices, drivers and groups, over the hardware that they describe."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+        self.spec = blueprint.kernel
+        self.hardware = Hardware(blueprint)
+        self.devices: dict[Address, Device] = {}
+        self.groups: dict[int, Group] = {}
+        self.dynamic_ids: dict[str, list[tuple[int, int]]] = {}
+        """What was written to each driver's ``new_id``."""
+        self.npu_seen: set[Address] = set()
+        """GPUs whose NPU a host driver has brought up (kernels with NVLink support)."""
+        self.owner_of_group: dict[int, str] = {}
+        """Which holder owns a group through VFIO."""
+        self.open_devices: set[Address] = set()
+        self.generation = 0
+        """Counts changes of which files exist."""
+        self.drivers = sorted(
+            {"vfio-pci", "pci-stub", "pcieport"} | {f.driver for f in blueprint.functions if f.driver}
+        )
+
+    def boot(self) -> None:
+        """Let firmware program everything, then discover and bind."""
+        for function in self.hardware.functions.values():
+            self.hardware.program(function)
+            if function.spec.vf_total:
+                function.put(function.layout.sriov + 0x10, 2, function.spec.vf_total)
+                function.put(function.layout.sriov + 0x08, 2, 0x9)
+        for bridge in self.blueprint.bridges:
+            self.scan(bridge.domain, bridge.bus)
+
+    # -- what is there
+
+    def function(self, address: Address) -> Function:
+        """Return the hardware of a device that the kernel knows; OSError(ENODEV)."""
+        self.device(address)
+        return self.hardware.functions[address]
+
+    def device(self, address: Address) -> Device:
+        """Return the kernel's view; OSError(ENODEV) where it was removed or never was."""
+        device = self.devices.get(address)
+        if device is None:
+            raise OSError(errno.ENODEV, f"No such device: {address}")
+        return device
+
+    def in_group(self, number: int) -> list[Device]:
+        """Return the devices of a group, in address order."""
+        return [self.devices[address] for address in sorted(self.groups[number].members)]
+
+    def changed(self) -> None:
+        """Note that files appeared, went or point elsewhere."""
+        self.generation += 1
+
+    # -- discovery
+
+    def scan(self, domain: int, bus: int) -> None:
+        """Discover what is new on a bus and below: parents before children, then bind drivers."""
+        for function in self.hardware.on_bus(domain, bus):
+            if function.address not in self.devices:
+                self.discover(function)
+            if function.spec.secondary:
+                self.scan(domain, function.spec.secondary)
+
+    def discover(self, function: Function) -> None:
+        """Add one device: assign what it lost, set ACS by policy, find its group, bind a driver."""
+        if not any(function.config[0x10:0x28]) and (function.spec.bars or function.spec.is_bridge):
+            self.hardware.program(function)
+        if self.spec.sets_acs:
+            function.set_acs(function.acs | REDIRECTING)
+        function.set_ats(function.spec.ats)
+        device = Device(function.address)
+        self.devices[function.address] = device
+        self.join(device, function)
+        self.changed()
+        self.probe(device)
+
+    def join(self, device: Device, function: Function) -> None:
+        """Put a new device into its group; a new group takes the lowest free number."""
+        found = find_group(self.hardware, self.devices, function)
+        if found is None:
+            return
+        if isinstance(found, str):
+            number = next(n for n in range(len(self.groups) + 1) if n not in self.groups)
+            self.groups[number] = Group(number, self.blueprint.default_domain)
+        else:
+            number = found
+        self.groups[number].members.append(device.address)
+        device.group = number
+
+    def remove(self, address: Address) -> None:
+        """Unbind and forget a device and everything below it; the hardware stays as it is.
+
+        Raises OSError(EBUSY) where a process has one of them open (the kernel would wait for it).
+        """
+        function = self.function(address)
+        gone = [*reversed(self.hardware.below(function)), function]
+        for child in gone:
+            if child.address in self.open_devices:
+                raise OSError(errno.EBUSY, f"Device or resource busy: {child.address} is open through VFIO")
+        for child in gone:
+            device = self.devices.get(child.address)
+            if device is not None:
+                self.unbind(device)
+                self.forget(device)
+        self.changed()
+
+    def forget(self, device: Device) -> None:
+        """Take a device out of its group and the list; an empty group goes with it."""
+        if device.group is not None:
+            group = self.groups[device.group]
+            group.members.remove(device.address)
+            if not group.members:
+                del self.groups[group.number]
+        del self.devices[device.address]
+
+    # -- drivers
+
+    def matching(self, device: Device, driver: str) -> bool:
+        """Whether a driver may bind to a device: by override alone where there is one, by id otherwise."""
+        if device.override:
+            return device.override == driver
+        spec = self.hardware.functions[device.address].spec
+        return spec.driver == driver or (spec.vendor, spec.device) in self.dynamic_ids.get(driver, [])
+
+    def probe(self, device: Device) -> None:
+        """Bind the first driver that matches, as ``drivers_probe`` and discovery do."""
+        if device.driver is not None:
+            return
+        default = self.hardware.functions[device.address].spec.driver
+        order = sorted(self.drivers, key=lambda name: (name != default, name))
+        for driver in order:
+            if self.matching(device, driver):
+                if device.group in self.owner_of_group and driver not in MANAGED_DMA:
+                    return
+                self.attach(device, driver)
+                return
+
+    def bind(self, address: Address, driver: str) -> None:
+        """``drivers/DRIVER/bind``: ENODEV where it does not match, EBUSY where another has the device or group."""
+        device = self.device(address)
+        if device.driver is not None:
+            raise OSError(errno.EBUSY, f"Device or resource busy: {address} is bound to {device.driver}")
+        if not self.matching(device, driver):
+            raise OSError(errno.ENODEV, f"No such device: {driver} does not match {address}")
+        if device.group in self.owner_of_group and driver not in MANAGED_DMA:
+            raise OSError(errno.EBUSY, f"Device or resource busy: group {device.group} is owned through VFIO")
+        self.attach(device, driver)
+
+    def attach(self, device: Device, driver: str) -> None:
+        """What a driver's probe leaves behind: host drivers enable the device, vfio-pci touches nothing."""
+        function = self.hardware.functions[device.address]
+        device.driver = driver
+        device.enabled = False
+        if driver == "pcieport":
+            function.set_command(on=Command.MASTER | Command.MEMORY)
+        elif driver not in MANAGED_DMA:
+            function.set_power(0)
+            function.set_command(on=Command.MASTER | Command.MEMORY)
+            if self.spec.npu and function.spec.model is Model.V100:
+                self.npu_seen.add(device.address)
+        self.changed()
+
+    def unbind(self, device: Device) -> None:
+        """Take the driver off: bus mastering goes, memory decoding stays (``pci_disable_device``)."""
+        if device.driver is None:
+            return
+        if device.address in self.open_devices:
+            raise OSError(errno.EBUSY, f"Device or resource busy: {device.address} is open through VFIO")
+        self.hardware.functions[device.address].set_command(off=Command.MASTER)
+        device.driver = None
+        self.changed()
+
+    def set_vfs(self, address: Address, count: int) -> None:
+        """``sriov_numvfs``: 0 to N or N to 0, never N to M (EBUSY), never more than there are (ERANGE)."""
+        function = self.function(address)
+        at, now = function.layout.sriov, function.enabled_vfs
+        if count < 0 or count > function.spec.vf_total:
+            raise OSError(errno.ERANGE, f"Numerical result out of range: {address} has {function.spec.vf_total} VFs")
+        if count == now:
+            return
+        if count and now:
+            raise OSError(errno.EBUSY, f"Device or resource busy: {address} has {now} VFs enabled already")
+        if count:
+            function.put(at + 0x10, 2, count)
+            function.put(at + 0x08, 2, 0x9)
+            for virtual in self.hardware.on_bus(address.domain, address.bus):
+                if virtual.spec.physfn == address:
+                    virtual.power_on()
+                    self.discover(virtual)
+        else:
+            for virtual in self.hardware.on_bus(address.domain, address.bus):
+                if virtual.spec.physfn == address and virtual.address in self.devices:
+                    self.remove(virtual.address)
+            function.put(at + 0x08, 2, 0)
+            function.put(at + 0x10, 2, 0)
+        self.changed()
+
+    # -- groups
+
+    def set_group_type(self, number: int, word: str) -> None:
+        """``iommu_groups/N/type``: EINVAL for a bad word, EPERM while a host driver has a device of the group."""
+        group = self.groups[number]
+        kinds = {"identity": DomainKind.IDENTITY, "DMA": DomainKind.DMA, "DMA-FQ": DomainKind.DMA_FQ}
+        kinds["auto"] = self.blueprint.default_domain
+        if word not in kinds or group.kind is DomainKind.BYPASS:
+            raise OSError(errno.EINVAL, f"Invalid argument: {word!r} for the type of group {number}")
+        lazier = group.kind is DomainKind.DMA and kinds[word] is DomainKind.DMA_FQ
+        if kinds[word] is not group.kind and not lazier:
+            if number in self.owner_of_group:
+                raise OSError(errno.EPERM, f"Operation not permitted: group {number} is owned through VFIO")
+            for device in self.in_group(number):
+                if device.driver is not None and device.driver not in MANAGED_DMA:
+                    raise OSError(errno.EPERM, f"Operation not permitted: {device.address} is bound to {device.driver}")
+        group.kind = kinds[word]
+
+    def policy_acs(self, function: Function) -> AcsFlag:
+        """What ``pci_enable_acs`` leaves in the control word after a reset."""
+        return REDIRECTING if self.spec.sets_acs else AcsFlag(0)

@@ -1,0 +1,162 @@
+"""Resets that the kernel carries out: which methods a function has, what is saved and restored around them.
+
+Sources: drivers/pci/pci.c ``pci_reset_function``, ``pci_reset_fn_methods``, ``pci_parent_bus_reset``,
+``pci_save_state`` and ``pci_restore_state``; the facts' section C.1. ACS control is not part of the saved
+state: after a restore it is policy.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.twin import v100
+from atoll.twin.function import Function
+from atoll.twin.kernel import Kernel
+from atoll.twin.spec import Model
+
+__all__ = ["METHODS", "Resets"]
+
+METHODS = ("device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus")
+"""The kernel's names, in the order in which it tries them."""
+
+
+class Resets:
+    """What resets devices, for a host that writes ``reset`` and for VFIO."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.hardware = kernel.hardware
+
+    # -- methods
+
+    def supported(self, function: Function) -> tuple[str, ...]:
+        """Return the methods that a function has, in the kernel's order."""
+        found = []
+        if function.spec.flr:
+            found.append("flr")
+        if function.spec.pm_reset:
+            found.append("pm")
+        if self.alone(function):
+            found.append("bus")
+        return tuple(found)
+
+    def alone(self, function: Function) -> bool:
+        """Whether a secondary bus reset would hit this function and nothing else."""
+        if function.spec.is_bridge or self.hardware.parent(function) is None:
+            return False
+        mates = self.hardware.on_bus(function.address.domain, function.address.bus)
+        return not any(mate is not function and mate.address in self.kernel.devices for mate in mates)
+
+    def order(self, function: Function) -> tuple[str, ...]:
+        """Return the methods in use: the kernel's own, or what was written to ``reset_method``."""
+        methods = self.kernel.device(function.address).methods
+        return self.supported(function) if methods is None else tuple(methods)
+
+    def set_order(self, address: Address, text: str) -> None:
+        """Write ``reset_method``: EINVAL for a name that the function does not have."""
+        device, function = self.kernel.device(address), self.kernel.function(address)
+        names = text.split()
+        if names == ["default"]:
+            device.methods = None
+            return
+        for name in names:
+            if name not in self.supported(function):
+                raise OSError(errno.EINVAL, f"Invalid argument: {address} has no reset method {name!r}")
+        device.methods = names
+
+    # -- carrying them out
+
+    def reset_function(self, address: Address) -> None:
+        """Reset one function by the first method in its order; ENOTTY where it has none."""
+        function = self.kernel.function(address)
+        order = self.order(function)
+        if not order:
+            raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset method")
+        self.by_method(function, order[0])
+
+    def by_name(self, address: Address, method: str) -> None:
+        """Reset one function by a named method, whatever its order; ``subordinate`` resets all below a bridge.
+
+        EINVAL for a name that is none, ENOTTY where the device or the kernel does not have it.
+        """
+        function = self.kernel.function(address)
+        if method == "subordinate":
+            self.reset_subordinate(address)
+        elif method not in METHODS:
+            raise OSError(errno.EINVAL, f"Invalid argument: {method!r} is no reset method ({' '.join(METHODS)})")
+        elif method not in self.supported(function):
+            raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset method {method!r}")
+        else:
+            self.by_method(function, method)
+
+    def by_method(self, function: Function, method: str) -> None:
+        """Save, reset, restore."""
+        saved = self.save([function])
+        if method == "bus":
+            parent = self.hardware.parent(function)
+            assert parent is not None
+            self.secondary_bus(parent)
+        else:
+            function.set_power(0)
+            self.hardware.reset_function(function)
+        self.restore(saved)
+
+    def reset_subordinate(self, address: Address) -> None:
+        """``reset_subordinate``: a secondary bus reset of a bridge, with save and restore of all below."""
+        bridge = self.kernel.function(address)
+        if not bridge.spec.is_bridge or self.kernel.spec.version < (6, 12):
+            raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset_subordinate")
+        self.whole_bus(bridge)
+
+    def whole_bus(self, bridge: Function) -> None:
+        """``pci_reset_bus``: everything below a bridge, saved and restored."""
+        saved = self.save(f for f in self.hardware.below(bridge) if f.address in self.kernel.devices)
+        self.secondary_bus(bridge)
+        self.restore(saved)
+
+    def suspend(self) -> None:
+        """Suspend to memory and resume: all devices lose power, and get their configuration back."""
+        saved = self.save(f for f in self.hardware.functions.values() if f.address in self.kernel.devices)
+        virtual = [(f, f.enabled_vfs) for f in self.hardware.functions.values() if f.enabled_vfs]
+        self.hardware.lose_power()
+        for function, count in virtual:
+            function.put(function.layout.sriov + 0x10, 2, count)
+            function.put(function.layout.sriov + 0x08, 2, 0x9)
+        self.restore(saved)
+
+    # -- parts
+
+    def save(self, functions: Iterable[Function]) -> list[tuple[Function, bytes]]:
+        """Keep configuration spaces (the state that counts is D0)."""
+        return [(function, bytes(function.config)) for function in functions]
+
+    def restore(self, saved: list[tuple[Function, bytes]]) -> None:
+        """Put configuration back, with ACS as the policy says and Address Translation Services as enabled before."""
+        for function, config in saved:
+            function.config[:] = config
+            function.set_power(0)
+            function.set_acs(self.kernel.policy_acs(function))
+
+    def secondary_bus(self, bridge: Function) -> None:
+        """Pulse Secondary Bus Reset; the ``isolate_nvlink`` kernel then cuts the GPU below, if there is one."""
+        self.hardware.pulse(bridge)
+        if self.kernel.spec.isolate and bridge.spec.port is PortType.DOWNSTREAM:
+            for function in self.hardware.children(bridge)[:1]:
+                if function.spec.model is Model.V100:
+                    v100.cut(function.registers, self.mask_by_group(function))
+
+    def mask_by_group(self, function: Function) -> int:
+        """Return the links that lead out of a GPU's group, as the patch computes them (facts E.4)."""
+        device = self.kernel.devices.get(function.address)
+        if device is None or device.group is None or not self.kernel.blueprint.linked:
+            return 0
+        mates = {mate.address for mate in self.kernel.in_group(device.group)}
+        mask = 0
+        for link in self.kernel.blueprint.links:
+            for end, number, far in ((link.a, link.a_number, link.b), (link.b, link.b_number, link.a)):
+                if end == function.address and far not in mates:
+                    mask |= 1 << v100.DISABLE_SHIFT + number
+        return mask

@@ -1,0 +1,262 @@
+"""What a simulated machine is made of: declarations, frozen, without any state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = [
+    "BRIDGES",
+    "Bar",
+    "Blueprint",
+    "CpuLink",
+    "Disk",
+    "DomainKind",
+    "FunctionSpec",
+    "HostBridge",
+    "IommuUnit",
+    "KernelSpec",
+    "Link",
+    "Model",
+    "Network",
+    "Platform",
+    "Routing",
+    "Window",
+]
+
+
+class Platform(StrEnum):
+    """Who translates and who forms groups."""
+
+    POWERNV = "powernv"
+    INTEL = "intel"
+
+
+class Routing(StrEnum):
+    """What a root complex does with a request from one of its root ports to another: declared by the twin."""
+
+    TRANSLATED = "translated"
+    """Everything goes to the translation, whatever the address."""
+    DIRECT = "direct"
+    """To the other root port, where the ingress port does not redirect."""
+    NONE = "none"
+    """Dropped."""
+
+
+class DomainKind(StrEnum):
+    """A group's default domain, by the words of ``/sys/kernel/iommu_groups/N/type``."""
+
+    IDENTITY = "identity"
+    DMA = "DMA"
+    DMA_FQ = "DMA-FQ"
+    BYPASS = "unknown"
+    """PowerNV: no default domain in the IOMMU core; a 64-bit bypass window beside a small translated one."""
+
+
+class Model(StrEnum):
+    """What stands behind a function's BARs."""
+
+    PLAIN = "plain"
+    """Memory that nobody looks at."""
+    V100 = "v100"
+    """A Tesla V100 SXM2 with its NVLink disable register."""
+    NPU = "npu"
+    """An emulated function of the POWER9 NPU: configuration space only, no packets of its own."""
+
+
+BRIDGES = frozenset(
+    {PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM, PortType.PCIE_TO_PCI, PortType.PCI_TO_PCIE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One memory base address register; ``size`` in bytes, a power of two."""
+
+    index: int
+    size: int
+    wide: bool = False
+    """64-bit: takes this register and the next."""
+    prefetchable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One PCI function as it leaves the factory, and where it is plugged."""
+
+    address: Address
+    vendor: int
+    device: int
+    class_code: int
+    """24 bits: class, subclass, programming interface."""
+    port: PortType = PortType.ENDPOINT
+    bars: tuple[Bar, ...] = ()
+    secondary: int = 0
+    subordinate: int = 0
+    multifunction: bool = False
+    loopback: bool = True
+    """Whether functions of one device can reach each other inside it, where no ACS control redirects."""
+    acs: AcsFlag | None = None
+    """The ACS capability word; None without the capability."""
+    ats: bool = False
+    """Has Address Translation Services; the kernel enables it."""
+    flr: bool = False
+    pm_reset: bool = False
+    """A change from D3hot to D0 resets (No_Soft_Reset clear)."""
+    driver: str | None = None
+    """The host driver that binds by default."""
+    model: Model = Model.PLAIN
+    revision: int = 0xA1
+    subsystem: tuple[int, int] = (0, 0)
+    numa_node: int = -1
+    iommu: str | None = None
+    """The IOMMU unit's name below ``/sys/class/iommu``."""
+    serial: int | None = None
+    of_node: str | None = None
+    """Path in the device tree, below its root."""
+    vf_total: int = 0
+    """How many virtual functions it can have (SR-IOV)."""
+    vf_bar: int = 0
+    """Size in bytes of each virtual function's BAR 0."""
+    vf_device: int = 0
+    physfn: Address | None = None
+    vf_index: int = 0
+    console: bool = False
+    """The VGA device that firmware used."""
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether it has a secondary bus."""
+        return self.port in BRIDGES or self.secondary != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An aperture of a host bridge: ``size`` bytes at ``bus`` on the PCI side, at ``cpu`` on the system side."""
+
+    bus: int
+    cpu: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostBridge:
+    """A root complex, or a part of one with its own root bus."""
+
+    domain: int
+    bus: int
+    last_bus: int
+    low: Window
+    """32-bit, not prefetchable."""
+    high: Window
+    """64-bit, prefetchable."""
+    routing: Routing
+    numa_node: int = -1
+    of_node: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As in sysfs: ``pci0000:00``."""
+        return f"pci{self.domain:04x}:{self.bus:02x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An NVLink between two functions, with its number at each end."""
+
+    a: Address
+    a_number: int
+    b: Address
+    b_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuLink:
+    """An NVLink between a function and an NPU brick of its socket."""
+
+    gpu: Address
+    number: int
+    npu: int
+    """Index of the NPU (0 on the first socket)."""
+    brick: int
+    function: Address
+    """The emulated function that stands for the brick, where the kernel makes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class IommuUnit:
+    """One IOMMU as sysfs shows it; ``files`` are name and content below its folder."""
+
+    name: str
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What carries the root file system: ``node`` is the path between the function's folder and ``block``."""
+
+    function: Address
+    node: str
+    name: str
+    partition: str
+    device: tuple[int, int]
+    """Major and minor number of the whole disk; the partition's minor is one more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network interface; ``default`` where the default route goes through it."""
+
+    function: Address
+    interface: str
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """The kernel that runs on the machine."""
+
+    label: str
+    version: tuple[int, int]
+    text: str
+    """``/proc/version``."""
+    cmdline: str
+    npu: bool = False
+    """Has the PowerNV NVLink2 support (removed in v5.13: facts E.5)."""
+    isolate: bool = False
+    """Has the never merged ``isolate_nvlink`` (facts E.4), switched on."""
+    sets_acs: bool = False
+    """Something called ``pci_request_acs()`` (facts A.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A whole machine."""
+
+    name: str
+    description: str
+    platform: Platform
+    kernel: KernelSpec
+    bridges: tuple[HostBridge, ...]
+    functions: tuple[FunctionSpec, ...]
+    default_domain: DomainKind
+    disk: Disk
+    networks: tuple[Network, ...]
+    ram: int
+    """Bytes of system memory, from address 0."""
+    links: tuple[Link, ...] = ()
+    cpu_links: tuple[CpuLink, ...] = ()
+    coherent: tuple[tuple[Address, int, int], ...] = ()
+    """GPU memory in the system address space: function, base, size."""
+    iommus: tuple[IommuUnit, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+    """Fixed files: device tree, records."""
+    file_links: tuple[tuple[str, str], ...] = ()
+    linked: bool = True
+    """Whether the files tell the links."""
+    interrupt_chip: str = ""
+    """What ``/proc/interrupts`` names the chip of message interrupts."""

@@ -1,0 +1,380 @@
+"""The PCI side of ``/sys``: devices, drivers, groups and IOMMUs, as Linux lays them out.
+
+Sources: drivers/pci/pci-sysfs.c, drivers/iommu/iommu.c, Documentation/ABI/testing/sysfs-bus-pci; the facts'
+section B. Which file came with which release is in ``SINCE``.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from atoll.pci.address import Address
+from atoll.pci.header import Command, PortType
+from atoll.twin.device import Device
+from atoll.twin.files import Attribute, Files, Folder, attribute
+from atoll.twin.function import Function
+from atoll.twin.kernel import Kernel
+from atoll.twin.placement import Range
+from atoll.twin.resets import Resets
+from atoll.twin.spec import Platform
+
+__all__ = ["SINCE", "Sysfs"]
+
+SINCE = {"group type": (5, 11), "power_state": (5, 11), "reset_method": (5, 15), "reset_subordinate": (6, 12)}
+"""First release with a file (``reset_subordinate``: backports aside)."""
+
+MEMORY_FLAGS = 0x40200
+"""IORESOURCE_MEM and IORESOURCE_SIZEALIGN."""
+WIDE_FLAGS = 0x14220C
+"""The same, 64-bit and prefetchable, with the low bits of the register."""
+WINDOW_FLAGS = 0x200
+HIGH_WINDOW_FLAGS = 0x102201
+
+
+class Sysfs:
+    """Adds files that read and write the state of a machine."""
+
+    def __init__(self, files: Files, kernel: Kernel, resets: Resets) -> None:
+        self.files = files
+        self.kernel = kernel
+        self.resets = resets
+        self.hardware = kernel.hardware
+
+    def build(self) -> None:
+        """Add everything."""
+        bus = "sys/bus/pci"
+        for name in ("devices", "drivers", "slots"):
+            self.files.add(f"{bus}/{name}", Folder())
+        self.files.add(f"{bus}/rescan", attribute(store=lambda text: self.rescan_all() if _set(text) else None))
+        self.files.add(f"{bus}/drivers_probe", attribute(store=self.drivers_probe))
+        for address in sorted(self.kernel.devices):
+            self.device(self.kernel.devices[address])
+        for driver in self.kernel.drivers:
+            self.driver(driver)
+        self.files.add("sys/kernel/iommu_groups", Folder())
+        for number in sorted(self.kernel.groups):
+            self.group(number)
+        self.iommus()
+
+    # -- devices
+
+    def path(self, address: Address) -> str:
+        """Return where a device's folder is."""
+        function = self.hardware.functions[address]
+        parent = self.hardware.parent(function)
+        above = (
+            f"sys/devices/{self.hardware.host_bridge(address).name}" if parent is None else self.path(parent.address)
+        )
+        return f"{above}/{address}"
+
+    def device(self, device: Device) -> None:
+        """Add a device's folder and the links to it."""
+        function = self.hardware.functions[device.address]
+        here, spec = self.path(device.address), function.spec
+        self.files.link(f"sys/bus/pci/devices/{device.address}", here)
+        self.files.link(f"{here}/subsystem", "sys/bus/pci")
+        pf = self.hardware.functions[spec.physfn].spec if spec.physfn is not None else spec
+        texts: dict[str, Callable[[], str] | str] = {
+            "vendor": f"0x{pf.vendor:04x}\n",
+            "device": f"0x{pf.vf_device if spec.physfn is not None else pf.device:04x}\n",
+            "subsystem_vendor": f"0x{spec.subsystem[0]:04x}\n",
+            "subsystem_device": f"0x{spec.subsystem[1]:04x}\n",
+            "class": f"0x{spec.class_code:06x}\n",
+            "revision": f"0x{spec.revision:02x}\n",
+            "modalias": f"pci:v{pf.vendor:08X}d{pf.device:08X}sv{spec.subsystem[0]:08X}sd{spec.subsystem[1]:08X}\n",
+            "resource": lambda: self.resource(function),
+            "irq": "0\n",
+            "ari_enabled": "0\n",
+            "local_cpulist": "0-15\n",
+            "numa_node": f"{spec.numa_node}\n",
+            "dma_mask_bits": "32\n",
+            "consistent_dma_mask_bits": "32\n",
+            "uevent": lambda: self.uevent(device, function),
+        }
+        if spec.port is not PortType.CONVENTIONAL:
+            texts |= {"current_link_speed": "8.0 GT/s PCIe\n", "current_link_width": "16\n"}
+            texts |= {"max_link_speed": "8.0 GT/s PCIe\n", "max_link_width": "16\n"}
+        if self.since("power_state"):
+            texts["power_state"] = lambda: ("D0", "D1", "D2", "D3hot")[function.power] + "\n"
+        if spec.class_code >> 8 == 0x0300:
+            texts["boot_vga"] = f"{int(spec.console)}\n"
+        if spec.is_bridge:
+            texts["secondary_bus_number"] = f"{spec.secondary}\n"
+            texts["subordinate_bus_number"] = f"{spec.subordinate}\n"
+        for name, text in texts.items():
+            self.files.add(f"{here}/{name}", attribute(text))
+        self.device_links(device, function, here)
+        self.device_controls(device, function, here)
+
+    def device_links(self, device: Device, function: Function, here: str) -> None:
+        """Links from a device's folder to what it belongs to."""
+        spec = function.spec
+        if device.driver is not None:
+            self.files.link(f"{here}/driver", f"sys/bus/pci/drivers/{device.driver}")
+        if device.group is not None:
+            self.files.link(f"{here}/iommu_group", f"sys/kernel/iommu_groups/{device.group}")
+        if spec.iommu is not None:
+            self.files.link(f"{here}/iommu", f"sys/devices/virtual/iommu/{spec.iommu}")
+        if spec.of_node is not None:
+            self.files.link(f"{here}/of_node", f"sys/firmware/devicetree/base/{spec.of_node}")
+        if spec.physfn is not None and spec.physfn in self.kernel.devices:
+            self.files.link(f"{here}/physfn", self.path(spec.physfn))
+            self.files.link(f"{self.path(spec.physfn)}/virtfn{spec.vf_index}", here)
+        if spec.secondary:
+            bus = f"{here}/pci_bus/{spec.address.domain:04x}:{spec.secondary:02x}"
+            self.files.add(f"{bus}/rescan", attribute(store=lambda text: self.rescan_below(function, text)))
+
+    def device_controls(self, device: Device, function: Function, here: str) -> None:
+        """Files of a device's folder that can be written, and its BARs."""
+        address, spec = device.address, function.spec
+        add = self.files.add
+        add(f"{here}/config", Attribute(*self.config(function)))
+        add(f"{here}/driver_override", attribute(lambda: (device.override or "(null)") + "\n", _override(device)))
+        add(f"{here}/enable", attribute(lambda: f"{int(self.enabled(device))}\n", lambda t: self.enable(device, t)))
+        add(f"{here}/remove", attribute(store=lambda text: self.kernel.remove(address) if _set(text) else None))
+        add(f"{here}/rescan", attribute(store=lambda text: self.rescan(function) if _set(text) else None))
+        if self.resets.supported(function):
+            add(f"{here}/reset", attribute(store=lambda text: self.reset(address, text)))
+            if self.since("reset_method"):
+                order = attribute(
+                    lambda: " ".join(self.resets.order(function)) + "\n",
+                    lambda text: self.resets.set_order(address, text),
+                )
+                add(f"{here}/reset_method", order)
+        if spec.is_bridge and self.since("reset_subordinate"):
+            below = attribute(store=lambda t: self.resets.reset_subordinate(address) if _set(t) else None)
+            add(f"{here}/reset_subordinate", below)
+        if spec.vf_total:
+            self.sriov(function, here)
+        for bar in spec.bars:
+            add(f"{here}/resource{bar.index}", self.resource_file(function, bar.index))
+
+    def since(self, feature: str) -> bool:
+        """Whether the machine's kernel has a file."""
+        return self.kernel.spec.version >= SINCE[feature]
+
+    def config(self, function: Function) -> tuple[Callable[[int, int | None], bytes], Callable[[int, bytes], None]]:
+        """Configuration space: bytes as the device gives them, stores by natural alignment."""
+        length = len(function.config)
+
+        def load(offset: int, size: int | None) -> bytes:
+            whole = b"\xff" * length if self.hardware.in_reset(function) else bytes(function.config)
+            return whole[offset:] if size is None else whole[offset : offset + size]
+
+        def store(offset: int, data: bytes) -> None:
+            if offset < 0 or offset + len(data) > length:
+                raise OSError(errno.EFBIG, f"config of {function.address} ends at {length:#x}")
+            while data:
+                width = next(w for w in (4, 2, 1) if offset % w == 0 and len(data) >= w)
+                self.hardware.write_config(function, offset, width, int.from_bytes(data[:width], "little"))
+                offset, data = offset + width, data[width:]
+
+        return load, store
+
+    def resource(self, function: Function) -> str:
+        """Return the ``resource`` text: BARs, ROM, BARs of virtual functions, windows of a bridge."""
+        bars, spec = self.hardware.placement.bars, function.spec
+        lines: list[tuple[Range | None, int]] = [(None, 0)] * (17 if spec.is_bridge else 13)
+        if spec.physfn is not None:
+            pool = bars[spec.physfn, -1]
+            size = self.hardware.functions[spec.physfn].spec.vf_bar
+            lines[0] = (Range(pool.start + spec.vf_index * size, size, pool.shift), WIDE_FLAGS)
+        for bar in spec.bars if spec.physfn is None else ():
+            lines[bar.index] = (bars[spec.address, bar.index], WIDE_FLAGS if bar.wide else MEMORY_FLAGS)
+        if spec.vf_total:
+            lines[7] = (bars[spec.address, -1], WIDE_FLAGS)
+        if spec.is_bridge:
+            lines[14] = (self.hardware.placement.low.get(spec.address), WINDOW_FLAGS)
+            lines[15] = (self.hardware.placement.high.get(spec.address), HIGH_WINDOW_FLAGS)
+        text = ""
+        for place, flags in lines:
+            start, end = (0, 0) if place is None else (place.system, place.system + place.size - 1)
+            text += f"0x{start:016x} 0x{end:016x} 0x{0 if place is None else flags:016x}\n"
+        return text
+
+    def resource_file(self, function: Function, index: int) -> Attribute:
+        """A BAR: one 32-bit load at a time.
+
+        This kernel is declared built without CONFIG_IO_STRICT_DEVMEM: a driver on the device does not hinder.
+        """
+
+        def load(offset: int, size: int | None) -> bytes:
+            if size != 4 or offset % 4 or not 0 <= offset < self.hardware.placement.bars[function.address, index].size:
+                raise OSError(errno.EINVAL, f"resource{index} of {function.address} is read by aligned 32-bit loads")
+            if Command.MEMORY not in function.command or function.power:
+                raise OSError(errno.EIO, f"memory decoding of {function.address} is off, or it is not in D0")
+            return (self.hardware.read_bar0(function, offset) if index == 0 else 0).to_bytes(4, "little")
+
+        return Attribute(load)
+
+    def uevent(self, device: Device, function: Function) -> str:
+        """Return the ``uevent`` text."""
+        driver = f"DRIVER={device.driver}\n" if device.driver else ""
+        spec = function.spec
+        ids = f"PCI_CLASS={spec.class_code:X}\nPCI_ID={spec.vendor:04X}:{spec.device:04X}\n"
+        return f"{driver}{ids}PCI_SLOT_NAME={device.address}\n"
+
+    # -- what is written
+
+    def enabled(self, device: Device) -> bool:
+        """Whether the kernel counts a device as enabled."""
+        return device.enabled or device.driver not in (None, "vfio-pci", "pci-stub")
+
+    def enable(self, device: Device, text: str) -> None:
+        """``enable``: EBUSY while a driver is bound."""
+        if device.driver is not None:
+            raise OSError(errno.EBUSY, f"Device or resource busy: {device.address} is bound to {device.driver}")
+        function = self.hardware.functions[device.address]
+        if _set(text):
+            device.enabled = True
+            function.set_power(0)
+            function.set_command(on=Command.MEMORY)
+        elif not device.enabled:
+            raise OSError(errno.EIO, f"{device.address} is not enabled")
+        else:
+            device.enabled = False
+            function.set_command(off=Command.MASTER)
+
+    def reset(self, address: Address, text: str) -> None:
+        """``reset`` takes 1 and nothing else."""
+        if text != "1":
+            raise OSError(errno.EINVAL, "reset takes 1")
+        self.resets.reset_function(address)
+
+    def rescan_all(self) -> None:
+        """Look for new devices everywhere."""
+        for bridge in self.kernel.blueprint.bridges:
+            self.kernel.scan(bridge.domain, bridge.bus)
+
+    def rescan(self, function: Function) -> None:
+        """Look for new devices on a device's bus and below."""
+        self.kernel.scan(function.address.domain, function.address.bus)
+
+    def rescan_below(self, bridge: Function, text: str) -> None:
+        """Look for new devices on a bridge's secondary bus and below."""
+        if _set(text):
+            self.kernel.scan(bridge.address.domain, bridge.spec.secondary)
+
+    def sriov(self, function: Function, here: str) -> None:
+        """The files of a physical function."""
+        spec = function.spec
+        for name, text in (
+            ("totalvfs", f"{spec.vf_total}"),
+            ("offset", "1"),
+            ("stride", "1"),
+            ("drivers_autoprobe", "1"),
+        ):
+            self.files.add(f"{here}/sriov_{name}", attribute(f"{text}\n"))
+        self.files.add(f"{here}/sriov_vf_device", attribute(f"{spec.vf_device:x}\n"))
+        count = attribute(
+            lambda: f"{function.enabled_vfs}\n", lambda text: self.kernel.set_vfs(spec.address, _number(text))
+        )
+        self.files.add(f"{here}/sriov_numvfs", count)
+
+    # -- drivers, groups, IOMMUs
+
+    def drivers_probe(self, text: str) -> None:
+        """``drivers_probe``: bind what matches; ENODEV for an unknown address."""
+        self.kernel.probe(self.kernel.device(_address(text)))
+
+    def driver(self, name: str) -> None:
+        """Add a driver's folder."""
+        here = f"sys/bus/pci/drivers/{name}"
+        add = self.files.add
+        add(f"{here}/bind", attribute(store=lambda text: self.kernel.bind(_address(text), name)))
+        add(f"{here}/unbind", attribute(store=lambda text: self.unbind(name, text)))
+        add(f"{here}/new_id", attribute(store=lambda text: self.new_id(name, text)))
+        add(f"{here}/remove_id", attribute(store=lambda text: self.remove_id(name, text)))
+        add(f"{here}/uevent", attribute(store=lambda text: None))
+        for device in self.kernel.devices.values():
+            if device.driver == name:
+                self.files.link(f"{here}/{device.address}", self.path(device.address))
+
+    def unbind(self, name: str, text: str) -> None:
+        """``unbind``: ENODEV where the device is not this driver's."""
+        device = self.kernel.device(_address(text))
+        if device.driver != name:
+            raise OSError(errno.ENODEV, f"No such device: {device.address} is not bound to {name}")
+        self.kernel.unbind(device)
+
+    def new_id(self, name: str, text: str) -> None:
+        """``new_id``: remember the ids and offer the driver to every device; EEXIST for known ones."""
+        found = _ids(text)
+        known = self.kernel.dynamic_ids.setdefault(name, [])
+        if found in known:
+            raise OSError(errno.EEXIST, f"{name} knows {text!r} already")
+        known.append(found)
+        for address in sorted(self.kernel.devices):
+            device = self.kernel.devices[address]
+            if device.driver is None and self.kernel.matching(device, name):
+                self.kernel.bind(address, name)
+
+    def remove_id(self, name: str, text: str) -> None:
+        """``remove_id``: forget ids; ENODEV for unknown ones."""
+        known = self.kernel.dynamic_ids.get(name, [])
+        if _ids(text) not in known:
+            raise OSError(errno.ENODEV, f"{name} does not know {text!r}")
+        known.remove(_ids(text))
+
+    def group(self, number: int) -> None:
+        """Add an IOMMU group's folder."""
+        here = f"sys/kernel/iommu_groups/{number}"
+        group = self.kernel.groups[number]
+        powernv = self.kernel.blueprint.platform is Platform.POWERNV
+        regions = "" if powernv else "0x00000000fee00000 0x00000000feefffff msi\n"
+        self.files.add(f"{here}/reserved_regions", attribute(regions))
+        self.files.add(f"{here}/devices", Folder())
+        if self.since("group type"):
+            kind = attribute(lambda: f"{group.kind}\n", lambda text: self.kernel.set_group_type(number, text))
+            self.files.add(f"{here}/type", kind)
+        for address in group.members:
+            self.files.link(f"{here}/devices/{address}", self.path(address))
+
+    def iommus(self) -> None:
+        """Add the IOMMU units."""
+        self.files.add("sys/class/iommu", Folder())
+        for unit in self.kernel.blueprint.iommus:
+            here = f"sys/devices/virtual/iommu/{unit.name}"
+            self.files.link(f"sys/class/iommu/{unit.name}", here)
+            for name, text in unit.files:
+                self.files.add(f"{here}/{name}", attribute(text))
+            self.files.add(f"{here}/devices", Folder())
+            for address in sorted(self.kernel.devices):
+                if self.hardware.functions[address].spec.iommu == unit.name:
+                    self.files.link(f"{here}/devices/{address}", self.path(address))
+        self.files.add("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", attribute("N\n"))
+        self.files.add("sys/module/vfio_pci/parameters/disable_idle_d3", attribute("Y\n"))
+
+
+def _set(text: str) -> bool:
+    """Read a number that switches something."""
+    return _number(text) != 0
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise OSError(errno.EINVAL, f"not a number: {text!r}") from None
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError:
+        raise OSError(errno.ENODEV, f"No such device: {text!r}") from None
+
+
+def _ids(text: str) -> tuple[int, int]:
+    words = text.replace(":", " ").split()
+    if len(words) < 2 or not all(0 < len(word) <= 8 and set(word) <= set("0123456789abcdefABCDEF") for word in words):
+        raise OSError(errno.EINVAL, f"not a vendor and a device id: {text!r}")
+    return int(words[0], 16), int(words[1], 16)
+
+
+def _override(device: Device) -> Callable[[str], None]:
+    def store(text: str) -> None:
+        device.override = text
+
+    return store
