@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"report", "export"}),
     frozenset({"cli"}),
 )
-"""Lowest first. Packages of one layer may use each other, in one direction."""
+"""Lowest first. Packages of one layer may use each other, but no two modules may import each other in a circle."""
 
 EVERYWHERE = frozenset({"atoll", "atoll.errors"})
 """Modules below all layers."""
@@ -42,13 +42,12 @@ PURE = (
     "atoll.errors",
 )
 
-IMPURE_IMPORTS = frozenset(
-    """
+IO_MODULES = """
     asyncio concurrent ctypes datetime fcntl glob http importlib io logging mmap multiprocessing os
     pathlib platform random resource secrets select selectors shutil signal socket subprocess sys
     tarfile tempfile threading time urllib uuid
-    """.split()
-)
+"""
+IMPURE_IMPORTS = frozenset(IO_MODULES.split())
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 
 Modules = Mapping[str, ast.Module]
@@ -91,9 +90,8 @@ def layer(name: str) -> tuple[int, str] | None:
 
 
 def upward(modules: Modules) -> list[str]:
-    """Return every import that points up, or both ways within a layer."""
+    """Return every import that points up."""
     found = []
-    sideways: set[tuple[str, str]] = set()
     for name, module in modules.items():
         here = layer(name)
         if here is None:
@@ -102,11 +100,30 @@ def upward(modules: Modules) -> list[str]:
             there = layer(target)
             if there is not None and there[0] > here[0]:
                 found.append(f"{name} imports {target}, which is above it")
-            elif there is not None and there[0] == here[0] and there[1] != here[1]:
-                sideways.add((here[1], there[1]))
             elif within(target, ("atoll.twin",)) and not within(name, ("atoll.cli", "atoll.twin")):
                 found.append(f"{name} imports {target}: only the command line and the tests know of twins")
-    found += [f"{a} and {b} import each other" for a, b in sorted(sideways) if a < b and (b, a) in sideways]
+    return found
+
+
+def circles(modules: Modules) -> list[str]:
+    """Return every circle of imports, as ``a -> b -> a``. A package that re-exports its own modules makes none."""
+    targets = {
+        name: sorted({t for t in imports(module, modules) if t in modules and not within(name, (t,))})
+        for name, module in modules.items()
+    }
+    found = []
+    finished: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            found.append(" -> ".join((*trail[trail.index(name) :], name)))
+        elif name not in finished:
+            for target in targets[name]:
+                walk(target, (*trail, name))
+            finished.add(name)
+
+    for name in sorted(modules):
+        walk(name, ())
     return found
 
 
@@ -162,6 +179,10 @@ def test_arrows_point_down(atoll: dict[str, ast.Module]) -> None:
     assert upward(atoll) == []
 
 
+def test_no_circles(atoll: dict[str, ast.Module]) -> None:
+    assert circles(atoll) == []
+
+
 def test_every_module_has_a_layer(atoll: dict[str, ast.Module]) -> None:
     assert unlayered(atoll) == []
 
@@ -180,10 +201,17 @@ def made(**sources: str) -> dict[str, ast.Module]:
 
 def test_an_arrow_that_points_up_is_found() -> None:
     assert upward(made(pci__acs="from atoll.host.model import Host", host__model=""))
-    assert upward(made(controls__acs="import atoll.events.reset", events__reset="import atoll.controls.acs"))
     assert upward(made(report__show="def f():\n    from atoll.cli import main", cli__main=""))
     assert upward(made(act__run="from atoll.twin import Twin", twin=""))
     assert not upward(made(cli__twin="from atoll.twin import Twin", twin="", controls="import atoll.events", events=""))
+
+
+def test_a_circle_is_found() -> None:
+    both = made(controls__acs="import atoll.events.reset", events__reset="import atoll.controls.acs")
+    assert circles(both) == ["atoll.controls.acs -> atoll.events.reset -> atoll.controls.acs"]
+    assert not circles(
+        made(controls__acs="import atoll.events.reset", events__reset="", events="import atoll.events.reset")
+    )
 
 
 def test_a_module_without_a_layer_is_found() -> None:

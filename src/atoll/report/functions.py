@@ -6,14 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from atoll.controls.registry import link_control
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import EndKind, Function, Host, Link, LinkEnd, LinkKind
+from atoll.host.model import EndKind, Function, Host, Link, LinkEnd, LinkKind, RootRouting
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.report.quantity import hexadecimal
 
-__all__ = ["FunctionLink", "function_document", "links_by_function", "type_words"]
+__all__ = [
+    "FunctionLink",
+    "driver_words",
+    "function_document",
+    "group_words",
+    "isolating_root",
+    "links_by_function",
+    "type_words",
+]
 
 _WORDS = {
     PortType.ENDPOINT: "endpoint",
@@ -55,11 +64,13 @@ class FunctionLink:
         return f"{words} ({self.far.name})" if self.far.name else words
 
 
-def links_by_function(host: Host, cut: dict[Address, Fact[frozenset[int]]]) -> dict[Address, list[FunctionLink]]:
-    """Return each function's links in the order of their numbers, those without one last.
-
-    ``cut`` says which link numbers are cut at a function's own end, for functions whose ends can be cut.
-    """
+def links_by_function(host: Host) -> dict[Address, list[FunctionLink]]:
+    """Return each function's links in the order of their numbers, those without one last."""
+    cut: dict[Address, Fact[frozenset[int]]] = {}
+    for address, function in host.functions.items():
+        control = link_control(function)
+        if control is not None:
+            cut[address] = control.state(host, address)
 
     def ends(link: Link) -> Iterator[tuple[LinkEnd, LinkEnd]]:
         yield link.a, link.b
@@ -78,6 +89,12 @@ def links_by_function(host: Host, cut: dict[Address, Fact[frozenset[int]]]) -> d
     for links in found.values():
         links.sort(key=lambda link: (link.near.number is None, link.near.number or 0, link.far.function or ()))
     return found
+
+
+def isolating_root(host: Host, function: Function) -> bool:
+    """Whether the root complex above is known to route nothing between root ports without translation."""
+    routing = value_of(host.root_routing.get(function.host_bridge, Unknown("not told")), None)
+    return routing in (RootRouting.TRANSLATED, RootRouting.NONE)
 
 
 def type_words(function: Function) -> str:

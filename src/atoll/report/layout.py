@@ -10,7 +10,8 @@ __all__ = ["WIDTH", "columns", "cut", "display_width", "indent", "plural", "tabl
 WIDTH = 100
 """Columns that no line exceeds where it can be helped."""
 
-T = TypeVar("T")
+R = TypeVar("R")
+C = TypeVar("C")
 
 
 def display_width(text: str) -> int:
@@ -98,14 +99,14 @@ def table(
 
 
 def tree(
-    roots: Sequence[T],
-    children: Callable[[T], Sequence[T]],
-    lines_of: Callable[[T, int], Sequence[str]],
+    roots: Sequence[R],
+    children: Callable[[R | C], Sequence[C]],
+    lines_of: Callable[[R | C, int], Sequence[str]],
 ) -> list[str]:
     """Draw a forest. ``lines_of(node, room_used)`` gives a node's lines; the columns used by the drawing are told."""
     out: list[str] = []
 
-    def draw(node: T, before: str, here: str, below: str) -> None:
+    def draw(node: R | C, before: str, here: str, below: str) -> None:
         beneath = children(node)
         lines = lines_of(node, len(before + here))
         for number, line in enumerate(lines):

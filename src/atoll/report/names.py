@@ -18,6 +18,8 @@ PLACES = ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pc
 
 # PCI Code and ID Assignment Specification 1.11, section 1: what is met most. pci.ids has the rest.
 _CLASSES = {
+    0x0000: "Non-VGA unclassified device",
+    0x00FF: "Unclassified device",
     0x0100: "SCSI storage controller",
     0x0101: "IDE interface",
     0x0104: "RAID bus controller",
@@ -50,6 +52,7 @@ _CLASSES = {
     0x1080: "Signal processing controller",
     0x1200: "Processing accelerators",
     0x1300: "Non-Essential Instrumentation",
+    0xFFFF: "Unassigned class",
 }
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
 from atoll.fabric.families import family
-from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
@@ -17,6 +16,7 @@ from atoll.report.functions import (
     driver_words,
     function_document,
     group_words,
+    isolating_root,
     links_by_function,
     type_words,
 )
@@ -27,12 +27,10 @@ from atoll.report.style import Style
 
 __all__ = ["host_lines", "show_document", "show_lines"]
 
-Cuts = Mapping[Address, Fact[frozenset[int]]]
 
-
-def show_document(host: Host, cuts: Cuts) -> dict[str, Any]:
+def show_document(host: Host) -> dict[str, Any]:
     """Return the host as programs get it."""
-    links = links_by_function(host, dict(cuts))
+    links = links_by_function(host)
     groups = host.groups.value if isinstance(host.groups, Known) else None
     return document(
         "show",
@@ -80,12 +78,12 @@ def host_lines(host: Host, style: Style) -> list[str]:
     return wrap(", ".join(parts), first=style.bold(f"{host.name}: "), rest="  ")
 
 
-def show_lines(host: Host, cuts: Cuts, *, names: Names, style: Style, verbose: bool = False) -> list[str]:
+def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False) -> list[str]:
     """Return the host as people read it, within a hundred columns."""
     lines = host_lines(host, style)
     if not host.functions:
         return [*lines, "", "No PCI functions here."]
-    links = links_by_function(host, dict(cuts))
+    links = links_by_function(host)
     below: dict[Address | None, list[Function]] = {}
     for function in host.functions.values():
         parent = function.parent if function.parent in host.functions else None
@@ -107,15 +105,22 @@ def show_lines(host: Host, cuts: Cuts, *, names: Names, style: Style, verbose: b
         text += " " * (left - used - display_width(text))
         head = f"{text}  {group_words(function):>{group_width}}  {cut(driver_words(function), driver_width)}".rstrip()
         notes = _notes(host, function, links.get(function.address, []), style, verbose)
-        return [head, *(line for note in notes for line in wrap(note, first="     ", width=WIDTH - used))]
+        return [head, *(line for note in notes for line in wrap(note, first="  ", width=WIDTH - used - 3))]
 
     bridges: dict[str, list[Function]] = {}
     for function in below.get(None, []):
-        bridges.setdefault(function.host_bridge, []).append(function)
-    for host_bridge, roots in bridges.items():
-        title = f"{host_bridge or 'root bus'}"
-        lines += ["", style.bold(f"{title:<{left}}") + style.faint(f"  {'GROUP':>{group_width}}  DRIVER")]
-        lines += tree(roots, lambda function: below.get(function.address, []), draw)
+        bridges.setdefault(function.host_bridge or "root bus", []).append(function)
+
+    def draw_node(node: Function | str, used: int) -> list[str]:
+        if isinstance(node, Function):
+            return draw(node, used)
+        return [style.bold(f"{node:<{left}}") + style.faint(f"  {'GROUP':>{group_width}}  DRIVER")]
+
+    def children(node: Function | str) -> list[Function]:
+        return below.get(node.address, []) if isinstance(node, Function) else bridges[node]
+
+    for host_bridge in bridges:
+        lines += ["", *tree([host_bridge], children, draw_node)]
     return [*lines, *_tail(host, style, verbose)]
 
 
@@ -125,7 +130,7 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
     essential = host.essential.get(function.address)
     if essential:
         notes.append(style.doubtful("the host needs it:") + " " + essential)
-    notes += _acs_notes(function, style, verbose)
+    notes += _acs_notes(host, function, style, verbose)
     ats = value_of(function.ats, None)
     if ats is not None and ats.enabled:
         notes.append("ATS on: it may send requests that the IOMMU no longer checks")
@@ -151,13 +156,16 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
     return notes
 
 
-def _acs_notes(function: Function, style: Style, verbose: bool) -> list[str]:
+def _acs_notes(host: Host, function: Function, style: Style, verbose: bool) -> list[str]:
     if isinstance(function.acs, Unknown):
         return [f"ACS unknown: {function.acs.reason}"] if function.is_port or verbose else []
     if function.acs.value is not None:
         return ["ACS " + function.acs.value.control.lspci]
-    if value_of(function.port_type, None) in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
-        return [style.doubtful("no ACS") + ": what is below it may reach its neighbours"]
+    kind = value_of(function.port_type, None)
+    if kind is PortType.ROOT_PORT and isolating_root(host, function):
+        return ["no ACS; the host bridge translates whatever comes from below"] if verbose else []
+    if kind in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        return [style.doubtful("no ACS") + ": it cannot redirect peer-to-peer requests"]
     return []
 
 

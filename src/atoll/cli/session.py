@@ -1,0 +1,134 @@
+"""From ``--host`` to what a verb works on: a tree, the host that it shows, the machine where it can be changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atoll.errors import InputError
+from atoll.host.model import Host
+from atoll.host.tree import Tree
+
+if TYPE_CHECKING:
+    from atoll.act.machine import Machine
+    from atoll.twin import Twin
+
+__all__ = ["Session", "is_twin_file", "load_twin", "new_twin", "open_session", "save_twin"]
+
+TWIN_SCHEMA = "atoll.twin/"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What ``--host`` named."""
+
+    tree: Tree
+    host: Host
+    machine: Machine | None = None
+    """None for a record: it can be read, not changed."""
+    twin: Twin | None = None
+    path: Path | None = None
+    """The twin's file; None for a throw-away twin."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this is the running machine."""
+        return self.tree.name == "live" and self.twin is None
+
+    def reread(self) -> Host:
+        """Return the host as it is now."""
+        return _read(self.tree)
+
+    def save(self) -> None:
+        """Keep what was done to a twin that lives in a file."""
+        if self.twin is not None and self.path is not None:
+            save_twin(self.twin, self.path)
+
+
+def open_session(names: Sequence[str]) -> Session:
+    """Open what ``--host`` named: one machine, or several records of one. Raises InputError, OSError."""
+    if len(names) == 1:
+        return _open_one(names[0])
+    trees = []
+    for name in names:
+        if name.startswith("twin:") or is_twin_file(Path(name)):
+            raise InputError(f"{name} is a twin, and several --host name records of one machine", hint="name it alone")
+        from atoll.host.open import open_tree
+
+        trees.append(open_tree(name))
+    from atoll.cli.overlay import Overlay
+
+    tree = Overlay(tuple(trees))
+    return Session(tree, _read(tree))
+
+
+def _open_one(name: str) -> Session:
+    if name.startswith("twin:"):
+        twin_name, _, kernel = name.removeprefix("twin:").partition(":")
+        twin = new_twin(twin_name, kernel=kernel or None)
+        return Session(twin, _read(twin), twin, twin)
+    path = Path(name)
+    if is_twin_file(path):
+        twin = load_twin(path)
+        return Session(twin, _read(twin), twin, twin, path)
+    from atoll.host.open import open_tree
+
+    tree = open_tree(name)
+    return Session(tree, _read(tree))
+
+
+def _read(tree: Tree) -> Host:
+    from atoll.controls.registry import registers
+    from atoll.host import read_host
+
+    return read_host(tree, registers=registers)
+
+
+def is_twin_file(path: Path) -> bool:
+    """Whether a file begins like a twin's: a JSON object whose schema stands first."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(200).split()
+    except OSError:
+        return False
+    start = b"".join(head)
+    return start.startswith(b"{") and b'"schema":"' + TWIN_SCHEMA.encode() in start
+
+
+@contextmanager
+def _twin_errors() -> Iterator[None]:
+    from atoll.twin import TwinError
+
+    try:
+        yield
+    except TwinError as error:
+        raise InputError(error.message, hint=error.hint) from error
+
+
+def new_twin(name: str, *, kernel: str | None = None, links: bool = True) -> Twin:
+    """Make a twin. Raises InputError for a machine or a kernel that there is not."""
+    from atoll.twin import Twin
+
+    with _twin_errors():
+        return Twin.new(name, kernel=kernel, links=links)
+
+
+def load_twin(path: Path) -> Twin:
+    """Read a twin's file. Raises InputError for one that is damaged or no twin, OSError for one that is not there."""
+    from atoll.twin import Twin
+
+    try:
+        with _twin_errors():
+            return Twin.load(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a twin's file: {error}", hint="make one: atoll twin new NAME FILE") from error
+
+
+def save_twin(twin: Twin, path: Path) -> None:
+    """Write a twin's file. Raises OSError."""
+    with _twin_errors():
+        twin.save(path)

@@ -1,0 +1,28 @@
+"""``atoll twin reset``: reset a device of a simulated machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from atoll.cli.addresses import address_of
+from atoll.cli.output import say
+from atoll.cli.session import load_twin, save_twin
+from atoll.report.document import document
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reset the device the way its host would, and keep what came of it."""
+    path = Path(options.file)
+    device = address_of(options.device)
+    twin = load_twin(path)
+    twin.reset(device, options.method)
+    save_twin(twin, path)
+    say(
+        options,
+        lambda: document("twin reset", file=str(path), device=str(device), method=options.method),
+        lambda style: [f"{style.bold(str(device))}: {options.method} reset done"],
+    )
+    return 0

@@ -1,0 +1,156 @@
+"""The kernel's IOMMU groups: what it claims, what its rules would make, and what the hardware says to that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Host
+from atoll.isolation.groups import Prediction
+from atoll.pci.address import Address
+from atoll.report.document import document
+from atoll.report.functions import driver_words
+from atoll.report.layout import cut, plural, wrap
+from atoll.report.names import Names
+from atoll.report.style import Style
+
+__all__ = ["Difference", "differences", "groups_document", "groups_lines", "recorded"]
+
+Groups = tuple[tuple[Address, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A function that the record groups otherwise than the kernel's rules would."""
+
+    function: Address
+    recorded: tuple[Address, ...]
+    """Its group as recorded; empty where it has none."""
+    predicted: tuple[Address, ...]
+
+
+def recorded(host: Host) -> Groups | None:
+    """Return the groups as this kernel formed them, in address order; None where they were not read."""
+    if isinstance(host.groups, Unknown):
+        return None
+    return tuple(sorted(tuple(sorted(group.members)) for group in host.groups.value.values() if group.members))
+
+
+def differences(claimed: Groups, predicted: Groups) -> tuple[Difference, ...]:
+    """Return the functions that the two group otherwise, in address order."""
+    here = {address: group for group in claimed for address in group}
+    there = {address: group for group in predicted for address in group}
+    return tuple(
+        Difference(address, here.get(address, ()), there.get(address, ()))
+        for address in sorted(here.keys() | there.keys())
+        if here.get(address, ()) != there.get(address, ())
+    )
+
+
+def _plain(groups: Iterable[Iterable[Address]]) -> list[list[str]]:
+    return [[str(address) for address in group] for group in groups]
+
+
+def groups_document(host: Host, prediction: Prediction) -> dict[str, Any]:
+    """Return the groups as programs get them."""
+    claimed = recorded(host)
+    return document(
+        "groups",
+        host=host.name,
+        recorded=None if claimed is None else _plain(claimed),
+        predicted=_plain(sorted(tuple(sorted(group)) for group in prediction.groups)),
+        undetermined=[str(address) for address, _ in prediction.undetermined],
+        missing={str(address): reason for address, reason in prediction.undetermined},
+        reasons={str(address): list(reasons) for address, reasons in prediction.reasons.items()},
+        differences=[]
+        if claimed is None
+        else [
+            {
+                "function": str(d.function),
+                "recorded": [str(a) for a in d.recorded],
+                "predicted": [str(a) for a in d.predicted],
+            }
+            for d in differences(claimed, prediction.groups)
+        ],
+    )
+
+
+def groups_lines(host: Host, prediction: Prediction, *, names: Names, style: Style, verbose: bool = False) -> list[str]:
+    """Return the groups as people read them: the claim, then what does not fit it."""
+    lines: list[str] = []
+    missing = dict(prediction.undetermined)
+    claimed = recorded(host)
+    if isinstance(host.groups, Known):
+        numbered: Sequence[tuple[str, tuple[Address, ...], str]] = [
+            (f"IOMMU Group {number}", group.members, value_of(group.type, ""))
+            for number, group in host.groups.value.items()
+        ]
+        lines.append(style.bold("Groups as this kernel formed them") + style.faint(" (its claim, made at discovery)"))
+    else:
+        numbered = [(f"Predicted group {place}", group, "") for place, group in enumerate(prediction.groups)]
+        lines += wrap(
+            f"Groups were not recorded ({host.groups.reason}); these are as the kernel's rules would form them."
+        )
+    for title, members, kind in numbered:
+        lines += ["", style.bold(title) + (style.faint(f"  {kind}") if kind and kind != "unknown" else "")]
+        for address in sorted(members):
+            function = host.functions.get(address)
+            if function is None:
+                lines.append(f"    {address} " + style.doubtful("has no record of its own"))
+                continue
+            driver = driver_words(function)
+            lines.append("    " + cut(names.line(function) + (f"  {driver}" if driver not in "-?" else ""), 96))
+            if verbose:
+                lines += [
+                    line for reason in prediction.reasons.get(address, ()) for line in wrap(reason, first="        ")
+                ]
+            if address in missing and not isinstance(host.groups, Known):
+                lines += wrap(missing[address], first="        ? ")
+    if isinstance(host.groups, Known) and not numbered:
+        lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
+    if claimed is not None:
+        lines += ["", *_comparison(claimed, prediction, missing, style)]
+    return lines
+
+
+def _comparison(claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style) -> list[str]:
+    found = differences(claimed, prediction.groups)
+    certain = [difference for difference in found if difference.function not in missing]
+    lines: list[str] = []
+    if not claimed and not prediction.groups:
+        return lines
+    if not found:
+        lines.append(
+            style.good("As predicted:") + f" the kernel's rules give the same {plural(len(claimed), 'group')}."
+        )
+    elif certain:
+        lines.append(
+            style.bad("Not as predicted") + style.faint(" (removed and rescanned, the kernel would regroup them)")
+        )
+    else:
+        lines.append(style.doubtful("Prediction open") + style.faint(" where the record lacks what the rules look at"))
+    for difference in found:
+        for word, group in (("recorded ", difference.recorded), ("predicted", difference.predicted)):
+            others = [str(address) for address in group if address != difference.function]
+            what = "in no group" if not group else "with " + " ".join(others) if others else "alone"
+            first = f"    {difference.function}  " if word == "recorded " else " " * (6 + len(str(difference.function)))
+            lines += wrap(what, first=f"{first}{word}  ")
+    if missing:
+        lines.append(style.doubtful("Undetermined:") + f" {plural(len(missing), 'function')}, for want of these facts")
+        by_reason: dict[str, list[str]] = {}
+        for address, reason in missing.items():
+            by_reason.setdefault(reason, []).append(str(address))
+        for reason, addresses in by_reason.items():
+            lines += wrap(
+                f"{' '.join(addresses[:4])}{' …' if len(addresses) > 4 else ''}: {reason}", first="    ", rest="      "
+            )
+    if prediction.override:
+        lines += wrap(
+            "A parameter of an out-of-tree patch on the command line shapes the groups; a kernel without the patch "
+            "ignores it.",
+            first=style.doubtful("Override: "),
+            rest="    ",
+        )
+    return lines
