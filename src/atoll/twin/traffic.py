@@ -234,9 +234,6 @@ class Router:
                 return Outcome(hops, stopped=why)
             hop = Hop(name, "CPU-facing link", f"its memory is at {address:#x} of the system")
             return Outcome((*hops, hop), function=gpu)
-        owner = self.iommu.memory_owner(address)
-        if owner is not None:
-            return Outcome((*hops, Hop("system memory", f"{address:#x}", f"memory of {owner}")), memory_of=owner)
         for bridge in self.hardware.blueprint.bridges:
             for window in (bridge.low, bridge.high):
                 if window.cpu <= address < window.cpu + window.size:
@@ -246,6 +243,9 @@ class Router:
                         if self.hardware.claims(top, down.address):
                             return self._descend(top, down, hops)
                     return Outcome(hops, stopped=f"nobody below {bridge.name} claims {down.address:#x}")
+        owner = self.iommu.memory_owner(address)
+        if owner is not None:
+            return Outcome((*hops, Hop("system memory", f"{address:#x}", f"memory of {owner}")), memory_of=owner)
         return Outcome(hops, stopped=f"nothing at {address:#x} of the system")
 
     # -- downwards
