@@ -38,7 +38,7 @@ def read_blob(blob: bytes, *, name: str) -> MemoryTree:
             raise InputError(f"{name}: the device tree blob is damaged", hint="copy /sys/firmware/fdt again")
         fdt = libfdt.FdtRo(blob)
         _fill(libfdt, fdt, tree)
-    except (libfdt.FdtException, ValueError, OSError, IndexError) as error:
+    except (libfdt.FdtException, ValueError, OverflowError, SystemError, TypeError) as error:
         raise InputError(
             f"{name}: the device tree blob is damaged: {error}", hint="copy /sys/firmware/fdt again"
         ) from error

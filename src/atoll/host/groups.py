@@ -54,9 +54,7 @@ def _kernel_complete(tree: Tree) -> bool:
     return isinstance(listed, Known) and "uevent_seqnum" in listed.value and "iommu_groups" not in listed.value
 
 
-def group_of(
-    tree: Tree, place: Place, groups: Fact[Mapping[int, Group]], member: dict[Address, int]
-) -> Fact[int | None]:
+def group_of(place: Place, groups: Fact[Mapping[int, Group]], member: dict[Address, int]) -> Fact[int | None]:
     """Return the number of a function's group; ``member`` maps the groups' members to their numbers."""
     if isinstance(groups, Unknown):
         return groups

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from atoll.host.attribute import text
-from atoll.host.fact import Known, value_of
+from atoll.host.attribute import target, text
+from atoll.host.coverage import coverage
+from atoll.host.devicetree import DeviceTree, find_device_tree, node_of_link, read_device_tree
+from atoll.host.essential import read_essential
+from atoll.host.fact import Fact, Known, value_of
 from atoll.host.functions import read_functions
 from atoll.host.groups import group_of, read_groups, read_units
+from atoll.host.holders import read_holders
+from atoll.host.interconnect import read_interconnect
 from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release
-from atoll.host.model import Group, Host, Register
-from atoll.host.place import find_places
+from atoll.host.model import Function, Group, Host, Register
+from atoll.host.place import Place, find_places
+from atoll.host.registers import read_registers
+from atoll.host.resolve import join
+from atoll.host.root_complex import read_root_routing
 from atoll.host.tree import Tree
+from atoll.pci.address import Address
 
 __all__ = ["read"]
 
@@ -28,17 +37,17 @@ def read(tree: Tree, *, registers: Callable[[int, int], tuple[Register, ...]] = 
     ``registers(vendor, device)`` returns the registers to read of functions with these ids.
     """
     places = find_places(tree)
+    folders = {address: place.folder for address, place in places.items()}
     functions, gaps = read_functions(tree, places)
     groups = read_groups(tree, places.values())
-    formed: Mapping[int, Group] = groups.value if isinstance(groups, Known) else {}
-    member = {address: group.number for group in formed.values() for address in group.members}
-    functions = {
-        address: replace(function, group=group_of(tree, places[address], groups, member))
-        for address, function in functions.items()
-    }
+    device_tree = _device_tree(tree)
+    functions = _completed(tree, functions, places, groups, with_nodes=device_tree is not None)
     units = read_units(tree)
     platform = read_platform(tree, units)
     command_line = text(tree, "proc/cmdline")
+    links = read_interconnect(tree, functions, device_tree)
+    holders, holder_gaps = read_holders(tree)
+    essential, essential_gaps = read_essential(tree, functions, folders)
     return Host(
         name=tree.name,
         functions=functions,
@@ -48,6 +57,42 @@ def read(tree: Tree, *, registers: Callable[[int, int], tuple[Register, ...]] = 
         command_line=command_line,
         iommu_units=units,
         interrupt_remapping=read_interrupt_remapping(tree, platform, units, groups, value_of(command_line, "")),
-        gaps=gaps,
+        holders=holders,
+        links=links.links.links,
+        links_told=links.links.told,
+        registers=read_registers(tree, functions, folders, registers),
+        root_routing=read_root_routing(tree, platform, (function.host_bridge for function in functions.values())),
+        npu_bricks=links.bricks,
+        essential=essential,
+        gaps=(*gaps, *coverage(functions, groups), *links.links.gaps, *holder_gaps, *essential_gaps),
         provenance=(tree.name,),
     )
+
+
+def _device_tree(tree: Tree) -> DeviceTree | None:
+    """The device tree where it matters: on bare-metal POWER, whose firmware tells links in it."""
+    root = find_device_tree(tree)
+    if root is None or "ibm,powernv" not in value_of(text(tree, f"{root}/compatible"), "").split("\0"):
+        return None
+    return read_device_tree(tree, root)
+
+
+def _completed(
+    tree: Tree,
+    functions: Mapping[Address, Function],
+    places: Mapping[Address, Place],
+    groups: Fact[Mapping[int, Group]],
+    *,
+    with_nodes: bool,
+) -> dict[Address, Function]:
+    """Add to the functions what stands elsewhere: their groups and nodes of the device tree."""
+    formed: Mapping[int, Group] = groups.value if isinstance(groups, Known) else {}
+    member = {address: group.number for group in formed.values() for address in group.members}
+    completed = {}
+    for address, function in functions.items():
+        place = places[address]
+        link = target(tree, f"{place.folder}/of_node") if with_nodes else None
+        node = None if link is None else node_of_link(join(place.folder, link))
+        group = group_of(place, groups, member)
+        completed[address] = replace(function, group=group, device_tree_path=node)
+    return completed

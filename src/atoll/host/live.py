@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
+import shutil
+import subprocess
 import sys
 
 from atoll.host.bar_file import check_load, is_bar_file
@@ -13,9 +16,22 @@ from atoll.host.resolve import os_error
 
 __all__ = ["LiveTree"]
 
+_RECORDS = "records"
+_FILES = "/etc/atoll/records"
+_SECONDS = 30
+_PROGRAMS = {
+    "nvidia-smi-nvlink-R.txt": ("nvlink", "-R"),
+    "nvidia-smi-query-gpu.csv": ("--query-gpu=index,pci.bus_id,uuid", "--format=csv"),
+}
+"""Records that nvidia-smi prints, with its arguments."""
+
 
 class LiveTree:
-    """The live ``/``. The kernel resolves links itself: the root is its own root."""
+    """The live ``/``. The kernel resolves links itself: the root is its own root.
+
+    ``records/`` holds what lies in ``/etc/atoll/records`` and, made at the moment it is read, what
+    nvidia-smi prints, where that program is installed.
+    """
 
     @property
     def name(self) -> str:
@@ -24,6 +40,8 @@ class LiveTree:
 
     def list(self, path: str) -> tuple[str, ...]:
         """Return the names in a folder, sorted."""
+        if path == _RECORDS:
+            return _records()
         return tuple(sorted(os.listdir(f"/{path}")))
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
@@ -31,11 +49,38 @@ class LiveTree:
         if is_bar_file(path):
             check_load(path, offset, size)
             return load(f"/{path}", offset)
+        if path.startswith(f"{_RECORDS}/"):
+            return _record(path.removeprefix(f"{_RECORDS}/"), offset, size)
         return read_file(f"/{path}", offset, size)
 
     def readlink(self, path: str) -> str:
         """Return the target text of a symbolic link, unresolved."""
         return os.readlink(f"/{path}")
+
+
+def _records() -> tuple[str, ...]:
+    found = set(_PROGRAMS if shutil.which("nvidia-smi") else ())
+    with contextlib.suppress(OSError):
+        found.update(os.listdir(_FILES))
+    if not found:
+        raise os_error(errno.ENOENT, _RECORDS)
+    return tuple(sorted(found))
+
+
+def _record(name: str, offset: int, size: int | None) -> bytes:
+    program = shutil.which("nvidia-smi")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return read_file(f"{_FILES}/{name}", offset, size)
+    if program is None or name not in _PROGRAMS:
+        raise os_error(errno.ENOENT, f"{_RECORDS}/{name}")
+    try:
+        done = subprocess.run(
+            [program, *_PROGRAMS[name]], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True
+        )
+    except subprocess.SubprocessError as error:
+        # It fails where no GPU is bound to NVIDIA's driver, which is no error of this host.
+        raise OSError(errno.EIO, f"nvidia-smi failed: {error}", f"{_RECORDS}/{name}") from error
+    return done.stdout[offset:] if size is None else done.stdout[offset : offset + size]
 
 
 def load(path: str, offset: int) -> bytes:

@@ -1,0 +1,93 @@
+"""Who has VFIO devices open, from the open files of processes.
+
+Source: names that Linux gives these files: ``/dev/vfio/N`` (a group; ``noiommu-N`` without IOMMU),
+``/dev/vfio/vfio`` (a container), ``/dev/vfio/devices/vfioN`` (a device, since 6.6), ``/dev/iommu``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from atoll.host.attribute import names, target, text
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Gap, Holder
+from atoll.host.place import addresses_in
+from atoll.host.resolve import join
+from atoll.host.tree import Tree
+from atoll.pci.address import Address
+
+__all__ = ["read_holders"]
+
+_DEVICES = "sys/class/vfio-dev"
+
+
+def read_holders(tree: Tree) -> tuple[Fact[tuple[Holder, ...]], tuple[Gap, ...]]:
+    """Return the processes that have VFIO devices open, by process id.
+
+    Unknown where processes were not captured, and where the open files of any process could not be seen.
+    A process of another PID namespace is not seen and not missed.
+    """
+    listed = names(tree, "proc")
+    pids = sorted(int(name) for name in value_of(listed, ()) if name.isascii() and name.isdigit())
+    folders = [pid for pid in pids if isinstance(names(tree, f"proc/{pid}"), Known)]
+    if not folders:
+        return Unknown("processes were not captured"), ()
+    devices = _devices(tree)
+    holders: list[Holder] = []
+    hidden: list[int] = []
+    for pid in folders:
+        found = names(tree, f"proc/{pid}/fd")
+        if isinstance(found, Unknown):
+            # A process that ended meanwhile holds nothing.
+            if isinstance(names(tree, f"proc/{pid}"), Known):
+                hidden.append(pid)
+            continue
+        holder = _holder(tree, pid, found.value, devices)
+        if holder is not None:
+            holders.append(holder)
+    if hidden:
+        why = f"the open files of {len(hidden)} processes could not be seen"
+        return Unknown(f"{why} (the first is {hidden[0]}): run as root"), (
+            Gap("who holds devices", why, "run as root"),
+        )
+    if not any(pid == 1 for pid in folders):
+        why = "process 1 is not shown: other users' processes are hidden (hidepid), or the record holds only some"
+        return Unknown(why), (Gap("who holds devices", why, "run as root"),)
+    return Known(tuple(holders), "proc/*/fd"), ()
+
+
+def _devices(tree: Tree) -> dict[str, Address]:
+    """Functions by the name of their VFIO device: ``sys/class/vfio-dev/vfioN`` links below the function."""
+    found = {}
+    for name in value_of(names(tree, _DEVICES), ()):
+        above = addresses_in(join(_DEVICES, target(tree, f"{_DEVICES}/{name}") or ""))
+        if above:
+            found[name] = above[-1]
+    return found
+
+
+def _holder(tree: Tree, pid: int, descriptors: Iterable[str], devices: Mapping[str, Address]) -> Holder | None:
+    groups: set[int] = set()
+    held: set[Address] = set()
+    containers = 0
+    seen = False
+    for descriptor in descriptors:
+        link = (target(tree, f"proc/{pid}/fd/{descriptor}") or "").removesuffix(" (deleted)")
+        if not link.startswith(("/dev/vfio/", "/dev/iommu")):
+            continue
+        name = link.rpartition("/")[2]
+        number = name.removeprefix("noiommu-")
+        if link in ("/dev/vfio/vfio", "/dev/iommu"):
+            containers += 1
+        elif link.startswith("/dev/vfio/devices/"):
+            if name in devices:
+                held.add(devices[name])
+            seen = True
+        elif number.isascii() and number.isdigit():
+            groups.add(int(number))
+            seen = True
+    if not seen and not containers:
+        return None
+    name_of = value_of(text(tree, f"proc/{pid}/comm"), "")
+    source = f"proc/{pid}/fd"
+    return Holder(pid, name_of, tuple(sorted(groups)), tuple(sorted(held)), Known(containers, source))
