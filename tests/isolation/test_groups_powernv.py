@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from groups_hosts import at, function, groups, host, port
 
+from atoll.host.fact import Known
 from atoll.host.model import Function, Host, NpuBrick, Platform
 from atoll.isolation.groups import predict
 from atoll.pci.header import PortType
@@ -127,3 +128,13 @@ def test_without_the_kernels_release_nvlinked_gpus_are_open() -> None:
     found = predict(_witherspoon(kernel=None))
     assert found.groups == _BY_NPU
     assert len(found.undetermined) == 12
+
+
+def test_links_to_iommus_say_nothing_on_powernv() -> None:
+    members = [
+        port("0000:00:00.0", 1, acs=None),
+        replace(function("0000:01:00.0", "0000:00:00.0"), iommu=Known(None)),
+    ]
+    found = predict(_host(members))
+    assert found.groups == groups("0000:01:00.0")
+    assert [address for address, _ in found.undetermined] == [at("0000:01:00.0")]

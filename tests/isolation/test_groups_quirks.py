@@ -149,3 +149,22 @@ def test_aliases_stop_at_a_bridge_where_the_iommu_sits() -> None:
     ]
     # The walk of isolation goes on past it and fails there.
     assert predict(host(members)).groups == groups("00:00.0 01:00.0 02:00.0")
+
+
+def test_quirks_of_kernels_not_compared_are_open_where_they_decide() -> None:
+    for kernel in ((5, 4), None):
+        found = _below((0x177D, 0xAF84), kernel=kernel)
+        assert found.groups == groups("00:1c.0", "01:00.0")
+        assert [address for address, _ in found.undetermined] == [at("01:00.0")]
+    # Where the registers say the same, it does not matter.
+    assert not _below((0x177D, 0xAF84), ACS_ON, kernel=(5, 4)).undetermined
+
+
+def test_a_downstream_port_right_below_another_is_an_upstream_port() -> None:
+    members = [
+        port("00:01.0", 1),
+        port("01:00.0", 2, "00:01.0", PortType.DOWNSTREAM, acs=None),
+        port("02:00.0", 3, "01:00.0", PortType.DOWNSTREAM),
+        function("03:00.0", "02:00.0"),
+    ]
+    assert [len(group) for group in predict(host(members)).groups] == [1, 1, 1, 1]

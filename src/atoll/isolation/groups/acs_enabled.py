@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from atoll.host.fact import Known, value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.override import AcsOverride
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
@@ -29,6 +29,7 @@ _NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
 _DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 _BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)
 _MF_CONTROLS = AcsFlag.RR | AcsFlag.CR | AcsFlag.EC | AcsFlag.DT
+_TABLE_CHECKED = (6, 1)
 _LAST_HANDLERS = (AcsHandler.ZHAOXIN_PORTS, AcsHandler.WANGXUN_NIC)
 
 
@@ -92,6 +93,18 @@ class Judge:
             self._functions[function.address] = verdict
         return verdict
 
+    def port_type(self, function: Function) -> PortType | None:
+        """The type as ``set_pcie_port_type`` corrects it: None where it was not read.
+
+        A downstream port right below one is taken as an upstream port.
+        """
+        found = value_of(function.port_type, None)
+        if found is PortType.DOWNSTREAM and function.parent is not None:
+            above = self._host.functions.get(function.parent)
+            if above is not None and self.port_type(above) in (*_DOWNWARD, PortType.PCI_TO_PCIE):
+                return PortType.UPSTREAM
+        return found
+
     def path(self, port: Function) -> Verdict:
         """``pci_acs_path_enabled(port, NULL, …)``: the port and every one above it up to the root bus."""
         chain: list[Function] = []
@@ -120,13 +133,25 @@ class Judge:
                     return verdict
             verdict = self._ask(handler, function)
             if verdict is not None:
-                return verdict
+                return self._if_known_to_kernel(function, verdict)
         return None if overridden else self._overridden(function)
+
+    def _if_known_to_kernel(self, function: Function, quirk: Verdict) -> Verdict:
+        """The table was compared for Linux 6.1 to 7.3; an older kernel may lack the row that decided."""
+        kernel = value_of(self._host.kernel, None)
+        if kernel is not None and (kernel.major, kernel.minor) >= _TABLE_CHECKED:
+            return quirk
+        plain = self._by_type(function)
+        if plain.certain and plain.enabled == quirk.enabled:
+            return quirk
+        text = kernel.text if kernel is not None else "an unknown release"
+        missing = f"{function.address}: whether this kernel ({text}) has the quirk that decides"
+        return Verdict(quirk.enabled, quirk.why, (*quirk.missing, missing))
 
     def _overridden(self, function: Function) -> Verdict | None:
         if not self._override:
             return None
-        port_type = value_of(function.port_type, None)
+        port_type = self.port_type(function)
         if port_type is None or not isinstance(function.acs, Known) or function.acs.value is not None:
             return None
         if not self._override.covers(function, port_type, self.multifunction(function) is not False):
@@ -134,7 +159,7 @@ class Judge:
         return Verdict(True, (f"{function.address}: taken as isolating (pcie_acs_override=)",))
 
     def _ask(self, handler: AcsHandler, function: Function) -> Verdict | None:
-        port_type = value_of(function.port_type, None)
+        port_type = self.port_type(function)
         unread = () if port_type is not None else (f"{function.address}: the PCI Express type was not read",)
         yes = Verdict(True, (f"{function.address}: taken as isolating ({handler})",), unread)
         no = Verdict(False, (f"{function.address}: taken as not isolating ({handler})",), unread)
@@ -186,11 +211,12 @@ class Judge:
     def _by_type(self, function: Function) -> Verdict:
         address = function.address
         multifunction = self.multifunction(function)
-        if not isinstance(function.port_type, Known):
+        port_type = self.port_type(function)
+        if port_type is None:
             guess = not function.is_port and multifunction is False and function.class_code >> 16 != 0x06
-            missing = f"{address}: the PCI Express type was not read ({function.port_type.reason})"
+            reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
+            missing = f"{address}: the PCI Express type was not read ({reason})"
             return Verdict(guess, (f"{address}: type not known",), (missing,))
-        port_type = function.port_type.value
         if port_type is PortType.CONVENTIONAL:
             return Verdict(False, (f"{address}: conventional PCI has no ACS (pci_acs_enabled)",))
         if port_type in _NEVER:

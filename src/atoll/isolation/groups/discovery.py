@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, Host
+from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
 
 __all__ = ["behind_iommu", "discovery_order"]
@@ -45,12 +45,14 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
     recorded: set[Address] | None = None
     if isinstance(host.groups, Known):
         recorded = {address for group in host.groups.value.values() for address in group.members}
+    # PowerNV translates everything and has no links to IOMMUs in sysfs.
+    silent = host.platform is Platform.POWERNV
     served: set[Address] = set()
     guessed: dict[Address, str] = {}
     for address, function in host.functions.items():
         if function.class_code >> 8 == _IOMMU_CLASS and not (recorded and address in recorded):
             continue
-        if isinstance(function.iommu, Known):
+        if isinstance(function.iommu, Known) and not (silent and function.iommu.value is None):
             if function.iommu.value is not None or (recorded and address in recorded):
                 served.add(address)
         elif recorded:
@@ -61,5 +63,5 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
                 served.add(address)
         elif isinstance(host.groups, Unknown):
             served.add(address)
-            guessed[address] = f"{address}: whether an IOMMU serves it ({function.iommu.reason})"
+            guessed[address] = f"{address}: whether an IOMMU serves it ({host.groups.reason})"
     return frozenset(served), guessed
