@@ -13,8 +13,8 @@ from atoll.fabric.domains import default_domain, holder_of
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
-from atoll.host.model import EndKind
-from atoll.isolation.clusters import Cluster, Clusters, Handover
+from atoll.host.model import EndKind, LinkEnd
+from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 
@@ -25,19 +25,42 @@ HELD_SPACE = "cluster "
 
 
 def links_to_cut(topology: Topology, owner: Mapping[Address, str], function: Address) -> frozenset[int]:
-    """Return the numbers of a function's links that lead to functions of other owners, or to a switch chip.
+    """Return the numbers of a function's links over which functions of other owners can be reached.
 
-    ``owner`` names the cluster of every function. Links whose number no source told are not in it: they cannot be
-    named to any control. CPU-facing links are never part of a disable mask.
+    ``owner`` names the cluster of every function. A link to a switch chip counts where something of another owner
+    hangs on that chip, and where the far end is not known. Links whose number no source told are not in it: they
+    cannot be named to any control. CPU-facing links are never part of a disable mask. Of the trusted host's
+    functions only links to others' functions count: the host may reach whom it likes over a switch.
     """
     found = set()
     for link in topology.links.get(function, ()):
         near, far = near_end(link, function), far_end(link, function)
-        if far.kind is EndKind.CPU or near.number is None:
+        if near.number is None:
             continue
-        if far.kind is not EndKind.FUNCTION or far.function is None or owner.get(far.function) != owner[function]:
+        match far.kind:
+            case EndKind.CPU:
+                continue
+            case EndKind.FUNCTION:
+                foreign = far.function is None or owner.get(far.function) != owner[function]
+            case EndKind.SWITCH:
+                foreign = owner[function] != HOST and _foreign_on_switch(topology, owner, function, far)
+            case _:
+                foreign = owner[function] != HOST
+        if foreign:
             found.add(near.number)
     return frozenset(found)
+
+
+def _foreign_on_switch(topology: Topology, owner: Mapping[Address, str], function: Address, switch: LinkEnd) -> bool:
+    if switch.function is None and not switch.name:
+        return True
+    return any(
+        (far.function, far.name) == (switch.function, switch.name)
+        for other, links in topology.links.items()
+        if owner.get(other) != owner[function]
+        for far in (far_end(link, other) for link in links)
+        if far.kind is EndKind.SWITCH
+    )
 
 
 def handed_over(topology: Topology, settings: Settings, clusters: Clusters) -> Settings:

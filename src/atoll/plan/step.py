@@ -89,6 +89,8 @@ class Unachievable:
     reason: str
     remedy: str
     devices: tuple[Address, ...] = ()
+    unknown: bool = False
+    """Facts are missing: it may be achieved, and nothing here can tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,104 @@
+"""What steps leave of a host and its settings: the moment ``after PLAN``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from atoll.controls.registry import link_control
+from atoll.events.catalogue import reset_kinds
+from atoll.events.effect import reset_functions
+from atoll.events.reset import ResetKind, kind_of_method
+from atoll.fabric.domains import default_domain
+from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.host.fact import Known
+from atoll.host.model import Group, Host
+from atoll.isolation.handover import HELD_SPACE
+from atoll.pci.header import Command
+from atoll.plan.step import Step, StepKind
+
+__all__ = ["after_steps"]
+
+
+def after_steps(host: Host, settings: Settings, steps: Iterable[Step]) -> tuple[Host, Settings]:
+    """Return the host (whose groups rescans change) and the settings that steps lead to, if each does what it says."""
+    for step in steps:
+        host, settings = _after(host, settings, step)
+    return host, settings
+
+
+def _after(host: Host, settings: Settings, step: Step) -> tuple[Host, Settings]:
+    address = step.device
+    function = host.functions[address]
+    command = settings.command.get(address)
+    match step.kind:
+        case StepKind.UNBIND:
+            host = _with(host, step, driver=Known(None, "plan"))
+        case StepKind.QUIESCE:
+            # What was unread stays possible, but for the bit that the step clears and reads back.
+            quiet = (command if command is not None else Command.MEMORY) & ~Command.MASTER
+            settings = settings.with_command(address, quiet)
+        case StepKind.SET_ACS if step.acs is not None:
+            settings = settings.with_acs(address, step.acs)
+        case StepKind.RESCAN:
+            host = _regrouped(host, step)
+            settings = settings.with_domain(address, default_domain(host, host.functions[address]))
+        case StepKind.BIND:
+            host = _with(host, step, driver=Known(step.driver, "plan"))
+            if step.driver is not None and not step.driver.startswith("vfio"):
+                settings = settings.with_command(address, (command or Command(0)) | Command.MASTER | Command.MEMORY)
+        case StepKind.RESET:
+            settings = reset_functions(host, settings, (address,), kind_of_method(step.method or "bus"))
+        case StepKind.LEASE:
+            settings = _held(host, settings, step)
+            settings = reset_functions(host, settings, (address,), reset_kinds(function)[0])
+            settings = reset_functions(host, settings, (address,), ResetKind.BUS)
+        case StepKind.CUT_LINKS:
+            if link_control(function) is not None:
+                before = settings.cut.get(address) or frozenset()
+                settings = settings.with_cut(address, before | frozenset(step.links))
+        case _:
+            pass
+    return host, settings
+
+
+def _with(host: Host, step: Step, *, driver: Known[str | None]) -> Host:
+    function = replace(host.functions[step.device], driver=driver)
+    return replace(host, functions={**host.functions, step.device: function})
+
+
+def _held(host: Host, settings: Settings, step: Step) -> Settings:
+    """The cluster's holder has it open: its group is in the holder's address space, at the NPU too."""
+    space = Domain(DomainKind.TRANSLATED, f"{HELD_SPACE}{step.cluster}", f"the holder of {step.cluster} has it open")
+    settings = settings.with_domain(step.device, space)
+    npu = settings.cpu_links.get(step.device)
+    if npu is not None and npu.kind is not DomainKind.BLOCKED:
+        settings = replace(settings, cpu_links={**settings.cpu_links, step.device: space})
+    companions = [brick.function for brick in host.npu_bricks if brick.gpu == step.device]
+    for companion in companions:
+        if companion is not None:
+            settings = settings.with_domain(companion, space)
+    return settings
+
+
+def _regrouped(host: Host, step: Step) -> Host:
+    """The function is found again: in a group of its own or with those that the step names."""
+    if not isinstance(host.groups, Known):
+        return host
+    groups = dict(host.groups.value)
+    present = {function.address: function.group for function in host.functions.values()}
+    others = [present[a] for a in step.group if a != step.device and a in present]
+    number = next((fact.value for fact in others if isinstance(fact, Known) and fact.value is not None), None)
+    for old, group in groups.items():
+        if step.device in group.members:
+            groups[old] = replace(group, members=tuple(a for a in group.members if a != step.device))
+    old_type = next((g.type for g in host.groups.value.values() if step.device in g.members), None)
+    if number is None or not set(step.group) >= set(groups[number].members):
+        number = max(groups, default=-1) + 1
+        groups[number] = Group(number, (step.device,))
+        if old_type is not None:
+            groups[number] = replace(groups[number], type=old_type)
+    else:
+        groups[number] = replace(groups[number], members=tuple(sorted({*groups[number].members, step.device})))
+    function = replace(host.functions[step.device], group=Known(number, "plan"), driver_override=Known(None, "plan"))
+    return replace(host, groups=Known(groups, "plan"), functions={**host.functions, step.device: function})

@@ -1,0 +1,147 @@
+"""The planner: from clusters and a host to the fewest and least disruptive steps that isolate them.
+
+Fewest resets first: a device is reset only where a link inside its cluster is cut now (nothing else opens it) or
+where its hand-over opens it anyway. Fewest steps second: what is already so is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from atoll.fabric.answer import Policy
+from atoll.fabric.settings import Settings
+from atoll.fabric.topology import Topology
+from atoll.isolation.clusters import Clusters, Handover
+from atoll.isolation.handover import handed_over
+from atoll.isolation.proof import Breach, Proof, Violation, prove
+from atoll.isolation.reach import Reach
+from atoll.plan.bandwidth import bandwidth
+from atoll.plan.grouping import group_for
+from atoll.plan.effects import after_steps
+from atoll.plan.fingerprint import fingerprint
+from atoll.plan.needs import Needs, needs
+from atoll.plan.possession import obstacles
+from atoll.plan.sequence import Sequence
+from atoll.plan.step import Plan, Step, Unachievable
+
+__all__ = ["plan"]
+
+_BY_SEPARATION = (Breach.ACCESS, Breach.IDENTITY)
+
+
+def plan(
+    topology: Topology, settings: Settings, clusters: Clusters, policy: Policy = Policy.STRICT, *, spec: str = ""
+) -> Plan:
+    """Return the steps that isolate clusters, what they come to, and what they do not achieve.
+
+    With ``impossible`` there are no steps: nothing is changed for something that cannot become true.
+    """
+    host = topology.host
+    wanted = needs(topology, settings, clusters, policy)
+    grouping = group_for(topology, settings, clusters, wanted.acs)
+    impossible = (*obstacles(topology, settings, clusters), *grouping.impossible, *_inseparable(wanted))
+    if impossible:
+        return Plan(host.name, spec, (), bandwidth(topology, clusters), (), impossible)
+    steps = Sequence(topology, settings, clusters, wanted, grouping).steps()
+    touched = sorted({step.device for step in steps} | set(clusters.owner()))
+    return Plan(
+        host=host.name,
+        spec=spec,
+        steps=steps,
+        clusters=bandwidth(topology, clusters),
+        unachievable=_unachieved(topology, settings, clusters, policy, steps),
+        fingerprints=tuple((address, fingerprint(host.functions[address])) for address in touched),
+    )
+
+
+def _inseparable(wanted: Needs) -> tuple[Unachievable, ...]:
+    """Pairs that reach each other even with every control used: no plan separates them."""
+    found: dict[tuple[str, str], list[Violation]] = {}
+    for violation in wanted.left.violations:
+        if violation.breach in _BY_SEPARATION:
+            found.setdefault((violation.source_cluster, violation.target_cluster), []).append(violation)
+    return tuple(_explained(names, violations, unknown=False) for names, violations in sorted(found.items()))
+
+
+def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: bool) -> Unachievable:
+    first = violations[0]
+    path = "; ".join(f"at {hop.at}, {hop.via}: {hop.because}" for hop in first.path)
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    can = "may reach" if unknown else "reaches"
+    if first.breach is Breach.IDENTITY:
+        can = "may be able to send requests as" if unknown else "can send requests as"
+    remedy = (
+        "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
+        if unknown
+        else "put both in one cluster; for a control that is only assumed to work, say `assumed = true` in [policy]"
+    )
+    reason = f"{first.source} {can} {first.target}{more} whatever is set: {path}"
+    return Unachievable(names, reason, remedy, tuple(dict.fromkeys(v.source for v in violations)), unknown=unknown)
+
+
+def _unachieved(
+    topology: Topology, settings: Settings, clusters: Clusters, policy: Policy, steps: tuple[Step, ...]
+) -> tuple[Unachievable, ...]:
+    """What stays open after the steps, and what each cluster's hand-over would open again."""
+    host, reached = after_steps(topology.host, settings, steps)
+    changed = Topology(host)
+    after = prove(Reach(changed, reached, policy), clusters)
+    over = prove(Reach(changed, handed_over(changed, reached, clusters), policy), clusters)
+    return (
+        *_left(after),
+        *_lost(clusters, after, over),
+        *(
+            Unachievable(
+                (cluster.name,),
+                "a broker that serves a VMM over vfio-user and cuts again within each reset is not in this version",
+                'handover = "held": the holder keeps the devices open and cut, their owner drives them through it',
+                cluster.functions,
+            )
+            for cluster in clusters.named
+            if cluster.handover is Handover.BROKER
+        ),
+    )
+
+
+def _left(after: Proof) -> tuple[Unachievable, ...]:
+    found: dict[tuple[tuple[str, str], bool], list[Violation]] = {}
+    for unknown, violations in ((False, after.violations), (True, after.unknown)):
+        for violation in violations:
+            found.setdefault(((violation.source_cluster, violation.target_cluster), unknown), []).append(violation)
+    return tuple(
+        replace(_explained(names, violations, unknown=unknown), remedy=_remedy(violations[0], unknown=unknown))
+        for (names, unknown), violations in sorted(found.items())
+    )
+
+
+def _remedy(violation: Violation, *, unknown: bool) -> str:
+    if violation.breach is Breach.INTERRUPTS:
+        return "switch interrupt remapping on in the firmware, and `intremap=off` off"
+    if violation.breach is Breach.MEMORY and not unknown:
+        return "give the device a translated domain: hand it over through VFIO, or boot without iommu=pt"
+    if unknown:
+        return "read what is missing: as root, or with the record that tells (see `atoll doctor`)"
+    return "put both in one cluster"
+
+
+def _lost(clusters: Clusters, after: Proof, over: Proof) -> tuple[Unachievable, ...]:
+    """Violations that only the hand-over makes: a cut that each reset of stock vfio-pci undoes."""
+    before = {(v.source, v.target) for v in after.violations}
+    lost = [v for v in over.violations if (v.source, v.target) not in before]
+    stock = {cluster.name for cluster in clusters.named if cluster.handover is Handover.VFIO}
+    found = []
+    pairs = dict.fromkeys((v.source_cluster, v.target_cluster) for v in lost)
+    for names in pairs:
+        devices = tuple(dict.fromkeys(v.source for v in lost if (v.source_cluster, v.target_cluster) == names))
+        if stock.intersection(names):
+            reason = (
+                f"hand-over through stock vfio-pci loses the isolation of {names[0]} from {names[1]}: opening, each "
+                "reset of the guest, and closing reset the device, and its links are open again"
+            )
+            remedy = 'handover = "held" keeps the devices open and cut; or put both in one cluster'
+        else:
+            first = next(v for v in lost if (v.source_cluster, v.target_cluster) == names)
+            reason = f"{first.source} reaches {first.target} once handed over: {first.path[-1].because}"
+            remedy = _remedy(first, unknown=False)
+        found.append(Unachievable(names, reason, remedy, devices))
+    return tuple(found)
