@@ -1,0 +1,109 @@
+"""Selectors: what names functions in a cluster file and on the command line.
+
+::
+
+    0004:04:00.0      one function by its address (04:00.0 in domain 0)
+    10de:1db1         every function with this vendor and device id
+    gpu[0]            the first GPU of the host, in address order
+    gpu[0:2]          the first two; either number can be left out: gpu[:] is all of them
+
+A *GPU* is a physical function of NVIDIA, AMD or Intel with the class of a VGA controller (0300), a 3D controller
+(0302) or another display controller (0380), or a processing accelerator (1200) of AMD, as MI300 calls itself.
+The display chips of management controllers are none. The numbering is that of the addresses and does not depend
+on drivers. Class codes: PCI Code and ID Assignment Specification 1.15, 1.4 and 1.19.
+"""
+
+from __future__ import annotations
+
+from atoll.errors import InputError
+from atoll.host.model import Function, Host
+from atoll.pci.address import Address
+
+__all__ = ["gpus", "resolve"]
+
+_NVIDIA, _AMD, _INTEL = 0x10DE, 0x1002, 0x8086
+_DISPLAY = (0x0300, 0x0302, 0x0380)
+_ACCELERATOR = 0x1200
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+def gpus(host: Host) -> tuple[Address, ...]:
+    """Return the host's GPUs in address order."""
+    return tuple(sorted(address for address, function in host.functions.items() if _is_gpu(function)))
+
+
+def _is_gpu(function: Function) -> bool:
+    if function.physical_function is not None:
+        return False
+    kind = function.class_code >> 8
+    if kind in _DISPLAY:
+        return function.vendor in (_NVIDIA, _AMD, _INTEL)
+    return kind == _ACCELERATOR and function.vendor == _AMD
+
+
+def resolve(text: str, host: Host) -> tuple[Address, ...]:
+    """Return the functions that a selector names, in address order.
+
+    Raises InputError for a malformed selector, for one that matches nothing, and for ports.
+    """
+    ids = _ids(text)
+    if ids is not None:
+        found = [a for a, function in host.functions.items() if (function.vendor, function.device) == ids]
+        if not found:
+            raise InputError(f"{text!r} matches no function of this host", hint="atoll show -v lists the ids")
+    elif text.startswith("gpu[") and text.endswith("]"):
+        found = _slice(text, gpus(host))
+    else:
+        found = [_address(text, host)]
+    for address in found:
+        if host.functions[address].is_port:
+            raise InputError(
+                f"{text!r} names the port {address}: ports are infrastructure and belong to no cluster",
+                hint="name the functions below it",
+            )
+    return tuple(sorted(found))
+
+
+def _ids(text: str) -> tuple[int, int] | None:
+    vendor, colon, device = text.partition(":")
+    if colon and len(vendor) == len(device) == 4 and _HEX.issuperset(vendor + device):
+        return int(vendor, 16), int(device, 16)
+    return None
+
+
+def _slice(text: str, found: tuple[Address, ...]) -> list[Address]:
+    first, colon, last = text.removeprefix("gpu[").removesuffix("]").partition(":")
+    start = _number(first, 0 if colon else None)
+    end = _number(last, len(found)) if colon else (None if start is None else start + 1)
+    if start is None or end is None:
+        raise InputError(f"{text!r} is no selector of GPUs", hint="write gpu[N], gpu[N:M] or gpu[:], counting from 0")
+    if end > len(found) or start >= end:
+        there = f"has {len(found)} GPUs" if len(found) != 1 else "has one GPU, gpu[0]"
+        raise InputError(
+            f"{text!r} matches nothing: this host {there}", hint="gpu[0] is the first; atoll show lists them"
+        )
+    return list(found[start:end])
+
+
+def _number(text: str, absent: int | None) -> int | None:
+    """Return the number that a text spells, ``absent`` for none, None for what is no number."""
+    if not text:
+        return absent
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+
+
+def _address(text: str, host: Host) -> Address:
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        raise InputError(
+            f"{text!r} is no selector",
+            hint='write an address (0004:04:00.0), ids ("10de:1db1") or GPUs by number (gpu[0:2])',
+        ) from None
+    if address not in host.functions:
+        near = [
+            str(other) for other in host.functions if other[1:] == address[1:] and not host.functions[other].is_port
+        ]
+        hint = f"did you mean {near[0]}?" if near else "atoll show lists the functions"
+        raise InputError(f"no function {address} on this host", hint=hint)
+    return address
