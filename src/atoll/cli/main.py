@@ -61,14 +61,20 @@ def _dispatch(arguments: list[str]) -> int:
         raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return _report(f"{place}{error.strerror or error}", _HINTS.get(type(error), ""), InputError.exit_code)
+        return _report(f"{place}{error.strerror or error}", _os_hint(error), InputError.exit_code)
 
 
-_HINTS: dict[type[OSError], str] = {
-    FileNotFoundError: "check the path",
-    PermissionError: "run as a user who may read and write it, root for a live host",
-    IsADirectoryError: "name a file",
-}
+def _os_hint(error: OSError) -> str:
+    import errno
+
+    return {
+        errno.ENOENT: "check the path",
+        errno.EACCES: "run as a user who may read and write it, root for a live host",
+        errno.EPERM: "run as root; a kernel that is locked down refuses it even then",
+        errno.EISDIR: "name a file",
+        errno.ENODEV: "the devices of a host: atoll show --host HOST",
+        errno.EBUSY: "who has it: atoll show --host HOST",
+    }.get(error.errno or 0, "")
 
 
 def _report(message: str, hint: str, code: int) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 from atoll.cli.output import say
 from atoll.cli.session import is_twin_file, new_twin, save_twin
 from atoll.errors import RefusedError
-from atoll.host.attribute import text
-from atoll.host.fact import value_of
+from atoll.host.fact import Known
+from atoll.host.kernel import read_release
 from atoll.report.document import document
 
 __all__ = ["run"]
@@ -22,7 +22,8 @@ def run(options: argparse.Namespace) -> int:
         raise RefusedError(f"{path} is there and is no twin", hint="name another file, or remove it first")
     twin = new_twin(options.name, kernel=options.kernel, links=not options.without_links)
     save_twin(twin, path)
-    kernel = value_of(text(twin, "proc/sys/kernel/osrelease"), "")
+    release = read_release(twin)
+    kernel = release.value.text if isinstance(release, Known) else ""
     say(
         options,
         lambda: document("twin new", name=options.name, file=str(path), kernel=kernel, links=not options.without_links),

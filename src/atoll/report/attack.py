@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from atoll.pci.address import Address
 from atoll.report.document import document
-from atoll.report.layout import cut, plural, table
+from atoll.report.layout import plural, wrap
 from atoll.report.path import Hop, path_document, path_lines
 from atoll.report.style import Style
 
@@ -82,8 +82,8 @@ def attack_lines(source: Address, target: Address, attack: Attack, *, style: Sty
     if attack.completions_delivered and not attack.reached:
         lines.append("    a forged completion arrived: it carries data only where the target waits for one")
     if verbose:
-        rows = [
-            (a.kind, a.target, "delivered" if a.delivered else "stopped", cut(a.stopped, 200)) for a in attack.attempts
-        ]
-        lines += ["", *table(("attempt", "at", "outcome", "why"), rows, flexible=3)]
+        width = max((len(attempt.kind) for attempt in attack.attempts), default=0)
+        for attempt in attack.attempts:
+            outcome = "delivered" if attempt.delivered else f"stopped: {attempt.stopped}"
+            lines += wrap(f"{attempt.target}: {outcome}", first=f"    {attempt.kind:<{width}}  ")
     return lines

@@ -21,5 +21,5 @@ def dump(value: Mapping[str, Any]) -> str:
 
 def _plain(value: object) -> object:
     if isinstance(value, (set, frozenset)):
-        return sorted(map(str, value))
+        return sorted(value)
     return str(value)

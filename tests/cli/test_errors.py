@@ -1,0 +1,172 @@
+"""What goes wrong is told in one line, what to do in one more; never a traceback, always the right exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from running import CAPTURES, Ran, Run
+
+from atoll.cli import main as program
+from atoll.errors import AtollError, RefusedError, StepError
+
+GPU = "0004:04:00.0"
+
+
+def told(ran: Ran, code: int = 2) -> str:
+    """Check the form of an error and return its first line."""
+    assert ran.code == code
+    assert ran.out == ""
+    first, second = ran.err.splitlines()
+    assert first.startswith("atoll: ")
+    assert second.startswith("  ")
+    assert second.strip()
+    return first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["shwo"], "no such verb"),
+        (["twin"], "wants to know what to do"),
+        (["twin", "neu"], "no such verb"),
+        (["show", "--polcy"], "--polcy"),
+        (["show", "--policy", "none"], "--policy"),
+        (["show", "surplus"], "surplus"),
+        (["show", "--host", "/nowhere"], "/nowhere"),
+        (["show", "--host", "twin:nowhere"], "nowhere"),
+        (["show", "--host", "twin:ac922-4gpu:1.0"], "1.0"),
+        (["groups", "--host", "twin:ac922-4gpu", "--host", "live"], "records of one machine"),
+        (["twin", "new", "ac922-4gpu"], "FILE"),
+        (["twin", "reset", "/nowhere", GPU], "/nowhere"),
+        (["twin", "event", "/nowhere", "explode", GPU], "explode"),
+        (["twin", "event", "/nowhere", "open"], "none is named"),
+        (["twin", "attack", "/nowhere", GPU, GPU], "itself"),
+        (["twin", "peek", "/nowhere", "4:4.0", "--config", "0"], "not a PCI address"),
+        (["twin", "peek", "/nowhere", GPU], "--config"),
+        (["twin", "peek", "/nowhere", GPU, "--config", "0", "--bar0", "0"], "one of"),
+        (["twin", "peek", "/nowhere", GPU, "--config", "0=1"], "OFF"),
+        (["twin", "peek", "/nowhere", GPU, "--config", "2"], "32-bit"),
+        (["twin", "poke", "/nowhere", GPU, "--config", "0"], "OFF=VALUE"),
+        (["twin", "poke", "/nowhere", GPU, "--bar0", "0=0x100000000"], "32 bits"),
+        (["twin", "poke", "/nowhere", GPU, "--bar0", "zero=1"], "not a number"),
+    ],
+)
+def test_wrong_use(run: Run, arguments: list[str], says: str) -> None:
+    assert says in told(run(*arguments))
+
+
+def test_a_near_miss_gets_a_hint(run: Run) -> None:
+    assert "atoll show" in run("shwo").err
+
+
+@pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 600, b"{", b'{"schema": "atoll.twin/1"}', b'{"schema": "atoll.twin/9", "machine": 3}']
+)
+def test_a_file_that_is_no_host(run: Run, tmp_path: Path, verb: str, content: bytes) -> None:
+    path = tmp_path / "host"
+    path.write_bytes(content)
+    assert str(path) in told(run(verb, "--host", path))
+
+
+@pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.99])
+def test_a_truncated_archive(run: Run, tmp_path: Path, verb: str, share: float) -> None:
+    whole = CAPTURES[0].read_bytes()
+    path = tmp_path / "cut.tar.xz"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert str(path) in told(run(verb, "--host", path))
+
+
+@pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
+def test_an_empty_folder(run: Run, tmp_path: Path, verb: str) -> None:
+    for arguments in ((verb,), (verb, "--json")):
+        ran = run(*arguments, "--host", tmp_path)
+        assert ran.code in (0, 2, 3)
+        assert ran.out or told(ran)
+
+
+@pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
+def test_a_folder_with_damage(run: Run, tmp_path: Path, verb: str) -> None:
+    with tarfile.open(CAPTURES[0]) as archive:
+        archive.extractall(tmp_path, filter="tar")
+    functions = sorted((tmp_path / "sys/bus/pci/devices").iterdir())
+    configs = [function.resolve() / "config" for function in functions]
+    configs[0].write_bytes(b"")
+    configs[1].write_bytes(b"\xff" * 256)
+    configs[2].write_bytes(os.urandom(4096))
+    configs[3].write_bytes(configs[3].read_bytes()[:64])
+    configs[4].unlink()
+    (configs[5].parent / "vendor").write_text("no number\n")
+    (configs[6].parent / "class").write_bytes(b"\xff\xfe")
+    for group in (tmp_path / "sys/kernel/iommu_groups").iterdir():
+        (group / "type").unlink(missing_ok=True)
+    ran = run(verb, "--host", tmp_path)
+    assert ran.code in (0, 3)
+    assert ran.err == ""
+
+
+def test_a_device_that_is_not_there(run: Run, ac922: Path) -> None:
+    assert "0009:00:00.0" in told(run("twin", "reset", ac922, "0009:00:00.0"))
+    assert "0009:00:00.0" in told(run("twin", "attack", ac922, "0009:00:00.0", GPU))
+
+
+def test_a_twin_leaves_other_files_alone(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "letter"
+    path.write_text("dear")
+    assert "is no twin" in told(run("twin", "new", "ac922-4gpu", path), 4)
+    assert path.read_text() == "dear"
+
+
+def test_a_folder_that_does_not_exist(run: Run, tmp_path: Path) -> None:
+    told(run("twin", "new", "ac922-4gpu", tmp_path / "a" / "b"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AtollError("m", hint="h"), 1),
+        (RefusedError("m", hint="h"), 4),
+        (StepError("m", hint="h"), 5),
+        (PermissionError(13, "Permission denied", "/sys/x"), 2),
+    ],
+)
+def test_exit_codes(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int) -> None:
+    from atoll.cli import show
+
+    def fail(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(show, "run", fail)
+    told(run("show"), code)
+
+
+def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from atoll.cli import show
+
+    def interrupt(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(show, "run", interrupt)
+    ran = run("show")
+    assert (ran.code, ran.err) == (program.INTERRUPTED, "")
+
+
+def test_a_reader_that_leaves(tmp_path: Path) -> None:
+    """The pipe's reader is gone before the first line: no traceback, no noise."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as out:
+        ran = subprocess.run(
+            [sys.executable, "-m", "atoll", "show", "--host", "twin:ac922-4gpu"],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert ran.stderr == b""
+    assert ran.returncode == program.PIPE_CLOSED

@@ -1,0 +1,65 @@
+"""The table of verbs, and the parser that is made from it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from running import Run
+
+from atoll.cli.parse import parse
+from atoll.cli.verbs import VERBS, Verb
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_has_code_and_help(verb: Verb, run: Run) -> None:
+    assert callable(import_module(f"atoll.cli.{verb.module}").run)
+    ran = run(*verb.name.split(), "--help")
+    assert ran.code == 0
+    assert ran.out.startswith(f"usage: atoll {verb.name}")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
+def test_overview(run: Run, arguments: list[str]) -> None:
+    ran = run(*arguments)
+    assert ran.code == 0
+    assert all(verb.name in ran.out for verb in VERBS)
+    assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_nothing_is_show() -> None:
+    verb, options = parse([])
+    assert verb is VERBS[0]
+    assert (verb.name, options.host, options.policy, options.json) == ("show", ["live"], "strict", False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--host", "a", "--json", "groups", "--host", "b", "-v"],
+        ["groups", "--host=a", "--host", "b", "--json", "--verbose"],
+        ["--json", "-v", "--host", "a", "--host=b", "groups"],
+    ],
+)
+def test_common_options_stand_anywhere(arguments: list[str]) -> None:
+    verb, options = parse(arguments)
+    assert verb is not None
+    assert (verb.name, options.host, options.json, options.verbose) == ("groups", ["a", "b"], True, True)
+
+
+def test_a_host_named_like_a_verb() -> None:
+    verb, options = parse(["--host", "groups", "show"])
+    assert verb is not None
+    assert (verb.name, options.host) == ("show", ["groups"])
+
+
+def test_two_words() -> None:
+    verb, options = parse(["--json", "twin", "event", "f", "suspend"])
+    assert verb is not None
+    assert (verb.name, options.file, options.kind, options.devices) == ("twin event", "f", "suspend", [])
+
+
+def test_version(run: Run) -> None:
+    from atoll import __version__
+
+    assert run("--version").out == f"atoll {__version__}\n"

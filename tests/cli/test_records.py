@@ -1,0 +1,59 @@
+"""The reading verbs on recorded machines and on this one."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from running import CAPTURES, Run
+
+
+@pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name.removesuffix(".tar.xz"))
+def test_captures(run: Run, verb: str, capture: Path) -> None:
+    ran = run(verb, "--host", capture)
+    assert (ran.code, ran.err) == (0, "")
+    document = run(verb, "--host", capture, "--json").json
+    assert document["schema"] == f"atoll.{verb}/1"
+    assert document["host"] == str(capture)
+    if verb == "groups":
+        assert document["recorded"] == document["predicted"]
+        assert document["recorded"]
+        assert "As predicted" in ran.out
+
+
+def test_there_are_captures() -> None:
+    assert len(CAPTURES) > 10
+
+
+@pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
+def test_live(run: Run, verb: str) -> None:
+    ran = run(verb)
+    assert (ran.code, ran.err) == (0, "")
+    assert run(verb, "--json").json["host"] == "live"
+    if not any(Path("/sys/kernel/iommu_groups").glob("*")):
+        assert {"show": "No IOMMU", "groups": "no IOMMU", "doctor": "fail     iommu"}[verb] in ran.out
+
+
+def test_two_records_of_one_machine(run: Run, tmp_path: Path) -> None:
+    """What one record lacks, the other has."""
+    for part in ("sys", "proc"):
+        with tarfile.open(CAPTURES[0]) as archive:
+            members = [member for member in archive if member.name.startswith(part)]
+            archive.extractall(tmp_path / part, members, filter="tar")
+    alone = run("show", "--host", tmp_path / "sys", "--json").json
+    both = run("show", "--host", tmp_path / "sys", "--host", tmp_path / "proc", "--json").json
+    assert alone["kernel"] is None
+    assert both["kernel"].startswith("6.1")
+    assert both["functions"] == alone["functions"]
+
+
+def test_doctor_tells_why_and_what_to_do(run: Run) -> None:
+    checks = run("doctor", "--host", CAPTURES[0], "--json").json["checks"]
+    assert len({check["id"] for check in checks}) > 8
+    for check in checks:
+        assert check["status"] in ("ok", "warn", "fail", "unknown")
+        if check["status"] in ("warn", "fail"):
+            assert check["why"]
+            assert check["do"]
