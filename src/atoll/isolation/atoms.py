@@ -1,0 +1,117 @@
+"""Isolation atoms: what could be told apart with every control at hand used, and by which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from atoll.controls.acs import closed
+from atoll.controls.link_control import Level
+from atoll.controls.registry import link_control
+from atoll.fabric.answer import Answer, Hop, Policy
+from atoll.fabric.links import far_end, near_end
+from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.topology import Topology
+from atoll.host.fact import value_of
+from atoll.host.model import EndKind, Link, Platform
+from atoll.isolation.contact import contacts, partition
+from atoll.isolation.reach import Reach
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+
+__all__ = ["Atom", "atoms", "most_closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """The smallest set around its members that could be isolated."""
+
+    functions: tuple[Address, ...]
+    acs: Mapping[Address, AcsFlag]
+    """Control words, on the members and the ports above them, that isolating it may take and that are not set."""
+    cuts: Mapping[Address, frozenset[int]]
+    """Links to cut at its members."""
+    because: tuple[Hop, ...]
+    """Of several members: what joins the first two that nothing can tell apart."""
+
+
+def most_closed(topology: Topology, settings: Settings, *, allow_assumed: bool = False) -> Settings:
+    """Return the settings with every control at its most closed: all redirection on, all links cut, all translated.
+
+    Bus mastering and memory decoding stay on: a device that is switched off is not isolated but useless.
+    """
+    acs = {}
+    for address, control in settings.acs.items():
+        after = closed(topology.functions[address], control if control is not None else AcsFlag(0))
+        acs[address] = after if after is not None else control
+    cut = dict(settings.cut)
+    for address, links in topology.links.items():
+        cutter = link_control(topology.functions[address])
+        if cutter is not None and (cutter.level is not Level.ASSUMED or allow_assumed):
+            cut[address] = _peers(links, address)
+    command = dict(settings.command)
+    domain = dict(settings.domain)
+    cpu_links = dict(settings.cpu_links)
+    for address in topology.endpoints:
+        command[address] = (command.get(address) or Command(0)) | Command.MASTER | Command.MEMORY
+        if _behind_iommu(topology, address):
+            own = Domain(DomainKind.TRANSLATED, f"function {address}", "it could have an address space of its own")
+            domain[address] = own
+            if address in cpu_links and cpu_links[address].kind is not DomainKind.BLOCKED:
+                cpu_links[address] = own
+    ats: dict[Address, bool | None] = dict.fromkeys(settings.ats, False)
+    return replace(settings, acs=acs, cut=cut, command=command, domain=domain, cpu_links=cpu_links, ats=ats)
+
+
+def _peers(links: tuple[Link, ...], address: Address) -> frozenset[int]:
+    numbers = set()
+    for link in links:
+        near, far = near_end(link, address), far_end(link, address)
+        if near.number is not None and far.kind is not EndKind.CPU:
+            numbers.add(near.number)
+    return frozenset(numbers)
+
+
+def _behind_iommu(topology: Topology, address: Address) -> bool:
+    function = topology.functions[address]
+    if value_of(function.iommu, None) is not None or value_of(function.group, None) is not None:
+        return True
+    return topology.host.platform is Platform.POWERNV
+
+
+def atoms(topology: Topology, settings: Settings, policy: Policy) -> tuple[Atom, ...]:
+    """Return the atoms of a host, in address order."""
+    tight = most_closed(topology, settings)
+    reach = Reach(topology, tight, policy)
+    joined: dict[Address, tuple[Hop, ...]] = {}
+    for contact in contacts(reach, least=Answer.POSSIBLE):
+        for address in (*contact.sources, *contact.targets):
+            joined.setdefault(address, contact.finding.path)
+    return tuple(
+        _atom(topology, settings, tight, members, joined) for members in partition(reach, least=Answer.POSSIBLE).classes
+    )
+
+
+def _atom(
+    topology: Topology,
+    settings: Settings,
+    tight: Settings,
+    members: tuple[Address, ...],
+    joined: Mapping[Address, tuple[Hop, ...]],
+) -> Atom:
+    deciders = sorted({port for member in members for port in (member, *topology.up(member))})
+    acs = {}
+    for address in deciders:
+        control = tight.acs.get(address)
+        if control is not None and control != settings.acs.get(address):
+            acs[address] = control
+    inside = set(members)
+    cuts = {}
+    for address in members:
+        links = [link for link in topology.links.get(address, ()) if far_end(link, address).function not in inside]
+        numbers = _peers(tuple(links), address) & (tight.cut.get(address) or frozenset())
+        if numbers:
+            cuts[address] = numbers
+    because = joined.get(members[0], ()) if len(members) > 1 else ()
+    return Atom(members, acs, cuts, because)
