@@ -9,11 +9,13 @@ from typing import Any
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
+from atoll.isolation.honesty import Disagreement, Honesty
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
 from atoll.report.layout import cut, plural, wrap
 from atoll.report.names import Names
+from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
 
 __all__ = ["Difference", "differences", "groups_document", "groups_lines", "recorded"]
@@ -53,8 +55,8 @@ def _plain(groups: Iterable[Iterable[Address]]) -> list[list[str]]:
     return [[str(address) for address in group] for group in groups]
 
 
-def groups_document(host: Host, prediction: Prediction) -> dict[str, Any]:
-    """Return the groups as programs get them."""
+def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dict[str, Any]:
+    """Return the groups as programs get them; ``honesty`` is of the recorded groups, or else of the predicted."""
     claimed = recorded(host)
     return document(
         "groups",
@@ -62,6 +64,9 @@ def groups_document(host: Host, prediction: Prediction) -> dict[str, Any]:
         recorded=None if claimed is None else _plain(claimed),
         predicted=_plain(sorted(tuple(sorted(group)) for group in prediction.groups)),
         undetermined=[str(address) for address, _ in prediction.undetermined],
+        lies=[_disagreement(lie) for lie in honesty.lies],
+        doubts=[_disagreement(doubt) for doubt in honesty.doubts],
+        costs=[{"group": cost.group, "parts": _plain(cost.parts)} for cost in honesty.costs],
         missing={str(address): reason for address, reason in prediction.undetermined},
         reasons={str(address): list(reasons) for address, reasons in prediction.reasons.items()},
         differences=[]
@@ -77,7 +82,20 @@ def groups_document(host: Host, prediction: Prediction) -> dict[str, Any]:
     )
 
 
-def groups_lines(host: Host, prediction: Prediction, *, names: Names, style: Style, verbose: bool = False) -> list[str]:
+def _disagreement(found: Disagreement) -> dict[str, Any]:
+    return {
+        "from": str(found.source),
+        "to": None if found.target is None else str(found.target),
+        "groups": list(found.groups),
+        "answer": found.answer.word,
+        "shared_identity": found.identity,
+        "path": path_document(found.path),
+    }
+
+
+def groups_lines(
+    host: Host, prediction: Prediction, honesty: Honesty, *, names: Names, style: Style, verbose: bool = False
+) -> list[str]:
     """Return the groups as people read them: the claim, then what does not fit it."""
     lines: list[str] = []
     missing = dict(prediction.undetermined)
@@ -112,6 +130,40 @@ def groups_lines(host: Host, prediction: Prediction, *, names: Names, style: Sty
         lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
     if claimed is not None:
         lines += ["", *_comparison(claimed, prediction, missing, style)]
+    return [*lines, *_findings(honesty, style, verbose)]
+
+
+def _by_kind(found: Sequence[Disagreement]) -> list[Disagreement]:
+    """Return the first of each way through, for readers who do not ask for all."""
+    first: dict[object, Disagreement] = {}
+    for pair in found:
+        first.setdefault((pair.identity, pair.target is None, pair.path[0].via if pair.path else ""), pair)
+    return list(first.values())
+
+
+def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
+    lines: list[str] = []
+    for found, word, claim in (
+        (honesty.lies, style.bad("Lies"), "told apart by the kernel, not by the hardware as it is set now"),
+        (honesty.doubts, style.doubtful("Doubts"), "told apart by the kernel; the hardware may let them through"),
+    ):
+        if not found:
+            continue
+        lines += ["", f"{word}: {plural(len(found), 'pair')} {claim}"]
+        told = found if verbose else _by_kind(found)
+        may = "may " if found is honesty.doubts else ""
+        for pair in told:
+            verb = f"{may or 'can '}pass for" if pair.identity else f"{may}reach" if may else "reaches"
+            target = "all that has an address" if pair.target is None else f"{pair.target} (group {pair.groups[1]})"
+            lines += ["", *wrap(f"{pair.source} (group {pair.groups[0]}) {verb} {target}", first="    ")]
+            lines += path_lines(pair.path, margin="      ")
+        if len(found) > len(told):
+            lines += ["", style.faint(f"    and {len(found) - len(told)} more in the same ways: atoll groups -v")]
+    if honesty.costs:
+        lines += ["", f"{style.bold('Costs')}: functions kept together that nothing joins"]
+        for cost in honesty.costs:
+            parts = " | ".join(" ".join(map(str, part)) for part in cost.parts)
+            lines += wrap(parts, first=f"    group {cost.group}: ")
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from atoll.fabric.families import family
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Function, Host
+from atoll.host.model import EndKind, Function, Host
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
 from atoll.report.document import document
@@ -147,7 +147,7 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
         notes.append(f"power state {power}: its registers do not answer")
     if verbose and isinstance(function.reset_methods, Known):
         notes.append("resets: " + (" ".join(function.reset_methods.value) or "none"))
-    notes += _link_notes(links, style)
+    notes += _link_notes(links, style, verbose)
     kind = family(function.vendor, function.device)
     if kind is not None and function.address not in host.links_told:
         notes.append(
@@ -172,14 +172,15 @@ def _acs_notes(host: Host, function: Function, style: Style, verbose: bool) -> l
 _LINK_WORDS = {"nvlink": "NVLink", "xgmi": "XGMI", "c2c": "C2C"}
 
 
-def _link_notes(links: list[FunctionLink], style: Style) -> list[str]:
+def _link_notes(links: list[FunctionLink], style: Style, verbose: bool) -> list[str]:
     """Return the links, those to one end in one line: ``NVLink 0 1 to 0004:05:00.0, 25 GB/s each, open``."""
 
     def key(link: FunctionLink) -> tuple[object, ...]:
-        return (link.kind, link.goes_to, link.bytes_per_second is None, link.bytes_per_second or 0, str(link.cut))
+        where = link.goes_to if verbose or link.far.kind is not EndKind.CPU else "the CPU"
+        return (link.kind, where, link.bytes_per_second is None, link.bytes_per_second or 0, str(link.cut))
 
     notes = []
-    for _, group in groupby(sorted(links, key=key), key=key):
+    for (_, where, *_), group in groupby(sorted(links, key=key), key=key):
         same = list(group)
         first = same[0]
         numbers = [link.near.number for link in same]
@@ -189,7 +190,7 @@ def _link_notes(links: list[FunctionLink], style: Style) -> list[str]:
             named = " ".join(filter(None, (named, f"×{unnumbered} (numbers unknown)")))
         state = {True: style.good("cut here"), False: "open", None: style.doubtful("cut or open: unknown")}[first.cut]
         speed = bandwidth(first.bytes_per_second)
-        notes.append(f"{_LINK_WORDS[first.kind.value]} {named} to {first.goes_to}, {speed} each, {state}")
+        notes.append(f"{_LINK_WORDS[first.kind.value]} {named} to {where}, {speed} each, {state}")
     return notes
 
 
