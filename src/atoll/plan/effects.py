@@ -47,6 +47,8 @@ def _after(host: Host, settings: Settings, step: Step) -> tuple[Host, Settings]:
             host = _with(host, step, driver=Known(step.driver, "plan"))
             if step.driver is not None and not step.driver.startswith("vfio"):
                 settings = settings.with_command(address, (command or Command(0)) | Command.MASTER | Command.MEMORY)
+        case StepKind.HAND_OVER:
+            settings = settings.with_command(address, (command or Command(0)) | Command.MASTER | Command.MEMORY)
         case StepKind.RESET:
             settings = reset_functions(host, settings, (address,), kind_of_method(step.method or "bus"))
         case StepKind.LEASE:

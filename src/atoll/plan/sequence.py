@@ -59,6 +59,9 @@ class Sequence:
         calm = [a for a in (*mine, *neighbours) if not self._resets(a)]
         for address in (*calm, *(a for a in mine if self._resets(a))):
             steps.extend(self._device(address))
+        for address in mine:
+            if self._keeps(address) and not self._held(address):
+                steps.append(self._step(StepKind.HAND_OVER, address, "everything is cut and verified: it may be used"))
         for address in neighbours:
             steps.extend(self._give_back(address))
         return tuple(steps)
@@ -239,4 +242,5 @@ _WORDS: dict[StepKind, tuple[str, str, str]] = {
     StepKind.LEASE: ("vfio-pci has it, its group is viable", "the descriptor is open", "close it (which resets it)"),
     StepKind.CUT_LINKS: ("the chip is the one expected", "the mask reads back", "a reset of the device"),
     StepKind.VERIFY: ("none", "all cut links read as cut", "nothing to undo"),
+    StepKind.HAND_OVER: ("all cuts are verified", "bus mastering and memory decoding on", "bus mastering off"),
 }

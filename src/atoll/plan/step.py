@@ -34,6 +34,8 @@ class StepKind(StrEnum):
     """Program the control that cuts links at this end."""
     VERIFY = "verify"
     """Read back what the device says now."""
+    HAND_OVER = "hand-over"
+    """Let the owner drive a held device: memory decoding and bus mastering on."""
 
 
 @dataclass(frozen=True, slots=True)
