@@ -21,7 +21,11 @@ def coverage(functions: Mapping[Address, Function], groups: Fact[Mapping[int, Gr
         if isinstance(function.acs, Unknown):
             missing.setdefault(function.acs.reason, []).append(address)
     for reason, addresses in missing.items():
-        hint = "run as root" if "root" in reason else "record the host as root with atoll capture"
+        hint = (
+            "run as root, or record the host as root"
+            if "root" in reason
+            else "record the host as root with atoll capture"
+        )
         which = str(addresses[0]) if len(addresses) == 1 else f"{len(addresses)} functions ({addresses[0]} first)"
         gaps.append(Gap(f"ACS and other extended capabilities of {which}", reason, hint))
     if functions and isinstance(groups, Unknown):

@@ -39,13 +39,10 @@ def read_essential(
     """Return the functions with the reasons each, and what could not be traced to a function."""
     found: dict[Address, list[str]] = {}
     gaps: list[Gap] = []
-    for what, needs in (
-        ("what carries the mounted file systems", _mounts(tree)),
-        ("what carries swap", _swaps(tree)),
-        ("what carries the default route", _routes(tree)),
-    ):
+    missing: list[str] = []
+    for needs in (_mounts(tree), _swaps(tree), _routes(tree)):
         if isinstance(needs, Unknown):
-            gaps.append(Gap(what, needs.reason, _HINT))
+            missing.append(needs.reason)
             continue
         for need in needs.value:
             if need.path is None:
@@ -54,6 +51,8 @@ def read_essential(
             for address in carriers(tree, need.path):
                 if address in functions:
                     found.setdefault(address, []).append(need.reason)
+    if missing:
+        gaps.append(Gap("functions that the host itself needs", "; ".join(missing), _HINT))
     for address in functions:
         if functions[address].class_code >> 16 == 0x03:
             shown = text(tree, f"{folders[address]}/boot_vga")
@@ -90,6 +89,9 @@ def _mounts(tree: Tree) -> Fact[list[_Need]]:
         else:
             continue
         reason = "root file system" if place == "/" else "boot" if place == "/boot" else f"mounted at {place}"
+        if device.startswith("/dev/loop"):
+            # It is backed by a file, whose file system is mounted as well.
+            continue
         if not number.startswith("0:") and (path := device_number(tree, number)) is not None:
             needs.append(_Need(reason, device, path))
         elif device.startswith("/dev/"):

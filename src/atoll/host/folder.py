@@ -9,7 +9,9 @@ import stat
 from atoll.host.bar_file import check_load, is_bar_file
 from atoll.host.resolve import os_error, resolve
 
-__all__ = ["FolderTree"]
+__all__ = ["FolderTree", "read_file"]
+
+_CHUNK = 1 << 16
 
 
 class FolderTree:
@@ -18,6 +20,7 @@ class FolderTree:
     def __init__(self, root: str | os.PathLike[str], *, name: str = "") -> None:
         self._root = os.path.realpath(root)
         self._name = name or os.fspath(root)
+        self._last = ("", "")
 
     @property
     def name(self) -> str:
@@ -32,8 +35,11 @@ class FolderTree:
         """Return ``size`` bytes from ``offset``, fewer where the file ends; all of it with None."""
         if is_bar_file(path):
             check_load(path, offset, size)
-        real = self._find(path)
+        real = self._find(path, last=False)
         mode = os.lstat(real).st_mode
+        if stat.S_ISLNK(mode):
+            real = self._find(path)
+            mode = os.lstat(real).st_mode
         if not stat.S_ISREG(mode):
             # A device or pipe in a record is not opened: opening alone can do something.
             raise os_error(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, path)
@@ -44,7 +50,18 @@ class FolderTree:
         return os.readlink(self._find(path, last=False))
 
     def _find(self, path: str, *, last: bool = True) -> str:
-        found = resolve(path, self._target_of, last=last)
+        above, _, name = path.strip("/").rpartition("/")
+        if name in ("", ".", ".."):
+            above, name = path, ""
+        if above != self._last[0]:
+            # Readers ask for many files of one folder in a row: what is above them is resolved once.
+            self._last = (above, resolve(above, self._target_of))
+        found = self._last[1]
+        if name:
+            found = f"{found}/{name}".lstrip("/")
+            link = self._target_of(found) if last else None
+            if link is not None:
+                found = resolve(path, self._target_of)
         return f"{self._root.rstrip('/')}/{found}"
 
     def _target_of(self, path: str) -> str | None:
@@ -62,7 +79,7 @@ def read_file(real: str, offset: int, size: int | None) -> bytes:
     try:
         parts = []
         while size is None or size > 0:
-            part = os.pread(descriptor, 1 << 16 if size is None else size, offset)
+            part = os.pread(descriptor, _CHUNK if size is None else min(size, _CHUNK), offset)
             if not part:
                 break
             parts.append(part)
