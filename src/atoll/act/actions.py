@@ -1,0 +1,48 @@
+"""Which action carries out which kind of step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.act.action import Action
+from atoll.act.drivers import Bind, Unbind
+from atoll.act.leases import Lease
+from atoll.act.links import CutLinks, Verify
+from atoll.act.ports import SetAcs
+from atoll.act.quiesce import Quiesce
+from atoll.act.regroup import Remove, Rescan
+from atoll.act.resets import Reset
+from atoll.plan.step import Step, StepKind
+
+__all__ = ["ACTIONS", "capabilities"]
+
+ACTIONS: Mapping[StepKind, Action] = {
+    StepKind.UNBIND: Unbind(),
+    StepKind.QUIESCE: Quiesce(),
+    StepKind.SET_ACS: SetAcs(),
+    StepKind.REMOVE: Remove(),
+    StepKind.RESCAN: Rescan(),
+    StepKind.BIND: Bind(),
+    StepKind.RESET: Reset(),
+    StepKind.LEASE: Lease(),
+    StepKind.CUT_LINKS: CutLinks(),
+    StepKind.VERIFY: Verify(),
+}
+
+
+def capabilities(step: Step) -> frozenset[str]:
+    """Return what a machine must be capable of for a step."""
+    access = {"resource0", "config"} if step.holder is None else {"vfio", "config"}
+    match step.kind:
+        case StepKind.UNBIND | StepKind.BIND:
+            return frozenset({"attributes"})
+        case StepKind.QUIESCE | StepKind.SET_ACS:
+            return frozenset({"config"})
+        case StepKind.REMOVE | StepKind.RESCAN:
+            return frozenset({"attributes", "rescan"})
+        case StepKind.RESET:
+            return frozenset({"reset", *access})
+        case StepKind.LEASE:
+            return frozenset({"vfio", "hold"})
+        case StepKind.CUT_LINKS | StepKind.VERIFY:
+            return frozenset(access)

@@ -1,0 +1,128 @@
+"""One PCI function's files on a machine: what they say now.
+
+Source: Linux Documentation/ABI/testing/sysfs-bus-pci.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from atoll.act.failure import Failure
+from atoll.act.machine import Machine
+from atoll.fabric.domains import holder_of
+from atoll.host.attribute import names, reason, target, text
+from atoll.host.fact import Known, Unknown
+from atoll.host.functions import read_functions
+from atoll.host.holders import read_holders
+from atoll.host.model import Function, Holder, Host
+from atoll.host.place import Place, address_of, addresses_in
+from atoll.host.resolve import join
+from atoll.pci.address import Address
+from atoll.pci.config import ConfigSpace
+
+__all__ = [
+    "config",
+    "driver",
+    "folder",
+    "group",
+    "has_file",
+    "holder",
+    "override",
+    "present",
+    "read_function",
+    "write",
+    "write_word",
+]
+
+_DEVICES = "sys/bus/pci/devices"
+
+
+def folder(address: Address) -> str:
+    """Return the function's folder, by the link that the bus has."""
+    return f"{_DEVICES}/{address}"
+
+
+def present(machine: Machine, address: Address) -> bool:
+    """Whether the kernel knows the function."""
+    return target(machine, folder(address)) is not None or has_file(machine, address, "config")
+
+
+def has_file(machine: Machine, address: Address, name: str) -> bool:
+    """Whether the function's folder holds a file of this name."""
+    listed = names(machine, folder(address))
+    return isinstance(listed, Known) and name in listed.value
+
+
+def driver(machine: Machine, address: Address) -> str | None:
+    """Return the driver that has the function."""
+    link = target(machine, f"{folder(address)}/driver")
+    return link.rpartition("/")[2] if link else None
+
+
+def override(machine: Machine, address: Address) -> str | None:
+    """Return ``driver_override``; the kernel prints ``(null)`` or nothing where there is none."""
+    found = text(machine, f"{folder(address)}/driver_override")
+    if isinstance(found, Unknown):
+        raise Failure(found.reason)
+    return None if found.value in ("", "(null)") else found.value
+
+
+def group(machine: Machine, address: Address) -> tuple[Address, ...]:
+    """Return the members of the function's IOMMU group in address order; none where it has no group."""
+    listed = names(machine, f"{folder(address)}/iommu_group/devices")
+    if isinstance(listed, Unknown):
+        return ()
+    found = (address_of(name) for name in listed.value)
+    return tuple(sorted(member for member in found if member is not None))
+
+
+def config(machine: Machine, address: Address) -> ConfigSpace:
+    """Return the function's configuration space, read anew."""
+    path = f"{folder(address)}/config"
+    return ConfigSpace(lambda offset, size: machine.read(path, offset=offset, size=size))
+
+
+def write(machine: Machine, path: str, text: str) -> None:
+    """Write a whole attribute. Raises Failure with the kernel's reason."""
+    try:
+        machine.write(path, text.encode())
+    except OSError as error:
+        raise Failure(f"writing {text.strip()!r} to {reason(error, path)}") from error
+
+
+def write_word(machine: Machine, address: Address, offset: int, value: int) -> None:
+    """Write 16 bits of configuration space. Raises Failure with the kernel's reason."""
+    path = f"{folder(address)}/config"
+    try:
+        machine.write(path, value.to_bytes(2, "little"), offset=offset)
+    except OSError as error:
+        raise Failure(f"writing {value:#06x} at {offset:#x} to {reason(error, path)}") from error
+
+
+def read_function(machine: Machine, address: Address) -> Function:
+    """Return the function as it is now. Raises Failure where the kernel does not know it, or it does not answer."""
+    link = target(machine, folder(address))
+    if link is None:
+        raise Failure(f"{address} is not there")
+    path = join(_DEVICES, link)
+    parts = path.split("/")[:-1]
+    root = next((n for n in range(len(parts) - 1, -1, -1) if parts[n].startswith("pci") and ":" in parts[n]), None)
+    between = addresses_in("/".join(parts[root + 1 :])) if root is not None else []
+    place = Place(address, path, parts[root] if root is not None else "", between[-1] if between else None)
+    functions, _ = read_functions(machine, {address: place})
+    if address not in functions:
+        raise Failure(f"{address} does not tell its ids: it may have been pulled, or be in reset")
+    return functions[address]
+
+
+def holder(machine: Machine, address: Address) -> Holder | None:
+    """Return the process that has the function's group or device open. Raises Failure where that cannot be seen."""
+    holders, _ = read_holders(machine)
+    if isinstance(holders, Unknown):
+        raise Failure(f"who has {address} open could not be seen: {holders.reason}")
+    function = read_function(machine, address)
+    link = target(machine, f"{folder(address)}/iommu_group")
+    number = link.rpartition("/")[2] if link else ""
+    grouped = Known(int(number) if number.isascii() and number.isdigit() else None)
+    host = Host(machine.name, {}, Known({}), holders=holders)
+    return holder_of(host, replace(function, group=grouped))

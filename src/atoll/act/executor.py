@@ -1,0 +1,184 @@
+"""The executor: carries a plan out on a machine, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from atoll.act.actions import ACTIONS, capabilities
+from atoll.act.failure import Failure
+from atoll.act.journal import Entry, Journal
+from atoll.act.lock import machine_lock
+from atoll.act.machine import Machine
+from atoll.act.outcome import Deed, Outcome
+from atoll.act.pace import Pace
+from atoll.act.rollback import Undone, roll_back
+from atoll.act.site import Site, State
+from atoll.controls.link_control import Level
+from atoll.controls.registry import LINK_CONTROLS
+from atoll.errors import RefusedError, StepError
+from atoll.host.model import Host
+from atoll.plan.spec import Spec, read
+from atoll.plan.step import Plan, Step, StepKind
+
+__all__ = ["LIVE_HINT", "Progress", "execute"]
+
+Progress = Callable[[int, int, Step], None]
+"""Called before each step with its number from 1, how many there are, and the step."""
+
+LIVE_HINT = "this version carries plans out on twins (--host FILE of a twin); the live machine comes later"
+
+
+def execute(
+    machine: Machine,
+    host: Host,
+    plan: Plan,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    pace: Pace | None = None,
+) -> Outcome:
+    """Carry a plan out. ``host`` is the machine as it was just read.
+
+    Before each write the device's fingerprint and the step's precondition are checked and the journal is written;
+    afterwards what the step was to bring about is read back. Where a step fails, what was done is rolled back.
+    With ``dry_run`` everything is checked that can be without writing, and nothing is written.
+
+    Raises RefusedError before anything is written; StepError after a rollback; InputError for a plan whose cluster
+    file does not fit this host.
+    """
+    leased = frozenset(step.device for step in plan.steps if step.kind is StepKind.LEASE)
+    site = Site(machine, host, dict(plan.fingerprints), leased, pace or Pace())
+    _refuse(site, plan)
+    if dry_run or not plan.steps:
+        return Outcome(tuple(_deed(step, {}, {}, "would: ") for step in plan.steps), dry_run=dry_run)
+    with machine_lock(machine):
+        return _Run(site, plan, Journal(machine), progress).run()
+
+
+# -- refusals
+
+
+def _refuse(site: Site, plan: Plan) -> None:
+    """Raise RefusedError for what must not even be begun."""
+    if plan.impossible:
+        reasons = "; ".join(entry.reason for entry in plan.impossible)
+        raise RefusedError(f"the plan says that it is impossible: {reasons}", hint=plan.impossible[0].remedy)
+    can = site.machine.capabilities
+    missing = sorted(frozenset[str]().union(*map(capabilities, plan.steps)) - can)
+    if missing:
+        hint = LIVE_HINT if not can else f"it can: {', '.join(sorted(can))}"
+        raise RefusedError(f"{site.machine.name} cannot be changed in this way: {', '.join(missing)}", hint=hint)
+    spec = read(plan.spec, site.host, name="the plan's cluster file") if plan.spec else None
+    for step in plan.steps:
+        _refuse_step(site, step, spec)
+
+
+def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
+    if step.device not in site.host.functions:
+        raise RefusedError(
+            f"step {step.id}: no function {step.device} on {site.machine.name}", hint="make the plan anew"
+        )
+    permitted = spec.essential if spec is not None else frozenset()
+    reason = site.host.essential.get(step.device)
+    if reason is not None and step.device not in permitted:
+        raise RefusedError(
+            f"step {step.id}: {step.device} is needed by the host itself: {reason}",
+            hint=f'to change it all the same, in the cluster file: [policy] essential = ["{step.device}"]',
+        )
+    control = next((control for control in LINK_CONTROLS if control.name == step.control), None)
+    if control is not None and control.level is Level.ASSUMED and not (spec and spec.clusters.allow_assumed):
+        raise RefusedError(
+            f"step {step.id}: {control.name} is only assumed to work ({control.source})",
+            hint="to use it all the same, in the cluster file: [policy] assumed = true",
+        )
+    try:
+        site.check_fingerprint(step.device)
+    except Failure as error:
+        raise RefusedError(f"step {step.id}: {error.message}", hint="make the plan anew: atoll plan SPEC") from error
+
+
+# -- the run
+
+
+class _Run:
+    """One plan being carried out."""
+
+    def __init__(self, site: Site, plan: Plan, journal: Journal, progress: Progress | None) -> None:
+        self.site = site
+        self.plan = plan
+        self.journal = journal
+        self.progress = progress
+        self.entries: list[Entry] = []
+        """What this run wrote into the journal."""
+
+    def run(self) -> Outcome:
+        deeds = []
+        for number, step in enumerate(self.plan.steps, start=1):
+            if self.progress is not None:
+                self.progress(number, len(self.plan.steps), step)
+            try:
+                deeds.append(self.step(step))
+            except (Failure, OSError) as error:
+                raise self.failed(step, error) from error
+            except BaseException:
+                # Interrupted by the user, or a defect: roll back all the same.
+                roll_back(self.site, self.journal, self.entries)
+                raise
+        return Outcome(tuple(deeds))
+
+    def step(self, step: Step) -> Deed:
+        """Check, journal, do, read back."""
+        action = ACTIONS[step.kind]
+        if step.kind is not StepKind.RESCAN:
+            # A function to be found again is not there yet: it is checked once it is.
+            self.site.check_fingerprint(step.device)
+        before = action.before(self.site, step)
+        if step.kind is not StepKind.VERIFY:
+            self.entries.append(self.journal.intend(step, before))
+        action.do(self.site, step, before)
+        after = action.after(self.site, step, before)
+        if step.kind is not StepKind.VERIFY:
+            self.entries[-1] = self.journal.complete(self.entries[-1], after)
+        return _deed(step, before, after, "")
+
+    def failed(self, step: Step, error: Exception) -> StepError:
+        """Roll back and say what failed, what was undone and what was not."""
+        undone = roll_back(self.site, self.journal, self.entries)
+        hint = getattr(error, "hint", "") or "atoll show tells what is so now; make the plan anew"
+        return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {_told(undone)}", hint=hint)
+
+
+def _told(undone: Undone) -> str:
+    steps = ", ".join(entry.step.id for entry in undone.undone)
+    back = f"Rolled back: {steps}." if steps else "Nothing had been done."
+    return f"{back} Not undone: {'; '.join(undone.left)}." if undone.left else back
+
+
+def _deed(step: Step, before: State, after: State, prefix: str) -> Deed:
+    return Deed(step.kind.value, step.device, prefix + _words(step, after), step.id)
+
+
+def _words(step: Step, after: State) -> str:
+    """Say in a few words what a step does, and what reads back of it."""
+    match step.kind:
+        case StepKind.UNBIND:
+            return f"unbind {step.driver or 'its driver'}" + (f", override {step.override}" if step.override else "")
+        case StepKind.QUIESCE:
+            return "bus mastering off, nothing pending"
+        case StepKind.SET_ACS:
+            return f"ACS {step.acs.lspci if step.acs is not None else ''}"
+        case StepKind.REMOVE:
+            return "remove"
+        case StepKind.RESCAN:
+            return f"find again, in a group of {', '.join(map(str, step.group)) or 'its own'}"
+        case StepKind.BIND:
+            return f"bind {step.driver}"
+        case StepKind.RESET:
+            return f"reset by {'its holder' if step.holder else step.method}"
+        case StepKind.LEASE:
+            return f"open for {step.holder}"
+        case StepKind.CUT_LINKS | StepKind.VERIFY:
+            verb = "cut" if step.kind is StepKind.CUT_LINKS else "read back"
+            mask = f" (mask {step.mask:#x})" if step.mask is not None else ""
+            reads = f", cut now: {', '.join(map(str, cut))}" if isinstance(cut := after.get("cut"), list) else ""
+            return f"{verb} links {', '.join(map(str, step.links))}{mask}{reads}"

@@ -1,0 +1,80 @@
+"""Writing the ACS control word of a port or function.
+
+Source: PCI Express Base Specification 7.7.11.3. Bits that have no name yet stay as they are.
+"""
+
+from __future__ import annotations
+
+from atoll.act import device
+from atoll.act.failure import Failure
+from atoll.act.machine import Machine
+from atoll.act.site import Site, State
+from atoll.errors import Unreadable
+from atoll.pci.acs import Acs, AcsFlag, read_acs
+from atoll.pci.address import Address
+from atoll.plan.step import Step
+
+__all__ = ["SetAcs", "read_control", "set_control"]
+
+_NAMED = int(~AcsFlag(0))
+
+
+def _acs(machine: Machine, address: Address) -> Acs:
+    function = device.read_function(machine, address)
+    try:
+        acs = read_acs(device.config(machine, address), function.vendor, function.device)
+    except Unreadable as error:
+        raise Failure(f"ACS of {address}: {error.message}") from error
+    if acs is None:
+        raise Failure(f"{address} has no ACS capability")
+    return acs
+
+
+def read_control(machine: Machine, address: Address) -> AcsFlag:
+    """Return the control word as it is now."""
+    return _acs(machine, address).control
+
+
+def set_control(machine: Machine, address: Address, control: AcsFlag) -> None:
+    """Read, change the named bits, write, read back."""
+    acs = _acs(machine, address)
+    if acs.control == control:
+        return
+    try:
+        word = device.config(machine, address).word(acs.control_offset)
+    except Unreadable as error:
+        raise Failure(f"ACS of {address}: {error.message}") from error
+    device.write_word(machine, address, acs.control_offset, word & ~_NAMED | int(control))
+    found = read_control(machine, address)
+    if found != control:
+        raise Failure(f"ACS of {address} reads back {found.lspci}, not {control.lspci}")
+
+
+class SetAcs:
+    """Set the control word."""
+
+    def before(self, site: Site, step: Step) -> State:
+        """The word is the one planned from, or the one wanted already."""
+        found = read_control(site.machine, step.device)
+        if step.acs_before is not None and found not in (step.acs_before, step.acs):
+            raise Failure(f"ACS of {step.device} reads {found.lspci}, planned from {step.acs_before.lspci}")
+        return {"acs": int(found)}
+
+    def do(self, site: Site, step: Step, before: State) -> None:
+        """Write it."""
+        assert step.acs is not None
+        set_control(site.machine, step.device, step.acs)
+
+    def after(self, site: Site, step: Step, before: State) -> State:
+        """It reads back."""
+        found = read_control(site.machine, step.device)
+        if found != step.acs:
+            raise Failure(f"ACS of {step.device} reads {found.lspci}")
+        return {"acs": int(found)}
+
+    def undo(self, site: Site, step: Step, before: State) -> str:
+        """Write the word of before."""
+        control = before["acs"]
+        assert isinstance(control, int)
+        set_control(site.machine, step.device, AcsFlag(control))
+        return ""

@@ -1,0 +1,116 @@
+"""Resetting devices, and putting link cuts back that a reset has undone or must undo.
+
+Source: drivers/pci/pci-sysfs.c ``reset`` and ``reset_method`` (since 5.15; before, the kernel's own order holds).
+"""
+
+from __future__ import annotations
+
+from atoll.act import device
+from atoll.act.access import access
+from atoll.act.drivers import check_not_open
+from atoll.act.failure import Failure
+from atoll.act.machine import Machine
+from atoll.act.quiesce import command_word
+from atoll.act.registers import cut, cut_now, identify, read_cut
+from atoll.act.site import Site, State, Value
+from atoll.controls.registry import link_control
+from atoll.events.reset import kind_of_method
+from atoll.host.attribute import text
+from atoll.host.fact import Known, value_of
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+from atoll.plan.step import Step
+
+__all__ = ["Reset", "cut_state", "reset", "restore_cut"]
+
+
+def reset(machine: Machine, address: Address, method: str) -> None:
+    """Reset one function by a method; the order of methods is as before afterwards."""
+    here = device.folder(address)
+    if not device.has_file(machine, address, "reset"):
+        raise Failure(f"{address} has no reset method")
+    order = text(machine, f"{here}/reset_method")
+    chosen = isinstance(order, Known) and order.value.split()[:1] != [method]
+    if chosen:
+        if method not in value_of(order, "").split():
+            raise Failure(f"{address} has no reset method {method}, only {value_of(order, '') or 'none'}")
+        device.write(machine, f"{here}/reset_method", method)
+    try:
+        device.write(machine, f"{here}/reset", "1")
+    finally:
+        if chosen:
+            device.write(machine, f"{here}/reset_method", value_of(order, ""))
+
+
+def cut_state(site: Site, address: Address, holder: str | None) -> Value:
+    """Return the links that are cut now for the journal; None where no control tells."""
+    found = read_cut(site.machine, site.host, address, holder)
+    return None if found is None else sorted(found)
+
+
+def restore_cut(site: Site, address: Address, was: Value, holder: str | None) -> str:
+    """Bring a device's cuts back to what they were; return what stays.
+
+    A device that a holder has open is never reset: its owner runs, and links cut in excess open no path.
+    """
+    control = link_control(site.host.functions[address])
+    if control is None or not isinstance(was, list):
+        return ""
+    wanted = frozenset(int(link) for link in was)
+    now = read_cut(site.machine, site.host, address, holder) or frozenset()
+    if now - wanted and holder is None:
+        methods = _methods(site.machine, address)
+        method = next((name for name in methods if kind_of_method(name) in control.undone_by), None)
+        if method is not None:
+            reset(site.machine, address, method)
+    with access(site.machine, address, holder) as lease:
+        identify(lease, control)
+        now = cut_now(lease, site.host, control)
+        if wanted - now:
+            now = cut(lease, site.host, control, wanted - now)
+    if now - wanted:
+        links = ", ".join(map(str, sorted(now - wanted)))
+        return f"links {links} of {address} stay cut until a reset of the device opens them"
+    return ""
+
+
+def _methods(machine: Machine, address: Address) -> tuple[str, ...]:
+    """Return the reset methods of a function; before 5.15 no file tells, and a bus reset is tried."""
+    if not device.has_file(machine, address, "reset"):
+        return ()
+    order = text(machine, f"{device.folder(address)}/reset_method")
+    return tuple(order.value.split()) if isinstance(order, Known) else ("bus",)
+
+
+class Reset:
+    """Reset a device by a method, or through its holder's lease."""
+
+    def before(self, site: Site, step: Step) -> State:
+        """It is quiet, or its own cluster's holder has it."""
+        check_not_open(site.machine, step)
+        if step.holder is None:
+            driver = device.driver(site.machine, step.device)
+            if driver is not None and "vfio" not in driver:
+                raise Failure(f"{step.device} is bound to {driver}: it is not reset under a running driver")
+            if command_word(site.machine, step.device) & Command.MASTER:
+                raise Failure(f"bus mastering of {step.device} is on")
+        return {"cut": cut_state(site, step.device, step.holder)}
+
+    def do(self, site: Site, step: Step, before: State) -> None:
+        """Reset it."""
+        if step.holder is None:
+            reset(site.machine, step.device, step.method or "bus")
+            return
+        try:
+            site.machine.lease_vfio(step.device, holder=step.holder).reset()
+        except OSError as error:
+            raise Failure(f"reset of {step.device} for {step.holder}: {error.strerror or error}") from error
+
+    def after(self, site: Site, step: Step, before: State) -> State:
+        """It answers, and says which links are cut now (a kernel that isolates by itself has cut again)."""
+        device.read_function(site.machine, step.device)
+        return {"cut": cut_state(site, step.device, step.holder)}
+
+    def undo(self, site: Site, step: Step, before: State) -> str:
+        """A reset cannot be undone, but the cuts that it undid are made again."""
+        return restore_cut(site, step.device, before["cut"], step.holder)
