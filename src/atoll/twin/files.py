@@ -86,8 +86,12 @@ class Files:
         here.entries[name] = entry
 
     def link(self, path: str, target: str) -> None:
-        """Put a link at a path that leads to another path of the tree, written relatively as sysfs does."""
-        self.add(path, Link(os.path.relpath(target, os.path.dirname(path) or ".")))
+        """Put a link at a path that leads to another path of the tree.
+
+        Written as sysfs does (``kernfs_get_target_path``): relative, and always ending in the target's name.
+        """
+        folder, name = os.path.split(target)
+        self.add(path, Link(os.path.normpath(os.path.join(os.path.relpath(folder, os.path.dirname(path)), name))))
 
     def find(self, path: str, *, follow: bool = True) -> Folder | Attribute | Link:
         """Walk to a path. FileNotFoundError, NotADirectoryError, OSError(ELOOP)."""

@@ -172,6 +172,13 @@ class Hardware:
 
     # -- what firmware programs
 
+    def programmed(self, function: Function) -> bool:
+        """Whether BARs or bus numbers hold anything."""
+        spec = function.spec
+        if spec.is_bridge:
+            return bool(function.get(0x19, 1))
+        return spec.physfn is not None or any(function.bar(bar.index, bar.wide) for bar in spec.bars)
+
     def program(self, function: Function) -> None:
         """Write BARs, windows and bus numbers as firmware assigned them, and nothing else."""
         spec: FunctionSpec = function.spec

@@ -89,8 +89,10 @@ class Kernel:
 
     def discover(self, function: Function) -> None:
         """Add one device: assign what it lost, set ACS by policy, find its group, bind a driver."""
-        if not any(function.config[0x10:0x28]) and (function.spec.bars or function.spec.is_bridge):
+        if not self.hardware.programmed(function):
             self.hardware.program(function)
+        if function.spec.is_bridge:  # pci_enable_bridge, when something below is enabled
+            function.set_command(on=Command.MASTER | Command.MEMORY)
         if self.spec.sets_acs:
             function.set_acs(function.acs | REDIRECTING)
         function.set_ats(function.spec.ats)
@@ -120,6 +122,7 @@ class Kernel:
         """
         function = self.function(address)
         gone = [*reversed(self.hardware.below(function)), function]
+        gone = [*(virtual for parent in gone for virtual in self.virtual(parent) if virtual not in gone), *gone]
         for child in gone:
             if child.address in self.open_devices:
                 raise OSError(errno.EBUSY, f"Device or resource busy: {child.address} is open through VFIO")
@@ -127,7 +130,8 @@ class Kernel:
             device = self.devices.get(child.address)
             if device is not None:
                 self.unbind(device)
-                self.forget(device)
+            if child.address in self.devices:
+                self.forget(self.devices[child.address])
         self.changed()
 
     def forget(self, device: Device) -> None:
@@ -192,9 +196,17 @@ class Kernel:
             return
         if device.address in self.open_devices:
             raise OSError(errno.EBUSY, f"Device or resource busy: {device.address} is open through VFIO")
-        self.hardware.functions[device.address].set_command(off=Command.MASTER)
+        function = self.hardware.functions[device.address]
+        if function.enabled_vfs:
+            self.set_vfs(device.address, 0)
+        function.set_command(off=Command.MASTER)
         device.driver = None
         self.changed()
+
+    def virtual(self, function: Function) -> list[Function]:
+        """Return the enabled virtual functions of a physical one."""
+        mates = self.hardware.on_bus(function.address.domain, function.address.bus)
+        return [mate for mate in mates if mate.spec.physfn == function.address]
 
     def set_vfs(self, address: Address, count: int) -> None:
         """``sriov_numvfs``: 0 to N or N to 0, never N to M (EBUSY), never more than there are (ERANGE)."""
@@ -209,13 +221,15 @@ class Kernel:
         if count:
             function.put(at + 0x10, 2, count)
             function.put(at + 0x08, 2, 0x9)
-            for virtual in self.hardware.on_bus(address.domain, address.bus):
-                if virtual.spec.physfn == address:
-                    virtual.power_on()
-                    self.discover(virtual)
+            for virtual in self.virtual(function):
+                virtual.power_on()
+                self.discover(virtual)
         else:
-            for virtual in self.hardware.on_bus(address.domain, address.bus):
-                if virtual.spec.physfn == address and virtual.address in self.devices:
+            for virtual in self.virtual(function):
+                if virtual.address in self.open_devices:
+                    raise OSError(errno.EBUSY, f"Device or resource busy: {virtual.address} is open through VFIO")
+            for virtual in self.virtual(function):
+                if virtual.address in self.devices:
                     self.remove(virtual.address)
             function.put(at + 0x08, 2, 0)
             function.put(at + 0x10, 2, 0)

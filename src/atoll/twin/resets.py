@@ -134,11 +134,12 @@ class Resets:
         return [(function, bytes(function.config)) for function in functions]
 
     def restore(self, saved: list[tuple[Function, bytes]]) -> None:
-        """Put configuration back, with ACS as the policy says and Address Translation Services as enabled before."""
+        """Put configuration back, with ACS as the policy says; what the kernel enabled of ATS is on again."""
         for function, config in saved:
             function.config[:] = config
             function.set_power(0)
             function.set_acs(self.kernel.policy_acs(function))
+            function.set_ats(function.spec.ats)
 
     def secondary_bus(self, bridge: Function) -> None:
         """Pulse Secondary Bus Reset; the ``isolate_nvlink`` kernel then cuts the GPU below, if there is one."""
