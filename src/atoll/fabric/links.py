@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, worst
+from atoll.fabric.domains import NPU_UNCONFIGURED
 from atoll.fabric.families import family, has_cpu_links
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
@@ -135,27 +136,36 @@ def _through_switch(topology: Topology, settings: Settings, source: Address, tar
 
 
 def into_system(topology: Topology, settings: Settings, source: Address) -> Finding:
-    """Say what a function's CPU-facing links let it access of the system address space (memory, peers mapped there)."""
-    function = topology.functions[source]
-    links = [link for link in topology.links.get(source, ()) if far_end(link, source).kind is EndKind.CPU]
+    """Say what a function's CPU-facing links let it access of the system address space (memory, peers mapped there).
+
+    What an NPU function of POWER sends is what its GPU sends through it.
+    """
+    brick = topology.bricks.get(source)
+    gpu = source if brick is None or brick.gpu not in topology.functions else brick.gpu
+    function = topology.functions[gpu]
+    links = [link for link in topology.links.get(gpu, ()) if far_end(link, gpu).kind is EndKind.CPU]
+    if brick is not None:
+        links = [link for link in links if far_end(link, gpu).function == source]
     powernv = topology.host.platform is Platform.POWERNV
     if not links:
-        if has_cpu_links(function.vendor, function.device, powernv=powernv) and source not in topology.host.links_told:
-            hop = Hop(str(source), "CPU-facing link", "no source told its links")
+        if has_cpu_links(function.vendor, function.device, powernv=powernv) and gpu not in topology.host.links_told:
+            hop = Hop(str(gpu), "CPU-facing link", "no source told its links")
             return Finding(Answer.POSSIBLE, (hop,))
         return BLOCKED
-    near = near_end(links[0], source)
-    via = f"{links[0].kind.value} {_name(near)} to the CPU"
-    domain = settings.cpu_links.get(source)
+    link = next((link for link in links if _open(settings, link) is not False), None)
+    if link is None:
+        return BLOCKED
+    via = f"{link.kind.value} {_name(near_end(link, gpu))} to the CPU"
+    domain = settings.cpu_links.get(gpu)
     if domain is None:
-        return Finding(Answer.POSSIBLE, (Hop(str(source), via, "the state of its bridge is not known"),))
-    hops = (Hop(str(source), via, domain.because),)
+        return Finding(Answer.POSSIBLE, (Hop(str(gpu), via, "the state of its bridge is not known"),))
+    hops = (Hop(str(gpu), via, domain.because),)
     match domain.kind:
         case DomainKind.TRANSLATED:
             return Finding(Answer.IOMMU, hops)
         case DomainKind.IDENTITY | DomainKind.NONE:
-            return Finding(Answer.DIRECT, hops)
+            return Finding(Answer.DIRECT if _open(settings, link) else Answer.POSSIBLE, hops)
         case DomainKind.BLOCKED:
-            return Finding(Answer.BLOCKED, hops, frozenset({"npu-unconfigured"}))
+            return Finding(Answer.BLOCKED, hops, frozenset({NPU_UNCONFIGURED}))
         case DomainKind.UNKNOWN:
             return Finding(Answer.POSSIBLE, hops)

@@ -89,7 +89,7 @@ def _judge(
 ) -> Finding:
     """The finding that one turn makes under a policy."""
     if step.answer is Answer.BLOCKED:
-        return BLOCKED
+        return BLOCKED if step.assumption is None else Finding(Answer.BLOCKED, (), frozenset({step.assumption}))
     if step.question is not None and not step.question.open_under(policy):
         return Finding(Answer.BLOCKED, (), frozenset({step.question.value}))
     answer = step.answer if certain else Answer.POSSIBLE
@@ -135,8 +135,8 @@ def _root_turn(topology: Topology, settings: Settings, branches: Branches, traff
     decider, peer = topology.functions[branches.source], topology.functions[branches.target]
     routing = _routing(topology, decider)
     if decider.host_bridge != peer.host_bridge and routing is RootRouting.DIRECT:
-        # What one host bridge routes between its own ports says nothing of other host bridges.
-        routing = _routing(topology, peer)
+        # What one host bridge routes between its own ports says nothing of ports of another.
+        routing = None
     device = (
         topology.port_type(branches.source) is not PortType.ROOT_PORT
         and decider.host_bridge == peer.host_bridge
@@ -144,6 +144,9 @@ def _root_turn(topology: Topology, settings: Settings, branches: Branches, traff
     )
     if device:
         return _device_turn(topology, settings, decider, peer, traffic)
+    if routing is RootRouting.DIRECT and topology.port_type(branches.source) is not PortType.ROOT_PORT:
+        # What is stated of root ports is not stated of integrated endpoints: theirs is a matter of their own.
+        routing = None
     return turn(decider, settings, traffic, Place.ROOT, egress=value_of(peer.port_number, None), routing=routing)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from atoll.host.fact import Known, value_of
-from atoll.host.model import Function, Host, Link
+from atoll.host.model import Function, Host, Link, NpuBrick
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
@@ -94,6 +94,11 @@ class Topology:
             for end in {end.function for end in (link.a, link.b) if end.function is not None}:
                 found.setdefault(end, []).append(link)
         return {address: tuple(links) for address, links in sorted(found.items())}
+
+    @cached_property
+    def bricks(self) -> dict[Address, NpuBrick]:
+        """NPU bricks by their emulated PCI functions, which send nothing over PCIe."""
+        return {brick.function: brick for brick in self.host.npu_bricks if brick.function is not None}
 
     @cached_property
     def below(self) -> dict[Address, tuple[Address, ...]]:

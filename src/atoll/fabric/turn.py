@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 
 from atoll.fabric.answer import Answer, Question
 from atoll.fabric.settings import Settings
+from atoll.fabric.statement import VENDOR_STATEMENT, stated
 from atoll.host.fact import Known
 from atoll.host.model import Function, RootRouting
 from atoll.pci.acs import AcsFlag
@@ -44,6 +45,7 @@ class Bit(Enum):
     OFF = "off"
     ABSENT = "not implemented"
     """The capability is there without this bit: the component does no such routing."""
+    STATED = "on, by the vendor's statement"
     NO_ACS = "no ACS capability"
     UNREAD = "not read"
 
@@ -56,6 +58,8 @@ class Turn:
     because: str
     question: Question | None = None
     """The open question behind ``POSSIBLE``, None where a fact was not read."""
+    assumption: str | None = None
+    """What ``BLOCKED`` rests on, where it is not what a register says."""
 
 
 def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
@@ -63,7 +67,7 @@ def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
     if not isinstance(function.acs, Known):
         return Bit.UNREAD
     if function.acs.value is None:
-        return Bit.NO_ACS
+        return Bit.STATED if flag in stated(function) else Bit.NO_ACS
     if flag not in function.acs.value.capability:
         return Bit.ABSENT
     control = settings.acs.get(function.address)
@@ -97,6 +101,9 @@ def turn(
     match state:
         case Bit.ON:
             return Turn(Answer.BLOCKED, f"{word}+ at {at}")
+        case Bit.STATED:
+            because = f"{at} does no such routing, its vendor says"
+            return Turn(Answer.BLOCKED, because, assumption=VENDOR_STATEMENT)
         case Bit.ABSENT:
             return Turn(Answer.BLOCKED, f"{at} has ACS without {word}: it does no such routing")
         case Bit.OFF:

@@ -9,6 +9,7 @@ from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import NPU_UNCONFIGURED
 from atoll.fabric.settings import DomainKind
+from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.identity import INTEGRATED_IDENTITY
@@ -33,6 +34,7 @@ _TEXTS = {
     Question.PORT_BAR.value: "a port that redirects requests also redirects those to its own BARs (policy)",
     Question.VIRTUAL_FUNCTION.value: "virtual functions of one device do not reach one another inside it (policy)",
     Question.HONEST_ATS.value: "devices with ATS send as translated only what the IOMMU told them (policy trusted)",
+    VENDOR_STATEMENT: "functions without ACS isolate as their vendors told Linux (drivers/pci/quirks.c)",
     NPU_UNCONFIGURED: "an NPU that this kernel does not configure lets no request of its GPUs through",
     INTEGRATED_IDENTITY: "root complex integrated endpoints send requests under their own requester id only",
 }

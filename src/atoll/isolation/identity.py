@@ -18,6 +18,7 @@ from atoll.host.fact import value_of
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.pci.quirks.aliases import dma_alias_mask
 
 __all__ = ["INTEGRATED_IDENTITY", "aliases", "shares_identity"]
 
@@ -31,9 +32,13 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
     """Return the ids, as (segment, requester id), that a function's requests carry at the IOMMU.
 
     A PCIe-to-PCI bridge replaces them by (secondary bus, 00.0), a conventional bridge by its own
-    (drivers/pci/search.c ``pci_for_each_dma_alias``); what stands behind one shares them.
+    (drivers/pci/search.c ``pci_for_each_dma_alias``); what stands behind one shares them. Some devices
+    are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``).
     """
+    function = topology.functions[address]
     found = {(address.domain, address.requester_id)}
+    for devfn in dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn):
+        found.add((address.domain, address.bus << 8 | devfn))
     for port in topology.up(address):
         bridge = value_of(topology.functions[port].bridge, None)
         match topology.port_type(port):
@@ -49,7 +54,7 @@ def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Ite
     for port in topology.up(source):
         if topology.port_type(port) in _VALIDATING:
             state = bit(topology.functions[port], settings, AcsFlag.SV)
-            if state is Bit.ON:
+            if state in (Bit.ON, Bit.STATED):
                 return
             yield port, state
 

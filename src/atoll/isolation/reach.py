@@ -36,6 +36,8 @@ class Reach:
         if source == target:
             return Finding(Answer.DIRECT, (Hop(str(source), "itself", "it is the same function"),))
         topology, settings = self.topology, self.settings
+        if source in topology.bricks:
+            return self._into_system(source) if topology.has_memory(topology.functions[target]) else BLOCKED
         found = [
             across_links(topology, settings, source, target),
             peer_to_peer(topology, settings, self.policy, source, target),
@@ -53,6 +55,8 @@ class Reach:
 
     def memory(self, source: Address) -> Finding:
         """Return the worst that ``source`` can do to memory that is not mapped for it, another cluster's say."""
+        if source in self.topology.bricks:
+            return self._into_system(source)
         if source not in self._memory:
             over_pcie = to_memory(self.topology, self.settings, self.policy, source)
             self._memory[source] = worst(over_pcie, self._into_system(source))
@@ -60,4 +64,8 @@ class Reach:
 
     def identity(self, source: Address, target: Address) -> Finding:
         """Return whether ``source`` can send requests under ``target``'s identity."""
-        return BLOCKED if source == target else shares_identity(self.topology, self.settings, source, target)
+        return (
+            BLOCKED
+            if source == target or source in self.topology.bricks
+            else shares_identity(self.topology, self.settings, source, target)
+        )

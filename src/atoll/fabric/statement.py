@@ -1,0 +1,53 @@
+"""What a vendor says of functions whose ACS registers do not: facts by statement, each an assumption of a proof.
+
+Linux keeps these statements as quirks (drivers/pci/quirks.c ``pci_dev_acs_enabled``). Those that depend on state
+which no record shows (Intel chipsets before Skylake, AMD's southbridges) are not taken here.
+"""
+
+from __future__ import annotations
+
+from atoll.host.fact import Known
+from atoll.host.model import Function
+from atoll.pci.acs import AcsFlag
+from atoll.pci.header import PortType
+from atoll.pci.quirks.acs import (
+    CLAIMED,
+    AcsHandler,
+    acs_handlers,
+    is_cavium_root_port,
+    is_wangxun_nic,
+    is_zhaoxin_port,
+)
+
+__all__ = ["VENDOR_STATEMENT", "stated"]
+
+VENDOR_STATEMENT = "vendor-acs-statement"
+"""Id of the assumption that a function without ACS isolates as its vendor told Linux."""
+
+_ENDPOINTS = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT)
+
+
+def stated(function: Function) -> AcsFlag:
+    """Return the ACS flags that a function without an ACS capability behaves as if it had on, by its vendor's word."""
+    if not isinstance(function.port_type, Known):
+        return AcsFlag(0)
+    kind = function.port_type.value
+    for handler in acs_handlers(function.vendor, function.device):
+        match handler:
+            case AcsHandler.MF_ENDPOINT:
+                applies = kind in _ENDPOINTS
+            case AcsHandler.WANGXUN_NIC:
+                applies = kind in _ENDPOINTS and is_wangxun_nic(function.device)
+            case AcsHandler.RCIEP:
+                applies = kind is PortType.ROOT_INTEGRATED
+            case AcsHandler.CAVIUM:
+                applies = kind is PortType.ROOT_PORT and is_cavium_root_port(function.device)
+            case AcsHandler.ZHAOXIN_PORTS:
+                applies = kind in (PortType.ROOT_PORT, PortType.DOWNSTREAM) and is_zhaoxin_port(function.device)
+            case AcsHandler.AMD_SB | AcsHandler.INTEL_PCH | AcsHandler.INTEL_SPT_PCH:
+                applies = False
+            case _:
+                applies = kind is PortType.ROOT_PORT
+        if applies:
+            return CLAIMED[handler]
+    return AcsFlag(0)
