@@ -84,8 +84,30 @@ _ACCESS = (
 )
 
 VERBS = (
-    Verb("show", "the functions with their groups, drivers, links, and what is worth knowing about each", "show"),
+    Verb("show", "the functions with their groups, drivers, links, and what to know about each", "show"),
     Verb("groups", "the kernel's IOMMU groups, recorded and predicted; lies, doubts, costs", "groups"),
+    Verb(
+        "explain",
+        "why A and B share a group or reach one another, hop by hop; what would change it",
+        "explain",
+        (
+            Argument(("a",), "a function's address", metavar="A"),
+            Argument(("b",), "another's; without it, whom A shares a group with and reaches", metavar="B", nargs="?"),
+        ),
+    ),
+    Verb("atoms", "what could be isolated, and with which controls", "atoms"),
+    Verb(
+        "prove",
+        "proof or counterexample: that clusters are isolated, now and as handed over; resilience",
+        "prove",
+        (_SPEC, Argument(("--after",), "judge the moment after a plan's steps", metavar="PLAN")),
+    ),
+    Verb(
+        "plan",
+        "the steps that isolate clusters, what they cost, what they cannot achieve",
+        "plan",
+        (_SPEC, Argument(("-o", "--output"), "write the plan to a file as well", metavar="FILE")),
+    ),
     Verb("doctor", "what on this host helps or hinders isolation; never writes", "doctor"),
     Verb("twin list", "the machines that can be simulated", "twin_list"),
     Verb(

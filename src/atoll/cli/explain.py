@@ -1,0 +1,48 @@
+"""``atoll explain``: why, hop by hop and bit by bit."""
+
+from __future__ import annotations
+
+import argparse
+
+from atoll.cli.addresses import function_address
+from atoll.cli.output import say
+from atoll.cli.session import open_session
+from atoll.cli.view import reach_of
+from atoll.errors import InputError
+from atoll.isolation.explain import explain
+from atoll.isolation.groups import predict
+from atoll.report.explain import explain_document, explain_lines
+from atoll.report.names import Names
+from atoll.report.neighbours import Neighbour, neighbours_document, neighbours_lines
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print why two functions share a group or reach each other; of one, its companions and whom it reaches."""
+    host = open_session(options.host).host
+    reach = reach_of(host, options.policy)
+    one = function_address(options.a, host.functions, host.name)
+    if options.b is None:
+        found = [
+            Neighbour(other, reach.answer(one, other), reach.answer(other, one), reach.identity(one, other))
+            for other in reach.topology.endpoints
+            if other != one
+        ]
+        prediction = predict(host)
+        say(
+            options,
+            lambda: neighbours_document(host, one, found, prediction),
+            lambda style: neighbours_lines(host, one, found, prediction, names=Names.load(), style=style),
+        )
+        return 0
+    other = function_address(options.b, host.functions, host.name)
+    if one == other:
+        raise InputError(f"{one} is named twice", hint=f"name two functions, or one: atoll explain {one}")
+    explanation = explain(reach, one, other)
+    say(
+        options,
+        lambda: explain_document(explanation),
+        lambda style: explain_lines(host, explanation, names=Names.load(), style=style),
+    )
+    return 0

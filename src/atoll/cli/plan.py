@@ -1,0 +1,44 @@
+"""``atoll plan``: what would be done."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from atoll.cli.output import say
+from atoll.cli.session import open_session
+from atoll.cli.spec import read_clusters
+from atoll.controls.present import present
+from atoll.fabric.answer import Policy
+from atoll.fabric.topology import Topology
+from atoll.plan.document import to_document
+from atoll.plan.planner import plan
+from atoll.plan.step import Plan
+from atoll.report.document import dump
+from atoll.report.plan import plan_lines
+
+__all__ = ["exit_code", "run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the steps, and write them to a file with ``-o``; nothing on the machine is changed."""
+    host = open_session(options.host).host
+    text, clusters = read_clusters(options.spec, host)
+    settings = present(host, allow_assumed=clusters.allow_assumed)
+    made = plan(Topology(host), settings, clusters, Policy(options.policy), spec=text)
+    if options.output is not None:
+        Path(options.output).write_text(dump(to_document(made)) + "\n", encoding="utf-8")
+    say(
+        options,
+        lambda: to_document(made),
+        lambda style: plan_lines(made, style=style, verbose=options.verbose),
+    )
+    return exit_code(made)
+
+
+def exit_code(made: Plan) -> int:
+    """Return 0 where the plan achieves all, 1 where not, 3 where only facts are missing."""
+    lacking = (*made.impossible, *made.unachievable)
+    if not lacking:
+        return 0
+    return 3 if all(entry.unknown for entry in lacking) else 1

@@ -1,0 +1,48 @@
+"""Cluster files and plans as arguments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from atoll.errors import InputError
+from atoll.host.model import Host
+from atoll.isolation.clusters import Clusters
+from atoll.plan.document import SCHEMA, from_document
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan
+
+__all__ = ["is_plan", "read_clusters", "read_plan", "read_text"]
+
+
+def read_text(path: str) -> str:
+    """Return a file's text. Raises InputError where it is none, OSError where it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason}", hint="name a cluster file (TOML)") from error
+
+
+def is_plan(text: str) -> bool:
+    """Whether a text is a plan rather than a cluster file: a JSON object, which TOML never is."""
+    return text.lstrip().startswith("{")
+
+
+def read_clusters(path: str, host: Host) -> tuple[str, Clusters]:
+    """Return a cluster file's text and its clusters on a host. Raises InputError, RefusedError, OSError."""
+    text = read_text(path)
+    if is_plan(text):
+        raise InputError(
+            f"{path}: a plan, where a cluster file is wanted", hint="plans go to: atoll apply, prove --after"
+        )
+    return text, read_spec(text, host, name=path)
+
+
+def read_plan(path: str) -> Plan:
+    """Return a plan from its file. Raises InputError, OSError."""
+    text = read_text(path)
+    try:
+        return from_document(json.loads(text))
+    except json.JSONDecodeError as error:
+        hint = f"make one: atoll plan SPEC -o {path}"
+        raise InputError(f"{path}: not a plan ({SCHEMA}): {error}", hint=hint) from error

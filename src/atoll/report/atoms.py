@@ -1,0 +1,70 @@
+"""Isolation atoms: what could be isolated, and with which controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from atoll.controls.registry import link_control
+from atoll.host.model import Host
+from atoll.isolation.atoms import Atom
+from atoll.pci.address import Address
+from atoll.report.document import document
+from atoll.report.layout import cut, plural, wrap
+from atoll.report.names import Names
+from atoll.report.path import path_document, path_lines
+from atoll.report.quantity import hexadecimal
+from atoll.report.style import Style
+
+__all__ = ["atoms_document", "atoms_lines"]
+
+
+def _mask(host: Host, address: Address, links: Sequence[int]) -> str | None:
+    control = link_control(host.functions[address])
+    return None if control is None else hexadecimal(control.mask(links))
+
+
+def atoms_document(host: Host, found: Sequence[Atom]) -> dict[str, Any]:
+    """Return the atoms as programs get them."""
+    return document(
+        "atoms",
+        host=host.name,
+        atoms=[
+            {
+                "functions": [str(address) for address in atom.functions],
+                "acs": {str(address): control.lspci for address, control in atom.acs.items()},
+                "cuts": [
+                    {"device": str(address), "links": sorted(links), "mask": _mask(host, address, sorted(links))}
+                    for address, links in atom.cuts.items()
+                ],
+                "because": path_document(atom.because),
+            }
+            for atom in found
+        ],
+    )
+
+
+def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style, verbose: bool = False) -> list[str]:
+    """Return the atoms as people read them: potential, not what is so now."""
+    lines = wrap(
+        f"{plural(len(found), 'isolation atom')}: the smallest sets of functions that could be isolated from the "
+        "rest, with every control at hand used. What is isolated now: atoll groups, atoll prove.",
+    )
+    for place, atom in enumerate(found, 1):
+        alone = len(atom.functions) == 1
+        lines += ["", style.bold(f"Atom {place}") + ("" if alone else f"  {plural(len(atom.functions), 'function')}")]
+        for address in atom.functions:
+            lines.append("    " + cut(names.line(host.functions[address]), 96))
+        if not alone and atom.because:
+            lines += ["  " + style.doubtful("not to be parted:"), *path_lines(atom.because)]
+        for address, links in atom.cuts.items():
+            listed = " ".join(map(str, sorted(links)))
+            lines += wrap(
+                f"cut links {listed} of {address}: mask {_mask(host, address, sorted(links))}", first="  needs "
+            )
+        if atom.acs and verbose:
+            for address, control in atom.acs.items():
+                lines += wrap(f"ACS at {address}: {control.lspci}", first="  needs ", rest="        ")
+        elif atom.acs:
+            lines += wrap("ACS at " + " ".join(map(str, atom.acs)), first="  needs ")
+    return lines

@@ -1,0 +1,157 @@
+"""A statement about clusters: proven or not, as handed over, and what would undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from atoll.events.event import Event
+from atoll.events.trigger import Trigger
+from atoll.host.model import Host
+from atoll.isolation.clusters import Clusters, Handover
+from atoll.isolation.moment import Statement
+from atoll.isolation.proof import Proof, Verdict, Violation
+from atoll.isolation.resilience import Weakness
+from atoll.report.document import document
+from atoll.report.findings import verdict_words, violation_document, violation_lines
+from atoll.report.layout import columns, plural, wrap
+from atoll.report.style import Style
+
+__all__ = ["proof_lines", "prove_document", "prove_lines", "resilience_lines"]
+
+_SHOWN = 4
+"""How many violations are told with their paths, unless all are asked for."""
+
+
+def prove_document(host: Host, clusters: Clusters, statement: Statement) -> dict[str, Any]:
+    """Return the statement as programs get it."""
+    proof, over = statement.proof, statement.handed_over
+    return document(
+        "prove",
+        host=host.name,
+        moment=statement.moment,
+        verdict=statement.verdict.value,
+        clusters={
+            cluster.name: {
+                "functions": [str(address) for address in cluster.functions],
+                "handover": cluster.handover.value,
+            }
+            for cluster in clusters.named
+        },
+        checked={"pairs": proof.pairs, "edges": proof.edges},
+        violations=[violation_document(violation) for violation in proof.violations],
+        unknown=[violation_document(violation) for violation in proof.unknown],
+        reasons=list(proof.reasons),
+        assumptions=[{"id": a.id, "text": a.text} for a in proof.assumptions],
+        handed_over={
+            "verdict": over.verdict.value,
+            "violations": [violation_document(violation) for violation in over.violations],
+            "unknown": [violation_document(violation) for violation in over.unknown],
+        },
+        resilience={t.value: None if w is None else len(w) for t, w in statement.resilience.items()},
+        weakest={t.value: _events(w) for t, w in statement.resilience.items()},
+        unsurvived=[trigger.value for trigger in statement.unsurvived],
+    )
+
+
+def _events(weakness: Weakness | None) -> list[dict[str, Any]] | None:
+    if weakness is None:
+        return None
+    return [
+        {
+            "kind": event.kind.value,
+            "at": None if event.at is None else str(event.at),
+            "scope": [str(address) for address in event.scope],
+        }
+        for event in weakness
+    ]
+
+
+def prove_lines(
+    host: Host, clusters: Clusters, statement: Statement, *, style: Style, verbose: bool = False
+) -> list[str]:
+    """Return the statement as people read it: the verdict first, then what it rests on and how long it lasts."""
+    proof, over = statement.proof, statement.handed_over
+    who = ", ".join(f"{cluster.name} ({len(cluster.functions)})" for cluster in clusters.named)
+    lines = wrap(
+        f"{verdict_words(statement.verdict, style)} {statement.moment}: {who} on {host.name}, "
+        f"{plural(proof.pairs, 'pair')} and {plural(proof.edges, 'edge')} checked",
+    )
+    for trigger in statement.unsurvived:
+        asked = clusters.survive.get(trigger)
+        lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, and it does not", first="  ")
+    lines += proof_lines(proof, style, verbose=verbose)
+    lines += ["", f"{style.bold('Handed over')} ({_handovers(clusters)}): {verdict_words(over.verdict, style)}"]
+    new = _only_there(proof, over)
+    if over.verdict is not Verdict.PROVEN and new:
+        lines += _witnesses(new, style, verbose=verbose)
+    lines += ["", *resilience_lines(statement.resilience, style)]
+    if proof.assumptions:
+        lines += ["", style.bold("Assumed") + style.faint(" (taken as true, not read)")]
+        width = max(len(assumption.id) for assumption in proof.assumptions)
+        for assumption in proof.assumptions:
+            lines += wrap(assumption.text, first=f"    {assumption.id:<{width}}  ")
+    return lines
+
+
+def _handovers(clusters: Clusters) -> str:
+    words = {
+        Handover.VFIO: "stock vfio-pci",
+        Handover.HELD: "held",
+        Handover.BROKER: "broker",
+        Handover.KERNEL: "kernel driver",
+    }
+    return ", ".join(f"{cluster.name}: {words[cluster.handover]}" for cluster in clusters.named)
+
+
+def _only_there(proof: Proof, over: Proof) -> tuple[Violation, ...]:
+    """Return what is wrong only once handed over."""
+    known = {(v.source, v.target, v.breach) for v in (*proof.violations, *proof.unknown)}
+    return tuple(v for v in (*over.violations, *over.unknown) if (v.source, v.target, v.breach) not in known)
+
+
+def proof_lines(proof: Proof, style: Style, *, verbose: bool = False) -> list[str]:
+    """Return what is wrong, what is open, and why a check says nothing."""
+    lines: list[str] = []
+    for word, found in (("Violations", proof.violations), ("Open", proof.unknown)):
+        if found:
+            paint = style.bad if found is proof.violations else style.doubtful
+            lines += ["", f"{paint(word)}: {plural(len(found), 'pair')}", *_witnesses(found, style, verbose=verbose)]
+    for reason in proof.reasons:
+        lines += ["", *wrap(reason, first="    ")]
+    return lines
+
+
+def _witnesses(found: Sequence[Violation], style: Style, *, verbose: bool) -> list[str]:
+    """Return each violation with its path; unless all are asked for, one of each kind between two clusters."""
+    told: Sequence[Violation] = found
+    if not verbose:
+        kinds: dict[object, Violation] = {}
+        for violation in found:
+            first = violation.path[0].via if violation.path else ""
+            kinds.setdefault((violation.source_cluster, violation.target_cluster, violation.breach, first), violation)
+        told = list(kinds.values())[:_SHOWN]
+    lines: list[str] = []
+    for violation in told:
+        lines += ["", *violation_lines(violation)]
+    if len(found) > len(told):
+        lines += ["", style.faint(f"    and {len(found) - len(told)} more: -v tells them all")]
+    return lines
+
+
+def resilience_lines(resilience: dict[Trigger, Weakness | None], style: Style) -> list[str]:
+    """Return, by trigger, how many events it takes to break it, and which."""
+    rows = []
+    for trigger, weakness in resilience.items():
+        if weakness is None:
+            rows.append((f"    {trigger.value}", style.good("no sequence of its events"), ""))
+        elif not weakness:
+            rows.append((f"    {trigger.value}", style.bad("violated already"), ""))
+        else:
+            rows.append((f"    {trigger.value}", plural(len(weakness), "event"), ", then ".join(map(_event, weakness))))
+    return [style.bold("Least events that break it"), *columns(rows)]
+
+
+def _event(event: Event) -> str:
+    where = f" at {event.at}" if event.at is not None else ""
+    return f"{event.kind.value}{where}"
