@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from atoll.act.action import Action
 from atoll.act.drivers import Bind, Unbind
+from atoll.act.handover import HandOver
 from atoll.act.leases import Lease
 from atoll.act.links import CutLinks, Verify
 from atoll.act.ports import SetAcs
@@ -27,6 +28,7 @@ ACTIONS: Mapping[StepKind, Action] = {
     StepKind.LEASE: Lease(),
     StepKind.CUT_LINKS: CutLinks(),
     StepKind.VERIFY: Verify(),
+    StepKind.HAND_OVER: HandOver(),
 }
 
 
@@ -36,7 +38,7 @@ def capabilities(step: Step) -> frozenset[str]:
     match step.kind:
         case StepKind.UNBIND | StepKind.BIND:
             return frozenset({"attributes"})
-        case StepKind.QUIESCE | StepKind.SET_ACS:
+        case StepKind.QUIESCE | StepKind.SET_ACS | StepKind.HAND_OVER:
             return frozenset({"config"})
         case StepKind.REMOVE | StepKind.RESCAN:
             return frozenset({"attributes", "rescan"})

@@ -182,3 +182,5 @@ def _words(step: Step, after: State) -> str:
             mask = f" (mask {step.mask:#x})" if step.mask is not None else ""
             reads = f", cut now: {', '.join(map(str, cut))}" if isinstance(cut := after.get("cut"), list) else ""
             return f"{verb} links {', '.join(map(str, step.links))}{mask}{reads}"
+        case StepKind.HAND_OVER:
+            return f"handed over to {step.cluster}: memory decoding and bus mastering on"

@@ -85,7 +85,7 @@ class Journal:
 
 
 def read_journal(machine: Machine) -> tuple[Entry, ...]:
-    """Return the entries of a machine's journal, none where there is no journal. Raises InputError for a damaged one."""
+    """Return the entries of a machine's journal, none where there is none. Raises InputError for a damaged one."""
     try:
         text = machine.read(PATH).decode("utf-8", "replace")
     except FileNotFoundError:
