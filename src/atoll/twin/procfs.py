@@ -35,8 +35,15 @@ class Procfs:
         for group in sorted(self.kernel.groups):
             if any(device.driver == "vfio-pci" for device in self.kernel.in_group(group)):
                 self.files.add(f"dev/vfio/{group}", attribute(b""))
+        self.init()
         for holder in self.vfio.holders.values():
             self.process(holder)
+
+    def init(self) -> None:
+        """Add process 1, which every machine has: it shows that processes are not hidden."""
+        self.files.add("proc/1/comm", attribute("systemd\n"))
+        self.files.add("proc/1/cmdline", attribute(b"/sbin/init\0"))
+        self.files.add("proc/1/fd/0", Link("/dev/null"))
 
     def interrupts(self) -> str:
         """Return ``/proc/interrupts`` with one line for each device that a host driver runs."""
