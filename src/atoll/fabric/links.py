@@ -141,7 +141,7 @@ def into_system(topology: Topology, settings: Settings, source: Address) -> Find
     What an NPU function of POWER sends is what its GPU sends through it.
     """
     brick = topology.bricks.get(source)
-    gpu = source if brick is None or brick.gpu not in topology.functions else brick.gpu
+    gpu = brick.gpu if brick is not None and brick.gpu is not None and brick.gpu in topology.functions else source
     function = topology.functions[gpu]
     links = [link for link in topology.links.get(gpu, ()) if far_end(link, gpu).kind is EndKind.CPU]
     if brick is not None:
