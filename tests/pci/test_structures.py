@@ -1,0 +1,157 @@
+"""Each structure of configuration space, from handmade bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.errors import Unreadable
+from atoll.pci.acs import AcsFlag, has_dword_registers, read_acs
+from atoll.pci.ats import Ats, read_ats, read_pasid
+from atoll.pci.bar import Bar, read_bars
+from atoll.pci.bridge import Bridge, Window, read_bridge
+from atoll.pci.express import read_ari_forwarding, read_flr, read_pending, read_port_number, read_port_type
+from atoll.pci.header import PortType
+from atoll.pci.power import read_power_state
+from atoll.pci.serial import read_serial
+from atoll.pci.sriov import Sriov, read_sriov
+from pci.config_bytes import Space
+
+
+def acs_space(kind: int, words: int) -> Space:
+    return Space().express(kind).extended((0x0D, 0x100)).put(0x104, words, 4)
+
+
+def test_acs_words() -> None:
+    acs = read_acs(acs_space(4, 0x001D_005F).config(), 0x8086, 0x2030)
+    assert acs is not None
+    assert acs.capability == AcsFlag.SV | AcsFlag.TB | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF | AcsFlag.DT
+    assert acs.control == AcsFlag.SV | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF
+    assert (acs.offset, acs.control_offset, acs.egress_bits, acs.egress_vector) == (0x100, 0x106, 0, None)
+
+
+def test_acs_egress_vector() -> None:
+    space = acs_space(6, 0x0020_2820).put(0x108, 0x8000_0001, 4).put(0x10C, 0xFF81, 4)
+    acs = read_acs(space.config(), 0x10B5, 0x9765)
+    assert acs is not None
+    assert acs.egress_bits == 40
+    assert acs.egress_vector == 0x81_8000_0001, "bits above the vector's size are no part of it"
+    everything = read_acs(acs_space(6, 0x0000_0020).config(), 0x10B5, 0x9765)
+    assert everything is not None
+    assert everything.egress_bits == 256, "a size of zero stands for 256"
+
+
+def test_acs_dword_registers_of_intel_root_ports() -> None:
+    space = acs_space(4, 0x0000_001F).put(0x108, 0x0000_001D, 4)
+    acs = read_acs(space.config(), 0x8086, 0xA110)
+    assert acs is not None
+    assert (acs.capability, acs.control, acs.control_offset) == (AcsFlag(0x1F), AcsFlag(0x1D), 0x108)
+    ordinary = read_acs(space.config(), 0x8086, 0xA120)
+    assert ordinary is not None
+    assert ordinary.control == AcsFlag(0)
+    assert ordinary.control_offset == 0x106
+
+
+@pytest.mark.parametrize(
+    ("device", "dword"),
+    [(0xA10F, False), (0xA110, True), (0xA11F, True), (0xA120, False), (0xA16A, True), (0x9D1B, True), (0x9D1C, False)],
+)
+def test_ids_of_dword_registers(device: int, dword: bool) -> None:
+    assert has_dword_registers(0x8086, device) is dword
+    assert not has_dword_registers(0x1022, device)
+
+
+def test_acs_all_ones_is_unknown() -> None:
+    with pytest.raises(Unreadable):
+        read_acs(acs_space(4, 0xFFFF_FFFF).config(), 0x8086, 0x2030)
+
+
+def test_ats_and_pasid() -> None:
+    space = Space().express(0).extended((0x0F, 0x100), (0x1B, 0x140))
+    assert read_ats(space.config()) == Ats(enabled=False, offset=0x100)
+    assert read_ats(space.put(0x106, 0x8000, 2).config()) == Ats(enabled=True, offset=0x100)
+    assert read_pasid(space.config())
+    assert read_ats(Space().express(0).config()) is None
+
+
+def test_sriov_counts_only_when_enabled() -> None:
+    space = Space().express(0).extended((0x10, 0x100)).put(0x10E, 64, 2).put(0x110, 8, 2)
+    assert read_sriov(space.config()) == Sriov(total=64, enabled=0, offset=0x100)
+    assert read_sriov(space.put(0x108, 1, 2).config()) == Sriov(total=64, enabled=8, offset=0x100)
+
+
+def test_serial() -> None:
+    space = Space().express(0).extended((0x03, 0x100)).put(0x104, 0x2B46E0, 4).put(0x108, 0x001B21FF, 4)
+    assert read_serial(space.config()) == "00-1b-21-ff-00-2b-46-e0"
+
+
+def test_power_state() -> None:
+    assert read_power_state(Space().standard((0x01, 0x50)).put(0x54, 0x3, 2).config()) == "D3hot"
+    assert read_power_state(Space().config()) == "D0", "a function without the capability knows only D0"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PortType if kind is not PortType.CONVENTIONAL])
+def test_port_types(kind: PortType) -> None:
+    assert read_port_type(Space().express(kind).config()) is kind
+
+
+def test_port_type_without_a_name() -> None:
+    with pytest.raises(Unreadable, match="unknown"):
+        read_port_type(Space().express(0xF).config())
+    assert read_port_type(Space().config()) is PortType.CONVENTIONAL
+
+
+def test_express_registers() -> None:
+    space = Space().express(6).put(0x44, 1 << 28, 4).put(0x4A, 0x20, 2).put(0x4C, 0x05_000000, 4)
+    config = space.put(0x68, 0x20, 2).config()
+    assert (read_flr(config), read_pending(config), read_port_number(config)) == (True, True, 5)
+    assert read_ari_forwarding(config)
+    plain = Space().express(6).config()
+    assert (read_flr(plain), read_pending(plain), read_port_number(plain)) == (False, False, 0)
+    assert not read_ari_forwarding(plain)
+
+
+@pytest.mark.parametrize(("features", "flr"), [(0x03, True), (0x02, False), (0x01, False)])
+def test_flr_of_advanced_features(features: int, flr: bool) -> None:
+    assert read_flr(Space().standard((0x13, 0x50)).put(0x53, features, 1).config()) is flr
+
+
+def test_bars() -> None:
+    space = Space().put(0x10, 0xFE00_000C, 4).put(0x14, 0x38, 4).put(0x18, 0xE001, 4).put(0x1C, 0xF000_0000, 4)
+    assert read_bars(space.config()) == (
+        Bar(0, 0x38_FE00_0000, 0, memory=True, prefetchable=True),
+        Bar(2, 0xE000, 0, memory=False),
+        Bar(3, 0xF000_0000, 0, memory=True),
+    )
+
+
+def test_a_last_bar_that_claims_a_second_half() -> None:
+    assert read_bars(Space().put(0x24, 0xFE00_0004, 4).config()) == (Bar(5, 0xFE00_0000, 0, memory=True),)
+
+
+def bridge_space() -> Space:
+    return Space(header=1).put(0x18, 0x00_05_02_01, 4)
+
+
+def test_bridge_windows() -> None:
+    space = bridge_space().put(0x1C, 0x2111, 2).put(0x30, 0x0002_0001, 4).put(0x20, 0xC01F_BE00, 4)
+    space.put(0x24, 0x0011_0001, 4).put(0x28, 0x38, 4).put(0x2C, 0x39, 4)
+    assert read_bridge(space.config()) == Bridge(
+        0x02,
+        0x05,
+        (
+            Window(0x1_1000, 0x2_2FFF, memory=False),
+            Window(0xBE00_0000, 0xC01F_FFFF, memory=True),
+            Window(0x38_0000_0000, 0x39_001F_FFFF, memory=True, prefetchable=True),
+        ),
+    )
+
+
+def test_closed_bridge_windows() -> None:
+    space = bridge_space().put(0x1C, 0x00F0, 2).put(0x20, 0x0000_FFF0, 4).put(0x24, 0x0001_FFF1, 4)
+    assert read_bridge(space.config()) == Bridge(0x02, 0x05, ())
+
+
+def test_no_bridge() -> None:
+    assert read_bridge(Space().config()) is None
+    with pytest.raises(Unreadable, match="header type"):
+        read_bridge(Space(header=0x7F).config())
