@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,3 +29,12 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+
+
+def unpack(capture: Path, folder: Path, part: str = "") -> None:
+    """Unpack a capture of ours, or what of it begins with ``part``."""
+    # Python before 3.11.4 has no filters; later ones want one to be named.
+    filters = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
+    with tarfile.open(capture) as archive:
+        members = [member for member in archive if member.name.startswith(part)]
+        archive.extractall(folder, members, **filters)  # type: ignore[arg-type]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
-from running import CAPTURES, Ran, Run
+from running import CAPTURES, Ran, Run, unpack
 
 from atoll.cli import main as program
 from atoll.errors import AtollError, RefusedError, StepError
@@ -93,8 +92,7 @@ def test_an_empty_folder(run: Run, tmp_path: Path, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
 def test_a_folder_with_damage(run: Run, tmp_path: Path, verb: str) -> None:
-    with tarfile.open(CAPTURES[0]) as archive:
-        archive.extractall(tmp_path, filter="tar")
+    unpack(CAPTURES[0], tmp_path)
     functions = sorted((tmp_path / "sys/bus/pci/devices").iterdir())
     configs = [function.resolve() / "config" for function in functions]
     configs[0].write_bytes(b"")

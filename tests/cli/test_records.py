@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import pytest
-from running import CAPTURES, Run
+from running import CAPTURES, Run, unpack
 
 
 @pytest.mark.parametrize("verb", ["show", "groups", "doctor"])
@@ -39,9 +38,7 @@ def test_live(run: Run, verb: str) -> None:
 def test_two_records_of_one_machine(run: Run, tmp_path: Path) -> None:
     """What one record lacks, the other has."""
     for part in ("sys", "proc"):
-        with tarfile.open(CAPTURES[0]) as archive:
-            members = [member for member in archive if member.name.startswith(part)]
-            archive.extractall(tmp_path / part, members, filter="tar")
+        unpack(CAPTURES[0], tmp_path / part, part)
     alone = run("show", "--host", tmp_path / "sys", "--json").json
     both = run("show", "--host", tmp_path / "sys", "--host", tmp_path / "proc", "--json").json
     assert alone["kernel"] is None

@@ -85,11 +85,12 @@ def _parser(verb: Verb) -> _Parser:
 
 
 def _overview() -> str:
-    from atoll.report.layout import columns, wrap
+    from atoll.report.layout import wrap
 
-    rows = [(f"  {verb.name}", verb.summary) for verb in VERBS]
-    verbs = columns(rows)
-    margin = max(len("  -v, --verbose"), *(len(name) for name, _ in rows)) + 2
+    margin = max(len("  -v, --verbose"), *(len(verb.name) + 2 for verb in VERBS)) + 2
+    verbs = []
+    for verb in VERBS:
+        verbs += wrap(verb.summary, first=f"  {verb.name}".ljust(margin))
     options = []
     for argument in COMMON:
         value = argument.metavar or argument.names[0].strip("-").upper()
