@@ -58,6 +58,7 @@ class Attacker:
 
     def attack(self, source: Function, victim: Function) -> Attack:
         """Return what of ``victim`` and its owner's memory ``source`` reaches now."""
+        self.router.begin()
         attempts: list[Attempt] = []
         if source.spec.model is not Model.NPU:
             targets = list(self.targets(source, victim))

@@ -94,17 +94,11 @@ class Hardware:
         found = [(bar.index, function.bar(bar.index, bar.wide), bar.size) for bar in spec.bars]
         return tuple((index, start, start + size - 1) for index, start, size in found if start)
 
-    def claims(self, function: Function, address: int) -> bool:
-        """Whether a function answers to a bus address, or a bridge forwards it downwards."""
-        if any(first <= address <= last for _, first, last in self.bars(function)):
-            return True
-        return self.forwards(function, address)
-
-    def forwards(self, bridge: Function, address: int) -> bool:
-        """Whether a bridge's open windows hold a bus address."""
+    def windows(self, bridge: Function) -> tuple[tuple[int, int], ...]:
+        """Return first and last byte (bus addresses) of what a bridge forwards downwards now."""
         if not bridge.spec.is_bridge or Command.MEMORY not in bridge.command or bridge.power:
-            return False
-        return any(first <= address <= last for first, last in bridge.windows)
+            return ()
+        return bridge.windows
 
     # -- registers
 

@@ -31,6 +31,7 @@ class Procfs:
         for number, network in enumerate(self.kernel.blueprint.networks, start=2):
             self.network(network, number)
         self.routes()
+        self.files.add("dev/null", attribute(b""))
         self.files.add("dev/vfio/vfio", attribute(b""))
         for group in sorted(self.kernel.groups):
             if any(device.driver == "vfio-pci" for device in self.kernel.in_group(group)):

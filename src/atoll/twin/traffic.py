@@ -72,6 +72,28 @@ class Router:
     def __init__(self, hardware: Hardware, iommu: Iommu) -> None:
         self.hardware = hardware
         self.iommu = iommu
+        self._bars: dict[Address, tuple[tuple[int, int], ...]] = {}
+        self._windows: dict[Address, tuple[tuple[int, int], ...]] = {}
+
+    def begin(self) -> None:
+        """Forget what functions answer to: to be called before packets are sent, where registers may have changed."""
+        self._bars.clear()
+        self._windows.clear()
+
+    def claims(self, function: Function, address: int) -> bool:
+        """Whether a function answers to a bus address, or a bridge forwards it downwards."""
+        bars = self._bars.get(function.address)
+        if bars is None:
+            bars = tuple((first, last) for _, first, last in self.hardware.bars(function))
+            self._bars[function.address] = bars
+        return any(first <= address <= last for first, last in bars) or self.forwards(function, address)
+
+    def forwards(self, bridge: Function, address: int) -> bool:
+        """Whether a bridge's open windows hold a bus address."""
+        windows = self._windows.get(bridge.address)
+        if windows is None:
+            windows = self._windows[bridge.address] = self.hardware.windows(bridge)
+        return any(first <= address <= last for first, last in windows)
 
     def send(self, source: Function, packet: Packet) -> Outcome:
         """Let a function send a packet."""
@@ -125,7 +147,7 @@ class Router:
                 return Outcome(hops, stopped=f"bus mastering of the bridge {name} is off")
             kind = here.spec.port
             if kind is PortType.PCIE_TO_PCI:
-                if packet.request and self.hardware.forwards(here, packet.address):
+                if packet.request and self.forwards(here, packet.address):
                     return Outcome(hops, stopped=f"no function behind {name} answers to {packet.address:#x}")
                 packet = replace(packet, requester=here.spec.secondary << 8)
                 hops = (*hops, Hop(name, "up", f"takes requester id {packet.requester:04x}"))
@@ -162,13 +184,13 @@ class Router:
 
     def _below(self, port: Function, packet: Packet) -> bool:
         if packet.request:
-            return self.hardware.forwards(port, packet.address)
+            return self.forwards(port, packet.address)
         return packet.address >> 8 in port.buses
 
     def _targets(self, function: Function, packet: Packet) -> bool:
         """Whether a packet is for a function, or for something below it."""
         if packet.request:
-            return self.hardware.claims(function, packet.address)
+            return self.claims(function, packet.address)
         return function.address.requester_id == packet.address or self._below(function, packet)
 
     def _redirects(self, function: Function, packet: Packet) -> str:
@@ -240,7 +262,7 @@ class Router:
                     down = replace(packet, address=address - window.cpu + window.bus)
                     hops = (*hops, Hop(bridge.name, "down", f"reflected to {down.address:#x}"))
                     for top in self.hardware.on_bus(bridge.domain, bridge.bus):
-                        if self.hardware.claims(top, down.address):
+                        if self.claims(top, down.address):
                             return self._descend(top, down, hops)
                     return Outcome(hops, stopped=f"nobody below {bridge.name} claims {down.address:#x}")
         owner = self.iommu.memory_owner(address)
@@ -256,7 +278,7 @@ class Router:
             for_itself = not packet.request and function.address.requester_id == packet.address
             if not function.spec.is_bridge or for_itself:
                 return self._arrive(function, packet, hops)
-            if packet.request and not self.hardware.forwards(function, packet.address):
+            if packet.request and not self.forwards(function, packet.address):
                 return self._arrive(function, packet, hops)
             hops = (
                 *hops,
@@ -268,7 +290,7 @@ class Router:
             function = below[0]
 
     def _arrive(self, function: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
-        if function.spec.is_bridge and packet.request and self.hardware.forwards(function, packet.address):
+        if function.spec.is_bridge and packet.request and self.forwards(function, packet.address):
             return self._descend(function, packet, hops)
         if self.hardware.in_reset(function):
             return Outcome(hops, stopped=f"{function.address} does not answer")
