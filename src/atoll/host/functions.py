@@ -206,14 +206,18 @@ def _bars(
     told: Callable[[Callable[[ConfigSpace], tuple[Bar, ...]]], Fact[tuple[Bar, ...]]],
 ) -> Fact[tuple[Bar, ...]]:
     lines = _resources(tree, folder, listed)
+    registers = told(read_bars)
     if lines is None:
-        return told(read_bars)
-    bars = tuple(
+        return registers
+    bars = [
         Bar(index, start, end - start + 1, memory=bool(flags & _MEMORY), prefetchable=bool(flags & _PREFETCH))
         for index, (start, end, flags) in enumerate(lines[:6])
         if flags & (_IO | _MEMORY) and end >= start
-    )
-    return Known(bars, f"{folder}/resource")
+    ]
+    # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
+    shown = {bar.index for bar in bars}
+    bars += [bar for bar in value_of(registers, ()) if bar.start and bar.index not in shown]
+    return Known(tuple(sorted(bars, key=lambda bar: bar.index)), f"{folder}/resource")
 
 
 def _bridge(

@@ -1,0 +1,153 @@
+"""Functions from handmade sysfs: odd places, missing files, virtual functions, slots of several functions."""
+
+from __future__ import annotations
+
+from atoll.host import read_host
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Function
+from atoll.host.place import find_places
+from atoll.pci.address import Address
+from atoll.pci.bar import Bar
+from host.trees import Link, Refusing, function_files, tree_of
+
+A = Address.parse
+
+
+def only(files: dict[str, str | bytes]) -> Function:
+    host = read_host(tree_of(files))
+    assert len(host.functions) == 1
+    return next(iter(host.functions.values()))
+
+
+def test_parents_come_from_the_path() -> None:
+    files = {
+        **function_files("0000:00:01.0", kind=0x060400),
+        **function_files("0000:01:00.0", above="0000:00:01.0", kind=0x060400),
+        **function_files("0000:02:00.0", above="0000:00:01.0/0000:01:00.0"),
+    }
+    places = find_places(tree_of(files))
+    assert [place.parent for place in places.values()] == [None, A("0000:00:01.0"), A("0000:01:00.0")]
+    assert {place.host_bridge for place in places.values()} == {"pci0000:00"}
+
+
+def test_functions_behind_vmd_stand_on_their_own_root_bus() -> None:
+    folder = "sys/devices/pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:1a.0"
+    files = {"sys/bus/pci/devices/10000:e0:1a.0": Link(f"../../../{folder[4:]}"), f"{folder}/vendor": "0x8086"}
+    place = find_places(tree_of(files))[Address(0x10000, 0xE0, 0x1A, 0)]
+    assert (place.host_bridge, place.parent) == ("pci10000:e0", None)
+
+
+def test_records_without_the_bus_folder() -> None:
+    files = {k: v for k, v in function_files("0000:01:00.0", above="0000:00:01.0").items() if "bus/pci/dev" not in k}
+    files |= {k: v for k, v in function_files("0000:00:01.0", kind=0x060400).items() if "bus/pci/dev" not in k}
+    host = read_host(tree_of(files))
+    assert host.functions[A("0000:01:00.0")].parent == A("0000:00:01.0")
+
+
+def test_records_with_folders_instead_of_links() -> None:
+    files: dict[str, str | bytes] = {}
+    for address, bus in (("0000:00:01.0", "1"), ("0000:01:00.0", None)):
+        folder = f"sys/bus/pci/devices/{address}"
+        files |= {f"{folder}/vendor": "0x8086", f"{folder}/device": "0x1", f"{folder}/class": "0x060400"}
+        if bus:
+            files[f"{folder}/secondary_bus_number"] = bus
+    host = read_host(tree_of(files))
+    assert host.functions[A("0000:01:00.0")].parent == A("0000:00:01.0")
+    assert host.functions[A("0000:01:00.0")].host_bridge == "pci0000:00"
+
+
+def test_names_that_are_no_addresses_are_passed_over() -> None:
+    files = {**function_files("0000:01:00.0"), "sys/bus/pci/devices/garbage": Link("../../../devices/x")}
+    assert list(read_host(tree_of(files)).functions) == [A("0000:01:00.0")]
+
+
+def test_a_dangling_function_is_a_gap() -> None:
+    host = read_host(tree_of({"sys/bus/pci/devices/0000:00:01.0": Link("../../../devices/pci0000:00/0000:00:01.0")}))
+    assert not host.functions
+    assert any("0000:00:01.0" in gap.what for gap in host.gaps)
+
+
+def test_ids_from_configuration_space_where_attributes_are_missing() -> None:
+    files = {k: v for k, v in function_files("0000:01:00.0").items() if not k.endswith(("vendor", "device", "class"))}
+    function = only(files)
+    assert (function.vendor, function.device, function.class_code) == (0x10DE, 0x1DB1, 0x030200)
+
+
+def test_what_is_absent_and_what_was_not_captured() -> None:
+    whole = only(function_files("0000:01:00.0"))
+    assert whole.driver == Known(None, "sys/devices/pci0000:01/0000:01:00.0/driver")
+    partial = only({k: v for k, v in function_files("0000:01:00.0").items() if "uevent" not in k})
+    assert isinstance(partial.driver, Unknown)
+    assert isinstance(partial.iommu, Unknown)
+
+
+def test_attributes() -> None:
+    folder = "sys/devices/pci0000:01/0000:01:00.0"
+    function = only(
+        {
+            **function_files("0000:01:00.0"),
+            f"{folder}/driver": Link("../../../bus/pci/drivers/vfio-pci"),
+            f"{folder}/driver_override": "(null)\n",
+            f"{folder}/reset_method": "flr bus\n",
+            f"{folder}/numa_node": "-1\n",
+            f"{folder}/iommu": Link("../../virtual/iommu/dmar1"),
+            f"{folder}/power_state": "D3hot\n",
+            f"{folder}/ari_enabled": "1\n",
+            f"{folder}/revision": "0xa1\n",
+            f"{folder}/subsystem_vendor": "0x10de\n",
+            f"{folder}/subsystem_device": "0x1212\n",
+            f"{folder}/resource": "0xf0000000 0xf0ffffff 0x40200\n0x38000000000 0x383ffffffff 0x14220c\n"
+            + "0x0 0x0 0x0\n" * 5,
+        }
+    )
+    assert function.driver == Known("vfio-pci", f"{folder}/driver")
+    assert function.driver_override == Known(None, f"{folder}/driver_override")
+    assert function.reset_methods == Known(("flr", "bus"), f"{folder}/reset_method")
+    assert function.numa_node == Known(None, f"{folder}/numa_node")
+    assert function.iommu == Known("dmar1", f"{folder}/iommu")
+    assert function.power_state == Known("D3hot", f"{folder}/power_state")
+    assert function.ari == Known(True, f"{folder}/ari_enabled")
+    assert function.revision == Known(0xA1, f"{folder}/revision")
+    assert function.subsystem == Known((0x10DE, 0x1212), f"{folder}/subsystem_vendor")
+    assert isinstance(function.bars, Known)
+    assert function.bars.value == (
+        Bar(0, 0xF0000000, 0x1000000, memory=True),
+        Bar(1, 0x38000000000, 0x400000000, memory=True, prefetchable=True),
+    )
+
+
+def test_a_damaged_resource_file_falls_back_to_the_header() -> None:
+    files = function_files("0000:01:00.0") | {"sys/devices/pci0000:01/0000:01:00.0/resource": "nonsense"}
+    function = only(files)
+    assert isinstance(function.bars, Known)
+    assert function.bars.value == ()
+    assert function.bars.source.endswith("/config")
+
+
+def test_every_function_of_a_slot_is_multifunction() -> None:
+    host = read_host(tree_of({**function_files("0000:01:00.0"), **function_files("0000:01:00.1")}))
+    assert value_of(host.functions[A("0000:01:00.1")].multifunction, None) is True
+    alone = read_host(tree_of(function_files("0000:01:00.1")))
+    assert value_of(alone.functions[A("0000:01:00.1")].multifunction, None) is False
+
+
+def test_virtual_functions() -> None:
+    folder = "sys/devices/pci0000:01"
+    files = {
+        **function_files("0000:01:00.0"),
+        **function_files("0000:01:00.1"),
+        f"{folder}/0000:01:00.0/virtfn0": Link("../0000:01:00.1"),
+        f"{folder}/0000:01:00.1/physfn": Link("../0000:01:00.0"),
+    }
+    host = read_host(tree_of(files))
+    assert host.functions[A("0000:01:00.0")].virtual_functions == (A("0000:01:00.1"),)
+    virtual = host.functions[A("0000:01:00.1")]
+    assert virtual.physical_function == A("0000:01:00.0")
+    assert virtual.multifunction == Known(False, "virtual function")
+
+
+def test_configuration_space_that_may_not_be_read() -> None:
+    tree = Refusing(tree_of(function_files("0000:01:00.0")), "sys/devices/pci0000:01/0000:01:00.0/config")
+    function = next(iter(read_host(tree).functions.values()))
+    assert isinstance(function.acs, Unknown)
+    assert "Permission denied" in function.acs.reason

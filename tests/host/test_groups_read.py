@@ -1,0 +1,66 @@
+"""Groups: none, some, not captured, damaged."""
+
+from __future__ import annotations
+
+from atoll.host import read_host
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import ReservedRegion
+from atoll.pci.address import Address
+from host.trees import Link, function_files, tree_of
+
+FUNCTION = function_files("0000:01:00.0")
+FOLDER = "sys/devices/pci0000:01/0000:01:00.0"
+GROUP = "sys/kernel/iommu_groups/7"
+
+
+def test_groups() -> None:
+    host = read_host(
+        tree_of(
+            {
+                **FUNCTION,
+                f"{GROUP}/devices/0000:01:00.0": Link("../../../../x"),
+                f"{GROUP}/devices/arm-smmu.0": Link("../../../../y"),
+                f"{GROUP}/type": "DMA-FQ\n",
+                f"{GROUP}/reserved_regions": "0x00000000fee00000 0x00000000feefffff msi\n",
+            }
+        )
+    )
+    assert isinstance(host.groups, Known)
+    group = host.groups.value[7]
+    assert group.members == (Address(0, 1, 0, 0),)
+    assert group.type == Known("DMA-FQ", f"{GROUP}/type")
+    assert isinstance(group.reserved_regions, Known)
+    assert group.reserved_regions.value == (ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi"),)
+    assert next(iter(host.functions.values())).group == Known(7, "sys/kernel/iommu_groups")
+
+
+def test_damaged_regions_are_unknown() -> None:
+    host = read_host(tree_of({**FUNCTION, f"{GROUP}/devices/x": "", f"{GROUP}/reserved_regions": "0x0 msi\n"}))
+    assert isinstance(host.groups, Known)
+    assert isinstance(host.groups.value[7].reserved_regions, Unknown)
+    assert isinstance(host.groups.value[7].type, Unknown), "before Linux 5.11 there is no type"
+
+
+def test_no_groups_are_known_where_the_kernel_says_so() -> None:
+    complete = read_host(tree_of({**FUNCTION, "sys/kernel/uevent_seqnum": "1"}))
+    assert isinstance(complete.groups, Known)
+    assert not complete.groups.value
+    group = next(iter(complete.functions.values())).group
+    assert isinstance(group, Known)
+    assert group.value is None
+
+
+def test_no_groups_are_unknown_where_they_were_not_captured() -> None:
+    for files in ({}, {"sys/kernel/mm/hugepages/x": ""}):
+        host = read_host(tree_of({**FUNCTION, **files}))
+        assert isinstance(host.groups, Unknown)
+        assert isinstance(next(iter(host.functions.values())).group, Unknown)
+        assert any(gap.what == "IOMMU groups" for gap in host.gaps)
+
+
+def test_groups_from_the_functions_links() -> None:
+    other = function_files("0000:02:00.0")
+    host = read_host(tree_of({**FUNCTION, **other, f"{FOLDER}/iommu_group": Link("../../../kernel/iommu_groups/3")}))
+    assert isinstance(host.groups, Known)
+    assert host.groups.value[3].members == (Address(0, 1, 0, 0),)
+    assert isinstance(host.functions[Address(0, 2, 0, 0)].group, Unknown)
