@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from atoll.controls.acs import policy
+from atoll.controls.kernel_mask import kernel_cuts
 from atoll.controls.registry import link_control
 from atoll.events.event import Event, EventKind
 from atoll.events.reset import ResetKind
@@ -16,6 +17,8 @@ from atoll.pci.address import Address
 
 __all__ = ["after", "reset_functions"]
 
+_OF_BRIDGES = (EventKind.SUBORDINATE_RESET, EventKind.ERROR_RECOVERY)
+
 
 def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     """Return the settings that an event leaves.
@@ -26,7 +29,8 @@ def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     """
     host = topology.host
     if event.resets is not None:
-        settings = reset_functions(host, settings, event.scope, event.resets)
+        bridge = event.at if event.kind in _OF_BRIDGES else None
+        settings = reset_functions(topology, settings, event.scope, event.resets, bridge=bridge)
     reset_ports = event.kind is not EventKind.FUNCTION_RESET and event.resets is not None
     readded = event.kind in (EventKind.PORT_REBIND, EventKind.REMOVE_RESCAN)
     if not reset_ports and not readded:
@@ -45,11 +49,25 @@ def _policy_after(host: Host, address: Address, control: AcsFlag | None, *, adde
     return kernel | control if added and control is not None else kernel
 
 
-def reset_functions(host: Host, settings: Settings, scope: tuple[Address, ...], kind: ResetKind) -> Settings:
-    """Return the settings with every link cut undone that a reset of this kind undoes."""
+def reset_functions(
+    topology: Topology,
+    settings: Settings,
+    scope: tuple[Address, ...],
+    kind: ResetKind,
+    *,
+    bridge: Address | None = None,
+) -> Settings:
+    """Return the settings with every link cut undone that a reset of this kind undoes.
+
+    ``bridge``: the port whose secondary bus is reset; None where each function is reset by itself. A kernel that
+    cuts by itself does so for what hangs right below that port only.
+    """
     cut = dict(settings.cut)
     for address in scope:
-        control = link_control(host.functions[address])
-        if control is not None and address in cut and kind in control.undone_by:
-            cut[address] = frozenset()
+        control = link_control(topology.functions[address])
+        if control is None or address not in cut or kind not in control.undone_by:
+            continue
+        cut[address] = frozenset()
+        if kind is ResetKind.BUS and bridge in (None, topology.functions[address].parent):
+            cut[address] = kernel_cuts(topology, address)
     return replace(settings, cut=cut)

@@ -12,7 +12,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind, Link, LinkEnd, Platform
 from atoll.pci.address import Address
 
-__all__ = ["across_links", "between", "far_end", "into_system", "near_end", "open_links"]
+__all__ = ["across_links", "between", "far_end", "into_system", "is_open", "near_end", "open_links"]
 
 
 def near_end(link: Link, address: Address) -> LinkEnd:
@@ -40,7 +40,7 @@ def _cut(settings: Settings, end: LinkEnd) -> bool | None:
     return end.number in cut if end.number is not None else (None if cut else False)
 
 
-def _open(settings: Settings, link: Link) -> bool | None:
+def is_open(settings: Settings, link: Link) -> bool | None:
     """Whether traffic passes a link whose ends are paired by a source; None unknown. One end cut closes it."""
     ends = (_cut(settings, link.a), _cut(settings, link.b))
     if True in ends:
@@ -58,7 +58,7 @@ def open_links(settings: Settings, links: Iterable[Link], source: Address) -> tu
     untold = [link for link in links if not link.pairing_told]
     best: tuple[Answer, Link | None] = (Answer.BLOCKED, None)
     for link in told:
-        state = _open(settings, link)
+        state = is_open(settings, link)
         if state is True:
             return Answer.DIRECT, link
         if state is None:
@@ -121,7 +121,7 @@ def _through_switch(topology: Topology, settings: Settings, source: Address, tar
             other = far_end(second, target)
             if other.kind is not middle.kind or (other.function, other.name) != (middle.function, middle.name):
                 continue
-            states = (_open(settings, first), _open(settings, second))
+            states = (is_open(settings, first), is_open(settings, second))
             if False in states:
                 continue
             known = None not in states and middle.kind is EndKind.SWITCH
@@ -152,7 +152,7 @@ def into_system(topology: Topology, settings: Settings, source: Address) -> Find
             hop = Hop(str(gpu), "CPU-facing link", "no source told its links")
             return Finding(Answer.POSSIBLE, (hop,))
         return BLOCKED
-    link = next((link for link in links if _open(settings, link) is not False), None)
+    link = next((link for link in links if is_open(settings, link) is not False), None)
     if link is None:
         return BLOCKED
     via = f"{link.kind.value} {_name(near_end(link, gpu))} to the CPU"
@@ -164,7 +164,7 @@ def into_system(topology: Topology, settings: Settings, source: Address) -> Find
         case DomainKind.TRANSLATED:
             return Finding(Answer.IOMMU, hops)
         case DomainKind.IDENTITY | DomainKind.NONE:
-            return Finding(Answer.DIRECT if _open(settings, link) else Answer.POSSIBLE, hops)
+            return Finding(Answer.DIRECT if is_open(settings, link) else Answer.POSSIBLE, hops)
         case DomainKind.BLOCKED:
             return Finding(Answer.BLOCKED, hops, frozenset({NPU_UNCONFIGURED}))
         case DomainKind.UNKNOWN:

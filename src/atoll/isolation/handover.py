@@ -92,10 +92,10 @@ def _hand_over(
             settings = replace(settings, cpu_links={**settings.cpu_links, address: space})
     if cluster.handover is Handover.VFIO:
         # A tenant's VMM resets whether or not somebody held the device before.
-        return reset_functions(topology.host, settings, (address,), reset_kinds(function)[0])
+        return reset_functions(topology, settings, (address,), reset_kinds(function)[0])
     if held:
         return settings
-    settings = reset_functions(topology.host, settings, (address,), reset_kinds(function)[0])
+    settings = reset_functions(topology, settings, (address,), reset_kinds(function)[0])
     control = link_control(function)
     if control is None or control.effect is not Effect.NOW:
         return settings

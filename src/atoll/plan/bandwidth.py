@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from atoll.fabric.links import far_end
+from atoll.fabric.links import far_end, is_open
+from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind, Link
 from atoll.isolation.clusters import Clusters
@@ -26,32 +27,36 @@ def inside(topology: Topology, owner: Mapping[Address, str], function: Address) 
     )
 
 
-def bandwidth(topology: Topology, clusters: Clusters) -> tuple[Bandwidth, ...]:
-    """Return what each named cluster keeps (links inside it) and loses (links that lead out of it).
+def bandwidth(topology: Topology, settings: Settings, clusters: Clusters) -> tuple[Bandwidth, ...]:
+    """Return what each named cluster keeps (links inside it) and loses (links that lead out of it, or stay cut).
 
-    Bytes per second, each link counted once, both directions together. CPU-facing links are not counted: they
-    are never cut.
+    Bytes per second in the given settings, those after a plan say; each link counted once, both directions
+    together. CPU-facing links are not counted: they are never cut.
     """
     owner = clusters.cluster_of(topology.functions)
     found = []
     for cluster in clusters.named:
-        kept: set[int] = set()
-        cut: set[int] = set()
-        every = {id(link): link for function in cluster.functions for link in topology.links.get(function, ())}
-        for function in cluster.functions:
-            kept |= {id(link) for link in inside(topology, owner, function)}
-            numbers = links_to_cut(topology, owner, function)
-            for link in topology.links.get(function, ()):
-                near = link.a if link.a.function == function else link.b
-                if near.number in numbers:
-                    cut.add(id(link))
-        rate = {key: 2 * (link.bytes_per_second or 0) for key, link in every.items()}
-        found.append(
-            Bandwidth(
-                cluster.name,
-                cluster.functions,
-                kept_bytes_per_second=sum(rate[key] for key in kept),
-                cut_bytes_per_second=sum(rate[key] for key in cut),
-            )
-        )
+        links = {id(link): link for function in cluster.functions for link in topology.links.get(function, ())}
+        kept = cut = 0
+        for link in links.values():
+            functions = [end.function for end in (link.a, link.b) if end.function in owner]
+            if EndKind.CPU in (link.a.kind, link.b.kind):
+                continue
+            rate = 2 * (link.bytes_per_second or 0)
+            whole = link.a.kind is link.b.kind is EndKind.FUNCTION
+            if whole and all(owner[f] == cluster.name for f in functions if f is not None) and is_open(settings, link):
+                kept += rate
+            elif whole or _named(topology, owner, link, cluster.functions):
+                cut += rate
+            else:
+                kept += rate
+        found.append(Bandwidth(cluster.name, cluster.functions, kept, cut))
     return tuple(found)
+
+
+def _named(topology: Topology, owner: Mapping[Address, str], link: Link, functions: Sequence[Address]) -> bool:
+    """Whether a link to a switch chip is among those that must be cut."""
+    for end in (link.a, link.b):
+        if end.function in functions and end.function is not None:
+            return end.number in links_to_cut(topology, owner, end.function)
+    return False

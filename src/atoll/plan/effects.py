@@ -11,6 +11,7 @@ from atoll.events.effect import reset_functions
 from atoll.events.reset import ResetKind, kind_of_method
 from atoll.fabric.domains import default_domain
 from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
 from atoll.host.model import Group, Host
 from atoll.isolation.handover import HELD_SPACE
@@ -50,11 +51,11 @@ def _after(host: Host, settings: Settings, step: Step) -> tuple[Host, Settings]:
         case StepKind.HAND_OVER:
             settings = settings.with_command(address, (command or Command(0)) | Command.MASTER | Command.MEMORY)
         case StepKind.RESET:
-            settings = reset_functions(host, settings, (address,), kind_of_method(step.method or "bus"))
+            settings = reset_functions(Topology(host), settings, (address,), kind_of_method(step.method or "bus"))
         case StepKind.LEASE:
             settings = _held(host, settings, step)
-            settings = reset_functions(host, settings, (address,), reset_kinds(function)[0])
-            settings = reset_functions(host, settings, (address,), ResetKind.BUS)
+            settings = reset_functions(Topology(host), settings, (address,), reset_kinds(function)[0])
+            settings = reset_functions(Topology(host), settings, (address,), ResetKind.BUS)
         case StepKind.CUT_LINKS:
             if link_control(function) is not None:
                 before = settings.cut.get(address) or frozenset()

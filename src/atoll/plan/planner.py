@@ -6,23 +6,26 @@ where its hand-over opens it anyway. Fewest steps second: what is already so is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from atoll.controls.kernel_mask import kernel_cuts
 from atoll.fabric.answer import Policy
+from atoll.fabric.links import is_open
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.isolation.clusters import Clusters, Handover
 from atoll.isolation.handover import handed_over
 from atoll.isolation.proof import Breach, Proof, Violation, prove
 from atoll.isolation.reach import Reach
-from atoll.plan.bandwidth import bandwidth
-from atoll.plan.grouping import group_for
+from atoll.plan.bandwidth import bandwidth, inside
 from atoll.plan.effects import after_steps
 from atoll.plan.fingerprint import fingerprint
+from atoll.plan.grouping import group_for
 from atoll.plan.needs import Needs, needs
 from atoll.plan.possession import obstacles
 from atoll.plan.sequence import Sequence
-from atoll.plan.step import Plan, Step, Unachievable
+from atoll.plan.step import Plan, Unachievable
 
 __all__ = ["plan"]
 
@@ -41,15 +44,17 @@ def plan(
     grouping = group_for(topology, settings, clusters, wanted.acs)
     impossible = (*obstacles(topology, settings, clusters), *grouping.impossible, *_inseparable(wanted))
     if impossible:
-        return Plan(host.name, spec, (), bandwidth(topology, clusters), (), impossible)
+        return Plan(host.name, spec, (), bandwidth(topology, settings, clusters), (), impossible)
     steps = Sequence(topology, settings, clusters, wanted, grouping).steps()
+    reached_host, reached = after_steps(host, settings, steps)
+    changed = Topology(reached_host)
     touched = sorted({step.device for step in steps} | set(clusters.owner()))
     return Plan(
         host=host.name,
         spec=spec,
         steps=steps,
-        clusters=bandwidth(topology, clusters),
-        unachievable=_unachieved(topology, settings, clusters, policy, steps),
+        clusters=bandwidth(changed, reached, clusters),
+        unachievable=_unachieved(changed, reached, clusters, policy),
         fingerprints=tuple((address, fingerprint(host.functions[address])) for address in touched),
     )
 
@@ -79,17 +84,14 @@ def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: 
     return Unachievable(names, reason, remedy, tuple(dict.fromkeys(v.source for v in violations)), unknown=unknown)
 
 
-def _unachieved(
-    topology: Topology, settings: Settings, clusters: Clusters, policy: Policy, steps: tuple[Step, ...]
-) -> tuple[Unachievable, ...]:
-    """What stays open after the steps, and what each cluster's hand-over would open again."""
-    host, reached = after_steps(topology.host, settings, steps)
-    changed = Topology(host)
+def _unachieved(changed: Topology, reached: Settings, clusters: Clusters, policy: Policy) -> tuple[Unachievable, ...]:
+    """What stays open or cut after the steps, and what each cluster's hand-over would open again."""
     after = prove(Reach(changed, reached, policy), clusters)
     over = prove(Reach(changed, handed_over(changed, reached, clusters), policy), clusters)
     return (
         *_left(after),
         *_lost(clusters, after, over),
+        *_closed(changed, reached, clusters),
         *(
             Unachievable(
                 (cluster.name,),
@@ -101,6 +103,28 @@ def _unachieved(
             if cluster.handover is Handover.BROKER
         ),
     )
+
+
+def _closed(topology: Topology, settings: Settings, clusters: Clusters) -> Iterator[Unachievable]:
+    """Links inside clusters that stay cut: a kernel that cuts by itself does it again after each reset."""
+    owner = clusters.cluster_of(topology.functions)
+    for cluster in clusters.named:
+        ends = tuple(
+            function
+            for function in cluster.functions
+            if any(is_open(settings, link) is False for link in inside(topology, owner, function))
+        )
+        if ends:
+            by_kernel = any(kernel_cuts(topology, function) for function in ends)
+            reason = "this kernel (isolate_nvlink) cuts them after each reset" if by_kernel else "nothing opens them"
+            yield Unachievable(
+                (cluster.name,),
+                f"links inside {cluster.name} stay cut, between {', '.join(map(str, ends))}: {reason}",
+                "boot without isolate_nvlink, on a kernel that groups each GPU alone (5.13 or later)"
+                if by_kernel
+                else "reset these devices",
+                ends,
+            )
 
 
 def _left(after: Proof) -> tuple[Unachievable, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 from atoll.controls.link_control import LinkControl
 from atoll.controls.registry import link_control
+from atoll.events.effect import reset_functions
+from atoll.events.reset import ResetKind
 from atoll.fabric.domains import holder_of
 from atoll.fabric.links import near_end
 from atoll.fabric.settings import Settings
@@ -89,11 +91,17 @@ class Sequence:
         return self.settings.cut.get(address) or frozenset()
 
     def _reopen(self, address: Address) -> frozenset[int]:
-        """Links inside the cluster that are cut at this end now."""
+        """Links inside the cluster that are cut at this end now, and that a reset opens."""
         if self.owner[address] == HOST:
             return frozenset()
         numbers = {near_end(link, address).number for link in inside(self.topology, self.owner, address)}
-        return frozenset(n for n in numbers if n is not None) & self._cut_now(address)
+        cut = frozenset(n for n in numbers if n is not None) & self._cut_now(address)
+        return cut - self._cut_after_reset(address)
+
+    def _cut_after_reset(self, address: Address) -> frozenset[int]:
+        """What is cut once it was reset: nothing, but by a kernel that cuts by itself."""
+        after = reset_functions(self.topology, self.settings, (address,), ResetKind.BUS)
+        return after.cut.get(address) or frozenset()
 
     def _resets(self, address: Address) -> bool:
         """Whether the plan resets it: to open links, or because a holder opens it."""
@@ -102,7 +110,8 @@ class Sequence:
     def _missing(self, address: Address) -> frozenset[int]:
         """Links still to be cut, once resets have taken place."""
         wanted = self.wanted.cut.get(address, frozenset())
-        return wanted if self._resets(address) else wanted - self._cut_now(address)
+        cut = self._cut_after_reset(address) if self._resets(address) else self._cut_now(address)
+        return wanted - cut
 
     def _driver(self, address: Address) -> str | None:
         return value_of(self._function(address).driver, None)
