@@ -16,7 +16,7 @@ from atoll.pci.address import Address
 from atoll.plan.possession import holds_for
 from atoll.plan.step import Step
 
-__all__ = ["Bind", "Unbind", "bind", "check_not_open", "set_override", "unbind"]
+__all__ = ["Bind", "Unbind", "bind", "check_not_open", "restore", "set_override", "unbind"]
 
 _DRIVERS = "sys/bus/pci/drivers"
 

@@ -132,7 +132,7 @@ class _Run:
         if step.kind is not StepKind.RESCAN:
             # A function to be found again is not there yet: it is checked once it is.
             self.site.check_fingerprint(step.device)
-        before = action.before(self.site, step)
+        before: State = {"fingerprint": self.site.fingerprints[step.device], **action.before(self.site, step)}
         if step.kind is not StepKind.VERIFY:
             self.entries.append(self.journal.intend(step, before))
         action.do(self.site, step, before)

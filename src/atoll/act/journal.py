@@ -1,8 +1,8 @@
 """The journal: what was intended, found and left, step by step; written before each write, on the machine itself.
 
-One JSON object a line: ``step`` (as in a plan), ``state`` (``intended``, then ``done``), ``before`` (what was found)
-and ``after`` (what was read back). Steps that were undone are taken out again, so that what stands in it is what
-``release`` has to give back, and what a crash may have left half done.
+One JSON object a line: ``step`` (as in a plan), ``state`` (``intended``, then ``done``), ``before`` (what was found,
+with the device's fingerprint) and ``after`` (what was read back). Steps that were undone are taken out again, so that
+what stands in it is what ``release`` has to give back, and what a crash may have left half done.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _from_line(line: str, number: int) -> Entry:
         state = EntryState(found["state"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{name}: damaged: {error}", hint=_HINT) from error
-    if not _is_state(before) or not _is_state(after):
+    if not _is_state(before) or not _is_state(after) or "fingerprint" not in before:
         raise InputError(f"{name}: damaged: before and after are no states", hint=_HINT)
     return Entry(step_from_document(found["step"], name), state, before, after)
 

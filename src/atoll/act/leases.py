@@ -12,6 +12,7 @@ from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.resets import cut_state, restore_cut
 from atoll.act.site import Site, State
+from atoll.fabric.domains import holder_of
 from atoll.pci.address import Address
 from atoll.plan.possession import holds_for
 from atoll.plan.step import Step
@@ -20,10 +21,7 @@ __all__ = ["Lease", "close", "is_open"]
 
 
 def is_open(machine: Machine, address: Address, cluster: str) -> bool:
-    """Whether the cluster's holder has the device itself open: ``resource0`` of an open device cannot be mapped.
-
-    A holder shows which groups it has; of a group with one device that tells all.
-    """
+    """Whether the cluster's holder has the device, or its group, open: a holder may show no more than its groups."""
     holder = device.holder(machine, address)
     return holder is not None and holds_for(holder, cluster)
 
@@ -45,7 +43,8 @@ class Lease:
         driver = device.driver(site.machine, step.device)
         if driver is None or "vfio" not in driver:
             raise Failure(f"{step.device} is bound to {driver or 'no driver'}, not to a VFIO driver")
-        held = is_open(site.machine, step.device, step.cluster or "")
+        # As it was when the work began: since then, another device of its group may have been opened.
+        held = holds_for(holder_of(site.host, site.host.functions[step.device]), step.cluster or "")
         return {"held": int(held), "cut": cut_state(site, step.device, step.holder if held else None)}
 
     def do(self, site: Site, step: Step, before: State) -> None:

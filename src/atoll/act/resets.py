@@ -58,6 +58,7 @@ def restore_cut(site: Site, address: Address, was: Value, holder: str | None) ->
         return ""
     wanted = frozenset(int(link) for link in was)
     now = read_cut(site.machine, site.host, address, holder) or frozenset()
+    method = None
     if now - wanted and holder is None:
         methods = _methods(site.machine, address)
         method = next((name for name in methods if kind_of_method(name) in control.undone_by), None)
@@ -70,6 +71,10 @@ def restore_cut(site: Site, address: Address, was: Value, holder: str | None) ->
             now = cut(lease, site.host, control, wanted - now)
     if now - wanted:
         links = ", ".join(map(str, sorted(now - wanted)))
+        if method is not None:
+            return (
+                f"links {links} of {address} stay cut: its reset ({method}) did not open them, or the kernel cut again"
+            )
         return f"links {links} of {address} stay cut until a reset of the device opens them"
     return ""
 

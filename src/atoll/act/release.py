@@ -1,0 +1,252 @@
+"""Giving devices back: what ``execute`` did, in the order that opens nothing between tenants.
+
+Tenants gone, bus mastering off everywhere first, then leases closed (which resets), drivers off, ports as before,
+functions regrouped by that, links open again, and last the drivers of before. What was before comes from the
+journal: of each device the oldest entry since it was given back last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from atoll.act import device
+from atoll.act.drivers import restore, set_override, unbind
+from atoll.act.executor import LIVE_HINT
+from atoll.act.failure import Failure
+from atoll.act.journal import Entry, Journal, read_journal
+from atoll.act.leases import close
+from atoll.act.lock import machine_lock
+from atoll.act.machine import Machine
+from atoll.act.outcome import Deed, Outcome
+from atoll.act.pace import Pace
+from atoll.act.ports import read_control, set_control
+from atoll.act.quiesce import master_off
+from atoll.act.regroup import regroup
+from atoll.act.resets import restore_cut
+from atoll.act.site import Site, State, Value
+from atoll.errors import RefusedError, StepError
+from atoll.host.model import Host
+from atoll.isolation.clusters import HOST, Cluster, Clusters
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.plan.fingerprint import fingerprint
+from atoll.plan.possession import holder_name, holds_for
+from atoll.plan.step import StepKind
+
+__all__ = ["release"]
+
+
+def release(
+    machine: Machine, host: Host, clusters: Clusters, *, dry_run: bool = False, pace: Pace | None = None
+) -> Outcome:
+    """Give the devices of clusters back and undo what can be undone. ``host`` is the machine as it was just read.
+
+    Raises RefusedError where somebody else has a device open, or the machine cannot be changed; StepError where
+    a device could not be given back (what was given back before it stays so).
+    """
+    entries = read_journal(machine)
+    site = Site(machine, host, _fingerprints(host, entries), pace=pace or Pace())
+    owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
+    held = _held(site, clusters)
+    mine = {cluster.name for cluster in clusters.named}
+    others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
+    works = _works(host, entries, owners, others)
+    for address in held:
+        works.setdefault(address, _Work())
+    if not works:
+        return Outcome((), ("nothing to release: no device of these clusters was changed or is held",), dry_run)
+    if not {"attributes", "config"} <= machine.capabilities:
+        raise RefusedError(f"{machine.name} cannot be changed", hint=LIVE_HINT)
+    for address in works:
+        try:
+            site.check_fingerprint(address)
+        except Failure as error:
+            raise RefusedError(
+                error.message, hint="that device was moved or exchanged: give it back by hand"
+            ) from error
+    if dry_run:
+        return Outcome(tuple(Deed("release", address, "would: give back") for address in works), dry_run=True)
+    with machine_lock(machine):
+        run = _Run(site, works, held, left=[*_absent(host, entries)])
+        run.run()
+        journal = Journal(machine)
+        journal.forget(entry for entry in journal.entries if entry.step.device in works)
+    return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
+
+
+def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
+    """Return which devices the clusters' holders have open. Raises RefusedError for those that others have."""
+    held: dict[Address, Cluster] = {}
+    followers = {brick.function for brick in site.host.npu_bricks}
+    for cluster in clusters.named:
+        for address in cluster.functions:
+            if address in followers or not device.present(site.machine, address):
+                continue
+            try:
+                holder = device.holder(site.machine, address)
+            except Failure as error:
+                raise RefusedError(error.message, hint="run as root") from error
+            if holder is None:
+                continue
+            if not holds_for(holder, cluster.name):
+                raise RefusedError(
+                    f"{address} is open in process {holder.pid} ({holder.name})",
+                    hint="shut its user down first: atoll takes no device from a running owner",
+                )
+            held[address] = cluster
+    return held
+
+
+# -- what to do, from the journal
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the journal says of one device as it was before atoll touched it."""
+
+    driver: Value = None
+    override: Value = None
+    driver_known: bool = False
+    cut: Value = None
+    acs: Value = None
+    removed: bool = False
+
+
+def _fingerprints(host: Host, entries: Iterable[Entry]) -> dict[Address, str]:
+    """What each device was known by when it was changed; of those that only a holder has, what it is known by now."""
+    found = {address: fingerprint(function) for address, function in host.functions.items()}
+    found.update((entry.step.device, str(entry.before["fingerprint"])) for entry in entries)
+    return found
+
+
+def _absent(host: Host, entries: Iterable[Entry]) -> Iterator[str]:
+    for address in sorted({entry.step.device for entry in entries} - host.functions.keys()):
+        yield f"{address} is not there: a rescan (/sys/bus/pci/rescan) may find it; it is not given back"
+
+
+def _owner(entry: Entry) -> str | None:
+    return entry.step.cluster
+
+
+def _works(
+    host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster], others: set[Address]
+) -> dict[Address, _Work]:
+    """Return the devices to give back, in address order. Ports above devices of others keep their setting, and
+    the host's own devices their cuts as long as others have devices."""
+    found: dict[Address, _Work] = {}
+    for entry in entries:
+        address = entry.step.device
+        if address not in host.functions or address in others:
+            continue
+        if entry.step.kind is StepKind.SET_ACS and any(_above(host, other, address) for other in others):
+            continue
+        if address not in owners and _owner(entry) == HOST and others:
+            continue
+        work = found.setdefault(address, _Work())
+        before = entry.before
+        if "driver" in before and not work.driver_known:
+            work.driver, work.override, work.driver_known = before["driver"], before["override"], True
+        if work.cut is None and before.get("cut") is not None:
+            work.cut = before["cut"]
+        if work.acs is None and "acs" in before:
+            work.acs = before["acs"]
+        work.removed |= entry.step.kind is StepKind.REMOVE
+    return dict(sorted(found.items()))
+
+
+def _above(host: Host, address: Address, port: Address) -> bool:
+    """Whether a port, or a function itself, is on the way up from a function."""
+    at: Address | None = address
+    while at is not None:
+        if at == port:
+            return True
+        function = host.functions.get(at)
+        at = function.parent if function is not None else None
+    return False
+
+
+# -- doing it
+
+
+@dataclass(slots=True)
+class _Run:
+    """One release being carried out."""
+
+    site: Site
+    works: Mapping[Address, _Work]
+    held: Mapping[Address, Cluster]
+    deeds: list[Deed] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        machine = self.site.machine
+        devices = [a for a in self.works if not self.site.host.functions[a].is_port]
+        for address in devices:
+            if address not in self.held:
+                self.unbind(address)
+            self.attempt("quiesce", address, partial(master_off, machine, address), "bus mastering off")
+        for address, cluster in self.held.items():
+            holder = holder_name(cluster.name)
+            self.attempt("close", address, partial(close, machine, address, holder), f"closed for {holder}")
+            self.unbind(address)
+        for address in devices:
+            if self.works[address].cut is not None:
+                self.attempt("open-links", address, partial(self.reopen, address), "links as before")
+        for address, work in self.works.items():
+            if isinstance(work.acs, int):
+                self.restore_acs(address, AcsFlag(work.acs))
+        for address in devices:
+            if self.works[address].removed:
+                self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
+        for address in devices:
+            self.give_back(address)
+
+    def unbind(self, address: Address) -> None:
+        """Take the driver off, and let no override keep another from it."""
+        driver = device.driver(self.site.machine, address)
+        if driver is not None:
+            self.attempt("unbind", address, partial(unbind, self.site.machine, address), f"unbind {driver}")
+        if device.override(self.site.machine, address) is not None:
+            clear = partial(set_override, self.site.machine, address, None)
+            self.attempt("unbind", address, clear, "driver_override cleared")
+
+    def attempt(self, kind: str, address: Address, act: Callable[[], object], told: str) -> None:
+        try:
+            act()
+        except (Failure, OSError) as error:
+            done = ", ".join(f"{deed.kind} {deed.device}" for deed in self.deeds) or "nothing"
+            raise StepError(
+                f"{kind} of {address} failed: {error}. Done before: {done}",
+                hint="what was given back stays so; run atoll release again once the reason is gone",
+            ) from error
+        self.deeds.append(Deed(kind, address, told))
+
+    def reopen(self, address: Address) -> None:
+        rest = restore_cut(self.site, address, self.works[address].cut, None)
+        if rest:
+            self.left.append(rest)
+
+    def restore_acs(self, address: Address, control: AcsFlag) -> None:
+        if read_control(self.site.machine, address) != control:
+            machine = self.site.machine
+            self.attempt("set-acs", address, partial(set_control, machine, address, control), f"ACS {control.lspci}")
+
+    def give_back(self, address: Address) -> None:
+        """Bind the driver of before; where the journal does not tell, let the kernel choose."""
+        machine, work = self.site.machine, self.works[address]
+        if work.driver_known:
+            told = f"bind {work.driver}" if work.driver else "left without a driver, as before"
+            before: State = {"driver": work.driver, "override": work.override}
+            self.attempt("bind", address, partial(restore, machine, address, before), told)
+            return
+        if device.driver(machine, address) is None:
+            self.attempt(
+                "bind", address, partial(_probe, machine, address), "given to the driver of the kernel's choice"
+            )
+        self.left.append(f"no journal tells which driver had {address}: it has {device.driver(machine, address)} now")
+
+
+def _probe(machine: Machine, address: Address) -> None:
+    device.write(machine, "sys/bus/pci/drivers_probe", str(address))
