@@ -8,7 +8,7 @@ from atoll.controls.acs import closed
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Finding
-from atoll.fabric.links import between, near_end
+from atoll.fabric.links import between, is_open, near_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of
@@ -75,7 +75,7 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     found = (reach.answer(one, other), reach.answer(other, one))
     identity = (reach.identity(one, other), reach.identity(other, one))
     remedies = (
-        *_by_links(topology, one, other),
+        *_by_links(topology, reach.settings, one, other),
         *_by_acs(reach, one, other, same=bool(same)),
     )
     reached = any(finding.answer > Answer.IOMMU for finding in (*found, *identity))
@@ -84,8 +84,9 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     return Explanation(one, other, groups, same, why, *found, *identity, remedies)
 
 
-def _by_links(topology: Topology, one: Address, other: Address) -> tuple[Remedy, ...]:
-    links = between(topology, one, other)
+def _by_links(topology: Topology, settings: Settings, one: Address, other: Address) -> tuple[Remedy, ...]:
+    """Cut at either end what is open; nothing where every link is closed already."""
+    links = [link for link in between(topology, one, other) if is_open(settings, link) is not False]
     found = []
     for end in (one, other):
         numbers = sorted(n for link in links if (n := near_end(link, end).number) is not None)

@@ -73,7 +73,7 @@ def prove(reach: Reach, clusters: Clusters) -> Proof:
     interrupts are remapped. A check over nothing is unknown.
     """
     check = _Check(reach, clusters)
-    found = [*check.pairs(), *check.interrupts()]
+    found = sorted([*check.pairs(), *check.interrupts()], key=lambda v: v.target_cluster == HOST)
     violations = tuple(v for v in found if v.answer is Answer.DIRECT)
     unknown = tuple(v for v in found if v.answer is Answer.POSSIBLE)
     reasons = () if check.counted else ("nothing to check: no untrusted function and something outside its cluster",)
