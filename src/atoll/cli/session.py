@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atoll.errors import InputError
+from atoll.errors import InputError, RefusedError
 from atoll.host.model import Host
 from atoll.host.tree import Tree
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from atoll.act.machine import Machine
     from atoll.twin import Twin
 
-__all__ = ["Session", "is_twin_file", "load_twin", "new_twin", "open_session", "save_twin"]
+__all__ = ["Session", "changing", "changing_twin", "is_twin_file", "load_twin", "new_twin", "open_session", "save_twin"]
 
 TWIN_SCHEMA = "atoll.twin/"
 
@@ -64,6 +64,42 @@ def open_session(names: Sequence[str]) -> Session:
 
     tree = Overlay(tuple(trees))
     return Session(tree, _read(tree))
+
+
+@contextmanager
+def changing(names: Sequence[str]) -> Iterator[Session]:
+    """Open what ``--host`` named to change it, and keep what became of it, be it a failure that was rolled back.
+
+    A twin's file is locked from before it is read until after it is written. Raises RefusedError for what can be
+    read only, InputError, OSError.
+    """
+    if len(names) == 1 and is_twin_file(Path(names[0])):
+        from atoll.act.lock import file_lock
+
+        with file_lock(Path(names[0])):
+            session = open_session(names)
+            try:
+                yield session
+            finally:
+                session.save()
+        return
+    session = open_session(names)
+    if session.machine is None:
+        from atoll.act.executor import LIVE_HINT
+
+        raise RefusedError(f"{session.host.name} is read, not changed, by this version", hint=LIVE_HINT)
+    yield session
+
+
+@contextmanager
+def changing_twin(path: Path) -> Iterator[Twin]:
+    """Load a twin's file to change it, and save it unless something went wrong. Raises InputError, OSError."""
+    from atoll.act.lock import file_lock
+
+    with file_lock(path):
+        twin = load_twin(path)
+        yield twin
+        save_twin(twin, path)
 
 
 def _open_one(name: str) -> Session:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atoll.cli.addresses import address_of
 from atoll.cli.output import say
-from atoll.cli.session import load_twin, save_twin
+from atoll.cli.session import changing_twin
 from atoll.errors import InputError
 from atoll.report.document import document
 
@@ -23,9 +23,8 @@ def run(options: argparse.Namespace) -> int:
     devices = [address_of(text) for text in options.devices]
     if not devices and options.kind not in OF_THE_MACHINE:
         raise InputError(f"{options.kind} happens to devices, and none is named", hint="see: atoll twin event --help")
-    twin = load_twin(path)
-    twin.event(options.kind, devices)
-    save_twin(twin, path)
+    with changing_twin(path) as twin:
+        twin.event(options.kind, devices)
     say(
         options,
         lambda: document("twin event", file=str(path), kind=options.kind, devices=[str(device) for device in devices]),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atoll.cli.addresses import address_of
 from atoll.cli.output import say
-from atoll.cli.session import load_twin, save_twin
+from atoll.cli.session import changing_twin, load_twin
 from atoll.errors import InputError
 from atoll.report.document import document
 
@@ -19,11 +19,12 @@ def run(options: argparse.Namespace) -> int:
     writing = options.verb == "twin poke"
     space, offset, value = _access(options.config, options.bar0, writing=writing)
     path, device = Path(options.file), address_of(options.device)
-    twin = load_twin(path)
-    if value is not None:
-        twin.poke(device, space, offset, value)
-        save_twin(twin, path)
-    found = twin.peek(device, space, offset)
+    if value is None:
+        found = load_twin(path).peek(device, space, offset)
+    else:
+        with changing_twin(path) as twin:
+            twin.poke(device, space, offset, value)
+            found = twin.peek(device, space, offset)
     say(
         options,
         lambda: document(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atoll.cli.addresses import address_of
 from atoll.cli.output import say
-from atoll.cli.session import load_twin, save_twin
+from atoll.cli.session import changing_twin
 from atoll.report.document import document
 
 __all__ = ["run"]
@@ -17,9 +17,8 @@ def run(options: argparse.Namespace) -> int:
     """Reset the device the way its host would, and keep what came of it."""
     path = Path(options.file)
     device = address_of(options.device)
-    twin = load_twin(path)
-    twin.reset(device, options.method)
-    save_twin(twin, path)
+    with changing_twin(path) as twin:
+        twin.reset(device, options.method)
     say(
         options,
         lambda: document("twin reset", file=str(path), device=str(device), method=options.method),

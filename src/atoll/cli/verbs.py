@@ -76,6 +76,7 @@ COMMON = (
 )
 
 _SPEC = Argument(("spec",), "the cluster file (TOML)", metavar="SPEC")
+_DRY = Argument(("--dry-run",), "check and print, change nothing", flag=True)
 _FILE = Argument(("file",), "the twin's file", metavar="FILE")
 _DEVICE = Argument(("device",), "a function's address", metavar="DEVICE")
 _ACCESS = (
@@ -108,7 +109,15 @@ VERBS = (
         "plan",
         (_SPEC, Argument(("-o", "--output"), "write the plan to a file as well", metavar="FILE")),
     ),
+    Verb(
+        "apply",
+        "carry it out, verify each step, prove what came of it",
+        "apply",
+        (Argument(("spec",), "a cluster file, or a plan made for this host", metavar="SPEC|PLAN"), _DRY),
+    ),
+    Verb("release", "give the devices back and undo what can be undone", "release", (_SPEC, _DRY)),
     Verb("doctor", "what on this host helps or hinders isolation; never writes", "doctor"),
+    Verb("demo", "an AC922's four GPUs given to two tenants, on a simulated machine", "demo"),
     Verb("twin list", "the machines that can be simulated", "twin_list"),
     Verb(
         "twin new",

@@ -9,7 +9,7 @@ from atoll.report.layout import columns, plural, table, wrap
 from atoll.report.quantity import bandwidth, hexadecimal
 from atoll.report.style import Style
 
-__all__ = ["bandwidth_lines", "lacking_lines", "plan_lines", "step_words"]
+__all__ = ["bandwidth_lines", "lacking_lines", "plan_lines", "step_words", "steps_lines"]
 
 
 def plan_lines(plan: Plan, *, style: Style, verbose: bool = False) -> list[str]:
@@ -22,12 +22,7 @@ def plan_lines(plan: Plan, *, style: Style, verbose: bool = False) -> list[str]:
     resets = sum(step.kind in (StepKind.RESET, StepKind.LEASE) for step in plan.steps)
     if plan.steps:
         lines = [style.bold(f"{plural(len(plan.steps), 'step')} on {plan.host}") + f", {plural(resets, 'reset')}", ""]
-        width = max(len(step.id) for step in plan.steps)
-        rows = [
-            (f"  {step.id:<{width}}", step.kind.value, str(step.device), step_words(step), step.cluster or "")
-            for step in plan.steps
-        ]
-        lines += table((f"  {'':<{width}}", "step", "device", "what", "cluster"), rows, flexible=3)
+        lines += steps_lines(plan.steps)
         if verbose:
             lines += [line for step in plan.steps for line in _reasons(step, style)]
     else:
@@ -36,6 +31,12 @@ def plan_lines(plan: Plan, *, style: Style, verbose: bool = False) -> list[str]:
     if plan.unachievable:
         lines += ["", style.doubtful("Not achieved"), *lacking_lines(plan.unachievable, style)]
     return lines
+
+
+def steps_lines(steps: Sequence[Step]) -> list[str]:
+    """Return the steps as a table."""
+    rows = [(f"  {step.id}", step.kind.value, str(step.device), step_words(step), step.cluster or "") for step in steps]
+    return table(("", "step", "device", "what", "cluster"), rows, flexible=3)
 
 
 def step_words(step: Step) -> str:

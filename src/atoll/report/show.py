@@ -25,7 +25,7 @@ from atoll.report.names import Names
 from atoll.report.quantity import bandwidth
 from atoll.report.style import Style
 
-__all__ = ["host_lines", "show_document", "show_lines"]
+__all__ = ["host_lines", "link_lines", "show_document", "show_lines"]
 
 
 def show_document(host: Host) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
         notes.append(f"power state {power}: its registers do not answer")
     if verbose and isinstance(function.reset_methods, Known):
         notes.append("resets: " + (" ".join(function.reset_methods.value) or "none"))
-    notes += _link_notes(links, style, verbose)
+    notes += link_lines(links, style, verbose)
     kind = family(function.vendor, function.device)
     if kind is not None and function.address not in host.links_told:
         notes.append(
@@ -172,7 +172,7 @@ def _acs_notes(host: Host, function: Function, style: Style, verbose: bool) -> l
 _LINK_WORDS = {"nvlink": "NVLink", "xgmi": "XGMI", "c2c": "C2C"}
 
 
-def _link_notes(links: list[FunctionLink], style: Style, verbose: bool) -> list[str]:
+def link_lines(links: list[FunctionLink], style: Style, verbose: bool = False) -> list[str]:
     """Return the links, those to one end in one line: ``NVLink 0 1 to 0004:05:00.0, 25 GB/s each, open``."""
 
     def key(link: FunctionLink) -> tuple[object, ...]:

@@ -1,0 +1,70 @@
+"""``atoll apply``: carry a plan out, or not at all, and prove what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from atoll.act.executor import execute
+from atoll.cli.output import say
+from atoll.cli.plan import exit_code
+from atoll.cli.prove import EXIT
+from atoll.cli.session import changing
+from atoll.cli.spec import is_plan, read_plan, read_text
+from atoll.controls.present import present
+from atoll.fabric.answer import Policy
+from atoll.fabric.topology import Topology
+from atoll.host.model import Host
+from atoll.isolation.moment import state
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan, Step
+from atoll.report.apply import apply_document, apply_lines
+from atoll.report.plan import plan_lines
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the plan out; the exit code is that of the proof afterwards, or of what the plan could not achieve."""
+    policy = Policy(options.policy)
+    with changing(options.host) as session:
+        made = _plan(options.spec, session.host, policy)
+        if made.impossible:
+            say(
+                options,
+                lambda: apply_document(made, None, None),
+                lambda style: plan_lines(made, style=style, verbose=options.verbose),
+            )
+            return exit_code(made)
+        assert session.machine is not None
+        progress = None if options.json or not sys.stderr.isatty() else _progress
+        outcome = execute(session.machine, session.host, made, dry_run=options.dry_run, progress=progress)
+        statement = None
+        if not options.dry_run:
+            host = session.reread()
+            clusters = read_spec(made.spec, host, name="the plan's cluster file")
+            settings = present(host, allow_assumed=clusters.allow_assumed)
+            statement = state(Topology(host), settings, clusters, policy, moment="now")
+    say(
+        options,
+        lambda: apply_document(made, outcome, statement),
+        lambda style: apply_lines(made, outcome, statement, style=style, verbose=options.verbose),
+    )
+    proof = 0 if statement is None else EXIT[statement.verdict]
+    return proof or exit_code(made)
+
+
+def _plan(path: str, host: Host, policy: Policy) -> Plan:
+    """Return the plan of a file, or the one for a cluster file."""
+    text = read_text(path)
+    if is_plan(text):
+        return read_plan(path)
+    clusters = read_spec(text, host, name=path)
+    return plan(Topology(host), present(host, allow_assumed=clusters.allow_assumed), clusters, policy, spec=text)
+
+
+def _progress(number: int, count: int, step: Step) -> None:
+    """Show on standard error, in one line, how far it is."""
+    text = f"[{number}/{count}] {step.kind.value} {step.device}"
+    print(f"\r\x1b[K{text}" if number < count else "\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,95 @@
+"""What was done, and what is so now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atoll.act.outcome import Outcome
+from atoll.isolation.moment import Statement
+from atoll.isolation.proof import Verdict
+from atoll.plan.document import to_document
+from atoll.plan.step import Plan
+from atoll.report.document import document
+from atoll.report.findings import verdict_words, violation_document
+from atoll.report.layout import plural, table, wrap
+from atoll.report.plan import bandwidth_lines, lacking_lines
+from atoll.report.prove import proof_lines, resilience_lines
+from atoll.report.style import Style
+
+__all__ = ["apply_document", "apply_lines", "release_document", "release_lines"]
+
+
+def _deeds(outcome: Outcome) -> list[dict[str, Any]]:
+    return [
+        {"id": deed.id or None, "kind": deed.kind, "device": str(deed.device), "text": deed.text}
+        for deed in outcome.deeds
+    ]
+
+
+def apply_document(plan: Plan, outcome: Outcome | None, statement: Statement | None) -> dict[str, Any]:
+    """Return what was done as programs get it; without an outcome nothing was begun."""
+    planned = to_document(plan)
+    return document(
+        "apply",
+        host=plan.host,
+        dry_run=outcome is not None and outcome.dry_run,
+        done=[] if outcome is None else _deeds(outcome),
+        left=[] if outcome is None else list(outcome.left),
+        clusters=planned["clusters"],
+        unachievable=planned["unachievable"],
+        impossible=planned["impossible"],
+        verdict=None if statement is None else statement.verdict.value,
+        violations=[] if statement is None else [violation_document(v) for v in statement.proof.violations],
+        handed_over=None
+        if statement is None
+        else {
+            "verdict": statement.handed_over.verdict.value,
+            "violations": [violation_document(v) for v in statement.handed_over.violations],
+        },
+        resilience=None
+        if statement is None
+        else {t.value: None if w is None else len(w) for t, w in statement.resilience.items()},
+    )
+
+
+def apply_lines(
+    plan: Plan, outcome: Outcome, statement: Statement | None, *, style: Style, verbose: bool = False
+) -> list[str]:
+    """Return what was done as people read it, the verdict last: it is what they wait for."""
+    lines = _outcome_lines(outcome, plan.host, style)
+    lines += ["", *bandwidth_lines(plan.clusters, style)]
+    if plan.unachievable:
+        lines += ["", style.doubtful("Not achieved"), *lacking_lines(plan.unachievable, style)]
+    if statement is not None:
+        lines += ["", f"{verdict_words(statement.verdict, style)} {statement.moment}; "]
+        lines[-1] += f"handed over: {verdict_words(statement.handed_over.verdict, style)}"
+        if statement.verdict is not Verdict.PROVEN:
+            lines += proof_lines(statement.proof, style, verbose=verbose)
+        lines += ["", *resilience_lines(statement.resilience, style)]
+    return lines
+
+
+def _outcome_lines(outcome: Outcome, host: str, style: Style) -> list[str]:
+    if not outcome.deeds:
+        lines = [f"{style.good('Nothing to do')} on {host}"]
+    else:
+        count = plural(len(outcome.deeds), "step")
+        head = f"{count} that would be carried out on {host}" if outcome.dry_run else f"{count} carried out on {host}"
+        lines = [style.bold(head), ""]
+        rows = [(f"  {deed.id}", deed.kind, str(deed.device), deed.text) for deed in outcome.deeds]
+        lines += table(("", "step", "device", "what"), rows, flexible=3)
+    for left in outcome.left:
+        lines += wrap(left, first=style.doubtful("  left: "))
+    if outcome.dry_run:
+        lines += ["", "Nothing was changed."]
+    return lines
+
+
+def release_document(host: str, outcome: Outcome) -> dict[str, Any]:
+    """Return what was given back as programs get it."""
+    return document("release", host=host, dry_run=outcome.dry_run, done=_deeds(outcome), left=list(outcome.left))
+
+
+def release_lines(host: str, outcome: Outcome, *, style: Style) -> list[str]:
+    """Return what was given back as people read it."""
+    return _outcome_lines(outcome, host, style)
