@@ -15,6 +15,7 @@ from atoll.isolation.groups import predict
 from atoll.pci.acs import REDIRECTING
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.report.functions import isolating_root
 from atoll.report.groups import differences, recorded
 from atoll.report.layout import plural
 
@@ -274,7 +275,10 @@ def _groups(s: _Subject) -> Iterator[Check]:
 
 def _acs(s: _Subject) -> Iterator[Check]:
     ports = [
-        f for f in s.host.functions.values() if value_of(f.port_type, None) in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+        f
+        for f in s.host.functions.values()
+        if (kind := value_of(f.port_type, None)) is PortType.DOWNSTREAM
+        or (kind is PortType.ROOT_PORT and not isolating_root(s.host, f))
     ]
     unread = [f.address for f in ports if isinstance(f.acs, Unknown)]
     without = [f.address for f in ports if isinstance(f.acs, Known) and f.acs.value is None]

@@ -56,6 +56,10 @@ def step_words(step: Step) -> str:
             return f"method {step.method}"
         case StepKind.LEASE:
             return f"held by {step.holder}"
+        case StepKind.HAND_OVER:
+            return "memory decoding and bus mastering on"
+        case StepKind.QUIESCE:
+            return "bus mastering off, nothing pending"
         case StepKind.RESCAN:
             return "into group " + " ".join(map(str, step.group)) if step.group else ""
         case _:

@@ -85,6 +85,8 @@ def prove_lines(
     new = _only_there(proof, over)
     if over.verdict is not Verdict.PROVEN and new:
         lines += _witnesses(new, style, verbose=verbose)
+    elif over.verdict is not Verdict.PROVEN:
+        lines.append("    as now: the hand-over closes some of it, and adds nothing")
     lines += ["", *resilience_lines(statement.resilience, style)]
     if proof.assumptions:
         lines += ["", style.bold("Assumed") + style.faint(" (taken as true, not read)")]
