@@ -14,7 +14,8 @@ from atoll.fabric.answer import Policy
 from atoll.fabric.links import is_open
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
-from atoll.isolation.clusters import Clusters, Handover
+from atoll.host.model import LinkKind
+from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.isolation.handover import handed_over
 from atoll.isolation.proof import Breach, Proof, Violation, prove
 from atoll.isolation.reach import Reach
@@ -75,13 +76,20 @@ def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: 
     can = "may reach" if unknown else "reaches"
     if first.breach is Breach.IDENTITY:
         can = "may be able to send requests as" if unknown else "can send requests as"
-    remedy = (
-        "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
-        if unknown
-        else "put both in one cluster; for a control that is only assumed to work, say `assumed = true` in [policy]"
-    )
+    remedy = _separation(names, first, unknown=unknown)
     reason = f"{first.source} {can} {first.target}{more} whatever is set: {path}"
     return Unachievable(names, reason, remedy, tuple(dict.fromkeys(v.source for v in violations)), unknown=unknown)
+
+
+def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) -> str:
+    """What would separate a pair that no control separates."""
+    if unknown:
+        return "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
+    if any(hop.via.startswith(tuple(LinkKind)) for hop in violation.path):
+        return "put both in one cluster; a control that is only assumed to work needs `assumed = true` in [policy]"
+    if HOST in names:
+        return "leave it with the host, or move it to a slot below a port that can redirect (ACS)"
+    return "put both in one cluster, or move one to a slot below a port that can redirect (ACS)"
 
 
 def _unachieved(changed: Topology, reached: Settings, clusters: Clusters, policy: Policy) -> tuple[Unachievable, ...]:
