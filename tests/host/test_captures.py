@@ -149,3 +149,14 @@ def test_the_captures_hold_what_the_tests_need() -> None:
     enabled = [acs for f in functions if (acs := value_of(f.acs, None)) is not None and acs.control & AcsFlag.RR]
     assert enabled
     assert any(value_of(f.multifunction, False) for f in functions)
+
+
+def test_a_record_of_another_program() -> None:
+    """hwloc's of a machine with a VMD domain: two folders of functions, configuration space cut for some."""
+    host = read_host(str(Path(__file__).parents[1] / "data" / "sysfs" / "2pa-pcidomain32bits.tar.bz2"))
+    assert {address.domain for address in host.functions} == {0, 0x10000}
+    assert {f.host_bridge for a, f in host.functions.items() if a.domain} == {"pci10000:00"}
+    assert isinstance(host.groups, Unknown)
+    assert [str(address) for address in host.essential] == ["0000:00:02.0", "10000:00:04.0"]
+    assert host.platform is Platform.X86
+    assert any("64 bytes" in gap.why for gap in host.gaps)

@@ -9,6 +9,7 @@ from atoll.host.place import find_places
 from atoll.pci.address import Address
 from atoll.pci.bar import Bar
 from host.trees import Link, Refusing, function_files, tree_of
+from pci.config_bytes import Space
 
 A = Address.parse
 
@@ -151,3 +152,17 @@ def test_configuration_space_that_may_not_be_read() -> None:
     function = next(iter(read_host(tree).functions.values()))
     assert isinstance(function.acs, Unknown)
     assert "Permission denied" in function.acs.reason
+
+
+def test_ari_from_the_port_above_where_no_attribute_tells() -> None:
+    port = Space(header=1).express(6).put(0x68, 0x20, 2)
+    files = {
+        **function_files("0000:00:01.0", kind=0x060400, config=bytes(port.data)),
+        **function_files("0000:01:00.0", above="0000:00:01.0"),
+        **function_files("0000:01:02.3", above="0000:00:01.0"),
+    }
+    host = read_host(tree_of(files))
+    assert value_of(host.functions[A("0000:01:00.0")].ari, None) is True
+    assert value_of(host.functions[A("0000:00:01.0")].ari, None) is False
+    beside = host.functions[A("0000:01:02.3")].multifunction
+    assert beside == Known(True, "stands beside 0000:01:00.0"), "with ARI a bus is one device"

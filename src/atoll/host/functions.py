@@ -21,7 +21,7 @@ from atoll.pci.ats import read_ats, read_pasid
 from atoll.pci.bar import read_bars
 from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
-from atoll.pci.express import read_flr, read_pending, read_port_number, read_port_type
+from atoll.pci.express import read_ari_forwarding, read_flr, read_pending, read_port_number, read_port_type
 from atoll.pci.header import HeaderType
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
@@ -54,13 +54,13 @@ def read_functions(tree: Tree, places: Mapping[Address, Place]) -> tuple[dict[Ad
         listed = ", ".join(map(str, hidden[:4])) + (", …" if len(hidden) > 4 else "")
         why = "the record names them but holds neither their ids nor their configuration space"
         gaps.append(Gap(f"{len(hidden)} functions: {listed}", why, "record the host with atoll capture"))
-    return _with_multifunction(functions), tuple(gaps)
+    return _with_multifunction(_with_ari(tree, places, functions)), tuple(gaps)
 
 
 def _read(tree: Tree, place: Place, listed: frozenset[str], seen: frozenset[str]) -> Function | None:
     folder = place.folder
     config_path = f"{folder}/config"
-    config = ConfigSpace(lambda offset, size: tree.read(config_path, offset=offset, size=size))
+    config = _config_at(tree, config_path)
     has_config = "config" in listed
 
     def told(read: Callable[[ConfigSpace], T]) -> Fact[T]:
@@ -249,6 +249,32 @@ def _virtual_functions(tree: Tree, folder: str, listed: frozenset[str]) -> tuple
         if name.startswith("virtfn") and name[6:].isdigit()
     )
     return tuple(sorted(address for address in found if address is not None))
+
+
+def _with_ari(
+    tree: Tree, places: Mapping[Address, Place], functions: dict[Address, Function]
+) -> dict[Address, Function]:
+    """Where ``ari_enabled`` was not captured, ask the port above, whose ARI forwarding decides for its bus."""
+    forwarding: dict[Address, Fact[bool]] = {}
+    for address, function in functions.items():
+        parent = function.parent
+        if isinstance(function.ari, Known) or (parent is not None and parent not in functions):
+            continue
+        if parent is None:
+            functions[address] = replace(function, ari=Known(False, "on a root bus"))
+            continue
+        if parent not in forwarding:
+            path = f"{places[parent].folder}/config"
+            try:
+                forwarding[parent] = Known(read_ari_forwarding(_config_at(tree, path)), path)
+            except Unreadable as error:
+                forwarding[parent] = Unknown(f"{parent}: {error.message}")
+        functions[address] = replace(function, ari=forwarding[parent])
+    return functions
+
+
+def _config_at(tree: Tree, path: str) -> ConfigSpace:
+    return ConfigSpace(lambda offset, size: tree.read(path, offset=offset, size=size))
 
 
 def _with_multifunction(functions: dict[Address, Function]) -> dict[Address, Function]:

@@ -27,6 +27,8 @@ class Interconnect:
 
     links: ToldLinks
     bricks: tuple[NpuBrick, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Files beyond sysfs that were read for them."""
 
 
 def read_interconnect(
@@ -34,14 +36,17 @@ def read_interconnect(
 ) -> Interconnect:
     """Return the links that all sources in the tree tell together."""
     sources: list[ToldLinks] = []
+    paths: list[str] = []
     bricks: tuple[NpuBrick, ...] = ()
     if device_tree is not None:
         told, bricks = read_power_links(device_tree, functions)
         sources.append(told)
+        paths.append(device_tree.root)
     for name in value_of(names(tree, _RECORDS), ()):
         if "nvlink" in name and "R" in name.partition("nvlink")[2] and name.endswith(".txt"):
             sources.append(_smi(tree, f"{_RECORDS}/{name}", functions))
-    return Interconnect(merge(sources), bricks)
+            paths.append(f"{_RECORDS}/{name}")
+    return Interconnect(merge(sources), bricks, tuple(paths))
 
 
 def _smi(tree: Tree, path: str, functions: Mapping[Address, Function]) -> ToldLinks:

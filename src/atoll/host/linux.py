@@ -65,7 +65,7 @@ def read(tree: Tree, *, registers: Callable[[int, int], tuple[Register, ...]] = 
         npu_bricks=links.bricks,
         essential=essential,
         gaps=(*gaps, *coverage(functions, groups), *links.links.gaps, *holder_gaps, *essential_gaps),
-        provenance=(tree.name,),
+        provenance=(tree.name, *links.sources),
     )
 
 
