@@ -16,6 +16,9 @@ __all__ = ["NPU_UNCONFIGURED", "cpu_link_domains", "default_domain", "domains", 
 NPU_UNCONFIGURED = "npu-unconfigured"
 """Id of the assumption that an NPU which no kernel configures lets nothing through."""
 
+_NO_IOMMU = "vfio-noiommu"
+"""The name of groups that VFIO makes up where there is no IOMMU (drivers/vfio/group.c)."""
+
 _VFIO_DRIVERS = ("vfio-pci", "vfio_pci", "nvgrace-gpu-vfio-pci", "mlx5-vfio-pci")
 
 
@@ -35,14 +38,26 @@ def domains(host: Host) -> dict[Address, Domain]:
 
 def _domain(host: Host, function: Function) -> Domain:
     holder = holder_of(host, function)
+    group = _group_of(host, function)
+    if group is not None and group.name == _NO_IOMMU:
+        return Domain(DomainKind.NONE, "", f"group {group.number} has no IOMMU behind it (vfio-noiommu)")
+    if holder is not None and value_of(holder.containers, 1) == 0:
+        return Domain(DomainKind.UNKNOWN, "", f"{holder.name} ({holder.pid}) has its group open, but no container")
     if holder is not None:
         return Domain(DomainKind.TRANSLATED, f"process {holder.pid}", f"held open by {holder.name} ({holder.pid})")
-    driver = value_of(function.driver, None)
-    if isinstance(host.holders, Unknown) and driver in _VFIO_DRIVERS:
-        return Domain(
-            DomainKind.UNKNOWN, "", f"bound to {driver}, and who holds it was not seen ({host.holders.reason})"
-        )
+    if value_of(function.driver, None) in _VFIO_DRIVERS:
+        if isinstance(host.holders, Unknown):
+            return Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")
+        handed = next((h for h in host.holders.value if not h.groups and not h.devices), None)
+        if handed is not None:
+            because = f"{handed.name} ({handed.pid}) has VFIO devices open, and which does not show"
+            return Domain(DomainKind.UNKNOWN, "", because)
     return default_domain(host, function)
+
+
+def _group_of(host: Host, function: Function) -> Group | None:
+    number = value_of(function.group, None)
+    return value_of(host.groups, {}).get(number) if number is not None else None
 
 
 def default_domain(host: Host, function: Function) -> Domain:

@@ -74,7 +74,8 @@ def _group(tree: Tree, number: int) -> Group:
     folder = f"{_GROUPS}/{number}"
     found = (address_of(name) for name in value_of(names(tree, f"{folder}/devices"), ()))
     members = tuple(sorted(address for address in found if address is not None))
-    return Group(number, members, text(tree, f"{folder}/type"), _regions(tree, f"{folder}/reserved_regions"))
+    regions = _regions(tree, f"{folder}/reserved_regions")
+    return Group(number, members, text(tree, f"{folder}/type"), regions, value_of(text(tree, f"{folder}/name"), None))
 
 
 def _regions(tree: Tree, path: str) -> Fact[tuple[ReservedRegion, ...]]:

@@ -20,6 +20,9 @@ __all__ = ["read_holders"]
 
 _DEVICES = "sys/class/vfio-dev"
 
+_HANDED = "anon_inode:[vfio-device]"
+"""An open VFIO device; which one does not show. A process with nothing else was handed it by another."""
+
 
 def read_holders(tree: Tree) -> tuple[Fact[tuple[Holder, ...]], tuple[Gap, ...]]:
     """Return the processes that have VFIO devices open, by process id.
@@ -73,6 +76,8 @@ def _holder(tree: Tree, pid: int, descriptors: Iterable[str], devices: Mapping[s
     seen = False
     for descriptor in descriptors:
         link = (target(tree, f"proc/{pid}/fd/{descriptor}") or "").removesuffix(" (deleted)")
+        if link == _HANDED:
+            seen = True
         if not link.startswith(("/dev/vfio/", "/dev/iommu")):
             continue
         name = link.rpartition("/")[2]

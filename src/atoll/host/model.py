@@ -155,6 +155,8 @@ class Group:
     type: Fact[str] = Unknown("not read")
     """Type of the default domain: ``blocked``, ``identity``, ``DMA``, ``DMA-FQ``, ``unmanaged``, ``unknown``."""
     reserved_regions: Fact[tuple[ReservedRegion, ...]] = Unknown("not read")
+    name: str | None = None
+    """The name that a driver gave it: ``vfio-noiommu`` for a group without any IOMMU behind it."""
 
 
 @dataclass(frozen=True, slots=True)

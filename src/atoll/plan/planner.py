@@ -85,6 +85,8 @@ def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) 
     """What would separate a pair that no control separates."""
     if unknown:
         return "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
+    if any(hop.at.startswith("root complex") for hop in violation.path):
+        return "hand it over through VFIO, whose address space translates; or boot without iommu=pt"
     if any(hop.via.startswith(tuple(LinkKind)) for hop in violation.path):
         return "put both in one cluster; a control that is only assumed to work needs `assumed = true` in [policy]"
     if HOST in names:
