@@ -44,7 +44,12 @@ def _domain(host: Host, function: Function) -> Domain:
     if holder is not None and value_of(holder.containers, 1) == 0:
         return Domain(DomainKind.UNKNOWN, "", f"{holder.name} ({holder.pid}) has its group open, but no container")
     if holder is not None:
-        return Domain(DomainKind.TRANSLATED, f"process {holder.pid}", f"held open by {holder.name} ({holder.pid})")
+        return Domain(
+            DomainKind.TRANSLATED,
+            f"process {holder.pid}",
+            f"held open by {holder.name} ({holder.pid})",
+            certain=value_of(holder.containers, None) == 1,
+        )
     if value_of(function.driver, None) in _VFIO_DRIVERS:
         if isinstance(host.holders, Unknown):
             return Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")

@@ -36,6 +36,8 @@ class Domain:
     kind: DomainKind
     space: str = ""
     because: str = ""
+    certain: bool = True
+    """Whether functions of one ``space`` surely share it; a process with several containers may keep them apart."""
 
 
 @dataclass(frozen=True, slots=True)

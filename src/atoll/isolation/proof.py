@@ -172,7 +172,10 @@ class _Check:
             missing = missing or (b.because if b is not None else "") or "address spaces were not read"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", missing),))
         if a.kind is DomainKind.TRANSLATED and a.space and a.space == b.space:
-            return Finding(Answer.DIRECT, (Hop(str(source), "address space", f"both are in {a.space}"),))
+            if a.certain and b.certain:
+                return Finding(Answer.DIRECT, (Hop(str(source), "address space", f"both are in {a.space}"),))
+            because = f"{a.space} has both open, and which of its containers holds which does not show"
+            return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", because),))
         return Finding(Answer.BLOCKED)
 
     def interrupts(self) -> Iterator[Violation]:
