@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from atoll.pci.address import Address
@@ -185,8 +186,15 @@ class Twin:
         if any("/".join(parts[:n]) in self.own_files for n in range(1, len(parts))):
             raise fail(errno.ENOTDIR, path)
         kept = self.own_files.get(path, b"") if offset else b""
+        appears = path not in self.own_files
         self.own_files[path] = kept[:offset].ljust(offset, b"\0") + data + kept[offset + len(data) :]
-        self.kernel.changed()
+        if appears:
+            self.kernel.changed()
+
+    def _load_own(self, path: str, offset: int, size: int | None) -> bytes:
+        """Return bytes of one of our own files as it is now."""
+        content = self.own_files[path]
+        return content[offset:] if size is None else content[offset : offset + size]
 
     def _tree(self) -> Files:
         """Return the tree, built anew where files appeared or went."""
@@ -202,6 +210,6 @@ class Twin:
                 self._files.add(path, Link(target))
             for folder in OWN:
                 self._files.add(folder.rstrip("/"), Folder())
-            for path, content in self.own_files.items():
-                self._files.add(path, Attribute(attribute(content).load, None))
+            for path in self.own_files:
+                self._files.add(path, Attribute(partial(self._load_own, path), None))
         return self._files
