@@ -64,7 +64,8 @@ def test_absent_is_told_from_unseen() -> None:
 
 def test_conventional_functions_have_no_extended_list() -> None:
     assert Space().standard((0x01, 0x40)).config(cut=256).find_extended(ExtendedId.ACS) is None
-    # No list at all: status bit 4 is clear, so even 64 bytes tell it.
+    # No list at all: status bit 4 is clear, so even 64 bytes tell it, whatever the pointer says.
+    assert Space().put(0x34, 0x50, 1).config(cut=64).find(CapabilityId.EXPRESS) is None
     assert Space().config(cut=64).find_extended(ExtendedId.ACS) is None
 
 
