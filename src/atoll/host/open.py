@@ -26,7 +26,7 @@ def open_tree(name: str) -> Tree:
     path = Path(name)
     try:
         if path.is_dir():
-            return FolderTree(path, name=name)
+            return _of_host(FolderTree(path, name=name))
         with open(path, "rb") as file:
             head = file.read(4)
         if head == _BLOB:
@@ -34,7 +34,7 @@ def open_tree(name: str) -> Tree:
 
             return read_blob(path.read_bytes(), name=name)
         if is_archive(path):
-            return read_archive(path, name=name)
+            return _of_host(read_archive(path, name=name))
     except OSError as error:
         raise InputError(
             f"{name}: {error.strerror or error}", hint="name a folder or an archive that holds sys/, or live"
@@ -42,4 +42,13 @@ def open_tree(name: str) -> Tree:
     raise InputError(
         f"{name}: neither a folder nor a tar archive nor a device tree blob",
         hint="name a folder or an archive that holds sys/, or live",
+    )
+
+
+def _of_host(tree: Tree) -> Tree:
+    """Return a tree that holds something of a host. Raises InputError for one that holds nothing of it."""
+    if any(name in ("sys", "proc", "records") for name in tree.list("")):
+        return tree
+    raise InputError(
+        f"{tree.name}: holds no sys/, so it shows no host", hint="name the folder or archive that sys/ lies in"
     )

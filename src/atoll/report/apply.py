@@ -65,7 +65,7 @@ def apply_lines(
         lines[-1] += f"handed over: {verdict_words(statement.handed_over.verdict, style)}"
         if statement.verdict is not Verdict.PROVEN:
             lines += proof_lines(statement.proof, style, verbose=verbose)
-        lines += ["", *resilience_lines(statement.resilience, style)]
+        lines += ["", *resilience_lines(statement, style)]
     return lines
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.events.event import Event
-from atoll.events.trigger import Trigger
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters, Handover
 from atoll.isolation.moment import Statement
@@ -87,7 +86,7 @@ def prove_lines(
         lines += _witnesses(new, style, verbose=verbose)
     elif over.verdict is not Verdict.PROVEN:
         lines.append("    as now: the hand-over closes some of it, and adds nothing")
-    lines += ["", *resilience_lines(statement.resilience, style)]
+    lines += ["", *resilience_lines(statement, style)]
     if proof.assumptions:
         lines += ["", style.bold("Assumed") + style.faint(" (taken as true, not read)")]
         width = max(len(assumption.id) for assumption in proof.assumptions)
@@ -141,11 +140,14 @@ def _witnesses(found: Sequence[Violation], style: Style, *, verbose: bool) -> li
     return lines
 
 
-def resilience_lines(resilience: dict[Trigger, Weakness | None], style: Style) -> list[str]:
+def resilience_lines(statement: Statement, style: Style) -> list[str]:
     """Return, by trigger, how many events it takes to break it, and which."""
     rows = []
-    for trigger, weakness in resilience.items():
-        if weakness is None:
+    proven = statement.proof.verdict is not Verdict.UNKNOWN
+    for trigger, weakness in statement.resilience.items():
+        if weakness is None and not proven:
+            rows.append((f"    {trigger.value}", style.doubtful("not known: facts are missing"), ""))
+        elif weakness is None:
             rows.append((f"    {trigger.value}", style.good("no sequence of its events"), ""))
         elif not weakness:
             rows.append((f"    {trigger.value}", style.bad("violated already"), ""))
