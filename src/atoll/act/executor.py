@@ -114,9 +114,9 @@ class _Run:
     def run(self) -> Outcome:
         deeds = []
         for number, step in enumerate(self.plan.steps, start=1):
-            if self.progress is not None:
-                self.progress(number, len(self.plan.steps), step)
             try:
+                if self.progress is not None:
+                    self.progress(number, len(self.plan.steps), step)
                 deeds.append(self.step(step))
             except (Failure, OSError) as error:
                 raise self.failed(step, error) from error

@@ -1,0 +1,138 @@
+"""Twins to carry plans out on, and machines that count writes or fail at one of them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from atoll.act.machine import Lease, Machine
+from atoll.controls.present import present
+from atoll.controls.registry import registers
+from atoll.fabric.topology import Topology
+from atoll.host import read_host
+from atoll.host.model import Host
+from atoll.pci.address import Address
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan
+from atoll.twin import Twin, store
+
+__all__ = ["BLUE", "RED", "SPEC", "Watched", "host_of", "planned", "state"]
+
+RED, BLUE = Address.parse("0004:04:00.0"), Address.parse("0004:05:00.0")
+SPEC = """
+[cluster.red]
+devices = ["gpu[0]"]
+handover = "held"
+
+[cluster.blue]
+devices = ["gpu[1]"]
+handover = "held"
+"""
+
+
+def host_of(machine: Machine) -> Host:
+    """The machine as it is now."""
+    return read_host(machine, registers=registers)
+
+
+def planned(machine: Machine, spec: str = SPEC) -> tuple[Host, Plan]:
+    """The machine as it is now, and the plan for it."""
+    host = host_of(machine)
+    return host, plan(Topology(host), present(host), read_spec(spec, host, name="spec"), spec=spec)
+
+
+def state(twin: Twin) -> dict[str, Any]:
+    """All that a twin's document holds, but for atoll's own files, the next process id, and preparations.
+
+    The registers that make a V100 take its mask cut nothing by themselves.
+    """
+    document = store.capture(twin.blueprint, twin.kernel, twin.vfio, twin.own_files)["state"]
+    for function in document["functions"].values():
+        for preparation in ("0x12004c", "0x122204", "0x200"):
+            function["registers"].pop(preparation, None)
+    return {name: value for name, value in document.items() if name not in ("files", "next_pid")}
+
+
+class Watched:
+    """A twin behind the machine seam, with every change counted, and one of them failing if asked to.
+
+    ``fail_late``: the change takes place and the error comes all the same.
+    """
+
+    def __init__(self, twin: Twin, *, fail_late: bool = False) -> None:
+        self.twin = twin
+        self.fail_late = fail_late
+        self.armed = False
+        self.changes: list[str] = []
+        self.capabilities = twin.capabilities
+
+    @property
+    def name(self) -> str:
+        return self.twin.name
+
+    def list(self, path: str) -> tuple[str, ...]:
+        return self.twin.list(path)
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        return self.twin.read(path, offset=offset, size=size)
+
+    def readlink(self, path: str) -> str:
+        return self.twin.readlink(path)
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        def act() -> None:
+            self.twin.write(path, data, offset=offset)
+
+        if path.startswith(("var/lib/atoll/", "run/atoll/")):
+            self.changes.append(path)
+            act()
+        else:
+            self.change(path, act)
+
+    def lease_vfio(self, address: Address, *, holder: str) -> Lease:
+        leases: list[Lease] = []
+
+        def act() -> None:
+            leases.append(self.twin.lease_vfio(address, holder=holder))
+
+        if address in self.twin.kernel.open_devices:
+            act()
+        else:
+            self.change(f"open {address}", act)
+        return _Watched(self, leases[0])
+
+    def lease_resource(self, address: Address) -> Lease:
+        return _Watched(self, self.twin.lease_resource(address))
+
+    def change(self, what: str, act: Callable[[], object]) -> None:
+        self.changes.append(what)
+        fails, self.armed = self.armed, False
+        if not fails or self.fail_late:
+            act()
+        if fails:
+            raise OSError(errno.EIO, f"injected: {what}")
+
+
+class _Watched:
+    """A lease of a watched machine."""
+
+    def __init__(self, machine: Watched, lease: Lease) -> None:
+        self.machine = machine
+        self.lease = lease
+        self.address = lease.address
+        self.reset_on_open = lease.reset_on_open
+        self.reset_on_close = lease.reset_on_close
+
+    def read32(self, bar: int, offset: int) -> int:
+        return self.lease.read32(bar, offset)
+
+    def write32(self, bar: int, offset: int, value: int) -> None:
+        self.machine.change(f"{self.address} BAR{bar}", lambda: self.lease.write32(bar, offset, value))
+
+    def reset(self) -> None:
+        self.machine.change(f"reset {self.address}", self.lease.reset)
+
+    def close(self) -> None:
+        self.lease.close()

@@ -1,0 +1,199 @@
+"""Giving devices back: everything as it was, in an order that opens nothing."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from act_bench import BLUE, RED, SPEC, Watched, host_of, planned, state
+
+from atoll.act.executor import execute
+from atoll.act.journal import PATH, read_journal
+from atoll.act.outcome import Outcome
+from atoll.act.release import release
+from atoll.errors import InputError, RefusedError, StepError
+from atoll.plan.selector import gpus
+from atoll.plan.spec import read_spec
+from atoll.twin import Twin
+from atoll.twin.spec import DomainKind
+
+
+def give_back(machine: Watched | Twin, spec: str = SPEC, *, dry_run: bool = False) -> Outcome:
+    host = host_of(machine)
+    return release(machine, host, read_spec(spec, host, name="spec"), dry_run=dry_run)
+
+
+def applied(spec: str = SPEC, machine: str = "ac922-4gpu", kernel: str | None = None) -> Twin:
+    twin = Twin.new(machine, kernel=kernel)
+    host, made = planned(twin, spec)
+    execute(twin, host, made)
+    return twin
+
+
+@pytest.mark.parametrize("handover", ["held", "vfio"])
+@pytest.mark.parametrize("machine", ["ac922-4gpu", "ac922-6gpu"])
+def test_all_is_as_before(machine: str, handover: str) -> None:
+    spec = SPEC.replace("held", handover)
+    before = state(Twin.new(machine))
+    twin = applied(spec, machine)
+    assert state(twin) != before
+    outcome = give_back(twin, spec)
+    assert outcome.deeds
+    assert outcome.left == ()
+    assert state(twin) == before
+    assert read_journal(twin) == ()
+    assert twin.read("run/atoll/lock") == b""
+
+
+def test_after_two_applies_it_is_as_before_the_first() -> None:
+    before = state(Twin.new("ac922-4gpu"))
+    twin = applied(SPEC.split("[cluster.blue]")[0])
+    host, made = planned(twin)
+    execute(twin, host, made)
+    twin.reset(RED, "bus")
+    host, made = planned(twin)
+    execute(twin, host, made)
+    assert give_back(twin).left == ()
+    assert state(twin) == before
+
+
+def test_a_kernel_driver_keeps_its_device_with_its_links_open_again() -> None:
+    twin = Twin.new("dgx1v")
+    gpu = gpus(host_of(twin))[0]
+    number = twin.kernel.devices[gpu].group
+    assert number is not None
+    # A cluster is no use to a host driver in an identity domain.
+    twin.kernel.groups[number].kind = DomainKind.DMA
+    before = state(twin)
+    driver = twin.readlink(f"sys/bus/pci/devices/{gpu}/driver").rpartition("/")[2]
+    spec = SPEC.replace('handover = "held"', f'handover = "kernel"\ndriver = "{driver}"', 1)
+    host, made = planned(twin, spec)
+    execute(twin, host, made)
+    assert twin.readlink(f"sys/bus/pci/devices/{gpu}/driver").endswith(f"/{driver}")
+    assert twin.peek(gpu, "bar0", 0xA00148)
+    assert give_back(twin, spec).left == ()
+    assert state(twin) == before
+
+
+def test_nothing_opens_to_a_tenant_that_stays() -> None:
+    twin = applied()
+    red = SPEC.split("[cluster.blue]")[0]
+    blue_held = twin.peek(BLUE, "bar0", 0xA00148)
+
+    class Attacked(Watched):
+        """Attacked from the tenant that stays, after every change."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            super().write(path, data, offset=offset)
+            assert not self.twin.attack(BLUE, RED).reached
+
+    give_back(Attacked(twin), red)
+    assert twin.peek(RED, "bar0", 0xA00148) == 0
+    assert twin.peek(BLUE, "bar0", 0xA00148) == blue_held
+    assert {entry.step.device for entry in read_journal(twin)} >= {BLUE}
+    assert RED not in {entry.step.device for entry in read_journal(twin)}
+    assert not twin.attack(BLUE, RED).reached
+    assert give_back(twin).left == ()
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+def test_bus_mastering_is_off_everywhere_before_the_first_lease_is_closed() -> None:
+    twin = applied()
+    closed: list[tuple[bool, bool]] = []
+    close = twin.vfio.close
+
+    def watched(address: object) -> None:
+        closed.append(tuple(twin.kernel.hardware.functions[a].master for a in (RED, BLUE)))  # type: ignore[arg-type]
+        close(address)  # type: ignore[arg-type]
+
+    twin.vfio.close = watched  # type: ignore[method-assign]
+    give_back(twin)
+    assert closed == [(False, False), (False, False)]
+
+
+def test_nothing_applied_is_said() -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    outcome = give_back(twin)
+    assert outcome.deeds == ()
+    assert "nothing to release" in outcome.left[0]
+    assert state(twin) == before
+    assert twin.own_files == {}
+
+
+def test_a_dry_run_writes_nothing() -> None:
+    twin = applied()
+    machine = Watched(twin)
+    outcome = give_back(machine, dry_run=True)
+    assert outcome.dry_run
+    assert {deed.device for deed in outcome.deeds} >= {RED, BLUE}
+    assert machine.changes == []
+
+
+def test_a_running_guest_is_not_robbed() -> None:
+    spec = SPEC.replace("held", "vfio")
+    twin = applied(spec)
+    twin.event("vm-start", [BLUE])
+    before = state(twin)
+    with pytest.raises(RefusedError, match=r"0004:05:00\.0 is open in process") as caught:
+        give_back(twin, spec)
+    assert caught.value.exit_code == 4
+    assert state(twin) == before
+
+
+def test_another_device_is_refused() -> None:
+    twin = applied()
+    journal = twin.read(PATH).replace(b"10de:1db1 at", b"10de:1db5 at")
+    twin.write(PATH, journal)
+    with pytest.raises(RefusedError, match="not the device that was planned for"):
+        give_back(twin)
+
+
+def test_without_a_journal_what_is_held_is_given_to_the_kernels_choice() -> None:
+    twin = applied()
+    twin.write(PATH, b"")
+    outcome = give_back(twin)
+    assert twin.readlink(f"sys/bus/pci/devices/{RED}/driver").endswith("/nouveau")
+    assert any("no journal tells" in left for left in outcome.left)
+    assert not twin.vfio.holders
+
+
+def test_a_kernel_that_cuts_by_itself_is_told() -> None:
+    twin = applied(kernel="5.4-isolate")
+    outcome = give_back(twin)
+    assert any("links 0, 2, 4 of 0004:04:00.0 stay cut" in left for left in outcome.left)
+
+
+def test_a_failure_half_way_can_be_repeated() -> None:
+    twin = applied()
+
+    class Failing(Watched):
+        """The first bind fails."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if path.endswith("/bind"):
+                raise OSError(errno.EIO, "Input/output error")
+            super().write(path, data, offset=offset)
+
+    with pytest.raises(StepError, match=r"bind of 0004:04:00\.0 failed.*Done before: ") as caught:
+        give_back(Failing(twin))
+    assert caught.value.exit_code == 5
+    assert give_back(twin).left == ()
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}\n", b"x\n", b'{"step": {}, "state": "done", "before": {}, "after": {}}\n', b"[[[\n"]
+)
+def test_a_damaged_journal_is_an_input_error(line: bytes) -> None:
+    twin = applied()
+    twin.write(PATH, twin.read(PATH) + line)
+    with pytest.raises(InputError, match=r"journal\.jsonl:\d+"):
+        give_back(twin)
+
+
+def test_a_journal_that_ends_within_a_line_is_read_up_to_there() -> None:
+    twin = applied()
+    entries = read_journal(twin)
+    twin.write(PATH, twin.read(PATH) + b'{"step": {"id"')
+    assert read_journal(twin) == entries
