@@ -150,7 +150,9 @@ class Sequence:
         host = self.owner[address] == HOST
         why = "its links to tenants are cut at this end too" if host else f"it is given to {self.owner[address]}"
         override = None if host else self._target(address)
-        if driver is not None and (host or driver != self._target(address) or address in self.grouping.regroup):
+        # A host driver that already has its device goes too: nothing is cut under a running driver.
+        stays = not host and driver == self._target(address) and self._handover(address) is not Handover.KERNEL
+        if driver is not None and (not stays or address in self.grouping.regroup):
             yield self._step(StepKind.UNBIND, address, why, driver=driver, override=override)
         command = self.settings.command.get(address)
         pending = value_of(function.pending, None)
