@@ -211,6 +211,7 @@ CARRIERS: Files = {
     "proc/self/mountinfo": "22 1 253:0 / / rw - ext4 /dev/mapper/root rw\n23 22 0:5 / /proc rw - proc proc rw\n",
     "proc/swaps": "Filename Type Size Used Priority\n/dev/nvme0n1p3 partition 8 0 -2\n/swapfile file 8 0 -3\n",
     "proc/net/route": "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+    "eth1 00000000 00000000 0201 0 0 9 00000000 0 0 0\n"
     "br0 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0\neth1 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
 }
 
