@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""What all tests share. Beside the tests, not among them: a folder of tests may have a conftest of its own."""
 
 from __future__ import annotations
 
