@@ -86,12 +86,18 @@ class Function:
     address: Address
     vendor: int
     device: int
+    """Both 0xffff where the record does not show the ids: see ``possible_ids``."""
     class_code: int
     """24 bits: base class, subclass, programming interface."""
     parent: Address | None
     """The bridge function right above; None on a root bus."""
     host_bridge: str
     """The root bus it hangs below, as in sysfs: ``pci0000:00``."""
+    possible_ids: tuple[tuple[int | None, int | None], ...] = ()
+    """Where the record does not show the ids, all that they can be; a device (or a vendor) of None: any. Empty: they
+    are told."""
+    parent_told: bool = True
+    """False: ``parent`` is None because the record does not show what stands above the function's bus."""
     header: Fact[HeaderType] = Unknown("not read")
     multifunction: Fact[bool] = Unknown("not read")
     port_type: Fact[PortType] = Unknown("not read")
@@ -128,6 +134,11 @@ class Function:
     """Of a virtual function: its physical function."""
     virtual_functions: tuple[Address, ...] = ()
     device_tree_path: str | None = None
+
+    @property
+    def ids_told(self) -> bool:
+        """Whether ``vendor`` and ``device`` were read."""
+        return not self.possible_ids
 
     @property
     def is_port(self) -> bool:

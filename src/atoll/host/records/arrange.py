@@ -1,0 +1,122 @@
+"""Where functions of a pasted text stand: bridges above them by bus numbers, slots, virtual functions.
+
+A text shows no folders: the bridge above a bus is the one whose secondary bus it is. lspci builds its tree the same
+way (``grow_tree`` in pciutils ``ls-tree.c``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Bridge, Function
+from atoll.host.records.virtual import VirtualFunctions
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["ALONE", "SHARED", "arranged"]
+
+ALONE = "taken as single: alone in its slot, and lspci prints no multifunction bit"
+SHARED = "more than one function in its slot"
+
+_BELOW_A_PORT = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.DOWNSTREAM)
+
+
+def arranged(
+    functions: Mapping[Address, Function],
+    *,
+    above: Mapping[Address, Address],
+    forwarding: Mapping[Address, Fact[bool]],
+    virtual: Mapping[Address, VirtualFunctions],
+) -> dict[Address, Function]:
+    """Return the functions in address order with their parents, root buses, slots and physical functions.
+
+    ``above`` tells parents where the text does (``-P``), ``forwarding`` ARI of ports, ``virtual`` what physical
+    functions say about their virtual ones.
+    """
+    physical = _physical(functions, virtual)
+    parents = _parents(functions, above, physical)
+    virtuals: dict[Address, list[Address]] = {}
+    for a in sorted(physical):
+        virtuals.setdefault(physical[a], []).append(a)
+    slots: dict[tuple[int, int, int], int] = {}
+    for a in functions:
+        if a not in physical:
+            slots[a.domain, a.bus, a.device] = slots.get((a.domain, a.bus, a.device), 0) + 1
+    result = {}
+    for address in sorted(functions):
+        function = functions[address]
+        parent = parents.get(address)
+        root = address
+        seen = 0
+        while (up := parents.get(root)) is not None and seen < 300:
+            root, seen = up, seen + 1
+        result[address] = replace(
+            function,
+            parent=parent,
+            parent_told=parent is not None or not _hangs_loose(function),
+            host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
+            multifunction=_multifunction(function, slots, address in physical),
+            physical_function=physical.get(address),
+            virtual_functions=tuple(virtuals.get(address, ())),
+            ari=Known(False, "on a root bus") if parent is None else forwarding.get(parent, Unknown("not shown")),
+        )
+    return result
+
+
+def _physical(
+    functions: Mapping[Address, Function], virtual: Mapping[Address, VirtualFunctions]
+) -> dict[Address, Address]:
+    found: dict[Address, Address] = {}
+    for owner in sorted(virtual):
+        for address in virtual[owner].addresses(owner):
+            if address in functions and address not in virtual and address != owner:
+                found.setdefault(address, owner)
+    return found
+
+
+def _parents(
+    functions: Mapping[Address, Function], above: Mapping[Address, Address], physical: Mapping[Address, Address]
+) -> dict[Address, Address]:
+    secondary: dict[tuple[int, int], Address] = {}
+    for address in sorted(functions):
+        bridge = value_of(functions[address].bridge, None)
+        # A bus number above the bridge's own rules circles out; 0 is what an unconfigured bridge shows.
+        if isinstance(bridge, Bridge) and bridge.secondary > address.bus:
+            secondary.setdefault((address.domain, bridge.secondary), address)
+    parents = {}
+    for address in functions:
+        told = above.get(address)
+        if told is not None and told in functions and told.bus < address.bus:
+            parents[address] = told
+            continue
+        # Virtual functions may use the bus numbers after their physical function's: they hang below the same port.
+        bus = physical[address].bus if address in physical else address.bus
+        parent = secondary.get((address.domain, bus))
+        if parent is not None:
+            parents[address] = parent
+    return parents
+
+
+def _hangs_loose(function: Function) -> bool:
+    """Whether something must stand above a function for which no bridge was found.
+
+    Bus 0 is a root bus. Elsewhere only a root port, what is integrated into a root complex and conventional
+    functions stand on one; host bridges that show an endpoint's type do too.
+    """
+    if function.address.bus == 0 or function.class_code >> 8 == 0x0600:
+        return False
+    port_type = value_of(function.port_type, None)
+    return port_type is None or port_type in _BELOW_A_PORT
+
+
+def _multifunction(function: Function, slots: Mapping[tuple[int, int, int], int], virtual: bool) -> Fact[bool]:
+    a = function.address
+    if virtual:
+        return Known(False, "virtual function")
+    if slots.get((a.domain, a.bus, a.device), 0) > 1:
+        return Known(True, SHARED)
+    if isinstance(function.multifunction, Known) and function.multifunction.source not in (ALONE, SHARED):
+        return function.multifunction
+    return Known(False, ALONE)

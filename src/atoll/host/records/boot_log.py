@@ -1,0 +1,139 @@
+"""What a kernel's boot log tells: release, command line, groups, IOMMUs, interrupt remapping.
+
+Source of the lines: ``iommu_group_add_device`` ("Adding to iommu group", before 5.3 "Adding device … to group"),
+``iommu_subsys_init`` ("Default domain type"), ``start_kernel`` in Linux; ``drivers/iommu/intel/dmar.c`` and
+``irq_remapping.c`` ("DMAR: …", "DMAR-IR: Enabled IRQ remapping"), ``drivers/iommu/amd/init.c`` ("AMD-Vi: Interrupt
+remapping enabled").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atoll.host.model import KernelRelease, Platform
+from atoll.host.records.slot import address_in
+from atoll.pci.address import Address
+
+__all__ = ["BootLog", "release_of"]
+
+_WORDS = ("type 0", "iommu", "Linux version", "ommand line: ", "DMAR", "AMD-Vi", "arm-smmu", "PowerNV", "remapping")
+_LONGEST = 4096
+
+
+@dataclass(slots=True)
+class BootLog:
+    """Takes lines one by one."""
+
+    members: dict[Address, int] = field(default_factory=dict)
+    release: str | None = None
+    command_line: str | None = None
+    default_domain: str | None = None
+    remapping: bool | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    """Kind of IOMMU by what the log calls it."""
+    platform: Platform | None = None
+    found: dict[Address, tuple[int, int, int, int]] = field(default_factory=dict)
+    """Vendor, device, class code and header type of the functions that the log shows being found."""
+    boots: int = 0
+    """How often the log begins; of several boots the last counts."""
+
+    def take(self, line: str) -> bool:
+        """Read a line; return whether it is one of a boot log that tells something."""
+        if not any(word in line for word in _WORDS):
+            return False
+        return self._boot(line) or self._group(line) or self._function(line) or self._iommu(line)
+
+    def _function(self, line: str) -> bool:
+        """``pci 0000:00:01.0: [8086:1901] type 01 class 0x060400`` (``pci_setup_device`` in drivers/pci/probe.c)."""
+        before, found, rest = line.partition("] type ")
+        words, after = before.split(), rest.split()
+        if not found or len(words) < 2 or len(after) < 3 or after[1] != "class":
+            return False
+        address = address_in(words[-2])
+        vendor, colon, device = words[-1].removeprefix("[").partition(":")
+        try:
+            numbers = int(vendor, 16), int(device, 16), int(after[2], 16), int(after[0], 16)
+        except ValueError:
+            return False
+        if address is None or not colon or max(numbers[:2]) > 0xFFFF or not 0 <= numbers[2] <= 0xFFFFFF:
+            return False
+        self.found[address] = numbers
+        return True
+
+    def _boot(self, line: str) -> bool:
+        _, found, rest = line.partition("Linux version ")
+        if found and rest.split():
+            self._again()
+            self.release = rest.split()[0]
+            return True
+        for key in ("Kernel command line: ", "Command line: "):
+            _, found, rest = line.partition(key)
+            if found:
+                self.command_line = rest.strip()[:_LONGEST]
+                return True
+        return False
+
+    def _again(self) -> None:
+        self.boots += 1
+        if self.boots > 1:
+            self.members, self.units = {}, {}
+            self.command_line = self.default_domain = self.remapping = None
+
+    def _group(self, line: str) -> bool:
+        before, found, rest = line.partition(": Adding to iommu group ")
+        if found:
+            return self._add(before.split()[-1:], rest)
+        _, found, rest = line.partition("dding device ")
+        if found and " to group " in rest:
+            word, _, number = rest.partition(" to group ")
+            return self._add([word], number)
+        before, found, _ = line.partition(": Removing from iommu group ")
+        if found and before.split():
+            address = address_in(before.split()[-1])
+            if address is not None:
+                self.members.pop(address, None)
+            return True
+        return False
+
+    def _add(self, words: list[str], number: str) -> bool:
+        address = address_in(words[0]) if words else None
+        digits = (number.split() or [""])[0].strip(".,:;")
+        if address is None or not (0 < len(digits) < 7 and digits.isascii() and digits.isdigit()):
+            return False
+        self.members[address] = int(digits)
+        return True
+
+    def _iommu(self, line: str) -> bool:
+        _, found, rest = line.partition("Default domain type: ")
+        if found and rest.split():
+            self.default_domain = rest.split()[0]
+            return True
+        if "DMAR: IOMMU enabled" in line or "DMAR: Intel(R) Virtualization Technology for Directed I/O" in line:
+            self.platform = Platform.X86
+            self.units.setdefault("dmar", "intel")
+            return True
+        if "AMD-Vi: " in line:
+            self.platform = Platform.X86
+            if any(word in line for word in ("Found IOMMU", "Lazy IO/TLB", "Extended features", "Virtual APIC")):
+                self.units.setdefault("ivhd", "amd")
+        if "remapping" in line and ("DMAR-IR: " in line or "AMD-Vi: " in line):
+            if "Enabled IRQ remapping" in line or "nterrupt remapping enabled" in line:
+                self.remapping = True
+            elif "remapping disabled" in line.lower() or "not enable" in line.lower():
+                self.remapping = False
+            return True
+        if "DMAR" in line:
+            self.platform = Platform.X86
+        if "PowerNV" in line:
+            self.platform = Platform.POWERNV
+            return True
+        return "AMD-Vi: " in line or "DMAR" in line
+
+
+def release_of(text: str) -> KernelRelease | None:
+    """Return a kernel's release, None where the text is none."""
+    major, _, rest = text.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    if not (major.isascii() and major.isdigit() and 0 < digits < 9 and len(major) < 9):
+        return None
+    return KernelRelease(int(major), int(rest[:digits]), text[:200])

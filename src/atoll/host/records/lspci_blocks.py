@@ -1,0 +1,198 @@
+"""The functions of an lspci output as blocks of lines: heading, details, dumped bytes. Wrapped lines are joined.
+
+A detail begins with one of the keys that lspci prints; whatever begins with none continues the one before. So
+neither indentation nor line length matters: mailers change both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from atoll.host.records.slot import Slot, parse_slot
+
+__all__ = ["Block", "Capability", "Detail", "blocks", "dumped", "heading_of"]
+
+_KEYS = (
+    *("Subsystem:", "Flags:", "Control:", "Status:", "Latency", "Interrupt:", "NUMA node:", "IOMMU group:"),
+    *("Region ", "Bus:", "I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:"),
+    *("Secondary status:", "BridgeCtl:", "Capabilities:", "Kernel driver in use:", "Kernel modules:"),
+    *("Expansion ROM", "[virtual]", "Physical Slot:", "DeviceName:", "Device tree node:", "BIST "),
+    *("Memory at ", "I/O ports at ", "Memory window ", "I/O window ", "16-bit legacy", "!!!"),
+    *("DevCap:", "DevCtl:", "DevSta:", "LnkCap:", "LnkCtl:", "LnkSta:", "SltCap:", "SltCtl:", "SltSta:"),
+    *("RootCap:", "RootCtl:", "RootSta:", "DevCap2:", "DevCtl2:", "DevSta2:", "LnkCap2:", "LnkCtl2:", "LnkSta2:"),
+    *("DevCap3:", "DevCtl3:", "LnkCap3:", "LnkCtl3:", "LaneErrStat:", "AtomicOpsCap:", "AtomicOpsCtl:"),
+    *("ACSCap:", "ACSCtl:", "ATSCap:", "ATSCtl:", "IOVCap:", "IOVCtl:", "IOVSta:", "Initial VFs:", "VF offset:"),
+    *("Supported Page Size:", "VF Migration:", "PASIDCap:", "PASIDCtl:", "PRICtl:", "PRISta:", "Page Request"),
+    *("AFCap:", "AFCtrl:", "AFStatus:", "ARICap:", "ARICtl:", "UESta:", "UEMsk:", "UESvrt:", "CESta:", "CEMsk:"),
+    *("AERCap:", "HeaderLog:", "RootCmd:", "ErrorSrc:", "Address:", "Masking:", "Vector table:", "PBA:", "Caps:"),
+    *("Arb:", "Ctrl:", "VC0:", "Bridge:", "PTMCap:", "PTMControl:", "L1SubCap:", "L1SubCtl1:", "DpcCap:", "DpcCtl:"),
+)
+_LONGEST = 4096
+_MOST_DETAILS = 4096
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+@dataclass(slots=True)
+class Detail:
+    """One detail: its key as lspci prints it, with the text after it joined."""
+
+    text: str
+    line: int
+
+
+@dataclass(slots=True)
+class Capability:
+    """A capability's heading, and the details below it."""
+
+    name: str
+    """``Express (v2) Root Port (Slot+), MSI 00``, ``Access Control Services``, …"""
+    offset: int | None
+    details: list[Detail] = field(default_factory=list)
+
+    def find(self, key: str) -> str | None:
+        """Return the text after a key, None where there is no such detail."""
+        return next((d.text[len(key) :].strip() for d in self.details if d.text.startswith(key)), None)
+
+
+@dataclass(slots=True)
+class Block:
+    """One function."""
+
+    slot: Slot
+    heading: str
+    """The first line without the address."""
+    line: int
+    details: list[Detail] = field(default_factory=list)
+    """Before the first capability."""
+    capabilities: list[Capability] = field(default_factory=list)
+    after: list[Detail] = field(default_factory=list)
+    """After the last one: driver and modules."""
+    dump: bytearray = field(default_factory=bytearray)
+
+    def find(self, key: str) -> str | None:
+        """Return the text after a key among the function's own details."""
+        for detail in (*self.details, *self.after):
+            if detail.text.startswith(key):
+                return detail.text[len(key) :].strip()
+        return None
+
+
+def heading_of(line: str) -> tuple[Slot, str] | None:
+    """Return a function's address and the rest of its first line, None where the line is none.
+
+    A heading goes on with a class and a colon; other texts that begin with an address do not.
+    """
+    word, _, rest = line.strip().partition(" ")
+    if "." not in word[:40]:
+        return None
+    slot = parse_slot(word)
+    rest = rest.strip()
+    if slot is None or not rest or rest[0] in ":->=(" or ":" not in rest:
+        return None
+    before = rest.partition(":")[0]
+    return (slot, rest) if len(before) < 60 else None
+
+
+def dumped(line: str) -> tuple[int, bytes] | None:
+    """Return offset and bytes of a line of a hexadecimal dump (``10: 00 00 …``), None where it is none."""
+    place, colon, rest = line.strip().partition(":")
+    if not colon or len(place) not in (2, 3) or not _HEX.issuperset(place) or not rest.startswith(" "):
+        return None
+    words = rest.split()
+    if not 1 <= len(words) <= 16 or any(len(word) != 2 or not _HEX.issuperset(word) for word in words):
+        return None
+    return int(place, 16), bytes(int(word, 16) for word in words)
+
+
+def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
+    """Yield the functions of numbered lines. A blank line ends a block's details, not its dump."""
+    reader = _Reader()
+    for number, line in lines:
+        done = reader.take(number, line)
+        if done is not None:
+            yield done
+    last = reader.end()
+    if last is not None:
+        yield last
+
+
+class _Reader:
+    """Takes lines one by one."""
+
+    def __init__(self) -> None:
+        self._block: Block | None = None
+        self._parts: list[str] = []
+        self._length = 0
+        self._line = 0
+        self._open = False
+
+    def take(self, number: int, line: str) -> Block | None:
+        found = heading_of(line)
+        if found is not None:
+            done = self.end()
+            self._block = Block(found[0], "", number)
+            self._begin(found[1], number)
+            self._open = True
+            return done
+        if self._block is None:
+            return None
+        text = line.strip()
+        if not text:
+            self._finish()
+            self._open = False
+            return None
+        bytes_ = dumped(text)
+        if bytes_ is not None:
+            self._finish()
+            self._open = False
+            if bytes_[0] == len(self._block.dump):
+                self._block.dump += bytes_[1]
+            return None
+        if text.startswith(_KEYS):
+            self._finish()
+            self._begin(text, number)
+            self._open = True
+        elif self._open and self._length < _LONGEST:
+            self._parts.append(text)
+            self._length += len(text)
+        return None
+
+    def end(self) -> Block | None:
+        self._finish()
+        done, self._block = self._block, None
+        self._open = False
+        return done
+
+    def _begin(self, text: str, number: int) -> None:
+        self._parts, self._length, self._line = [text], len(text), number
+
+    def _finish(self) -> None:
+        block = self._block
+        if block is None or not self._parts:
+            return
+        text, self._parts = " ".join(self._parts), []
+        if not block.heading:
+            block.heading = text
+            return
+        detail = Detail(" ".join(text.split()), self._line)
+        if detail.text.startswith("Capabilities:"):
+            if len(block.capabilities) < _MOST_DETAILS:
+                block.capabilities.append(_capability(detail.text.removeprefix("Capabilities:").strip()))
+        elif detail.text.startswith(("Kernel driver in use:", "Kernel modules:")):
+            block.after.append(detail)
+        elif block.capabilities:
+            if len(block.capabilities[-1].details) < _MOST_DETAILS:
+                block.capabilities[-1].details.append(detail)
+        elif len(block.details) < _MOST_DETAILS:
+            block.details.append(detail)
+
+
+def _capability(text: str) -> Capability:
+    offset: int | None = None
+    if text.startswith("["):
+        place, _, rest = text[1:].partition("]")
+        word = place.split()[0] if place.split() else ""
+        if 1 <= len(word) <= 3 and _HEX.issuperset(word):
+            offset, text = int(word, 16), rest.strip()
+    return Capability(text, offset)

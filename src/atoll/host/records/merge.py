@@ -1,0 +1,276 @@
+"""Several records of one machine as one host: what one lacks, the other may have; where they disagree, neither counts.
+
+Design rule 1: two sources that disagree make a fact unknown. The disagreement is a gap that names both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from atoll.host.coverage import coverage
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Function, Gap, Group, Host, Platform
+from atoll.host.records.arrange import ALONE, SHARED
+from atoll.host.records.group_facts import ToldGroups, join
+from atoll.host.told import ToldLinks
+from atoll.host.told import merge as merge_links
+from atoll.pci.acs import Acs
+from atoll.pci.address import Address
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Bridge
+
+__all__ = ["merge", "merge_function"]
+
+_FACTS = (
+    *("header", "port_type", "command", "acs", "ats", "pasid", "sriov", "flr", "pending", "port_number"),
+    *("power_state", "bridge", "bars", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
+    *("numa_node", "iommu", "serial", "ari"),
+)
+_ASSUMED = (ALONE, SHARED)
+_HINT = "find out which record is of this machine as it is now"
+
+
+@dataclass(slots=True)
+class _Doubts:
+    gaps: list[Gap] = field(default_factory=list)
+
+    def add(self, what: str, one: Known[Any], other: Known[Any]) -> Unknown:
+        why = f"{_said(one)}, but {_said(other)}"
+        self.gaps.append(Gap(what, why, _HINT))
+        return Unknown(f"records disagree: {why}")
+
+
+def _said(fact: Known[Any]) -> str:
+    return f"{fact.source or 'one record'} says {_words(fact.value)}"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Acs):
+        return f"ACS {value.control.lspci}"
+    if value is None:
+        return "none"
+    name = getattr(value, "label", None) or getattr(value, "text", None) or str(value)
+    return name if len(name) < 120 else name[:117] + "…"
+
+
+def merge(hosts: Sequence[Host]) -> Host:
+    """Return what records of one machine show together. The first names it."""
+    result = hosts[0]
+    for host in hosts[1:]:
+        result = _two(result, host)
+    return result
+
+
+def _two(one: Host, other: Host) -> Host:
+    doubts = _Doubts()
+    functions: dict[Address, Function] = {}
+    for address in sorted(one.functions.keys() | other.functions.keys()):
+        here, there = one.functions.get(address), other.functions.get(address)
+        if here is None or there is None:
+            found = here or there
+            assert found is not None
+            functions[address] = found
+        else:
+            functions[address] = merge_function(here, there, doubts=doubts)
+    functions = _settled(functions)
+    told = join(_groups(one), _groups(other))
+    doubts.gaps += [Gap(f"group of {a}", why, _HINT) for a, why in sorted(told.doubted.items())]
+    functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
+    groups = _group_fact(one, other, told)
+    links = merge_links(
+        [ToldLinks(host.name, host.links, host.links_told) for host in (one, other) if host.links or host.links_told]
+    )
+    shown = {gap.what for gap in (*one.gaps, *other.gaps)}
+    partial = set(coverage(one.functions, one.groups)) | set(coverage(other.functions, other.groups))
+    kept = [
+        gap for gap in dict.fromkeys((*one.gaps, *other.gaps)) if gap not in partial and not _filled(gap, functions)
+    ]
+    new = [gap for gap in (*doubts.gaps, *links.gaps) if gap.what not in shown]
+    return Host(
+        name=f"{one.name} + {other.name}",
+        functions=functions,
+        groups=groups,
+        platform=one.platform if one.platform is not Platform.UNKNOWN else other.platform,
+        kernel=_fact("kernel release", one.kernel, other.kernel, doubts),
+        command_line=_fact("kernel command line", one.command_line, other.command_line, doubts),
+        iommu_units=one.iommu_units or other.iommu_units,
+        interrupt_remapping=_fact("interrupt remapping", one.interrupt_remapping, other.interrupt_remapping, doubts),
+        holders=one.holders if isinstance(one.holders, Known) else other.holders,
+        links=links.links,
+        links_told=links.told,
+        registers={**other.registers, **one.registers},
+        root_routing={**other.root_routing, **one.root_routing},
+        npu_bricks=one.npu_bricks or other.npu_bricks,
+        essential={**other.essential, **one.essential},
+        gaps=tuple(dict.fromkeys((*kept, *new, *doubts.gaps, *coverage(functions, groups)))),
+        provenance=(*one.provenance, *other.provenance),
+    )
+
+
+def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
+    """Whether the merge filled a gap about ids."""
+    return gap.what.startswith("ids of ") and all(function.ids_told for function in functions.values())
+
+
+def _fact(what: str, one: Any, other: Any, doubts: _Doubts) -> Any:
+    if isinstance(one, Unknown):
+        return other if isinstance(other, Known) else one
+    if isinstance(other, Unknown):
+        return one
+    better = _richer(one.value, other.value)
+    if better is not None:
+        return one if better is one.value else other
+    return doubts.add(what, one, other)
+
+
+def _richer(one: Any, other: Any) -> Any:
+    """Return the value that says more, where two do not contradict each other; None where they do."""
+    if one == other:
+        return one
+    if isinstance(one, Acs) and isinstance(other, Acs):
+        same = (one.capability, one.control) == (other.capability, other.control)
+        return None if not same else other if one.egress_vector is None else one
+    if isinstance(one, Bridge) and isinstance(other, Bridge):
+        # A dump, a text and sysfs do not show the same windows: what the kernel did not claim, it does not list.
+        same = (one.secondary, one.subordinate) == (other.secondary, other.subordinate)
+        return one if same else None
+    if _are_bars(one) and _are_bars(other):
+        places = {bar.index: bar.start for bar in one}
+        return (
+            None
+            if any(places.get(bar.index, bar.start) != bar.start for bar in other)
+            else max((one, other), key=lambda bars: (len(bars), sum(bar.size > 0 for bar in bars)))
+        )
+    if isinstance(one, str) and isinstance(other, str) and {one, other} <= {"D3hot", "D3cold", "D3"}:
+        return one
+    return None
+
+
+def _are_bars(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(bar, Bar) for bar in value)
+
+
+def merge_function(one: Function, other: Function, *, doubts: _Doubts | None = None) -> Function:
+    """Return what two records tell of one function."""
+    doubts = doubts or _Doubts()
+    changes: dict[str, Any] = {
+        name: _fact(f"{name.replace('_', ' ')} of {one.address}", getattr(one, name), getattr(other, name), doubts)
+        for name in _FACTS
+    }
+    changes["multifunction"] = _multifunction(one, other, doubts)
+    changes |= _identity(one, other, doubts)
+    changes |= _place(one, other, doubts)
+    changes["virtual_functions"] = one.virtual_functions or other.virtual_functions
+    changes["device_tree_path"] = one.device_tree_path or other.device_tree_path
+    return replace(one, **changes)
+
+
+def _multifunction(one: Function, other: Function, doubts: _Doubts) -> Any:
+    """What a text assumes from the slot gives way to what another record read."""
+    here, there = one.multifunction, other.multifunction
+    for assumed, read in ((here, there), (there, here)):
+        if isinstance(assumed, Known) and assumed.source in _ASSUMED and isinstance(read, Known):
+            if read.source in _ASSUMED:
+                return here if value_of(here, False) else there
+            return read
+    return _fact(f"multifunction bit of {one.address}", here, there, doubts)
+
+
+def _identity(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]:
+    """Ids and class: told by either, or what both leave possible."""
+    changes: dict[str, Any] = {"class_code": _class(one, other)}
+    first = one.possible_ids or ((one.vendor, one.device),)
+    second = other.possible_ids or ((other.vendor, other.device),)
+    common = tuple(dict.fromkeys(pair for a in first for b in second if (pair := _meet(a, b)) is not None))
+    if not common:
+        here, there = Known(_ids(one), "one record"), Known(_ids(other), "another")
+        doubts.add(f"ids of {one.address}", here, there)
+        common = tuple(dict.fromkeys((*first, *second)))
+    if len(common) == 1 and None not in common[0]:
+        changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": ()}
+    else:
+        changes |= {"vendor": 0xFFFF, "device": 0xFFFF, "possible_ids": common}
+    return changes
+
+
+def _class(one: Function, other: Function) -> int:
+    if one.class_code >> 16 == 0xFF:
+        return other.class_code
+    return max(one.class_code, other.class_code) if one.class_code >> 8 == other.class_code >> 8 else one.class_code
+
+
+def _ids(function: Function) -> str:
+    return f"{function.vendor:04x}:{function.device:04x}" if function.ids_told else "another device by name"
+
+
+def _meet(a: tuple[int | None, int | None], b: tuple[int | None, int | None]) -> tuple[int | None, int | None] | None:
+    found = []
+    for one, other in zip(a, b, strict=True):
+        if one is not None and other is not None and one != other:
+            return None
+        found.append(one if one is not None else other)
+    return found[0], found[1]
+
+
+def _place(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]:
+    """Parent and root bus: what one record does not show, the other may."""
+    first = one if one.parent is not None or (one.parent_told and other.parent is None) else other
+    if one.parent is not None and other.parent is not None and one.parent != other.parent:
+        what = f"bridge above {one.address}"
+        doubts.add(what, Known(one.parent, "one record"), Known(other.parent, "another"))
+    return {
+        "parent": first.parent,
+        "parent_told": first.parent_told,
+        "host_bridge": first.host_bridge,
+        "physical_function": one.physical_function or other.physical_function,
+    }
+
+
+def _settled(functions: dict[Address, Function]) -> dict[Address, Function]:
+    """What is known only of all functions together: slots that more than one record shows functions of."""
+    slots: dict[tuple[int, int, int], int] = {}
+    for a, function in functions.items():
+        if function.physical_function is None:
+            slots[a.domain, a.bus, a.device] = slots.get((a.domain, a.bus, a.device), 0) + 1
+    for a, function in functions.items():
+        alone = isinstance(function.multifunction, Known) and function.multifunction.source == ALONE
+        if alone and slots.get((a.domain, a.bus, a.device), 0) > 1:
+            functions[a] = replace(function, multifunction=Known(True, SHARED))
+        if function.parent is not None and function.parent not in functions:
+            functions[a] = replace(functions[a], parent=None, parent_told=False)
+    return functions
+
+
+def _groups(host: Host) -> ToldGroups:
+    number: dict[Address, int] = {}
+    if isinstance(host.groups, Known):
+        number = {address: group.number for group in host.groups.value.values() for address in group.members}
+    none = {a for a, f in host.functions.items() if isinstance(f.group, Known) and f.group.value is None}
+    doubted = {
+        a: f.group.reason
+        for a, f in host.functions.items()
+        if isinstance(f.group, Unknown) and f.group.reason.startswith("group of ")
+    }
+    source = host.groups.source if isinstance(host.groups, Known) else ""
+    name = source if host.name in source else f"{host.name} ({source})" if source else host.name
+    return ToldGroups(name, number, frozenset(none), doubted)
+
+
+def _group_fact(one: Host, other: Host, told: ToldGroups) -> Any:
+    known = [host.groups for host in (one, other) if isinstance(host.groups, Known)]
+    if not known:
+        return one.groups
+    if not told.number and len(known) == 2 and not told.doubted:
+        return known[0]
+    formed = {number: group for fact in reversed(known) for number, group in fact.value.items()}
+    found = told.fact(reason="the records disagree about every group")
+    if isinstance(found, Unknown):
+        return known[0] if not told.doubted else found
+    kept: dict[int, Group] = {}
+    for number, group in found.value.items():
+        old = formed.get(number)
+        same = old is not None and old.members == group.members
+        kept[number] = old if old is not None and same else group
+    return Known(kept, told.source)

@@ -1,0 +1,258 @@
+"""A pasted text as a host: whatever of lspci output, group lists and boot log it holds, found by its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from atoll.errors import InputError
+from atoll.host.coverage import coverage
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import Function, Gap, Group, Host, IommuUnit, KernelRelease, Platform
+from atoll.host.records.arrange import arranged
+from atoll.host.records.boot_log import BootLog, release_of
+from atoll.host.records.configured import from_dump
+from atoll.host.records.group_facts import ToldGroups, join
+from atoll.host.records.group_list import GroupList
+from atoll.host.records.lines import text_lines
+from atoll.host.records.lspci_blocks import Block, blocks
+from atoll.host.records.lspci_text import Habits, habits, read_block
+from atoll.host.records.merge import merge_function
+from atoll.host.records.virtual import VirtualFunctions
+from atoll.pci.address import Address
+from atoll.pci.header import HeaderType
+
+__all__ = ["read_text"]
+
+T = TypeVar("T")
+
+_HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
+_NUMBERS = "lspci prints names only: add -nn"
+_POWERNV_BRIDGES = frozenset({(0x1014, 0x03DC), (0x1014, 0x04C1), (0x1014, 0x0652)})
+"""PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found so far about functions."""
+
+    name: str
+    functions: dict[Address, Function] = field(default_factory=dict)
+    above: dict[Address, Address] = field(default_factory=dict)
+    forwarding: dict[Address, Fact[bool]] = field(default_factory=dict)
+    virtual: dict[Address, VirtualFunctions] = field(default_factory=dict)
+    group: dict[Address, int] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+    paths: dict[tuple[int, tuple[str, ...]], Address] = field(default_factory=dict)
+    lost: int = 0
+    """Functions of which the text does not tell the bus."""
+
+
+def read_text(data: bytes, *, name: str) -> Host:
+    """Return the host that a pasted text shows. Raises InputError where it shows none."""
+    log, listed = BootLog(), GroupList()
+    numbered: list[tuple[int, str]] = []
+    for number, line in enumerate(text_lines(data, name=name), 1):
+        if not log.take(line):
+            numbered.append((number, listed.take(line)))
+    found = _Found(name)
+    pages = list(blocks(numbered))
+    custom = habits(pages)
+    for block in pages:
+        _add(found, block, custom)
+    _add_logged(found, log)
+    if not (found.functions or listed.members or log.members or log.release):
+        raise InputError(f"{name}: no folder, archive or text that tells of PCI functions or groups", hint=_HINT)
+    functions = arranged(found.functions, above=found.above, forwarding=found.forwarding, virtual=found.virtual)
+    told = _groups(found, functions, listed, log)
+    functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
+    groups = told.fact(reason=_no_groups(log))
+    groups = _with_types(groups, log)
+    return Host(
+        name=name,
+        functions=functions,
+        groups=groups,
+        platform=_platform(functions, log),
+        kernel=_release(log, name),
+        command_line=_known(log.command_line, f"{name}: boot log", "no boot log in the text"),
+        iommu_units=tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items())),
+        interrupt_remapping=_known(log.remapping, f"{name}: boot log", "no boot log in the text tells it"),
+        holders=Unknown("a text does not show who holds devices open"),
+        gaps=(*_gaps(found, functions, told), *coverage(functions, groups)),
+        provenance=(name,),
+    )
+
+
+def _known(value: T | None, source: str, reason: str) -> Fact[T]:
+    return Unknown(reason) if value is None else Known(value, source)
+
+
+def _add(found: _Found, block: Block, custom: Habits) -> None:
+    slot = block.slot
+    address = slot.address
+    above = slot.above
+    if address is None:
+        # -P numbers no buses: the bridge above, printed before, says which one is below it.
+        above = found.paths.get((slot.domain, slot.path[:-1]))
+        bridge = found.functions[above].bridge if above in found.functions else None
+        if above is None or not isinstance(bridge, Known) or bridge.value is None or not bridge.value.secondary:
+            found.lost += 1
+            return
+        address = Address(slot.domain, bridge.value.secondary, *slot.place)
+    if above is not None:
+        found.above[address] = above
+    found.paths[slot.domain, slot.path] = address
+    text = read_block(block, address, name=found.name, custom=custom)
+    function, forwarding, virtual = text.function, text.ari_forwarding, text.virtual
+    if text.group is not None:
+        found.group.setdefault(address, text.group)
+    dump = from_dump(address, bytes(block.dump), source=f"{found.name} line {block.line}: dump") if block.dump else None
+    if dump is not None:
+        function = _filled(dump.function, function)
+        forwarding = dump.ari_forwarding if isinstance(dump.ari_forwarding, Known) else forwarding
+        virtual = dump.virtual or virtual
+    known = found.functions.get(address)
+    if known is not None:
+        # Twice in one text: a short listing and a long one, or before and after.
+        if _bare(known) != _bare(function):
+            function = _filled(known, function) if _bare(function) else _filled(function, known)
+        else:
+            function = merge_function(known, function)
+        forwarding = found.forwarding[address] if isinstance(forwarding, Unknown) else forwarding
+    found.functions[address] = function
+    found.forwarding[address] = forwarding
+    if virtual is not None:
+        found.virtual[address] = virtual
+
+
+def _bare(function: Function) -> bool:
+    """Whether nothing but its first line was read."""
+    return isinstance(function.header, Unknown) and isinstance(function.port_type, Unknown)
+
+
+_FACTS = (
+    *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid", "sriov", "flr", "pending"),
+    *(
+        "port_number",
+        "power_state",
+        "bridge",
+        "bars",
+        "revision",
+        "subsystem",
+        "group",
+        "driver",
+        "numa_node",
+        "serial",
+    ),
+)
+
+
+def _filled(one: Function, other: Function) -> Function:
+    """Return the first with what it lacks taken from the second: a dump and its text are one reading."""
+    changes: dict[str, Any] = {
+        name: getattr(other, name)
+        for name in _FACTS
+        if isinstance(getattr(one, name), Unknown) and isinstance(getattr(other, name), Known)
+    }
+    if isinstance(one.bars, Known) and isinstance(other.bars, Known):
+        sizes = {(bar.index, bar.start): bar.size for bar in other.bars.value}
+        bars = tuple(replace(bar, size=bar.size or sizes.get((bar.index, bar.start), 0)) for bar in one.bars.value)
+        changes["bars"] = Known(bars, one.bars.source)
+    if not one.ids_told and other.ids_told:
+        changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": ()}
+    if one.class_code >> 16 == 0xFF:
+        changes["class_code"] = other.class_code
+    return replace(one, **changes)
+
+
+def _add_logged(found: _Found, log: BootLog) -> None:
+    """Take ids, class and header type from the boot log, where the text has none."""
+    for address, (vendor, device, class_code, layout) in log.found.items():
+        header: Fact[HeaderType] = Unknown("the boot log shows another header type")
+        if layout in tuple(HeaderType):
+            header = Known(HeaderType(layout), f"{found.name}: boot log")
+        logged = Function(address, vendor, device, class_code, None, "", header=header)
+        function = found.functions.get(address)
+        if function is None:
+            found.functions[address] = logged
+            continue
+        possible = not function.ids_told and any(
+            pair[0] in (None, vendor) and pair[1] in (None, device) for pair in function.possible_ids
+        )
+        if possible or function.class_code >> 16 == 0xFF:
+            found.functions[address] = _filled(function, logged)
+
+
+def _groups(found: _Found, functions: dict[Address, Function], listed: GroupList, log: BootLog) -> ToldGroups:
+    none = frozenset(a for a, f in functions.items() if isinstance(f.group, Known) and f.group.value is None)
+    doubted = {
+        address: f"group of {address}: {found.name} lists it in group {one} and in group {other}"
+        for address, (one, other) in listed.conflicts.items()
+    }
+    number = {address: group for address, group in listed.members.items() if address not in doubted}
+    told = ToldGroups(f"{found.name}: list of groups", number, frozenset(), doubted)
+    told = join(ToldGroups(f"{found.name}: lspci", found.group, none), told)
+    return join(told, ToldGroups(f"{found.name}: boot log", log.members))
+
+
+def _no_groups(log: BootLog) -> str:
+    if log.release is not None:
+        return "the text lists no IOMMU groups, and its boot log shows no device added to one"
+    return "the text shows no IOMMU groups"
+
+
+def _with_types(groups: Fact[Mapping[int, Group]], log: BootLog) -> Fact[Mapping[int, Group]]:
+    if isinstance(groups, Unknown) or log.default_domain is None:
+        return groups
+    reason = Unknown(f"the boot log tells the default only: {log.default_domain}")
+    return Known({number: replace(group, type=reason) for number, group in groups.value.items()}, groups.source)
+
+
+def _release(log: BootLog, name: str) -> Fact[KernelRelease]:
+    release = release_of(log.release) if log.release is not None else None
+    return Unknown("no boot log in the text") if release is None else Known(release, f"{name}: boot log")
+
+
+def _platform(functions: dict[Address, Function], log: BootLog) -> Platform:
+    if log.platform is not None:
+        return log.platform
+    bridges = [f for f in functions.values() if f.class_code >> 8 in (0x0600, 0x0604)]
+    if any(_pairs(f) & _POWERNV_BRIDGES for f in bridges):
+        return Platform.POWERNV
+    if any(f.class_code >> 8 == 0x0600 and _vendors(f) <= {0x8086, 0x1022, 0x1D17} for f in bridges):
+        return Platform.X86
+    return Platform.UNKNOWN
+
+
+def _pairs(function: Function) -> set[tuple[int | None, int | None]]:
+    return set(function.possible_ids) or {(function.vendor, function.device)}
+
+
+def _vendors(function: Function) -> set[int | None]:
+    return {vendor for vendor, _ in _pairs(function)}
+
+
+def _gaps(found: _Found, functions: dict[Address, Function], told: ToldGroups) -> list[Gap]:
+    gaps = list(found.gaps)
+    unnamed = [address for address, function in functions.items() if not function.ids_told]
+    if unnamed:
+        gaps.append(Gap(f"ids of {_several(unnamed)}", f"{found.name}: {_NUMBERS}", "run lspci -nnvvv as root"))
+    loose = [address for address, function in functions.items() if not function.parent_told]
+    if loose:
+        buses = sorted({(a.domain, a.bus) for a in loose})
+        listed = ", ".join(f"{domain:04x}:{bus:02x}" for domain, bus in buses[:8]) + (", …" if len(buses) > 8 else "")
+        why = f"{found.name} does not show the bridge above, or not its bus numbers"
+        gaps.append(Gap(f"what stands above bus {listed}", why, "give the whole output of lspci -vvv"))
+    if found.lost:
+        why = f"{found.name}: paths without bus numbers, and no bus numbers of the bridges"
+        gaps.append(Gap(f"{found.lost} functions", why, "use lspci -PP, or -vvv"))
+    hidden = sorted(told.number.keys() - functions.keys())
+    if hidden and functions:
+        gaps.append(Gap(f"functions {_several(hidden)}", "the groups list them, the text does not show them"))
+    gaps += [Gap(f"group of {a}", why) for a, why in sorted(told.doubted.items())]
+    return gaps
+
+
+def _several(addresses: list[Address]) -> str:
+    return ", ".join(map(str, addresses[:3])) + (f" and {len(addresses) - 3} more" if len(addresses) > 3 else "")

@@ -1,0 +1,28 @@
+"""Which functions are virtual: lspci does not say so, but their physical functions tell where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from atoll.pci.address import Address
+
+__all__ = ["VirtualFunctions"]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualFunctions:
+    """The enabled virtual functions of a physical one (PCI Express Base Specification 9.3.3.8 to 9.3.3.10)."""
+
+    count: int
+    offset: int
+    """From the physical function's requester id to the first virtual one's."""
+    stride: int
+
+    def addresses(self, physical: Address) -> Iterator[Address]:
+        """Yield the addresses of the virtual functions."""
+        for number in range(min(self.count, 0x10000)):
+            identity = physical.requester_id + self.offset + number * self.stride
+            if not self.offset or identity > 0xFFFF:
+                return
+            yield Address(physical.domain, identity >> 8, identity >> 3 & 0x1F, identity & 7)
