@@ -116,6 +116,22 @@ VERBS = (
         (Argument(("spec",), "a cluster file, or a plan made for this host", metavar="SPEC|PLAN"), _DRY),
     ),
     Verb("release", "give the devices back and undo what can be undone", "release", (_SPEC, _DRY)),
+    Verb(
+        "capture",
+        "record the host in an archive, to be read elsewhere and later: atoll show --host FILE",
+        "capture",
+        (
+            Argument(("file",), "the archive to write (a tar.xz)", metavar="FILE"),
+            Argument(
+                ("--redact",),
+                "replace serial numbers, UUIDs, MAC and IP addresses, disk identifiers and the host's name, the same "
+                "by the same",
+                flag=True,
+            ),
+            Argument(("--force",), "replace FILE if it is there", flag=True),
+            Argument(("--time",), "write down when it was taken", flag=True),
+        ),
+    ),
     Verb("doctor", "what on this host helps or hinders isolation; never writes", "doctor"),
     Verb("demo", "an AC922's four GPUs given to two tenants, on a simulated machine", "demo"),
     Verb("twin list", "the machines that can be simulated", "twin_list"),

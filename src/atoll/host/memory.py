@@ -10,7 +10,7 @@ from typing import TypeAlias
 from atoll.host.bar_file import check_load, is_bar_file
 from atoll.host.resolve import os_error, resolve
 
-__all__ = ["FileEntry", "FolderEntry", "LinkEntry", "MemoryTree"]
+__all__ = ["Entry", "FileEntry", "FolderEntry", "LinkEntry", "MemoryTree"]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from atoll.host.attribute import names, reason
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Register
+from atoll.host.register_record import read_record
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.pci.header import Command
@@ -24,8 +25,10 @@ def read_registers(
     """Return the wanted registers of all functions: 32 bits each, little-endian, or why they are not known.
 
     Nothing is read of a function whose memory decoding is off or that is not in D0: such a read is answered
-    with all ones at best, and on some machines it is an error that takes the host down.
+    with all ones at best, and on some machines it is an error that takes the host down. Where a capture has no
+    BARs, what it recorded of them is believed.
     """
+    recorded: dict[tuple[Address, Register], Fact[int]] | None = None
     found: dict[tuple[Address, Register], Fact[int]] = {}
     for address, function in functions.items():
         registers = wanted(function.vendor, function.device)
@@ -38,7 +41,9 @@ def read_registers(
             if obstacle:
                 found[address, register] = Unknown(obstacle)
             elif name not in listed:
-                found[address, register] = Unknown(f"{name} was not captured, or the function has no such BAR")
+                recorded = read_record(tree) if recorded is None else recorded
+                absent = Unknown(f"{name} was not captured, or the function has no such BAR")
+                found[address, register] = recorded.get((address, register), absent)
             else:
                 found[address, register] = _load(tree, f"{folders[address]}/{name}", register.offset)
     return found

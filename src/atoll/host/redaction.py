@@ -1,0 +1,312 @@
+"""What identifies a machine or its owner, replaced in a capture: the same by the same, and not to be undone.
+
+A replacement is a hash keyed with a secret that is thrown away, so that captures of two machines, or two captures
+of one, cannot be joined by it. Places that are known to hold identifiers are replaced by their form (device serial
+numbers in configuration space, routes, mounts, boot parameters); everywhere else UUIDs, MAC addresses, disk
+identifiers, serial numbers beside their names, and the host's name are looked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from hashlib import blake2b
+
+from atoll.errors import Unreadable
+from atoll.host.collector import Missing
+from atoll.host.memory import Entry, FileEntry, FolderEntry, LinkEntry, MemoryTree
+from atoll.host.place import address_of
+from atoll.pci.capability import ExtendedId
+from atoll.pci.config import ConfigSpace
+
+__all__ = ["Kind", "Redactor"]
+
+
+class Kind(StrEnum):
+    """What is replaced."""
+
+    DEVICE_SERIAL = "device serial number"
+    SERIAL = "serial number"
+    UUID = "UUID"
+    MAC = "MAC address"
+    DISK = "disk identifier"
+    HOST_NAME = "host name"
+    IP = "IP address"
+    BOOT_PARAMETER = "boot parameter"
+    MOUNT = "mount without a device"
+
+
+_UUID = re.compile(
+    r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})(?![0-9A-Za-z])"
+)
+_SHORT_UUID = re.compile(r"(?<=UUID=)[0-9A-Fa-f][0-9A-Fa-f-]{3,}|(?<=uuid/)[0-9A-Fa-f][0-9A-Fa-f-]{3,}")
+"""Of FAT, NTFS and MBR partitions."""
+_PAIRS = re.compile(r"(?<![0-9A-Fa-f:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4,18}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])")
+"""MAC addresses, EUI-64 and InfiniBand addresses; device serial numbers as lspci prints them."""
+_INTERFACE = re.compile(r"(?<![0-9A-Za-z])((?:en|wl|ww|sl|ib)x)([0-9a-f]{12})(?![0-9A-Za-z])")
+"""systemd's names of network interfaces that are made of their MAC address (systemd.net-naming-scheme(7))."""
+_DISK = re.compile(r"(?<=by-id/)[^\s,\"]+|(?<=nvme-)eui\.[0-9a-fA-F]{16,32}|(?<=-)0x[0-9a-f]{16}(?![0-9a-f])")
+_DUMP = re.compile(r"(?m)^[0-9a-f]{2,3}:(?: [0-9a-f]{2}){16}")
+"""A line of ``lspci -xxxx``."""
+_TAG = re.compile(r"(<[^<>/]*serial[^<>/]*>)([^<>]+)(</)")
+_NONE = frozenset({"", "n/a", "[n/a]", "0", "none", "unknown", "<none>", "not specified"})
+_ADDRESSES = ("ip", "nameserver", "nfsroot", "nfsaddrs", "netroot", "ifname", "bootdev", "vlan", "bond", "netconsole")
+_NAMES = ("hostname", "systemd.hostname", "systemd.machine_id", "BOOTIF", "BOOT_IMAGE_HOST", "ds", "url", "inst.ks")
+_PARAMETERS = frozenset((*_ADDRESSES, *_NAMES))
+_PARAMETER_STARTS = ("rd.iscsi", "iscsi_", "rd.nvmf", "rd.luks.key", "rd.zfcp", "rd.znet", "rd.route", "rd.peerdns")
+"""Boot parameters that tell addresses, names and secrets (dracut.cmdline(7), Linux ``nfsroot.rst``)."""
+_VERBATIM = frozenset({"proc/version", "proc/sys/kernel/osrelease"})
+"""The host that built a kernel is the kernel's, not this machine's."""
+
+
+class Redactor:
+    """Replaces identifiers. ``counts`` holds, by kind, how many places were replaced, ``values`` what they were."""
+
+    def __init__(self, secret: bytes, *, host_name: str = "") -> None:
+        self._secret = secret
+        self.counts: dict[Kind, int] = {}
+        self._values: dict[Kind, set[str]] = {}
+        self._names: dict[str, str] = {}
+        self.missing: list[Missing] = []
+        names = sorted({host_name, host_name.partition(".")[0]} - {"", "localhost"}, key=len, reverse=True)
+        # LVM doubles dashes in the names that it makes for the device mapper.
+        words = "|".join(re.escape(name).replace("\\-", "--?") for name in names)
+        self._host_name = re.compile(rf"(?<![0-9A-Za-z])(?:{words})(?![0-9A-Za-z])", re.IGNORECASE) if words else None
+
+    @property
+    def knows_host_name(self) -> bool:
+        """Whether the host's name is known, so that it can be found."""
+        return self._host_name is not None
+
+    def distinct(self, kind: Kind) -> int:
+        """Return how many different values of a kind were replaced."""
+        return len(self._values.get(kind, ()))
+
+    def tree(self, tree: MemoryTree) -> MemoryTree:
+        """Return the tree with everything replaced: names of files, links, contents."""
+        return MemoryTree(tree.name, self._folder(tree.root, ""))
+
+    def text(self, text: str) -> str:
+        """Return a text with every identifier replaced that shows by its form, and the host's name."""
+        text = self._forms(text)
+        if self._host_name is not None:
+            text = self._host_name.sub(lambda found: self._host(found[0]), text)
+        return text
+
+    def _forms(self, text: str) -> str:
+        text = _UUID.sub(lambda found: self._hex(Kind.UUID, found[0]), text)
+        text = _SHORT_UUID.sub(lambda found: self._hex(Kind.UUID, found[0]), text)
+        text = _PAIRS.sub(lambda found: self._pairs(found[0]), text)
+        text = _INTERFACE.sub(lambda found: found[1] + self._mac(found[2]), text)
+        return _DISK.sub(lambda found: self._word(Kind.DISK, found[0], "disk"), text)
+
+    def _host(self, found: str) -> str:
+        return self._word(Kind.HOST_NAME, found.lower().replace("--", "-"), "host")
+
+    # -- a tree
+
+    def _folder(self, folder: FolderEntry, above: str) -> FolderEntry:
+        found = FolderEntry()
+        for name, entry in folder.items():
+            kept = self._entry(entry, f"{above}{name}")
+            if kept is not None:
+                found[self._name(name, f"{above}{name}")] = kept
+        return found
+
+    def _name(self, name: str, path: str) -> str:
+        """Replace in the name of a file. Those of sysfs are the kernel's, whatever the host is called."""
+        if not path.startswith("sys/"):
+            return self.text(name)
+        if name not in self._names:
+            self._names[name] = self._forms(name)
+        return self._names[name]
+
+    def _entry(self, entry: Entry, path: str) -> Entry | None:
+        if isinstance(entry, FolderEntry):
+            return self._folder(entry, f"{path}/")
+        if isinstance(entry, LinkEntry):
+            return LinkEntry(self._name(entry.target, path))
+        data = self._content(path, entry.data)
+        return None if data is None else FileEntry(data)
+
+    def _content(self, path: str, data: bytes) -> bytes | None:
+        above, _, name = path.rpartition("/")
+        if path in _VERBATIM or path.startswith(("proc/device-tree/", "sys/firmware/devicetree/")):
+            # Of the device tree only properties without identifiers are captured.
+            return data
+        if path.startswith("sys/") and address_of(above.rpartition("/")[2]) is not None and name != "uevent":
+            return self._config(path, data) if name == "config" else data
+        if b"\0" in data:
+            self.missing.append(Missing(path, "left out: it is not text and cannot be redacted"))
+            return None
+        text = data.decode("latin-1")
+        if path.startswith("records/") and _DUMP.search(text):
+            self.missing.append(Missing(path, "left out: bytes of configuration space in a text cannot be redacted"))
+            return None
+        if path.startswith("sys/") and not path.endswith(("/dm/name", "/properties")):
+            return self._forms(text).encode("latin-1")
+        rule = _RULES.get(name, Redactor._plain) if path.startswith("proc/") else Redactor._plain
+        return rule(self, text).encode("latin-1")
+
+    def _config(self, path: str, data: bytes) -> bytes:
+        space = ConfigSpace(lambda offset, size: data[offset : offset + size])
+        try:
+            walked = space.extended
+        except Unreadable:
+            return data
+        if walked.broken and len(data) > 0x100 and any(data[0x100:]) and not walked.broken.startswith("extended conf"):
+            self.missing.append(Missing(path, f"a serial number may be left in it: {walked.broken}"))
+        for capability, offset in walked.entries:
+            serial = data[offset + 4 : offset + 12]
+            if capability == ExtendedId.SERIAL and len(serial) == 8 and serial.strip(b"\0") and serial.strip(b"\xff"):
+                # The same number as lspci prints it, in a record, becomes the same as what lspci prints now.
+                printed = self._digits(Kind.DEVICE_SERIAL, serial[::-1].hex())
+                data = data[: offset + 4] + bytes.fromhex(printed)[::-1] + data[offset + 12 :]
+        return data
+
+    # -- files with a form
+
+    def _plain(self, text: str) -> str:
+        return self.text(self._tables("".join(map(self._line, text.splitlines(keepends=True)))))
+
+    def _line(self, line: str) -> str:
+        """Replace the value of ``… Serial Number : VALUE`` and ``<serial>VALUE</serial>``, ``unique_id VALUE``."""
+        line = _TAG.sub(lambda found: found[1] + self._serial(found[2]) + found[3], line)
+        key, colon, value = line.partition(":")
+        if colon and key.strip().lower().endswith(("serial", "serial number")):
+            return f"{key}:{self._padded(value)}"
+        key, blank, value = line.partition(" ")
+        return f"{key} {self._padded(value)}" if blank and key == "unique_id" else line
+
+    def _tables(self, text: str) -> str:
+        """Replace the column ``serial`` of a table with commas."""
+        lines = text.splitlines(keepends=True)
+        head = [cell.strip().lower() for cell in lines[0].split(",")] if lines else []
+        columns = [at for at, cell in enumerate(head) if "serial" in cell] if len(head) > 1 else []
+        for at, line in enumerate(lines[1:] if columns else (), start=1):
+            cells = line.split(",")
+            if len(cells) == len(head):
+                lines[at] = ",".join(self._padded(cell) if n in columns else cell for n, cell in enumerate(cells))
+        return "".join(lines)
+
+    def _padded(self, value: str) -> str:
+        bare = value.strip()
+        head, _, tail = value.partition(bare) if bare else (value, "", "")
+        return head + self._serial(bare) + tail
+
+    def _serial(self, value: str) -> str:
+        bare = value.strip()
+        if bare.lower() in _NONE or _UUID.fullmatch(bare) or _PAIRS.fullmatch(bare):
+            return value
+        return self._digits(Kind.SERIAL, bare) if bare.isdigit() else self._word(Kind.SERIAL, bare, "serial")
+
+    def _command_line(self, text: str) -> str:
+        return " ".join(self._parameter(word) for word in text.split(" "))
+
+    def _parameter(self, word: str) -> str:
+        key, equals, value = word.partition("=")
+        bare = value.strip()
+        if equals and bare and (key in _PARAMETERS or key.startswith(_PARAMETER_STARTS) or "://" in bare):
+            return f"{key}={value.replace(bare, self._word(Kind.BOOT_PARAMETER, bare, 'value'))}"
+        return self.text(word)
+
+    def _mounts(self, text: str) -> str:
+        """Keep the mounts of devices, without the options of their file systems."""
+        kept = []
+        for line in text.splitlines():
+            words = line.split(" ")
+            dash = words.index("-", 6) if "-" in words[6:] else None
+            if dash is None:
+                device, kind, number = words[0], words[2] if len(words) > 2 else "", "0:0"
+                words[3:4] = ["rw"]
+            else:
+                device, kind, number = (words[dash + 2 : dash + 3] or [""])[0], words[dash + 1], words[2]
+                words[dash + 3 :] = ["rw"]
+            if device.startswith("/dev/") or kind == "zfs" or not number.startswith("0:"):
+                kept.append(self.text(" ".join(words)))
+            else:
+                self._count(Kind.MOUNT, line)
+        return "".join(f"{line}\n" for line in kept)
+
+    def _routes(self, text: str) -> str:
+        """Keep the head and the default routes, without the gateways."""
+        lines = text.splitlines()
+        kept = lines[:1]
+        for line in lines[1:]:
+            words = line.split("\t")
+            if len(words) > 7 and words[1].strip() == words[7].strip() == "00000000":
+                words[2] = self._ip(words[2])
+                kept.append(self.text("\t".join(words)))
+            else:
+                self._count(Kind.IP, line)
+        return "".join(f"{line}\n" for line in kept)
+
+    def _routes_6(self, text: str) -> str:
+        kept = []
+        for line in text.splitlines():
+            words = line.split()
+            if len(words) >= 10 and words[0] == "0" * 32 and words[1] == "00":
+                words[2], words[4], words[9] = self._ip(words[2]), self._ip(words[4]), self.text(words[9])
+                kept.append(" ".join(words))
+            else:
+                self._count(Kind.IP, line)
+        return "".join(f"{line}\n" for line in kept)
+
+    def _ip(self, word: str) -> str:
+        return self._digits(Kind.IP, word) if word.strip("0 ") else word
+
+    # -- replacements
+
+    def _pairs(self, found: str) -> str:
+        bare = found.replace(":", "").replace("-", "")
+        new = self._mac(bare) if len(bare) == 12 else self._digits(Kind.DEVICE_SERIAL, bare)
+        if bare == new:
+            return found
+        new = new.upper() if found.isupper() else new
+        return found[2].join(new[at : at + 2] for at in range(0, len(new), 2))
+
+    def _mac(self, digits: str) -> str:
+        if not digits.strip("0") or not digits.lower().strip("f"):
+            return digits
+        # Locally administered, so that nobody takes it for a maker's (IEEE 802, bit 1 of the first byte).
+        return "02" + self._digits(Kind.MAC, digits)[2:]
+
+    def _hex(self, kind: Kind, found: str) -> str:
+        """Replace hexadecimal digits, dashes and case kept."""
+        bare = found.replace("-", "")
+        if not bare.strip("0"):
+            return found
+        digits = iter(self._digits(kind, bare))
+        new = "".join("-" if character == "-" else next(digits) for character in found)
+        return new.upper() if found.isupper() else new
+
+    def _digits(self, kind: Kind, value: str) -> str:
+        """Return as many hexadecimal digits; decimal ones for a serial number of decimal ones."""
+        self._count(kind, value.lower())
+        digest = self._digest(kind, value.lower())
+        if kind is Kind.SERIAL:
+            return str(int(digest, 16))[: len(value)].zfill(len(value))
+        return digest[: len(value)]
+
+    def _word(self, kind: Kind, value: str, word: str) -> str:
+        self._count(kind, value)
+        return f"{word}-{self._digest(kind, value)[:10]}"
+
+    def _digest(self, kind: Kind, value: str) -> str:
+        return blake2b(
+            value.encode("utf-8", "surrogateescape"), key=self._secret, person=kind.encode()[:16]
+        ).hexdigest()
+
+    def _count(self, kind: Kind, value: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self._values.setdefault(kind, set()).add(value)
+
+
+_RULES: dict[str, Callable[[Redactor, str], str]] = {
+    "cmdline": Redactor._command_line,
+    "mountinfo": Redactor._mounts,
+    "mounts": Redactor._mounts,
+    "route": Redactor._routes,
+    "ipv6_route": Redactor._routes_6,
+}
