@@ -168,9 +168,16 @@ def test_without_iommu_there_are_no_groups() -> None:
 
 
 def test_recorded_groups_say_who_is_served_where_nothing_else_does() -> None:
-    members = [replace(f, iommu=Unknown("not read")) for f in _pair(ACS_ON)]
+    members = [replace(f, iommu=Unknown("not read"), group=Known(None)) for f in _pair(ACS_ON)]
     recorded = (Group(7, (at("01:00.0"),)),)
     assert predict(host(members, recorded=recorded)).groups == groups("01:00.0")
+
+
+def test_a_list_with_a_function_and_not_the_port_above_it_is_a_part_of_a_list() -> None:
+    members = [replace(f, iommu=Unknown("not read"), group=Unknown("not listed")) for f in _pair(ACS_ON)]
+    prediction = predict(host(members, recorded=(Group(7, (at("01:00.0"),)),)))
+    assert prediction.groups == groups("00:01.0", "01:00.0")
+    assert at("00:01.0") in dict(prediction.undetermined)
 
 
 def test_a_record_that_does_not_tell_of_iommus_leaves_all_open() -> None:

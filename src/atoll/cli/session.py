@@ -33,15 +33,17 @@ class Session:
     twin: Twin | None = None
     path: Path | None = None
     """The twin's file; None for a throw-away twin."""
+    texts: tuple[Host, ...] = ()
+    """What pasted texts among the records show: they do not change."""
 
     @property
     def is_live(self) -> bool:
         """Whether this is the running machine."""
-        return self.tree.name == "live" and self.twin is None
+        return self.tree.name == "live" and self.twin is None and not self.texts
 
     def reread(self) -> Host:
         """Return the host as it is now."""
-        return _read(self.tree)
+        return _together(self.tree, self.texts)
 
     def save(self) -> None:
         """Keep what was done to a twin that lives in a file."""
@@ -53,17 +55,39 @@ def open_session(names: Sequence[str]) -> Session:
     """Open what ``--host`` named: one machine, or several records of one. Raises InputError, OSError."""
     if len(names) == 1:
         return _open_one(names[0])
-    trees = []
     for name in names:
         if name.startswith("twin:") or is_twin_file(Path(name)):
             raise InputError(f"{name} is a twin, and several --host name records of one machine", hint="name it alone")
-        from atoll.host.open import open_tree
+    return _open_records(names)
 
-        trees.append(open_tree(name))
+
+def _open_records(names: Sequence[str]) -> Session:
+    """Open trees and pasted texts: trees are laid over one another, and what texts show is merged with that."""
+    from atoll.host.open import open_named
+
+    opened = [open_named(name) for name in names]
+    texts = tuple(found for found in opened if isinstance(found, Host))
+    trees = tuple(found for found in opened if not isinstance(found, Host))
+    tree: Tree
+    if len(trees) == 1:
+        tree = trees[0]
+    else:
+        from atoll.cli.overlay import Overlay
+
+        # Of texts alone there is no file to look at: an overlay of nothing.
+        tree = Overlay(trees)
+    return Session(tree, _together(tree, texts), texts=texts)
+
+
+def _together(tree: Tree, texts: tuple[Host, ...]) -> Host:
     from atoll.cli.overlay import Overlay
 
-    tree = Overlay(tuple(trees))
-    return Session(tree, _read(tree))
+    if not texts:
+        return _read(tree)
+    from atoll.host.records.merge import merge
+
+    nothing = isinstance(tree, Overlay) and not tree.trees
+    return merge(texts if nothing else (_read(tree), *texts))
 
 
 @contextmanager
@@ -111,10 +135,7 @@ def _open_one(name: str) -> Session:
     if is_twin_file(path):
         twin = load_twin(path)
         return Session(twin, _read(twin), twin, twin, path)
-    from atoll.host.open import open_tree
-
-    tree = open_tree(name)
-    return Session(tree, _read(tree))
+    return _open_records([name])
 
 
 def _read(tree: Tree) -> Host:
@@ -127,6 +148,8 @@ def _read(tree: Tree) -> Host:
 def is_twin_file(path: Path) -> bool:
     """Whether a file begins like a twin's: a JSON object whose schema stands first."""
     try:
+        if not path.is_file():
+            return False
         with open(path, "rb") as file:
             head = file.read(200).split()
     except OSError:

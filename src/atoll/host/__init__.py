@@ -11,13 +11,15 @@ __all__ = ["read_host"]
 
 
 def read_host(name_or_tree: str | Tree, *, registers: Callable[[int, int], tuple[Register, ...]] | None = None) -> Host:
-    """Return the host of this name (``live``, a folder, an archive, a ``.dtb``) or behind this tree.
+    """Return the host of this name (``live``, a folder, an archive, a ``.dtb``, a pasted text) or behind this tree.
 
     ``registers(vendor, device)`` returns the registers to read of functions with these ids. Raises
     InputError for what cannot be opened.
     """
     from atoll.host import linux
-    from atoll.host.open import open_tree
+    from atoll.host.open import open_named
 
-    tree = open_tree(name_or_tree) if isinstance(name_or_tree, str) else name_or_tree
+    tree = open_named(name_or_tree) if isinstance(name_or_tree, str) else name_or_tree
+    if isinstance(tree, Host):
+        return tree
     return linux.read(tree) if registers is None else linux.read(tree, registers=registers)

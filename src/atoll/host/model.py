@@ -96,6 +96,8 @@ class Function:
     possible_ids: tuple[tuple[int | None, int | None], ...] = ()
     """Where the record does not show the ids, all that they can be; a device (or a vendor) of None: any. Empty: they
     are told."""
+    label: str = ""
+    """What a text calls it, where the text does not show the ids."""
     parent_told: bool = True
     """False: ``parent`` is None because the record does not show what stands above the function's bus."""
     header: Fact[HeaderType] = Unknown("not read")

@@ -1,19 +1,48 @@
-"""From a host's name to its tree: ``live``, a folder, an archive, a device tree blob."""
+"""From a host's name to what tells of it: ``live``, a folder, an archive, a device tree blob, a pasted text."""
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from atoll.errors import InputError
 from atoll.host.archive import is_archive, read_archive
 from atoll.host.folder import FolderTree
 from atoll.host.live import LiveTree
+from atoll.host.model import Host
 from atoll.host.tree import Tree
 
-__all__ = ["open_tree"]
+__all__ = ["open_named", "open_tree"]
 
 _BLOB = b"\xd0\x0d\xfe\xed"
 """Magic number of a flattened device tree (Devicetree Specification 0.4, 5.2)."""
+
+
+_HINT = "name a folder or an archive that holds sys/, a text that lspci or the kernel printed, or live"
+
+
+def open_named(name: str) -> Tree | Host:
+    """Return the tree of a machine or of its files, or the host that a pasted text shows; ``-`` is standard input.
+
+    Raises InputError for what is not there, is none of these or is damaged.
+    """
+    if name == "-":
+        return _text(sys.stdin.buffer, name="standard input")
+    try:
+        mode = os.stat(name).st_mode if name != "live" else stat.S_IFDIR
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            # A shell's <(lspci -vvv): it can be read once.
+            with open(name, "rb") as pipe:
+                return _text(pipe, name=name)
+        if stat.S_ISREG(mode) and not _is_tree(Path(name)):
+            with open(name, "rb") as file:
+                return _text(file, name=name)
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
+    return open_tree(name)
 
 
 def open_tree(name: str) -> Tree:
@@ -26,29 +55,29 @@ def open_tree(name: str) -> Tree:
     path = Path(name)
     try:
         if path.is_dir():
-            return _of_host(FolderTree(path, name=name))
-        with open(path, "rb") as file:
-            head = file.read(4)
-        if head == _BLOB:
+            return FolderTree(path, name=name)
+        if _is_blob(path):
             from atoll.host.dtb import read_blob
 
             return read_blob(path.read_bytes(), name=name)
         if is_archive(path):
-            return _of_host(read_archive(path, name=name))
+            return read_archive(path, name=name)
     except OSError as error:
-        raise InputError(
-            f"{name}: {error.strerror or error}", hint="name a folder or an archive that holds sys/, or live"
-        ) from error
-    raise InputError(
-        f"{name}: neither a folder nor a tar archive nor a device tree blob",
-        hint="name a folder or an archive that holds sys/, or live",
-    )
+        raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
+    raise InputError(f"{name}: neither a folder nor a tar archive nor a device tree blob", hint=_HINT)
 
 
-def _of_host(tree: Tree) -> Tree:
-    """Return a tree that holds something of a host. Raises InputError for one that holds nothing of it."""
-    if any(name in ("sys", "proc", "records") for name in tree.list("")):
-        return tree
-    raise InputError(
-        f"{tree.name}: holds no sys/, so it shows no host", hint="name the folder or archive that sys/ lies in"
-    )
+def _is_blob(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == _BLOB
+
+
+def _is_tree(path: Path) -> bool:
+    return _is_blob(path) or is_archive(path)
+
+
+def _text(file: BinaryIO, *, name: str) -> Host:
+    from atoll.host.records.lines import MOST_BYTES
+    from atoll.host.records.text import read_text
+
+    return read_text(file.read(MOST_BYTES + 1), name=name)

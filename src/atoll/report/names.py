@@ -112,8 +112,16 @@ class Names:
     def line(self, function: Function) -> str:
         """Return a function as ``lspci -Dnns`` prints it."""
         revision = function.revision.value if isinstance(function.revision, Known) else 0
-        name = self.device_name(function.vendor, function.device) or "Device"
+        called = f"{self.function_name(function) or 'Device'} {self.ids(function)}".rstrip()
         return (
             f"{function.address} {self.class_name(function.class_code)} [{function.class_code >> 8:04x}]: "
-            f"{name} [{function.vendor:04x}:{function.device:04x}]" + (f" (rev {revision:02x})" if revision else "")
+            f"{called}" + (f" (rev {revision:02x})" if revision else "")
         )
+
+    def function_name(self, function: Function) -> str:
+        """Return what a function is called, by its ids or, where a record shows none, as the record has it."""
+        return self.device_name(function.vendor, function.device) if function.ids_told else function.label
+
+    def ids(self, function: Function) -> str:
+        """Return ``[10de:1db1]``; empty where the record does not show the ids."""
+        return f"[{function.vendor:04x}:{function.device:04x}]" if function.ids_told else ""

@@ -26,6 +26,8 @@ class Heading:
     possible_ids: tuple[tuple[int | None, int | None], ...]
     """One pair without None: told."""
     revision: int
+    name: str
+    """Vendor and device as printed, without ids and revision."""
 
 
 def parse_heading(text: str) -> Heading:
@@ -45,7 +47,7 @@ def parse_heading(text: str) -> Heading:
         else:
             interface = number
     code = _class(class_text.strip())
-    return Heading(None if code is None else code << 8 | interface, _ids(name), revision)
+    return Heading(None if code is None else code << 8 | interface, _ids(name), revision, name[:200])
 
 
 def _class(text: str) -> int | None:

@@ -103,6 +103,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         parent=None,
         host_bridge="",
         possible_ids=() if told else heading.possible_ids,
+        label="" if told else heading.name,
         header=header,
         multifunction=Unknown("lspci prints no multifunction bit"),
         port_type=text.port_type(),

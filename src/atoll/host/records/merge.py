@@ -110,8 +110,10 @@ def _two(one: Host, other: Host) -> Host:
 
 
 def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
-    """Whether the merge filled a gap about ids."""
-    return gap.what.startswith("ids of ") and all(function.ids_told for function in functions.values())
+    """Whether the merge filled a gap about ids or bridges."""
+    if gap.what.startswith("ids of "):
+        return all(function.ids_told for function in functions.values())
+    return gap.what.startswith("what stands above ") and all(function.parent_told for function in functions.values())
 
 
 def _fact(what: str, one: Any, other: Any, doubts: _Doubts) -> Any:
@@ -189,9 +191,9 @@ def _identity(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]
         doubts.add(f"ids of {one.address}", here, there)
         common = tuple(dict.fromkeys((*first, *second)))
     if len(common) == 1 and None not in common[0]:
-        changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": ()}
+        changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": (), "label": ""}
     else:
-        changes |= {"vendor": 0xFFFF, "device": 0xFFFF, "possible_ids": common}
+        changes |= {"vendor": 0xFFFF, "device": 0xFFFF, "possible_ids": common, "label": one.label or other.label}
     return changes
 
 

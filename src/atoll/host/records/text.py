@@ -51,6 +51,7 @@ class _Found:
 
 def read_text(data: bytes, *, name: str) -> Host:
     """Return the host that a pasted text shows. Raises InputError where it shows none."""
+    path, name = name, name.rstrip("/").rpartition("/")[2] or name
     log, listed = BootLog(), GroupList()
     numbered: list[tuple[int, str]] = []
     for number, line in enumerate(text_lines(data, name=name), 1):
@@ -80,7 +81,7 @@ def read_text(data: bytes, *, name: str) -> Host:
         interrupt_remapping=_known(log.remapping, f"{name}: boot log", "no boot log in the text tells it"),
         holders=Unknown("a text does not show who holds devices open"),
         gaps=(*_gaps(found, functions, told), *coverage(functions, groups)),
-        provenance=(name,),
+        provenance=(path,),
     )
 
 
@@ -160,7 +161,7 @@ def _filled(one: Function, other: Function) -> Function:
         bars = tuple(replace(bar, size=bar.size or sizes.get((bar.index, bar.start), 0)) for bar in one.bars.value)
         changes["bars"] = Known(bars, one.bars.source)
     if not one.ids_told and other.ids_told:
-        changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": ()}
+        changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": (), "label": ""}
     if one.class_code >> 16 == 0xFF:
         changes["class_code"] = other.class_code
     return replace(one, **changes)

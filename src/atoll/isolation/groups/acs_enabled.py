@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
@@ -21,9 +21,10 @@ from atoll.pci.quirks.acs import (
     is_intel_spt_root_port,
     is_wangxun_nic,
     is_zhaoxin_port,
+    one_of_each,
 )
 
-__all__ = ["Judge", "Verdict"]
+__all__ = ["Judge", "Verdict", "unseen_above"]
 
 _NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
 _DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
@@ -89,9 +90,32 @@ class Judge:
         """``pci_acs_enabled(pdev, SV | RR | CR | UF)`` (drivers/pci/pci.c)."""
         verdict = self._functions.get(function.address)
         if verdict is None:
-            verdict = self._quirk(function) or self._by_type(function)
+            verdict = self._whatever_it_is(function) if function.possible_ids else self._told(function)
             self._functions[function.address] = verdict
         return verdict
+
+    def _told(self, function: Function) -> Verdict:
+        return self._quirk(function) or self._by_type(function)
+
+    def _whatever_it_is(self, function: Function) -> Verdict:
+        """What holds for every device that a function without told ids can be."""
+        pairs: dict[tuple[int, int], None] = {}
+        for vendor, device in function.possible_ids:
+            if vendor is not None and device is not None:
+                pairs[vendor, device] = None
+            else:
+                pairs |= dict.fromkeys(one_of_each(vendor, function.class_code))
+        verdicts = [
+            self._told(replace(function, vendor=vendor, device=device, possible_ids=())) for vendor, device in pairs
+        ]
+        first = verdicts[0]
+        if all(verdict.certain and verdict.enabled == first.enabled for verdict in verdicts):
+            return first
+        missing: tuple[str, ...] = ()
+        if len({verdict.enabled for verdict in verdicts}) > 1:
+            missing = (f"{function.address}: its ids, which the record does not show, and whether a quirk applies",)
+        missing += tuple(reason for verdict in verdicts for reason in verdict.missing)
+        return Verdict(first.enabled, first.why, tuple(dict.fromkeys(missing)))
 
     def port_type(self, function: Function) -> PortType | None:
         """The type as ``set_pcie_port_type`` corrects it: None where it was not read.
@@ -117,6 +141,8 @@ class Judge:
             chain.append(at)
             at = self._host.functions.get(at.parent) if at.parent is not None else None
         verdict = above or Verdict(True)
+        if above is None and chain and not chain[-1].parent_told:
+            verdict = Verdict(True, missing=(unseen_above(chain[-1]),))
         for member in reversed(chain):
             verdict = _both(self.function(member), verdict)
             self._paths[member.address] = verdict
@@ -266,6 +292,11 @@ class Judge:
         return Verdict(False, (f"{address} ({port_type.label}): ACS {_words(off)} (pci_acs_flags_enabled)",))
 
 
+def unseen_above(function: Function) -> str:
+    """Return what is missing where a record does not show the bridge above a function's bus."""
+    return f"what stands above bus {function.address.domain:04x}:{function.address.bus:02x}"
+
+
 def _both(one: Verdict, rest: Verdict) -> Verdict:
     """Combine two verdicts that must both be positive; a certain no needs nothing else."""
     why = tuple(reason for verdict in (one, rest) if not verdict.enabled for reason in verdict.why)
@@ -287,6 +318,12 @@ def _amd_iommu(host: Host) -> bool | None:
     names = {name for f in host.functions.values() if (name := value_of(f.iommu, None)) is not None}
     if names:
         return any(name.startswith("ivhd") for name in names)
+    if isinstance(host.groups, Known) and host.groups.value:
+        # Groups need an IOMMU. AMD's is a PCI function of its own; Intel's is none.
+        if any(f.class_code >> 8 == 0x0806 and f.vendor == 0x1022 for f in host.functions.values()):
+            return True
+        if any(f.class_code >> 8 == 0x0600 and f.vendor == 0x8086 for f in host.functions.values()):
+            return False
     return None
 
 

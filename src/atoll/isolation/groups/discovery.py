@@ -49,6 +49,7 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
     silent = host.platform is Platform.POWERNV
     served: set[Address] = set()
     guessed: dict[Address, str] = {}
+    above: frozenset[Address] = frozenset()
     for address, function in host.functions.items():
         if function.class_code >> 8 == _IOMMU_CLASS and not (recorded and address in recorded):
             continue
@@ -58,6 +59,10 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
         elif recorded:
             if address in recorded:
                 served.add(address)
+            elif isinstance(function.group, Unknown) and address in (above := above or _above(host, recorded)):
+                # A list that names what is below a port and not the port is a part of a list.
+                served.add(address)
+                guessed[address] = f"{address}: whether an IOMMU serves it ({function.group.reason})"
         elif isinstance(function.group, Known):
             if function.group.value is not None:
                 served.add(address)
@@ -65,3 +70,14 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
             served.add(address)
             guessed[address] = f"{address}: whether an IOMMU serves it ({host.groups.reason})"
     return frozenset(served), guessed
+
+
+def _above(host: Host, addresses: set[Address]) -> frozenset[Address]:
+    """The ports above these functions."""
+    found: set[Address] = set()
+    for address in addresses:
+        function = host.functions.get(address)
+        while function is not None and function.parent is not None and function.parent not in found:
+            found.add(function.parent)
+            function = host.functions.get(function.parent)
+    return frozenset(found)

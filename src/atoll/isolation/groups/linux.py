@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atoll.host.model import Function, Host
-from atoll.isolation.groups.acs_enabled import Judge
+from atoll.isolation.groups.acs_enabled import Judge, unseen_above
 from atoll.isolation.groups.discovery import discovery_order
 from atoll.isolation.groups.dma_alias import Aliases
 from atoll.isolation.groups.override import AcsOverride
@@ -95,6 +95,8 @@ class _Former:
             if port.address in self.group:
                 return port.address
             parent = port.parent
+        if parent is None and not top.parent_told:
+            missing.append(unseen_above(top))
         visited: set[int] = set()
         missing += self._aliases.unread_on_bus(top.address)
         via = self._alias_group(top, visited, reasons)

@@ -37,10 +37,21 @@ def predict(host: Host, *, acs_control: Mapping[Address, AcsFlag] | None = None)
             acs_control=acs_control or {},
             override=acs_override(value_of(host.command_line, "")),
         )
-    if not guessed:
-        return prediction
     missing = dict(prediction.undetermined)
+    missing |= _listed_only(host)
+    if len(missing) == len(prediction.undetermined) and not guessed:
+        return prediction
     for address in prediction.index():
         if address in guessed:
             missing[address] = "; ".join(filter(None, (guessed[address], missing.get(address))))
     return replace(prediction, undetermined=tuple(sorted(missing.items())))
+
+
+def _listed_only(host: Host) -> dict[Address, str]:
+    """Functions of which a record shows their group and nothing else: there is nothing to predict from."""
+    return {
+        address: f"{address}: anything but its group"
+        for group in value_of(host.groups, {}).values()
+        for address in group.members
+        if address not in host.functions
+    }

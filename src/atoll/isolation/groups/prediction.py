@@ -19,7 +19,8 @@ class Prediction:
     undetermined: tuple[tuple[Address, str], ...] = ()
     """Functions whose grouping rests on facts that the record does not hold, with what is missing.
 
-    They stand in ``groups`` where the best guess puts them.
+    They stand in ``groups`` where the best guess puts them; a function of which the record shows nothing but its
+    group stands in none.
     """
     reasons: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
     """Why a function joined a group that others had founded; founders have no entry."""

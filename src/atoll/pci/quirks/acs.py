@@ -22,6 +22,7 @@ __all__ = [
     "is_intel_spt_root_port",
     "is_wangxun_nic",
     "is_zhaoxin_port",
+    "one_of_each",
 ]
 
 
@@ -159,6 +160,29 @@ _ROWS = _by_vendor()
 def acs_handlers(vendor: int, device: int) -> tuple[AcsHandler, ...]:
     """Return the handlers to ask for a function with these ids, in the kernel's order."""
     return tuple(row.handler for row in _ROWS.get(vendor, ()) if row.devices is None or device in row.devices)
+
+
+_BY_OWN_LIST = ((0x8086, 0x1C10), (0x8086, 0x9D10), (0x177D, 0xA000), (0x1D17, 0x0710), (0x8088, 0x0100))
+"""A device of each list that a handler keeps by itself: two of Intel's, Cavium, Zhaoxin, Wangxun."""
+_NETWORK = (0x8086, 0x14E4, 0x1924, 0x177D)
+"""Vendors whose multifunction endpoints in the table are all network controllers."""
+
+
+def one_of_each(vendor: int | None, class_code: int) -> tuple[tuple[int, int], ...]:
+    """Return ids such that any device of the vendor (None: of any) and class is treated like one of them.
+
+    For functions whose ids are not known: what all of these agree on holds.
+    """
+    rows = [row for row in _TABLE if vendor in (None, row.vendor) and row.devices is not None]
+    network = class_code >> 16 == 0x02
+    found = [
+        (row.vendor, min(row.devices))
+        for row in rows
+        if row.devices and (row.handler is not AcsHandler.MF_ENDPOINT or network or row.vendor not in _NETWORK)
+    ]
+    found += [pair for pair in (*_BY_OWN_LIST, min(BROKEN_SOURCE_VALIDATION)) if vendor in (None, pair[0])]
+    vendors = sorted({row.vendor for row in _TABLE}) if vendor is None else [vendor]
+    return ((0xFFFF if vendor is None else vendor, 0xFFFF), *found, *((other, 0xFFFF) for other in vendors))
 
 
 def is_intel_pch_root_port(device: int) -> bool:
