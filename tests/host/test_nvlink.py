@@ -87,7 +87,7 @@ def test_addresses_by_uuid_of_the_driver() -> None:
         (smi(g0="0b:0 -", g1="0a:0 -"), "not up"),
         (smi(g0="0b:0"), "does not show"),
         (smi(g0="0b:0 1f:3", g1="0a:0"), "no function of this host"),
-        (smi(g0="", g1=""), "no link"),
+        (smi(g0="", g1="0a:0"), "no link"),
     ],
 )
 def test_what_does_not_tell_all_links(text: str, reason: str) -> None:

@@ -1,15 +1,18 @@
-"""Everything that tells links outside PCIe, from the files of a tree: device tree and records of nvidia-smi."""
+"""Everything that tells links outside PCIe, from a tree's files: device tree, AMD's driver, programs' records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from atoll.host.attribute import names, text
 from atoll.host.devicetree import DeviceTree
-from atoll.host.fact import Known, value_of
-from atoll.host.model import Function, Gap, NpuBrick
-from atoll.host.nvlink import nvlinks, parse_gpu_list, parse_gpu_query, parse_remote_links
+from atoll.host.fact import value_of
+from atoll.host.links.chips import has_c2c
+from atoll.host.links.read import read_link_records
+from atoll.host.links.text import MOST_BYTES
+from atoll.host.model import Function, Gap, LinkKind, NpuBrick
 from atoll.host.power9 import read_power_links
 from atoll.host.told import ToldLinks, merge
 from atoll.host.tree import Tree
@@ -42,21 +45,34 @@ def read_interconnect(
         told, bricks = read_power_links(device_tree, functions)
         sources.append(told)
         paths.append(device_tree.root)
+    found = read_link_records(_texts(tree), functions, uuids=_uuids(tree))
+    sources += found.sources
+    paths += [f"{_RECORDS}/{name}" for name in found.used]
+    return Interconnect(_with_c2c(merge(sources), functions), bricks, tuple(paths))
+
+
+def _texts(tree: Tree) -> dict[str, bytes]:
+    """What lies in ``records/``. A file that cannot be read is none: nvidia-smi fails where no GPU is its driver's."""
+    found = {}
     for name in value_of(names(tree, _RECORDS), ()):
-        if "nvlink" in name and "R" in name.partition("nvlink")[2] and name.endswith(".txt"):
-            sources.append(_smi(tree, f"{_RECORDS}/{name}", functions))
-            paths.append(f"{_RECORDS}/{name}")
-    return Interconnect(merge(sources), bricks, tuple(paths))
+        with suppress(OSError):
+            found[name] = tree.read(f"{_RECORDS}/{name}", size=MOST_BYTES + 1)
+    return found
 
 
-def _smi(tree: Tree, path: str, functions: Mapping[Address, Function]) -> ToldLinks:
-    found = text(tree, path)
-    if not isinstance(found, Known):
-        return ToldLinks(path, gaps=(Gap("NVLinks", found.reason),))
-    gpus = parse_remote_links(found.value)
-    query = value_of(text(tree, f"{_RECORDS}/nvidia-smi-query-gpu.csv"), "")
-    listing = value_of(text(tree, f"{_RECORDS}/nvidia-smi-L.txt"), "")
-    return nvlinks(gpus, functions, queried=parse_gpu_query(query), listed=parse_gpu_list(listing), uuids=_uuids(tree))
+def _with_c2c(told: ToldLinks, functions: Mapping[Address, Function]) -> ToldLinks:
+    """Leave out of what is told GPUs whose chip has a C2C link to its CPU that no source shows."""
+    shown = {link.a.function for link in told.links if link.kind is LinkKind.C2C}
+    lacking = frozenset(
+        address
+        for address in told.told
+        if address not in shown and has_c2c(functions[address].vendor, functions[address].device)
+    )
+    gaps = tuple(
+        Gap(f"links of {address}", "no source tells its C2C link to the CPU", "record nvidia-smi -q -x as well")
+        for address in sorted(lacking)
+    )
+    return replace(told, told=told.told - lacking, gaps=(*told.gaps, *gaps))
 
 
 def _uuids(tree: Tree) -> dict[str, Address]:

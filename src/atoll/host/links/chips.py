@@ -1,0 +1,40 @@
+"""What a chip has by its ids, where the completeness of a record depends on it.
+
+The numbers of links are upper bounds by die: a board can wire fewer. A record that shows fewer links than the
+chip may have does not show all of them.
+"""
+
+from __future__ import annotations
+
+__all__ = ["has_c2c", "nvlinks_at_most"]
+
+_NVIDIA = 0x10DE
+
+_BOARDS = {
+    0x20B7: 4,  # A30: NVIDIA A30 datasheet, 200 GB/s over one bridge
+}
+_BY_DIE = (
+    (0x15F0, 0x15FF, 4),  # GP100: NVIDIA Tesla P100 whitepaper
+    (0x1D80, 0x1DFF, 6),  # GV100: NVIDIA Tesla V100 whitepaper
+    (0x1E00, 0x1E7F, 2),  # TU102: NVIDIA Turing whitepaper
+    (0x1E80, 0x1EFF, 1),  # TU104: the same
+    (0x2080, 0x20FF, 12),  # GA100: NVIDIA A100 whitepaper
+    (0x2200, 0x223F, 4),  # GA102: NVIDIA GA102 whitepaper
+    (0x2300, 0x237F, 18),  # GH100: NVIDIA H100 whitepaper
+    (0x2900, 0x29FF, 18),  # GB100, GB102: NVIDIA Blackwell brief
+    (0x3180, 0x31FF, 18),  # GB110: the same links as GB100
+)
+
+
+def nvlinks_at_most(vendor: int, device: int) -> int | None:
+    """Return how many NVLinks a GPU has at most, None for what the table does not know."""
+    if vendor != _NVIDIA:
+        return None
+    if device in _BOARDS:
+        return _BOARDS[device]
+    return next((most for first, last, most in _BY_DIE if first <= device <= last), None)
+
+
+def has_c2c(vendor: int, device: int) -> bool:
+    """Whether a GPU has a C2C link to its CPU (gpu-admin-tools' C2C parts; Linux ``vfio/pci/nvgrace-gpu/main.c``)."""
+    return vendor == _NVIDIA and (0x2340 <= device <= 0x237F or device in (0x2941, 0x297E, 0x29BC, 0x31C2))

@@ -1,0 +1,170 @@
+"""The topology that NCCL and RCCL write (``NCCL_TOPO_DUMP_FILE``): links between GPUs, by address, without numbers.
+
+Source: NCCL ``src/graph/xml.cc``, RCCL's the same with ``xgmi``. In ``<pci busid><gpu>`` stand ``<nvlink target count
+tclass/>`` and ``<c2c bw count/>``; ``tclass`` is the target's PCI class: 0x068000 an NVSwitch, 0x068001 an IBM NPU.
+Links that are down are left out. Where the driver does not name the other side, NCCL writes ``fffffff:ff:ff.0`` and
+takes it for a switch: what it is, is not told. RCCL writes XGMI links of one hop only, yet a hive routes over
+several: between members of a hive that are not joined directly, reach is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.hive import not_joined, routed
+from atoll.host.links.smi import small
+from atoll.host.links.xml import Element
+from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.speed import nvlink_speed
+from atoll.host.told import ToldLinks, in_order
+from atoll.pci.address import Address
+
+__all__ = ["NcclGpu", "nccl_links", "parse_nccl"]
+
+_HINT = "record nvidia-smi nvlink -R as well: it tells where each link leads"
+_ENDS = {"0x068000": EndKind.SWITCH, "0x068001": EndKind.CPU}
+
+
+@dataclass(slots=True)
+class NcclGpu:
+    """One GPU of the topology."""
+
+    address: Address
+    nvlinks: dict[tuple[Address | None, EndKind], int] = field(default_factory=dict)
+    """Number of links by target; None where the driver does not name it."""
+    xgmi: dict[Address, int] = field(default_factory=dict)
+    c2c: int = 0
+
+
+def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
+    """Return the GPUs of a ``<system>``. A GPU that is used in parts stands in it more than once."""
+    gpus: dict[Address, NcclGpu] = {}
+    for pci in root.walk():
+        address = _address(pci.attributes.get("busid", "")) if pci.tag == "pci" else None
+        for element in pci.all("gpu") if address is not None else ():
+            assert address is not None
+            gpu = NcclGpu(address)
+            for link in element.children:
+                count = small(link.attributes.get("count", "")) or 0
+                target = _address(link.attributes.get("target", ""))
+                if link.tag == "nvlink" and count:
+                    kind = _ENDS.get(link.attributes.get("tclass", ""), EndKind.FUNCTION)
+                    end = target, kind if target is not None else EndKind.UNKNOWN
+                    gpu.nvlinks[end] = gpu.nvlinks.get(end, 0) + count
+                elif link.tag == "xgmi" and count and target is not None:
+                    gpu.xgmi[target] = gpu.xgmi.get(target, 0) + count
+                elif link.tag == "c2c":
+                    gpu.c2c = max(gpu.c2c, count, 1)
+            gpus.setdefault(address, gpu)
+    return tuple(gpu for _, gpu in sorted(gpus.items()))
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return Address.parse(text)
+    except ValueError:
+        return None
+
+
+def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function], *, source: str) -> ToldLinks:
+    """Return the links that the topology tells of the functions of a host."""
+    by_address = {gpu.address: gpu for gpu in gpus if gpu.address in functions}
+    gaps = [
+        Gap(f"links of {gpu.address}", f"{source} shows a GPU there, the host has no such function", "check the record")
+        for gpu in gpus
+        if gpu.address not in functions
+    ]
+    links: list[Link] = []
+    doubts: dict[Address, str] = {}
+    for address, gpu in by_address.items():
+        links += _nvlinks(gpu, by_address, functions, source, doubts)
+        links += _xgmi(gpu, by_address, functions, source, doubts)
+        if gpu.c2c:
+            links.append(Link(LinkKind.C2C, LinkEnd(EndKind.FUNCTION, address), LinkEnd(EndKind.CPU), None, source))
+        if gpu.nvlinks:
+            _complete(functions[address], sum(gpu.nvlinks.values()), source, doubts)
+        elif not gpu.xgmi:
+            doubts.setdefault(address, f"{source} shows no link of it, which does not tell that it has none")
+    links += _hives(by_address, source)
+    gaps += [Gap(f"links of {address}", why, _HINT) for address, why in sorted(doubts.items())]
+    told = frozenset(by_address) - doubts.keys()
+    return ToldLinks(source, tuple(links), told, tuple(gaps))
+
+
+def _nvlinks(
+    gpu: NcclGpu,
+    others: Mapping[Address, NcclGpu],
+    functions: Mapping[Address, Function],
+    source: str,
+    doubts: dict[Address, str],
+) -> list[Link]:
+    own = functions[gpu.address]
+    near = LinkEnd(EndKind.FUNCTION, gpu.address)
+    links = []
+    for (target, kind), count in gpu.nvlinks.items():
+        if target is None:
+            far = LinkEnd(EndKind.UNKNOWN, None, None, "what the driver does not name")
+            doubts.setdefault(gpu.address, f"{source} does not name where {count} of its links lead")
+        elif target not in functions:
+            far = LinkEnd(kind if kind is not EndKind.FUNCTION else EndKind.UNKNOWN, None, None, str(target))
+            doubts.setdefault(gpu.address, f"links lead to {target}, which is no function of this host")
+        else:
+            far = LinkEnd(kind, target)
+            if kind is EndKind.FUNCTION:
+                back = others[target].nvlinks.get((gpu.address, kind), 0) if target in others else None
+                if back != count:
+                    doubts.setdefault(gpu.address, _not_back(source, target, count, back))
+                if back is not None and (back, target) > (count, gpu.address):
+                    continue
+                if back == count and target < gpu.address:
+                    continue
+        speed = nvlink_speed(own.vendor, own.device)
+        links += [Link(LinkKind.NVLINK, *in_order(near, far), speed, source, count == 1)] * count
+    return links
+
+
+def _not_back(source: str, target: Address, count: int, back: int | None) -> str:
+    shown = "does not show that one's" if back is None else f"{back} back"
+    return f"{source} shows {count} links to {target} and {shown}"
+
+
+def _complete(function: Function, shown: int, source: str, doubts: dict[Address, str]) -> None:
+    most = nvlinks_at_most(function.vendor, function.device)
+    if most is None:
+        doubts.setdefault(function.address, f"how many links it has is not known; {source} shows {shown}")
+    elif shown != most:
+        doubts.setdefault(function.address, f"{source} shows {shown} of at most {most} links: some may be down")
+
+
+def _xgmi(
+    gpu: NcclGpu,
+    others: Mapping[Address, NcclGpu],
+    functions: Mapping[Address, Function],
+    source: str,
+    doubts: dict[Address, str],
+) -> list[Link]:
+    links = []
+    for target, count in gpu.xgmi.items():
+        back = others[target].xgmi.get(gpu.address, 0) if target in others else None
+        if back != count:
+            doubts.setdefault(gpu.address, _not_back(source, target, count, back))
+        if target not in functions:
+            far = LinkEnd(EndKind.UNKNOWN, None, None, str(target))
+        elif back is not None and ((back, target) > (count, gpu.address) or (back == count and target < gpu.address)):
+            continue
+        else:
+            far = LinkEnd(EndKind.FUNCTION, target)
+        ends = in_order(LinkEnd(EndKind.FUNCTION, gpu.address), far)
+        links += [Link(LinkKind.XGMI, *ends, None, source, count == 1)] * count
+    return links
+
+
+def _hives(gpus: Mapping[Address, NcclGpu], source: str) -> list[Link]:
+    joined = {address: {target for target in gpu.xgmi if target in gpus} for address, gpu in gpus.items() if gpu.xgmi}
+    return [
+        link
+        for members in not_joined(joined)
+        for link in routed(members, EndKind.UNKNOWN, f"XGMI hive of {members[0]}", source)
+    ]

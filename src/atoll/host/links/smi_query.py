@@ -1,0 +1,90 @@
+"""What ``nvidia-smi -q -x`` says of each GPU: its address, UUID, C2C mode and the NVLink fabric it belongs to.
+
+Source: the program's own output and DTD (``nvsmi_device_v12.dtd``). It has no list of NVLinks. ``fabric`` (NVML's
+``nvmlGpuFabricInfo_t``): GPUs of one cluster UUID and clique can access each other over NVLink once its state is
+Completed; which links carry that is not told. ``c2c_mode`` Enabled: a C2C link to the CPU is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atoll.host.links.smi import SmiGpu
+from atoll.host.links.xml import Element
+from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.told import ToldLinks
+from atoll.pci.address import Address
+
+__all__ = ["QueriedGpu", "fabric_links", "parse_query"]
+
+
+@dataclass(frozen=True, slots=True)
+class QueriedGpu:
+    """One GPU of ``nvidia-smi -q -x``."""
+
+    index: int
+    address: Address
+    uuid: str
+    product: str
+    c2c: bool | None
+    """Whether its C2C link is up; None where the text does not say."""
+    fabric: str
+    """Cluster and clique of a GPU whose registration is complete; empty otherwise."""
+    module: str
+    """Its place on the baseboard (``module_id``), which is not its PCI order."""
+
+    @property
+    def smi(self) -> SmiGpu:
+        """What it tells about names."""
+        return SmiGpu(self.index, self.uuid, self.address)
+
+
+def parse_query(root: Element) -> tuple[QueriedGpu, ...]:
+    """Return the GPUs of an ``nvidia_smi_log``, numbered in its order, which is that of the indices."""
+    gpus = []
+    for index, gpu in enumerate(root.all("gpu")):
+        try:
+            address = Address.parse(gpu.value("pci", "pci_bus_id") or gpu.attributes.get("id", ""))
+        except ValueError:
+            continue
+        gpus.append(
+            QueriedGpu(
+                index,
+                address,
+                _told(gpu.value("uuid")),
+                gpu.value("product_name"),
+                {"Enabled": True, "Disabled": False}.get(gpu.value("c2c_mode")),
+                _fabric(gpu),
+                _told(gpu.value("platformInfo", "module_id")),
+            )
+        )
+    return tuple(gpus)
+
+
+def _told(text: str) -> str:
+    return "" if text == "N/A" else text
+
+
+def _fabric(gpu: Element) -> str:
+    if gpu.value("fabric", "state") != "Completed" or gpu.value("fabric", "status") != "Success":
+        return ""
+    cluster, clique = _told(gpu.value("fabric", "clusterUuid")), _told(gpu.value("fabric", "cliqueId"))
+    return f"NVLink fabric {cluster or '?'} clique {clique}" if clique else ""
+
+
+def fabric_links(gpus: tuple[QueriedGpu, ...], functions: Mapping[Address, Function], *, source: str) -> ToldLinks:
+    """Return what the text tells of links: that there is one to a fabric or to the CPU, without numbers."""
+    links = []
+    gaps = []
+    for gpu in gpus:
+        if gpu.address not in functions:
+            why = f"{source} shows a GPU there, the host has no such function"
+            gaps.append(Gap(f"links of {gpu.address}", why, "find out which record is of this machine"))
+            continue
+        near = LinkEnd(EndKind.FUNCTION, gpu.address)
+        if gpu.fabric:
+            links.append(Link(LinkKind.NVLINK, near, LinkEnd(EndKind.SWITCH, None, None, gpu.fabric), None, source))
+        if gpu.c2c:
+            links.append(Link(LinkKind.C2C, near, LinkEnd(EndKind.CPU), None, source))
+    return ToldLinks(source, tuple(links), frozenset(), tuple(gaps))

@@ -1,0 +1,53 @@
+"""``nvidia-smi nvlink -s``: how many links a GPU has, which are up and how fast; not where they lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.host.links.naming import Naming
+from atoll.host.links.smi import SmiGpu
+from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.told import ToldLinks
+from atoll.pci.address import Address
+
+__all__ = ["status_by_address", "status_links"]
+
+_HINT = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
+
+
+def status_by_address(
+    gpus: tuple[SmiGpu, ...], functions: Mapping[Address, Function], naming: Naming
+) -> dict[Address, SmiGpu]:
+    """Return what is told of each function."""
+    return {
+        naming.addresses[gpu.index]: gpu
+        for gpu in gpus
+        if gpu.index in naming.addresses and naming.addresses[gpu.index] in functions
+    }
+
+
+def status_links(
+    gpus: tuple[SmiGpu, ...], functions: Mapping[Address, Function], naming: Naming, *, source: str
+) -> ToldLinks:
+    """Return the links that are up, with their numbers; where they lead is unknown, so no function's are told.
+
+    Links are trained by hardware: that one is up says nothing of what a fabric manager lets through it.
+    """
+    named = status_by_address(gpus, functions, naming)
+    gaps = tuple(
+        Gap(f"NVLinks of GPU {gpu.index} in {source}", "no record tells its address", _HINT)
+        for gpu in gpus
+        if naming.addresses.get(gpu.index) not in named
+    )
+    links = tuple(
+        Link(
+            LinkKind.NVLINK,
+            LinkEnd(EndKind.FUNCTION, address, number),
+            LinkEnd(EndKind.UNKNOWN),
+            rate,
+            naming.mark(source),
+        )
+        for address, gpu in sorted(named.items())
+        for number, rate in gpu.rates.items()
+    )
+    return ToldLinks(source, links, gaps=gaps)

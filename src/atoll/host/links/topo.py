@@ -1,0 +1,84 @@
+"""The matrix of ``nvidia-smi topo -m``: how many bonded NVLinks there are between each two GPUs.
+
+Source of the cells: the program's own legend: ``X`` self; ``SYS``, ``NODE``, ``PHB``, ``PXB``, ``PIX`` (and ``SOC``,
+``PSB`` of old drivers) paths over PCIe; ``NV#`` a bonded set of # NVLinks. A cell holds one word, so blanks and
+tabs both split; what follows the last device (affinities) is passed over. ``topo -p2p`` prints a matrix of the same
+shape with other words: it is none of these. ``topo -mp`` leaves the NVLinks out: a matrix without them is no
+statement that there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atoll.host.links.smi import small
+
+__all__ = ["TopoMatrix", "parse_topo"]
+
+_PCIE = frozenset({"X", "SYS", "NODE", "PHB", "PXB", "PIX", "SOC", "PSB"})
+_MOST_COLUMNS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TopoMatrix:
+    """NVLinks between GPUs, by index."""
+
+    gpus: tuple[int, ...]
+    """Indices of all columns that are GPUs."""
+    links: Mapping[tuple[int, int], int]
+    """Row and column: how many links. A pair whose cell the text does not show is absent."""
+
+
+def parse_topo(text: str) -> tuple[TopoMatrix, ...]:
+    """Return the matrices of a text. Lines of another form are passed over."""
+    found: list[TopoMatrix] = []
+    columns: list[str] = []
+    rows: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        words = line.replace("|", " ").split()
+        heading = _heading(words)
+        if heading:
+            found += _matrix(columns, rows)
+            columns, rows = heading, {}
+        elif columns and words and _gpu(words[0]) is not None and words[0] in columns:
+            rows.setdefault(words[0], words[1 : len(columns) + 1])
+    return (*found, *_matrix(columns, rows))
+
+
+def _heading(words: list[str]) -> list[str]:
+    """The devices of a heading, empty for a line that is none."""
+    if not words or _gpu(words[0]) is None:
+        return []
+    devices: list[str] = []
+    for word in words:
+        if word in ("CPU", "NUMA", "GPU") or len(devices) == _MOST_COLUMNS:
+            break
+        if word in _PCIE or _nvlinks(word) is not None:
+            return []
+        devices.append(word)
+    return devices
+
+
+def _matrix(columns: list[str], rows: Mapping[str, list[str]]) -> list[TopoMatrix]:
+    gpus = {device: index for device in columns if (index := _gpu(device)) is not None}
+    if len(gpus) < 2 or not rows or len(set(columns)) != len(columns):
+        return []
+    links: dict[tuple[int, int], int] = {}
+    for row, cells in rows.items():
+        for column, cell in zip(columns, cells, strict=False):
+            if column not in gpus or row == column:
+                continue
+            count = 0 if cell in _PCIE else _nvlinks(cell)
+            if count is None:
+                return []
+            links[gpus[row], gpus[column]] = count
+    return [TopoMatrix(tuple(sorted(gpus.values())), links)]
+
+
+def _gpu(word: str) -> int | None:
+    return small(word.removeprefix("GPU")) if word.startswith("GPU") else None
+
+
+def _nvlinks(word: str) -> int | None:
+    return small(word.removeprefix("NV")) if word.startswith("NV") else None

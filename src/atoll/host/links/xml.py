@@ -1,0 +1,97 @@
+"""XML from strangers: small trees, and nothing that expands, is fetched or never ends.
+
+Python's own expat does the parsing. A document type may be named (nvidia-smi and hwloc name one), but a document
+that declares entities is refused, so there is nothing to expand, and nothing outside it is ever read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+from xml.parsers import expat
+
+from atoll.errors import InputError
+from atoll.host.links.text import MOST_BYTES
+
+__all__ = ["Element", "is_xml", "parse_xml"]
+
+_DEEPEST = 64
+_MOST_ELEMENTS = 500_000
+_LONGEST_TEXT = 4096
+_HINT = "record it again"
+
+
+@dataclass(slots=True)
+class Element:
+    """An element with its attributes, the elements in it and its text."""
+
+    tag: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    children: list[Element] = field(default_factory=list)
+    text: str = ""
+
+    def all(self, tag: str) -> list[Element]:
+        """Return the elements of a name right below."""
+        return [child for child in self.children if child.tag == tag]
+
+    def value(self, *path: str) -> str:
+        """Return the text of the first element at a path of names, empty where there is none."""
+        here = self
+        for tag in path:
+            below = here.all(tag)
+            if not below:
+                return ""
+            here = below[0]
+        return here.text.strip()
+
+    def walk(self) -> Iterator[Element]:
+        """Yield the element and all below it, in order."""
+        waiting = [self]
+        while waiting:
+            element = waiting.pop()
+            yield element
+            waiting += reversed(element.children)
+
+
+def is_xml(data: bytes) -> bool:
+    """Whether bytes begin like an XML document."""
+    return data.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith((b"<?xml", b"<!--", b"<s", b"<n", b"<t", b"<!D"))
+
+
+def parse_xml(data: bytes, *, name: str) -> Element:
+    """Return the root element. Raises InputError for what is no such document, or too much of one."""
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{name}: {len(data)} bytes are too many for a record of links", hint="cut it")
+    top = Element("")
+    stack = [top]
+    count = 0
+
+    def refuse(*_: object) -> NoReturn:
+        raise InputError(f"{name}: the XML declares entities, which no such record does", hint=_HINT)
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal count
+        count += 1
+        if len(stack) > _DEEPEST or count > _MOST_ELEMENTS:
+            raise InputError(f"{name}: the XML is deeper or longer than any such record", hint=_HINT)
+        element = Element(tag, attributes)
+        stack[-1].children.append(element)
+        stack.append(element)
+
+    def end(_: str) -> None:
+        stack.pop()
+
+    def text(words: str) -> None:
+        if len(stack[-1].text) < _LONGEST_TEXT:
+            stack[-1].text += words
+
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.EntityDeclHandler = refuse
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        raise InputError(f"{name}: no XML that can be read: {error}", hint=_HINT) from error
+    return top.children[0]
