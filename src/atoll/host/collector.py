@@ -85,19 +85,24 @@ class Collector:
             return None
         most = self._limits.file_size if size_at_most is None else size_at_most
         data = self._try(path, lambda: self.tree.read(path, size=most + 1))
-        if data is None or not self._room(place):
+        return None if data is None else self.keep(place, data, size_at_most=most)
+
+    def keep(self, path: str, data: bytes, *, size_at_most: int | None = None) -> bytes | None:
+        """Put a file at a path without links as far as the limits allow; return what was put."""
+        most = self._limits.file_size if size_at_most is None else size_at_most
+        if not self._room(path):
             return None
         if len(data) > most:
             data = data[:most]
-            self.limited.append(Missing(place, f"cut to {most} bytes"))
+            self.limited.append(Missing(path, f"cut to {most} bytes"))
         if self.content + len(data) > self._limits.content:
-            self._full(place, f"the capture holds {self._limits.content} bytes at most")
+            self._full(path, f"the capture holds {self._limits.content} bytes at most")
             return None
-        self.put(place, data)
+        self.put(path, data)
         return data
 
     def put(self, path: str, data: bytes) -> None:
-        """Put a file at a path without links."""
+        """Put a file at a path without links, whatever the limits."""
         entry = self.found.entry(path)
         if isinstance(entry, FileEntry):
             self.content -= len(entry.data)

@@ -37,16 +37,15 @@ class Kind(StrEnum):
     MOUNT = "mount without a device"
 
 
-_UUID = re.compile(
-    r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})(?![0-9A-Za-z])"
-)
-_SHORT_UUID = re.compile(r"(?<=UUID=)[0-9A-Fa-f][0-9A-Fa-f-]{3,}|(?<=uuid/)[0-9A-Fa-f][0-9A-Fa-f-]{3,}")
+_DISK = r"(?<=by-id/)[^\s,\"]+|(?<=nvme-)eui\.[0-9A-Fa-f]{16,32}|(?<=-)0x[0-9A-Fa-f]{16}(?![0-9A-Za-z])"
+_UUID = r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})(?![0-9A-Za-z])"
+_SHORT_UUID = r"(?<=UUID=)[0-9A-Fa-f][0-9A-Fa-f-]{3,}|(?<=uuid/)[0-9A-Fa-f][0-9A-Fa-f-]{3,}"
 """Of FAT, NTFS and MBR partitions."""
-_PAIRS = re.compile(r"(?<![0-9A-Fa-f:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4,18}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])")
+_PAIRS = r"(?<![0-9A-Za-z:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\6){4,18}[0-9A-Fa-f]{2}(?![0-9A-Za-z:-])"
 """MAC addresses, EUI-64 and InfiniBand addresses; device serial numbers as lspci prints them."""
-_INTERFACE = re.compile(r"(?<![0-9A-Za-z])((?:en|wl|ww|sl|ib)x)([0-9a-f]{12})(?![0-9A-Za-z])")
+_INTERFACE = r"(?<![0-9A-Za-z])(?:en|wl|ww|sl|ib)x[0-9a-f]{12}(?![0-9A-Za-z])"
 """systemd's names of network interfaces that are made of their MAC address (systemd.net-naming-scheme(7))."""
-_DISK = re.compile(r"(?<=by-id/)[^\s,\"]+|(?<=nvme-)eui\.[0-9a-fA-F]{16,32}|(?<=-)0x[0-9a-f]{16}(?![0-9a-f])")
+_FORMS = rf"({_DISK})|({_UUID})|({_SHORT_UUID})|({_INTERFACE})|({_PAIRS})"
 _DUMP = re.compile(r"(?m)^[0-9a-f]{2,3}:(?: [0-9a-f]{2}){16}")
 """A line of ``lspci -xxxx``."""
 _TAG = re.compile(r"(<[^<>/]*serial[^<>/]*>)([^<>]+)(</)")
@@ -72,12 +71,11 @@ class Redactor:
         names = sorted({host_name, host_name.partition(".")[0]} - {"", "localhost"}, key=len, reverse=True)
         # LVM doubles dashes in the names that it makes for the device mapper.
         words = "|".join(re.escape(name).replace("\\-", "--?") for name in names)
-        self._host_name = re.compile(rf"(?<![0-9A-Za-z])(?:{words})(?![0-9A-Za-z])", re.IGNORECASE) if words else None
-
-    @property
-    def knows_host_name(self) -> bool:
+        self.knows_host_name = bool(words)
         """Whether the host's name is known, so that it can be found."""
-        return self._host_name is not None
+        # One pass: a replacement is never replaced again.
+        self._forms = re.compile(_FORMS)
+        self._all = re.compile(rf"{_FORMS}|((?<![0-9A-Za-z])(?i:{words})(?![0-9A-Za-z]))" if words else _FORMS)
 
     def distinct(self, kind: Kind) -> int:
         """Return how many different values of a kind were replaced."""
@@ -89,20 +87,21 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return a text with every identifier replaced that shows by its form, and the host's name."""
-        text = self._forms(text)
-        if self._host_name is not None:
-            text = self._host_name.sub(lambda found: self._host(found[0]), text)
-        return text
+        return self._all.sub(self._found, text)
 
-    def _forms(self, text: str) -> str:
-        text = _UUID.sub(lambda found: self._hex(Kind.UUID, found[0]), text)
-        text = _SHORT_UUID.sub(lambda found: self._hex(Kind.UUID, found[0]), text)
-        text = _PAIRS.sub(lambda found: self._pairs(found[0]), text)
-        text = _INTERFACE.sub(lambda found: found[1] + self._mac(found[2]), text)
-        return _DISK.sub(lambda found: self._word(Kind.DISK, found[0], "disk"), text)
-
-    def _host(self, found: str) -> str:
-        return self._word(Kind.HOST_NAME, found.lower().replace("--", "-"), "host")
+    def _found(self, found: re.Match[str]) -> str:
+        """Replace what one of the forms matched: the first group that took part tells which."""
+        whole = found[0]
+        kind = next(number for number, group in enumerate(found.groups(), start=1) if group is not None)
+        if kind == 1:
+            return self._word(Kind.DISK, whole, "disk")
+        if kind in (2, 3):
+            return self._hex(Kind.UUID, whole)
+        if kind == 4:
+            return whole[:3] + self._mac(whole[3:])
+        if kind == 5:
+            return self._pairs(whole)
+        return self._word(Kind.HOST_NAME, whole.lower().replace("--", "-"), "host")
 
     # -- a tree
 
@@ -119,7 +118,7 @@ class Redactor:
         if not path.startswith("sys/"):
             return self.text(name)
         if name not in self._names:
-            self._names[name] = self._forms(name)
+            self._names[name] = self._forms.sub(self._found, name)
         return self._names[name]
 
     def _entry(self, entry: Entry, path: str) -> Entry | None:
@@ -145,7 +144,7 @@ class Redactor:
             self.missing.append(Missing(path, "left out: bytes of configuration space in a text cannot be redacted"))
             return None
         if path.startswith("sys/") and not path.endswith(("/dm/name", "/properties")):
-            return self._forms(text).encode("latin-1")
+            return self._forms.sub(self._found, text).encode("latin-1")
         rule = _RULES.get(name, Redactor._plain) if path.startswith("proc/") else Redactor._plain
         return rule(self, text).encode("latin-1")
 
@@ -197,7 +196,7 @@ class Redactor:
 
     def _serial(self, value: str) -> str:
         bare = value.strip()
-        if bare.lower() in _NONE or _UUID.fullmatch(bare) or _PAIRS.fullmatch(bare):
+        if bare.lower() in _NONE or self._forms.fullmatch(bare):
             return value
         return self._digits(Kind.SERIAL, bare) if bare.isdigit() else self._word(Kind.SERIAL, bare, "serial")
 

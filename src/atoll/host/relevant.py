@@ -189,12 +189,14 @@ def _host_needs(take: Collector, progress: Progress) -> None:
 def _of_process(take: Collector, process: str, name: str) -> bytes | None:
     """Take a file of a process; ``proc/self`` becomes a folder, because it is the capturing process."""
     try:
-        data = take.tree.read(f"proc/{process}/{name}", size=4 << 20)
+        data = take.tree.read(f"proc/{process}/{name}", size=_TABLE)
     except OSError:
         # proc/1 is root's alone; proc/self tells the same to others.
         return None
-    take.put(f"proc/{process}/{name}", data)
-    return data
+    return take.keep(f"proc/{process}/{name}", data)
+
+
+_TABLE = (4 << 20) + 1
 
 
 def _block_devices(take: Collector) -> None:
