@@ -61,7 +61,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_nvidia_smi_prints_is_a_record(program: Path, tmp_path: Path) -> None:
     tree = LiveTree()
-    assert tree.list("records") == ("nvidia-smi-nvlink-R.txt", "nvidia-smi-query-gpu.csv")
+    assert tree.list("records") == ("nvidia-smi-L.txt", "nvidia-smi-nvlink-R.txt", "nvidia-smi-query-gpu.csv")
     assert tree.read("records/nvidia-smi-nvlink-R.txt") == b"nvlink -R\n"
     assert tree.read("records/nvidia-smi-nvlink-R.txt", offset=7, size=1) == b"-"
     (tmp_path / "records").mkdir()

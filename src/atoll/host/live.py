@@ -20,6 +20,7 @@ _RECORDS = "records"
 _FILES = "/etc/atoll/records"
 _SECONDS = 30
 _PROGRAMS = {
+    "nvidia-smi-L.txt": ("-L",),
     "nvidia-smi-nvlink-R.txt": ("nvlink", "-R"),
     "nvidia-smi-query-gpu.csv": ("--query-gpu=index,pci.bus_id,uuid", "--format=csv"),
 }
