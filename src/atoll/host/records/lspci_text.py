@@ -138,6 +138,10 @@ def _unread(block: Block) -> str:
         return _SPARSE
     if any(d.text.startswith("!!! Unknown header type 7f") for d in block.details):
         return "the function did not answer: its configuration space read as all ones"
+    status = block.find("Status:")
+    if status is not None and "PERR" not in status and "INTx" not in status:
+        # Mailers take a wrapped line that begins with >SERR- for a quotation and drop it with what follows.
+        return "what the text says of the function is cut off"
     return ""
 
 
@@ -207,6 +211,8 @@ class _Reader:
         if any(d.text.startswith(("!!! Unknown header", "!!! Invalid class")) for d in self._block.details):
             return Unknown(f"{self._text}: lspci says that its header is of an unknown type")
         if self._block.find("Bus:") is None:
+            if class_code is not None and class_code >> 8 in (0x0604, 0x0607, 0x0609):
+                return Unknown(f"{self._text}: a bridge without its Bus: line")
             return Known(HeaderType.NORMAL, self._source)
         cardbus = class_code is not None and class_code >> 8 == 0x0607
         return Known(HeaderType.CARDBUS if cardbus else HeaderType.BRIDGE, self._source)
@@ -321,6 +327,8 @@ class _Reader:
         if unread is not None:
             return unread
         express, features = self._express(), self._find("PCI Advanced Features")
+        if express is not None and "Endpoint" not in express.name:
+            return Unknown(f"{self._text}: lspci prints FLReset of endpoints only")
         for capability, key, word in ((express, "DevCap:", "FLReset"), (features, "AFCap:", "FLR")):
             words = () if capability is None else (capability.find(key) or "").split()
             if f"{word}+" in words:
@@ -351,6 +359,9 @@ class _Reader:
         if express is None:
             unread = self._no_list()
             return Known(False, self._source) if unread is None else unread
+        if not any(port in express.name for port in ("Root Port", "Downstream Port")):
+            # PCI Express Base Specification 7.5.3.16: root and downstream ports only.
+            return Known(False, self._source)
         words = (express.find("DevCtl2:") or "").replace(",", " ").split()
         if "ARIFwd+" in words:
             return Known(True, self._source)
