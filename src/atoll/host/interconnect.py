@@ -10,9 +10,11 @@ from atoll.host.attribute import names, text
 from atoll.host.devicetree import DeviceTree
 from atoll.host.fact import value_of
 from atoll.host.links.chips import has_c2c
+from atoll.host.links.doubts import gaps_of
+from atoll.host.links.kfd import read_kfd
 from atoll.host.links.read import read_link_records
 from atoll.host.links.text import MOST_BYTES
-from atoll.host.model import Function, Gap, LinkKind, NpuBrick
+from atoll.host.model import Function, LinkKind, NpuBrick
 from atoll.host.power9 import read_power_links
 from atoll.host.told import ToldLinks, merge
 from atoll.host.tree import Tree
@@ -45,6 +47,10 @@ def read_interconnect(
         told, bricks = read_power_links(device_tree, functions)
         sources.append(told)
         paths.append(device_tree.root)
+    amd = read_kfd(tree, functions)
+    if amd is not None:
+        sources.append(amd)
+        paths.append("sys/class/kfd")
     found = read_link_records(_texts(tree), functions, uuids=_uuids(tree))
     sources += found.sources
     paths += [f"{_RECORDS}/{name}" for name in found.used]
@@ -68,10 +74,7 @@ def _with_c2c(told: ToldLinks, functions: Mapping[Address, Function]) -> ToldLin
         for address in told.told
         if address not in shown and has_c2c(functions[address].vendor, functions[address].device)
     )
-    gaps = tuple(
-        Gap(f"links of {address}", "no source tells its C2C link to the CPU", "record nvidia-smi -q -x as well")
-        for address in sorted(lacking)
-    )
+    gaps = gaps_of(dict.fromkeys(lacking, "no source tells its C2C link to the CPU"), "record nvidia-smi -q -x as well")
     return replace(told, told=told.told - lacking, gaps=(*told.gaps, *gaps))
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 
-from atoll.host.model import EndKind, Link, LinkEnd, LinkKind
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
-__all__ = ["not_joined", "routed"]
+__all__ = ["not_joined", "routed", "with_unseen"]
 
 
 def not_joined(joined: Mapping[Address, Set[Address]]) -> list[tuple[Address, ...]]:
@@ -45,3 +45,9 @@ def routed(members: Sequence[Address], kind: EndKind, name: str, source: str) ->
         Link(LinkKind.XGMI, LinkEnd(EndKind.FUNCTION, member), far, None, f"{source}, routed by the hive")
         for member in members
     ]
+
+
+def with_unseen(shown: Set[Address], functions: Mapping[Address, Function]) -> frozenset[Address]:
+    """Return the functions of which the host has more of the same ids than a record shows."""
+    hidden = {(f.vendor, f.device) for address, f in functions.items() if address not in shown}
+    return frozenset(address for address in shown if (functions[address].vendor, functions[address].device) in hidden)

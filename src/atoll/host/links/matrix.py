@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.doubts import gaps_of
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.topo import TopoMatrix
@@ -53,7 +54,7 @@ def matrix_links(
     ]
     reading = _Reading(matrix, functions, naming, status or {}, naming.mark(source), frozenset(unnamed), switched)
     links, doubts = reading.read()
-    gaps += [Gap(f"NVLinks of {address}", why, _HINT) for address, why in sorted(doubts.items())]
+    gaps += gaps_of(doubts, _HINT)
     told = frozenset(reading.address(i) for i in matrix.gpus if i not in unnamed) - doubts.keys()
     return ToldLinks(source, tuple(links), told, tuple(gaps))
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from atoll.host.links.chips import nvlinks_at_most
-from atoll.host.links.hive import not_joined, routed
+from atoll.host.links.doubts import gaps_of
+from atoll.host.links.hive import not_joined, routed, with_unseen
 from atoll.host.links.smi import small
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
@@ -88,7 +89,10 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
         elif not gpu.xgmi:
             doubts.setdefault(address, f"{source} shows no link of it, which does not tell that it has none")
     links += _hives(by_address, source)
-    gaps += [Gap(f"links of {address}", why, _HINT) for address, why in sorted(doubts.items())]
+    hives = frozenset(address for address, gpu in by_address.items() if gpu.xgmi)
+    for address in with_unseen(hives, functions):
+        doubts.setdefault(address, f"{source} does not show all GPUs of its kind, or no link of some")
+    gaps += gaps_of(doubts, _HINT)
     told = frozenset(by_address) - doubts.keys()
     return ToldLinks(source, tuple(links), told, tuple(gaps))
 
@@ -116,9 +120,7 @@ def _nvlinks(
                 back = others[target].nvlinks.get((gpu.address, kind), 0) if target in others else None
                 if back != count:
                     doubts.setdefault(gpu.address, _not_back(source, target, count, back))
-                if back is not None and (back, target) > (count, gpu.address):
-                    continue
-                if back == count and target < gpu.address:
+                if _is_told_there(gpu.address, count, target, back):
                     continue
         speed = nvlink_speed(own.vendor, own.device)
         links += [Link(LinkKind.NVLINK, *in_order(near, far), speed, source, count == 1)] * count
@@ -128,6 +130,11 @@ def _nvlinks(
 def _not_back(source: str, target: Address, count: int, back: int | None) -> str:
     shown = "does not show that one's" if back is None else f"{back} back"
     return f"{source} shows {count} links to {target} and {shown}"
+
+
+def _is_told_there(address: Address, count: int, target: Address, back: int | None) -> bool:
+    """Whether a pair's links are taken from the other end: from the one that shows more, else from the first."""
+    return back is not None and (back > count or (back == count and target < address))
 
 
 def _complete(function: Function, shown: int, source: str, doubts: dict[Address, str]) -> None:
@@ -152,7 +159,7 @@ def _xgmi(
             doubts.setdefault(gpu.address, _not_back(source, target, count, back))
         if target not in functions:
             far = LinkEnd(EndKind.UNKNOWN, None, None, str(target))
-        elif back is not None and ((back, target) > (count, gpu.address) or (back == count and target < gpu.address)):
+        elif _is_told_there(gpu.address, count, target, back):
             continue
         else:
             far = LinkEnd(EndKind.FUNCTION, target)

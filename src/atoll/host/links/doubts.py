@@ -1,0 +1,27 @@
+"""Why the links of functions are not told, as gaps: one for one cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.host.model import Gap
+from atoll.pci.address import Address
+
+__all__ = ["gaps_of"]
+
+
+def gaps_of(doubts: Mapping[Address, str], hint: str) -> tuple[Gap, ...]:
+    """Return the gaps of functions, by reason."""
+    by_reason: dict[str, list[Address]] = {}
+    for address, why in sorted(doubts.items()):
+        by_reason.setdefault(why, []).append(address)
+    return tuple(
+        Gap(
+            f"links of {addresses[0]}"
+            if len(addresses) == 1
+            else f"links of {len(addresses)} functions ({addresses[0]} first)",
+            why,
+            hint,
+        )
+        for why, addresses in by_reason.items()
+    )

@@ -1,0 +1,231 @@
+"""XGMI links and hives as AMD's driver shows them: the KFD topology, and ``xgmi_hive_info`` of each function.
+
+Source: Linux ``drivers/gpu/drm/amd/amdkfd/kfd_crat.h``, ``kfd_crat.c`` (``kfd_fill_gpu_xgmi_link_to_gpu``),
+``kfd_topology.c`` and ``amdgpu/amdgpu_xgmi.c``:
+
+- ``location_id`` holds bus, device and function; the partitions of one device are nodes of their own, with the same
+  ``unique_id`` and the partition's number added to the function number (or in the upper bits).
+- An ``io_links`` entry of type 11 is XGMI. Its weight is 15 for each hop; 13 between partitions of one device; 41
+  (twice 13 and 15) between partitions of two, where the driver does not ask for the number of hops. One hop is a link
+  between the two; of others, the hive routes.
+- ``max_bandwidth`` is that of all links of a pair in MB/s, ``min_bandwidth`` that of one.
+- ``hive_id`` 0: in no hive. A device that can do XGMI and is in none can be one whose sharing is turned off for
+  virtual functions: then its links are not told.
+
+Both are there only while amdgpu is bound: a GPU that is handed to vfio-pci vanishes from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from atoll.host.attribute import names, text
+from atoll.host.fact import value_of
+from atoll.host.links.doubts import gaps_of
+from atoll.host.links.hive import routed, with_unseen
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
+from atoll.host.told import ToldLinks, in_order
+from atoll.host.tree import Tree
+from atoll.pci.address import Address
+
+__all__ = ["KfdLink", "KfdNode", "kfd_links", "parse_properties", "read_kfd"]
+
+_NODES = ("sys/class/kfd/kfd/topology/nodes", "sys/devices/virtual/kfd/kfd/topology/nodes")
+_MOST_NODES = 1024
+_MOST_LINKS = 1024
+_MOST_PARALLEL = 64
+_XGMI = 11
+_HOP, _TWO_PARTITIONS = 15, 41
+_MEGABYTE = 1_000_000
+_AMD = 0x1002
+_HINT = "record the host with all its GPUs bound to amdgpu"
+_Hives: TypeAlias = "Mapping[Address, int]"
+
+
+@dataclass(frozen=True, slots=True)
+class KfdLink:
+    """One entry of a node's ``io_links``."""
+
+    to: int
+    type: int
+    weight: int
+    least: int
+    """Bandwidth of one link in MB/s, 0 where it is not told."""
+    most: int
+    """Bandwidth of all links in MB/s."""
+
+
+@dataclass(frozen=True, slots=True)
+class KfdNode:
+    """One node of the topology: a CPU, a GPU or a partition of one."""
+
+    number: int
+    properties: Mapping[str, int]
+    links: tuple[KfdLink, ...] = field(default=())
+
+    def get(self, key: str) -> int:
+        """Return a property, 0 where it is not there."""
+        return self.properties.get(key, 0)
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.get("cpu_cores_count") == 0 and self.get("vendor_id") == _AMD
+
+    @property
+    def place(self) -> Address:
+        """Where ``location_id`` puts it."""
+        at = self.get("location_id")
+        return Address(self.get("domain"), at >> 8 & 0xFF, at >> 3 & 0x1F, at & 7)
+
+
+def parse_properties(text: str) -> dict[str, int]:
+    """Return the keys and values of a ``properties`` file. Lines of another form are passed over."""
+    found = {}
+    for line in text.splitlines():
+        key, _, value = line.strip().partition(" ")
+        value = value.strip()
+        if value.isascii() and value.isdigit() and len(value) <= 20:
+            found[key] = int(value)
+    return found
+
+
+def read_kfd(tree: Tree, functions: Mapping[Address, Function]) -> ToldLinks | None:
+    """Return what AMD's driver tells; None where it tells nothing."""
+    nodes: tuple[KfdNode, ...] = ()
+    for folder in _NODES:
+        nodes = nodes or _nodes(tree, folder)
+    hives = _hives(tree, functions)
+    return kfd_links(nodes, functions, hives) if nodes or hives else None
+
+
+def _nodes(tree: Tree, folder: str) -> tuple[KfdNode, ...]:
+    found = []
+    for number in _numbers(tree, folder, _MOST_NODES):
+        here = f"{folder}/{number}"
+        links = []
+        for entry in _numbers(tree, f"{here}/io_links", _MOST_LINKS):
+            values = parse_properties(value_of(text(tree, f"{here}/io_links/{entry}/properties"), ""))
+            if "node_to" in values:
+                bandwidth = values.get("min_bandwidth", 0), values.get("max_bandwidth", 0)
+                links.append(KfdLink(values["node_to"], values.get("type", 0), values.get("weight", 0), *bandwidth))
+        properties = parse_properties(value_of(text(tree, f"{here}/properties"), ""))
+        found.append(KfdNode(number, properties, tuple(links)))
+    return tuple(found)
+
+
+def _numbers(tree: Tree, folder: str, most: int) -> list[int]:
+    found = value_of(names(tree, folder), ())
+    return sorted(int(name) for name in found if name.isascii() and name.isdigit() and len(name) < 6)[:most]
+
+
+def _hives(tree: Tree, functions: Mapping[Address, Function]) -> dict[Address, int]:
+    """Hives by function, as ``xgmi_hive_info/xgmi_hive_id`` tells them."""
+    found = {}
+    for address, function in functions.items():
+        if function.vendor != _AMD or function.class_code >> 16 not in (0x03, 0x12):
+            continue
+        value = value_of(text(tree, f"sys/bus/pci/devices/{address}/xgmi_hive_info/xgmi_hive_id"), "").strip()
+        if value.isascii() and value.isdigit() and len(value) <= 20 and int(value):
+            found[address] = int(value)
+    return found
+
+
+def kfd_links(nodes: tuple[KfdNode, ...], functions: Mapping[Address, Function], hives: _Hives) -> ToldLinks:
+    """Return the links between the functions of a host, and of each hive that routes one link a member to it."""
+    reading = _Reading(nodes, functions, _addresses(nodes))
+    links = reading.links()
+    doubts = reading.doubts
+    of_nodes = {
+        address: node.get("hive_id") for node in nodes if (address := reading.address(node)) and node.get("hive_id")
+    }
+    for address, hive in sorted(hives.items()):
+        if of_nodes.setdefault(address, hive) != hive:
+            doubts.setdefault(address, "the KFD topology and xgmi_hive_info name different hives")
+    members: dict[int, list[Address]] = {}
+    for address, hive in sorted(of_nodes.items()):
+        members.setdefault(hive, []).append(address)
+    for hive, those in sorted(members.items()):
+        if len(those) > 1 and not reading.all_joined(those):
+            links += routed(those, EndKind.SWITCH, f"XGMI hive {hive:#x}", "KFD topology" if nodes else "amdgpu")
+    strange = {
+        node.place: "the KFD topology shows a GPU there, the host has no such function"
+        for node in nodes
+        if node.is_gpu and reading.address(node) is None
+    }
+    told = frozenset(address for node in nodes if (address := reading.address(node)) is not None)
+    for address in with_unseen(told, functions):
+        doubts.setdefault(address, "GPUs of its kind are not bound to amdgpu, and links to them are not shown")
+    return ToldLinks("KFD topology", tuple(links), told - doubts.keys(), gaps_of({**strange, **doubts}, _HINT))
+
+
+def _addresses(nodes: tuple[KfdNode, ...]) -> dict[int, Address]:
+    """Functions by node: the partitions of a device are at its own, the lowest place of one ``unique_id``."""
+    first: dict[int, Address] = {}
+    for node in nodes:
+        unique = node.get("unique_id")
+        if node.is_gpu and unique:
+            first[unique] = min(first.get(unique, node.place), node.place)
+    return {node.number: first.get(node.get("unique_id"), node.place) for node in nodes if node.is_gpu}
+
+
+@dataclass(slots=True)
+class _Reading:
+    nodes: tuple[KfdNode, ...]
+    functions: Mapping[Address, Function]
+    places: Mapping[int, Address]
+    doubts: dict[Address, str] = field(default_factory=dict)
+    pairs: dict[tuple[Address, Address], KfdLink] = field(default_factory=dict)
+
+    def address(self, node: KfdNode) -> Address | None:
+        place = self.places.get(node.number)
+        return place if place in self.functions else None
+
+    def links(self) -> list[Link]:
+        by_number = {node.number: node for node in self.nodes}
+        links: list[Link] = []
+        for node in self.nodes:
+            here = self.address(node)
+            if here is None:
+                continue
+            if not node.get("hive_id") and node.get("num_sdma_xgmi_engines"):
+                self.doubts.setdefault(here, "it can do XGMI and is in no hive: sharing can be turned off")
+            for entry in node.links:
+                if entry.type != _XGMI:
+                    continue
+                far = by_number.get(entry.to)
+                there = self.address(far) if far is not None else None
+                if far is not None and not far.is_gpu and far.get("cpu_cores_count"):
+                    links.append(self._link(here, LinkEnd(EndKind.CPU, None, None, f"node {far.number}"), entry))
+                elif there is None:
+                    self.doubts.setdefault(here, f"an XGMI link leads to node {entry.to}, which is no function here")
+                elif there != here and entry.weight == _HOP:
+                    self.pairs.setdefault((here, there), entry)
+                elif there != here and entry.weight % _HOP and entry.weight != _TWO_PARTITIONS:
+                    self.doubts.setdefault(here, f"the weight {entry.weight} of a link to {there} has no known meaning")
+        for (here, there), entry in sorted(self.pairs.items()):
+            if (there, here) not in self.pairs:
+                self.doubts.setdefault(here, f"its link to {there} is not shown from there")
+                self.doubts.setdefault(there, f"{here} shows a link to it that it does not show itself")
+            elif there < here:
+                continue
+            count = _parallel(entry)
+            links += [self._link(here, LinkEnd(EndKind.FUNCTION, there), entry, count)] * count
+        return links
+
+    def _link(self, here: Address, far: LinkEnd, entry: KfdLink, count: int = 1) -> Link:
+        ends = in_order(LinkEnd(EndKind.FUNCTION, here), far)
+        speed = entry.most // count * _MEGABYTE or None
+        return Link(LinkKind.XGMI, *ends, speed, "KFD topology", count == 1)
+
+    def all_joined(self, members: list[Address]) -> bool:
+        return all((one, other) in self.pairs for one in members for other in members if one != other)
+
+
+def _parallel(entry: KfdLink) -> int:
+    """How many links a pair has, where the two bandwidths tell it."""
+    if not entry.least or entry.most % entry.least:
+        return 1
+    count = entry.most // entry.least
+    return count if 1 <= count <= _MOST_PARALLEL else 1
