@@ -19,8 +19,6 @@ NPU_UNCONFIGURED = "npu-unconfigured"
 _NO_IOMMU = "vfio-noiommu"
 """The name of groups that VFIO makes up where there is no IOMMU (drivers/vfio/group.c)."""
 
-_VFIO_DRIVERS = ("vfio-pci", "vfio_pci", "nvgrace-gpu-vfio-pci", "mlx5-vfio-pci")
-
 
 def holder_of(host: Host, function: Function) -> Holder | None:
     """Return the process that has a function's group or device open, None where none is known."""
@@ -50,7 +48,7 @@ def _domain(host: Host, function: Function) -> Domain:
             f"held open by {holder.name} ({holder.pid})",
             certain=value_of(holder.containers, None) == 1,
         )
-    if value_of(function.driver, None) in _VFIO_DRIVERS:
+    if _may_be_vfio(function):
         if isinstance(host.holders, Unknown):
             return Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")
         handed = next((h for h in host.holders.value if not h.groups and not h.devices), None)
@@ -58,6 +56,11 @@ def _domain(host: Host, function: Function) -> Domain:
             because = f"{handed.name} ({handed.pid}) has VFIO devices open, and which does not show"
             return Domain(DomainKind.UNKNOWN, "", because)
     return default_domain(host, function)
+
+
+def _may_be_vfio(function: Function) -> bool:
+    """Whether the driver may give the function to user space: vfio-pci, one of its variants, or one not read."""
+    return isinstance(function.driver, Unknown) or "vfio" in (function.driver.value or "")
 
 
 def _group_of(host: Host, function: Function) -> Group | None:
@@ -127,7 +130,7 @@ def cpu_link_domains(host: Host) -> dict[Address, Domain]:
             )
         elif isinstance(host.holders, Unknown):
             found[gpu.address] = Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")
-        elif value_of(gpu.driver, None) not in (None, *_VFIO_DRIVERS):
+        elif not _may_be_vfio(gpu) and value_of(gpu.driver, None) is not None:
             found[gpu.address] = Domain(DomainKind.IDENTITY, "", "the NPU is in bypass for the host's driver")
         else:
             found[gpu.address] = Domain(DomainKind.UNKNOWN, "", "whether the NPU is still in bypass cannot be read")

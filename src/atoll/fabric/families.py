@@ -7,9 +7,9 @@ A range takes in boards of the die without connector: they count as unknown unti
 
 from __future__ import annotations
 
-from atoll.host.model import LinkKind
+from atoll.host.model import Function, LinkKind
 
-__all__ = ["family", "has_cpu_links"]
+__all__ = ["family", "has_cpu_links", "possible_cpu_links", "possible_kinds"]
 
 _NVIDIA = 0x10DE
 _AMD = 0x1002
@@ -43,6 +43,8 @@ _XGMI_IDS = frozenset(
         *(0x75A0, 0x75A3, 0x75B0, 0x75B3),  # MI350
     )
 )
+_LINKED_CLASSES = (0x03, 0x0B, 0x12)
+"""Base classes of what has links: displays, processors, accelerators; NVSwitches are other bridges (06.80)."""
 _SXM2_IDS = frozenset((0x15F9, 0x1DB1, 0x1DB3, 0x1DB5))
 
 
@@ -60,3 +62,30 @@ def has_cpu_links(vendor: int, device: int, *, powernv: bool) -> bool:
     if vendor != _NVIDIA:
         return False
     return (powernv and device in _SXM2_IDS) or 0x2340 <= device <= 0x237F or device in (0x2941, 0x297E, 0x29BC, 0x31C2)
+
+
+def possible_kinds(function: Function) -> frozenset[LinkKind]:
+    """Return the kinds of links that a function may have by its ids: where a record hides them, by all they can be."""
+    found = set()
+    for vendor, device in _possible(function):
+        if vendor is not None and device is not None:
+            kind = family(vendor, device)
+            found |= {kind} if kind is not None else set()
+        elif function.class_code >> 16 in _LINKED_CLASSES or function.class_code >> 8 == 0x0680:
+            found |= {LinkKind.NVLINK} if vendor in (None, _NVIDIA) else set()
+            found |= {LinkKind.XGMI} if vendor in (None, _AMD) else set()
+    return frozenset(found)
+
+
+def possible_cpu_links(function: Function, *, powernv: bool) -> bool:
+    """Whether a function may have links to the CPU by its ids, or by all they can be."""
+    return any(
+        has_cpu_links(vendor, device, powernv=powernv)
+        if vendor is not None and device is not None
+        else vendor in (None, _NVIDIA) and LinkKind.NVLINK in possible_kinds(function)
+        for vendor, device in _possible(function)
+    )
+
+
+def _possible(function: Function) -> tuple[tuple[int | None, int | None], ...]:
+    return function.possible_ids or ((function.vendor, function.device),)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, worst
 from atoll.fabric.domains import NPU_UNCONFIGURED
-from atoll.fabric.families import family, has_cpu_links
+from atoll.fabric.families import possible_cpu_links, possible_kinds
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind, Link, LinkEnd, Platform
@@ -81,10 +81,10 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
     found = [_direct(topology, settings, source, target)]
     found.extend(_through_switch(topology, settings, source, target))
     a, b = topology.functions[source], topology.functions[target]
-    kind = family(a.vendor, a.device)
     told = topology.host.links_told
-    if kind is not None and family(b.vendor, b.device) is kind and source not in told and target not in told:
-        hop = Hop(str(source), kind.value, f"no source told the links of {source} or {target}")
+    shared = () if source in told or target in told else sorted(possible_kinds(a) & possible_kinds(b))
+    if shared:
+        hop = Hop(str(source), shared[0].value, f"no source told the links of {source} or {target}")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     return worst(*found)
 
@@ -119,20 +119,29 @@ def _through_switch(topology: Topology, settings: Settings, source: Address, tar
             continue
         for second in topology.links.get(target, ()):
             other = far_end(second, target)
-            if other.kind is not middle.kind or (other.function, other.name) != (middle.function, middle.name):
+            if other.kind in (EndKind.FUNCTION, EndKind.CPU):
                 continue
+            same = other.kind is middle.kind and (other.function, other.name) == (middle.function, middle.name)
             states = (is_open(settings, first), is_open(settings, second))
             if False in states:
                 continue
-            known = None not in states and middle.kind is EndKind.SWITCH
+            named = middle.function is not None or bool(middle.name)
+            known = None not in states and same and named and middle.kind is EndKind.SWITCH
             via = f"{first.kind.value} {_name(near_end(first, source))}"
             because = f"both have a link to {middle.kind.value} {middle.function or middle.name or '?'}"
+            if not same:
+                # Chips have links among themselves (HGX-2, HGX A100, NVL72), and the records of GPUs show none of them.
+                because = f"whether {_chip(middle)} and {_chip(other)} are joined, no source told"
             yield Finding(
                 Answer.DIRECT if known else Answer.POSSIBLE,
                 (Hop(str(source), via, because), Hop(str(middle.function or middle.name), "switch", "it routes")),
             )
             if known:
                 return
+
+
+def _chip(end: LinkEnd) -> str:
+    return f"{end.kind.value} {end.function or end.name or '?'}"
 
 
 def into_system(topology: Topology, settings: Settings, source: Address) -> Finding:
@@ -145,10 +154,12 @@ def into_system(topology: Topology, settings: Settings, source: Address) -> Find
     function = topology.functions[gpu]
     links = [link for link in topology.links.get(gpu, ()) if far_end(link, gpu).kind is EndKind.CPU]
     if brick is not None:
+        if gpu == source:
+            return Finding(Answer.POSSIBLE, (Hop(str(source), "CPU-facing link", "which GPU it faces is not known"),))
         links = [link for link in links if far_end(link, gpu).function == source]
     powernv = topology.host.platform is Platform.POWERNV
     if not links:
-        if has_cpu_links(function.vendor, function.device, powernv=powernv) and gpu not in topology.host.links_told:
+        if gpu not in topology.host.links_told and possible_cpu_links(function, powernv=powernv):
             hop = Hop(str(gpu), "CPU-facing link", "no source told its links")
             return Finding(Answer.POSSIBLE, (hop,))
         return BLOCKED

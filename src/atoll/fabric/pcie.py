@@ -19,7 +19,7 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
-__all__ = ["climbs", "peer_to_peer", "reflected", "sends_translated", "to_memory"]
+__all__ = ["climbs", "peer_to_peer", "reflected", "sends_translated", "to_memory", "turns"]
 
 
 def climbs(topology: Topology, settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
@@ -100,6 +100,15 @@ def _judge(
     return Finding(answer, tuple(hops))
 
 
+def turns(topology: Topology, settings: Settings, source: Address, target: Address, bridge: Address | None) -> bool:
+    """Whether any traffic may turn from what stands at ``source`` to what stands at ``target``, on one bus.
+
+    ``bridge`` is the port right above the bus; None: the two meet in the root complex.
+    """
+    branches = Branches(source, target, bridge)
+    return any(_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
+
+
 def _turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
     """What happens on the bus where the ways meet."""
     decider = topology.functions[branches.source]
@@ -107,27 +116,35 @@ def _turn(topology: Topology, settings: Settings, branches: Branches, traffic: T
     kind = topology.port_type(branches.source)
     if topology.conventional_bus(branches.bridge):
         return Turn(Answer.DIRECT, f"they share the conventional bus below {branches.bridge}")
-    if kind in (PortType.ROOT_PORT,) or branches.bridge is None:
-        return _root_turn(topology, settings, branches, traffic)
-    if kind is PortType.DOWNSTREAM and topology.is_switch_bus(branches.bridge):
+    if branches.bridge is None:
+        for branch in (branches.source, branches.target):
+            if topology.severed(branch):
+                return Turn(Answer.POSSIBLE, f"the port above {branch} was not read")
+    if kind is PortType.DOWNSTREAM:
         return turn(decider, settings, traffic, Place.SWITCH, egress=value_of(peer.port_number, None))
-    if kind is None:
-        return Turn(Answer.POSSIBLE, f"the kind of port of {branches.source} was not read")
+    if kind is PortType.ROOT_PORT or branches.bridge is None:
+        return _root_turn(topology, settings, branches, traffic)
+    if kind is None or (kind is PortType.CONVENTIONAL and topology.port_type(branches.bridge) is None):
+        unread = branches.source if kind is None else branches.bridge
+        return Turn(Answer.POSSIBLE, f"the kind of port of {unread} was not read")
     return _device_turn(topology, settings, decider, peer, traffic)
 
 
 def _device_turn(topology: Topology, settings: Settings, decider: Function, peer: Function, traffic: Traffic) -> Turn:
     """Between functions of one device (or a function inside a switch): the sender's own ACS, a PF's for its VFs."""
+    # With ARI, bits of the vector may stand for groups of functions (6.12.1.2); which, is not read.
+    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address.device == decider.address.device
+    egress = peer.address.function if numbered else None
     if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
         physical = topology.functions.get(decider.physical_function)
         if physical is not None and bit(physical, settings, AcsFlag.RR) is not Bit.NO_ACS:
-            return turn(physical, settings, traffic, Place.DEVICE, egress=peer.address.function)
+            return turn(physical, settings, traffic, Place.DEVICE, egress=egress)
         return Turn(
             Answer.POSSIBLE,
             f"{decider.address} is a virtual function of a device without ACS",
             question=Question.VIRTUAL_FUNCTION,
         )
-    return turn(decider, settings, traffic, Place.DEVICE, egress=peer.address.function)
+    return turn(decider, settings, traffic, Place.DEVICE, egress=egress)
 
 
 def _root_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
@@ -189,25 +206,33 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
     if port not in up or settings.decodes_memory(port) is False:
         return BLOCKED
     passed = up[: up.index(port)]
-    if climbs(topology, settings, source, passed) is False:
+    climbing = climbs(topology, settings, source, passed)
+    if climbing is False:
         return BLOCKED
-    nearest = topology.functions[up[0]]
-    redirected = bit(nearest, settings, AcsFlag.RR) is Bit.ON
-    if redirected and not Question.PORT_BAR.open_under(policy):
+    # An upstream port's BARs are reached from the downstream port below it; other ports see the request themselves.
+    decider = passed[-1] if passed and topology.port_type(port) is PortType.UPSTREAM else port
+    state = bit(topology.functions[decider], settings, AcsFlag.RR)
+    if state is Bit.ON and not Question.PORT_BAR.open_under(policy):
         return Finding(Answer.BLOCKED, (), frozenset({Question.PORT_BAR.value}))
-    if redirected:
-        because = f"ReqRedir+ at {up[0]}; whether that covers the BARs of {port} is left open"
+    if state is Bit.ON:
+        because = f"ReqRedir+ at {decider}; whether that covers the BARs of {port} is left open"
         return Finding(Answer.POSSIBLE, (Hop(str(port), Traffic.UNTRANSLATED.value, because),))
-    answer = Answer.DIRECT if settings.decodes_memory(port) else Answer.POSSIBLE
+    certain = state is not Bit.UNREAD and climbing is True and settings.decodes_memory(port) is True
+    answer = Answer.DIRECT if certain else Answer.POSSIBLE
     return Finding(answer, (Hop(str(port), Traffic.UNTRANSLATED.value, f"{port} answers to its own BARs"),))
 
 
-def _at_iommu(topology: Topology, settings: Settings, source: Address) -> Finding:
-    """What the IOMMU does with requests of ``source`` that come up to the root: where they can go from there."""
+def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Address) -> Finding:
+    """Say what ``source`` can access, over PCIe, of memory that is not mapped for it.
+
+    That is what the IOMMU does with requests of ``source`` that come up to the root: where they can go from there.
+    """
     root = f"root complex of {topology.functions[source].host_bridge}"
     climbing = climbs(topology, settings, source, topology.up(source))
     if climbing is False:
         return BLOCKED
+    severed = topology.severed(source)
+    climbing = None if severed else climbing
     found = []
     domain = settings.domain.get(source)
     match domain.kind if domain is not None else DomainKind.UNKNOWN:
@@ -223,7 +248,9 @@ def _at_iommu(topology: Topology, settings: Settings, source: Address) -> Findin
             found.append(Finding(Answer.POSSIBLE, (Hop(root, "untranslated request", because),)))
     translated = sends_translated(topology, settings, source)
     blocked = _translation_blocked(topology, settings, topology.up(source))
-    if translated is not False and blocked is not True:
+    if translated is not False and blocked is not True and not Question.HONEST_ATS.open_under(policy):
+        found.append(Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value})))
+    elif translated is not False and blocked is not True:
         answer = Answer.DIRECT if translated and blocked is False and climbing else Answer.POSSIBLE
         because = (
             "ATS is enabled and no port blocks translated requests" if translated else "whether ATS is on is unread"
@@ -232,14 +259,11 @@ def _at_iommu(topology: Topology, settings: Settings, source: Address) -> Findin
     return worst(*found)
 
 
-def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Address) -> Finding:
-    """Say what ``source`` can access, over PCIe, of memory that is not mapped for it."""
-    return _honest(policy, _at_iommu(topology, settings, source))
+def reflected(topology: Topology, settings: Settings, source: Address, target: Address, finding: Finding) -> Finding:
+    """Say whether ``source`` can access ``target``'s BARs by way of the root: up through the IOMMU and down again.
 
-
-def reflected(topology: Topology, settings: Settings, policy: Policy, source: Address, target: Address) -> Finding:
-    """Say whether ``source`` can access ``target``'s BARs by way of the root: up through the IOMMU and down again."""
-    finding = _honest(policy, _at_iommu(topology, settings, source))
+    ``finding`` is what ``to_memory`` says of ``source``.
+    """
     if finding.answer <= Answer.IOMMU:
         return finding
     if not topology.has_memory(topology.functions[target]):
@@ -253,7 +277,8 @@ def reflected(topology: Topology, settings: Settings, policy: Policy, source: Ad
     if returned is False:
         return BLOCKED
     hop = Hop(str(target), "PCIe", "the root complex sends it down again")
-    answer = finding.answer if decoding and None not in windows and returned else Answer.POSSIBLE
+    whole = not topology.severed(source) and not topology.severed(target)
+    answer = finding.answer if decoding and None not in windows and returned and whole else Answer.POSSIBLE
     return Finding(answer, (*finding.path, hop), finding.assumptions)
 
 
@@ -274,11 +299,3 @@ def _forwarded(topology: Topology, settings: Settings, source: Address, target: 
         # What a root port without ACS does with a request for its own side is the root complex's secret.
         unread = unread or state in (Bit.UNREAD, Bit.NO_ACS)
     return None if unread else True
-
-
-def _honest(policy: Policy, finding: Finding) -> Finding:
-    """Under a policy that takes ATS devices as honest, translated requests are no finding."""
-    ats = any(hop.via == Traffic.TRANSLATED.value for hop in finding.path)
-    if finding.answer > Answer.IOMMU and ats and not Question.HONEST_ATS.open_under(policy):
-        return Finding(Answer.IOMMU, (), finding.assumptions | {Question.HONEST_ATS.value})
-    return finding

@@ -9,6 +9,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.pci.quirks.aliases import VMD, is_one_of
 
 __all__ = ["Branches", "Topology"]
 
@@ -37,18 +38,26 @@ class Topology:
         self.host = host
         self.functions = host.functions
         self._up: dict[Address, tuple[Address, ...]] = {}
+        self._severed: set[Address] = set()
 
     def up(self, address: Address) -> tuple[Address, ...]:
         """Return the ports above a function, nearest first."""
         known = self._up.get(address)
         if known is None:
+            chain = [address]
             parent = self.functions[address].parent
-            if parent is None or parent not in self.functions or parent == address:
-                known = ()
-            else:
-                known = (parent, *self.up(parent))
-            self._up[address] = known
+            while parent is not None and parent in self.functions and parent not in chain:
+                chain.append(parent)
+                parent = self.functions[parent].parent
+            known = self._up[address] = tuple(chain[1:])
+            if parent is not None or not self.functions[chain[-1]].parent_told:
+                self._severed.add(address)
         return known
+
+    def severed(self, address: Address) -> bool:
+        """Whether the way up from a function ends at a port that was not read: where it hangs is not known."""
+        self.up(address)
+        return address in self._severed
 
     def port_type(self, address: Address) -> PortType | None:
         """The device or port type; None where it was not read."""
@@ -101,6 +110,11 @@ class Topology:
         return {brick.function: brick for brick in self.host.npu_bricks if brick.function is not None}
 
     @cached_property
+    def vmds(self) -> tuple[Address, ...]:
+        """Intel's volume management devices, under whose ids the devices of their own segments send."""
+        return tuple(a for a, f in self.functions.items() if is_one_of(VMD, f.vendor, f.device))
+
+    @cached_property
     def below(self) -> dict[Address, tuple[Address, ...]]:
         """All functions below each port, in address order."""
         found: dict[Address, list[Address]] = {}
@@ -117,5 +131,8 @@ class Topology:
     def has_memory(self, function: Function) -> bool:
         """Whether the function has an address of its own that memory requests can hit; unread BARs count."""
         if not isinstance(function.bars, Known):
+            return True
+        if function.physical_function is not None and not function.bars.value:
+            # Its own registers read as zero: the physical function's SR-IOV capability holds its addresses.
             return True
         return any(bar.memory for bar in function.bars.value)

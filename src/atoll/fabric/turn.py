@@ -151,8 +151,8 @@ def _egress(
     at = str(function.address)
     vector = settings.egress.get(function.address)
     if vector is None or egress is None:
-        if redirect is Bit.UNREAD or place is not Place.ROOT:
-            return Turn(Answer.POSSIBLE, f"EgressCtrl+ at {at}, and its vector or the peer's port number was not read")
+        if place is not Place.ROOT or routing is RootRouting.DIRECT:
+            return Turn(Answer.POSSIBLE, f"EgressCtrl+ at {at}, and its vector or the peer's number was not read")
         return _through(place, routing, f"EgressCtrl+ at {at} with a vector that was not read")
     if vector >> egress & 1:
         what = "redirects" if redirect is Bit.ON else "blocks"

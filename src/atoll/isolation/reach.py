@@ -22,6 +22,7 @@ class Reach:
         self.policy = policy
         self._answers: dict[tuple[Address, Address], Finding] = {}
         self._memory: dict[Address, Finding] = {}
+        self._root: dict[Address, Finding] = {}
         self._system: dict[Address, Finding] = {}
 
     def answer(self, source: Address, target: Address) -> Finding:
@@ -41,7 +42,7 @@ class Reach:
         found = [
             across_links(topology, settings, source, target),
             peer_to_peer(topology, settings, self.policy, source, target),
-            reflected(topology, settings, self.policy, source, target),
+            reflected(topology, settings, source, target, self._over_pcie(source)),
         ]
         system = self._into_system(source)
         if topology.has_memory(topology.functions[target]):
@@ -58,9 +59,13 @@ class Reach:
         if source in self.topology.bricks:
             return self._into_system(source)
         if source not in self._memory:
-            over_pcie = to_memory(self.topology, self.settings, self.policy, source)
-            self._memory[source] = worst(over_pcie, self._into_system(source))
+            self._memory[source] = worst(self._over_pcie(source), self._into_system(source))
         return self._memory[source]
+
+    def _over_pcie(self, source: Address) -> Finding:
+        if source not in self._root:
+            self._root[source] = to_memory(self.topology, self.settings, self.policy, source)
+        return self._root[source]
 
     def identity(self, source: Address, target: Address) -> Finding:
         """Return whether ``source`` can send requests under ``target``'s identity."""
