@@ -12,7 +12,7 @@ from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known
 from atoll.isolation.clusters import Clusters
-from atoll.isolation.identity import INTEGRATED_IDENTITY
+from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -36,6 +36,7 @@ _TEXTS = {
     Question.HONEST_ATS.value: "devices with ATS send as translated only what the IOMMU told them (policy trusted)",
     VENDOR_STATEMENT: "functions without ACS isolate as their vendors told Linux (drivers/pci/quirks.c)",
     NPU_UNCONFIGURED: "an NPU that this kernel does not configure lets no request of its GPUs through",
+    SIBLING_IDENTITY: "functions of one device send requests under their own ids only (SrcValid compares bus numbers)",
     INTEGRATED_IDENTITY: "root complex integrated endpoints send requests under their own requester id only",
 }
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.pcie import climbs
 from atoll.fabric.settings import Settings
+from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
 from atoll.fabric.turn import Bit, bit
 from atoll.host.fact import value_of
@@ -20,12 +21,16 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.pci.quirks.aliases import dma_alias_mask
 
-__all__ = ["INTEGRATED_IDENTITY", "aliases", "shares_identity"]
+__all__ = ["INTEGRATED_IDENTITY", "SIBLING_IDENTITY", "aliases", "shares_identity", "spoofs"]
 
 INTEGRATED_IDENTITY = "integrated-endpoint-identity"
 """Id of the assumption that root complex integrated endpoints send their own requester ids only."""
 
+SIBLING_IDENTITY = "sibling-identity"
+"""Id of the assumption that functions of one device send their own requester ids only."""
+
 _VALIDATING = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+_VMD_DOMAINS = 0x10000
 
 
 def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
@@ -33,12 +38,15 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
 
     A PCIe-to-PCI bridge replaces them by (secondary bus, 00.0), a conventional bridge by its own
     (drivers/pci/search.c ``pci_for_each_dma_alias``); what stands behind one shares them. Some devices
-    are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``).
+    are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``). What lies behind
+    Intel's VMD uses the VMD's id (arch/x86/pci/common.c ``pci_real_dma_dev``); of several VMDs, any.
     """
     function = topology.functions[address]
     found = {(address.domain, address.requester_id)}
     for devfn in dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn):
         found.add((address.domain, address.bus << 8 | devfn))
+    if address.domain >= _VMD_DOMAINS:
+        found |= {(vmd.domain, vmd.requester_id) for vmd in topology.vmds}
     for port in topology.up(address):
         bridge = value_of(topology.functions[port].bridge, None)
         match topology.port_type(port):
@@ -52,11 +60,23 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
 def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Iterator[tuple[Address, Bit]]:
     """Yield the ports above ``source`` up to, not including, the first that validates, with their state."""
     for port in topology.up(source):
-        if topology.port_type(port) in _VALIDATING:
+        kind = topology.port_type(port)
+        if kind is None:
+            yield port, Bit.UNREAD
+        elif kind in _VALIDATING:
             state = bit(topology.functions[port], settings, AcsFlag.SV)
             if state in (Bit.ON, Bit.STATED):
                 return
             yield port, state
+
+
+def spoofs(topology: Topology, settings: Settings, source: Address) -> Address | None:
+    """Return where a function may pass for others by sending their ids: below a port, or (itself) in its segment."""
+    open_ports = tuple(port for port, _ in _unvalidated(topology, settings, source))
+    if not open_ports:
+        return source if topology.severed(source) else None
+    above = topology.up(source)
+    return next((p for p in above if topology.port_type(p) in _VALIDATING and p not in open_ports), source)
 
 
 def shares_identity(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:
@@ -75,17 +95,29 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
         return BLOCKED
     open_ports = tuple(_unvalidated(topology, settings, source))
     above = topology.up(source)
-    if not any(topology.port_type(port) in _VALIDATING for port in above):
-        # No port stands between it and the root complex, which tags its own integrated endpoints.
-        return Finding(Answer.BLOCKED, (), frozenset({INTEGRATED_IDENTITY}))
-    if not open_ports:
-        return BLOCKED
     validator = next(
         (p for p in above if topology.port_type(p) in _VALIDATING and p not in {port for port, _ in open_ports}), None
     )
-    if validator is not None and validator not in topology.up(target):
-        return BLOCKED
+    if validator is not None and (not open_ports or validator not in topology.up(target)):
+        stated = bit(topology.functions[validator], settings, AcsFlag.SV) is Bit.STATED
+        taken = {VENDOR_STATEMENT} if stated else set()
+        if not open_ports and topology.functions[source].parent == topology.functions[target].parent:
+            # Source Validation compares bus numbers only.
+            taken.add(SIBLING_IDENTITY)
+        return Finding(Answer.BLOCKED, (), frozenset(taken))
+    if topology.severed(source):
+        hop = Hop(str(source), "requester id", f"the port above {(source, *above)[-1]} was not read")
+        return Finding(Answer.POSSIBLE, (hop,))
+    if not open_ports:
+        # No port stands between it and the root complex, which tags its own integrated endpoints.
+        return Finding(Answer.BLOCKED, (), frozenset({INTEGRATED_IDENTITY}))
     nearest, _ = open_ports[0]
+    taker = next((port for port in above if topology.port_type(port) is PortType.PCIE_TO_PCI), None)
+    if taker is not None:
+        # A bridge puts its own id on requests from a PCI bus, and may pass on those of a PCI-X bus (PCI Express to
+        # PCI/PCI-X Bridge Specification 1.0, 2.3); which bus it is was not read.
+        because = f"{taker} puts its own id on requests, unless its bus is PCI-X; no port above it validates"
+        return Finding(Answer.POSSIBLE, (Hop(str(nearest), "requester id", because),))
     unread = any(state is Bit.UNREAD for _, state in open_ports)
     scope = f"below {validator}" if validator is not None else f"in segment {source.domain:04x}"
     because = (
