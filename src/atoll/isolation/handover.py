@@ -13,7 +13,7 @@ from atoll.fabric.domains import default_domain, holder_of
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
-from atoll.host.model import EndKind, LinkEnd
+from atoll.host.model import EndKind
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.pci.header import Command
@@ -28,9 +28,9 @@ def links_to_cut(topology: Topology, owner: Mapping[Address, str], function: Add
     """Return the numbers of a function's links over which functions of other owners can be reached.
 
     ``owner`` names the cluster of every function. A link to a switch chip counts where something of another owner
-    hangs on that chip, and where the far end is not known. Links whose number no source told are not in it: they
-    cannot be named to any control. CPU-facing links are never part of a disable mask. Of the trusted host's
-    functions only links to others' functions count: the host may reach whom it likes over a switch.
+    hangs on any (chips may be joined), and where the far end is not known. Links whose number no source told are not
+    in it: they cannot be named to any control. CPU-facing links are never part of a disable mask. Of the trusted
+    host's functions only links to others' functions count: the host may reach whom it likes over a switch.
     """
     found = set()
     for link in topology.links.get(function, ()):
@@ -43,7 +43,7 @@ def links_to_cut(topology: Topology, owner: Mapping[Address, str], function: Add
             case EndKind.FUNCTION:
                 foreign = far.function is None or owner.get(far.function) != owner[function]
             case EndKind.SWITCH:
-                foreign = owner[function] != HOST and _foreign_on_switch(topology, owner, function, far)
+                foreign = owner[function] != HOST and _foreign_on_switches(topology, owner, function)
             case _:
                 foreign = owner[function] != HOST
         if foreign:
@@ -51,15 +51,12 @@ def links_to_cut(topology: Topology, owner: Mapping[Address, str], function: Add
     return frozenset(found)
 
 
-def _foreign_on_switch(topology: Topology, owner: Mapping[Address, str], function: Address, switch: LinkEnd) -> bool:
-    if switch.function is None and not switch.name:
-        return True
+def _foreign_on_switches(topology: Topology, owner: Mapping[Address, str], function: Address) -> bool:
     return any(
-        (far.function, far.name) == (switch.function, switch.name)
+        far_end(link, other).kind not in (EndKind.FUNCTION, EndKind.CPU)
         for other, links in topology.links.items()
         if owner.get(other) != owner[function]
-        for far in (far_end(link, other) for link in links)
-        if far.kind is EndKind.SWITCH
+        for link in links
     )
 
 

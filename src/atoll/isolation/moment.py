@@ -13,7 +13,7 @@ from atoll.isolation.clusters import Clusters
 from atoll.isolation.handover import handed_over
 from atoll.isolation.proof import Proof, Verdict, prove, refuted
 from atoll.isolation.reach import Reach
-from atoll.isolation.resilience import Weakness, relevant_functions, resilience
+from atoll.isolation.resilience import Weakness, resilience
 
 __all__ = ["Statement", "state"]
 
@@ -41,13 +41,12 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
     proof = prove(Reach(topology, settings, policy), clusters)
     over = handed_over(topology, settings, clusters)
     owners = {cluster.name: cluster.functions for cluster in clusters.named}
-    relevant = relevant_functions(topology, clusters.owner())
     found = resilience(
         topology,
         settings,
         events(topology, owners),
-        lambda reached: refuted(Reach(topology, reached, policy), clusters),
-        relevant,
+        clusters.owner(),
+        lambda reached, source: refuted(Reach(topology, reached, policy), clusters, {source}),
     )
     unsurvived = tuple(
         trigger

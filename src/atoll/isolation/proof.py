@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,7 +17,7 @@ from atoll.isolation.clusters import HOST, Clusters
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 
-__all__ = ["Breach", "Proof", "Verdict", "Violation", "prove", "refuted", "verdict_of"]
+__all__ = ["Breach", "Proof", "Verdict", "Violation", "breaches", "prove", "refuted", "verdict_of"]
 
 
 class Verdict(StrEnum):
@@ -90,9 +92,19 @@ def prove(reach: Reach, clusters: Clusters) -> Proof:
     )
 
 
-def refuted(reach: Reach, clusters: Clusters) -> bool:
-    """Whether some pair is violated: the first half of ``prove``, stopping at the first counterexample."""
-    return any(violation.answer is Answer.DIRECT for violation in _Check(reach, clusters).pairs())
+def refuted(reach: Reach, clusters: Clusters, sources: AbstractSet[Address] | None = None) -> bool:
+    """Whether the verdict of ``prove`` would be violated: stops at the first counterexample.
+
+    With ``sources``, only what these functions do is looked at.
+    """
+    check = _Check(reach, clusters)
+    found = itertools.chain(check.interrupts(), check.pairs(sources))
+    return any(violation.answer is Answer.DIRECT for violation in found)
+
+
+def breaches(reach: Reach, clusters: Clusters, sources: AbstractSet[Address]) -> Iterator[Violation]:
+    """Yield what is wrong or open with what these functions do: part of what ``prove`` finds."""
+    yield from _Check(reach, clusters).pairs(sources)
 
 
 def verdict_of(violated: bool, unknown: bool) -> Verdict:
@@ -115,18 +127,30 @@ class _Check:
         self.turns = 0
         self.assumptions: set[str] = set()
 
-    def pairs(self) -> Iterator[Violation]:
-        """Yield what is wrong or open between any untrusted function and anything outside its cluster."""
+    def pairs(self, sources: AbstractSet[Address] | None = None) -> Iterator[Violation]:
+        """Yield what is wrong or open between untrusted functions (of ``sources``) and what others own."""
         targets = [a for a, f in self.topology.functions.items() if not f.is_port or self.topology.has_memory(f)]
         names = (*(cluster.name for cluster in self.clusters.named), HOST)
         for cluster in self.clusters.named:
             for source in sorted(cluster.functions):
+                if sources is not None and source not in sources:
+                    continue
+                yield from self._unseen(cluster.name, source)
                 outside = [target for target in targets if self.owner[target] != cluster.name]
                 for target in outside:
                     yield from self._against(cluster.name, source, target)
                 for name in names:
                     if name != cluster.name:
                         yield from self._against_memory(cluster.name, source, name)
+
+    def _unseen(self, cluster: str, source: Address) -> Iterator[Violation]:
+        """Yield the members of a function's group that were not read: they may be anyone's, or ports."""
+        group = value_of(self.topology.functions[source].group, None)
+        known = value_of(self.topology.host.groups, {}).get(group) if group is not None else None
+        for member in known.members if known is not None else ():
+            if member not in self.topology.functions:
+                hop = Hop(str(source), "IOMMU group", f"{member} is in its group {group}, and was not read")
+                yield Violation(source, str(member), cluster, HOST, Breach.DOMAIN, Answer.POSSIBLE, (hop,))
 
     def _note(self, finding: Finding) -> None:
         self.assumptions |= finding.assumptions
