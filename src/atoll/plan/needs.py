@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
 from atoll.controls.link_control import Effect, Level
 from atoll.controls.registry import link_control
-from atoll.fabric.answer import Policy
+from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
 from atoll.isolation.clusters import Clusters, Handover
 from atoll.isolation.handover import handed_over, links_to_cut
-from atoll.isolation.proof import Breach, Proof, Violation, prove
+from atoll.isolation.proof import Breach, Proof, Violation, breaches, prove
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -73,35 +73,43 @@ def needs(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
         ideal = ideal.with_cut(address, (ideal.cut.get(address) or frozenset()) | numbers)
     acs: dict[Address, AcsFlag] = {}
     proof = prove(Reach(topology, ideal, policy), clusters)
-    sources = dict.fromkeys(v.source for v in (*proof.violations, *proof.unknown) if v.breach in _BY_PORTS)
-    for source in sources:
+    wrong: dict[Address, tuple[Violation, ...]] = {}
+    for violation in (*proof.violations, *proof.unknown):
+        wrong[violation.source] = (*wrong.get(violation.source, ()), violation)
+    for source in tuple(wrong):
         for port, control in _candidates(topology, settings, source):
-            if not _open(proof, source):
+            if not any(v.breach in _BY_PORTS for v in wrong[source]):
                 break
-            trial = ideal.with_acs(port, control)
-            better = prove(Reach(topology, trial, policy), clusters)
-            if _weight(better) < _weight(proof):
-                ideal, proof = trial, better
+            # A port decides about what comes from below it only.
+            affected = [a for a in clusters.owner() if port in _deciders(topology, a)]
+            reach = Reach(topology, ideal.with_acs(port, control), policy)
+            better = {a: tuple(breaches(reach, clusters, {a})) for a in affected}
+            if _weight(better.values()) < _weight(wrong.get(a, ()) for a in affected):
+                ideal = reach.settings
+                wrong |= better
                 acs[port] = control
-    return Needs(wanted, dict(sorted(acs.items())), proof)
+    left = prove(Reach(topology, ideal, policy), clusters) if acs else proof
+    return Needs(wanted, dict(sorted(acs.items())), left)
 
 
-def _open(proof: Proof, source: Address) -> list[Violation]:
-    return [v for v in (*proof.violations, *proof.unknown) if v.source == source and v.breach in _BY_PORTS]
+def _weight(rows: Iterable[Iterable[Violation]]) -> tuple[int, int]:
+    """How many are violated, and how many unknown, of what each of some functions does."""
+    answers = [violation.answer for row in rows for violation in row if violation.breach is not Breach.INTERRUPTS]
+    return answers.count(Answer.DIRECT), answers.count(Answer.POSSIBLE)
 
 
-def _weight(proof: Proof) -> tuple[int, int]:
-    return (len(proof.violations), len(proof.unknown))
+def _deciders(topology: Topology, source: Address) -> tuple[Address, ...]:
+    """What decides by its ACS about what a function sends, nearest first."""
+    physical = topology.functions[source].physical_function
+    return (source, *((physical,) if physical is not None else ()), *topology.up(source))
 
 
 def _candidates(topology: Topology, settings: Settings, source: Address) -> Iterator[tuple[Address, AcsFlag]]:
     """Control words that could help a source, nearest first: its own, then those of the ports above it."""
-    deciders = [source, *topology.up(source)]
-    physical = topology.functions[source].physical_function
-    if physical is not None:
-        deciders.insert(1, physical)
-    for address in deciders:
-        function = topology.functions[address]
+    for address in _deciders(topology, source):
+        function = topology.functions.get(address)
+        if function is None:
+            continue
         before = settings.acs.get(address)
         if before is None:
             continue

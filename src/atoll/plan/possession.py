@@ -25,8 +25,11 @@ def holder_name(cluster: str) -> str:
 
 
 def holds_for(holder: Holder | None, cluster: str) -> bool:
-    """Whether a process is the holder of a cluster."""
-    return holder is not None and holder.name[:_COMM_LENGTH] == holder_name(cluster)[:_COMM_LENGTH]
+    """Whether a process is the holder of a cluster, as far as its name tells."""
+    if holder is None:
+        return False
+    name = holder_name(cluster)
+    return holder.name == name or (len(holder.name) == _COMM_LENGTH and name.startswith(holder.name))
 
 
 def obstacles(topology: Topology, settings: Settings, clusters: Clusters) -> tuple[Unachievable, ...]:
