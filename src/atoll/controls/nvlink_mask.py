@@ -67,7 +67,8 @@ class NvlinkMask:
             return mask
         if boot.value >> 20 != self.chip:
             return Unknown(f"PMC_BOOT_0 reads {boot.value:#010x}: not the chip this control is for")
-        if mask.value >> 16 == 0xBADF or mask.value == 0xFFFFFFFF:
+        # 0xBADxxxxx: the PRI ring's answers to failed reads (nouveau nvkm/subdev/privring, 0xBAD0…, 0xBADF…).
+        if mask.value >> 20 == 0xBAD or mask.value == 0xFFFFFFFF:
             return Unknown(f"the disable mask reads {mask.value:#010x}: the unit did not answer")
         bits = mask.value >> _FIRST_LINK_BIT
         return Known(frozenset(n for n in range(self.links) if bits >> n & 1), mask.source)

@@ -31,9 +31,8 @@ def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     if event.resets is not None:
         bridge = event.at if event.kind in _OF_BRIDGES else None
         settings = reset_functions(topology, settings, event.scope, event.resets, bridge=bridge)
-    reset_ports = event.kind is not EventKind.FUNCTION_RESET and event.resets is not None
     readded = event.kind in (EventKind.PORT_REBIND, EventKind.REMOVE_RESCAN)
-    if not reset_ports and not readded:
+    if event.resets is None and not readded:
         return settings
     acs = dict(settings.acs)
     for address in event.scope:
