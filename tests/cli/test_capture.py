@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def test_a_twin_and_its_capture_answer_alike(run: Run, tmp_path: Path, name: str
     assert answers(run, file, tmp_path, serials=not redact) == answers(run, twin, tmp_path, serials=not redact)
 
 
-@pytest.mark.parametrize("path", CAPTURES[::5], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CAPTURES[::8], ids=lambda path: path.name)
 def test_a_record_and_its_capture_answer_alike(run: Run, tmp_path: Path, path: Path) -> None:
     file = tmp_path / "host.tar.xz"
     assert run("capture", "--host", path, file).code == 0
@@ -89,6 +91,23 @@ def test_an_unpacked_capture_is_a_host_folder(run: Run, tmp_path: Path) -> None:
     one, other = run("show", "--json", "--host", file).json, run("show", "--json", "--host", tmp_path / "folder").json
     assert one.pop("host") != other.pop("host")
     assert {k: v for k, v in one.items() if k != "provenance"} == {k: v for k, v in other.items() if k != "provenance"}
+
+
+@pytest.mark.skipif(shutil.which("lspci") is None, reason="no lspci here")
+def test_lspci_reads_a_capture_as_it_reads_its_source(run: Run, tmp_path: Path) -> None:
+    unpack(CAPTURES[0], tmp_path / "source")
+    run("capture", "--host", tmp_path / "source", tmp_path / "host.tar.xz")
+    unpack(tmp_path / "host.tar.xz", tmp_path / "capture")
+    texts = []
+    for folder in ("source", "capture"):
+        option = f"sysfs.path={tmp_path / folder}/sys/bus/pci"
+        done = subprocess.run(
+            ["lspci", "-A", "linux-sysfs", "-O", option, "-Dnnvvxxxx"], capture_output=True, text=True
+        )
+        texts.append(done.stdout)
+    assert "Access Control Services" in texts[0]
+    assert "IOMMU group" in texts[0]
+    assert texts[1] == texts[0]
 
 
 def test_this_machine(run: Run, tmp_path: Path) -> None:
@@ -184,6 +203,15 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(
     assert refusal(run("capture", "--host", "twin:pcie-box", file)) == ["is there already", "--force"]
     assert file.read_text() == "theirs"
     assert left(tmp_path) == ["file"]
+
+
+def test_a_pasted_text_has_no_files(run: Run, tmp_path: Path) -> None:
+    text = tmp_path / "lspci.txt"
+    text.write_text("00:00.0 Host bridge [0600]: Intel Corporation Device [8086:1234] (rev 01)\n")
+    ran = run("capture", "--host", text, tmp_path / "file")
+    assert refusal(ran) == []
+    assert "a record already" in ran.err
+    assert left(tmp_path) == ["lspci.txt"]
 
 
 def test_the_source_itself_can_be_replaced(run: Run, tmp_path: Path) -> None:

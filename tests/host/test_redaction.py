@@ -228,6 +228,33 @@ def test_the_manifest_counts() -> None:
     assert unnamed.manifest.host_name_known is False
 
 
+def test_hives_stay_together() -> None:
+    nodes = "sys/devices/virtual/kfd/kfd/topology/nodes"
+    files: dict[str, str | bytes] = {"sys/class/kfd/kfd": Link("../../devices/virtual/kfd/kfd")}
+    for number, bus in ((0, 1), (1, 2), (2, 3)):
+        address, hive = f"0000:{bus:02x}:00.0", 998877665544332211 if number < 2 else 112233445566778899
+        files |= function_files(address, vendor=0x1002, device=0x740C, kind=0x038000)
+        files[f"sys/devices/pci0000:{bus:02x}/{address}/xgmi_hive_info/xgmi_hive_id"] = f"{hive}\n"
+        told = f"location_id {bus << 8}\ndomain 0\nunique_id 77788899900011{number}\nhive_id {hive}\nsimd_count 440\n"
+        files[f"{nodes}/{number}/properties"] = told
+    tree = redacted(files).tree
+    plain = tree_of(files)
+    before, found = everything(capture(plain, read_host(plain)).tree), everything(tree)
+    for secret in (b"998877665544332211", b"112233445566778899", b"77788899900011"):
+        assert secret not in found
+        assert secret in before
+    hives = []
+    for number, bus in ((0, 1), (1, 2), (2, 3)):
+        lines = tree.read(f"{nodes}/{number}/properties").decode().splitlines()
+        words = dict(line.split() for line in lines)
+        assert words["location_id"] == str(bus << 8)
+        assert words["simd_count"] == "440"
+        folder = f"sys/bus/pci/devices/0000:{bus:02x}:00.0/xgmi_hive_info"
+        assert words["hive_id"] == tree.read(f"{folder}/xgmi_hive_id").decode().strip()
+        hives.append(words["hive_id"])
+    assert hives[0] == hives[1] != hives[2]
+
+
 @pytest.mark.parametrize("name", ["ac922-4gpu", "dgx1v"])
 def test_a_twin(name: str) -> None:
     twin = Twin.new(name)

@@ -24,6 +24,9 @@ def run(options: argparse.Namespace) -> int:
     progress = _Progress(shown=not options.json and sys.stderr.isatty())
     with replacing(options.file, force=options.force) as file, progress:
         session = open_session(options.host)
+        if session.texts:
+            why = "a pasted text is a record already, and has no files to capture"
+            raise InputError(f"{session.texts[0].name}: {why}", hint="keep the text itself; --host takes it as it is")
         if not session.host.functions:
             raise InputError(f"{session.host.name}: shows no PCI function to capture", hint="see: atoll doctor")
         made = capture(

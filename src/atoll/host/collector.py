@@ -83,6 +83,9 @@ class Collector:
         place = self._place(path)
         if place is None:
             return None
+        there = self.found.entry(place)
+        if isinstance(there, FileEntry):
+            return there.data
         most = self._limits.file_size if size_at_most is None else size_at_most
         data = self._try(path, lambda: self.tree.read(path, size=most + 1))
         return None if data is None else self.keep(place, data, size_at_most=most)

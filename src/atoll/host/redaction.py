@@ -49,6 +49,8 @@ _FORMS = rf"({_DISK})|({_UUID})|({_SHORT_UUID})|({_INTERFACE})|({_PAIRS})"
 _DUMP = re.compile(r"(?m)^[0-9a-f]{2,3}:(?: [0-9a-f]{2}){16}")
 """A line of ``lspci -xxxx``."""
 _TAG = re.compile(r"(<[^<>/]*serial[^<>/]*>)([^<>]+)(</)")
+_KFD = ("unique_id", "hive_id")
+"""In the KFD topology of AMD's driver: a GPU's serial number, and one of its hive's members."""
 _NONE = frozenset({"", "n/a", "[n/a]", "0", "none", "unknown", "<none>", "not specified"})
 _ADDRESSES = ("ip", "nameserver", "nfsroot", "nfsaddrs", "netroot", "ifname", "bootdev", "vlan", "bond", "netconsole")
 _NAMES = ("hostname", "systemd.hostname", "systemd.machine_id", "BOOTIF", "BOOT_IMAGE_HOST", "ds", "url", "inst.ks")
@@ -143,6 +145,8 @@ class Redactor:
         if path.startswith("records/") and _DUMP.search(text):
             self.missing.append(Missing(path, "left out: bytes of configuration space in a text cannot be redacted"))
             return None
+        if name == "xgmi_hive_id":
+            return self._padded(text).encode("latin-1")
         if path.startswith("sys/") and not path.endswith(("/dm/name", "/properties")):
             return self._forms.sub(self._found, text).encode("latin-1")
         rule = _RULES.get(name, Redactor._plain) if path.startswith("proc/") else Redactor._plain
@@ -170,13 +174,13 @@ class Redactor:
         return self.text(self._tables("".join(map(self._line, text.splitlines(keepends=True)))))
 
     def _line(self, line: str) -> str:
-        """Replace the value of ``… Serial Number : VALUE`` and ``<serial>VALUE</serial>``, ``unique_id VALUE``."""
+        """Replace the value of ``… Serial Number : VALUE``, ``<serial>VALUE</serial>``, ``unique_id VALUE``."""
         line = _TAG.sub(lambda found: found[1] + self._serial(found[2]) + found[3], line)
         key, colon, value = line.partition(":")
         if colon and key.strip().lower().endswith(("serial", "serial number")):
             return f"{key}:{self._padded(value)}"
         key, blank, value = line.partition(" ")
-        return f"{key} {self._padded(value)}" if blank and key == "unique_id" else line
+        return f"{key} {self._padded(value)}" if blank and key in _KFD else line
 
     def _tables(self, text: str) -> str:
         """Replace the column ``serial`` of a table with commas."""

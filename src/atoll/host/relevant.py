@@ -320,13 +320,13 @@ def _links(take: Collector, progress: Progress) -> None:
     for gpu in take.names("proc/driver/nvidia/gpus"):
         take.file(f"proc/driver/nvidia/gpus/{gpu}/information")
     take.file("proc/driver/nvidia/version")
-    for node in take.names("sys/class/kfd/kfd/topology/nodes"):
-        here = f"sys/class/kfd/kfd/topology/nodes/{node}"
-        for name in ("gpu_id", "name", "properties"):
-            take.file(f"{here}/{name}")
-        for kind in ("io_links", "p2p_links"):
-            for number in take.names(f"{here}/{kind}"):
-                take.file(f"{here}/{kind}/{number}/properties")
+    for folder in ("sys/class/kfd/kfd/topology/nodes", "sys/devices/virtual/kfd/kfd/topology/nodes"):
+        for node in take.names(folder):
+            for name in ("gpu_id", "name", "properties"):
+                take.file(f"{folder}/{node}/{name}")
+            for kind in ("io_links", "p2p_links"):
+                for number in take.names(f"{folder}/{node}/{kind}"):
+                    take.file(f"{folder}/{node}/{kind}/{number}/properties")
     records = take.names("records")
     for count, name in enumerate(records):
         progress(f"records/{name}", count, len(records))
