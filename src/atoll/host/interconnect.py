@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from atoll.host.attribute import names, text
 from atoll.host.devicetree import DeviceTree
 from atoll.host.fact import value_of
+from atoll.host.links.boards import board_gaps
 from atoll.host.links.chips import has_c2c
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.kfd import read_kfd
@@ -54,7 +55,9 @@ def read_interconnect(
     found = read_link_records(_texts(tree), functions, uuids=_uuids(tree))
     sources += found.sources
     paths += [f"{_RECORDS}/{name}" for name in found.used]
-    return Interconnect(_with_c2c(merge(sources), functions), bricks, tuple(paths))
+    told = _with_c2c(merge(sources), functions)
+    gaps = (*told.gaps, *board_gaps(functions, told, powernv=device_tree is not None))
+    return Interconnect(replace(told, gaps=gaps), bricks, tuple(paths))
 
 
 def _texts(tree: Tree) -> dict[str, bytes]:
