@@ -132,6 +132,22 @@ VERBS = (
             Argument(("--time",), "write down when it was taken", flag=True),
         ),
     ),
+    Verb(
+        "iova",
+        "usable IOVA ranges of each cluster, what peers pollute, conflicts with a guest's memory",
+        "iova",
+        (
+            _SPEC,
+            Argument(("--guest-memory",), "how much memory the guest has: 64G", metavar="SIZE"),
+            Argument(
+                ("--machine",),
+                "its QEMU machine type: q35 (the default), i440fx, virt, pseries, or with a version: pc-q35-7.0",
+                metavar="TYPE",
+            ),
+            Argument(("--cpu",), "whose processor it sees (the default: the host's)", choices=("intel", "amd")),
+            Argument(("--max-ram-below-4g",), "the machine option of that name: 1G", metavar="SIZE"),
+        ),
+    ),
     Verb("doctor", "what on this host helps or hinders isolation; never writes", "doctor"),
     Verb("demo", "an AC922's four GPUs given to two tenants, on a simulated machine", "demo"),
     Verb("twin list", "the machines that can be simulated", "twin_list"),

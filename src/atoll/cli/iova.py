@@ -1,0 +1,81 @@
+"""``atoll iova``: usable IOVA ranges of each cluster, pollution, conflicts with a guest's memory."""
+
+from __future__ import annotations
+
+import argparse
+
+from atoll.cli.output import say
+from atoll.cli.session import open_session
+from atoll.cli.spec import read_clusters
+from atoll.controls.present import present
+from atoll.errors import InputError
+from atoll.fabric.answer import Policy
+from atoll.fabric.topology import Topology
+from atoll.host.model import Host
+from atoll.isolation.iova.layout import Cpu, Guest, Machine, parse_machine
+from atoll.isolation.iova.pollution import Polluter
+from atoll.isolation.iova.survey import survey
+from atoll.report.iova import iova_document, iova_lines
+
+__all__ = ["run"]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_MOST = 1 << 52
+"""More memory than any processor addresses."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each cluster's addresses; the exit code says whether they work."""
+    host = open_session(options.host).host
+    _, clusters = read_clusters(options.spec, host)
+    guest = _guest(options, host)
+    settings = present(host, allow_assumed=clusters.allow_assumed)
+    found = survey(Polluter(Topology(host), settings, Policy(options.policy)), clusters, guest)
+    say(
+        options,
+        lambda: iova_document(host, found, guest),
+        lambda style: iova_lines(host, found, guest, style=style, verbose=options.verbose),
+    )
+    if any(one.refuted for one in found):
+        return 1
+    return 3 if any(one.undecided for one in found) else 0
+
+
+def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
+    if options.guest_memory is None:
+        for given in ("machine", "cpu", "max_ram_below_4g"):
+            if getattr(options, given) is not None:
+                name = given.replace("_", "-")
+                raise InputError(f"--{name} without --guest-memory", hint="say how much memory the guest has: 64G")
+        return None
+    try:
+        machine, version = parse_machine(options.machine or Machine.Q35.value)
+    except ValueError:
+        raise InputError(
+            f"--machine: {options.machine!r} is no machine type that is known here",
+            hint="one of q35, i440fx, virt, pseries, or with its version: pc-q35-7.0",
+        ) from None
+    below = None if options.max_ram_below_4g is None else _size("--max-ram-below-4g", options.max_ram_below_4g)
+    if below is not None and below > 4 << 30:
+        raise InputError(f"--max-ram-below-4g: {options.max_ram_below_4g} is more than 4G", hint="QEMU takes up to 4G")
+    cpu = Cpu(options.cpu) if options.cpu else _maker(host)
+    return Guest(_size("--guest-memory", options.guest_memory), machine, version, cpu, below)
+
+
+def _maker(host: Host) -> Cpu | None:
+    """Who made the host's processor, hence the guest's with ``-cpu host``, by its IOMMUs."""
+    kinds = {unit.kind for unit in host.iommu_units}
+    return Cpu(kinds.pop()) if len(kinds) == 1 and kinds <= set(Cpu) else None
+
+
+def _size(option: str, text: str) -> int:
+    """Return a size in bytes; without a unit it is MiB, as in QEMU's ``-m``."""
+    plain = text.strip().upper().removesuffix("B").removesuffix("I")
+    digits = plain.rstrip("KMGT")
+    unit = plain[len(digits) :]
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 18 or unit not in _UNITS:
+        raise InputError(f"{option}: {text!r} is no size", hint="write 65536M, 64G or 1T")
+    size = int(digits) * (_UNITS[unit] if unit else 1 << 20)
+    if not 1 << 20 <= size <= _MOST:
+        raise InputError(f"{option}: {text} is not between 1M and 4096T", hint="write 64G for 64 GiB")
+    return size

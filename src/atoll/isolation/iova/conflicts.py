@@ -1,0 +1,229 @@
+"""Where a guest's memory meets addresses that cannot be used, why, and what avoids it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from atoll.controls.acs import closed
+from atoll.fabric.answer import Answer
+from atoll.isolation.explain import config_acs
+from atoll.isolation.iova.aperture import Aperture
+from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, Machine
+from atoll.isolation.iova.pollution import Claim, Fate, Polluter, Pollution
+from atoll.isolation.iova.ranges import ADDRESSES, Range, Ranges
+from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+
+__all__ = ["Conflict", "ConflictKind", "Remedy", "Space", "conflicts", "unusable"]
+
+_STEP = 256 << 20
+
+
+class ConflictKind(StrEnum):
+    """Why guest memory cannot stand at an address."""
+
+    APERTURE = "aperture"
+    """The IOMMU translates no such address: the map fails."""
+    RESERVED = "reserved"
+    """The kernel reserves it: the map fails."""
+    POLLUTED = "polluted"
+    """A peer answers instead of memory: DMA goes astray, silently."""
+    LOST = "lost"
+    """Requests end on the way: DMA fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What avoids a conflict; each was tried out, on paper, before it is told."""
+
+    what: str
+    how: str
+    """Ready to use: a QEMU option, a kernel parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A part of a guest's memory that cannot be used for DMA, or perhaps not."""
+
+    range: Range
+    kind: ConflictKind
+    answer: Answer
+    """``DIRECT``: certain. ``POSSIBLE``: an open question or an unread fact decides."""
+    because: str
+    device: Address | None = None
+    claimed_by: Address | None = None
+    remedies: tuple[Remedy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A cluster's address space: all that takes addresses out of it."""
+
+    apertures: tuple[Aperture, ...]
+    regions: tuple[Region, ...]
+    pollutions: tuple[Pollution, ...]
+
+    @property
+    def end(self) -> int | None:
+        """The last address that surely can be mapped; None where no address is known to."""
+        ends = [one.end for one in self.apertures]
+        return None if not ends or None in ends else min(end for end in ends if end is not None)
+
+
+def unusable(space: Space) -> Ranges:
+    """Return all addresses that cannot be used or of which it is not sure, aperture included."""
+    return Ranges.of(*((one.range.start, one.range.end) for one in _meets(space, ADDRESSES)))
+
+
+def conflicts(space: Space, guest: Guest, polluter: Polluter) -> tuple[Conflict, ...]:
+    """Return where a guest's memory meets what cannot be used, in address order, with what avoids it.
+
+    ``polluter`` found the pollution; remedies by ACS are tried out with it.
+    """
+    found = _meets(space, guest.ram)
+    return tuple(replace(one, remedies=_remedies(one, space, guest, polluter)) for one in found)
+
+
+def _meets(space: Space, memory: Ranges) -> list[Conflict]:
+    found: list[Conflict] = []
+    for one in space.apertures:
+        beyond = memory - Ranges.of((0, -1 if one.end is None else one.end))
+        sure = one.end is not None and not one.more
+        because = f"beyond the aperture: {one.because}" if sure else f"may be beyond the aperture: {_open(one)}"
+        answer = Answer.DIRECT if sure else Answer.POSSIBLE
+        found += [Conflict(part, ConflictKind.APERTURE, answer, because) for part in beyond]
+    seen: set[tuple[int, int, str, bool]] = set()
+    for region in space.regions:
+        key = (region.start, region.end, region.type, region.told)
+        if not region.taken or key in seen:
+            continue
+        seen.add(key)
+        for part in memory & Ranges.of((region.start, region.end)):
+            found.append(
+                Conflict(
+                    part,
+                    ConflictKind.RESERVED,
+                    Answer.DIRECT if region.told else Answer.POSSIBLE,
+                    _reserved_because(region),
+                )
+            )
+    for claim in (claim for pollution in space.pollutions for claim in pollution.claims):
+        kind = ConflictKind.POLLUTED if claim.fate is Fate.CLAIMED else ConflictKind.LOST
+        for part in memory & claim.ranges:
+            found.append(Conflict(part, kind, claim.answer, claim.because, claim.device, claim.by))
+    return sorted(found, key=lambda one: (one.range, one.kind, str(one.device), str(one.claimed_by)))
+
+
+def _open(one: Aperture) -> str:
+    return one.more or one.because
+
+
+def _reserved_because(region: Region) -> str:
+    where = "" if region.group is None else f" of group {region.group}"
+    hole = " (AMD's HyperTransport range)" if (region.start, region.end) == HYPER_TRANSPORT else ""
+    if region.told:
+        return f"reserved region{where}, type {region.type}{hole}"
+    return f"not recorded, but such a host reserves it{hole}: type {region.type}"
+
+
+# -- remedies
+
+
+def _remedies(conflict: Conflict, space: Space, guest: Guest, polluter: Polluter) -> tuple[Remedy, ...]:
+    found = []
+    if conflict.kind in (ConflictKind.POLLUTED, ConflictKind.LOST):
+        found += _by_acs(conflict, polluter)
+    found += _by_layout(conflict, lambda other: _meets(space, other.ram), guest)
+    return tuple(found)
+
+
+def _by_acs(conflict: Conflict, polluter: Polluter) -> list[Remedy]:
+    """Close ACS at the ports that decide, one after the other, until the range comes through to the IOMMU."""
+    device = conflict.device
+    if device is None:
+        return []
+    trial, changed = polluter, dict[Address, AcsFlag]()
+    while left := [one for one in trial.of(device).claims if one.ranges & Ranges((conflict.range,))]:
+        port = _closable(trial, left)
+        if port is None:
+            return []
+        changed[port] = _closed(trial, port) or AcsFlag(0)
+        trial = Polluter(trial.topology, trial.settings.with_acs(port, changed[port]), trial.policy)
+    how = "pci=config_acs=" + ";".join(config_acs(word, port) for port, word in sorted(changed.items()))
+    ports = ", ".join(map(str, sorted(changed)))
+    return [Remedy(f"let {ports} send such requests up to the IOMMU (Linux 6.11 or later)", how)]
+
+
+def _closable(polluter: Polluter, claims: list[Claim]) -> Address | None:
+    """The first deciding port whose ACS is not closed yet."""
+    for claim in claims:
+        word = _closed(polluter, claim.decider)
+        if word is not None and word != polluter.settings.acs.get(claim.decider):
+            return claim.decider
+    return None
+
+
+def _closed(polluter: Polluter, port: Address) -> AcsFlag | None:
+    control = polluter.settings.acs.get(port)
+    return None if control is None else closed(polluter.topology.functions[port], control)
+
+
+def _by_layout(conflict: Conflict, meets: Callable[[Guest], list[Conflict]], guest: Guest) -> list[Remedy]:
+    """Other layouts of the same guest in which nothing meets this conflict's kind of place, and nothing new."""
+    before = set(map(_cause, meets(guest)))
+
+    def avoids(other: Guest) -> bool:
+        after = set(map(_cause, meets(other)))
+        return _cause(conflict) not in after and after <= before
+
+    found: list[Remedy] = []
+    if guest.pc and conflict.range.start < 4 * GIBIBYTE:
+        for size in _lower(guest.below_4g):
+            if avoids(guest.with_below_4g(size)):
+                how = f"-machine {_type(guest)},max-ram-below-4g={_size(size)}"
+                found.append(Remedy("keep the guest's lower memory below it", how))
+                break
+    if guest.pc and not guest.relocates and (guest.version is not None or guest.cpu is not Cpu.AMD):
+        newer = replace(guest, version=None, cpu=Cpu.AMD)
+        if avoids(newer):
+            name = "pc-i440fx" if guest.machine is Machine.I440FX else "pc-q35"
+            version = ".".join(map(str, RELOCATING))
+            old = guest.version is not None and guest.version < RELOCATING
+            parts = [f"-machine {name}-{version} or newer"] if old else []
+            parts += ["-cpu host on an AMD host, or another AMD model"] if guest.cpu is not Cpu.AMD else []
+            found.append(Remedy("let QEMU move the upper memory above 1 TiB", "; ".join(parts)))
+    below = guest.memory - _from(guest.ram, conflict.range.start)
+    smaller = below // GIBIBYTE * GIBIBYTE
+    if not found and smaller > 0 and avoids(replace(guest, memory=smaller)):
+        found.append(Remedy("give the guest less memory", f"-m {_size(smaller)}"))
+    return found
+
+
+def _cause(conflict: Conflict) -> tuple[object, ...]:
+    return conflict.kind, conflict.because, conflict.device, conflict.claimed_by
+
+
+def _lower(below: int) -> list[int]:
+    """Sizes to try for the lower memory: whole GiB first, which keep big pages aligned, then smaller steps."""
+    whole = range((below - 1) // GIBIBYTE * GIBIBYTE, 0, -GIBIBYTE)
+    steps = range((below - 1) // _STEP * _STEP, 0, -_STEP)
+    return [*whole, *(size for size in steps if size % GIBIBYTE)]
+
+
+def _from(ram: Ranges, start: int) -> int:
+    """How much memory stands from an address on."""
+    return (ram & Ranges.of((start, ADDRESSES.parts[0].end))).size
+
+
+def _type(guest: Guest) -> str:
+    """The machine type as QEMU takes it."""
+    if guest.version is None:
+        return "pc" if guest.machine is Machine.I440FX else guest.machine.value
+    return f"pc-{guest.machine.value}-" + ".".join(map(str, guest.version))
+
+
+def _size(count: int) -> str:
+    return f"{count // GIBIBYTE}G" if count % GIBIBYTE == 0 else f"{count >> 20}M"

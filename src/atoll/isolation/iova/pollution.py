@@ -1,0 +1,260 @@
+"""Which of a device's addresses never come to the IOMMU: a peer answers first, or the request ends on the way.
+
+A device's request climbs. Wherever it may turn (the routing step of ``atoll.fabric``), what stands beside the way
+takes the addresses that it holds: BARs of functions beside, windows of ports beside. An address on a port's own
+side comes back only with UpstreamFwd; one inside a switch's window that no port of it holds ends there as well
+(PCI Express Base Specification 6.12.1.1 and 6.12.3).
+
+Whether the device is a bus master now does not matter: its user will make it one. A peer that decodes nothing now
+counts as ``possible``: its own user will switch that on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from atoll.fabric.answer import Answer, Policy
+from atoll.fabric.pcie import _turn as routing_step
+from atoll.fabric.pcie import peer_to_peer
+from atoll.fabric.settings import Settings
+from atoll.fabric.topology import Branches, Topology
+from atoll.fabric.turn import Bit, Traffic, bit
+from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
+from atoll.isolation.iova.windows import Addresses, addresses, decoding, windows
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import Command, PortType
+
+__all__ = ["Claim", "Fate", "Polluter", "Pollution"]
+
+
+class Fate(StrEnum):
+    """What becomes of a request that the IOMMU never sees."""
+
+    CLAIMED = "claimed"
+    """A peer answers instead of memory."""
+    LOST = "lost"
+    """Nobody answers: it ends at a port on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Addresses of one device that end somewhere else than at the IOMMU."""
+
+    device: Address
+    ranges: Ranges
+    by: Address
+    """Whose windows or BAR they are; the port where a request is lost."""
+    what: str
+    fate: Fate
+    answer: Answer
+    """``DIRECT`` where it is certain, ``POSSIBLE`` where an open question or an unread fact decides."""
+    because: str
+    decider: Address
+    """The port or function whose ACS decides it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pollution:
+    """All that is known of one device's way up."""
+
+    claims: tuple[Claim, ...]
+    unknown: tuple[str, ...] = ()
+    """Peers whose addresses are not known."""
+    assumptions: frozenset[str] = frozenset()
+
+    def ranges(self, *answers: Answer) -> Ranges:
+        """Return the addresses of all claims with one of these answers."""
+        return Ranges.of(*(part for claim in self.claims if claim.answer in answers for part in claim.ranges))
+
+
+class Polluter:
+    """Finds pollution on one host in one setting under one policy."""
+
+    def __init__(self, topology: Topology, settings: Settings, policy: Policy) -> None:
+        self.topology = topology
+        self.settings = settings
+        self.policy = policy
+
+    @cached_property
+    def beside(self) -> dict[Address | None, tuple[Address, ...]]:
+        """What stands on each bus, by the port right above it; all that has none is together."""
+        found: dict[Address | None, list[Address]] = {}
+        for address in self.topology.functions:
+            up = self.topology.up(address)
+            found.setdefault(up[0] if up else None, []).append(address)
+        return {bridge: tuple(members) for bridge, members in found.items()}
+
+    def of(self, device: Address) -> Pollution:
+        """Return what becomes of a device's requests on their way up, nearest first; no address is claimed twice."""
+        if device in self.topology.bricks:
+            return Pollution(())
+        return _Climb(self, device).done()
+
+
+class _Climb:
+    """One device's way up."""
+
+    def __init__(self, polluter: Polluter, device: Address) -> None:
+        self.polluter = polluter
+        self.topology = polluter.topology
+        self.settings = _sending(polluter.topology, polluter.settings, device)
+        self.device = device
+        self.open = ADDRESSES
+        """Addresses that surely came up to here."""
+        self.claims: list[Claim] = []
+        self.unknown: dict[str, None] = {}
+        self.assumptions: set[str] = set()
+
+    def done(self) -> Pollution:
+        chain = (self.device, *self.topology.up(self.device))
+        if self.topology.severed(self.device) or not self.topology.functions[chain[-1]].parent_told:
+            self.unknown[f"what stands above {chain[-1]} was not read: more peers may claim addresses there"] = None
+        for place, here in enumerate(chain):
+            bridge = chain[place + 1] if place + 1 < len(chain) else None
+            if here != self.device:
+                self.port_bars(here)
+                self.own_side(here)
+            self.bus(here, bridge)
+        return Pollution(tuple(self.claims), tuple(self.unknown), frozenset(self.assumptions))
+
+    def take(self, claims: list[Claim]) -> None:
+        """Keep claims of one place. What is certainly gone goes no further; what is possibly gone may."""
+        left = self.open
+        for claim in claims:
+            found = replace(claim, ranges=claim.ranges & self.open)
+            if found.ranges:
+                self.claims.append(found)
+                if found.answer is Answer.DIRECT:
+                    left = left - found.ranges
+        self.open = left
+
+    def claim(
+        self, held: Addresses, by: Address, answer: Answer, because: str, decider: Address, fate: Fate = Fate.CLAIMED
+    ) -> Claim:
+        """Return a claim, in doubt where the addresses are, or where they are not decoded now."""
+        if held.doubt:
+            answer, because = Answer.POSSIBLE, f"{because}; {held.doubt}"
+        state = decoding(self.topology, self.polluter.settings, by)
+        if state is not True:
+            doubt = "decodes nothing now, and will once it is used" if state is False else "decodes: not read"
+            answer, because = Answer.POSSIBLE, f"{because}; {by} {doubt}"
+        return Claim(self.device, held.ranges, by, held.what, fate, answer, because, decider)
+
+    # -- a port on the way
+
+    def port_bars(self, port: Address) -> None:
+        """The BARs of a port above: whether redirection covers them is left open."""
+        finding = peer_to_peer(self.topology, self.settings, self.polluter.policy, self.device, port)
+        self.assumptions |= finding.assumptions
+        if finding.answer <= Answer.IOMMU:
+            return
+        because = finding.path[-1].because
+        self.take(
+            [
+                self.claim(held, port, finding.answer, because, port)
+                for held in addresses(self.topology, port)
+                if held.what != "windows" and not held.unread
+            ]
+        )
+
+    def own_side(self, port: Address) -> None:
+        """What a port's own windows hold comes back from above only if it forwards upwards (UF)."""
+        kind = self.topology.port_type(port)
+        function = self.topology.functions[port]
+        if kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM, None):
+            return
+        held = windows(function)
+        state = bit(function, self.settings, AcsFlag.UF)
+        if state in (Bit.ON, Bit.STATED) and kind is not None:
+            return
+        if held.unread:
+            self.unknown[f"{held.unread} (which requests end there)"] = None
+            return
+        told = {
+            Bit.OFF: f"UpstreamFwd- at {port}",
+            Bit.ABSENT: f"{port} has ACS without UpstreamFwd",
+            Bit.NO_ACS: f"{port} has no ACS, hence no UpstreamFwd",
+        }.get(state, f"ACS of {port} was not read")
+        certain = state in (Bit.OFF, Bit.ABSENT) or (state is Bit.NO_ACS and kind is PortType.DOWNSTREAM)
+        if kind is None:
+            certain, told = False, f"the kind of port of {port} was not read"
+        because = f"{told}: a request for its own side " + ("ends there" if certain else "may end there")
+        answer = Answer.DIRECT if certain else Answer.POSSIBLE
+        self.take([self.claim(replace(held, what="own side"), port, answer, because, port, Fate.LOST)])
+
+    # -- a bus on the way
+
+    def bus(self, here: Address, bridge: Address | None) -> None:
+        """What stands beside ``here`` on its bus."""
+        found: list[Claim] = []
+        peers = [peer for peer in self.polluter.beside.get(bridge, ()) if peer != here]
+        for peer in peers:
+            found += self.peer(here, peer, bridge)
+        self.take(found)
+        if bridge is not None:
+            self.unclaimed(bridge)
+
+    def peer(self, here: Address, peer: Address, bridge: Address | None) -> Iterator[Claim]:
+        held = addresses(self.topology, peer)
+        if not held:
+            return
+        step = routing_step(self.topology, self.settings, Branches(here, peer, bridge), Traffic.UNTRANSLATED)
+        if step.answer is Answer.BLOCKED:
+            self.assumptions |= {step.assumption} if step.assumption else set()
+            return
+        if step.question is not None and not step.question.open_under(self.polluter.policy):
+            self.assumptions.add(step.question.value)
+            return
+        for one in held:
+            if one.unread:
+                self.unknown[f"{one.unread}; {step.because}"] = None
+            yield self.claim(one, peer, step.answer, step.because, here)
+
+    def unclaimed(self, bridge: Address) -> None:
+        """What a switch's upstream port or a bridge to a shared bus holds, and nothing behind it: it ends there."""
+        shared = self.topology.conventional_bus(bridge)
+        if not shared and self.topology.port_type(bridge) is not PortType.UPSTREAM:
+            return
+        held = windows(self.topology.functions[bridge])
+        if held.unread:
+            self.unknown[f"{held.unread} (which requests end there)"] = None
+            return
+        because = f"inside the windows of {bridge}, and nothing behind it answers"
+        if shared:
+            # Nothing is redirected on a shared bus: what no one answers does not go up either.
+            self.take([self.lost(bridge, held.ranges, Answer.DIRECT, because)])
+            return
+        sure, maybe, unread = NOTHING, NOTHING, ""
+        for member in self.polluter.beside.get(bridge, ()):
+            decodes = decoding(self.topology, self.polluter.settings, member)
+            for one in addresses(self.topology, member):
+                unread = unread or one.unread
+                if decodes is True and not one.doubt:
+                    sure = sure | one.ranges
+                else:
+                    maybe = maybe | one.ranges
+        answer = Answer.POSSIBLE if unread else Answer.DIRECT
+        because += f"; not all was read: {unread}" if unread else ""
+        doubt = f"inside the windows of {bridge}, and ends there while nothing behind it decodes it"
+        self.take(
+            [
+                self.lost(bridge, held.ranges - sure - maybe, answer, because),
+                self.lost(bridge, (held.ranges & maybe) - sure, Answer.POSSIBLE, doubt),
+            ]
+        )
+
+    def lost(self, bridge: Address, ranges: Ranges, answer: Answer, because: str) -> Claim:
+        """Return the claim of a port that keeps what it should not."""
+        return self.claim(Addresses("gap", ranges), bridge, answer, because, bridge, Fate.LOST)
+
+
+def _sending(topology: Topology, settings: Settings, device: Address) -> Settings:
+    """The settings in which a device and the ports above it may send; whether ports decode is asked for elsewhere."""
+    command = dict(settings.command)
+    for address in (device, *topology.up(device)):
+        command[address] = (command.get(address) or Command(0)) | Command.MASTER | Command.MEMORY
+    return replace(settings, command=command)
