@@ -357,6 +357,17 @@ def test_nccl_tells_gpus_switches_and_cpus() -> None:
     assert c2c.links_told == {A(gpus(2)[0])}
 
 
+def test_hwloc_tells_bandwidths() -> None:
+    addresses = ["0002:01:00.0", "0003:01:00.0", "000a:01:00.0", "000b:01:00.0"]
+    host = host_of(addresses, 0x15F9, real("hwloc-p8-minsky-4xP100/power8gpudistances.xml"))
+    assert far_kinds(host) == {EndKind.FUNCTION: 4, EndKind.CPU: 8}
+    assert pairs(host)[A(addresses[0]), A(addresses[1])] == 2
+    assert pairs(host)[A(addresses[2]), A(addresses[3])] == 2
+    assert host.links_told == {A(address) for address in addresses}
+    slower = host_of(addresses, A100, real("hwloc-p8-minsky-4xP100/power8gpudistances.xml"))
+    assert not slower.links_told, "no whole number of links has that rate"
+
+
 BILLION = (
     '<?xml version="1.0"?><!DOCTYPE system [<!ENTITY a "aaaaaaaaaa">'
     + "".join(f'<!ENTITY {n} "{"&" + p + ";"}{"&" + p + ";"}">' for p, n in zip("abcdefghi", "bcdefghij", strict=True))

@@ -108,7 +108,9 @@ def _nvlinks(
     near = LinkEnd(EndKind.FUNCTION, gpu.address)
     links = []
     for (target, kind), count in gpu.nvlinks.items():
-        if target is None:
+        if target is None and kind is EndKind.CPU:
+            far = LinkEnd(kind)
+        elif target is None:
             far = LinkEnd(EndKind.UNKNOWN, None, None, "what the driver does not name")
             doubts.setdefault(gpu.address, f"{source} does not name where {count} of its links lead")
         elif target not in functions:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
+from atoll.host.links.hwloc import HwlocMatrix, hwloc_gpus, parse_hwloc
 from atoll.host.links.matrix import matrix_links
 from atoll.host.links.naming import Naming, name_gpus
 from atoll.host.links.nccl import NcclGpu, nccl_links, parse_nccl
@@ -49,11 +50,13 @@ class _Text:
     """GPUs with what is told of their addresses and UUIDs."""
     queried: tuple[QueriedGpu, ...] = ()
     nccl: tuple[NcclGpu, ...] | None = None
+    hwloc: tuple[HwlocMatrix, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
 
     @property
     def is_about_links(self) -> bool:
-        return bool(self.remote or self.status or self.matrices or self.known or self.gaps or self.nccl is not None)
+        told = (self.remote, self.status, self.matrices, self.known, self.hwloc, self.gaps)
+        return self.nccl is not None or any(told)
 
 
 def is_link_record(data: bytes) -> bool:
@@ -98,6 +101,9 @@ def read_link_records(
             sources.append(fabric_links(record.queried, functions, source=_called("nvidia-smi -q -x", record)))
         if record.nccl is not None:
             sources.append(nccl_links(record.nccl, functions, source=_called("NCCL topology", record)))
+        for bandwidths in record.hwloc:
+            source = _called("hwloc", record)
+            sources.append(nccl_links(hwloc_gpus(bandwidths, functions), functions, source=source))
         if record.status:
             source = _called("nvidia-smi nvlink -s", record)
             sources.append(status_links(record.status, functions, naming(record.status), source=source))
@@ -118,6 +124,8 @@ def _parse(name: str, data: bytes) -> _Text:
                 record.known = tuple(gpu.smi for gpu in record.queried)
             elif root.tag == "system" and "version" in root.attributes:
                 record.nccl = parse_nccl(root)
+            elif root.tag == "topology":
+                record.hwloc = parse_hwloc(root)
             return record
         if not _may_tell(data):
             return record
