@@ -43,7 +43,7 @@ def plan(
     host = topology.host
     wanted = needs(topology, settings, clusters, policy)
     grouping = group_for(topology, settings, clusters, wanted.acs)
-    impossible = (*obstacles(topology, settings, clusters), *grouping.impossible, *_inseparable(wanted))
+    impossible = (*obstacles(topology, settings, clusters, wanted.cut), *grouping.impossible, *_inseparable(wanted))
     if impossible:
         return Plan(host.name, spec, (), bandwidth(topology, settings, clusters), (), impossible)
     steps = Sequence(topology, settings, clusters, wanted, grouping).steps()

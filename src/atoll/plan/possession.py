@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from atoll.fabric.domains import holder_of
+from atoll.fabric.links import far_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
+from atoll.host.fact import value_of
 from atoll.host.model import Holder
-from atoll.isolation.clusters import Clusters, Handover
+from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.plan.step import Unachievable
 
@@ -32,9 +36,20 @@ def holds_for(holder: Holder | None, cluster: str) -> bool:
     return holder.name == name or (len(holder.name) == _COMM_LENGTH and name.startswith(holder.name))
 
 
-def obstacles(topology: Topology, settings: Settings, clusters: Clusters) -> tuple[Unachievable, ...]:
-    """Return what others have open, and what is held in a way that its cluster file no longer asks for."""
-    found = []
+def obstacles(
+    topology: Topology, settings: Settings, clusters: Clusters, cut: Mapping[Address, frozenset[int]]
+) -> tuple[Unachievable, ...]:
+    """Return what stands in the way: what others have open, and what is held in a way that its file no longer asks
+    for; devices whose virtual functions would vanish; neighbours to ``cut`` that cannot be taken from their users.
+    """
+    return (
+        *_open(topology, clusters),
+        *_with_virtual_functions(topology, clusters),
+        *_neighbours(topology, settings, clusters, cut),
+    )
+
+
+def _open(topology: Topology, clusters: Clusters) -> Iterator[Unachievable]:
     for cluster in clusters.named:
         busy: dict[int, list[Address]] = {}
         names: dict[int, str] = {}
@@ -52,12 +67,44 @@ def obstacles(topology: Topology, settings: Settings, clusters: Clusters) -> tup
                 if ours
                 else "shut its user down first: atoll takes no device from a running owner"
             )
-            found.append(
-                Unachievable(
-                    (cluster.name,), f"{listed}: open in process {pid} ({names[pid]})", remedy, tuple(addresses)
+            reason = f"{listed}: open in process {pid} ({names[pid]})"
+            yield Unachievable((cluster.name,), reason, remedy, tuple(addresses))
+
+
+def _with_virtual_functions(topology: Topology, clusters: Clusters) -> Iterator[Unachievable]:
+    """Taking the driver off a physical function takes its virtual functions away, whoever uses them."""
+    for cluster in clusters.named:
+        for address in cluster.functions:
+            function = topology.functions[address]
+            if function.virtual_functions and value_of(function.driver, "") not in (None, cluster.driver):
+                reason = (
+                    f"{address} has {len(function.virtual_functions)} virtual functions, which vanish when its driver "
+                    f"is taken off: {', '.join(map(str, function.virtual_functions[:4]))}"
                 )
-            )
-    return tuple(found)
+                remedy = f"shut their users down and write 0 to sriov_numvfs of {address}, or name virtual functions"
+                yield Unachievable((cluster.name,), reason, remedy, (address, *function.virtual_functions))
+
+
+def _neighbours(
+    topology: Topology, settings: Settings, clusters: Clusters, cut: Mapping[Address, frozenset[int]]
+) -> Iterator[Unachievable]:
+    """The host's devices at the other ends of links: cutting there takes their driver off for a while."""
+    owner = clusters.cluster_of(topology.functions)
+    for address, links in sorted(cut.items()):
+        if owner[address] != HOST or links <= (settings.cut.get(address) or frozenset()):
+            continue
+        peers = {far_end(link, address).function for link in topology.links.get(address, ())}
+        names = tuple(sorted({owner[peer] for peer in peers if peer is not None} - {HOST}))
+        holder = holder_of(topology.host, topology.functions[address])
+        listed = ", ".join(map(str, sorted(links)))
+        if holder is not None:
+            reason = f"{address}, whose link(s) {listed} lead to {', '.join(names)}, is open in process {holder.pid}"
+            remedy = "shut its user down first, or name it in a cluster: atoll takes no device from a running owner"
+            yield Unachievable(names, f"{reason} ({holder.name})", remedy, (address,))
+        elif address in topology.host.essential:
+            reason = f"{address}, whose link(s) {listed} lead to {', '.join(names)}, is needed by the host itself"
+            remedy = "choose devices that have no links to it"
+            yield Unachievable(names, f"{reason}: {topology.host.essential[address]}", remedy, (address,))
 
 
 _KEPT = (Handover.HELD, Handover.BROKER)
