@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from atoll.pci.acs import AcsFlag
 from atoll.twin import v100
 from atoll.twin.function import Function
 from atoll.twin.iommu import BYPASS, HOST, Iommu
@@ -118,9 +119,17 @@ class Attacker:
                     yield what, address
 
     def identities(self, source: Function) -> list[int]:
-        """Return a requester id for each context that the IOMMU may tell apart, other than the sender's own."""
+        """Return a requester id for each context that the IOMMU may tell apart, other than the sender's own.
+
+        Declared: below a port that validates, functions of one device send their own ids. Validation compares bus
+        numbers only, so what a device does inside is its own business; virtual functions rest on it.
+        """
+        parent = self.hardware.parent(source)
+        validated = parent is not None and AcsFlag.SV in parent.acs
         seen, found = set(), []
         for function in self.hardware.functions.values():
+            if validated and function.address.bus == source.address.bus:
+                continue
             if function.address.domain == source.address.domain and function is not source:
                 device = self.kernel.devices.get(function.address)
                 context = (function.address.bus, None if device is None else device.group, function.ats)
