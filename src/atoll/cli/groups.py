@@ -7,6 +7,7 @@ import argparse
 from atoll.cli.output import say
 from atoll.cli.session import open_session
 from atoll.cli.view import reach_of
+from atoll.host.extent import Extent
 from atoll.host.fact import Known
 from atoll.isolation.groups import predict
 from atoll.isolation.honesty import honesty
@@ -18,7 +19,7 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Print the groups, recorded and predicted, and where reach disagrees with them."""
-    host = open_session(options.host).host
+    host = open_session(options.host, extent=Extent.ROUTING).host
     prediction = predict(host)
     members = (
         {number: group.members for number, group in host.groups.value.items()}

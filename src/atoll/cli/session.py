@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atoll.errors import InputError, RefusedError
+from atoll.host.extent import Extent
 from atoll.host.model import Host
 from atoll.host.tree import Tree
 
@@ -51,17 +52,17 @@ class Session:
             save_twin(self.twin, self.path)
 
 
-def open_session(names: Sequence[str]) -> Session:
+def open_session(names: Sequence[str], *, extent: Extent = Extent.ALL) -> Session:
     """Open what ``--host`` named: one machine, or several records of one. Raises InputError, OSError."""
     if len(names) == 1:
-        return _open_one(names[0])
+        return _open_one(names[0], extent)
     for name in names:
         if name.startswith("twin:") or is_twin_file(Path(name)):
             raise InputError(f"{name} is a twin, and several --host name records of one machine", hint="name it alone")
-    return _open_records(names)
+    return _open_records(names, extent)
 
 
-def _open_records(names: Sequence[str]) -> Session:
+def _open_records(names: Sequence[str], extent: Extent) -> Session:
     """Open trees and pasted texts: trees are laid over one another, and what texts show is merged with that."""
     from atoll.host.open import open_named
 
@@ -76,18 +77,18 @@ def _open_records(names: Sequence[str]) -> Session:
 
         # Of texts alone there is no file to look at: an overlay of nothing.
         tree = Overlay(trees)
-    return Session(tree, _together(tree, texts), texts=texts)
+    return Session(tree, _together(tree, texts, extent), texts=texts)
 
 
-def _together(tree: Tree, texts: tuple[Host, ...]) -> Host:
+def _together(tree: Tree, texts: tuple[Host, ...], extent: Extent = Extent.ALL) -> Host:
     from atoll.cli.overlay import Overlay
 
     if not texts:
-        return _read(tree)
+        return _read(tree, extent)
     from atoll.host.records.merge import merge
 
     nothing = isinstance(tree, Overlay) and not tree.trees
-    return merge(texts if nothing else (_read(tree), *texts))
+    return merge(texts if nothing else (_read(tree, extent), *texts))
 
 
 @contextmanager
@@ -126,23 +127,23 @@ def changing_twin(path: Path) -> Iterator[Twin]:
         save_twin(twin, path)
 
 
-def _open_one(name: str) -> Session:
+def _open_one(name: str, extent: Extent) -> Session:
     if name.startswith("twin:"):
         twin_name, _, kernel = name.removeprefix("twin:").partition(":")
         twin = new_twin(twin_name, kernel=kernel or None)
-        return Session(twin, _read(twin), twin, twin)
+        return Session(twin, _read(twin, extent), twin, twin)
     path = Path(name)
     if is_twin_file(path):
         twin = load_twin(path)
-        return Session(twin, _read(twin), twin, twin, path)
-    return _open_records([name])
+        return Session(twin, _read(twin, extent), twin, twin, path)
+    return _open_records([name], extent)
 
 
-def _read(tree: Tree) -> Host:
+def _read(tree: Tree, extent: Extent = Extent.ALL) -> Host:
     from atoll.controls.registry import registers
     from atoll.host import read_host
 
-    return read_host(tree, registers=registers)
+    return read_host(tree, registers=registers, extent=extent)
 
 
 def is_twin_file(path: Path) -> bool:

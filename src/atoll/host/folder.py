@@ -5,22 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from sys import intern
 
 from atoll.host.bar_file import check_load, is_bar_file
+from atoll.host.open_file import OpenFile, read_file
 from atoll.host.resolve import os_error, resolve
 
-__all__ = ["FolderTree", "read_file"]
-
-_CHUNK = 1 << 16
+__all__ = ["FolderTree"]
 
 
 class FolderTree:
-    """Files below a folder. Nothing outside of it is ever opened, whatever its links say."""
+    """Files below a folder. Nothing outside of it is ever opened, whatever its links say.
+
+    What a folder was once seen to hold is taken to stay: a record does not change while it is read.
+    """
 
     def __init__(self, root: str | os.PathLike[str], *, name: str = "") -> None:
         self._root = os.path.realpath(root)
         self._name = name or os.fspath(root)
         self._last = ("", "")
+        self._targets: dict[str, str | None] = {}
+        self._files: dict[str, frozenset[str]] = {}
 
     @property
     def name(self) -> str:
@@ -29,27 +34,52 @@ class FolderTree:
 
     def list(self, path: str) -> tuple[str, ...]:
         """Return the names in a folder, sorted."""
-        return tuple(sorted(os.listdir(self._find(path))))
+        folder = self._find(path)
+        names, files = [], []
+        with os.scandir(self._at(folder)) as entries:
+            for entry in entries:
+                name = intern(entry.name)
+                names.append(name)
+                if entry.is_file(follow_symlinks=False):
+                    files.append(name)
+                elif not entry.is_symlink():
+                    self._targets[f"{folder}/{name}"] = None
+        self._files[folder] = frozenset(files)
+        return tuple(sorted(names))
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
         """Return ``size`` bytes from ``offset``, fewer where the file ends; all of it with None."""
         if is_bar_file(path):
             check_load(path, offset, size)
-        real = self._find(path, last=False)
-        mode = os.lstat(real).st_mode
-        if stat.S_ISLNK(mode):
-            real = self._find(path)
-            mode = os.lstat(real).st_mode
-        if not stat.S_ISREG(mode):
-            # A device or pipe in a record is not opened: opening alone can do something.
-            raise os_error(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, path)
-        return read_file(real, offset, size)
+        return read_file(self._file(path), offset, size)
 
     def readlink(self, path: str) -> str:
         """Return the target text of a symbolic link, unresolved."""
-        return os.readlink(self._find(path, last=False))
+        return os.readlink(self._at(self._find(path, last=False)))
+
+    def opened(self, path: str) -> OpenFile:
+        """Return a file to be read in pieces, opened when the first is asked for."""
+        return OpenFile(lambda: self._file(path))
+
+    def _file(self, path: str) -> str:
+        """Return where a regular file stands; a device or pipe in a record is not opened: that alone can do harm."""
+        found = self._find(path, last=False)
+        folder, _, name = found.rpartition("/")
+        if name in self._files.get(folder, ()):
+            return self._at(found)
+        mode = os.lstat(self._at(found)).st_mode
+        if stat.S_ISLNK(mode):
+            found = self._find(path)
+            mode = os.lstat(self._at(found)).st_mode
+        if not stat.S_ISREG(mode):
+            raise os_error(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, path)
+        return self._at(found)
+
+    def _at(self, found: str) -> str:
+        return f"{self._root.rstrip('/')}/{found}"
 
     def _find(self, path: str, *, last: bool = True) -> str:
+        """Return a path without links, the last component's as well if ``last``."""
         above, _, name = path.strip("/").rpartition("/")
         if name in ("", ".", ".."):
             above, name = path, ""
@@ -58,33 +88,17 @@ class FolderTree:
             self._last = (above, resolve(above, self._target_of))
         found = self._last[1]
         if name:
-            found = f"{found}/{name}".lstrip("/")
-            link = self._target_of(found) if last else None
-            if link is not None:
+            found = f"{found}/{name}" if found else name
+            if last and self._target_of(found) is not None:
                 found = resolve(path, self._target_of)
-        return f"{self._root.rstrip('/')}/{found}"
+        return found
 
     def _target_of(self, path: str) -> str | None:
-        try:
-            return os.readlink(f"{self._root}/{path}")
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                return None
-            raise
-
-
-def read_file(real: str, offset: int, size: int | None) -> bytes:
-    """Return ``size`` bytes of a file from ``offset``, fewer where it ends; all of it with None."""
-    descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        parts = []
-        while size is None or size > 0:
-            part = os.pread(descriptor, _CHUNK if size is None else min(size, _CHUNK), offset)
-            if not part:
-                break
-            parts.append(part)
-            offset += len(part)
-            size = None if size is None else size - len(part)
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
+        if path not in self._targets:
+            try:
+                self._targets[path] = os.readlink(self._at(path))
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._targets[path] = None
+        return self._targets[path]

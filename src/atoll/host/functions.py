@@ -6,11 +6,14 @@ Source of the attributes: Linux ``Documentation/ABI/testing/sysfs-bus-pci`` and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from atoll.errors import Unreadable
 from atoll.host.attribute import names, number, target, text
+from atoll.host.config_file import config_opener
+from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Bar, Bridge, Function, Gap, Window
 from atoll.host.place import Place, address_of
@@ -33,18 +36,29 @@ T = TypeVar("T")
 
 _IO, _MEMORY, _PREFETCH = 0x100, 0x200, 0x2000
 """Flags in the ``resource`` file: ``IORESOURCE_*`` in Linux ``include/linux/ioport.h``."""
+_NOTHING = " ".join(["0x" + "0" * 16] * 3)
+"""The line of a resource that there is not."""
 _FIRST_WINDOW = 7
 """The first line of ``resource`` after six BARs and the ROM."""
 
 
-def read_functions(tree: Tree, places: Mapping[Address, Place]) -> tuple[dict[Address, Function], tuple[Gap, ...]]:
-    """Return the functions at these places in address order, and what could not be seen of them."""
+def read_functions(
+    tree: Tree,
+    places: Mapping[Address, Place],
+    *,
+    extent: Extent = Extent.ALL,
+    group_of: Callable[[Place], Fact[int | None]] = lambda place: Unknown("not read"),
+) -> tuple[dict[Address, Function], tuple[Gap, ...]]:
+    """Return the functions at these places in address order, and what could not be seen of them.
+
+    ``group_of`` returns the number of the group that stands at a place.
+    """
     functions: dict[Address, Function] = {}
     hidden: list[Address] = []
     folders = {address: _names(tree, place.folder) for address, place in places.items()}
-    seen = frozenset[str]().union(*folders.values())
+    read = _Reader(tree, extent, group_of, frozenset[str]().union(*folders.values()))
     for address, place in places.items():
-        function = _read(tree, place, folders[address], seen)
+        function = read(place, folders[address])
         if function is None:
             hidden.append(address)
         else:
@@ -57,11 +71,37 @@ def read_functions(tree: Tree, places: Mapping[Address, Place]) -> tuple[dict[Ad
     return _with_multifunction(_with_ari(tree, places, functions)), tuple(gaps)
 
 
-def _read(tree: Tree, place: Place, listed: frozenset[str], seen: frozenset[str]) -> Function | None:
-    folder = place.folder
+class _Reader:
+    """Reads functions of one tree."""
+
+    def __init__(
+        self, tree: Tree, extent: Extent, group_of: Callable[[Place], Fact[int | None]], seen: frozenset[str]
+    ) -> None:
+        self.tree, self.extent, self.group_of, self.seen = tree, extent, group_of, seen
+        self.open_config = config_opener(tree)
+        self.ari: dict[tuple[int, int], Fact[bool]] = {}
+        """By bus: every function of a bus shows the same (``pci_ari_enabled(pci_dev->bus)``, pci-sysfs.c)."""
+
+    def ari_of(self, place: Place, listed: frozenset[str]) -> Fact[bool]:
+        """Return what ``ari_enabled`` tells."""
+        path = f"{place.folder}/ari_enabled"
+        if "ari_enabled" not in listed:
+            return Unknown(f"{path}: not captured")
+        bus = place.address[:2]
+        if bus not in self.ari:
+            self.ari[bus] = _flag(number(self.tree, path))
+        return self.ari[bus]
+
+    def __call__(self, place: Place, listed: frozenset[str]) -> Function | None:
+        with self.open_config(f"{place.folder}/config") as source:
+            return _read(self, place, listed, ConfigSpace(source))
+
+
+def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigSpace) -> Function | None:
+    tree, seen, folder = reader.tree, reader.seen, place.folder
     config_path = f"{folder}/config"
-    config = _config_at(tree, config_path)
     has_config = "config" in listed
+    event = _event(tree, folder, listed)
 
     def told(read: Callable[[ConfigSpace], T]) -> Fact[T]:
         if not has_config:
@@ -74,25 +114,18 @@ def _read(tree: Tree, place: Place, listed: frozenset[str], seen: frozenset[str]
     def attribute(name: str) -> Fact[int]:
         return number(tree, f"{folder}/{name}") if name in listed else Unknown(f"{folder}/{name}: not captured")
 
-    def either(name: str, read: Callable[[ConfigSpace], int]) -> Fact[int]:
-        first = attribute(name)
-        return first if isinstance(first, Known) else told(read)
-
-    vendor = either("vendor", lambda space: space.word(0x00))
-    device = either("device", lambda space: space.word(0x02))
-    class_code = either("class", lambda space: space.dword(0x08) >> 8)
-    if isinstance(vendor, Unknown) or isinstance(device, Unknown) or isinstance(class_code, Unknown):
+    identity = _identity(event, attribute, told)
+    if identity is None:
         return None
-    ids = vendor.value & 0xFFFF, device.value & 0xFFFF
+    ids, class_code = identity
     # Where a folder was copied whole, what is not in it does not exist; else it may not have been captured.
     whole = {"uevent", "subsystem", "config"} <= listed
-    numa = attribute("numa_node")
     physical = address_of((target(tree, f"{folder}/physfn") or "").rpartition("/")[2]) if "physfn" in listed else None
-    return Function(
+    function = Function(
         address=place.address,
         vendor=ids[0],
         device=ids[1],
-        class_code=class_code.value & 0xFFFFFF,
+        class_code=class_code,
         parent=place.parent,
         host_bridge=place.host_bridge or f"pci{place.address.domain:04x}:{place.address.bus:02x}",
         header=told(lambda space: space.header_type),
@@ -101,26 +134,76 @@ def _read(tree: Tree, place: Place, listed: frozenset[str], seen: frozenset[str]
         command=told(lambda space: space.command),
         acs=told(lambda space: read_acs(space, *ids)),
         ats=told(read_ats),
+        port_number=told(read_port_number),
+        bridge=_bridge(tree, folder, listed, told),
+        bars=_bars(tree, folder, listed, told),
+        subsystem=_subsystem(event, attribute, told),
+        group=reader.group_of(place),
+        driver=_link_name(tree, f"{folder}/driver", listed, whole or "driver" in seen),
+        iommu=_link_name(tree, f"{folder}/iommu", listed, whole or "iommu" in seen),
+        ari=reader.ari_of(place, listed),
+        physical_function=physical,
+    )
+    if reader.extent is Extent.ROUTING:
+        return function
+    numa = attribute("numa_node")
+    revision = attribute("revision")
+    return replace(
+        function,
         pasid=told(read_pasid),
         sriov=told(read_sriov),
         flr=told(read_flr),
         pending=told(read_pending),
-        port_number=told(read_port_number),
         power_state=_power_state(tree, folder, listed, told),
-        bridge=_bridge(tree, folder, listed, told),
-        bars=_bars(tree, folder, listed, told),
-        revision=either("revision", lambda space: space.byte(0x08)),
-        subsystem=_subsystem(attribute, told),
-        driver=_link_name(tree, f"{folder}/driver", listed, whole or "driver" in seen),
+        revision=revision if isinstance(revision, Known) else told(lambda space: space.byte(0x08)),
         driver_override=_driver_override(tree, folder, listed),
         reset_methods=_reset_methods(tree, folder, listed, "reset_method" in seen),
         numa_node=Known(None if numa.value < 0 else numa.value, numa.source) if isinstance(numa, Known) else numa,
-        iommu=_link_name(tree, f"{folder}/iommu", listed, whole or "iommu" in seen),
         serial=told(read_serial),
-        ari=_flag(attribute("ari_enabled")),
-        physical_function=physical,
         virtual_functions=_virtual_functions(tree, folder, listed),
     )
+
+
+def _event(tree: Tree, folder: str, listed: frozenset[str]) -> dict[str, str]:
+    """Return the variables of ``uevent``: one file that tells what five others do (``pci_uevent``, pci-driver.c)."""
+    found = text(tree, f"{folder}/uevent") if "uevent" in listed else None
+    lines = found.value.splitlines() if isinstance(found, Known) else ()
+    return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
+
+
+def _ids(event: Mapping[str, str], name: str) -> tuple[int, int] | None:
+    vendor, colon, device = event.get(name, "").partition(":")
+    try:
+        return (int(vendor, 16), int(device, 16)) if colon else None
+    except ValueError:
+        return None
+
+
+def _identity(
+    event: Mapping[str, str],
+    attribute: Callable[[str], Fact[int]],
+    told: Callable[[Callable[[ConfigSpace], int]], Fact[int]],
+) -> tuple[tuple[int, int], int] | None:
+    """Return vendor and device, and the class; None where nothing tells them."""
+    ids = _ids(event, "PCI_ID")
+    with suppress(ValueError):
+        if ids is not None and "PCI_CLASS" in event:
+            return ids, int(event["PCI_CLASS"], 16) & 0xFFFFFF
+    found = []
+    for name, read in _IDENTITY:
+        fact = attribute(name)
+        fact = fact if isinstance(fact, Known) else told(read)
+        if isinstance(fact, Unknown):
+            return None
+        found.append(fact.value)
+    return (found[0] & 0xFFFF, found[1] & 0xFFFF), found[2] & 0xFFFFFF
+
+
+_IDENTITY: tuple[tuple[str, Callable[[ConfigSpace], int]], ...] = (
+    ("vendor", lambda space: space.word(0x00)),
+    ("device", lambda space: space.word(0x02)),
+    ("class", lambda space: space.dword(0x08) >> 8),
+)
 
 
 def _names(tree: Tree, folder: str) -> frozenset[str]:
@@ -170,9 +253,13 @@ def _power_state(
 
 
 def _subsystem(
+    event: Mapping[str, str],
     attribute: Callable[[str], Fact[int]],
     told: Callable[[Callable[[ConfigSpace], tuple[int, int]]], Fact[tuple[int, int]]],
 ) -> Fact[tuple[int, int]]:
+    ids = _ids(event, "PCI_SUBSYS_ID")
+    if ids is not None:
+        return Known(ids, "uevent")
     vendor, device = attribute("subsystem_vendor"), attribute("subsystem_device")
     if isinstance(vendor, Known) and isinstance(device, Known):
         return Known((vendor.value, device.value), vendor.source)
@@ -191,6 +278,9 @@ def _resources(tree: Tree, folder: str, listed: frozenset[str]) -> list[tuple[in
         return None
     lines = []
     for line in found.value.splitlines():
+        if line == _NOTHING:
+            lines.append((0, 0, 0))
+            continue
         try:
             start, end, flags = (int(word, 16) for word in line.split())
         except ValueError:
@@ -256,6 +346,7 @@ def _with_ari(
 ) -> dict[Address, Function]:
     """Where ``ari_enabled`` was not captured, ask the port above, whose ARI forwarding decides for its bus."""
     forwarding: dict[Address, Fact[bool]] = {}
+    open_config = config_opener(tree)
     for address, function in functions.items():
         parent = function.parent
         if isinstance(function.ari, Known) or (parent is not None and parent not in functions):
@@ -266,15 +357,12 @@ def _with_ari(
         if parent not in forwarding:
             path = f"{places[parent].folder}/config"
             try:
-                forwarding[parent] = Known(read_ari_forwarding(_config_at(tree, path)), path)
+                with open_config(path) as source:
+                    forwarding[parent] = Known(read_ari_forwarding(ConfigSpace(source)), path)
             except Unreadable as error:
                 forwarding[parent] = Unknown(f"{parent}: {error.message}")
         functions[address] = replace(function, ari=forwarding[parent])
     return functions
-
-
-def _config_at(tree: Tree, path: str) -> ConfigSpace:
-    return ConfigSpace(lambda offset, size: tree.read(path, offset=offset, size=size))
 
 
 def _with_multifunction(functions: dict[Address, Function]) -> dict[Address, Function]:

@@ -7,8 +7,10 @@ since 4.11: start, inclusive end, type) and ``sysfs-class-iommu*``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from atoll.host.attribute import names, target, text
+from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Group, IommuUnit, ReservedRegion
 from atoll.host.place import Place, address_of
@@ -22,7 +24,7 @@ _UNITS = "sys/class/iommu"
 _KINDS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "smmu"), ("arm-smmu", "smmu"), ("viommu", "virtio"))
 
 
-def read_groups(tree: Tree, places: Iterable[Place]) -> Fact[Mapping[int, Group]]:
+def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent = Extent.ALL) -> Fact[Mapping[int, Group]]:
     """Return the groups by number; empty where this kernel has no IOMMU in use.
 
     Where ``sys/kernel`` was not captured, the groups are those that the functions' own links name, and
@@ -31,7 +33,7 @@ def read_groups(tree: Tree, places: Iterable[Place]) -> Fact[Mapping[int, Group]
     listed = names(tree, _GROUPS)
     if isinstance(listed, Known):
         numbers = sorted(int(name) for name in listed.value if name.isascii() and name.isdigit())
-        return Known({number: _group(tree, number) for number in numbers}, _GROUPS)
+        return Known({number: _group(tree, number, extent) for number in numbers}, _GROUPS)
     if _kernel_complete(tree):
         return Known({}, f"{_GROUPS} does not exist: this kernel has no IOMMU support")
     members: dict[int, list[Address]] = {}
@@ -70,12 +72,14 @@ def _linked(tree: Tree, place: Place) -> int | None:
     return int(name) if name.isascii() and name.isdigit() else None
 
 
-def _group(tree: Tree, number: int) -> Group:
+def _group(tree: Tree, number: int, extent: Extent) -> Group:
     folder = f"{_GROUPS}/{number}"
     found = (address_of(name) for name in value_of(names(tree, f"{folder}/devices"), ()))
     members = tuple(sorted(address for address in found if address is not None))
-    regions = _regions(tree, f"{folder}/reserved_regions")
-    return Group(number, members, text(tree, f"{folder}/type"), regions, value_of(text(tree, f"{folder}/name"), None))
+    group = Group(number, members, text(tree, f"{folder}/type"), name=value_of(text(tree, f"{folder}/name"), None))
+    if extent is Extent.ROUTING:
+        return group
+    return replace(group, reserved_regions=_regions(tree, f"{folder}/reserved_regions"))
 
 
 def _regions(tree: Tree, path: str) -> Fact[tuple[ReservedRegion, ...]]:

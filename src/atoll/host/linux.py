@@ -9,7 +9,8 @@ from atoll.host.attribute import target, text
 from atoll.host.coverage import coverage
 from atoll.host.devicetree import DeviceTree, find_device_tree, node_of_link, read_device_tree
 from atoll.host.essential import read_essential
-from atoll.host.fact import Fact, Known, value_of
+from atoll.host.extent import Extent
+from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
 from atoll.host.groups import group_of, read_groups, read_units
 from atoll.host.holders import read_holders
@@ -31,23 +32,33 @@ def no_registers(vendor: int, device: int) -> tuple[Register, ...]:
     return ()
 
 
-def read(tree: Tree, *, registers: Callable[[int, int], tuple[Register, ...]] = no_registers) -> Host:
-    """Return the host that a tree shows.
+def read(
+    tree: Tree,
+    *,
+    registers: Callable[[int, int], tuple[Register, ...]] = no_registers,
+    extent: Extent = Extent.ALL,
+) -> Host:
+    """Return the host that a tree shows, as far as ``extent`` goes.
 
     ``registers(vendor, device)`` returns the registers to read of functions with these ids.
     """
     places = find_places(tree)
     folders = {address: place.folder for address, place in places.items()}
-    functions, gaps = read_functions(tree, places)
-    groups = read_groups(tree, places.values())
+    groups = read_groups(tree, places.values(), extent=extent)
+    formed: Mapping[int, Group] = groups.value if isinstance(groups, Known) else {}
+    member = {address: group.number for group in formed.values() for address in group.members}
+    functions, gaps = read_functions(
+        tree, places, extent=extent, group_of=lambda place: group_of(place, groups, member)
+    )
     device_tree = _device_tree(tree)
-    functions = _completed(tree, functions, places, groups, with_nodes=device_tree is not None)
+    if device_tree is not None:
+        functions = _with_nodes(tree, functions, places)
     units = read_units(tree)
     platform = read_platform(tree, units)
     command_line = text(tree, "proc/cmdline")
     links = read_interconnect(tree, functions, device_tree)
     holders, holder_gaps = read_holders(tree)
-    essential, essential_gaps = read_essential(tree, functions, folders)
+    essential, essential_gaps = read_essential(tree, functions, folders) if extent is Extent.ALL else ({}, ())
     return Host(
         name=tree.name,
         functions=functions,
@@ -77,22 +88,15 @@ def _device_tree(tree: Tree) -> DeviceTree | None:
     return read_device_tree(tree, root)
 
 
-def _completed(
-    tree: Tree,
-    functions: Mapping[Address, Function],
-    places: Mapping[Address, Place],
-    groups: Fact[Mapping[int, Group]],
-    *,
-    with_nodes: bool,
+def _with_nodes(
+    tree: Tree, functions: Mapping[Address, Function], places: Mapping[Address, Place]
 ) -> dict[Address, Function]:
-    """Add to the functions what stands elsewhere: their groups and nodes of the device tree."""
-    formed: Mapping[int, Group] = groups.value if isinstance(groups, Known) else {}
-    member = {address: group.number for group in formed.values() for address in group.members}
+    """Add to the functions their nodes of the device tree."""
     completed = {}
     for address, function in functions.items():
-        place = places[address]
-        link = target(tree, f"{place.folder}/of_node") if with_nodes else None
-        node = None if link is None else node_of_link(join(place.folder, link))
-        group = group_of(place, groups, member)
-        completed[address] = replace(function, group=group, device_tree_path=node)
+        folder = places[address].folder
+        link = target(tree, f"{folder}/of_node")
+        completed[address] = replace(
+            function, device_tree_path=None if link is None else node_of_link(join(folder, link))
+        )
     return completed

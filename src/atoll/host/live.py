@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from atoll.host.bar_file import check_load, is_bar_file
-from atoll.host.folder import read_file
+from atoll.host.open_file import OpenFile, read_file
 from atoll.host.resolve import os_error
 
 __all__ = ["LiveTree"]
@@ -57,6 +57,10 @@ class LiveTree:
     def readlink(self, path: str) -> str:
         """Return the target text of a symbolic link, unresolved."""
         return os.readlink(f"/{path}")
+
+    def opened(self, path: str) -> OpenFile:
+        """Return a file to be read in pieces, opened when the first is asked for."""
+        return OpenFile(lambda: f"/{path}")
 
 
 def _records() -> tuple[str, ...]:

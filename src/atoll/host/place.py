@@ -8,6 +8,7 @@ exist that hold only one of both, or real folders in place of the links.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from atoll.host.attribute import names, number, target
 from atoll.host.fact import Known, value_of
@@ -32,6 +33,7 @@ class Place:
     parent: Address | None
 
 
+@lru_cache(maxsize=1 << 16)
 def address_of(name: str) -> Address | None:
     """Return the address that a sysfs name spells, None where it is none. VMD domains have five digits."""
     if name.count(":") != 2:
@@ -71,13 +73,18 @@ def find_places(tree: Tree) -> dict[Address, Place]:
 
 
 def _place(address: Address, folder: str) -> Place:
-    parts = folder.split("/")
-    above = parts[:-1]
-    root = next((place for place in range(len(above) - 1, -1, -1) if _is_root_bus(above[place])), None)
+    return Place(address, folder, *_standing(folder.rpartition("/")[0]))
+
+
+@lru_cache(maxsize=1 << 12)
+def _standing(above: str) -> tuple[str, Address | None]:
+    """Return the root bus and the bridge of what stands right below a folder."""
+    parts = above.split("/")
+    root = next((place for place in range(len(parts) - 1, -1, -1) if _is_root_bus(parts[place])), None)
     if root is None:
-        return Place(address, folder, "", None)
-    between = addresses_in("/".join(above[root + 1 :]))
-    return Place(address, folder, above[root], between[-1] if between else None)
+        return "", None
+    between = addresses_in("/".join(parts[root + 1 :]))
+    return parts[root], between[-1] if between else None
 
 
 def _is_root_bus(name: str) -> bool:

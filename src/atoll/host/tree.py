@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Tree"]
+from atoll.pci.config import ConfigSource
+
+__all__ = ["OpeningTree", "Tree"]
 
 
 class Tree(Protocol):
@@ -30,3 +33,11 @@ class Tree(Protocol):
 
     def readlink(self, path: str) -> str:
         """Return the target text of a symbolic link, unresolved."""
+
+
+@runtime_checkable
+class OpeningTree(Protocol):
+    """A tree that can keep a file open while it is read in pieces. For the rest, each piece is a ``read``."""
+
+    def opened(self, path: str) -> AbstractContextManager[ConfigSource]:
+        """Return what reads the pieces of a file; errors come with the first of them."""

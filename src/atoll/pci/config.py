@@ -14,6 +14,9 @@ HEADER_SIZE = 64
 """The standard header; also all that Linux shows to who lacks CAP_SYS_ADMIN (``pci_read_config``)."""
 
 
+_NAMED_COMMANDS = int(Command.IO | Command.MEMORY | Command.MASTER | Command.INTX_DISABLE)
+
+
 class ConfigSource(Protocol):
     """Where the bytes come from: returns up to ``size`` bytes from ``offset``, fewer where they end; OSError."""
 
@@ -92,8 +95,7 @@ class ConfigSpace:
     @property
     def command(self) -> Command:
         """The command register (the bits that have a name)."""
-        known = Command.IO | Command.MEMORY | Command.MASTER | Command.INTX_DISABLE
-        return Command(self.word(0x04)) & known
+        return Command(self.word(0x04) & _NAMED_COMMANDS)
 
     @property
     def standard(self) -> CapabilityList:

@@ -1,0 +1,66 @@
+"""Files of the machine that atoll runs on, read with as few system calls as it takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import TracebackType
+
+__all__ = ["OpenFile", "read_file"]
+
+_CHUNK = 1 << 16
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def read_file(real: str, offset: int, size: int | None) -> bytes:
+    """Return ``size`` bytes of a file from ``offset``, fewer where it ends; all of it with None."""
+    descriptor = os.open(real, _FLAGS)
+    try:
+        parts = []
+        while size is None or size > 0:
+            asked = _CHUNK if size is None else min(size, _CHUNK)
+            part = os.pread(descriptor, asked, offset)
+            parts.append(part)
+            if not part or (len(part) < asked and "/proc/" not in real):
+                # Files of proc may answer short anywhere (seq_file); those of sysfs and of disks only where they end.
+                break
+            offset += len(part)
+            size = None if size is None else size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+class OpenFile:
+    """A file that is read in pieces: opened for the first, closed at the end of a ``with`` block.
+
+    A file on a disk is read at once. One of sysfs occupies no blocks, and a piece of configuration space is read
+    from the device: there only what is asked for is read.
+    """
+
+    __slots__ = ("_data", "_descriptor", "_find")
+
+    def __init__(self, find: Callable[[], str]) -> None:
+        self._find = find
+        self._descriptor = -1
+        self._data: bytes | None = None
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def __call__(self, offset: int, size: int, /) -> bytes:
+        """Return up to ``size`` bytes from ``offset``, fewer where the file ends. Raises OSError."""
+        if self._data is not None:
+            return self._data[offset : offset + size]
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._find(), _FLAGS)
+            if os.fstat(self._descriptor).st_blocks:
+                self._data = os.pread(self._descriptor, _CHUNK, 0)
+                return self._data[offset : offset + size]
+        return os.pread(self._descriptor, size, offset)
