@@ -124,8 +124,8 @@ VERBS = (
             Argument(("file",), "the archive to write (a tar.xz)", metavar="FILE"),
             Argument(
                 ("--redact",),
-                "replace serial numbers, UUIDs, MAC and IP addresses, disk identifiers and the host's name, the same "
-                "by the same",
+                "replace serial numbers, UUIDs, MAC addresses, disk identifiers, gateways and the host's name, the "
+                "same by the same",
                 flag=True,
             ),
             Argument(("--force",), "replace FILE if it is there", flag=True),

@@ -15,8 +15,9 @@ __all__ = ["pack"]
 
 def pack(root: FolderEntry, file: BinaryIO, progress: Callable[[int], None] = lambda count: None) -> None:
     """Write a tar.xz. Owners, times and permissions of the host are left out."""
+    # Higher presets take several times as long on files as small and alike as these, and save nothing.
     with (
-        lzma.open(file, "wb", preset=6) as stream,
+        lzma.open(file, "wb", preset=3) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar,
     ):
         for count, (path, entry) in enumerate(_walk(root, "")):
