@@ -392,6 +392,22 @@ def test_damaged_xml_is_a_gap(text: str) -> None:
     assert not host.links
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        NCCL.format(a='<nvlink target="0000:11:00.0" count="4096" tclass="0x030200"/>', b=""),
+        "GPU 0: x\n Link 0: 0000:11:00.0\n" * 100_000,
+        ("GPU0 GPU1\nGPU0 X NV1\nGPU1 NV1 X\n") * 50_000,
+        b"GPU" + bytes(1 << 24),
+    ],
+    ids=["links", "lists", "matrices", "bytes"],
+)
+def test_more_than_anybody_records_is_a_gap(text: str | bytes) -> None:
+    host = host_of(gpus(2), A100, text)
+    assert "any name 0" in why(host)
+    assert not host.links
+
+
 def test_names_do_not_matter() -> None:
     assert is_link_record(real("nvidia-smi-qx-a100/qx-a100.xml"))
     assert is_link_record(real("topo-m-dgx1v-8xV100/topo.txt").decode().encode("utf-16"))

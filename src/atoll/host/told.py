@@ -181,23 +181,18 @@ def _is_vague(link: Link) -> bool:
 def _surplus(kept: Sequence[Link], one: Sequence[Link], other: Sequence[Link]) -> list[Link]:
     """What vague links say beyond the others: one source's "18 to switches" are the same as another's by name."""
     here, there, known = _by_kind(one), _by_kind(other), _by_kind(kept)
+    numbered = {near for near, _, _ in _ends(kept)}
+    led = {key[:2] for key in (*here, *there, *known) if key[2] is not EndKind.UNKNOWN}
     links: list[Link] = []
     for key in sorted((here.keys() | there.keys()), key=str):
         longer, shorter = here.get(key, []), there.get(key, [])
         if len(shorter) > len(longer):
             longer = shorter
-        address, kind, far = key
-        if far is not EndKind.UNKNOWN:
+        if key[2] is not EndKind.UNKNOWN:
             links += longer[len(known.get(key, [])) :]
-        else:
-            seen = [k for k in (*known, *here, *there) if k[:2] == (address, kind) and k != key]
-            if not seen or address is None:
-                links += [link for link in longer if not _is_in(link, kept)]
+        elif key[:2] not in led:
+            links += [link for link in longer if link.a not in numbered]
     return links
-
-
-def _is_in(link: Link, kept: Sequence[Link]) -> bool:
-    return any(near == link.a for near, _, _ in _ends(kept))
 
 
 def _by_kind(links: Iterable[Link]) -> dict[tuple[Address | None, LinkKind, EndKind], list[Link]]:

@@ -27,6 +27,8 @@ from atoll.pci.address import Address
 
 __all__ = ["matrix_links"]
 
+_MOST = 64
+"""More NVLinks than any GPU has, for those whose chip is not known."""
 _NVIDIA, _BRIDGE = 0x10DE, 0x0680
 _HINT = "record nvidia-smi nvlink -R as well: it tells where each link leads"
 _HINT_ADDRESS = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
@@ -152,7 +154,7 @@ class _Reading:
     def _switched(self, members: list[int]) -> bool:
         if self._has_switches() or any(self.naming.addresses.get(index) in self.fabric for index in members):
             return True
-        return any((most := self.most(index)) is not None and self.shown(index) > most for index in members)
+        return any(self.shown(index) > (self.most(index) or _MOST) for index in members)
 
     def _to_switch(self, members: list[int], named: list[int]) -> list[Link]:
         everyone = all(len(self.peers(index)) == len(members) - 1 for index in members)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from atoll.errors import InputError
 from atoll.host.links.chips import nvlinks_at_most
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
@@ -24,6 +25,7 @@ from atoll.pci.address import Address
 
 __all__ = ["NcclGpu", "nccl_links", "parse_nccl"]
 
+_MOST_LINKS = 256
 _HINT = "record nvidia-smi nvlink -R as well: it tells where each link leads"
 _ENDS = {"0x068000": EndKind.SWITCH, "0x068001": EndKind.CPU}
 
@@ -40,7 +42,10 @@ class NcclGpu:
 
 
 def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
-    """Return the GPUs of a ``<system>``. A GPU that is used in parts stands in it more than once."""
+    """Return the GPUs of a ``<system>``. A GPU that is used in parts stands in it more than once.
+
+    Raises InputError for more links of a GPU than any has.
+    """
     gpus: dict[Address, NcclGpu] = {}
     for pci in root.walk():
         address = _address(pci.attributes.get("busid", "")) if pci.tag == "pci" else None
@@ -58,6 +63,8 @@ def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
                     gpu.xgmi[target] = gpu.xgmi.get(target, 0) + count
                 elif link.tag == "c2c":
                     gpu.c2c = max(gpu.c2c, count, 1)
+            if sum(gpu.nvlinks.values()) > _MOST_LINKS or sum(gpu.xgmi.values()) > _MOST_LINKS:
+                raise InputError(f"more than {_MOST_LINKS} links of {address}", hint="record it again")
             gpus.setdefault(address, gpu)
     return tuple(gpu for _, gpu in sorted(gpus.items()))
 

@@ -5,7 +5,7 @@ A text may hold the output of several commands, one after the other, as people p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
@@ -25,6 +25,9 @@ from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 
 __all__ = ["LinkRecords", "is_link_record", "read_link_records"]
+
+_MOST_LISTS = 16
+_MOST_RECORDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,9 @@ def read_link_records(
     A record that is damaged is a gap, never an error.
     """
     parsed = [record for name, data in texts.items() if (record := _parse(name, data)).is_about_links]
+    if len(parsed) > _MOST_RECORDS:
+        why = f"{len(parsed)} records of links are more than one machine has"
+        return LinkRecords((ToldLinks("records", gaps=(Gap("links", why, "name fewer"),)),))
     known = [gpu for record in parsed for gpu in record.known]
 
     def naming(gpus: tuple[SmiGpu, ...]) -> Naming:
@@ -129,33 +135,44 @@ def _parse(name: str, data: bytes) -> _Text:
             return record
         if not _may_tell(data):
             return record
-        text = clean(data, name=name)
+        _read_text(record, clean(data, name=name))
     except InputError as error:
-        record.gaps.append(Gap("links", error.message, error.hint))
-        return record
+        record = _Text(name)
+        record.gaps.append(Gap(f"links in {name}", error.message, error.hint))
+    return record
+
+
+def _read_text(record: _Text, text: str) -> None:
     sections = parse_links(text)
     shown = [gpu for gpu in sections if gpu.remote or gpu.rates or gpu.down or gpu.unnamed]
     with_ends = any(gpu.remote or gpu.unnamed for gpu in shown)
     record.status = tuple(gpu for gpu in shown if gpu.rates or not with_ends)
     if with_ends:
         indices = {gpu.index for gpu in shown}
-        silent = [gpu for gpu in sections if gpu.index not in indices]
-        record.remote = _listings([*(gpu for gpu in shown if not gpu.rates), *silent])
+        silent = {gpu.index: gpu for gpu in sections if gpu.index not in indices}
+        record.remote = _listings([*(gpu for gpu in shown if not gpu.rates), *silent.values()])
     record.matrices = parse_topo(text)
-    record.known = (*parse_gpu_query(text), *parse_gpu_list(text))
-    return record
+    _few(record.matrices)
+    named = (*parse_gpu_query(text), *parse_gpu_list(text))
+    record.known = tuple({(gpu.index, gpu.uuid, gpu.address): gpu for gpu in named}.values())
 
 
 def _listings(gpus: list[SmiGpu]) -> list[tuple[SmiGpu, ...]]:
-    """GPUs in lists that name each one once."""
+    """GPUs in lists that name each one once. Raises InputError for more lists than anybody pastes."""
     lists: list[dict[int, SmiGpu]] = []
     for gpu in gpus:
         place = next((found for found in lists if gpu.index not in found), None)
         if place is None:
             place = {}
             lists.append(place)
+            _few(lists)
         place[gpu.index] = gpu
     return [tuple(found.values()) for found in lists]
+
+
+def _few(found: Sequence[object]) -> None:
+    if len(found) > _MOST_LISTS:
+        raise InputError(f"more than {_MOST_LISTS} lists of links in one text", hint="cut it")
 
 
 def _may_tell(data: bytes) -> bool:

@@ -18,6 +18,7 @@ __all__ = ["TopoMatrix", "parse_topo"]
 
 _PCIE = frozenset({"X", "SYS", "NODE", "PHB", "PXB", "PIX", "SOC", "PSB"})
 _MOST_COLUMNS = 1024
+_MOST_LINKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +82,5 @@ def _gpu(word: str) -> int | None:
 
 
 def _nvlinks(word: str) -> int | None:
-    return small(word.removeprefix("NV")) if word.startswith("NV") else None
+    count = small(word.removeprefix("NV")) if word.startswith("NV") else None
+    return count if count is not None and count <= _MOST_LINKS else None
