@@ -111,13 +111,14 @@ def parse_machine(text: str) -> tuple[Machine, tuple[int, int] | None]:
 
     Raises ValueError for any other name.
     """
-    name, _, version = text.removeprefix("pc-").rpartition("-")
-    if not name:
-        name, version = version, ""
-    machine = Machine.I440FX if name == "pc" else Machine(name)
-    if not version:
-        return machine, None
+    name, dash, version = text.removeprefix("pc-").rpartition("-")
+    if not dash:
+        return _machine(version), None
     major, _, minor = version.partition(".")
     if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         raise ValueError(f"{text!r}: {version!r} is no version")
-    return machine, (int(major), int(minor))
+    return _machine(name), (int(major), int(minor))
+
+
+def _machine(name: str) -> Machine:
+    return Machine.I440FX if name == "pc" else Machine(name)

@@ -1,0 +1,91 @@
+"""Where QEMU puts a guest's memory: facts G.3 and G.4, and the functions of QEMU that are named in layout.py."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, Machine, parse_machine
+
+G = GIBIBYTE
+Parts = list[tuple[int, int]]
+
+
+def ram(guest: Guest) -> Parts:
+    return [(part.start, part.end) for part in guest.ram]
+
+
+@pytest.mark.parametrize(
+    ("guest", "expected"),
+    [
+        (Guest(2 * G), [(0, 2 * G - 1)]),
+        (Guest(0xAFF00000), [(0, 0xAFEFFFFF)]),
+        (Guest(0xB0000000), [(0, 2 * G - 1), (4 * G, 4 * G + 0x2FFFFFFF)]),
+        (Guest(64 * G), [(0, 2 * G - 1), (4 * G, 66 * G - 1)]),
+        (Guest(64 * G, max_ram_below_4g=G), [(0, G - 1), (4 * G, 67 * G - 1)]),
+        (Guest(2 * G, max_ram_below_4g=3 * G), [(0, 2 * G - 1)]),
+        (Guest(3 * G, Machine.I440FX), [(0, 3 * G - 1)]),
+        (Guest(0xDFF00000, Machine.I440FX), [(0, 0xDFEFFFFF)]),
+        (Guest(4 * G, Machine.I440FX), [(0, 3 * G - 1), (4 * G, 5 * G - 1)]),
+        (Guest(4 * G, Machine.I440FX, max_ram_below_4g=2 * G), [(0, 2 * G - 1), (4 * G, 6 * G - 1)]),
+        (Guest(8 * G, Machine.VIRT), [(G, 9 * G - 1)]),
+        (Guest(8 * G, Machine.PSERIES), [(0, G - 1), (1 << 59, (1 << 59) + 8 * G - 1)]),
+    ],
+)
+def test_layouts(guest: Guest, expected: Parts) -> None:
+    assert ram(guest) == expected
+
+
+def test_amds_hole_moves_the_upper_memory_of_newer_machine_types() -> None:
+    big = 1020 * G
+    moved = [(0, 2 * G - 1), (1 << 40, (1 << 40) + 1018 * G - 1)]
+    stays = [(0, 2 * G - 1), (4 * G, 1022 * G - 1)]
+    assert ram(Guest(big, cpu=Cpu.AMD)) == moved
+    assert ram(Guest(big, cpu=Cpu.AMD, version=(7, 1))) == moved
+    assert ram(Guest(big, cpu=Cpu.AMD, version=(7, 0))) == stays
+    assert ram(Guest(big, cpu=Cpu.INTEL)) == stays
+    assert ram(Guest(big)) == stays, "who makes the processor is not known"
+
+
+@pytest.mark.parametrize(("machine", "hole"), [(Machine.Q35, 32 * G), (Machine.I440FX, 2 * G)])
+def test_64_bit_bars_above_memory_count_for_the_hole(machine: Machine, hole: int) -> None:
+    low = Guest(64 * G, machine).below_4g
+    edge = 1012 * G - hole - 4 * G + low
+    assert ram(Guest(edge, machine, cpu=Cpu.AMD))[1][0] == 4 * G
+    assert ram(Guest(edge + G, machine, cpu=Cpu.AMD))[1][0] == 1 << 40
+
+
+@given(
+    st.integers(1, 1 << 21).map(lambda mib: mib << 20),
+    st.sampled_from([Machine.Q35, Machine.I440FX]),
+    st.sampled_from([None, *Cpu]),
+    st.one_of(st.none(), st.integers(1, 4096).map(lambda mib: mib << 20)),
+)
+def test_all_memory_stands_somewhere(memory: int, machine: Machine, cpu: Cpu | None, below: int | None) -> None:
+    guest = Guest(memory, machine, cpu=cpu, max_ram_below_4g=below)
+    assert guest.ram.size == memory
+    assert guest.below_4g <= (below or 4 * G)
+    assert all(part.end < 4 * G or part.start >= 4 * G for part in guest.ram)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("q35", (Machine.Q35, None)),
+        ("pc", (Machine.I440FX, None)),
+        ("i440fx", (Machine.I440FX, None)),
+        ("pc-q35-7.0", (Machine.Q35, (7, 0))),
+        ("pc-i440fx-10.1", (Machine.I440FX, (10, 1))),
+        ("virt-9.0", (Machine.VIRT, (9, 0))),
+        ("pseries", (Machine.PSERIES, None)),
+    ],
+)
+def test_machine_types(text: str, expected: tuple[Machine, tuple[int, int] | None]) -> None:
+    assert parse_machine(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "microvm", "pc-q35-", "pc-q35-rhel9.0.0", "q35-7", "q35-7.x", "q35-²."])
+def test_no_machine_types(text: str) -> None:
+    with pytest.raises(ValueError, match="is n"):
+        parse_machine(text)
