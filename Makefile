@@ -6,12 +6,13 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 
 help:
 	@echo 'make demo    four NVLink-connected GPUs given to two tenants, on a simulated machine'
 	@echo 'make test    all tests (linters, types and layering among them)'
 	@echo 'make lint    ruff and mypy alone'
+	@echo 'make bench   times and counts beside lspci and lstopo, on generated and recorded machines'
 	@echo 'make clean   remove what the others made'
 
 demo: $(VENV)/.atoll
@@ -24,6 +25,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(VENV)/.atoll
+	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

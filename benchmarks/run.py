@@ -1,0 +1,156 @@
+"""Measure atoll beside lspci and lstopo: ``make bench``. Prints two tables in Markdown.
+
+The folders lie in a temporary folder (``TMPDIR``); what is measured is a whole process each, with its files in the
+page cache. Each round runs every program once, so that a machine that slows down slows all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from atoll.host.extent import Extent
+from count import atoll_dwords, lspci_dwords, system_calls
+from folder import write_folder
+from hosts import machine
+from peers import PEERS, Peer, missing
+
+_CAPTURES = Path(__file__).resolve().parent.parent / "tests/data/kernel-captures"
+_OURS = ("atoll groups --json", "atoll show --json")
+
+
+def main() -> int:
+    """Run what the command line asks for; return 1 where a program failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 10000], help="functions of generated hosts")
+    parser.add_argument("--captures", type=int, default=3, help="how many of the recorded kernels")
+    parser.add_argument("--runs", type=int, default=5, help="rounds, of which the median counts")
+    parser.add_argument("--seconds", type=float, default=60, help="how long one run may take")
+    options = parser.parse_args()
+    peers = [peer for peer in PEERS if not missing(peer)]
+    for peer in PEERS:
+        if missing(peer):
+            print(missing(peer), file=sys.stderr)
+    failed: set[str] = set()
+    times: list[list[str]] = []
+    counts: list[list[str]] = []
+    with tempfile.TemporaryDirectory(prefix="atoll-bench-") as place:
+        for label, folder in _folders(Path(place), options.sizes, options.captures):
+            print(f"measuring {label} …", file=sys.stderr)
+            functions = len(os.listdir(folder / "sys/bus/pci/devices"))
+            medians = _medians(peers, folder, options.runs, options.seconds, failed)
+            times += _rows(f"{label}: {functions} functions", medians)
+            counts += _counts(label, peers, folder, functions)
+            shutil.rmtree(folder)
+    heads = ["host", "program", "median", *(f"atoll {name.split()[1]} takes" for name in _OURS)]
+    print(f"{_machine()}; {options.runs} rounds\n")
+    _table(heads, times)
+    print()
+    _table(["host", "program", "system calls per function", "dwords per function"], counts)
+    for name in sorted(failed):
+        print(f"failed or took longer than {options.seconds:.0f} s: {name}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _folders(place: Path, sizes: Sequence[int], captures: int) -> Iterator[tuple[str, Path]]:
+    for size in sizes:
+        folder = place / f"generated-{size}"
+        write_folder(folder, machine(size))
+        yield "generated", folder
+    for archive in sorted(_CAPTURES.glob("*.tar.xz"))[:captures]:
+        folder = place / archive.name.removesuffix(".tar.xz")
+        with tarfile.open(archive) as file:
+            file.extractall(folder, filter="tar")
+        yield folder.name, folder
+
+
+def _medians(
+    peers: Sequence[Peer], folder: Path, runs: int, seconds: float, failed: set[str]
+) -> dict[str, float | None]:
+    """Return the median of each program in seconds; None for one that fails or takes too long."""
+    taken: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    gone: set[str] = set()
+    # The round before the first fills the caches.
+    for _ in range(runs + 1):
+        for peer in peers:
+            if peer.name in gone:
+                continue
+            try:
+                taken[peer.name].append(_seconds(peer, folder, seconds))
+            except subprocess.SubprocessError:
+                gone.add(peer.name)
+    failed |= gone
+    return {name: None if name in gone else statistics.median(found[1:]) for name, found in taken.items()}
+
+
+def _seconds(peer: Peer, folder: Path, seconds: float) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        peer.arguments(folder),
+        env=os.environ | peer.variables(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=seconds,
+        check=True,
+    )
+    return time.perf_counter() - start
+
+
+def _rows(label: str, medians: dict[str, float | None]) -> list[list[str]]:
+    rows = []
+    for name, taken in medians.items():
+        ratios = ["" if name in _OURS else _ratio(medians.get(ours), taken) for ours in _OURS]
+        rows.append([label, name, "failed" if taken is None else f"{taken * 1000:.0f} ms", *ratios])
+    return rows
+
+
+def _ratio(ours: float | None, theirs: float | None) -> str:
+    return "" if ours is None or theirs is None else f"{ours / theirs:.2f} of it"
+
+
+def _counts(label: str, peers: Sequence[Peer], folder: Path, functions: int) -> list[list[str]]:
+    if not shutil.which("strace"):
+        print("strace is not installed, so nothing is counted (Debian: apt install strace)", file=sys.stderr)
+        return []
+    rows = []
+    for peer in peers:
+        if peer.name == "atoll groups --json":
+            dwords = f"{atoll_dwords(folder, Extent.ROUTING) / functions:.1f}"
+        elif peer.package == "":
+            dwords = f"{atoll_dwords(folder, Extent.ALL) / functions:.1f}"
+        else:
+            dwords = f"{lspci_dwords(peer, folder) / functions:.1f}" if peer.package == "pciutils" else ""
+        calls = f"{system_calls(peer, folder) / functions:.1f}"
+        rows.append([f"{label}: {functions} functions", peer.name, calls, dwords])
+    return rows
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for row in (heads, ["---"] * len(heads), *rows):
+        print(f"| {' | '.join(row)} |")
+
+
+def _machine() -> str:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "unknown processor",
+    )
+    return f"{os.cpu_count()} processors ({model}), load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
