@@ -121,6 +121,8 @@ def _fact(what: str, one: Any, other: Any, doubts: _Doubts) -> Any:
         return other if isinstance(other, Known) else one
     if isinstance(other, Unknown):
         return one
+    if one.value == other.value:
+        return one
     better = _richer(one.value, other.value)
     if better is not None:
         return one if better is one.value else other
@@ -128,9 +130,7 @@ def _fact(what: str, one: Any, other: Any, doubts: _Doubts) -> Any:
 
 
 def _richer(one: Any, other: Any) -> Any:
-    """Return the value that says more, where two do not contradict each other; None where they do."""
-    if one == other:
-        return one
+    """Return the value that says more, where two that differ do not contradict each other; None where they do."""
     if isinstance(one, Acs) and isinstance(other, Acs):
         same = (one.capability, one.control) == (other.capability, other.control)
         return None if not same else other if one.egress_vector is None else one

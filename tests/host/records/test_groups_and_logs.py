@@ -1,0 +1,98 @@
+"""Lists of groups and boot logs, in every form that people paste."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Host, Platform
+from host.records.paste import PORT, at, host_of
+
+
+def _groups(host: Host) -> dict[int, list[str]]:
+    assert isinstance(host.groups, Known)
+    return {number: [str(a)[5:] for a in group.members] for number, group in host.groups.value.items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "IOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: X [8086:1901] (rev 05)\n\t01:00.0 VGA [0300]: X [10de:1b80]\n"
+        "IOMMU Group 2:\n\t00:02.0 Display controller [0380]: Y [8086:5912]\n",
+        "IOMMU Group 1:\n00:01.0 PCI bridge [0604]: X [8086:1901]\n01:00.0 VGA [0300]: X\n\n"
+        "IOMMU Group 2:\n00:02.0 Z [0380]: Y\n",
+        "IOMMU Group 1 00:01.0 PCI bridge [0604]: X [8086:1901]\nIOMMU Group 1 01:00.0 VGA [0300]: X\n"
+        "IOMMU Group 2 00:02.0 Display controller [0380]: Y\n",
+        "IOMMU Group 1: 00:01.0 PCI bridge: X\nIOMMU Group 1: 01:00.0 VGA: X\nIOMMU Group 2: 00:02.0 Display: Y\n",
+        "Group 1:\t[8086:1901] [R] 00:01.0  PCI bridge   X\n\t\t[10de:1b80] [R] 01:00.0  VGA\n"
+        "Group 1: [10de:1b80]     01:00.0  VGA\nGroup 2:\t[8086:5912]     00:02.0  Display\n",
+        "/sys/kernel/iommu_groups/1/devices/0000:00:01.0\n/sys/kernel/iommu_groups/1/devices/0000:01:00.0\n"
+        "/sys/kernel/iommu_groups/2/devices/0000:00:02.0\n",
+        "lrwxrwxrwx 1 root root 0 /sys/kernel/iommu_groups/1/devices/0000:00:01.0 -> ../../devices/x\n"
+        "lrwxrwxrwx 1 root root 0 /sys/kernel/iommu_groups/1/devices/0000:01:00.0 -> ../../devices/x\n"
+        "lrwxrwxrwx 1 root root 0 /sys/kernel/iommu_groups/2/devices/0000:00:02.0 -> ../../devices/x\n",
+        "/sys/kernel/iommu_groups/1/devices:\n0000:00:01.0\n0000:01:00.0\n\n"
+        "/sys/kernel/iommu_groups/2/devices:\n0000:00:02.0\n",
+        "/sys/bus/pci/devices/0000:00:01.0/iommu_group -> ../../../kernel/iommu_groups/1\n"
+        "/sys/bus/pci/devices/0000:01:00.0/iommu_group -> ../../../kernel/iommu_groups/1\n"
+        "/sys/bus/pci/devices/0000:00:02.0/iommu_group -> ../../../kernel/iommu_groups/2\n",
+        "1 0000:00:01.0\n1 0000:01:00.0\n2 0000:00:02.0\n",
+        "> 1 0000:00:01.0\n> 1 0000:01:00.0\n> 2 0000:00:02.0\n",
+        "[    0.5] pci 0000:00:01.0: Adding to iommu group 1\n[    0.5] pci 0000:01:00.0: Adding to iommu group 1\n"
+        "[    0.5] pci 0000:00:02.0: Adding to iommu group 2\n",
+        "[    0.5] iommu: Adding device 0000:00:01.0 to group 1\n"
+        "[    0.5] iommu: Adding device 0000:01:00.0 to group 1\n"
+        "[    0.5] iommu: Adding device 0000:00:02.0 to group 2\n",
+    ],
+)
+def test_every_form_tells_the_same(text: str) -> None:
+    assert _groups(host_of(text)) == {1: ["00:01.0", "01:00.0"], 2: ["00:02.0"]}
+
+
+def test_a_loop_also_tells_ids() -> None:
+    host = host_of("IOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: Intel Corporation X [8086:1901] (rev 05)\n")
+    function = host.functions[at("00:01.0")]
+    assert (function.vendor, function.device, function.class_code) == (0x8086, 0x1901, 0x060400)
+    assert isinstance(function.acs, Unknown)
+
+
+def test_lspci_after_an_indented_list_is_no_part_of_it() -> None:
+    host = host_of(
+        "IOMMU Group 7:\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n00:05.0 Host bridge [0600]: X [8086:1]\n"
+    )
+    assert _groups(host) == {7: ["00:01.0"]}
+
+
+def test_a_function_in_two_groups_is_in_none() -> None:
+    host = host_of("1 0000:00:01.0\n2 0000:00:01.0\n3 0000:00:02.0\n")
+    assert _groups(host) == {3: ["00:02.0"]}
+    assert any("group 1 and in group 2" in gap.why for gap in host.gaps)
+
+
+def test_a_boot_log() -> None:
+    host = host_of(
+        "[    0.000000] Linux version 6.1.0-20-amd64 (debian-kernel@lists.debian.org) #1 SMP\n"
+        "[    0.000000] Command line: BOOT_IMAGE=/vmlinuz root=/dev/sda1 intel_iommu=on pcie_acs_override=downstream\n"
+        "[    0.100000] DMAR: IOMMU enabled\n"
+        "[    0.200000] DMAR-IR: Enabled IRQ remapping in x2apic mode\n"
+        "[    0.300000] pci 0000:00:01.0: [8086:1901] type 01 class 0x060400\n"
+        "[    0.400000] iommu: Default domain type: Translated\n"
+        "[    0.500000] pci 0000:00:01.0: Adding to iommu group 1\n"
+    )
+    assert isinstance(host.kernel, Known)
+    assert (host.kernel.value.major, host.kernel.value.minor, host.kernel.value.text) == (6, 1, "6.1.0-20-amd64")
+    assert isinstance(host.command_line, Known)
+    assert "pcie_acs_override=downstream" in host.command_line.value
+    assert host.interrupt_remapping == Known(True, "paste: boot log")
+    assert host.platform is Platform.X86
+    assert host.functions[at("00:01.0")].device == 0x1901
+    assert isinstance(host.groups, Known)
+    assert "Translated" in getattr(host.groups.value[1].type, "reason", "")
+
+
+def test_lspci_lists_and_logs_in_one_text() -> None:
+    host = host_of(PORT + "\nIOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n\n"
+                   "[ 0.1] pci 0000:01:00.0: Adding to iommu group 2\n"
+                   "[ 0.1] AMD-Vi: Interrupt remapping enabled\n")  # fmt: skip
+    assert _groups(host) == {1: ["00:01.0"], 2: ["01:00.0"]}
+    assert isinstance(host.interrupt_remapping, Known)

@@ -1,0 +1,279 @@
+"""What ``lspci -v…-vvv`` prints, whatever mailers did to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.errors import InputError
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Bar, Sriov, Window
+from atoll.host.records.arrange import ALONE, SHARED
+from atoll.isolation.groups import predict
+from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.header import Command, HeaderType, PortType
+from host.records.paste import PORT, at, host_of, lspci, one
+
+_FLAGS = "SrcValid{} TransBlk{} ReqRedir{} CmpltRedir{} UpstreamFwd{} EgressCtrl- DirectTrans-"
+
+
+def _root_port(acs: str, ids: str = " [8086:a340]", name: str = "Intel Corporation Device") -> str:
+    return lspci(
+        "Control: I/O- Mem+ BusMaster+ DisINTx-",
+        "Bus: primary=00, secondary=01, subordinate=01, sec-latency=0",
+        "Capabilities: [a0] Express (v2) Root Port (Slot+), MSI 00",
+        acs,
+        heading=f"00:01.0 PCI bridge [0604]: {name}{ids}",
+    )
+
+
+def _acs(sign: str) -> str:
+    capability, control = _FLAGS.format(*"+++++"), _FLAGS.format(*[sign] * 5)
+    return f"Capabilities: [140 v1] Access Control Services\n\t\tACSCap: {capability}\n\t\tACSCtl: {control}"
+
+
+def test_a_port_and_a_function_below_it() -> None:
+    host = host_of(PORT)
+    port, gpu = host.functions.values()
+    assert (port.vendor, port.device, port.class_code) == (0x8086, 0x1901, 0x060400)
+    assert port.port_type == Known(PortType.ROOT_PORT, "paste line 1")
+    assert isinstance(port.acs, Known)
+    assert port.acs.value is not None
+    assert port.acs.value.control == REDIRECTING
+    assert port.acs.value.capability == REDIRECTING | AcsFlag.TB
+    assert (port.acs.value.offset, port.acs.value.control_offset) == (0x140, 0x146)
+    assert isinstance(port.bridge, Known)
+    assert port.bridge.value is not None
+    assert port.bridge.value.windows == (
+        Window(0xE000, 0xEFFF, memory=False),
+        Window(0xDE000000, 0xDF0FFFFF, memory=True),
+        Window(0xC0000000, 0xD1FFFFFF, memory=True, prefetchable=True),
+    )
+    assert isinstance(port.port_number, Known)
+    assert port.port_number.value == 2
+    assert (gpu.parent, gpu.host_bridge, gpu.parent_told) == (port.address, "pci0000:00", True)
+    assert isinstance(gpu.ari, Known)
+    assert gpu.ari.value is True
+    assert isinstance(gpu.command, Known)
+    assert gpu.command.value == Command.IO | Command.MEMORY
+    assert isinstance(gpu.bars, Known)
+    assert gpu.bars.value == (
+        Bar(0, 0xDE000000, 16 << 20, memory=True),
+        Bar(1, 0xC0000000, 256 << 20, memory=True, prefetchable=True),
+        Bar(5, 0xE000, 128, memory=False),
+    )
+    for fact, value in (
+        (gpu.flr, True),
+        (gpu.pending, True),
+        (gpu.power_state, "D3hot"),
+        (gpu.subsystem, (0x1462, 0x3362)),
+        (gpu.revision, 0xA1),
+        (gpu.driver, None),
+        (gpu.group, 2),
+        (gpu.acs, None),
+    ):
+        assert isinstance(fact, Known)
+        assert fact.value == value
+    assert isinstance(gpu.ats, Known)
+    assert gpu.ats.value is not None
+    assert gpu.ats.value.enabled
+
+
+def _wrapped(text: str, width: int) -> str:
+    lines = []
+    for line in text.splitlines():
+        words, row = line.split(" "), ""
+        for word in words:
+            if row and len(row) + len(word) > width:
+                lines.append(row)
+                row = word
+            else:
+                row = f"{row} {word}" if row else word
+        lines.append(row)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\n".join(f"> {line}" for line in text.splitlines()),
+        lambda text: "\n".join(f">>> {line}" for line in text.splitlines()),
+        lambda text: "\n".join(f"> > {line}" for line in text.splitlines()),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\t", "        "),
+        lambda text: text.replace("\t", ""),
+        lambda text: "\n".join(f"    {line}" for line in text.splitlines()),
+        lambda text: _wrapped(text, 72),
+        lambda text: "\n".join(f"> {line}" for line in _wrapped(text, 60).splitlines()),
+        lambda text: "\ufeff" + text,
+        lambda text: "Hello,\n\nhere is my lspci:\n" + text + "\nRegards\n",
+        lambda text: text.replace("00:01.0 P", "0000:00:01.0 P").replace("01:00.0 V", "0000:01:00.0 V"),
+        lambda text: text.replace("01:00.0 V", "00:01.0/01:00.0 V"),
+        lambda text: text.replace("01:00.0 V", "00:01.0/00.0 V"),
+    ],
+)
+def test_what_people_and_mailers_do_changes_nothing(change: object) -> None:
+    assert callable(change)
+    plain, changed = host_of(PORT), host_of(change(PORT))
+    assert list(changed.functions) == list(plain.functions)
+    for address, function in plain.functions.items():
+        other = changed.functions[address]
+        for name in ("vendor", "device", "class_code", "parent"):
+            assert getattr(other, name) == getattr(function, name)
+        for name in ("acs", "port_type", "bridge", "bars", "flr", "ats", "command", "group", "power_state", "pending"):
+            one_fact, other_fact = getattr(function, name), getattr(other, name)
+            assert isinstance(other_fact, Known) == isinstance(one_fact, Known), (name, other_fact)
+            if isinstance(one_fact, Known):
+                assert other_fact.value == one_fact.value, name
+
+
+@pytest.mark.parametrize(
+    ("heading", "ids", "class_code"),
+    [
+        ("00:01.0 0604: 8086:a340 (rev f0) (prog-if 00 [Normal decode])", (0x8086, 0xA340), 0x060400),
+        ("00:01.0 Class 0604: 8086:a340", (0x8086, 0xA340), 0x060400),
+        ("00:01.0 Class 0604: Device 8086:a340 (rev 01)", (0x8086, 0xA340), 0x060400),
+        ("00:01.0 PCI bridge: Intel Corporation Device a340 (rev f0)", (0x8086, 0xA340), 0x060400),
+        ("00:01.0 PCI bridge: Intel Corporation Unknown device a340", (0x8086, 0xA340), 0x060400),
+        ("00:01.0 USB controller [0c03]: X [1b21:1242] (prog-if 30 [XHCI])", (0x1B21, 0x1242), 0x0C0330),
+        ("00:01.0 Unassigned class [ff00]: Intel Corporation Device 0d93", (0x8086, 0x0D93), 0xFF0000),
+        ("00:01.0 Ethernet controller: Intel Corporation 82599ES 10-Gigabit SFI/SFP+ Network Connection (rev 01)",
+         (0x8086, 0x10FB), 0x020000),
+    ],
+)  # fmt: skip
+def test_headings(heading: str, ids: tuple[int, int], class_code: int) -> None:
+    function = one(heading)
+    assert (function.vendor, function.device) == ids
+    assert function.ids_told
+    assert function.class_code == class_code
+
+
+def test_names_without_numbers_are_no_ids() -> None:
+    function = one(lspci("Flags: fast devsel", heading="00:01.0 Ethernet controller: Intel Corporation No Such Thing"))
+    assert function.possible_ids == ((0x8086, None),)
+    assert (function.vendor, function.device) == (0xFFFF, 0xFFFF)
+    assert function.label == "Intel Corporation No Such Thing"
+    nobody = one("00:01.0 Ethernet controller: Nobody Ever Device")
+    assert nobody.possible_ids == ((None, None),)
+
+
+def test_other_texts_that_begin_with_an_address_are_no_functions() -> None:
+    for text in ("01:00.0 is my GPU\n", "00:01.0: hello\n", "01:00.0 -> 00:01.0: path\n", "12:34:56.7 nothing\n"):
+        with pytest.raises(InputError):
+            host_of(text)
+
+
+def test_access_denied_is_unknown() -> None:
+    function = one(lspci("Flags: bus master, fast devsel", "Bus: primary=00, secondary=01, subordinate=01",
+                         "Capabilities: <access denied>", "Kernel driver in use: pcieport"))  # fmt: skip
+    for fact in (function.acs, function.port_type, function.ats, function.flr, function.sriov):
+        assert isinstance(fact, Unknown)
+        assert "access denied" in fact.reason
+    assert isinstance(function.driver, Known)
+
+
+def test_acs_named_without_bits_is_unknown() -> None:
+    function = one(_root_port("Capabilities: [140] Access Control Services"))
+    assert isinstance(function.acs, Unknown)
+    assert "without its bits" in function.acs.reason
+
+
+def test_acs_with_words_missing_is_unknown() -> None:
+    text = _root_port(_acs("+")).replace("UpstreamFwd+ EgressCtrl- DirectTrans-", "")
+    assert isinstance(one(text).acs, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("sign", "ids", "name", "known"),
+    [
+        ("-", " [8086:a340]", "Intel Corporation Device", True),
+        ("-", " [8086:a110]", "Intel Corporation Device", False),
+        ("-", " [8086:9d18]", "Intel Corporation Device", False),
+        ("-", "", "Intel Corporation Sunrise Point-LP PCI Express Root Port #1", False),
+        ("-", "", "Intel Corporation Some New Root Port #1", False),
+        ("+", "", "Intel Corporation Some New Root Port #1", True),
+        ("-", "", "Advanced Micro Devices, Inc. [AMD] Some New GPP Bridge", True),
+    ],
+)
+def test_control_that_lspci_misreads_is_unknown(sign: str, ids: str, name: str, known: bool) -> None:
+    assert isinstance(one(_root_port(_acs(sign), ids, name)).acs, Known) is known
+
+
+def test_no_extended_capability_anywhere_says_nothing_about_acs() -> None:
+    function = one(lspci("Control: Mem+ I/O- BusMaster+", "Bus: primary=00, secondary=01, subordinate=01",
+                         "Capabilities: [a0] Express (v2) Root Port (Slot+)"))  # fmt: skip
+    assert isinstance(function.acs, Unknown)
+
+
+def test_what_is_cut_off_is_unknown() -> None:
+    cut = "\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort-"
+    function = one(f"00:01.0 PCI bridge: Intel Corporation Device a340\n\tControl: I/O- Mem+ BusMaster+\n{cut}\n")
+    for fact in (function.acs, function.port_type, function.header, function.bridge):
+        assert isinstance(fact, Unknown)
+    assert function.is_port
+
+
+def test_a_function_that_did_not_answer_tells_nothing() -> None:
+    function = one(lspci("!!! Unknown header type 7f", heading="00:01.0 VGA controller: X [10de:1b80] (rev ff)"))
+    for fact in (function.acs, function.port_type, function.header, function.bars):
+        assert isinstance(fact, Unknown)
+
+
+def test_slots() -> None:
+    host = host_of("00:1c.0 PCI bridge: X [8086:1]\n00:1c.4 PCI bridge: X [8086:2]\n00:1f.0 ISA bridge: X [8086:3]\n")
+    assert [f.multifunction for f in host.functions.values()] == [
+        Known(True, SHARED),
+        Known(True, SHARED),
+        Known(False, ALONE),
+    ]
+
+
+def test_virtual_functions_are_told_by_their_physical_one() -> None:
+    text = PORT.replace("subordinate=01", "subordinate=02") + (
+        "\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n"
+        "\t\tIOVCtl: Enable+ Migration- Interrupt- MSE+ ARIHierarchy+\n"
+        "\t\tInitial VFs: 8, Total VFs: 8, Number of VFs: 2, Function Dependency Link: 00\n"
+        "\t\tVF offset: 256, stride: 2, Device ID: 10ed\n"
+        "\t\tRegion 0: Memory at 00000000d0000000 (64-bit, prefetchable)\n\n"
+        "02:00.0 3D controller: NVIDIA Corporation Device [10de:10ed]\n"
+        "02:00.2 3D controller: NVIDIA Corporation Device [10de:10ed]\n"
+        "02:00.4 3D controller: NVIDIA Corporation Device [10de:10ed]\n"
+    )
+    functions = host_of(text).functions
+    owner = functions[at("01:00.0")]
+    assert owner.sriov == Known(Sriov(8, 2, 0x160), owner.ats.source if isinstance(owner.ats, Known) else "")
+    assert owner.virtual_functions == (at("02:00.0"), at("02:00.2"))
+    assert isinstance(owner.bars, Known)
+    assert len(owner.bars.value) == 3
+    virtual = functions[at("02:00.2")]
+    assert (virtual.physical_function, virtual.parent) == (owner.address, at("00:01.0"))
+    assert virtual.multifunction == Known(False, "virtual function")
+    assert functions[at("02:00.4")].physical_function is None
+
+
+def test_a_bus_without_its_bridge_leaves_the_groups_open() -> None:
+    text = PORT[PORT.index("01:00.0") :]
+    function = one(text, "01:00.0")
+    assert (function.parent, function.parent_told) == (None, False)
+    assert "what stands above bus 0000:01" in dict(predict(host_of(text)).undetermined)[at("01:00.0")]
+
+
+def test_dump_beside_text_wins_and_a_short_one_is_filled_from_it() -> None:
+    dump = bytearray(256)
+    dump[0:16] = bytes.fromhex("8680 1019 0601 1000 0500 0406 0000 8100".replace(" ", "").replace("1019", "0119"))
+    dump[0x18:0x1C] = bytes((0, 1, 1, 0))
+    dump[0x34] = 0xA0
+    dump[0xA0:0xA4] = bytes((0x10, 0, 0x42, 1))
+    rows = "\n".join(f"{at:02x}: {dump[at : at + 16].hex(' ')}" for at in range(0, 256, 16))
+    head, _, rest = PORT.partition("\n\n")
+    port = one(f"{head}\n{rows}\n\n{rest}")
+    assert port.multifunction == Known(True, "paste line 1: dump")
+    assert isinstance(port.port_type, Known)
+    assert port.port_type.source == "paste line 1: dump"
+    assert isinstance(port.acs, Known)
+    assert port.acs.source == "paste line 1"
+    alone = one(f"00:01.0 PCI bridge: X\n{rows}\n")
+    assert (alone.vendor, alone.device) == (0x8086, 0x1901)
+    assert isinstance(alone.header, Known)
+    assert alone.header.value is HeaderType.BRIDGE
+    assert isinstance(alone.acs, Unknown)
+    assert "256" in alone.acs.reason

@@ -1,0 +1,100 @@
+"""Several records of one machine: gaps are filled, disagreements are kept and count as unknown."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atoll.host import read_host
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.records.group_facts import ToldGroups, join
+from atoll.host.records.merge import merge
+from atoll.isolation.groups import predict
+from atoll.pci.address import Address
+from host.records.paste import CAPTURES, PORT, RENDERED, at, host_of, lspci, recorded_text
+
+_NUMBERLESS = PORT.replace(" [8086:1901]", "").replace(" [10de:1b80]", "").replace("[0604]", "").replace("[0300]", "")
+
+
+def test_one_record_fills_the_other() -> None:
+    heading = "00:01.0 PCI bridge [0604]: X [8086:1901]"
+    unprivileged = host_of(lspci("Flags: fast devsel", "Capabilities: <access denied>", heading=heading))
+    merged = merge([unprivileged, host_of(PORT, "root")])
+    assert isinstance(merged.functions[at("00:01.0")].acs, Known)
+    assert merged.name == "paste + root"
+    assert not any("access denied" in gap.why for gap in merged.gaps)
+
+
+def test_ids_that_one_shows_settle_what_the_other_leaves_open() -> None:
+    open_host = host_of(_NUMBERLESS, "names")
+    assert not open_host.functions[at("01:00.0")].ids_told
+    merged = merge([open_host, host_of("01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n", "numbers")])
+    gpu = merged.functions[at("01:00.0")]
+    assert (gpu.vendor, gpu.device, gpu.ids_told) == (0x10DE, 0x1B80, True)
+
+
+def test_a_disagreement_is_kept_and_counts_as_unknown() -> None:
+    other = PORT.replace("ACSCtl:\tSrcValid+ TransBlk- ReqRedir+", "ACSCtl:\tSrcValid+ TransBlk- ReqRedir-")
+    merged = merge([host_of(PORT, "one"), host_of(other, "two")])
+    acs = merged.functions[at("00:01.0")].acs
+    assert isinstance(acs, Unknown)
+    gap = next(gap for gap in merged.gaps if gap.what == "acs of 0000:00:01.0")
+    assert "one line 1 says ACS SrcValid+ TransBlk- ReqRedir+" in gap.why
+    assert "two line 1 says ACS SrcValid+ TransBlk- ReqRedir-" in gap.why
+    assert at("01:00.0") in dict(predict(merged).undetermined)
+
+
+def test_other_ids_at_one_address_are_a_disagreement() -> None:
+    merged = merge([host_of(PORT, "one"), host_of(PORT.replace("[10de:1b80]", "[10de:1b81]"), "two")])
+    gpu = merged.functions[at("01:00.0")]
+    assert gpu.possible_ids == ((0x10DE, 0x1B80), (0x10DE, 0x1B81))
+    assert any(gap.what == "ids of 0000:01:00.0" for gap in merged.gaps)
+
+
+def test_the_same_groups_under_other_numbers_agree() -> None:
+    merged = merge([host_of(PORT, "one"), host_of("8 0000:00:01.0\n9 0000:01:00.0\n", "two")])
+    assert isinstance(merged.groups, Known)
+    assert list(merged.groups.value) == [1, 2]
+    assert not any(gap.what.startswith("group of") for gap in merged.gaps)
+
+
+def test_other_groups_disagree() -> None:
+    merged = merge([host_of(PORT, "one"), host_of("8 0000:00:01.0\n8 0000:01:00.0\n", "two")])
+    assert isinstance(merged.functions[at("01:00.0")].group, Unknown)
+    gap = next(gap for gap in merged.gaps if gap.what == "group of 0000:01:00.0")
+    assert "alone" in gap.why
+    assert "with 0000:00:01.0" in gap.why
+
+
+def test_a_slot_assumed_to_be_single_gives_way_to_what_was_read() -> None:
+    folder = read_host(str(CAPTURES / "linux-7.3-q35-amd-203.tar.xz"))
+    paste = host_of(recorded_text(RENDERED / "linux-7.3-q35-amd-203.txt.xz"))
+    for merged in (merge([folder, paste]), merge([paste, folder])):
+        for address, function in folder.functions.items():
+            assert isinstance(merged.functions[address].multifunction, Known)
+            assert value_of(merged.functions[address].multifunction, None) == value_of(function.multifunction, None)
+            assert isinstance(merged.functions[address].acs, Known)
+        assert not predict(merged).undetermined
+        assert predict(merged).groups == predict(folder).groups
+
+
+_NUMBERS = st.dictionaries(
+    st.integers(0, 6).map(lambda device: Address(0, 0, device, 0)), st.integers(0, 3), max_size=7
+)
+
+
+@given(_NUMBERS, _NUMBERS)
+def test_joined_groups_hold_what_both_say_of_each_pair(one: dict[Address, int], other: dict[Address, int]) -> None:
+    told = join(ToldGroups("one", one), ToldGroups("other", other))
+    assert told.number.keys() | told.doubted.keys() == one.keys() | other.keys()
+    assert not told.number.keys() & told.doubted.keys()
+    for source in (one, other):
+        for a in told.number.keys() & source.keys():
+            for b in told.number.keys() & source.keys():
+                assert (told.number[a] == told.number[b]) == (source[a] == source[b])
+
+
+@given(_NUMBERS)
+def test_a_list_agrees_with_itself(one: dict[Address, int]) -> None:
+    told = join(ToldGroups("one", one), ToldGroups("again", one))
+    assert (dict(told.number), dict(told.doubted)) == (one, {})
