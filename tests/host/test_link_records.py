@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from atoll.fabric.families import has_cpu_links
 from atoll.host import read_host
+from atoll.host.interconnect import with_link_records
 from atoll.host.links.chips import has_c2c
 from atoll.host.links.read import is_link_record, read_link_records
 from atoll.host.links.smi import parse_links
@@ -406,6 +407,28 @@ def test_more_than_anybody_records_is_a_gap(text: str | bytes) -> None:
     host = host_of(gpus(2), A100, text)
     assert "any name 0" in why(host)
     assert not host.links
+
+
+def test_further_records_of_a_host() -> None:
+    bare = host_of(gpus(8), H100)
+    assert "board:hgx-h100-8" in why(bare)
+    matrix = real("topo-m-h200-or-h100-8x-ib/topo.txt")
+    host = with_link_records(bare, {"pasted.txt": matrix, "lspci.txt": b"00:00.0 Host bridge\n"})
+    assert host.links_told == set(bare.functions)
+    assert "board:" not in why(host)
+    assert host.provenance == (*bare.provenance, "pasted.txt")
+    same = with_link_records(host, {"again.txt": matrix})
+    assert (same.links, same.links_told) == (host.links, host.links_told)
+    other = with_link_records(host, {"other.txt": matrix.replace(b"NV18", b"NV17")})
+    assert other.links_told == host.links_told, "fewer links can be down"
+    assert with_link_records(bare, {"lspci.txt": b"00:00.0 Host bridge\n"}) is bare
+    none = with_link_records(
+        host_of(gpus(8), A100, matrix_of(8, lambda a, b: 12)),
+        {"4.txt": matrix_of(8, lambda a, b: 6 if abs(a - b) == 1 else 0).encode()},
+    )
+    assert far_kinds(none)[EndKind.SWITCH] == 96
+    assert not none.links_told
+    assert "4.txt" in why(none)
 
 
 def test_names_do_not_matter() -> None:

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from atoll.host.attribute import names, text
 from atoll.host.devicetree import DeviceTree
 from atoll.host.fact import value_of
-from atoll.host.links.boards import board_gaps
+from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.links.chips import has_c2c
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.kfd import read_kfd
 from atoll.host.links.read import read_link_records
 from atoll.host.links.text import MOST_BYTES
-from atoll.host.model import Function, LinkKind, NpuBrick
+from atoll.host.model import Function, Host, LinkKind, NpuBrick, Platform
 from atoll.host.power9 import read_power_links
 from atoll.host.told import ToldLinks, merge
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Interconnect", "read_interconnect"]
+__all__ = ["Interconnect", "read_interconnect", "with_link_records"]
 
 _RECORDS = "records"
 _DRIVER = "proc/driver/nvidia/gpus"
@@ -55,9 +55,34 @@ def read_interconnect(
     found = read_link_records(_texts(tree), functions, uuids=_uuids(tree))
     sources += found.sources
     paths += [f"{_RECORDS}/{name}" for name in found.used]
-    told = _with_c2c(merge(sources), functions)
-    gaps = (*told.gaps, *board_gaps(functions, told, powernv=device_tree is not None))
-    return Interconnect(replace(told, gaps=gaps), bricks, tuple(paths))
+    told = _checked(merge(sources), functions, powernv=device_tree is not None)
+    return Interconnect(told, bricks, tuple(paths))
+
+
+def with_link_records(host: Host, texts: Mapping[str, bytes]) -> Host:
+    """Return the host with what further records tell of its links, by the names of the records.
+
+    All records of links belong into one call: what two of them contradict each other about stays unknown then.
+    Records of other things are passed over; ``atoll.host.links.read.is_link_record`` tells them apart.
+    """
+    found = read_link_records(texts, host.functions)
+    if not found.used and not found.sources:
+        return host
+    own = ToldLinks(host.name, host.links, host.links_told)
+    told = _checked(merge([own, *found.sources]), host.functions, powernv=host.platform is Platform.POWERNV)
+    gaps = tuple(gap for gap in host.gaps if not is_board_gap(gap))
+    return replace(
+        host,
+        links=told.links,
+        links_told=told.told,
+        gaps=(*gaps, *told.gaps),
+        provenance=(*host.provenance, *found.used),
+    )
+
+
+def _checked(told: ToldLinks, functions: Mapping[Address, Function], *, powernv: bool) -> ToldLinks:
+    told = _with_c2c(told, functions)
+    return replace(told, gaps=(*told.gaps, *board_gaps(functions, told, powernv=powernv)))
 
 
 def _texts(tree: Tree) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from atoll.host.model import EndKind, Function, Gap, Link, LinkKind
 from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 
-__all__ = ["Board", "board_gaps", "known_boards"]
+__all__ = ["Board", "board_gaps", "is_board_gap", "known_boards"]
 
 _NVIDIA = 0x10DE
 
@@ -108,6 +108,11 @@ def board_gaps(functions: Mapping[Address, Function], told: ToldLinks, *, powern
         why = f"the host has the GPUs of {names}, where each has {wired}; what was read shows {shown}"
         gaps.append(Gap(f"NVLinks of {address}", why, "find out whether the record is of this machine as it is now"))
     return tuple(gaps)
+
+
+def is_board_gap(gap: Gap) -> bool:
+    """Whether a gap is one of these: it no longer holds where more is told."""
+    return "the GPUs of board:" in gap.why
 
 
 def _odd(address: Address, links: tuple[Link, ...], boards: list[Board]) -> str | None:
