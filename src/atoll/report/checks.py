@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from atoll.fabric.families import family
+from atoll.fabric.families import possible_kinds
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host, Platform
@@ -340,7 +340,7 @@ def _ats(s: _Subject) -> Iterator[Check]:
 
 
 def _links(s: _Subject) -> Iterator[Check]:
-    linked = [f.address for f in s.host.functions.values() if family(f.vendor, f.device) is not None]
+    linked = [f.address for f in s.host.functions.values() if possible_kinds(f)]
     silent = [address for address in linked if address not in s.host.links_told]
     if silent:
         yield Check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from atoll.fabric.families import family
+from atoll.fabric.families import possible_kinds
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import EndKind, Function, Host
 from atoll.pci.address import Address
@@ -148,11 +148,11 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
     if verbose and isinstance(function.reset_methods, Known):
         notes.append("resets: " + (" ".join(function.reset_methods.value) or "none"))
     notes += link_lines(links, style, verbose)
-    kind = family(function.vendor, function.device)
-    if kind is not None and function.address not in host.links_told:
-        notes.append(
-            style.doubtful("links unknown:") + f" its family has {_LINK_WORDS[kind.value]}, and no source told"
-        )
+    kinds = sorted(possible_kinds(function))
+    if kinds and function.address not in host.links_told:
+        words = " or ".join(_LINK_WORDS[kind.value] for kind in kinds)
+        has = "its family has" if function.ids_told else "without its ids, it may have"
+        notes.append(style.doubtful("links unknown:") + f" {has} {words}, and no source told")
     return notes
 
 

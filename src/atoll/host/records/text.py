@@ -54,7 +54,7 @@ def read_text(data: bytes, *, name: str) -> Host:
     path, name = name, name.rstrip("/").rpartition("/")[2] or name
     log, listed = BootLog(), GroupList()
     numbered: list[tuple[int, str]] = []
-    for number, line in enumerate(text_lines(data, name=name), 1):
+    for number, line in enumerate(text_lines(data, name=path), 1):
         if not log.take(line):
             numbered.append((number, listed.take(line)))
     found = _Found(name)
@@ -64,7 +64,7 @@ def read_text(data: bytes, *, name: str) -> Host:
         _add(found, block, custom)
     _add_logged(found, log)
     if not (found.functions or listed.members or log.members or log.release):
-        raise InputError(f"{name}: no folder, archive or text that tells of PCI functions or groups", hint=_HINT)
+        raise InputError(f"{path}: no folder, archive or text that tells of PCI functions or groups", hint=_HINT)
     functions = arranged(found.functions, above=found.above, forwarding=found.forwarding, virtual=found.virtual)
     told = _groups(found, functions, listed, log)
     functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}

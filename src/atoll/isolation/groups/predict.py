@@ -50,7 +50,7 @@ def predict(host: Host, *, acs_control: Mapping[Address, AcsFlag] | None = None)
 def _listed_only(host: Host) -> dict[Address, str]:
     """Functions of which a record shows their group and nothing else: there is nothing to predict from."""
     return {
-        address: f"{address}: anything but its group"
+        address: "the record shows nothing of it but its group"
         for group in value_of(host.groups, {}).values()
         for address in group.members
         if address not in host.functions

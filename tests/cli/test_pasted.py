@@ -1,0 +1,78 @@
+"""The reading verbs on what people paste: one command, a right answer."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from running import Run
+
+_MACHINES = Path(__file__).parent.parent / "data" / "records" / "machines"
+
+
+@pytest.fixture
+def paste(tmp_path: Path) -> Path:
+    """Return a folder with a Mac's lspci output and its groups as an own list."""
+    folder = _MACHINES / "mac-cometlake-titanridge"
+    text = lzma.decompress((folder / "lspci.txt.xz").read_bytes())
+    lines = [line for line in text.splitlines(keepends=True) if b"IOMMU group:" not in line]
+    (tmp_path / "lspci.txt").write_bytes(b"".join(b"> " + line for line in lines))
+    (tmp_path / "groups.txt").write_bytes((folder / "iommu_groups.txt").read_bytes())
+    return tmp_path
+
+
+def test_groups_of_a_pasted_lspci_and_a_pasted_list(run: Run, paste: Path) -> None:
+    names = ("--host", paste / "lspci.txt", "--host", paste / "groups.txt")
+    ran = run("groups", *names)
+    assert (ran.code, ran.err) == (0, "")
+    assert "As predicted: the kernel's rules give the same 21 groups." in ran.out
+    document = run("groups", *names, "--json").json
+    assert document["recorded"] == document["predicted"]
+    assert document["undetermined"] == []
+    assert run("groups", "--json", *reversed_hosts(names)).json["predicted"] == document["predicted"]
+
+
+def reversed_hosts(names: tuple[object, ...]) -> tuple[object, ...]:
+    return (*names[2:], *names[:2])
+
+
+def test_explain_names_the_port_that_spoils_the_group(run: Run, paste: Path) -> None:
+    ran = run("explain", "03:00.0", "--host", paste / "lspci.txt", "--host", paste / "groups.txt")
+    assert ran.code == 0
+    assert "group 1, with 0000:00:01.0 0000:01:00.0 0000:02:00.0 0000:03:00.1" in ran.out
+    assert "0000:00:01.0 (root-port): no ACS capability" in " ".join(ran.out.split())
+
+
+def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
+    ran = run("groups", "--host", paste / "lspci.txt")
+    assert ran.code == 0
+    assert "Groups were not recorded (the text shows no IOMMU groups)" in " ".join(ran.out.split())
+
+
+@pytest.mark.parametrize("verb", ["show", "doctor"])
+def test_other_verbs(run: Run, paste: Path, verb: str) -> None:
+    ran = run(verb, "--host", paste / "lspci.txt", "--host", paste / "groups.txt")
+    assert (ran.code, ran.err) == (0, "")
+    assert "33 functions, 21 IOMMU groups" in " ".join(ran.out.split())
+
+
+def test_a_pipe_can_be_named(run: Run, paste: Path) -> None:
+    pipe = paste / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes((paste / "lspci.txt").read_bytes()))
+    writer.start()
+    try:
+        assert "33 functions" in run("show", "--host", pipe).out
+    finally:
+        writer.join(10)
+
+
+def test_a_text_that_tells_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mail.txt").write_text("Hello,\n\nmy computer is slow.\n")
+    ran = run("groups", "--host", tmp_path / "mail.txt")
+    assert ran.code == 2
+    assert "mail.txt: no folder, archive or text" in ran.err
+    assert "lspci -vvv" in ran.err
