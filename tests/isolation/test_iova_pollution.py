@@ -307,3 +307,12 @@ def test_exactly_what_never_comes_to_the_iommu(name: str, seed: int) -> None:
             if found == {(Fate.LOST, Answer.DIRECT)}:
                 assert outcome.function is None, what
     assert polluted
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_address_surely_ends_twice(seed: int) -> None:
+    machine = read_host(shaken("pcie-box", seed))
+    polluter = Polluter(Topology(machine), present(machine), Policy.STRICT)
+    for source in polluter.topology.endpoints:
+        sure = [claim.ranges for claim in polluter.of(source).claims if claim.answer is Answer.DIRECT]
+        assert sum(ranges.size for ranges in sure) == polluter.of(source).ranges(Answer.DIRECT).size

@@ -1,0 +1,122 @@
+"""``atoll iova``: its document, its words and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from running import CAPTURES, Run
+
+TWIN = "twin:pcie-box"
+BARE, CLEAN = "0000:05:00.0", "0000:03:00.0"
+
+
+def clusters(folder: Path, *devices: str, handover: str = "vfio") -> Path:
+    path = folder / "clusters.toml"
+    path.write_text(f"[cluster.red]\ndevices = {json.dumps(devices)}\nhandover = {handover!r}\n")
+    return path
+
+
+def test_the_document(run: Run, tmp_path: Path) -> None:
+    ran = run("iova", clusters(tmp_path, BARE), "--host", TWIN, "--json")
+    assert ran.code == 0
+    assert ran.json["schema"] == "atoll.iova/1"
+    (cluster,) = ran.json["clusters"]
+    assert {
+        "name",
+        "aperture",
+        "reserved",
+        "polluted",
+        "usable",
+        "unassignable",
+        "conflicts",
+        "unknown",
+    } <= cluster.keys()
+    assert cluster["aperture"]["end"] == "0xffffffffffff"
+    assert [(r["start"], r["end"], r["type"]) for r in cluster["reserved"]] == [("0xfee00000", "0xfeefffff", "msi")]
+    polluted = {(entry["claimed_by"], entry["answer"], entry["device"]) for entry in cluster["polluted"]}
+    assert ("0000:02:00.0", "direct", BARE) in polluted
+    assert all(entry["because"] for entry in cluster["polluted"])
+    assert cluster["usable"][-1]["end"] == "0xffffffffffff"
+    assert cluster["unassignable"] == cluster["conflicts"] == cluster["unknown"] == []
+
+
+@pytest.mark.parametrize(
+    ("device", "guest", "code"),
+    [
+        (BARE, ["--guest-memory", "64G"], 0),
+        (BARE, ["--guest-memory", "3G", "--machine", "i440fx"], 1),
+        (BARE, ["--guest-memory", "3G", "--machine", "i440fx", "--max-ram-below-4g", "2G"], 0),
+        (BARE, ["--guest-memory", "65536"], 0),
+        ("0000:08:00.0", ["--guest-memory", "3G", "--machine", "pc-i440fx-8.2"], 3),
+        ("0000:08:00.0", ["--guest-memory", "3G", "--machine", "pc-i440fx-8.2", "--policy", "trusted"], 0),
+        (CLEAN, ["--guest-memory", "400T"], 1),
+    ],
+)
+def test_exit_codes(run: Run, tmp_path: Path, device: str, guest: list[str], code: int) -> None:
+    spec = clusters(tmp_path, device)
+    ran = run("iova", spec, "--host", TWIN, *guest, "--json")
+    assert (ran.code, ran.err) == (code, "")
+    assert bool(ran.json["clusters"][0]["conflicts"]) is (code != 0)
+    text = run("iova", spec, "--host", TWIN, *guest)
+    assert text.code == code
+    words = {0: "fits", 1: "meets addresses that cannot be used", 3: "may meet addresses"}
+    assert words[code] in text.out
+    assert max(map(len, text.out.splitlines())) <= 100
+
+
+def test_a_remedy_is_ready_to_use(run: Run, tmp_path: Path) -> None:
+    twin = tmp_path / "box.twin"
+    assert run("twin", "new", "pcie-box", twin).code == 0
+    spec = clusters(tmp_path, CLEAN)
+    guest = ("--guest-memory", "3G", "--machine", "i440fx")
+    before = {c["kind"] for c in run("iova", spec, "--host", twin, *guest, "--json").json["clusters"][0]["conflicts"]}
+    assert "polluted" not in before
+    config = ("twin", "peek", twin, "0000:02:00.0", "--config")
+    offset = next(at for at in range(0x100, 0x300, 4) if run(*config, f"{at:#x}", "--json").out.find("000d") >= 0)
+    assert run("twin", "poke", twin, "0000:02:00.0", "--config", f"{offset + 4:#x}=0x100000").code == 0
+    found = run("iova", spec, "--host", twin, *guest, "--json").json["clusters"][0]["conflicts"]
+    hows = {r["how"] for c in found if c["kind"] == "polluted" for r in c["remedies"]}
+    assert {"pci=config_acs=xx111x1@0000:02:00.0", "-machine pc,max-ram-below-4g=2G"} <= hows
+    assert "pci=config_acs=xx111x1@0000:02:00.0" in run("iova", spec, "--host", twin, *guest).out
+
+
+def test_powernv_apertures_are_unknown(run: Run, tmp_path: Path) -> None:
+    spec = clusters(tmp_path, "0004:04:00.0", handover="held")
+    ran = run("iova", spec, "--host", "twin:ac922-4gpu", "--json")
+    assert ran.code == 3
+    assert ran.json["clusters"][0]["aperture"] is None
+    assert ran.json["clusters"][0]["usable"] is None
+    assert "not known" in run("iova", spec, "--host", "twin:ac922-4gpu").out
+
+
+@pytest.mark.parametrize("capture", CAPTURES[::4], ids=lambda path: path.name)
+def test_records(run: Run, tmp_path: Path, capture: Path) -> None:
+    functions = run("show", "--host", capture, "--json").json["functions"]
+    device = next(f["address"] for f in functions if not f["port"] and int(f["address"][5:7], 16) > 0)
+    spec = clusters(tmp_path, device)
+    ran = run("iova", spec, "--host", capture, "--guest-memory", "8G", "--json")
+    assert ran.code in (0, 1, 3)
+    assert {r["type"] for r in ran.json["clusters"][0]["reserved"]} <= {"msi", "reserved"}
+    assert max(map(len, run("iova", spec, "--host", capture).out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--machine", "q35"],
+        ["--cpu", "amd"],
+        ["--guest-memory", "much"],
+        ["--guest-memory", "0"],
+        ["--guest-memory", "-1G"],
+        ["--guest-memory", "9" * 30 + "G"],
+        ["--guest-memory", "8G", "--machine", "microvm"],
+        ["--guest-memory", "8G", "--max-ram-below-4g", "8G"],
+        ["--guest-memory", "8G", "--cpu", "arm"],
+    ],
+)
+def test_wrong_use(run: Run, tmp_path: Path, options: list[str]) -> None:
+    ran = run("iova", clusters(tmp_path, CLEAN), "--host", TWIN, *options)
+    assert (ran.code, ran.out) == (2, "")
+    assert len(ran.err.splitlines()) == 2
