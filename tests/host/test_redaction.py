@@ -287,6 +287,24 @@ def test_a_real_kernel_without_identifiers_stays_as_it_is() -> None:
         assert [name for name in differing if not name.endswith("/address")] == []
 
 
+def test_letters_of_more_than_one_byte_are_no_line_ends() -> None:
+    """The second byte of Å is 0x85, which is a line's end in Latin-1."""
+    table = "25 22 259:2 / /Åland rw - xfs /dev/sda1 rw\n"
+    assert redacted({"proc/1/mountinfo": table, **function_files("0000:01:00.0")}).tree.read("proc/1/mountinfo") == (
+        table.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    "word", ["root=nfs:server:/export", "ip=dhcp6:server", "rd.iscsi.initiator=server", "inst.ks=http://server/x"]
+)
+def test_boot_parameters_that_name_others(word: str) -> None:
+    found = redacted({"proc/cmdline": f"a {word} b\n", **function_files("0000:01:00.0")}).tree.read("proc/cmdline")
+    assert b"server" not in found
+    assert found.startswith(f"a {word.partition('=')[0]}=value-".encode())
+    assert found.endswith(b" b\n")
+
+
 BETWEEN = st.text(alphabet="xyz \n/,;=()", max_size=20)
 
 

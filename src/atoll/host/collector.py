@@ -90,6 +90,11 @@ class Collector:
         data = self._try(path, lambda: self.tree.read(path, size=most + 1))
         return None if data is None else self.keep(place, data, size_at_most=most)
 
+    def copy(self, path: str, *, size_at_most: int) -> bytes | None:
+        """Take a file at this very path, whatever links lead there: the live ``records/`` is no folder of a disk."""
+        data = self._try(path, lambda: self.tree.read(path, size=size_at_most + 1))
+        return None if data is None else self.keep(path, data, size_at_most=size_at_most)
+
     def keep(self, path: str, data: bytes, *, size_at_most: int | None = None) -> bytes | None:
         """Put a file at a path without links as far as the limits allow; return what was put."""
         most = self._limits.file_size if size_at_most is None else size_at_most

@@ -48,7 +48,7 @@ _INTERFACE = r"(?<![0-9A-Za-z])(?:en|wl|ww|sl|ib)x[0-9a-f]{12}(?![0-9A-Za-z])"
 _FORMS = rf"({_DISK})|({_UUID})|({_SHORT_UUID})|({_INTERFACE})|({_PAIRS})"
 _DUMP = re.compile(r"(?m)^[0-9a-f]{2,3}:(?: [0-9a-f]{2}){16}")
 """A line of ``lspci -xxxx``."""
-_TAG = re.compile(r"(<[^<>/]*serial[^<>/]*>)([^<>]+)(</)")
+_TAG = re.compile(r"(<[^<>/]{0,80}serial[^<>/]{0,80}>)([^<>]{1,200})(</)")
 _KFD = ("unique_id", "hive_id")
 """In the KFD topology of AMD's driver: a GPU's serial number, and one of its hive's members."""
 _NONE = frozenset({"", "n/a", "[n/a]", "0", "none", "unknown", "<none>", "not specified"})
@@ -56,6 +56,7 @@ _ADDRESSES = ("ip", "nameserver", "nfsroot", "nfsaddrs", "netroot", "ifname", "b
 _NAMES = ("hostname", "systemd.hostname", "systemd.machine_id", "BOOTIF", "BOOT_IMAGE_HOST", "ds", "url", "inst.ks")
 _PARAMETERS = frozenset((*_ADDRESSES, *_NAMES))
 _PARAMETER_STARTS = ("rd.iscsi", "iscsi_", "rd.nvmf", "rd.luks.key", "rd.zfcp", "rd.znet", "rd.route", "rd.peerdns")
+_REMOTE_ROOT = ("nfs", "nbd", "iscsi", "fcoe", "virtiofs", "cifs")
 """Boot parameters that tell addresses, names and secrets (dracut.cmdline(7), Linux ``nfsroot.rst``)."""
 _VERBATIM = frozenset({"proc/version", "proc/sys/kernel/osrelease"})
 """The host that built a kernel is the kernel's, not this machine's."""
@@ -210,14 +211,15 @@ class Redactor:
     def _parameter(self, word: str) -> str:
         key, equals, value = word.partition("=")
         bare = value.strip()
-        if equals and bare and (key in _PARAMETERS or key.startswith(_PARAMETER_STARTS) or "://" in bare):
+        told = key in _PARAMETERS or key.startswith(_PARAMETER_STARTS) or "://" in bare
+        if equals and bare and (told or (key == "root" and bare.startswith(_REMOTE_ROOT))):
             return f"{key}={value.replace(bare, self._word(Kind.BOOT_PARAMETER, bare, 'value'))}"
         return self.text(word)
 
     def _mounts(self, text: str) -> str:
         """Keep the mounts of devices, without the options of their file systems."""
         kept = []
-        for line in text.splitlines():
+        for line in _lines(text):
             words = line.split(" ")
             dash = words.index("-", 6) if "-" in words[6:] else None
             if dash is None:
@@ -234,7 +236,7 @@ class Redactor:
 
     def _routes(self, text: str) -> str:
         """Keep the head and the default routes, without the gateways."""
-        lines = text.splitlines()
+        lines = _lines(text)
         kept = lines[:1]
         for line in lines[1:]:
             words = line.split("\t")
@@ -247,7 +249,7 @@ class Redactor:
 
     def _routes_6(self, text: str) -> str:
         kept = []
-        for line in text.splitlines():
+        for line in _lines(text):
             words = line.split()
             if len(words) >= 10 and words[0] == "0" * 32 and words[1] == "00":
                 words[2], words[4], words[9] = self._ip(words[2]), self._ip(words[4]), self.text(words[9])
@@ -304,6 +306,11 @@ class Redactor:
     def _count(self, kind: Kind, value: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self._values.setdefault(kind, set()).add(value)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines of bytes read as Latin-1: half of a letter is no end of a line, as ``splitlines`` would have it."""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 _RULES: dict[str, Callable[[Redactor, str], str]] = {

@@ -330,7 +330,7 @@ def _links(take: Collector, progress: Progress) -> None:
     records = take.names("records")
     for count, name in enumerate(records):
         progress(f"records/{name}", count, len(records))
-        take.file(f"records/{name}", size_at_most=_RECORD)
+        take.copy(f"records/{name}", size_at_most=_RECORD)
 
 
 _RECORD = 16 << 20
