@@ -351,6 +351,9 @@ def test_nccl_tells_gpus_switches_and_cpus() -> None:
     unnamed = nccl(invented, invented)
     assert far_kinds(unnamed) == {EndKind.UNKNOWN: 24}
     assert not unnamed.links_told
+    itself = nccl(to(gpus(2)[0], 12), to(gpus(2)[1], 12))
+    assert not itself.links
+    assert "lead to itself" in why(itself)
     one_sided = nccl(to(gpus(2)[1], 12), to(gpus(2)[0], 11))
     assert not one_sided.links_told
     assert pairs(one_sided).total() == 12
@@ -407,6 +410,47 @@ def test_more_than_anybody_records_is_a_gap(text: str | bytes) -> None:
     host = host_of(gpus(2), A100, text)
     assert "any name 0" in why(host)
     assert not host.links
+
+
+def test_a_matrix_of_which_one_gpu_has_no_address() -> None:
+    rows = "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(3)))
+    host = host_of(gpus(4), A100, matrix_of(4, lambda a, b: 4), rows)
+    assert len(host.links) == 12
+    assert not host.links_told, "of each, some links lead to the GPU that has no address"
+    assert "NVLinks of GPU 3" in why(host)
+
+
+def test_xgmi_that_one_side_shows() -> None:
+    text = real(f"{RCCL}/topo_4p3l.xml")
+    one_sided = text.replace(b'<xgmi target="0000:1d:00.0" count="1"', b'<xgmi target="0000:1d:00.0" count="2"', 1)
+    assert one_sided != text
+    found = ["0000:1d:00.0", "0000:20:00.0", "0000:23:00.0", "0000:26:00.0"]
+    host = host_of(found, 0x738C, one_sided, vendor=0x1002, kind=0x038000)
+    assert host.links_told == {A("0000:23:00.0"), A("0000:26:00.0")}
+
+
+def test_an_order_that_remote_ends_refute() -> None:
+    reversed_order = "".join(f"GPU {g}: x\n Link 0: Remote Device {gpus(2)[g]}: Link 0\n" for g in range(2))
+    host = host_of(gpus(2), V100, reversed_order)
+    assert not host.links
+    assert "do not confirm the PCI order" in why(host)
+
+
+def test_records_made_anonymous_go_by_index() -> None:
+    query = "index, pci.bus_id, uuid\n" + "".join(f"{n}, {a}, GPU-0\n" for n, a in enumerate(reversed(gpus(2))))
+    text = "".join(f"GPU {g}: x (UUID: GPU-0)\n Link 0: Remote Device {gpus(2)[g]}: Link 0\n" for g in range(2))
+    host = host_of(gpus(2), V100, query, text)
+    assert len(host.links_told) == 2
+    assert not any("PCI order" in link.source for link in host.links)
+
+
+def test_a_fabric_is_no_point_to_point_link() -> None:
+    addresses = ["0000:29:00.0", "0000:3f:00.0", "0000:9c:00.0", "0000:b2:00.0"]
+    matrix = matrix_of(4, lambda a, b: 6)
+    assert far_kinds(host_of(addresses, GB200, matrix)) == {EndKind.FUNCTION: 36}
+    in_fabric = host_of(addresses, GB200, matrix, real("nvidia-smi-qx-gb200/qx-gb200.xml"))
+    assert far_kinds(in_fabric) == {EndKind.SWITCH: 24, EndKind.CPU: 4}
+    assert not in_fabric.links_told
 
 
 def test_further_records_of_a_host() -> None:
@@ -467,7 +511,7 @@ def test_any_bytes_are_read(data: bytes) -> None:
         for link in source.links:
             assert link.a.kind is EndKind.FUNCTION
             assert link.a.function in FOUR
-            assert link.a != link.b or link.a.number is None
+            assert link.a.function != link.b.function
     assert bool(found.used) is is_link_record(data)
 
 

@@ -66,6 +66,8 @@ def _doubt(
     """Why the record does not tell all links of a GPU; empty where it does."""
     for number, (far, far_number) in (gpu.remote or {}).items():
         function = functions.get(far)
+        if far == address:
+            return f"link {number} leads to itself"
         if function is None:
             return f"link {number} leads to {far}, which is no function of this host"
         if _kind(function) is not EndKind.FUNCTION:
@@ -106,6 +108,8 @@ def _links(
     for address, gpu in sorted(tables.items()):
         own = functions[address]
         for number, (far, far_number) in (gpu.remote or {}).items():
+            if far == address:
+                continue
             near = LinkEnd(EndKind.FUNCTION, address, number)
             link = Link(LinkKind.NVLINK, near, near, nvlink_speed(own.vendor, own.device), source)
             speed = rates.get((address, number), link.bytes_per_second)

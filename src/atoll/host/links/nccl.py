@@ -115,6 +115,9 @@ def _nvlinks(
     near = LinkEnd(EndKind.FUNCTION, gpu.address)
     links = []
     for (target, kind), count in gpu.nvlinks.items():
+        if target == gpu.address:
+            doubts.setdefault(target, f"{source} shows links that lead to itself")
+            continue
         if target is None and kind is EndKind.CPU:
             far = LinkEnd(kind)
         elif target is None:
@@ -163,6 +166,9 @@ def _xgmi(
 ) -> list[Link]:
     links = []
     for target, count in gpu.xgmi.items():
+        if target == gpu.address:
+            doubts.setdefault(target, f"{source} shows links that lead to itself")
+            continue
         back = others[target].xgmi.get(gpu.address, 0) if target in others else None
         if back != count:
             doubts.setdefault(gpu.address, _not_back(source, target, count, back))
