@@ -1,0 +1,160 @@
+"""Which address space a function is in, and what an NPU lets through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reach_hosts import at, endpoint, machine
+
+from atoll.fabric.domains import cpu_link_domains, default_domain, domains, holder_of
+from atoll.fabric.settings import Domain, DomainKind
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Group, Holder, Host, KernelRelease, NpuBrick, Platform
+
+CARD = at("01:00.0")
+NOBODY: Known[tuple[Holder, ...]] = Known(())
+HIDDEN = Unknown("processes were not captured")
+
+
+def one(host: Host) -> Domain:
+    return domains(host)[CARD]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("DMA", DomainKind.TRANSLATED),
+        ("DMA-FQ", DomainKind.TRANSLATED),
+        ("unmanaged", DomainKind.TRANSLATED),
+        ("identity", DomainKind.IDENTITY),
+        ("blocked", DomainKind.BLOCKED),
+        ("unknown", DomainKind.UNKNOWN),
+        ("of a kind to come", DomainKind.UNKNOWN),
+        (None, DomainKind.UNKNOWN),
+    ],
+)
+def test_types_of_groups(kind: str | None, expected: DomainKind) -> None:
+    assert one(machine(endpoint("01:00.0"), kind=kind)).kind is expected
+
+
+@pytest.mark.parametrize("words", ["iommu=pt", "iommu.passthrough=1"])
+def test_the_command_line_asks_for_identity(words: str) -> None:
+    assert one(machine(endpoint("01:00.0"), kind=None, command_line=f"ro {words}")).kind is DomainKind.IDENTITY
+
+
+def test_powernv_has_a_bypass_window() -> None:
+    card = endpoint("01:00.0")
+    open_window = machine(card, kind="unknown", platform=Platform.POWERNV)
+    assert one(open_window).kind is DomainKind.IDENTITY
+    closed = machine(card, kind="unknown", platform=Platform.POWERNV, command_line="iommu=nobypass")
+    assert one(closed).kind is DomainKind.TRANSLATED
+
+
+def test_no_group_no_translation() -> None:
+    card = endpoint("01:00.0", group=None)
+    assert one(machine(card)).kind is DomainKind.NONE
+    assert one(machine(card, platform=Platform.POWERNV)).kind is DomainKind.UNKNOWN
+    bare = replace(machine(card), iommu_units=())
+    assert one(bare).kind is DomainKind.NONE
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        replace(machine(endpoint("01:00.0")), groups=Unknown("not captured")),
+        machine(endpoint("01:00.0", group=Unknown("not captured"))),
+        replace(machine(endpoint("01:00.0")), groups=Known({})),
+        replace(machine(endpoint("01:00.0", driver=Unknown("not captured"))), holders=HIDDEN),
+        replace(machine(endpoint("01:00.0", driver="vfio-pci")), holders=HIDDEN),
+        replace(machine(endpoint("01:00.0", driver="hisi-acc-vfio-pci")), holders=HIDDEN),
+    ],
+    ids=["groups", "group", "group not listed", "driver and holders", "vfio-pci's holder", "a variant's holder"],
+)
+def test_what_was_not_read_is_unknown(host: Host) -> None:
+    assert one(host).kind is DomainKind.UNKNOWN
+
+
+def test_a_host_driver_needs_no_holder() -> None:
+    assert one(replace(machine(endpoint("01:00.0", driver="nvme")), holders=HIDDEN)).kind is DomainKind.TRANSLATED
+
+
+def holding(*holders: Holder, driver: str = "vfio-pci") -> Host:
+    host = machine(endpoint("01:00.0", driver=driver), endpoint("02:00.0", driver=driver), kind="identity")
+    return replace(host, holders=Known(holders))
+
+
+def test_a_holder_of_the_group_or_of_the_device_translates() -> None:
+    group = machine(endpoint("01:00.0"), endpoint("02:00.0")).functions[CARD].group
+    assert isinstance(group, Known)
+    assert group.value is not None
+    for holder in (Holder(7, "vmm", (group.value,), (), Known(1)), Holder(7, "vmm", (), (CARD,), Known(1))):
+        host = holding(holder)
+        assert domains(host)[CARD] == Domain(DomainKind.TRANSLATED, "process 7", "held open by vmm (7)")
+        assert domains(host)[at("02:00.0")].kind is DomainKind.IDENTITY
+        assert holder_of(host, host.functions[CARD]) == holder
+        assert holder_of(host, host.functions[at("02:00.0")]) is None
+
+
+def test_how_many_containers_a_holder_has() -> None:
+    """Several may keep devices apart; none is no address space yet."""
+    one_of_two = domains(holding(Holder(7, "vmm", (), (CARD,), Known(2))))[CARD]
+    assert (one_of_two.kind, one_of_two.certain) == (DomainKind.TRANSLATED, False)
+    assert domains(holding(Holder(7, "vmm", (), (CARD,), Known(0))))[CARD].kind is DomainKind.UNKNOWN
+    assert not domains(holding(Holder(7, "vmm", (), (CARD,))))[CARD].certain
+
+
+def test_descriptors_handed_on_leave_open_who_holds_what() -> None:
+    host = holding(Holder(7, "vmm", (), ()))
+    assert domains(host)[CARD].kind is DomainKind.UNKNOWN
+
+
+def test_no_iommu_mode_translates_nothing_whoever_holds_it() -> None:
+    host = holding(Holder(7, "dpdk", (), (CARD,), Known(1)))
+    assert isinstance(host.groups, Known)
+    groups = {n: replace(g, name="vfio-noiommu") for n, g in host.groups.value.items()}
+    assert domains(replace(host, groups=Known(groups)))[CARD].kind is DomainKind.NONE
+
+
+def test_default_domains_look_past_holders() -> None:
+    host = holding(Holder(7, "vmm", (), (CARD,), Known(1)))
+    assert default_domain(host, host.functions[CARD]).kind is DomainKind.IDENTITY
+
+
+def test_ports_have_none() -> None:
+    assert domains(machine()) == {}
+
+
+def npu(
+    driver: str | Unknown | None = None,
+    *,
+    shown: bool = True,
+    kernel: tuple[int, int] | None = (5, 4),
+    holders: Known[tuple[Holder, ...]] | Unknown = NOBODY,
+) -> DomainKind:
+    brick = at("0007:00:00.0")
+    host = machine(endpoint("01:00.0", driver=driver), endpoint(str(brick)), platform=Platform.POWERNV)
+    release = Unknown("?") if kernel is None else Known(KernelRelease(*kernel, ""))
+    told = NpuBrick("pciex/pci@0", "npu", CARD, brick if shown else None, 0)
+    found = cpu_link_domains(replace(host, npu_bricks=(told,), kernel=release, holders=holders))
+    assert set(found) == {CARD}
+    return found[CARD].kind
+
+
+def test_npu() -> None:
+    assert npu("nvidia") is DomainKind.IDENTITY
+    assert npu(None) is DomainKind.UNKNOWN
+    assert npu("vfio-pci") is DomainKind.UNKNOWN
+    assert npu(Unknown("not captured")) is DomainKind.UNKNOWN
+    assert npu("vfio-pci", holders=Known((Holder(7, "vmm", (), (CARD,)),))) is DomainKind.TRANSLATED
+    assert npu("nvidia", holders=HIDDEN) is DomainKind.UNKNOWN
+    assert npu(shown=False, kernel=(6, 12)) is DomainKind.BLOCKED
+    assert npu(shown=False, kernel=(5, 13)) is DomainKind.BLOCKED
+    assert npu(shown=False, kernel=(5, 12)) is DomainKind.UNKNOWN
+    assert npu(shown=False, kernel=None) is DomainKind.UNKNOWN
+
+
+def test_a_group_of_several() -> None:
+    host = machine(endpoint("01:00.0", group=5), endpoint("02:00.0", group=5))
+    assert host.groups == Known({5: Group(5, (CARD, at("02:00.0")), Known("DMA"))})
+    assert domains(host)[CARD].space == domains(host)[at("02:00.0")].space == "group 5"

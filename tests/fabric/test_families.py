@@ -1,0 +1,69 @@
+"""Which devices may have links of which no source told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reach_hosts import endpoint
+
+from atoll.fabric.families import family, has_cpu_links, possible_cpu_links, possible_kinds
+from atoll.host.model import LinkKind
+
+NVLINK, XGMI = LinkKind.NVLINK, LinkKind.XGMI
+
+
+@pytest.mark.parametrize(
+    ("vendor", "device", "kind"),
+    [
+        (0x10DE, 0x1DB1, NVLINK),  # V100 SXM2
+        (0x10DE, 0x15F9, NVLINK),  # P100 SXM2
+        (0x10DE, 0x20B0, NVLINK),  # A100 SXM4
+        (0x10DE, 0x2330, NVLINK),  # H100 SXM5
+        (0x10DE, 0x2901, NVLINK),  # B200
+        (0x10DE, 0x1AF1, NVLINK),  # NVSwitch
+        (0x10DE, 0x1EB8, None),  # T4
+        (0x10DE, 0x1B06, None),  # GTX 1080 Ti
+        (0x1002, 0x74A1, XGMI),  # MI300X
+        (0x1002, 0x740C, XGMI),  # MI250X
+        (0x1002, 0x73BF, None),  # RX 6900
+        (0x8086, 0x1DB1, None),
+    ],
+)
+def test_families(vendor: int, device: int, kind: LinkKind | None) -> None:
+    assert family(vendor, device) is kind
+    assert possible_kinds(endpoint("01:00.0", ids=(vendor, device))) == ({kind} if kind else set())
+
+
+def test_links_to_the_processor() -> None:
+    assert has_cpu_links(0x10DE, 0x1DB1, powernv=True)
+    assert not has_cpu_links(0x10DE, 0x1DB1, powernv=False)
+    assert has_cpu_links(0x10DE, 0x2342, powernv=False), "GH200"
+    assert not has_cpu_links(0x1002, 0x2342, powernv=True)
+
+
+@pytest.mark.parametrize(
+    ("possible", "class_code", "kinds"),
+    [
+        (((None, None),), 0x030200, {NVLINK, XGMI}),
+        (((None, None),), 0x120000, {NVLINK, XGMI}),
+        (((None, None),), 0x068000, {NVLINK, XGMI}),
+        (((None, None),), 0x020000, set()),
+        (((0x10DE, None),), 0x030200, {NVLINK}),
+        (((0x1002, None),), 0x030000, {XGMI}),
+        (((0x8086, None),), 0x030000, set()),
+        (((0x10DE, 0x1EB8), (0x10DE, 0x1DB1)), 0x030200, {NVLINK}),
+        (((0x10DE, 0x1EB8), (0x10DE, 0x1B06)), 0x030200, set()),
+    ],
+)
+def test_hidden_ids_may_be_any_they_can_be(
+    possible: tuple[tuple[int | None, int | None], ...], class_code: int, kinds: set[LinkKind]
+) -> None:
+    hidden = replace(endpoint("01:00.0", ids=(0xFFFF, 0xFFFF), class_code=class_code), possible_ids=possible)
+    assert possible_kinds(hidden) == kinds
+
+
+def test_hidden_ids_may_have_links_to_the_processor() -> None:
+    hidden = replace(endpoint("01:00.0", ids=(0xFFFF, 0xFFFF), class_code=0x030200), possible_ids=((0x10DE, None),))
+    assert possible_cpu_links(hidden, powernv=False)
+    assert not possible_cpu_links(replace(hidden, possible_ids=((0x1002, None),)), powernv=True)
