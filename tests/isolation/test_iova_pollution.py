@@ -38,7 +38,7 @@ def windowed(bridge: Function, start: int, end: int) -> Function:
     assert numbers.value is not None
     window = Window(start, end, memory=True)
     io = Window(start >> 16, end >> 16, memory=False)
-    told = Known(Bridge(numbers.value.secondary, numbers.value.subordinate, (io, window)))
+    told: Known[Bridge | None] = Known(Bridge(numbers.value.secondary, numbers.value.subordinate, (io, window)))
     return replace(bridge, bridge=told, command=ON, bars=Known(()))
 
 
