@@ -146,6 +146,7 @@ def test_an_aperture_that_was_not_read_is_not_guessed(unit: IommuUnit) -> None:
     found = one(machine(MSI, unit=unit), guest=Guest(GIBIBYTE))
     assert found.end is None
     assert found.unknown
+    assert not found.conflicts
     assert usable(found) == []
     assert found.undecided
     assert not found.refuted

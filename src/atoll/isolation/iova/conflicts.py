@@ -90,9 +90,12 @@ def conflicts(space: Space, guest: Guest, polluter: Polluter) -> tuple[Conflict,
 def _meets(space: Space, memory: Ranges) -> list[Conflict]:
     found: list[Conflict] = []
     for one in space.apertures:
-        beyond = memory - Ranges.of((0, -1 if one.end is None else one.end))
-        sure = one.end is not None and not one.more
-        because = f"beyond the aperture: {one.because}" if sure else f"may be beyond the aperture: {_open(one)}"
+        if one.end is None:
+            # All addresses alike are not known: that is said once, and no conflict of any one of them.
+            continue
+        beyond = memory - Ranges.of((0, one.end))
+        sure = not one.more
+        because = f"beyond the aperture: {one.because}" if sure else f"may be beyond the aperture: {one.more}"
         answer = Answer.DIRECT if sure else Answer.POSSIBLE
         found += [Conflict(part, ConflictKind.APERTURE, answer, because) for part in beyond]
     seen: set[tuple[int, int, str, bool]] = set()
@@ -115,10 +118,6 @@ def _meets(space: Space, memory: Ranges) -> list[Conflict]:
         for part in memory & claim.ranges:
             found.append(Conflict(part, kind, claim.answer, claim.because, claim.device, claim.by))
     return sorted(found, key=lambda one: (one.range, one.kind, str(one.device), str(one.claimed_by)))
-
-
-def _open(one: Aperture) -> str:
-    return one.more or one.because
 
 
 def _reserved_because(region: Region) -> str:
