@@ -49,7 +49,8 @@ def main() -> int:
             functions = len(os.listdir(folder / "sys/bus/pci/devices"))
             medians = _medians(peers, folder, options.runs, options.seconds, failed)
             times += _rows(f"{label}: {functions} functions", medians)
-            counts += _counts(label, peers, folder, functions)
+            ran = [peer for peer in peers if medians[peer.name] is not None]
+            counts += _counts(label, ran, folder, functions)
             shutil.rmtree(folder)
     heads = ["host", "program", "median", *(f"atoll {name.split()[1]} takes" for name in _OURS)]
     print(f"{_machine()}; {options.runs} rounds\n")
