@@ -221,9 +221,13 @@ def test_a_device_exchanged_between_two_steps_stops_the_plan() -> None:
         """After the first step, another device answers at an address."""
 
         def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
-            if path.endswith("0004:05:00.0/device") and any("unbind" in change for change in self.changes):
-                return b"0x1db5\n"
-            return super().read(path, offset=offset, size=size)
+            found = super().read(path, offset=offset, size=size)
+            if any("unbind" in change for change in self.changes):
+                if path.endswith("0004:05:00.0/device"):
+                    return b"0x1db5\n"
+                if path.endswith("0004:05:00.0/config") and offset == 0 and len(found) >= 4:
+                    return found[:2] + b"\xb5\x1d" + found[4:]
+            return found
 
     twin = Twin.new("ac922-4gpu")
     host, made = planned(twin)
