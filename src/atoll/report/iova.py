@@ -134,7 +134,7 @@ def _cluster_lines(one: ClusterIova, guest: Guest | None, style: Style, *, verbo
         lines += _conflict_lines(one.conflicts, style, verbose=verbose)
     lines += ["", "  " + style.bold("Usable") + style.faint(" (aperture, less what is reserved or polluted)")]
     if one.end is None:
-        lines.append("    not known: how far the aperture reaches was not read")
+        lines.append("    not known: how far the aperture reaches was not read" if one.apertures else "    nothing")
     else:
         lines += indent(_range_rows(one.usable), "    ") or ["    nothing"]
     for told in one.apertures:
