@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from groups_hosts import ACS_OFF, ACS_ON, at, function, groups, host, port
 
@@ -168,3 +170,16 @@ def test_a_downstream_port_right_below_another_is_an_upstream_port() -> None:
         function("03:00.0", "02:00.0"),
     ]
     assert [len(group) for group in predict(host(members)).groups] == [1, 1, 1, 1]
+
+
+def test_ids_that_the_record_does_not_show_matter_only_where_a_quirk_could() -> None:
+    def slot(vendor: int | None, class_code: int) -> Prediction:
+        pair = [function("00:03.0", multifunction=True, ids=(0xFFFF, 0xFFFF), class_code=class_code),
+                function("00:03.1", multifunction=True, ids=(0xFFFF, 0xFFFF), class_code=class_code)]  # fmt: skip
+        return predict(host([replace(f, possible_ids=((vendor, None),)) for f in pair]))
+
+    audio, network = 0x040300, 0x020000
+    assert slot(0x8086, audio) == slot(0x10DE, network)
+    assert not slot(0x8086, audio).undetermined
+    assert slot(0x8086, network).undetermined
+    assert slot(None, audio).undetermined

@@ -173,7 +173,10 @@ def _add_logged(found: _Found, log: BootLog) -> None:
         header: Fact[HeaderType] = Unknown("the boot log shows another header type")
         if layout in tuple(HeaderType):
             header = Known(HeaderType(layout), f"{found.name}: boot log")
-        logged = Function(address, vendor, device, class_code, None, "", header=header)
+        unread = Unknown("only the boot log shows it")
+        logged = Function(
+            address, vendor, device, class_code, None, "", header=header, port_type=unread, acs=unread, bridge=unread
+        )
         function = found.functions.get(address)
         if function is None:
             found.functions[address] = logged

@@ -111,11 +111,8 @@ class Judge:
         first = verdicts[0]
         if all(verdict.certain and verdict.enabled == first.enabled for verdict in verdicts):
             return first
-        missing: tuple[str, ...] = ()
-        if len({verdict.enabled for verdict in verdicts}) > 1:
-            missing = (f"{function.address}: its ids, which the record does not show, and whether a quirk applies",)
-        missing += tuple(reason for verdict in verdicts for reason in verdict.missing)
-        return Verdict(first.enabled, first.why, tuple(dict.fromkeys(missing)))
+        missing = f"{function.address}: its ids, which the record does not show, and whether a quirk applies"
+        return Verdict(first.enabled, first.why, (missing, *first.missing))
 
     def port_type(self, function: Function) -> PortType | None:
         """The type as ``set_pcie_port_type`` corrects it: None where it was not read.

@@ -166,6 +166,8 @@ _BY_OWN_LIST = ((0x8086, 0x1C10), (0x8086, 0x9D10), (0x177D, 0xA000), (0x1D17, 0
 """A device of each list that a handler keeps by itself: two of Intel's, Cavium, Zhaoxin, Wangxun."""
 _NETWORK = (0x8086, 0x14E4, 0x1924, 0x177D)
 """Vendors whose multifunction endpoints in the table are all network controllers."""
+_AMD_SB_CLASSES = (0x0C05, 0x0101, 0x0403, 0x0601, 0x0C03)
+"""Of the southbridge functions in the table (pci.ids); the bridges among them decode subtractively (060401)."""
 
 
 def one_of_each(vendor: int | None, class_code: int) -> tuple[tuple[int, int], ...]:
@@ -175,10 +177,13 @@ def one_of_each(vendor: int | None, class_code: int) -> tuple[tuple[int, int], .
     """
     rows = [row for row in _TABLE if vendor in (None, row.vendor) and row.devices is not None]
     network = class_code >> 16 == 0x02
+    southbridge = class_code >> 8 in _AMD_SB_CLASSES or class_code == 0x060401
     found = [
         (row.vendor, min(row.devices))
         for row in rows
-        if row.devices and (row.handler is not AcsHandler.MF_ENDPOINT or network or row.vendor not in _NETWORK)
+        if row.devices
+        and (row.handler is not AcsHandler.MF_ENDPOINT or network or row.vendor not in _NETWORK)
+        and (row.handler is not AcsHandler.AMD_SB or southbridge)
     ]
     found += [pair for pair in (*_BY_OWN_LIST, min(BROKEN_SOURCE_VALIDATION)) if vendor in (None, pair[0])]
     vendors = sorted({row.vendor for row in _TABLE}) if vendor is None else [vendor]
