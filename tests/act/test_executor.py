@@ -225,8 +225,8 @@ def test_a_device_exchanged_between_two_steps_stops_the_plan() -> None:
             if any("unbind" in change for change in self.changes):
                 if path.endswith("0004:05:00.0/device"):
                     return b"0x1db5\n"
-                if path.endswith("0004:05:00.0/config") and offset == 0 and len(found) >= 4:
-                    return found[:2] + b"\xb5\x1d" + found[4:]
+                if path.endswith("0004:05:00.0/uevent"):
+                    return found.replace(b"10DE:1DB1", b"10DE:1DB5")
             return found
 
     twin = Twin.new("ac922-4gpu")
