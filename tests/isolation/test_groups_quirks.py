@@ -183,3 +183,14 @@ def test_ids_that_the_record_does_not_show_matter_only_where_a_quirk_could() -> 
     assert not slot(0x8086, audio).undetermined
     assert slot(0x8086, network).undetermined
     assert slot(None, audio).undetermined
+
+
+def test_acs_that_was_read_rules_out_root_ports_that_have_none() -> None:
+    def below(acs: Acs | None) -> Prediction:
+        above = port("00:1b.0", 1, acs=acs, ids=(0xFFFF, 0xFFFF))
+        return predict(host([replace(above, possible_ids=((0x8086, None),)), function("01:00.0", "00:1b.0")]))
+
+    assert not below(ACS_ON).undetermined
+    assert below(ACS_ON).groups == groups("00:1b.0", "01:00.0")
+    assert below(ACS_OFF).undetermined
+    assert below(None).undetermined

@@ -104,7 +104,9 @@ class Judge:
             if vendor is not None and device is not None:
                 pairs[vendor, device] = None
             else:
-                pairs |= dict.fromkeys(one_of_each(vendor, function.class_code))
+                pairs |= dict.fromkeys(
+                    pair for pair in one_of_each(vendor, function.class_code) if not _ruled_out(function, *pair)
+                )
         verdicts = [
             self._told(replace(function, vendor=vendor, device=device, possible_ids=())) for vendor, device in pairs
         ]
@@ -287,6 +289,18 @@ class Judge:
         if not off:
             return Verdict(True, (f"{address}: ACS is on",), missing)
         return Verdict(False, (f"{address} ({port_type.label}): ACS {_words(off)} (pci_acs_flags_enabled)",))
+
+
+def _ruled_out(function: Function, vendor: int, device: int) -> bool:
+    """Whether what was read of a function without told ids says that it is not this Intel root port.
+
+    The ports of ``pci_quirk_intel_pch_acs`` have no ACS capability; those with dword registers have control bits of
+    zero where the word is read, and a reader that does not know the ids leaves such a reading unknown.
+    """
+    acs = value_of(function.acs, None)
+    if vendor != 0x8086 or acs is None:
+        return False
+    return is_intel_pch_root_port(device) or (is_intel_spt_root_port(device) and bool(acs.control))
 
 
 def unseen_above(function: Function) -> str:
