@@ -1,0 +1,429 @@
+"""Traffic over PCIe: what climbs, where it turns, what the IOMMU lets through, what comes down again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, machine, port, scene, slots, switch
+
+from atoll.fabric.answer import Answer, Finding, Policy, Question
+from atoll.fabric.pcie import climbs, peer_to_peer, reflected, sends_translated, to_memory, turns
+from atoll.fabric.settings import Domain, DomainKind
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Function, RootRouting
+from atoll.pci.acs import Acs
+from atoll.pci.header import Command, PortType
+
+DIRECT, POSSIBLE, IOMMU, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.IOMMU, Answer.BLOCKED
+STRICT, LINUX, TRUSTED = Policy.STRICT, Policy.LINUX, Policy.TRUSTED
+QUIET = Command.MEMORY
+DEAF = Command.MASTER
+NO_COMPLETIONS = acs("CR")
+"""Requests go straight to peers, completions do not: what is left is what requests do."""
+
+
+def peer(found: Scene, one: str, other: str, policy: Policy = STRICT) -> Finding:
+    return peer_to_peer(found.topology, found.settings, policy, at(one), at(other))
+
+
+def change(functions: list[Function], place: str, **fields: object) -> list[Function]:
+    return [replace(f, **fields) if f.address == at(place) else f for f in functions]  # type: ignore[arg-type]
+
+
+# -- in a switch
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (OFF, DIRECT),
+        (CLOSED, BLOCKED),
+        (None, DIRECT),
+        (Unknown("cut"), POSSIBLE),
+        (acs("RR"), DIRECT),
+        (acs("", ""), BLOCKED),
+    ],
+)
+def test_across_a_switch_the_senders_port_decides(word: Acs | Unknown | None, expected: Answer) -> None:
+    found = scene(machine(*switch(word, CLOSED)))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+    assert peer(found, "04:00.0", "03:00.0").answer is BLOCKED, "an egress control says nothing of what comes down"
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_switch_whose_upstream_port_was_not_read_is_still_one(policy: Policy) -> None:
+    upstream = port("01:00.0", 2, "00:01.0", None, acs=Unknown("cut"))
+    found = scene(machine(*switch(None, CLOSED, up=upstream)))
+    assert peer(found, "03:00.0", "04:00.0", policy).answer is DIRECT
+
+
+def test_the_witness_names_the_port_and_what_lets_it_through() -> None:
+    path = peer(scene(machine(*switch(OFF, CLOSED))), "03:00.0", "04:00.0").path
+    assert [(hop.at, hop.via) for hop in path] == [("0000:02:00.0", "untranslated request"), ("0000:04:00.0", "PCIe")]
+    assert path[0].because == "ReqRedir- at 0000:02:00.0"
+
+
+@pytest.mark.parametrize(
+    ("place", "command", "expected"),
+    [
+        ("03:00.0", QUIET, BLOCKED),  # the sender may not master
+        ("02:00.0", QUIET, BLOCKED),  # the port does not forward upwards
+        ("01:00.0", QUIET, DIRECT),  # beyond where it turns
+        ("04:00.0", DEAF, BLOCKED),  # the target does not answer
+        ("02:01.0", DEAF, BLOCKED),  # the port above it has its windows shut
+        ("01:00.0", DEAF, DIRECT),
+        ("03:00.0", None, POSSIBLE),
+        ("02:00.0", None, POSSIBLE),
+        ("04:00.0", None, POSSIBLE),
+        ("02:01.0", None, POSSIBLE),
+        ("01:00.0", None, DIRECT),
+    ],
+)
+def test_command_registers_on_the_way(place: str, command: Command | None, expected: Answer) -> None:
+    fact = Unknown("not read") if command is None else Known(command)
+    found = scene(machine(*change(switch(NO_COMPLETIONS, CLOSED), place, command=fact)))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+
+
+def test_completions_need_neither_mastering_nor_memory() -> None:
+    functions = change(switch(acs("RR"), CLOSED), "03:00.0", command=Known(Command(0)))
+    functions = change(functions, "04:00.0", command=Known(Command(0)), bars=Known(()))
+    found = peer(scene(machine(*functions)), "03:00.0", "04:00.0")
+    assert (found.answer, found.path[0].via) == (DIRECT, "completion")
+
+
+def test_without_memory_there_is_nothing_to_request() -> None:
+    silent = change(switch(NO_COMPLETIONS, CLOSED), "04:00.0", bars=Known(()))
+    assert peer(scene(machine(*silent)), "03:00.0", "04:00.0").answer is BLOCKED
+    unread = change(switch(NO_COMPLETIONS, CLOSED), "04:00.0", bars=Unknown("cut"))
+    assert peer(scene(machine(*unread)), "03:00.0", "04:00.0").answer is DIRECT
+
+
+@pytest.mark.parametrize(
+    ("word", "ats", "expected"),
+    [
+        (acs("RR CR DT"), True, DIRECT),
+        (acs("RR CR DT"), False, BLOCKED),
+        (acs("RR CR DT"), None, BLOCKED),
+        (acs("RR CR DT"), Unknown("cut"), POSSIBLE),
+        (acs("RR CR DT TB"), True, BLOCKED),
+        (acs("RR CR"), True, BLOCKED),
+    ],
+)
+def test_translated_requests(word: Acs, ats: bool | Unknown | None, expected: Answer) -> None:
+    fact = endpoint("03:00.0", ats=ats).ats
+    found = scene(machine(*change(switch(word, CLOSED), "03:00.0", ats=fact)))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+
+
+def test_what_sends_translated_requests() -> None:
+    def sends(function: Function) -> bool | None:
+        found = scene(machine(function))
+        return sends_translated(found.topology, found.settings, function.address)
+
+    assert sends(endpoint("01:00.0", ats=True)) is True
+    assert sends(endpoint("01:00.0", ats=False)) is False
+    assert sends(endpoint("01:00.0")) is False
+    assert sends(endpoint("01:00.0", ats=Unknown("cut"))) is None
+    assert sends(endpoint("01:00.0", ats=Unknown("cut"), port_type=PortType.CONVENTIONAL)) is False
+
+
+def test_egress_vectors_go_by_the_peers_port_number() -> None:
+    word = acs("RR CR EC", ALL, vector=1 << 1)
+    found = scene(machine(*switch(word, CLOSED, CLOSED)))
+    assert peer(found, "03:00.0", "04:00.0").answer is BLOCKED, "port 1 is redirected"
+    assert peer(found, "03:00.0", "05:00.0").answer is DIRECT, "port 2 is left open"
+    unnumbered = change(switch(word, CLOSED), "02:01.0", port_number=Unknown("cut"))
+    assert peer(scene(machine(*unnumbered)), "03:00.0", "04:00.0").answer is POSSIBLE
+
+
+def test_a_function_inside_a_switch_is_reached_like_a_port() -> None:
+    inside = endpoint("02:1f.0", "01:00.0")
+    found = scene(machine(*switch(OFF, CLOSED), inside))
+    assert peer(found, "03:00.0", "02:1f.0").answer is DIRECT
+    assert peer(found, "04:00.0", "02:1f.0").answer is BLOCKED
+
+
+# -- in a device
+
+
+def device(*words: Acs | Unknown | None, **fields: object) -> Scene:
+    functions = [
+        replace(endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=word), **fields)  # type: ignore[arg-type]
+        for n, word in enumerate(words)
+    ]
+    return scene(machine(port("00:01.0", 1), *functions))
+
+
+@pytest.mark.parametrize(
+    ("word", "strict", "linux", "trusted"),
+    [
+        (None, POSSIBLE, POSSIBLE, BLOCKED),
+        (Unknown("cut"), POSSIBLE, POSSIBLE, POSSIBLE),
+        (acs("", ""), BLOCKED, BLOCKED, BLOCKED),
+        (OFF, DIRECT, DIRECT, DIRECT),
+        (acs("RR CR"), BLOCKED, BLOCKED, BLOCKED),
+    ],
+)
+def test_functions_of_a_device(word: Acs | Unknown | None, strict: Answer, linux: Answer, trusted: Answer) -> None:
+    found = device(word, acs("", ""))
+    for policy, expected in ((STRICT, strict), (LINUX, linux), (TRUSTED, trusted)):
+        assert peer(found, "01:00.0", "01:00.1", policy).answer is expected, policy
+    assert peer(found, "01:00.1", "01:00.0").answer is BLOCKED
+    taken = peer(device(None, None), "01:00.0", "01:00.1", TRUSTED)
+    assert taken.assumptions == {Question.MULTIFUNCTION.value}
+
+
+@pytest.mark.parametrize(
+    ("ari", "expected"), [(Known(False), BLOCKED), (Known(True), POSSIBLE), (Unknown("?"), POSSIBLE)]
+)
+def test_egress_vectors_of_functions(ari: Known[bool] | Unknown, expected: Answer) -> None:
+    """With ARI a bit may stand for a group of functions, and function numbers have eight bits."""
+    word = acs("RR CR EC", ALL, vector=1 << 1)
+    found = device(word, CLOSED, CLOSED, ari=ari)
+    assert peer(found, "01:00.0", "01:00.1").answer is expected
+    assert peer(found, "01:00.0", "01:00.2").answer is (DIRECT if expected is BLOCKED else POSSIBLE)
+
+
+def virtual(word: Acs | Unknown | None, own: Acs | None = None, *, physical: bool = True) -> Scene:
+    functions = [port("00:01.0", 1)]
+    if physical:
+        functions.append(endpoint("01:00.0", "00:01.0", acs=word))
+    for n in (1, 2):
+        one = endpoint(f"01:00.{n}", "00:01.0", acs=own, physical="01:00.0", memory=False)
+        functions.append(replace(one, command=Known(Command.MASTER)))
+    return scene(machine(*functions))
+
+
+@pytest.mark.parametrize(
+    ("word", "own", "expected", "trusted"),
+    [
+        (None, None, POSSIBLE, BLOCKED),
+        (OFF, None, DIRECT, DIRECT),
+        (CLOSED, None, BLOCKED, BLOCKED),
+        (Unknown("cut"), None, POSSIBLE, POSSIBLE),
+        (OFF, CLOSED, BLOCKED, BLOCKED),
+        (CLOSED, OFF, DIRECT, DIRECT),
+    ],
+)
+def test_virtual_functions(word: Acs | Unknown | None, own: Acs | None, expected: Answer, trusted: Answer) -> None:
+    """Their physical function's ACS decides where they have none; their own BARs and memory enable read as zero."""
+    found = virtual(word, own)
+    assert peer(found, "01:00.1", "01:00.2").answer is expected
+    assert peer(found, "01:00.1", "01:00.2", TRUSTED).answer is trusted
+
+
+def test_virtual_functions_whose_physical_function_was_not_read() -> None:
+    found = virtual(None, physical=False)
+    assert peer(found, "01:00.1", "01:00.2").answer is POSSIBLE
+    assert peer(found, "01:00.1", "01:00.2", TRUSTED).assumptions == {Question.VIRTUAL_FUNCTION.value}
+
+
+# -- on a conventional bus
+
+
+def test_everybody_listens_on_a_conventional_bus() -> None:
+    functions = [
+        port("00:01.0", 1),
+        port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None),
+        *(endpoint(f"02:0{n}.0", "01:00.0", port_type=PortType.CONVENTIONAL) for n in range(2)),
+    ]
+    for policy in Policy:
+        assert peer(scene(machine(*functions)), "02:00.0", "02:01.0", policy).answer is DIRECT
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_bus_that_may_be_conventional(policy: Policy) -> None:
+    functions = [
+        port("00:01.0", 1, None, None, acs=Unknown("cut")),
+        *(endpoint(f"01:0{n}.0", "00:01.0", port_type=PortType.CONVENTIONAL) for n in range(2)),
+    ]
+    assert peer(scene(machine(*functions)), "01:00.0", "01:01.0", policy).answer is POSSIBLE
+
+
+# -- in the root complex
+
+
+@pytest.mark.parametrize(
+    ("word", "routing", "expected"),
+    [
+        (CLOSED, None, BLOCKED),
+        (None, None, POSSIBLE),
+        (None, RootRouting.DIRECT, DIRECT),
+        (None, RootRouting.TRANSLATED, BLOCKED),
+        (None, RootRouting.NONE, BLOCKED),
+        (Unknown("cut"), None, POSSIBLE),
+    ],
+)
+def test_between_root_ports(word: Acs | Unknown | None, routing: RootRouting | None, expected: Answer) -> None:
+    assert peer(scene(machine(*slots(word, CLOSED), routing=routing)), "01:00.0", "02:00.0").answer is expected
+
+
+def test_the_root_complex_is_an_assumption_of_policy_trusted_only() -> None:
+    found = scene(machine(*slots(None, None)))
+    assert peer(found, "01:00.0", "02:00.0", LINUX).answer is POSSIBLE
+    trusted = peer(found, "01:00.0", "02:00.0", TRUSTED)
+    assert (trusted.answer, set(trusted.assumptions)) == (BLOCKED, {Question.ROOT_COMPLEX.value})
+
+
+def test_what_is_stated_of_one_host_bridge_is_not_stated_across_two() -> None:
+    functions = [*slots(None, None), port("0001:00:01.0", 1, acs=None), endpoint("0001:01:00.0", "0001:00:01.0")]
+    found = scene(machine(*functions, routing=RootRouting.DIRECT))
+    assert peer(found, "01:00.0", "02:00.0").answer is DIRECT
+    assert peer(found, "01:00.0", "0001:01:00.0").answer is POSSIBLE
+
+
+def test_what_is_stated_of_root_ports_is_not_stated_of_integrated_endpoints() -> None:
+    inside = endpoint("00:0a.0", port_type=PortType.ROOT_INTEGRATED)
+    found = scene(machine(*slots(None), inside, routing=RootRouting.DIRECT))
+    assert peer(found, "00:0a.0", "01:00.0").answer is POSSIBLE
+    assert peer(found, "01:00.0", "00:0a.0").answer is DIRECT
+
+
+def test_functions_of_an_integrated_device_are_a_device() -> None:
+    pair = [endpoint(f"00:0a.{n}", port_type=PortType.ROOT_INTEGRATED, multifunction=True) for n in range(2)]
+    found = peer(scene(machine(*pair, routing=RootRouting.TRANSLATED)), "00:0a.0", "00:0a.1")
+    assert found.answer is POSSIBLE, "what host bridges translate does not count inside a device"
+
+
+@pytest.mark.parametrize("routing", [None, *RootRouting])
+@pytest.mark.parametrize("policy", Policy)
+def test_a_port_that_the_record_does_not_hold_may_let_all_through(routing: RootRouting | None, policy: Policy) -> None:
+    """Two cards below a hidden switch look as if they hung in the root complex."""
+    clean = acs("", "")
+    functions = [endpoint("03:00.0", "02:00.0", acs=clean), endpoint("04:00.0", "02:01.0", acs=clean), *slots(CLOSED)]
+    found = scene(machine(*functions, routing=routing))
+    assert peer(found, "03:00.0", "04:00.0", policy).answer is POSSIBLE
+    assert peer(found, "03:00.0", "01:00.0", policy).answer is POSSIBLE
+
+
+# -- BARs of ports
+
+
+def bars(word: Acs | Unknown | None, *, root: Acs | None = CLOSED) -> Scene:
+    upstream = port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None, memory=True)
+    functions = switch(word, CLOSED, root=root, up=upstream)
+    return scene(machine(*change(functions, "00:01.0", bars=upstream.bars)))
+
+
+def test_bars_of_the_ports_above() -> None:
+    """Whether a port that redirects also redirects what is for its own BARs is left open."""
+    assert peer(bars(OFF), "03:00.0", "01:00.0").answer is DIRECT
+    assert peer(bars(CLOSED), "03:00.0", "01:00.0").answer is POSSIBLE
+    assert peer(bars(Unknown("cut")), "03:00.0", "01:00.0").answer is POSSIBLE
+    trusted = peer(bars(CLOSED), "03:00.0", "01:00.0", TRUSTED)
+    assert (trusted.answer, set(trusted.assumptions)) == (BLOCKED, {Question.PORT_BAR.value})
+    assert peer(bars(CLOSED), "03:00.0", "02:00.0").answer is BLOCKED, "it has none"
+
+
+@pytest.mark.parametrize(("root", "expected"), [(OFF, DIRECT), (CLOSED, POSSIBLE)])
+def test_a_root_ports_own_redirection_counts_for_its_bars(root: Acs, expected: Answer) -> None:
+    assert peer(bars(CLOSED, root=root), "03:00.0", "00:01.0").answer is expected
+    closed = peer(bars(CLOSED, root=root), "03:00.0", "00:01.0", TRUSTED)
+    assert closed.answer is (DIRECT if root is OFF else BLOCKED)
+
+
+# -- through the IOMMU
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (DomainKind.TRANSLATED, IOMMU),
+        (DomainKind.IDENTITY, DIRECT),
+        (DomainKind.NONE, DIRECT),
+        (DomainKind.BLOCKED, BLOCKED),
+        (DomainKind.UNKNOWN, POSSIBLE),
+    ],
+)
+def test_memory_is_as_the_domain_says(kind: DomainKind, expected: Answer) -> None:
+    found = scene(machine(*slots(CLOSED)))
+    settings = found.settings.with_domain(at("01:00.0"), Domain(kind, "", "as told"))
+    for policy in Policy:
+        assert to_memory(found.topology, settings, policy, at("01:00.0")).answer is expected
+    quiet = settings.with_command(at("00:01.0"), QUIET)
+    assert to_memory(found.topology, quiet, STRICT, at("01:00.0")).answer is BLOCKED
+
+
+def test_memory_of_a_function_without_a_domain_is_open() -> None:
+    found = scene(machine(*slots(CLOSED)))
+    assert to_memory(found.topology, replace(found.settings, domain={}), STRICT, at("01:00.0")).answer is POSSIBLE
+
+
+def test_an_unread_command_register_is_no_refutation() -> None:
+    found = scene(machine(*slots(CLOSED, command=None), kind="identity"))
+    assert to_memory(found.topology, found.settings, STRICT, at("01:00.0")).answer is POSSIBLE
+    assert climbs(found.topology, found.settings, at("01:00.0"), (at("00:01.0"),)) is None
+
+
+def translating(kind: DomainKind, word: Acs = CLOSED, *, ats: bool | Unknown = True) -> Scene:
+    card = endpoint("01:00.0", "00:01.0", ats=ats)
+    found = scene(machine(port("00:01.0", 1, acs=word), card))
+    return replace(found, settings=found.settings.with_domain(card.address, Domain(kind)))
+
+
+@pytest.mark.parametrize(
+    ("word", "ats", "expected"),
+    [
+        (CLOSED, True, DIRECT),
+        (acs("SV RR CR UF TB"), True, IOMMU),
+        (CLOSED, False, IOMMU),
+        (CLOSED, Unknown("cut"), POSSIBLE),
+        (acs("SV RR CR UF TB"), Unknown("cut"), IOMMU),
+    ],
+)
+def test_translated_requests_pass_the_iommu(word: Acs, ats: bool | Unknown, expected: Answer) -> None:
+    found = translating(DomainKind.TRANSLATED, word, ats=ats)
+    assert to_memory(found.topology, found.settings, STRICT, at("01:00.0")).answer is expected
+    assert to_memory(found.topology, found.settings, LINUX, at("01:00.0")).answer is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(DomainKind.TRANSLATED, IOMMU), (DomainKind.IDENTITY, DIRECT), (DomainKind.UNKNOWN, POSSIBLE)],
+)
+def test_an_honest_ats_device_hides_nothing_else(kind: DomainKind, expected: Answer) -> None:
+    """That translated requests are honest says nothing of untranslated ones in an unknown address space."""
+    found = translating(kind)
+    finding = to_memory(found.topology, found.settings, TRUSTED, at("01:00.0"))
+    assert finding.answer is expected
+    assert finding.assumptions == {Question.HONEST_ATS.value}
+
+
+def sent_back(*functions: Function, kind: str = "identity", other: str = "02:00.0", one: str = "01:00.0") -> Answer:
+    found = scene(machine(*functions, kind=kind))
+    up = to_memory(found.topology, found.settings, STRICT, at(one))
+    return reflected(found.topology, found.settings, at(one), at(other), up).answer
+
+
+def test_reflected_by_the_root() -> None:
+    assert sent_back(*slots(CLOSED, CLOSED)) is DIRECT
+    assert sent_back(*slots(CLOSED, CLOSED), kind="DMA") is IOMMU
+    assert sent_back(*change(slots(CLOSED, CLOSED), "02:00.0", command=Known(DEAF))) is BLOCKED
+    assert sent_back(*change(slots(CLOSED, CLOSED), "00:02.0", command=Known(DEAF))) is BLOCKED
+    assert sent_back(*change(slots(CLOSED, CLOSED), "00:02.0", command=Unknown("cut"))) is POSSIBLE
+    assert sent_back(*change(slots(CLOSED, CLOSED), "02:00.0", bars=Known(()))) is BLOCKED
+    assert sent_back(*slots(CLOSED), endpoint("02:00.0", "00:02.0")) is POSSIBLE, "what is above it was not read"
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [(CLOSED, DIRECT), (acs("SV RR CR"), BLOCKED), (acs("", "SV RR CR"), BLOCKED), (None, POSSIBLE)],
+)
+def test_upstream_forwarding_of_what_is_below_the_same_port(root: Acs | None, expected: Answer) -> None:
+    functions = switch(CLOSED, CLOSED, root=root)
+    assert sent_back(*functions, one="03:00.0", other="04:00.0") is expected
+
+
+# -- shortcuts
+
+
+def test_turns_says_whether_any_traffic_may_turn() -> None:
+    found = scene(machine(*switch(CLOSED, acs("RR"))))
+
+    def turning(one: str, other: str) -> bool:
+        return turns(found.topology, found.settings, at(one), at(other), at("01:00.0"))
+
+    assert not turning("02:00.0", "02:01.0")
+    assert turning("02:01.0", "02:00.0"), "completions"
