@@ -243,10 +243,10 @@ def machine(
     )
 
 
-def clusters(host: Host, handover: Handover = Handover.HELD, **devices: str) -> Clusters:
-    """Return clusters by name: their devices' addresses with spaces between."""
+def clusters(host: Host, /, **devices: str) -> Clusters:
+    """Return clusters by name, to be held: their devices' addresses with spaces between."""
     named = tuple(
-        Cluster(name, tuple(sorted(at(place) for place in places.split())), handover)
+        Cluster(name, tuple(sorted(at(place) for place in places.split())), Handover.HELD)
         for name, places in devices.items()
     )
     assert all(address in host.functions for cluster in named for address in cluster.functions)

@@ -65,7 +65,7 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     place = prediction.index()
     if None not in groups:
         same: bool | None = groups[0] == groups[1]
-    elif isinstance(host.groups, Known):
+    elif isinstance(a.group, Known) and isinstance(b.group, Known):
         same = False
     else:
         same = place[one] == place[other] if one in place and other in place else None

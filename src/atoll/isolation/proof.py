@@ -144,7 +144,12 @@ class _Check:
                         yield from self._against_memory(cluster.name, source, name)
 
     def _unseen(self, cluster: str, source: Address) -> Iterator[Violation]:
-        """Yield the members of a function's group that were not read: they may be anyone's, or ports."""
+        """Yield what is known to be there and was not read: a port above a function, members of its group."""
+        if self.topology.severed(source):
+            top = (source, *self.topology.up(source))[-1]
+            hidden = self.topology.functions[top].parent or top
+            hop = Hop(str(top), "PCIe", f"the port above {top} was not read")
+            yield Violation(source, str(hidden), cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
         group = value_of(self.topology.functions[source].group, None)
         known = value_of(self.topology.host.groups, {}).get(group) if group is not None else None
         for member in known.members if known is not None else ():

@@ -1,0 +1,189 @@
+"""Whose requester ids a function can send."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reach_hosts import CLOSED, OFF, Scene, acs, at, endpoint, machine, port, scene, slots, switch
+
+from atoll.fabric.answer import Answer, Finding
+from atoll.fabric.statement import VENDOR_STATEMENT
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Bridge, Function
+from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, aliases, shares_identity, spoofs
+from atoll.pci.acs import Acs
+from atoll.pci.header import Command, PortType
+
+DIRECT, POSSIBLE, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.BLOCKED
+NO_SV = acs("RR CR UF")
+SECONDARY = Bridge(2, 2)
+
+
+def shared(found: Scene, one: str, other: str) -> Finding:
+    return shares_identity(found.topology, found.settings, at(one), at(other))
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (CLOSED, BLOCKED),
+        (NO_SV, DIRECT),
+        (OFF, DIRECT),
+        (acs("RR CR UF", "RR CR UF"), DIRECT),  # does not implement validation
+        (None, DIRECT),
+        (Unknown("cut"), POSSIBLE),
+    ],
+)
+def test_a_root_port_that_does_not_validate(word: Acs | Unknown | None, expected: Answer) -> None:
+    found = scene(machine(*slots(word, CLOSED)))
+    assert shared(found, "01:00.0", "02:00.0").answer is expected
+    assert shared(found, "02:00.0", "01:00.0").answer is BLOCKED, "it is the sender's port that validates"
+
+
+@pytest.mark.parametrize(
+    ("down", "root", "beside", "elsewhere"),
+    [
+        (CLOSED, OFF, BLOCKED, BLOCKED),
+        (OFF, CLOSED, DIRECT, BLOCKED),
+        (OFF, OFF, DIRECT, DIRECT),
+        (Unknown("cut"), CLOSED, POSSIBLE, BLOCKED),
+        (OFF, Unknown("cut"), POSSIBLE, POSSIBLE),
+        (Unknown("cut"), OFF, POSSIBLE, POSSIBLE),
+    ],
+)
+def test_ids_of_all_below_the_first_port_that_validates(
+    down: Acs | Unknown | None, root: Acs | None, beside: Answer, elsewhere: Answer
+) -> None:
+    functions = [*switch(down, CLOSED, root=root), port("00:02.0", 9), endpoint("09:00.0", "00:02.0")]
+    found = scene(machine(*functions))
+    assert shared(found, "03:00.0", "04:00.0").answer is beside
+    assert shared(found, "03:00.0", "09:00.0").answer is elsewhere
+
+
+def test_a_silent_function_sends_nothing() -> None:
+    quiet = [replace(f, command=Known(Command.MEMORY)) if f.address == at("01:00.0") else f for f in slots(OFF, OFF)]
+    assert shared(scene(machine(*quiet)), "01:00.0", "02:00.0").answer is BLOCKED
+
+
+def test_other_segments_and_other_units_have_other_tables() -> None:
+    far = [port("0001:00:01.0", 1), endpoint("0001:01:00.0", "0001:00:01.0")]
+    found = scene(machine(*slots(OFF, OFF), *far))
+    assert shared(found, "01:00.0", "0001:01:00.0").answer is BLOCKED
+    units = [replace(f, iommu=Known("dmar1")) if f.address == at("02:00.0") else f for f in slots(OFF, OFF)]
+    assert shared(scene(machine(*units)), "01:00.0", "02:00.0").answer is BLOCKED
+    amd = [replace(f, iommu=Known(f"ivhd{f.address.bus}")) for f in slots(OFF, OFF)]
+    assert shared(scene(machine(*amd)), "01:00.0", "02:00.0").answer is DIRECT
+
+
+@pytest.mark.parametrize("kind", [None, PortType.ROOT_PORT])
+def test_a_port_whose_kind_was_not_read_may_let_ids_through(kind: PortType | None) -> None:
+    top = port("00:01.0", 1, None, kind, acs=Unknown("cut to 64 bytes"))
+    found = scene(machine(top, endpoint("01:00.0", "00:01.0"), *slots(None, CLOSED)[2:]))
+    assert shared(found, "01:00.0", "02:00.0").answer is POSSIBLE
+
+
+def test_a_port_that_was_not_read_may_let_ids_through() -> None:
+    found = scene(machine(endpoint("01:00.0", "00:01.0"), *slots(None, CLOSED)[2:]))
+    assert shared(found, "01:00.0", "02:00.0").answer is POSSIBLE
+    validated = scene(
+        machine(port("01:00.0", 2, "00:01.0", PortType.DOWNSTREAM), endpoint("02:00.0", "01:00.0"), endpoint("00:0a.0"))
+    )
+    assert shared(validated, "02:00.0", "00:0a.0").answer is BLOCKED, "the port right above it validates"
+
+
+def test_what_stands_in_for_validation_is_told() -> None:
+    """A Cavium root port validates by its vendor's word."""
+    stated = port("00:01.0", 1, acs=None, ids=(0x177D, 0xA000))
+    found = shared(
+        scene(machine(stated, endpoint("01:00.0", "00:01.0"), *slots(None, CLOSED)[2:])), "01:00.0", "02:00.0"
+    )
+    assert (found.answer, set(found.assumptions)) == (BLOCKED, {VENDOR_STATEMENT})
+
+
+def test_functions_of_one_device_are_trusted_with_their_own_ids() -> None:
+    """Validation compares bus numbers: nothing outside a device can tell its functions apart."""
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=acs("", "")) for n in range(2)]
+    found = shared(scene(machine(port("00:01.0", 1), *pair)), "01:00.0", "01:00.1")
+    assert (found.answer, set(found.assumptions)) == (BLOCKED, {SIBLING_IDENTITY})
+    assert shared(scene(machine(port("00:01.0", 1, acs=OFF), *pair)), "01:00.0", "01:00.1").answer is DIRECT
+    apart = shared(scene(machine(*slots(CLOSED, CLOSED))), "01:00.0", "02:00.0")
+    assert apart.assumptions == frozenset()
+
+
+def test_integrated_endpoints_are_tagged_by_the_root_complex() -> None:
+    inside = endpoint("00:0a.0", port_type=PortType.ROOT_INTEGRATED)
+    found = shared(scene(machine(*slots(CLOSED), inside)), "00:0a.0", "01:00.0")
+    assert (found.answer, set(found.assumptions)) == (BLOCKED, {INTEGRATED_IDENTITY})
+
+
+def conventional(root: Acs | None, *, secondary: Bridge | Unknown = SECONDARY) -> Scene:
+    bridge = port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None)
+    functions = [
+        port("00:01.0", 1, acs=root),
+        replace(bridge, bridge=secondary if isinstance(secondary, Unknown) else Known(secondary)),
+        *(endpoint(f"02:0{n}.0", "01:00.0", port_type=PortType.CONVENTIONAL) for n in range(2)),
+        port("00:03.0", 3),
+        endpoint("03:00.0", "00:03.0"),
+    ]
+    return scene(machine(*functions))
+
+
+def test_what_stands_behind_a_pci_bridge_shares_its_id() -> None:
+    found = conventional(CLOSED)
+    assert shared(found, "02:00.0", "02:01.0").answer is DIRECT
+    assert shared(found, "02:00.0", "03:00.0").answer is BLOCKED
+    assert (0, 0x0200) in aliases(found.topology, at("02:00.0"))
+    unread = conventional(CLOSED, secondary=Unknown("cut"))
+    assert shared(unread, "02:00.0", "02:01.0").answer is DIRECT
+
+
+def test_a_pci_bridge_puts_its_own_id_on_requests() -> None:
+    """Unless its bus is PCI-X, which is not read: so nothing is refuted, and nothing proven."""
+    assert shared(conventional(OFF), "02:00.0", "03:00.0").answer is POSSIBLE
+
+
+def test_behind_a_conventional_bridge_on_the_root_bus() -> None:
+    functions = [
+        port("00:1e.0", 1, None, PortType.CONVENTIONAL, acs=None),
+        *(endpoint(f"01:0{n}.0", "00:1e.0", port_type=PortType.CONVENTIONAL) for n in range(2)),
+        *slots(None, CLOSED)[2:],
+    ]
+    found = scene(machine(*functions))
+    assert shared(found, "01:00.0", "01:01.0").answer is DIRECT
+    assert shared(found, "01:00.0", "02:00.0").answer is BLOCKED
+
+
+def test_known_aliases_of_devices() -> None:
+    """Marvell's controllers also send as function 1 (drivers/pci/quirks.c ``quirk_dma_func1_alias``)."""
+    pair = [endpoint("01:00.0", "00:01.0", ids=(0x1B4B, 0x9172)), endpoint("01:00.1", "00:01.0", ids=(0x1B4B, 0x91A4))]
+    found = scene(machine(port("00:01.0", 1), *pair))
+    assert shared(found, "01:00.0", "01:00.1").answer is DIRECT
+    assert shared(found, "01:00.1", "01:00.0").answer is DIRECT
+
+
+def vmd(*devices: str) -> list[Function]:
+    return [endpoint(place, port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D)) for place in devices]
+
+
+def test_behind_a_vmd_all_share_its_id() -> None:
+    behind = [
+        port("10000:00:02.0", 1),
+        endpoint("10000:01:00.0", "10000:00:02.0"),
+        port("10000:00:03.0", 2),
+        endpoint("10000:02:00.0", "10000:00:03.0"),
+    ]
+    found = scene(machine(*vmd("00:0e.0"), *behind))
+    assert shared(found, "10000:01:00.0", "10000:02:00.0").answer is DIRECT
+    assert shared(found, "10000:01:00.0", "0000:00:0e.0").answer is DIRECT
+    without = scene(machine(*behind))
+    assert shared(without, "10000:01:00.0", "10000:02:00.0").answer is BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("down", "root", "scope"),
+    [(CLOSED, OFF, None), (OFF, CLOSED, "00:01.0"), (OFF, OFF, "03:00.0"), (Unknown("cut"), CLOSED, "00:01.0")],
+)
+def test_scope_of_forging(down: Acs | Unknown | None, root: Acs, scope: str | None) -> None:
+    found = scene(machine(*switch(down, CLOSED, root=root)))
+    assert spoofs(found.topology, found.settings, at("03:00.0")) == (at(scope) if scope else None)

@@ -1,0 +1,179 @@
+"""How many events of one trigger open a path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from reach_hosts import CLOSED, Scene, acs, at, clusters, endpoint, gpu, links, machine, port, scene, slots
+
+from atoll.events.catalogue import events
+from atoll.events.effect import after
+from atoll.events.event import EventKind
+from atoll.events.trigger import Trigger
+from atoll.fabric.settings import Settings
+from atoll.host.model import EndKind, Platform
+from atoll.isolation.clusters import Clusters
+from atoll.isolation.proof import refuted
+from atoll.isolation.reach import Reach
+from atoll.isolation.resilience import relevant_functions, resilience
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+TENANT, HOST, MACHINE = Trigger.TENANT, Trigger.HOST, Trigger.MACHINE
+
+
+def least(found: Scene, **named: str) -> dict[Trigger, int | None]:
+    weakness = found.state(clusters(found.host, **named)).resilience
+    return {trigger: None if path is None else len(path) for trigger, path in weakness.items()}
+
+
+def pair(a: int, b: int, *, joined: bool = True) -> Scene:
+    """Two V100 below root ports of their own, one link between them, with these masks."""
+    functions = [*slots(CLOSED, CLOSED)[::2], gpu("01:00.0", "00:01.0"), gpu("02:00.0", "00:02.0")]
+    wires = links("01:00.0", "02:00.0", (0, 3)) if joined else ()
+    told = ("01:00.0", "02:00.0")
+    return scene(machine(*functions, links=wires, told=told, masks={"01:00.0": a, "02:00.0": b}))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tenant", "machine"),
+    [
+        (0x10000, 0x80000, 2, 1),  # both ends cut: two tenants have to reset
+        (0x10000, 0, 1, 1),
+        (0, 0x80000, 1, 1),
+        (0, 0, 0, 0),  # open already
+    ],
+)
+def test_ends_that_are_cut(a: int, b: int, tenant: int, machine: int) -> None:
+    assert least(pair(a, b), red="01:00.0", blue="02:00.0") == {TENANT: tenant, HOST: tenant, MACHINE: machine}
+
+
+def test_nothing_joins_them() -> None:
+    assert least(pair(0, 0, joined=False), red="01:00.0", blue="02:00.0") == {TENANT: None, HOST: None, MACHINE: None}
+
+
+def test_no_tenant_resets_the_hosts_end() -> None:
+    """The host's own GPU at the other end stays cut whatever the tenant does."""
+    assert least(pair(0x10000, 0x80000), red="01:00.0") == {TENANT: None, HOST: 2, MACHINE: 1}
+    assert least(pair(0x10000, 0), red="01:00.0")[TENANT] == 1
+    assert least(pair(0, 0x80000), red="01:00.0")[TENANT] is None
+
+
+def test_one_tenant_with_both_ends_is_no_matter() -> None:
+    assert least(pair(0, 0), red="01:00.0 02:00.0") == {TENANT: None, HOST: None, MACHINE: None}
+
+
+def test_a_bridge_above_both_opens_both_at_once() -> None:
+    functions = [
+        port("00:01.0", 1),
+        port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None),
+        *(port(f"02:0{n}.0", 3 + n, "01:00.0", PortType.DOWNSTREAM) for n in range(2)),
+        *(gpu(f"0{3 + n}:00.0", f"02:0{n}.0") for n in range(2)),
+    ]
+    masks = {"03:00.0": 0x10000, "04:00.0": 0x10000}
+    found = scene(machine(*functions, links=links("03:00.0", "04:00.0", (0, 0)), masks=masks))
+    assert least(found, red="03:00.0", blue="04:00.0") == {TENANT: 2, HOST: 1, MACHINE: 1}
+
+
+def test_acs_that_the_kernel_would_not_set() -> None:
+    """PowerNV asks for no ACS: a port that is reset lets peers through again."""
+    functions = [
+        port("00:01.0", 1),
+        port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None),
+        *(port(f"02:0{n}.0", 3 + n, "01:00.0", PortType.DOWNSTREAM) for n in range(2)),
+        *(endpoint(f"0{3 + n}:00.0", f"02:0{n}.0") for n in range(2)),
+    ]
+    kept = scene(machine(*functions))
+    assert least(kept, red="03:00.0", blue="04:00.0") == {TENANT: None, HOST: None, MACHINE: None}
+    lost = scene(machine(*functions, platform=Platform.POWERNV))
+    assert least(lost, red="03:00.0", blue="04:00.0") == {TENANT: None, HOST: 1, MACHINE: 1}
+
+
+def test_a_tenants_own_function_loses_its_acs_when_it_is_reset() -> None:
+    closed = acs("RR CR", "RR CR")
+    functions = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=closed) for n in range(2)]
+    host = machine(port("00:01.0", 1), *functions, platform=Platform.POWERNV)
+    assert least(scene(host), red="01:00.0", blue="01:00.1")[TENANT] == 1
+    assert least(scene(host), red="01:00.0", blue="01:00.1")[HOST] == 1
+
+
+def test_interrupts_that_are_not_remapped_need_no_event() -> None:
+    host = machine(*slots(CLOSED, CLOSED), remapping=False)
+    assert least(scene(host), red="01:00.0") == {TENANT: 0, HOST: 0, MACHINE: 0}
+
+
+def test_unknown_is_not_violated() -> None:
+    """It is reported as unknown; no event makes it a counterexample."""
+    host = machine(*slots(CLOSED, CLOSED), remapping=None)
+    assert least(scene(host), red="01:00.0") == {TENANT: None, HOST: None, MACHINE: None}
+
+
+def test_ends_on_switch_chips() -> None:
+    """The other end of a path over a chip is cut at a function that no link joins directly."""
+    functions = [*slots(CLOSED, CLOSED)[::2], gpu("01:00.0", "00:01.0"), gpu("02:00.0", "00:02.0")]
+    wires = (
+        *links("01:00.0", EndKind.SWITCH, (0, None), name="nvs0"),
+        *links("02:00.0", EndKind.SWITCH, (0, None), name="nvs0"),
+    )
+    found = scene(machine(*functions, links=wires, masks={"01:00.0": 0x10000, "02:00.0": 0x10000}))
+    assert relevant_functions(found.topology, at("01:00.0")) >= {at("02:00.0"), at("00:01.0")}
+    assert least(found, red="01:00.0", blue="02:00.0") == {TENANT: 2, HOST: 2, MACHINE: 1}
+
+
+def test_survival_is_part_of_the_verdict() -> None:
+    found = pair(0x10000, 0x80000)
+    named = clusters(found.host, red="01:00.0", blue="02:00.0")
+    assert found.state(replace(named, survive={TENANT: 1})).verdict == "proven"
+    state = found.state(replace(named, survive={TENANT: 2}))
+    assert (state.verdict, state.proof.verdict, state.unsurvived) == ("violated", "proven", (TENANT,))
+    assert found.state(replace(named, survive={MACHINE: 1})).unsurvived == (MACHINE,)
+
+
+def brute(found: Scene, named: Clusters, trigger: Trigger, deepest: int) -> int | None:
+    """The least number of events by trying all sequences."""
+    owners = {cluster.name: cluster.functions for cluster in named.named}
+    mine = [e for e in events(found.topology, owners) if e.trigger is trigger and e.kind is not EventKind.HOT_PLUG]
+    for count in range(deepest + 1):
+        for path in product(mine, repeat=count):
+            settings = found.settings
+            for event in path:
+                settings = after(found.topology, settings, event)
+            if refuted(Reach(found.topology, settings), named):
+                return count
+    return None
+
+
+@pytest.mark.parametrize("trigger", [TENANT, HOST])
+@pytest.mark.parametrize(
+    "masks", [(0x30000, 0x10000, 0x20000), (0x10000, 0x20000, 0x30000), (0x30000, 0x30000, 0x30000)]
+)
+def test_no_shorter_sequence(trigger: Trigger, masks: tuple[int, int, int]) -> None:
+    """Three GPUs in a ring, two of one owner: against all sequences of up to two events."""
+    places = ("01:00.0", "02:00.0", "03:00.0")
+    wires = [
+        *links(places[0], places[1], (0, 1)),
+        *links(places[1], places[2], (0, 1)),
+        *links(places[2], places[0], (0, 1)),
+    ]
+    mask = dict(zip(places, masks, strict=True))
+    found = scene(machine(*(gpu(place) for place in places), links=wires, masks=mask))
+    named = clusters(found.host, red="01:00.0 02:00.0", blue="03:00.0")
+    assert least(found, red="01:00.0 02:00.0", blue="03:00.0")[trigger] == brute(found, named, trigger, 2)
+
+
+def test_settings_of_others_do_not_multiply() -> None:
+    """Twenty ports with a bit that a reset clears: each is looked at with what matters to it, not with all others."""
+    found = scene(machine(*slots(*[acs("SV TB RR CR UF")] * 20)))
+    owners = {str(a): (a,) for a in found.topology.endpoints}
+    asked = []
+
+    def violated(settings: Settings, source: Address) -> bool:
+        asked.append(source)
+        return False
+
+    happening = events(found.topology, owners)
+    weakness = resilience(found.topology, found.settings, happening, found.topology.endpoints, violated)
+    assert weakness == dict.fromkeys(Trigger)
+    assert 20 < len(asked) < 20 * 10
