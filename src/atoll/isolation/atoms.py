@@ -85,11 +85,13 @@ def atoms(topology: Topology, settings: Settings, policy: Policy) -> tuple[Atom,
     tight = most_closed(topology, settings)
     reach = Reach(topology, tight, policy)
     joined: dict[Address, tuple[Hop, ...]] = {}
-    for contact in contacts(reach, least=Answer.POSSIBLE):
+    touching = tuple(contacts(reach, least=Answer.POSSIBLE))
+    for contact in touching:
         for address in (*contact.sources, *contact.targets):
             joined.setdefault(address, contact.finding.path)
     return tuple(
-        _atom(topology, settings, tight, members, joined) for members in partition(reach, least=Answer.POSSIBLE).classes
+        _atom(topology, settings, tight, members, joined)
+        for members in partition(reach, least=Answer.POSSIBLE, found=touching).classes
     )
 
 

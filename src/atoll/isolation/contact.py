@@ -105,20 +105,27 @@ class _Classes:
             found[members[0].domain].append(place)
         return found
 
-    def near(self, place: int) -> Iterable[int]:
-        """Positions of the classes that a class may be in contact with, itself included, in order."""
+    def reachable(self, place: int) -> set[int]:
+        """Positions of the classes that a class may reach below the IOMMU or over links, itself included."""
         members = self.classes[place]
         found = {place}
         for source in {members[0], members[-1]}:
             found |= self._turning(source)
+        if place in self.linked_set:
+            found.update(self.linked)
+        return found
+
+    def confusable(self, place: int) -> set[int]:
+        """Positions of the classes whose ids a class may send, itself included."""
+        members = self.classes[place]
+        found = {place}
+        for source in {members[0], members[-1]}:
             for name in aliases(self.topology, source):
                 found.update(self.identities[name])
             scope = spoofs(self.topology, self.reach.settings, source)
             if scope is not None:
                 found.update(self.in_segment[source.domain] if scope == source else self.below[scope])
-        if place in self.linked_set:
-            found.update(self.linked)
-        return sorted(found)
+        return found
 
     @cached_property
     def linked_set(self) -> frozenset[int]:
@@ -218,19 +225,22 @@ def contacts(reach: Reach, *, least: Answer) -> Iterator[Contact]:
     topology, settings, policy = reach.topology, reach.settings, reach.policy
     classes = _Classes(reach)
     for place, sources in enumerate(classes.classes):
-        for other_place in classes.near(place):
+        reachable, confusable = classes.reachable(place), classes.confusable(place)
+        for other_place in sorted(reachable | confusable):
             targets = classes.classes[other_place]
             one, other = sources[0], targets[0] if targets is not sources else sources[-1]
             if one == other:
                 continue
-            finding = worst(
-                across_links(topology, settings, one, other), peer_to_peer(topology, settings, policy, one, other)
-            )
-            if finding.answer >= least:
-                yield Contact(sources, targets, finding, False)
-            identity = reach.identity(one, other)
-            if identity.answer >= least:
-                yield Contact(sources, targets, identity, True)
+            if other_place in reachable:
+                finding = worst(
+                    across_links(topology, settings, one, other), peer_to_peer(topology, settings, policy, one, other)
+                )
+                if finding.answer >= least:
+                    yield Contact(sources, targets, finding, False)
+            if other_place in confusable:
+                identity = reach.identity(one, other)
+                if identity.answer >= least:
+                    yield Contact(sources, targets, identity, True)
 
 
 def roamers(reach: Reach, *, least: Answer) -> dict[Address, Finding]:
@@ -243,11 +253,14 @@ def roamers(reach: Reach, *, least: Answer) -> dict[Address, Finding]:
     return found
 
 
-def partition(reach: Reach, *, least: Answer) -> Partition:
-    """Return the classes of functions that answers of at least ``least``, or a shared identity, connect."""
+def partition(reach: Reach, *, least: Answer, found: Iterable[Contact] | None = None) -> Partition:
+    """Return the classes of functions that answers of at least ``least``, or a shared identity, connect.
+
+    ``found`` are the host's contacts of at least ``least``, where they are known already.
+    """
     endpoints = reach.topology.endpoints
     pairs: list[tuple[Address, Address]] = []
-    for contact in contacts(reach, least=least):
+    for contact in contacts(reach, least=least) if found is None else found:
         members = (*contact.sources, *contact.targets)
         pairs.extend((members[0], member) for member in members[1:])
     roaming = roamers(reach, least=least)

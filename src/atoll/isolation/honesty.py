@@ -6,11 +6,10 @@ question instead of a path it is a doubt. A cost: a group holds functions that n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from atoll.fabric.answer import Answer, Hop
-from atoll.fabric.topology import Topology
 from atoll.isolation.contact import Contact, contacts, partition, roamers
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -52,7 +51,8 @@ def honesty(reach: Reach, groups: Mapping[int, tuple[Address, ...]]) -> Honesty:
     """Return where groups (members by number) disagree with reach."""
     number = {address: group for group, members in groups.items() for address in members}
     found: dict[object, Disagreement] = {}
-    for contact in contacts(reach, least=Answer.POSSIBLE):
+    touching = tuple(contacts(reach, least=Answer.POSSIBLE))
+    for contact in touching:
         for disagreement in _across(contact, number):
             key = (frozenset(disagreement.groups), disagreement.identity)
             known = found.get(key)
@@ -65,7 +65,7 @@ def honesty(reach: Reach, groups: Mapping[int, tuple[Address, ...]]) -> Honesty:
     return Honesty(
         lies=tuple(d for d in everything if d.answer is Answer.DIRECT),
         doubts=tuple(d for d in everything if d.answer is Answer.POSSIBLE),
-        costs=tuple(_costs(reach.topology, groups, reach)),
+        costs=tuple(_costs(groups, reach, touching)),
     )
 
 
@@ -81,12 +81,13 @@ def _across(contact: Contact, number: Mapping[Address, int]) -> Iterable[Disagre
             yield Disagreement(source, target, (a, b), finding.answer, contact.identity, finding.path)
 
 
-def _costs(topology: Topology, groups: Mapping[int, tuple[Address, ...]], reach: Reach) -> Iterable[Cost]:
-    place = partition(reach, least=Answer.POSSIBLE).of()
+def _costs(groups: Mapping[int, tuple[Address, ...]], reach: Reach, touching: Sequence[Contact]) -> Iterable[Cost]:
+    functions = reach.topology.functions
+    place = partition(reach, least=Answer.POSSIBLE, found=touching).of()
     for group, members in sorted(groups.items()):
         parts: dict[int, list[Address]] = {}
         for address in members:
-            if address in place and not topology.functions[address].is_port:
+            if address in place and not functions[address].is_port:
                 parts.setdefault(place[address], []).append(address)
         if len(parts) > 1:
             yield Cost(group, tuple(sorted(tuple(part) for part in parts.values())))
