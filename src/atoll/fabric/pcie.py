@@ -19,7 +19,7 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
-__all__ = ["climbs", "peer_to_peer", "reflected", "sends_translated", "to_memory", "turns"]
+__all__ = ["climbs", "meeting_turn", "peer_to_peer", "reflected", "sends_translated", "to_memory", "turns"]
 
 
 def climbs(topology: Topology, settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
@@ -80,7 +80,7 @@ def _over(
         if blocked is True:
             return BLOCKED
         certain = certain and blocked is False
-    step = _turn(topology, settings, branches, traffic)
+    step = meeting_turn(topology, settings, branches, traffic)
     return _judge(policy, step, certain, source, target, branches, traffic)
 
 
@@ -106,10 +106,10 @@ def turns(topology: Topology, settings: Settings, source: Address, target: Addre
     ``bridge`` is the port right above the bus; None: the two meet in the root complex.
     """
     branches = Branches(source, target, bridge)
-    return any(_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
+    return any(meeting_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
 
 
-def _turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
+def meeting_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
     """What happens on the bus where the ways meet."""
     decider = topology.functions[branches.source]
     peer = topology.functions[branches.target]
