@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import groups_hosts
 from groups_hosts import at
@@ -18,7 +19,7 @@ from atoll.fabric.answer import Policy
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
-from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import (
     Ats,
     Bar,
@@ -169,7 +170,9 @@ def slots(*acs_of: Acs | Unknown | None, command: Command | None = ON) -> list[F
     return found
 
 
-def switch(*acs_of: Acs | Unknown | None, root: Acs | None = CLOSED, up: Function | None = None) -> list[Function]:
+def switch(
+    *acs_of: Acs | Unknown | None, root: Acs | Unknown | None = CLOSED, up: Function | None = None
+) -> list[Function]:
     """Return a root port 00:01.0 and a switch: downstream ports 02:00.0, 02:01.0, … with cards 03:00.0, 04:00.0, …"""
     top = port("00:01.0", 1, acs=root)
     found = [top, up if up is not None else port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None)]
@@ -253,13 +256,21 @@ def clusters(host: Host, /, **devices: str) -> Clusters:
     return Clusters(named)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene:
     """A host with its topology and its settings as read."""
 
     host: Host
     topology: Topology
     settings: Settings
+
+    def __repr__(self) -> str:
+        acs = ", ".join(f"{a}: {fact!r}" for a, f in self.host.functions.items() if (fact := value_of(f.acs, "?")))
+        return f"<{self.host.name}: {acs}; {', '.join(map(str, self.topology.endpoints))}; {self.host.root_routing}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What Hypothesis shows of a counterexample: a whole host is too much for it."""
+        printer.text(repr(self))
 
     def reach(self, policy: Policy = Policy.STRICT) -> Reach:
         """Reach in these settings."""

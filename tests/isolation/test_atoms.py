@@ -1,0 +1,156 @@
+"""Atoms: what could be told apart, and that every other setting is coarser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
+from test_contact import hosts
+
+from atoll.fabric.answer import Answer, Policy
+from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.host.model import EndKind
+from atoll.isolation.atoms import atoms, most_closed
+from atoll.isolation.contact import partition
+from atoll.isolation.partition import Partition
+from atoll.isolation.reach import Reach
+from atoll.pci.acs import AcsFlag
+from atoll.pci.header import Command
+from atoll.twin import MACHINES, Twin
+
+
+def parts(found: Scene, policy: Policy = Policy.STRICT) -> list[str]:
+    made = atoms(found.topology, found.settings, policy)
+    return [" ".join(str(a)[5:] for a in atom.functions) for atom in made]
+
+
+def test_what_acs_can_tell_apart() -> None:
+    found = scene(machine(*switch(OFF, OFF, None)))
+    assert parts(found) == ["03:00.0 04:00.0 05:00.0"], "the third port has no ACS: it reaches both"
+    two = scene(machine(*switch(OFF, OFF), kind="identity"))
+    assert parts(two) == ["03:00.0", "04:00.0"]
+    first, second = atoms(two.topology, two.settings, Policy.STRICT)
+    assert first.acs == {at("02:00.0"): CLOSED.control}
+    assert second.acs == {at("02:01.0"): CLOSED.control}
+    assert first.because == ()
+
+
+def test_why_an_atom_is_one() -> None:
+    found = scene(machine(*switch(None, OFF)))
+    (atom,) = atoms(found.topology, found.settings, Policy.STRICT)
+    assert atom.because[0].at == "0000:02:00.0"
+
+
+def test_what_masks_can_tell_apart() -> None:
+    """Two V100s can be cut; a GPU without a known control cannot, but the other end does for it."""
+    wires = links("01:00.0", "02:00.0", (0, 3))
+    ports = slots(CLOSED, CLOSED)[::2]
+    mine, other = gpu("01:00.0", "00:01.0"), gpu("02:00.0", "00:02.0")
+    two = scene(machine(*ports, mine, other, links=wires))
+    assert parts(two) == ["01:00.0", "02:00.0"]
+    assert [atom.cuts for atom in atoms(two.topology, two.settings, Policy.STRICT)] == [
+        {at("01:00.0"): {0}},
+        {at("02:00.0"): {3}},
+    ]
+    mute = [replace(one, device=0x20B0) for one in (mine, other)]
+    assert parts(scene(machine(*ports, mine, mute[1], links=wires))) == ["01:00.0", "02:00.0"]
+    both = scene(machine(*ports, *mute, links=wires))
+    assert parts(both) == ["01:00.0 02:00.0"]
+
+
+def test_a_control_that_is_only_assumed_tells_nothing_apart_unless_allowed() -> None:
+    pascal = [endpoint(f"0{n}:00.0", ids=(0x10DE, 0x15F9)) for n in (1, 2)]
+    found = scene(machine(*pascal, links=links("01:00.0", "02:00.0", (0, 0))))
+    assert parts(found) == ["01:00.0 02:00.0"]
+    allowed = most_closed(found.topology, found.settings, allow_assumed=True)
+    assert allowed.cut == {at("01:00.0"): frozenset({0}), at("02:00.0"): frozenset({0})}
+
+
+def test_untold_links_are_no_reason_to_split() -> None:
+    assert parts(scene(machine(gpu("01:00.0"), gpu("02:00.0")))) == ["01:00.0 02:00.0"]
+
+
+def test_links_to_the_processor_are_never_cut() -> None:
+    wires = (*links("01:00.0", "02:00.0", (0, 0)), *links("01:00.0", EndKind.CPU, (1, 0)))
+    found = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=wires))
+    assert most_closed(found.topology, found.settings).cut[at("01:00.0")] == frozenset({0})
+
+
+def test_without_an_iommu_nothing_translates() -> None:
+    bare = [replace(f, group=f.group) for f in slots(CLOSED, CLOSED)]
+    alone = [endpoint(str(f.address), str(f.parent), group=None, iommu=None) if not f.is_port else f for f in bare]
+    assert parts(scene(machine(*alone))) == ["01:00.0 02:00.0"]
+
+
+def test_the_most_closed_setting() -> None:
+    word = acs("EC DT TB", ALL)
+    functions = [port("00:01.0", 1, acs=word), endpoint("01:00.0", "00:01.0", ats=True, command=Command(0))]
+    found = scene(machine(*functions, kind="identity"))
+    tight = most_closed(found.topology, found.settings)
+    assert tight.acs == {at("00:01.0"): CLOSED.control | AcsFlag.TB}
+    assert tight.ats == {at("01:00.0"): False}
+    assert tight.command[at("01:00.0")] == Command.MASTER | Command.MEMORY, "switched off is not isolated but useless"
+    assert tight.domain[at("01:00.0")].kind is DomainKind.TRANSLATED
+
+
+@st.composite
+def settled(draw: st.DrawFn, found: Scene) -> Settings:
+    """Any setting of a host's controls that leaves its devices useful."""
+    now = found.settings
+    flags = st.integers(0, 0x7F).map(AcsFlag)
+    acs_words = {a: None if word is None else draw(flags) & capability(found, a) for a, word in sorted(now.acs.items())}
+    cut = {a: draw(st.sets(st.integers(0, 5)).map(frozenset)) for a in sorted(now.cut)}
+    kinds = st.sampled_from([Domain(kind, f"{kind}") for kind in DomainKind])
+    domain = {a: draw(kinds) for a in sorted(now.domain)}
+    cpu = {a: draw(kinds) if d.kind is not DomainKind.BLOCKED else d for a, d in sorted(now.cpu_links.items())}
+    command = dict.fromkeys(now.command, Command.MASTER | Command.MEMORY)
+    ats = {a: draw(st.sampled_from((True, False, None))) for a in now.ats}
+    return replace(now, acs=acs_words, cut=cut, domain=domain, cpu_links=cpu, command=command, ats=ats)
+
+
+def capability(found: Scene, address: object) -> AcsFlag:
+    fact = found.host.functions[address].acs  # type: ignore[index]
+    return fact.value.capability  # type: ignore[union-attr]
+
+
+def of(found: Scene, settings_: Settings, policy: Policy) -> Partition:
+    return partition(Reach(found.topology, settings_, policy), least=Answer.POSSIBLE)
+
+
+def finest(found: Scene, policy: Policy) -> Partition:
+    return Partition(tuple(atom.functions for atom in atoms(found.topology, found.settings, policy)))
+
+
+TWINS = {name: scene(Twin.new(name)) for name in MACHINES}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.sampled_from(sorted(TWINS)), st.sampled_from(Policy))
+def test_atoms_refine_what_any_setting_joins_on_twins(data: st.DataObject, name: str, policy: Policy) -> None:
+    found = TWINS[name]
+    assert finest(found, policy).refines(of(found, data.draw(settled(found)), policy))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), hosts(), st.sampled_from(Policy))
+def test_atoms_refine_what_any_setting_joins(data: st.DataObject, found: Scene, policy: Policy) -> None:
+    loose = data.draw(settled(found))
+    assert finest(found, policy).refines(of(found, loose, policy))
+    tight = most_closed(found.topology, found.settings)
+    assert of(found, tight, policy) == finest(found, policy)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_atoms_do_not_depend_on_the_present_setting(name: str) -> None:
+    found = TWINS[name]
+    opened = replace(
+        found.settings,
+        acs={a: AcsFlag(0) for a in found.settings.acs},
+        cut={a: frozenset() for a in found.settings.cut},
+        ats=dict.fromkeys(found.settings.ats, True),
+    )
+    made = [atoms(found.topology, setting, Policy.STRICT) for setting in (found.settings, opened)]
+    assert [atom.functions for atom in made[0]] == [atom.functions for atom in made[1]]

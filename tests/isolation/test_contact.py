@@ -1,0 +1,132 @@
+"""Contacts found class by class are the contacts of all pairs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
+
+from atoll.fabric.answer import Answer, Policy, worst
+from atoll.fabric.links import across_links
+from atoll.fabric.pcie import peer_to_peer
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import EndKind, RootRouting
+from atoll.isolation.contact import contacts, partition, roamers
+from atoll.isolation.partition import closure
+from atoll.isolation.reach import Reach
+from atoll.pci.acs import Acs
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.twin import MACHINES, Twin
+
+Pairs = dict[tuple[Address, Address, bool], Answer]
+
+
+def by_class(reach: Reach) -> Pairs:
+    found: Pairs = {}
+    for contact in contacts(reach, least=Answer.POSSIBLE):
+        for source in contact.sources:
+            for target in contact.targets:
+                if source != target:
+                    found[source, target, contact.identity] = contact.finding.answer
+    return found
+
+
+def by_pair(reach: Reach) -> Pairs:
+    found: Pairs = {}
+    for one, other in permutations(reach.topology.endpoints, 2):
+        answer = worst(
+            across_links(reach.topology, reach.settings, one, other),
+            peer_to_peer(reach.topology, reach.settings, reach.policy, one, other),
+        ).answer
+        identity = reach.identity(one, other).answer
+        found |= {(one, other, False): answer} if answer >= Answer.POSSIBLE else {}
+        found |= {(one, other, True): identity} if identity >= Answer.POSSIBLE else {}
+    return found
+
+
+WORDS = (
+    *(CLOSED, OFF, None, Unknown("cut"), acs("RR CR UF"), acs("", ""), acs("DT SV")),
+    acs("RR EC CR SV", ALL, vector=0b101),
+)
+words = st.sampled_from(WORDS)
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> Scene:
+    """A switch, root ports, devices of many functions, a PCI bus, a hidden port, integrated endpoints."""
+    functions = switch(draw(words), draw(words), root=draw(words))
+    functions += [port("00:02.0", 0x10, acs=draw(words))]
+    ari = Known(draw(st.booleans()))
+    for n in range(draw(st.integers(1, 5))):
+        ids = draw(st.sampled_from(((0x1AF4, 0x1000), (0x1B4B, 0x9172), (0x8086, 0x10C9))))
+        ats = draw(st.sampled_from((None, True)))
+        one = endpoint(f"10:00.{n}", "00:02.0", multifunction=True, acs=draw(words), ids=ids, ats=ats)
+        functions.append(replace(one, ari=ari))
+    for n in range(draw(st.integers(0, 3))):
+        functions.append(endpoint(f"10:01.{n}", "00:02.0", physical="10:00.0", memory=False))
+    functions.append(port("00:03.0", 0x20, acs=draw(words)))
+    functions.append(port("20:00.0", 0x21, "00:03.0", PortType.PCIE_TO_PCI, acs=None))
+    functions += [endpoint(f"21:0{n}.0", "20:00.0", port_type=PortType.CONVENTIONAL) for n in range(2)]
+    functions += [endpoint(f"00:0a.{n}", port_type=PortType.ROOT_INTEGRATED) for n in range(2)]
+    if draw(st.booleans()):
+        functions.append(endpoint("30:00.0", "00:1f.0"))
+    functions += [port("0001:00:01.0", 1, acs=draw(words)), endpoint("0001:01:00.0", "0001:00:01.0")]
+    functions += [gpu("40:00.0"), gpu("41:00.0")]
+    told = draw(st.sampled_from(((), ("40:00.0",), ("40:00.0", "41:00.0"))))
+    wires = draw(st.sampled_from(((), links("40:00.0", "41:00.0", (0, 0)), links("40:00.0", EndKind.SWITCH, (0, 0)))))
+    routing = draw(st.sampled_from((None, *RootRouting)))
+    return scene(machine(*functions, links=wires, told=told, routing=routing))
+
+
+@settings(max_examples=120, deadline=None)
+@given(hosts(), st.sampled_from(Policy))
+def test_all_contacts_of_all_pairs(found: Scene, policy: Policy) -> None:
+    reach = found.reach(policy)
+    assert by_class(reach) == by_pair(reach)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_all_contacts_of_a_twin(name: str) -> None:
+    reach = scene(Twin.new(name)).reach()
+    assert by_class(reach) == by_pair(reach)
+    bare = Twin.new(name, links=False)
+    assert by_class(scene(bare).reach()) == by_pair(scene(bare).reach())
+
+
+def test_functions_that_egress_control_tells_apart_are_no_class() -> None:
+    word = acs("RR CR EC", ALL, vector=0b10)
+    functions = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=word) for n in range(4)]
+    reach = scene(machine(port("00:01.0", 1), *(replace(f, ari=Known(False)) for f in functions))).reach()
+    reached = {(one.function, other.function) for one, other, identity in by_class(reach) if not identity}
+    assert reached == {(one, other) for one, other in permutations(range(4), 2) if other != 1}
+
+
+def test_classes_are_as_big_as_they_can_be() -> None:
+    """Many functions of one device make one contact, not a square of them."""
+    functions = [endpoint(f"01:{n >> 3:02x}.{n & 7}", "00:01.0", physical="01:00.0") for n in range(1, 250)]
+    reach = scene(machine(port("00:01.0", 1), endpoint("01:00.0", "00:01.0"), *functions)).reach()
+    assert len(list(contacts(reach, least=Answer.POSSIBLE))) < 33 * 33
+    assert len(by_class(reach)) == 250 * 249
+
+
+def test_roamers_are_those_whose_requests_nothing_translates() -> None:
+    found = scene(machine(*slots(CLOSED, CLOSED), kind="identity"))
+    assert set(roamers(found.reach(), least=Answer.DIRECT)) == {at("01:00.0"), at("02:00.0")}
+    assert roamers(scene(machine(*slots(CLOSED), kind="DMA")).reach(), least=Answer.POSSIBLE) == {}
+    unknown = scene(machine(*slots(CLOSED), kind=None)).reach()
+    assert roamers(unknown, least=Answer.DIRECT) == {}
+    assert set(roamers(unknown, least=Answer.POSSIBLE)) == {at("01:00.0")}
+
+
+def test_the_partition_is_the_closure_of_contacts() -> None:
+    reach = scene(machine(*switch(OFF, CLOSED, CLOSED))).reach()
+    expected = closure(reach.topology.endpoints, [(one, other) for one, other, _ in by_pair(reach)])
+    assert partition(reach, least=Answer.POSSIBLE) == expected
+    assert len(expected.classes) == 1, "the first port reaches both others"
+    closed: Acs = CLOSED
+    assert len(partition(scene(machine(*switch(closed, closed))).reach(), least=Answer.POSSIBLE).classes) == 2
