@@ -1,0 +1,124 @@
+"""Why two functions share a group or reach one another, and what would change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from reach_hosts import CLOSED, OFF, at, endpoint, gpu, links, machine, port, scene, slots, switch
+
+from atoll.fabric.answer import Answer
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Function, Host
+from atoll.isolation.explain import Explanation, config_acs, explain
+from atoll.isolation.reach import Reach
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.twin import MACHINES, Twin
+
+
+def told(host: Host, one: str = "03:00.0", other: str = "04:00.0") -> Explanation:
+    return explain(scene(host).reach(), at(one), at(other))
+
+
+def together(*functions: Function) -> Host:
+    return machine(*(replace(f, group=Known(7)) if not f.is_port else f for f in functions))
+
+
+def test_nothing_to_change() -> None:
+    found = told(machine(*switch(CLOSED, CLOSED)))
+    assert (found.same_group, found.remedies, found.why) == (False, (), ())
+    assert found.there.answer is found.back.answer is Answer.IOMMU
+
+
+def test_what_acs_would_change() -> None:
+    found = told(machine(*switch(OFF, CLOSED)))
+    assert found.there.answer is Answer.DIRECT
+    assert found.back.answer is Answer.IOMMU
+    (remedy,) = found.remedies
+    assert remedy.how == "pci=config_acs=xx111x1@0000:02:00.0"
+
+
+def test_both_ports_where_both_are_open() -> None:
+    (remedy,) = told(machine(*switch(OFF, OFF))).remedies
+    assert remedy.how == "pci=config_acs=xx111x1@0000:02:00.0;xx111x1@0000:02:01.0"
+
+
+def test_what_acs_would_do_to_a_group() -> None:
+    found = told(together(*switch(OFF, OFF, root=CLOSED)))
+    assert found.same_group is True
+    assert found.groups == (7, 7)
+    assert found.why
+    assert any("separate groups" in remedy.effect for remedy in found.remedies)
+
+
+def test_a_group_that_nothing_separates() -> None:
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True) for n in range(2)]
+    found = told(together(port("00:01.0", 1), *pair), "01:00.0", "01:00.1")
+    assert [remedy.what for remedy in found.remedies] == ["nothing that can be set separates them"]
+
+
+def test_what_masks_would_change() -> None:
+    functions = [*slots(CLOSED, CLOSED)[::2], gpu("01:00.0", "00:01.0"), gpu("02:00.0", "00:02.0")]
+    wires = links("01:00.0", "02:00.0", (0, 3), (2, 5))
+    found = told(machine(*functions, links=wires), "01:00.0", "02:00.0")
+    assert [remedy.how for remedy in found.remedies] == [
+        "nvlink-mask-v100 mask 0x50000",
+        "nvlink-mask-v100 mask 0x280000",
+    ]
+    half = told(machine(*functions, links=wires, masks={"01:00.0": 0x10000}), "01:00.0", "02:00.0")
+    assert [remedy.how for remedy in half.remedies] == [
+        "nvlink-mask-v100 mask 0x40000",
+        "nvlink-mask-v100 mask 0x200000",
+    ]
+    cut = told(machine(*functions, links=wires, masks={"01:00.0": 0x50000}), "01:00.0", "02:00.0")
+    assert cut.remedies == ()
+
+
+def test_groups_that_were_not_read() -> None:
+    host = machine(*switch(CLOSED, CLOSED))
+    missing = {a: replace(f, group=Unknown("not captured")) for a, f in host.functions.items()}
+    without = replace(host, functions=missing, groups=Unknown("not captured"))
+    assert told(without).same_group is False, "as predicted"
+    half = replace(host, functions={**host.functions, at("03:00.0"): missing[at("03:00.0")]})
+    assert told(half).same_group is False
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=Unknown("?")) for n in range(2)]
+    assert told(machine(port("00:01.0", 1), *pair), "01:00.0", "01:00.1").same_group is True, "the kernel's rules tell"
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [
+        (CLOSED.control, "xx111x1@0000:01:00.0"),
+        (AcsFlag.SV, "xxxxxx1@0000:01:00.0"),
+        (AcsFlag.UF | AcsFlag.TB, "xx1xxxx@0000:01:00.0"),
+        (AcsFlag(0), "xxxxxxx@0000:01:00.0"),
+    ],
+)
+def test_the_kernels_parameter(control: AcsFlag, expected: str) -> None:
+    """Right-most is SV, then TB, RR, CR, UF, EC, DT (Documentation/admin-guide/kernel-parameters.txt)."""
+    assert config_acs(control, at("01:00.0")) == expected
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_remedies_do_what_they_say(name: str) -> None:
+    """Apply the control words of every remedy: no answer gets worse, and some answer or the group gets better."""
+    found = scene(Twin.new(name))
+    reach = found.reach()
+    every = found.topology.endpoints
+    for one, other in pairwise(every):
+        explanation = explain(reach, one, other)
+        settings = found.settings
+        for remedy in explanation.remedies:
+            if not remedy.how.startswith("pci=config_acs="):
+                continue
+            for part in remedy.how.removeprefix("pci=config_acs=").split(";"):
+                bits, _, place = part.partition("@")
+                address = Address.parse(place)
+                on = AcsFlag(sum(1 << n for n, bit in enumerate(reversed(bits)) if bit == "1"))
+                settings = settings.with_acs(address, (settings.acs.get(address) or AcsFlag(0)) | on)
+        after = Reach(found.topology, settings)
+        for a, b in ((one, other), (other, one)):
+            assert after.answer(a, b).answer <= reach.answer(a, b).answer
+            assert after.identity(a, b).answer <= reach.identity(a, b).answer

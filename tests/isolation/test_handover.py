@@ -1,0 +1,144 @@
+"""The moment when devices have reached their users."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reach_hosts import CLOSED, Scene, at, clusters, endpoint, gpu, links, machine, scene, slots
+
+from atoll.fabric.settings import DomainKind, Settings
+from atoll.host.fact import Known
+from atoll.host.model import EndKind, Holder
+from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
+from atoll.isolation.handover import handed_over, links_to_cut
+from atoll.pci.header import Command
+from atoll.twin import Twin
+
+A, B, C = at("01:00.0"), at("02:00.0"), at("03:00.0")
+ON = Command.MEMORY | Command.MASTER
+WIRES = (
+    *links("01:00.0", "02:00.0", (0, 3)),
+    *links("01:00.0", "03:00.0", (1, 1)),
+    *links("01:00.0", EndKind.CPU, (2, 0)),
+)
+
+
+def gpus(*, held: bool = False, a: int = 0x10000, b: int = 0x80000) -> Scene:
+    functions = [*slots(CLOSED, CLOSED, CLOSED)[::2], *(gpu(f"0{n}:00.0", f"00:0{n}.0") for n in (1, 2, 3))]
+    host = machine(*functions, links=WIRES, masks={"01:00.0": a, "02:00.0": b}, kind="identity")
+    holders = (Holder(7, "atoll-hold:red", (), (A,), Known(1)),) if held else ()
+    return scene(replace(host, holders=Known(holders)))
+
+
+def over(found: Scene, how: Handover, driver: str = "vfio-pci", *, allow_assumed: bool = False) -> Settings:
+    named = (Cluster("red", (A,), how, driver), Cluster("blue", (B,), how, driver))
+    return handed_over(found.topology, found.settings, Clusters(named, allow_assumed=allow_assumed))
+
+
+def test_stock_vfio_loses_what_a_bus_reset_undoes() -> None:
+    assert over(gpus(), Handover.VFIO).cut == {A: frozenset(), B: frozenset(), C: frozenset()}
+
+
+def test_stock_vfio_keeps_what_a_function_reset_leaves() -> None:
+    found = gpus()
+    flr = {a: replace(f, reset_methods=Known(("flr", "bus"))) for a, f in found.host.functions.items()}
+    kept = scene(replace(found.host, functions=flr))
+    assert over(kept, Handover.VFIO).cut[A] == frozenset({0})
+
+
+@pytest.mark.parametrize("how", [Handover.HELD, Handover.BROKER])
+def test_a_holder_cuts_after_it_has_opened(how: Handover) -> None:
+    """All links to others and none else, whatever was cut before."""
+    reached = over(gpus(a=0x3F0000, b=0), how)
+    assert reached.cut == {A: frozenset({0, 1}), B: frozenset({3}), C: frozenset()}
+
+
+def test_a_device_that_is_held_stays_as_it_is() -> None:
+    assert over(gpus(held=True, a=0x20000), Handover.HELD).cut[A] == frozenset({1})
+    assert over(gpus(held=True, a=0x20000), Handover.VFIO).cut[A] == frozenset(), "a VMM resets it all the same"
+
+
+def test_owners_switch_their_devices_on_and_have_address_spaces_of_their_own() -> None:
+    found = gpus()
+    quiet = replace(found, settings=replace(found.settings, command={A: Command(0), B: None, C: Command(0)}))
+    reached = over(quiet, Handover.HELD)
+    assert reached.command == {A: ON, B: ON, C: Command(0)}
+    assert reached.domain[A].kind is reached.domain[B].kind is DomainKind.TRANSLATED
+    assert reached.domain[A].space != reached.domain[B].space
+    assert reached.domain[C] == found.settings.domain[C]
+
+
+def test_a_host_driver_gets_the_default_domain_and_no_reset() -> None:
+    reached = over(gpus(), Handover.KERNEL, "nvidia")
+    assert reached.domain[A].kind is DomainKind.IDENTITY
+    assert reached.cut[A] == frozenset({0})
+
+
+def test_a_control_that_is_only_assumed_is_used_when_allowed() -> None:
+    pascal = [endpoint(f"0{n}:00.0", ids=(0x10DE, 0x15F9), methods=("bus",)) for n in (1, 2)]
+    found = scene(machine(*pascal, links=links("01:00.0", "02:00.0", (0, 3))))
+    assert over(found, Handover.HELD).cut[A] == frozenset()
+    assert over(found, Handover.HELD, allow_assumed=True).cut[A] == frozenset({0})
+
+
+# -- which links must be cut
+
+
+def to_cut(found: Scene, place: str, **named: str) -> set[int]:
+    owner = clusters(found.host, **named).cluster_of(found.topology.functions)
+    return set(links_to_cut(found.topology, owner, at(place)))
+
+
+def test_links_to_others_at_both_ends_also_the_hosts() -> None:
+    assert to_cut(gpus(), "01:00.0", red="01:00.0", blue="02:00.0") == {0, 1}
+    assert to_cut(gpus(), "02:00.0", red="01:00.0", blue="02:00.0") == {3}
+    assert to_cut(gpus(), "03:00.0", red="01:00.0", blue="02:00.0") == {1}, "the host's end of a tenant's link"
+    assert to_cut(gpus(), "01:00.0", red="01:00.0 02:00.0") == {1}
+    assert to_cut(gpus(), "03:00.0", red="02:00.0") == set(), "no link of the host's own"
+
+
+@pytest.mark.parametrize("kind", [EndKind.UNKNOWN, EndKind.OUTSIDE])
+def test_links_that_lead_who_knows_where(kind: EndKind) -> None:
+    found = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=links("01:00.0", kind, (4, None))))
+    assert to_cut(found, "01:00.0", red="01:00.0") == {4}
+    assert to_cut(found, "01:00.0", red="02:00.0") == set(), f"the {HOST} may have what it likes"
+
+
+def test_links_to_a_switch_count_where_others_hang_on_one() -> None:
+    one = links("01:00.0", EndKind.SWITCH, (0, None), (1, None), name="nvs0")
+    two = links("02:00.0", EndKind.SWITCH, (0, None), name="nvs0")
+    alone = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=one))
+    assert to_cut(alone, "01:00.0", red="01:00.0") == set()
+    both = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=(*one, *two)))
+    assert to_cut(both, "01:00.0", red="01:00.0", blue="02:00.0") == {0, 1}
+    assert to_cut(both, "01:00.0", red="01:00.0 02:00.0") == set()
+
+
+def test_a_link_without_a_number_can_be_named_to_no_control() -> None:
+    found = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=links("01:00.0", "02:00.0", (None, 5))))
+    assert to_cut(found, "01:00.0", red="01:00.0") == set()
+    assert to_cut(found, "02:00.0", red="01:00.0") == {5}
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "masks"),
+    [
+        ("ac922-4gpu", "red blue green gold", "0x150000 0x150000 0x150000 0x150000"),
+        ("ac922-6gpu", "a b c d e f", "0x1d0000 0x1d0000 0x170000 0x1d0000 0x1d0000 0x170000"),
+        ("ac922-6gpu", "a b b c d d", "0x1d0000 0x110000 0x120000 0x1d0000 0x110000 0x120000"),
+        ("ac922-6gpu", "a a a b b b", "0x0 0x0 0x0 0x0 0x0 0x0"),
+        ("ac922-6gpu", "a host host host host host", "0x1d0000 0x110000 0x120000 0x0 0x0 0x0"),
+    ],
+)
+def test_masks_of_the_machines_of_2019(name: str, own: str, masks: str) -> None:
+    """Facts E.3: full isolation, and the first alone with the other two together."""
+    found = scene(Twin.new(name))
+    every = [a for a, f in found.topology.functions.items() if f.device == 0x1DB1]
+    owner = dict(zip(every, own.split(), strict=True))
+    named = Clusters(
+        tuple(Cluster(c, tuple(a for a in every if owner[a] == c)) for c in dict.fromkeys(own.split()) if c != HOST)
+    )
+    of = named.cluster_of(found.topology.functions)
+    numbers = [links_to_cut(found.topology, of, a) for a in every]
+    assert [hex(sum(1 << 16 + n for n in cut)) for cut in numbers] == masks.split()
