@@ -1,0 +1,122 @@
+"""Plans for the twins: masks, resets and what cannot be achieved."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from atoll.controls.present import present
+from atoll.controls.registry import registers
+from atoll.fabric.topology import Topology
+from atoll.host import read_host
+from atoll.plan.bandwidth import inside
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan, StepKind
+from atoll.twin import Twin
+
+V100 = 0x1DB1
+
+
+def planned(twin: Twin, *clusters: list[str], handover: str = "held") -> Plan:
+    host = read_host(twin, registers=registers)
+    text = ""
+    for number, devices in enumerate(clusters):
+        text += f'[cluster.c{number}]\ndevices = [{", ".join(map(repr, devices))}]\nhandover = "{handover}"\n'
+    return plan(Topology(host), present(host), read_spec(text, host, name="t.toml"), spec=text)
+
+
+def masks(made: Plan) -> dict[str, int | None]:
+    return {str(step.device): step.mask for step in made.steps if step.kind is StepKind.CUT_LINKS}
+
+
+def gpus(twin: Twin) -> list[str]:
+    return [str(a) for a, f in read_host(twin, registers=registers).functions.items() if f.device == V100]
+
+
+def test_each_alone() -> None:
+    four, six = Twin.new("ac922-4gpu"), Twin.new("ac922-6gpu")
+    assert set(masks(planned(four, *([gpu] for gpu in gpus(four)))).values()) == {0x150000}
+    assert list(masks(planned(six, *([gpu] for gpu in gpus(six)))).values()) == [0x1D0000, 0x1D0000, 0x170000] * 2
+
+
+def test_the_first_alone_and_the_others_together() -> None:
+    twin = Twin.new("ac922-6gpu")
+    first, second, third = gpus(twin)[:3]
+    made = planned(twin, [first], [second, third])
+    assert masks(made) == {first: 0x1D0000, second: 0x110000, third: 0x120000}
+    kept = {cluster.cluster: cluster.kept_bytes_per_second for cluster in made.clusters}
+    lost = {cluster.cluster: cluster.cut_bytes_per_second for cluster in made.clusters}
+    assert kept == {"c0": 0, "c1": 2 * 2 * 25_000_000_000}
+    assert lost == {"c0": 4 * 2 * 25_000_000_000, "c1": 4 * 2 * 25_000_000_000}
+
+
+def test_a_compound_group_is_not_split() -> None:
+    twin = Twin.new("ac922-4gpu", kernel="5.4")
+    first, second, third, fourth = gpus(twin)
+    split = planned(twin, [first], [second])
+    assert not split.steps
+    assert "one IOMMU group in every setting" in split.impossible[0].reason
+    assert not planned(twin, [first, second], [third, fourth]).impossible
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("0000:08:00.0", "0000:08:00.1"),
+        ("0000:0b:00.0", "0000:0b:01.0"),
+        ("0000:05:00.0", "0000:06:00.0"),
+        ("0000:07:00.0", "0000:03:00.0"),
+    ],
+)
+def test_what_nothing_separates_is_impossible(one: str, other: str) -> None:
+    made = planned(Twin.new("pcie-box"), [one], [other])
+    assert made.impossible
+    assert not made.steps
+
+
+def test_virtual_functions_are_separated() -> None:
+    made = planned(Twin.new("pcie-box"), ["0000:0c:00.1"], ["0000:0c:00.2"])
+    assert not made.impossible
+    assert not made.unachievable
+
+
+def test_stock_vfio_is_told_to_lose_the_cut() -> None:
+    twin = Twin.new("ac922-4gpu")
+    made = planned(twin, gpus(twin)[:1], gpus(twin)[1:2], handover="vfio")
+    assert made.steps
+    assert any("stock vfio-pci" in entry.reason and "held" in entry.remedy for entry in made.unachievable)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_more_resets_than_the_fewest_that_open_what_is_inside(seed: int) -> None:
+    dice = random.Random(seed)
+    twin = Twin.new("ac922-6gpu")
+    for gpu in (a for a, f in read_host(twin, registers=registers).functions.items() if f.device == V100):
+        for offset, value in ((0x12004C, 4), (0x122204, 2), (0x200, twin.peek(gpu, "bar0", 0x200) | 0x02000000)):
+            twin.poke(gpu, "bar0", offset, value)
+        twin.poke(gpu, "bar0", 0xA00148, dice.choice((0, 0x150000, 0x1D0000, 0x010000, 0x040000)))
+    names = gpus(twin)
+    cut = dice.randrange(1, 6)
+    groups = (names[:cut], names[cut:])
+    made = planned(twin, *groups, handover="vfio")
+    assert not made.impossible
+    host = read_host(twin, registers=registers)
+    topology, settings = Topology(host), present(host)
+    owner = {a: next(i for i, g in enumerate(groups) if str(a) in g) for a in host.functions if str(a) in names}
+    joined = {a: str(n) for a, n in owner.items()}
+    within = {a: inside(topology, joined, a) for a in owner}
+
+    def opens(reset: tuple[object, ...]) -> bool:
+        """Whether no link inside a cluster is cut at an end that was not reset."""
+        for function, links in within.items():
+            for link in links:
+                near = link.a if link.a.function == function else link.b
+                if function not in reset and near.number in (settings.cut.get(function) or frozenset()):
+                    return False
+        return True
+
+    fewest = next(n for n in range(7) if any(opens(some) for some in itertools.combinations(owner, n)))
+    assert sum(step.kind is StepKind.RESET for step in made.steps) == fewest
