@@ -86,6 +86,10 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
     if shared:
         hop = Hop(str(source), shared[0].value, f"no source told the links of {source} or {target}")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
+    brick = topology.bricks.get(target)
+    if brick is not None and source not in told and brick.gpu in (source, None):
+        hop = Hop(str(source), "CPU-facing link", f"no source told the links of {source}; {target} may be behind one")
+        found.append(Finding(Answer.POSSIBLE, (hop,)))
     return worst(*found)
 
 

@@ -18,7 +18,7 @@ from atoll.fabric.links import across_links
 from atoll.fabric.pcie import peer_to_peer, turns
 from atoll.fabric.turn import Bit, bit
 from atoll.host.fact import value_of
-from atoll.isolation.identity import aliases, spoofs
+from atoll.isolation.identity import aliases, shares_above, spoofs
 from atoll.isolation.partition import Partition, closure
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
@@ -94,7 +94,7 @@ class _Classes:
         return tuple(
             place
             for place, (first, *_) in enumerate(self.classes)
-            if first in self.topology.links or possible_kinds(functions[first])
+            if first in self.topology.links or first in self.topology.bricks or possible_kinds(functions[first])
         )
 
     @cached_property
@@ -122,10 +122,30 @@ class _Classes:
         for source in {members[0], members[-1]}:
             for name in aliases(self.topology, source):
                 found.update(self.identities[name])
+            segment = self.in_segment[source.domain]
             scope = spoofs(self.topology, self.reach.settings, source)
             if scope is not None:
-                found.update(self.in_segment[source.domain] if scope == source else self.below[scope])
+                found.update(segment if scope == source else self.below[scope])
+            if scope is not None or place in self.behind:
+                # A validating port lets through what may hang below it; a bridge's id may be that of what hangs loose.
+                found.update(self.adrift.intersection(segment))
+            if self.topology.severed(source):
+                found.update(segment if place in self.behind else self.behind.intersection(segment))
+            else:
+                found.update((self.adrift & self.behind).intersection(segment))
         return found
+
+    @cached_property
+    def adrift(self) -> frozenset[int]:
+        """Positions of the classes of which it is not known where they hang."""
+        return frozenset(place for place, (first, *_) in enumerate(self.classes) if self.topology.severed(first))
+
+    @cached_property
+    def behind(self) -> frozenset[int]:
+        """Positions of the classes behind a port that may put its own id on what passes."""
+        return frozenset(
+            place for place, (first, *_) in enumerate(self.classes) if shares_above(self.topology, first) is not None
+        )
 
     @cached_property
     def linked_set(self) -> frozenset[int]:
@@ -179,7 +199,7 @@ def _classes(reach: Reach) -> tuple[tuple[Address, ...], ...]:
     found: dict[object, list[Address]] = {}
     for address in topology.endpoints:
         function = topology.functions[address]
-        linked = address in topology.links or bool(possible_kinds(function))
+        linked = address in topology.links or address in topology.bricks or bool(possible_kinds(function))
         if linked or not topology.up(address) or topology.up(address)[0] in numbered:
             found[address] = [address]
             continue

@@ -21,7 +21,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.pci.quirks.aliases import dma_alias_mask
 
-__all__ = ["INTEGRATED_IDENTITY", "SIBLING_IDENTITY", "aliases", "shares_identity", "spoofs"]
+__all__ = ["INTEGRATED_IDENTITY", "SIBLING_IDENTITY", "aliases", "shares_above", "shares_identity", "spoofs"]
 
 INTEGRATED_IDENTITY = "integrated-endpoint-identity"
 """Id of the assumption that root complex integrated endpoints send their own requester ids only."""
@@ -93,18 +93,27 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
         return Finding(Answer.DIRECT, (hop,))
     if target.domain != source.domain or not _same_tables(topology, source, target):
         return BLOCKED
+    if topology.severed(source) or topology.severed(target):
+        taker = shares_above(topology, source) or shares_above(topology, target)
+        if taker is not None:
+            because = f"whether both {source} and {target} stand behind {taker}, which shares an id, was not read"
+            return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
     open_ports = tuple(_unvalidated(topology, settings, source))
     above = topology.up(source)
     validator = next(
         (p for p in above if topology.port_type(p) in _VALIDATING and p not in {port for port, _ in open_ports}), None
     )
-    if validator is not None and (not open_ports or validator not in topology.up(target)):
+    within = validator is None or _below(topology, validator, target)
+    if validator is not None and (not open_ports or within is False):
         stated = bit(topology.functions[validator], settings, AcsFlag.SV) is Bit.STATED
         taken = {VENDOR_STATEMENT} if stated else set()
         if not open_ports and topology.functions[source].parent == topology.functions[target].parent:
             # Source Validation compares bus numbers only.
             taken.add(SIBLING_IDENTITY)
         return Finding(Answer.BLOCKED, (), frozenset(taken))
+    if within is None:
+        hop = Hop(str(target), "requester id", f"whether {target} hangs below {validator} was not read")
+        return Finding(Answer.POSSIBLE, (hop,))
     if topology.severed(source):
         hop = Hop(str(source), "requester id", f"the port above {(source, *above)[-1]} was not read")
         return Finding(Answer.POSSIBLE, (hop,))
@@ -126,6 +135,22 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
         else f"no port below the root validates: {nearest} SrcValid-, so it can send any id {scope}, {target}'s too"
     )
     return Finding(Answer.POSSIBLE if unread else Answer.DIRECT, (Hop(str(nearest), "requester id", because),))
+
+
+def shares_above(topology: Topology, address: Address) -> Address | None:
+    """Return the nearest port above a function that may put an id of its own on what passes, None without one."""
+    clear = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
+    return next((port for port in topology.up(address) if topology.port_type(port) not in clear), None)
+
+
+def _below(topology: Topology, port: Address, target: Address) -> bool | None:
+    """Whether a function's id passes a port that validates, by its bus number; None where that was not read."""
+    if port in topology.up(target):
+        return True
+    if not topology.severed(target):
+        return False
+    buses = value_of(topology.functions[port].bridge, None)
+    return None if buses is None else buses.secondary <= target.bus <= buses.subordinate
 
 
 def _same_tables(topology: Topology, one: Address, other: Address) -> bool:
