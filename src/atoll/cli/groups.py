@@ -7,10 +7,12 @@ import argparse
 from atoll.cli.output import say
 from atoll.cli.session import open_session
 from atoll.cli.view import reach_of
+from atoll.errors import InputError
 from atoll.host.extent import Extent
 from atoll.host.fact import Known
 from atoll.isolation.groups import predict
 from atoll.isolation.honesty import honesty
+from atoll.report.forum import forum_lines
 from atoll.report.groups import groups_document, groups_lines
 from atoll.report.names import Names
 
@@ -19,8 +21,14 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Print the groups, recorded and predicted, and where reach disagrees with them."""
-    host = open_session(options.host, extent=Extent.ROUTING).host
+    forum = options.format == "forum"
+    if forum and options.json:
+        raise InputError("--format forum and --json are two forms of output", hint="give one of them")
+    host = open_session(options.host, extent=Extent.ALL if forum else Extent.ROUTING).host
     prediction = predict(host)
+    if forum:
+        print("\n".join(forum_lines(host, prediction, names=Names.load())))
+        return 0
     members = (
         {number: group.members for number, group in host.groups.value.items()}
         if isinstance(host.groups, Known)

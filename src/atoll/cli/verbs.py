@@ -86,7 +86,19 @@ _ACCESS = (
 
 VERBS = (
     Verb("show", "the functions with their groups, drivers, links, and what to know about each", "show"),
-    Verb("groups", "the kernel's IOMMU groups, recorded and predicted; lies, doubts, costs", "groups"),
+    Verb(
+        "groups",
+        "the kernel's IOMMU groups, recorded and predicted; lies, doubts, costs",
+        "groups",
+        (
+            Argument(
+                ("--format",),
+                "report (the default), or forum: the groups alone, as the usual shell loop over lspci prints them",
+                choices=("report", "forum"),
+                default="report",
+            ),
+        ),
+    ),
     Verb(
         "explain",
         "why A and B share a group or reach one another, hop by hop; what would change it",
