@@ -1,0 +1,1 @@
+"""VFIO from Python: the kernel's user API, and the vfio-user protocol."""

@@ -1,0 +1,348 @@
+"""The client's side: owning a device that another process serves.
+
+Source: QEMU ``docs/interop/vfio-user.rst``. One thread uses a client at a time. The server's DMA is served while the
+client waits for an answer, and by ``serve``; memory that was opened nowhere is refused with EFAULT.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from atoll.vfio.user.connection import Connection, Message
+from atoll.vfio.user.error import ProtocolError
+from atoll.vfio.user.memory import DmaTable
+from atoll.vfio.user.payload import (
+    DeviceInfo,
+    DmaAccess,
+    DmaMap,
+    DmaUnmap,
+    IrqInfo,
+    IrqSetting,
+    RegionAccess,
+    pack_writes,
+)
+from atoll.vfio.user.protocol import (
+    MAJOR,
+    MAX_DATA,
+    MAX_MESSAGE_FDS,
+    MINOR,
+    Command,
+    DmaFlag,
+    HeaderFlag,
+    IrqSet,
+    RegionFlag,
+)
+from atoll.vfio.user.region import RegionInfo
+from atoll.vfio.user.version import Version
+
+__all__ = ["Client"]
+
+_BOTH = DmaFlag.READ | DmaFlag.WRITE
+_WORD = struct.Struct("<I")
+_WINDOW = 1 << 16
+"""Room for a region's capabilities."""
+
+
+class Client:
+    """A connection to a served device. A context manager; the device keeps its state when it closes.
+
+    ``seconds`` is how long an answer may take. Every method raises OSError with the errno that the server answered;
+    TimeoutError, ConnectionError and ProtocolError where there was no answer, or one that cannot be: the connection
+    is closed after these.
+    """
+
+    def __init__(self, sock: socket.socket, *, seconds: float = 5.0) -> None:
+        self._connection = Connection(sock)
+        self._seconds = seconds
+        self._identity = 0
+        self._memory = DmaTable()
+        self._files: dict[int, int] = {}
+        try:
+            self.version = self._agree()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @classmethod
+    def connect(cls, path: str | Path, *, seconds: float = 5.0) -> Client:
+        """Connect to a server's socket file. OSError where nobody listens."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(seconds)
+            sock.connect(os.fspath(path))
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock, seconds=seconds)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and let go of all memory; mappings of regions stay until they are closed themselves."""
+        self._connection.close()
+        self._memory.clear()
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    # -- what it is
+
+    def info(self) -> DeviceInfo:
+        """Return how many regions and interrupt kinds the device has."""
+        return DeviceInfo.parse(self._call(Command.DEVICE_GET_INFO, DeviceInfo().pack()))
+
+    def region(self, index: int) -> RegionInfo:
+        """Return what a region is."""
+        request = RegionInfo(index, room=_WINDOW).pack()
+        message = self._exchange(Command.DEVICE_GET_REGION_INFO, request)
+        try:
+            info = RegionInfo.parse(message.body)
+            if info.index != index:
+                raise ProtocolError(f"asked for region {index}, told of {info.index}")
+            if RegionFlag.MMAP in info.flags and message.descriptors:
+                old = self._files.pop(index, None)
+                if old is not None:
+                    os.close(old)
+                self._files[index], *more = message.take()
+                for descriptor in more:
+                    os.close(descriptor)
+            return info
+        finally:
+            message.close()
+
+    def irq(self, index: int) -> IrqInfo:
+        """Return what a kind of interrupt is."""
+        return IrqInfo.parse(self._call(Command.DEVICE_GET_IRQ_INFO, IrqInfo(index).pack()))
+
+    # -- regions
+
+    def read(self, region: int, offset: int, count: int) -> bytes:
+        """Return ``count`` bytes of a region."""
+        found = b""
+        while count > len(found):
+            asked = RegionAccess(offset + len(found), region, min(count - len(found), self._step))
+            answer = RegionAccess.parse(self._call(Command.REGION_READ, asked.pack()), with_data=True)
+            if (answer.offset, answer.region, answer.count) != (asked.offset, asked.region, asked.count):
+                raise ProtocolError(f"asked for {asked.count} bytes of region {region}, got {answer.count}")
+            found += answer.data
+        return found
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        """Store bytes in a region."""
+        for at in range(0, len(data), self._step):
+            piece = data[at : at + self._step]
+            self._call(Command.REGION_WRITE, RegionAccess(offset + at, region, len(piece), piece).pack())
+
+    def write_many(self, writes: Sequence[tuple[int, int, bytes]]) -> None:
+        """Store several pieces (region, offset, at most 8 bytes) by one message.
+
+        OSError ENOTSUP where the server takes no such message.
+        """
+        if not self.version.write_multiple:
+            raise OSError(errno.ENOTSUP, "the server takes one write a message")
+        items = tuple(RegionAccess(offset, region, len(data), data) for region, offset, data in writes)
+        self._call(Command.REGION_WRITE_MULTI, pack_writes(items))
+
+    def read32(self, region: int, offset: int) -> int:
+        """Load a 32-bit register (little-endian, as PCI is)."""
+        value: int = _WORD.unpack(self.read(region, offset, 4))[0]
+        return value
+
+    def write32(self, region: int, offset: int, value: int) -> None:
+        """Store a 32-bit register."""
+        self.write(region, offset, _WORD.pack(value))
+
+    def map_region(self, index: int) -> mmap.mmap:
+        """Return a mapping of a whole region. OSError ENODEV where the server hands out no file for it.
+
+        Whoever serves the region can cut its file short under the mapping: only map what a trusted server serves.
+        """
+        info = self.region(index)
+        descriptor = self._files.get(index)
+        if descriptor is None or info.areas:
+            raise OSError(errno.ENODEV, f"region {index} cannot be mapped as a whole")
+        return mmap.mmap(descriptor, info.size, mmap.MAP_SHARED, offset=info.offset)
+
+    # -- memory
+
+    def map_memory(
+        self,
+        address: int,
+        descriptor: int,
+        size: int,
+        *,
+        offset: int = 0,
+        flags: DmaFlag = _BOTH,
+        share: bool = True,
+    ) -> None:
+        """Open ``size`` bytes of a file (a memfd) to the device at DMA address ``address``.
+
+        With ``share`` the server gets the file itself; without, it has to ask for every access. The descriptor
+        stays the caller's. OSError: EEXIST over an open range, EINVAL for a file that is too short.
+        """
+        wanted = DmaMap(flags, offset, address, size)
+        self._memory.map(wanted, descriptor)
+        told = wanted if share else DmaMap(flags, 0, address, size)
+        try:
+            self._call(Command.DMA_MAP, told.pack(), (descriptor,) if share else ())
+        except BaseException:
+            self._memory.unmap(DmaUnmap(address, size))
+            raise
+
+    def unmap_memory(self, address: int, size: int) -> None:
+        """Close a range of DMA addresses again, exactly as it was opened. OSError ENOENT where there is none."""
+        self._memory.unmap(DmaUnmap(address, size))
+        self._call(Command.DMA_UNMAP, DmaUnmap(address, size).pack())
+
+    # -- interrupts and reset
+
+    def set_eventfds(self, index: int, eventfds: Sequence[int], *, start: int = 0) -> None:
+        """Signal eventfds with a kind of interrupt, from number ``start``. They become non-blocking."""
+        flags = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
+        self._call(Command.DEVICE_SET_IRQS, IrqSetting(flags, index, start, len(eventfds)).pack(), tuple(eventfds))
+
+    def disable_irqs(self, index: int) -> None:
+        """Signal nothing any more with a kind of interrupt."""
+        self._set(IrqSet.ACTION_TRIGGER, index, 0, 0)
+
+    def trigger_irq(self, index: int, number: int = 0) -> None:
+        """Let the device raise an interrupt."""
+        self._set(IrqSet.ACTION_TRIGGER, index, number, 1)
+
+    def mask_irq(self, index: int, number: int = 0) -> None:
+        """Hold an interrupt back."""
+        self._set(IrqSet.ACTION_MASK, index, number, 1)
+
+    def unmask_irq(self, index: int, number: int = 0) -> None:
+        """Let an interrupt through again."""
+        self._set(IrqSet.ACTION_UNMASK, index, number, 1)
+
+    def reset(self) -> None:
+        """Reset the device. Memory and eventfds stay."""
+        self._call(Command.DEVICE_RESET)
+
+    # -- messages
+
+    def serve(self, seconds: float) -> int:
+        """Serve the server's DMA for a while; return how many messages came. EOFError once the server closed."""
+        deadline = time.monotonic() + seconds
+        served = 0
+        while True:
+            message = self._connection.receive()
+            if message is not None:
+                self._serve(message)
+                served += 1
+            try:
+                self._wait(message, deadline)
+            except TimeoutError:
+                return served
+
+    @property
+    def _step(self) -> int:
+        return min(self.version.max_data, MAX_DATA)
+
+    def _set(self, action: IrqSet, index: int, start: int, count: int) -> None:
+        self._call(Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | action, index, start, count).pack())
+
+    def _agree(self) -> Version:
+        mine = Version(max_message_fds=MAX_MESSAGE_FDS, write_multiple=True)
+        told = Version.parse(self._call(Command.VERSION, mine.pack()))
+        if told.major != MAJOR or told.minor > MINOR:
+            raise ProtocolError(f"the server speaks {told.major}.{told.minor}, not {MAJOR}.{MINOR}")
+        return told
+
+    def _call(self, command: Command, body: bytes = b"", descriptors: tuple[int, ...] = ()) -> bytes:
+        """Return the body of the answer; descriptors that come with it are closed."""
+        message = self._exchange(command, body, descriptors)
+        message.close()
+        return message.body
+
+    def _exchange(self, command: Command, body: bytes, descriptors: tuple[int, ...] = ()) -> Message:
+        self._identity = (self._identity + 1) & 0xFFFF
+        deadline = time.monotonic() + self._seconds
+        try:
+            self._connection.send(command, self._identity, body, descriptors=descriptors)
+            message = self._answer(command, deadline)
+        except (TimeoutError, EOFError, ProtocolError, ConnectionError) as error:
+            self._connection.close()
+            if isinstance(error, EOFError):
+                raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection") from error
+            raise
+        if HeaderFlag.ERROR in message.header.flags:
+            message.close()
+            code = message.header.error or errno.EIO
+            raise OSError(code, f"{os.strerror(code)}: the server refused {command.name}")
+        return message
+
+    def _answer(self, command: Command, deadline: float) -> Message:
+        while True:
+            message = self._connection.receive()
+            if message is None or not message.header.is_reply:
+                if message is not None:
+                    self._serve(message)
+                self._wait(message, deadline)
+            elif (message.header.identity, message.header.command) != (self._identity, command):
+                message.close()
+                raise ProtocolError(f"an answer to command {message.header.command} that nobody waits for")
+            else:
+                return message
+
+    def _wait(self, message: Message | None, deadline: float) -> None:
+        """Wait for more where nothing came. TimeoutError at the deadline, however busy the server keeps us."""
+        if message is None:
+            self._connection.wait(deadline)
+            self._connection.flush()
+        elif time.monotonic() >= deadline:
+            raise TimeoutError("the server asked much and answered nothing")
+
+    def _serve(self, message: Message) -> None:
+        """Answer what the server asks: its DMA."""
+        header = message.header
+        message.close()
+        if header.is_reply:
+            raise ProtocolError(f"an answer to command {header.command} that nobody waits for")
+        code, body = 0, b""
+        try:
+            body = self._dma(header.command, message.body)
+        except ProtocolError:
+            code = errno.EINVAL
+        except OSError as error:
+            code = error.errno or errno.EIO
+        if HeaderFlag.NO_REPLY not in header.flags:
+            flags = HeaderFlag.REPLY | (HeaderFlag.ERROR if code else HeaderFlag(0))
+            self._connection.send(header.command, header.identity, b"" if code else body, flags=flags, error=code)
+
+    def _dma(self, command: int, body: bytes) -> bytes:
+        if command not in (Command.DMA_READ, Command.DMA_WRITE):
+            raise OSError(errno.ENOTSUP, f"command {command} is not for a client")
+        reading = command == Command.DMA_READ
+        access = DmaAccess.parse(body, with_data=not reading)
+        if not 0 < access.count <= MAX_DATA:
+            raise ProtocolError(f"DMA of {access.count} bytes")
+        pieces = self._memory.find(access.address, access.count)
+        need = DmaFlag.READ if reading else DmaFlag.WRITE
+        if pieces is None or any(need not in piece.flags for piece, _, _ in pieces):
+            raise OSError(errno.EFAULT, f"{access.address:#x} is not open to the device")
+        out, at = b"", 0
+        for piece, offset, count in pieces:
+            assert piece.backing is not None
+            if reading:
+                out += piece.backing.read(offset, count)
+            else:
+                piece.backing.write(offset, access.data[at : at + count])
+            at += count
+        return DmaAccess(access.address, access.count, out).pack()
