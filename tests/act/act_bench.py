@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from atoll.act.machine import Lease, Machine
@@ -18,7 +19,7 @@ from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
 from atoll.twin import Twin, store
 
-__all__ = ["BLUE", "RED", "SPEC", "Watched", "host_of", "planned", "state"]
+__all__ = ["BLUE", "RED", "SPEC", "Watched", "host_of", "lose_journal", "planned", "state"]
 
 RED, BLUE = Address.parse("0004:04:00.0"), Address.parse("0004:05:00.0")
 SPEC = """
@@ -55,6 +56,12 @@ def state(twin: Twin) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name not in ("files", "next_pid")}
 
 
+def lose_journal(twin: Twin) -> None:
+    """Leave no trace of what was done."""
+    twin.own_files.clear()
+    twin.kernel.changed()
+
+
 class Watched:
     """A twin behind the machine seam, with every change counted, and one of them failing if asked to.
 
@@ -80,6 +87,9 @@ class Watched:
 
     def readlink(self, path: str) -> str:
         return self.twin.readlink(path)
+
+    def state_path(self, path: str) -> Path | None:
+        return self.twin.state_path(path)
 
     def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
         def act() -> None:

@@ -12,6 +12,7 @@ from act_bench import BLUE, RED, SPEC, Watched, host_of, planned, state
 
 from atoll.act.executor import Progress, execute
 from atoll.act.journal import EntryState, read_journal
+from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.errors import RefusedError, StepError
 from atoll.host.live import LiveTree
@@ -56,7 +57,7 @@ def test_the_journal_holds_what_was_before_and_what_reads_back(tmp_path: Path) -
     host, made = planned(twin)
     execute(twin, host, made)
     twin.save(tmp_path / "twin")
-    entries = read_journal(Twin.load(tmp_path / "twin"))
+    entries = read_journal(Twin.load(tmp_path / "twin")).entries
     changing = [step for step in made.steps if step.kind is not StepKind.VERIFY]
     assert [entry.step for entry in entries] == changing
     assert {entry.state for entry in entries} == {EntryState.DONE}
@@ -67,14 +68,31 @@ def test_the_journal_holds_what_was_before_and_what_reads_back(tmp_path: Path) -
     assert (cuts.before["cut"], cuts.after["cut"]) == ([], [0, 2, 4])
 
 
-def test_each_step_is_in_the_journal_before_its_write() -> None:
+def test_each_write_is_in_the_journal_before_it_is_made() -> None:
+    class Announced(Watched):
+        """Looks into the journal at each change."""
+
+        def change(self, what: str, act: Callable[[], object]) -> None:
+            last = read_journal(self.twin).writes[-1]
+            assert not last.done
+            assert last.reason
+            targets.append(last.target)
+            if last.entry is not None:
+                assert last.entry in {entry.number for entry in read_journal(self.twin).entries}
+            super().change(what, act)
+
+    targets: list[str] = []
     twin = Twin.new("ac922-4gpu")
     host, made = planned(twin)
-    machine = Watched(twin)
+    machine = Announced(twin)
     execute(machine, host, made)
-    writes = [what for what in machine.changes if not what.startswith("run/atoll/")]
-    assert writes[0].startswith("var/lib/atoll/")
-    assert sum(what.startswith("var/lib/atoll/") for what in writes) == 2 * len(read_journal(twin))
+    own = ("var/lib/atoll/", "run/atoll/")
+    changes = [what for what in machine.changes if not what.startswith(own)]
+    words = {"open": "{} open", "reset": "{} reset"}
+    named = [words[what.split()[0]].format(what.split()[1]) if what.split()[0] in words else what for what in changes]
+    assert named == targets
+    assert len(targets) > 15
+    assert read_journal(twin).writes == ()
 
 
 def test_a_dry_run_writes_nothing() -> None:
@@ -132,7 +150,7 @@ def test_whatever_step_fails_all_is_as_before(spec: str, late: bool, share: int)
         assert "Not undone" not in error.message
         assert error.exit_code == 5
         assert state(twin) == before, f"after {step.id} {step.kind}"
-        assert read_journal(twin) == ()
+        assert read_journal(twin).entries == ()
         assert twin.read("run/atoll/lock") == b""
     assert failed > 1
 
@@ -175,8 +193,8 @@ def test_what_cannot_be_undone_is_said() -> None:
     assert "Not undone: " in caught.value.message
     assert "could not be undone" in caught.value.message
     # What stays is in the journal for release.
-    assert {entry.step.kind for entry in read_journal(twin)} <= {StepKind.BIND, StepKind.UNBIND}
-    assert read_journal(twin)
+    assert {entry.step.kind for entry in read_journal(twin).entries} <= {StepKind.BIND, StepKind.UNBIND}
+    assert read_journal(twin).entries
 
 
 def test_an_interrupt_rolls_back_too() -> None:
@@ -190,7 +208,7 @@ def test_an_interrupt_rolls_back_too() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         execute(twin, host, made, progress=interrupt)
-    assert read_journal(twin) == ()
+    assert read_journal(twin).entries == ()
     assert state(twin) == before
 
 
@@ -285,8 +303,7 @@ def test_a_plan_that_is_impossible_is_not_begun() -> None:
 def test_two_at_once_are_refused() -> None:
     twin = Twin.new("ac922-4gpu")
     host, made = planned(twin)
-    twin.write("run/atoll/lock", b"pid 7\n")
-    with pytest.raises(RefusedError, match="another atoll"):
+    with machine_lock(twin), pytest.raises(RefusedError, match="another atoll"):
         execute(twin, host, made)
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from atoll.act.actions import ACTIONS, capabilities
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, Journal
-from atoll.act.lock import machine_lock
+from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
 from atoll.act.pace import Pace
 from atoll.act.rollback import Undone, roll_back
+from atoll.act.running import Running, running
 from atoll.act.site import Site, State
 from atoll.controls.link_control import Level
 from atoll.controls.registry import LINK_CONTROLS
 from atoll.errors import RefusedError, StepError
 from atoll.host.model import Host
+from atoll.plan.document import to_document
 from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan, Step, StepKind
 
@@ -51,8 +54,10 @@ def execute(
     _refuse(site, plan)
     if dry_run or not plan.steps:
         return Outcome(tuple(_deed(step, {}, {}, "would: ") for step in plan.steps), dry_run=dry_run)
-    with machine_lock(machine):
-        return _Run(site, plan, Journal(machine), progress).run()
+    with running(
+        machine, "apply", site.fingerprints, spec=plan.spec, plan=json.dumps(to_document(plan), ensure_ascii=False)
+    ) as work:
+        return _Run(replace(site, machine=work.machine), plan, work, progress).run()
 
 
 # -- refusals
@@ -103,10 +108,11 @@ def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
 class _Run:
     """One plan being carried out."""
 
-    def __init__(self, site: Site, plan: Plan, journal: Journal, progress: Progress | None) -> None:
+    def __init__(self, site: Site, plan: Plan, work: Running, progress: Progress | None) -> None:
         self.site = site
         self.plan = plan
-        self.journal = journal
+        self.work = work
+        self.journal = work.journal
         self.progress = progress
         self.entries: list[Entry] = []
         """What this run wrote into the journal."""
@@ -122,28 +128,31 @@ class _Run:
                 raise self.failed(step, error) from error
             except BaseException:
                 # Interrupted by the user, or a defect: roll back all the same.
-                roll_back(self.site, self.journal, self.entries)
+                roll_back(self.site, self.work, self.entries)
                 raise
         return Outcome(tuple(deeds))
 
     def step(self, step: Step) -> Deed:
         """Check, journal, do, read back."""
         action = ACTIONS[step.kind]
-        if step.kind is not StepKind.RESCAN:
-            # A function to be found again is not there yet: it is checked once it is.
-            self.site.check_fingerprint(step.device)
-        before: State = {"fingerprint": self.site.fingerprints[step.device], **action.before(self.site, step)}
-        if step.kind is not StepKind.VERIFY:
-            self.entries.append(self.journal.intend(step, before))
-        action.do(self.site, step, before)
-        after = action.after(self.site, step, before)
-        if step.kind is not StepKind.VERIFY:
-            self.entries[-1] = self.journal.complete(self.entries[-1], after)
+        with self.work.machine.during(None, f"to check step {step.id}: {step.because}"):
+            if step.kind is not StepKind.RESCAN:
+                # A function to be found again is not there yet: it is checked once it is.
+                self.site.check_fingerprint(step.device)
+            before: State = {"fingerprint": self.site.fingerprints[step.device], **action.before(self.site, step)}
+            if step.kind is StepKind.VERIFY:
+                return _deed(step, before, action.after(self.site, step, before), "")
+        entry = self.journal.intend(step, before)
+        self.entries.append(entry)
+        with self.work.machine.during(entry):
+            action.do(self.site, step, before)
+            after = action.after(self.site, step, before)
+        self.entries[-1] = self.journal.complete(entry, after)
         return _deed(step, before, after, "")
 
     def failed(self, step: Step, error: Exception) -> StepError:
         """Roll back and say what failed, what was undone and what was not."""
-        undone = roll_back(self.site, self.journal, self.entries)
+        undone = roll_back(self.site, self.work, self.entries)
         hint = getattr(error, "hint", "") or "atoll show tells what is so now; make the plan anew"
         return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {_told(undone)}", hint=hint)
 

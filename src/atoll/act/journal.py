@@ -1,28 +1,34 @@
-"""The journal: what was intended, found and left, step by step; written before each write, on the machine itself.
+"""The journal: which run intends what, what it found and left, step by step and write by write.
 
-One JSON object a line: ``step`` (as in a plan), ``state`` (``intended``, then ``done``), ``before`` (what was found,
-with the device's fingerprint) and ``after`` (what was read back). Steps that were undone are taken out again, so that
-what stands in it is what ``release`` has to give back, and what a crash may have left half done.
+A *run* is one verb's work (its process, the machine's boot, cluster file and plan). An *entry* is one of its steps:
+``intended``, then ``done``, with ``before`` (what was found, and the device's fingerprint) and ``after`` (what was read
+back). A *write* is one change within a step, with what stood there before. Each is on the machine's disk before the
+change that it announces. Steps that were undone are taken out again, so that what stands in it is what ``release`` has
+to give back, and what a death may have left half done. That a write is announced never says that it took place.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from atoll.act.database import DAMAGE, DAMAGED_HINT, PATH, Database, read_database
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
+from atoll.act.owner import Owner, boot_of, is_alive, this_process
 from atoll.act.site import State
 from atoll.errors import InputError
 from atoll.plan.document import step_from_document, step_to_document
 from atoll.plan.step import Step
 
-__all__ = ["PATH", "Entry", "EntryState", "Journal", "read_journal"]
+__all__ = ["PATH", "Entry", "EntryState", "Journal", "Record", "Run", "Write", "read_journal"]
 
-PATH = "var/lib/atoll/journal.jsonl"
-_HINT = f"look at {PATH} on that machine; what it says is needed to give devices back"
+_NO_JOURNAL = "nothing is done without a journal"
 
 
 class EntryState(StrEnum):
@@ -35,6 +41,30 @@ class EntryState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One verb's work on a machine."""
+
+    id: str
+    verb: str
+    owner: Owner
+    machine_boot: str | None
+    """The machine's boot during which it worked; None where no file told."""
+    begun: str
+    """When, in UTC (ISO 8601)."""
+    ended: str | None = None
+    """When it ended in good order; None while it works, or where it died."""
+    spec: str = ""
+    """The cluster file's text."""
+    plan: str = ""
+    """The plan as a JSON document; empty where it had none."""
+
+    @property
+    def died(self) -> bool:
+        """Whether its process ended before its work did."""
+        return self.ended is None and not is_alive(self.owner)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One step in the journal."""
 
@@ -42,81 +72,254 @@ class Entry:
     state: EntryState
     before: State
     after: State = field(default_factory=dict)
+    run: str = ""
+    """The run that it belongs to."""
+    number: int = 0
+    """Its place in the journal."""
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change of a machine, announced before it was made."""
+
+    run: str
+    target: str
+    """A path from the root; or ``DDDD:BB:DD.F BARn``, ``… reset``, ``… open``, ``… close``."""
+    value: bytes
+    place: int = 0
+    """Offset in bytes."""
+    was: bytes | None = None
+    """What stood there; None where it cannot be read."""
+    found: bytes | None = None
+    """What was read back."""
+    reason: str = ""
+    entry: int | None = None
+    """The number of the entry that it belongs to; None outside of steps."""
+    number: int = 0
+    done: bool = False
+    """Whether it is known to have been made."""
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that a journal says, oldest first."""
+
+    runs: tuple[Run, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    writes: tuple[Write, ...] = ()
+    """Of runs that have not ended."""
+
+    @property
+    def dead(self) -> tuple[Run, ...]:
+        """Runs whose process died before their work was done."""
+        return tuple(run for run in self.runs if run.died)
 
 
 class Journal:
-    """The journal of one machine. Every change is on the machine before the method returns."""
+    """The journal of one machine, open for writing. What a method notes is durable before it returns.
+
+    Raises InputError for a damaged journal, Failure where it cannot be written.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._entries = list(read_journal(machine))
+        try:
+            self._database = Database(machine)
+        except OSError as error:
+            raise Failure(f"{PATH}: {error.strerror or error}", hint=_NO_JOURNAL) from error
+        self._connection = self._database.connection
+        self.run: Run | None = None
+        """The run that what is noted belongs to, from ``begin`` to ``end``."""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """All entries, oldest first."""
-        return tuple(self._entries)
+        return self.record.entries
+
+    @property
+    def record(self) -> Record:
+        """All that the journal says."""
+        return _record(self._connection)
+
+    def close(self) -> None:
+        """Close it."""
+        self._database.close()
+
+    # -- runs
+
+    def begin(self, verb: str, *, spec: str = "", plan: str = "") -> Run:
+        """Note that a verb begins its work."""
+        run = Run(secrets.token_hex(6), verb, this_process(), boot_of(self._machine), _now(), None, spec, plan)
+        owner = run.owner
+        self._change(
+            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)",
+            (
+                run.id,
+                verb,
+                run.machine_boot,
+                owner.pid,
+                owner.started,
+                owner.boot,
+                owner.namespace,
+                run.begun,
+                spec,
+                plan,
+            ),
+        )
+        self._commit()
+        self.run = run
+        return run
+
+    def end(self, *runs: Run) -> None:
+        """Note that runs ended in good order. Their writes are of no more use, nor are runs that left nothing."""
+        for run in runs:
+            self._change("UPDATE run SET ended = ? WHERE id = ? AND ended IS NULL", (_now(), run.id))
+            self._change("DELETE FROM write WHERE run = ?", (run.id,))
+        self._tidy()
+        self._commit()
+        if self.run in runs:
+            self.run = None
+
+    # -- steps
 
     def intend(self, step: Step, before: State) -> Entry:
         """Note what is about to be done, and what was found."""
-        entry = Entry(step, EntryState.INTENDED, before)
-        self._entries.append(entry)
-        self._write()
-        return entry
+        entry = Entry(step, EntryState.INTENDED, before, run=self._run, time=_now())
+        number = self._change(
+            "INSERT INTO entry (run, step, state, before, after, time) VALUES (?, ?, ?, ?, ?, ?)",
+            (entry.run, _dump(step_to_document(step)), entry.state.value, _dump(before), _dump({}), entry.time),
+        )
+        self._commit()
+        return replace(entry, number=number)
 
     def complete(self, entry: Entry, after: State) -> Entry:
         """Note that it was done and what was read back."""
         done = replace(entry, state=EntryState.DONE, after=after)
-        self._entries[self._entries.index(entry)] = done
-        self._write()
+        self._change(
+            "UPDATE entry SET state = ?, after = ? WHERE number = ?", (done.state.value, _dump(after), entry.number)
+        )
+        self._commit()
         return done
 
     def forget(self, entries: Iterable[Entry]) -> None:
         """Take out what was undone."""
-        gone = {id(entry) for entry in entries}
-        self._entries = [entry for entry in self._entries if id(entry) not in gone]
-        self._write()
+        numbers = [(entry.number,) for entry in entries]
+        for number in numbers:
+            self._change("DELETE FROM entry WHERE number = ?", number)
+        self._tidy()
+        if numbers:
+            self._commit()
 
-    def _write(self) -> None:
-        lines = (json.dumps(_to_document(entry), ensure_ascii=False) + "\n" for entry in self._entries)
+    # -- writes
+
+    def announce(self, write: Write) -> int:
+        """Note a write that is about to be made; return its number."""
+        number = self._change(
+            "INSERT INTO write (run, entry, time, target, place, value, was, reason, done) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            (self._run, write.entry, _now(), write.target, write.place, write.value, write.was, write.reason),
+        )
+        self._commit()
+        return number
+
+    def made(self, number: int, found: bytes | None) -> None:
+        """Note that a write was made and what reads back; durable with what is noted next, since nobody trusts it."""
+        self._change("UPDATE write SET done = 1, found = ? WHERE number = ?", (found, number))
+
+    # -- parts
+
+    @property
+    def _run(self) -> str:
+        if self.run is None:
+            raise RuntimeError("nothing is noted outside of a run")
+        return self.run.id
+
+    def _tidy(self) -> None:
+        self._change(
+            "DELETE FROM run WHERE ended IS NOT NULL AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.run = run.id)", ()
+        )
+
+    def _change(self, statement: str, values: tuple[object, ...]) -> int:
         try:
-            self._machine.write(PATH, "".join(lines).encode())
+            self._database.begin()
+            return self._connection.execute(statement, values).lastrowid or 0
+        except sqlite3.Error as error:
+            raise Failure(f"{PATH}: {error}", hint=_NO_JOURNAL) from error
+
+    def _commit(self) -> None:
+        try:
+            self._database.commit()
         except OSError as error:
-            raise Failure(f"{PATH}: {error.strerror or error}", hint="nothing is done without a journal") from error
+            raise Failure(f"{PATH}: {error.strerror or error}", hint=_NO_JOURNAL) from error
 
 
-def read_journal(machine: Machine) -> tuple[Entry, ...]:
-    """Return the entries of a machine's journal, none where there is none. Raises InputError for a damaged one."""
+def read_journal(machine: Machine) -> Record:
+    """Return what a machine's journal says. Changes nothing. Raises InputError for a damaged one."""
+    connection = read_database(machine)
+    if connection is None:
+        return Record()
     try:
-        text = machine.read(PATH).decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise InputError(f"{PATH}: {error.strerror or error}", hint=_HINT) from error
-    lines = text.split("\n")
-    # A last line without its end was being written when the machine stopped: the write it announces never came.
-    return tuple(_from_line(line, number) for number, line in enumerate(lines[:-1], start=1) if line.strip())
+        return _record(connection)
+    finally:
+        connection.close()
 
 
-def _to_document(entry: Entry) -> dict[str, object]:
-    return {
-        "step": step_to_document(entry.step),
-        "state": entry.state.value,
-        "before": entry.before,
-        "after": entry.after,
-    }
+# -- rows
 
 
-def _from_line(line: str, number: int) -> Entry:
-    name = f"{PATH}:{number}"
+def _record(connection: sqlite3.Connection) -> Record:
     try:
-        found = json.loads(line)
-        before, after = found["before"], found["after"]
-        state = EntryState(found["state"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{name}: damaged: {error}", hint=_HINT) from error
-    if not _is_state(before) or not _is_state(after) or "fingerprint" not in before:
-        raise InputError(f"{name}: damaged: before and after are no states", hint=_HINT)
-    return Entry(step_from_document(found["step"], name), state, before, after)
+        runs = connection.execute(
+            "SELECT id, verb, pid, started, boot, namespace, machine_boot, begun, ended, spec, plan FROM run "
+            "ORDER BY rowid"
+        ).fetchall()
+        entries = connection.execute(
+            "SELECT step, state, before, after, run, number, time FROM entry ORDER BY number"
+        ).fetchall()
+        writes = connection.execute(
+            "SELECT run, target, value, place, was, found, reason, entry, number, done, time FROM write ORDER BY number"
+        ).fetchall()
+    except DAMAGE as error:
+        raise _damaged("", error) from error
+    known = {row[0] for row in runs}
+    for rows, types, at in ((runs, _RUN, 0), (entries, _ENTRY, 4), (writes, _WRITE, 0)):
+        for row in rows:
+            if row[at] not in known or not all(map(isinstance, row, types)):
+                raise _damaged("", f"a row that no atoll wrote: {row!r:.100}")
+    return Record(
+        tuple(Run(row[0], row[1], Owner(*row[2:6]), *row[6:]) for row in runs),
+        tuple(map(_entry, entries)),
+        tuple(Write(*row[:9], done=bool(row[9]), time=row[10]) for row in writes),
+    )
+
+
+_RUN = (str, str, int, int, str, str, str | None, str, str | None, str, str)
+_ENTRY = (str, str, str, str, str, int, str)
+_WRITE = (str, str, bytes, int, bytes | None, bytes | None, str, int | None, int, int, str)
+"""What the columns of rows hold, in the order in which they are read."""
+
+
+def _entry(row: tuple[str, str, str, str, str, int, str]) -> Entry:
+    step, state, before, after, run, number, time = row
+    name = f"entry {number}"
+    try:
+        steps, found, left = json.loads(step), json.loads(before), json.loads(after)
+        reached = EntryState(state)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(name, error) from error
+    if not _is_state(found) or not _is_state(left) or "fingerprint" not in found:
+        raise _damaged(name, "before and after are no states")
+    try:
+        return Entry(step_from_document(steps, name), reached, found, left, run, number, time)
+    except InputError as error:
+        raise _damaged("", error) from error
+
+
+def _damaged(name: str, reason: object) -> InputError:
+    place = f"{PATH}: {name}" if name else PATH
+    return InputError(f"{place}: the journal is damaged: {reason}", hint=DAMAGED_HINT)
 
 
 def _is_state(value: object) -> bool:
@@ -128,3 +331,11 @@ def _is_state(value: object) -> bool:
         or (isinstance(item, list) and all(isinstance(part, str | int) for part in item))
         for item in value.values()
     )
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

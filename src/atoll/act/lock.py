@@ -3,37 +3,90 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from atoll.act.machine import Machine
+from atoll.act.owner import Owner, is_alive, this_process
 from atoll.act.pace import Pace
-from atoll.errors import RefusedError
+from atoll.errors import InputError, RefusedError
 
-__all__ = ["file_lock", "machine_lock"]
+__all__ = ["LOCK", "file_lock", "machine_lock"]
 
-_LOCK = "run/atoll/lock"
+LOCK = "run/atoll/lock"
 
 
 @contextmanager
 def machine_lock(machine: Machine) -> Iterator[None]:
-    """Hold the machine's own lock: ``run/atoll/lock`` says who has it. Raises RefusedError where another has."""
-    try:
-        held = machine.read(_LOCK).decode("utf-8", "replace").strip()
-    except FileNotFoundError:
-        held = ""
-    if held:
-        raise RefusedError(
-            f"another atoll is changing {machine.name} ({held})",
-            hint=f"wait until it ends; after a crash, empty {_LOCK} on that machine",
-        )
-    machine.write(_LOCK, f"pid {os.getpid()}\n".encode())
+    """Hold the machine's own lock: ``run/atoll/lock`` says who has it. Raises RefusedError where another has.
+
+    Where that is a real file, it is locked by flock(2), which ends with its process; elsewhere, what it says counts
+    as long as that process runs. What a process that died leaves behind is in nobody's way.
+    """
+    path = machine.state_path(LOCK)
+    owner = json.dumps(asdict(this_process())).encode() + b"\n"
+    if path is not None:
+        with _flock(machine, path, owner):
+            yield
+        return
+    held = _owner(_content(machine))
+    if held is not None and is_alive(held):
+        raise _taken(machine, held)
+    machine.write(LOCK, owner)
     try:
         yield
     finally:
-        machine.write(_LOCK, b"")
+        machine.write(LOCK, b"")
+
+
+@contextmanager
+def _flock(machine: Machine, path: Path, owner: bytes) -> Iterator[None]:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The file stays when the lock is given up: two processes must never lock two files of one name.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(machine, _owner(os.pread(descriptor, 4096, 0))) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, owner, 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(machine: Machine, owner: Owner | None) -> RefusedError:
+    who = f" ({owner})" if owner is not None else ""
+    return RefusedError(f"another atoll is changing {machine.name}{who}", hint="wait until it ends")
+
+
+def _content(machine: Machine) -> bytes:
+    try:
+        return machine.read(LOCK)
+    except FileNotFoundError:
+        return b""
+
+
+def _owner(content: bytes) -> Owner | None:
+    """Return who a lock says has it; None where it says nothing that a process could have written as a whole."""
+    try:
+        found = json.loads(content)
+        owner = Owner(found["pid"], found["started"], found["boot"], found["namespace"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    sound = isinstance(owner.pid, int) and isinstance(owner.started, int) and isinstance(owner.boot, str)
+    return owner if sound and owner.pid > 0 and isinstance(owner.namespace, str) else None
 
 
 @contextmanager

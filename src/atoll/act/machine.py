@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from atoll.host.tree import Tree
@@ -47,6 +48,12 @@ class Machine(Tree, Protocol):
     @property
     def capabilities(self) -> frozenset[str]:
         """What it can do: ``attributes``, ``config``, ``reset``, ``rescan``, ``vfio``, ``resource0``, ``hold``."""
+
+    def state_path(self, path: str) -> Path | None:
+        """Return the real file behind one of atoll's own paths (below ``var/lib/atoll`` or ``run/atoll``).
+
+        It need not exist yet. None where there is no file of its own: then it is kept through ``read`` and ``write``.
+        """
 
     def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
         """Write to a file: a sysfs attribute (whole), or ``config`` at an offset. OSError as the kernel gives it.

@@ -13,6 +13,7 @@ from atoll.act.machine import Machine
 from atoll.act.site import Site, State
 from atoll.host.attribute import text
 from atoll.host.fact import Known
+from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
@@ -28,16 +29,18 @@ def remove(machine: Machine, address: Address) -> None:
         raise Failure(f"{address} is still there")
 
 
-def rescan(site: Site, address: Address) -> None:
-    """Let the kernel find a function again, without a driver where it lets itself be kept from binding one."""
-    machine = site.machine
+def rescan(machine: Machine, address: Address, parent: Address | None) -> None:
+    """Let the kernel find a function again below the bridge ``parent``, None for one right below a host bridge.
+
+    It has no driver afterwards; where the kernel lets itself be kept from binding one, it had none in between.
+    """
     if not device.present(machine, address):
         probing = text(machine, _AUTOPROBE)
         held_back = isinstance(probing, Known) and probing.value == "1"
         if held_back:
             device.write(machine, _AUTOPROBE, "0")
         try:
-            device.write(machine, _rescan_file(site, address), "1")
+            device.write(machine, _rescan_file(machine, address, parent), "1")
         finally:
             if held_back:
                 device.write(machine, _AUTOPROBE, "1")
@@ -46,13 +49,12 @@ def rescan(site: Site, address: Address) -> None:
     unbind(machine, address)
 
 
-def _rescan_file(site: Site, address: Address) -> str:
+def _rescan_file(machine: Machine, address: Address, parent: Address | None) -> str:
     """The narrowest there is: the bus right below the bridge above, else everything."""
-    parent = site.host.functions[address].parent
     if parent is not None:
         path = f"{device.folder(parent)}/pci_bus/{address.domain:04x}:{address.bus:02x}"
         try:
-            if "rescan" in site.machine.list(path):
+            if "rescan" in machine.list(path):
                 return f"{path}/rescan"
         except OSError:
             pass
@@ -69,7 +71,7 @@ def regroup(site: Site, address: Address) -> None:
     """Remove a function and find it again; it has no driver and no override afterwards."""
     unbind(site.machine, address)
     remove(site.machine, address)
-    rescan(site, address)
+    rescan(site.machine, address, site.host.functions[address].parent)
 
 
 class Remove:
@@ -87,6 +89,7 @@ class Remove:
         return {
             "override": device.override(site.machine, step.device),
             "group": [str(member) for member in device.group(site.machine, step.device)],
+            "parent": str(function.parent) if function.parent is not None else None,
         }
 
     def do(self, site: Site, step: Step, before: State) -> None:
@@ -102,7 +105,7 @@ class Remove:
     def undo(self, site: Site, step: Step, before: State) -> str:
         """Rescan; what is set on the ports by then decides about the group."""
         if not device.present(site.machine, step.device):
-            rescan(site, step.device)
+            rescan(site.machine, step.device, address_of(str(before.get("parent"))))
             override = before["override"]
             set_override(site.machine, step.device, override if isinstance(override, str) else None)
         return ""
@@ -120,7 +123,7 @@ class Rescan:
 
     def do(self, site: Site, step: Step, before: State) -> None:
         """Rescan, and override before any driver is bound on purpose."""
-        rescan(site, step.device)
+        rescan(site.machine, step.device, site.host.functions[step.device].parent)
         if step.override is not None:
             set_override(site.machine, step.device, step.override)
 

@@ -8,16 +8,15 @@ journal: of each device the oldest entry since it was given back last.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atoll.act import device
 from atoll.act.drivers import restore, set_override, unbind
 from atoll.act.executor import LIVE_HINT
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, Journal, read_journal
+from atoll.act.journal import Entry, read_journal
 from atoll.act.leases import close
-from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
 from atoll.act.pace import Pace
@@ -25,6 +24,7 @@ from atoll.act.ports import read_control, set_control
 from atoll.act.quiesce import master_off
 from atoll.act.regroup import regroup
 from atoll.act.resets import restore_cut
+from atoll.act.running import Running, running
 from atoll.act.site import Site, State, Value
 from atoll.errors import RefusedError, StepError
 from atoll.host.model import Host
@@ -33,20 +33,30 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.possession import holder_name, holds_for
-from atoll.plan.step import StepKind
+from atoll.plan.step import Step, StepKind
 
 __all__ = ["release"]
 
 
 def release(
-    machine: Machine, host: Host, clusters: Clusters, *, dry_run: bool = False, pace: Pace | None = None
+    machine: Machine,
+    host: Host,
+    clusters: Clusters,
+    *,
+    spec: str = "",
+    dry_run: bool = False,
+    pace: Pace | None = None,
+    resumes: bool = False,
 ) -> Outcome:
     """Give the devices of clusters back and undo what can be undone. ``host`` is the machine as it was just read.
+
+    ``spec`` is the clusters' file, for the journal. Each device is taken out of the journal once it is given back, so
+    that what died half-way can be done again: ``resumes`` says that this is it.
 
     Raises RefusedError where somebody else has a device open, or the machine cannot be changed; StepError where
     a device could not be given back (what was given back before it stays so).
     """
-    entries = read_journal(machine)
+    entries = read_journal(machine).entries
     site = Site(machine, host, _fingerprints(host, entries), pace=pace or Pace())
     owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
     held = _held(site, clusters)
@@ -68,11 +78,9 @@ def release(
             ) from error
     if dry_run:
         return Outcome(tuple(Deed("release", address, "would: give back") for address in works), dry_run=True)
-    with machine_lock(machine):
-        run = _Run(site, works, held, left=[*_absent(host, entries)])
+    with running(machine, "release", site.fingerprints, spec=spec, resumes=resumes) as work:
+        run = _Run(replace(site, machine=work.machine), work, works, held, left=[*_absent(host, entries)])
         run.run()
-        journal = Journal(machine)
-        journal.forget(entry for entry in journal.entries if entry.step.device in works)
     return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
 
 
@@ -175,6 +183,7 @@ class _Run:
     """One release being carried out."""
 
     site: Site
+    work: Running
     works: Mapping[Address, _Work]
     held: Mapping[Address, Cluster]
     deeds: list[Deed] = field(default_factory=list)
@@ -182,6 +191,7 @@ class _Run:
 
     def run(self) -> None:
         machine = self.site.machine
+        self.note_held()
         devices = [a for a in self.works if not self.site.host.functions[a].is_port]
         for address in devices:
             if address not in self.held:
@@ -197,11 +207,29 @@ class _Run:
         for address, work in self.works.items():
             if isinstance(work.acs, int):
                 self.restore_acs(address, AcsFlag(work.acs))
+            if self.site.host.functions[address].is_port:
+                self.forget(address)
         for address in devices:
             if self.works[address].removed:
                 self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
         for address in devices:
             self.give_back(address)
+            self.forget(address)
+
+    def note_held(self) -> None:
+        """Put into the journal what is held and not in it: once closed, nothing else would tell that it is to be given
+        back."""
+        known = {entry.step.device for entry in self.work.journal.entries}
+        for address, cluster in self.held.items():
+            if address not in known:
+                holder = holder_name(cluster.name)
+                words = ("none", "none", "close it")
+                step = Step("r1", StepKind.LEASE, address, "found held", *words, cluster=cluster.name, holder=holder)
+                self.work.journal.intend(step, {"fingerprint": self.site.fingerprints[address], "held": 0})
+
+    def forget(self, address: Address) -> None:
+        journal = self.work.journal
+        journal.forget(entry for entry in journal.entries if entry.step.device == address)
 
     def unbind(self, address: Address) -> None:
         """Take the driver off, and let no override keep another from it."""
@@ -214,7 +242,8 @@ class _Run:
 
     def attempt(self, kind: str, address: Address, act: Callable[[], object], told: str) -> None:
         try:
-            act()
+            with self.work.machine.during(None, f"to give {address} back: {told}"):
+                act()
         except (Failure, OSError) as error:
             done = ", ".join(f"{deed.kind} {deed.device}" for deed in self.deeds) or "nothing"
             raise StepError(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from atoll.act.actions import ACTIONS
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, Journal
+from atoll.act.journal import Entry
 from atoll.act.regroup import group_changed
+from atoll.act.running import Running
 from atoll.act.site import Site
 from atoll.plan.step import StepKind
 
@@ -24,33 +25,37 @@ class Undone:
     undone: tuple[Entry, ...]
     left: tuple[str, ...]
     """What could not be undone: sentences."""
+    failed: tuple[Entry, ...] = ()
+    """Steps whose undoing failed; of others in ``left``, what stays is safe (links that only a reset opens)."""
 
 
-def roll_back(site: Site, journal: Journal, entries: Sequence[Entry]) -> Undone:
-    """Undo entries in reverse, and take them out of the journal as far as nothing of them stays.
+def roll_back(site: Site, work: Running, entries: Sequence[Entry]) -> Undone:
+    """Undo entries in reverse, and take each out of the journal once nothing of it stays.
 
     Removed functions are found again only once the ports are as before, so that they come back into the groups
-    of before. A step that cannot be undone does not keep the others from being undone.
+    of before. A step that cannot be undone does not keep the others from being undone. What dies in the middle can be
+    done again: what is out of the journal is not undone twice.
     """
     undone: list[Entry] = []
+    failed: list[Entry] = []
     left: list[str] = []
     for entry in _order(entries):
+        rest = ""
         try:
-            rest = ACTIONS[entry.step.kind].undo(site, entry.step, entry.before)
+            with work.machine.during(entry, f"to undo step {entry.step.id}"):
+                rest = ACTIONS[entry.step.kind].undo(site, entry.step, entry.before)
+            if not rest:
+                work.journal.forget((entry,))
+                undone.append(entry)
         except (Failure, OSError) as error:
+            failed.append(entry)
             rest = f"{entry.step.kind} of {entry.step.device} could not be undone: {error}"
         if rest:
             left.append(rest)
-        else:
-            undone.append(entry)
     for entry in entries:
         if entry.step.kind is StepKind.REMOVE and (changed := group_changed(site, entry.step.device, entry.before)):
             left.append(changed)
-    try:
-        journal.forget(undone)
-    except Failure as error:
-        left.append(error.message)
-    return Undone(tuple(undone), tuple(dict.fromkeys(left)))
+    return Undone(tuple(undone), tuple(dict.fromkeys(left)), tuple(failed))
 
 
 def _order(entries: Sequence[Entry]) -> list[Entry]:

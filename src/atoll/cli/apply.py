@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from atoll.act.executor import execute
+from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.plan import exit_code
 from atoll.cli.prove import EXIT
@@ -29,6 +30,9 @@ def run(options: argparse.Namespace) -> int:
     """Carry the plan out; the exit code is that of the proof afterwards, or of what the plan could not achieve."""
     policy = Policy(options.policy)
     with changing(options.host) as session:
+        assert session.machine is not None
+        # What a dead run left half done is nothing to plan from.
+        refuse_after_death(session.machine)
         made = _plan(options.spec, session.host, policy)
         if made.impossible:
             say(
@@ -37,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
                 lambda style: plan_lines(made, style=style, verbose=options.verbose),
             )
             return exit_code(made)
-        assert session.machine is not None
         progress = None if options.json or not sys.stderr.isatty() else _progress
         outcome = execute(session.machine, session.host, made, dry_run=options.dry_run, progress=progress)
         statement = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from atoll.act.release import release
+from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.session import changing
 from atoll.cli.spec import read_clusters
@@ -16,9 +17,10 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Undo what can be undone, in the order that opens nothing between tenants; exit code 1 where something is left."""
     with changing(options.host) as session:
-        _, clusters = read_clusters(options.spec, session.host)
         assert session.machine is not None
-        outcome = release(session.machine, session.host, clusters, dry_run=options.dry_run)
+        refuse_after_death(session.machine)
+        text, clusters = read_clusters(options.spec, session.host)
+        outcome = release(session.machine, session.host, clusters, spec=text, dry_run=options.dry_run)
     say(
         options,
         lambda: release_document(session.host.name, outcome),

@@ -98,6 +98,10 @@ class Twin:
         """Everything that a machine can do."""
         return CAPABILITIES
 
+    def state_path(self, path: str) -> Path | None:
+        """No real file is behind any path: what a program keeps is part of the twin."""
+        return None
+
     def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
         """Write to a file, as the kernel takes it; files of our own are made."""
         plain = "/".join(part for part in path.split("/") if part not in ("", "."))

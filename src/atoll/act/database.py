@@ -1,0 +1,262 @@
+"""The SQLite database that the journal is: a real file on a live machine, one of the twin's own files on a twin.
+
+Source: SQLite's documentation, "Atomic Commit In SQLite" and ``PRAGMA synchronous``: with a rollback journal that is
+deleted, EXTRA is what makes a commit survive a loss of power (FULL does not sync the folder after the deletion).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from atoll.act.machine import Machine
+from atoll.errors import InputError
+
+__all__ = ["DAMAGE", "DAMAGED_HINT", "PATH", "SPARE", "Database", "read_database"]
+
+PATH = "var/lib/atoll/journal.sqlite"
+SPARE = PATH + ".new"
+"""Where there is no file to lock and sync, a commit is written here first: one of the two is always whole."""
+DAMAGED_HINT = (
+    f"it says how to give devices back, so nothing is changed: put {PATH} back from a copy; or give the devices back "
+    "by hand (or restart the host), then move it away"
+)
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged database raises: a message of SQLite's may quote what is no text."""
+_APPLICATION = 0x61746F6C
+"""``atol``: tells this database from others (``PRAGMA application_id``)."""
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE run (
+    id TEXT PRIMARY KEY, verb TEXT NOT NULL, machine_boot TEXT, pid INTEGER NOT NULL, started INTEGER NOT NULL,
+    boot TEXT NOT NULL, namespace TEXT NOT NULL, begun TEXT NOT NULL, ended TEXT, spec TEXT NOT NULL,
+    plan TEXT NOT NULL
+);
+CREATE TABLE entry (
+    number INTEGER PRIMARY KEY, run TEXT NOT NULL REFERENCES run (id), step TEXT NOT NULL, state TEXT NOT NULL,
+    before TEXT NOT NULL, after TEXT NOT NULL, time TEXT NOT NULL
+);
+CREATE TABLE write (
+    number INTEGER PRIMARY KEY, run TEXT NOT NULL REFERENCES run (id), entry INTEGER, time TEXT NOT NULL,
+    target TEXT NOT NULL, place INTEGER NOT NULL, value BLOB NOT NULL, was BLOB, found BLOB, reason TEXT NOT NULL,
+    done INTEGER NOT NULL
+);
+"""
+
+
+class Database:
+    """The database, open for writing. What was committed has reached the machine's disk, or the twin."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Open it, or make it. Raises InputError for a damaged one, OSError where it cannot be written."""
+        self._machine = machine
+        self._path = machine.state_path(PATH)
+        if self._path is not None:
+            made = _create(self._path)
+            self.connection = _connect(self._path)
+        else:
+            content = _kept(machine)
+            made = not content
+            self.connection = _in_memory(content)
+        try:
+            if made or _is_empty(self.connection):
+                self._lay_out()
+            else:
+                _check(self.connection)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def begin(self) -> None:
+        """Begin a transaction unless one is open."""
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make what was changed last. Raises OSError where that fails."""
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OSError(f"{PATH}: {error}") from error
+        if self._path is None:
+            content = self.connection.serialize()
+            self._machine.write(SPARE, content)
+            self._machine.write(PATH, content)
+
+    def close(self) -> None:
+        """Close it; what was not committed is gone."""
+        self.connection.close()
+
+    def _lay_out(self) -> None:
+        self.begin()
+        for statement in _SCHEMA.split(";"):
+            self.connection.execute(statement)
+        self.connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        self.connection.execute(f"PRAGMA user_version = {_VERSION}")
+        self.commit()
+
+
+def read_database(machine: Machine) -> sqlite3.Connection | None:
+    """Return the database for reading, None where there is none. Nothing on the machine is touched, not even to
+    finish what a writer that died left half done: that is done in a copy. Raises InputError for a damaged one."""
+    path = machine.state_path(PATH)
+    if path is None:
+        content = _kept(machine)
+        if not content:
+            return None
+        connection = _in_memory(content)
+    else:
+        try:
+            if not path.stat().st_size:
+                return None
+            connection = _copied(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
+    try:
+        if _is_empty(connection):
+            connection.close()
+            return None
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+# -- a real file
+
+
+def _create(path: Path) -> bool:
+    """Make the file, and make sure that its name lasts; return whether it was not there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return False
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = EXTRA")
+    except sqlite3.OperationalError as error:
+        raise InputError(f"{path}: {error}", hint="run as root; see that its folder can be written") from error
+    except DAMAGE as error:
+        raise _damaged(error) from error
+    return connection
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    """Return the content of a file, as its last commit left it."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as opened:
+            opened.backup(connection)
+        return connection
+    except sqlite3.OperationalError:
+        # A writer died within a commit: reading the file as it stands would have to undo that first.
+        pass
+    except DAMAGE as error:
+        raise _damaged(error) from error
+    with tempfile.TemporaryDirectory(prefix="atoll-") as folder:
+        copy = Path(folder) / path.name
+        for suffix in ("-journal", ""):
+            with suppress(FileNotFoundError):
+                Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+        try:
+            with closing(_connect(copy)) as opened:
+                opened.backup(connection)
+        except DAMAGE as error:
+            raise _damaged(error) from error
+    return connection
+
+
+# -- a twin's own file
+
+
+def _kept(machine: Machine) -> bytes:
+    """Return the database's content as it was last whole; empty where there is none."""
+    found = []
+    for path in (PATH, SPARE):
+        try:
+            content = machine.read(path)
+        except FileNotFoundError:
+            content = b""
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}", hint=DAMAGED_HINT) from error
+        if _is_whole(content):
+            return content
+        found.append(content)
+    # The first commit of all may have died half-way: before it, nothing was written.
+    return b"" if not found[0] else found[0]
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether all pages of a database are there (SQLite's file format, 1.3.7: size in pages at offset 28)."""
+    if len(content) < 100:
+        return False
+    page = int.from_bytes(content[16:18], "big")
+    return int.from_bytes(content[28:32], "big") * (65536 if page == 1 else page) == len(content)
+
+
+def _in_memory(content: bytes) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        if content:
+            connection.deserialize(content)
+    except DAMAGE as error:
+        raise _damaged(error) from error
+    return connection
+
+
+# -- what is in it
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    # Damaged text must not be an error of its own kind.
+    connection.text_factory = _text
+    try:
+        return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except DAMAGE as error:
+        raise _damaged(error) from error
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Raise InputError for a database that is damaged, or is none of atoll's."""
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        state = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except DAMAGE as error:
+        raise _damaged(error) from error
+    if state != "ok":
+        raise _damaged(state)
+    if application != _APPLICATION:
+        raise _damaged("not a journal of atoll's")
+    if version != _VERSION:
+        raise InputError(
+            f"{PATH}: its layout is {version}, this atoll knows {_VERSION}", hint="use the atoll that wrote it"
+        )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _damaged(reason: object) -> InputError:
+    return InputError(f"{PATH}: the journal is damaged: {reason}", hint=DAMAGED_HINT)

@@ -1,0 +1,88 @@
+"""Who is at work on a machine: a process, known well enough to tell later whether it still runs.
+
+Source: proc(5): ``/proc/PID/stat`` field 22 (start time in clock ticks after boot), ``/proc/PID/ns/pid``,
+``/proc/sys/kernel/random/boot_id``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from atoll.host.attribute import text
+from atoll.host.fact import value_of
+from atoll.host.tree import Tree
+
+__all__ = ["Owner", "boot_of", "is_alive", "this_process"]
+
+_BOOT = "proc/sys/kernel/random/boot_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process. Its number alone would do for nothing: numbers are used again, and begin anew with each boot."""
+
+    pid: int
+    started: int
+    """Clock ticks after boot; 0 where it could not be read."""
+    boot: str
+    """The boot that it belongs to; empty where it could not be read."""
+    namespace: str
+    """The PID namespace in which ``pid`` is its number; empty where it could not be read."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid}"
+
+
+def this_process() -> Owner:
+    """Return this process."""
+    pid = os.getpid()
+    return Owner(pid, _started(pid) or 0, _boot(), _namespace())
+
+
+def is_alive(owner: Owner) -> bool:
+    """Whether a process still runs. One that cannot be seen from here, in another PID namespace, counts as running."""
+    boot = _boot()
+    if owner.boot and boot and owner.boot != boot:
+        return False
+    namespace = _namespace()
+    if owner.namespace and namespace and owner.namespace != namespace:
+        return True
+    started = _started(owner.pid)
+    if started is None:
+        return False
+    return not owner.started or started == owner.started
+
+
+def boot_of(tree: Tree) -> str | None:
+    """Return by what a machine's present boot is known; None where no file tells."""
+    return value_of(text(tree, _BOOT), "") or None
+
+
+def _started(pid: int) -> int | None:
+    """Return a process's start time, 0 where it cannot be told, None where there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+        # The name before it may hold anything, parentheses too. A zombie holds nothing any more.
+        fields = stat[stat.rindex(b")") + 1 :].split()
+        return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _boot() -> str:
+    try:
+        with open(f"/{_BOOT}", encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

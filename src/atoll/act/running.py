@@ -1,0 +1,82 @@
+"""One verb at work on a machine: its lock, its journal, its run; and what an earlier one left that died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from atoll.act import device
+from atoll.act.failure import Failure
+from atoll.act.journal import Journal, Record, Run, read_journal
+from atoll.act.lock import machine_lock
+from atoll.act.machine import Machine
+from atoll.act.recorded import Recorded
+from atoll.errors import InputError, RefusedError
+from atoll.pci.address import Address
+from atoll.plan.fingerprint import fingerprint
+
+__all__ = ["Running", "refuse_after_death", "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A verb at work."""
+
+    machine: Recorded
+    """What to work on: each write is checked, journalled and logged."""
+    journal: Journal
+    run: Run
+
+
+@contextmanager
+def running(
+    machine: Machine,
+    verb: str,
+    fingerprints: Mapping[Address, str],
+    *,
+    spec: str = "",
+    plan: str = "",
+    resumes: bool = False,
+) -> Iterator[Running]:
+    """Lock a machine, open its journal and note that a verb works on it, until it ends or fails in good order.
+
+    No write is made to a device of ``fingerprints`` that is not what it was known by. Raises RefusedError where another
+    has the lock, or (unless ``resumes``) an earlier run died and was not recovered; InputError for a damaged journal or
+    where none can be kept.
+    """
+
+    def check(machine: Machine, address: Address) -> None:
+        planned = fingerprints.get(address)
+        if planned is not None and (found := fingerprint(device.read_function(machine, address))) != planned:
+            raise Failure(f"{address} is not the device that was planned for: {found}, planned: {planned}")
+
+    with machine_lock(machine):
+        try:
+            journal = Journal(machine)
+            try:
+                if not resumes:
+                    _refuse(machine, journal.record)
+                run = journal.begin(verb, spec=spec, plan=plan)
+                try:
+                    yield Running(Recorded(machine, journal, check), journal, run)
+                finally:
+                    journal.end(run)
+            finally:
+                journal.close()
+        except Failure as error:
+            # Only the journal's own are left: what a step raises, its executor turns into what the user sees.
+            raise InputError(error.message, hint=error.hint) from error
+
+
+def refuse_after_death(machine: Machine) -> None:
+    """Raise RefusedError where an earlier run died on a machine and was not recovered. Changes nothing."""
+    _refuse(machine, read_journal(machine))
+
+
+def _refuse(machine: Machine, record: Record) -> None:
+    for run in record.dead:
+        raise RefusedError(
+            f"an earlier run died on {machine.name}: {run.verb} ({run.owner}), begun {run.begun}",
+            hint="run atoll recover",
+        )
