@@ -16,6 +16,7 @@ from atoll.host.tree import Tree
 
 if TYPE_CHECKING:
     from atoll.act.machine import Machine
+    from atoll.host.records.content import Record
     from atoll.twin import Twin
 
 __all__ = ["Session", "changing", "changing_twin", "is_twin_file", "load_twin", "new_twin", "open_session", "save_twin"]
@@ -34,8 +35,8 @@ class Session:
     twin: Twin | None = None
     path: Path | None = None
     """The twin's file; None for a throw-away twin."""
-    texts: tuple[Host, ...] = ()
-    """What pasted texts among the records show: they do not change."""
+    texts: tuple[Record, ...] = ()
+    """Files and pasted texts among the records: they do not change."""
 
     @property
     def is_live(self) -> bool:
@@ -65,10 +66,11 @@ def open_session(names: Sequence[str], *, extent: Extent = Extent.ALL) -> Sessio
 def _open_records(names: Sequence[str], extent: Extent) -> Session:
     """Open trees and pasted texts: trees are laid over one another, and what texts show is merged with that."""
     from atoll.host.open import open_named
+    from atoll.host.records.content import Record
 
     opened = [open_named(name) for name in names]
-    texts = tuple(found for found in opened if isinstance(found, Host))
-    trees = tuple(found for found in opened if not isinstance(found, Host))
+    texts = tuple(found for found in opened if isinstance(found, Record))
+    trees = tuple(found for found in opened if not isinstance(found, Record))
     tree: Tree
     if len(trees) == 1:
         tree = trees[0]
@@ -80,15 +82,17 @@ def _open_records(names: Sequence[str], extent: Extent) -> Session:
     return Session(tree, _together(tree, texts, extent), texts=texts)
 
 
-def _together(tree: Tree, texts: tuple[Host, ...], extent: Extent = Extent.ALL) -> Host:
+def _together(tree: Tree, texts: tuple[Record, ...], extent: Extent = Extent.ALL) -> Host:
     from atoll.cli.overlay import Overlay
 
     if not texts:
         return _read(tree, extent)
-    from atoll.host.records.merge import merge
+    from atoll.host.interconnect import driver_uuids
+    from atoll.host.together import read_together
 
     nothing = isinstance(tree, Overlay) and not tree.trees
-    return merge(texts if nothing else (_read(tree, extent), *texts))
+    read = None if nothing else _read(tree, extent)
+    return read_together(texts, read=read, uuids=driver_uuids(tree))
 
 
 @contextmanager

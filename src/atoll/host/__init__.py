@@ -17,15 +17,18 @@ def read_host(
     registers: Callable[[int, int], tuple[Register, ...]] | None = None,
     extent: Extent = Extent.ALL,
 ) -> Host:
-    """Return the host of this name (``live``, a folder, an archive, a ``.dtb``, a pasted text) or behind this tree.
+    """Return the host of this name (``live``, a folder, an archive, a ``.dtb``, a record) or behind this tree.
 
     ``registers(vendor, device)`` returns the registers to read of functions with these ids. Raises
     InputError for what cannot be opened. Of a tree, what is beyond ``extent`` is not read.
     """
     from atoll.host import linux
     from atoll.host.open import open_named
+    from atoll.host.records.content import Record
 
-    tree = open_named(name_or_tree) if isinstance(name_or_tree, str) else name_or_tree
-    if isinstance(tree, Host):
-        return tree
-    return linux.read(tree, registers=registers or linux.no_registers, extent=extent)
+    opened = open_named(name_or_tree) if isinstance(name_or_tree, str) else name_or_tree
+    if isinstance(opened, Record):
+        from atoll.host.together import read_together
+
+        return read_together([opened])
+    return linux.read(opened, registers=registers or linux.no_registers, extent=extent)

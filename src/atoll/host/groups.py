@@ -17,7 +17,7 @@ from atoll.host.place import Place, address_of
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["group_of", "read_groups", "read_units"]
+__all__ = ["group_of", "kind_of_unit", "read_groups", "read_units"]
 
 _GROUPS = "sys/kernel/iommu_groups"
 _UNITS = "sys/class/iommu"
@@ -101,9 +101,14 @@ def read_units(tree: Tree) -> tuple[IommuUnit, ...]:
     return tuple(_unit(tree, name) for name in value_of(names(tree, _UNITS), ()))
 
 
+def kind_of_unit(name: str) -> str:
+    """Return what kind of IOMMU has a name like this in /sys/class/iommu; empty where the name does not tell."""
+    return next((kind for prefix, kind in _KINDS if name.startswith(prefix)), "")
+
+
 def _unit(tree: Tree, name: str) -> IommuUnit:
     folder = f"{_UNITS}/{name}"
-    kind = next((kind for prefix, kind in _KINDS if name.startswith(prefix)), "")
+    kind = kind_of_unit(name)
     attributes: list[tuple[str, str]] = []
     for below in value_of(names(tree, folder), ()):
         if below.endswith("-iommu"):

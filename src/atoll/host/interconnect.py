@@ -21,7 +21,7 @@ from atoll.host.told import ToldLinks, merge
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Interconnect", "read_interconnect", "with_link_records"]
+__all__ = ["Interconnect", "driver_uuids", "read_interconnect", "with_link_records"]
 
 _RECORDS = "records"
 _DRIVER = "proc/driver/nvidia/gpus"
@@ -52,20 +52,22 @@ def read_interconnect(
     if amd is not None:
         sources.append(amd)
         paths.append("sys/class/kfd")
-    found = read_link_records(_texts(tree), functions, uuids=_uuids(tree))
+    found = read_link_records(_texts(tree), functions, uuids=driver_uuids(tree))
     sources += found.sources
     paths += [f"{_RECORDS}/{name}" for name in found.used]
     told = _checked(merge(sources), functions, powernv=device_tree is not None)
     return Interconnect(told, bricks, tuple(paths))
 
 
-def with_link_records(host: Host, texts: Mapping[str, bytes]) -> Host:
+def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[str, Address] | None = None) -> Host:
     """Return the host with what further records tell of its links, by the names of the records.
+
+    ``uuids`` are what the driver itself tells (``driver_uuids``).
 
     All records of links belong into one call: what two of them contradict each other about stays unknown then.
     Records of other things are passed over; ``atoll.host.links.read.is_link_record`` tells them apart.
     """
-    found = read_link_records(texts, host.functions)
+    found = read_link_records(texts, host.functions, uuids=uuids)
     if not found.used and not found.sources:
         return host
     own = ToldLinks(host.name, host.links, host.links_told)
@@ -106,7 +108,7 @@ def _with_c2c(told: ToldLinks, functions: Mapping[Address, Function]) -> ToldLin
     return replace(told, told=told.told - lacking, gaps=(*told.gaps, *gaps))
 
 
-def _uuids(tree: Tree) -> dict[str, Address]:
+def driver_uuids(tree: Tree) -> dict[str, Address]:
     """Addresses by UUID, as the driver tells them in ``proc/driver/nvidia/gpus/ADDRESS/information``."""
     found = {}
     for name in value_of(names(tree, _DRIVER), ()):

@@ -1,4 +1,4 @@
-"""From a host's name to what tells of it: ``live``, a folder, an archive, a device tree blob, a pasted text."""
+"""From a host's name to what tells of it: ``live``, a folder, an archive, a device tree blob, a file or a paste."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from atoll.errors import InputError
 from atoll.host.archive import is_archive, read_archive
 from atoll.host.folder import FolderTree
 from atoll.host.live import LiveTree
-from atoll.host.model import Host
 from atoll.host.tree import Tree
+
+if TYPE_CHECKING:
+    from atoll.host.records.content import Record
 
 __all__ = ["open_named", "open_tree"]
 
@@ -21,25 +23,25 @@ _BLOB = b"\xd0\x0d\xfe\xed"
 """Magic number of a flattened device tree (Devicetree Specification 0.4, 5.2)."""
 
 
-_HINT = "name a folder or an archive that holds sys/, a text that lspci or the kernel printed, or live"
+_HINT = "name a folder or an archive that holds sys/, a text that lspci or another program printed, or live"
 
 
-def open_named(name: str) -> Tree | Host:
-    """Return the tree of a machine or of its files, or the host that a pasted text shows; ``-`` is standard input.
+def open_named(name: str) -> Tree | Record:
+    """Return the tree of a machine or of its files, or what a file or a pasted text holds; ``-`` is standard input.
 
     Raises InputError for what is not there, is none of these or is damaged.
     """
     if name == "-":
-        return _text(sys.stdin.buffer, name="standard input")
+        return _record(sys.stdin.buffer, name="standard input")
     try:
         mode = os.stat(name).st_mode if name != "live" else stat.S_IFDIR
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             # A shell's <(lspci -vvv): it can be read once.
             with open(name, "rb") as pipe:
-                return _text(pipe, name=name)
+                return _record(pipe, name=name)
         if stat.S_ISREG(mode) and not _is_tree(Path(name)):
             with open(name, "rb") as file:
-                return _text(file, name=name)
+                return _record(file, name=name)
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
     return open_tree(name)
@@ -76,8 +78,8 @@ def _is_tree(path: Path) -> bool:
     return _is_blob(path) or is_archive(path)
 
 
-def _text(file: BinaryIO, *, name: str) -> Host:
+def _record(file: BinaryIO, *, name: str) -> Record:
+    from atoll.host.records.content import read_record
     from atoll.host.records.lines import MOST_BYTES
-    from atoll.host.records.text import read_text
 
-    return read_text(file.read(MOST_BYTES + 1), name=name)
+    return read_record(file.read(MOST_BYTES + 1), name=name)

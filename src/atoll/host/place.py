@@ -16,7 +16,7 @@ from atoll.host.resolve import join
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Place", "address_of", "addresses_in", "find_places"]
+__all__ = ["Place", "address_of", "addresses_in", "find_places", "standing"]
 
 _BUS = "sys/bus/pci/devices"
 _DEPTH = 40
@@ -73,11 +73,11 @@ def find_places(tree: Tree) -> dict[Address, Place]:
 
 
 def _place(address: Address, folder: str) -> Place:
-    return Place(address, folder, *_standing(folder.rpartition("/")[0]))
+    return Place(address, folder, *standing(folder.rpartition("/")[0]))
 
 
 @lru_cache(maxsize=1 << 12)
-def _standing(above: str) -> tuple[str, Address | None]:
+def standing(above: str) -> tuple[str, Address | None]:
     """Return the root bus and the bridge of what stands right below a folder."""
     parts = above.split("/")
     root = next((place for place in range(len(parts) - 1, -1, -1) if _is_root_bus(parts[place])), None)

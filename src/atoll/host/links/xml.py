@@ -14,7 +14,7 @@ from xml.parsers import expat
 from atoll.errors import InputError
 from atoll.host.links.text import MOST_BYTES
 
-__all__ = ["Element", "is_xml", "parse_xml"]
+__all__ = ["Element", "is_xml", "parse_series", "parse_xml"]
 
 _DEEPEST = 64
 _MOST_ELEMENTS = 500_000
@@ -56,13 +56,15 @@ class Element:
 
 def is_xml(data: bytes) -> bool:
     """Whether bytes begin like an XML document."""
-    return data.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith((b"<?xml", b"<!--", b"<s", b"<n", b"<t", b"<!D"))
+    return data.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(
+        (b"<?xml", b"<!--", b"<s", b"<n", b"<t", b"<d", b"<!D")
+    )
 
 
 def parse_xml(data: bytes, *, name: str) -> Element:
     """Return the root element. Raises InputError for what is no such document, or too much of one."""
     if len(data) > MOST_BYTES:
-        raise InputError(f"{name}: {len(data)} bytes are too many for a record of links", hint="cut it")
+        raise InputError(f"{name}: {len(data)} bytes are too many for such a record", hint="cut it")
     top = Element("")
     stack = [top]
     count = 0
@@ -95,3 +97,19 @@ def parse_xml(data: bytes, *, name: str) -> Element:
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise InputError(f"{name}: no XML that can be read: {error}", hint=_HINT) from error
     return top.children[0]
+
+
+def parse_series(data: bytes, *, name: str) -> tuple[Element, ...]:
+    """Return the root elements of documents that stand one after the other, as several outputs in one file do.
+
+    Raises InputError as ``parse_xml``.
+    """
+    if b"\0" in data[:1024] or b"<!DOCTYPE" in data[:4096]:
+        # UTF-16, or a type: one document.
+        return (parse_xml(data, name=name),)
+    pieces = data.removeprefix(b"\xef\xbb\xbf").split(b"<?xml")
+    whole = pieces[0] + b"".join(piece.partition(b"?>")[2] for piece in pieces[1:])
+    found = tuple(parse_xml(b"<all>" + whole + b"</all>", name=name).children)
+    if not found:
+        raise InputError(f"{name}: XML without any element", hint=_HINT)
+    return found

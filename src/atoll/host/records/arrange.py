@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Bridge, Function
-from atoll.host.records.virtual import VirtualFunctions
+from atoll.host.records.virtual import VirtualFunctions, physical_of
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
@@ -35,7 +35,7 @@ def arranged(
     ``above`` tells parents where the text does (``-P``), ``forwarding`` ARI of ports, ``virtual`` what physical
     functions say about their virtual ones.
     """
-    physical = _physical(functions, virtual)
+    physical = physical_of(functions, virtual)
     parents = _parents(functions, above, physical)
     virtuals: dict[Address, list[Address]] = {}
     for a in sorted(physical):
@@ -63,17 +63,6 @@ def arranged(
             ari=Known(False, "on a root bus") if parent is None else forwarding.get(parent, Unknown("not shown")),
         )
     return result
-
-
-def _physical(
-    functions: Mapping[Address, Function], virtual: Mapping[Address, VirtualFunctions]
-) -> dict[Address, Address]:
-    found: dict[Address, Address] = {}
-    for owner in sorted(virtual):
-        for address in virtual[owner].addresses(owner):
-            if address in functions and address not in virtual and address != owner:
-                found.setdefault(address, owner)
-    return found
 
 
 def _parents(

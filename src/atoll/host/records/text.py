@@ -19,6 +19,7 @@ from atoll.host.records.lines import text_lines
 from atoll.host.records.lspci_blocks import Block, blocks
 from atoll.host.records.lspci_text import Habits, habits, read_block
 from atoll.host.records.merge import merge_function
+from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType
@@ -29,8 +30,6 @@ T = TypeVar("T")
 
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
 _NUMBERS = "lspci prints names only: add -nn"
-_POWERNV_BRIDGES = frozenset({(0x1014, 0x03DC), (0x1014, 0x04C1), (0x1014, 0x0652)})
-"""PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
 
 
 @dataclass(slots=True)
@@ -221,20 +220,7 @@ def _release(log: BootLog, name: str) -> Fact[KernelRelease]:
 def _platform(functions: dict[Address, Function], log: BootLog) -> Platform:
     if log.platform is not None:
         return log.platform
-    bridges = [f for f in functions.values() if f.class_code >> 8 in (0x0600, 0x0604)]
-    if any(_pairs(f) & _POWERNV_BRIDGES for f in bridges):
-        return Platform.POWERNV
-    if any(f.class_code >> 8 == 0x0600 and _vendors(f) <= {0x8086, 0x1022, 0x1D17} for f in bridges):
-        return Platform.X86
-    return Platform.UNKNOWN
-
-
-def _pairs(function: Function) -> set[tuple[int | None, int | None]]:
-    return set(function.possible_ids) or {(function.vendor, function.device)}
-
-
-def _vendors(function: Function) -> set[int | None]:
-    return {vendor for vendor, _ in _pairs(function)}
+    return platform_by_bridges(functions)
 
 
 def _gaps(found: _Found, functions: dict[Address, Function], told: ToldGroups) -> list[Gap]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from atoll.pci.address import Address
 
-__all__ = ["VirtualFunctions"]
+__all__ = ["VirtualFunctions", "physical_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,13 @@ class VirtualFunctions:
             if not self.offset or identity > 0xFFFF:
                 return
             yield Address(physical.domain, identity >> 8, identity >> 3 & 0x1F, identity & 7)
+
+
+def physical_of(functions: Container[Address], virtual: Mapping[Address, VirtualFunctions]) -> dict[Address, Address]:
+    """Return the physical functions by virtual one, for the functions there are; ``virtual`` by physical function."""
+    found: dict[Address, Address] = {}
+    for owner in sorted(virtual):
+        for address in virtual[owner].addresses(owner):
+            if address in functions and address not in virtual and address != owner:
+                found.setdefault(address, owner)
+    return found

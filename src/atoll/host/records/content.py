@@ -1,0 +1,78 @@
+"""A file or a pasted text, whatever it holds: what kind of record it is, is found out from its content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atoll.errors import InputError
+from atoll.host.model import Host
+
+__all__ = ["Record", "read_record"]
+
+_HINT = (
+    "give lspci -vvv, udevadm info -e, virsh nodedev-dumpxml, lstopo's XML, rdma_topo dump, or what nvidia-smi shows"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a file or a pasted text holds. At least one of both is there."""
+
+    name: str
+    host: Host | None
+    """The host as far as the record shows functions, groups or a boot; without the links in ``links``."""
+    links: bytes | None = None
+    """The bytes, where they tell of links or of what GPUs are called."""
+
+
+def read_record(data: bytes, *, name: str) -> Record:
+    """Return what bytes hold. Raises InputError for what is damaged, too long or of no known kind."""
+    # Each reader is imported where it is needed: most runs need one or none.
+    from atoll.host.links.xml import is_xml
+
+    if is_xml(data):
+        return _xml(data, name)
+    from atoll.host.records.rdma_dump import is_json, read_rdma_dump
+
+    if is_json(data):
+        return Record(name, read_rdma_dump(data, name=name))
+    from atoll.host.records.udev import is_udev, read_udev
+
+    if is_udev(data):
+        return Record(name, read_udev(data, name=name))
+    return _text(data, name)
+
+
+def _text(data: bytes, name: str) -> Record:
+    from atoll.host.links.read import is_link_record
+    from atoll.host.records.text import read_text
+
+    links = data if is_link_record(data) else None
+    try:
+        return Record(name, read_text(data, name=name), links)
+    except InputError:
+        if links is None:
+            raise
+        return Record(name, None, links)
+
+
+def _xml(data: bytes, name: str) -> Record:
+    from atoll.host.links.read import is_link_record
+    from atoll.host.links.xml import parse_series
+    from atoll.host.records.nodedev import is_nodedev, read_nodedev
+
+    roots = parse_series(data, name=name)
+    if is_nodedev(roots):
+        return Record(name, read_nodedev(roots, name=name))
+    root = roots[0]
+    if root.tag == "topology":
+        from atoll.host.records.hwloc_io import read_hwloc
+
+        return Record(name, read_hwloc(root, name=name), data if is_link_record(data) else None)
+    if root.tag == "nvidia_smi_log":
+        from atoll.host.records.smi_gpus import read_smi_gpus
+
+        return Record(name, read_smi_gpus(root, name=name), data)
+    if is_link_record(data):
+        return Record(name, None, data)
+    raise InputError(f"{name}: XML of <{root.tag[:40]}>, which tells nothing of a machine's PCI functions", hint=_HINT)

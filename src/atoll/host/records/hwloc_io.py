@@ -1,0 +1,99 @@
+"""A host in the XML that hwloc writes (``lstopo x.xml``): functions, what stands above them, and nothing more.
+
+Source: hwloc ``hwloc/topology-xml.c`` (``pci_busid``; ``pci_type``: class without interface, ids, subsystem's ids,
+revision, since 3.0 the interface; ``bridge_type`` 0-1: a root bus, 1-1: a bridge, with ``bridge_pci`` its buses) and
+``doc/hwloc.doxy``, "I/O Devices": by default functions of unimportant classes, and bridges without anything below, are
+left out.
+"""
+
+from __future__ import annotations
+
+from atoll.host.fact import Known, Unknown
+from atoll.host.links.xml import Element
+from atoll.host.model import Function, Gap, Host
+from atoll.host.records.hexadecimal import hexadecimal, pair
+from atoll.host.records.shown import Shown, Standing, host_of_shown
+from atoll.pci.address import Address
+from atoll.pci.header import HeaderType
+
+__all__ = ["read_hwloc"]
+
+_LONE = "hwloc shows no multifunction bit, and leaves functions out"
+_LEFT_OUT = Gap(
+    "functions that hwloc holds for unimportant, and bridges without anything below",
+    "lstopo leaves them out",
+    "record the host with atoll capture",
+)
+
+
+def read_hwloc(root: Element, *, name: str) -> Host:
+    """Return the host that a ``topology`` shows. Raises InputError where it has no PCI function."""
+    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    waiting = [(root, Standing())]
+    while waiting:
+        element, here = waiting.pop()
+        kind = element.attributes.get("type")
+        below = here
+        if element.attributes.get("bridge_type", "").startswith("0-"):
+            below = _root_bus(element)
+        elif kind in ("PCIDev", "Bridge"):
+            function = _function(element, shown.name)
+            if function is None:
+                # What stands below it does not stand right below what is above it.
+                below = Standing()
+            else:
+                shown.add(function, here)
+                below = Standing(function.address, True, here.host_bridge)
+        waiting += [(child, below) for child in reversed(element.children)]
+    return host_of_shown(shown, path=name, lone=_LONE, left_out=(_LEFT_OUT,), no_groups="hwloc shows no IOMMU groups")
+
+
+def _root_bus(element: Element) -> Standing:
+    """Where ``bridge_pci`` is ``0000:[00-1f]``: right below the root bus ``pci0000:00``."""
+    domain, colon, buses = element.attributes.get("bridge_pci", "").partition(":[")
+    first = buses.partition("-")[0]
+    if not colon or hexadecimal(domain, 8) is None or len(first) != 2 or hexadecimal(first, 2) is None:
+        return Standing()
+    return Standing(None, True, f"pci{domain}:{first}")
+
+
+def _function(element: Element, source: str) -> Function | None:
+    words = element.attributes.get("pci_type", "").replace("[", " ").replace("]", " ").split()
+    kind = hexadecimal(words[0], 4) if 3 <= len(words) <= 5 else None
+    ids = pair(words[1]) if kind is not None else None
+    try:
+        address = Address.parse(element.attributes.get("pci_busid", ""))
+    except ValueError:
+        return None
+    if kind is None or ids is None:
+        return None
+    subsystem = pair(words[2])
+    revision = hexadecimal(words[3], 2) if len(words) > 3 else None
+    interface = hexadecimal(words[4], 2) if len(words) > 4 else None
+    unread = Unknown(f"{source}: hwloc does not show it")
+    bridge = kind == 0x0604 and element.attributes.get("type") == "Bridge"
+    return Function(
+        address=address,
+        vendor=ids[0],
+        device=ids[1],
+        class_code=kind << 8 | (interface or 0),
+        parent=None,
+        host_bridge="",
+        # hwloc makes a bridge of what has this class and a bridge's header (hwloc_pcidisc_check_bridge_type).
+        header=Known(HeaderType.BRIDGE, source) if bridge else unread,
+        multifunction=unread,
+        port_type=unread,
+        command=unread,
+        acs=Unknown(f"{source}: hwloc does not show configuration space"),
+        ats=unread,
+        pasid=unread,
+        sriov=unread,
+        flr=unread,
+        pending=unread,
+        port_number=unread,
+        bridge=Unknown(f"{source}: hwloc shows a bridge's buses, not its windows") if bridge else unread,
+        bars=unread,
+        revision=unread if revision is None else Known(revision, source),
+        subsystem=unread if subsystem is None or bridge else Known(subsystem, source),
+        driver=Unknown(f"{source}: hwloc shows no drivers"),
+    )

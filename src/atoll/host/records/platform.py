@@ -1,0 +1,33 @@
+"""What the bridges of a record tell of the machine's platform, where nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.host.model import Function, Platform
+from atoll.pci.address import Address
+
+__all__ = ["platform_by_bridges"]
+
+_POWERNV_BRIDGES = frozenset({(0x1014, 0x03DC), (0x1014, 0x04C1), (0x1014, 0x0652)})
+"""PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
+_X86 = frozenset({0x8086, 0x1022, 0x1D17})
+"""Makers of x86 processors: Intel, AMD, Zhaoxin."""
+
+
+def platform_by_bridges(functions: Mapping[Address, Function]) -> Platform:
+    """Return the platform whose root ports or host bridges a record shows, unknown where it shows neither."""
+    bridges = [f for f in functions.values() if f.class_code >> 8 in (0x0600, 0x0604)]
+    if any(_pairs(f) & _POWERNV_BRIDGES for f in bridges):
+        return Platform.POWERNV
+    if any(f.class_code >> 8 == 0x0600 and _vendors(f) <= _X86 for f in bridges):
+        return Platform.X86
+    return Platform.UNKNOWN
+
+
+def _pairs(function: Function) -> set[tuple[int | None, int | None]]:
+    return set(function.possible_ids) or {(function.vendor, function.device)}
+
+
+def _vendors(function: Function) -> set[int | None]:
+    return {vendor for vendor, _ in _pairs(function)}

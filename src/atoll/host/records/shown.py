@@ -1,0 +1,183 @@
+"""Functions that a record shows one by one, with what it says of their place, as a host.
+
+For records of programs that read sysfs themselves (udev, libvirt, hwloc, rdma_topo): they tell what stands above a
+function, and not what lspci or a kernel's own files would tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from atoll.errors import InputError
+from atoll.host.coverage import coverage
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import Function, Gap, Host, IommuUnit, Platform
+from atoll.host.place import standing
+from atoll.host.records.arrange import ALONE, SHARED
+from atoll.host.records.group_facts import ToldGroups
+from atoll.host.records.platform import platform_by_bridges
+from atoll.pci.address import Address
+
+__all__ = ["Shown", "Standing", "host_of_shown", "standing_of_path"]
+
+_HINT = "record the host with atoll capture"
+_DEEPEST = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a record says that a function stands."""
+
+    parent: Address | None = None
+    told: bool = False
+    """Whether the record tells what stands above: a bridge, or with ``parent`` None a root bus."""
+    host_bridge: str = ""
+    """The root bus as in sysfs, empty where the record does not tell it."""
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a record shows, as far as it was read."""
+
+    name: str
+    """What to call the record in messages."""
+    functions: dict[Address, Function] = field(default_factory=dict)
+    standings: dict[Address, Standing] = field(default_factory=dict)
+    physical: dict[Address, Address] = field(default_factory=dict)
+    """Physical functions by virtual one, as far as the record tells."""
+    forwarding: dict[Address, Fact[bool]] = field(default_factory=dict)
+    """By port: whether ARI forwarding is on."""
+    group: dict[Address, int] = field(default_factory=dict)
+    ungrouped: set[Address] = field(default_factory=set)
+    """Functions that the record shows without a group."""
+    units: tuple[IommuUnit, ...] = ()
+    gaps: list[Gap] = field(default_factory=list)
+
+    def add(self, function: Function, standing: Standing) -> None:
+        """Take a function. The first one at an address counts; another there is a gap."""
+        address = function.address
+        if address in self.functions:
+            if self.functions[address] != function:
+                self.gaps.append(Gap(f"function {address}", f"{self.name} shows two of them, the first was taken"))
+            return
+        self.functions[address] = function
+        self.standings[address] = standing
+
+
+def standing_of_path(path: str) -> Standing:
+    """Return what a function's folder below ``/sys/devices`` tells of its place."""
+    host_bridge, parent = standing(path.rstrip("/").rpartition("/")[0])
+    return Standing(parent, bool(host_bridge), host_bridge)
+
+
+def host_of_shown(
+    shown: Shown,
+    *,
+    path: str,
+    lone: str = "",
+    left_out: Sequence[Gap] = (),
+    no_groups: str = "it shows no IOMMU groups",
+) -> Host:
+    """Return the host that a record shows; ``path`` is the record's.
+
+    ``lone`` says why a function that stands alone in its slot cannot be taken for a single one; empty: the record
+    lists all functions. ``left_out`` is what records of this kind never show. Raises InputError for no function.
+    """
+    if not shown.functions:
+        raise InputError(
+            f"{path}: it shows no PCI function", hint="record the host with atoll capture, or use lspci -vvv"
+        )
+    slots: dict[tuple[int, int, int], int] = {}
+    for a in shown.functions:
+        if a not in shown.physical:
+            slots[a[:3]] = slots.get(a[:3], 0) + 1
+    virtual: dict[Address, list[Address]] = {}
+    for a, owner in sorted(shown.physical.items()):
+        virtual.setdefault(owner, []).append(a)
+    told = ToldGroups(shown.name, shown.group, frozenset(shown.ungrouped))
+    functions = {}
+    for a in sorted(shown.functions):
+        function = shown.functions[a]
+        parent, is_told = _parent(shown, a)
+        functions[a] = replace(
+            function,
+            parent=parent,
+            parent_told=is_told,
+            host_bridge=shown.standings[a].host_bridge or _root(shown, a),
+            multifunction=_multifunction(function, slots[a[:3]] if a not in shown.physical else 0, lone),
+            physical_function=shown.physical.get(a),
+            virtual_functions=tuple(virtual.get(a, ())),
+            group=told.of(a) if told.number or told.none else Unknown(f"{shown.name}: {no_groups}"),
+            ari=_ari(shown, parent, is_told),
+        )
+    groups = told.fact(reason=f"{shown.name}: {no_groups}")
+    return Host(
+        name=shown.name,
+        functions=functions,
+        groups=groups,
+        platform=_platform(functions, shown.units),
+        iommu_units=shown.units,
+        gaps=(*shown.gaps, *_missing(shown, functions), *left_out, *coverage(functions, groups)),
+        provenance=(path,),
+    )
+
+
+def _parent(shown: Shown, address: Address) -> tuple[Address | None, bool]:
+    place = shown.standings[address]
+    if place.parent is None:
+        return None, place.told
+    # A bus that is not above its bridge's own leads round in circles.
+    usable = place.parent in shown.functions and place.parent.bus < address.bus and place.parent[0] == address[0]
+    return (place.parent, True) if usable else (None, False)
+
+
+def _root(shown: Shown, address: Address) -> str:
+    here = address
+    for _ in range(_DEEPEST):
+        parent, _told = _parent(shown, here)
+        if parent is None:
+            break
+        here = parent
+    return f"pci{here.domain:04x}:{here.bus:02x}"
+
+
+def _multifunction(function: Function, beside: int, lone: str) -> Fact[bool]:
+    if not beside:
+        return Known(False, "virtual function")
+    if isinstance(function.multifunction, Known) and (function.multifunction.value or beside == 1):
+        return function.multifunction
+    if beside > 1:
+        return Known(True, SHARED)
+    return Unknown(lone) if lone else Known(False, ALONE)
+
+
+def _ari(shown: Shown, parent: Address | None, told: bool) -> Fact[bool]:
+    if parent is None:
+        return Known(False, "on a root bus") if told else Unknown("what stands above it is not shown")
+    return shown.forwarding.get(parent, Unknown(f"{shown.name} does not show whether ARI forwarding is on"))
+
+
+def _platform(functions: Mapping[Address, Function], units: tuple[IommuUnit, ...]) -> Platform:
+    kinds = {unit.kind for unit in units}
+    if kinds & {"intel", "amd"}:
+        return Platform.X86
+    return Platform.ARM if "smmu" in kinds else platform_by_bridges(functions)
+
+
+def _missing(shown: Shown, functions: Mapping[Address, Function]) -> list[Gap]:
+    gaps = []
+    named = sorted((shown.group.keys() | set(shown.physical.values())) - functions.keys())
+    if named:
+        gaps.append(Gap(_several("function", named), f"{shown.name} names them and does not show them", _HINT))
+    loose = sorted(address for address, function in functions.items() if not function.parent_told)
+    if loose:
+        buses = sorted({f"{a.domain:04x}:{a.bus:02x}" for a in loose})
+        which = ", ".join(buses[:8]) + (", …" if len(buses) > 8 else "")
+        gaps.append(Gap(f"what stands above bus {which}", f"{shown.name} does not show the bridge", _HINT))
+    return gaps
+
+
+def _several(what: str, addresses: Sequence[Address]) -> str:
+    listed = ", ".join(map(str, addresses[:3])) + (f" and {len(addresses) - 3} more" if len(addresses) > 3 else "")
+    return f"{what} {listed}" if len(addresses) == 1 else f"{what}s {listed}"

@@ -1,0 +1,38 @@
+"""What several records of one machine come to: hosts merged, and what tells of links joined to their functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atoll.errors import InputError
+from atoll.host.interconnect import with_link_records
+from atoll.host.model import Host
+from atoll.host.records.content import Record
+from atoll.host.records.merge import merge
+from atoll.pci.address import Address
+
+__all__ = ["read_together"]
+
+
+def read_together(
+    records: Sequence[Record], *, read: Host | None = None, uuids: Mapping[str, Address] | None = None
+) -> Host:
+    """Return the host that records show together with one that was ``read`` from files.
+
+    ``uuids`` are what the driver tells of GPUs (``atoll.host.interconnect.driver_uuids``). Raises InputError where
+    records tell of links and no record shows the functions that have them.
+    """
+    hosts = [host for host in (read, *(record.host for record in records)) if host is not None]
+    if not hosts:
+        names = " and ".join(record.name for record in records)
+        raise InputError(
+            f"{names}: links of GPUs, but nothing that shows the PCI functions they belong to",
+            hint="name an lspci text or a folder of the same machine as well: --host lspci.txt --host topo.txt",
+        )
+    texts: dict[str, bytes] = {}
+    for number, record in enumerate(records, 1):
+        if record.links is not None:
+            name = record.name.rstrip("/").rpartition("/")[2] or record.name
+            texts[name if name not in texts else f"{name} ({number})"] = record.links
+    host = merge(hosts)
+    return with_link_records(host, texts, uuids=uuids) if texts else host

@@ -1,0 +1,58 @@
+"""What nvidia-smi prints, named beside what shows the functions: the links are joined, whatever the order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from running import Run
+
+_TOPO = Path(__file__).parent.parent / "data" / "links" / "topo-m-dgx1v-8xV100" / "topo.txt"
+
+
+@pytest.fixture
+def lspci(tmp_path: Path) -> Path:
+    """Return a text with eight V100s on root buses of their own."""
+    path = tmp_path / "lspci.txt"
+    lines = [f"{0x10 + n:02x}:00.0 3D controller [0302]: NVIDIA GV100GL [10de:1db1] (rev a1)\n" for n in range(8)]
+    path.write_text("".join(lines))
+    return path
+
+
+def _links(run: Run, *names: Path) -> set[tuple[str, ...]]:
+    ran = run("show", "--json", *(word for name in names for word in ("--host", name)))
+    assert ran.code == 0
+    found: set[tuple[str, ...]] = set()
+    for function in ran.json["functions"]:
+        assert function["links_told"]
+        found |= {tuple(sorted((function["address"], link["peer"]))) for link in function["links"]}
+    return found
+
+
+def test_links_are_joined_in_either_order(run: Run, lspci: Path) -> None:
+    found = _links(run, lspci, _TOPO)
+    assert len(found) == 16
+    assert ("0000:10:00.0", "0000:11:00.0") in found
+    assert _links(run, _TOPO, lspci) == found
+
+
+def test_one_text_that_holds_both(run: Run, lspci: Path) -> None:
+    found = _links(run, lspci, _TOPO)
+    lspci.write_bytes(lspci.read_bytes() + b"\n$ nvidia-smi topo -m\n" + _TOPO.read_bytes())
+    assert _links(run, lspci) == found
+
+
+def test_a_folder_and_a_text(run: Run, tmp_path: Path) -> None:
+    for n in range(8):
+        folder = tmp_path / f"sys/bus/pci/devices/0000:{0x10 + n:02x}:00.0"
+        folder.mkdir(parents=True)
+        for name, value in (("vendor", "0x10de"), ("device", "0x1db1"), ("class", "0x030200")):
+            (folder / name).write_text(f"{value}\n")
+    assert len(_links(run, tmp_path, _TOPO)) == 16
+
+
+def test_links_alone_say_what_is_missing(run: Run) -> None:
+    ran = run("show", "--host", _TOPO)
+    assert ran.code == 2
+    assert "nothing that shows the PCI functions" in ran.err.splitlines()[0]
+    assert "--host lspci.txt" in ran.err.splitlines()[1]
