@@ -1,0 +1,41 @@
+"""A descriptor that is owned: closed once, and not used after."""
+
+from __future__ import annotations
+
+from atoll.vfio.errors import Closed
+from atoll.vfio.kernel import Argument, Kernel
+
+__all__ = ["Descriptor"]
+
+
+class Descriptor:
+    """Owns ``number`` from the moment it is made. ``name`` is what to call it in messages."""
+
+    __slots__ = ("_number", "kernel", "name")
+
+    def __init__(self, kernel: Kernel, number: int, name: str) -> None:
+        self.kernel = kernel
+        self.name = name
+        self._number = number
+
+    @property
+    def number(self) -> int:
+        """The descriptor's number. Raises Closed after it was closed."""
+        if self._number < 0:
+            raise Closed(f"{self.name} is closed", hint="open it again")
+        return self._number
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._number < 0
+
+    def ioctl(self, request: int, argument: Argument = 0) -> int:
+        """Send a request. Raises OSError as the kernel gives it."""
+        return self.kernel.ioctl(self.number, request, argument)
+
+    def close(self) -> None:
+        """Close it; the second time does nothing. It counts as closed even where the kernel reports an error."""
+        if self._number >= 0:
+            number, self._number = self._number, -1
+            self.kernel.close(number)

@@ -1,0 +1,87 @@
+"""Interrupts of an open device: which it has, and to which event counters they go."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atoll.vfio.descriptor import Descriptor
+from atoll.vfio.diagnosis import other
+from atoll.vfio.errors import VfioError
+from atoll.vfio.event import Event
+from atoll.vfio.uapi import irq as uapi
+from atoll.vfio.uapi.device import DeviceRequest
+from atoll.vfio.uapi.irq import IrqFlags, IrqIndex, IrqSetFlags
+
+__all__ = ["Interrupt", "InterruptInfo"]
+
+_NAMES: dict[int, str] = {index.value: index.name for index in IrqIndex}
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptInfo:
+    """What VFIO_DEVICE_GET_IRQ_INFO tells of a kind of interrupt."""
+
+    index: int
+    flags: IrqFlags
+    count: int
+    """How many vectors; 0 where the device has it not."""
+
+
+class Interrupt:
+    """A kind of interrupt of an open device: INTx, MSI, MSI-X, errors, or the kernel's request to give it back."""
+
+    __slots__ = ("_descriptor", "info")
+
+    def __init__(self, descriptor: Descriptor, index: int) -> None:
+        asked = uapi.IrqInfo(argsz=ctypes.sizeof(uapi.IrqInfo), index=index)
+        self._descriptor = descriptor
+        try:
+            descriptor.ioctl(DeviceRequest.GET_IRQ_INFO, asked)
+        except OSError as error:
+            raise self._failed(error, "asking for", index) from error
+        self.info = InterruptInfo(index, IrqFlags(asked.flags), asked.count)
+
+    def signal(self, events: Sequence[Event | None], *, start: int = 0) -> None:
+        """Let vectors from ``start`` signal these events; None switches a vector off.
+
+        The first call enables the index. Where NORESIZE is set, it must name all vectors that will be wanted.
+        """
+        numbers = [-1 if event is None else event.fileno() for event in events]
+        data = struct.pack(f"={len(numbers)}i", *numbers)
+        self._set(IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER, start, len(numbers), data, "setting")
+
+    def disable(self) -> None:
+        """Switch the whole index off, and forget its events."""
+        self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, 0, 0, b"", "switching off")
+
+    def mask(self, start: int = 0, count: int = 1) -> None:
+        """Hold vectors back."""
+        self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, start, count, b"", "masking")
+
+    def unmask(self, start: int = 0, count: int = 1) -> None:
+        """Let vectors through again; an AUTOMASKED one needs it after each signal."""
+        self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK, start, count, b"", "unmasking")
+
+    def unmask_by(self, event: Event | None) -> None:
+        """Unmask INTx whenever the event is signalled; None ends that."""
+        data = struct.pack("=i", -1 if event is None else event.fileno())
+        self._set(IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_UNMASK, 0, 1, data, "unmasking")
+
+    def trigger(self, start: int = 0, count: int = 1) -> None:
+        """Signal the events of vectors as if the device had: a test of the path."""
+        self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, start, count, b"", "triggering")
+
+    def _set(self, flags: IrqSetFlags, start: int, count: int, data: bytes, doing: str) -> None:
+        size = ctypes.sizeof(uapi.IrqSet) + len(data)
+        head = uapi.IrqSet(argsz=size, flags=flags, index=self.info.index, start=start, count=count)
+        try:
+            self._descriptor.ioctl(DeviceRequest.SET_IRQS, bytearray(head) + data)
+        except OSError as error:
+            raise self._failed(error, doing, self.info.index) from error
+
+    def _failed(self, error: OSError, doing: str, index: int) -> VfioError:
+        name = _NAMES.get(index, f"interrupt {index}")
+        return other(error, f"{doing} {name} of {self._descriptor.name}")
