@@ -42,8 +42,17 @@ def reversed_hosts(names: tuple[object, ...]) -> tuple[object, ...]:
 def test_explain_names_the_port_that_spoils_the_group(run: Run, paste: Path) -> None:
     ran = run("explain", "03:00.0", "--host", paste / "lspci.txt", "--host", paste / "groups.txt")
     assert ran.code == 0
-    assert "group 1, with 0000:00:01.0 0000:01:00.0 0000:02:00.0 0000:03:00.1" in ran.out
-    assert "0000:00:01.0 (root-port): no ACS capability" in " ".join(ran.out.split())
+    words = " ".join(ran.out.split())
+    assert words.startswith("0000:03:00.0 shares group 1 only with 0000:03:00.1, of the same device")
+    assert "0000:00:01.0 (root-port) has no ACS capability: hardware" in words
+
+
+def test_explain_names_a_better_slot(run: Run, tmp_path: Path) -> None:
+    text = _MACHINES / "msi-b550-tomahawk-navi10" / "lspci.txt.xz"
+    (tmp_path / "lspci.txt").write_bytes(lzma.decompress(text.read_bytes()))
+    out = " ".join(run("explain", "2a:00.0", "--host", tmp_path / "lspci.txt").out.split())
+    assert out.startswith("0000:2a:00.0 shares group 15 with 4 functions of other devices because 0000:02:00.2")
+    assert "another slot for the card (0000:2a:00.0), now below 0000:03:09.0; predicted alone below:" in out
 
 
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:

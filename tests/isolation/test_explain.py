@@ -11,7 +11,7 @@ from reach_hosts import CLOSED, OFF, at, endpoint, gpu, links, machine, port, sc
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Host
-from atoll.isolation.explain import Explanation, config_acs, explain
+from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -85,20 +85,6 @@ def test_groups_that_were_not_read() -> None:
     assert told(half).same_group is False
     pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=Unknown("?")) for n in range(2)]
     assert told(machine(port("00:01.0", 1), *pair), "01:00.0", "01:00.1").same_group is True, "the kernel's rules tell"
-
-
-@pytest.mark.parametrize(
-    ("control", "expected"),
-    [
-        (CLOSED.control, "xx111x1@0000:01:00.0"),
-        (AcsFlag.SV, "xxxxxx1@0000:01:00.0"),
-        (AcsFlag.UF | AcsFlag.TB, "xx1xxxx@0000:01:00.0"),
-        (AcsFlag(0), "xxxxxxx@0000:01:00.0"),
-    ],
-)
-def test_the_kernels_parameter(control: AcsFlag, expected: str) -> None:
-    """Right-most is SV, then TB, RR, CR, UF, EC, DT (Documentation/admin-guide/kernel-parameters.txt)."""
-    assert config_acs(control, at("01:00.0")) == expected
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -9,7 +9,16 @@ from atoll.pci.acs import AcsFlag, has_dword_registers, read_acs
 from atoll.pci.ats import Ats, read_ats, read_pasid
 from atoll.pci.bar import Bar, read_bars
 from atoll.pci.bridge import Bridge, Window, read_bridge
-from atoll.pci.express import read_ari_forwarding, read_flr, read_pending, read_port_number, read_port_type
+from atoll.pci.express import (
+    PcieLink,
+    read_ari_forwarding,
+    read_flr,
+    read_link,
+    read_pending,
+    read_port_number,
+    read_port_type,
+    read_slot,
+)
 from atoll.pci.header import PortType
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
@@ -27,6 +36,37 @@ def test_acs_words() -> None:
     assert acs.capability == AcsFlag.SV | AcsFlag.TB | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF | AcsFlag.DT
     assert acs.control == AcsFlag.SV | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF
     assert (acs.offset, acs.control_offset, acs.egress_bits, acs.egress_vector) == (0x100, 0x106, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "link", "rate"),
+    [
+        (0x0141_0103, "8 GT/s x16", 15_753_846_144),
+        (0x11, "2.5 GT/s x1", 250_000_000),
+        (0x46, "64 GT/s x4", 29_500_000_000),
+    ],
+)
+def test_what_a_link_can_do(capabilities: int, link: str, rate: int) -> None:
+    space = Space().express(4)
+    found = read_link(space.put(0x4C, capabilities, 4).config())
+    assert (str(found), found.bytes_per_second) == (link, rate)
+
+
+def test_a_link_that_is_none() -> None:
+    space = Space().express(4)
+    with pytest.raises(Unreadable):
+        read_link(space.put(0x4C, 0x1F, 4).config())
+    with pytest.raises(Unreadable):
+        read_link(Space().express(9).config())
+    assert PcieLink(7.0, 1).bytes_per_second == 0
+
+
+def test_slots() -> None:
+    space = Space().express(4)
+    flags = space.config().word(0x42)
+    assert not read_slot(space.config())
+    assert read_slot(space.put(0x42, flags | 0x100, 2).config())
+    assert not read_slot(Space().express(0).config())
 
 
 def test_acs_egress_vector() -> None:

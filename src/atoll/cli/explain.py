@@ -10,6 +10,7 @@ from atoll.cli.session import open_session
 from atoll.cli.view import reach_of
 from atoll.errors import InputError
 from atoll.isolation.explain import explain
+from atoll.isolation.grouping import grouping
 from atoll.isolation.groups import predict
 from atoll.report.explain import explain_document, explain_lines
 from atoll.report.names import Names
@@ -30,10 +31,13 @@ def run(options: argparse.Namespace) -> int:
             if other != one
         ]
         prediction = predict(host)
+        group = grouping(reach.topology, reach.settings, one)
         say(
             options,
-            lambda: neighbours_document(host, one, found, prediction),
-            lambda style: neighbours_lines(host, one, found, prediction, names=Names.load(), style=style),
+            lambda: neighbours_document(host, group, found, prediction),
+            lambda style: neighbours_lines(
+                host, group, found, names=Names.load(), style=style, verbose=options.verbose
+            ),
         )
         return 0
     other = function_address(options.b, host.functions, host.name)

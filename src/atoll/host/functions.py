@@ -24,7 +24,15 @@ from atoll.pci.ats import read_ats, read_pasid
 from atoll.pci.bar import read_bars
 from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
-from atoll.pci.express import read_ari_forwarding, read_flr, read_pending, read_port_number, read_port_type
+from atoll.pci.express import (
+    read_ari_forwarding,
+    read_flr,
+    read_link,
+    read_pending,
+    read_port_number,
+    read_port_type,
+    read_slot,
+)
 from atoll.pci.header import HeaderType
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
@@ -154,6 +162,8 @@ def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigS
         sriov=told(read_sriov),
         flr=told(read_flr),
         pending=told(read_pending),
+        link=told(read_link),
+        slot=told(read_slot),
         power_state=_power_state(tree, folder, listed, told),
         revision=revision if isinstance(revision, Known) else told(lambda space: space.byte(0x08)),
         driver_override=_driver_override(tree, folder, listed),

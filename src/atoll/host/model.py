@@ -12,6 +12,7 @@ from atoll.pci.address import Address
 from atoll.pci.ats import Ats
 from atoll.pci.bar import Bar
 from atoll.pci.bridge import Bridge, Window
+from atoll.pci.express import PcieLink
 from atoll.pci.header import Command, HeaderType, PortType
 from atoll.pci.sriov import Sriov
 
@@ -31,6 +32,7 @@ __all__ = [
     "LinkEnd",
     "LinkKind",
     "NpuBrick",
+    "PcieLink",
     "Platform",
     "Register",
     "ReservedRegion",
@@ -116,6 +118,10 @@ class Function:
     """Transactions Pending in the PCIe device status."""
     port_number: Fact[int] = Unknown("not read")
     """Port number of the PCIe link capabilities: the bit of egress control vectors."""
+    link: Fact[PcieLink] = Unknown("not read")
+    """What its PCIe link can do at most."""
+    slot: Fact[bool] = Unknown("not read")
+    """Of a root or downstream port: whether it leads to a slot (Slot Implemented)."""
     power_state: Fact[str] = Unknown("not read")
     """``D0``, ``D3hot``, …"""
     bridge: Fact[Bridge | None] = Unknown("not read")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atoll.controls.acs import closed
+from atoll.controls.acs_options import config_acs
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Finding
@@ -15,10 +16,9 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Platform
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
-from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["Explanation", "Remedy", "config_acs", "explain"]
+__all__ = ["Explanation", "Remedy", "explain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,6 @@ class Explanation:
     identity_there: Finding
     identity_back: Finding
     remedies: tuple[Remedy, ...]
-
-
-def config_acs(control: AcsFlag, address: Address) -> str:
-    """Return the ``pci=config_acs=`` value that sets flags and leaves the others (since 6.11): right-most is SV."""
-    bits = (AcsFlag.DT, AcsFlag.EC, AcsFlag.UF, AcsFlag.CR, AcsFlag.RR, AcsFlag.TB, AcsFlag.SV)
-    return "".join("1" if flag in control & REDIRECTING else "x" for flag in bits) + f"@{address}"
 
 
 def explain(reach: Reach, one: Address, other: Address) -> Explanation:

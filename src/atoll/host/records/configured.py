@@ -17,7 +17,15 @@ from atoll.pci.bar import read_bars
 from atoll.pci.bridge import read_bridge
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
-from atoll.pci.express import read_ari_forwarding, read_flr, read_pending, read_port_number, read_port_type
+from atoll.pci.express import (
+    read_ari_forwarding,
+    read_flr,
+    read_link,
+    read_pending,
+    read_port_number,
+    read_port_type,
+    read_slot,
+)
 from atoll.pci.header import HeaderType
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
@@ -68,6 +76,8 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         sriov=told(read_sriov),
         flr=told(read_flr),
         pending=told(read_pending),
+        link=told(read_link),
+        slot=told(read_slot),
         port_number=told(read_port_number),
         power_state=told(read_power_state),
         bridge=told(read_bridge),

@@ -17,6 +17,7 @@ from atoll.host.records.lspci_blocks import Block, Capability
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import Acs, AcsFlag, has_dword_registers
 from atoll.pci.address import Address
+from atoll.pci.express import PcieLink
 from atoll.pci.header import Command, HeaderType, PortType
 
 __all__ = ["Habits", "Told", "habits", "read_block"]
@@ -115,6 +116,8 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         flr=text.flr(),
         pending=text.pending(),
         port_number=text.port_number(),
+        link=text.link(),
+        slot=text.slot(),
         power_state=text.power_state(),
         bridge=bridge,
         bars=text.bars(),
@@ -353,6 +356,21 @@ class _Reader:
         if word.isascii() and word.isdigit() and len(word) < 4:
             return Known(int(word), self._source)
         return Unknown(f"{self._text}: the text shows no link capabilities of it")
+
+    def link(self) -> Fact[PcieLink]:
+        express = self._express()
+        text = "" if express is None else express.find("LnkCap:") or ""
+        speed = text.partition("Speed ")[2].partition("GT/s")[0].strip()
+        width = text.partition("Width x")[2].partition(",")[0].strip()
+        if speed.replace(".", "", 1).isdecimal() and len(speed) < 5 and width.isdecimal() and len(width) < 3:
+            return Known(PcieLink(float(speed), int(width)), self._source)
+        return Unknown(f"{self._text}: the text shows no link capabilities of it")
+
+    def slot(self) -> Fact[bool]:
+        express = self._express()
+        if express is not None and ("(Slot+)" in express.name or "(Slot-)" in express.name):
+            return Known("(Slot+)" in express.name, self._source)
+        return Unknown(f"{self._text}: the text does not show whether it leads to a slot")
 
     def ari_forwarding(self) -> Fact[bool]:
         express = self._express()

@@ -24,7 +24,20 @@ from atoll.pci.bridge import Bridge
 __all__ = ["merge", "merge_function"]
 
 _FACTS = (
-    *("header", "port_type", "command", "acs", "ats", "pasid", "sriov", "flr", "pending", "port_number"),
+    *(
+        "header",
+        "port_type",
+        "command",
+        "acs",
+        "ats",
+        "pasid",
+        "sriov",
+        "flr",
+        "pending",
+        "port_number",
+        "link",
+        "slot",
+    ),
     *("power_state", "bridge", "bars", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
     *("numa_node", "iommu", "serial", "ari"),
 )

@@ -135,6 +135,8 @@ _FACTS = (
     *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid", "sriov", "flr", "pending"),
     *(
         "port_number",
+        "link",
+        "slot",
         "power_state",
         "bridge",
         "bars",

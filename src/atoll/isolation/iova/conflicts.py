@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from atoll.controls.acs import closed
+from atoll.controls.acs_options import config_acs
 from atoll.fabric.answer import Answer
-from atoll.isolation.explain import config_acs
 from atoll.isolation.iova.aperture import Aperture
 from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, Machine
 from atoll.isolation.iova.pollution import Claim, Fate, Polluter, Pollution

@@ -1,0 +1,164 @@
+"""One function's group: how big it is and why, what would split it, and what nothing would.
+
+Every change that is offered was tried: the groups were predicted with it applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from atoll.controls.acs import closed
+from atoll.fabric.settings import Settings
+from atoll.fabric.topology import Topology
+from atoll.host.fact import Known, value_of
+from atoll.host.model import Host, Platform
+from atoll.isolation.detour import Detour, detours
+from atoll.isolation.groups import Prediction, predict
+from atoll.isolation.slots import Slots, other_slots
+from atoll.isolation.spoilers import Cause, Rule, Spoiler, spoilers
+from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.address import Address
+
+__all__ = ["Change", "ChangeKind", "Grouping", "grouping"]
+
+
+class ChangeKind(StrEnum):
+    """What kind of change would split a group."""
+
+    ACS = "acs"
+    """Setting ACS bits that are there."""
+    KERNEL = "kernel"
+    """Letting the kernel do what it does by itself: with an IOMMU in use, or without an option that stops it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that splits the group, as predicted with it applied."""
+
+    kind: ChangeKind
+    words: Mapping[Address, AcsFlag]
+    """The ACS control words that it comes to, in address order."""
+    cleared: Mapping[Address, AcsFlag]
+    """Of these ports, what has to be off that is on (egress control, direct translated traffic)."""
+    group: tuple[Address, ...]
+    """The function's group then."""
+    undetermined: str
+    """What the prediction rests on that the record does not show; empty where nothing."""
+    detours: tuple[Detour, ...]
+    """Peer-to-peer traffic that would go by the root complex."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What there is to say about one function's group."""
+
+    one: Address
+    number: int | None
+    recorded: bool
+    """Whether ``members`` are as recorded; else as predicted."""
+    members: tuple[Address, ...]
+    """Of its group, itself included; empty where it has none."""
+    predicted: tuple[Address, ...]
+    undetermined: str
+    """What the prediction lacks; empty where nothing."""
+    reasons: tuple[str, ...]
+    """The kernel's rules that put them together, as applied."""
+    spoilers: tuple[Spoiler, ...]
+    changes: tuple[Change, ...]
+    slots: Slots | None
+    """Other places for its card; None where there is no card, or no need."""
+    override: bool
+    """Whether ``pcie_acs_override=`` is on the command line."""
+    real: tuple[Address, ...]
+    """With an override: its group by what the hardware says of itself."""
+
+
+def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
+    """Return what holds a function's group together and what would split it."""
+    host = topology.host
+    prediction = predict(host)
+    predicted = _group_of(prediction, one)
+    number = value_of(host.functions[one].group, None)
+    known = value_of(host.groups, {}).get(number) if number is not None else None
+    members = tuple(sorted(known.members)) if known is not None else predicted
+    if known is None and isinstance(host.functions[one].group, Known):
+        # It is known to be in none.
+        members = ()
+    override = "pcie_acs_override=" in value_of(host.command_line, "")
+    real = _group_of(predict(_without_override(host)), one) if override else ()
+    shared = [address for address in members if address != one]
+    strangers = [a for a in shared if a in host.functions and _stranger(topology, one, a)]
+    found = spoilers(topology, members, above=one) if shared else ()
+    return Grouping(
+        one=one,
+        number=number,
+        recorded=known is not None,
+        members=members,
+        predicted=predicted,
+        undetermined=dict(prediction.undetermined).get(one, ""),
+        reasons=tuple(dict.fromkeys(r for a in members for r in prediction.reasons.get(a, ()))) if shared else (),
+        spoilers=found,
+        changes=_changes(topology, settings, one, predicted, found) if shared else (),
+        slots=other_slots(topology, one) if strangers and host.platform is not Platform.POWERNV else None,
+        override=override,
+        real=real,
+    )
+
+
+def _stranger(topology: Topology, one: Address, other: Address) -> bool:
+    """Whether a companion is neither of the same device nor a port, which VFIO leaves to its driver."""
+    return not topology.functions[other].is_port and not topology.same_device(one, other)
+
+
+def _group_of(prediction: Prediction, one: Address) -> tuple[Address, ...]:
+    place = prediction.index().get(one)
+    return () if place is None else prediction.groups[place]
+
+
+def _without_override(host: Host) -> Host:
+    words = value_of(host.command_line, "").split()
+    kept = " ".join(word for word in words if not word.startswith("pcie_acs_override="))
+    return replace(host, command_line=Known(kept, "without pcie_acs_override="))
+
+
+def _changes(
+    topology: Topology, settings: Settings, one: Address, before: tuple[Address, ...], found: tuple[Spoiler, ...]
+) -> tuple[Change, ...]:
+    """Try to set what can be set: all of it, then as little of it as splits as much."""
+    host = topology.host
+    words: dict[Address, AcsFlag] = {}
+    for spoiler in found:
+        control = settings.acs.get(spoiler.address)
+        if spoiler.settable and control is not None and spoiler.rule is not Rule.ALIAS:
+            after = closed(host.functions[spoiler.address], control)
+            if after is not None:
+                words[spoiler.address] = after
+    if not words:
+        return ()
+    best, _ = _tried(host, one, words)
+    if not set(best) < set(before):
+        return ()
+    for address in reversed(list(words)):
+        fewer = {a: word for a, word in words.items() if a != address}
+        if fewer and set(_tried(host, one, fewer)[0]) == set(best):
+            words = fewer
+    group, undetermined = _tried(host, one, words)
+    words = dict(sorted(words.items()))
+    causes = {spoiler.cause for spoiler in found if spoiler.address in words}
+    cleared = {a: (settings.acs[a] or AcsFlag(0)) & ~word & (AcsFlag.EC | AcsFlag.DT) for a, word in words.items()}
+    change = Change(ChangeKind.ACS, words, cleared, group, undetermined, detours(topology, settings, words))
+    if not causes <= {Cause.KERNEL, Cause.OPTION}:
+        return (change,)
+    # What the kernel sets by itself: the bits that groups need, and nothing off.
+    own = {a: (settings.acs[a] or AcsFlag(0)) | word & REDIRECTING for a, word in words.items()}
+    group, undetermined = _tried(host, one, own)
+    if set(group) != set(change.group):
+        return (change,)
+    return (replace(change, kind=ChangeKind.KERNEL, words=own, cleared=dict.fromkeys(own, AcsFlag(0))), change)
+
+
+def _tried(host: Host, one: Address, words: Mapping[Address, AcsFlag]) -> tuple[tuple[Address, ...], str]:
+    prediction = predict(host, acs_control=words)
+    return _group_of(prediction, one), dict(prediction.undetermined).get(one, "")

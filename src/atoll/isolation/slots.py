@@ -1,0 +1,139 @@
+"""Where else on this machine a card would have a group of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from atoll.fabric.topology import Topology
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Function, Group, Host
+from atoll.isolation.groups import predict
+from atoll.isolation.groups.acs_enabled import Judge
+from atoll.isolation.groups.override import AcsOverride
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["Place", "Slots", "other_slots"]
+
+_ALLOWED = (PortType.ROOT_PORT, PortType.DOWNSTREAM, PortType.UPSTREAM)
+_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+_TRIED = 12
+"""How many places are tried at most: each is a prediction of the whole host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A port below which the card would be isolated, as predicted with it there."""
+
+    port: Address
+    taken_by: tuple[Address, ...]
+    """What stands there now."""
+    slot: bool | None
+    """Whether the port says that it leads to a slot; None where that was not read."""
+    rests_on: str
+    """What the prediction lacks; empty where nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Other places for a card."""
+
+    card: tuple[Address, ...]
+    """What would move: all below the slot."""
+    port: Address
+    """The port that it stands below now."""
+    places: tuple[Place, ...]
+    """Empty ones first."""
+    tried: int
+    untried: int
+    """Ports that look as good, and were not tried."""
+
+
+def other_slots(topology: Topology, one: Address) -> Slots | None:
+    """Return the ports of this machine below which ``one``'s card would share a group with nothing else.
+
+    The card is what stands below the nearest port above that says it leads to a slot, or else below the root port.
+    None for what stands in no slot: functions on a root bus, and what a conventional bus carries.
+    """
+    host = topology.host
+    above = topology.up(one)
+    if not above or topology.severed(one) or any(topology.port_type(p) not in _ALLOWED for p in above):
+        return None
+    if topology.port_type(one) in (None, PortType.CONVENTIONAL):
+        return None
+    ports = [port for port in above if topology.port_type(port) in _PORTS]
+    if not ports:
+        return None
+    port = next((p for p in ports if value_of(host.functions[p].slot, False)), ports[-1])
+    card = topology.below.get(port, ())
+    judge = Judge(host, acs_control={}, override=AcsOverride())
+    wanted = []
+    for address, function in host.functions.items():
+        if topology.port_type(address) not in _PORTS or address == port or address in card:
+            continue
+        if value_of(function.slot, True) is False or not isinstance(function.bridge, Known):
+            continue
+        if judge.path(function).enabled:
+            wanted.append(address)
+    wanted.sort(key=lambda a: (bool(topology.below.get(a)), a))
+    places = []
+    for address in wanted[:_TRIED]:
+        moved, there = _moved(topology, card, port, address)
+        prediction = predict(moved)
+        place = prediction.index().get(there[one])
+        if place is not None and set(prediction.groups[place]) <= set(there.values()):
+            # Whether an IOMMU serves what is not there is not known of anything: it is not worth a word.
+            rests = dict(prediction.undetermined).get(there[one], "")
+            rests = "; ".join(part for part in rests.split("; ") if "whether an IOMMU serves" not in part)
+            slot = value_of(host.functions[address].slot, None)
+            places.append(Place(address, topology.below.get(address, ()), slot, rests))
+    return Slots(card, port, tuple(places), min(len(wanted), _TRIED), max(len(wanted) - _TRIED, 0))
+
+
+def _moved(
+    topology: Topology, card: Iterable[Address], old: Address, new: Address
+) -> tuple[Host, dict[Address, Address]]:
+    """The host with a card below another port, in place of what is there; and where its functions stand now."""
+    host = topology.host
+    out = set(topology.below.get(new, ()))
+    used = {a.bus for a in host.functions if a.domain == new.domain}
+    free = (bus for bus in range(255, 0, -1) if bus not in used)
+    buses: dict[int, int] = {}
+    there: dict[Address, Address] = {}
+    bridge = value_of(host.functions[new].bridge, None)
+    top = value_of(host.functions[old].bridge, None)
+    for address in sorted(card):
+        if top is not None and address.bus == top.secondary and bridge is not None and bridge.secondary:
+            bus = bridge.secondary
+        else:
+            bus = buses.setdefault(address.bus, next(free, 255))
+        there[address] = Address(new.domain, bus, address.device, address.function)
+    functions: dict[Address, Function] = {a: f for a, f in host.functions.items() if a not in there and a not in out}
+    target = host.functions[new]
+    for address, place in there.items():
+        function = host.functions[address]
+        parent = new if function.parent == old else there.get(function.parent) if function.parent else None
+        functions[place] = replace(
+            function,
+            address=place,
+            parent=parent,
+            host_bridge=target.host_bridge,
+            iommu=target.iommu if isinstance(target.iommu, Known) else function.iommu,
+            group=Unknown("it does not stand there") if isinstance(host.groups, Unknown) else function.group,
+            physical_function=there.get(function.physical_function) if function.physical_function else None,
+            virtual_functions=tuple(there[v] for v in function.virtual_functions if v in there),
+        )
+    return replace(host, functions=dict(sorted(functions.items())), groups=_groups(host, there, out)), there
+
+
+def _groups(host: Host, there: Mapping[Address, Address], out: AbstractSet[Address]) -> Fact[Mapping[int, Group]]:
+    """The recorded groups with the card's functions under their new addresses: they say whom an IOMMU serves."""
+    if isinstance(host.groups, Unknown):
+        return host.groups
+    found: dict[int, Group] = {}
+    for number, group in host.groups.value.items():
+        members = tuple(sorted(there.get(a, a) for a in group.members if a not in out))
+        found[number] = replace(group, members=members)
+    return Known(found, host.groups.source)

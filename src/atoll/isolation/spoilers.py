@@ -1,0 +1,173 @@
+"""What keeps a function's IOMMU group together: which port or function, which bit, and whose doing it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from atoll.controls.acs import kernel_requests_acs
+from atoll.controls.acs_options import acs_options, option_on
+from atoll.fabric.topology import Topology
+from atoll.host.fact import Unknown, value_of
+from atoll.host.model import Function, Host, Platform
+from atoll.isolation.groups.acs_enabled import Judge
+from atoll.isolation.groups.dma_alias import Aliases
+from atoll.isolation.groups.override import acs_override
+from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["Cause", "Rule", "Spoiler", "spoilers"]
+
+_AMD = 0x1022
+_NOTHING = AcsFlag(0)
+
+
+class Rule(StrEnum):
+    """By which of the kernel's rules it holds the group together."""
+
+    PATH = "path"
+    """A port on the way up does not isolate: all below it stays together (``pci_acs_path_enabled``)."""
+    SLOT = "slot"
+    """A function of a device does not isolate from its siblings (``get_pci_function_alias_group``)."""
+    ALIAS = "alias"
+    """Requests carry another's requester id (``pci_for_each_dma_alias``)."""
+
+
+class Cause(StrEnum):
+    """Whose doing it is."""
+
+    HARDWARE = "hardware"
+    KERNEL = "kernel"
+    OPTION = "command-line"
+    CHANGED = "changed"
+    """Someone changed it after the kernel had set it."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiler:
+    """One function that keeps a group together."""
+
+    address: Address
+    rule: Rule
+    kind: str
+    """What it is: ``root-port``, ``endpoint``, …"""
+    cause: Cause
+    what: str
+    """What is wrong with it, after "it": ``has no ACS capability``."""
+    because: str
+    """Why that is so, and where to look; empty where there is nothing to add."""
+    off: AcsFlag = _NOTHING
+    """The bits that it has and that are off."""
+
+    @property
+    def settable(self) -> bool:
+        """Whether bits are there to be set."""
+        return bool(self.off)
+
+
+def spoilers(topology: Topology, members: Iterable[Address], *, above: Address | None = None) -> tuple[Spoiler, ...]:
+    """Return what keeps ``members`` together, by Linux's rules for hosts other than PowerNV.
+
+    What stands on the way up from ``above`` comes first, nearest to the root in front; the rest in address order.
+    """
+    host = topology.host
+    if host.platform is Platform.POWERNV:
+        return ()
+    judge = Judge(host, acs_control={}, override=acs_override(value_of(host.command_line, "")))
+    inside = [address for address in members if address in host.functions]
+    found: dict[Address, Spoiler] = {}
+    aliases = Aliases(host)
+    for address in inside:
+        function = host.functions[address]
+        for step in aliases.upwards(function):
+            if step.function is not function:
+                found.setdefault(step.function.address, _alias(step.function, step.why))
+        for port in topology.up(address):
+            if not judge.function(host.functions[port]).enabled:
+                found.setdefault(port, _spoiler(host, host.functions[port], judge, Rule.PATH))
+    slots: dict[tuple[int, int, int], list[Function]] = {}
+    for address in inside:
+        function = host.functions[address]
+        if judge.multifunction(function) is not False and not judge.function(function).enabled:
+            slots.setdefault(address[:3], []).append(function)
+    for slot in slots.values():
+        for function in slot if len(slot) > 1 else ():
+            found.setdefault(function.address, _spoiler(host, function, judge, Rule.SLOT))
+    way = tuple(reversed(topology.up(above))) if above is not None else ()
+    first = {address: place for place, address in enumerate(way)}
+    return tuple(sorted(found.values(), key=lambda s: (s.address not in first, first.get(s.address, 0), s.address)))
+
+
+def _alias(function: Function, why: str) -> Spoiler:
+    kind = value_of(function.port_type, None)
+    return Spoiler(
+        function.address,
+        Rule.ALIAS,
+        kind.label if kind is not None else "function",
+        Cause.HARDWARE,
+        "lends its requester id to what is behind it",
+        f"{why}: the IOMMU cannot tell them apart, whatever is set",
+    )
+
+
+def _spoiler(host: Host, function: Function, judge: Judge, rule: Rule) -> Spoiler:
+    kind = judge.port_type(function)
+    label = kind.label if kind is not None else "function of an unread type"
+
+    def made(cause: Cause, what: str, because: str = "", off: AcsFlag = _NOTHING) -> Spoiler:
+        return Spoiler(function.address, rule, label, cause, what, because, off)
+
+    if kind is PortType.CONVENTIONAL:
+        return made(Cause.HARDWARE, "is conventional PCI", "conventional PCI has no ACS: its bus is shared")
+    if kind in (PortType.PCIE_TO_PCI, PortType.PCI_TO_PCIE, PortType.EVENT_COLLECTOR):
+        return made(Cause.HARDWARE, f"is a {label}", "Linux never counts one as isolating (pci_acs_enabled)")
+    if kind is None:
+        reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
+        return made(Cause.UNKNOWN, "was not read", f"{reason}: record it as root with lspci -vvv")
+    if isinstance(function.acs, Unknown):
+        return made(Cause.UNKNOWN, "shows no ACS state", function.acs.reason)
+    acs = function.acs.value
+    if acs is None:
+        return made(Cause.HARDWARE, "has no ACS capability", _why_none(function, kind, rule))
+    off = REDIRECTING & acs.capability & ~acs.control
+    if not off:
+        return made(Cause.HARDWARE, "is taken as not isolating", "a quirk of Linux says so (pci_dev_acs_enabled)")
+    return made(*_why_off(host, function, off), off)
+
+
+def _why_none(function: Function, kind: PortType, rule: Rule) -> str:
+    if rule is Rule.SLOT and kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        return "nothing says that its device keeps its functions apart, and Linux has no quirk for it"
+    text = "the chip has none, or firmware hides it; Linux has no quirk for it"
+    if function.vendor == _AMD and kind is PortType.ROOT_PORT:
+        return text + ". Look for ACS (and AER, which it may hang on) in the firmware's setup: AMD's often has a switch"
+    return text
+
+
+def _why_off(host: Host, function: Function, off: AcsFlag) -> tuple[Cause, str, str]:
+    words = " ".join(word[:-1] + "-" for word in off.lspci.split() if word.endswith("+"))
+    what = f"has ACS, with {words}"
+    option = option_on(function, host.functions, acs_options(value_of(host.command_line, "")))
+    if option is not None and off & ~option.set:
+        because = f"pci={option.parameter}= on the kernel's command line names it"
+        if option.parameter == "disable_acs_redir":
+            because += "; it also keeps the kernel from setting SrcValid and UpstreamFwd there"
+        return Cause.OPTION, what, because
+    requests = kernel_requests_acs(host)
+    if requests is False:
+        return Cause.KERNEL, what, "firmware left it off, and a kernel without an IOMMU in use does not set it"
+    if requests is None:
+        because = (
+            "as recorded. A kernel with an IOMMU in use sets these bits by itself: if it was off (intel_iommu=on "
+            "missing, VT-d or AMD-Vi off in firmware), switch it on and look again"
+        )
+        return Cause.KERNEL, what, because
+    return (
+        Cause.CHANGED,
+        what,
+        "a kernel with an IOMMU in use sets these bits at boot: something cleared them since (setpci, a reset of "
+        "the port), or a command line that the record does not show",
+    )

@@ -1,0 +1,171 @@
+"""Why a group is big, whose doing it is, and what would split it: each change that is offered does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reach_hosts import CLOSED, OFF, acs, at, endpoint, machine, port, scene, slots, switch
+from running import CAPTURES
+
+from atoll.cli.session import open_session
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Function, Host, PcieLink
+from atoll.isolation.grouping import ChangeKind, Grouping, grouping
+from atoll.isolation.groups import predict
+from atoll.isolation.spoilers import Cause, Rule
+from atoll.pci.acs import Acs
+from atoll.pci.header import PortType
+
+
+def told(host: Host, one: str = "03:00.0") -> Grouping:
+    found = scene(host)
+    return grouping(found.topology, found.settings, at(one))
+
+
+def unrecorded(host: Host) -> Host:
+    """The host as one pasted lspci shows it: no groups."""
+    functions = {a: replace(f, group=Unknown("not shown")) for a, f in host.functions.items()}
+    return replace(host, functions=functions, groups=Unknown("not shown"), iommu_units=())
+
+
+def predicted(*functions: Function, **more: object) -> Host:
+    return unrecorded(machine(*functions, **more))  # type: ignore[arg-type]
+
+
+def test_alone() -> None:
+    found = told(predicted(*slots(CLOSED, CLOSED)), "01:00.0")
+    assert found.members == (at("01:00.0"),)
+    assert (found.spoilers, found.changes, found.slots) == ((), (), None)
+
+
+def test_a_root_port_without_acs() -> None:
+    found = told(predicted(*slots(None, CLOSED, None), port("00:04.0", 9, acs=CLOSED)), "01:00.0")
+    assert found.members == (at("00:01.0"), at("01:00.0"))
+    (spoiler,) = found.spoilers
+    assert (spoiler.address, spoiler.rule, spoiler.cause) == (at("00:01.0"), Rule.PATH, Cause.HARDWARE)
+    assert found.changes == ()
+    assert found.slots is None, "a port in the group is nothing to VFIO"
+
+
+def test_another_slot_for_a_card_that_shares() -> None:
+    multi = [replace(port(f"00:01.{n}", 1 + n, acs=None), multifunction=Known(True)) for n in range(2)]
+    cards = [endpoint(f"{1 + n:02x}:00.0", f"00:01.{n}") for n in range(2)]
+    rest = [
+        port("00:02.0", 3, acs=CLOSED),
+        endpoint("03:00.0", "00:02.0"),
+        port("00:03.0", 4, acs=CLOSED),
+        port("00:04.0", 5, acs=OFF),
+        replace(port("00:05.0", 6, acs=CLOSED), slot=Known(False)),
+    ]
+    found = told(predicted(*multi, *cards, *rest), "01:00.0")
+    assert set(found.members) == {f.address for f in (*multi, *cards)}
+    assert [s.address for s in found.spoilers] == [at("00:01.0"), at("00:01.1")]
+    assert found.slots is not None
+    assert found.slots.card == (at("01:00.0"),)
+    assert [p.port for p in found.slots.places] == [at("00:03.0"), at("00:02.0")], "empty ones first"
+    assert found.slots.places[1].taken_by == (at("03:00.0"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "cause", "kinds"),
+    [
+        ("", Cause.CHANGED, [ChangeKind.ACS]),
+        ("pci=disable_acs_redir=02:00.0;02:01.0", Cause.OPTION, [ChangeKind.KERNEL, ChangeKind.ACS]),
+        ("pci=config_acs=xx000x0@02:00.0", Cause.OPTION, [ChangeKind.KERNEL, ChangeKind.ACS]),
+    ],
+)
+def test_bits_that_are_off(line: str, cause: Cause, kinds: list[ChangeKind]) -> None:
+    functions = [replace(f, group=Known(7)) for f in switch(OFF, OFF)]
+    ports = {f.address: replace(f, multifunction=Known(True)) for f in functions if f.address.bus == 2}
+    host = machine(*(ports.get(f.address, f) for f in functions), command_line=line)
+    found = told(host)
+    assert found.spoilers[0].address == at("02:00.0")
+    assert found.spoilers[0].cause is cause
+    assert [change.kind for change in found.changes] == kinds
+    assert found.changes[-1].group == (at("03:00.0"),)
+    assert at("02:00.0") in found.changes[-1].words
+
+
+def test_off_because_no_iommu_may_have_been_in_use() -> None:
+    found = told(predicted(*slots(OFF, CLOSED)), "01:00.0")
+    assert found.spoilers[0].cause is Cause.KERNEL
+    assert [change.kind for change in found.changes] == [ChangeKind.KERNEL, ChangeKind.ACS]
+
+
+def test_no_more_is_set_than_splits() -> None:
+    functions = predicted(*switch(OFF, OFF, OFF, root=OFF))
+    found = told(functions)
+    change = found.changes[-1]
+    assert set(change.words) == {at("00:01.0"), at("02:00.0")}
+    assert change.group == (at("03:00.0"),)
+
+
+def test_what_lets_traffic_past_goes_off() -> None:
+    loose = acs("EC DT", "SV TB RR CR UF EC DT")
+    change = told(predicted(*slots(loose, CLOSED)), "01:00.0").changes[-1]
+    assert change.cleared[at("00:01.0")] == loose.control
+
+
+def test_what_nothing_splits() -> None:
+    bridge = port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None)
+    cards = [endpoint(f"02:0{n}.0", "01:00.0", port_type=PortType.CONVENTIONAL) for n in range(2)]
+    found = told(predicted(port("00:01.0", 1), bridge, *cards), "02:00.0")
+    assert (found.changes, found.slots) == ((), None)
+    assert Rule.ALIAS in {s.rule for s in found.spoilers}
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True) for n in range(2)]
+    found = told(predicted(port("00:01.0", 1), *pair), "01:00.0")
+    assert (found.changes, found.slots) == ((), None)
+    assert [s.rule for s in found.spoilers] == [Rule.SLOT, Rule.SLOT]
+
+
+def test_what_was_not_read() -> None:
+    hidden: Acs | Unknown | None = Unknown("cut to 64 bytes")
+    found = told(predicted(*slots(hidden, None)), "01:00.0")
+    assert found.undetermined
+    assert not [s for s in found.spoilers if s.cause is Cause.HARDWARE]
+
+
+def test_an_override_is_fiction() -> None:
+    multi = [replace(port(f"00:01.{n}", 1 + n, acs=None), multifunction=Known(True)) for n in range(2)]
+    cards = [endpoint(f"{1 + n:02x}:00.0", f"00:01.{n}") for n in range(2)]
+    found = told(predicted(*multi, *cards, command_line="pcie_acs_override=downstream,multifunction"), "01:00.0")
+    assert found.override
+    assert found.members == (at("01:00.0"),)
+    assert set(found.real) == {f.address for f in (*multi, *cards)}
+
+
+def test_what_it_costs() -> None:
+    fast, slow = PcieLink(16.0, 16), PcieLink(8.0, 8)
+    functions = [
+        replace(f, link=Known(slow if f.address in (at("00:01.0"), at("01:00.0")) else fast)) for f in switch(OFF, OFF)
+    ]
+    found = told(predicted(*functions))
+    (detour,) = found.changes[-1].detours
+    assert (detour.one, detour.other, detour.root) == ((at("03:00.0"),), (at("04:00.0"),), at("00:01.0"))
+    assert detour.before == fast.bytes_per_second
+    assert detour.after == slow.bytes_per_second
+    blind = [replace(f, link=Unknown("not read")) for f in functions]
+    (detour,) = told(predicted(*blind)).changes[-1].detours
+    assert (detour.before, detour.after) == (None, None)
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name.partition(".")[0])
+def test_changes_do_what_they_say(capture: object) -> None:
+    """On real kernels' machines: each change, predicted anew, gives the group that it promises, smaller than before."""
+    found = scene(open_session([str(capture)]).host)
+    host = found.host
+    for one in found.topology.endpoints:
+        told = grouping(found.topology, found.settings, one)
+        assert told.members == () or one in told.members
+        if set(told.members) == set(told.predicted) and len(told.members) > 1:
+            assert told.spoilers, (one, told)
+        for change in told.changes:
+            prediction = predict(host, acs_control=change.words)
+            assert prediction.groups[prediction.index()[one]] == change.group
+            assert set(change.group) < set(told.predicted)
+        slots = told.slots
+        for place in slots.places if slots is not None else ():
+            assert slots is not None
+            assert place.port not in slots.card
+            assert value_of(host.functions[place.port].slot, None) is not False
