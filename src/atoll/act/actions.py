@@ -34,7 +34,8 @@ ACTIONS: Mapping[StepKind, Action] = {
 
 def capabilities(step: Step) -> frozenset[str]:
     """Return what a machine must be capable of for a step."""
-    access = {"resource0", "config"} if step.holder is None else {"vfio", "config"}
+    # A holder's device can be accessed, and stays open, only where its holder is: in this process.
+    access = {"resource0", "config"} if step.holder is None else {"vfio", "hold", "config"}
     match step.kind:
         case StepKind.UNBIND | StepKind.BIND:
             return frozenset({"attributes"})

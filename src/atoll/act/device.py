@@ -11,7 +11,7 @@ from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.fabric.domains import holder_of
 from atoll.host.attribute import names, reason, target, text
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.functions import read_functions
 from atoll.host.holders import read_holders
 from atoll.host.model import Function, Holder, Host
@@ -25,6 +25,7 @@ __all__ = [
     "driver",
     "folder",
     "group",
+    "handed",
     "has_file",
     "holder",
     "override",
@@ -126,3 +127,19 @@ def holder(machine: Machine, address: Address) -> Holder | None:
     grouped = Known(int(number) if number.isascii() and number.isdigit() else None)
     host = Host(machine.name, {}, Known({}), holders=holders)
     return holder_of(host, replace(function, group=grouped))
+
+
+def handed(machine: Machine, address: Address) -> Holder | None:
+    """Return a process that may have been handed the open device; None where it is not open.
+
+    Such a process shows no group, and not which device. But vfio-pci enables a device when it is opened and
+    disables it when it is closed (``vfio_pci_core_enable``, ``vfio_pci_core_disable``), which ``enable`` counts.
+    """
+    if "vfio" not in (driver(machine, address) or ""):
+        return None
+    enabled = text(machine, f"{folder(address)}/enable")
+    if isinstance(enabled, Known) and enabled.value == "0":
+        return None
+    holders, _ = read_holders(machine)
+    found = value_of(holders, ())
+    return next((one for one in found if not one.groups and not one.devices), None)

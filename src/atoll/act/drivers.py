@@ -16,7 +16,7 @@ from atoll.pci.address import Address
 from atoll.plan.possession import holds_for
 from atoll.plan.step import Step
 
-__all__ = ["Bind", "Unbind", "bind", "check_not_open", "restore", "set_override", "unbind"]
+__all__ = ["Bind", "Unbind", "bind", "check_loaded", "check_not_open", "restore", "set_override", "unbind"]
 
 _DRIVERS = "sys/bus/pci/drivers"
 
@@ -47,12 +47,17 @@ def bind(machine: Machine, address: Address, driver: str) -> None:
         return
     if now is not None:
         raise Failure(f"{address} is bound to {now}, not free for {driver}")
-    if isinstance(names(machine, f"{_DRIVERS}/{driver}"), Unknown):
-        raise Failure(f"the driver {driver} is not loaded", hint=f"modprobe {driver}")
+    check_loaded(machine, driver)
     device.write(machine, f"{_DRIVERS}/{driver}/bind", str(address))
     found = device.driver(machine, address)
     if found != driver:
         raise Failure(f"{address} is bound to {found or 'no driver'}, not to {driver}")
+
+
+def check_loaded(machine: Machine, driver: str) -> None:
+    """Raise Failure where the kernel does not know a driver."""
+    if isinstance(names(machine, f"{_DRIVERS}/{driver}"), Unknown):
+        raise Failure(f"the driver {driver} is not loaded", hint=f"modprobe {driver}")
 
 
 def check_not_open(machine: Machine, step: Step) -> None:
@@ -61,6 +66,11 @@ def check_not_open(machine: Machine, step: Step) -> None:
     if holder is not None and not holds_for(holder, step.cluster or ""):
         raise Failure(
             f"{step.device} is open in process {holder.pid} ({holder.name})",
+            hint="shut its user down first: atoll takes no device from a running owner",
+        )
+    if holder is None and (handed := device.handed(machine, step.device)) is not None:
+        raise Failure(
+            f"{step.device} is open in a process that was handed it: {handed.pid} ({handed.name}), or another such",
             hint="shut its user down first: atoll takes no device from a running owner",
         )
 

@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from atoll.act import device
 from atoll.act.actions import ACTIONS, capabilities
+from atoll.act.capability import require
+from atoll.act.drivers import check_loaded, check_not_open
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
 from atoll.act.pace import Pace
+from atoll.act.ports import check_closed
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, running
 from atoll.act.site import Site, State
@@ -23,12 +27,10 @@ from atoll.plan.document import to_document
 from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan, Step, StepKind
 
-__all__ = ["LIVE_HINT", "Progress", "execute"]
+__all__ = ["Progress", "execute"]
 
 Progress = Callable[[int, int, Step], None]
 """Called before each step with its number from 1, how many there are, and the step."""
-
-LIVE_HINT = "this version carries plans out on twins (--host FILE of a twin); the live machine comes later"
 
 
 def execute(
@@ -62,17 +64,18 @@ def execute(
 
 # -- refusals
 
+_TAKING = frozenset({StepKind.UNBIND, StepKind.QUIESCE, StepKind.REMOVE, StepKind.RESET, StepKind.LEASE})
+"""Steps that nobody else's device is put through."""
+_DISCOVERING = frozenset({StepKind.RESCAN, StepKind.BIND, StepKind.RESET, StepKind.LEASE})
+"""Steps in which the kernel may write the ACS of ports anew: 7.x when a driver is bound (``pci_dma_configure``),
+all with whatever restores configuration (``pci_restore_state``)."""
 
 def _refuse(site: Site, plan: Plan) -> None:
     """Raise RefusedError for what must not even be begun."""
     if plan.impossible:
         reasons = "; ".join(entry.reason for entry in plan.impossible)
         raise RefusedError(f"the plan says that it is impossible: {reasons}", hint=plan.impossible[0].remedy)
-    can = site.machine.capabilities
-    missing = sorted(frozenset[str]().union(*map(capabilities, plan.steps)) - can)
-    if missing:
-        hint = LIVE_HINT if not can else f"it can: {', '.join(sorted(can))}"
-        raise RefusedError(f"{site.machine.name} cannot be changed in this way: {', '.join(missing)}", hint=hint)
+    require(site.machine, frozenset[str]().union(*map(capabilities, plan.steps)))
     spec = read(plan.spec, site.host, name="the plan's cluster file") if plan.spec else None
     for step in plan.steps:
         _refuse_step(site, step, spec)
@@ -100,6 +103,13 @@ def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
         site.check_fingerprint(step.device)
     except Failure as error:
         raise RefusedError(f"step {step.id}: {error.message}", hint="make the plan anew: atoll plan SPEC") from error
+    try:
+        if step.kind in _TAKING:
+            check_not_open(site.machine, step)
+        if step.kind is StepKind.BIND and step.driver is not None:
+            check_loaded(site.machine, step.driver)
+    except Failure as error:
+        raise RefusedError(f"step {step.id}: {error.message}", hint=error.hint) from error
 
 
 # -- the run
@@ -147,8 +157,17 @@ class _Run:
         with self.work.machine.during(entry):
             action.do(self.site, step, before)
             after = action.after(self.site, step, before)
+            if step.kind in _DISCOVERING:
+                self.check_ports()
         self.entries[-1] = self.journal.complete(entry, after)
         return _deed(step, before, after, "")
+
+    def check_ports(self) -> None:
+        """Raise Failure where the kernel has opened again what an earlier step has closed at a port."""
+        for entry in self.entries:
+            wanted = entry.step.acs
+            if wanted is not None and device.present(self.site.machine, entry.step.device):
+                check_closed(self.site.machine, entry.step.device, wanted)
 
     def failed(self, step: Step, error: Exception) -> StepError:
         """Roll back and say what failed, what was undone and what was not."""

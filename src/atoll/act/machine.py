@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from pathlib import Path
 from typing import Protocol
+=======
+from typing import Protocol, runtime_checkable
+>>>>>>> 4d73e07 (act: work on the running machine)
 
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Lease", "Machine"]
+__all__ = ["Explaining", "Lease", "Machine"]
 
 
 class Lease(Protocol):
@@ -70,3 +74,11 @@ class Machine(Tree, Protocol):
 
     def lease_resource(self, address: Address) -> Lease:
         """Map ``resource0``. OSError(EINVAL) where a driver claims it, memory decoding is off or power is down."""
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A machine that can say why it is not capable of something."""
+
+    def lacking(self, capability: str) -> tuple[str, str]:
+        """Return why it cannot do what is missing in ``capabilities``, and what to do about it."""

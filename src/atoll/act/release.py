@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atoll.act import device
+from atoll.act.capability import require
 from atoll.act.drivers import restore, set_override, unbind
-from atoll.act.executor import LIVE_HINT
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry, read_journal
 from atoll.act.leases import close
@@ -67,8 +67,14 @@ def release(
         works.setdefault(address, _Work())
     if not works:
         return Outcome((), ("nothing to release: no device of these clusters was changed or is held",), dry_run)
-    if not {"attributes", "config"} <= machine.capabilities:
-        raise RefusedError(f"{machine.name} cannot be changed", hint=LIVE_HINT)
+    require(machine, ("attributes", "config"))
+    if held and "hold" not in machine.capabilities:
+        address, cluster = next(iter(held.items()))
+        holder = device.holder(machine, address)
+        raise RefusedError(
+            f"{address} is held open for {cluster.name} by process {holder.pid if holder else 'unknown'}",
+            hint="end that process first (kill -TERM, or stop its service): it gives its devices back itself",
+        )
     for address in works:
         try:
             site.check_fingerprint(address)

@@ -96,11 +96,11 @@ def _together(tree: Tree, texts: tuple[Record, ...], extent: Extent = Extent.ALL
 
 
 @contextmanager
-def changing(names: Sequence[str]) -> Iterator[Session]:
+def changing(names: Sequence[str], *, hold: bool = False) -> Iterator[Session]:
     """Open what ``--host`` named to change it, and keep what became of it, be it a failure that was rolled back.
 
-    A twin's file is locked from before it is read until after it is written. Raises RefusedError for what can be
-    read only, InputError, OSError.
+    A twin's file is locked from before it is read until after it is written. ``hold``: this process stays, and may
+    keep devices of the live machine open. Raises RefusedError for what can be read only, InputError, OSError.
     """
     if len(names) == 1 and is_twin_file(Path(names[0])):
         from atoll.act.lock import file_lock
@@ -112,12 +112,26 @@ def changing(names: Sequence[str]) -> Iterator[Session]:
             finally:
                 session.save()
         return
+    if list(names) == ["live"]:
+        yield _live(hold)
+        return
     session = open_session(names)
     if session.machine is None:
-        from atoll.act.executor import LIVE_HINT
-
-        raise RefusedError(f"{session.host.name} is read, not changed, by this version", hint=LIVE_HINT)
+        raise RefusedError(
+            f"{session.host.name} is a record: it is read, not changed",
+            hint="--host live (the default) changes this machine, --host FILE of a twin a simulated one",
+        )
     yield session
+
+
+def _live(hold: bool) -> Session:
+    """Open the running machine to change it. Raises RefusedError, before it is read, where it cannot be changed."""
+    from atoll.act.capability import require
+    from atoll.act.live import LiveMachine
+
+    machine = LiveMachine(hold=hold)
+    require(machine, ("attributes",))
+    return Session(machine, _read(machine), machine)
 
 
 @contextmanager

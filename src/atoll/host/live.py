@@ -34,6 +34,10 @@ class LiveTree:
     nvidia-smi prints, where that program is installed.
     """
 
+    def __init__(self, root: str = "/") -> None:
+        """Another ``root`` is a folder that plays the machine: its links must stay inside, as those of sysfs do."""
+        self._root = f"{root.rstrip('/')}/"
+
     @property
     def name(self) -> str:
         """What to call it in messages."""
@@ -43,24 +47,24 @@ class LiveTree:
         """Return the names in a folder, sorted."""
         if path == _RECORDS:
             return _records()
-        return tuple(sorted(os.listdir(f"/{path}")))
+        return tuple(sorted(os.listdir(self._root + path)))
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
         """Return ``size`` bytes from ``offset``; of a BAR, one aligned 32-bit load."""
         if is_bar_file(path):
             check_load(path, offset, size)
-            return load(f"/{path}", offset)
+            return load(self._root + path, offset)
         if path.startswith(f"{_RECORDS}/"):
             return _record(path.removeprefix(f"{_RECORDS}/"), offset, size)
-        return read_file(f"/{path}", offset, size)
+        return read_file(self._root + path, offset, size)
 
     def readlink(self, path: str) -> str:
         """Return the target text of a symbolic link, unresolved."""
-        return os.readlink(f"/{path}")
+        return os.readlink(self._root + path)
 
     def opened(self, path: str) -> OpenFile:
         """Return a file to be read in pieces, opened when the first is asked for."""
-        return OpenFile(lambda: f"/{path}")
+        return OpenFile(lambda: self._root + path)
 
 
 def _records() -> tuple[str, ...]:

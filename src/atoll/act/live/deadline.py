@@ -1,0 +1,102 @@
+"""Writes that the kernel may not return from: made by a child, so that a deadline can be kept and told.
+
+``unbind`` and ``remove`` wait for as long as a process has the device open through VFIO (drivers/vfio/vfio_main.c
+``vfio_unregister_group_dev``), uninterruptibly in the end: a thread in such a write would keep the whole process
+from ending. A child can be left behind; what it began takes place once the kernel lets it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+import warnings
+from collections.abc import Callable
+
+__all__ = ["write_within"]
+
+_DONE = b"\0\0\0\0"
+_CHILD_FAILED = 1
+
+
+def write_within(
+    descriptor: int,
+    data: bytes,
+    path: str,
+    *,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Write to an open attribute, with one write(2), within ``seconds``.
+
+    Raises OSError as the kernel gives it; OSError(ETIMEDOUT) where it has not returned: the write may still take
+    place. An interrupt is raised only once the write has ended or its time is over, so that nobody undoes
+    something that is still being done.
+    """
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            child = _fork()
+            if not child:
+                _write(descriptor, data, tell)
+        finally:
+            os.close(tell)
+        answer = _wait(told, clock() + seconds, clock)
+    finally:
+        os.close(told)
+    if answer is None:
+        text = f"the kernel has not returned from it after {seconds:g} s, and may still do it"
+        raise OSError(errno.ETIMEDOUT, text, path)
+    os.waitpid(child, 0)
+    if len(answer) < len(_DONE):
+        raise OSError(errno.EIO, "the process that wrote it was killed; whether it was written is not known", path)
+    number = int.from_bytes(answer, "little")
+    if number:
+        raise OSError(number, os.strerror(number), path)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # The child of a process with threads (since Python 3.12) makes system calls and nothing else.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _write(descriptor: int, data: bytes, tell: int) -> None:
+    """The child: write, tell the error number, end. It keeps nothing open that somebody may wait for."""
+    try:
+        os.setsid()
+        low, high = sorted((descriptor, tell))
+        os.closerange(0, low)
+        os.closerange(low + 1, high)
+        os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+        number = errno.EIO
+        try:
+            if os.write(descriptor, data) == len(data):
+                number = 0
+        except OSError as error:
+            number = error.errno or errno.EIO
+        os.write(tell, number.to_bytes(len(_DONE), "little"))
+    finally:
+        # Nothing of the parent's is run on the way out: no handlers, no buffers.
+        os._exit(_CHILD_FAILED)
+
+
+def _wait(told: int, end: float, clock: Callable[[], float]) -> bytes | None:
+    """Return what the child told, nothing where it was killed, None where it told nothing in time."""
+    interrupted: KeyboardInterrupt | None = None
+    answer: bytes | None = None
+    while True:
+        try:
+            ready, _, _ = select.select([told], [], [], max(0.0, end - clock()))
+            if ready:
+                answer = os.read(told, len(_DONE))
+            elif clock() < end:
+                continue
+            break
+        except KeyboardInterrupt as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
+    return answer
