@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
+from atoll.errors import Unreadable
 from atoll.fabric.domains import holder_of
 from atoll.host.attribute import names, reason, target, text
 from atoll.host.fact import Known, Unknown, value_of
@@ -113,7 +114,28 @@ def read_function(machine: Machine, address: Address) -> Function:
     functions, _ = read_functions(machine, {address: place})
     if address not in functions:
         raise Failure(f"{address} does not tell its ids: it may have been pulled, or be in reset")
-    return functions[address]
+    function = functions[address]
+    _check_identity(machine, function)
+    return function
+
+
+def _check_identity(machine: Machine, function: Function) -> None:
+    """Raise Failure where another device answers than the kernel found: it was exchanged and nobody noticed.
+
+    Virtual functions have no ids of their own in configuration space (SR-IOV 3.4.1.1).
+    """
+    if function.physical_function is not None:
+        return
+    try:
+        space = config(machine, function.address)
+        found = (space.word(0x00), space.word(0x02))
+    except Unreadable as error:
+        raise Failure(f"{function.address} does not answer: {error.message}") from error
+    if found != (function.vendor, function.device):
+        known = f"{function.vendor:04x}:{function.device:04x}"
+        raise Failure(
+            f"{function.address} is not the device that the kernel knows: {found[0]:04x}:{found[1]:04x}, not {known}"
+        )
 
 
 def holder(machine: Machine, address: Address) -> Holder | None:

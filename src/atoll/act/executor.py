@@ -70,6 +70,7 @@ _DISCOVERING = frozenset({StepKind.RESCAN, StepKind.BIND, StepKind.RESET, StepKi
 """Steps in which the kernel may write the ACS of ports anew: 7.x when a driver is bound (``pci_dma_configure``),
 all with whatever restores configuration (``pci_restore_state``)."""
 
+
 def _refuse(site: Site, plan: Plan) -> None:
     """Raise RefusedError for what must not even be begun."""
     if plan.impossible:

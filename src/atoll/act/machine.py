@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from pathlib import Path
-from typing import Protocol
-=======
 from typing import Protocol, runtime_checkable
->>>>>>> 4d73e07 (act: work on the running machine)
 
 from atoll.host.tree import Tree
 from atoll.pci.address import Address

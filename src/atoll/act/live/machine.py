@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +20,6 @@ from atoll.pci.header import Command
 
 __all__ = ["LiveMachine", "VfioLeases"]
 
-_LOG = logging.getLogger("atoll.act.live")
 _OWN = ("var/lib/atoll/", "run/atoll/")
 _COMMAND = 0x04
 _POWER_STATE = 0x3
@@ -44,10 +42,7 @@ class VfioLeases(Protocol):
 
 
 class LiveMachine(LiveTree):
-    """The running machine. It satisfies :class:`atoll.act.machine.Machine`.
-
-    Each write goes to the log ``atoll.act.live`` before it is made, as ``key=value`` pairs.
-    """
+    """The running machine. It satisfies :class:`atoll.act.machine.Machine`."""
 
     def __init__(
         self, *, root: str = "/", hold: bool = False, vfio: VfioLeases | None = None, seconds: float | None = None
@@ -98,12 +93,10 @@ class LiveMachine(LiveTree):
         if not plain.startswith("sys/"):
             raise OSError(errno.EPERM, "atoll writes to sysfs and to files of its own", path)
         if name == "config":
-            _LOG.info("write path=/%s offset=%#x value=%s", plain, offset, data.hex())
             write_config(real, data, offset)
             return
         if offset:
             raise OSError(errno.EINVAL, "an attribute is written as a whole", path)
-        _LOG.info("write path=/%s value=%s", plain, _quoted(data))
         seconds = self._seconds or (_RESET_SECONDS if name in _SLOW else _SECONDS)
         write_attribute(real, data, seconds=seconds)
 
@@ -114,13 +107,8 @@ class LiveMachine(LiveTree):
 
         OSError(EPERM) where this process is none that stays: it would close the device at its end, which resets it.
         """
-        if not self._hold:
+        if not self._hold or self._vfio is None:
             raise OSError(errno.EPERM, "this process ends, and would close the device", str(address))
-        if self._vfio is None:
-            from atoll.act.live.holders import Holders
-
-            self._vfio = Holders()
-        _LOG.info("open device=%s holder=%s", address, holder)
         return self._vfio.lease(address, holder=holder)
 
     def lease_resource(self, address: Address) -> ResourceLease:
@@ -146,9 +134,3 @@ class LiveMachine(LiveTree):
                 raise OSError(errno.EINVAL, "it is not in D0", str(address))
         except Unreadable as error:
             raise OSError(errno.EIO, error.message, str(address)) from error
-
-
-def _quoted(data: bytes) -> str:
-    """Return what is written, for one field of a log line."""
-    text = data.decode("utf-8", "backslashreplace").strip()
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,0 +1,171 @@
+"""Plans on the running machine, played by a folder: carried out, or told clearly why not and nothing half done."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_root import DEVICE, Played, played_root
+
+from atoll.act.executor import execute
+from atoll.act.release import release
+from atoll.controls.present import present
+from atoll.errors import RefusedError, StepError
+from atoll.fabric.topology import Topology
+from atoll.host import read_host
+from atoll.host.model import Host
+from atoll.isolation.clusters import Clusters
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan, StepKind
+
+SPEC = f'[cluster.red]\ndevices = ["{DEVICE}"]\nhandover = "vfio"\n'
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Played:
+    return Played(played_root(tmp_path))
+
+
+def planned(machine: Played) -> tuple[Host, Plan]:
+    host = read_host(machine)
+    return host, plan(Topology(host), present(host), clusters(host), spec=SPEC)
+
+
+def clusters(host: Host) -> Clusters:
+    return read_spec(SPEC, host, name="spec")
+
+
+def state(machine: Played) -> dict[str, bytes]:
+    """Every file and link but atoll's own."""
+    found = {}
+    for folder, folders, files in os.walk(machine.folder):
+        for name in (*files, *folders):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                found[path] = os.readlink(path).encode()
+            elif os.path.isfile(path) and "atoll" not in path and name not in ("bind", "unbind"):
+                with open(path, "rb") as file:
+                    found[path] = file.read()
+    return found
+
+
+def test_applied_and_released(machine: Played) -> None:
+    host, made = planned(machine)
+    driver = machine.driver(DEVICE)
+    assert driver not in (None, "vfio-pci")
+    assert not made.impossible
+    execute(machine, host, made)
+    assert machine.driver(DEVICE) == "vfio-pci"
+    now = read_host(machine)
+    release(machine, now, clusters(now))
+    assert machine.driver(DEVICE) == driver
+
+
+def test_a_dry_run_writes_nothing_and_opens_nothing_for_writing(machine: Played) -> None:
+    host, made = planned(machine)
+    opened: list[str] = []
+    watching = True
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open" and isinstance(arguments[2], int):
+            path = os.fsdecode(arguments[0]) if not isinstance(arguments[0], int) else ""
+            if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and path.startswith(str(machine.folder)):
+                opened.append(path)
+
+    sys.addaudithook(audit)
+    try:
+        before = state(machine)
+        outcome = execute(machine, host, made, dry_run=True)
+        assert outcome.dry_run
+        assert (machine.writes, opened) == ([], [])
+        assert state(machine) == before
+        assert not (machine.folder / "var/lib/atoll").exists()
+        execute(machine, host, made)
+        assert opened, "the hook sees what is opened for writing"
+    finally:
+        watching = False
+
+
+def test_a_driver_that_is_not_loaded_is_told_before_anything_is_done(machine: Played) -> None:
+    host, made = planned(machine)
+    driver = machine.folder / "sys/bus/pci/drivers/vfio-pci"
+    for file in driver.iterdir():
+        file.unlink()
+    driver.rmdir()
+    with pytest.raises(RefusedError, match="the driver vfio-pci is not loaded") as caught:
+        execute(machine, host, made)
+    assert caught.value.hint == "modprobe vfio-pci"
+    assert machine.writes == []
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_another_device_at_the_address_is_refused(machine: Played, noticed: bool) -> None:
+    host, made = planned(machine)
+    machine.exchange(DEVICE, noticed=noticed)
+    with pytest.raises(RefusedError, match="is not the device that"):
+        execute(machine, host, made)
+    assert machine.writes == []
+
+
+def test_a_device_that_vanished_is_refused(machine: Played) -> None:
+    host, made = planned(machine)
+    machine.pull(DEVICE)
+    with pytest.raises(RefusedError, match=f"{DEVICE} is not there"):
+        execute(machine, host, made)
+    assert machine.writes == []
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("kind", [StepKind.UNBIND, StepKind.QUIESCE, StepKind.BIND])
+def test_a_device_exchanged_between_steps_is_not_written_to(machine: Played, kind: StepKind, noticed: bool) -> None:
+    host, made = planned(machine)
+    writes: list[str] = []
+
+    def progress(number: int, count: int, step: Any) -> None:
+        if step.kind is kind and step.device == DEVICE:
+            machine.exchange(DEVICE, noticed=noticed)
+            writes.extend(machine.writes)
+
+    with pytest.raises(StepError, match="is not the device that"):
+        execute(machine, host, made, progress=progress)
+    # What was exchanged gets nothing more, neither by the step nor by its rollback.
+    assert [path for path in machine.writes if str(DEVICE) in path] == [p for p in writes if str(DEVICE) in p]
+
+
+def test_a_device_that_vanishes_between_steps_is_told(machine: Played) -> None:
+    host, made = planned(machine)
+
+    def progress(number: int, count: int, step: Any) -> None:
+        if step.kind is StepKind.BIND:
+            machine.pull(DEVICE)
+
+    with pytest.raises(StepError, match=f"{DEVICE} is not there"):
+        execute(machine, host, made, progress=progress)
+
+
+def test_a_driver_changed_in_between_is_not_taken_off(machine: Played) -> None:
+    host, made = planned(machine)
+    machine.give(DEVICE, "pci-stub")
+    before = state(machine)
+    with pytest.raises(StepError, match="is bound to pci-stub, not to"):
+        execute(machine, host, made)
+    assert state(machine) == before
+
+
+def test_a_failed_write_is_rolled_back(machine: Played) -> None:
+    host, made = planned(machine)
+    driver = machine.driver(DEVICE)
+
+    def fail(path: str) -> None:
+        if path.endswith("vfio-pci/bind"):
+            raise OSError(16, "Device or resource busy", path)
+
+    machine.before_write = fail
+    with pytest.raises(StepError, match="busy") as caught:
+        execute(machine, host, made)
+    assert caught.value.exit_code == 5
+    assert machine.driver(DEVICE) == driver

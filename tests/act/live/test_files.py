@@ -1,0 +1,119 @@
+"""Writing to files of the machine: whole, at once, within a deadline."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from atoll.act.live.deadline import write_within
+from atoll.act.live.files import keep, write_attribute, write_config
+
+
+def test_an_attribute_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "driver_override"
+    path.write_bytes(b"a much longer text\n")
+    write_attribute(str(path), b"vfio-pci\n", seconds=10)
+    assert path.read_bytes() == b"vfio-pci\n"
+
+
+def test_the_kernels_error_comes_back_from_the_child() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_attribute("/dev/full", b"1", seconds=10)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
+
+
+def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
+    for write in (
+        lambda: write_attribute(str(tmp_path / "unbind"), b"1", seconds=10),
+        lambda: write_config(str(tmp_path / "config"), b"\0", 4),
+    ):
+        with pytest.raises(FileNotFoundError):
+            write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_write_that_does_not_return_is_given_up() -> None:
+    into, out = os.pipe()
+    try:
+        os.set_blocking(out, False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(out, b"\0" * 65536)
+        os.set_blocking(out, True)
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError, match="has not returned from it after") as caught:
+            write_within(out, b"1", "sys/full", seconds=0.05)
+        assert time.monotonic() - begun < 5
+        assert caught.value.errno == errno.ETIMEDOUT
+        # Once somebody reads, the child ends as well.
+        while len(os.read(into, 65536)) == 65536:
+            pass
+    finally:
+        os.close(out)
+        os.close(into)
+
+
+def test_the_child_keeps_nothing_open_that_another_waits_for() -> None:
+    full, out = os.pipe()
+    others, other = os.pipe()
+    try:
+        os.set_blocking(out, False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(out, b"\0" * 65536)
+        os.set_blocking(out, True)
+        with pytest.raises(TimeoutError):
+            write_within(out, b"1", "sys/full", seconds=0.05)
+        os.close(other)
+        # With the child still there, and no writer left, a reader sees the end.
+        assert os.read(others, 1) == b""
+    finally:
+        os.close(full)
+        os.close(out)
+        os.close(others)
+
+
+def test_configuration_space_is_written_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(bytes(range(64)))
+    write_config(str(path), b"\xaa\xbb", 4)
+    assert path.read_bytes() == bytes(range(4)) + b"\xaa\xbb" + bytes(range(6, 64))
+
+
+def test_our_own_files_are_private_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "var/lib/atoll/note"
+    keep(path, b"one", 0)
+    keep(path, b"TWO", 5)
+    assert path.read_bytes() == b"one\0\0TWO"
+    keep(path, b"three", 0)
+    assert path.read_bytes() == b"three"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [found.name for found in path.parent.iterdir()] == ["note"]
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "atoll"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(PermissionError, match="others than its owner"):
+        keep(folder / "note", b"x", 0)
+    assert not list(folder.iterdir())
+
+
+def test_a_link_that_somebody_laid_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "atoll"
+    folder.mkdir(mode=0o700)
+    target = tmp_path / "passwd"
+    target.write_bytes(b"untouched")
+    (folder / ".note.new").symlink_to(target)
+    (folder / "note").symlink_to(target)
+    keep(folder / "note", b"x", 0)
+    assert target.read_bytes() == b"untouched"
+    assert (folder / "note").read_bytes() == b"x"
+    assert not (folder / "note").is_symlink()
