@@ -17,7 +17,7 @@ from atoll.host.links.read import read_link_records
 from atoll.host.links.text import MOST_BYTES
 from atoll.host.model import Function, Host, LinkKind, NpuBrick, Platform
 from atoll.host.power9 import read_power_links
-from atoll.host.told import ToldLinks, merge
+from atoll.host.told import ToldLinks, doubted_in, merge
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
@@ -70,7 +70,7 @@ def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[
     found = read_link_records(texts, host.functions, uuids=uuids)
     if not found.used and not found.sources:
         return host
-    own = ToldLinks(host.name, host.links, host.links_told)
+    own = ToldLinks(host.name, host.links, host.links_told, doubted=doubted_in(host.gaps))
     told = _checked(merge([own, *found.sources]), host.functions, powernv=host.platform is Platform.POWERNV)
     gaps = tuple(gap for gap in host.gaps if not is_board_gap(gap))
     return replace(

@@ -13,7 +13,10 @@ from typing import TypeAlias
 from atoll.host.model import EndKind, Gap, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
-__all__ = ["ToldLinks", "in_order", "merge"]
+__all__ = ["ToldLinks", "doubted_in", "in_order", "merge"]
+
+_LINKS_OF = "links of "
+_DOUBTED = "find out which record is of this machine as it is now"
 
 _Key: TypeAlias = tuple[bool, Address, int, str, str]
 _Place: TypeAlias = tuple[LinkKind, EndKind, Address | None]
@@ -50,13 +53,19 @@ def merge(sources: Sequence[ToldLinks]) -> ToldLinks:
     for source in sources[1:]:
         links = _union(links, source.links)
     gaps = [gap for source in sources for gap in source.gaps]
-    gaps += [
-        Gap(f"links of {address}", why, "find out which record is of this machine as it is now")
-        for address, why in sorted(doubts.items())
-    ]
+    gaps += [Gap(f"{_LINKS_OF}{address}", why, _DOUBTED) for address, why in sorted(doubts.items())]
     doubted = frozenset(doubts).union(*(source.doubted for source in sources))
     told = frozenset[Address]().union(*(source.told for source in sources)) - doubted
     return ToldLinks(" and ".join(source.source for source in sources), links, told, tuple(gaps), doubted)
+
+
+def doubted_in(gaps: Iterable[Gap]) -> frozenset[Address]:
+    """Return the functions about whose links an earlier ``merge`` found that sources contradict each other."""
+    return frozenset(
+        Address.parse(gap.what.removeprefix(_LINKS_OF))
+        for gap in gaps
+        if gap.hint == _DOUBTED and gap.what.startswith(_LINKS_OF) and gap.what.count(" ") == 2
+    )
 
 
 def in_order(one: LinkEnd, other: LinkEnd) -> tuple[LinkEnd, LinkEnd]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.interconnect import with_link_records
+from atoll.host.model import Host, Platform
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge import merge
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from host.records.paste import CAPTURES, PORT, RENDERED, at, host_of, lspci, recorded_text
 
+LINKS = Path(__file__).parents[2] / "data" / "links"
 _NUMBERLESS = PORT.replace(" [8086:1901]", "").replace(" [10de:1b80]", "").replace("[0604]", "").replace("[0300]", "")
 
 
@@ -76,6 +82,82 @@ def test_a_slot_assumed_to_be_single_gives_way_to_what_was_read() -> None:
             assert isinstance(merged.functions[address].acs, Known)
         assert not predict(merged).undetermined
         assert predict(merged).groups == predict(folder).groups
+
+
+def _with_driver(driver: str | None, name: str) -> Host:
+    return host_of(PORT + ("" if driver is None else f"\tKernel driver in use: {driver}\n"), name)
+
+
+@given(st.lists(st.sampled_from([None, "nvidia", "vfio-pci"]), min_size=2, max_size=5), st.data())
+def test_a_fact_is_known_where_all_that_tell_it_agree_however_often_merged(
+    drivers: list[str | None], data: st.DataObject
+) -> None:
+    hosts = [_with_driver(driver, f"record{n}") for n, driver in enumerate(drivers)]
+    hosts = [_without_driver(host) if driver is None else host for host, driver in zip(hosts, drivers, strict=True)]
+    while len(hosts) > 1:
+        first = data.draw(st.integers(0, len(hosts) - 2))
+        hosts[first : first + 2] = [merge(hosts[first : first + 2])]
+    told = {driver for driver in drivers if driver is not None}
+    found = hosts[0].functions[at("01:00.0")].driver
+    assert isinstance(found, Known) == (len(told) == 1)
+    assert any(gap.what == "driver of 0000:01:00.0" for gap in hosts[0].gaps) == (len(told) > 1)
+
+
+def _without_driver(host: Host) -> Host:
+    gpu = replace(host.functions[at("01:00.0")], driver=Unknown("not shown"))
+    return replace(host, functions={**host.functions, gpu.address: gpu})
+
+
+def test_a_third_record_settles_no_disagreement_about_ids() -> None:
+    one, two = host_of(PORT, "one"), host_of(PORT.replace("[10de:1b80]", "[10de:1b81]"), "two")
+    for hosts in ([merge([one, two]), one], [one, merge([one, two])], [one, two, one], [one, two, two]):
+        gpu = merge(hosts).functions[at("01:00.0")]
+        assert not gpu.ids_told
+        assert len(gpu.possible_ids) == 2
+
+
+def test_a_third_record_settles_no_disagreement_about_groups() -> None:
+    one, two = host_of("1 0000:00:01.0\n2 0000:01:00.0\n", "one"), host_of("8 0000:00:01.0\n8 0000:01:00.0\n", "two")
+    three = host_of(PORT, "three")
+    for hosts in ([one, two, three], [merge([one, two]), three], [three, merge([two, one])]):
+        merged = merge(hosts)
+        assert isinstance(merged.functions[at("01:00.0")].group, Unknown)
+        assert not isinstance(merged.groups, Known) or not any(merged.groups.value.values())
+
+
+def test_another_bridge_above_leaves_the_place_unknown() -> None:
+    one = host_of(PORT, "one")
+    other = host_of(PORT.replace("00:01.0 PCI", "00:02.0 PCI"), "two")
+    merged = merge([one, other])
+    gpu = merged.functions[at("01:00.0")]
+    assert (gpu.parent, gpu.parent_told) == (None, False)
+    assert any(gap.what == "bridge above 0000:01:00.0" for gap in merged.gaps)
+
+
+def test_other_classes_and_platforms_are_shown() -> None:
+    one = replace(host_of(PORT, "one"), platform=Platform.X86)
+    two = replace(
+        host_of(PORT.replace("[0300]", "[0302]").replace("VGA comp", "3D comp"), "two"), platform=Platform.ARM
+    )
+    merged = merge([one, two])
+    assert merged.platform is Platform.UNKNOWN
+    assert {"platform", "class of 0000:01:00.0"} <= {gap.what for gap in merged.gaps}
+
+
+def test_links_that_records_contradict_each_other_about_stay_unknown() -> None:
+    listing = "".join(f"{0x10 + n:02x}:00.0 3D controller [0302]: NVIDIA X [10de:1db1]\n" for n in range(8))
+    bare = host_of(listing)
+    matrix = (LINKS / "topo-m-dgx1v-8xV100" / "topo.txt").read_bytes()
+    swapped = matrix.replace(b"NV1", b"NVx").replace(b"NV2", b"NV1").replace(b"NVx", b"NV2")
+    one = with_link_records(bare, {"one": matrix})
+    other = with_link_records(bare, {"other": swapped})
+    assert one.links_told
+    assert other.links_told
+    assert merge([one, bare, one]).links_told == one.links_told
+    assert not any("Links" in gap.what for gap in merge([bare, one]).gaps)
+    for hosts in ([one, other, one], [merge([one, other]), one], [one, merge([other, one])]):
+        assert not merge(hosts).links_told
+    assert not with_link_records(merge([one, other]), {"again": matrix}).links_told
 
 
 _NUMBERS = st.dictionaries(

@@ -55,9 +55,9 @@ def join(one: ToldGroups, other: ToldGroups) -> ToldGroups:
     Compared are only functions that both list: one list may be shorter. Numbers are those of the first.
     """
     if not (one.number or one.none):
-        return ToldGroups(other.source, other.number, other.none, {**one.doubted, **other.doubted})
+        return _without_doubted(other, one.doubted)
     if not (other.number or other.none):
-        return ToldGroups(one.source, one.number, one.none, {**one.doubted, **other.doubted})
+        return _without_doubted(one, other.doubted)
     doubted = {**one.doubted, **other.doubted}
     both = one.number.keys() & other.number.keys()
     here, there = _company(one.number, both), _company(other.number, both)
@@ -93,6 +93,12 @@ def join(one: ToldGroups, other: ToldGroups) -> ToldGroups:
         number[address] = names[group]
     none = frozenset((one.none | other.none) - number.keys() - doubted.keys())
     return ToldGroups(f"{one.source} and {other.source}", dict(sorted(number.items())), none, doubted)
+
+
+def _without_doubted(told: ToldGroups, doubted: Mapping[Address, str]) -> ToldGroups:
+    both = {**told.doubted, **doubted}
+    number = {address: group for address, group in told.number.items() if address not in both}
+    return ToldGroups(told.source, number, told.none - both.keys(), both)
 
 
 def _company(

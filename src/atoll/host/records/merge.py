@@ -11,10 +11,11 @@ from typing import Any
 
 from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.model import Function, Gap, Group, Host, Platform
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.group_facts import ToldGroups, join
-from atoll.host.told import ToldLinks
+from atoll.host.told import ToldLinks, doubted_in
 from atoll.host.told import merge as merge_links
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
@@ -43,16 +44,22 @@ _FACTS = (
 )
 _ASSUMED = (ALONE, SHARED)
 _HINT = "find out which record is of this machine as it is now"
+_GROUP_OF = "group of "
+_DISAGREE = "records disagree: "
+"""How the reason begins of what two records contradict each other about: no third one settles it."""
 
 
 @dataclass(slots=True)
 class _Doubts:
+    one: str = "one record"
+    other: str = "another"
+    """What to call the records where a fact does not say where it is from."""
     gaps: list[Gap] = field(default_factory=list)
 
     def add(self, what: str, one: Known[Any], other: Known[Any]) -> Unknown:
         why = f"{_said(one)}, but {_said(other)}"
         self.gaps.append(Gap(what, why, _HINT))
-        return Unknown(f"records disagree: {why}")
+        return Unknown(f"{_DISAGREE}{why}")
 
 
 def _said(fact: Known[Any]) -> str:
@@ -69,7 +76,11 @@ def _words(value: Any) -> str:
 
 
 def merge(hosts: Sequence[Host]) -> Host:
-    """Return what records of one machine show together. The first names it."""
+    """Return what records of one machine show together. The first names it.
+
+    What was merged can be merged again: what two records contradict each other about stays unknown, whatever a third
+    one says.
+    """
     result = hosts[0]
     for host in hosts[1:]:
         result = _two(result, host)
@@ -77,7 +88,7 @@ def merge(hosts: Sequence[Host]) -> Host:
 
 
 def _two(one: Host, other: Host) -> Host:
-    doubts = _Doubts()
+    doubts = _Doubts(one.name, other.name)
     functions: dict[Address, Function] = {}
     for address in sorted(one.functions.keys() | other.functions.keys()):
         here, there = one.functions.get(address), other.functions.get(address)
@@ -89,23 +100,27 @@ def _two(one: Host, other: Host) -> Host:
             functions[address] = merge_function(here, there, doubts=doubts)
     functions = _settled(functions)
     told = join(_groups(one), _groups(other))
-    doubts.gaps += [Gap(f"group of {a}", why, _HINT) for a, why in sorted(told.doubted.items())]
+    doubts.gaps += [Gap(f"{_GROUP_OF}{a}", why, _HINT) for a, why in sorted(told.doubted.items())]
     functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
     groups = _group_fact(one, other, told)
     links = merge_links(
-        [ToldLinks(host.name, host.links, host.links_told) for host in (one, other) if host.links or host.links_told]
+        [
+            ToldLinks(host.name, host.links, host.links_told, doubted=doubted_in(host.gaps))
+            for host in (one, other)
+            if host.links or host.links_told or doubted_in(host.gaps)
+        ]
     )
     shown = {gap.what for gap in (*one.gaps, *other.gaps)}
     partial = set(coverage(one.functions, one.groups)) | set(coverage(other.functions, other.groups))
-    kept = [
-        gap for gap in dict.fromkeys((*one.gaps, *other.gaps)) if gap not in partial and not _filled(gap, functions)
-    ]
+    kept = [gap for gap in dict.fromkeys((*one.gaps, *other.gaps)) if not (gap in partial or _filled(gap, functions))]
+    platform = _platform(one, other, doubts)
+    odd = board_gaps(functions, links, powernv=platform is Platform.POWERNV)
     new = [gap for gap in (*doubts.gaps, *links.gaps) if gap.what not in shown]
     return Host(
         name=f"{one.name} + {other.name}",
         functions=functions,
         groups=groups,
-        platform=one.platform if one.platform is not Platform.UNKNOWN else other.platform,
+        platform=platform,
         kernel=_fact("kernel release", one.kernel, other.kernel, doubts),
         command_line=_fact("kernel command line", one.command_line, other.command_line, doubts),
         iommu_units=one.iommu_units or other.iommu_units,
@@ -113,23 +128,49 @@ def _two(one: Host, other: Host) -> Host:
         holders=one.holders if isinstance(one.holders, Known) else other.holders,
         links=links.links,
         links_told=links.told,
-        registers={**other.registers, **one.registers},
-        root_routing={**other.root_routing, **one.root_routing},
+        registers=_facts("register {0[1].offset:#x} of {0[0]}", one.registers, other.registers, doubts),
+        root_routing=_facts("routing of {0}", one.root_routing, other.root_routing, doubts),
         npu_bricks=one.npu_bricks or other.npu_bricks,
         essential={**other.essential, **one.essential},
-        gaps=tuple(dict.fromkeys((*kept, *new, *doubts.gaps, *coverage(functions, groups)))),
+        gaps=tuple(dict.fromkeys((*kept, *new, *doubts.gaps, *odd, *coverage(functions, groups)))),
         provenance=(*one.provenance, *other.provenance),
     )
 
 
 def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
-    """Whether the merge filled a gap about ids or bridges."""
+    """Whether the merge filled a gap about ids or bridges, or asks anew whether the links are those of a board."""
+    if is_board_gap(gap):
+        return True
     if gap.what.startswith("ids of "):
         return all(function.ids_told for function in functions.values())
     return gap.what.startswith("what stands above ") and all(function.parent_told for function in functions.values())
 
 
+def _platform(one: Host, other: Host, doubts: _Doubts) -> Platform:
+    if one.platform is other.platform or other.platform is Platform.UNKNOWN:
+        return one.platform
+    if one.platform is Platform.UNKNOWN:
+        return other.platform
+    doubts.add("platform", Known(one.platform.value, doubts.one), Known(other.platform.value, doubts.other))
+    return Platform.UNKNOWN
+
+
+def _facts(what: str, one: Mapping[Any, Any], other: Mapping[Any, Any], doubts: _Doubts) -> dict[Any, Any]:
+    """Return the facts of both by key; ``what`` is formatted with it."""
+    found = {**other, **one}
+    for key in one.keys() & other.keys():
+        found[key] = _fact(what.format(key), one[key], other[key], doubts)
+    return found
+
+
+def _is_doubted(fact: Any) -> bool:
+    return isinstance(fact, Unknown) and fact.reason.startswith(_DISAGREE)
+
+
 def _fact(what: str, one: Any, other: Any, doubts: _Doubts) -> Any:
+    for fact in (one, other):
+        if _is_doubted(fact):
+            return fact
     if isinstance(one, Unknown):
         return other if isinstance(other, Known) else one
     if isinstance(other, Unknown):
@@ -195,25 +236,32 @@ def _multifunction(one: Function, other: Function, doubts: _Doubts) -> Any:
 
 def _identity(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]:
     """Ids and class: told by either, or what both leave possible."""
-    changes: dict[str, Any] = {"class_code": _class(one, other)}
+    changes: dict[str, Any] = {"class_code": _class(one, other, doubts)}
     first = one.possible_ids or ((one.vendor, one.device),)
     second = other.possible_ids or ((other.vendor, other.device),)
     common = tuple(dict.fromkeys(pair for a in first for b in second if (pair := _meet(a, b)) is not None))
+    label = one.label or other.label
     if not common:
-        here, there = Known(_ids(one), "one record"), Known(_ids(other), "another")
-        doubts.add(f"ids of {one.address}", here, there)
+        here, there = Known(_ids(one), doubts.one), Known(_ids(other), doubts.other)
+        label = doubts.add(f"ids of {one.address}", here, there).reason
+    if not common or label.startswith(_DISAGREE):
         common = tuple(dict.fromkeys((*first, *second)))
     if len(common) == 1 and None not in common[0]:
         changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": (), "label": ""}
     else:
-        changes |= {"vendor": 0xFFFF, "device": 0xFFFF, "possible_ids": common, "label": one.label or other.label}
+        changes |= {"vendor": 0xFFFF, "device": 0xFFFF, "possible_ids": common, "label": label}
     return changes
 
 
-def _class(one: Function, other: Function) -> int:
-    if one.class_code >> 16 == 0xFF:
-        return other.class_code
-    return max(one.class_code, other.class_code) if one.class_code >> 8 == other.class_code >> 8 else one.class_code
+def _class(one: Function, other: Function, doubts: _Doubts) -> int:
+    here, there = one.class_code, other.class_code
+    if here >> 16 == 0xFF or there >> 16 == 0xFF:
+        return there if here >> 16 == 0xFF else here
+    if here >> 8 == there >> 8:
+        # Some records do not show the interface.
+        return max(here, there)
+    doubts.add(f"class of {one.address}", Known(f"{here:06x}", doubts.one), Known(f"{there:06x}", doubts.other))
+    return min(here, there)
 
 
 def _ids(function: Function) -> str:
@@ -231,15 +279,20 @@ def _meet(a: tuple[int | None, int | None], b: tuple[int | None, int | None]) ->
 
 def _place(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]:
     """Parent and root bus: what one record does not show, the other may."""
-    first = one if one.parent is not None or (one.parent_told and other.parent is None) else other
-    if one.parent is not None and other.parent is not None and one.parent != other.parent:
+    first = one if one.parent_told or not other.parent_told else other
+    parent, told = first.parent, first.parent_told
+    if one.parent_told and other.parent_told and one.parent != other.parent:
         what = f"bridge above {one.address}"
-        doubts.add(what, Known(one.parent, "one record"), Known(other.parent, "another"))
+        doubts.add(what, Known(one.parent, doubts.one), Known(other.parent, doubts.other))
+        parent, told = None, False
+    owners = one.physical_function, other.physical_function
+    if None not in owners and owners[0] != owners[1]:
+        doubts.add(f"physical function of {one.address}", *(Known(a, doubts.one) for a in owners))
     return {
-        "parent": first.parent,
-        "parent_told": first.parent_told,
+        "parent": parent,
+        "parent_told": told,
         "host_bridge": first.host_bridge,
-        "physical_function": one.physical_function or other.physical_function,
+        "physical_function": owners[0] or owners[1],
     }
 
 
@@ -266,8 +319,12 @@ def _groups(host: Host) -> ToldGroups:
     doubted = {
         a: f.group.reason
         for a, f in host.functions.items()
-        if isinstance(f.group, Unknown) and f.group.reason.startswith("group of ")
+        if isinstance(f.group, Unknown) and f.group.reason.startswith(_GROUP_OF)
     }
+    # A list of groups names functions that no record shows.
+    for gap in host.gaps:
+        if gap.what.startswith(_GROUP_OF) and gap.what.count(" ") == 2:
+            doubted.setdefault(Address.parse(gap.what.removeprefix(_GROUP_OF)), gap.why)
     source = host.groups.source if isinstance(host.groups, Known) else ""
     name = source if host.name in source else f"{host.name} ({source})" if source else host.name
     return ToldGroups(name, number, frozenset(none), doubted)
