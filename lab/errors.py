@@ -1,0 +1,20 @@
+"""What the lab raises: one line of what went wrong, one line of what to do, and where the evidence lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from atoll.errors import AtollError
+
+__all__ = ["LabError"]
+
+
+class LabError(AtollError):
+    """The lab itself failed: nothing is said about atoll. ``folder``, if any, holds everything that tells why."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, hint: str = "", *, folder: Path | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.folder = folder
