@@ -10,11 +10,12 @@ from reach_hosts import CLOSED, OFF, at, endpoint, gpu, links, machine, port, sc
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, Host
+from atoll.host.model import Function, Host, KernelRelease
 from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.report.explain import summary
 from atoll.twin import MACHINES, Twin
 
 
@@ -108,3 +109,33 @@ def test_remedies_do_what_they_say(name: str) -> None:
         for a, b in ((one, other), (other, one)):
             assert after.answer(a, b).answer <= reach.answer(a, b).answer
             assert after.identity(a, b).answer <= reach.identity(a, b).answer
+
+
+def test_what_older_kernels_have() -> None:
+    old = replace(machine(*switch(OFF, CLOSED)), kernel=Known(KernelRelease(6, 1, "6.1")))
+    (remedy,) = told(old).remedies
+    assert remedy.how == "setpci -s 0000:02:00.0 ECAP_ACS+6.w=001d:001d"
+    assert "reset" in remedy.effect
+
+
+def test_letting_the_iommu_translate() -> None:
+    host = machine(*slots(CLOSED, CLOSED), kind="identity")
+    found = told(host, "01:00.0", "02:00.0")
+    assert found.there.answer > Answer.IOMMU
+    assert [remedy.what for remedy in found.remedies] == [
+        "let the IOMMU translate for 0000:01:00.0",
+        "let the IOMMU translate for 0000:02:00.0",
+    ]
+
+
+def test_the_answer_in_one_sentence() -> None:
+    both = "0000:03:00.0 and 0000:04:00.0"
+    assert (
+        summary(told(machine(*switch(OFF, OFF)))) == f"{both} are in different groups, yet reach one another directly."
+    )
+    one = summary(told(machine(*switch(OFF, CLOSED))))
+    assert one == f"{both} are in different groups, yet 0000:03:00.0 reaches 0000:04:00.0 directly."
+    neither = "neither reaches the other but by the IOMMU's mappings."
+    assert summary(told(machine(*switch(CLOSED, CLOSED)))) == f"{both} are in different groups, and {neither}"
+    assert summary(told(together(*switch(CLOSED, CLOSED)))) == f"{both} share group 7, though {neither}"
+    assert summary(told(together(*switch(OFF, OFF)))) == f"{both} share group 7 and reach one another directly."

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
-from atoll.controls.acs_options import config_acs
+from atoll.controls.acs_recipe import acs_recipes
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.links import between, is_open, near_end
-from atoll.fabric.settings import Settings
+from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Platform
+from atoll.isolation.exposure import Exposure, exposure
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
+from atoll.isolation.slots import other_slots
+from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
 __all__ = ["Explanation", "Remedy", "explain"]
@@ -47,6 +50,9 @@ class Explanation:
     identity_there: Finding
     identity_back: Finding
     remedies: tuple[Remedy, ...]
+    exposed_there: Exposure | None = None
+    """Which addresses of the other the one can hit; None where no request turns towards it."""
+    exposed_back: Exposure | None = None
 
 
 def explain(reach: Reach, one: Address, other: Address) -> Explanation:
@@ -71,11 +77,29 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     remedies = (
         *_by_links(topology, reach.settings, one, other),
         *_by_acs(reach, one, other, same=bool(same)),
+        *_by_domain(reach, one, other),
     )
     reached = any(finding.answer > Answer.IOMMU for finding in (*found, *identity))
     if not remedies and (same or reached):
-        remedies = (Remedy("nothing that can be set separates them", "", "a slot below another root port may"),)
-    return Explanation(one, other, groups, same, why, *found, *identity, remedies)
+        remedies = (_nothing(topology, one, other),)
+    exposed = (
+        exposure(topology, reach.settings, reach.policy, one, other),
+        exposure(topology, reach.settings, reach.policy, other, one),
+    )
+    return Explanation(one, other, groups, same, why, *found, *identity, remedies, *exposed)
+
+
+def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
+    """Where nothing can be set: another slot for either, where one would give it a group of its own."""
+    for address, left in ((one, other), (other, one)):
+        slots = other_slots(topology, address)
+        kept = {left, *topology.up(left)}
+        ports = [p.port for p in slots.places if p.port not in kept and left not in p.taken_by] if slots else []
+        if slots is not None and left not in slots.card and ports:
+            places = ", ".join(map(str, ports[:4]))
+            effect = f"{address} is predicted into a group of its own below {places}"
+            return Remedy("nothing that can be set separates them; another slot would", "", effect)
+    return Remedy("nothing that can be set separates them", "", "nor does another slot of this machine that is known")
 
 
 def _by_links(topology: Topology, settings: Settings, one: Address, other: Address) -> tuple[Remedy, ...]:
@@ -128,9 +152,37 @@ def _by_acs(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[
         effect += "; the kernel would form separate groups once they are found again" if separate else ""
         if not separate and _state(Reach(topology, trial, reach.policy), one, other) == _state(reach, one, other):
             return ()
-    how = "pci=config_acs=" + ";".join(config_acs(control, address) for address, control in sorted(changed.items()))
+    loose = AcsFlag.EC | AcsFlag.DT
+    cleared = {a: (settings.acs.get(a) or AcsFlag(0)) & ~word & loose for a, word in changed.items()}
     ports = ", ".join(map(str, sorted(changed)))
-    return (Remedy(f"set SrcValid+ ReqRedir+ CmpltRedir+ UpstreamFwd+ at {ports}", how, effect),)
+    what = f"set SrcValid+ ReqRedir+ CmpltRedir+ UpstreamFwd+ at {ports}"
+    return tuple(
+        Remedy(what, "\n".join(recipe.lines), f"{effect}; {recipe.note}")
+        for recipe in acs_recipes(topology.host, changed, cleared)
+    )
+
+
+def _by_domain(reach: Reach, one: Address, other: Address) -> tuple[Remedy, ...]:
+    """Let the IOMMU translate for the one whose requests it passes on as they are."""
+    before, found = _state(reach, one, other), []
+    for address in (one, other):
+        domain = reach.settings.domain.get(address)
+        if domain is None or domain.kind not in (DomainKind.IDENTITY, DomainKind.UNKNOWN):
+            continue
+        translated = reach.settings.with_domain(address, replace(domain, kind=DomainKind.TRANSLATED))
+        if _state(Reach(reach.topology, translated, reach.policy), one, other) < before:
+            group = value_of(reach.topology.functions[address].group, None)
+            number = "N" if group is None else str(group)
+            unread = " (whether it does was not read)" if domain.kind is DomainKind.UNKNOWN else ""
+            found.append(
+                Remedy(
+                    f"let the IOMMU translate for {address}{unread}",
+                    f"cat /sys/kernel/iommu_groups/{number}/type",
+                    "DMA or DMA-FQ there: it does. identity: boot with iommu.passthrough=0, or write DMA to that file "
+                    "with no driver bound; what VFIO gives to a guest is translated in any case",
+                )
+            )
+    return tuple(found)
 
 
 def _state(reach: Reach, one: Address, other: Address) -> int:

@@ -7,15 +7,17 @@ from typing import Any
 from atoll.fabric.answer import Answer, Finding
 from atoll.host.model import Host
 from atoll.isolation.explain import Explanation
+from atoll.isolation.exposure import Exposure
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.findings import answer_words, finding_document
 from atoll.report.layout import cut, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_lines
+from atoll.report.quantity import hexadecimal, size
 from atoll.report.style import Style
 
-__all__ = ["explain_document", "explain_lines"]
+__all__ = ["explain_document", "explain_lines", "summary"]
 
 
 def explain_document(explanation: Explanation) -> dict[str, Any]:
@@ -25,30 +27,95 @@ def explain_document(explanation: Explanation) -> dict[str, Any]:
         "explain",
         a=str(one),
         b=str(other),
+        summary=summary(explanation),
         groups=list(explanation.groups),
         same_group=explanation.same_group,
         why=list(explanation.why),
         answers=[
-            _answer(one, other, explanation.there, explanation.identity_there),
-            _answer(other, one, explanation.back, explanation.identity_back),
+            _answer(one, other, explanation.there, explanation.identity_there, explanation.exposed_there),
+            _answer(other, one, explanation.back, explanation.identity_back, explanation.exposed_back),
         ],
         remedies=[{"what": r.what, "how": r.how or None, "effect": r.effect} for r in explanation.remedies],
     )
 
 
-def _answer(source: Address, target: Address, found: Finding, identity: Finding) -> dict[str, Any]:
+def _answer(
+    source: Address, target: Address, found: Finding, identity: Finding, exposed: Exposure | None
+) -> dict[str, Any]:
     return {
         "from": str(source),
         "to": str(target),
         **finding_document(found),
         "identity": finding_document(identity),
+        "addresses": None
+        if exposed is None
+        else [
+            {
+                "what": one.what,
+                "ranges": [[hexadecimal(part.start), hexadecimal(part.end)] for part in one.ranges],
+                "doubt": one.doubt or None,
+            }
+            for one in exposed.exposed
+        ],
+        "addresses_unknown": [] if exposed is None else list(exposed.unknown),
     }
+
+
+def summary(explanation: Explanation) -> str:
+    """Return the answer in one sentence: the claim, and what the hardware says to it."""
+    one, other = explanation.one, explanation.other
+    number = explanation.groups[0]
+    claim = {
+        True: f"share group {number}" if number is not None else "would share a group, as predicted",
+        False: "are in different groups" if None not in explanation.groups else "are not in one group",
+        None: "have no groups that are known",
+    }[explanation.same_group]
+    ways = ((one, other, explanation.there), (other, one, explanation.back))
+    direct = [way for way in ways if way[2].answer is Answer.DIRECT]
+    maybe = [way for way in ways if way[2].answer is Answer.POSSIBLE]
+    identities = ((one, other, explanation.identity_there), (other, one, explanation.identity_back))
+    passing = [way for way in identities if way[2].answer is Answer.DIRECT]
+    posing = [way for way in identities if way[2].answer is Answer.POSSIBLE]
+    if direct:
+        reach = "reach one another directly" if len(direct) == 2 else f"{direct[0][0]} reaches {direct[0][1]} directly"
+    elif passing:
+        reach = f"{passing[0][0]} can send requests as {passing[0][1]}"
+    elif maybe:
+        reach = "may reach one another" if len(maybe) == 2 else f"{maybe[0][0]} may reach {maybe[0][1]}"
+    elif posing:
+        reach = f"{posing[0][0]} may send requests as {posing[0][1]}"
+    else:
+        reach = "neither reaches the other but by the IOMMU's mappings"
+    joined = bool(direct or passing or maybe or posing)
+    if explanation.same_group is None:
+        link = "; they" if reach.startswith(("reach", "may")) else ";"
+    else:
+        link = " and" if joined == explanation.same_group else ", yet" if joined else ", though"
+        if not joined and not explanation.same_group:
+            link = ", and"
+    return f"{one} and {other} {claim}{link} {reach}."
+
+
+def _exposed_lines(exposed: Exposure | None) -> list[str]:
+    if exposed is None:
+        return []
+    lines: list[str] = []
+    for one in exposed.exposed:
+        for part in one.ranges:
+            text = f"{one.what} {part.start:#x}-{part.end:#x} ({size(part.size)})"
+            lines += wrap(text + (f": {one.doubt}" if one.doubt else ""), first="        ")
+    for reason in exposed.unknown:
+        lines += wrap(reason, first="        ? ")
+    if not lines:
+        return ["      no address of it lies in the windows on the way: no request hits it"]
+    return ["      these addresses of it, by BARs and windows:", *lines]
 
 
 def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: Style) -> list[str]:
     """Return the explanation as people read it: the claim, the reach both ways, what would change it."""
     one, other = explanation.one, explanation.other
-    lines = [cut(names.line(host.functions[address]), 100) for address in (one, other)]
+    lines = wrap(style.bold(summary(explanation)))
+    lines += ["", *("    " + cut(names.line(host.functions[address]), 96) for address in (one, other))]
     claim = {
         True: f"both in group {explanation.groups[0]}"
         if explanation.groups[0] is not None
@@ -60,14 +127,15 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
         claim += " (" + " and ".join("none" if group is None else str(group) for group in explanation.groups) + ")"
     lines += ["", f"{style.bold('The kernel')}: {claim}"]
     for reason in explanation.why:
-        lines += wrap(reason, first="    ")
+        lines += wrap(reason, first="    ", rest="      ")
     lines += ["", style.bold("The hardware, as it is set now")]
-    for source, target, found, identity in (
-        (one, other, explanation.there, explanation.identity_there),
-        (other, one, explanation.back, explanation.identity_back),
+    for source, target, found, identity, exposed in (
+        (one, other, explanation.there, explanation.identity_there, explanation.exposed_there),
+        (other, one, explanation.back, explanation.identity_back, explanation.exposed_back),
     ):
         lines += ["", f"    {source} → {target}: {answer_words(found.answer, style)}"]
         lines += path_lines(found.path, margin="      ")
+        lines += _exposed_lines(exposed)
         if identity.answer > Answer.IOMMU:
             can = style.bad("can") if identity.answer is Answer.DIRECT else style.doubtful("may")
             lines += [f"      and it {can} send requests as {target}:", *path_lines(identity.path, margin="        ")]
@@ -75,6 +143,6 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
         lines += ["", style.bold("What would change it")]
         for remedy in explanation.remedies:
             lines += wrap(remedy.what, first="    - ")
-            lines += wrap(remedy.how, first="        ") if remedy.how else []
+            lines += [f"        {line}" for line in remedy.how.splitlines()]
             lines += wrap(remedy.effect, first="        ") if remedy.effect else []
     return lines
