@@ -18,7 +18,7 @@ DEBIAN_KERNELS = ("6.1", "6.12", "7")
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel on disk. ``modules``: its ``lib/modules/VERSION``, or None (all built in); ``version`` names the build."""
+    """A kernel on disk. ``modules``: its ``lib/modules/VERSION``; None: all built in. ``version`` names the build."""
 
     name: str
     image: Path
