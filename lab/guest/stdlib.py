@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.guest.bytecode import compile_sources
 from lab.guest.cpio import Entry, file, link
 
-__all__ = ["python_entries"]
+__all__ = ["left_out", "python_entries"]
 
 _VERSION = "python3.11"
 
@@ -46,12 +46,17 @@ def python_entries(root: Path) -> list[Entry]:
     return entries + _library_entries(root)
 
 
+def left_out(path: str) -> bool:
+    """Whether the guest goes without this file of the standard library (path beneath ``lib/python3.11``)."""
+    return any(fnmatch(path, pattern) for pattern in _LEFT_OUT)
+
+
 def _library_entries(root: Path) -> list[Entry]:
     library = root / "usr/lib" / _VERSION
     sources, entries = {}, []
     for path in sorted(library.rglob("*")):
         inner = path.relative_to(library).as_posix()
-        if not path.is_file() or "__pycache__" in inner or any(fnmatch(inner, pattern) for pattern in _LEFT_OUT):
+        if not path.is_file() or "__pycache__" in inner or left_out(inner):
             continue
         if path.suffix == ".py":
             sources[f"usr/lib/{_VERSION}/{inner}"] = path.read_bytes()
