@@ -46,12 +46,15 @@ def capabilities(data: bytes, first: int, fixed: int) -> tuple[Capability, ...]:
     while offset:
         if offset < fixed or offset + size > len(data):
             raise _bad(f"leads to offset {offset} of {len(data)} bytes, {fixed} of which are the structure")
-        if any(abs(offset - other) < size for other in headers):
+        if offset in headers or len(headers) > len(data) // size:
             raise _bad(f"comes back to offset {offset}")
         headers[offset] = from_bytes(CapabilityHeader, data, offset)
         offset = headers[offset].next
     starts = sorted(headers)
-    ends = dict(zip(starts, [*starts[1:], len(data)], strict=True))
+    ends = dict(zip(starts, [*starts[1:], len(data)], strict=False))
+    for start in starts:
+        if ends[start] - start < size:
+            raise _bad(f"has a header at offset {start} that the next one overlaps")
     return tuple(Capability(h.id, h.version, bytes(data[start : ends[start]])) for start, h in headers.items())
 
 

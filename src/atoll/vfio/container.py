@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from uuid import UUID
 
@@ -68,7 +69,10 @@ class Container(AddressSpace):
         except OSError as error:
             raise diagnosis.node_failed(kernel, error, path, None, None) from error
         try:
-            version = descriptor.ioctl(ContainerRequest.GET_API_VERSION)
+            try:
+                version = descriptor.ioctl(ContainerRequest.GET_API_VERSION)
+            except OSError as error:
+                raise diagnosis.other(error, "asking the container for its version") from error
             if version != API_VERSION:
                 raise VfioMissing(f"VFIO's interface has version {version}, not {API_VERSION}", hint="update atoll")
             return cls(descriptor, unsafe_noiommu=unsafe_noiommu)
@@ -76,10 +80,42 @@ class Container(AddressSpace):
             descriptor.close()
             raise
 
+    @classmethod
+    def rebuild(
+        cls,
+        descriptor: Descriptor,
+        model: Extension,
+        groups: Iterable[Group],
+        devices: Mapping[Address, tuple[int, int]],
+    ) -> Container:
+        """Return the container behind descriptors that another process opened; all are owned from here on.
+
+        ``devices`` has each device's group and descriptor. Raises VfioError; then all are closed.
+        """
+        space = cls(descriptor)
+        space._model = model
+        space._groups = {group.number: group for group in groups}
+        with ExitStack() as undo:
+            undo.callback(space.close)
+            rest = {a: Descriptor(space.kernel, number, str(a)) for a, (_, number) in devices.items()}
+            for left in rest.values():
+                undo.callback(left.close)
+            for address, (group, _) in devices.items():
+                space._group_of[address] = group
+                space._devices[address] = Device(
+                    rest[address], address, groups=space._shown, closed=space._device_closed
+                )
+            undo.pop_all()
+        return space
+
     @property
     def groups(self) -> tuple[Group, ...]:
         """The groups in it, by number."""
         return tuple(self._groups[number] for number in sorted(self._groups))
+
+    def group_of(self, device: Device) -> int:
+        """Return the number of the group through which a device was opened."""
+        return self._group_of[device.address]
 
     @property
     def model(self) -> Extension | None:
@@ -124,8 +160,6 @@ class Container(AddressSpace):
             info, data = query(
                 IommuInfo, lambda b: self.descriptor.ioctl(ContainerRequest.IOMMU_GET_INFO, b), lambda i: None
             )
-        except VfioError:
-            raise
         except OSError as error:
             raise diagnosis.other(error, "asking the container for its addresses") from error
         chained = info.flags & IommuInfoFlags.CAPS
@@ -168,8 +202,6 @@ class Container(AddressSpace):
                     number=errno.ENODEV,
                 )
             self.descriptor.ioctl(ContainerRequest.SET_IOMMU, offered[0])
-        except VfioError:
-            raise
         except OSError as error:
             what = f"setting up the IOMMU for group {group.number}"
             raise diagnosis.attach_failed(self.kernel, error, what, group.number) from error
@@ -207,23 +239,24 @@ class Container(AddressSpace):
             self._leave(number)
 
     def _leave(self, number: int) -> None:
-        """Let a group go; with the last one the kernel drops the IOMMU and all mappings."""
-        group = self._groups.pop(number)
-        if not self._groups:
-            self._forget_model()
-        group.close()
+        """Let a group go. With the last one the kernel drops the IOMMU and all mappings, unless others share them."""
+        with ExitStack() as stack:
+            group = self._groups.pop(number)
+            stack.callback(group.close)
+            if not self._groups:
+                stack.callback(self._forget_model)
+                for mapping in self.mappings:
+                    stack.callback(mapping.unmap)
 
     def _forget_model(self) -> None:
         self._model = None
-        for mapping in self.mappings:
-            self._forget_one(mapping)
 
     def _release(self) -> None:
         with ExitStack() as stack:
             stack.callback(self.descriptor.close)
-            stack.callback(self._forget_model)
             for group in self.groups:
                 stack.callback(group.close)
+            self._forget_model()
             self._groups = {}
 
 

@@ -34,6 +34,12 @@ class Descriptor:
         """Send a request. Raises OSError as the kernel gives it."""
         return self.kernel.ioctl(self.number, request, argument)
 
+    def release(self) -> int:
+        """Return the number and give up owning it."""
+        number = self.number
+        self._number = -1
+        return number
+
     def close(self) -> None:
         """Close it; the second time does nothing. It counts as closed even where the kernel reports an error."""
         if self._number >= 0:

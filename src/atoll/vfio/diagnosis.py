@@ -48,6 +48,7 @@ _UNSAFE = (
 
 def other(error: OSError, doing: str) -> VfioError:
     """Return the error for a number that says no more than its own text."""
+    _pass_on(error)
     return VfioError(f"{doing}: {error.strerror or error}", number=error.errno, hint="the kernel's log may say why")
 
 
@@ -104,6 +105,7 @@ def not_viable(tree: Tree, group: int, number: int) -> VfioError:
 
 def node_failed(tree: Tree, error: OSError, path: str, address: Address | None, group: int | None) -> VfioError:
     """Return the error for a node that could not be opened."""
+    _pass_on(error)
     if error.errno in (errno.EACCES, errno.EPERM):
         if path.startswith("dev/vfio/noiommu-"):
             return NotPermitted(f"/{path}: it needs CAP_SYS_RAWIO", number=error.errno, hint="run as root")
@@ -127,6 +129,7 @@ def node_failed(tree: Tree, error: OSError, path: str, address: Address | None, 
 
 def attach_failed(tree: Tree, error: OSError, what: str, group: int | None) -> VfioError:
     """Return the error for a group or a device that an address space did not take."""
+    _pass_on(error)
     if error.errno == errno.EPERM:
         if group is not None and locate.strangers(tree, group):
             return not_viable(tree, group, errno.EPERM)
@@ -139,10 +142,11 @@ def attach_failed(tree: Tree, error: OSError, what: str, group: int | None) -> V
             f"{what}: the kernel's own use of it, another address space or a reset stands in the way",
             hint="let go of it there; the group's type must not be changed while it is in use",
         )
-    if error.errno == errno.EINVAL:
+    if error.errno in (errno.EINVAL, errno.EADDRINUSE):
         return MappingError(
             f"{what}: its addresses do not fit: reserved regions of the device, or a need for a 1:1 mapping",
             hint="see the kernel's log, and reserved_regions of the group; unmap what conflicts, or use another space",
+            number=error.errno,
         )
     if error.errno == errno.ENODEV:
         return VfioMissing(f"{what}: no IOMMU model takes it", hint="load vfio_iommu_type1")
@@ -151,6 +155,7 @@ def attach_failed(tree: Tree, error: OSError, what: str, group: int | None) -> V
 
 def device_failed(tree: Tree, error: OSError, address: Address, group: int | None) -> VfioError:
     """Return the error for a device that could not be opened in its group, or bound."""
+    _pass_on(error)
     if error.errno == errno.ENODEV:
         return not_bound(tree, address)
     if error.errno == errno.EACCES:
@@ -174,6 +179,7 @@ def device_failed(tree: Tree, error: OSError, address: Address, group: int | Non
 
 def map_failed(error: OSError, iova: int, size: int, alignment: int | None) -> VfioError:
     """Return the error for a mapping that was refused."""
+    _pass_on(error)
     what = f"mapping {size:#x} bytes at {iova:#x}"
     if error.errno == errno.ENOMEM:
         soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
@@ -202,3 +208,9 @@ def map_failed(error: OSError, iova: int, size: int, alignment: int | None) -> V
             number=error.errno,
         )
     return other(error, what)
+
+
+def _pass_on(error: OSError) -> None:
+    """Raise what was told already: a closed descriptor, a chain that makes no sense."""
+    if isinstance(error, VfioError):
+        raise error

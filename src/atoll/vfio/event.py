@@ -7,6 +7,7 @@ import select
 from types import TracebackType
 
 from atoll.vfio.descriptor import Descriptor
+from atoll.vfio.diagnosis import other
 from atoll.vfio.kernel import Kernel
 
 __all__ = ["Event"]
@@ -18,7 +19,10 @@ class Event:
     __slots__ = ("_descriptor",)
 
     def __init__(self, kernel: Kernel) -> None:
-        self._descriptor = Descriptor(kernel, kernel.eventfd(), "event counter")
+        try:
+            self._descriptor = Descriptor(kernel, kernel.eventfd(), "event counter")
+        except OSError as error:
+            raise other(error, "making an event counter") from error
 
     def fileno(self) -> int:
         """The descriptor's number. Raises Closed after ``close``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import uuid
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from atoll.pci.address import Address
@@ -64,6 +65,24 @@ class IoAddressSpace(AddressSpace):
         except OSError as error:
             descriptor.close()
             raise diagnosis.other(error, "making an I/O address space") from error
+
+    @classmethod
+    def rebuild(cls, descriptor: Descriptor, ioas: int, devices: Mapping[Address, tuple[int, int]]) -> IoAddressSpace:
+        """Return the address space behind descriptors that another process opened; all are owned from here on.
+
+        ``devices`` has the id and the descriptor of each device. Raises VfioError; then all are closed.
+        """
+        space = cls(descriptor, ioas)
+        with ExitStack() as undo:
+            undo.callback(space.close)
+            rest = {a: Descriptor(space.kernel, number, str(a)) for a, (_, number) in devices.items()}
+            for left in rest.values():
+                undo.callback(left.close)
+            for address, (bound, _) in devices.items():
+                space._device_ids[address] = bound
+                space._devices[address] = Device(rest[address], address, closed=space._device_closed)
+            undo.pop_all()
+        return space
 
     @property
     def device_ids(self) -> dict[Address, int]:
@@ -223,8 +242,6 @@ class IoAddressSpace(AddressSpace):
     def _request(self, request: IommufdRequest, asked: ctypes.Structure, doing: str) -> None:
         try:
             self.descriptor.ioctl(request, asked)
-        except VfioError:
-            raise
         except OSError as error:
             raise diagnosis.other(error, doing) from error
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Self
 from uuid import UUID
 
 from atoll.pci.address import Address
@@ -140,7 +140,11 @@ class AddressSpace(ABC):
             ) from None
         if not size or iova < 0 or iova + size > 1 << 64:
             raise MappingError(f"mapping {size:#x} bytes at {iova:#x}", hint="map something, within 64 bits")
-        self._map(iova, ctypes.addressof(keep), size, access)
+        try:
+            self._map(iova, ctypes.addressof(keep), size, access)
+        except BaseException:
+            del keep  # or whoever keeps the error, with its frames, could not free the memory
+            raise
         mapping = Mapping(self, iova, keep, access)
         self._mappings[iova] = mapping
         return mapping
@@ -208,7 +212,7 @@ class AddressSpace(ABC):
         del self._mappings[mapping.iova]
         mapping._forget()
 
-    def __enter__(self) -> AddressSpace:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
