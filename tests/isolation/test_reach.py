@@ -96,3 +96,37 @@ def test_answers_are_remembered_and_settings_are_not_shared() -> None:
     assert reach.answer(one, other) is reach.answer(one, other)
     tighter = Reach(found.topology, found.settings.with_acs(at("02:00.0"), acs("SV RR CR UF").control))
     assert (reach.answer(one, other).answer, tighter.answer(one, other).answer) == (DIRECT, IOMMU)
+
+
+def _mixed(root: str, kind: DomainKind, **more: object) -> Reach:
+    """Two cards below a switch that validates nothing; 03:00.0 is translated, 04:00.0 as told."""
+    found = scene(machine(*switch(OFF, OFF, root=acs(root)), **more))  # type: ignore[arg-type]
+    settings = found.settings.with_domain(at("04:00.0"), Domain(kind, "", "so told"))
+    return Reach(found.topology, settings)
+
+
+def test_memory_under_a_false_id() -> None:
+    """The IOMMU lets 04:00.0's id through: so 03:00.0, which can send it, is not held by its own mappings."""
+    found = _mixed("SV RR CR UF", DomainKind.IDENTITY).memory(at("03:00.0"))
+    assert found.answer is DIRECT
+    assert [hop.via for hop in found.path] == ["requester id", "IOMMU"]
+    assert _mixed("SV RR CR UF", DomainKind.UNKNOWN).memory(at("03:00.0")).answer is POSSIBLE
+    assert _mixed("SV RR CR UF", DomainKind.TRANSLATED).memory(at("03:00.0")).answer is IOMMU
+    assert _mixed("SV RR CR UF", DomainKind.BLOCKED).memory(at("03:00.0")).answer is IOMMU
+
+
+def test_false_ids_stop_where_they_are_validated() -> None:
+    host = machine(*switch(CLOSED, OFF), *slots(CLOSED, CLOSED)[2:])
+    found = scene(host)
+    settings = found.settings.with_domain(at("04:00.0"), Domain(DomainKind.IDENTITY))
+    assert Reach(found.topology, settings).memory(at("03:00.0")).answer is IOMMU
+    elsewhere = found.settings.with_domain(at("02:00.0"), Domain(DomainKind.IDENTITY))
+    assert Reach(found.topology, elsewhere).memory(at("04:00.0")).answer is IOMMU
+
+
+def test_ports_ids_pass_too_where_pass_through_is_the_default() -> None:
+    found = scene(machine(*switch(OFF, OFF), kind="identity"))
+    settings = found.settings
+    for place in ("03:00.0", "04:00.0"):
+        settings = settings.with_domain(at(place), Domain(DomainKind.TRANSLATED, place))
+    assert Reach(found.topology, settings).memory(at("03:00.0")).answer is DIRECT

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
+from atoll.fabric.domains import default_domain
 from atoll.fabric.links import across_links, into_system
 from atoll.fabric.pcie import peer_to_peer, reflected, to_memory
-from atoll.fabric.settings import Settings
+from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
-from atoll.isolation.identity import shares_identity
+from atoll.host.fact import value_of
+from atoll.isolation.identity import shares_identity, spoofs
 from atoll.pci.address import Address
 
 __all__ = ["Reach"]
+
+_UNTRANSLATED = (DomainKind.IDENTITY, DomainKind.NONE, DomainKind.UNKNOWN)
 
 
 class Reach:
@@ -24,6 +30,7 @@ class Reach:
         self._memory: dict[Address, Finding] = {}
         self._root: dict[Address, Finding] = {}
         self._system: dict[Address, Finding] = {}
+        self._unmapped: dict[Address, tuple[tuple[Address, Domain], ...]] = {}
 
     def answer(self, source: Address, target: Address) -> Finding:
         """Return the worst that ``source`` can do to ``target`` over all paths and all traffic."""
@@ -64,8 +71,70 @@ class Reach:
 
     def _over_pcie(self, source: Address) -> Finding:
         if source not in self._root:
-            self._root[source] = to_memory(self.topology, self.settings, self.policy, source)
+            own = to_memory(self.topology, self.settings, self.policy, source)
+            self._root[source] = own if own.answer is Answer.DIRECT else worst(own, self._under_false_id(source))
         return self._root[source]
+
+    def _under_false_id(self, source: Address) -> Finding:
+        """What requests under another function's id come to, where the IOMMU lets those through untranslated.
+
+        Arrival then does not rest on the mappings of the sender's own ids. Of several the first that is certain.
+        """
+        scope = spoofs(self.topology, self.settings, source)
+        if scope is None:
+            return BLOCKED
+        found = BLOCKED
+        for target, domain in self._untranslated(scope):
+            if target == source:
+                continue
+            identity = self.identity(source, target)
+            answer = min(identity.answer, Answer.POSSIBLE if domain.kind is DomainKind.UNKNOWN else Answer.DIRECT)
+            if answer > max(Answer.IOMMU, found.answer):
+                hop = Hop(f"root complex of {self.topology.functions[target].host_bridge}", "IOMMU", domain.because)
+                found = Finding(answer, (*identity.path, hop), identity.assumptions)
+            if found.answer is Answer.DIRECT or (found.answer > Answer.IOMMU and domain.kind is DomainKind.UNKNOWN):
+                break
+        return found
+
+    def _untranslated(self, scope: Address) -> tuple[tuple[Address, Domain], ...]:
+        """The functions below a port (or in a function's segment) whose ids the IOMMU may let through; sure ones first.
+
+        Ports count: with pass-through as default, the kernel sets their ids up for it too.
+        """
+        if scope not in self._unmapped:
+            topology = self.topology
+            port = topology.functions[scope].is_port
+            below = topology.below.get(scope, ()) if port else ()
+            members = (*below, *self._adrift) if port else self._segments.get(scope.domain, ())
+            found = []
+            for address in dict.fromkeys(members):
+                domain = self._domain(address)
+                if domain is not None and domain.kind in _UNTRANSLATED:
+                    found.append((address, domain))
+            found.sort(key=lambda one: one[1].kind is DomainKind.UNKNOWN)
+            self._unmapped[scope] = tuple(found)
+        return self._unmapped[scope]
+
+    @cached_property
+    def _segments(self) -> dict[int, tuple[Address, ...]]:
+        found: dict[int, list[Address]] = {}
+        for address in self.topology.functions:
+            found.setdefault(address.domain, []).append(address)
+        return {domain: tuple(members) for domain, members in found.items()}
+
+    @cached_property
+    def _adrift(self) -> tuple[Address, ...]:
+        """Functions of which it is not known below which port they hang."""
+        return tuple(address for address in self.topology.functions if self.topology.severed(address))
+
+    def _domain(self, address: Address) -> Domain | None:
+        function = self.topology.functions[address]
+        if not function.is_port:
+            return self.settings.domain.get(address)
+        if value_of(function.group, None) is None:
+            # A port that no IOMMU has set up an id for.
+            return None
+        return default_domain(self.topology.host, function)
 
     def identity(self, source: Address, target: Address) -> Finding:
         """Return whether ``source`` can send requests under ``target``'s identity."""
