@@ -77,7 +77,8 @@ def read_interrupt_remapping(
     """Return whether a device can only raise the interrupts that it was given.
 
     x86: interrupt chips are called ``IR-…`` where remapping is on (``arch/x86/kernel/apic`` and
-    ``drivers/iommu/*/irq_remapping.c``); ``intremap=off`` or ``nointremap`` turn it off. PowerNV validates
+    ``drivers/iommu/*/irq_remapping.c``); ``intremap=off`` or ``nointremap`` turn it off, and with ``intremap=nosid``
+    Intel's does not check who sends (``setup_irqremap`` in ``drivers/iommu/irq_remapping.c``). PowerNV validates
     interrupts by partitionable endpoint. Elsewhere unknown.
     """
     if platform is Platform.POWERNV:
@@ -85,11 +86,13 @@ def read_interrupt_remapping(
     if platform not in (Platform.X86, Platform.UNKNOWN):
         return Unknown(f"no rule tells it for platform {platform}")
     chips = _chips(tree)
-    words = command_line.split()
-    off = next((word for word in words if word == "nointremap" or word.startswith("intremap=off")), None)
+    off = _asking(command_line, "off")
+    unchecked = _asking(command_line, "nosid")
     remapped = isinstance(chips, Known) and any(chip.startswith("IR-") for chip in chips.value)
     if remapped and off:
         return Unknown(f"{off} on the command line, but interrupts are remapped: two records of different boots?")
+    if unchecked and not off and not any(unit.kind == "amd" for unit in units):
+        return Known(False, f"{unchecked} on the command line: who sends an interrupt is not checked")
     if remapped:
         return Known(True, "interrupt chips are called IR-…")
     if off:
@@ -99,6 +102,15 @@ def read_interrupt_remapping(
     if isinstance(chips, Known) and any(chip == "IO-APIC" or chip.startswith("PCI-MSI") for chip in chips.value):
         return Known(False, chips.source)
     return Unknown("neither proc/interrupts nor sys/kernel/irq was captured")
+
+
+def _asking(command_line: str, wanted: str) -> str | None:
+    """Return the parameter that asks for something of interrupt remapping: ``intremap=nosid,off``, ``nointremap``."""
+    for word in command_line.split():
+        name, _, value = word.partition("=")
+        if (name == "intremap" and wanted in value.split(",")) or (word == "nointremap" and wanted == "off"):
+            return word
+    return None
 
 
 def _chips(tree: Tree) -> Fact[frozenset[str]]:
