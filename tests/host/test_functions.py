@@ -29,13 +29,14 @@ def test_parents_come_from_the_path() -> None:
     places = find_places(tree_of(files))
     assert [place.parent for place in places.values()] == [None, A("0000:00:01.0"), A("0000:01:00.0")]
     assert {place.host_bridge for place in places.values()} == {"pci0000:00"}
+    assert {place.behind for place in places.values()} == {None}
 
 
 def test_functions_behind_vmd_stand_on_their_own_root_bus() -> None:
     folder = "sys/devices/pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:1a.0"
     files = {"sys/bus/pci/devices/10000:e0:1a.0": Link(f"../../../{folder[4:]}"), f"{folder}/vendor": "0x8086"}
     place = find_places(tree_of(files))[Address(0x10000, 0xE0, 0x1A, 0)]
-    assert (place.host_bridge, place.parent) == ("pci10000:e0", None)
+    assert (place.host_bridge, place.parent, place.behind) == ("pci10000:e0", None, A("0000:00:0e.0"))
 
 
 def test_records_without_the_bus_folder() -> None:

@@ -157,6 +157,19 @@ def test_behind_which_of_two_vmds_is_open() -> None:
     assert [address for address, _ in predict(host(members)).undetermined] == [at("10000:00:00.0")]
 
 
+def test_the_place_in_sysfs_tells_behind_which() -> None:
+    members = [
+        function("00:0e.0", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D)),
+        function("20:05.5", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D)),
+        replace(port("10000:00:00.0", 1), behind=at("20:05.5")),
+        replace(function("10000:01:00.0", "10000:00:00.0"), behind=at("20:05.5")),
+        replace(port("10001:00:00.0", 1), behind=at("00:0e.0")),
+    ]
+    found = predict(host(members))
+    assert found.groups == groups("00:0e.0 10001:00:00.0", "20:05.5 10000:00:00.0 10000:01:00.0")
+    assert not found.undetermined
+
+
 def test_the_iommu_itself_has_no_group() -> None:
     members = [function("00:00.2", class_code=0x080600), function("00:03.0")]
     assert predict(host(members)).groups == groups("00:03.0")

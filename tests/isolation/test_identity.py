@@ -180,6 +180,19 @@ def test_behind_a_vmd_all_share_its_id() -> None:
     assert shared(without, "10000:01:00.0", "10000:02:00.0").answer is BLOCKED
 
 
+def test_behind_another_vmd_is_another_id() -> None:
+    behind = [
+        replace(endpoint("10000:01:00.0"), behind=at("00:0e.0")),
+        replace(endpoint("10001:01:00.0"), behind=at("20:05.5")),
+        replace(endpoint("10001:02:00.0"), behind=at("20:05.5")),
+    ]
+    found = scene(machine(*vmd("00:0e.0", "20:05.5"), *behind))
+    assert shared(found, "10000:01:00.0", "10001:01:00.0").answer is BLOCKED
+    assert shared(found, "10001:01:00.0", "10001:02:00.0").answer is DIRECT
+    assert shared(found, "10001:01:00.0", "20:05.5").answer is DIRECT
+    assert shared(found, "10001:01:00.0", "00:0e.0").answer is BLOCKED
+
+
 @pytest.mark.parametrize(
     ("down", "root", "scope"),
     [(CLOSED, OFF, None), (OFF, CLOSED, "00:01.0"), (OFF, OFF, "03:00.0"), (Unknown("cut"), CLOSED, "00:01.0")],

@@ -136,6 +136,7 @@ def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigS
         class_code=class_code,
         parent=place.parent,
         host_bridge=place.host_bridge or f"pci{place.address.domain:04x}:{place.address.bus:02x}",
+        behind=place.behind,
         header=told(lambda space: space.header_type),
         multifunction=Known(False, "virtual function") if physical else told(lambda space: space.multifunction_bit),
         port_type=told(read_port_type),

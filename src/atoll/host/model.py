@@ -95,6 +95,8 @@ class Function:
     """The bridge function right above; None on a root bus."""
     host_bridge: str
     """The root bus it hangs below, as in sysfs: ``pci0000:00``."""
+    behind: Address | None = None
+    """The function whose driver made its root bus (Intel's VMD), where its place in sysfs tells."""
     possible_ids: tuple[tuple[int | None, int | None], ...] = ()
     """Where the record does not show the ids, all that they can be; a device (or a vendor) of None: any. Empty: they
     are told."""

@@ -16,7 +16,7 @@ from atoll.host.resolve import join
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Place", "address_of", "addresses_in", "find_places", "standing"]
+__all__ = ["Place", "address_of", "addresses_in", "find_places", "outside", "standing"]
 
 _BUS = "sys/bus/pci/devices"
 _DEPTH = 40
@@ -31,6 +31,8 @@ class Place:
     host_bridge: str
     """Empty where the path does not tell."""
     parent: Address | None
+    behind: Address | None = None
+    """The function below which its root bus stands: ``pci0000:00/0000:00:0e.0/pci10000:e0``."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -73,7 +75,8 @@ def find_places(tree: Tree) -> dict[Address, Place]:
 
 
 def _place(address: Address, folder: str) -> Place:
-    return Place(address, folder, *standing(folder.rpartition("/")[0]))
+    above = folder.rpartition("/")[0]
+    return Place(address, folder, *standing(above), outside(above))
 
 
 @lru_cache(maxsize=1 << 12)
@@ -85,6 +88,14 @@ def standing(above: str) -> tuple[str, Address | None]:
         return "", None
     between = addresses_in("/".join(parts[root + 1 :]))
     return parts[root], between[-1] if between else None
+
+
+@lru_cache(maxsize=1 << 12)
+def outside(above: str) -> Address | None:
+    """Return the function behind which the root bus of a folder stands (Intel's VMD); None for all others."""
+    parts = above.split("/")
+    root = next((place for place in range(len(parts) - 1, 0, -1) if _is_root_bus(parts[place])), 0)
+    return address_of(parts[root - 1]) if root else None
 
 
 def _is_root_bus(name: str) -> bool:

@@ -39,14 +39,15 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
     A PCIe-to-PCI bridge replaces them by (secondary bus, 00.0), a conventional bridge by its own
     (drivers/pci/search.c ``pci_for_each_dma_alias``); what stands behind one shares them. Some devices
     are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``). What lies behind
-    Intel's VMD uses the VMD's id (arch/x86/pci/common.c ``pci_real_dma_dev``); of several VMDs, any.
+    Intel's VMD uses the VMD's id (arch/x86/pci/common.c ``pci_real_dma_dev``); where it is not told which, any.
     """
     function = topology.functions[address]
     found = {(address.domain, address.requester_id)}
     for devfn in dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn):
         found.add((address.domain, address.bus << 8 | devfn))
     if address.domain >= _VMD_DOMAINS:
-        found |= {(vmd.domain, vmd.requester_id) for vmd in topology.vmds}
+        vmds = topology.vmds if function.behind is None else (function.behind,)
+        found |= {(vmd.domain, vmd.requester_id) for vmd in vmds}
     for port in topology.up(address):
         bridge = value_of(topology.functions[port].bridge, None)
         match topology.port_type(port):

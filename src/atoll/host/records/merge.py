@@ -292,6 +292,7 @@ def _place(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]:
         "parent": parent,
         "parent_told": told,
         "host_bridge": first.host_bridge,
+        "behind": first.behind or one.behind or other.behind,
         "physical_function": owners[0] or owners[1],
     }
 

@@ -86,7 +86,13 @@ class Aliases:
 
     def _real_dma_function(self, function: Function) -> tuple[Function, str, tuple[str, ...]]:
         """``pci_real_dma_dev`` (arch/x86/pci/common.c): behind a VMD, the VMD's own function."""
-        if function.address.domain < _VMD_DOMAINS or not self._vmd:
+        if function.address.domain < _VMD_DOMAINS:
+            return function, "its own id", ()
+        behind = self._host.functions.get(function.behind) if function.behind is not None else None
+        if behind is not None:
+            why = f"{function.address} lies behind the VMD {behind.address}, whose id it uses (pci_real_dma_dev)"
+            return behind, why, ()
+        if not self._vmd:
             return function, "its own id", ()
         domains = sorted({a.domain for a in self._host.functions if a.domain >= _VMD_DOMAINS})
         place = domains.index(function.address.domain)
