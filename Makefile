@@ -6,13 +6,15 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench lab lab-kernel clean
 
 help:
 	@echo 'make demo    four NVLink-connected GPUs given to two tenants, on a simulated machine'
 	@echo 'make test    all tests (linters, types and layering among them)'
 	@echo 'make lint    ruff and mypy alone'
 	@echo 'make bench   times and counts beside lspci and lstopo, on generated and recorded machines'
+	@echo 'make lab     real kernels in an emulator, fetched from Debian; results in lab-results.json'
+	@echo 'make lab-kernel  only build the lab'"'"'s kernel with iommufd (ten minutes, once)'
 	@echo 'make clean   remove what the others made'
 
 demo: $(VENV)/.atoll
@@ -28,6 +30,12 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.atoll
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+lab: $(VENV)/.atoll
+	@$(BIN)/python -m lab run $(LAB_ARGS)
+
+lab-kernel: $(VENV)/.atoll
+	@$(BIN)/python -m lab fetch kernel-iommufd
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,147 @@
+"""``python -m lab``: run scenarios, list them, fetch what they need."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.fetch.bundles import BUNDLES, KERNELS
+from lab.report import Report, Setting
+from lab.scenarios import SCENARIOS, run_scenario
+
+SCHEMA = "atoll.lab/1"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: every check holds; 1: one does not; 3: the lab itself failed."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except LabError as error:
+        print(f"lab: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab", description="Real kernels in an emulator, to judge atoll.")
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run", help="run scenarios (all, unless named)")
+    run.add_argument("names", nargs="*", metavar="NAME")
+    run.add_argument("--kernel", action="append", choices=list(KERNELS), help="on this kernel; may be repeated")
+    run.add_argument("--repeat", type=int, default=1, metavar="N", help="how often random machines are drawn")
+    run.add_argument("--seed", type=int, default=0, help="where random machines begin")
+    run.add_argument("--folder", type=Path, help="what runs leave; unless named it is removed if all went well")
+    run.add_argument("-o", "--output", type=Path, default=Path("lab-results.json"), help="default: %(default)s")
+    run.set_defaults(command=_run)
+    listing = commands.add_parser("list", help="list scenarios, kernels, and parts that can be fetched")
+    listing.set_defaults(command=_list)
+    fetch = commands.add_parser("fetch", help="fetch parts, and build the kernel with iommufd (all, unless named)")
+    fetch.add_argument("names", nargs="*", metavar="PART")
+    fetch.set_defaults(command=_fetch)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    names = options.names or list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise LabError(f"{unknown[0]}: no scenario of the lab", f"There are {', '.join(SCENARIOS)}.")
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="atoll-lab-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    results: dict[str, object] = {}
+    code = 0
+    for name in names:
+        setting = Setting(
+            kernels=tuple(options.kernel or SCENARIOS[name].kernels),
+            folder=folder,
+            say=_say,
+            repeat=options.repeat,
+            seed=options.seed,
+        )
+        began = time.monotonic()
+        try:
+            report = run_scenario(name, setting)
+        except LabError as error:
+            results[name] = {"ok": False, "error": error.message, "folder": str(error.folder or "")}
+            print(f"lab: {error.message}\n{error.hint}", file=sys.stderr)
+            code = error.exit_code
+        else:
+            results[name] = {**report.document(), "seconds": round(time.monotonic() - began, 2)}
+            _show(name, report)
+            code = max(code, 0 if report.ok else 1)
+    _write_results(options.output, results, seconds=time.monotonic() - started)
+    if code:
+        print(f"lab: what the runs left is in {folder}", file=sys.stderr)
+    elif not options.folder:
+        shutil.rmtree(folder)
+    return code
+
+
+def _write_results(place: Path, results: dict[str, object], *, seconds: float) -> None:
+    from lab.fetch.cache import cache_folder
+    from lab.fetch.record import read_versions
+
+    document = {
+        "schema": SCHEMA,
+        "ok": all(isinstance(result, dict) and result["ok"] for result in results.values()),
+        "seconds": round(seconds, 2),
+        "scenarios": results,
+        "versions": read_versions(cache_folder()),
+    }
+    place.write_text(json.dumps(document, indent=1) + "\n")
+    _say(f"{place} written, {seconds:.0f} s")
+
+
+def _show(name: str, report: Report) -> None:
+    for check in report.checks:
+        print(f"{'ok  ' if check.ok else 'FAIL'} {name} {check.kernel}: {check.says}")
+        if not check.ok and check.detail:
+            print(f"     {check.detail}")
+
+
+def _list(options: argparse.Namespace) -> int:
+    print("Scenarios (python -m lab run NAME)")
+    for name, scenario in SCENARIOS.items():
+        print(f"    {name:20} {scenario.summary} ({', '.join(scenario.kernels)})")
+    print("Parts (python -m lab fetch PART)")
+    for name, bundle in BUNDLES.items():
+        print(f"    {name:20} {bundle.summary}")
+    print(f"    {_BUILT:20} Linux 6.12 with iommufd, built here")
+    return 0
+
+
+_BUILT = "kernel-iommufd"
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from lab.fetch import part
+
+    names = options.names or [*BUNDLES, _BUILT]
+    if unknown := [name for name in names if name not in BUNDLES and name != _BUILT]:
+        raise LabError(f"{unknown[0]}: no part of the lab", f"There are {', '.join([*BUNDLES, _BUILT])}.")
+    for name in names:
+        if name == _BUILT:
+            from lab.fetch.kernel_build import built_kernel
+
+            print(built_kernel(say=_say))
+        else:
+            print(part(name, say=_say))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f"lab: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

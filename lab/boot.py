@@ -1,0 +1,168 @@
+"""Boot a kernel with a scenario in an emulated machine, and bring back what it found."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.channel import HandedBack, read_channel
+from lab.emulator import emulator
+from lab.errors import LabError
+from lab.guest.image import build_image
+from lab.kernels import Kernel, kernel
+
+__all__ = ["RUNS_VARIABLE", "Boot", "Result", "boot"]
+
+# Where the folders of runs are made; they stay there when something fails.
+RUNS_VARIABLE = "ATOLL_LAB_RUNS"
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What to boot, and with what.
+
+    ``qemu``: arguments for machine, IOMMU and devices; ``-M`` and ``-cpu`` have defaults. ``files``: what the guest
+    finds, by path (``scenario/main.py`` is run). ``memory`` in MiB. ``seconds``: the deadline of the whole run.
+    ``modules``: to load beyond the default ones.
+    """
+
+    kernel: str
+    qemu: tuple[str, ...]
+    files: Mapping[str, bytes]
+    cmdline: str = "intel_iommu=on"
+    memory: int = 512
+    seconds: float = 120.0
+    modules: tuple[str, ...] = ()
+    name: str = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run brought back. ``ok``: the scenario ended with exit code 0. ``folder`` is kept unless it did."""
+
+    ok: bool
+    answer: dict[str, object]
+    files: dict[str, bytes]
+    console: str
+    seconds: float
+    folder: Path
+
+
+def boot(run: Boot, *, folder: Path | None = None) -> Result:
+    """Run it to its end. Several may run at once, in threads or processes.
+
+    ``folder`` gets console, command line, initial file system and messages; without one it is made, and removed when
+    the scenario ends well. Raises `LabError`, with the folder, where the emulator or the kernel does not start, the
+    guest ends without reporting, or the deadline passes.
+    """
+    chosen = kernel(run.kernel)
+    image = build_image(
+        *("guest-powernv" if chosen.powernv else "guest-x86", chosen.modules, chosen.version),
+        files=run.files,
+        modules=run.modules,
+    )
+    own = folder is None
+    if folder is None:
+        base = os.environ.get(RUNS_VARIABLE)
+        if base:
+            Path(base).mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"atoll-lab-{run.name}-", dir=base))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+    (folder / "initrd").write_bytes(image)
+    started = time.monotonic()
+    problem = _run(run, chosen, folder)
+    seconds = time.monotonic() - started
+    console = _read(folder / "console.txt").decode(errors="replace")
+    handed = _handed_back(folder, chosen)
+    # The emulator may be killed after the end was reported: then the guest is at fault only for not going away.
+    if handed.exit_code is None:
+        raise LabError(
+            f"{run.name} on {run.kernel}: {problem or 'the guest ended without reporting'}{_last_words(console)}",
+            f"Everything about this run is in {folder}.",
+            folder=folder,
+        )
+    ok = handed.exit_code == 0
+    if ok:
+        (folder / "initrd").unlink()
+        if own:
+            shutil.rmtree(folder)
+    return Result(ok, handed.answer, handed.files, console, seconds, folder)
+
+
+def _run(run: Boot, chosen: Kernel, folder: Path) -> str:
+    """Start the emulator and wait for it; what went wrong, or "" if nothing did."""
+    qemu = emulator(powernv=chosen.powernv)
+    command = (*_until_parent_dies(), *qemu.command, *_arguments(run, chosen, folder))
+    (folder / "command.txt").write_text(shlex.join(command) + "\n")
+    (folder / "qemu-module-dir.txt").write_text(qemu.environment["QEMU_MODULE_DIR"] + "\n")
+    with open(folder / "qemu.log", "wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=qemu.environment
+        )
+        try:
+            code = process.wait(run.seconds)
+        except subprocess.TimeoutExpired:
+            return f"not done after {run.seconds:g} s"
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    if code:
+        said = _read(folder / "qemu.log").decode(errors="replace").strip().splitlines()
+        return f"the emulator ended with {code}: {said[-1] if said else 'no message'}"
+    return ""
+
+
+def _arguments(run: Boot, chosen: Kernel, folder: Path) -> list[str]:
+    arguments = ["-no-user-config", "-display", "none", "-accel", "tcg", "-m", str(run.memory), "-smp", "1"]
+    console, channel = f"file:{folder}/console.txt", f"file:{folder}/channel.txt"
+    if chosen.powernv:
+        # With -nodefaults there would be no host bridges; its firmware knows one serial line only.
+        arguments += ["-net", "none", "-serial", console]
+        defaults = ("-M", "powernv9")
+        line = "console=hvc0 lab.channel=hvc0 lab.quiet-console"
+    else:
+        arguments += ["-nodefaults", "-serial", console, "-serial", channel]
+        # Interrupt remapping needs the split irqchip; x2apic makes kernels use it.
+        defaults = ("-M", "q35,kernel-irqchip=split")
+        line = "console=ttyS0 lab.channel=ttyS1"
+        if "-cpu" not in run.qemu:
+            arguments += ["-cpu", "qemu64,+x2apic"]
+    if "-M" not in run.qemu and "-machine" not in run.qemu:
+        arguments += defaults
+    # A panic reboots at once, and a reboot ends the emulator.
+    arguments += [*run.qemu, "-no-reboot", "-kernel", str(chosen.image), "-initrd", str(folder / "initrd")]
+    return [*arguments, "-append", f"{line} quiet panic=-1 {run.cmdline}"]
+
+
+def _until_parent_dies() -> tuple[str, ...]:
+    """The emulator ends with this process, however that ends."""
+    return ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+
+
+def _handed_back(folder: Path, chosen: Kernel) -> HandedBack:
+    text = _read(folder / ("console.txt" if chosen.powernv else "channel.txt"))
+    try:
+        return read_channel(text)
+    except LabError as error:
+        raise LabError(error.message, f"Everything about this run is in {folder}.", folder=folder) from error
+
+
+def _last_words(console: str) -> str:
+    lines = [line.strip() for line in console.splitlines() if line.strip()]
+    return f"; its last words: {lines[-1][:200]}" if lines else "; it printed nothing"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

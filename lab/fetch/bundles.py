@@ -1,0 +1,105 @@
+"""What the lab fetches: one declarative table of bundles, each unpacked into a folder of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ARCHIVES", "BUNDLES", "KERNELS", "Archive", "Bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The suites that one private apt looks at, for one architecture."""
+
+    suites: tuple[str, ...]
+    architecture: str
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Packages that are fetched and unpacked together.
+
+    ``resolve``: with all that they depend on. ``follow``: packages of the direct dependencies to take instead of the
+    named ones, by prefix, in several steps; so a kernel is found behind its meta package, whose name has no version.
+    ``leave``: folders that are not kept. ``unpacked``: about how many bytes the rest takes.
+    """
+
+    archive: str
+    packages: tuple[str, ...]
+    summary: str
+    resolve: bool = False
+    follow: tuple[str, ...] = ()
+    leave: tuple[str, ...] = (
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/lintian",
+        "usr/share/bug",
+    )
+    unpacked: int = 0
+
+
+# vfio-user-pci came with QEMU 10.1: only backports has it. Its ROMs must match; the rest is trixie's.
+_BACKPORTED = "Package: qemu* seabios ipxe*\nPin: release n=trixie-backports\nPin-Priority: 990\n"
+
+ARCHIVES = {
+    "bookworm": Archive(("bookworm",), "amd64"),
+    "trixie": Archive(("trixie", "trixie-backports"), "amd64", (_BACKPORTED,)),
+    "bookworm-ppc64el": Archive(("bookworm",), "ppc64el"),
+    "trixie-ppc64el": Archive(("trixie",), "ppc64el"),
+}
+
+# What the guest runs: Python and the libraries behind the parts of its standard library that atoll uses.
+_GUEST = (
+    *("busybox-static", "libc6", "libgcc-s1", "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib"),
+    *("zlib1g", "libexpat1", "libffi8", "libbz2-1.0", "liblzma5", "libsqlite3-0"),
+)
+
+# The image came in one package until 6.x; 7 has it in several.
+_KERNEL = ("linux-image-", "linux-binary-", "linux-modules-", "linux-base-")
+
+BUNDLES = {
+    "qemu-x86": Bundle("trixie", ("qemu-system-x86",), "QEMU for x86", resolve=True, unpacked=160 << 20),
+    "qemu-ppc": Bundle("trixie", ("qemu-system-ppc",), "QEMU for PowerNV", resolve=True, unpacked=160 << 20),
+    "kernel-6.1": Bundle(
+        "bookworm", ("linux-image-cloud-amd64",), "Linux 6.1 (Debian 12)", follow=_KERNEL, unpacked=110 << 20
+    ),
+    "kernel-6.12": Bundle(
+        "trixie", ("linux-image-cloud-amd64/trixie",), "Linux 6.12 (Debian 13)", follow=_KERNEL, unpacked=110 << 20
+    ),
+    "kernel-7": Bundle(
+        *("trixie", ("linux-image-cloud-amd64/trixie-backports",), "Linux 7 (Debian 13 backports)"),
+        follow=_KERNEL,
+        unpacked=110 << 20,
+    ),
+    "guest-x86": Bundle("bookworm", _GUEST, "the guest's Python, x86", unpacked=60 << 20),
+    "kernel-source": Bundle("trixie", ("linux-source-6.12",), "the source of Linux 6.12", unpacked=170 << 20),
+    # bc and the compiler are expected on the machine; these three and their libraries rarely are.
+    "kernel-tools": Bundle(
+        *("bookworm", ("flex", "bison", "m4", "libsigsegv2", "libelf-dev", "libelf1", "zlib1g-dev", "zlib1g")),
+        "what building a kernel needs",
+        unpacked=20 << 20,
+    ),
+    "kernel-6.1-powernv": Bundle(
+        *("bookworm-ppc64el", ("linux-image-powerpc64le",), "Linux 6.1 (Debian 12), ppc64el"),
+        follow=_KERNEL,
+        unpacked=400 << 20,
+    ),
+    "kernel-6.12-powernv": Bundle(
+        *("trixie-ppc64el", ("linux-image-powerpc64le",), "Linux 6.12 (Debian 13), ppc64el"),
+        follow=_KERNEL,
+        unpacked=500 << 20,
+    ),
+    "guest-powernv": Bundle("bookworm-ppc64el", _GUEST, "the guest's Python, ppc64el", unpacked=60 << 20),
+}
+
+# The kernels that `Boot.kernel` names, and the bundle of each ("" where the lab builds it).
+KERNELS = {
+    "6.1": "kernel-6.1",
+    "6.12": "kernel-6.12",
+    "7": "kernel-7",
+    "iommufd": "",
+    "6.1-powernv": "kernel-6.1-powernv",
+    "6.12-powernv": "kernel-6.12-powernv",
+}

@@ -1,0 +1,41 @@
+"""The lab's scenarios: one table, one module each with ``run(setting) -> Report``; ``guest`` has what runs inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.report import Report, Setting
+
+__all__ = ["SCENARIOS", "Scenario", "guest_file", "run_scenario"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A scenario of the table: what it shows, and the kernels it runs on unless others are asked for."""
+
+    summary: str
+    kernels: tuple[str, ...]
+
+
+_X86 = ("6.1", "6.12", "7", "iommufd")
+
+SCENARIOS = {
+    "smoke": Scenario("each kernel boots; atoll reads it, predicts its groups, and a capture tells the same", _X86),
+}
+
+
+def guest_file(name: str) -> bytes:
+    """The Python of ``guest/NAME.py``, to be put into a guest as ``scenario/main.py`` or beside it."""
+    return (Path(__file__).with_name("guest") / f"{name}.py").read_bytes()
+
+
+def run_scenario(name: str, setting: Setting) -> Report:
+    """Run one scenario of the table; raises `LabError` where the lab itself fails."""
+    if name not in SCENARIOS:
+        raise LabError(f"{name}: no scenario of the lab", f"There are {', '.join(SCENARIOS)}.")
+    report = import_module(f"lab.scenarios.{name}").run(setting)
+    assert isinstance(report, Report)
+    return report
