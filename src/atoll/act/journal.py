@@ -291,7 +291,7 @@ def _record(connection: sqlite3.Connection) -> Record:
     return Record(
         tuple(Run(row[0], row[1], Owner(*row[2:6]), *row[6:]) for row in runs),
         tuple(map(_entry, entries)),
-        tuple(Write(*row[:9], done=bool(row[9]), time=row[10]) for row in writes),
+        tuple(map(_write, writes)),
     )
 
 
@@ -315,6 +315,11 @@ def _entry(row: tuple[str, str, str, str, str, int, str]) -> Entry:
         return Entry(step_from_document(steps, name), reached, found, left, run, number, time)
     except InputError as error:
         raise _damaged("", error) from error
+
+
+def _write(row: tuple[str, str, bytes, int, bytes | None, bytes | None, str, int | None, int, int, str]) -> Write:
+    run, target, value, place, was, found, reason, entry, number, done, time = row
+    return Write(run, target, value, place, was, found, reason, entry, number, bool(done), time)
 
 
 def _damaged(name: str, reason: object) -> InputError:
