@@ -6,8 +6,10 @@ deleted, EXTRA is what makes a commit survive a loss of power (FULL does not syn
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
@@ -136,6 +138,9 @@ def read_database(machine: Machine) -> sqlite3.Connection | None:
 def _create(path: Path) -> bool:
     """Make the file, and make sure that its name lasts; return whether it was not there."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = os.lstat(path.parent)
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise OSError(errno.EPERM, f"others than its owner may write to {path.parent}")
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileExistsError:

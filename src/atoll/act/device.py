@@ -20,6 +20,7 @@ from atoll.host.place import Place, address_of, addresses_in
 from atoll.host.resolve import join
 from atoll.pci.address import Address
 from atoll.pci.config import ConfigSpace
+from atoll.plan.possession import holds_for
 
 __all__ = [
     "config",
@@ -29,6 +30,7 @@ __all__ = [
     "handed",
     "has_file",
     "holder",
+    "is_open",
     "override",
     "present",
     "read_function",
@@ -165,3 +167,9 @@ def handed(machine: Machine, address: Address) -> Holder | None:
     holders, _ = read_holders(machine)
     found = value_of(holders, ())
     return next((one for one in found if not one.groups and not one.devices), None)
+
+
+def is_open(machine: Machine, address: Address, cluster: str) -> bool:
+    """Whether the cluster's holder has the device, or its group, open: a holder may show no more than its groups."""
+    holder_now = holder(machine, address)
+    return holder_now is not None and holds_for(holder_now, cluster)

@@ -17,7 +17,7 @@ from atoll.act.outcome import Deed, Outcome
 from atoll.act.pace import Pace
 from atoll.act.ports import check_closed
 from atoll.act.rollback import Undone, roll_back
-from atoll.act.running import Running, running
+from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
 from atoll.controls.link_control import Level
 from atoll.controls.registry import LINK_CONTROLS
@@ -48,12 +48,13 @@ def execute(
     afterwards what the step was to bring about is read back. Where a step fails, what was done is rolled back.
     With ``dry_run`` everything is checked that can be without writing, and nothing is written.
 
-    Raises RefusedError before anything is written; StepError after a rollback; InputError for a plan whose cluster
-    file does not fit this host.
+    Raises RefusedError before anything is written, also where an earlier run died; StepError after a
+    rollback; InputError for a plan whose cluster file does not fit this host.
     """
     leased = frozenset(step.device for step in plan.steps if step.kind is StepKind.LEASE)
     site = Site(machine, host, dict(plan.fingerprints), leased, pace or Pace())
     _refuse(site, plan)
+    refuse_after_death(machine)
     if dry_run or not plan.steps:
         return Outcome(tuple(_deed(step, {}, {}, "would: ") for step in plan.steps), dry_run=dry_run)
     with running(

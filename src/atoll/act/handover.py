@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from atoll.act import device
 from atoll.act.failure import Failure
-from atoll.act.leases import is_open
 from atoll.act.quiesce import COMMAND, command_word
 from atoll.act.site import Site, State
 from atoll.pci.header import Command
@@ -23,7 +22,7 @@ class HandOver:
 
     def before(self, site: Site, step: Step) -> State:
         """Its cluster's holder has it open."""
-        if not is_open(site.machine, step.device, step.cluster or ""):
+        if not device.is_open(site.machine, step.device, step.cluster or ""):
             raise Failure(f"{step.device} is not open for {step.cluster}: there is nobody to hand it over to")
         return {"command": command_word(site.machine, step.device)}
 

@@ -116,6 +116,22 @@ class Record:
         """Runs whose process died before their work was done."""
         return tuple(run for run in self.runs if run.died)
 
+    def of(self, *runs: Run) -> tuple[Entry, ...]:
+        """Return the entries of some runs, oldest first."""
+        wanted = {run.id for run in runs}
+        return tuple(entry for entry in self.entries if entry.run in wanted)
+
+    def since(self, boot: str | None) -> Record:
+        """Return what was done since the machine booted; all of it where that cannot be told.
+
+        Of settings that do not survive a loss of power nothing is left after another boot: drivers, overrides, groups,
+        control words, masks and open devices are as that boot made them.
+        """
+        runs = tuple(run for run in self.runs if boot is None or run.machine_boot in (boot, None))
+        known = {run.id for run in runs}
+        writes = tuple(write for write in self.writes if write.run in known)
+        return Record(runs, self.of(*runs), writes)
+
 
 class Journal:
     """The journal of one machine, open for writing. What a method notes is durable before it returns.

@@ -10,20 +10,14 @@ from atoll.act import device
 from atoll.act.drivers import check_not_open
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
-from atoll.act.resets import cut_state, restore_cut
+from atoll.act.resets import cut_state, holding, restore_cut
 from atoll.act.site import Site, State
 from atoll.fabric.domains import holder_of
 from atoll.pci.address import Address
 from atoll.plan.possession import holds_for
 from atoll.plan.step import Step
 
-__all__ = ["Lease", "close", "is_open"]
-
-
-def is_open(machine: Machine, address: Address, cluster: str) -> bool:
-    """Whether the cluster's holder has the device, or its group, open: a holder may show no more than its groups."""
-    holder = device.holder(machine, address)
-    return holder is not None and holds_for(holder, cluster)
+__all__ = ["Lease", "close"]
 
 
 def close(machine: Machine, address: Address, holder: str) -> None:
@@ -57,15 +51,13 @@ class Lease:
 
     def after(self, site: Site, step: Step, before: State) -> State:
         """The holder's process shows it."""
-        if not is_open(site.machine, step.device, step.cluster or ""):
+        if not device.is_open(site.machine, step.device, step.cluster or ""):
             raise Failure(f"{step.holder} does not show {step.device} as open")
         return {"held": 1, "cut": cut_state(site, step.device, step.holder)}
 
     def undo(self, site: Site, step: Step, before: State) -> str:
         """Close it, and bring the cuts back to what they were before it was opened."""
         assert step.holder is not None
-        if before["held"]:
-            return restore_cut(site, step.device, before["cut"], step.holder)
-        if is_open(site.machine, step.device, step.cluster or ""):
+        if not before["held"] and device.is_open(site.machine, step.device, step.cluster or ""):
             close(site.machine, step.device, step.holder)
-        return restore_cut(site, step.device, before["cut"], None)
+        return restore_cut(site, step.device, before["cut"], holding(site, step))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from atoll.act.access import access
 from atoll.act.failure import Failure
 from atoll.act.registers import control_of, cut, cut_now, identify
-from atoll.act.resets import restore_cut
+from atoll.act.resets import holding, restore_cut
 from atoll.act.site import Site, State
 from atoll.plan.step import Step
 
@@ -37,7 +37,7 @@ class CutLinks:
         if step.device in site.leased:
             # Undoing the lease closes it, which resets the device.
             return ""
-        return restore_cut(site, step.device, before["cut"], step.holder)
+        return restore_cut(site, step.device, before["cut"], holding(site, step))
 
 
 class Verify:

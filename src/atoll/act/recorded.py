@@ -68,11 +68,12 @@ class Recorded:
             Write("", target, value, place, was, reason=self._reason, entry=entry.number if entry else None)
         )
         step = entry.step.id if entry is not None else "-"
-        _LOG.info("write=%s at=%#x value=%s step=%s reason=%r", target, place, _word(value), step, self._reason)
+        name = target.replace(" ", "_")
+        _LOG.info("write=%s at=%#x value=%s step=%s reason=%r", name, place, _word(value), step, self._reason)
         try:
             act()
         except OSError as error:
-            _LOG.warning("failed=%s at=%#x step=%s error=%r", target, place, step, str(error))
+            _LOG.warning("failed=%s at=%#x step=%s error=%r", name, place, step, str(error))
             raise
         self.journal.made(number, look() if look is not None else None)
 

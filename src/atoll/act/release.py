@@ -19,12 +19,13 @@ from atoll.act.journal import Entry, read_journal
 from atoll.act.leases import close
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
+from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.ports import read_control, set_control
 from atoll.act.quiesce import master_off
 from atoll.act.regroup import regroup
 from atoll.act.resets import restore_cut
-from atoll.act.running import Running, running
+from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State, Value
 from atoll.errors import RefusedError, StepError
 from atoll.host.model import Host
@@ -35,7 +36,7 @@ from atoll.plan.fingerprint import fingerprint
 from atoll.plan.possession import holder_name, holds_for
 from atoll.plan.step import Step, StepKind
 
-__all__ = ["release"]
+__all__ = ["complete", "release"]
 
 
 def release(
@@ -46,18 +47,50 @@ def release(
     spec: str = "",
     dry_run: bool = False,
     pace: Pace | None = None,
-    resumes: bool = False,
 ) -> Outcome:
     """Give the devices of clusters back and undo what can be undone. ``host`` is the machine as it was just read.
 
-    ``spec`` is the clusters' file, for the journal. Each device is taken out of the journal once it is given back, so
-    that what died half-way can be done again: ``resumes`` says that this is it.
+    ``spec`` is the clusters' file, for the journal: should this die, ``recover`` completes it.
 
-    Raises RefusedError where somebody else has a device open, or the machine cannot be changed; StepError where
-    a device could not be given back (what was given back before it stays so).
+    Raises RefusedError where somebody else has a device open, the machine cannot be changed, or an earlier run died;
+    StepError where a device could not be given back (what was given back before it stays so).
     """
-    entries = read_journal(machine).entries
-    site = Site(machine, host, _fingerprints(host, entries), pace=pace or Pace())
+    refuse_after_death(machine)
+    record = read_journal(machine)
+    entries = record.since(boot_of(machine)).entries
+    giving = _giving(machine, host, clusters, entries, pace or Pace())
+    if not giving.works:
+        told = "nothing to release: no device of these clusters was changed or is held"
+        if len(entries) < len(record.entries):
+            told += "; what had been done, a restart of the machine undid"
+        return Outcome((), (told,), dry_run)
+    if dry_run:
+        deeds = tuple(Deed("release", address, "would: give back") for address in giving.works)
+        return Outcome(deeds, dry_run=True)
+    with running(machine, "release", giving.site.fingerprints, spec=spec) as work:
+        return _carry_out(giving, work)
+
+
+def complete(work: Running, host: Host, clusters: Clusters, pace: Pace) -> Outcome:
+    """Carry a release that died on to its end. Raises as ``release`` does."""
+    machine = work.machine
+    giving = _giving(machine, host, clusters, work.journal.record.since(boot_of(machine)).entries, pace)
+    return _carry_out(giving, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Giving:
+    """What there is to give back."""
+
+    site: Site
+    entries: tuple[Entry, ...]
+    works: Mapping[Address, _Work]
+    held: Mapping[Address, Cluster]
+
+
+def _giving(machine: Machine, host: Host, clusters: Clusters, entries: tuple[Entry, ...], pace: Pace) -> _Giving:
+    """Return what there is to give back. Raises RefusedError where it cannot be."""
+    site = Site(machine, host, _fingerprints(host, entries), pace=pace)
     owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
     held = _held(site, clusters)
     mine = {cluster.name for cluster in clusters.named}
@@ -65,9 +98,8 @@ def release(
     works = _works(host, entries, owners, others)
     for address in held:
         works.setdefault(address, _Work())
-    if not works:
-        return Outcome((), ("nothing to release: no device of these clusters was changed or is held",), dry_run)
-    require(machine, ("attributes", "config"))
+    if works:
+        require(machine, ("attributes", "config"))
     if held and "hold" not in machine.capabilities:
         address, cluster = next(iter(held.items()))
         holder = device.holder(machine, address)
@@ -82,11 +114,13 @@ def release(
             raise RefusedError(
                 error.message, hint="that device was moved or exchanged: give it back by hand"
             ) from error
-    if dry_run:
-        return Outcome(tuple(Deed("release", address, "would: give back") for address in works), dry_run=True)
-    with running(machine, "release", site.fingerprints, spec=spec, resumes=resumes) as work:
-        run = _Run(replace(site, machine=work.machine), work, works, held, left=[*_absent(host, entries)])
-        run.run()
+    return _Giving(site, entries, works, held)
+
+
+def _carry_out(giving: _Giving, work: Running) -> Outcome:
+    site = replace(giving.site, machine=work.machine)
+    run = _Run(site, work, giving.works, giving.held, left=[*_absent(site.host, giving.entries)])
+    run.run()
     return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
 
 

@@ -21,7 +21,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.plan.step import Step
 
-__all__ = ["Reset", "cut_state", "reset", "restore_cut"]
+__all__ = ["Reset", "cut_state", "holding", "reset", "restore_cut"]
 
 
 def reset(machine: Machine, address: Address, method: str) -> None:
@@ -46,6 +46,13 @@ def cut_state(site: Site, address: Address, holder: str | None) -> Value:
     """Return the links that are cut now for the journal; None where no control tells."""
     found = read_cut(site.machine, site.host, address, holder)
     return None if found is None else sorted(found)
+
+
+def holding(site: Site, step: Step) -> str | None:
+    """Return through whose lease a step is undone: None where its holder, if it had one, does not run any more."""
+    if step.holder is None or not device.is_open(site.machine, step.device, step.cluster or ""):
+        return None
+    return step.holder
 
 
 def restore_cut(site: Site, address: Address, was: Value, holder: str | None) -> str:
@@ -118,4 +125,4 @@ class Reset:
 
     def undo(self, site: Site, step: Step, before: State) -> str:
         """A reset cannot be undone, but the cuts that it undid are made again."""
-        return restore_cut(site, step.device, before["cut"], step.holder)
+        return restore_cut(site, step.device, before["cut"], holding(site, step))

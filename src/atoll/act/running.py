@@ -11,6 +11,7 @@ from atoll.act.failure import Failure
 from atoll.act.journal import Journal, Record, Run, read_journal
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
+from atoll.act.owner import boot_of
 from atoll.act.recorded import Recorded
 from atoll.errors import InputError, RefusedError
 from atoll.pci.address import Address
@@ -55,8 +56,12 @@ def running(
         try:
             journal = Journal(machine)
             try:
+                record = journal.record
                 if not resumes:
-                    _refuse(machine, journal.record)
+                    _refuse(machine, record)
+                    # Nothing of what an earlier boot saw done is left to be given back.
+                    standing = record.since(boot_of(machine)).entries
+                    journal.forget(entry for entry in record.entries if entry not in standing)
                 run = journal.begin(verb, spec=spec, plan=plan)
                 try:
                     yield Running(Recorded(machine, journal, check), journal, run)

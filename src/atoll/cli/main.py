@@ -53,6 +53,10 @@ def _dispatch(arguments: list[str]) -> int:
         verb, options = parse(arguments)
         if verb is None:
             return 0
+        if options.verbose:
+            from atoll.cli.log import show_log
+
+            show_log()
         code: int = import_module(f"atoll.cli.{verb.module}").run(options)
         return code
     except AtollError as error:

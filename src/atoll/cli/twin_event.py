@@ -13,7 +13,7 @@ from atoll.report.document import document
 
 __all__ = ["run"]
 
-OF_THE_MACHINE = ("suspend",)
+OF_THE_MACHINE = ("suspend", "reboot")
 """Events that need no device."""
 
 

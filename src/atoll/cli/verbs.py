@@ -129,6 +129,12 @@ VERBS = (
     ),
     Verb("release", "give the devices back and undo what can be undone", "release", (_SPEC, _DRY)),
     Verb(
+        "recover",
+        "after a run that died: undo what it left half done, or complete it; say what remains",
+        "recover",
+        (_DRY,),
+    ),
+    Verb(
         "capture",
         "record the host in an archive, to be read elsewhere and later: atoll show --host FILE",
         "capture",
@@ -188,9 +194,9 @@ VERBS = (
             _FILE,
             Argument(
                 ("kind",),
-                "open, close, vm-start, vm-reset, vm-stop or suspend",
+                "open, close, vm-start, vm-reset, vm-stop, kill (of who has the devices open), suspend or reboot",
                 metavar="KIND",
-                choices=("open", "close", "vm-start", "vm-reset", "vm-stop", "suspend"),
+                choices=("open", "close", "vm-start", "vm-reset", "vm-stop", "kill", "suspend", "reboot"),
             ),
             Argument(("devices",), "addresses", metavar="DEVICE", nargs="*"),
         ),

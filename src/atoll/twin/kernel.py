@@ -39,6 +39,8 @@ class Kernel:
         self.owner_of_group: dict[int, str] = {}
         """Which holder owns a group through VFIO."""
         self.open_devices: set[Address] = set()
+        self.boots = 1
+        """How often the machine was booted."""
         self.generation = 0
         """Counts changes of which files exist."""
         self.drivers = sorted(

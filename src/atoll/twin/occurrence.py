@@ -26,12 +26,18 @@ class EventKind(StrEnum):
     """A guest reboots: all of its devices are reset."""
     VM_STOP = "vm-stop"
     """A guest ends: all of its devices are closed."""
+    KILL = "kill"
+    """Whoever has the devices open is killed: the kernel closes everything that it had open."""
     SUSPEND = "suspend"
     """The machine suspends and resumes: all devices lose power."""
+    REBOOT = "reboot"
+    """The machine loses power and boots anew: of what was set and open nothing is left, files below ``var`` are."""
 
 
 def happen(kind: EventKind, addresses: Sequence[Address], vfio: Vfio, resets: Resets) -> None:
-    """Let something happen to some devices. Nothing is done at all where one of them makes it fail.
+    """Let something happen to some devices (a reboot, which leaves none of these parts, is the twin's own affair).
+
+    Nothing is done at all where one of them makes it fail.
 
     Raises OSError: ENODEV not there or not bound to vfio-pci, EBUSY held by somebody else, EPERM where a
     group is not viable, EBADF where nothing is open, EINVAL without devices.
@@ -48,6 +54,10 @@ def happen(kind: EventKind, addresses: Sequence[Address], vfio: Vfio, resets: Re
             _holder(address, vfio)
         for address in addresses:
             vfio.close(address)
+    elif kind is EventKind.KILL:
+        for name in sorted({_holder(address, vfio) for address in addresses}):
+            for address in sorted(vfio.holders[name].devices):
+                vfio.close(address)
     elif kind is EventKind.VM_START:
         name = f"qemu-system-{vfio.next_pid}"
         _open(addresses, name, vfio)

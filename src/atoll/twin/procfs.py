@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import NAMESPACE_OID, uuid5
+
 from atoll.twin.files import Files, Folder, Link, attribute
 from atoll.twin.kernel import Kernel
 from atoll.twin.spec import BRIDGES, Disk, Network
@@ -25,6 +27,9 @@ class Procfs:
         spec = self.kernel.spec
         self.files.add("proc/version", attribute(f"{spec.text}\n"))
         self.files.add("proc/cmdline", attribute(f"{spec.cmdline}\n"))
+        # Random on a real machine, and another one after each boot.
+        boot = uuid5(NAMESPACE_OID, f"{self.kernel.blueprint.name} {self.kernel.boots}")
+        self.files.add("proc/sys/kernel/random/boot_id", attribute(f"{boot}\n"))
         self.files.add("proc/interrupts", attribute(self.interrupts))
         self.disk(self.kernel.blueprint.disk)
         self.files.add("sys/class/net", Folder())

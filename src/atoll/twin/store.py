@@ -52,6 +52,7 @@ class Document:
         kernel.npu_seen = {_known(kernel, text) for text in _list(state["npu_seen"])}
         _restore_holders(_table(state["holders"]), kernel, vfio)
         vfio.next_pid = _number(state["next_pid"], 1 << 22)
+        kernel.boots = _number(state.get("boots", 1), 1 << 30)
         for path, content in _table(state["files"]).items():
             if not path.startswith(("var/lib/atoll/", "run/atoll/")) or {"", ".", ".."} & set(path.split("/")):
                 raise ValueError(f"not a file of atoll's own: {path!r}")
@@ -106,6 +107,7 @@ def capture(blueprint: Blueprint, kernel: Kernel, vfio: Vfio, own_files: dict[st
                 for holder in vfio.holders.values()
             },
             "next_pid": vfio.next_pid,
+            "boots": kernel.boots,
             "files": {path: content.hex() for path, content in sorted(own_files.items())},
         },
     }

@@ -37,10 +37,14 @@ class Twin:
 
     def __init__(self, plan: Blueprint) -> None:
         self.blueprint = plan
-        self.kernel = Kernel(plan)
+        self.own_files: dict[str, bytes] = {}
+        self._assemble()
+
+    def _assemble(self) -> None:
+        """Put the machine together as it is without power."""
+        self.kernel = Kernel(self.blueprint)
         self.resets = Resets(self.kernel)
         self.vfio = Vfio(self.kernel, self.resets)
-        self.own_files: dict[str, bytes] = {}
         self._leases: dict[Address, VfioLease] = {}
         self._files: Files | None = None
         self._built = -1
@@ -130,12 +134,23 @@ class Twin:
         self.resets.by_name(address, method)
 
     def event(self, kind: str, addresses: Iterable[Address] = ()) -> None:
-        """Let something happen: open, close, vm-start, vm-reset, vm-stop, suspend."""
+        """Let something happen: open, close, vm-start, vm-reset, vm-stop, kill, suspend, reboot."""
         try:
             known = EventKind(kind)
         except ValueError:
             raise TwinError(f"no such event: {kind!r}", hint=f"one of {', '.join(EventKind)}") from None
-        happen(known, tuple(addresses), self.vfio, self.resets)
+        if known is EventKind.REBOOT:
+            self._reboot()
+        else:
+            happen(known, tuple(addresses), self.vfio, self.resets)
+
+    def _reboot(self) -> None:
+        boots = self.kernel.boots
+        self._assemble()
+        self.kernel.boots = boots + 1
+        # What is below run is kept in memory only (Filesystem Hierarchy Standard 3.0, 3.15).
+        self.own_files = {path: content for path, content in self.own_files.items() if path.startswith("var/")}
+        self.kernel.boot()
 
     # -- registers and traffic
 

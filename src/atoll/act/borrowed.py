@@ -1,0 +1,71 @@
+"""Settings that are changed for a moment and put back at once: what a death in that moment leaves is put back here.
+
+They are the host's own: whether drivers are probed by themselves, the order of reset methods, runtime power management,
+and memory decoding of a device that nobody drives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from atoll.act import device
+from atoll.act.failure import Failure
+from atoll.act.journal import Write
+from atoll.act.machine import Machine
+from atoll.act.quiesce import COMMAND, command_word
+from atoll.host.place import address_of
+from atoll.pci.header import Command
+
+__all__ = ["Borrowed", "borrowed"]
+
+_ATTRIBUTES = ("/drivers_autoprobe", "/reset_method", "/power/control")
+
+
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """One such setting, and what stood there before."""
+
+    path: str
+    was: bytes
+
+    def put_back(self, machine: Machine) -> str:
+        """Put it back and say so; nothing where it is as it was. Raises Failure where it cannot be put back."""
+        if self.path.endswith("/config"):
+            return _decoding_off(machine, self.path, self.was)
+        try:
+            now = machine.read(self.path)
+        except OSError:
+            # The device was removed, and what is found again has its own settings.
+            return ""
+        if now.split() == self.was.split():
+            return ""
+        text = self.was.decode("ascii", "replace").strip()
+        device.write(machine, self.path, text)
+        return f"{self.path} is {text} again"
+
+
+def borrowed(writes: Iterable[Write]) -> tuple[Borrowed, ...]:
+    """Return the settings that the writes of dead runs, oldest first, may have left changed."""
+    found: dict[str, bytes] = {}
+    for write in writes:
+        command = write.target.endswith("/config") and write.place == COMMAND
+        if write.was is not None and (command or write.target.endswith(_ATTRIBUTES)):
+            found.setdefault(write.target, write.was)
+    return tuple(Borrowed(path, was) for path, was in found.items())
+
+
+def _decoding_off(machine: Machine, path: str, was: bytes) -> str:
+    """Memory decoding as it was, where neither a driver nor a process has the device."""
+    address = address_of(path.split("/")[-2])
+    if address is None or Command.MEMORY & int.from_bytes(was, "little") or not device.present(machine, address):
+        return ""
+    if device.driver(machine, address) is not None or device.holder(machine, address) is not None:
+        return ""
+    word = command_word(machine, address)
+    if not word & Command.MEMORY:
+        return ""
+    device.write_word(machine, address, COMMAND, word & ~Command.MEMORY)
+    if command_word(machine, address) & Command.MEMORY:
+        raise Failure(f"memory decoding of {address} reads back on")
+    return f"memory decoding of {address} is off again"

@@ -1,0 +1,258 @@
+"""After a death: from the journal, and the machine as it is now, to a state that is safe.
+
+What an apply (or a hold) that died had done is undone, last write first; a release that died is carried to its end.
+Nothing is taken from an owner that still runs: then all cuts stay, and what remains is said. Of what an earlier boot
+saw done, nothing is left to undo. A run counts as recovered once nothing of it remains; until then, and however often
+recovering itself dies, it can be done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from atoll.act import device
+from atoll.act.borrowed import borrowed
+from atoll.act.capability import require
+from atoll.act.failure import Failure
+from atoll.act.journal import Entry, Record, Run, read_journal
+from atoll.act.machine import Machine
+from atoll.act.outcome import Deed
+from atoll.act.owner import boot_of
+from atoll.act.pace import Pace
+from atoll.act.regroup import rescan
+from atoll.act.release import complete
+from atoll.act.rollback import roll_back
+from atoll.act.running import Running, running
+from atoll.act.site import Site
+from atoll.controls.present import present
+from atoll.controls.registry import registers
+from atoll.errors import AtollError, InputError, RefusedError
+from atoll.host import read_host
+from atoll.host.model import Host
+from atoll.host.place import address_of
+from atoll.isolation.clusters import HOST
+from atoll.plan.fingerprint import fingerprint
+from atoll.plan.possession import holds_for
+from atoll.plan.spec import read, read_spec
+from atoll.plan.step import StepKind
+
+__all__ = ["Fate", "Recovered", "Recovery", "recover"]
+
+
+class Fate(StrEnum):
+    """What became of a run that died."""
+
+    ROLLED_BACK = "rolled back"
+    """All that it had done was undone."""
+    COMPLETED = "completed"
+    """It was carried to its end."""
+    RESTARTED = "undone by a restart"
+    """The machine was booted since: nothing of it was left."""
+    LEFT = "left"
+    """Something of it remains, and it can be recovered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """One run that died, and what became of it."""
+
+    run: Run
+    fate: Fate
+    deeds: tuple[Deed, ...] = ()
+    left: tuple[str, ...] = ()
+    """What remains, or is worth knowing: sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What recovering came to."""
+
+    runs: tuple[Recovered, ...] = ()
+    specs: tuple[str, ...] = ()
+    """The cluster files of all runs that the journal knew, for the proof of what runs now."""
+    restored: tuple[str, ...] = ()
+    """Settings of the host's own that had been changed for a moment and are put back: sentences."""
+    dry_run: bool = False
+
+
+def recover(machine: Machine, *, dry_run: bool = False, pace: Pace | None = None) -> Recovery:
+    """Bring a machine to a safe state after runs that died on it. With ``dry_run`` it is only told which they are.
+
+    Raises RefusedError where another process is changing the machine, or it cannot be changed; InputError for a
+    damaged journal.
+    """
+    record = read_journal(machine)
+    specs = tuple(dict.fromkeys(run.spec for run in record.runs if run.spec))
+    if not record.dead:
+        return Recovery(specs=specs, dry_run=dry_run)
+    require(machine, ("attributes", "config"))
+    boot = boot_of(machine)
+    if dry_run:
+        return Recovery(tuple(_foreseen(record, boot)), specs, dry_run=True)
+    known = {entry.step.device: str(entry.before["fingerprint"]) for entry in record.of(*record.dead)}
+    with running(machine, "recover", known, resumes=True) as work:
+        recovering = _Recovering(work, boot, pace or Pace())
+        return Recovery(tuple(recovering.run()), specs, tuple(recovering.restored))
+
+
+_FATES = {"release": Fate.COMPLETED}
+"""What is aimed at for runs of a verb, other than rolling them back."""
+
+
+def _foreseen(record: Record, boot: str | None) -> Iterator[Recovered]:
+    standing = record.since(boot).runs
+    for run in reversed(record.dead):
+        fate = _FATES.get(run.verb, Fate.ROLLED_BACK) if run in standing else Fate.RESTARTED
+        deeds = (Deed(e.step.kind.value, e.step.device, f"would: {fate.value}", e.step.id) for e in record.of(run))
+        yield Recovered(run, fate, tuple(deeds))
+
+
+@dataclass(slots=True)
+class _Recovering:
+    """Recovering at work."""
+
+    work: Running
+    boot: str | None
+    pace: Pace
+    restored: list[str] = field(default_factory=list)
+
+    def run(self) -> Iterator[Recovered]:
+        record = self.work.journal.record
+        standing = record.since(self.boot)
+        died = [run for run in record.dead if run.id != self.work.run.id]
+        stuck = self.borrowed(died, standing)
+        for run in reversed(died):
+            if run not in standing.runs:
+                found = self.restarted(run)
+            elif run.verb == "release":
+                found = self.released(run)
+            else:
+                found = self.rolled_back(run)
+            if stuck:
+                found = replace(found, fate=Fate.LEFT, left=(*stuck, *found.left))
+            if found.fate is not Fate.LEFT:
+                self.work.journal.end(run)
+            yield found
+
+    def borrowed(self, died: Sequence[Run], standing: Record) -> tuple[str, ...]:
+        """Put settings back that were changed for a moment only; return what could not be."""
+        dead = {run.id for run in died}
+        failed = []
+        with self.work.machine.during(None, "to put back what was changed for a moment"):
+            for setting in borrowed(write for write in standing.writes if write.run in dead):
+                try:
+                    if told := setting.put_back(self.work.machine):
+                        self.restored.append(told)
+                except (Failure, OSError) as error:
+                    failed.append(f"{setting.path} could not be put back: {error}")
+        return tuple(failed)
+
+    def entries(self, run: Run) -> tuple[Entry, ...]:
+        return self.work.journal.record.of(run)
+
+    def host(self) -> Host:
+        return read_host(self.work.machine, registers=registers)
+
+    def restarted(self, run: Run) -> Recovered:
+        """Nothing is left to undo; what a restart without loss of power kept is told."""
+        entries, host = self.entries(run), self.host()
+        cut = present(host).cut
+        left = []
+        for address in sorted({entry.step.device for entry in entries if entry.step.kind is StepKind.CUT_LINKS}):
+            if links := cut.get(address):
+                listed = ", ".join(map(str, sorted(links)))
+                left.append(f"links {listed} of {address} are cut still: the restart did not reset it")
+        self.work.journal.forget(entries)
+        return Recovered(run, Fate.RESTARTED, (), tuple(left))
+
+    # -- rolling back
+
+    def rolled_back(self, run: Run) -> Recovered:
+        """Undo what the run had done, unless an owner runs."""
+        host = self.host()
+        entries, left = self.of_their_own(run, host)
+        if busy := tuple(self.busy(entries)):
+            return Recovered(run, Fate.LEFT, (), (*left, *busy))
+        known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
+        leased = frozenset(entry.step.device for entry in entries if entry.step.kind is StepKind.LEASE)
+        site = Site(self.work.machine, host, known, leased, self.pace)
+        kept = tuple(self.needed(run, host, entries))
+        needed = {entry.step.device for entry in kept}
+        undone = roll_back(site, self.work, [entry for entry in entries if entry.step.device not in needed])
+        left += [f"{e.step.kind} of {e.step.device} stays: {host.essential[e.step.device]}" for e in kept]
+        left += undone.left
+        failed = [*kept, *undone.failed]
+        gone = [entry for entry in self.entries(run) if not device.present(self.work.machine, entry.step.device)]
+        left += [f"{a} is not there any more" for a in sorted({entry.step.device for entry in gone})]
+        self.work.journal.forget(gone)
+        failed = [entry for entry in failed if entry.number not in {other.number for other in gone}]
+        deeds = [Deed(e.step.kind.value, e.step.device, f"undone: {e.step.because}", e.step.id) for e in undone.undone]
+        return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, tuple(deeds), tuple(dict.fromkeys(left)))
+
+    def of_their_own(self, run: Run, host: Host) -> tuple[list[Entry], list[str]]:
+        """Return the run's entries, without those whose device was exchanged for another: nothing of them is left."""
+        kept, left = [], []
+        for entry in self.entries(run):
+            function = host.functions.get(entry.step.device)
+            if function is not None and fingerprint(function) != entry.before["fingerprint"]:
+                self.work.journal.forget((entry,))
+                left.append(f"{entry.step.device} is another device now: {fingerprint(function)}")
+            else:
+                kept.append(entry)
+        return kept, list(dict.fromkeys(left))
+
+    def busy(self, entries: Sequence[Entry]) -> Iterator[str]:
+        """Yield which devices an owner still has open, who is not one of atoll's holders."""
+        owners = {entry.step.device: entry.step.cluster for entry in entries}
+        for address, cluster in sorted(owners.items()):
+            if cluster in (None, HOST) or not device.present(self.work.machine, address):
+                continue
+            try:
+                holder = device.holder(self.work.machine, address)
+            except Failure as error:
+                yield f"{error.message}: run as root"
+                continue
+            if holder is None:
+                # An owner that was handed the descriptor shows no group.
+                holder = device.handed(self.work.machine, address)
+            if holder is not None and not holds_for(holder, cluster or ""):
+                yield (
+                    f"{address} is open in process {holder.pid} ({holder.name}): its owner runs, so all cuts stay; "
+                    "when it has ended, run atoll recover again"
+                )
+
+    def needed(self, run: Run, host: Host, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """Yield what changed devices that the host itself needs by now."""
+        try:
+            permitted = read(run.spec, host, name="its cluster file").essential if run.spec else frozenset()
+        except AtollError:
+            permitted = frozenset()
+        for entry in entries:
+            if entry.step.device in host.essential and entry.step.device not in permitted:
+                yield entry
+
+    # -- completing
+
+    def released(self, run: Run) -> Recovered:
+        """Carry a release to its end, once what it had removed is found again."""
+        left: list[str] = []
+        with self.work.machine.during(None, "to find again what was removed"):
+            for entry in self.work.journal.record.since(self.boot).entries:
+                address = entry.step.device
+                if entry.step.kind is StepKind.REMOVE and not device.present(self.work.machine, address):
+                    try:
+                        rescan(self.work.machine, address, address_of(str(entry.before.get("parent"))))
+                    except (Failure, OSError) as error:
+                        left.append(f"{address}: {error}")
+        try:
+            host = self.host()
+            clusters = read_spec(run.spec, host, name="the cluster file of the release")
+            outcome = complete(self.work, host, clusters, self.pace)
+        except (InputError, RefusedError) as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            return Recovered(run, Fate.LEFT, (), (*left, f"{error.message}{hint}"))
+        except AtollError as error:
+            return Recovered(run, Fate.LEFT, (), (*left, error.message))
+        return Recovered(run, Fate.COMPLETED, outcome.deeds, (*left, *outcome.left))

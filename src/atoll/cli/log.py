@@ -1,0 +1,26 @@
+"""What is logged, on standard error: with ``--verbose`` each write shows there."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+__all__ = ["show_log"]
+
+
+class _ToStandardError(logging.Handler):
+    """Writes to standard error as it is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"{record.name}: {record.getMessage()}", file=sys.stderr)
+
+
+_HANDLER = _ToStandardError()
+
+
+def show_log() -> None:
+    """Show what ``atoll`` logs from now on."""
+    log = logging.getLogger("atoll")
+    log.setLevel(logging.INFO)
+    # A second time it stays one handler.
+    log.addHandler(_HANDLER)
