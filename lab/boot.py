@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.channel import HandedBack, read_channel
+from lab.channel import HandedBack, read_channel, without_messages
 from lab.emulator import emulator
 from lab.errors import LabError
 from lab.guest.image import build_image
@@ -80,7 +80,7 @@ def boot(run: Boot, *, folder: Path | None = None) -> Result:
     started = time.monotonic()
     problem = _run(run, chosen, folder)
     seconds = time.monotonic() - started
-    console = _read(folder / "console.txt").decode(errors="replace")
+    console = without_messages(_read(folder / "console.txt")).decode(errors="replace")
     handed = _handed_back(folder, chosen)
     # The emulator may be killed after the end was reported: then the guest is at fault only for not going away.
     if handed.exit_code is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from lab.errors import LabError
 
-__all__ = ["HandedBack", "read_channel"]
+__all__ = ["HandedBack", "read_channel", "without_messages"]
 
 _MARK = b"lab|"
 
@@ -48,6 +48,11 @@ def read_channel(text: bytes) -> HandedBack:
         else:
             found.exit_code = int(header["name"])
     return found
+
+
+def without_messages(text: bytes) -> bytes:
+    """What else was printed on the line."""
+    return b"\n".join(line for line in text.split(b"\n") if _MARK not in line)
 
 
 def _pieces(text: bytes) -> list[bytes]:

@@ -25,6 +25,8 @@ labguest.answer(
         "release": os.uname().release,
         "devices": sorted(os.listdir("/sys/bus/pci/devices")),
         "groups": groups,
+        # Firmware's host bridges, where firmware has a device tree (PowerNV).
+        "bridges": sorted(path.name for path in Path("/proc/device-tree").glob("pciex@*")),
         "vfio": Path("/dev/vfio/vfio").exists(),
         "iommufd": Path("/dev/iommu").exists(),
         "show": atoll("show"),

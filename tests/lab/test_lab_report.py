@@ -1,0 +1,74 @@
+"""A scenario's report, the command line, and what becomes of results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lab.__main__ import main
+from lab.errors import LabError
+from lab.report import Check, Report, Setting
+from lab.scenarios import SCENARIOS, guest_file, run_scenario, smoke
+
+
+def test_without_checks_nothing_was_shown() -> None:
+    good, bad = Check("6.1", "it holds", ok=True), Check("6.1", "it holds", ok=False, detail="it did not")
+    assert not Report(()).ok
+    assert Report((good,)).ok
+    assert not Report((good, bad)).ok
+
+
+def test_every_scenario_has_a_module_with_run(tmp_path: Path) -> None:
+    from importlib import import_module
+
+    for name in SCENARIOS:
+        assert callable(import_module(f"lab.scenarios.{name}").run)
+    with pytest.raises(LabError) as caught:
+        run_scenario("no-such", Setting(("6.1",), tmp_path))
+    assert "smoke" in caught.value.hint
+
+
+def test_guest_files_are_python() -> None:
+    compile(guest_file("smoke"), "smoke.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [
+        (Report((Check("6.1", "it holds", ok=True),)), 0),
+        (Report((Check("6.1", "it holds", ok=False, detail="no"),)), 1),
+        (LabError("no kernel", "fetch one"), 3),
+    ],
+)
+def test_results_are_written_and_tell(
+    report: Report | LabError, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(setting: Setting) -> Report:
+        assert setting.kernels == ("6.12",)
+        if isinstance(report, LabError):
+            raise report
+        return report
+
+    monkeypatch.setattr(smoke, "run", run)
+    output, folder = tmp_path / "results.json", tmp_path / "runs"
+    assert main(["run", "smoke", "--kernel", "6.12", "-o", str(output), "--folder", str(folder)]) == code
+    document = json.loads(output.read_text())
+    assert document["schema"] == "atoll.lab/1"
+    assert document["ok"] is document["scenarios"]["smoke"]["ok"] is (code == 0)
+
+
+@pytest.mark.parametrize("arguments", [["run", "no-such"], ["fetch", "no-such"]])
+def test_a_name_that_is_not_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "no-such" in said[0]
+
+
+def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in SCENARIOS)
+    assert "kernel-iommufd" in said
