@@ -14,6 +14,7 @@ from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Platform
+from atoll.isolation.contention import Contention, contention
 from atoll.isolation.exposure import Exposure, exposure
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
@@ -53,6 +54,8 @@ class Explanation:
     exposed_there: Exposure | None = None
     """Which addresses of the other the one can hit; None where no request turns towards it."""
     exposed_back: Exposure | None = None
+    shared: tuple[Contention, ...] = ()
+    """What both use without access to one another."""
 
 
 def explain(reach: Reach, one: Address, other: Address) -> Explanation:
@@ -86,7 +89,8 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
         exposure(topology, reach.settings, reach.policy, one, other),
         exposure(topology, reach.settings, reach.policy, other, one),
     )
-    return Explanation(one, other, groups, same, why, *found, *identity, remedies, *exposed)
+    shared = contention(topology, {one: str(one), other: str(other)})
+    return Explanation(one, other, groups, same, why, *found, *identity, remedies, *exposed, shared)
 
 
 def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:

@@ -9,6 +9,7 @@ from atoll.host.model import Host
 from atoll.isolation.explain import Explanation
 from atoll.isolation.exposure import Exposure
 from atoll.pci.address import Address
+from atoll.report.contention import contention_document, contention_lines
 from atoll.report.document import document
 from atoll.report.findings import answer_words, finding_document
 from atoll.report.layout import cut, wrap
@@ -35,6 +36,7 @@ def explain_document(explanation: Explanation) -> dict[str, Any]:
             _answer(one, other, explanation.there, explanation.identity_there, explanation.exposed_there),
             _answer(other, one, explanation.back, explanation.identity_back, explanation.exposed_back),
         ],
+        contention=contention_document(explanation.shared),
         remedies=[{"what": r.what, "how": r.how or None, "effect": r.effect} for r in explanation.remedies],
     )
 
@@ -139,6 +141,7 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
         if identity.answer > Answer.IOMMU:
             can = style.bad("can") if identity.answer is Answer.DIRECT else style.doubtful("may")
             lines += [f"      and it {can} send requests as {target}:", *path_lines(identity.path, margin="        ")]
+    lines += contention_lines(explanation.shared, style)
     if explanation.remedies:
         lines += ["", style.bold("What would change it")]
         for remedy in explanation.remedies:

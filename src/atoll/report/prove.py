@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.events.event import Event
+from atoll.fabric.topology import Topology
+from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters, Handover
+from atoll.isolation.contention import contention
 from atoll.isolation.moment import Statement
 from atoll.isolation.proof import Proof, Verdict, Violation
 from atoll.isolation.resilience import Weakness
+from atoll.report.contention import contention_document, contention_lines
 from atoll.report.document import document
 from atoll.report.findings import verdict_words, violation_document, violation_lines
 from atoll.report.layout import columns, plural, wrap
@@ -47,10 +51,20 @@ def prove_document(host: Host, clusters: Clusters, statement: Statement) -> dict
             "violations": [violation_document(violation) for violation in over.violations],
             "unknown": [violation_document(violation) for violation in over.unknown],
         },
+        premises={"interrupt_remapping": _remapping(host)},
+        contention=contention_document(contention(Topology(host), clusters.owner())),
         resilience={t.value: None if w is None else len(w) for t, w in statement.resilience.items()},
         weakest={t.value: _events(w) for t, w in statement.resilience.items()},
         unsurvived=[trigger.value for trigger in statement.unsurvived],
     )
+
+
+def _remapping(host: Host) -> dict[str, Any]:
+    """A premise of every proof: whether a device can only raise the interrupts that it was given, and who says so."""
+    fact = host.interrupt_remapping
+    if isinstance(fact, Known):
+        return {"on": fact.value, "because": fact.source or "so recorded"}
+    return {"on": None, "because": fact.reason}
 
 
 def _events(weakness: Weakness | None) -> list[dict[str, Any]] | None:
@@ -87,6 +101,10 @@ def prove_lines(
     elif over.verdict is not Verdict.PROVEN:
         lines.append("    as now: the hand-over closes some of it, and adds nothing")
     lines += ["", *resilience_lines(statement, style)]
+    lines += contention_lines(contention(Topology(host), clusters.owner()), style)
+    remapping = _remapping(host)
+    if remapping["on"]:
+        lines += ["", style.bold("Read"), *wrap(f"interrupts are remapped: {remapping['because']}", first="    ")]
     if proof.assumptions:
         lines += ["", style.bold("Assumed") + style.faint(" (taken as true, not read)")]
         width = max(len(assumption.id) for assumption in proof.assumptions)
