@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+from atoll.host import nvml
 from atoll.host.bar_file import check_load, is_bar_file
 from atoll.host.open_file import OpenFile, read_file
 from atoll.host.resolve import os_error
@@ -19,6 +20,9 @@ __all__ = ["LiveTree"]
 _RECORDS = "records"
 _FILES = "/etc/atoll/records"
 _SECONDS = 30
+_PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_NVML = "nvml.json"
+"""The record that ``atoll.host.nvml`` makes."""
 _PROGRAMS = {
     "nvidia-smi-L.txt": ("-L",),
     "nvidia-smi-nvlink-R.txt": ("nvlink", "-R"),
@@ -31,7 +35,7 @@ class LiveTree:
     """The live ``/``. The kernel resolves links itself: the root is its own root.
 
     ``records/`` holds what lies in ``/etc/atoll/records`` and, made at the moment it is read, what
-    nvidia-smi prints, where that program is installed.
+    nvidia-smi prints and what NVML tells, where that program or nvidia-ml-py is installed.
     """
 
     def __init__(self, root: str = "/") -> None:
@@ -69,6 +73,8 @@ class LiveTree:
 
 def _records() -> tuple[str, ...]:
     found = set(_PROGRAMS if shutil.which("nvidia-smi") else ())
+    if nvml.is_available():
+        found.add(_NVML)
     with contextlib.suppress(OSError):
         found.update(os.listdir(_FILES))
     if not found:
@@ -77,19 +83,34 @@ def _records() -> tuple[str, ...]:
 
 
 def _record(name: str, offset: int, size: int | None) -> bytes:
-    program = shutil.which("nvidia-smi")
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return read_file(f"{_FILES}/{name}", offset, size)
-    if program is None or name not in _PROGRAMS:
+    command = _command(name)
+    if command is None:
         raise os_error(errno.ENOENT, f"{_RECORDS}/{name}")
+    # A child finds the same atoll, wherever that was imported from.
+    found = os.pathsep.join(part for part in (_PACKAGES, os.environ.get("PYTHONPATH", "")) if part)
     try:
         done = subprocess.run(
-            [program, *_PROGRAMS[name]], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=True,
+            env={**os.environ, "PYTHONPATH": found},
         )
     except subprocess.SubprocessError as error:
         # It fails where no GPU is bound to NVIDIA's driver, which is no error of this host.
-        raise OSError(errno.EIO, f"nvidia-smi failed: {error}", f"{_RECORDS}/{name}") from error
+        raise OSError(errno.EIO, f"{command[0]} failed: {error}", f"{_RECORDS}/{name}") from error
     return done.stdout[offset:] if size is None else done.stdout[offset : offset + size]
+
+
+def _command(name: str) -> list[str] | None:
+    """Return what makes a record, None where nothing here does."""
+    if name == _NVML and nvml.is_available():
+        return [sys.executable, "-m", "atoll.host.nvml"]
+    program = shutil.which("nvidia-smi")
+    return None if program is None or name not in _PROGRAMS else [program, *_PROGRAMS[name]]
 
 
 def load(path: str, offset: int) -> bytes:

@@ -13,6 +13,7 @@ from atoll.host.links.hwloc import HwlocMatrix, hwloc_gpus, parse_hwloc
 from atoll.host.links.matrix import matrix_links
 from atoll.host.links.naming import Naming, name_gpus
 from atoll.host.links.nccl import NcclGpu, nccl_links, parse_nccl
+from atoll.host.links.nvml import is_nvml, parse_nvml
 from atoll.host.links.smi import SmiGpu, parse_gpu_list, parse_gpu_query, parse_links
 from atoll.host.links.smi_query import QueriedGpu, fabric_links, parse_query
 from atoll.host.links.status import status_by_address, status_links
@@ -55,6 +56,8 @@ class _Text:
     nccl: tuple[NcclGpu, ...] | None = None
     hwloc: tuple[HwlocMatrix, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
+    teller: str = ""
+    """What told all of it, where that is no program with commands of its own."""
 
     @property
     def is_about_links(self) -> bool:
@@ -117,6 +120,7 @@ def read_link_records(
 
 
 def _called(what: str, record: _Text) -> str:
+    what = record.teller or what
     return f"{what} ({record.name})" if record.name else what
 
 
@@ -132,6 +136,12 @@ def _parse(name: str, data: bytes) -> _Text:
                 record.nccl = parse_nccl(root)
             elif root.tag == "topology":
                 record.hwloc = parse_hwloc(root)
+            return record
+        if is_nvml(data):
+            told = parse_nvml(data, name=name)
+            record.remote, record.status, record.queried = [told.remote], told.status, told.queried
+            record.known = tuple(gpu.smi for gpu in told.queried)
+            record.teller = "NVML"
             return record
         if not _may_tell(data):
             return record

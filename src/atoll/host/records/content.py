@@ -35,6 +35,10 @@ def read_record(data: bytes, *, name: str) -> Record:
     from atoll.host.records.rdma_dump import is_json, read_rdma_dump
 
     if is_json(data):
+        from atoll.host.links.nvml import is_nvml
+
+        if is_nvml(data):
+            return Record(name, None, data)
         return Record(name, read_rdma_dump(data, name=name))
     from atoll.host.records.udev import is_udev, read_udev
 
