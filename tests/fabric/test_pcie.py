@@ -8,7 +8,8 @@ import pytest
 from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Finding, Policy, Question
-from atoll.fabric.pcie import climbs, peer_to_peer, reflected, sends_translated, to_memory, turns
+from atoll.fabric.meeting import turns
+from atoll.fabric.pcie import climbs, peer_to_peer, reflected, sends_translated, to_memory
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, RootRouting

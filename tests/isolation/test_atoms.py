@@ -14,7 +14,7 @@ from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.host.model import EndKind
 from atoll.isolation.atoms import atoms, most_closed
-from atoll.isolation.contact import partition
+from atoll.isolation.contacts import partition
 from atoll.isolation.partition import Partition
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
+from wild_hosts import wild_scene
 
 from atoll.fabric.answer import Answer, Policy, worst
 from atoll.fabric.links import across_links
 from atoll.fabric.pcie import peer_to_peer
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import EndKind, RootRouting
-from atoll.isolation.contact import contacts, partition, roamers
+from atoll.isolation.contacts import contacts, partition, roamers
 from atoll.isolation.partition import closure
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
@@ -29,10 +31,9 @@ Pairs = dict[tuple[Address, Address, bool], Answer]
 def by_class(reach: Reach) -> Pairs:
     found: Pairs = {}
     for contact in contacts(reach, least=Answer.POSSIBLE):
-        for source in contact.sources:
-            for target in contact.targets:
-                if source != target:
-                    found[source, target, contact.identity] = contact.finding.answer
+        for source, target in contact.pairs():
+            key = (source, target, contact.identity)
+            found[key] = max(found.get(key, contact.answer), contact.answer)
     return found
 
 
@@ -88,6 +89,18 @@ def hosts(draw: st.DrawFn) -> Scene:
 def test_all_contacts_of_all_pairs(found: Scene, policy: Policy) -> None:
     reach = found.reach(policy)
     assert by_class(reach) == by_pair(reach)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_all_contacts_of_any_host(seed: int) -> None:
+    """And their closure, in about as many steps as there are functions."""
+    found = wild_scene(Random(seed))
+    for policy in Policy:
+        reach = found.reach(policy)
+        assert by_class(reach) == by_pair(reach)
+        joined = [pair for contact in contacts(reach, least=Answer.POSSIBLE) for pair in contact.joined()]
+        endpoints = reach.topology.endpoints
+        assert closure(endpoints, joined) == closure(endpoints, [pair[:2] for pair in by_pair(reach)])
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import permutations
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from reach_hosts import CLOSED, OFF, Scene, acs, at, machine, scene, slots, switch
 from test_contact import by_pair, hosts
+from wild_hosts import wild_scene
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import value_of
-from atoll.isolation.contact import partition, roamers
+from atoll.isolation.contacts import partition
 from atoll.isolation.honesty import Honesty, honesty
+from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.twin import MACHINES, Twin
 
@@ -78,30 +80,55 @@ def test_what_is_in_no_group_is_not_lied_about() -> None:
     assert honesty(found.reach(), {}) == Honesty((), (), ())
 
 
+def told(report: Honesty) -> dict[tuple[int, int, bool], Answer]:
+    """All pairs of groups that lies and doubts name, memory apart."""
+    found: dict[tuple[int, int, bool], Answer] = {}
+    for one in (*report.lies, *report.doubts):
+        if one.target is None:
+            continue
+        pairs = list(one.joined.pairs())
+        assert len(pairs) == len(set(pairs)) == one.joined.count()
+        assert one.groups in pairs
+        for here, there in pairs:
+            key = (here, there, one.identity)
+            found[key] = max(one.answer, found.get(key, one.answer))
+    return found
+
+
+def told_of_all_pairs(reach: Reach, groups: Mapping[int, tuple[Address, ...]]) -> dict[tuple[int, int, bool], Answer]:
+    """By definition: the worst answer, or identity, between two groups; a roamer's way through the root apart."""
+    number = {a: n for n, members in groups.items() for a in members}
+    found: dict[tuple[int, int, bool], Answer] = {}
+    for (one, other, identity), answer in by_pair(reach).items():
+        here, there = number.get(one), number.get(other)
+        if here is not None and there is not None and here != there:
+            found[here, there, identity] = max(answer, found.get((here, there, identity), answer))
+    return found
+
+
 @settings(max_examples=60, deadline=None)
 @given(hosts())
 def test_lies_and_doubts_are_those_of_all_pairs(found: Scene) -> None:
-    """By definition: the worst answer, or identity, between two groups; memory apart."""
     reach, groups = found.reach(), groups_of(found)
-    number = {a: n for n, members in groups.items() for a in members}
-    strays = roamers(reach, least=Answer.POSSIBLE)
-    pairs = by_pair(reach)
-    expected: dict[frozenset[int], Answer] = {}
-    for one, other in permutations(found.topology.endpoints, 2):
-        # A roamer's way through the root is one lie, about everything.
-        direct = pairs.get((one, other, False)) if one in strays else reach.answer(one, other).answer
-        worst = max(direct or Answer.BLOCKED, reach.identity(one, other).answer)
-        key = frozenset((number[one], number[other]))
-        if worst >= Answer.POSSIBLE and len(key) == 2:
-            expected[key] = max(worst, expected.get(key, worst))
-    told: dict[frozenset[int], Answer] = {}
-    report = honesty(reach, groups)
-    for found_one in (*report.lies, *report.doubts):
-        other_group = found_one.groups[1]
-        if other_group is not None:
-            key = frozenset((found_one.groups[0], other_group))
-            told[key] = max(found_one.answer, told.get(key, found_one.answer))
-    assert told == expected
+    assert told(honesty(reach, groups)) == told_of_all_pairs(reach, groups)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_lies_and_doubts_of_any_groups_of_any_host(seed: int) -> None:
+    rng = Random(seed)
+    reach = wild_scene(rng).reach()
+    members: dict[int, list[Address]] = {}
+    for address in reach.topology.endpoints:
+        if rng.random() < 0.95:
+            members.setdefault(rng.randrange(6), []).append(address)
+    groups = {number: tuple(addresses) for number, addresses in members.items()}
+    assert told(honesty(reach, groups)) == told_of_all_pairs(reach, groups)
+
+
+def test_one_open_port_is_one_lie_however_many_it_joins() -> None:
+    report = honest(scene(machine(*switch(OFF, *[CLOSED] * 12))))
+    access, identity = report.lies
+    assert (access.joined.count(), identity.joined.count()) == (12, 12)
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -11,7 +11,7 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bridge, Function
-from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, aliases, shares_identity, spoofs
+from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, aliases, shares_identity, spoofing
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
 
@@ -194,9 +194,15 @@ def test_behind_another_vmd_is_another_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("down", "root", "scope"),
-    [(CLOSED, OFF, None), (OFF, CLOSED, "00:01.0"), (OFF, OFF, "03:00.0"), (Unknown("cut"), CLOSED, "00:01.0")],
+    ("down", "root", "scope", "answer"),
+    [
+        (CLOSED, OFF, "02:00.0", BLOCKED),
+        (OFF, CLOSED, "00:01.0", DIRECT),
+        (OFF, OFF, None, DIRECT),
+        (Unknown("cut"), CLOSED, "00:01.0", POSSIBLE),
+    ],
 )
-def test_scope_of_forging(down: Acs | Unknown | None, root: Acs, scope: str | None) -> None:
+def test_scope_of_forging(down: Acs | Unknown | None, root: Acs, scope: str | None, answer: Answer) -> None:
     found = scene(machine(*switch(down, CLOSED, root=root)))
-    assert spoofs(found.topology, found.settings, at("03:00.0")) == (at(scope) if scope else None)
+    spoofs = spoofing(found.topology, found.settings, at("03:00.0"))
+    assert (spoofs.validator, spoofs.answer) == (at(scope) if scope else None, answer)

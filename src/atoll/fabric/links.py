@@ -87,7 +87,8 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
         hop = Hop(str(source), shared[0].value, f"no source told the links of {source} or {target}")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     brick = topology.bricks.get(target)
-    if brick is not None and source not in told and brick.gpu in (source, None):
+    facing = brick is not None and (brick.gpu == source or (brick.gpu is None and possible_cpu_links(a, powernv=True)))
+    if facing and source not in told:
         hop = Hop(str(source), "CPU-facing link", f"no source told the links of {source}; {target} may be behind one")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     return worst(*found)

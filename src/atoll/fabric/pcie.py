@@ -8,18 +8,41 @@ memory decoding decide; Access Control Services do not (they are an egress contr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
+from atoll.fabric.meeting import meeting_turn, routing_of
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Branches, Topology
-from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, turn
-from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Function, RootRouting
+from atoll.fabric.turn import Bit, Traffic, Turn, bit
+from atoll.host.fact import Unknown
+from atoll.host.model import RootRouting
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
-__all__ = ["climbs", "meeting_turn", "peer_to_peer", "reflected", "sends_translated", "to_memory", "turns"]
+__all__ = [
+    "Ascent",
+    "climbs",
+    "outcome",
+    "passes",
+    "peer_to_peer",
+    "reflected",
+    "sends_translated",
+    "stops_translated",
+    "to_memory",
+]
+
+
+class Ascent(NamedTuple):
+    """What the requests of a function meet on their way up to a bus. None: not read."""
+
+    mastering: bool | None
+    """Whether it and every bridge on the way may send requests upwards."""
+    translating: bool | None
+    """Whether it may send requests that it marks as translated."""
+    stopped: bool | None
+    """Whether a port on the way blocks translated requests."""
 
 
 def climbs(topology: Topology, settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
@@ -46,42 +69,45 @@ def peer_to_peer(topology: Topology, settings: Settings, policy: Policy, source:
     branches = topology.meeting(source, target)
     if branches.source == branches.target:
         return _port_bar(topology, settings, policy, source, target)
-    findings = [_over(topology, settings, policy, source, target, branches, Traffic.UNTRANSLATED)]
-    if sends_translated(topology, settings, source) is not False:
-        findings.append(_over(topology, settings, policy, source, target, branches, Traffic.TRANSLATED))
-    findings.append(_over(topology, settings, policy, source, target, branches, Traffic.COMPLETION))
-    return worst(*findings)
-
-
-def _over(
-    topology: Topology,
-    settings: Settings,
-    policy: Policy,
-    source: Address,
-    target: Address,
-    branches: Branches,
-    traffic: Traffic,
-) -> Finding:
-    """One kind of traffic, to the meeting bus, around and down."""
     up = topology.up(source)
     passed = up[: up.index(branches.source) + 1] if branches.source in up else ()
-    certain = True
-    if traffic is not Traffic.COMPLETION:
-        climbing = climbs(topology, settings, source, passed)
-        if climbing is False or not topology.has_memory(topology.functions[target]):
-            return BLOCKED
-        decoding = _decodes(topology, settings, target, branches.target)
-        if decoding is False:
-            return BLOCKED
-        certain = climbing is True and decoding is True
+    ascent = Ascent(
+        climbs(topology, settings, source, passed),
+        sends_translated(topology, settings, source),
+        _translation_blocked(topology, settings, passed),
+    )
+    answering = topology.has_memory(topology.functions[target]) and _decodes(
+        topology, settings, target, branches.target
+    )
+    findings = []
+    for traffic in Traffic:
+        passing = passes(traffic, ascent, answering)
+        if passing is not False:
+            step = meeting_turn(topology, settings, branches, traffic)
+            findings.append(_judge(policy, step, passing is True, source, target, branches, traffic))
+    return worst(BLOCKED, *findings)
+
+
+def passes(traffic: Traffic, ascent: Ascent, answering: bool | None) -> bool | None:
+    """Whether a kind of traffic arrives where it is let through at the meeting bus; None unknown.
+
+    ``answering``: whether requests come down from there to the target, and whether it has memory that answers.
+    """
+    if traffic is Traffic.COMPLETION:
+        return True
+    states = [ascent.mastering, answering]
     if traffic is Traffic.TRANSLATED:
-        certain = certain and sends_translated(topology, settings, source) is True
-        blocked = _translation_blocked(topology, settings, passed)
-        if blocked is True:
-            return BLOCKED
-        certain = certain and blocked is False
-    step = meeting_turn(topology, settings, branches, traffic)
-    return _judge(policy, step, certain, source, target, branches, traffic)
+        states += [ascent.translating, None if ascent.stopped is None else not ascent.stopped]
+    if False in states:
+        return False
+    return None if None in states else True
+
+
+def outcome(policy: Policy, step: Turn, passing: bool | None) -> Answer:
+    """Return the answer that one turn makes under a policy."""
+    if passing is False or (step.question is not None and not step.question.open_under(policy)):
+        return Answer.BLOCKED
+    return step.answer if passing or step.answer is Answer.BLOCKED else Answer.POSSIBLE
 
 
 def _judge(
@@ -92,84 +118,12 @@ def _judge(
         return BLOCKED if step.assumption is None else Finding(Answer.BLOCKED, (), frozenset({step.assumption}))
     if step.question is not None and not step.question.open_under(policy):
         return Finding(Answer.BLOCKED, (), frozenset({step.question.value}))
-    answer = step.answer if certain else Answer.POSSIBLE
+    answer = outcome(policy, step, True if certain else None)
     hops = [Hop(str(branches.source), traffic.value, step.because)]
     if not certain:
         hops.append(Hop(str(source), traffic.value, "a command register or ATS state on the way was not read"))
     hops.append(Hop(str(target), "PCIe", "delivered below " + str(branches.target)))
     return Finding(answer, tuple(hops))
-
-
-def turns(topology: Topology, settings: Settings, source: Address, target: Address, bridge: Address | None) -> bool:
-    """Whether any traffic may turn from what stands at ``source`` to what stands at ``target``, on one bus.
-
-    ``bridge`` is the port right above the bus; None: the two meet in the root complex.
-    """
-    branches = Branches(source, target, bridge)
-    return any(meeting_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
-
-
-def meeting_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
-    """What happens on the bus where the ways meet."""
-    decider = topology.functions[branches.source]
-    peer = topology.functions[branches.target]
-    kind = topology.port_type(branches.source)
-    if topology.conventional_bus(branches.bridge):
-        return Turn(Answer.DIRECT, f"they share the conventional bus below {branches.bridge}")
-    if branches.bridge is None:
-        for branch in (branches.source, branches.target):
-            if topology.severed(branch):
-                return Turn(Answer.POSSIBLE, f"the port above {branch} was not read")
-    if kind is PortType.DOWNSTREAM:
-        return turn(decider, settings, traffic, Place.SWITCH, egress=value_of(peer.port_number, None))
-    if kind is PortType.ROOT_PORT or branches.bridge is None:
-        return _root_turn(topology, settings, branches, traffic)
-    if kind is None or (kind is PortType.CONVENTIONAL and topology.port_type(branches.bridge) is None):
-        unread = branches.source if kind is None else branches.bridge
-        return Turn(Answer.POSSIBLE, f"the kind of port of {unread} was not read")
-    return _device_turn(topology, settings, decider, peer, traffic)
-
-
-def _device_turn(topology: Topology, settings: Settings, decider: Function, peer: Function, traffic: Traffic) -> Turn:
-    """Between functions of one device (or a function inside a switch): the sender's own ACS, a PF's for its VFs."""
-    # With ARI, bits of the vector may stand for groups of functions (6.12.1.2); which, is not read.
-    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address.device == decider.address.device
-    egress = peer.address.function if numbered else None
-    if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
-        physical = topology.functions.get(decider.physical_function)
-        if physical is not None and bit(physical, settings, AcsFlag.RR) is not Bit.NO_ACS:
-            return turn(physical, settings, traffic, Place.DEVICE, egress=egress)
-        return Turn(
-            Answer.POSSIBLE,
-            f"{decider.address} is a virtual function of a device without ACS",
-            question=Question.VIRTUAL_FUNCTION,
-        )
-    return turn(decider, settings, traffic, Place.DEVICE, egress=egress)
-
-
-def _root_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
-    """In the root complex: between root ports, integrated endpoints, and what hangs on other host bridges."""
-    decider, peer = topology.functions[branches.source], topology.functions[branches.target]
-    routing = _routing(topology, decider)
-    if decider.host_bridge != peer.host_bridge and routing is RootRouting.DIRECT:
-        # What one host bridge routes between its own ports says nothing of ports of another.
-        routing = None
-    device = (
-        topology.port_type(branches.source) is not PortType.ROOT_PORT
-        and decider.host_bridge == peer.host_bridge
-        and topology.same_device(branches.source, branches.target)
-    )
-    if device:
-        return _device_turn(topology, settings, decider, peer, traffic)
-    if routing is RootRouting.DIRECT and topology.port_type(branches.source) is not PortType.ROOT_PORT:
-        # What is stated of root ports is not stated of integrated endpoints: theirs is a matter of their own.
-        routing = None
-    return turn(decider, settings, traffic, Place.ROOT, egress=value_of(peer.port_number, None), routing=routing)
-
-
-def _routing(topology: Topology, function: Function) -> RootRouting | None:
-    fact = topology.host.root_routing.get(function.host_bridge)
-    return fact.value if isinstance(fact, Known) else None
 
 
 def _decodes(topology: Topology, settings: Settings, target: Address, branch: Address) -> bool | None:
@@ -185,17 +139,20 @@ def _decodes(topology: Topology, settings: Settings, target: Address, branch: Ad
     return None if None in states else True
 
 
+def stops_translated(topology: Topology, settings: Settings, port: Address) -> bool | None:
+    """Whether a port blocks translated requests that come up to it (TB); None where its ACS was not read."""
+    if topology.port_type(port) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        return False
+    state = bit(topology.functions[port], settings, AcsFlag.TB)
+    return None if state is Bit.UNREAD else state is Bit.ON
+
+
 def _translation_blocked(topology: Topology, settings: Settings, ports: Iterable[Address]) -> bool | None:
     """Whether a port on the way blocks translated requests (TB); None where a port's ACS was not read."""
-    unread = False
-    for port in ports:
-        if topology.port_type(port) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
-            continue
-        state = bit(topology.functions[port], settings, AcsFlag.TB)
-        if state is Bit.ON:
-            return True
-        unread = unread or state is Bit.UNREAD
-    return None if unread else False
+    states = [stops_translated(topology, settings, port) for port in ports]
+    if True in states:
+        return True
+    return None if None in states else False
 
 
 def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Address, port: Address) -> Finding:
@@ -291,7 +248,7 @@ def _forwarded(topology: Topology, settings: Settings, source: Address, target: 
             continue
         function = topology.functions[port]
         root = topology.port_type(port) is PortType.ROOT_PORT
-        if root and _routing(topology, function) is RootRouting.TRANSLATED:
+        if root and routing_of(topology, function) is RootRouting.TRANSLATED:
             continue
         state = bit(function, settings, AcsFlag.UF)
         if state in (Bit.OFF, Bit.ABSENT) or (state is Bit.NO_ACS and not root):

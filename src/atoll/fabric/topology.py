@@ -44,15 +44,35 @@ class Topology:
         """Return the ports above a function, nearest first."""
         known = self._up.get(address)
         if known is None:
-            chain = [address]
-            parent = self.functions[address].parent
-            while parent is not None and parent in self.functions and parent not in chain:
-                chain.append(parent)
-                parent = self.functions[parent].parent
-            known = self._up[address] = tuple(chain[1:])
-            if parent is not None or not self.functions[chain[-1]].parent_told:
-                self._severed.add(address)
+            self._seek_up(address)
+            known = self._up[address]
         return known
+
+    def _seek_up(self, address: Address) -> None:
+        """Find the ports above a function and above each of those."""
+        chain = [address]
+        while True:
+            parent = self.functions[chain[-1]].parent
+            if parent is None or parent not in self.functions or parent in self._up:
+                break
+            if parent in chain:
+                # No machine has a ring: where its members hang is not known.
+                ring = chain[chain.index(parent) :]
+                del chain[-len(ring) :]
+                self._up.update(dict.fromkeys(ring, ()))
+                self._severed.update(ring)
+                break
+            chain.append(parent)
+        for member in reversed(chain):
+            above = self.functions[member].parent
+            if above is not None and above in self._up:
+                self._up[member] = (above, *self._up[above])
+                if above in self._severed:
+                    self._severed.add(member)
+            else:
+                self._up[member] = ()
+                if above is not None or not self.functions[member].parent_told:
+                    self._severed.add(member)
 
     def severed(self, address: Address) -> bool:
         """Whether the way up from a function ends at a port that was not read: where it hangs is not known."""
@@ -113,6 +133,15 @@ class Topology:
     def vmds(self) -> tuple[Address, ...]:
         """Intel's volume management devices, under whose ids the devices of their own segments send."""
         return tuple(a for a, f in self.functions.items() if is_one_of(VMD, f.vendor, f.device))
+
+    @cached_property
+    def on_bus(self) -> dict[Address | None, tuple[Address, ...]]:
+        """What stands right below each port; below None, what has no port above it that was read."""
+        found: dict[Address | None, list[Address]] = {}
+        for address in self.functions:
+            up = self.up(address)
+            found.setdefault(up[0] if up else None, []).append(address)
+        return {port: tuple(members) for port, members in found.items()}
 
     @cached_property
     def below(self) -> dict[Address, tuple[Address, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
@@ -14,7 +14,8 @@ from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import EndKind, Link, Platform
-from atoll.isolation.contact import contacts, partition
+from atoll.isolation.contact import Contact
+from atoll.isolation.contacts import contacts, partition
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -84,11 +85,11 @@ def atoms(topology: Topology, settings: Settings, policy: Policy) -> tuple[Atom,
     """Return the atoms of a host, in address order."""
     tight = most_closed(topology, settings)
     reach = Reach(topology, tight, policy)
-    joined: dict[Address, tuple[Hop, ...]] = {}
     touching = tuple(contacts(reach, least=Answer.POSSIBLE))
+    joined: dict[Address, list[Contact]] = {}
     for contact in touching:
-        for address in (*contact.sources, *contact.targets):
-            joined.setdefault(address, contact.finding.path)
+        for address in {*contact.sources, *contact.targets}:
+            joined.setdefault(address, []).append(contact)
     return tuple(
         _atom(topology, settings, tight, members, joined)
         for members in partition(reach, least=Answer.POSSIBLE, found=touching).classes
@@ -100,7 +101,7 @@ def _atom(
     settings: Settings,
     tight: Settings,
     members: tuple[Address, ...],
-    joined: Mapping[Address, tuple[Hop, ...]],
+    joined: Mapping[Address, Sequence[Contact]],
 ) -> Atom:
     deciders = sorted({port for member in members for port in (member, *topology.up(member))})
     acs = {}
@@ -115,5 +116,14 @@ def _atom(
         numbers = _peers(tuple(links), address) & (tight.cut.get(address) or frozenset())
         if numbers:
             cuts[address] = numbers
-    because = joined.get(members[0], ()) if len(members) > 1 else ()
+    because = _joining(members[0], joined.get(members[0], ())) if len(members) > 1 else ()
     return Atom(members, acs, cuts, because)
+
+
+def _joining(address: Address, touching: Sequence[Contact]) -> tuple[Hop, ...]:
+    """Return what shows the first contact that a function has."""
+    for contact in touching:
+        pair = contact.example(address)
+        if pair is not None:
+            return contact.find(*pair).path
+    return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from atoll.fabric.pcie import turns
+from atoll.fabric.meeting import turns
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of

@@ -7,7 +7,8 @@ first port further up that does, and of any function of its segment where none d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.pcie import climbs
@@ -21,7 +22,19 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.pci.quirks.aliases import dma_alias_mask
 
-__all__ = ["INTEGRATED_IDENTITY", "SIBLING_IDENTITY", "aliases", "shares_above", "shares_identity", "spoofs"]
+__all__ = [
+    "INTEGRATED_IDENTITY",
+    "SIBLING_IDENTITY",
+    "Spoofing",
+    "alias_ids",
+    "aliases",
+    "shares_above",
+    "shares_identity",
+    "spoofing",
+    "spoofs",
+    "tables",
+    "within",
+]
 
 INTEGRATED_IDENTITY = "integrated-endpoint-identity"
 """Id of the assumption that root complex integrated endpoints send their own requester ids only."""
@@ -41,6 +54,13 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
     are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``). What lies behind
     Intel's VMD uses the VMD's id (arch/x86/pci/common.c ``pci_real_dma_dev``); where it is not told which, any.
     """
+    return alias_ids(topology, address, {})
+
+
+def alias_ids(
+    topology: Topology, address: Address, above: dict[Address, frozenset[tuple[int, int]]]
+) -> frozenset[tuple[int, int]]:
+    """Return the ``aliases`` of a function; ``above`` remembers, from call to call, what the ports above one add."""
     function = topology.functions[address]
     found = {(address.domain, address.requester_id)}
     for devfn in dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn):
@@ -48,14 +68,23 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
     if address.domain >= _VMD_DOMAINS:
         vmds = topology.vmds if function.behind is None else (function.behind,)
         found |= {(vmd.domain, vmd.requester_id) for vmd in vmds}
-    for port in topology.up(address):
+    up = topology.up(address)
+    if up:
+        added = above.get(up[0])
+        if added is None:
+            added = above[up[0]] = frozenset(_ids_of_bridges(topology, up))
+        found |= added
+    return frozenset(found)
+
+
+def _ids_of_bridges(topology: Topology, ports: Iterable[Address]) -> Iterator[tuple[int, int]]:
+    for port in ports:
         bridge = value_of(topology.functions[port].bridge, None)
         match topology.port_type(port):
             case PortType.PCIE_TO_PCI if bridge is not None:
-                found.add((port.domain, bridge.secondary << 8))
+                yield port.domain, bridge.secondary << 8
             case PortType.PCI_TO_PCIE | PortType.CONVENTIONAL | PortType.PCIE_TO_PCI:
-                found.add((port.domain, port.requester_id))
-    return frozenset(found)
+                yield port.domain, port.requester_id
 
 
 def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Iterator[tuple[Address, Bit]]:
@@ -71,13 +100,45 @@ def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Ite
             yield port, state
 
 
+@dataclass(frozen=True, slots=True)
+class Spoofing:
+    """Whose ids a function can send, by what stands above it."""
+
+    answer: Answer
+    """For ids that pass the port that validates: ``BLOCKED`` where the first port does."""
+    validator: Address | None = None
+    """The first port above that surely validates; None: the ids of its whole segment pass."""
+    open_ports: tuple[tuple[Address, Bit], ...] = ()
+    """The ports below that one, which do not validate or may not, nearest first."""
+
+
+def spoofing(topology: Topology, settings: Settings, source: Address) -> Spoofing:
+    """Return whose ids a function can send. What is above it decides, so it is the same for all of one bus."""
+    above = topology.up(source)
+    open_ports = tuple(_unvalidated(topology, settings, source))
+    passed = {port for port, _ in open_ports}
+    validator = next((p for p in above if topology.port_type(p) in _VALIDATING and p not in passed), None)
+    if validator is not None and not open_ports:
+        answer = Answer.BLOCKED
+    elif topology.severed(source):
+        answer = Answer.POSSIBLE
+    elif not open_ports:
+        # No port stands between it and the root complex, which tags its own integrated endpoints.
+        answer = Answer.BLOCKED
+    elif any(topology.port_type(port) is PortType.PCIE_TO_PCI for port in above):
+        answer = Answer.POSSIBLE
+    else:
+        unread = any(state is Bit.UNREAD for _, state in open_ports)
+        answer = Answer.POSSIBLE if unread else Answer.DIRECT
+    return Spoofing(answer, validator, open_ports)
+
+
 def spoofs(topology: Topology, settings: Settings, source: Address) -> Address | None:
     """Return where a function may pass for others by sending their ids: below a port, or (itself) in its segment."""
-    open_ports = tuple(port for port, _ in _unvalidated(topology, settings, source))
-    if not open_ports:
+    found = spoofing(topology, settings, source)
+    if not found.open_ports:
         return source if topology.severed(source) else None
-    above = topology.up(source)
-    return next((p for p in above if topology.port_type(p) in _VALIDATING and p not in open_ports), source)
+    return found.validator or source
 
 
 def shares_identity(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:
@@ -87,55 +148,59 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
     """
     if climbs(topology, settings, source, topology.up(source)) is False:
         return BLOCKED
-    shared = aliases(topology, source) & aliases(topology, target)
-    if shared:
+    if aliases(topology, source) & aliases(topology, target):
         bridge = next((str(p) for p in topology.up(source) if p in topology.up(target)), str(source))
         hop = Hop(str(source), "requester id", f"both send the same id: they stand behind {bridge}")
         return Finding(Answer.DIRECT, (hop,))
-    if target.domain != source.domain or not _same_tables(topology, source, target):
+    if target.domain != source.domain or not same_tables(topology, source, target):
         return BLOCKED
-    if topology.severed(source) or topology.severed(target):
+    found = _spoofed(topology, settings, source, target)
+    if found.answer is Answer.BLOCKED and (topology.severed(source) or topology.severed(target)):
         taker = shares_above(topology, source) or shares_above(topology, target)
         if taker is not None:
             because = f"whether both {source} and {target} stand behind {taker}, which shares an id, was not read"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
-    open_ports = tuple(_unvalidated(topology, settings, source))
-    above = topology.up(source)
-    validator = next(
-        (p for p in above if topology.port_type(p) in _VALIDATING and p not in {port for port, _ in open_ports}), None
-    )
-    within = validator is None or _below(topology, validator, target)
-    if validator is not None and (not open_ports or within is False):
+    return found
+
+
+def _spoofed(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:
+    """Say whether ``source`` can send requests under ``target``'s id, past the ports above it."""
+    spoofs = spoofing(topology, settings, source)
+    validator = spoofs.validator
+    inside = validator is None or within(topology, validator, target)
+    if validator is not None and (not spoofs.open_ports or inside is False):
         stated = bit(topology.functions[validator], settings, AcsFlag.SV) is Bit.STATED
         taken = {VENDOR_STATEMENT} if stated else set()
-        if not open_ports and topology.functions[source].parent == topology.functions[target].parent:
+        if not spoofs.open_ports and topology.functions[source].parent == topology.functions[target].parent:
             # Source Validation compares bus numbers only.
             taken.add(SIBLING_IDENTITY)
         return Finding(Answer.BLOCKED, (), frozenset(taken))
-    if within is None:
-        hop = Hop(str(target), "requester id", f"whether {target} hangs below {validator} was not read")
-        return Finding(Answer.POSSIBLE, (hop,))
-    if topology.severed(source):
-        hop = Hop(str(source), "requester id", f"the port above {(source, *above)[-1]} was not read")
-        return Finding(Answer.POSSIBLE, (hop,))
-    if not open_ports:
-        # No port stands between it and the root complex, which tags its own integrated endpoints.
+    if spoofs.answer is Answer.BLOCKED:
         return Finding(Answer.BLOCKED, (), frozenset({INTEGRATED_IDENTITY}))
-    nearest, _ = open_ports[0]
+    answer = spoofs.answer if inside else Answer.POSSIBLE
+    return Finding(answer, (_spoofing_hop(topology, spoofs, source, target, inside=inside is True),))
+
+
+def _spoofing_hop(topology: Topology, spoofs: Spoofing, source: Address, target: Address, *, inside: bool) -> Hop:
+    above = topology.up(source)
+    if not inside:
+        return Hop(str(target), "requester id", f"whether {target} hangs below {spoofs.validator} was not read")
+    if topology.severed(source):
+        return Hop(str(source), "requester id", f"the port above {(source, *above)[-1]} was not read")
+    nearest, _ = spoofs.open_ports[0]
     taker = next((port for port in above if topology.port_type(port) is PortType.PCIE_TO_PCI), None)
     if taker is not None:
         # A bridge puts its own id on requests from a PCI bus, and may pass on those of a PCI-X bus (PCI Express to
         # PCI/PCI-X Bridge Specification 1.0, 2.3); which bus it is was not read.
         because = f"{taker} puts its own id on requests, unless its bus is PCI-X; no port above it validates"
-        return Finding(Answer.POSSIBLE, (Hop(str(nearest), "requester id", because),))
-    unread = any(state is Bit.UNREAD for _, state in open_ports)
-    scope = f"below {validator}" if validator is not None else f"in segment {source.domain:04x}"
-    because = (
-        f"whether {nearest} validates requester ids was not read"
-        if unread
-        else f"no port below the root validates: {nearest} SrcValid-, so it can send any id {scope}, {target}'s too"
-    )
-    return Finding(Answer.POSSIBLE if unread else Answer.DIRECT, (Hop(str(nearest), "requester id", because),))
+    elif spoofs.answer is Answer.POSSIBLE:
+        because = f"whether {nearest} validates requester ids was not read"
+    else:
+        scope = f"below {spoofs.validator}" if spoofs.validator is not None else f"in segment {source.domain:04x}"
+        because = (
+            f"no port below the root validates: {nearest} SrcValid-, so it can send any id {scope}, {target}'s too"
+        )
+    return Hop(str(nearest), "requester id", because)
 
 
 def shares_above(topology: Topology, address: Address) -> Address | None:
@@ -144,7 +209,7 @@ def shares_above(topology: Topology, address: Address) -> Address | None:
     return next((port for port in topology.up(address) if topology.port_type(port) not in clear), None)
 
 
-def _below(topology: Topology, port: Address, target: Address) -> bool | None:
+def within(topology: Topology, port: Address, target: Address) -> bool | None:
     """Whether a function's id passes a port that validates, by its bus number; None where that was not read."""
     if port in topology.up(target):
         return True
@@ -154,8 +219,13 @@ def _below(topology: Topology, port: Address, target: Address) -> bool | None:
     return None if buses is None else buses.secondary <= target.bus <= buses.subordinate
 
 
-def _same_tables(topology: Topology, one: Address, other: Address) -> bool:
-    """Whether one IOMMU would look up both functions' ids. Intel units have tables of their own (VT-d 3.4)."""
-    a = value_of(topology.functions[one].iommu, None)
-    b = value_of(topology.functions[other].iommu, None)
-    return not (a and b and a.startswith("dmar") and b.startswith("dmar") and a != b)
+def same_tables(topology: Topology, one: Address, other: Address) -> bool:
+    """Whether one IOMMU would look up both functions' ids."""
+    a, b = tables(topology, one), tables(topology, other)
+    return a is None or b is None or a == b
+
+
+def tables(topology: Topology, address: Address) -> str | None:
+    """Return the IOMMU that has tables of its own for a function's ids; Intel's units do (VT-d 3.4)."""
+    unit = value_of(topology.functions[address].iommu, None)
+    return unit if unit and unit.startswith("dmar") else None

@@ -9,7 +9,7 @@ from typing import Any
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
-from atoll.isolation.honesty import Disagreement, Honesty
+from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
@@ -90,6 +90,17 @@ def _disagreement(found: Disagreement) -> dict[str, Any]:
         "answer": found.answer.word,
         "shared_identity": found.identity,
         "path": path_document(found.path),
+        "pairs": found.joined.count(),
+        "joined": _joined(found.joined),
+    }
+
+
+def _joined(joined: Joined) -> dict[str, Any]:
+    """Return which groups one reason joins: each of "from" with each other of "to", but for those that stand apart."""
+    return {
+        "from": joined.sources,
+        "to": joined.targets,
+        "apart": [{"from": sources, "to": targets} for sources, targets in joined.apart],
     }
 
 
@@ -136,8 +147,9 @@ def groups_lines(
 def _by_kind(found: Sequence[Disagreement]) -> list[Disagreement]:
     """Return the first of each way through, for readers who do not ask for all."""
     first: dict[object, Disagreement] = {}
-    for pair in found:
-        first.setdefault((pair.identity, pair.target is None, pair.path[0].via if pair.path else ""), pair)
+    for one in found:
+        path = one.path
+        first.setdefault((one.identity, one.target is None, path[0].via if path else ""), one)
     return list(first.values())
 
 
@@ -149,7 +161,7 @@ def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
     ):
         if not found:
             continue
-        lines += ["", f"{word}: {plural(len(found), 'pair')} {claim}"]
+        lines += ["", f"{word}: {plural(len(found), 'way')} between groups {claim}"]
         told = found if verbose else _by_kind(found)
         may = "may " if found is honesty.doubts else ""
         for pair in told:
@@ -157,6 +169,11 @@ def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
             target = "all that has an address" if pair.target is None else f"{pair.target} (group {pair.groups[1]})"
             lines += ["", *wrap(f"{pair.source} (group {pair.groups[0]}) {verb} {target}", first="    ")]
             lines += path_lines(pair.path, margin="      ")
+            more = pair.joined.count() - 1
+            if more > 0:
+                lines.append(
+                    style.faint(f"      and {plural(more, 'more pair')} of groups so; of any two: atoll explain A B")
+                )
         if len(found) > len(told):
             lines += ["", style.faint(f"    and {len(found) - len(told)} more in the same ways: atoll groups -v")]
     if honesty.costs:

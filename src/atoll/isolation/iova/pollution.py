@@ -17,7 +17,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from atoll.fabric.answer import Answer, Policy
-from atoll.fabric.pcie import meeting_turn as routing_step
+from atoll.fabric.meeting import meeting_turn as routing_step
 from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology

@@ -1,0 +1,153 @@
+"""The bus where the ways of two functions meet: whether traffic turns there, and what of the two decides about it.
+
+Two functions or ports on one bus that have the same key as deciders (and two that have the same as peers) turn alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from atoll.fabric.answer import Answer, Question
+from atoll.fabric.settings import Settings
+from atoll.fabric.topology import Branches, Topology
+from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, turn
+from atoll.host.fact import Known, value_of
+from atoll.host.model import Function, RootRouting
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["decider_key", "decides_by_number", "device_of", "meeting_turn", "peer_key", "routing_of", "turns"]
+
+
+def turns(topology: Topology, settings: Settings, source: Address, target: Address, bridge: Address | None) -> bool:
+    """Whether any traffic may turn from what stands at ``source`` to what stands at ``target``, on one bus.
+
+    ``bridge`` is the port right above the bus; None: the two meet in the root complex.
+    """
+    branches = Branches(source, target, bridge)
+    return any(meeting_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
+
+
+def meeting_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
+    """What happens on the bus where the ways meet."""
+    decider = topology.functions[branches.source]
+    peer = topology.functions[branches.target]
+    kind = topology.port_type(branches.source)
+    if topology.conventional_bus(branches.bridge):
+        return Turn(Answer.DIRECT, f"they share the conventional bus below {branches.bridge}")
+    if branches.bridge is None:
+        for branch in (branches.source, branches.target):
+            if topology.severed(branch):
+                return Turn(Answer.POSSIBLE, f"the port above {branch} was not read")
+    if kind is PortType.DOWNSTREAM:
+        return turn(decider, settings, traffic, Place.SWITCH, egress=value_of(peer.port_number, None))
+    if kind is PortType.ROOT_PORT or branches.bridge is None:
+        return _root_turn(topology, settings, branches, traffic)
+    if kind is None or (kind is PortType.CONVENTIONAL and topology.port_type(branches.bridge) is None):
+        unread = branches.source if kind is None else branches.bridge
+        return Turn(Answer.POSSIBLE, f"the kind of port of {unread} was not read")
+    return _device_turn(topology, settings, decider, peer, traffic)
+
+
+def _device_turn(topology: Topology, settings: Settings, decider: Function, peer: Function, traffic: Traffic) -> Turn:
+    """Between functions of one device (or a function inside a switch): the sender's own ACS, a PF's for its VFs."""
+    # With ARI, bits of the vector may stand for groups of functions (6.12.1.2); which, is not read.
+    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address.device == decider.address.device
+    egress = peer.address.function if numbered else None
+    if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
+        physical = topology.functions.get(decider.physical_function)
+        if physical is not None and bit(physical, settings, AcsFlag.RR) is not Bit.NO_ACS:
+            return turn(physical, settings, traffic, Place.DEVICE, egress=egress)
+        return Turn(
+            Answer.POSSIBLE,
+            f"{decider.address} is a virtual function of a device without ACS",
+            question=Question.VIRTUAL_FUNCTION,
+        )
+    return turn(decider, settings, traffic, Place.DEVICE, egress=egress)
+
+
+def _root_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
+    """In the root complex: between root ports, integrated endpoints, and what hangs on other host bridges."""
+    decider, peer = topology.functions[branches.source], topology.functions[branches.target]
+    routing = routing_of(topology, decider)
+    if decider.host_bridge != peer.host_bridge and routing is RootRouting.DIRECT:
+        # What one host bridge routes between its own ports says nothing of ports of another.
+        routing = None
+    device = (
+        topology.port_type(branches.source) is not PortType.ROOT_PORT
+        and decider.host_bridge == peer.host_bridge
+        and topology.same_device(branches.source, branches.target)
+    )
+    if device:
+        return _device_turn(topology, settings, decider, peer, traffic)
+    if routing is RootRouting.DIRECT and topology.port_type(branches.source) is not PortType.ROOT_PORT:
+        # What is stated of root ports is not stated of integrated endpoints: theirs is a matter of their own.
+        routing = None
+    return turn(decider, settings, traffic, Place.ROOT, egress=value_of(peer.port_number, None), routing=routing)
+
+
+def routing_of(topology: Topology, function: Function) -> RootRouting | None:
+    """Return what is known of the routing of the root complex above a function."""
+    fact = topology.host.root_routing.get(function.host_bridge)
+    return fact.value if isinstance(fact, Known) else None
+
+
+def decider_key(topology: Topology, settings: Settings, address: Address, bridge: Address | None) -> Hashable:
+    """Return all that ``meeting_turn`` looks at of what stands on the bus below ``bridge`` when it decides."""
+    if topology.conventional_bus(bridge):
+        return None
+    if bridge is None and topology.severed(address):
+        return "severed"
+    function = topology.functions[address]
+    kind = topology.port_type(address)
+    found: list[Hashable] = [kind, *_bits(function, settings)]
+    if bridge is None or kind is PortType.ROOT_PORT:
+        routing = routing_of(topology, function)
+        found += [routing, function.host_bridge if routing is RootRouting.DIRECT else None]
+    if kind is not PortType.DOWNSTREAM:
+        if function.physical_function is not None:
+            physical = topology.functions.get(function.physical_function)
+            found.append("no physical function" if physical is None else _bits(physical, settings))
+        if decides_by_number(topology, settings, address):
+            found.append(address.device)
+    return tuple(found)
+
+
+def _bits(function: Function, settings: Settings) -> tuple[Hashable, ...]:
+    egress = bit(function, settings, AcsFlag.EC) is Bit.ON
+    return (
+        bit(function, settings, AcsFlag.RR),
+        bit(function, settings, AcsFlag.CR),
+        bit(function, settings, AcsFlag.DT) is Bit.ON,
+        (settings.egress.get(function.address),) if egress else None,
+    )
+
+
+def decides_by_number(topology: Topology, settings: Settings, address: Address) -> bool:
+    """Whether egress control is on, so that a decider's answer depends on numbers of its peers."""
+    function = topology.functions[address]
+    physical = topology.functions.get(function.physical_function) if function.physical_function is not None else None
+    return any(bit(one, settings, AcsFlag.EC) is Bit.ON for one in (function, physical) if one is not None)
+
+
+def peer_key(topology: Topology, address: Address, bridge: Address | None, *, numbered: bool) -> Hashable:
+    """Return all that ``meeting_turn`` looks at of what stands on the bus below ``bridge`` as a peer.
+
+    ``numbered``: with what egress control looks at.
+    """
+    function = topology.functions[address]
+    direct = any(value_of(fact, None) is RootRouting.DIRECT for fact in topology.host.root_routing.values())
+    found: list[Hashable] = [bridge is None and topology.severed(address), function.host_bridge if direct else None]
+    if numbered:
+        plain = isinstance(function.ari, Known) and not function.ari.value
+        found += [value_of(function.port_number, None), (address.device, address.function) if plain else None]
+    return tuple(found)
+
+
+def device_of(topology: Topology, address: Address) -> Hashable:
+    """Return what two functions right below the root complex have in common where they are of one device."""
+    if topology.severed(address):
+        return address
+    function = topology.functions[address]
+    return function.host_bridge, (function.physical_function or address)[:3]

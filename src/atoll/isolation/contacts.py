@@ -1,0 +1,89 @@
+"""All contacts of a host: over links, over PCIe, by shared identity; and what follows from them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from atoll.fabric.answer import Answer, Finding
+from atoll.fabric.families import possible_kinds
+from atoll.fabric.links import across_links
+from atoll.host.model import LinkKind
+from atoll.isolation.contact import Contact
+from atoll.isolation.crossing import Crossings
+from atoll.isolation.impersonation import impersonations
+from atoll.isolation.partition import Partition, closure
+from atoll.isolation.reach import Reach
+from atoll.pci.address import Address
+
+__all__ = ["contacts", "partition", "roamers"]
+
+
+def contacts(reach: Reach, *, least: Answer) -> Iterator[Contact]:
+    """Yield the contacts whose answer is at least ``least`` (``POSSIBLE`` or more). Of a pair the worst counts.
+
+    What goes through the IOMMU untranslated reaches everything: see ``roamers``.
+    """
+    yield from _over_links(reach, least)
+    yield from Crossings(reach, least).contacts()
+    yield from impersonations(reach, least)
+
+
+def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
+    """Yield contacts over links that sources told, pair by pair, and over those that they did not, by kind."""
+    topology = reach.topology
+    find = partial(across_links, topology, reach.settings)
+    linked = [address for address in topology.endpoints if address in topology.links]
+    for source in linked:
+        by_answer: dict[Answer, list[Address]] = defaultdict(list)
+        for target in linked:
+            answer = find(source, target).answer if source != target else Answer.BLOCKED
+            if answer >= least:
+                by_answer[answer].append(target)
+        for answer, targets in by_answer.items():
+            yield Contact((source,), tuple(targets), answer, False, find)
+    if least > Answer.POSSIBLE:
+        return
+    untold: dict[LinkKind, list[Address]] = defaultdict(list)
+    for address in topology.endpoints:
+        if address not in topology.host.links_told:
+            for kind in possible_kinds(topology.functions[address]):
+                untold[kind].append(address)
+    for members in dict.fromkeys(tuple(members) for members in untold.values()):
+        yield Contact(members, members, Answer.POSSIBLE, False, find)
+    for target, brick in topology.bricks.items():
+        sources = tuple(
+            address
+            for address in topology.endpoints
+            if brick.gpu in (address, None) and find(address, target).answer >= least and address != target
+        )
+        if sources:
+            yield Contact(sources, (target,), Answer.POSSIBLE, False, find)
+
+
+def roamers(reach: Reach, *, least: Answer) -> dict[Address, Finding]:
+    """Return the functions that access memory which nothing mapped for them: identity or absent domains, ATS."""
+    found = {}
+    for address in reach.topology.endpoints:
+        finding = reach.memory(address)
+        if finding.answer >= least and finding.answer > Answer.IOMMU:
+            found[address] = finding
+    return found
+
+
+def partition(reach: Reach, *, least: Answer, found: Iterable[Contact] | None = None) -> Partition:
+    """Return the classes of functions that answers of at least ``least``, or a shared identity, connect.
+
+    ``found`` are the host's contacts of at least ``least``, where they are known already.
+    """
+    endpoints = reach.topology.endpoints
+    pairs: list[tuple[Address, Address]] = []
+    for contact in contacts(reach, least=least) if found is None else found:
+        pairs.extend(contact.joined())
+    roaming = roamers(reach, least=least)
+    if roaming:
+        memory = [a for a in endpoints if reach.topology.has_memory(reach.topology.functions[a])]
+        first = next(iter(roaming))
+        pairs.extend((first, member) for member in (*memory, *roaming))
+    return closure(endpoints, pairs)

@@ -1,0 +1,150 @@
+"""Contacts by shared identity: whose requester ids functions can send, found for a whole bus or segment at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from atoll.fabric.answer import Answer
+from atoll.fabric.pcie import climbs
+from atoll.fabric.topology import Topology
+from atoll.isolation.contact import Contact
+from atoll.isolation.identity import Spoofing, alias_ids, shares_above, spoofing, tables, within
+from atoll.isolation.reach import Reach
+from atoll.pci.address import Address
+
+__all__ = ["impersonations"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bus:
+    """What all functions right below one port have in common."""
+
+    spoofs: Spoofing
+    severed: bool
+    aliased: bool
+    """Whether a port above may put an id of its own on what passes."""
+
+
+def impersonations(reach: Reach, least: Answer) -> Iterator[Contact]:
+    """Yield the contacts by shared identity whose answer is at least ``least``."""
+    endpoints = reach.topology.endpoints
+    buses = _Buses(reach)
+    senders = frozenset(address for address in endpoints if buses.sends(address))
+    for users in _users(reach.topology):
+        sources = tuple(address for address in users if address in senders)
+        if sources:
+            yield Contact(sources, users, Answer.DIRECT, True, reach.identity)
+    segments: dict[int, list[Address]] = defaultdict(list)
+    for address in endpoints:
+        segments[address.domain].append(address)
+    for members in segments.values():
+        yield from _by_spoofing(reach, buses, senders, members, least)
+        if least <= Answer.POSSIBLE:
+            yield from _adrift(reach, buses, senders, members)
+
+
+def _users(topology: Topology) -> Iterator[tuple[Address, ...]]:
+    """Yield the functions that share an id, once for each set of them."""
+    users: dict[tuple[int, int], list[Address]] = defaultdict(list)
+    above: dict[Address, frozenset[tuple[int, int]]] = {}
+    for address in topology.endpoints:
+        for name in alias_ids(topology, address, above):
+            users[name].append(address)
+    yield from dict.fromkeys(tuple(members) for members in users.values() if len(members) > 1)
+
+
+class _Buses:
+    """What stands above functions, looked up once a bus."""
+
+    def __init__(self, reach: Reach) -> None:
+        self.reach = reach
+        self._known: dict[tuple[Address, ...] | Address, _Bus] = {}
+        self._passing: dict[tuple[Address, ...], bool] = {}
+
+    def of(self, address: Address) -> _Bus:
+        """Return what stands above a function."""
+        topology = self.reach.topology
+        above = topology.up(address)
+        key = above[:1] or address
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _Bus(
+                spoofing(topology, self.reach.settings, address),
+                topology.severed(address),
+                shares_above(topology, address) is not None,
+            )
+        return known
+
+    def sends(self, address: Address) -> bool:
+        """Whether requests of a function come up to the root, or may; what an NPU's functions send does not."""
+        topology, settings = self.reach.topology, self.reach.settings
+        if address in topology.bricks or settings.can_master(address) is False:
+            return False
+        above = topology.up(address)
+        if above[:1] not in self._passing:
+            self._passing[above[:1]] = not above or climbs(topology, settings, above[0], above[1:]) is not False
+        return self._passing[above[:1]]
+
+
+def _by_spoofing(
+    reach: Reach, buses: _Buses, senders: frozenset[Address], members: Sequence[Address], least: Answer
+) -> Iterator[Contact]:
+    """Yield who can send ids of whom in one segment, past ports that do not validate."""
+    spoofers: dict[tuple[Address | None, Answer], list[Address]] = defaultdict(list)
+    for address in members:
+        spoofs = buses.of(address).spoofs
+        if spoofs.answer > Answer.BLOCKED and address in senders:
+            spoofers[spoofs.validator, spoofs.answer].append(address)
+    topology = reach.topology
+    segment = frozenset(members)
+    adrift = [address for address in members if buses.of(address).severed]
+    for (validator, answer), sources in spoofers.items():
+        inside: Iterable[Address] = members
+        if validator is not None:
+            below = [a for a in topology.below.get(validator, ()) if a in segment]
+            known = frozenset(below)
+            doubtful: list[Address] = []
+            for address in adrift:
+                passes = within(topology, validator, address)
+                if address not in known and passes is not False:
+                    (below if passes else doubtful).append(address)
+            inside = below
+            if least <= Answer.POSSIBLE:
+                yield from _contacts(reach, sources, doubtful, Answer.POSSIBLE)
+        if answer >= least:
+            yield from _contacts(reach, sources, inside, answer)
+
+
+def _adrift(reach: Reach, buses: _Buses, senders: frozenset[Address], members: Sequence[Address]) -> Iterator[Contact]:
+    """Yield what follows from not knowing where functions of one segment hang: they may share a bridge's id."""
+    adrift = [address for address in members if buses.of(address).severed]
+    if not adrift:
+        return
+    aliased = [address for address in members if buses.of(address).aliased]
+    both = [address for address in adrift if buses.of(address).aliased]
+    kinds: dict[tuple[bool, bool], list[Address]] = defaultdict(list)
+    for address in members:
+        if address in senders:
+            kinds[buses.of(address).severed, buses.of(address).aliased].append(address)
+    yield from _contacts(reach, kinds[True, True], members, Answer.POSSIBLE)
+    yield from _contacts(reach, kinds[True, False], aliased, Answer.POSSIBLE)
+    yield from _contacts(reach, kinds[False, True], adrift, Answer.POSSIBLE)
+    yield from _contacts(reach, kinds[False, False], both, Answer.POSSIBLE)
+
+
+def _contacts(
+    reach: Reach, sources: Iterable[Address], targets: Iterable[Address], answer: Answer
+) -> Iterator[Contact]:
+    """Yield the contacts of those whose ids the same tables translate."""
+    unit = partial(tables, reach.topology)
+    by_unit: dict[str | None, list[Address]] = defaultdict(list)
+    for address in sources:
+        by_unit[unit(address)].append(address)
+    targets = tuple(sorted(targets))
+    for name, members in by_unit.items():
+        there = targets if name is None else tuple(a for a in targets if unit(a) in (None, name))
+        if there:
+            yield Contact(tuple(members), there, answer, True, reach.identity)
