@@ -36,7 +36,7 @@ _FUNCTION_FILES_NAMES = """
     local_cpulist local_cpus max_link_speed max_link_width modalias msi_bus numa_node power_state reset_method
     resource revision secondary_bus_number subordinate_bus_number subsystem_device subsystem_vendor uevent
     vendor sriov_drivers_autoprobe sriov_numvfs sriov_offset sriov_stride sriov_totalvfs sriov_vf_device
-    sriov_vf_total_msix xgmi_device_id xgmi_physical_id
+    sriov_vf_total_msix xgmi_device_id xgmi_num_hops xgmi_num_links xgmi_physical_id xgmi_port_num
 """
 _FUNCTION_FILES = frozenset(_FUNCTION_FILES_NAMES.split())
 _FUNCTION_LINKS = frozenset({"driver", "iommu", "iommu_group", "of_node", "physfn", "subsystem"})
@@ -78,6 +78,9 @@ def _function(take: Collector, folder: str) -> None:
                 take.file(f"{path}/{attribute}")
         elif name == "xgmi_hive_info":
             take.file(f"{path}/xgmi_hive_id")
+            for node in take.names(path):
+                if node.startswith("node"):
+                    take.link(f"{path}/{node}")
 
 
 def _drivers(take: Collector, progress: Progress) -> None:

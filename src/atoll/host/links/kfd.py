@@ -25,6 +25,7 @@ from atoll.host.attribute import names, text
 from atoll.host.fact import value_of
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.hive import routed, with_unseen
+from atoll.host.links.xgmi_ports import read_ports, with_ports
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.host.told import ToldLinks, in_order
 from atoll.host.tree import Tree
@@ -97,7 +98,9 @@ def read_kfd(tree: Tree, functions: Mapping[Address, Function]) -> ToldLinks | N
     for folder in _NODES:
         nodes = nodes or _nodes(tree, folder)
     hives = _hives(tree, functions)
-    return kfd_links(nodes, functions, hives) if nodes or hives else None
+    if not (nodes or hives):
+        return None
+    return with_ports(kfd_links(nodes, functions, hives), read_ports(tree, sorted(hives)))
 
 
 def _nodes(tree: Tree, folder: str) -> tuple[KfdNode, ...]:
