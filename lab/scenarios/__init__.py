@@ -26,6 +26,7 @@ _POWERNV = ("6.1-powernv", "6.12-powernv")
 SCENARIOS = {
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
     "smoke": Scenario("each kernel boots; atoll reads it, predicts its groups, and a capture tells the same", _X86),
+    "vfio": Scenario("every call of atoll.vfio on real devices, over each interface that the kernel has", _X86),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
 }
 
