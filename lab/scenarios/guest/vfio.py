@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import labguest
@@ -159,7 +160,8 @@ def try_api(api: Api, edu_at: Address, nic_at: Address, nvme_at: Address, bound:
             nic.interrupt(IrqIndex.MSIX).trigger()
             said["MSI-X by trigger"] = event.wait(5.0)
 
-        said["decoding off"] = [nic.decode(False), refused(lambda: nic.region(0).read32(0))][1]
+        nic.decode(False)
+        said["decoding off"] = refused(lambda: nic.region(0).read32(0))
         nic.decode(True)
         nic.region(0).write32(RDBAL, 0x7000)
         kept = nic.region(0).read32(RDBAL) == 0x7000
@@ -182,7 +184,7 @@ def try_api(api: Api, edu_at: Address, nic_at: Address, nvme_at: Address, bound:
             said["not there"] = refused(lambda: other.open(Address.parse("0000:7f:00.0")))
         for crossed in set(interfaces(LiveKernel())) - {api}:
             with open_space(crossed) as other:
-                said["held by the other interface"] = refused(lambda other=other: other.open(nic_at))
+                said["held by the other interface"] = refused(partial(other.open, nic_at))
         nvme.close()
         said["handed"] = handed(space, nic_at)
         nic.region(0).write32(RDBAL, 0x7000)
