@@ -14,7 +14,7 @@ from atoll.events.trigger import Trigger
 from atoll.fabric.settings import Settings
 from atoll.host.fact import Unknown
 from atoll.host.model import Platform
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.twin import Twin
 
 PORT, GPU, PEER = at("00:01.0"), at("01:00.0"), at("02:00.0")
@@ -65,6 +65,14 @@ def test_a_port_that_is_reset_comes_back_with_the_kernels_policy(kind: EventKind
     assert found.acs == {PORT: flags("SV RR CR UF")}, "translation blocking is gone, and so is direct translation"
     bare = happen(wired(platform=Platform.POWERNV), kind, ResetKind.BUS, "00:01.0", "01:00.0")
     assert bare.acs == {PORT: AcsFlag(0)}, "nobody asks for ACS there"
+
+
+def test_enhanced_bits_are_not_relied_on_after_a_reset() -> None:
+    better = replace(acs("SV RR CR UF"), enhanced=AcsEnhanced.OWN_REDIRECT)
+    found = scene(machine(port("00:01.0", 1, acs=better), endpoint("01:00.0", "00:01.0")))
+    assert found.settings.enhanced == {PORT: AcsEnhanced.OWN_REDIRECT}
+    assert happen(found, EventKind.SUSPEND, ResetKind.BUS, "00:01.0", "01:00.0").enhanced == {}
+    assert happen(found, EventKind.FUNCTION_RESET, ResetKind.FLR, "01:00.0").enhanced == found.settings.enhanced
 
 
 @pytest.mark.parametrize("kind", [EventKind.FUNCTION_RESET, EventKind.GUEST_RESET])

@@ -13,7 +13,7 @@ from atoll.fabric.pcie import climbs, peer_to_peer, reflected, sends_translated,
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, RootRouting
-from atoll.pci.acs import Acs
+from atoll.pci.acs import Acs, AcsEnhanced
 from atoll.pci.header import Command, PortType
 
 DIRECT, POSSIBLE, IOMMU, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.IOMMU, Answer.BLOCKED
@@ -323,6 +323,27 @@ def test_a_root_ports_own_redirection_counts_for_its_bars(root: Acs, expected: A
     assert peer(bars(CLOSED, root=root), "03:00.0", "00:01.0").answer is expected
     closed = peer(bars(CLOSED, root=root), "03:00.0", "00:01.0", TRUSTED)
     assert closed.answer is (DIRECT if root is OFF else BLOCKED)
+
+
+@pytest.mark.parametrize(
+    ("control", "upstream", "own"),
+    [
+        (AcsEnhanced(0), DIRECT, DIRECT),
+        (AcsEnhanced.UP_BLOCK, BLOCKED, DIRECT),
+        (AcsEnhanced.UP_REDIRECT, BLOCKED, DIRECT),
+        (AcsEnhanced.OWN_REDIRECT, DIRECT, BLOCKED),
+        (AcsEnhanced.OWN_BLOCK | AcsEnhanced.UP_REDIRECT, BLOCKED, BLOCKED),
+        (AcsEnhanced.UP_BLOCK | AcsEnhanced.UP_REDIRECT, POSSIBLE, DIRECT),
+        (AcsEnhanced.IO_BLOCK | AcsEnhanced.UNCLAIMED_REDIRECT, DIRECT, DIRECT),
+    ],
+)
+def test_enhanced_acs_settles_what_becomes_of_ports_bars(control: AcsEnhanced, upstream: Answer, own: Answer) -> None:
+    """Requests for the upstream port's BARs are the downstream port's to decide, as are those for its own."""
+    up = port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None, memory=True)
+    functions = switch(replace(CLOSED, enhanced=control), CLOSED, up=up)
+    found = scene(machine(*change(functions, "02:00.0", bars=up.bars)))
+    assert peer(found, "03:00.0", "01:00.0").answer is upstream
+    assert peer(found, "03:00.0", "02:00.0").answer is own
 
 
 # -- through the IOMMU

@@ -19,7 +19,7 @@ from atoll.isolation.iova.conflicts import Conflict, ConflictKind
 from atoll.isolation.iova.layout import GIBIBYTE, Guest, Machine
 from atoll.isolation.iova.pollution import Claim, Fate, Polluter, Pollution
 from atoll.isolation.iova.survey import survey
-from atoll.pci.acs import Acs, AcsFlag
+from atoll.pci.acs import Acs, AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
 from atoll.twin import Attempt, Twin
@@ -80,6 +80,13 @@ def test_a_port_that_redirects_lets_nothing_turn() -> None:
     found = pollution(box())
     assert told(found) == [("lost", "direct", TOP, 0x80800000, 0x80FFFFFF)]
     assert not found.unknown
+
+
+def test_what_nobody_claims_may_be_redirected_too() -> None:
+    better = replace(ACS_ON, enhanced=AcsEnhanced.UNCLAIMED_REDIRECT)
+    assert told(pollution(box(red=better))) == []
+    assert told(pollution(box(red=better), BLUE)) == [("lost", "direct", TOP, 0x80800000, 0x80FFFFFF)]
+    assert told(pollution(box(red=replace(ACS_ON, enhanced=AcsEnhanced(0)))))
 
 
 def test_a_port_that_does_not_lets_its_peers_answer() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atoll.errors import Unreadable
-from atoll.pci.acs import AcsFlag, has_dword_registers, read_acs
+from atoll.pci.acs import AcsEnhanced, AcsFlag, has_dword_registers, read_acs
 from atoll.pci.ats import Ats, read_ats, read_pasid
 from atoll.pci.bar import Bar, read_bars
 from atoll.pci.bridge import Bridge, Window, read_bridge
@@ -78,6 +78,17 @@ def test_acs_egress_vector() -> None:
     everything = read_acs(acs_space(6, 0x0000_0020).config(), 0x10B5, 0x9765)
     assert everything is not None
     assert everything.egress_bits == 256, "a size of zero stands for 256"
+
+
+def test_enhanced_acs() -> None:
+    plain = read_acs(acs_space(6, 0x1F1D_005F).config(), 0x10B5, 0x8796)
+    assert plain is not None
+    assert plain.enhanced is None, "bits of a capability that has them not"
+    better = read_acs(acs_space(6, 0x1A1D_00DF).config(), 0x10B5, 0xC010)
+    assert better is not None
+    wanted = AcsEnhanced.OWN_REDIRECT | AcsEnhanced.UP_REDIRECT | AcsEnhanced.UNCLAIMED_REDIRECT
+    assert better.enhanced == wanted
+    assert better.control == AcsFlag.SV | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF
 
 
 def test_acs_dword_registers_of_intel_root_ports() -> None:

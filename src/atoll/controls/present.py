@@ -15,10 +15,12 @@ __all__ = ["present"]
 def present(host: Host, *, allow_assumed: bool = False) -> Settings:
     """Return what every control is set to now; a cut that is only assumed to work counts as unknown unless allowed."""
     functions = host.functions
-    acs, egress, ats, cut = {}, {}, {}, {}
+    acs, enhanced, egress, ats, cut = {}, {}, {}, {}, {}
     for address, function in functions.items():
         if isinstance(function.acs, Known) and function.acs.value is not None:
             acs[address] = function.acs.value.control
+            if function.acs.value.enhanced is not None:
+                enhanced[address] = function.acs.value.enhanced
             egress[address] = function.acs.value.egress_vector
         if isinstance(function.ats, Known) and function.ats.value is not None:
             ats[address] = function.ats.value.enabled
@@ -29,6 +31,7 @@ def present(host: Host, *, allow_assumed: bool = False) -> Settings:
             cut[address] = None if links and assumed else links
     return Settings(
         acs=acs,
+        enhanced=enhanced,
         egress=egress,
         command={address: value_of(function.command, None) for address, function in functions.items()},
         ats=ats,

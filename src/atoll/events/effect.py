@@ -38,7 +38,9 @@ def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     for address in event.scope:
         if address in acs:
             acs[address] = _policy_after(host, address, acs[address], added=readded)
-    return replace(settings, acs=acs)
+    # No kernel up to 7.3 sets the bits of ACS Enhanced: what a reset leaves of them is not relied on.
+    enhanced = {address: bits for address, bits in settings.enhanced.items() if address not in event.scope}
+    return replace(settings, acs=acs, enhanced=enhanced)
 
 
 def _policy_after(host: Host, address: Address, control: AcsFlag | None, *, added: bool) -> AcsFlag | None:

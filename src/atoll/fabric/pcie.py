@@ -17,7 +17,7 @@ from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
 from atoll.host.fact import Unknown
 from atoll.host.model import RootRouting
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
@@ -169,6 +169,15 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
     # An upstream port's BARs are reached from the downstream port below it; other ports see the request themselves.
     decider = passed[-1] if passed and topology.port_type(port) is PortType.UPSTREAM else port
     state = bit(topology.functions[decider], settings, AcsFlag.RR)
+    enhanced = settings.enhanced.get(decider)
+    if enhanced is not None and topology.port_type(decider) in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        own = decider == port
+        block = AcsEnhanced.OWN_BLOCK if own else AcsEnhanced.UP_BLOCK
+        redirect = AcsEnhanced.OWN_REDIRECT if own else AcsEnhanced.UP_REDIRECT
+        if bool(enhanced & block) != bool(enhanced & redirect):
+            return BLOCKED
+        if not enhanced & (block | redirect):
+            state = Bit.OFF
     if state is Bit.ON and not Question.PORT_BAR.open_under(policy):
         return Finding(Answer.BLOCKED, (), frozenset({Question.PORT_BAR.value}))
     if state is Bit.ON:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 
@@ -46,6 +46,8 @@ class Settings:
 
     acs: Mapping[Address, AcsFlag | None] = field(default_factory=dict)
     """ACS control words; absent: no ACS capability."""
+    enhanced: Mapping[Address, AcsEnhanced] = field(default_factory=dict)
+    """Control bits of ACS Enhanced; absent: the port has none, or they are not known."""
     egress: Mapping[Address, int | None] = field(default_factory=dict)
     """Egress control vectors; absent: none."""
     command: Mapping[Address, Command | None] = field(default_factory=dict)

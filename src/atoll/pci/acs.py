@@ -17,7 +17,7 @@ from atoll.pci.config import ConfigSpace
 from atoll.pci.express import read_port_type
 from atoll.pci.header import PortType
 
-__all__ = ["REDIRECTING", "Acs", "AcsFlag", "has_dword_registers", "read_acs"]
+__all__ = ["REDIRECTING", "Acs", "AcsEnhanced", "AcsFlag", "has_dword_registers", "read_acs"]
 
 
 class AcsFlag(IntFlag):
@@ -58,6 +58,26 @@ REDIRECTING = AcsFlag.SV | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF
 """What Linux asks of every port on the way to the root (``REQ_ACS_FLAGS`` in drivers/iommu/iommu.c)."""
 
 
+class AcsEnhanced(IntFlag):
+    """The further control bits of a port whose capability says ACS Enhanced (Base Specification 5.0, 7.7.11.3).
+
+    Two fields of two bits each say what becomes of requests from below for a port's own memory: 0 goes to it.
+    """
+
+    IO_BLOCK = 0x80
+    """I/O Request Blocking."""
+    OWN_BLOCK = 0x100
+    """Downstream port memory target access: requests for this port's own BARs are blocked."""
+    OWN_REDIRECT = 0x200
+    """The same, redirected upstream."""
+    UP_BLOCK = 0x400
+    """Upstream port memory target access: requests for the BARs of the switch's upstream port are blocked."""
+    UP_REDIRECT = 0x800
+    """The same, redirected upstream."""
+    UNCLAIMED_REDIRECT = 0x1000
+    """Requests inside the upstream port's windows that no downstream port claims are redirected upstream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Acs:
     """One function's ACS capability structure."""
@@ -72,9 +92,14 @@ class Acs:
     """How many bits the egress control vector has; 0 without egress control."""
     egress_vector: int | None = None
     """The egress control vector; None where it was not read or there is none."""
+    enhanced: AcsEnhanced | None = None
+    """The control bits of ACS Enhanced; None without it, or where the record does not show them."""
 
 
 _NAMED = 0x7F
+_ENHANCED = 0x80
+"""In the capability word: ACS Enhanced."""
+_ENHANCED_BITS = 0x1F80
 _DWORD_PORTS = (
     (0xA110, 0xA11F),  # Sunrise Point-H
     (0xA167, 0xA16A),
@@ -110,7 +135,8 @@ def read_acs(config: ConfigSpace, vendor: int, device: int) -> Acs | None:
         # A size of zero stands for 256 bits (7.7.11.2).
         bits = words >> 8 & 0xFF or 256
         vector = _egress_vector(config, at + 8, bits)
-    return Acs(capability, AcsFlag(words >> 16 & _NAMED), at, at + 6, bits, vector)
+    enhanced = AcsEnhanced(words >> 16 & _ENHANCED_BITS) if words & _ENHANCED else None
+    return Acs(capability, AcsFlag(words >> 16 & _NAMED), at, at + 6, bits, vector, enhanced)
 
 
 def _egress_vector(config: ConfigSpace, at: int, bits: int) -> int | None:

@@ -187,7 +187,11 @@ def _richer(one: Any, other: Any) -> Any:
     """Return the value that says more, where two that differ do not contradict each other; None where they do."""
     if isinstance(one, Acs) and isinstance(other, Acs):
         same = (one.capability, one.control) == (other.capability, other.control)
-        return None if not same else other if one.egress_vector is None else one
+        if None not in (one.enhanced, other.enhanced):
+            same = same and one.enhanced == other.enhanced
+        more = (other.egress_vector is not None, other.enhanced is not None)
+        less = (one.egress_vector is not None, one.enhanced is not None)
+        return None if not same else other if more > less else one
     if isinstance(one, Bridge) and isinstance(other, Bridge):
         # A dump, a text and sysfs do not show the same windows: what the kernel did not claim, it does not list.
         same = (one.secondary, one.subordinate) == (other.secondary, other.subordinate)

@@ -24,7 +24,7 @@ from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
 from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
 from atoll.isolation.iova.windows import Addresses, addresses, decoding, windows
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
 
@@ -196,7 +196,7 @@ class _Climb:
             found += self.peer(here, peer, bridge)
         self.take(found)
         if bridge is not None:
-            self.unclaimed(bridge)
+            self.unclaimed(bridge, here)
 
     def peer(self, here: Address, peer: Address, bridge: Address | None) -> Iterator[Claim]:
         held = addresses(self.topology, peer)
@@ -214,10 +214,12 @@ class _Climb:
                 self.unknown[f"{one.unread}; {step.because}"] = None
             yield self.claim(one, peer, step.answer, step.because, here)
 
-    def unclaimed(self, bridge: Address) -> None:
+    def unclaimed(self, bridge: Address, here: Address) -> None:
         """What a switch's upstream port or a bridge to a shared bus holds, and nothing behind it: it ends there."""
         shared = self.topology.conventional_bus(bridge)
         if not shared and self.topology.port_type(bridge) is not PortType.UPSTREAM:
+            return
+        if not shared and self.settings.enhanced.get(here, AcsEnhanced(0)) & AcsEnhanced.UNCLAIMED_REDIRECT:
             return
         held = windows(self.topology.functions[bridge])
         if held.unread:
