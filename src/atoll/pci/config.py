@@ -136,5 +136,8 @@ class ConfigSpace:
 
 def _cut(offset: int) -> str:
     if offset < 0x100:
-        return "configuration space cut to 64 bytes, capabilities not shown: read as root"
+        return (
+            "configuration space cut to 64 bytes (read without privileges, or by hwloc), capabilities not shown: read"
+            " as root"
+        )
     return "configuration space ends at 256 bytes, extended capabilities not shown"

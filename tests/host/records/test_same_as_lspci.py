@@ -17,8 +17,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from folder import write_folder
-from hosts import Node, machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +32,8 @@ from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
 from atoll.twin import Twin
 from atoll.twin.machines import MACHINES
+from folder import write_folder
+from hosts import Node, machine
 
 _LSPCI = shutil.which("lspci") or "/usr/sbin/lspci"
 pytestmark = pytest.mark.skipif(not Path(_LSPCI).exists(), reason="pciutils is not installed")

@@ -17,7 +17,7 @@ from atoll.host.model import EndKind, Function
 from atoll.host.speed import nvlink_speed
 from atoll.pci.address import Address
 
-__all__ = ["HwlocMatrix", "hwloc_gpus", "parse_hwloc"]
+__all__ = ["HwlocMatrix", "hwloc_gpus", "matrices", "parse_hwloc"]
 
 _MATRIX = "NVLinkBandwidth"
 _MOST_OBJECTS = 1024
@@ -33,7 +33,7 @@ class _End:
 
 @dataclass(frozen=True, slots=True)
 class HwlocMatrix:
-    """Bandwidths in MB/s, by GPU and by what it has links to."""
+    """Values of one distances structure, by row and column: of NVLinks bandwidths in MB/s."""
 
     ends: tuple[_End, ...]
     values: tuple[int, ...]
@@ -41,16 +41,21 @@ class HwlocMatrix:
 
 def parse_hwloc(root: Element) -> tuple[HwlocMatrix, ...]:
     """Return the matrices of NVLinks in a ``topology``; those that are damaged are passed over."""
+    return matrices(root, _MATRIX)
+
+
+def matrices(root: Element, name: str) -> tuple[HwlocMatrix, ...]:
+    """Return the distances of a name in a ``topology``; those that are damaged are passed over."""
     found = []
     objects: dict[str, _End] = {}
     for element in root.children:
-        if not element.tag.startswith("distances2") or element.attributes.get("name") != _MATRIX:
+        if not element.tag.startswith("distances2") or element.attributes.get("name") != name:
             continue
         objects = objects or dict(_objects(root))
-        names = _words(element, "indexes")
+        indexes = _words(element, "indexes")
         values = [int(word) for word in _words(element, "u64values") if word.isascii() and word.isdigit()]
         unknown = _End(EndKind.UNKNOWN)
-        ends = tuple(objects.get(name.rpartition(":")[2], unknown) for name in names)
+        ends = tuple(objects.get(index.rpartition(":")[2], unknown) for index in indexes)
         if 0 < len(ends) <= _MOST_OBJECTS and len(values) == len(ends) ** 2:
             found.append(HwlocMatrix(ends, tuple(values)))
     return tuple(found)

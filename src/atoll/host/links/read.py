@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from atoll.errors import InputError
 from atoll.host.links.hwloc import HwlocMatrix, hwloc_gpus, parse_hwloc
+from atoll.host.links.hwloc_xgmi import HwlocXgmi, hwloc_xgmi_links, parse_hwloc_xgmi
 from atoll.host.links.matrix import matrix_links
 from atoll.host.links.naming import Naming, name_gpus
 from atoll.host.links.nccl import NcclGpu, nccl_links, parse_nccl
@@ -55,13 +56,14 @@ class _Text:
     queried: tuple[QueriedGpu, ...] = ()
     nccl: tuple[NcclGpu, ...] | None = None
     hwloc: tuple[HwlocMatrix, ...] = ()
+    xgmi: HwlocXgmi | None = None
     gaps: list[Gap] = field(default_factory=list)
     teller: str = ""
     """What told all of it, where that is no program with commands of its own."""
 
     @property
     def is_about_links(self) -> bool:
-        told = (self.remote, self.status, self.matrices, self.known, self.hwloc, self.gaps)
+        told = (self.remote, self.status, self.matrices, self.known, self.hwloc, self.xgmi, self.gaps)
         return self.nccl is not None or any(told)
 
 
@@ -113,6 +115,8 @@ def read_link_records(
         for bandwidths in record.hwloc:
             source = _called("hwloc", record)
             sources.append(nccl_links(hwloc_gpus(bandwidths, functions), functions, source=source))
+        if record.xgmi is not None:
+            sources += hwloc_xgmi_links(record.xgmi, functions, source=_called("hwloc", record))
         if record.status:
             source = _called("nvidia-smi nvlink -s", record)
             sources.append(status_links(record.status, functions, naming(record.status), source=source))
@@ -135,7 +139,7 @@ def _parse(name: str, data: bytes) -> _Text:
             elif root.tag == "system" and "version" in root.attributes:
                 record.nccl = parse_nccl(root)
             elif root.tag == "topology":
-                record.hwloc = parse_hwloc(root)
+                record.hwloc, record.xgmi = parse_hwloc(root), parse_hwloc_xgmi(root)
             return record
         if is_nvml(data):
             told = parse_nvml(data, name=name)
