@@ -39,6 +39,13 @@ def test_the_interface_is_found_by_its_nodes() -> None:
         open_space(Api.IOMMUFD, kernel=kernel(), unsafe_noiommu=True)
 
 
+def test_no_container_and_nothing_bound_yet() -> None:
+    fake = kernel(FakeDevice(A, 5, driver=None), container=False)
+    assert interfaces(fake) == ()
+    with made(fake) as space, pytest.raises(NotBound):
+        space.open(A)
+
+
 @pytest.mark.parametrize("long_bind", [False, True])
 def test_devices_in_one_space(long_bind: bool) -> None:
     fake = kernel(long_bind=long_bind)

@@ -74,6 +74,8 @@ class FakeMachine:
 
     devices: list[FakeDevice]
     cdev: bool = False
+    container: bool = True
+    """Whether there is /dev/vfio/vfio (CONFIG_VFIO_CONTAINER)."""
     """CONFIG_VFIO_DEVICE_CDEV and CONFIG_IOMMUFD."""
     isolated_msi: bool = True
     noiommu: frozenset[int] = frozenset()
@@ -123,7 +125,8 @@ class FakeMachine:
     def files(self) -> dict[str, Callable[[], bytes] | str]:
         """Files and links (those are text) of sysfs and dev."""
         found: dict[str, Callable[[], bytes] | str] = {"sys/module/vfio/version": lambda: b"0.3\n"}
-        found["dev/vfio/vfio"] = lambda: b""
+        if self.container:
+            found["dev/vfio/vfio"] = lambda: b""
         if self.cdev:
             found["dev/iommu"] = lambda: b""
         for device in self.devices:

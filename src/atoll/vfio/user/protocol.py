@@ -10,6 +10,12 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
+from atoll.vfio.uapi.device import DeviceFlags as DeviceFlag
+from atoll.vfio.uapi.irq import IrqFlags as IrqFlag
+from atoll.vfio.uapi.irq import IrqIndex
+from atoll.vfio.uapi.irq import IrqSetFlags as IrqSet
+from atoll.vfio.uapi.region import RegionFlags as RegionFlag
+from atoll.vfio.uapi.region import RegionIndex
 from atoll.vfio.user.error import ProtocolError
 
 __all__ = [
@@ -81,66 +87,6 @@ class HeaderFlag(IntFlag):
     """No answer is wanted."""
     ERROR = 0x20
     """In a reply: the command failed, and the error field may say why."""
-
-
-class DeviceFlag(IntFlag):
-    """What kind of device it is."""
-
-    RESET = 0x1
-    PCI = 0x2
-
-
-class RegionFlag(IntFlag):
-    """What can be done with a region."""
-
-    READ = 0x1
-    WRITE = 0x2
-    MMAP = 0x4
-    CAPS = 0x8
-
-
-class RegionIndex(IntEnum):
-    """The regions of a PCI device (``VFIO_PCI_*_REGION_INDEX``)."""
-
-    BAR0 = 0
-    BAR1 = 1
-    BAR2 = 2
-    BAR3 = 3
-    BAR4 = 4
-    BAR5 = 5
-    ROM = 6
-    CONFIG = 7
-    VGA = 8
-
-
-class IrqIndex(IntEnum):
-    """The interrupt kinds of a PCI device (``VFIO_PCI_*_IRQ_INDEX``)."""
-
-    INTX = 0
-    MSI = 1
-    MSIX = 2
-    ERR = 3
-    REQ = 4
-
-
-class IrqFlag(IntFlag):
-    """What an interrupt kind supports."""
-
-    EVENTFD = 0x1
-    MASKABLE = 0x2
-    AUTOMASKED = 0x4
-    NORESIZE = 0x8
-
-
-class IrqSet(IntFlag):
-    """What ``DEVICE_SET_IRQS`` does: one kind of data and one action."""
-
-    DATA_NONE = 0x1
-    DATA_BOOL = 0x2
-    DATA_EVENTFD = 0x4
-    ACTION_MASK = 0x8
-    ACTION_UNMASK = 0x10
-    ACTION_TRIGGER = 0x20
 
 
 class DmaFlag(IntFlag):
