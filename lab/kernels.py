@@ -10,10 +10,11 @@ from lab.errors import LabError
 from lab.fetch import part, versions_of
 from lab.fetch.bundles import KERNELS
 
-__all__ = ["DEBIAN_KERNELS", "Kernel", "kernel"]
+__all__ = ["DEBIAN_KERNELS", "FULL_KERNELS", "Kernel", "kernel"]
 
-# Debian's for x86: fetched, not built.
+# Debian's for x86: fetched, not built. Those of a family have AMD's IOMMU too, and are three times as large.
 DEBIAN_KERNELS = ("6.1", "6.12", "7")
+FULL_KERNELS = tuple(f"{name}-full" for name in DEBIAN_KERNELS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,9 @@ def _fetch(name: str, bundle: Bundle, place: Path, *, cache: Path, say: Say) -> 
     (new / "root").mkdir(parents=True)
     for package in packages:
         _unpack(cache / "pool" / package.file, new / "root")
-    for path in bundle.leave:
-        shutil.rmtree(new / "root" / path, ignore_errors=True)
+    for pattern in bundle.leave:
+        for path in (new / "root").glob(pattern):
+            shutil.rmtree(path)
     document = {"bundle": repr(bundle), "packages": [asdict(package) for package in packages]}
     (new / "packages.json").write_text(json.dumps(document, indent=1) + "\n")
     replace_folder(new, place)

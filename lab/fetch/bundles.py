@@ -22,7 +22,7 @@ class Bundle:
 
     ``resolve``: with all that they depend on. ``follow``: packages of the direct dependencies to take instead of the
     named ones, by prefix, in several steps; so a kernel is found behind its meta package, whose name has no version.
-    ``leave``: folders that are not kept. ``unpacked``: about how many bytes the rest takes.
+    ``leave``: patterns of folders that are not kept. ``unpacked``: about how many bytes the rest takes.
     """
 
     archive: str
@@ -59,6 +59,17 @@ _GUEST = (
 # The image came in one package until 6.x; 7 has it in several.
 _KERNEL = ("linux-image-", "linux-binary-", "linux-modules-", "linux-base-")
 
+# Debian's cloud kernels lack AMD's IOMMU: the full ones have it, and drivers that no machine of the lab needs.
+_UNUSED_DRIVERS = tuple(
+    f"lib/modules/*/kernel/{name}" for name in ("sound", "drivers/gpu", "drivers/media", "drivers/net/wireless", "fs")
+)
+
+
+def _full(archive: str, package: str, summary: str) -> Bundle:
+    leave = ("usr/share/doc", *_UNUSED_DRIVERS, *(f"usr/{pattern}" for pattern in _UNUSED_DRIVERS))
+    return Bundle(archive, (package,), summary, follow=_KERNEL, leave=leave, unpacked=450 << 20)
+
+
 BUNDLES = {
     "qemu-x86": Bundle("trixie", ("qemu-system-x86",), "QEMU for x86", resolve=True, unpacked=160 << 20),
     "qemu-ppc": Bundle("trixie", ("qemu-system-ppc",), "QEMU for PowerNV", resolve=True, unpacked=160 << 20),
@@ -81,6 +92,9 @@ BUNDLES = {
         "what building a kernel needs",
         unpacked=20 << 20,
     ),
+    "kernel-6.1-full": _full("bookworm", "linux-image-amd64", "Linux 6.1 (Debian 12), with AMD's IOMMU"),
+    "kernel-6.12-full": _full("trixie", "linux-image-amd64/trixie", "Linux 6.12 (Debian 13), with AMD's IOMMU"),
+    "kernel-7-full": _full("trixie", "linux-image-amd64/trixie-backports", "Linux 7 (backports), with AMD's IOMMU"),
     "kernel-6.1-powernv": Bundle(
         *("bookworm-ppc64el", ("linux-image-powerpc64le",), "Linux 6.1 (Debian 12), ppc64el"),
         follow=_KERNEL,
@@ -100,6 +114,9 @@ KERNELS = {
     "6.12": "kernel-6.12",
     "7": "kernel-7",
     "iommufd": "",
+    "6.1-full": "kernel-6.1-full",
+    "6.12-full": "kernel-6.12-full",
+    "7-full": "kernel-7-full",
     "6.1-powernv": "kernel-6.1-powernv",
     "6.12-powernv": "kernel-6.12-powernv",
 }

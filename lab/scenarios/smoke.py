@@ -14,11 +14,12 @@ from lab.guest.image import SOURCE
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
-__all__ = ["MACHINE", "check_groups", "run", "run_on"]
+__all__ = ["DEVICES", "INTEL", "check_groups", "run", "run_machine", "run_on"]
 
-# Two root ports with a device each, a multifunction slot without ACS, and a device on the root bus.
-MACHINE = (
-    *("-device", "intel-iommu,intremap=on,caching-mode=on"),
+INTEL = ("-device", "intel-iommu,intremap=on,caching-mode=on")
+
+# Root ports with a device each, a multifunction slot without ACS, and a device on the root bus.
+DEVICES = (
     *("-device", "pcie-root-port,id=rp0,bus=pcie.0,chassis=1,slot=1"),
     *("-device", "pcie-root-port,id=rp1,bus=pcie.0,chassis=2,slot=2"),
     *("-device", "pcie-root-port,id=rp2,bus=pcie.0,chassis=3,slot=3"),
@@ -30,21 +31,33 @@ MACHINE = (
 
 
 def run(setting: Setting) -> Report:
-    """Boot every kernel of the setting, one after the other."""
+    """The small machine with Intel's IOMMU."""
+    return run_machine("smoke", setting, (*INTEL, *DEVICES), cmdline="intel_iommu=on")
+
+
+def run_machine(name: str, setting: Setting, machine: tuple[str, ...], *, cmdline: str) -> Report:
+    """Boot every kernel of the setting with a machine, one after the other, and check what atoll said of it."""
     checks: list[Check] = []
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
-        result = run_on(kernel, setting.folder / f"smoke-{kernel}")
-        setting.say(f"smoke on {kernel}: {result.seconds:.1f} s")
-        checks += check_groups(kernel, result, setting.folder / f"smoke-{kernel}.tar.xz")
+        result = run_on(kernel, setting.folder / f"{name}-{kernel}", machine=machine, cmdline=cmdline)
+        setting.say(f"{name} on {kernel}: {result.seconds:.1f} s")
+        checks += check_groups(kernel, result, setting.folder / f"{name}-{kernel}.tar.xz")
         checks.append(_check_vfio(kernel, result))
-        facts[kernel] = {"release": result.answer.get("release"), "seconds": round(result.seconds, 2)}
+        facts[kernel] = {
+            "release": result.answer.get("release"),
+            "seconds": round(result.seconds, 2),
+            "groups": result.answer.get("groups"),
+        }
     return Report(tuple(checks), facts)
 
 
-def run_on(kernel: str, folder: Path | None = None) -> Result:
-    """One boot of the small machine."""
-    return boot(Boot(kernel, MACHINE, {"scenario/main.py": guest_file("smoke")}, name="smoke"), folder=folder)
+def run_on(
+    kernel: str, folder: Path, *, machine: tuple[str, ...] = (*INTEL, *DEVICES), cmdline: str = "intel_iommu=on"
+) -> Result:
+    """One boot; its folder is kept."""
+    files = {"scenario/main.py": guest_file("smoke")}
+    return boot(Boot(kernel, machine, files, cmdline=cmdline, name="smoke"), folder=folder)
 
 
 def check_groups(kernel: str, result: Result, capture: Path) -> list[Check]:
