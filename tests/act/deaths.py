@@ -16,7 +16,7 @@ from atoll.pci.address import Address
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin, store
 
-__all__ = ["OWN", "Death", "copied", "dead_process", "deaths", "owners_of"]
+__all__ = ["OWN", "Death", "assert_apart", "copied", "dead_process", "deaths", "owners_of"]
 
 OWN = ("var/lib/atoll/", "run/atoll/")
 

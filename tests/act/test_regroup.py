@@ -2,61 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from act_bench import Watched, host_of
+from regroup_bench import DEVICE, PATH, PORT, group, regrouping, spoiled
 
 from atoll.act.executor import execute
 from atoll.act.release import release
 from atoll.errors import StepError
-from atoll.host.fact import Known
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.plan.fingerprint import fingerprint
-from atoll.plan.step import Plan, Step, StepKind
-from atoll.twin import Twin
-
-PORT, DEVICE = Address.parse("0000:02:00.0"), Address.parse("0000:03:00.0")
-CLOSED = AcsFlag.SV | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF
-PATH = f"sys/bus/pci/devices/{DEVICE}"
-
-
-def group(twin: Twin) -> tuple[str, ...]:
-    return twin.list(f"{PATH}/iommu_group/devices")
-
-
-def spoiled() -> Twin:
-    """A box whose device was discovered while the port above it did not redirect: they share a group."""
-    twin = Twin.new("pcie-box")
-    acs = twin.kernel.hardware.functions[PORT]
-    acs.set_acs(AcsFlag(0))
-    twin.write(f"{PATH}/remove", b"1")
-    twin.write("sys/bus/pci/rescan", b"1")
-    assert group(twin) == (str(PORT), str(DEVICE))
-    return twin
-
-
-def regrouping(twin: Twin, expected: tuple[Address, ...] = (DEVICE,)) -> Plan:
-    host = host_of(twin)
-    driver = host.functions[DEVICE].driver
-    assert isinstance(driver, Known)
-    assert driver.value is not None
-
-    def step(number: int, kind: StepKind, device: Address = DEVICE) -> Step:
-        return Step(f"s{number}", kind, device, "", "", "", "", cluster="red")
-
-    steps = (
-        replace(step(1, StepKind.UNBIND), driver=driver.value, override="vfio-pci"),
-        step(2, StepKind.QUIESCE),
-        replace(step(3, StepKind.SET_ACS, PORT), acs_before=AcsFlag(0), acs=CLOSED, cluster=None),
-        step(4, StepKind.REMOVE),
-        replace(step(5, StepKind.RESCAN), override="vfio-pci", group=expected),
-        replace(step(6, StepKind.BIND), driver="vfio-pci"),
-    )
-    prints = tuple((address, fingerprint(host.functions[address])) for address in (PORT, DEVICE))
-    return Plan(host.name, "", steps, (), (), fingerprints=prints)
+from atoll.plan.step import Step
 
 
 def test_it_gets_a_group_of_its_own_and_no_driver_of_the_hosts() -> None:
