@@ -13,7 +13,7 @@ from atoll.host.tree import Tree
 from atoll.twin import MACHINES, Twin
 from twin.bench import give, sysfs
 
-EVENTS = ("open", "close", "vm-start", "vm-reset", "vm-stop", "suspend")
+EVENTS = ("open", "close", "vm-start", "vm-reset", "vm-stop", "kill", "suspend", "reboot")
 FILES = ("remove", "rescan", "reset", "reset_subordinate", "enable", "driver/unbind", "driver_override", "sriov_numvfs")
 
 

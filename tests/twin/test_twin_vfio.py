@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -164,3 +165,38 @@ def test_suspend_keeps_descriptors_open() -> None:
     twin.event("suspend")
     assert lease.read32(0, DISABLE) == 0
     assert lease.read32(0, 0) == 0x140000A1
+
+
+def test_who_is_killed_closes_everything() -> None:
+    twin = Twin.new("ac922-4gpu")
+    for gpu in (RED, BLUE):
+        give(twin, gpu)
+        lease = twin.lease_vfio(gpu, holder="atoll-hold:red")
+        cut(twin, gpu)
+    twin.event("kill", [RED])
+    assert twin.vfio.holders == {}
+    assert (twin.peek(RED, "bar0", DISABLE), twin.peek(BLUE, "bar0", DISABLE)) == (0, 0)
+    with pytest.raises(OSError, match="not open"):
+        lease.read32(0, 0)
+    with pytest.raises(OSError, match="not open"):
+        twin.event("kill", [RED])
+
+
+def test_a_reboot_leaves_nothing_but_files(tmp_path: Path) -> None:
+    fresh, twin = Twin.new("ac922-4gpu"), Twin.new("ac922-4gpu")
+    give(twin, RED)
+    twin.lease_vfio(RED, holder="red")
+    cut(twin, RED)
+    twin.write("var/lib/atoll/x", b"kept")
+    twin.write("run/atoll/y", b"lost")
+    boot = text(twin, "proc/sys/kernel/random/boot_id")
+    twin.event("reboot")
+    assert text(twin, "proc/sys/kernel/random/boot_id") != boot
+    assert twin.own_files == {"var/lib/atoll/x": b"kept"}
+    assert twin.peek(RED, "bar0", DISABLE) == 0
+    assert twin.vfio.holders == {}
+    driver = sysfs(RED, "driver")
+    assert twin.readlink(driver) == fresh.readlink(driver)
+    twin.save(tmp_path / "twin")
+    again = Twin.load(tmp_path / "twin")
+    assert text(again, "proc/sys/kernel/random/boot_id") == text(twin, "proc/sys/kernel/random/boot_id")

@@ -180,7 +180,9 @@ class _Recovering:
         site = Site(self.work.machine, host, known, leased, self.pace)
         kept = tuple(self.needed(run, host, entries))
         needed = {entry.step.device for entry in kept}
-        undone = roll_back(site, self.work, [entry for entry in entries if entry.step.device not in needed])
+        taken = {entry.step.device for entry in entries if entry.step.kind is StepKind.REMOVE}
+        there = [e for e in entries if e.step.device in host.functions or e.step.device in taken]
+        undone = roll_back(site, self.work, [entry for entry in there if entry.step.device not in needed])
         left += [f"{e.step.kind} of {e.step.device} stays: {host.essential[e.step.device]}" for e in kept]
         left += undone.left
         failed = [*kept, *undone.failed]

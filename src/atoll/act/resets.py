@@ -60,7 +60,10 @@ def restore_cut(site: Site, address: Address, was: Value, holder: str | None) ->
 
     A device that a holder has open is never reset: its owner runs, and links cut in excess open no path.
     """
-    control = link_control(site.host.functions[address])
+    function = site.host.functions.get(address)
+    if function is None:
+        raise Failure(f"{address} was not there when the work began")
+    control = link_control(function)
     if control is None or not isinstance(was, list):
         return ""
     wanted = frozenset(int(link) for link in was)
