@@ -212,7 +212,13 @@ def test_any_clusters(lot: tuple[str, str], share: float, again: float, closes: 
 
 def _one(twin: Twin, owners: dict[Address, str], act: Act, share: float) -> Death:
     """Die at one write, by the share of writes before it."""
-    counted: list[int] = []
-    deaths(copied(twin), owners, act, wanted=lambda number: counted.append(number) is not None)
-    at = round(share * max(counted))
+    most = 0
+
+    def counted(number: int) -> bool:
+        nonlocal most
+        most = max(most, number)
+        return False
+
+    deaths(copied(twin), owners, act, wanted=counted)
+    at = round(share * most)
     return deaths(twin, owners, act, wanted=lambda number: number == at)[-1]
