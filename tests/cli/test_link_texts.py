@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,11 @@ def test_links_alone_say_what_is_missing(run: Run) -> None:
     assert ran.code == 2
     assert "nothing that shows the PCI functions" in ran.err.splitlines()[0]
     assert "--host lspci.txt" in ran.err.splitlines()[1]
+
+
+def test_what_standard_input_holds_is_joined_too(run: Run, lspci: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pasted:
+        buffer = BytesIO(_TOPO.read_bytes())
+
+    monkeypatch.setattr("sys.stdin", Pasted)
+    assert len(_links(run, lspci, Path("-"))) == 16

@@ -19,14 +19,13 @@ from atoll.pci.quirks.acs import (
 )
 from atoll.pci.quirks.aliases import (
     BRIDGE_ALIAS,
+    BRIDGE_NO_ALIAS,
     BRIDGE_TRANSLATION_ROOT,
     SWITCHTEC_NTB,
     dma_alias_mask,
     is_one_of,
 )
 from atoll.pci.quirks.resets import no_bus_reset, no_flr, no_pm_reset
-
-_EFAR = 0x1055
 
 
 def _rows() -> list[tuple[str, str, int, int | None]]:
@@ -103,6 +102,8 @@ def test_alias_masks(subject: str, devfn: int, expected: set[int]) -> None:
 def test_fixed_aliases_go_by_subsystem() -> None:
     assert dma_alias_mask(0x9005, 0x0285, (0x9005, 0x02BC), 0) == {8}
     assert dma_alias_mask(0x9005, 0x0285, None, 0) == frozenset()
+    assert _ids("fixed_dma_alias") == [(0x9005, 0x0285)]
+    assert all(is_one_of(BRIDGE_NO_ALIAS, *pair) for pair in _ids("bridge_no_alias"))
     assert dma_alias_mask(0x1AF4, 0x1000, None, 0) == frozenset()
 
 
@@ -113,8 +114,8 @@ def test_bridges() -> None:
 
 def test_switchtec() -> None:
     for vendor, device in _ids("switchtec-ntb-dma-alias"):
-        # The list names one vendor; the PCI100x parts are EFAR's in the kernel (SWITCHTEC_PCI100X_QUIRK).
-        assert is_one_of(SWITCHTEC_NTB, _EFAR if 0x1001 <= device <= 0x1008 else vendor, device)
+        # Of two makers: the PCI100x parts are EFAR's (SWITCHTEC_PCI100X_QUIRK).
+        assert is_one_of(SWITCHTEC_NTB, vendor, device)
     assert sum(map(len, SWITCHTEC_NTB.values())) == len(_ids("switchtec-ntb-dma-alias"))
 
 

@@ -80,7 +80,10 @@ def read_members(read: Callable[[int], bytes], *, file_size_at_most: int) -> Ite
         if size > file_size_at_most:
             raise InputError(f"the archive has a file of {size} bytes: {member.name}")
         if kind == b"S" or any(key.startswith("GNU.sparse") for key in member.special):
-            raise InputError(f"the archive has a sparse file, which is not supported: {member.name}")
+            raise InputError(
+                f"the archive has a sparse file, which is not supported: {member.name}",
+                hint="make it without --sparse (-S), or copy the unpacked folder",
+            )
         data = _payload(read, size)
         known = _KINDS.get(kind)
         if known is None:

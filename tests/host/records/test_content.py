@@ -119,6 +119,10 @@ def test_gpus_of_nvidia_smi_are_a_host_of_gpus() -> None:
     assert (gpu.parent, gpu.parent_told) == (None, False)
     assert isinstance(gpu.multifunction, Unknown)
     assert any("all functions but GPUs" in gap.what for gap in host.gaps)
+    port = read_record(PORT.encode(), name="lspci.txt")
+    gpus = read_record((LINKS / "nvidia-smi-qx-a100" / "qx-a100.xml").read_bytes(), name="gpus.xml")
+    together = read_together([port, gpus])
+    assert not any("all functions but GPUs" in gap.what for gap in together.gaps)
     grace = read_host(str(LINKS / "nvidia-smi-qx-gb200" / "qx-gb200.xml"))
     assert {link.kind.value for link in grace.links} == {"c2c", "nvlink"}
     assert not grace.links_told

@@ -15,6 +15,7 @@ from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.model import Function, Gap, Group, Host, Platform
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.group_facts import ToldGroups, join
+from atoll.host.records.smi_gpus import GPUS_ONLY
 from atoll.host.told import ToldLinks, doubted_in
 from atoll.host.told import merge as merge_links
 from atoll.pci.acs import Acs
@@ -141,6 +142,8 @@ def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
     """Whether the merge filled a gap about ids or bridges, or asks anew whether the links are those of a board."""
     if is_board_gap(gap):
         return True
+    if gap.what == GPUS_ONLY.what:
+        return any(function.class_code >> 16 != 0x03 for function in functions.values())
     if gap.what.startswith("ids of "):
         return all(function.ids_told for function in functions.values())
     return gap.what.startswith("what stands above ") and all(function.parent_told for function in functions.values())

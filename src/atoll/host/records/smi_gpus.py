@@ -13,14 +13,15 @@ from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
 
-__all__ = ["read_smi_gpus"]
+__all__ = ["GPUS_ONLY", "read_smi_gpus"]
 
 _LONE = "nvidia-smi shows GPUs only, not what stands beside them"
-_LEFT_OUT = Gap(
+GPUS_ONLY = Gap(
     "all functions but GPUs, and what stands above them",
     "nvidia-smi shows neither",
     "name an lspci text or a folder of the same machine as well: --host lspci.txt --host gpus.xml",
 )
+"""What such a record leaves out, until it is merged with one that shows more."""
 
 
 def read_smi_gpus(root: Element, *, name: str) -> Host:
@@ -30,7 +31,7 @@ def read_smi_gpus(root: Element, *, name: str) -> Host:
         function = _function(gpu, shown.name)
         if function is not None:
             shown.add(function, Standing())
-    return host_of_shown(shown, path=name, lone=_LONE, left_out=(_LEFT_OUT,), no_groups="nvidia-smi shows no groups")
+    return host_of_shown(shown, path=name, lone=_LONE, left_out=(GPUS_ONLY,), no_groups="nvidia-smi shows no groups")
 
 
 def _function(gpu: Element, source: str) -> Function | None:
