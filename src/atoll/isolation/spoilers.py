@@ -121,7 +121,8 @@ def _spoiler(host: Host, function: Function, judge: Judge, rule: Rule) -> Spoile
         return Spoiler(function.address, rule, label, cause, what, because, off)
 
     if kind is PortType.CONVENTIONAL:
-        return made(Cause.HARDWARE, "is conventional PCI", "conventional PCI has no ACS: its bus is shared")
+        why = "its bus is shared" if function.parent is not None else "a chipset function without PCI Express has none"
+        return made(Cause.HARDWARE, "is conventional PCI", f"conventional PCI has no ACS: {why}")
     if kind in (PortType.PCIE_TO_PCI, PortType.PCI_TO_PCIE, PortType.EVENT_COLLECTOR):
         return made(Cause.HARDWARE, f"is a {label}", "Linux never counts one as isolating (pci_acs_enabled)")
     if kind is None:

@@ -32,15 +32,22 @@ def headline(host: Host, found: Grouping) -> str:
             return f"{one} is in no group: no IOMMU is in use on this host."
         return f"{one} is in no group: no IOMMU serves it, as far as the record tells."
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
+    if not found.recorded and found.undetermined:
+        group = "its group, as guessed from a record that does not tell all"
     alike, ports, strangers = _sorted(host, found)
     if not alike and not strangers:
-        beside = f", with the {plural(len(ports), 'port')} above it, which stay with the kernel" if ports else ""
+        beside = ", but for ports, which stay with the kernel" if ports else ""
         return f"{one} is alone in {group}{beside}."
     if not strangers:
         rest = " (and ports, which stay with the kernel)" if ports else ""
-        return f"{one} shares {group} only with {_several(alike)}, of the same device{rest}."
+        return f"{one} shares {group}{_comma(found)} only with {_several(alike)}, of the same device{rest}."
     because = _because(host, found)
-    return f"{one} shares {group} with {plural(len(strangers), 'function')} of other devices{because}."
+    others = f"{plural(len(strangers), 'function')} of other devices"
+    return f"{one} shares {group}{_comma(found)} with {others}{because}."
+
+
+def _comma(found: Grouping) -> str:
+    return "" if found.recorded else ","
 
 
 def _because(host: Host, found: Grouping) -> str:
@@ -156,11 +163,11 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         lines += wrap(
             "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
         )
-    if found.spoilers:
+    if found.spoilers and (alike or strangers):
         lines += ["", style.bold("What keeps them together")]
         for alike_spoilers in _alike(found.spoilers):
             lines += _spoiler_lines(alike_spoilers, style)
-    elif found.reasons:
+    elif found.reasons and (alike or strangers):
         lines += ["", style.bold("What keeps them together")]
         for reason in found.reasons:
             lines += wrap(reason, first="    ")
@@ -215,7 +222,10 @@ _CAUSES = {
 def _spoiler_lines(alike: Sequence[Spoiler], style: Style) -> list[str]:
     first = alike[0]
     where = _several([s.address for s in alike])
-    lines = wrap(f"{where} ({first.kind}) {first.what}: {style.bold(_CAUSES[first.cause])}", first="    - ")
+    verb, _, rest = first.what.partition(" ")
+    several = {"has": "have", "is": "are", "was": "were", "lends": "lend", "shows": "show"}
+    what = f"{several.get(verb, verb)} {rest}" if len(alike) > 1 else first.what
+    lines = wrap(f"{where} ({first.kind}) {what}: {style.bold(_CAUSES[first.cause])}", first="    - ")
     return lines + (wrap(first.because, first="      ") if first.because else [])
 
 
@@ -230,16 +240,16 @@ def _ways(host: Host, found: Grouping, strangers: bool, style: Style) -> list[st
         more = f" of {slots.tried} tried" if slots.tried else ""
         lines += wrap(f"another slot: no port of this machine{more} would isolate the card", first="    - ")
     if not lines or (not found.changes and not (slots and slots.places)):
-        lines += wrap(_nothing(host, found), first="    - ")
+        lines += wrap(_nothing(host, found, strangers), first="    - ")
     return lines
 
 
-def _nothing(host: Host, found: Grouping) -> str:
+def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
     if host.platform is Platform.POWERNV:
         return "nothing that can be set: PowerNV's groups follow buses and NVLinks, not ACS"
     if any(s.rule is Rule.ALIAS for s in found.spoilers):
         return "nothing: behind a conventional bridge all requests carry one id, and the bus is shared"
-    if found.spoilers and all(s.rule is Rule.SLOT for s in found.spoilers):
+    if not strangers or (found.spoilers and all(s.rule is Rule.SLOT for s in found.spoilers)):
         return "nothing: functions of one device that does not say it keeps them apart; give them away together"
     if any(s.cause is Cause.UNKNOWN for s in found.spoilers):
         return "not known: the record does not show what could be set; record it as root (lspci -vvv, atoll capture)"

@@ -1,0 +1,92 @@
+"""What a person reads of a function's group: the answer first, in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
+
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Host
+from atoll.isolation.grouping import Grouping, grouping
+from atoll.pci.header import PortType
+from atoll.report.grouping import grouping_document, grouping_lines, headline
+from atoll.report.names import Names
+from atoll.report.style import PLAIN
+
+
+def _of(host: Host, one: str) -> Grouping:
+    found = scene(host)
+    return grouping(found.topology, found.settings, at(one))
+
+
+def _pasted(host: Host) -> Host:
+    functions = {a: replace(f, group=Unknown("not shown")) for a, f in host.functions.items()}
+    return replace(host, functions=functions, groups=Unknown("not shown"))
+
+
+def _lines(host: Host, one: str) -> str:
+    lines = grouping_lines(host, _of(host, one), names=Names(), style=PLAIN)
+    assert all(len(line) <= 100 for line in lines if "config_acs" not in line)
+    return " ".join(" ".join(lines).split())
+
+
+def test_alone() -> None:
+    host = machine(*slots(CLOSED))
+    number = host.functions[at("01:00.0")].group
+    assert isinstance(number, Known)
+    assert headline(host, _of(host, "01:00.0")) == f"0000:01:00.0 is alone in group {number.value}."
+
+
+def test_in_none() -> None:
+    host = machine(endpoint("01:00.0", group=None))
+    assert headline(host, _of(host, "01:00.0")).startswith("0000:01:00.0 is in no group: no IOMMU is in use")
+
+
+def test_a_guess_is_called_one() -> None:
+    host = _pasted(machine(*slots(Unknown("cut"))))
+    assert "as guessed from a record that does not tell all" in headline(host, _of(host, "01:00.0"))
+
+
+def test_what_spoils_it_and_what_would_help() -> None:
+    host = _pasted(machine(*switch(None, None, root=OFF), port("00:02.0", 9)))
+    words = _lines(host, "03:00.0")
+    assert words.startswith("0000:03:00.0 shares its group, as predicted, with 1 function of other devices because ")
+    assert "0000:00:01.0 (root-port) has ACS, with SrcValid- ReqRedir- CmpltRedir- UpstreamFwd-" in words
+    assert "0000:02:00.0 0000:02:01.0 (downstream) have no ACS capability: hardware" in words
+    assert "another slot" in words
+    document = grouping_document(host, _of(host, "03:00.0"))
+    assert [place["port"] for place in document["slots"]["places"]] == ["0000:00:02.0"]
+
+
+def test_bits_to_set_ready_to_paste() -> None:
+    host = _pasted(machine(*switch(OFF, OFF, root=OFF)))
+    words = _lines(host, "03:00.0")
+    assert "pci=config_acs=xx111x1@0000:00:01.0;xx111x1@0000:02:00.0" in words
+    assert "predicted with it: 0000:03:00.0 alone" in words
+    assert "cost: 0000:03:00.0 and 0000:04:00.0 talk by way of 0000:00:01.0 then" in words
+
+
+def test_functions_of_one_device() -> None:
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=5) for n in range(2)]
+    words = _lines(machine(port("00:01.0", 1), *pair), "01:00.0")
+    assert words.startswith("0000:01:00.0 shares group 5 only with 0000:01:00.1, of the same device.")
+    assert "nothing: functions of one device" in words
+
+
+def test_a_conventional_bus() -> None:
+    bridge = port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None)
+    cards = [endpoint(f"02:0{n}.0", "01:00.0", port_type=PortType.CONVENTIONAL) for n in range(2)]
+    words = _lines(_pasted(machine(port("00:01.0", 1), bridge, *cards)), "02:00.0")
+    assert "nothing: behind a conventional bridge all requests carry one id" in words
+
+
+def test_fiction() -> None:
+    multi = [replace(port(f"00:01.{n}", 1 + n, acs=None), multifunction=Known(True)) for n in range(2)]
+    cards = [endpoint(f"{1 + n:02x}:00.0", f"00:01.{n}") for n in range(2)]
+    host = machine(*multi, *cards, command_line="pcie_acs_override=downstream,multifunction")
+    words = _lines(host, "01:00.0")
+    assert "Fiction: pcie_acs_override= is on the command line." in words
+    assert "without it this group would also hold 0000:00:01.0 0000:00:01.1 0000:02:00.0" in words
+    document = grouping_document(host, _of(host, "01:00.0"))
+    assert document["override"]["without"] == ["0000:00:01.0", "0000:00:01.1", "0000:01:00.0", "0000:02:00.0"]
