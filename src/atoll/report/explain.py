@@ -109,8 +109,8 @@ def _exposed_lines(exposed: Exposure | None) -> list[str]:
     for reason in exposed.unknown:
         lines += wrap(reason, first="        ? ")
     if not lines:
-        return ["      no address of it lies in the windows on the way: no request hits it"]
-    return ["      these addresses of it, by BARs and windows:", *lines]
+        return ["      over PCIe none: no address of it lies in the windows on the way"]
+    return ["      over PCIe these addresses of it, by BARs and windows:", *lines]
 
 
 def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: Style) -> list[str]:
