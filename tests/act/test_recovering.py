@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, host_of, planned, state
@@ -17,8 +22,8 @@ from atoll.act.owner import this_process
 from atoll.act.recorded import Recorded
 from atoll.act.recover import Fate, Recovered, recover
 from atoll.act.release import release
-from atoll.act.running import refuse_after_death
-from atoll.errors import RefusedError
+from atoll.act.running import end_runs, refuse_after_death
+from atoll.errors import RefusedError, StepError
 from atoll.pci.header import Command
 from atoll.plan.spec import read_spec
 from atoll.plan.step import StepKind
@@ -251,6 +256,38 @@ def test_a_run_whose_process_lives_is_not_touched() -> None:
     apply(twin)
 
 
+def test_what_stays_is_its_process_work_until_it_ends() -> None:
+    twin = Twin.new("ac922-4gpu")
+    host, made = planned(twin)
+    execute(twin, host, made, verb="hold", stays=True)
+    (run,) = read_journal(twin).runs
+    assert (run.verb, run.ended, run.owner) == ("hold", None, this_process())
+    assert recover(twin).runs == ()
+    end_runs(twin)
+    assert read_journal(twin).runs[0].ended is not None
+    assert recover(twin).runs == ()
+
+
+def test_a_holder_that_died_is_rolled_back() -> None:
+    twin = Twin.new("ac922-4gpu")
+    with dead_process():
+        host, made = planned(twin)
+        execute(twin, host, made, verb="hold", stays=True)
+    twin.event("kill", [RED])
+    twin.event("kill", [BLUE])
+    assert one(twin).fate is Fate.ROLLED_BACK
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+def test_what_fails_does_not_stay() -> None:
+    twin = Twin.new("ac922-4gpu")
+    host, made = planned(twin)
+    bad = replace(made.steps[-1], kind=StepKind.CUT_LINKS, control="nvlink-mask-v100", links=(0,), mask=1, id="bad")
+    with pytest.raises(StepError):
+        execute(twin, host, replace(made, steps=(*made.steps, bad)), stays=True)
+    assert read_journal(twin).runs == ()
+
+
 # -- locks
 
 
@@ -272,3 +309,54 @@ def test_recovering_waits_for_nobody() -> None:
         journal.close()
     with machine_lock(twin), pytest.raises(RefusedError, match="another atoll is changing"):
         recover(twin)
+
+
+# -- a real process
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from act_bench import Watched, planned
+from atoll.act.executor import execute
+from atoll.twin import Twin
+
+class Filed(Watched):
+    def state_path(self, path):
+        return folder / path
+
+    def change(self, what, act):
+        super().change(what, act)
+        if len(self.changes) == int(sys.argv[2]):
+            self.twin.save(folder / "twin")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(sys.argv[1])
+machine = Filed(Twin.new("ac922-4gpu"))
+host, made = planned(machine)
+execute(machine, host, made)
+"""
+
+
+@pytest.mark.parametrize("number", [2, 9, 17])
+def test_a_process_that_was_killed_is_recovered_from(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(number)]
+    here = os.pathsep.join(path for path in sys.path if path)
+    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": here}, capture_output=True, text=True)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+
+    class Filed(Watched):
+        def state_path(self, path: str) -> Path | None:
+            return tmp_path / path
+
+    machine = Filed(Twin.load(tmp_path / "twin"))
+    with pytest.raises(RefusedError, match="an earlier run died"):
+        refuse_after_death(machine)
+    last = read_journal(machine).writes[-1]
+    assert not last.done
+    found = recover(machine)
+    assert [run.fate for run in found.runs] == [Fate.ROLLED_BACK]
+    assert state(machine.twin) == state(Twin.new("ac922-4gpu"))
+    assert (tmp_path / LOCK).read_bytes() == b""
+    with machine_lock(machine), pytest.raises(RefusedError, match="another atoll"), machine_lock(machine):
+        pass

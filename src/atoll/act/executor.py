@@ -41,8 +41,12 @@ def execute(
     dry_run: bool = False,
     progress: Progress | None = None,
     pace: Pace | None = None,
+    verb: str = "apply",
+    stays: bool = False,
 ) -> Outcome:
     """Carry a plan out. ``host`` is the machine as it was just read.
+
+    ``verb`` is what the journal calls it; ``stays`` is for a process that keeps what it opens (see ``running``).
 
     Before each write the device's fingerprint and the step's precondition are checked and the journal is written;
     afterwards what the step was to bring about is read back. Where a step fails, what was done is rolled back.
@@ -58,7 +62,12 @@ def execute(
     if dry_run or not plan.steps:
         return Outcome(tuple(_deed(step, {}, {}, "would: ") for step in plan.steps), dry_run=dry_run)
     with running(
-        machine, "apply", site.fingerprints, spec=plan.spec, plan=json.dumps(to_document(plan), ensure_ascii=False)
+        machine,
+        verb,
+        site.fingerprints,
+        spec=plan.spec,
+        plan=json.dumps(to_document(plan), ensure_ascii=False),
+        stays=stays,
     ) as work:
         return _Run(replace(site, machine=work.machine), plan, work, progress).run()
 

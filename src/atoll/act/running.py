@@ -11,13 +11,13 @@ from atoll.act.failure import Failure
 from atoll.act.journal import Journal, Record, Run, read_journal
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
-from atoll.act.owner import boot_of
+from atoll.act.owner import boot_of, this_process
 from atoll.act.recorded import Recorded
 from atoll.errors import InputError, RefusedError
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 
-__all__ = ["Running", "refuse_after_death", "running"]
+__all__ = ["Running", "end_runs", "refuse_after_death", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,12 @@ def running(
     spec: str = "",
     plan: str = "",
     resumes: bool = False,
+    stays: bool = False,
 ) -> Iterator[Running]:
     """Lock a machine, open its journal and note that a verb works on it, until it ends or fails in good order.
+
+    With ``stays``, what ends well stays noted as this process's work until ``end_runs``, for a holder: should the
+    process die before that, it counts as a run that died. The lock is given up all the same.
 
     No write is made to a device of ``fingerprints`` that is not what it was known by. Raises RefusedError where another
     has the lock, or (unless ``resumes``) an earlier run died and was not recovered; InputError for a damaged journal or
@@ -65,12 +69,29 @@ def running(
                 run = journal.begin(verb, spec=spec, plan=plan)
                 try:
                     yield Running(Recorded(machine, journal, check), journal, run)
-                finally:
+                except BaseException:
+                    journal.end(run)
+                    raise
+                if not stays:
                     journal.end(run)
             finally:
                 journal.close()
         except Failure as error:
             # Only the journal's own are left: what a step raises, its executor turns into what the user sees.
+            raise InputError(error.message, hint=error.hint) from error
+
+
+def end_runs(machine: Machine) -> None:
+    """Note that the runs of this process that stayed have ended in good order. Raises RefusedError, InputError."""
+    with machine_lock(machine):
+        try:
+            journal = Journal(machine)
+            try:
+                me = this_process()
+                journal.end(*(run for run in journal.record.runs if run.ended is None and run.owner == me))
+            finally:
+                journal.close()
+        except Failure as error:
             raise InputError(error.message, hint=error.hint) from error
 
 
