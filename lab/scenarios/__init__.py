@@ -27,6 +27,7 @@ SCENARIOS = {
     "smoke": Scenario("each kernel boots; atoll reads it, predicts its groups, and a capture tells the same", _X86),
     "amd": Scenario("the same with AMD's IOMMU", ("6.1-full", "6.12-full", "7-full", "iommufd")),
     "virtio": Scenario("the same with a virtio IOMMU", ("6.12", "7", "iommufd")),
+    "live": Scenario("devices are taken, reset, regrouped and given back; wrong use is told and changes nothing", _X86),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
     "vfio": Scenario("every call of atoll.vfio on real devices, over each interface that the kernel has", _X86),

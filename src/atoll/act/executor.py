@@ -74,7 +74,7 @@ def execute(
 
 # -- refusals
 
-_TAKING = frozenset({StepKind.UNBIND, StepKind.QUIESCE, StepKind.REMOVE, StepKind.RESET, StepKind.LEASE})
+_TAKING = frozenset({StepKind.UNBIND, StepKind.QUIESCE, StepKind.REMOVE, StepKind.BIND, StepKind.RESET, StepKind.LEASE})
 """Steps that nobody else's device is put through."""
 _DISCOVERING = frozenset({StepKind.RESCAN, StepKind.BIND, StepKind.RESET, StepKind.LEASE})
 """Steps in which the kernel may write the ACS of ports anew: 7.x when a driver is bound (``pci_dma_configure``),
@@ -87,16 +87,16 @@ def _refuse(site: Site, plan: Plan) -> None:
         reasons = "; ".join(entry.reason for entry in plan.impossible)
         raise RefusedError(f"the plan says that it is impossible: {reasons}", hint=plan.impossible[0].remedy)
     require(site.machine, frozenset[str]().union(*map(capabilities, plan.steps)))
+    for step in plan.steps:
+        if step.device not in site.host.functions:
+            text = f"step {step.id}: no function {step.device} on {site.machine.name}"
+            raise RefusedError(text, hint="make the plan anew")
     spec = read(plan.spec, site.host, name="the plan's cluster file") if plan.spec else None
     for step in plan.steps:
         _refuse_step(site, step, spec)
 
 
 def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
-    if step.device not in site.host.functions:
-        raise RefusedError(
-            f"step {step.id}: no function {step.device} on {site.machine.name}", hint="make the plan anew"
-        )
     permitted = spec.essential if spec is not None else frozenset()
     reason = site.host.essential.get(step.device)
     if reason is not None and step.device not in permitted:

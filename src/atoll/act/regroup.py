@@ -1,5 +1,8 @@
 """Taking a function out of the kernel's view and letting it be found again, in a group of its own.
 
+Of a port all that is below it goes and comes with it; what decides about the groups is set at the node above, which
+stays.
+
 Source: drivers/pci/pci-sysfs.c ``remove`` and ``rescan``; drivers/iommu/iommu.c: a device is put into a group
 when it is discovered, and never again.
 """
@@ -11,15 +14,16 @@ from atoll.act.drivers import check_not_open, set_override, unbind
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.site import Site, State
-from atoll.host.attribute import text
+from atoll.host.attribute import names, text
 from atoll.host.fact import Known
 from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["Remove", "Rescan", "group_changed", "regroup", "remove", "rescan"]
+__all__ = ["Remove", "Rescan", "check_free", "group_changed", "regroup", "remove", "rescan"]
 
 _AUTOPROBE = "sys/bus/pci/drivers_autoprobe"
+_PROBE = "sys/bus/pci/drivers_probe"
 
 
 def remove(machine: Machine, address: Address) -> None:
@@ -32,7 +36,9 @@ def remove(machine: Machine, address: Address) -> None:
 def rescan(machine: Machine, address: Address, parent: Address | None) -> None:
     """Let the kernel find a function again below the bridge ``parent``, None for one right below a host bridge.
 
-    It has no driver afterwards; where the kernel lets itself be kept from binding one, it had none in between.
+    It has no driver afterwards; where the kernel lets itself be kept from binding one, it had none in between
+    (``pci_bus_add_device`` of 6.1 to 7.3 binds all the same). A port has its driver: without it, nothing is told of
+    errors or of hot-plug below.
     """
     if not device.present(machine, address):
         probing = text(machine, _AUTOPROBE)
@@ -46,13 +52,20 @@ def rescan(machine: Machine, address: Address, parent: Address | None) -> None:
                 device.write(machine, _AUTOPROBE, "1")
     if not device.present(machine, address):
         raise Failure(f"{address} was not found again")
-    unbind(machine, address)
+    if not device.read_function(machine, address).is_port:
+        unbind(machine, address)
+    elif device.driver(machine, address) is None:
+        device.write(machine, _PROBE, str(address))
 
 
 def _rescan_file(machine: Machine, address: Address, parent: Address | None) -> str:
-    """The narrowest there is: the bus right below the bridge above, else everything."""
-    if parent is not None:
-        path = f"{device.folder(parent)}/pci_bus/{address.domain:04x}:{address.bus:02x}"
+    """The narrowest there is: the bus itself, else everything.
+
+    A bridge's own ``rescan`` is about the bus that the bridge is on.
+    """
+    bus = f"pci_bus/{address.domain:04x}:{address.bus:02x}"
+    paths = [f"sys/class/{bus}", *([f"{device.folder(parent)}/{bus}"] if parent is not None else [])]
+    for path in paths:
         try:
             if "rescan" in machine.list(path):
                 return f"{path}/rescan"
@@ -62,30 +75,78 @@ def _rescan_file(machine: Machine, address: Address, parent: Address | None) -> 
 
 
 def group_changed(site: Site, address: Address, before: State) -> str:
-    """Say so where a function's group is not what it was before a removal, once all are found again."""
+    """Say so where a function is no longer with those that it shared a group with just before its removal.
+
+    Others, removed before it, may be back with it as well.
+    """
     found = [str(member) for member in device.group(site.machine, address)]
-    return "" if found == before["group"] else f"the group of {address} is {', '.join(found) or 'none'} now"
+    group = before["group"]
+    return (
+        ""
+        if isinstance(group, list) and {*map(str, group)} <= {*found}
+        else f"the group of {address} is {', '.join(found) or 'none'} now"
+    )
 
 
 def regroup(site: Site, address: Address) -> None:
-    """Remove a function and find it again; it has no driver and no override afterwards."""
-    unbind(site.machine, address)
+    """Remove a function and find it again; it has no driver and no override afterwards.
+
+    Of a port: what is below has no driver, and nobody has it open (Failure otherwise).
+    """
+    if site.host.functions[address].is_port:
+        check_free(site, address)
+    else:
+        unbind(site.machine, address)
     remove(site.machine, address)
     rescan(site.machine, address, site.host.functions[address].parent)
+
+
+def check_free(site: Site, address: Address) -> None:
+    """Raise Failure unless nothing of a function, or of all that is below it now, is in use or unknown to the plan.
+
+    The kernel would wait with the removal until the last open descriptor is closed.
+    """
+    for found in (address, *_below(site.machine, address)):
+        function = device.read_function(site.machine, found)
+        if function.is_port:
+            continue
+        if found not in site.fingerprints:
+            raise Failure(f"{found} is below {address} and would go with it; it is not part of this")
+        site.check_fingerprint(found)
+        driver = device.driver(site.machine, found)
+        if driver is not None:
+            raise Failure(f"{found} is bound to {driver}")
+        holder = device.holder(site.machine, found) or device.handed(site.machine, found)
+        if holder is not None:
+            raise Failure(f"{found} is open in process {holder.pid} ({holder.name}): removing it would wait for that")
+        if function.virtual_functions:
+            raise Failure(f"{found} has virtual functions that would go with it")
+
+
+def _below(machine: Machine, address: Address) -> list[Address]:
+    """Return what hangs below a function now, parents first."""
+    listed = names(machine, device.folder(address))
+    children = [address_of(name) for name in (listed.value if isinstance(listed, Known) else ())]
+    found: list[Address] = []
+    for child in children:
+        if child is not None:
+            found += [child, *_below(machine, child)]
+    return found
+
+
+def _without_ports(site: Site, group: tuple[Address, ...]) -> set[Address]:
+    functions = site.host.functions
+    return {address for address in group if address not in functions or not functions[address].is_port}
 
 
 class Remove:
     """Take the function out of the kernel's view."""
 
     def before(self, site: Site, step: Step) -> State:
-        """It has no driver, nobody has it open, nothing hangs below it."""
+        """It has no driver and nobody has it open, nor anything below it, which the plan knows."""
         check_not_open(site.machine, step)
-        driver = device.driver(site.machine, step.device)
-        if driver is not None:
-            raise Failure(f"{step.device} is bound to {driver}")
         function = site.host.functions[step.device]
-        if function.is_port or function.virtual_functions:
-            raise Failure(f"{step.device} has functions below it that would go with it")
+        check_free(site, step.device)
         return {
             "override": device.override(site.machine, step.device),
             "group": [str(member) for member in device.group(site.machine, step.device)],
@@ -142,11 +203,7 @@ class Rescan:
     def undo(self, site: Site, step: Step, before: State) -> str:
         """Remove it again: once the ports are as before it is found anew, in the group of before."""
         if device.present(site.machine, step.device):
-            unbind(site.machine, step.device)
+            if not site.host.functions[step.device].is_port:
+                unbind(site.machine, step.device)
             remove(site.machine, step.device)
         return ""
-
-
-def _without_ports(site: Site, group: tuple[Address, ...]) -> set[Address]:
-    functions = site.host.functions
-    return {address for address in group if address not in functions or not functions[address].is_port}

@@ -23,7 +23,7 @@ from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.ports import read_control, set_control
 from atoll.act.quiesce import master_off
-from atoll.act.regroup import regroup
+from atoll.act.regroup import check_free, regroup
 from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State, Value
@@ -188,7 +188,9 @@ def _works(
         address = entry.step.device
         if address not in host.functions or address in others:
             continue
-        if entry.step.kind is StepKind.SET_ACS and any(_above(host, other, address) for other in others):
+        if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE) and any(
+            _above(host, other, address) for other in others
+        ):
             continue
         if address not in owners and _owner(entry) == HOST and others:
             continue
@@ -247,14 +249,24 @@ class _Run:
         for address, work in self.works.items():
             if isinstance(work.acs, int):
                 self.restore_acs(address, AcsFlag(work.acs))
+        for address, work in self.works.items():
+            if work.removed:
+                self.regroup(address)
             if self.site.host.functions[address].is_port:
                 self.forget(address)
         for address in devices:
-            if self.works[address].removed:
-                self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
-        for address in devices:
             self.give_back(address)
             self.forget(address)
+
+    def regroup(self, address: Address) -> None:
+        """Let a function, or a port and all below it, be grouped by what is set now; not while something there is
+        in use again."""
+        try:
+            check_free(self.site, address)
+        except Failure as error:
+            self.left.append(f"{address} keeps the group that it has: {error.message}")
+            return
+        self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
 
     def note_held(self) -> None:
         """Put into the journal what is held and not in it: once closed, nothing else would tell that it is to be given

@@ -43,7 +43,8 @@ def _after(host: Host, settings: Settings, step: Step) -> tuple[Host, Settings]:
             settings = settings.with_acs(address, step.acs)
         case StepKind.RESCAN:
             host = _regrouped(host, step)
-            settings = settings.with_domain(address, default_domain(host, host.functions[address]))
+            if not function.is_port:
+                settings = settings.with_domain(address, default_domain(host, host.functions[address]))
         case StepKind.BIND:
             host = _with(host, step, driver=Known(step.driver, "plan"))
             if step.driver is not None and not step.driver.startswith("vfio"):

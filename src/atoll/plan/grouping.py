@@ -30,7 +30,9 @@ class Grouping:
     acs: Mapping[Address, AcsFlag]
     """Control words that must change before functions are found again."""
     regroup: Mapping[Address, tuple[Address, ...]]
-    """Functions to remove and rescan, with the group predicted for each."""
+    """Functions to be found again, with the group predicted for each."""
+    remove: Mapping[Address, tuple[Address, ...]]
+    """What is removed and rescanned for that, with its predicted group: those functions, or ports above them."""
     impossible: tuple[Unachievable, ...]
 
 
@@ -57,7 +59,7 @@ def group_for(
         return _none(clusters, reason, "name functions that are behind an IOMMU")
     mixed = _mixed(topology, owner, recorded)
     if not mixed:
-        return Grouping({}, {}, ())
+        return Grouping({}, {}, {}, ())
     present = {address: control for address, control in settings.acs.items() if control is not None}
     set_anyway = {**present, **wanted}
     acs: dict[Address, AcsFlag] = {}
@@ -69,14 +71,60 @@ def group_for(
     members = _members(prediction)
     still = _mixed(topology, owner, members)
     if still:
-        return Grouping({}, {}, tuple(_split(topology, owner, prediction, members, still)))
-    regroup = {address: members[address] for address in mixed if owner[address] != HOST and address in members}
-    return Grouping(acs, regroup, ())
+        return Grouping({}, {}, {}, tuple(_split(topology, owner, prediction, members, still)))
+    return _found_again(topology, owner, {**set_anyway, **acs}, acs, mixed)
+
+
+def _found_again(
+    topology: Topology,
+    owner: Mapping[Address, str],
+    control: Mapping[Address, AcsFlag],
+    acs: Mapping[Address, AcsFlag],
+    mixed: Iterable[Address],
+) -> Grouping:
+    """Return what to remove and rescan, the least that leads to unmixed groups.
+
+    A function that is found again joins the group of a port above it that does not isolate. Where that is one of
+    the mixed groups of before, the port has to be found again too, with all that is below it.
+    """
+    functions = topology.functions
+    removed = {address: address for address in mixed if owner[address] != HOST}
+    while True:
+        roots = frozenset(removed.values())
+        anew = frozenset(a for a in functions if not roots.isdisjoint((a, *topology.up(a))))
+        strangers = [a for a in sorted(anew) if not functions[a].is_port and owner.get(a, HOST) == HOST]
+        members = _members(predict(topology.host, acs_control=control, anew=anew))
+        still = [a for a in _mixed(topology, owner, members) if a in removed]
+        if strangers or any(_above(topology, removed[a]) is None for a in still):
+            return _none_alone(topology, owner, removed, strangers or still)
+        if not still:
+            break
+        removed |= {a: above for a in still if (above := _above(topology, removed[a])) is not None}
+    regroup = {a: members[a] for a in sorted(anew) if not functions[a].is_port and a in members}
+    top = {root: members.get(root, ()) for root in sorted(roots) if roots.isdisjoint(topology.up(root))}
+    return Grouping(acs, regroup, top, ())
+
+
+def _above(topology: Topology, address: Address) -> Address | None:
+    return next(iter(topology.up(address)), None)
+
+
+def _none_alone(
+    topology: Topology, owner: Mapping[Address, str], removed: Mapping[Address, Address], standing: Iterable[Address]
+) -> Grouping:
+    """Say that nothing can be found again without taking others' devices along."""
+    names = tuple(sorted({owner[address] for address in removed}))
+    ports = sorted({port for port in removed.values() if topology.functions[port].is_port})
+    listed = ", ".join(map(str, standing))
+    what = f"{', '.join(map(str, ports))} and all below" if ports else "their functions"
+    reason = f"new groups need {what} to be found again by the kernel, and {listed} cannot be"
+    remedy = f"name {listed} in a cluster, or restart the host with its ACS set by the kernel (pci=config_acs=)"
+    return Grouping({}, {}, {}, (Unachievable(names, reason, remedy, tuple(standing)),))
 
 
 def _none(clusters: Clusters, reason: str, remedy: str, *, unknown: bool = False) -> Grouping:
     names = tuple(cluster.name for cluster in clusters.named)
-    return Grouping({}, {}, (Unachievable(names, reason, remedy, unknown=unknown),))
+    return Grouping({}, {}, {}, (Unachievable(names, reason, remedy, unknown=unknown),))
 
 
 def _members(prediction: Prediction) -> dict[Address, tuple[Address, ...]]:

@@ -174,8 +174,12 @@ class Sequence:
             yield self._step(StepKind.SET_ACS, address, because, acs_before=before, acs=control)
 
     def _regroup(self) -> Iterator[Step]:
-        for address in sorted(self.grouping.regroup):
+        for address in sorted(self.grouping.remove):
             yield self._step(StepKind.REMOVE, address, "its group spans two owners; groups are formed at discovery")
+        for address, group in sorted(self.grouping.remove.items()):
+            if self._function(address).is_port:
+                because = "what is below it is to be grouped by the routing that is set now"
+                yield self._step(StepKind.RESCAN, address, because, group=group)
         for address, group in sorted(self.grouping.regroup.items()):
             fields = {"group": group, "override": self._target(address)}
             yield self._step(StepKind.RESCAN, address, "to be grouped by the routing that is set now", **fields)

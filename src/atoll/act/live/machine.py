@@ -107,8 +107,13 @@ class LiveMachine(LiveTree):
 
         OSError(EPERM) where this process is none that stays: it would close the device at its end, which resets it.
         """
-        if not self._hold or self._vfio is None:
+        if not self._hold:
             raise OSError(errno.EPERM, "this process ends, and would close the device", str(address))
+        if self._vfio is None:
+            # Structures of C: only who opens devices needs them.
+            from atoll.act.live.holders import Holders
+
+            self._vfio = Holders()
         return self._vfio.lease(address, holder=holder)
 
     def lease_resource(self, address: Address) -> ResourceLease:

@@ -22,11 +22,15 @@ def predict_linux(
     *,
     acs_control: Mapping[Address, AcsFlag],
     override: AcsOverride,
+    kept: Mapping[Address, int] | None = None,
 ) -> Prediction:
-    """Return the groups of the ``served`` functions by the rules of PCI hosts other than PowerNV."""
-    former = _Former(host, Judge(host, acs_control=acs_control, override=override))
+    """Return the groups of the ``served`` functions by the rules of PCI hosts other than PowerNV.
+
+    Functions of ``kept`` were found before all others, and are in groups of these numbers.
+    """
+    former = _Former(host, Judge(host, acs_control=acs_control, override=override), kept or {})
     for function in former.order:
-        if function.address in served:
+        if function.address in served and function.address not in former.group:
             former.add(function)
     members: dict[int, list[Address]] = {}
     for address in sorted(former.group):
@@ -42,9 +46,10 @@ def predict_linux(
 class _Former:
     """Forms groups one function at a time, in the order of discovery: the outcome depends on who came before."""
 
-    def __init__(self, host: Host, judge: Judge) -> None:
+    def __init__(self, host: Host, judge: Judge, kept: Mapping[Address, int]) -> None:
         self.order = discovery_order(host)
-        self.group: dict[Address, int] = {}
+        # Numbers of recorded groups become negative: those founded here count from 0.
+        self.group = {address: -1 - number for address, number in kept.items()}
         self.missing: dict[Address, tuple[str, ...]] = {}
         self.reasons: dict[Address, tuple[str, ...]] = {}
         self._host = host

@@ -18,11 +18,14 @@ from atoll.pci.address import Address
 __all__ = ["predict"]
 
 
-def predict(host: Host, *, acs_control: Mapping[Address, AcsFlag] | None = None) -> Prediction:
+def predict(
+    host: Host, *, acs_control: Mapping[Address, AcsFlag] | None = None, anew: frozenset[Address] | None = None
+) -> Prediction:
     """Return the IOMMU groups that the host's kernel forms for its PCI functions.
 
     ``acs_control`` gives control words that stand in place of those recorded, to predict what removing and
-    rescanning the functions below would lead to after a plan. PowerNV ignores ACS.
+    rescanning the functions below would lead to after a plan. PowerNV ignores ACS. With ``anew`` only these
+    functions are found again, all others stay in the groups that are recorded.
     """
     served, guessed = behind_iommu(host)
     if host.platform is Platform.POWERNV:
@@ -36,6 +39,7 @@ def predict(host: Host, *, acs_control: Mapping[Address, AcsFlag] | None = None)
             served,
             acs_control=acs_control or {},
             override=acs_override(value_of(host.command_line, "")),
+            kept=_kept(host, anew),
         )
     missing = dict(prediction.undetermined)
     missing |= _listed_only(host)
@@ -45,6 +49,19 @@ def predict(host: Host, *, acs_control: Mapping[Address, AcsFlag] | None = None)
         if address in guessed:
             missing[address] = "; ".join(filter(None, (guessed[address], missing.get(address))))
     return replace(prediction, undetermined=tuple(sorted(missing.items())))
+
+
+def _kept(host: Host, anew: frozenset[Address] | None) -> dict[Address, int]:
+    """The recorded groups of functions that are not found again."""
+    if anew is None:
+        return {}
+    groups = value_of(host.groups, {})
+    return {
+        address: group.number
+        for group in groups.values()
+        for address in group.members
+        if address in host.functions and address not in anew
+    }
 
 
 def _listed_only(host: Host) -> dict[Address, str]:

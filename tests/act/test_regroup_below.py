@@ -1,0 +1,118 @@
+"""A sub-hierarchy that is found again: ports whose group stands in the way go and come with all below them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from act_bench import Watched, host_of
+
+from atoll.act.executor import execute
+from atoll.act.machine import Machine
+from atoll.act.release import release
+from atoll.controls.present import present
+from atoll.errors import StepError
+from atoll.fabric.answer import Policy
+from atoll.fabric.topology import Topology
+from atoll.host.model import Host
+from atoll.isolation.proof import prove
+from atoll.isolation.reach import Reach
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.plan.fingerprint import fingerprint
+from atoll.plan.grouping import group_for
+from atoll.plan.needs import Needs
+from atoll.plan.sequence import Sequence
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan, Step, StepKind
+from atoll.twin import Twin
+
+ROOT_PORT, UPSTREAM = Address.parse("0000:00:01.0"), Address.parse("0000:01:00.0")
+OPEN_PORTS = (Address.parse("0000:02:02.0"), Address.parse("0000:02:03.0"))
+"""Downstream ports without ACS: what is found again below them joins their group."""
+RED = (Address.parse("0000:03:00.0"), Address.parse("0000:05:00.0"))
+BLUE = (Address.parse("0000:04:00.0"), Address.parse("0000:06:00.0"))
+SPEC = "".join(
+    f"[cluster.{name}]\ndevices = [{', '.join(repr(str(address)) for address in devices)}]\n"
+    for name, devices in (("red", RED), ("blue", BLUE))
+)
+
+
+def groups(twin: Twin) -> set[tuple[str, ...]]:
+    """The groups of a twin, by their members: numbers are no identity."""
+    return {twin.list(f"sys/kernel/iommu_groups/{number}/devices") for number in twin.list("sys/kernel/iommu_groups")}
+
+
+def drivers(twin: Twin) -> dict[Address, str | None]:
+    return {address: device.driver for address, device in twin.kernel.devices.items()}
+
+
+def spoiled_below() -> Twin:
+    """A box with a whole sub-hierarchy discovered while the root port above it did not redirect: one group."""
+    twin = Twin.new("pcie-box")
+    twin.kernel.hardware.functions[ROOT_PORT].set_acs(AcsFlag(0))
+    twin.write(f"sys/bus/pci/devices/{UPSTREAM}/remove", b"1")
+    twin.write("sys/bus/pci/rescan", b"1")
+    together = next(members for members in groups(twin) if str(RED[0]) in members)
+    assert {str(ROOT_PORT), str(UPSTREAM), *map(str, RED), *map(str, BLUE)} <= set(together)
+    return twin
+
+
+def regrouping_below(machine: Machine) -> tuple[Host, Plan]:
+    """The plan that makes the groups, whether or not anything else can be achieved: this switch's ports have no ACS."""
+    host = host_of(machine)
+    topology, settings = Topology(host), present(host)
+    clusters = read_spec(SPEC, host, name="spec")
+    wanted = Needs({}, {}, prove(Reach(topology, settings, Policy.STRICT), clusters))
+    grouping = group_for(topology, settings, clusters, {})
+    steps = Sequence(topology, settings, clusters, wanted, grouping).steps() if not grouping.impossible else ()
+    devices = dict.fromkeys(step.device for step in steps)
+    prints = tuple((address, fingerprint(host.functions[address])) for address in devices)
+    return host, Plan(host.name, "", steps, (), (), impossible=grouping.impossible, fingerprints=prints)
+
+
+def test_a_sub_hierarchy_is_found_again_below_the_node_that_changed_and_back() -> None:
+    twin = spoiled_below()
+    before, driven = groups(twin), drivers(twin)
+    host, made = regrouping_below(twin)
+    assert not made.impossible
+    removed = {step.device for step in made.steps if step.kind is StepKind.REMOVE}
+    assert removed == {RED[0], BLUE[0], *OPEN_PORTS}
+    execute(twin, host, made)
+    predicted = {step.group for step in made.steps if step.kind is StepKind.RESCAN and step.device in (*RED, *BLUE)}
+    assert {tuple(map(str, members)) for members in predicted} <= groups(twin)
+    apart = [{str(RED[n]), str(BLUE[m])} for n in range(2) for m in range(2)]
+    assert not any(pair <= set(members) for members in groups(twin) for pair in apart)
+    assert drivers(twin) == {**driven, **dict.fromkeys((*RED, *BLUE), "vfio-pci")}
+    now = host_of(twin)
+    outcome = release(twin, now, read_spec(SPEC, now, name="spec"))
+    assert outcome.left == ()
+    assert groups(twin) == before
+    assert drivers(twin) == driven
+
+
+@pytest.mark.parametrize("failing", [StepKind.RESCAN, StepKind.BIND])
+def test_a_failure_below_a_port_brings_the_groups_of_before_back(failing: StepKind) -> None:
+    twin = spoiled_below()
+    before, driven = groups(twin), drivers(twin)
+    host, made = regrouping_below(twin)
+    machine = Watched(twin)
+
+    def progress(number: int, count: int, step: Step) -> None:
+        if step.kind is failing and step.device == BLUE[-1]:
+            machine.armed = True
+
+    with pytest.raises(StepError) as caught:
+        execute(machine, host, made, progress=progress)
+    assert "Not undone" not in caught.value.message
+    assert groups(twin) == before
+    assert drivers(twin) == driven
+
+
+def test_what_was_plugged_in_below_a_port_is_not_taken_along() -> None:
+    twin = spoiled_below()
+    host, made = regrouping_below(twin)
+    known = tuple((address, text) for address, text in made.fingerprints if address != BLUE[-1])
+    steps = tuple(step for step in made.steps if step.device != BLUE[-1])
+    with pytest.raises(StepError, match=f"{BLUE[-1]} is below .* and would go with it"):
+        execute(twin, host, replace(made, steps=steps, fingerprints=known))
