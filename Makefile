@@ -6,12 +6,13 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lab lab-kernel clean
+.PHONY: help demo test lint law bench lab lab-kernel clean
 
 help:
 	@echo 'make demo    four NVLink-connected GPUs given to two tenants, on a simulated machine'
 	@echo 'make test    all tests (linters, types and layering among them)'
 	@echo 'make lint    ruff and mypy alone'
+	@echo 'make law     a million packets on random fabrics against what atoll says of them (LAW_ARGS)'
 	@echo 'make bench   times and counts beside lspci and lstopo, on generated and recorded machines'
 	@echo 'make lab     real kernels in an emulator, fetched from Debian; results in lab-results.json'
 	@echo 'make lab-kernel  only build the lab'"'"'s kernel with iommufd (ten minutes, once)'
@@ -27,6 +28,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+law: $(VENV)/.atoll
+	@$(BIN)/python tests/laws/packets.py $(LAW_ARGS)
 
 bench: $(VENV)/.atoll
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from running import Run
 
-from atoll.twin import MACHINES
+from atoll.twin import MACHINES, RANDOM
 
 GPUS = ("0004:04:00.0", "0004:05:00.0", "0035:03:00.0", "0035:04:00.0")
 
 
 def test_list(run: Run) -> None:
-    assert [machine["name"] for machine in run("twin", "list", "--json").json["machines"]] == list(MACHINES)
+    assert [machine["name"] for machine in run("twin", "list", "--json").json["machines"]] == [*MACHINES, RANDOM[0]]
     assert all(name in run("twin", "list").out for name in MACHINES)
 
 

@@ -12,7 +12,7 @@ from atoll.fabric.meeting import turns
 from atoll.fabric.pcie import climbs, peer_to_peer, reflected, sends_translated, to_memory
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, RootRouting
+from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import Acs, AcsEnhanced
 from atoll.pci.header import Command, PortType
 
@@ -413,8 +413,15 @@ def test_an_honest_ats_device_hides_nothing_else(kind: DomainKind, expected: Ans
     assert finding.assumptions == {Question.HONEST_ATS.value}
 
 
-def sent_back(*functions: Function, kind: str = "identity", other: str = "02:00.0", one: str = "01:00.0") -> Answer:
-    found = scene(machine(*functions, kind=kind))
+def sent_back(
+    *functions: Function,
+    kind: str = "identity",
+    other: str = "02:00.0",
+    one: str = "01:00.0",
+    routing: RootRouting | None = None,
+    platform: Platform = Platform.X86,
+) -> Answer:
+    found = scene(machine(*functions, kind=kind, routing=routing, platform=platform))
     up = to_memory(found.topology, found.settings, STRICT, at(one))
     return reflected(found.topology, found.settings, at(one), at(other), up).answer
 
@@ -427,6 +434,25 @@ def test_reflected_by_the_root() -> None:
     assert sent_back(*change(slots(CLOSED, CLOSED), "00:02.0", command=Unknown("cut"))) is POSSIBLE
     assert sent_back(*change(slots(CLOSED, CLOSED), "02:00.0", bars=Known(()))) is BLOCKED
     assert sent_back(*slots(CLOSED), endpoint("02:00.0", "00:02.0")) is POSSIBLE, "what is above it was not read"
+
+
+@pytest.mark.parametrize(
+    ("routing", "expected"),
+    [(RootRouting.DIRECT, DIRECT), (RootRouting.TRANSLATED, DIRECT), (RootRouting.NONE, BLOCKED), (None, DIRECT)],
+)
+def test_a_root_complex_that_routes_nothing_sends_nothing_back(routing: RootRouting | None, expected: Answer) -> None:
+    assert sent_back(*slots(CLOSED, CLOSED), routing=routing) is expected
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [(Platform.X86, BLOCKED), (Platform.ARM, POSSIBLE), (Platform.UNKNOWN, POSSIBLE), (Platform.POWERNV, DIRECT)],
+)
+def test_host_bridges_that_shift_addresses_hide_from_a_port_what_is_its_own_side(
+    platform: Platform, expected: Answer
+) -> None:
+    functions = switch(CLOSED, CLOSED, root=acs("SV RR CR"))
+    assert sent_back(*functions, one="03:00.0", other="04:00.0", platform=platform) is expected
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,16 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Print each machine's name and what it is."""
-    from atoll.twin import MACHINES
+    from atoll.twin import MACHINES, RANDOM
 
-    margin = max(map(len, MACHINES)) + 2
+    machines = dict([*MACHINES.items(), RANDOM])
+    margin = max(map(len, machines)) + 2
     say(
         options,
-        lambda: document("twin list", machines=[{"name": n, "description": text} for n, text in MACHINES.items()]),
+        lambda: document("twin list", machines=[{"name": n, "description": text} for n, text in machines.items()]),
         lambda style: [
             line
-            for name, text in MACHINES.items()
+            for name, text in machines.items()
             for line in wrap(text, first=style.bold(name) + " " * (margin - len(name)), rest=" " * margin, width=WIDTH)
         ],
     )

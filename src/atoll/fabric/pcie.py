@@ -16,7 +16,7 @@ from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
 from atoll.host.fact import Unknown
-from atoll.host.model import RootRouting
+from atoll.host.model import Platform, RootRouting
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -234,7 +234,13 @@ def reflected(topology: Topology, settings: Settings, source: Address, target: A
         return finding
     if not topology.has_memory(topology.functions[target]):
         return BLOCKED
-    decoding = _decodes(topology, settings, target, topology.functions[target].address)
+    one, other = topology.functions[source], topology.functions[target]
+    routing = {routing_of(topology, one), routing_of(topology, other)}
+    if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge:
+        return BLOCKED
+    # What a host bridge that routes nothing does with requests from, or for, another one is left open.
+    sure = RootRouting.NONE not in routing
+    decoding = _decodes(topology, settings, target, target)
     chain = topology.up(target)
     windows = [settings.decodes_memory(port) for port in chain]
     if decoding is False or False in windows:
@@ -242,14 +248,19 @@ def reflected(topology: Topology, settings: Settings, source: Address, target: A
     returned = _forwarded(topology, settings, source, target)
     if returned is False:
         return BLOCKED
-    hop = Hop(str(target), "PCIe", "the root complex sends it down again")
-    whole = not topology.severed(source) and not topology.severed(target)
+    may = "sends" if sure else "may send"
+    hop = Hop(str(target), "PCIe", f"the root complex {may} it down again")
+    whole = not topology.severed(source) and not topology.severed(target) and sure
     answer = finding.answer if decoding and None not in windows and returned and whole else Answer.POSSIBLE
     return Finding(answer, (*finding.path, hop), finding.assumptions)
 
 
 def _forwarded(topology: Topology, settings: Settings, source: Address, target: Address) -> bool | None:
     """Whether ports above both pass an address on their own side upwards (UF); without it the request ends there."""
+    if topology.host.platform is Platform.POWERNV:
+        # Through the bypass window addresses have bit 59 set (``pnv_pci_ioda2_set_bypass``): no port takes them for its
+        # own side.
+        return True
     above = set(topology.up(target))
     unread = False
     for port in topology.up(source):
@@ -257,11 +268,11 @@ def _forwarded(topology: Topology, settings: Settings, source: Address, target: 
             continue
         function = topology.functions[port]
         root = topology.port_type(port) is PortType.ROOT_PORT
-        if root and routing_of(topology, function) is RootRouting.TRANSLATED:
-            continue
         state = bit(function, settings, AcsFlag.UF)
-        if state in (Bit.OFF, Bit.ABSENT) or (state is Bit.NO_ACS and not root):
+        secret = root and (state is Bit.NO_ACS or routing_of(topology, function) is RootRouting.TRANSLATED)
+        # What a root port without ACS does with a request for its own side is the root complex's secret. Off x86 a
+        # host bridge may shift addresses (``resource_entry.offset``): from below they need not look like its own side.
+        if state in (Bit.OFF, Bit.ABSENT, Bit.NO_ACS) and not secret and topology.host.platform is Platform.X86:
             return False
-        # What a root port without ACS does with a request for its own side is the root complex's secret.
-        unread = unread or state in (Bit.UNREAD, Bit.NO_ACS)
+        unread = unread or state not in (Bit.ON, Bit.STATED)
     return None if unread else True

@@ -44,7 +44,7 @@ class Routing(StrEnum):
     DIRECT = "direct"
     """To the other root port, where the ingress port does not redirect."""
     NONE = "none"
-    """Dropped."""
+    """Dropped, also where its translated address lies below the same root complex."""
 
 
 class DomainKind(StrEnum):

@@ -234,8 +234,6 @@ class Router:
                 if other is not port and self._targets(other, packet):
                     hop = Hop(str(port.address), "across the root complex", "ReqRedir is off")
                     return self._descend(other, packet, (*hops, hop))
-        if bridge.routing is Routing.NONE:
-            return Outcome(hops, stopped=f"{bridge.name} routes nothing")
         hops = (*hops, Hop(str(port.address), "up", why or f"{bridge.name} translates"))
         return self._translate(bridge, packet, hops)
 
@@ -245,10 +243,13 @@ class Router:
         answer = self.iommu.translate(bridge.domain, packet.requester, packet.address, packet.translated)
         if answer.system is None:
             return Outcome(hops, stopped=answer.because)
-        return self.system(answer.system, packet, (*hops, Hop(bridge.name, "translation", answer.because)))
+        return self.system(answer.system, packet, (*hops, Hop(bridge.name, "translation", answer.because)), bridge)
 
-    def system(self, address: int, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
-        """Deliver in the system's address space: memory, coherent GPU memory, or down to a BAR."""
+    def system(self, address: int, packet: Packet, hops: tuple[Hop, ...], origin: HostBridge | None = None) -> Outcome:
+        """Deliver in the system's address space: memory, coherent GPU memory, or down to a BAR.
+
+        ``origin`` is the host bridge that it came up through.
+        """
         gpu = self.iommu.coherent_at(address)
         if gpu is not None:
             name, why = str(gpu), self.iommu.coherent_stop(gpu)
@@ -259,6 +260,8 @@ class Router:
         for bridge in self.hardware.blueprint.bridges:
             for window in (bridge.low, bridge.high):
                 if window.cpu <= address < window.cpu + window.size:
+                    if bridge is origin and bridge.routing is Routing.NONE:
+                        return Outcome(hops, stopped=f"{bridge.name} sends nothing down again that came up")
                     down = replace(packet, address=address - window.cpu + window.bus)
                     hops = (*hops, Hop(bridge.name, "down", f"reflected to {down.address:#x}"))
                     for top in self.hardware.on_bus(bridge.domain, bridge.bus):

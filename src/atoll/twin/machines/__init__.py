@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from atoll.twin.error import TwinError
-from atoll.twin.machines import ac922, dgx1v, pcie_box
+from atoll.twin.machines import ac922, dgx1v, fabric, pcie_box
 from atoll.twin.spec import Blueprint
 
-__all__ = ["MACHINES", "blueprint"]
+__all__ = ["MACHINES", "RANDOM", "blueprint"]
 
 _BUILDERS = {
     "ac922-4gpu": ac922.four,
@@ -30,13 +30,17 @@ MACHINES: dict[str, str] = {
 }
 """Name and description of each machine."""
 
+RANDOM = (f"{fabric.PREFIX}SEED", "a random fabric for trying laws on, the same for each seed (a number)")
+"""How random machines are named, and what they are."""
+
 
 def blueprint(name: str, kernel: str | None, links: bool) -> Blueprint:
     """Return a machine's declaration; TwinError for a name or a kernel that there is not."""
-    if name not in _BUILDERS:
-        raise TwinError(f"no such twin: {name!r}", hint=f"one of {', '.join(MACHINES)}")
-    known = _KERNELS[name]
+    rolled = name.startswith(fabric.PREFIX)
+    if name not in _BUILDERS and not rolled:
+        raise TwinError(f"no such twin: {name!r}", hint=f"one of {', '.join((*MACHINES, RANDOM[0]))}")
+    known = fabric.KERNELS if rolled else _KERNELS[name]
     chosen = known[0] if kernel is None else kernel
     if chosen not in known:
         raise TwinError(f"{name} does not run kernel {chosen!r}", hint=f"one of {', '.join(known)}")
-    return _BUILDERS[name](chosen, links)
+    return fabric.machine(name, chosen, links) if rolled else _BUILDERS[name](chosen, links)

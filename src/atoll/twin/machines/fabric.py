@@ -1,0 +1,401 @@
+"""Random machines: ``random-SEED`` is a fabric of its own for each seed, the same every time.
+
+Everything that decides about PCI Express isolation occurs, in combinations that nobody builds on purpose: root
+ports and nested switches with all, some or none of the ACS controls, devices with several functions, virtual
+functions, conventional PCI behind bridges, endpoints in the root complex, ATS, linked GPUs, several host bridges
+and segments with every kind of routing, and kernels with and without IOMMU. They are for trying laws on, not for
+looking like a product: identifiers are those of devices without quirks.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.twin.error import TwinError
+from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, kernels
+from atoll.twin.machines.records import nvlink_records, root_complex
+from atoll.twin.spec import (
+    Bar,
+    Blueprint,
+    Disk,
+    DomainKind,
+    FunctionSpec,
+    HostBridge,
+    Link,
+    Model,
+    Network,
+    Platform,
+    Routing,
+    Window,
+)
+
+__all__ = ["KERNELS", "PREFIX", "machine"]
+
+PREFIX = "random-"
+"""How the names of these machines begin; a decimal seed follows."""
+KERNELS = ("6.12", "6.1")
+"""The kernels that they run, the default first."""
+
+GIBIBYTE = 1 << 30
+ROOT_PORT, SWITCH, BRIDGE = (0x8086, 0x6F08), (0x10B5, 0x8747), (0x10B5, 0x8112)
+CARD, NETWORK, DISK, GPU, LEGACY = (
+    (0x10EE, 0x9038),
+    (0x8086, 0x1533),
+    (0x144D, 0xA804),
+    (0x10DE, 0x1DB1),
+    (0x1415, 0x9501),
+)
+MOST_FUNCTIONS = 48
+MOST_LINKS = 6
+"""Links that a V100 has."""
+_LOW_BASE, _LOW_SIZE = 0x80000000, 0x18000000
+_HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
+_MULTIFUNCTION_ACS = AcsFlag.RR | AcsFlag.CR | AcsFlag.DT
+
+
+def machine(name: str, kernel: str, links: bool) -> Blueprint:
+    """Return the machine that a name of this kind stands for. TwinError for a seed that is no number."""
+    text = name.removeprefix(PREFIX)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
+    dice = random.Random(f"atoll fabric {int(text)}")
+    return _Fabric(dice).blueprint(name, kernel, links)
+
+
+@dataclass(slots=True)
+class _Bus:
+    """Where the next functions go."""
+
+    domain: int
+    number: int
+    iommu: str | None
+    numa: int
+
+
+@dataclass(slots=True)
+class _Fabric:
+    """A machine in the making."""
+
+    dice: random.Random
+    functions: list[FunctionSpec] = field(default_factory=list)
+    buses: dict[int, int] = field(default_factory=dict)
+    """The highest bus given out, by domain."""
+
+    def blueprint(self, name: str, kernel: str, links: bool) -> Blueprint:
+        """Roll the whole machine."""
+        dice = self.dice
+        translates = dice.random() < 0.85
+        domain = dice.choice((DomainKind.DMA_FQ, DomainKind.DMA, DomainKind.IDENTITY))
+        words = "root=/dev/nvme0n1p2 ro"
+        words += " intel_iommu=on" + (" iommu=pt" if domain is DomainKind.IDENTITY else "") if translates else ""
+        bridges = self.bridges()
+        units = tuple(dmar(index, 0xFED90000 + 0x1000 * index) for index in range(len(bridges))) if translates else ()
+        for index, bridge in enumerate(bridges):
+            self.host_bridge(bridge, f"dmar{index}" if translates else None, first=index == 0)
+        mesh = self.links()
+        gpus = tuple(spec.address for spec in self.functions if spec.model is Model.V100)
+        records = nvlink_records(gpus, mesh) if links and mesh else ()
+        # A root complex that routes nothing is a fact of its own: left untold, such machines are not what they seem.
+        told = dice.random() < 0.8 or any(bridge.routing is Routing.NONE for bridge in bridges)
+        declared = (root_complex(bridges, "rolled by the twin"),) if told else ()
+        spec = replace(kernels(words)[kernel], sets_acs=translates)
+        return Blueprint(
+            name=name,
+            description="",
+            platform=Platform.INTEL,
+            kernel=spec,
+            bridges=bridges,
+            functions=tuple(sorted(self.functions, key=lambda each: each.address)),
+            default_domain=domain,
+            disk=Disk(self.only(DISK), "nvme/nvme0/nvme0n1", "nvme0n1", "nvme0n1p2", (259, 0)),
+            networks=(Network(self.only(NETWORK), "eno1", default=True),),
+            ram=512 * GIBIBYTE,
+            links=mesh,
+            iommus=units,
+            files=(*records, *declared),
+            linked=links,
+            interrupt_chip="IR-PCI-MSI-" if translates else "PCI-MSI-",
+        )
+
+    def only(self, ids: tuple[int, int]) -> Address:
+        """Return the one function with some ids."""
+        return next(spec.address for spec in self.functions if (spec.vendor, spec.device) == ids)
+
+    def bridges(self) -> tuple[HostBridge, ...]:
+        """One to three host bridges, in one segment or in several."""
+        dice, count = self.dice, self.dice.choice((1, 1, 2, 2, 3))
+        apart = dice.random() < 0.4
+        found = []
+        for index in range(count):
+            low, high = _LOW_BASE + index * _LOW_SIZE, _HIGH_BASE + index * _HIGH_SIZE
+            bus, last = (0, 0xFF) if apart else (0x50 * index, 0x50 * index + 0x4F)
+            found.append(
+                HostBridge(
+                    index if apart else 0,
+                    bus,
+                    last,
+                    Window(low, low, _LOW_SIZE),
+                    Window(high, high, _HIGH_SIZE),
+                    dice.choice((Routing.DIRECT, Routing.DIRECT, Routing.TRANSLATED, Routing.NONE)),
+                    numa_node=index,
+                )
+            )
+        return tuple(found)
+
+    # -- trees
+
+    def host_bridge(self, bridge: HostBridge, iommu: str | None, *, first: bool) -> None:
+        """Root ports, alone or several in a slot, and endpoints of the root complex."""
+        dice = self.dice
+        root = _Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
+        self.buses[bridge.domain] = bridge.bus
+        slot = 1
+        if first:
+            for ids, class_code, driver in ((DISK, 0x010802, "nvme"), (NETWORK, 0x020000, "igb")):
+                below = self.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, PORT_ACS)
+                self.endpoint(below, 0, 0, ids, class_code, driver, (Bar(0, 64 * KIBIBYTE),), flr=True)
+                self.close(root)
+                slot += 1
+        for _ in range(dice.randint(1, 4)):
+            count = dice.choice((1, 1, 1, 2, 3))
+            for number in range(count):
+                below = self.port(
+                    root, slot, number, ROOT_PORT, PortType.ROOT_PORT, self.port_acs(), multifunction=count > 1
+                )
+                self.below(below, depth=1)
+                self.close(root)
+            slot += 1
+        for _ in range(dice.choice((0, 0, 1, 2))):
+            self.slot(root, slot, PortType.ROOT_INTEGRATED)
+            slot += 1
+
+    def below(self, bus: _Bus, *, depth: int) -> None:
+        """What hangs below a port: a switch, a bridge to conventional PCI, or a device."""
+        roll = self.dice.random()
+        if len(self.functions) > MOST_FUNCTIONS or (roll < 0.1 and depth > 1):
+            return
+        if roll < 0.45 and depth < 4:
+            self.switch(bus, depth)
+        elif roll < 0.55:
+            self.conventional(bus)
+        else:
+            self.slot(bus, 0, PortType.ENDPOINT)
+
+    def switch(self, bus: _Bus, depth: int) -> None:
+        """An upstream port and one to four downstream ports."""
+        inside = self.port(bus, 0, 0, SWITCH, PortType.UPSTREAM, None)
+        shared = self.port_acs()
+        for slot in sorted(self.dice.sample(range(16), self.dice.randint(1, 4))):
+            acs = shared if self.dice.random() < 0.7 else self.port_acs()
+            below = self.port(inside, slot, 0, SWITCH, PortType.DOWNSTREAM, acs)
+            self.below(below, depth=depth + 1)
+            self.close(inside)
+        self.close(bus)
+
+    def conventional(self, bus: _Bus) -> None:
+        """A PCIe-to-PCI bridge and one to three devices behind it."""
+        behind = self.port(bus, 0, 0, BRIDGE, PortType.PCIE_TO_PCI, None)
+        for slot in range(self.dice.randint(1, 3)):
+            bars = (Bar(0, 4 * KIBIBYTE),)
+            self.endpoint(behind, slot, 0, LEGACY, 0x070006, "serial", bars, port=PortType.CONVENTIONAL)
+        self.close(bus)
+
+    def port(
+        self,
+        bus: _Bus,
+        slot: int,
+        number: int,
+        ids: tuple[int, int],
+        kind: PortType,
+        acs: AcsFlag | None,
+        *,
+        multifunction: bool = False,
+    ) -> _Bus:
+        """Add a bridge, and return its secondary bus; its last bus is set once all below is there."""
+        self.buses[bus.domain] += 1
+        secondary = self.buses[bus.domain]
+        self.functions.append(
+            FunctionSpec(
+                Address(bus.domain, bus.number, slot, number),
+                *ids,
+                0x060400,
+                port=kind,
+                secondary=secondary,
+                subordinate=secondary,
+                acs=acs,
+                multifunction=multifunction,
+                driver=None if kind is PortType.PCIE_TO_PCI else "pcieport",
+                numa_node=bus.numa,
+                iommu=bus.iommu,
+                revision=0x01,
+            )
+        )
+        return _Bus(bus.domain, secondary, bus.iommu, bus.numa)
+
+    def close(self, bus: _Bus) -> None:
+        """Let the last bridge on a bus take in all buses that were given out below it."""
+        place = max(
+            index
+            for index, spec in enumerate(self.functions)
+            if spec.is_bridge and spec.address[:2] == (bus.domain, bus.number)
+        )
+        self.functions[place] = replace(self.functions[place], subordinate=self.buses[bus.domain])
+
+    def port_acs(self) -> AcsFlag | None:
+        """The capability word of a port."""
+        roll = self.dice.random()
+        if roll < 0.2:
+            return None
+        if roll < 0.5:
+            return PORT_ACS
+        if roll < 0.7:
+            return PORT_ACS | AcsFlag.DT
+        return AcsFlag(self.dice.randrange(0x80)) & ~AcsFlag.EC
+
+    # -- devices
+
+    def slot(self, bus: _Bus, slot: int, kind: PortType) -> None:
+        """A device: one function or several, one with virtual functions, or a GPU."""
+        roll, dice = self.dice.random(), self.dice
+        bars = (
+            Bar(0, 64 * KIBIBYTE),
+            Bar(2, dice.choice((1, 4, 16)) * MEBIBYTE, wide=True, prefetchable=True),
+        )
+        if kind is PortType.ENDPOINT and roll < 0.3:
+            self.gpu(bus, slot)
+        elif kind is PortType.ENDPOINT and roll < 0.42:
+            self.adapter(bus, slot)
+        elif roll < 0.7:
+            ats = dice.random() < 0.3
+            self.endpoint(bus, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, ats=ats, flr=dice.random() < 0.5)
+        else:
+            acs = dice.choice((None, None, _MULTIFUNCTION_ACS, AcsFlag(0), AcsFlag.RR, AcsFlag(dice.randrange(0x80))))
+            acs = None if acs is None else acs & _MULTIFUNCTION_ACS
+            ats = dice.random() < 0.2
+            for number in range(dice.randint(2, 4)):
+                own = acs if dice.random() < 0.8 else None
+                self.endpoint(
+                    bus,
+                    slot,
+                    number,
+                    CARD,
+                    0x120000,
+                    "xdma",
+                    bars,
+                    port=kind,
+                    acs=own,
+                    ats=ats,
+                    multifunction=True,
+                    loopback=bool(own) or dice.random() < 0.6,
+                )
+
+    def endpoint(
+        self,
+        bus: _Bus,
+        slot: int,
+        number: int,
+        ids: tuple[int, int],
+        class_code: int,
+        driver: str,
+        bars: tuple[Bar, ...],
+        *,
+        port: PortType = PortType.ENDPOINT,
+        acs: AcsFlag | None = None,
+        ats: bool = False,
+        flr: bool = False,
+        multifunction: bool = False,
+        loopback: bool = True,
+    ) -> None:
+        """Add a function that is no bridge."""
+        self.functions.append(
+            FunctionSpec(
+                Address(bus.domain, bus.number, slot, number),
+                *ids,
+                class_code,
+                port=port,
+                bars=bars,
+                multifunction=multifunction,
+                loopback=loopback,
+                acs=acs,
+                ats=ats and bus.iommu is not None,
+                flr=flr,
+                driver=driver,
+                subsystem=(ids[0], 0x0001),
+                numa_node=bus.numa,
+                iommu=bus.iommu,
+            )
+        )
+
+    def gpu(self, bus: _Bus, slot: int) -> None:
+        """A V100, as on x86 machines."""
+        wide = (Bar(1, 256 * MEBIBYTE, wide=True, prefetchable=True), Bar(3, 32 * MEBIBYTE, True, True))
+        self.functions.append(
+            FunctionSpec(
+                Address(bus.domain, bus.number, slot, 0),
+                *GPU,
+                0x030200,
+                bars=(Bar(0, 16 * MEBIBYTE), *wide),
+                driver="nvidia",
+                model=Model.V100,
+                subsystem=(GPU[0], 0x1212),
+                numa_node=bus.numa,
+                iommu=bus.iommu,
+            )
+        )
+
+    def adapter(self, bus: _Bus, slot: int) -> None:
+        """A physical function and its virtual ones; its ACS, where it has it, speaks for all of them."""
+        physical = Address(bus.domain, bus.number, slot, 0)
+        acs = self.dice.choice((None, AcsFlag(0), _MULTIFUNCTION_ACS))
+        loopback = bool(acs) or self.dice.random() < 0.5
+        ids = (0x15B3, 0x1015)
+        count = self.dice.randint(1, 4)
+        common = FunctionSpec(
+            physical,
+            *ids,
+            0x020000,
+            loopback=loopback,
+            acs=acs,
+            flr=True,
+            driver="mlx5_core",
+            subsystem=(ids[0], 0x0003),
+            numa_node=bus.numa,
+            iommu=bus.iommu,
+        )
+        bar = Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True)
+        vf_device = 0x1016
+        self.functions.append(replace(common, bars=(bar,), vf_total=count, vf_bar=MEBIBYTE, vf_device=vf_device))
+        for index in range(count):
+            self.functions.append(
+                replace(
+                    common,
+                    address=Address(bus.domain, bus.number, slot, 1 + index),
+                    device=vf_device,
+                    bars=(replace(bar, size=MEBIBYTE),),
+                    physfn=physical,
+                    vf_index=index,
+                )
+            )
+
+    # -- links
+
+    def links(self) -> tuple[Link, ...]:
+        """Join GPUs by NVLinks, in numbers that mean nothing."""
+        dice = self.dice
+        free = {
+            spec.address: dice.sample(range(MOST_LINKS), MOST_LINKS)
+            for spec in self.functions
+            if spec.model is Model.V100
+        }
+        found = []
+        for _ in range(dice.randint(0, 3 * len(free))):
+            open_ends = [address for address, numbers in free.items() if numbers]
+            if len(open_ends) < 2:
+                break
+            one, other = sorted(dice.sample(open_ends, 2))
+            found.append(Link(one, free[one].pop(), other, free[other].pop()))
+        return tuple(sorted(found, key=lambda link: (link.a, link.a_number)))

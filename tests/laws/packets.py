@@ -1,0 +1,151 @@
+"""Reach against packets on random fabrics: the twin's traffic shares no code with the fabric.
+
+Run as a program it goes on until so many packets were sent: ``python tests/laws/packets.py --packets 1000000``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from atoll.controls.present import present
+from atoll.controls.registry import registers
+from atoll.fabric.answer import Answer
+from atoll.fabric.topology import Topology
+from atoll.host import read_host
+from atoll.host.fact import value_of
+from atoll.host.model import Host
+from atoll.isolation.reach import Reach
+from atoll.pci.address import Address
+from atoll.twin import Twin
+from atoll.twin.attack import Attempt
+
+__all__ = ["Tally", "disturb", "try_fabric"]
+
+V100 = 0x1DB1
+SEQUENCE = ((0x12004C, 0x4), (0x122204, 0x2), (0x200, 1 << 25))
+"""What a V100 wants written before it takes a mask (facts E.4)."""
+DISABLE = 0xA00148
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was sent and what came of it."""
+
+    fabrics: int = 0
+    pairs: int = 0
+    packets: int = 0
+    delivered: int = 0
+    directs: int = 0
+    wrong: list[str] = field(default_factory=list)
+    """Deliveries that reach denies, and ``direct`` answers that no packet shows."""
+
+    def __iadd__(self, other: Tally) -> Tally:
+        for name in ("fabrics", "pairs", "packets", "delivered", "directs"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.wrong += other.wrong
+        return self
+
+
+def disturb(twin: Twin, host: Host, dice: random.Random) -> None:
+    """Change ACS words, command registers and masks behind everyone's back."""
+    for address, function in host.functions.items():
+        acs = value_of(function.acs, None)
+        if acs is not None and dice.random() < 0.4:
+            control = dice.choice((0, 0x1D, 0x1D, 0x0D, 0x04, 0x5D, 0x1F, dice.randrange(0x80))) & acs.capability
+            offset, shift = acs.control_offset & ~3, 8 * (acs.control_offset & 3)
+            word = twin.peek(address, "config", offset) & ~(0xFFFF << shift)
+            twin.poke(address, "config", offset, word | control << shift)
+        if dice.random() < 0.1:
+            twin.poke(address, "config", 4, dice.choice((0, 2, 4, 6)))
+        if function.device == V100 and dice.random() < 0.5 and twin.peek(address, "config", 4) & 2:
+            for register, value in SEQUENCE:
+                twin.poke(address, "bar0", register, value)
+            twin.poke(address, "bar0", DISABLE, dice.randrange(64) << 16)
+
+
+def try_fabric(name: str, dice: random.Random, *, pairs: int) -> Tally:
+    """Attack between random pairs of a disturbed machine, and hold every packet against what reach says."""
+    twin = Twin.new(name, links=dice.random() < 0.8)
+    disturb(twin, read_host(twin, registers=registers), dice)
+    host = read_host(twin, registers=registers)
+    topology = Topology(host)
+    reach = Reach(topology, present(host))
+    tally = Tally(fabrics=1)
+    if len(topology.endpoints) < 2:
+        return tally
+    for _ in range(pairs):
+        one, other = _pair(topology, dice)
+        attack = twin.attack(one, other)
+        answer = reach.answer(one, other)
+        tally.pairs += 1
+        tally.packets += len(attack.attempts)
+        delivered = [attempt for attempt in attack.attempts if attempt.delivered]
+        tally.delivered += len(delivered)
+        for attempt in delivered:
+            if not any(_told(reach, one, other, attempt)):
+                tally.wrong.append(f"{name}: {one} to {other}: {attempt} against {answer}")
+        if answer.answer is Answer.DIRECT:
+            tally.directs += 1
+            if not any(_shows(attempt, other) for attempt in delivered):
+                tally.wrong.append(f"{name}: {one} to {other}: no packet shows {answer}")
+    return tally
+
+
+def _pair(topology: Topology, dice: random.Random) -> tuple[Address, Address]:
+    """Two functions, rather from the same neighbourhood."""
+    one = dice.choice(topology.endpoints)
+    others = [each for each in topology.endpoints if each != one]
+    up = topology.up(one)
+    near = [each for each in others if up and topology.up(each) and topology.up(each)[-1] == up[-1]]
+    return one, dice.choice(near if near and dice.random() < 0.5 else others)
+
+
+def _told(reach: Reach, one: Address, other: Address, attempt: Attempt) -> Iterator[bool]:
+    """Yield for each way in which reach may have told of a delivery whether it did."""
+    to_memory = attempt.path[-1].at == "system memory"
+    if to_memory:
+        yield reach.memory(one).answer > Answer.IOMMU
+    else:
+        yield reach.answer(one, other).answer > Answer.IOMMU
+    if attempt.kind == "completion-relaxed":
+        # Such completions pass CR: that nobody takes one it did not ask for is an assumption of every proof.
+        yield True
+    if attempt.kind.startswith("spoofed-"):
+        requester = int(attempt.target.rpartition(" ")[2], 16)
+        for address in reach.topology.functions:
+            if address.domain == one.domain and address.requester_id == requester and address != one:
+                yield address in reach.topology.endpoints and reach.identity(one, address).answer > Answer.IOMMU
+
+
+def _shows(attempt: Attempt, other: Address) -> bool:
+    """Whether a delivery shows that packets arrive at a function under their sender's own name."""
+    return attempt.path[-1].at != "system memory" and not attempt.kind.startswith("spoofed-")
+
+
+def main() -> int:
+    """Try fabric after fabric until the packets are sent; 1 where anything was wrong."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--packets", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0, help="the first fabric's")
+    parser.add_argument("--pairs", type=int, default=60, help="pairs tried on each fabric")
+    options = parser.parse_args()
+    started, tally, seed = time.monotonic(), Tally(), options.seed
+    while tally.packets < options.packets:
+        tally += try_fabric(f"random-{seed}", random.Random(seed), pairs=options.pairs)
+        seed += 1
+    for wrong in tally.wrong[:10]:
+        print(wrong, file=sys.stderr)
+    print(
+        f"{tally.fabrics} fabrics, {tally.pairs} pairs, {tally.packets} packets, {tally.delivered} delivered, "
+        f"{tally.directs} pairs direct, {len(tally.wrong)} wrong, {time.monotonic() - started:.0f} s"
+    )
+    return 1 if tally.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
