@@ -30,6 +30,7 @@ SCENARIOS = {
     "live": Scenario("devices are taken, reset, regrouped and given back; wrong use is told and changes nothing", _X86),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
+    "machines": Scenario("random machines: the groups of the kernel, of the twin, and as atoll predicts them", _X86),
     "vfio": Scenario("every call of atoll.vfio on real devices, over each interface that the kernel has", _X86),
 }
 

@@ -1,0 +1,213 @@
+"""A blueprint as a QEMU machine: arguments, where everything stands in the guest, and what QEMU cannot model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.twin.spec import Blueprint, FunctionSpec, Model, Platform
+from lab.errors import LabError
+from lab.machine.device import QemuDevice, choose
+from lab.machine.numbering import Place, Placing, place
+
+__all__ = ["Attach", "Iommu", "Machine", "build", "gpu_links", "gpus"]
+
+Attach = Callable[[int, str, str, bool], str]
+"""Returns the ``-device`` argument of an emulated GPU: its index, QEMU's bus, slot and function, multifunction."""
+
+
+class Iommu(StrEnum):
+    """Which IOMMU the guest has."""
+
+    INTEL = "intel"
+    AMD = "amd"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What to give to QEMU."""
+
+    qemu: tuple[str, ...]
+    cmdline: str
+    """What the guest's kernel has to be told."""
+    addresses: Mapping[Address, Address]
+    """From the blueprint's addresses to the guest's. What is missing, ``gaps`` tells."""
+    drivers: Mapping[Address, str]
+    """Which of QEMU's devices each of the blueprint's functions became."""
+    gaps: tuple[str, ...]
+    """What the guest lacks or does differently: results about these are not the blueprint's."""
+
+
+def gpus(blueprint: Blueprint) -> tuple[Address, ...]:
+    """Return the GPUs to be emulated, in the order of their addresses: their indices."""
+    return tuple(sorted(spec.address for spec in blueprint.functions if spec.model is Model.V100))
+
+
+def gpu_links(blueprint: Blueprint) -> tuple[tuple[int, int, int, int], ...]:
+    """Return the links between GPUs, by index: GPU, link number, GPU, link number."""
+    index = {address: number for number, address in enumerate(gpus(blueprint))}
+    return tuple(
+        (index[link.a], link.a_number, index[link.b], link.b_number)
+        for link in blueprint.links
+        if link.a in index and link.b in index
+    )
+
+
+def build(blueprint: Blueprint, *, iommu: Iommu = Iommu.INTEL, attach: Attach | None = None) -> Machine:
+    """Return the QEMU machine of a blueprint.
+
+    ``attach`` gives the emulated GPUs; without it they are left out, and told as gaps. LabError for what is no PC.
+    """
+    if blueprint.platform is not Platform.INTEL:
+        raise LabError(f"{blueprint.name} is no PC", "only blueprints of the intel platform become a q35 machine")
+    builder = _Builder(blueprint, attach)
+    builder.iommu(iommu)
+    builder.expanders()
+    for each in builder.placing.places:
+        builder.function(each)
+    builder.virtual_functions()
+    builder.not_modelled()
+    cmdline = "intel_iommu=on" if iommu is Iommu.INTEL else ""
+    return Machine(tuple(builder.arguments), cmdline, builder.addresses, builder.drivers, tuple(builder.gaps))
+
+
+@dataclass(slots=True)
+class _Builder:
+    blueprint: Blueprint
+    attach: Attach | None
+    placing: Placing = field(init=False)
+    arguments: list[str] = field(default_factory=list)
+    addresses: dict[Address, Address] = field(default_factory=dict)
+    drivers: dict[Address, str] = field(default_factory=dict)
+    gaps: list[str] = field(default_factory=list)
+    _chassis: int = 0
+    _gpu: int = 0
+
+    def __post_init__(self) -> None:
+        self.placing = place(self.blueprint)
+
+    def device(self, driver: str, **properties: object) -> None:
+        """Add a ``-device`` argument; names of properties have _ for -."""
+        told = {name.replace("_", "-"): value for name, value in properties.items()}
+        self.arguments += ["-device", json.dumps({"driver": driver, **told})]
+
+    def iommu(self, iommu: Iommu) -> None:
+        """The IOMMU comes before the devices that it is to translate for."""
+        if iommu is Iommu.INTEL:
+            self.device("intel-iommu", intremap="on", caching_mode=True)
+        elif iommu is Iommu.AMD:
+            slot = self.placing.free.pop(0)
+            self.device("AMDVI-PCI", id="iommu", bus="pcie.0", addr=f"{slot:x}.0")
+            self.device("amd-iommu", pci_id="iommu", dma_remap=True, intremap="on")
+        else:
+            self.gaps.append("there is no IOMMU: nothing has a group")
+
+    def expanders(self) -> None:
+        """A root bus of its own for every host bridge but the first."""
+        for bridge, (slot, bus) in self.placing.expanders.items():
+            # Its properties have an underscore, unlike those of other devices.
+            told = {"driver": "pxb-pcie", "id": _bus_id(bridge.bus), "bus": "pcie.0", "addr": f"{slot:x}.0"}
+            self.arguments += ["-device", json.dumps({**told, "bus_nr": bus})]
+
+    def function(self, each: Place) -> None:
+        """One function, or the gap that it leaves; what hangs from a bridge that is left out is left out too."""
+        spec, address = each.spec, each.spec.address
+        if each.parent is not None and each.parent.address not in self.addresses:
+            self.gaps.append(f"{address}: left out, the bridge above it is")
+            return
+        if each.parent is None and each.bridge in self.placing.expanders and spec.port is not PortType.ROOT_PORT:
+            self.gaps.append(f"{address}: left out, QEMU takes nothing but ports on an expander's root bus")
+            return
+        conventional = each.parent is not None and each.parent.port in (PortType.PCIE_TO_PCI, PortType.CONVENTIONAL)
+        where = f"{each.guest.device:x}.{each.guest.function}"
+        if each.parent is None:
+            bus = "pcie.0" if each.bridge not in self.placing.expanders else _bus_id(each.bridge.bus)
+        else:
+            bus = _identity(each.parent)
+        if spec.model is Model.V100:
+            self._attach_gpu(each, bus, where)
+            return
+        chosen = choose(spec, conventional=conventional)
+        if chosen is None or (conventional and spec.is_bridge):
+            self.gaps.append(f"{address}: QEMU has nothing like a {spec.port.label} here")
+            return
+        properties: dict[str, object] = {"id": _identity(spec), "bus": bus, "addr": where}
+        properties |= {"multifunction": True} if each.shared else {}
+        properties |= dict(chosen.properties)
+        if spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+            self._chassis += 1
+            properties |= {"chassis": self._chassis, "slot": self._chassis}
+        if chosen.driver == "nvme":
+            properties |= {"serial": f"{address}"}
+        self.device(chosen.driver, **properties)
+        self.addresses[address] = each.guest
+        self.drivers[address] = chosen.driver
+        self._differences(spec, chosen, on_root=each.parent is None)
+
+    def virtual_functions(self) -> None:
+        """They appear when their physical function's ``sriov_numvfs`` is written."""
+        for spec in self.blueprint.functions:
+            if spec.physfn is None:
+                continue
+            guest = self.addresses.get(spec.physfn)
+            if guest is None or self.drivers[spec.physfn] != "igb":
+                self.gaps.append(f"{spec.address}: left out, its physical function has no virtual ones here")
+                continue
+            number = (guest.bus << 8 | guest.device << 3 | guest.function) + 0x80 + 2 * spec.vf_index
+            self.addresses[spec.address] = Address(0, number >> 8, number >> 3 & 0x1F, number & 7)
+            self.drivers[spec.address] = "igbvf"
+
+    def not_modelled(self) -> None:
+        """What no argument can bring."""
+        if any(spec.port is PortType.DOWNSTREAM for spec in self.blueprint.functions):
+            self.gaps.append(
+                "traffic below switches: QEMU sends every request through the IOMMU of its sender, whatever ACS says"
+            )
+        elif any(spec.port is PortType.ROOT_PORT for spec in self.blueprint.functions):
+            self.gaps.append("traffic between root ports: QEMU sends every request through the IOMMU, ACS or not")
+        if self.blueprint.cpu_links:
+            self.gaps.append("links to processors: QEMU has none")
+
+    def _attach_gpu(self, each: Place, bus: str, where: str) -> None:
+        index, self._gpu = self._gpu, self._gpu + 1
+        if self.attach is None:
+            self.gaps.append(f"{each.spec.address}: left out, no emulated GPU was given")
+            return
+        index = gpus(self.blueprint).index(each.spec.address)
+        self.arguments += ["-device", self.attach(index, bus, where, each.shared)]
+        self.addresses[each.spec.address] = each.guest
+        self.drivers[each.spec.address] = "vfio-user-pci"
+
+    def _differences(self, spec: FunctionSpec, chosen: QemuDevice, *, on_root: bool) -> None:
+        """Tell what decides about isolation and is not as declared."""
+        name = f"{spec.address}: {chosen.driver}"
+        if chosen.acs != spec.acs:
+            self.gaps.append(f"{name} has {_acs(chosen.acs)}, declared is {_acs(spec.acs)}")
+        port = chosen.integrated if on_root else chosen.port
+        if port is not spec.port:
+            self.gaps.append(f"{name} is a {port.label}, declared is a {spec.port.label}")
+        if spec.ats:
+            self.gaps.append(f"{name} has no ATS, declared is one that has")
+        if spec.vf_total > chosen.vf_total:
+            self.gaps.append(f"{name} has {chosen.vf_total} virtual functions, declared are {spec.vf_total}")
+
+
+def _identity(spec: FunctionSpec) -> str:
+    address = spec.address
+    return f"f{address.bus:02x}-{address.device:02x}-{address.function}"
+
+
+def _bus_id(bus: int) -> str:
+    return f"root{bus:02x}"
+
+
+def _acs(flags: AcsFlag | None) -> str:
+    if flags is None:
+        return "no ACS capability"
+    return f"an ACS capability of {'|'.join(flag.name or '' for flag in flags) or 'nothing'}"

@@ -1,0 +1,21 @@
+"""One random machine in a real kernel, every time; the lab draws hundreds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.machine.machine import build
+from lab.machine.random import random_blueprint
+from lab.scenarios.machines import check, run_on
+
+SEED = 4
+"""Two host bridges, root ports with and without ACS, switches below one another, bridges to PCI, shared slots."""
+
+
+def test_kernel_twin_and_prediction_agree_on_a_random_machine(small_lab: str, tmp_path: Path) -> None:
+    plan = random_blueprint(SEED)
+    machine = build(plan)
+    result = run_on(small_lab, machine, tmp_path / "run")
+    checks = list(check(small_lab, plan.name, plan, machine, result))
+    assert [each for each in checks if not each.ok] == []
+    assert len(checks) == 4
