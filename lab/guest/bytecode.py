@@ -37,7 +37,10 @@ def compile_sources(sources: Mapping[str, bytes], *, cache: Path | None = None) 
                 made = (stage / path).with_suffix(".pyc")
                 if made.exists():
                     made.replace(store / keys[path])
-    return {path: (store / key).read_bytes() for path, key in keys.items() if (store / key).exists()}
+    found = {path: (store / key).read_bytes() for path, key in keys.items() if (store / key).exists()}
+    if sources and not found:
+        raise LabError("the guest's Python compiled nothing", f"Does it run here? Else remove {cache} and fetch again.")
+    return found
 
 
 def _run_compiler(stage: Path, *, cache: Path) -> None:
