@@ -170,6 +170,21 @@ def test_the_place_in_sysfs_tells_behind_which() -> None:
     assert not found.undetermined
 
 
+def test_ids_that_may_be_those_of_a_quirk() -> None:
+    """A Marvell controller of which only the maker is told may use function 1's id, if there is a function 1."""
+    unread = replace(function("02:00.0", ids=(0xFFFF, 0xFFFF)), possible_ids=((0x1B4B, None),))
+    beside = function("02:00.1", multifunction=True, acs=ACS_ON)
+    found = predict(host([unread, beside]))
+    assert {address for address, _ in found.undetermined} == {at("02:00.0"), at("02:00.1")}
+    assert not predict(host([unread])).undetermined
+    other = replace(unread, possible_ids=((0x1AF4, None),))
+    assert not any("requester ids" in why for _, why in predict(host([other, beside])).undetermined)
+    adaptec = function("02:00.0", ids=(0x9005, 0x0285))
+    assert predict(host([adaptec, function("02:01.0")])).undetermined, "its subsystem was not read"
+    told = replace(adaptec, subsystem=Known((0x9005, 0x0001)))
+    assert not predict(host([told, function("02:01.0")])).undetermined
+
+
 def test_the_iommu_itself_has_no_group() -> None:
     members = [function("00:00.2", class_code=0x080600), function("00:03.0")]
     assert predict(host(members)).groups == groups("00:03.0")

@@ -16,6 +16,7 @@ from atoll.pci.quirks.aliases import (
     VMD,
     dma_alias_mask,
     is_one_of,
+    possible_alias_mask,
 )
 
 __all__ = ["AliasStep", "Aliases"]
@@ -23,6 +24,8 @@ __all__ = ["AliasStep", "Aliases"]
 _NO_ALIAS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 _VMD_DOMAINS = 0x10000
 _OTHER_BRIDGE = 0x0680
+_PLAIN_CLASSES = frozenset({0x01, 0x02, 0x03, 0x04, 0x07, 0x09, 0x0C, 0x0D})
+"""Base classes of storage, network, display, multimedia, communication, input, serial and wireless devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Aliases:
         self._host = host
         self._masks: dict[Address, frozenset[int]] = {}
         self._aliasing: set[tuple[int, int]] = set()
-        self._unread: dict[tuple[int, int], list[Address]] = {}
+        self._unread: dict[tuple[int, int], list[str]] = {}
+        there = {(address.domain, address.bus, address.devfn) for address in host.functions}
         for address, function in host.functions.items():
             bus = (address.domain, address.bus)
             mask = dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn)
@@ -53,7 +57,11 @@ class Aliases:
                 self._aliasing.add(bus)
             switchtec = is_one_of(SWITCHTEC_NTB, function.vendor, function.device)
             if switchtec and function.class_code >> 8 == _OTHER_BRIDGE:
-                self._unread.setdefault(bus, []).append(address)
+                why = f"{address}: the proxy ids of this Switchtec bridge (quirk_switchtec_ntb_dma_alias)"
+                self._unread.setdefault(bus, []).append(why)
+            elif not mask and any((*bus, devfn) in there for devfn in _possible(function)):
+                why = f"{address}: its ids, which the record does not show, and whether it uses others' requester ids"
+                self._unread.setdefault(bus, []).append(why)
         self._vmd = tuple(f for f in host.functions.values() if is_one_of(VMD, f.vendor, f.device))
 
     def on_bus(self, address: Address) -> bool:
@@ -62,8 +70,7 @@ class Aliases:
 
     def unread_on_bus(self, address: Address) -> tuple[str, ...]:
         """Return what the record does not tell about aliases on a function's bus."""
-        found = self._unread.get((address.domain, address.bus), ())
-        return tuple(f"{ntb}: the proxy ids of this Switchtec bridge (quirk_switchtec_ntb_dma_alias)" for ntb in found)
+        return tuple(self._unread.get((address.domain, address.bus), ()))
 
     def related(self, one: Address, other: Address) -> bool:
         """``pci_devs_are_dma_aliases``, for two functions on one bus."""
@@ -134,3 +141,15 @@ class Aliases:
         above = self._host.functions.get(bridge.parent)
         kind = value_of(above.port_type, None) if above is not None else None
         return kind not in (None, PortType.CONVENTIONAL, PortType.PCIE_TO_PCI)
+
+
+def _possible(function: Function) -> frozenset[int]:
+    """The devfns whose ids a function may use, where its own ids were not all read."""
+    subsystem = value_of(function.subsystem, None)
+    # A root bus carries what is built in; a record that does not show the bridge above a bus may have one there.
+    within = function.parent is not None or not function.parent_told
+    card = within and not function.is_port and function.class_code >> 16 not in _PLAIN_CLASSES
+    pairs = function.possible_ids or ((function.vendor, function.device),)
+    return frozenset[int]().union(
+        *(possible_alias_mask(vendor, device, subsystem, function.address.devfn, card=card) for vendor, device in pairs)
+    )

@@ -17,6 +17,7 @@ __all__ = [
     "VMD",
     "dma_alias_mask",
     "is_one_of",
+    "possible_alias_mask",
 ]
 
 Ids: TypeAlias = Mapping[int, frozenset[int]]
@@ -122,3 +123,23 @@ def dma_alias_mask(vendor: int, device: int, subsystem: tuple[int, int] | None, 
     if is_one_of(_PLX_NTB, vendor, device):
         return frozenset(range(256))
     return frozenset()
+
+
+def possible_alias_mask(
+    vendor: int | None, device: int | None, subsystem: tuple[int, int] | None, devfn: int, *, card: bool
+) -> frozenset[int]:
+    """Return the devfns that ``dma_alias_mask`` may come to for ids of which not all is known (None).
+
+    Of an unknown vendor nothing is returned: any device at all could be any of these few. The chips that use ids of
+    a whole bus are non-transparent bridges and coprocessors on cards: they count only where it may be on a ``card``.
+    """
+    if vendor is None:
+        return frozenset()
+    found = set[int]()
+    tables = (_FUNCTION_0, _FUNCTION_1, *((_MIC_X200, _VCA, _PLX_NTB) if card else ()))
+    for one in {number for table in tables for number in table.get(vendor, ())} if device is None else {device}:
+        found |= dma_alias_mask(vendor, one, subsystem, devfn)
+    fixed = {row[:2] for row in _FIXED}
+    if subsystem is None and any(vendor == row[0] and device in (None, row[1]) for row in fixed):
+        found.add(1 << 3)
+    return frozenset(found - {devfn})
