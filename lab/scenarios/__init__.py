@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.kernels import DEBIAN_KERNELS
 from lab.report import Report, Setting
 
 __all__ = ["SCENARIOS", "Scenario", "guest_file", "run_scenario"]
@@ -27,7 +28,9 @@ SCENARIOS = {
     "smoke": Scenario("each kernel boots; atoll reads it, predicts its groups, and a capture tells the same", _X86),
     "amd": Scenario("the same with AMD's IOMMU", ("6.1-full", "6.12-full", "7-full", "iommufd")),
     "virtio": Scenario("the same with a virtio IOMMU", ("6.12", "7", "iommufd")),
-    "live": Scenario("devices are taken, reset, regrouped and given back; wrong use is told and changes nothing", _X86),
+    "live": Scenario(
+        "devices are taken, reset, regrouped and given back; wrong use is told and changes nothing", DEBIAN_KERNELS
+    ),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
     "machines": Scenario("random machines: the groups of the kernel, of the twin, and as atoll predicts them", _X86),

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 from act_bench import Watched, host_of
+from deaths import deaths
 
 from atoll.act.executor import execute
 from atoll.act.machine import Machine
+from atoll.act.recover import recover
 from atoll.act.release import release
 from atoll.controls.present import present
 from atoll.errors import StepError
@@ -116,3 +118,22 @@ def test_what_was_plugged_in_below_a_port_is_not_taken_along() -> None:
     steps = tuple(step for step in made.steps if step.device != BLUE[-1])
     with pytest.raises(StepError, match=f"{BLUE[-1]} is below .* and would go with it"):
         execute(twin, host, replace(made, steps=steps, fingerprints=known))
+
+
+def test_a_death_while_a_sub_hierarchy_is_away_is_recovered_from() -> None:
+    twin = spoiled_below()
+    before, driven = groups(twin), drivers(twin)
+
+    def act(machine: Machine) -> None:
+        execute(machine, *regrouping_below(machine))
+
+    left = deaths(twin, {}, act)
+    away = [death for death in left if f"/{OPEN_PORTS[0]}/remove" in death.what or f"/{RED[1]}/driver" in death.what]
+    found = [death for death in left if "pci_bus" in death.what]
+    assert away
+    assert found
+    for death in {death.number: death for death in (away[0], away[-1], found[0], found[-1])}.values():
+        recovered = recover(death.twin)
+        assert [run.left for run in recovered.runs] == [()], death.what
+        assert groups(death.twin) == before, death.what
+        assert drivers(death.twin) == driven, death.what

@@ -21,7 +21,7 @@ from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
-from atoll.act.regroup import rescan
+from atoll.act.regroup import removed_with, rescan
 from atoll.act.release import complete
 from atoll.act.rollback import roll_back
 from atoll.act.running import Running, running
@@ -180,7 +180,7 @@ class _Recovering:
         site = Site(self.work.machine, host, known, leased, self.pace)
         kept = tuple(self.needed(run, host, entries))
         needed = {entry.step.device for entry in kept}
-        taken = {entry.step.device for entry in entries if entry.step.kind is StepKind.REMOVE}
+        taken = {found for entry in entries if entry.step.kind is StepKind.REMOVE for found in removed_with(entry)}
         there = [e for e in entries if e.step.device in host.functions or e.step.device in taken]
         undone = roll_back(site, self.work, [entry for entry in there if entry.step.device not in needed])
         left += [f"{e.step.kind} of {e.step.device} stays: {host.essential[e.step.device]}" for e in kept]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from atoll.act import device
 from atoll.act.drivers import check_not_open, set_override, unbind
 from atoll.act.failure import Failure
+from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.site import Site, State
 from atoll.host.attribute import names, text
@@ -20,7 +21,7 @@ from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["Remove", "Rescan", "check_free", "group_changed", "regroup", "remove", "rescan"]
+__all__ = ["Remove", "Rescan", "check_free", "group_changed", "regroup", "remove", "removed_with", "rescan"]
 
 _AUTOPROBE = "sys/bus/pci/drivers_autoprobe"
 _PROBE = "sys/bus/pci/drivers_probe"
@@ -123,6 +124,24 @@ def check_free(site: Site, address: Address) -> None:
             raise Failure(f"{found} has virtual functions that would go with it")
 
 
+def _take_away(site: Site, address: Address) -> None:
+    """Remove a function or port, with the drivers that the kernel gave to what is there. Failure where it is open."""
+    for found in (address, *_below(site.machine, address)):
+        if not device.read_function(site.machine, found).is_port:
+            holder = device.holder(site.machine, found) or device.handed(site.machine, found)
+            if holder is not None:
+                raise Failure(f"{found} is open in process {holder.pid} ({holder.name})")
+            unbind(site.machine, found)
+    remove(site.machine, address)
+
+
+def removed_with(entry: Entry) -> tuple[Address, ...]:
+    """Return what a removal took away: the function, and all that was below it."""
+    below = entry.before.get("below")
+    named = map(address_of, map(str, below)) if isinstance(below, list) else ()
+    return (entry.step.device, *(found for found in named if found is not None))
+
+
 def _below(machine: Machine, address: Address) -> list[Address]:
     """Return what hangs below a function now, parents first."""
     listed = names(machine, device.folder(address))
@@ -151,6 +170,7 @@ class Remove:
             "override": device.override(site.machine, step.device),
             "group": [str(member) for member in device.group(site.machine, step.device)],
             "parent": str(function.parent) if function.parent is not None else None,
+            "below": [str(found) for found in _below(site.machine, step.device)],
         }
 
     def do(self, site: Site, step: Step, before: State) -> None:
@@ -164,7 +184,12 @@ class Remove:
         return {}
 
     def undo(self, site: Site, step: Step, before: State) -> str:
-        """Rescan; what is set on the ports by then decides about the group."""
+        """Rescan; what is set on the ports by then decides about the group.
+
+        What was found before that, with another of its bus, has to go once more.
+        """
+        if device.present(site.machine, step.device) and group_changed(site, step.device, before):
+            _take_away(site, step.device)
         if not device.present(site.machine, step.device):
             rescan(site.machine, step.device, address_of(str(before.get("parent"))))
             override = before["override"]
