@@ -93,7 +93,7 @@ def _function(root: Path, node: Node) -> None:
         "revision": "0x01",
         "subsystem_device": "0x0000" if node.is_bridge else "0x0001",
         "subsystem_vendor": "0x0000" if node.is_bridge else f"0x{vendor:04x}",
-        "uevent": f"DRIVER={node.kind.driver}\nPCI_SLOT_NAME={node.address}",
+        "uevent": _uevent(node),
         "vendor": f"0x{vendor:04x}",
     }
     if node.is_bridge:
@@ -105,6 +105,17 @@ def _function(root: Path, node: Node) -> None:
     _write(f"{base}/config", node.image())
     for name, target in _links(node).items():
         os.symlink(target, f"{base}/{name}")
+
+
+def _uevent(node: Node) -> str:
+    """As ``pci_uevent`` and the driver core write it (Linux drivers/pci/pci-driver.c)."""
+    vendor, device = node.kind.ids
+    subsystem = "0000:0000" if node.is_bridge else f"{vendor:04X}:0001"
+    driver = f"DRIVER={node.kind.driver}\n" if node.kind.driver else ""
+    return (
+        f"{driver}PCI_CLASS={node.kind.class_code:X}\nPCI_ID={vendor:04X}:{device:04X}\n"
+        f"PCI_SUBSYS_ID={subsystem}\nPCI_SLOT_NAME={node.address}"
+    )
 
 
 def _write(path: str, data: bytes) -> None:

@@ -12,7 +12,6 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Known
 from atoll.isolation.groups import predict
 from atoll.isolation.honesty import honesty
-from atoll.report.forum import forum_lines
 from atoll.report.groups import groups_document, groups_lines
 from atoll.report.names import Names
 
@@ -27,6 +26,8 @@ def run(options: argparse.Namespace) -> int:
     host = open_session(options.host, extent=Extent.ALL if forum else Extent.ROUTING).host
     prediction = predict(host)
     if forum:
+        from atoll.report.forum import forum_lines
+
         print("\n".join(forum_lines(host, prediction, names=Names.load())))
         return 0
     members = (

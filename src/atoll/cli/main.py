@@ -57,7 +57,9 @@ def _dispatch(arguments: list[str]) -> int:
             from atoll.cli.log import show_log
 
             show_log()
-        code: int = import_module(f"atoll.cli.{verb.module}").run(options)
+        run = import_module(f"atoll.cli.{verb.module}").run
+        _collect_rarely()
+        code: int = run(options)
         return code
     except AtollError as error:
         return _report(error.message, error.hint, error.exit_code)
@@ -66,6 +68,13 @@ def _dispatch(arguments: list[str]) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _report(f"{place}{error.strerror or error}", _os_hint(error), InputError.exit_code)
+
+
+def _collect_rarely() -> None:
+    """Let a run build its values, of which hardly any forms a cycle, without a search for cycles every few hundred."""
+    import gc
+
+    gc.set_threshold(100_000, 20, 50)
 
 
 def _os_hint(error: OSError) -> str:

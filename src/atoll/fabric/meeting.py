@@ -115,6 +115,8 @@ def decider_key(topology: Topology, settings: Settings, address: Address, bridge
 
 
 def _bits(function: Function, settings: Settings) -> tuple[Hashable, ...]:
+    if isinstance(function.acs, Known) and function.acs.value is None:
+        return bit(function, settings, AcsFlag.RR), bit(function, settings, AcsFlag.CR), False, None
     egress = bit(function, settings, AcsFlag.EC) is Bit.ON
     return (
         bit(function, settings, AcsFlag.RR),

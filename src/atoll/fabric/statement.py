@@ -6,6 +6,8 @@ which no record shows (Intel chipsets before Skylake, AMD's southbridges) are no
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from atoll.host.fact import Known
 from atoll.host.model import Function
 from atoll.pci.acs import AcsFlag
@@ -24,30 +26,35 @@ __all__ = ["VENDOR_STATEMENT", "stated"]
 VENDOR_STATEMENT = "vendor-acs-statement"
 """Id of the assumption that a function without ACS isolates as its vendor told Linux."""
 
+_NONE = AcsFlag(0)
 _ENDPOINTS = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT)
 
 
 def stated(function: Function) -> AcsFlag:
     """Return the ACS flags that a function without an ACS capability behaves as if it had on, by its vendor's word."""
     if not isinstance(function.port_type, Known):
-        return AcsFlag(0)
-    kind = function.port_type.value
-    for handler in acs_handlers(function.vendor, function.device):
+        return _NONE
+    return _stated(function.vendor, function.device, function.port_type.value)
+
+
+@lru_cache(maxsize=1 << 12)
+def _stated(vendor: int, device: int, kind: PortType) -> AcsFlag:
+    for handler in acs_handlers(vendor, device):
         match handler:
             case AcsHandler.MF_ENDPOINT:
                 applies = kind in _ENDPOINTS
             case AcsHandler.WANGXUN_NIC:
-                applies = kind in _ENDPOINTS and is_wangxun_nic(function.device)
+                applies = kind in _ENDPOINTS and is_wangxun_nic(device)
             case AcsHandler.RCIEP:
                 applies = kind is PortType.ROOT_INTEGRATED
             case AcsHandler.CAVIUM:
-                applies = kind is PortType.ROOT_PORT and is_cavium_root_port(function.device)
+                applies = kind is PortType.ROOT_PORT and is_cavium_root_port(device)
             case AcsHandler.ZHAOXIN_PORTS:
-                applies = kind in (PortType.ROOT_PORT, PortType.DOWNSTREAM) and is_zhaoxin_port(function.device)
+                applies = kind in (PortType.ROOT_PORT, PortType.DOWNSTREAM) and is_zhaoxin_port(device)
             case AcsHandler.AMD_SB | AcsHandler.INTEL_PCH | AcsHandler.INTEL_SPT_PCH:
                 applies = False
             case _:
                 applies = kind is PortType.ROOT_PORT
         if applies:
             return CLAIMED[handler]
-    return AcsFlag(0)
+    return _NONE

@@ -67,13 +67,13 @@ def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
     if not isinstance(function.acs, Known):
         return Bit.UNREAD
     if function.acs.value is None:
-        return Bit.STATED if flag in stated(function) else Bit.NO_ACS
-    if flag not in function.acs.value.capability:
+        return Bit.STATED if stated(function) & flag else Bit.NO_ACS
+    if not function.acs.value.capability.value & flag.value:
         return Bit.ABSENT
     control = settings.acs.get(function.address)
     if control is None:
         return Bit.UNREAD
-    return Bit.ON if flag in control else Bit.OFF
+    return Bit.ON if control.value & flag.value else Bit.OFF
 
 
 def turn(

@@ -24,6 +24,8 @@ class FolderTree:
         self._root = os.path.realpath(root)
         self._name = name or os.fspath(root)
         self._last = ("", "")
+        self._base = self._root.rstrip("/")
+        self._folders: dict[str, str] = {}
         self._targets: dict[str, str | None] = {}
         self._files: dict[str, frozenset[str]] = {}
 
@@ -35,17 +37,16 @@ class FolderTree:
     def list(self, path: str) -> tuple[str, ...]:
         """Return the names in a folder, sorted."""
         folder = self._find(path)
-        names, files = [], []
         with os.scandir(self._at(folder)) as entries:
-            for entry in entries:
-                name = intern(entry.name)
-                names.append(name)
-                if entry.is_file(follow_symlinks=False):
-                    files.append(name)
-                elif not entry.is_symlink():
-                    self._targets[f"{folder}/{name}"] = None
-        self._files[folder] = frozenset(files)
-        return tuple(sorted(names))
+            found = list(entries)
+        names = tuple(sorted([intern(entry.name) for entry in found]))
+        others = [entry for entry in found if not entry.is_file(follow_symlinks=False)]
+        for entry in others:
+            if not entry.is_symlink():
+                self._targets[f"{folder}/{entry.name}"] = None
+        files = frozenset(names)
+        self._files[folder] = files.difference([entry.name for entry in others]) if others else files
+        return names
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
         """Return ``size`` bytes from ``offset``, fewer where the file ends; all of it with None."""
@@ -76,7 +77,7 @@ class FolderTree:
         return self._at(found)
 
     def _at(self, found: str) -> str:
-        return f"{self._root.rstrip('/')}/{found}"
+        return f"{self._base}/{found}"
 
     def _find(self, path: str, *, last: bool = True) -> str:
         """Return a path without links, the last component's as well if ``last``."""
@@ -85,13 +86,24 @@ class FolderTree:
             above, name = path, ""
         if above != self._last[0]:
             # Readers ask for many files of one folder in a row: what is above them is resolved once.
-            self._last = (above, resolve(above, self._target_of))
+            self._last = (above, self._real_folder(above))
         found = self._last[1]
         if name:
             found = f"{found}/{name}" if found else name
             if last and self._target_of(found) is not None:
                 found = resolve(path, self._target_of)
         return found
+
+    def _real_folder(self, path: str) -> str:
+        """Return a folder's path without links; what is above many folders is looked at once."""
+        known = self._folders.get(path)
+        if known is None:
+            above, _, name = path.rpartition("/")
+            real = f"{self._real_folder(above)}/{name}" if above and name not in ("", ".", "..") else ""
+            if not real or self._target_of(real) is not None:
+                real = resolve(path, self._target_of)
+            known = self._folders[path] = real
+        return known
 
     def _target_of(self, path: str) -> str | None:
         if path not in self._targets:

@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 _IO, _MEMORY, _PREFETCH = 0x100, 0x200, 0x2000
 """Flags in the ``resource`` file: ``IORESOURCE_*`` in Linux ``include/linux/ioport.h``."""
+_NO_CONFIG = Unknown("configuration space was not captured")
 _NOTHING = " ".join(["0x" + "0" * 16] * 3)
 """The line of a resource that there is not."""
 _FIRST_WINDOW = 7
@@ -113,7 +114,7 @@ def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigS
 
     def told(read: Callable[[ConfigSpace], T]) -> Fact[T]:
         if not has_config:
-            return Unknown("configuration space was not captured")
+            return _NO_CONFIG
         try:
             return Known(read(config), config_path)
         except Unreadable as error:
@@ -145,10 +146,10 @@ def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigS
         ats=told(read_ats),
         port_number=told(read_port_number),
         bridge=_bridge(tree, folder, listed, told),
-        bars=_bars(tree, folder, listed, told),
+        bars=_bars(tree, folder, listed, told, reader.extent, virtual=physical is not None),
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),
-        driver=_link_name(tree, f"{folder}/driver", listed, whole or "driver" in seen),
+        driver=_driver(tree, event, folder, listed, whole or "driver" in seen),
         iommu=_link_name(tree, f"{folder}/iommu", listed, whole or "iommu" in seen),
         ari=reader.ari_of(place, listed),
         physical_function=physical,
@@ -235,6 +236,15 @@ def _link_name(tree: Tree, path: str, listed: frozenset[str], complete: bool) ->
     return Known(None if link is None else link.rstrip("/").rpartition("/")[2], path)
 
 
+def _driver(
+    tree: Tree, event: Mapping[str, str], folder: str, listed: frozenset[str], complete: bool
+) -> Fact[str | None]:
+    """Return the driver: ``uevent`` names it as its link does (``dev_uevent``, drivers/base/core.c)."""
+    path = f"{folder}/driver"
+    named = event.get("DRIVER", "")
+    return Known(named, path) if named and "driver" in listed else _link_name(tree, path, listed, complete)
+
+
 def _driver_override(tree: Tree, folder: str, listed: frozenset[str]) -> Fact[str | None]:
     if "driver_override" not in listed:
         return Unknown(f"{folder}/driver_override: not captured")
@@ -305,9 +315,17 @@ def _bars(
     folder: str,
     listed: frozenset[str],
     told: Callable[[Callable[[ConfigSpace], tuple[Bar, ...]]], Fact[tuple[Bar, ...]]],
+    extent: Extent,
+    *,
+    virtual: bool,
 ) -> Fact[tuple[Bar, ...]]:
-    lines = _resources(tree, folder, listed)
     registers = told(read_bars)
+    answers = isinstance(registers, Known) and (virtual or any(bar.memory and bar.start for bar in registers.value))
+    if answers and extent is Extent.ROUTING:
+        # Whether a function answers to memory requests is all that routing asks: where and how far, the kernel's file
+        # would tell. A virtual function answers whatever its own registers say.
+        return registers
+    lines = _resources(tree, folder, listed)
     if lines is None:
         return registers
     bars = [

@@ -21,6 +21,8 @@ __all__ = ["group_of", "kind_of_unit", "read_groups", "read_units"]
 
 _GROUPS = "sys/kernel/iommu_groups"
 _UNITS = "sys/class/iommu"
+_WITH_DOMAIN = frozenset(("blocked", "identity", "DMA", "DMA-FQ", "unmanaged"))
+"""Types of groups that have a default domain; what VFIO makes up without an IOMMU, and names, is ``unknown``."""
 _KINDS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "smmu"), ("arm-smmu", "smmu"), ("viommu", "virtio"))
 
 
@@ -76,7 +78,10 @@ def _group(tree: Tree, number: int, extent: Extent) -> Group:
     folder = f"{_GROUPS}/{number}"
     found = (address_of(name) for name in value_of(names(tree, f"{folder}/devices"), ()))
     members = tuple(sorted(address for address in found if address is not None))
-    group = Group(number, members, text(tree, f"{folder}/type"), name=value_of(text(tree, f"{folder}/name"), None))
+    kind = text(tree, f"{folder}/type")
+    if extent is Extent.ROUTING and value_of(kind, "") in _WITH_DOMAIN:
+        return Group(number, members, kind)
+    group = Group(number, members, kind, name=value_of(text(tree, f"{folder}/name"), None))
     if extent is Extent.ROUTING:
         return group
     return replace(group, reserved_regions=_regions(tree, f"{folder}/reserved_regions"))

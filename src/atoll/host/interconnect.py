@@ -13,10 +13,8 @@ from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.links.chips import has_c2c
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.kfd import read_kfd
-from atoll.host.links.read import read_link_records
 from atoll.host.links.text import MOST_BYTES
 from atoll.host.model import Function, Host, LinkKind, NpuBrick, Platform
-from atoll.host.power9 import read_power_links
 from atoll.host.told import ToldLinks, doubted_in, merge
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
@@ -45,6 +43,8 @@ def read_interconnect(
     paths: list[str] = []
     bricks: tuple[NpuBrick, ...] = ()
     if device_tree is not None:
+        from atoll.host.power9 import read_power_links
+
         told, bricks = read_power_links(device_tree, functions)
         sources.append(told)
         paths.append(device_tree.root)
@@ -52,9 +52,13 @@ def read_interconnect(
     if amd is not None:
         sources.append(amd)
         paths.append("sys/class/kfd")
-    found = read_link_records(_texts(tree), functions, uuids=driver_uuids(tree))
-    sources += found.sources
-    paths += [f"{_RECORDS}/{name}" for name in found.used]
+    texts = _texts(tree)
+    if texts:
+        from atoll.host.links.read import read_link_records
+
+        found = read_link_records(texts, functions, uuids=driver_uuids(tree))
+        sources += found.sources
+        paths += [f"{_RECORDS}/{name}" for name in found.used]
     told = _checked(merge(sources), functions, powernv=device_tree is not None)
     return Interconnect(told, bricks, tuple(paths))
 
@@ -67,6 +71,8 @@ def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[
     All records of links belong into one call: what two of them contradict each other about stays unknown then.
     Records of other things are passed over; ``atoll.host.links.read.is_link_record`` tells them apart.
     """
+    from atoll.host.links.read import read_link_records
+
     found = read_link_records(texts, host.functions, uuids=uuids)
     if not found.used and not found.sources:
         return host

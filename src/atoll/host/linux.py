@@ -8,7 +8,6 @@ from dataclasses import replace
 from atoll.host.attribute import target, text
 from atoll.host.coverage import coverage
 from atoll.host.devicetree import DeviceTree, find_device_tree, node_of_link, read_device_tree
-from atoll.host.essential import read_essential
 from atoll.host.extent import Extent
 from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
@@ -16,7 +15,7 @@ from atoll.host.groups import group_of, read_groups, read_units
 from atoll.host.holders import read_holders
 from atoll.host.interconnect import read_interconnect
 from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release
-from atoll.host.model import Function, Group, Host, Register
+from atoll.host.model import Function, Gap, Group, Host, Register
 from atoll.host.place import Place, find_places
 from atoll.host.registers import read_registers
 from atoll.host.resolve import join
@@ -58,7 +57,7 @@ def read(
     command_line = text(tree, "proc/cmdline")
     links = read_interconnect(tree, functions, device_tree)
     holders, holder_gaps = read_holders(tree)
-    essential, essential_gaps = read_essential(tree, functions, folders) if extent is Extent.ALL else ({}, ())
+    essential, essential_gaps = _essential(tree, functions, folders) if extent is Extent.ALL else ({}, ())
     return Host(
         name=tree.name,
         functions=functions,
@@ -78,6 +77,14 @@ def read(
         gaps=(*gaps, *coverage(functions, groups), *links.links.gaps, *holder_gaps, *essential_gaps),
         provenance=(tree.name, *links.sources),
     )
+
+
+def _essential(
+    tree: Tree, functions: Mapping[Address, Function], folders: Mapping[Address, str]
+) -> tuple[Mapping[Address, str], tuple[Gap, ...]]:
+    from atoll.host.essential import read_essential
+
+    return read_essential(tree, functions, folders)
 
 
 def _device_tree(tree: Tree) -> DeviceTree | None:

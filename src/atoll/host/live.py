@@ -6,8 +6,6 @@ import contextlib
 import errno
 import mmap
 import os
-import shutil
-import subprocess
 import sys
 
 from atoll.host import nvml
@@ -72,7 +70,7 @@ class LiveTree:
 
 
 def _records() -> tuple[str, ...]:
-    found = set(_PROGRAMS if shutil.which("nvidia-smi") else ())
+    found = set(_PROGRAMS if _nvidia_smi() else ())
     if nvml.is_available():
         found.add(_NVML)
     with contextlib.suppress(OSError):
@@ -90,6 +88,8 @@ def _record(name: str, offset: int, size: int | None) -> bytes:
         raise os_error(errno.ENOENT, f"{_RECORDS}/{name}")
     # A child finds the same atoll, wherever that was imported from.
     found = os.pathsep.join(part for part in (_PACKAGES, os.environ.get("PYTHONPATH", "")) if part)
+    import subprocess
+
     try:
         done = subprocess.run(
             command,
@@ -109,8 +109,14 @@ def _command(name: str) -> list[str] | None:
     """Return what makes a record, None where nothing here does."""
     if name == _NVML and nvml.is_available():
         return [sys.executable, "-m", "atoll.host.nvml"]
-    program = shutil.which("nvidia-smi")
+    program = _nvidia_smi()
     return None if program is None or name not in _PROGRAMS else [program, *_PROGRAMS[name]]
+
+
+def _nvidia_smi() -> str | None:
+    import shutil
+
+    return shutil.which("nvidia-smi")
 
 
 def load(path: str, offset: int) -> bytes:

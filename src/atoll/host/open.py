@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from atoll.errors import InputError
-from atoll.host.archive import is_archive, read_archive
-from atoll.host.folder import FolderTree
-from atoll.host.live import LiveTree
 from atoll.host.tree import Tree
 
 if TYPE_CHECKING:
@@ -53,16 +50,22 @@ def open_tree(name: str) -> Tree:
     Raises InputError for what is not there, is none of these or is damaged.
     """
     if name == "live":
+        from atoll.host.live import LiveTree
+
         return LiveTree()
     path = Path(name)
     try:
         if path.is_dir():
+            from atoll.host.folder import FolderTree
+
             return FolderTree(path, name=name)
         if _is_blob(path):
             from atoll.host.dtb import read_blob
 
             return read_blob(path.read_bytes(), name=name)
-        if is_archive(path):
+        if _is_archive(path):
+            from atoll.host.archive import read_archive
+
             return read_archive(path, name=name)
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
@@ -75,7 +78,13 @@ def _is_blob(path: Path) -> bool:
 
 
 def _is_tree(path: Path) -> bool:
-    return _is_blob(path) or is_archive(path)
+    return _is_blob(path) or _is_archive(path)
+
+
+def _is_archive(path: Path) -> bool:
+    from atoll.host.archive import is_archive
+
+    return is_archive(path)
 
 
 def _record(file: BinaryIO, *, name: str) -> Record:

@@ -41,10 +41,11 @@ def address_of(name: str) -> Address | None:
     if name.count(":") != 2:
         return None
     try:
-        address = Address.parse(name)
+        address = Address(int(name[:-8], 16), int(name[-7:-5], 16), int(name[-4:-2], 16), int(name[-1], 16))
     except ValueError:
         return None
-    return address if str(address) == name else None
+    # Spelt as the kernel does, to the letter: what else a number may be written with is none.
+    return address if str(address) == name and address.device < 32 and address.function < 8 else None
 
 
 def addresses_in(path: str) -> list[Address]:

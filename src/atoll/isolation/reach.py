@@ -30,7 +30,7 @@ class Reach:
         self._memory: dict[Address, Finding] = {}
         self._root: dict[Address, Finding] = {}
         self._system: dict[Address, Finding] = {}
-        self._unmapped: dict[Address, tuple[tuple[Address, Domain], ...]] = {}
+        self._unmapped: dict[Address | int, tuple[tuple[Address, Domain], ...]] = {}
 
     def answer(self, source: Address, target: Address) -> Finding:
         """Return the worst that ``source`` can do to ``target`` over all paths and all traffic."""
@@ -101,9 +101,10 @@ class Reach:
 
         Ports count: with pass-through as default, the kernel sets their ids up for it too.
         """
-        if scope not in self._unmapped:
-            topology = self.topology
-            port = topology.functions[scope].is_port
+        topology = self.topology
+        port = topology.functions[scope].is_port
+        place = scope if port else scope.domain
+        if place not in self._unmapped:
             below = topology.below.get(scope, ()) if port else ()
             members = (*below, *self._adrift) if port else self._segments.get(scope.domain, ())
             found = []
@@ -112,8 +113,8 @@ class Reach:
                 if domain is not None and domain.kind in _UNTRANSLATED:
                     found.append((address, domain))
             found.sort(key=lambda one: one[1].kind is DomainKind.UNKNOWN)
-            self._unmapped[scope] = tuple(found)
-        return self._unmapped[scope]
+            self._unmapped[place] = tuple(found)
+        return self._unmapped[place]
 
     @cached_property
     def _segments(self) -> dict[int, tuple[Address, ...]]:

@@ -14,7 +14,9 @@ HEADER_SIZE = 64
 """The standard header; also all that Linux shows to who lacks CAP_SYS_ADMIN (``pci_read_config``)."""
 
 
+_LAYOUTS = {layout.value: layout for layout in HeaderType}
 _NAMED_COMMANDS = int(Command.IO | Command.MEMORY | Command.MASTER | Command.INTX_DISABLE)
+_COMMANDS = {word: Command(word) for word in range(_NAMED_COMMANDS + 1) if not word & ~_NAMED_COMMANDS}
 
 
 class ConfigSource(Protocol):
@@ -56,8 +58,10 @@ class ConfigSpace:
     def dword(self, offset: int) -> int:
         """Return the 32 bits at an offset divisible by four."""
         if offset < HEADER_SIZE:
-            return int.from_bytes(self.header[offset : offset + 4], "little")
-        if offset not in self._dwords:
+            header = self._header or self.header
+            return int.from_bytes(header[offset : offset + 4], "little")
+        known = self._dwords.get(offset)
+        if known is None:
             if offset in self._failure:
                 raise Unreadable(self._failure[offset])
             try:
@@ -67,8 +71,8 @@ class ConfigSpace:
             except Unreadable as error:
                 self._failure[offset] = error.message
                 raise
-            self._dwords[offset] = int.from_bytes(found, "little")
-        return self._dwords[offset]
+            known = self._dwords[offset] = int.from_bytes(found, "little")
+        return known
 
     def word(self, offset: int) -> int:
         """Return the 16 bits at an even offset."""
@@ -81,11 +85,11 @@ class ConfigSpace:
     @property
     def header_type(self) -> HeaderType:
         """The layout of the header."""
-        layout = self.header[0x0E] & 0x7F
-        try:
-            return HeaderType(layout)
-        except ValueError:
-            raise Unreadable(f"unknown header type 0x{layout:02x}") from None
+        layout = (self._header or self.header)[0x0E] & 0x7F
+        found = _LAYOUTS.get(layout)
+        if found is None:
+            raise Unreadable(f"unknown header type 0x{layout:02x}")
+        return found
 
     @property
     def multifunction_bit(self) -> bool:
@@ -95,7 +99,7 @@ class ConfigSpace:
     @property
     def command(self) -> Command:
         """The command register (the bits that have a name)."""
-        return Command(self.word(0x04) & _NAMED_COMMANDS)
+        return _COMMANDS[self.word(0x04) & _NAMED_COMMANDS]
 
     @property
     def standard(self) -> CapabilityList:

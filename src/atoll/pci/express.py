@@ -54,16 +54,19 @@ class PcieLink:
         return f"{self.speed:g} GT/s x{self.width}"
 
 
+_PORT_TYPES = {kind.value: kind for kind in PortType if kind is not PortType.CONVENTIONAL}
+
+
 def read_port_type(config: ConfigSpace) -> PortType:
     """Return the device/port type (PCI Express capabilities register, bits 7:4)."""
     at = config.find(CapabilityId.EXPRESS)
     if at is None:
         return PortType.CONVENTIONAL
     number = config.word(at + 2) >> 4 & 0xF
-    try:
-        return PortType(number)
-    except ValueError:
-        raise Unreadable(f"unknown PCI Express device type 0x{number:x}") from None
+    found = _PORT_TYPES.get(number)
+    if found is None:
+        raise Unreadable(f"unknown PCI Express device type 0x{number:x}")
+    return found
 
 
 def read_flr(config: ConfigSpace) -> bool:
