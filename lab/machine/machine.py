@@ -87,7 +87,6 @@ class _Builder:
     drivers: dict[Address, str] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     _chassis: int = 0
-    _gpu: int = 0
 
     def __post_init__(self) -> None:
         self.placing = place(self.blueprint)
@@ -175,7 +174,6 @@ class _Builder:
             self.gaps.append("links to processors: QEMU has none")
 
     def _attach_gpu(self, each: Place, bus: str, where: str) -> None:
-        index, self._gpu = self._gpu, self._gpu + 1
         if self.attach is None:
             self.gaps.append(f"{each.spec.address}: left out, no emulated GPU was given")
             return

@@ -33,6 +33,7 @@ SCENARIOS = {
     ),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
+    "a100": Scenario("two emulated A100s: a locked link, function level reset, DMA in shared memory", _X86),
     "machines": Scenario("random machines: the groups of the kernel, of the twin, and as atoll predicts them", _X86),
     "vfio": Scenario("every call of atoll.vfio on real devices, over each interface that the kernel has", _X86),
 }

@@ -38,15 +38,22 @@ def run(setting: Setting) -> Report:
     return Report(tuple(checks), facts)
 
 
-def run_on(kernel: str, gpus: Gpus, folder: Path | None = None) -> Result:
-    """One boot with two GPUs, each below a root port of its own."""
+def run_on(
+    kernel: str, gpus: Gpus, folder: Path | None = None, *, guest: str = "gpu", more: tuple[str, ...] = ()
+) -> Result:
+    """One boot with two GPUs, each below a root port of its own; ``guest`` is what runs, ``more`` goes to QEMU."""
     # At this speed a port has no link-active bit to wait for: QEMU never sets it, and the kernel would call the
     # device lost after a reset.
     port = "pcie-root-port,bus=pcie.0,x-speed=5,id=rp{0},chassis={1},slot={1}"
     devices = [("-device", port.format(i, i + 1), "-device", gpus.qemu(i, bus=f"rp{i}")) for i in range(2)]
-    qemu = ("-device", "intel-iommu,intremap=on,caching-mode=on", *(word for device in devices for word in device))
-    files = {"scenario/main.py": guest_file("gpu"), **guest_files()}
-    return boot(Boot(kernel, qemu, files, name="gpu"), folder=folder)
+    qemu = (
+        *more,
+        "-device",
+        "intel-iommu,intremap=on,caching-mode=on",
+        *(word for device in devices for word in device),
+    )
+    files = {"scenario/main.py": guest_file(guest), **guest_files()}
+    return boot(Boot(kernel, qemu, files, name=guest), folder=folder)
 
 
 def _part(result: Result, name: str) -> dict[str, object]:

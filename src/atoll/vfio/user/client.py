@@ -18,7 +18,7 @@ from types import TracebackType
 
 from atoll.vfio.user.connection import Connection, Message
 from atoll.vfio.user.error import ProtocolError
-from atoll.vfio.user.memory import DmaTable
+from atoll.vfio.user.memory import DmaTable, move
 from atoll.vfio.user.payload import (
     DeviceInfo,
     DmaAccess,
@@ -334,15 +334,7 @@ class Client:
         if not 0 < access.count <= MAX_DATA:
             raise ProtocolError(f"DMA of {access.count} bytes")
         pieces = self._memory.find(access.address, access.count)
-        need = DmaFlag.READ if reading else DmaFlag.WRITE
-        if pieces is None or any(need not in piece.flags for piece, _, _ in pieces):
+        if pieces is None:
             raise OSError(errno.EFAULT, f"{access.address:#x} is not open to the device")
-        out, at = b"", 0
-        for piece, offset, count in pieces:
-            assert piece.backing is not None
-            if reading:
-                out += piece.backing.read(offset, count)
-            else:
-                piece.backing.write(offset, access.data[at : at + count])
-            at += count
+        out = move(pieces, None if reading else access.data)
         return DmaAccess(access.address, access.count, out).pack()

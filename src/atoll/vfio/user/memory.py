@@ -16,7 +16,7 @@ from typing import Protocol
 from atoll.vfio.user.payload import DmaMap, DmaUnmap
 from atoll.vfio.user.protocol import MAX_DMA_MAPS, DmaFlag
 
-__all__ = ["Backing", "DmaTable", "Range", "open_backing"]
+__all__ = ["Backing", "DmaTable", "Pieces", "Range", "move", "open_backing"]
 
 # Linux include/uapi/linux/fcntl.h; the fcntl module of Python 3.11 does not have them everywhere.
 _F_GET_SEALS = 1034
@@ -108,6 +108,29 @@ class Range:
     """None: only by asking the client."""
 
 
+Pieces = tuple[tuple[Range, int, int], ...]
+"""Ranges one after the other: each with the offset and the count of bytes in it."""
+
+
+def move(pieces: Pieces, data: bytes | None) -> bytes:
+    """Store ``data`` in ranges that all have a backing, or with None return what they hold.
+
+    OSError EPERM where a range is not open for that, and whatever the memory behind it raises.
+    """
+    need = DmaFlag.READ if data is None else DmaFlag.WRITE
+    if any(need not in piece.flags for piece, _, _ in pieces):
+        raise OSError(errno.EPERM, "a range is not open to the device like this")
+    out, at = [], 0
+    for piece, offset, count in pieces:
+        assert piece.backing is not None
+        if data is None:
+            out.append(piece.backing.read(offset, count))
+        else:
+            piece.backing.write(offset, data[at : at + count])
+        at += count
+    return b"".join(out)
+
+
 class DmaTable:
     """All ranges that a client opened. They do not overlap."""
 
@@ -149,11 +172,8 @@ class DmaTable:
         self._starts.clear()
         self._ranges.clear()
 
-    def find(self, address: int, count: int) -> tuple[tuple[Range, int, int], ...] | None:
-        """Return the ranges that hold ``count`` bytes from ``address``: each with offset and bytes in it.
-
-        None where a byte of them is in no range.
-        """
+    def find(self, address: int, count: int) -> Pieces | None:
+        """Return the ranges that hold ``count`` bytes from ``address``; None where a byte of them is in no range."""
         pieces = []
         while count:
             place = bisect_right(self._starts, address) - 1

@@ -17,7 +17,7 @@ from atoll.vfio.user.connection import Connection, Message
 from atoll.vfio.user.device import Device, Region
 from atoll.vfio.user.error import ProtocolError
 from atoll.vfio.user.interrupts import Interrupts
-from atoll.vfio.user.memory import DmaTable
+from atoll.vfio.user.memory import DmaTable, move
 from atoll.vfio.user.payload import (
     DeviceInfo,
     DmaAccess,
@@ -36,7 +36,6 @@ from atoll.vfio.user.protocol import (
     MINOR,
     Command,
     DeviceFlag,
-    DmaFlag,
     HeaderFlag,
     IrqIndex,
     RegionFlag,
@@ -155,21 +154,11 @@ class Server:
         pieces = self.memory.find(order.address, order.count)
         if pieces is None or any(piece.backing is None for piece, _, _ in pieces):
             return False
-        need = DmaFlag.READ if order.data is None else DmaFlag.WRITE
-        if any(need not in piece.flags for piece, _, _ in pieces):
-            order.done(errno.EPERM, b"")
-            return True
-        out, at, code = b"", 0, 0
+        out, code = b"", 0
         try:
-            for piece, offset, count in pieces:
-                assert piece.backing is not None
-                if order.data is None:
-                    out += piece.backing.read(offset, count)
-                else:
-                    piece.backing.write(offset, order.data[at : at + count])
-                at += count
+            out = move(pieces, order.data)
         except OSError as error:
-            out, code = b"", error.errno or errno.EFAULT
+            code = error.errno or errno.EFAULT
         order.done(code, out)
         return True
 
