@@ -45,6 +45,8 @@ class QemuDevice:
 
 
 _BRIDGE = 0x060400
+_NO_ROM = (("romfile", ""),)
+"""Firmware would run each adapter's network boot code."""
 
 DEVICES = {
     device.driver: device
@@ -56,20 +58,21 @@ DEVICES = {
         QemuDevice("xio3130-downstream", (0x104C, 0x8233), _BRIDGE, PortType.DOWNSTREAM),
         QemuDevice("pcie-pci-bridge", (0x1B36, 0x000E), _BRIDGE, PortType.PCIE_TO_PCI),
         QemuDevice("i82801b11-bridge", (0x8086, 0x244E), _BRIDGE, PortType.CONVENTIONAL),
-        QemuDevice("e1000e", (0x8086, 0x10D3), 0x020000, PortType.ENDPOINT, flr=True),
+        QemuDevice("e1000e", (0x8086, 0x10D3), 0x020000, PortType.ENDPOINT, _NO_ROM, flr=True),
         QemuDevice("nvme", (0x1B36, 0x0010), 0x010802, PortType.ENDPOINT, flr=True),
         QemuDevice(
             "igb",
             (0x8086, 0x10C9),
             0x020000,
             PortType.ENDPOINT,
+            _NO_ROM,
             flr=True,
             vf_total=8,
             vf_offset=0x80,
             vf_stride=2,
         ),
         QemuDevice("qemu-xhci", (0x1B36, 0x000D), 0x0C0330, PortType.ENDPOINT),
-        QemuDevice("e1000", (0x8086, 0x100E), 0x020000, PortType.CONVENTIONAL),
+        QemuDevice("e1000", (0x8086, 0x100E), 0x020000, PortType.CONVENTIONAL, _NO_ROM),
         QemuDevice("edu", (0x1234, 0x11E8), 0x00FF00, PortType.CONVENTIONAL),
     )
 }

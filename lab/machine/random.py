@@ -20,6 +20,8 @@ __all__ = ["random_blueprint"]
 _KERNELS = kernels("root=/dev/nvme0n1p2 ro intel_iommu=on")
 _EXPANDER_BUS = 0x80
 _MOST_PORTS = 24
+_ENOUGH = 40
+"""Functions after which nothing more is begun: emulated firmware takes its time with each."""
 _DEEPEST = 2
 """How many switches stand below one another."""
 _ENDPOINTS = ("e1000e", "nvme", "qemu-xhci", "igb")
@@ -83,6 +85,8 @@ class _Grower:
 
     def _slot(self, bus: int, slot: int, *, ports_only: bool) -> None:
         """Something on a root bus; QEMU takes nothing but ports on that of an expander."""
+        if len(self.functions) >= _ENOUGH:
+            return
         pick = self.random.random() * (0.65 if ports_only else 1.0)
         at = Address(0, bus, slot, 0)
         if pick < 0.45:
@@ -115,6 +119,8 @@ class _Grower:
         self._close(place)
 
     def _behind(self, bus: int, depth: int) -> None:
+        if len(self.functions) >= _ENOUGH:
+            return
         pick = self.random.random()
         at = Address(0, bus, 0, 0)
         if pick < 0.25 and depth < _DEEPEST and self.ports < _MOST_PORTS:

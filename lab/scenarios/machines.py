@@ -19,6 +19,8 @@ from lab.scenarios import guest_file
 __all__ = ["check", "run", "run_on"]
 
 _AT_ONCE = 2
+_SECONDS = 300.0
+"""A large machine on a busy host is slow."""
 _IOMMUS = (Iommu.INTEL, Iommu.AMD)
 
 Groups = frozenset[frozenset[str]]
@@ -61,7 +63,9 @@ def _task(kernel: str, seed: int) -> tuple[str, int, Iommu]:
 def run_on(kernel: str, machine: Machine, folder: Path | None = None) -> Result:
     """One boot of a machine."""
     files = {"scenario/main.py": guest_file("machines")}
-    return boot(Boot(kernel, machine.qemu, files, cmdline=machine.cmdline, name="machine"), folder=folder)
+    return boot(
+        Boot(kernel, machine.qemu, files, cmdline=machine.cmdline, seconds=_SECONDS, name="machine"), folder=folder
+    )
 
 
 def check(kernel: str, name: str, blueprint: Blueprint, machine: Machine, result: Result) -> Iterator[Check]:
