@@ -145,6 +145,35 @@ def test_a_commit_torn_anywhere_leaves_what_was_before_or_after_it() -> None:
         assert read_journal(twin) in (Record(), after)
 
 
+def test_two_commits_torn_one_after_the_other_leave_one_whole() -> None:
+    class Torn(Exception):
+        pass
+
+    class Tearing(Watched):
+        left = 0
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            self.left -= 1
+            super().write(path, data if self.left else data[: len(data) // 2], offset=offset)
+            if not self.left:
+                raise Torn
+
+    def begin_twice(machine: Machine) -> None:
+        Journal(machine).begin("recover")
+        Journal(machine).begin("recover")
+
+    for first in range(1, 4):
+        for second in range(1, 4):
+            machine = Tearing(Twin.new("ac922-4gpu"))
+            noted(machine)
+            before = read_journal(machine).entries
+            for left in (first, second):
+                machine.left = left
+                with pytest.raises(Torn):
+                    begin_twice(machine)
+                assert read_journal(machine).entries == before
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, host_of, planned, state
 from deaths import Death, copied, dead_process, deaths
+from regroup_bench import regrouping, spoiled
 
 from atoll.act.executor import execute
 from atoll.act.journal import Journal, read_journal
@@ -24,6 +25,8 @@ from atoll.act.recover import Fate, Recovered, recover
 from atoll.act.release import release
 from atoll.act.running import end_runs, refuse_after_death
 from atoll.errors import RefusedError, StepError
+from atoll.host.fact import Unknown
+from atoll.host.model import Host
 from atoll.pci.header import Command
 from atoll.plan.spec import read_spec
 from atoll.plan.step import StepKind
@@ -142,6 +145,46 @@ def test_of_a_device_that_was_exchanged_nothing_is_left_to_undo(died: list[Death
     assert any(f"{BLUE} is another device now" in left for left in found.left)
     assert twin.readlink(f"sys/bus/pci/devices/{BLUE}/driver") == driver
     assert twin.readlink(f"{PATH}/driver").endswith("/nouveau")
+
+
+def test_a_device_that_does_not_tell_its_serial_number_is_not_taken_for_another(died: list[Death]) -> None:
+    twin = after(died, f"{BLUE} BAR0")
+    entries = {entry.number for entry in read_journal(twin).entries if entry.step.device == BLUE}
+
+    def mute(tree: Machine, registers: object) -> Host:
+        host = host_of(tree)
+        other = replace(host.functions[BLUE], serial=Unknown("it does not answer"), device=0x1DB5)
+        return replace(host, functions={**host.functions, BLUE: other})
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("atoll.act.recover.read_host", mute)
+        patched.setattr("atoll.act.running.fingerprint", lambda function: "another")
+        found = one(twin)
+    assert found.fate is Fate.LEFT
+    assert entries & {entry.number for entry in read_journal(twin).entries}
+    assert one(twin).fate is Fate.ROLLED_BACK
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+@pytest.mark.parametrize(("fails", "fate"), [(True, Fate.LEFT), (False, Fate.ROLLED_BACK)], ids=["refused", "pulled"])
+def test_what_was_removed_and_is_not_found(fails: bool, fate: Fate) -> None:
+    found = deaths(spoiled(), {}, lambda machine: execute(machine, host_of(machine), regrouping(machine)))
+    twin = copied([death for death in found if death.what.endswith("/remove")][-1].twin)
+    write = twin.write
+
+    def deaf(path: str, data: bytes, *, offset: int = 0) -> None:
+        if not path.endswith("/rescan"):
+            write(path, data, offset=offset)
+        elif fails:
+            raise OSError(5, "Input/output error")
+
+    twin.write = deaf  # type: ignore[method-assign]
+    assert one(twin).fate is fate
+    twin.write = write  # type: ignore[method-assign]
+    if fails:
+        assert one(twin).fate is Fate.ROLLED_BACK
+        assert state(twin) == state(spoiled())
+    assert recover(twin).runs == ()
 
 
 def test_of_a_device_that_was_pulled_nothing_is_left_to_undo(died: list[Death]) -> None:

@@ -64,6 +64,9 @@ class Database:
             content = _kept(machine)
             made = not content
             self.connection = _in_memory(content)
+            if content and not _is_whole(_content(machine, PATH)):
+                # Before the spare is written again: one of the two is always whole.
+                machine.write(PATH, content)
         try:
             if made or _is_empty(self.connection):
                 self._lay_out()
@@ -196,19 +199,21 @@ def _copied(path: Path) -> sqlite3.Connection:
 
 def _kept(machine: Machine) -> bytes:
     """Return the database's content as it was last whole; empty where there is none."""
-    found = []
-    for path in (PATH, SPARE):
-        try:
-            content = machine.read(path)
-        except FileNotFoundError:
-            content = b""
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}", hint=DAMAGED_HINT) from error
+    found = [_content(machine, path) for path in (PATH, SPARE)]
+    for content in found:
         if _is_whole(content):
             return content
-        found.append(content)
     # The first commit of all may have died half-way: before it, nothing was written.
-    return b"" if not found[0] else found[0]
+    return found[0]
+
+
+def _content(machine: Machine, path: str) -> bytes:
+    try:
+        return machine.read(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}", hint=DAMAGED_HINT) from error
 
 
 def _is_whole(content: bytes) -> bool:

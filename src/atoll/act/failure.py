@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Failure"]
+__all__ = ["Absent", "Failure"]
 
 
 class Failure(Exception):
@@ -12,3 +12,7 @@ class Failure(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class Absent(Failure):
+    """A function that was looked for, in good order, and is not there."""

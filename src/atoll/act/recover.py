@@ -15,7 +15,7 @@ from enum import StrEnum
 from atoll.act import device
 from atoll.act.borrowed import borrowed
 from atoll.act.capability import require
-from atoll.act.failure import Failure
+from atoll.act.failure import Absent, Failure
 from atoll.act.journal import Entry, Record, Run, read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
@@ -30,6 +30,7 @@ from atoll.controls.present import present
 from atoll.controls.registry import registers
 from atoll.errors import AtollError, InputError, RefusedError
 from atoll.host import read_host
+from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.host.place import address_of
 from atoll.isolation.clusters import HOST
@@ -186,19 +187,39 @@ class _Recovering:
         left += [f"{e.step.kind} of {e.step.device} stays: {host.essential[e.step.device]}" for e in kept]
         left += undone.left
         failed = [*kept, *undone.failed]
-        gone = [entry for entry in self.entries(run) if not device.present(self.work.machine, entry.step.device)]
+        gone = [entry for entry in self.entries(run) if self.is_gone(entry, entries)]
         left += [f"{a} is not there any more" for a in sorted({entry.step.device for entry in gone})]
         self.work.journal.forget(gone)
         failed = [entry for entry in failed if entry.number not in {other.number for other in gone}]
         deeds = [Deed(e.step.kind.value, e.step.device, f"undone: {e.step.because}", e.step.id) for e in undone.undone]
         return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, tuple(deeds), tuple(dict.fromkeys(left)))
 
+    def is_gone(self, entry: Entry, entries: Sequence[Entry]) -> bool:
+        """Whether a step's device was pulled; what the run itself had removed is looked for once more."""
+        address = entry.step.device
+        if device.present(self.work.machine, address):
+            return False
+        removal = next((e for e in entries if e.step.device == address and e.step.kind is StepKind.REMOVE), None)
+        if removal is None:
+            return True
+        try:
+            with self.work.machine.during(removal, f"to find {address} again"):
+                rescan(self.work.machine, address, address_of(str(removal.before.get("parent"))))
+        except Absent:
+            return True
+        except (Failure, OSError):
+            # Nothing was looked for: the step stays in the journal.
+            pass
+        return False
+
     def of_their_own(self, run: Run, host: Host) -> tuple[list[Entry], list[str]]:
         """Return the run's entries, without those whose device was exchanged for another: nothing of them is left."""
         kept, left = [], []
         for entry in self.entries(run):
             function = host.functions.get(entry.step.device)
-            if function is not None and fingerprint(function) != entry.before["fingerprint"]:
+            # A device whose serial number cannot be read may be the same, in reset or asleep.
+            told = function is not None and isinstance(function.serial, Known)
+            if function is not None and told and fingerprint(function) != entry.before["fingerprint"]:
                 self.work.journal.forget((entry,))
                 left.append(f"{entry.step.device} is another device now: {fingerprint(function)}")
             else:

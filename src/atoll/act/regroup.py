@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from atoll.act import device
 from atoll.act.drivers import check_not_open, set_override, unbind
-from atoll.act.failure import Failure
+from atoll.act.failure import Absent, Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.site import Site, State
@@ -39,7 +39,7 @@ def rescan(machine: Machine, address: Address, parent: Address | None) -> None:
 
     It has no driver afterwards; where the kernel lets itself be kept from binding one, it had none in between
     (``pci_bus_add_device`` of 6.1 to 7.3 binds all the same). A port has its driver: without it, nothing is told of
-    errors or of hot-plug below.
+    errors or of hot-plug below. Raises Absent where it is not found.
     """
     if not device.present(machine, address):
         probing = text(machine, _AUTOPROBE)
@@ -52,7 +52,7 @@ def rescan(machine: Machine, address: Address, parent: Address | None) -> None:
             if held_back:
                 device.write(machine, _AUTOPROBE, "1")
     if not device.present(machine, address):
-        raise Failure(f"{address} was not found again")
+        raise Absent(f"{address} was not found again")
     if not device.read_function(machine, address).is_port:
         unbind(machine, address)
     elif device.driver(machine, address) is None:
