@@ -199,18 +199,20 @@ class _Recovering:
         address = entry.step.device
         if device.present(self.work.machine, address):
             return False
-        removal = next((e for e in entries if e.step.device == address and e.step.kind is StepKind.REMOVE), None)
+        removals = (e for e in entries if e.step.kind is StepKind.REMOVE and address in removed_with(e))
+        removal = next(removals, None)
         if removal is None:
             return True
         try:
             with self.work.machine.during(removal, f"to find {address} again"):
-                rescan(self.work.machine, address, address_of(str(removal.before.get("parent"))))
+                found = removal.step.device
+                rescan(self.work.machine, found, address_of(str(removal.before.get("parent"))))
         except Absent:
             return True
         except (Failure, OSError):
             # Nothing was looked for: the step stays in the journal.
-            pass
-        return False
+            return False
+        return not device.present(self.work.machine, address)
 
     def of_their_own(self, run: Run, host: Host) -> tuple[list[Entry], list[str]]:
         """Return the run's entries, without those whose device was exchanged for another: nothing of them is left."""
