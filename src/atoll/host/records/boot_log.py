@@ -39,9 +39,10 @@ class BootLog:
 
     def take(self, line: str) -> bool:
         """Read a line; return whether it is one of a boot log that tells something."""
-        if not any(word in line for word in _WORDS):
-            return False
-        return self._boot(line) or self._group(line) or self._function(line) or self._iommu(line)
+        for word in _WORDS:
+            if word in line:
+                return self._boot(line) or self._group(line) or self._function(line) or self._iommu(line)
+        return False
 
     def _function(self, line: str) -> bool:
         """``pci 0000:00:01.0: [8086:1901] type 01 class 0x060400`` (``pci_setup_device`` in drivers/pci/probe.c)."""

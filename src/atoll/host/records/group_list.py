@@ -115,6 +115,9 @@ def _header(text: str) -> tuple[int | None, str]:
 
     ``IOMMU group: 1`` with the colon before the number is lspci's, and belongs to the function above it.
     """
+    lowered = text.lower()
+    if "group" not in lowered and "grp" not in lowered:
+        return None, ""
     words = text.lstrip("#*=-+ \t").split(None, 2)
     if words[:1] and words[0].lower() in ("iommu", "iommu_group"):
         words = text.lstrip("#*=-+ \t").split(None, 3)[1:] if words[0].lower() == "iommu" else ["group", *words[1:]]

@@ -69,13 +69,14 @@ class Block:
     after: list[Detail] = field(default_factory=list)
     """After the last one: driver and modules."""
     dump: bytearray = field(default_factory=bytearray)
+    _found: dict[str, str | None] = field(default_factory=dict)
 
     def find(self, key: str) -> str | None:
-        """Return the text after a key among the function's own details."""
-        for detail in (*self.details, *self.after):
-            if detail.text.startswith(key):
-                return detail.text[len(key) :].strip()
-        return None
+        """Return the text after a key among the function's own details; to be asked once the block is whole."""
+        if key not in self._found:
+            texts = (detail.text for part in (self.details, self.after) for detail in part)
+            self._found[key] = next((text[len(key) :].strip() for text in texts if text.startswith(key)), None)
+        return self._found[key]
 
 
 def heading_of(line: str) -> tuple[Slot, str] | None:

@@ -9,6 +9,7 @@ print, is not there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Ats, Bar, Bridge, Function, Sriov, Window
@@ -187,6 +188,7 @@ class _Reader:
             word in c.name for c in block.capabilities for word in ("<chain", "<unreadable", "looped", "broken>")
         )
 
+    @cached_property
     def _no_list(self) -> Unknown | None:
         """Why the list of capabilities is not told; None where it is."""
         if self._unread:
@@ -222,7 +224,7 @@ class _Reader:
 
     def extended(self) -> Unknown | None:
         """Why the extended capabilities are not told; None where they are."""
-        unread = self._no_list()
+        unread = self._no_list
         if unread is not None or self._express() is None or self._custom.extended:
             return unread
         return Unknown(f"{self._text}: no function of this text shows extended capabilities: 256-byte spaces?")
@@ -230,7 +232,7 @@ class _Reader:
     def port_type(self) -> Fact[PortType]:
         express = self._express()
         if express is None:
-            unread = self._no_list()
+            unread = self._no_list
             return Known(PortType.CONVENTIONAL, self._source) if unread is None else unread
         words = express.name.removeprefix("Express ").strip()
         if words.startswith("(v"):
@@ -326,7 +328,7 @@ class _Reader:
         return VirtualFunctions(count, offset, stride)
 
     def flr(self) -> Fact[bool]:
-        unread = self._no_list()
+        unread = self._no_list
         if unread is not None:
             return unread
         express, features = self._express(), self._find("PCI Advanced Features")
@@ -375,7 +377,7 @@ class _Reader:
     def ari_forwarding(self) -> Fact[bool]:
         express = self._express()
         if express is None:
-            unread = self._no_list()
+            unread = self._no_list
             return Known(False, self._source) if unread is None else unread
         if not any(port in express.name for port in ("Root Port", "Downstream Port")):
             # PCI Express Base Specification 7.5.3.16: root and downstream ports only.
@@ -390,7 +392,7 @@ class _Reader:
     def power_state(self) -> Fact[str]:
         found = self._find("Power Management")
         if found is None:
-            unread = self._no_list()
+            unread = self._no_list
             return Known("D0", self._source) if unread is None else unread
         words = (found.find("Status:") or "").split()
         if words[:1] and words[0] in ("D0", "D1", "D2", "D3"):
