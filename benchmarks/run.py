@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from atoll.host.extent import Extent
 from count import atoll_dwords, lspci_dwords, system_calls
@@ -25,6 +27,8 @@ from hosts import machine
 from peers import PEERS, Peer, missing
 
 _CAPTURES = Path(__file__).resolve().parent.parent / "tests/data/kernel-captures"
+_INSTALLED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONUNBUFFERED": ""}
+"""As installed programs run: compiled once, in a folder of the run's own."""
 _OURS = ("atoll groups --json", "atoll show --json")
 
 
@@ -52,7 +56,7 @@ def main() -> int:
             ran = [peer for peer in peers if medians[peer.name] is not None]
             counts += _counts(label, ran, folder, functions)
             shutil.rmtree(folder)
-    heads = ["host", "program", "median", *(f"atoll {name.split()[1]} takes" for name in _OURS)]
+    heads = ["host", "program", "median", "processor", "atoll groups takes", "and of the processor"]
     print(f"{_machine()}; {options.runs} rounds\n")
     _table(heads, times)
     print()
@@ -74,11 +78,19 @@ def _folders(place: Path, sizes: Sequence[int], captures: int) -> Iterator[tuple
         yield folder.name, folder
 
 
+class Taken(NamedTuple):
+    """How long a run took, in seconds."""
+
+    wall: float
+    processor: float
+    """User and system time: what a machine that is busy with other things slows less."""
+
+
 def _medians(
     peers: Sequence[Peer], folder: Path, runs: int, seconds: float, failed: set[str]
-) -> dict[str, float | None]:
-    """Return the median of each program in seconds; None for one that fails or takes too long."""
-    taken: dict[str, list[float]] = {peer.name: [] for peer in peers}
+) -> dict[str, Taken | None]:
+    """Return the medians of each program; None for one that fails or takes too long."""
+    taken: dict[str, list[Taken]] = {peer.name: [] for peer in peers}
     gone: set[str] = set()
     # The round before the first fills the caches.
     for _ in range(runs + 1):
@@ -90,33 +102,43 @@ def _medians(
             except subprocess.SubprocessError:
                 gone.add(peer.name)
     failed |= gone
-    return {name: None if name in gone else statistics.median(found[1:]) for name, found in taken.items()}
+    return {
+        name: None if name in gone else Taken(*(statistics.median(column) for column in zip(*found[1:], strict=True)))
+        for name, found in taken.items()
+    }
 
 
-def _seconds(peer: Peer, folder: Path, seconds: float) -> float:
-    start = time.perf_counter()
+def _seconds(peer: Peer, folder: Path, seconds: float) -> Taken:
+    before, start = _processor(), time.perf_counter()
     subprocess.run(
         peer.arguments(folder),
-        env=os.environ | peer.variables(folder),
+        env=os.environ | _INSTALLED | {"PYTHONPYCACHEPREFIX": f"{folder.parent}/bytecode"} | peer.variables(folder),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         timeout=seconds,
         check=True,
     )
-    return time.perf_counter() - start
+    return Taken(time.perf_counter() - start, _processor() - before)
 
 
-def _rows(label: str, medians: dict[str, float | None]) -> list[list[str]]:
+def _processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _rows(label: str, medians: dict[str, Taken | None]) -> list[list[str]]:
     rows = []
     for name, taken in medians.items():
-        ratios = ["" if name in _OURS else _ratio(medians.get(ours), taken) for ours in _OURS]
-        rows.append([label, name, "failed" if taken is None else f"{taken * 1000:.0f} ms", *ratios])
+        times = ["failed", ""]
+        if taken is not None:
+            times = [f"{taken.wall * 1000:.0f} ms", f"{taken.processor * 1000:.0f} ms"]
+        ours = medians.get(_OURS[0])
+        ratios = ["", ""]
+        if name not in _OURS and ours is not None and taken is not None:
+            ratios = [f"{mine / theirs:.2f} of it" for mine, theirs in zip(ours, taken, strict=True)]
+        rows.append([label, name, *times, *ratios])
     return rows
-
-
-def _ratio(ours: float | None, theirs: float | None) -> str:
-    return "" if ours is None or theirs is None else f"{ours / theirs:.2f} of it"
 
 
 def _counts(label: str, peers: Sequence[Peer], folder: Path, functions: int) -> list[list[str]]:
