@@ -43,6 +43,10 @@ class QemuDevice:
         """What it is on a root bus."""
         return PortType.ROOT_INTEGRATED if self.port is PortType.ENDPOINT else self.port
 
+    def last_vf(self, place: int) -> int:
+        """Return the last virtual function's device and function as one byte; more than 0xff is no place."""
+        return place + self.vf_offset + self.vf_stride * (self.vf_total - 1)
+
 
 _BRIDGE = 0x060400
 _NO_ROM = (("romfile", ""),)

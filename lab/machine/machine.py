@@ -136,6 +136,9 @@ class _Builder:
         if chosen is None or (conventional and spec.is_bridge):
             self.gaps.append(f"{address}: QEMU has nothing like a {spec.port.label} here")
             return
+        if chosen.vf_total and chosen.last_vf(each.guest.device << 3 | each.guest.function) > 0xFF:
+            self.gaps.append(f"{address}: left out, {chosen.driver} has no room for its virtual functions behind it")
+            return
         properties: dict[str, object] = {"id": _identity(spec), "bus": bus, "addr": where}
         properties |= {"multifunction": True} if each.shared else {}
         properties |= dict(chosen.properties)

@@ -25,6 +25,8 @@ _ENOUGH = 40
 _DEEPEST = 2
 """How many switches stand below one another."""
 _ENDPOINTS = ("e1000e", "nvme", "qemu-xhci", "igb")
+_INTEGRATED = ("e1000e", "nvme", "qemu-xhci")
+"""On a root bus: igb's virtual functions need room behind it."""
 _CONVENTIONAL = ("edu", "e1000")
 
 
@@ -94,7 +96,7 @@ class _Grower:
         elif pick < 0.65:
             self._shared_ports(bus, slot)
         elif pick < 0.78:
-            self.endpoint(self.random.choice(_ENDPOINTS), at, on_root=True)
+            self.endpoint(self.random.choice(_INTEGRATED), at, on_root=True)
         elif pick < 0.9:
             self.endpoint(self.random.choice(_CONVENTIONAL), at)
         else:

@@ -115,6 +115,18 @@ def test_virtual_functions_stand_where_igb_puts_them() -> None:
     assert any("0000:04:00.0: e1000e has no ATS" in gap for gap in machine.gaps)
 
 
+def test_virtual_functions_that_find_no_place_leave_their_function_out() -> None:
+    plan = random_blueprint(1)
+    spec = next(spec for spec in plan.functions if not spec.is_bridge)
+    igb = replace(spec, vendor=0x8086, device=0x10C9, port=PortType.ROOT_INTEGRATED)
+    for slot, told in ((0x0E, False), (0x0F, True)):
+        moved = replace(igb, address=Address(0, 0, slot, 0))
+        others = tuple(other for other in plan.functions if other.address[:3] != moved.address[:3])
+        machine = build(replace(plan, functions=(moved, *others)))
+        assert any("no room for its virtual functions" in gap for gap in machine.gaps) == told
+        assert (moved.address in machine.addresses) != told
+
+
 def test_what_stands_below_a_bridge_that_qemu_lacks_is_told_too() -> None:
     plan = blueprint("pcie-box", None, True)
     odd = tuple(
