@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ from test_contact import by_pair, hosts
 from wild_hosts import wild_scene
 
 from atoll.fabric.answer import Answer
-from atoll.host.fact import value_of
+from atoll.host.fact import Known, value_of
 from atoll.isolation.contacts import partition
 from atoll.isolation.honesty import Honesty, honesty
 from atoll.isolation.reach import Reach
@@ -58,6 +59,13 @@ def test_a_function_that_roams_lies_about_everything() -> None:
     found = honest(scene(machine(*slots(CLOSED), kind="identity")))
     (lie,) = found.lies
     assert (lie.source, lie.target, lie.groups[1]) == (at("01:00.0"), None, None)
+
+
+def test_what_roams_for_one_reason_is_told_once() -> None:
+    host = replace(machine(*slots(CLOSED, CLOSED)), groups=Known({}), iommu_units=())
+    found = scene(host)
+    (lie,) = honesty(found.reach(), {7: (at("01:00.0"),), 9: (at("02:00.0"),)}).lies
+    assert (lie.source, lie.target, lie.joined.sources) == (at("01:00.0"), None, (7, 9))
 
 
 def test_a_cost() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from atoll.fabric.answer import Answer, Finding, Hop
 from atoll.isolation.contact import Contact
@@ -58,6 +59,7 @@ class Disagreement:
     answer: Answer
     identity: bool
     joined: Joined
+    """Of what reaches everything, the groups that do."""
     find: Callable[[], Finding] = field(compare=False)
 
     @property
@@ -88,9 +90,7 @@ def honesty(reach: Reach, groups: Mapping[int, tuple[Address, ...]]) -> Honesty:
     number = {address: group for group, members in groups.items() for address in members}
     touching = tuple(contacts(reach, least=Answer.POSSIBLE))
     found = [one for one in (_across(contact, number) for contact in touching) if one is not None]
-    for source, finding in roamers(reach, least=Answer.POSSIBLE).items():
-        if source in number:
-            found.append(_everywhere(source, number[source], finding))
+    found += _everywhere(roamers(reach, least=Answer.POSSIBLE), number)
     found.sort(key=lambda d: (d.source, d.target or d.source, d.identity, -d.answer))
     return Honesty(
         lies=tuple(d for d in found if d.answer is Answer.DIRECT),
@@ -99,10 +99,23 @@ def honesty(reach: Reach, groups: Mapping[int, tuple[Address, ...]]) -> Honesty:
     )
 
 
-def _everywhere(source: Address, group: int, finding: Finding) -> Disagreement:
-    return Disagreement(
-        source, None, (group, None), finding.answer, False, Joined((group,), (), ()), find=lambda: finding
-    )
+def _everywhere(roaming: Mapping[Address, Finding], number: Mapping[Address, int]) -> Iterator[Disagreement]:
+    """Yield what accesses all that has an address, once for each reason."""
+    alike: dict[tuple[Answer, tuple[Hop, ...]], list[Address]] = {}
+    for source, finding in roaming.items():
+        if source in number:
+            alike.setdefault((finding.answer, finding.path), []).append(source)
+    for (answer, path), sources in alike.items():
+        groups = tuple(sorted({number[source] for source in sources}))
+        here = Joined(groups, (), ())
+        finding = Finding(answer, path)
+        yield Disagreement(
+            sources[0], None, (number[sources[0]], None), answer, False, here, find=partial(_same, finding)
+        )
+
+
+def _same(finding: Finding) -> Finding:
+    return finding
 
 
 def _across(contact: Contact, number: Mapping[Address, int]) -> Disagreement | None:

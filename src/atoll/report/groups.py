@@ -90,7 +90,7 @@ def _disagreement(found: Disagreement) -> dict[str, Any]:
         "answer": found.answer.word,
         "shared_identity": found.identity,
         "path": path_document(found.path),
-        "pairs": found.joined.count(),
+        "pairs": None if found.target is None else found.joined.count(),
         "joined": _joined(found.joined),
     }
 
@@ -169,11 +169,12 @@ def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
             target = "all that has an address" if pair.target is None else f"{pair.target} (group {pair.groups[1]})"
             lines += ["", *wrap(f"{pair.source} (group {pair.groups[0]}) {verb} {target}", first="    ")]
             lines += path_lines(pair.path, margin="      ")
+            if pair.target is None and len(pair.joined.sources) > 1:
+                lines.append(style.faint(f"      and {plural(len(pair.joined.sources) - 1, 'more group')} so"))
             more = pair.joined.count() - 1
             if more > 0:
-                lines.append(
-                    style.faint(f"      and {plural(more, 'more pair')} of groups so; of any two: atoll explain A B")
-                )
+                words = f"      and {plural(more, 'more pair')} of groups so; of any two: atoll explain A B"
+                lines.append(style.faint(words))
         if len(found) > len(told):
             lines += ["", style.faint(f"    and {len(found) - len(told)} more in the same ways: atoll groups -v")]
     if honesty.costs:
