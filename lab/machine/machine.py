@@ -26,6 +26,7 @@ class Iommu(StrEnum):
 
     INTEL = "intel"
     AMD = "amd"
+    VIRTIO = "virtio"
     NONE = "none"
 
 
@@ -104,6 +105,8 @@ class _Builder:
             slot = self.placing.free.pop(0)
             self.device("AMDVI-PCI", id="iommu", bus="pcie.0", addr=f"{slot:x}.0")
             self.device("amd-iommu", pci_id="iommu", dma_remap=True, intremap="on")
+        elif iommu is Iommu.VIRTIO:
+            self.device("virtio-iommu-pci", id="iommu", bus="pcie.0", addr=f"{self.placing.free.pop(0):x}.0")
         else:
             self.gaps.append("there is no IOMMU: nothing has a group")
 

@@ -14,7 +14,7 @@ from lab.guest.image import SOURCE
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
-__all__ = ["DEVICES", "INTEL", "check_groups", "run", "run_machine", "run_on"]
+__all__ = ["DEVICES", "INTEL", "check_groups", "groups_outside", "run", "run_machine", "run_on"]
 
 INTEL = ("-device", "intel-iommu,intremap=on,caching-mode=on")
 
@@ -73,7 +73,7 @@ def check_groups(kernel: str, result: Result, capture: Path) -> list[Check]:
     assert isinstance(document, dict)
     assert isinstance(groups, dict)
     capture.write_bytes(result.files["host.tar.xz"])
-    again = _groups_outside(capture)
+    again = groups_outside(capture)
     return [
         _equal(kernel, "the groups read are those of sysfs", document["recorded"], groups.values()),
         _equal(kernel, "the groups predicted are those of the kernel", document["predicted"], document["recorded"]),
@@ -102,7 +102,8 @@ def _check_vfio(kernel: str, result: Result) -> Check:
     )
 
 
-def _groups_outside(capture: Path) -> dict[str, object]:
+def groups_outside(capture: Path) -> dict[str, object]:
+    """What ``atoll groups --json`` says of a capture, on this machine; ``error`` where it says nothing."""
     done = subprocess.run(
         (sys.executable, "-m", "atoll", "groups", "--json", "--host", str(capture)),
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
