@@ -123,6 +123,12 @@ RED = '[cluster.red]\ndevices = ["gpu[0]"]\n'
         (RED + "driver = 'nvidia'", "f.toml:3: cluster.red.driver: found 'nvidia', expected vfio-pci"),
         (RED + "driver = '../x-vfio'", "f.toml:3: cluster.red.driver: '../x-vfio' is no driver's name"),
         (RED + "driver = 1.5", "f.toml:3: cluster.red.driver: found a float"),
+        (RED + "owner = 'alice'", "f.toml:3: cluster.red.owner: found an owner, expected none, because handover is"),
+        (RED + "handover = 'held'\nowner = true", "f.toml:4: cluster.red.owner: found a boolean, expected a user's"),
+        (RED + "handover = 'held'\nowner = -1", "f.toml:4: cluster.red.owner: -1 is no user id, expected 0 to 42949"),
+        (RED + "handover = 'held'\nowner = 4294967295", "cluster.red.owner: 4294967295 is no user id"),
+        (RED + "handover = 'held'\nowner = ''", "f.toml:4: cluster.red.owner: '' is no user's name"),
+        (RED + "handover = 'held'\nowner = 'a:b'", "f.toml:4: cluster.red.owner: 'a:b' is no user's name"),
         ("[policy]\nsurvive = { guest = 1 }\n" + RED, "f.toml:2: policy.survive.guest: no such key"),
         (
             "[policy]\nsurvive = { tenant = 0 }\n" + RED,

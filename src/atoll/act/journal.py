@@ -85,7 +85,8 @@ class Write:
 
     run: str
     target: str
-    """A path from the root; or ``DDDD:BB:DD.F BARn``, ``… reset``, ``… open``, ``… close``."""
+    """A path from the root; or ``DDDD:BB:DD.F BARn``, ``… reset``, ``… open``, ``… close``; of a holder, which tells
+    but does not announce, ``… links`` (that are to stay cut) and ``… recut``."""
     value: bytes
     place: int = 0
     """Offset in bytes."""
@@ -243,6 +244,15 @@ class Journal:
     def made(self, number: int, found: bytes | None) -> None:
         """Note that a write was made and what reads back; durable with what is noted next, since nobody trusts it."""
         self._change("UPDATE write SET done = 1, found = ? WHERE number = ?", (found, number))
+
+    def note(self, run: Run, write: Write) -> None:
+        """Note for a run at work what was done already, in place of what was noted of the same target before."""
+        self._change("DELETE FROM write WHERE run = ? AND target = ? AND entry IS NULL", (run.id, write.target))
+        self._change(
+            "INSERT INTO write (run, time, target, place, value, reason, done) VALUES (?, ?, ?, ?, ?, ?, 1)",
+            (run.id, _now(), write.target, write.place, write.value, write.reason),
+        )
+        self._commit()
 
     # -- parts
 

@@ -15,6 +15,7 @@ from atoll.host.model import Host
 from atoll.host.tree import Tree
 
 if TYPE_CHECKING:
+    from atoll.act.live.machine import VfioLeases
     from atoll.act.machine import Machine
     from atoll.host.records.content import Record
     from atoll.twin import Twin
@@ -96,11 +97,12 @@ def _together(tree: Tree, texts: tuple[Record, ...], extent: Extent = Extent.ALL
 
 
 @contextmanager
-def changing(names: Sequence[str], *, hold: bool = False) -> Iterator[Session]:
+def changing(names: Sequence[str], *, hold: bool = False, vfio: VfioLeases | None = None) -> Iterator[Session]:
     """Open what ``--host`` named to change it, and keep what became of it, be it a failure that was rolled back.
 
     A twin's file is locked from before it is read until after it is written. ``hold``: this process stays, and may
-    keep devices of the live machine open. Raises RefusedError for what can be read only, InputError, OSError.
+    keep devices of the live machine open, through ``vfio`` where that is given. Raises RefusedError for what can be
+    read only, InputError, OSError.
     """
     if len(names) == 1 and is_twin_file(Path(names[0])):
         from atoll.act.lock import file_lock
@@ -113,7 +115,7 @@ def changing(names: Sequence[str], *, hold: bool = False) -> Iterator[Session]:
                 session.save()
         return
     if list(names) == ["live"]:
-        yield _live(hold)
+        yield _live(hold, vfio)
         return
     session = open_session(names)
     if session.machine is None:
@@ -124,12 +126,12 @@ def changing(names: Sequence[str], *, hold: bool = False) -> Iterator[Session]:
     yield session
 
 
-def _live(hold: bool) -> Session:
+def _live(hold: bool, vfio: VfioLeases | None) -> Session:
     """Open the running machine to change it. Raises RefusedError, before it is read, where it cannot be changed."""
     from atoll.act.capability import require
     from atoll.act.live import LiveMachine
 
-    machine = LiveMachine(hold=hold)
+    machine = LiveMachine(hold=hold, vfio=vfio)
     require(machine, ("attributes",))
     return Session(machine, _read(machine), machine)
 

@@ -127,6 +127,20 @@ VERBS = (
         "apply",
         (Argument(("spec",), "a cluster file, or a plan made for this host", metavar="SPEC|PLAN"), _DRY),
     ),
+    Verb(
+        "hold",
+        "open clusters' devices, cut, keep them so across resets, hand them to their owners; give back at the end",
+        "hold",
+        (
+            Argument(("spec",), "the cluster file (TOML); it stays until ended", metavar="SPEC", nargs="?"),
+            _DRY,
+            Argument(("--interval",), "microseconds between looks at a device (the default: 250)", metavar="US"),
+            Argument(("--grace",), "seconds for which owners are waited for at the end (30)", metavar="SECONDS"),
+            Argument(("--state",), "instead: how the clusters stand that are held here", flag=True),
+            Argument(("--proof",), "instead: what the holder proves now", flag=True),
+            Argument(("--stop",), "instead: end the holder, as SIGTERM does", flag=True),
+        ),
+    ),
     Verb("release", "give the devices back and undo what can be undone", "release", (_SPEC, _DRY)),
     Verb(
         "recover",

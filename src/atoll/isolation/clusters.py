@@ -37,6 +37,8 @@ class Cluster:
     functions: tuple[Address, ...]
     handover: Handover = Handover.VFIO
     driver: str = "vfio-pci"
+    owner: str | int | None = None
+    """The user, by name or id, whom a holder hands it to; root where none is named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@
     devices = ["0004:04:00.0", "gpu[1]"]     # selectors, see atoll.plan.selector
     driver = "vfio-pci"                      # the default
     handover = "held"                        # vfio (the default), held, broker, kernel
+    owner = "alice"                          # whom a holder may hand it to: a user, or a user id; root where none is
 
     [policy]
     survive = { tenant = 1 }                 # by trigger: the proof must hold after any that many events
@@ -33,10 +34,14 @@ from atoll.plan.selector import resolve
 __all__ = ["Spec", "SpecError", "read", "read_spec"]
 
 _TOP = ("cluster", "policy")
-_CLUSTER = ("devices", "driver", "handover")
+_CLUSTER = ("devices", "driver", "handover", "owner")
 _POLICY = ("survive", "assumed", "essential")
 _VFIO = "vfio-pci"
 _LONGEST_NAME = 48
+_LONGEST_USER = 256
+"""LOGIN_NAME_MAX, its end included (glibc, sysdeps/unix/sysv/linux/bits/local_lim.h)."""
+_LAST_USER = (1 << 32) - 2
+"""The id above it stands for none (chown(2))."""
 
 
 class SpecError(InputError):
@@ -211,7 +216,24 @@ class _Reader:
         table = self.table(tables, path)
         handover = self.handover(table, (*path, "handover"))
         driver = self.driver(table, (*path, "driver"), handover)
-        return Cluster(cluster, tuple(sorted(members)), handover, driver)
+        owner = self.user(table, (*path, "owner"), handover)
+        return Cluster(cluster, tuple(sorted(members)), handover, driver, owner)
+
+    def user(self, table: Mapping[str, Any], path: KeyPath, handover: Handover) -> str | int | None:
+        """Return whom a holder may hand the cluster to: a name or an id. Which users there are is not looked up."""
+        if "owner" not in table:
+            return None
+        if handover is not Handover.HELD:
+            what = f'found an owner, expected none, because handover is "{handover}"'
+            raise self.error(path, what, hint='only handover = "held" hands devices to a user')
+        value = table["owner"]
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise self.error(path, f"found {_kind(value)}, expected a user's name or id")
+        if isinstance(value, int) and not 0 <= value <= _LAST_USER:
+            raise self.error(path, f"{value} is no user id, expected 0 to {_LAST_USER}")
+        if isinstance(value, str) and (not value.isprintable() or not 0 < len(value) < _LONGEST_USER or ":" in value):
+            raise self.error(path, f"{value!r} is no user's name", hint="as the first column of /etc/passwd has it")
+        return value
 
     def handover(self, table: Mapping[str, Any], path: KeyPath) -> Handover:
         value = table.get("handover", Handover.VFIO.value)

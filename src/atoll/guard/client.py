@@ -1,0 +1,115 @@
+"""Asking a holder: its state, its proof, and one's own devices.
+
+::
+
+    with Client() as holder:
+        with holder.take("red") as space:           # an atoll.vfio.AddressSpace
+            space.devices[0].region(0).read32(0)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from atoll.errors import AtollError, InputError
+from atoll.guard.message import Malformed, receive, send
+from atoll.vfio.handover import receive as receive_space
+from atoll.vfio.kernel import Kernel
+from atoll.vfio.space import AddressSpace
+
+__all__ = ["SOCKET", "Client", "NotGranted"]
+
+SOCKET = "/run/atoll/hold.sock"
+_SECONDS = 60.0
+
+
+class NotGranted(AtollError):
+    """The holder says no, with its reason."""
+
+
+class Client:
+    """A connection to a holder. Keep it as long as what was taken is used: the holder tells over it that it ends."""
+
+    def __init__(self, path: str = SOCKET, *, kernel: Kernel | None = None) -> None:
+        """Connect. Raises InputError where no holder listens."""
+        self._kernel = kernel
+        self.ending: float | None = None
+        """For how many seconds the holder still waits; None as long as it has not told that it ends."""
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._connection.settimeout(_SECONDS)
+            self._connection.connect(path)
+        except OSError as error:
+            self._connection.close()
+            text = f"no holder answers at {path}: {error.strerror or error}"
+            raise InputError(text, hint="start it: atoll hold SPEC") from error
+
+    def fileno(self) -> int:
+        """For waiting until the holder tells something: then call ``hear``."""
+        return self._connection.fileno()
+
+    def state(self) -> dict[str, Any]:
+        """Return how the clusters stand that this user may know of."""
+        return self._ask({"ask": "state"})[0]
+
+    def proof(self) -> dict[str, Any]:
+        """Return what the holder proves now."""
+        return self._ask({"ask": "proof"})[0]
+
+    def stop(self) -> float:
+        """End the holder; return for how many seconds it waits for owners."""
+        return float(self._ask({"ask": "stop"})[0]["ending"])
+
+    def take(self, of: str) -> AddressSpace:
+        """Return a cluster's devices, or one device, by the cluster's name or the device's address.
+
+        Closing them here closes them for this process: the holder keeps them open. Raises NotGranted.
+        """
+        answer, descriptors = self._ask({"ask": "take", "of": of})
+        text = answer.get("handover")
+        if not isinstance(text, str):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise InputError("the holder's answer makes no sense", hint="holder and client must be the same atoll")
+        return receive_space(text, descriptors, kernel=self._kernel)
+
+    def hear(self) -> float | None:
+        """Take what the holder tells by itself; return ``ending``. Raises NotGranted where it has ended."""
+        self._receive()
+        return self.ending
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...]]:
+        try:
+            send(self._connection, request)
+            while True:
+                answer, descriptors = self._receive()
+                if "tell" not in answer:
+                    break
+        except OSError as error:
+            raise NotGranted(f"the holder does not answer: {error.strerror or error}", hint="see its log") from error
+        if not answer.get("ok"):
+            raise NotGranted(str(answer.get("error")), hint=str(answer.get("hint", "")))
+        return answer, descriptors
+
+    def _receive(self) -> tuple[dict[str, Any], tuple[int, ...]]:
+        try:
+            answer, descriptors = receive(self._connection)
+        except Malformed as error:
+            raise InputError(f"the holder's answer: {error}", hint="it may be another program") from error
+        if answer is None:
+            raise NotGranted("the holder has ended", hint="start it: atoll hold SPEC")
+        if answer.get("tell") == "ending":
+            self.ending = float(answer["seconds"])
+        return answer, descriptors
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,194 @@
+"""Who may ask a holder for what, and the answers.
+
+Anybody may connect; what is answered goes by the user at the other end (SO_PEERCRED). ``state`` shows root all clusters
+and others their own; ``take`` hands a cluster to the one user whom its file names (root where it names none), and only
+while all its devices are seen to be cut; ``proof`` tells root and owners; ``stop`` is root's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from atoll.errors import AtollError
+from atoll.guard.keepers import Keepers, Keeping
+from atoll.guard.watch import Sight
+from atoll.isolation.clusters import Cluster
+from atoll.pci.address import Address
+from atoll.plan.possession import holder_name
+
+__all__ = ["SCHEMA", "Asker", "Desk"]
+
+SCHEMA = "atoll.hold/1"
+ROOT = 0
+_ASKS = ("state", "proof", "take", "stop")
+
+
+class _Refused(Exception):
+    """A request that is not granted."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(slots=True)
+class Asker:
+    """Who is connected."""
+
+    connection: socket.socket
+    pid: int
+    uid: int
+    taken: frozenset[str] = frozenset()
+    """The clusters that were handed to it."""
+
+
+class Desk:
+    """Answers requests. ``answer`` never raises for what a client sends."""
+
+    def __init__(
+        self,
+        clusters: Sequence[Cluster],
+        uids: Mapping[str, int],
+        keepers: Keepers,
+        watched: Mapping[Address, frozenset[int]],
+        prove: Callable[[], Mapping[str, Any]],
+        stop: Callable[[], float],
+    ) -> None:
+        """``uids``: each cluster's owner. ``watched``: the links that are kept cut. ``stop`` begins the end, and
+        returns for how many seconds owners are waited for."""
+        self._clusters = {cluster.name: cluster for cluster in clusters}
+        self._uids = uids
+        self._keepers = keepers
+        self._watched = watched
+        self._prove = prove
+        self._stop = stop
+        self.ending = False
+        """While it ends nothing is handed out any more."""
+
+    def answer(self, request: Mapping[str, Any], asker: Asker) -> Mapping[str, Any] | None:
+        """Return the answer; None where a keeper has given it."""
+        try:
+            return self._answer(request, asker)
+        except _Refused as refused:
+            return error(refused.message, refused.hint)
+        except AtollError as failed:
+            return error(failed.message, failed.hint)
+        except OSError as failed:
+            return error(failed.strerror or str(failed))
+
+    def _answer(self, request: Mapping[str, Any], asker: Asker) -> Mapping[str, Any] | None:
+        match request.get("ask"):
+            case "state":
+                return {"ok": True, "schema": SCHEMA, **self.state(self._own(asker))}
+            case "proof":
+                self._own(asker)
+                return {"ok": True, "schema": SCHEMA, **self._prove()}
+            case "take":
+                self._take(request.get("of"), asker)
+                return None
+            case "stop":
+                if asker.uid != ROOT:
+                    raise _Refused("only root may end the holder", "ask who runs it")
+                return {"ok": True, "schema": SCHEMA, "ending": self._stop()}
+            case other:
+                near = get_close_matches(other, _ASKS, n=1) if isinstance(other, str) else []
+                hint = f"did you mean {near[0]}?" if near else f"ask for one of: {', '.join(_ASKS)}"
+                raise _Refused(f"no such request: {other!r:.60}", hint)
+
+    def _own(self, asker: Asker) -> list[Cluster]:
+        """Return the clusters that a user may know of."""
+        known = [c for c in self._clusters.values() if asker.uid in (ROOT, self._uids[c.name])]
+        if not known:
+            raise _Refused(f"nothing is held for user {asker.uid}", "a cluster's file names its owner: owner = …")
+        return known
+
+    # -- state
+
+    def state(self, clusters: Sequence[Cluster] | None = None) -> dict[str, Any]:
+        """Return how held clusters stand."""
+        shown = list(self._clusters.values()) if clusters is None else clusters
+        return {"pid": os.getpid(), "ending": self.ending, "clusters": [self._shown(cluster) for cluster in shown]}
+
+    def _shown(self, cluster: Cluster) -> dict[str, Any]:
+        keeping = self._keeping(cluster)
+        looks = self._looks(keeping)
+        devices = []
+        for address in cluster.functions:
+            found = looks.get(str(address))
+            if found is None:
+                held = keeping is not None and address in keeping.leases and not keeping.ended
+                kept = sorted(self._watched.get(address, ()))
+                # What is to be watched and is not, nobody knows.
+                sight = Sight.UNKNOWN if kept else None
+                found = {"sight": sight, "reason": "" if held else "not held", "links": kept, "cuts": 0}
+            devices.append({"address": str(address), **found})
+        return {
+            "name": cluster.name,
+            "owner": self._uids[cluster.name],
+            "keeper": None if keeping is None or keeping.ended else keeping.pid,
+            "devices": devices,
+        }
+
+    def _keeping(self, cluster: Cluster) -> Keeping | None:
+        return self._keepers.by_holder.get(holder_name(cluster.name))
+
+    def _looks(self, keeping: Keeping | None) -> dict[str, Any]:
+        if keeping is None or keeping.ended:
+            return {}
+        try:
+            found: dict[str, Any] = keeping.order("looks")["devices"]
+        except OSError:
+            return {}
+        return found
+
+    # -- handing out
+
+    def _take(self, wanted: object, asker: Asker) -> None:
+        cluster, devices = self._wanted(wanted, asker)
+        if self.ending:
+            raise _Refused("the holder ends: nothing is handed out any more", "wait until it runs again")
+        keeping = self._keeping(cluster)
+        if keeping is None or keeping.ended:
+            raise _Refused(f"{cluster.name} is not held any more: its keeper has ended", "see the holder's log")
+        looks = self._looks(keeping)
+        for address in cluster.functions:
+            if self._watched.get(address) and looks.get(str(address), {}).get("sight") != Sight.CUT:
+                reason = looks.get(str(address), {}).get("reason", "it is not watched")
+                raise _Refused(f"{address} is not seen to be cut now: {reason}", "ask again")
+        reply = {"ok": True, "schema": SCHEMA, "cluster": cluster.name, "devices": [str(a) for a in devices]}
+        keeping.order("hand", None, asker.connection.fileno(), devices=[str(a) for a in devices], reply=reply)
+        asker.taken |= {cluster.name}
+
+    def _wanted(self, wanted: object, asker: Asker) -> tuple[Cluster, list[Address]]:
+        if not isinstance(wanted, str):
+            raise _Refused("take of what?", 'say of which cluster or device: {"ask": "take", "of": "red"}')
+        for cluster in self._clusters.values():
+            keeping = self._keeping(cluster)
+            # Functions that follow another (an NPU's) are not open themselves.
+            opened = sorted(keeping.leases) if keeping is not None else []
+            if wanted == cluster.name:
+                self._check_owner(cluster, asker)
+                return cluster, opened
+            chosen = [address for address in opened if wanted == str(address)]
+            if chosen:
+                self._check_owner(cluster, asker)
+                return cluster, chosen
+        # The same words whether it is not there or not told: a user learns nothing of others' clusters.
+        raise _Refused(f"nothing called {wanted!r:.60} is held for user {asker.uid}", "see: atoll hold --state")
+
+    def _check_owner(self, cluster: Cluster, asker: Asker) -> None:
+        if asker.uid != self._uids[cluster.name]:
+            if asker.uid == ROOT:
+                raise _Refused(f"{cluster.name} is for user {self._uids[cluster.name]}", "its file names the owner")
+            raise _Refused(f"nothing called {cluster.name!r} is held for user {asker.uid}", "see: atoll hold --state")
+
+
+def error(message: str, hint: str = "") -> dict[str, Any]:
+    """Return the answer to what is not granted."""
+    return {"ok": False, "schema": SCHEMA, "error": message, "hint": hint}

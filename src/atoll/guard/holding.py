@@ -1,0 +1,246 @@
+"""One holder's life: achieve what its file asks for, keep it so and answer, give all back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from atoll.act.executor import Progress, execute
+from atoll.act.machine import Machine
+from atoll.act.outcome import Outcome
+from atoll.act.release import release
+from atoll.act.running import end_runs
+from atoll.controls.registry import link_control
+from atoll.errors import InputError, RefusedError, StepError
+from atoll.fabric.answer import Policy
+from atoll.fabric.domains import holder_of
+from atoll.guard.desk import Desk
+from atoll.guard.keeper import DEFAULT_INTERVAL
+from atoll.guard.keepers import Keepers
+from atoll.guard.notify import Notifier
+from atoll.guard.owners import Tenant, owner_uid, tenants
+from atoll.guard.recuts import Recuts, intend
+from atoll.guard.service import Service
+from atoll.guard.standing import cut_now, read_now, statement
+from atoll.host.model import Host
+from atoll.isolation.clusters import Cluster, Clusters, Handover
+from atoll.isolation.moment import Statement
+from atoll.isolation.proof import Verdict
+from atoll.pci.address import Address
+from atoll.plan.possession import HOLDER_PREFIX
+from atoll.plan.step import Plan
+
+__all__ = ["DEFAULT_GRACE", "SOCKET", "Ended", "Holding", "held_clusters", "the_only_holder"]
+
+SOCKET = "run/atoll/hold.sock"
+_LOCK = "run/atoll/hold.lock"
+DEFAULT_GRACE = 30.0
+"""Seconds for which owners are waited for at the end."""
+_PROOF_SECONDS = 1.0
+"""A proof that was asked for is told again for so long: reading a host takes a while."""
+_FOLDER_MODE, _SOCKET_MODE = 0o711, 0o666
+"""Whoever asks can get to the socket, and see nothing else; what is answered goes by user."""
+
+
+def held_clusters(clusters: Clusters) -> tuple[Cluster, ...]:
+    """Return the clusters that a holder holds. Raises InputError where there is none, or one that a broker serves."""
+    for cluster in clusters.named:
+        if cluster.handover is Handover.BROKER:
+            raise InputError(
+                f'cluster {cluster.name}: handover = "broker" needs a broker, which a holder is not',
+                hint='handover = "held" hands devices over by descriptor',
+            )
+    held = tuple(cluster for cluster in clusters.named if cluster.handover is Handover.HELD)
+    if not held:
+        raise InputError("no cluster of the file is to be held", hint='say handover = "held", or: atoll apply SPEC')
+    return held
+
+
+@contextmanager
+def the_only_holder(machine: Machine) -> Iterator[None]:
+    """Be the only holder of a machine, for as long as this lasts. Raises RefusedError where another one runs."""
+    path = machine.state_path(_LOCK)
+    assert path is not None, "a holder's machine has real files"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise RefusedError(
+                f"a holder runs on {machine.name}: process {pid or 'unknown'}",
+                hint="one holder a host: end it (atoll hold --stop), and name all clusters in one file",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a holder ended."""
+
+    outcome: Outcome | None
+    """What was given back; None where owners were left, who keep all of it as it is."""
+    tenants: tuple[Tenant, ...] = ()
+    """Who still had something open."""
+
+
+@dataclass(slots=True)
+class Holding:
+    """A holder at work."""
+
+    machine: Machine
+    keepers: Keepers
+    clusters: Clusters
+    spec: str
+    """The cluster file's text."""
+    policy: Policy = Policy.STRICT
+    interval: float = DEFAULT_INTERVAL
+    grace: float = DEFAULT_GRACE
+    notifier: Notifier = field(default_factory=Notifier)
+    _uids: dict[str, int] = field(default_factory=dict)
+    _links: Mapping[Address, frozenset[int]] = field(default_factory=dict)
+    _proof: tuple[float, dict[str, Any]] | None = None
+
+    @property
+    def held(self) -> tuple[Cluster, ...]:
+        """The clusters that it holds."""
+        return held_clusters(self.clusters)
+
+    def check(self, host: Host) -> None:
+        """Raise for what must not even be begun: owners whom nobody knows, devices that a stray keeper has."""
+        self._uids = {cluster.name: owner_uid(cluster) for cluster in self.held}
+        for cluster in self.held:
+            for address in cluster.functions:
+                holder = holder_of(host, host.functions[address])
+                if holder is not None and holder.name.startswith(HOLDER_PREFIX):
+                    raise RefusedError(
+                        f"{address} is open in process {holder.pid} ({holder.name}), which belongs to no holder",
+                        hint=f"end it (kill {holder.pid}), then run atoll recover",
+                    )
+
+    def achieve(self, host: Host, plan: Plan, *, progress: Progress | None = None) -> tuple[Outcome, Statement]:
+        """Carry the plan out and prove what is so then; unless that is proven, everything is given back.
+
+        Raises as ``execute`` does; StepError where giving back fails.
+        """
+        outcome = execute(self.machine, host, plan, progress=progress, verb="hold", stays=True)
+        try:
+            now = read_now(self.machine, self.keepers)
+            found = statement(now, self.spec, self.policy)
+            if found.verdict is Verdict.PROVEN:
+                self._intend(now)
+        except BaseException:
+            self.give_back()
+            raise
+        if found.verdict is not Verdict.PROVEN:
+            back = self.give_back()
+            left = (*back.left, "this is not isolated, so nothing is held: all was given back")
+            outcome = Outcome(outcome.deeds, (*outcome.left, *left))
+        return outcome, found
+
+    # -- keeping it so
+
+    def _intend(self, host: Host) -> None:
+        """Write down what stays cut, then have it watched."""
+        self._links = cut_now(host, self.keepers)
+        if self._links:
+            intend(self.machine, self._links)
+        for keeping in self.keepers.by_holder.values():
+            for address, lease in keeping.leases.items():
+                control = link_control(host.functions[address])
+                links = self._links.get(address)
+                if control is not None and links:
+                    lease.watch(control, links, interval=self.interval)
+
+    def serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
+        """Answer until stopped; return the owners that are left. ``started`` is called once all is up.
+
+        Where that fails, everything is given back.
+        """
+        try:
+            return self._serve(host, started)
+        except BaseException:
+            self.give_back()
+            raise
+
+    def _serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
+        with self._listener() as listener, Recuts(self.machine) as recuts:
+            service = Service(listener, self.keepers, recuts, self.notifier, lambda: self._left(host), grace=self.grace)
+            desk = Desk(self.held, self._uids, self.keepers, self._links, self.prove, service.stop)
+            started(service)
+            names = ", ".join(cluster.name for cluster in self.held)
+            self.notifier.ready(f"holding {names}")
+            return service.run(desk)
+
+    @contextmanager
+    def _listener(self) -> Iterator[socket.socket]:
+        path = self.machine.state_path(SOCKET)
+        assert path is not None
+        os.chmod(path.parent, _FOLDER_MODE)
+        # The lock says that no holder runs: what is there was left behind.
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            try:
+                os.chmod(path, _SOCKET_MODE)
+                listener.listen(64)
+                yield listener
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+
+    def prove(self) -> Mapping[str, Any]:
+        """Return what is proven now, as those who ask get it."""
+        clock = time.monotonic()
+        if self._proof is None or clock - self._proof[0] > _PROOF_SECONDS:
+            found = statement(read_now(self.machine, self.keepers), self.spec, self.policy)
+            document = {
+                "verdict": found.verdict.value,
+                "handed_over": found.handed_over.verdict.value,
+                "moment": found.moment,
+                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            }
+            self._proof = time.monotonic(), document
+        return self._proof[1]
+
+    def _left(self, host: Host) -> Sequence[Tenant]:
+        found = [t for cluster in self.held for t in tenants(self.machine, host, cluster, keepers=self.keepers.pids)]
+        return tuple(dict.fromkeys(found))
+
+    # -- the end
+
+    def give_back(self) -> Outcome:
+        """Release all clusters as ``atoll release`` does; bus mastering goes off before devices are closed.
+
+        Raises StepError where a device could not be given back.
+        """
+        try:
+            now = read_now(self.machine, self.keepers)
+            outcome = release(self.machine, now, self.clusters, spec=self.spec)
+        except (RefusedError, InputError) as error:
+            raise StepError(f"giving back failed: {error.message}", hint=error.hint) from error
+        self.keepers.close()
+        end_runs(self.machine)
+        return outcome
+
+    def end(self, left: tuple[Tenant, ...]) -> Ended:
+        """Give all back, unless owners are left: then nothing is opened to them, and the journal keeps the run open."""
+        if left:
+            return Ended(None, left)
+        return Ended(self.give_back())

@@ -1,0 +1,291 @@
+"""The process that keeps one cluster's devices open: one cluster, one process, one address space.
+
+So whoever looks at the host sees by the open files of processes which devices share an address space. It does what the
+holder's process orders over a socket, and watches each device in a thread of its own. When the holder ends, it ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from atoll.act.live.holders import VfioLease
+from atoll.controls.registry import LINK_CONTROLS
+from atoll.errors import AtollError
+from atoll.guard.message import Malformed, receive, send
+from atoll.guard.prctl import die_with_parent, run_at_once, take_name
+from atoll.guard.watch import Cut, Sight, Watch
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+from atoll.vfio import AddressSpace, Api, open_space
+from atoll.vfio.device import Device
+from atoll.vfio.handover import export
+from atoll.vfio.kernel import Kernel
+
+__all__ = ["DEFAULT_INTERVAL", "Keeper", "Pauses", "run_keeper"]
+
+DEFAULT_INTERVAL = 250e-6
+"""Seconds between two looks at a device."""
+_SHARE = 20
+"""Looks at one device take at most one part in this many of the time."""
+_LONGEST_PAUSE = 0.05
+"""Seconds. No reset takes less than twice that (a bus reset or FLR is followed by 100 ms, PCI Express 6.6.1 and 6.6.2),
+and a look that begins in one that goes through VFIO returns at its end."""
+_FRESH = 0.1
+"""Seconds after which a device that was seen as cut counts as not seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long to wait between looks."""
+
+    interval: float = DEFAULT_INTERVAL
+
+    def after(self, seconds: float) -> float:
+        """Return the pause after a look that took so long: looks that cost more are made less often."""
+        return max(self.interval, min(seconds * _SHARE, _LONGEST_PAUSE))
+
+
+class _HeldBars:
+    """An open device's registers, without looking what its owner has switched off."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def read32(self, bar: int, offset: int) -> int:
+        return self._device.region(bar).read32(offset)
+
+    def write32(self, bar: int, offset: int, value: int) -> None:
+        self._device.region(bar).write32(offset, value)
+
+    def decodes(self) -> bool:
+        return Command.MEMORY in self._device.command
+
+    def decode(self) -> None:
+        self._device.decode(True)
+
+
+@dataclass(slots=True)
+class _Watching:
+    watch: Watch
+    ended: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+
+class Keeper:
+    """What a keeper does with each order. Not safe for threads, but for the ones that it starts itself."""
+
+    def __init__(
+        self, tell: Callable[[Mapping[str, Any]], None], *, kernel: Kernel | None = None, api: Api | None = None
+    ) -> None:
+        """``tell`` is called, from any thread, with what happens by itself."""
+        self._tell = tell
+        self._kernel = kernel
+        self._api = api
+        self._space: AddressSpace | None = None
+        self._leases: dict[Address, VfioLease] = {}
+        self._watching: dict[Address, _Watching] = {}
+        self._orders: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "open": self._open,
+            "read": self._read,
+            "write": self._write,
+            "reset": self._reset,
+            "closing": self._closing,
+            "close": self._close,
+            "watch": self._watch,
+            "looks": self._looks,
+        }
+
+    def obey(self, order: dict[str, Any], descriptors: tuple[int, ...] = ()) -> dict[str, Any]:
+        """Do what is ordered and return the answer; an error is an answer too."""
+        try:
+            if order["do"] == "hand":
+                return self._hand(order, descriptors)
+            return self._orders[order["do"]](order)
+        except AtollError as error:
+            number = error.errno if isinstance(error, OSError) else None
+            return {"error": error.message, "hint": error.hint, "errno": number}
+        except OSError as error:
+            return {"error": error.strerror or str(error), "hint": "", "errno": error.errno}
+
+    def close(self) -> None:
+        """Stop watching and close everything, the last close of a device resetting it."""
+        for address in tuple(self._watching):
+            self._rest(address)
+        if self._space is not None:
+            self._space.close()
+
+    # -- leases
+
+    def _lease(self, order: dict[str, Any]) -> VfioLease:
+        return self._leases[Address.parse(order["device"])]
+
+    def _open(self, order: dict[str, Any]) -> dict[str, Any]:
+        address = Address.parse(order["device"])
+        if self._space is None:
+            self._space = open_space(self._api, kernel=self._kernel)
+        self._leases[address] = VfioLease(self._space.open(address))
+        return {"resets": self._leases[address].reset_on_open}
+
+    def _read(self, order: dict[str, Any]) -> dict[str, Any]:
+        return {"value": self._lease(order).read32(order["bar"], order["offset"])}
+
+    def _write(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._lease(order).write32(order["bar"], order["offset"], order["value"])
+        return {}
+
+    def _reset(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._lease(order).reset()
+        return {}
+
+    def _closing(self, order: dict[str, Any]) -> dict[str, Any]:
+        return {"resets": self._lease(order).reset_on_close}
+
+    def _close(self, order: dict[str, Any]) -> dict[str, Any]:
+        address = Address.parse(order["device"])
+        self._rest(address)
+        lease = self._leases.pop(address, None)
+        if lease is not None:
+            lease.close()
+        if not self._leases and self._space is not None:
+            space, self._space = self._space, None
+            space.close()
+        return {}
+
+    # -- watching
+
+    def _watch(self, order: dict[str, Any]) -> dict[str, Any]:
+        lease = self._lease(order)
+        self._rest(lease.address)
+        control = next(control for control in LINK_CONTROLS if control.name == order["control"])
+        watch = Watch(lease.address, control, frozenset(order["links"]), _HeldBars(lease.device))
+        watching = _Watching(watch)
+        watch.look()
+        pauses = Pauses(order["interval"])
+        name = f"watch {lease.address}"
+        watching.thread = threading.Thread(target=self._keep, args=(watching, pauses), name=name, daemon=True)
+        self._watching[lease.address] = watching
+        watching.thread.start()
+        return {}
+
+    def _keep(self, watching: _Watching, pauses: Pauses) -> None:
+        run_at_once()
+        watch = watching.watch
+        sight = watch.sight
+        while True:
+            began = time.monotonic()
+            cut = watch.look()
+            if cut is not None:
+                self._tell(_told(cut))
+            if watch.sight is not sight:
+                sight = watch.sight
+                self._tell({"event": "sight", "device": str(watch.device), "sight": sight, "reason": watch.reason})
+            if watching.ended.wait(pauses.after(time.monotonic() - began)):
+                return
+
+    def _rest(self, address: Address) -> None:
+        watching = self._watching.pop(address, None)
+        if watching is not None and watching.thread is not None:
+            watching.ended.set()
+            watching.thread.join()
+
+    def _looks(self, order: dict[str, Any]) -> dict[str, Any]:
+        return {"devices": {str(a): _shown(watching.watch) for a, watching in self._watching.items()}}
+
+    # -- handing out
+
+    def _hand(self, order: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Send the address space, with all or some of its devices, to the client whose socket came with the order."""
+        if self._space is None:
+            return {"error": "nothing is open", "hint": "", "errno": None}
+        sent = export(self._space, [Address.parse(device) for device in order["devices"]])
+        # The same socket as the client's: closing this number of it ends nothing.
+        client = socket.socket(fileno=os.dup(descriptors[0]))
+        try:
+            client.setblocking(False)
+            send(client, {**order["reply"], "handover": sent.text}, sent.descriptors)
+        finally:
+            client.close()
+        return {}
+
+
+def _shown(watch: Watch) -> dict[str, Any]:
+    """What a watch saw last. A look that does not return (the device is in reset) makes what was seen a memory."""
+    age = (time.monotonic_ns() - watch.looked) / 1e9
+    sight, reason = watch.sight, watch.reason
+    if sight is Sight.CUT and age > _FRESH:
+        sight, reason = Sight.UNKNOWN, f"it was seen last {age:.1f} s ago: it may be in reset"
+    links = sorted(watch.links)
+    return {"sight": sight, "reason": reason, "links": links, "cuts": watch.cuts, "looked": watch.looked}
+
+
+def _told(cut: Cut) -> dict[str, Any]:
+    return {
+        "event": "cut again",
+        "device": str(cut.device),
+        "links": list(cut.links),
+        "began": cut.began,
+        "seen": cut.seen,
+        "cut": cut.cut,
+        "number": cut.number,
+    }
+
+
+def serve(orders: socket.socket, keeper: Keeper) -> None:
+    """Obey orders until whoever sends them ends."""
+    while True:
+        try:
+            order, descriptors = receive(orders)
+        except Malformed as error:
+            send(orders, {"error": str(error), "hint": "", "errno": None})
+            continue
+        if order is None:
+            return
+        try:
+            send(orders, keeper.obey(order, descriptors))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def run_keeper(orders: socket.socket, events: socket.socket, name: str, parent: int) -> None:
+    """Be a keeper: called in a process of its own, which ends with this. What it inherited is closed first."""
+    # Nothing inherited is finalized: its numbers of descriptors are closed, and will be others'.
+    gc.freeze()
+    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # These are for the holder, which gives back in the right order; from a terminal they reach all.
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    _close_all_but(orders.fileno(), events.fileno())
+    take_name(name)
+    die_with_parent(parent)
+    events.setblocking(False)
+
+    def tell(event: Mapping[str, Any]) -> None:
+        # Where nobody reads them they are lost; the counts stay.
+        with suppress(OSError):
+            send(events, event)
+
+    keeper = Keeper(tell)
+    try:
+        # Where the holder ends while it is being answered, that fails.
+        with suppress(OSError):
+            serve(orders, keeper)
+    finally:
+        keeper.close()
+
+
+def _close_all_but(*kept: int) -> None:
+    start = 3
+    for number in sorted(kept):
+        os.closerange(start, number)
+        start = number + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

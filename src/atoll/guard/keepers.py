@@ -1,0 +1,197 @@
+"""The holder's side of its keepers: a process a cluster, whose open devices are leases like any other.
+
+It satisfies :class:`atoll.act.live.machine.VfioLeases`, so that the same executor opens, cuts and closes through it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from atoll.controls.link_control import LinkControl
+from atoll.guard.keeper import run_keeper
+from atoll.guard.message import Malformed, receive, send
+from atoll.pci.address import Address
+from atoll.vfio.errors import VfioError
+
+__all__ = ["Keepers", "Keeping", "KeptLease", "start_keeper"]
+
+_PATIENCE = 300.0
+"""Seconds that an order may take: the kernel resets a device within it, and closes several, each with a reset."""
+
+
+@dataclass(slots=True)
+class Keeping:
+    """A keeper, as its holder has it."""
+
+    holder: str
+    """Its process's name."""
+    pid: int
+    """0 for one that is no process of its own (in tests)."""
+    orders: socket.socket
+    events: socket.socket
+    leases: dict[Address, KeptLease] = field(default_factory=dict)
+    ended: bool = False
+
+    def order(self, what: str, device: Address | None = None, *descriptors: int, **details: Any) -> dict[str, Any]:
+        """Give an order and return the answer. VfioError where it fails, or the keeper has ended."""
+        document = {"do": what, **details}
+        if device is not None:
+            document["device"] = str(device)
+        try:
+            send(self.orders, document, descriptors)
+            answer, sent = receive(self.orders)
+        except TimeoutError:
+            # What comes later would be taken for the answer to something else.
+            self.end()
+            raise VfioError(f"{self.holder} did not answer within {_PATIENCE:g} s", number=errno.ETIMEDOUT) from None
+        except (OSError, Malformed) as error:
+            self.ended = True
+            raise self._gone() from error
+        for descriptor in sent:
+            os.close(descriptor)
+        if answer is None:
+            self.ended = True
+            raise self._gone()
+        if "error" in answer:
+            raise VfioError(answer["error"], hint=answer["hint"], number=answer["errno"])
+        return answer
+
+    def _gone(self) -> VfioError:
+        return VfioError(f"the process {self.holder} ({self.pid}) has ended", hint="see its log", number=errno.EPIPE)
+
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        if self.pid and not self.ended:
+            done, _ = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                self.ended, self.pid = True, 0
+        return not self.ended
+
+    def end(self) -> None:
+        """Let it end, which closes what it has open, and wait for that."""
+        self.ended = True
+        self.orders.close()
+        self.events.close()
+        if self.pid:
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self.pid = 0
+
+
+class KeptLease:
+    """A device that a keeper has open."""
+
+    def __init__(self, keeping: Keeping, address: Address, *, resets: bool) -> None:
+        self._keeping = keeping
+        self._address = address
+        self._resets = resets
+
+    @property
+    def address(self) -> Address:
+        """The device."""
+        return self._address
+
+    @property
+    def reset_on_open(self) -> bool:
+        """Whether granting it reset the device."""
+        return self._resets
+
+    @property
+    def reset_on_close(self) -> bool:
+        """Whether closing it will reset the device."""
+        return bool(self._keeping.order("closing", self._address)["resets"])
+
+    def read32(self, bar: int, offset: int) -> int:
+        """Load 32 bits. VfioError."""
+        return int(self._keeping.order("read", self._address, bar=bar, offset=offset)["value"])
+
+    def write32(self, bar: int, offset: int, value: int) -> None:
+        """Store 32 bits. VfioError."""
+        self._keeping.order("write", self._address, bar=bar, offset=offset, value=value)
+
+    def reset(self) -> None:
+        """Reset the device. VfioError."""
+        self._keeping.order("reset", self._address)
+
+    def close(self) -> None:
+        """Close it, no longer watched; the second time does nothing."""
+        if self._address in self._keeping.leases:
+            self._keeping.order("close", self._address)
+            del self._keeping.leases[self._address]
+
+    def watch(self, control: LinkControl, links: Iterable[int], *, interval: float) -> None:
+        """Have links of it kept cut from now on, looked at every ``interval`` seconds."""
+        self._keeping.order("watch", self._address, control=control.name, links=sorted(links), interval=interval)
+
+
+def start_keeper(holder: str) -> Keeping:
+    """Start a keeper's process."""
+    with ExitStack() as undo:
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        for end in (end for pair in pairs for end in pair):
+            undo.callback(end.close)
+        (orders, theirs), (events, told) = pairs
+        parent = os.getpid()
+        # No end comes while it is not yet ready for one.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        try:
+            child = os.fork()
+            if not child:
+                try:
+                    run_keeper(theirs, told, holder, parent)
+                finally:
+                    os._exit(0)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        undo.pop_all()
+    theirs.close()
+    told.close()
+    orders.settimeout(_PATIENCE)
+    events.setblocking(False)
+    return Keeping(holder, child, orders, events)
+
+
+class Keepers:
+    """The keepers of one holder; a context manager that ends them."""
+
+    def __init__(self, start: Callable[[str], Keeping] = start_keeper) -> None:
+        self._start = start
+        self._keeping: dict[str, Keeping] = {}
+
+    @property
+    def by_holder(self) -> Mapping[str, Keeping]:
+        """All that were started, by their names."""
+        return self._keeping
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes of those that run."""
+        return frozenset(keeping.pid for keeping in self._keeping.values() if keeping.pid)
+
+    def lease(self, address: Address, *, holder: str) -> KeptLease:
+        """Open a device for a holder, or return its lease. VfioError."""
+        keeping = self._keeping.get(holder)
+        if keeping is None:
+            keeping = self._keeping[holder] = self._start(holder)
+        if address not in keeping.leases:
+            resets = keeping.order("open", address)["resets"]
+            keeping.leases[address] = KeptLease(keeping, address, resets=bool(resets))
+        return keeping.leases[address]
+
+    def close(self) -> None:
+        """End all of them, which closes what they have open."""
+        for keeping in self._keeping.values():
+            keeping.end()
+
+    def __enter__(self) -> Keepers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

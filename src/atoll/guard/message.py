@@ -1,0 +1,58 @@
+"""Messages between the holder, its keepers and those who ask: a JSON object each, with descriptors where needed.
+
+They go over sockets that keep messages apart (SOCK_SEQPACKET, unix(7)), so that what one sends malformed stays in its
+own message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["LONGEST", "MOST_DESCRIPTORS", "Malformed", "receive", "send"]
+
+LONGEST = 1 << 16
+"""Bytes of a message."""
+MOST_DESCRIPTORS = 253
+"""SCM_MAX_FD (include/net/scm.h)."""
+
+
+class Malformed(Exception):
+    """A message that is no JSON object, or too long."""
+
+
+def send(connection: socket.socket, document: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send a message. OSError: EMSGSIZE for one that is too long, EAGAIN where the other side does not read."""
+    data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    flags = socket.MSG_NOSIGNAL
+    if descriptors:
+        socket.send_fds(connection, [data], list(descriptors), flags)
+    else:
+        connection.send(data, flags)
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, tuple[int, ...]]:
+    """Return a message and its descriptors, now the caller's; None where the other side has ended.
+
+    Raises Malformed, with no descriptor left open; OSError as the kernel gives it.
+    """
+    data, descriptors, flags, _ = socket.recv_fds(connection, LONGEST, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    try:
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise Malformed(f"a message of more than {LONGEST} bytes, or with more descriptors than can be taken")
+        if not data:
+            return None, ()
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Malformed(f"a message that is no JSON: {error}") from None
+        if not isinstance(document, dict):
+            raise Malformed("a message that is no JSON object")
+    except Malformed:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return document, tuple(descriptors)

@@ -1,0 +1,50 @@
+"""Telling a service manager how it stands.
+
+Source: sd_notify(3): datagrams of ``KEY=value`` lines to the socket that ``NOTIFY_SOCKET`` names; ``WATCHDOG_USEC``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+__all__ = ["Notifier"]
+
+
+class Notifier:
+    """Says what it is told to say; nothing where no service manager listens."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        path = environment.get("NOTIFY_SOCKET", "")
+        # A name of the abstract namespace is written with @ for the zero byte in front.
+        self._path = "\0" + path[1:] if path.startswith("@") else path
+        microseconds = environment.get("WATCHDOG_USEC", "")
+        mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        wanted = mine and microseconds.isascii() and microseconds.isdigit()
+        self.interval_seconds = int(microseconds) / 2e6 if wanted else None
+        """How often ``alive`` is to be called; None where nobody waits for it."""
+
+    def ready(self, status: str) -> None:
+        """All is up."""
+        self._say(f"READY=1\nSTATUS={status}")
+
+    def status(self, status: str) -> None:
+        """One line for people."""
+        self._say(f"STATUS={status}")
+
+    def alive(self) -> None:
+        """Still there."""
+        self._say("WATCHDOG=1")
+
+    def stopping(self, seconds: float) -> None:
+        """It ends, and may take so long for it."""
+        self._say(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def _say(self, text: str) -> None:
+        if not self._path:
+            return
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.setblocking(False)
+            connection.sendto(text.replace("\0", " ").encode(), self._path)

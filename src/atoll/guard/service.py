@@ -1,0 +1,214 @@
+"""The holder's loop: those who ask, keepers that tell, a service manager that waits, and the end.
+
+Nothing here waits for anybody: what does not read its answers is let go, and devices are watched by other processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+from atoll.guard.desk import Asker, Desk, error
+from atoll.guard.keepers import Keepers, Keeping
+from atoll.guard.message import Malformed, receive, send
+from atoll.guard.notify import Notifier
+from atoll.guard.owners import Tenant, peer
+from atoll.guard.recuts import Recuts
+
+__all__ = ["Service"]
+
+_LOG = logging.getLogger("atoll.guard")
+_MOST = 256
+_MOST_OF_A_USER = 32
+_LOOK_SECONDS = 0.5
+"""How often it is looked who is left, while it ends; and whether keepers run."""
+
+
+class Service:
+    """Serves until it is stopped and no owner is left, or their time is over."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        keepers: Keepers,
+        recuts: Recuts,
+        notifier: Notifier,
+        left: Callable[[], Sequence[Tenant]],
+        *,
+        grace: float,
+        who: Callable[[socket.socket], tuple[int, int]] = peer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``left`` tells which owners still have something open; ``grace``: how long they are waited for, seconds."""
+        self._listener = listener
+        self._keepers = keepers
+        self._recuts = recuts
+        self._notifier = notifier
+        self._left = left
+        self._grace = grace
+        self._who = who
+        self._clock = clock
+        self._deadline: float | None = None
+        self._told = False
+        self._selector = selectors.DefaultSelector()
+        self._askers: dict[int, Asker] = {}
+        self._woken, self._wake = socket.socketpair()
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+
+    def stop(self) -> float:
+        """Begin the end; the second time, wait for nobody. Returns for how many seconds owners are waited for."""
+        now = self._clock()
+        self._deadline = now + self._grace if self._deadline is None else now
+        with suppress(OSError):
+            self._wake.send(b"\0")
+        return max(0.0, self._deadline - now)
+
+    def run(self, desk: Desk) -> tuple[Tenant, ...]:
+        """Serve; return the owners that are left at the end."""
+        self._listener.setblocking(False)
+        selector = self._selector
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        selector.register(self._woken, selectors.EVENT_READ, self._drain)
+        for keeping in self._keepers.by_holder.values():
+            selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, keeping))
+        looked = self._clock()
+        try:
+            while True:
+                for key, _ in selector.select(self._pause()):
+                    if isinstance(key.data, Asker):
+                        self._serve(desk, key.data)
+                    else:
+                        key.data()
+                now = self._clock()
+                if self._deadline is None and now - looked < self._pause():
+                    continue
+                looked = now
+                self._notifier.alive()
+                self._check_keepers()
+                if self._deadline is not None:
+                    self._say_ending(desk)
+                    left = tuple(self._left())
+                    if not left or now >= self._deadline:
+                        return left
+        finally:
+            self._close()
+
+    def _pause(self) -> float:
+        wanted = self._notifier.interval_seconds
+        return _LOOK_SECONDS if wanted is None else min(_LOOK_SECONDS, wanted)
+
+    def _close(self) -> None:
+        for asker in tuple(self._askers.values()):
+            self._let_go(asker)
+        self._selector.close()
+        for end in (self._woken, self._wake):
+            end.close()
+
+    # -- those who ask
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        try:
+            connection.setblocking(False)
+            pid, uid = self._who(connection)
+        except OSError:
+            connection.close()
+            return
+        of_user = sum(asker.uid == uid for asker in self._askers.values())
+        if len(self._askers) >= _MOST or of_user >= _MOST_OF_A_USER:
+            with suppress(OSError):
+                send(connection, error("too many are connected", "close what is not used"))
+            connection.close()
+            return
+        asker = Asker(connection, pid, uid)
+        self._askers[connection.fileno()] = asker
+        self._selector.register(connection, selectors.EVENT_READ, asker)
+
+    def _serve(self, desk: Desk, asker: Asker) -> None:
+        """Take one request of a client; the next one when it is its turn again."""
+        try:
+            request, descriptors = receive(asker.connection)
+        except BlockingIOError:
+            return
+        except Malformed as malformed:
+            self._reply(asker, error(str(malformed), 'a request is a JSON object: {"ask": "state"}'))
+            return
+        except OSError:
+            self._let_go(asker)
+            return
+        for descriptor in descriptors:
+            # Nobody hands anything to the holder.
+            os.close(descriptor)
+        if request is None:
+            self._let_go(asker)
+            return
+        answer = desk.answer(request, asker)
+        if answer is not None:
+            self._reply(asker, answer)
+        what, of = request.get("ask"), request.get("of", "")
+        granted = answer is None or answer.get("ok")
+        level = logging.INFO if granted else logging.WARNING
+        _LOG.log(level, "ask=%.20r of=%.60r uid=%d pid=%d granted=%s", what, of, asker.uid, asker.pid, bool(granted))
+
+    def _reply(self, asker: Asker, answer: Mapping[str, object]) -> None:
+        try:
+            send(asker.connection, answer)
+        except OSError:
+            # It does not read, or is gone.
+            self._let_go(asker)
+
+    def _let_go(self, asker: Asker) -> None:
+        if self._askers.pop(asker.connection.fileno(), None) is not None:
+            self._selector.unregister(asker.connection)
+            asker.connection.close()
+
+    def _drain(self) -> None:
+        with suppress(OSError):
+            self._woken.recv(4096)
+
+    # -- keepers
+
+    def _hear(self, keeping: Keeping) -> None:
+        try:
+            event, _ = receive(keeping.events)
+        except (BlockingIOError, Malformed):
+            return
+        except OSError:
+            event = None
+        if event is None:
+            self._selector.unregister(keeping.events)
+            keeping.alive()
+            _LOG.error("lost=%s reason='its process ended: its devices are closed'", keeping.holder)
+            self._notifier.status(f"{keeping.holder} ended by itself: its devices are not held")
+        elif event["event"] == "cut again":
+            self._recuts.add(event)
+        else:
+            level = logging.INFO if event["sight"] == "cut" else logging.WARNING
+            _LOG.log(level, "sight=%s device=%s reason=%r", event["sight"], event["device"], event["reason"])
+
+    def _check_keepers(self) -> None:
+        for keeping in self._keepers.by_holder.values():
+            keeping.alive()
+
+    # -- the end
+
+    def _say_ending(self, desk: Desk) -> None:
+        if self._told:
+            return
+        self._told = desk.ending = True
+        assert self._deadline is not None
+        seconds = max(0.0, self._deadline - self._clock())
+        _LOG.info("ending seconds=%.0f", seconds)
+        self._notifier.stopping(seconds + 60)
+        for asker in tuple(self._askers.values()):
+            self._reply(asker, {"tell": "ending", "seconds": seconds})

@@ -1,0 +1,55 @@
+"""What is so now on a machine whose devices are held: read anew, held devices' registers through their keepers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from atoll.controls.present import present
+from atoll.controls.registry import link_control, registers
+from atoll.fabric.answer import Policy
+from atoll.fabric.topology import Topology
+from atoll.guard.keepers import Keepers
+from atoll.host import read_host
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import Host, Register
+from atoll.host.tree import Tree
+from atoll.isolation.moment import Statement, state
+from atoll.pci.address import Address
+from atoll.plan.spec import read_spec
+
+__all__ = ["cut_now", "read_now", "statement"]
+
+_ALL_ONES = 0xFFFFFFFF
+
+
+def read_now(tree: Tree, keepers: Keepers) -> Host:
+    """Return the host as it is now. What its files do not show while a device is held, its keeper reads."""
+    host = read_host(tree, registers=registers)
+    found: dict[tuple[Address, Register], Fact[int]] = {}
+    for keeping in keepers.by_holder.values():
+        for address, lease in keeping.leases.items():
+            function = host.functions.get(address)
+            control = None if function is None else link_control(function)
+            for register in () if control is None else control.registers:
+                try:
+                    value = lease.read32(register.bar, register.offset)
+                except OSError as error:
+                    found[address, register] = Unknown(f"its keeper cannot read it: {error.strerror or error}")
+                    continue
+                silent = Unknown("reads as all ones: the device is off or does not answer")
+                found[address, register] = silent if value == _ALL_ONES else Known(value, "read by its keeper")
+    return replace(host, registers={**host.registers, **found})
+
+
+def statement(host: Host, spec: str, policy: Policy) -> Statement:
+    """Return what is so now of a cluster file's clusters. Raises InputError where they are not there any more."""
+    clusters = read_spec(spec, host, name="the cluster file")
+    settings = present(host, allow_assumed=clusters.allow_assumed)
+    return state(Topology(host), settings, clusters, policy, moment="now")
+
+
+def cut_now(host: Host, keepers: Keepers) -> dict[Address, frozenset[int]]:
+    """Return the links of each held device that read as cut: what is to stay so."""
+    held = [address for keeping in keepers.by_holder.values() for address in keeping.leases]
+    cut = present(host, allow_assumed=True).cut
+    return {address: links for address in sorted(held) if (links := cut.get(address))}

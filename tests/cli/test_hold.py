@@ -1,0 +1,79 @@
+"""hold: on a twin as apply does it, wrong use told, and what is asked of a holder that is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from running import Run
+
+from atoll.guard import client
+
+GPUS = ("0004:04:00.0", "0004:05:00.0")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "held.toml"
+    path.write_text(
+        "[cluster.red]\ndevices = ['gpu[0]']\nhandover = 'held'\nowner = 1000\n"
+        "[cluster.blue]\ndevices = ['gpu[1:4]']\nhandover = 'held'\nowner = 'somebody'\n"
+    )
+    return path
+
+
+def test_a_twin_keeps_what_is_held(run: Run, ac922: Path, spec: Path) -> None:
+    ran = run("hold", spec, "--host", ac922)
+    assert ran.code == 0
+    assert "PROVEN now" in ran.out
+    assert "no process has to stay" in ran.out
+    assert run("prove", spec, "--host", ac922).code == 0
+    assert run("twin", "attack", ac922, *GPUS, "--json").json["reached"] is False
+    assert run("hold", spec, "--host", ac922).code == 0
+    assert run("release", spec, "--host", ac922).code == 0
+
+
+def test_its_document_is_of_its_own(run: Run, ac922: Path, spec: Path) -> None:
+    ran = run("hold", spec, "--host", ac922, "--json")
+    assert (ran.code, ran.json["schema"], ran.json["verdict"]) == (0, "atoll.hold/1", "proven")
+    assert ran.json["holding"] == []
+
+
+def test_a_dry_run_changes_nothing(run: Run, ac922: Path, spec: Path) -> None:
+    before = ac922.read_bytes()
+    ran = run("hold", spec, "--host", ac922, "--dry-run")
+    assert ran.code == 0
+    assert "Nothing was changed" in ran.out
+    assert ac922.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "hold what?"),
+        (("--state", "--proof"), "hold what?"),
+        (("SPEC", "--stop"), "hold what?"),
+        (("SPEC", "--interval", "fast"), "--interval fast: expected a number from 10 to 1e+06"),
+        (("SPEC", "--interval", "nan"), "--interval nan"),
+        (("SPEC", "--interval", "1"), "--interval 1"),
+        (("SPEC", "--grace", "-1"), "--grace -1"),
+        (("--state", "--host", "twin:ac922-4gpu"), "--state asks the holder on this machine"),
+    ],
+)
+def test_wrong_use_is_told(run: Run, spec: Path, arguments: tuple[str, ...], words: str) -> None:
+    ran = run("hold", *(str(spec) if word == "SPEC" else word for word in arguments))
+    assert ran.code == 2
+    assert words in ran.err
+    assert len(ran.err.splitlines()) == 2
+
+
+def test_no_holder_answers(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.Client.__init__, "__defaults__", (str(tmp_path / "none"),))
+    ran = run("hold", "--state")
+    assert ran.code == 2
+    assert "no holder answers" in ran.err
+
+
+def test_a_record_is_not_held(run: Run, tmp_path: Path, spec: Path) -> None:
+    (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
+    assert run("hold", spec, "--host", tmp_path).code == 4

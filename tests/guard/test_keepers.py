@@ -1,0 +1,132 @@
+"""Keepers: leases through another process, and what they watch."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from pathlib import Path
+
+import pytest
+from guard_bench import BLUE, RED, Bench
+from hypothesis import given
+from hypothesis import strategies as st
+from vfio_machine import address
+
+from atoll.controls.nvlink_mask import VOLTA
+from atoll.guard.keeper import Pauses
+from atoll.guard.keepers import Keeping, start_keeper
+from atoll.guard.message import receive
+from atoll.twin import v100
+from atoll.vfio import VfioError
+
+MASK = 1 << 17
+
+
+def heard(keeping: Keeping, seconds: float = 10.0) -> dict[str, object]:
+    """Return the next thing that a keeper tells by itself."""
+    assert select.select([keeping.events], [], [], seconds)[0], "nothing was told"
+    event, _ = receive(keeping.events)
+    assert event is not None
+    return event
+
+
+def test_a_lease_reads_writes_resets_and_closes() -> None:
+    with Bench() as bench:
+        lease = bench.keepers.lease(RED, holder="atoll-hold:red")
+        assert bench.keepers.lease(RED, holder="atoll-hold:red") is lease
+        assert lease.reset_on_open
+        assert lease.reset_on_close
+        lease.write32(0, 0x200, 7)
+        assert lease.read32(0, 0x200) == 7 == bench.peek(0, 0x200)
+        lease.reset()
+        lease.close()
+        lease.close()
+        assert bench.kernel.machine.devices[0].seen == ["open", "reset", "close"]
+        bench.keepers.lease(RED, holder="atoll-hold:red")
+        bench.keepers.lease(BLUE, holder="atoll-hold:blue")
+        assert len(bench.keepers.by_holder) == 2
+    assert [device.opened for device in bench.kernel.machine.devices] == [0, 0, 0]
+    assert bench.kernel.files == {}
+
+
+def test_what_the_kernel_refuses_comes_back_with_its_number() -> None:
+    with Bench() as bench:
+        with pytest.raises(VfioError) as caught:
+            bench.keepers.lease(address("09:00.0"), holder="atoll-hold:red")
+        assert caught.value.errno == errno.ENODEV
+        assert caught.value.hint
+        lease = bench.keepers.lease(RED, holder="atoll-hold:red")
+        with pytest.raises(VfioError):
+            lease.read32(0, 1 << 30)
+        assert lease.read32(0, 0) == v100.BOOT_VALUE
+
+
+def test_it_cuts_again_by_itself() -> None:
+    with Bench() as bench:
+        lease = bench.keepers.lease(RED, holder="atoll-hold:red")
+        lease.watch(VOLTA, [1], interval=0.001)
+        keeping = bench.keepers.by_holder["atoll-hold:red"]
+        seen = keeping.order("looks")["devices"][str(RED)]
+        assert (seen["sight"], seen["links"], seen["cuts"]) == ("cut", [1], 1)
+        bench.poke(0, v100.DISABLE, 0)
+        told = heard(keeping)
+        assert (told["event"], told["device"], told["number"]) == ("cut again", str(RED), 2)
+        assert bench.peek(0, v100.DISABLE) & MASK
+        bench.poke(0, v100.DISABLE, 0xFFFFFFFF)
+        told = heard(keeping)
+        assert (told["event"], told["sight"]) == ("sight", "unknown")
+        lease.close()
+        assert keeping.order("looks") == {"devices": {}}
+
+
+def test_a_keeper_that_ended_is_an_error_that_says_so() -> None:
+    with Bench() as bench:
+        lease = bench.keepers.lease(RED, holder="atoll-hold:red")
+        keeping = bench.keepers.by_holder["atoll-hold:red"]
+        keeping.orders.shutdown(2)
+        with pytest.raises(VfioError, match="has ended"):
+            lease.read32(0, 0)
+        assert not keeping.alive()
+
+
+def test_its_process_has_its_name_nothing_inherited_and_ends_with_its_holder() -> None:
+    inherited, other = os.pipe()
+    keeping = start_keeper("atoll-hold:red-and-more")
+    try:
+        with pytest.raises(VfioError):
+            keeping.order("open", address("ff:1f.7"))
+        process = Path(f"/proc/{keeping.pid}")
+        assert (process / "comm").read_text() == "atoll-hold:red-\n"
+        links = [os.readlink(link) for link in (process / "fd").iterdir() if int(link.name) > 2]
+        assert len(links) == 2
+        assert all(link.startswith("socket:") for link in links)
+        # What is for the holder reaches its keepers from a terminal, too: they wait for its word.
+        os.kill(keeping.pid, signal.SIGTERM)
+        os.kill(keeping.pid, signal.SIGINT)
+        with pytest.raises(VfioError):
+            keeping.order("open", address("ff:1f.7"))
+        assert keeping.alive()
+    finally:
+        pid = keeping.pid
+        keeping.end()
+        os.close(inherited)
+        os.close(other)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_keeper_that_was_killed_is_missed() -> None:
+    keeping = start_keeper("atoll-hold:red")
+    os.kill(keeping.pid, signal.SIGKILL)
+    with pytest.raises(VfioError, match="has ended"):
+        keeping.order("looks")
+    keeping.end()
+
+
+@given(interval=st.floats(1e-5, 1), took=st.floats(0, 100))
+def test_looks_that_cost_more_are_made_less_often(interval: float, took: float) -> None:
+    pause = Pauses(interval).after(took)
+    assert pause >= interval
+    assert pause <= max(interval, 0.05)
+    assert pause >= took * 20 or pause >= 0.05

@@ -1,0 +1,75 @@
+"""Owners: which user each is, and who still has something of theirs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atoll.controls.registry import registers
+from atoll.errors import InputError
+from atoll.guard.owners import owner_uid, tenants
+from atoll.host import read_host
+from atoll.host.fact import Known, value_of
+from atoll.host.folder import FolderTree
+from atoll.host.model import Host
+from atoll.isolation.clusters import Cluster, Handover
+from atoll.twin import Twin
+
+
+def cluster(owner: str | int | None) -> Cluster:
+    return Cluster("red", (), Handover.HELD, owner=owner)
+
+
+def test_root_where_none_is_named() -> None:
+    assert owner_uid(cluster(None)) == 0
+
+
+@given(uid=st.integers(0, (1 << 32) - 2))
+def test_an_id_is_that_id(uid: int) -> None:
+    assert owner_uid(cluster(uid)) == uid
+
+
+def test_a_name_is_looked_up() -> None:
+    import pwd
+
+    entry = pwd.getpwuid(os.getuid())
+    assert owner_uid(cluster(entry.pw_name)) == entry.pw_uid
+
+
+@pytest.mark.parametrize("name", ["no such user", "\0"])
+def test_a_name_that_nobody_has_is_an_error(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        owner_uid(cluster(name))
+    assert "cluster red" in caught.value.message
+    assert "owner = 1000" in caught.value.hint
+
+
+def process(root: Path, pid: int, name: str, *files: str) -> None:
+    folder = root / "proc" / str(pid) / "fd"
+    folder.mkdir(parents=True)
+    (folder.parent / "comm").write_text(name + "\n")
+    for number, target in enumerate(files):
+        (folder / str(number)).symlink_to(target)
+
+
+def test_who_has_something_open_is_found_keepers_aside(tmp_path: Path) -> None:
+    host = read_host(Twin.new("ac922-4gpu"), registers=registers)
+    gpu = next(address for address, function in host.functions.items() if function.vendor == 0x10DE)
+    group = f"/dev/vfio/{value_of(host.functions[gpu].group, None)}"
+    process(tmp_path, 1, "init")
+    process(tmp_path, 10, "atoll-hold:red", "/dev/vfio/vfio", group, "anon_inode:[vfio-device]")
+    process(tmp_path, 20, "qemu", "/dev/vfio/vfio", group, "anon_inode:[vfio-device]")
+    process(tmp_path, 30, "python3", "anon_inode:[vfio-device]")
+    process(tmp_path, 40, "other", "/dev/vfio/vfio", "/dev/vfio/4096")
+    found = tenants(FolderTree(tmp_path), host, Cluster("red", (gpu,), Handover.HELD), keepers={10})
+    assert [(one.pid, one.certain) for one in found] == [(20, True), (30, False)]
+    assert str(found[1]) == "process 30 (python3), perhaps"
+
+
+def test_what_cannot_be_seen_is_no_absence(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="not captured"):
+        tenants(FolderTree(tmp_path), Host("x", {}, Known({})), cluster(None), keepers=())

@@ -1,0 +1,326 @@
+"""Who asks a holder gets what is theirs; nobody else's matter, and nobody can stop it from answering."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from guard_bench import BLUE, RED, RED2, STOLEN, Bench
+
+from atoll.act.failure import Failure
+from atoll.act.journal import read_journal
+from atoll.act.owner import this_process
+from atoll.act.pace import Pace
+from atoll.act.running import running
+from atoll.controls.nvlink_mask import VOLTA
+from atoll.errors import InputError
+from atoll.guard.client import Client, NotGranted
+from atoll.guard.desk import Desk
+from atoll.guard.message import receive, send
+from atoll.guard.notify import Notifier
+from atoll.guard.owners import Tenant
+from atoll.guard.recuts import Recuts
+from atoll.guard.service import Service
+from atoll.isolation.clusters import Cluster, Handover
+from atoll.twin import Twin, v100
+
+OWNERS = {"red": 1001, "blue": 1002, "roots": 0}
+PROOF = {"verdict": "proven", "handed_over": "proven", "moment": "now", "at": "then"}
+
+
+class Served:
+    """A holder that serves in a thread; ``user`` is who connects next, ``tenants`` who has something open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "hold.sock"
+        self.user = 0
+        self.tenants: list[Tenant] = []
+        self.left: list[tuple[Tenant, ...]] = []
+        self.bench = Bench()
+        self.machine = Twin.new("ac922-4gpu")
+        self.notified = folder / "notify.sock"
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.manager.bind(str(self.notified))
+        self.manager.settimeout(10)
+        clusters = [
+            Cluster("red", (RED, RED2), Handover.HELD, owner="red"),
+            Cluster("blue", (BLUE,), Handover.HELD, owner=1002),
+        ]
+        for cluster in clusters:
+            for address in cluster.functions:
+                self.bench.keepers.lease(address, holder=f"atoll-hold:{cluster.name}")
+        self.bench.keepers.lease(RED, holder="atoll-hold:red").watch(VOLTA, [1], interval=0.001)
+        with running(self.machine, "hold", {}, stays=True):
+            pass
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(self.path))
+        listener.listen(64)
+        self.recuts = Recuts(self.machine)
+        notifier = Notifier({"NOTIFY_SOCKET": str(self.notified), "WATCHDOG_USEC": "20000"})
+        self.service = Service(
+            listener,
+            self.bench.keepers,
+            self.recuts,
+            notifier,
+            lambda: tuple(self.tenants),
+            grace=60.0,
+            who=lambda connection: (4711, self.user),
+        )
+        desk = Desk(clusters, OWNERS, self.bench.keepers, {RED: frozenset({1})}, lambda: PROOF, self.service.stop)
+
+        def serve() -> None:
+            with self.recuts, listener:
+                self.left.append(self.service.run(desk))
+
+        self.thread = threading.Thread(target=serve, daemon=True)
+        self.thread.start()
+
+    def client(self, user: int) -> Client:
+        """Connect as a user; the first answer says that it was accepted as that one."""
+        self.user = user
+        client = Client(str(self.path))
+        with suppress(NotGranted):
+            client.proof()
+        return client
+
+    def end(self) -> None:
+        if self.thread.is_alive():
+            self.tenants.clear()
+            self.service.stop()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        self.manager.close()
+        with self.bench:
+            pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    found = Served(tmp_path)
+    try:
+        yield found
+    finally:
+        found.end()
+
+
+def taken(client: Client, of: str) -> bytes:
+    """Take, and return what comes through the descriptor (a model's, no address space)."""
+    send(client._connection, {"ask": "take", "of": of})
+    answer, descriptors = receive(client._connection)
+    assert answer is not None
+    assert answer["ok"], answer
+    with os.fdopen(descriptors[0], "rb") as file:
+        return file.read()
+
+
+def test_an_owner_takes_its_cluster_or_a_device_of_it(served: Served) -> None:
+    with served.client(1001) as client:
+        assert taken(client, "red") == STOLEN
+        assert taken(client, str(RED2)) == STOLEN
+
+
+@pytest.mark.parametrize(
+    ("user", "of"), [(1002, "red"), (1002, str(RED)), (0, "red"), (1003, "blue"), (1001, "green"), (1001, "")]
+)
+def test_nobody_else_does(served: Served, user: int, of: str) -> None:
+    with served.client(user) as client, pytest.raises(NotGranted):
+        client.take(of)
+
+
+def test_strangers_learn_nothing(served: Served) -> None:
+    with served.client(1003) as client:
+        for ask in (client.state, client.proof, client.stop):
+            with pytest.raises(NotGranted) as caught:
+                ask()
+            assert "red" not in caught.value.message + caught.value.hint
+        said = set()
+        for of in ("red", "green"):
+            with pytest.raises(NotGranted) as caught:
+                client.take(of)
+            said.add(caught.value.message.replace(of, "X"))
+        assert len(said) == 1
+
+
+def test_owners_see_their_own_and_root_sees_all(served: Served) -> None:
+    with served.client(1001) as client:
+        state = client.state()
+        assert [cluster["name"] for cluster in state["clusters"]] == ["red"]
+        first, second = state["clusters"][0]["devices"]
+        assert (first["address"], first["sight"], first["links"]) == (str(RED), "cut", [1])
+        assert (second["address"], second["sight"], second["links"]) == (str(RED2), None, [])
+        assert client.proof()["verdict"] == "proven"
+    with served.client(0) as client:
+        assert [cluster["name"] for cluster in client.state()["clusters"]] == ["red", "blue"]
+
+
+def test_nothing_is_handed_out_that_is_not_seen_to_be_cut(served: Served) -> None:
+    with served.client(1001) as client:
+        served.bench.poke(0, v100.DISABLE, 0xFFFFFFFF)
+        wait(lambda: sight(served) == "unknown")
+        with pytest.raises(NotGranted, match="not seen to be cut now"):
+            client.take("red")
+        served.bench.poke(0, v100.DISABLE, 0)
+        wait(lambda: sight(served) == "cut")
+        assert taken(client, "red") == STOLEN
+
+
+def sight(served: Served) -> str:
+    """How the first device stands, as root is told: keepers talk to the service's thread alone."""
+    served.user = 0
+    with Client(str(served.path)) as client:
+        found: str = client.state()["clusters"][0]["devices"][0]["sight"]
+        return found
+
+
+def wait(reached: Callable[[], bool]) -> None:
+    assert Pace().until(reached, seconds=20)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b'"take"',
+        b"\xff\xfe",
+        b"[" * 5000,
+        b"{}",
+        b'{"ask": 3}',
+        b'{"ask": "take"}',
+        b'{"ask": "take", "of": {"a": 1}}',
+        b'{"ask": "take", "of": "\\ud800"}',
+        b'{"ask": "stat"}',
+        b"x" * 70000,
+    ],
+)
+def test_malformed_requests_are_answered_and_the_next_one_too(served: Served, sent: bytes) -> None:
+    with served.client(1001) as client:
+        if not sent:
+            # An empty message is an end.
+            client._connection.send(sent)
+            assert client._connection.recv(100) == b""
+            return
+        client._connection.send(sent)
+        answer, _ = receive(client._connection)
+        assert answer is not None
+        assert answer["ok"] is False
+        assert answer["error"]
+        assert client.state()["ok"]
+
+
+def test_descriptors_that_are_sent_are_not_kept(served: Served) -> None:
+    with served.client(0) as client:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            send(client._connection, {"ask": "state"}, [0, 1, 2])
+            receive(client._connection)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_who_does_not_read_is_let_go_and_others_are_answered(served: Served) -> None:
+    with served.client(1001) as slow:
+        slow._connection.setblocking(False)
+        sent = 0
+        try:
+            while sent < 100_000:
+                send(slow._connection, {"ask": "state"})
+                sent += 1
+        except OSError:
+            pass
+        with served.client(1002) as other:
+            assert other.state()["ok"]
+        assert sent < 100_000
+
+
+def test_too_many_connections_of_one_user_leave_room_for_others(served: Served) -> None:
+    clients = [served.client(1001) for _ in range(32)]
+    with pytest.raises(NotGranted), served.client(1001) as client:
+        client.state()
+    with served.client(1002) as client:
+        assert client.state()["ok"]
+    for client in clients:
+        client.close()
+
+
+def test_a_cut_is_written_down_once_a_device(served: Served) -> None:
+    for _ in range(3):
+        served.bench.poke(0, v100.DISABLE, 0)
+        wait(lambda: bool(served.bench.peek(0, v100.DISABLE)))
+    wait(lambda: bool(recut(served)) and recut(served)[0]["number"] >= 3)
+    assert len(recut(served)) == 1
+    assert recut(served)[0]["device"] == str(RED)
+
+
+def recut(served: Served) -> list[dict[str, Any]]:
+    try:
+        record = read_journal(served.machine)
+    except (InputError, Failure):
+        return []
+    return [json.loads(write.value) for write in record.writes if write.target.endswith(" recut")]
+
+
+def test_a_lost_keeper_is_told_and_nothing_of_it_is_handed_out(served: Served) -> None:
+    served.bench.keepers.by_holder["atoll-hold:red"].orders.shutdown(2)
+    with served.client(1001) as client:
+        with pytest.raises(NotGranted):
+            client.take("red")
+        state = client.state()["clusters"][0]
+        assert state["keeper"] is None
+        assert state["devices"][0]["sight"] == "unknown"
+    with served.client(1002) as client:
+        assert taken(client, "blue") == STOLEN
+
+
+def test_only_root_ends_it_and_owners_are_told_and_waited_for(served: Served) -> None:
+    served.tenants = [Tenant(4711, "qemu", certain=True)]
+    with served.client(1001) as owner, served.client(0) as root:
+        with pytest.raises(NotGranted, match="only root"):
+            owner.stop()
+        assert 0 < root.stop() <= 60
+        seconds = owner.hear()
+        assert seconds is not None
+        assert 0 < seconds <= 60
+        with pytest.raises(NotGranted, match="ends"):
+            owner.take("red")
+        assert served.thread.is_alive()
+        served.tenants = []
+        served.thread.join(20)
+    assert served.left == [()]
+
+
+def test_the_second_time_nobody_is_waited_for(served: Served) -> None:
+    stays = Tenant(4711, "qemu", certain=True)
+    served.tenants = [stays]
+    served.service.stop()
+    served.service.stop()
+    served.thread.join(20)
+    assert served.left == [(stays,)]
+
+
+def test_the_service_manager_hears_that_it_lives_and_ends(served: Served) -> None:
+    assert served.manager.recv(4096) == b"WATCHDOG=1"
+    served.service.stop()
+    served.thread.join(20)
+    said = b""
+    while b"STOPPING=1" not in said:
+        said = served.manager.recv(4096)
+    assert b"EXTEND_TIMEOUT_USEC=" in said
+
+
+def test_no_holder_is_an_error_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        Client(str(tmp_path / "none"))
+    assert "atoll hold SPEC" in caught.value.hint
+
+
+def test_the_run_that_stays_is_this_process(served: Served) -> None:
+    assert [run.owner for run in read_journal(served.machine).runs] == [this_process()]
