@@ -43,6 +43,15 @@ def test_the_command_line_asks_for_identity(words: str) -> None:
     assert one(machine(endpoint("01:00.0"), kind=None, command_line=f"ro {words}")).kind is DomainKind.IDENTITY
 
 
+def test_nothing_is_mapped_for_amds_iommu_itself() -> None:
+    """It is in no group, and yet nobody gets through under its id (``init_device_table_dma``)."""
+    others = endpoint("02:00.0")
+    itself = endpoint("01:00.0", ids=(0x1022, 0x1481), class_code=0x080600, group=None)
+    assert one(machine(itself, others)).kind is DomainKind.BLOCKED
+    card = endpoint("01:00.0", ids=(0x1022, 0x1481), group=None)
+    assert one(machine(card, others)).kind is DomainKind.NONE
+
+
 def test_powernv_has_a_bypass_window() -> None:
     card = endpoint("01:00.0")
     open_window = machine(card, kind="unknown", platform=Platform.POWERNV)

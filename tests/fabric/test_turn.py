@@ -90,6 +90,16 @@ def test_a_bit_that_is_not_implemented_means_no_such_routing(
     assert [decided(word, traffic).answer for traffic in Traffic] == [plain, translated, completion]
 
 
+def test_egress_control_without_redirection_contradicts_itself() -> None:
+    """Egress control is for routing to peers, and such routing asks for ReqRedir: a port that has one is no proof."""
+    off = acs("", "SV EC")
+    assert [decided(off, traffic).answer for traffic in Traffic] == [POSSIBLE, POSSIBLE, BLOCKED]
+    assert decided(acs("EC", "EC", vector=OTHER), PLAIN).answer is DIRECT
+    assert decided(acs("EC", "EC", vector=HERE), PLAIN).answer is BLOCKED
+    assert decided(off, PLAIN, Place.ROOT, routing=RootRouting.NONE).answer is BLOCKED
+    assert decided(off, PLAIN, Place.ROOT, routing=RootRouting.DIRECT).answer is POSSIBLE
+
+
 def test_a_control_bit_without_capability_counts_for_nothing() -> None:
     """Reserved bits may read as anything: EC and DT that are not implemented open nothing, RR closes nothing more."""
     word = acs("EC DT RR", "RR CR")

@@ -16,6 +16,8 @@ __all__ = ["NPU_UNCONFIGURED", "cpu_link_domains", "default_domain", "domains", 
 NPU_UNCONFIGURED = "npu-unconfigured"
 """Id of the assumption that an NPU which no kernel configures lets nothing through."""
 
+_AMD, _IOMMU_CLASS = 0x1022, 0x0806
+
 _NO_IOMMU = "vfio-noiommu"
 """The name of groups that VFIO makes up where there is no IOMMU (drivers/vfio/group.c)."""
 
@@ -80,6 +82,9 @@ def default_domain(host: Host, function: Function) -> Domain:
     if number is None:
         if host.platform is Platform.POWERNV:
             return Domain(DomainKind.UNKNOWN, "", "in no IOMMU group")
+        if function.vendor == _AMD and function.class_code >> 8 == _IOMMU_CLASS:
+            # init_device_table_dma(): the entries of ids that were given no domain are valid and map nothing.
+            return Domain(DomainKind.BLOCKED, "", "it is an IOMMU itself: nothing is mapped for its id")
         return Domain(DomainKind.NONE, "", "in no IOMMU group: no IOMMU translates for it")
     return _of_group(host, host.groups.value.get(number), number)
 

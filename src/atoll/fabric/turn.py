@@ -104,6 +104,11 @@ def turn(
         case Bit.STATED:
             because = f"{at} does no such routing, its vendor says"
             return Turn(Answer.BLOCKED, because, assumption=VENDOR_STATEMENT)
+        case Bit.ABSENT if traffic is not Traffic.COMPLETION and bit(function, settings, AcsFlag.EC) is not Bit.ABSENT:
+            because = f"{at} has EgressCtrl, which only routing to peers needs, without {word}"
+            if place is Place.ROOT and routing is not RootRouting.DIRECT:
+                return _through(place, routing, because)
+            return Turn(Answer.POSSIBLE, because)
         case Bit.ABSENT:
             return Turn(Answer.BLOCKED, f"{at} has ACS without {word}: it does no such routing")
         case Bit.OFF:
