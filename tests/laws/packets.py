@@ -60,6 +60,14 @@ def disturb(twin: Twin, host: Host, dice: random.Random) -> None:
             offset, shift = acs.control_offset & ~3, 8 * (acs.control_offset & 3)
             word = twin.peek(address, "config", offset) & ~(0xFFFF << shift)
             twin.poke(address, "config", offset, word | control << shift)
+        if acs is not None and dice.random() < 0.7:
+            for place in range((acs.egress_bits + 31) // 32):
+                twin.poke(
+                    address, "config", acs.offset + 8 + 4 * place, dice.choice((0, 0xFFFFFFFF, dice.getrandbits(32)))
+                )
+        if acs is not None and acs.enhanced is not None and dice.random() < 0.4:
+            word = twin.peek(address, "config", acs.offset + 4)
+            twin.poke(address, "config", acs.offset + 4, word | dice.getrandbits(13) << 16 & 0x1F800000)
         if dice.random() < 0.1:
             twin.poke(address, "config", 4, dice.choice((0, 2, 4, 6)))
         if function.device == V100 and dice.random() < 0.5 and twin.peek(address, "config", 4) & 2:

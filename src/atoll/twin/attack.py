@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atoll.pci.acs import AcsFlag
+from atoll.pci.header import PortType
 from atoll.twin import v100
 from atoll.twin.function import Function
 from atoll.twin.iommu import BYPASS, HOST, Iommu
@@ -122,8 +123,11 @@ class Attacker:
         """Return a requester id for each context that the IOMMU may tell apart, other than the sender's own.
 
         Declared: below a port that validates, functions of one device send their own ids. Validation compares bus
-        numbers only, so what a device does inside is its own business; virtual functions rest on it.
+        numbers only, so what a device does inside is its own business; virtual functions rest on it. Conventional
+        PCI has no requester ids: who sends there is named by the bridge above, or by the root complex.
         """
+        if source.spec.port is PortType.CONVENTIONAL:
+            return []
         parent = self.hardware.parent(source)
         validated = parent is not None and AcsFlag.SV in parent.acs
         seen, found = set(), []

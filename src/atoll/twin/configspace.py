@@ -15,6 +15,7 @@ __all__ = ["Layout", "build"]
 
 PM_ID, MSI_ID, EXPRESS_ID = 0x01, 0x05, 0x10
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
+ARI_AT = 0x260
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Layout:
     acs: int
     ats: int
     sriov: int
+    ari: int = 0
 
 
 class _Builder:
@@ -77,7 +79,8 @@ def build(spec: FunctionSpec) -> Layout:
         return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=0, acs=0, ats=0, sriov=0)
     express = _express(out, spec)
     acs, ats, sriov = _extended(out, spec)
-    return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=express, acs=acs, ats=ats, sriov=sriov)
+    ari = ARI_AT if spec.vf_total or spec.physfn is not None else 0
+    return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=express, acs=acs, ats=ats, sriov=sriov, ari=ari)
 
 
 def _header(out: _Builder, spec: FunctionSpec) -> None:
@@ -114,7 +117,8 @@ def _express(out: _Builder, spec: FunctionSpec) -> int:
     out.put(express + 2, 2, 0x0002 | int(spec.port) << 4)
     out.put(express + 4, 4, 0x00008001 | (1 << 28 if spec.flr else 0))
     out.put(express + 8, 2, 0x2810, 0xFFFF if spec.flr else 0x7FFF)
-    out.put(express + 12, 4, 0x00000103 | spec.address.device << 24)
+    number = spec.address.device if spec.port_number is None else spec.port_number
+    out.put(express + 12, 4, 0x00000103 | number << 24)
     out.put(express + 16, 2, 0, 0x03FB)
     out.put(express + 18, 2, 0x0103)
     ports = spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
@@ -136,14 +140,18 @@ def _extended(out: _Builder, spec: FunctionSpec) -> tuple[int, int, int]:
         out.put(serial + 4, 8, spec.serial)
     if spec.acs is not None:
         acs = out.extended(0x220, ACS_ID)
-        out.put(acs + 4, 2, int(spec.acs))
-        out.put(acs + 6, 2, 0, int(spec.acs) & 0x7F)
+        enhanced = spec.acs_enhanced
+        out.put(acs + 4, 2, int(spec.acs) | (0x80 if enhanced else 0) | (spec.egress_bits & 0xFF) << 8)
+        out.put(acs + 6, 2, 0, int(spec.acs) & 0x7F | (0x1F80 if enhanced else 0))
+        if spec.egress_bits:
+            width = (spec.egress_bits + 31) // 32 * 4
+            out.put(acs + 8, width, 0, (1 << spec.egress_bits) - 1)
     if spec.ats:
         ats = out.extended(0x240, ATS_ID)
         out.put(ats + 4, 2, 0x0020)
         out.put(ats + 6, 2, 0, 0x801F)
     if spec.vf_total or spec.physfn is not None:
-        ari = out.extended(0x260, ARI_ID)
+        ari = out.extended(ARI_AT, ARI_ID)
         out.put(ari + 4, 2, 0)
     if spec.vf_total:
         sriov = _sriov(out, spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.twin import configspace
@@ -14,6 +14,8 @@ __all__ = ["SECONDARY_RESET", "Function"]
 
 SECONDARY_RESET = 0x40
 """Secondary Bus Reset, bit 6 of bridge control at 0x3e (PCI-to-PCI Bridge 1.2, 3.2.5.18)."""
+ACS_ENHANCED = 0x1F80
+"""The control bits that came with ACS Enhanced (PCIe 7.7.11.3)."""
 ATS_ENABLE = 0x8000
 """Enable, bit 15 of the ATS control word (PCIe 10.5.1.3)."""
 
@@ -78,9 +80,33 @@ class Function:
         return AcsFlag(self.get(self.layout.acs + 6, 2) & 0x7F) if self.layout.acs else AcsFlag(0)
 
     def set_acs(self, flags: AcsFlag) -> None:
-        """Set the ACS control word, as far as the capability implements it."""
+        """Set the seven old bits of the ACS control word, as far as the capability implements them."""
         if self.layout.acs and self.spec.acs is not None:
-            self.put(self.layout.acs + 6, 2, int(flags & self.spec.acs))
+            at = self.layout.acs + 6
+            self.put(at, 2, self.get(at, 2) & ~0x7F | int(flags & self.spec.acs))
+
+    @property
+    def acs_enhanced(self) -> AcsEnhanced:
+        """The further bits of the ACS control word; nothing without ACS Enhanced."""
+        return AcsEnhanced(self.get(self.layout.acs + 6, 2) & ACS_ENHANCED if self.spec.acs_enhanced else 0)
+
+    def egress(self, number: int | None) -> bool:
+        """Whether the egress control vector has the bit of a port or function number; not beyond its size."""
+        if number is None or number >= self.spec.egress_bits:
+            return False
+        return bool(self.get(self.layout.acs + 8 + number // 8, 1) >> number % 8 & 1)
+
+    def forget_egress(self) -> None:
+        """Clear what no kernel restores after a reset: the egress control vector and the bits of ACS Enhanced."""
+        if self.layout.acs:
+            at = self.layout.acs
+            self.put(at + 6, 2, self.get(at + 6, 2) & 0x7F)
+            self.put(at + 8, (self.spec.egress_bits + 7) // 8, 0)
+
+    @property
+    def port_number(self) -> int:
+        """The port number of the link capabilities (PCIe 7.5.3.6)."""
+        return self.get(self.layout.express + 15, 1) if self.layout.express else 0
 
     @property
     def ats(self) -> bool:

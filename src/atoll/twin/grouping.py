@@ -14,7 +14,7 @@ from atoll.pci.header import PortType
 from atoll.twin.device import Device
 from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
-from atoll.twin.spec import Model, Platform
+from atoll.twin.spec import CONVENTIONAL_BUS, Platform
 
 __all__ = ["acs_enabled", "find_group"]
 
@@ -100,7 +100,7 @@ class _Discovery:
         top = function
         bridge = self.bus_self(function)
         while bridge is not None:
-            if bridge.spec.port is PortType.PCIE_TO_PCI:
+            if bridge.spec.port in CONVENTIONAL_BUS or bridge.spec.port is PortType.PCI_TO_PCIE:
                 top = bridge
                 found = self.known(top)
                 if found is not None:
@@ -113,7 +113,10 @@ class _Discovery:
             if found is not None:
                 return found
             bridge = self.bus_self(bridge)
-        found = self.alias_group(top)
+        seen: set[Address] = set()
+        found = self.alias_group(top, seen)
+        if found is None:
+            found = self.companions(top, seen)
         return "new" if found is None else found
 
     def path_enabled(self, bridge: Function | None) -> bool:
@@ -123,17 +126,38 @@ class _Discovery:
             bridge = self.bus_self(bridge)
         return True
 
-    def alias_group(self, function: Function) -> int | None:
-        """No machine here has devices with DMA alias quirks: only functions of one device remain."""
+    def alias_group(self, function: Function, seen: set[Address]) -> int | None:
+        """``get_pci_alias_group``: its own group, or that of whoever shares requester ids with it."""
+        if function.address in seen:
+            return None
+        seen.add(function.address)
         found = self.known(function)
         if found is not None:
             return found
+        for other in self.hardware.on_bus(function.address.domain, function.address.bus):
+            if other is function or other.address not in self.devices or not _aliases(function, other):
+                continue
+            found = self.alias_group(other, seen)
+            if found is None:
+                found = self.companions(other, seen)
+            if found is not None:
+                return found
+        return None
+
+    def companions(self, function: Function, seen: set[Address]) -> int | None:
+        """``get_pci_function_alias_group``: the group of another function of the device that nothing isolates."""
         if not function.spec.multifunction or function.spec.physfn is not None or acs_enabled(function):
             return None
         for other in self.hardware.on_bus(function.address.domain, function.address.bus):
             same_slot = other.address.device == function.address.device and other is not function
-            if same_slot and other.address in self.devices and other.spec.model is not Model.NPU:
-                found = None if acs_enabled(other) else self.known(other)
+            if same_slot and other.address in self.devices and not acs_enabled(other):
+                found = self.alias_group(other, seen)
                 if found is not None:
                     return found
         return None
+
+
+def _aliases(one: Function, other: Function) -> bool:
+    """``pci_devs_are_dma_aliases``, for devices on one bus."""
+    names = (one.address.requester_id & 0xFF, other.address.requester_id & 0xFF)
+    return names[1] in one.spec.dma_aliases or names[0] in other.spec.dma_aliases

@@ -6,16 +6,18 @@ Nothing here knows of a kernel: what it saves and restores around a reset is in 
 from __future__ import annotations
 
 from atoll.pci.address import Address
-from atoll.pci.header import Command
+from atoll.pci.header import Command, PortType
 from atoll.twin import v100
 from atoll.twin.function import SECONDARY_RESET, Function
 from atoll.twin.placement import Placement, place
 from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model
 
-__all__ = ["ALL_ONES", "Hardware"]
+__all__ = ["ALL_ONES", "ARI_FORWARDING", "Hardware"]
 
 ALL_ONES = 0xFFFFFFFF
 """What a load that nobody answers gives."""
+ARI_FORWARDING = 0x20
+"""ARI Forwarding Enable, bit 5 of device control 2 (PCIe 7.5.3.16)."""
 INITIATE_FLR = 0x8000
 """Initiate Function Level Reset, bit 15 of device control (PCIe 7.5.3.4)."""
 
@@ -46,6 +48,23 @@ class Hardware:
     def on_bus(self, domain: int, bus: int) -> list[Function]:
         """Return the functions that exist on a bus (virtual functions: while they are enabled)."""
         return [function for function in self._by_bus.get((domain, bus), []) if self.exists(function)]
+
+    def mates(self, function: Function) -> list[Function]:
+        """Return the other functions of the same device; a physical function's virtual ones are its own (ARI)."""
+        family = function.spec.physfn or function.address
+        return [
+            mate
+            for mate in self.on_bus(function.address.domain, function.address.bus)
+            if mate is not function
+            and (mate.address.device == function.address.device or family in (mate.address, mate.spec.physfn))
+        ]
+
+    def ari(self, function: Function) -> bool:
+        """Whether the port above forwards by 8-bit function numbers (Alternative Routing-ID Interpretation)."""
+        parent = self.parent(function)
+        if parent is None or parent.spec.port not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+            return False
+        return bool(parent.get(parent.layout.express + 40, 2) & ARI_FORWARDING)
 
     def children(self, bridge: Function) -> list[Function]:
         """Return the functions on a bridge's secondary bus."""

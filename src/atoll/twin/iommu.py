@@ -38,8 +38,9 @@ class Iommu:
     def requester(self, domain: int, requester: int) -> Function | None:
         """Return the function whose context a requester id selects.
 
-        A PCIe-to-PCI bridge's id on its secondary bus selects that of its group. On PowerNV any id of a bus
-        selects the bus's partitionable endpoint.
+        A PCIe-to-PCI bridge's id on its secondary bus selects that of its group, and an id that a device is known
+        to use beside its own selects the device's. On PowerNV any id of a bus selects the bus's partitionable
+        endpoint.
         """
         hardware = self.kernel.hardware
         address = Address(domain, requester >> 8, requester >> 3 & 0x1F, requester & 7)
@@ -49,10 +50,13 @@ class Iommu:
         mates = hardware.on_bus(domain, address.bus)
         if mates and self.kernel.blueprint.platform is Platform.POWERNV:
             return mates[0]
+        for mate in mates:
+            if requester & 0xFF in mate.spec.dma_aliases:
+                return mate
         parent = hardware.parent(mates[0]) if mates else None
-        if parent is not None and parent.spec.port is PortType.PCIE_TO_PCI and not requester & 0xFF:
-            return parent
-        return None
+        if parent is None or requester & 0xFF:
+            return None
+        return parent if parent.spec.port is PortType.PCIE_TO_PCI or parent.spec.bus_alias else None
 
     def translate(self, domain: int, requester: int, address: int, translated: bool) -> Translation:
         """Translate a request's address for its requester id."""
@@ -67,6 +71,9 @@ class Iommu:
             if function.ats:
                 return Translation(address, f"{name} has ATS enabled: taken as translated")
             return Translation(None, f"{name} has no ATS enabled: translated requests are blocked")
+        units = self.kernel.blueprint.iommus
+        if any(unit.function == function.address for unit in units):
+            return Translation(None, f"{name} is an IOMMU itself: its entry maps nothing")
         if device.group is None:
             if function.spec.is_bridge and self.kernel.blueprint.platform is Platform.POWERNV:
                 return Translation(None, f"{name} is a port: its endpoint maps nothing")

@@ -10,11 +10,11 @@ import errno
 
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import Command
+from atoll.pci.header import Command, PortType
 from atoll.twin.device import Device, Group
 from atoll.twin.function import Function
 from atoll.twin.grouping import find_group
-from atoll.twin.hardware import Hardware
+from atoll.twin.hardware import ARI_FORWARDING, Hardware
 from atoll.twin.spec import Blueprint, DomainKind, Model
 
 __all__ = ["MANAGED_DMA", "Kernel"]
@@ -98,11 +98,27 @@ class Kernel:
         if self.spec.sets_acs:
             function.set_acs(function.acs | REDIRECTING)
         function.set_ats(function.spec.ats)
+        self.configure_ari(function)
         device = Device(function.address)
         self.devices[function.address] = device
         self.join(device, function)
         self.changed()
         self.probe(device)
+
+    def configure_ari(self, function: Function) -> None:
+        """``pci_configure_ari``: the first function of a device decides for the port above."""
+        port = self.hardware.parent(function)
+        if port is None or port.spec.port not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+            return
+        if (
+            function.address.device
+            or function.address.function
+            or not (function.layout.ari or self.hardware.ari(function))
+        ):
+            return
+        at = port.layout.express + 40
+        kept = port.get(at, 2) & ~ARI_FORWARDING
+        port.put(at, 2, kept | (ARI_FORWARDING if function.layout.ari else 0))
 
     def join(self, device: Device, function: Function) -> None:
         """Put a new device into its group; a new group takes the lowest free number."""

@@ -139,6 +139,7 @@ class Resets:
             function.config[:] = config
             function.set_power(0)
             function.set_acs(self.kernel.policy_acs(function))
+            function.forget_egress()
             function.set_ats(function.spec.ats)
 
     def secondary_bus(self, bridge: Function) -> None:

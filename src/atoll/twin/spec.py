@@ -11,6 +11,7 @@ from atoll.pci.header import PortType
 
 __all__ = [
     "BRIDGES",
+    "CONVENTIONAL_BUS",
     "Bar",
     "Blueprint",
     "CpuLink",
@@ -34,6 +35,7 @@ class Platform(StrEnum):
 
     POWERNV = "powernv"
     INTEL = "intel"
+    AMD = "amd"
 
 
 class Routing(StrEnum):
@@ -73,6 +75,10 @@ BRIDGES = frozenset(
 )
 
 
+CONVENTIONAL_BUS = frozenset({PortType.PCIE_TO_PCI, PortType.CONVENTIONAL})
+"""Bridges with a conventional bus below."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """One memory base address register; ``size`` in bytes, a power of two."""
@@ -102,6 +108,16 @@ class FunctionSpec:
     """Whether functions of one device can reach each other inside it, where no ACS control redirects."""
     acs: AcsFlag | None = None
     """The ACS capability word; None without the capability."""
+    acs_enhanced: bool = False
+    """Its ACS capability is an enhanced one."""
+    egress_bits: int = 0
+    """The size of the egress control vector, at most 192; 0 without egress control."""
+    port_number: int | None = None
+    """A port's number in its switch or root complex; None: that of its slot."""
+    dma_aliases: tuple[int, ...] = ()
+    """Device and function numbers on its bus that it uses as requester too (a quirk that the kernel knows by id)."""
+    bus_alias: bool = False
+    """A conventional bridge that takes the requester id of its secondary bus, as PCIe-to-PCI bridges do."""
     ats: bool = False
     """Has Address Translation Services; the kernel enables it."""
     flr: bool = False
@@ -193,6 +209,8 @@ class IommuUnit:
 
     name: str
     files: tuple[tuple[str, str], ...]
+    function: Address | None = None
+    """The PCI function that the IOMMU is itself (AMD)."""
 
 
 @dataclass(frozen=True, slots=True)

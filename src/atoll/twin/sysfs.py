@@ -17,7 +17,7 @@ from atoll.twin.function import Function
 from atoll.twin.kernel import Kernel
 from atoll.twin.placement import Range
 from atoll.twin.resets import Resets
-from atoll.twin.spec import Platform
+from atoll.twin.spec import IommuUnit, Platform
 
 __all__ = ["SINCE", "Sysfs"]
 
@@ -85,7 +85,7 @@ class Sysfs:
             "modalias": f"pci:v{pf.vendor:08X}d{pf.device:08X}sv{spec.subsystem[0]:08X}sd{spec.subsystem[1]:08X}\n",
             "resource": lambda: self.resource(function),
             "irq": "0\n",
-            "ari_enabled": "0\n",
+            "ari_enabled": f"{int(self.hardware.ari(function))}\n",
             "local_cpulist": "0-15\n",
             "numa_node": f"{spec.numa_node}\n",
             "dma_mask_bits": "32\n",
@@ -115,7 +115,8 @@ class Sysfs:
         if device.group is not None:
             self.files.link(f"{here}/iommu_group", f"sys/kernel/iommu_groups/{device.group}")
         if spec.iommu is not None:
-            self.files.link(f"{here}/iommu", f"sys/devices/virtual/iommu/{spec.iommu}")
+            units = {unit.name: unit for unit in self.kernel.blueprint.iommus}
+            self.files.link(f"{here}/iommu", self.unit(units[spec.iommu]))
         if spec.of_node is not None:
             self.files.link(f"{here}/of_node", f"sys/firmware/devicetree/base/{spec.of_node}")
         if spec.physfn is not None and spec.physfn in self.kernel.devices:
@@ -323,6 +324,8 @@ class Sysfs:
         group = self.kernel.groups[number]
         powernv = self.kernel.blueprint.platform is Platform.POWERNV
         regions = "" if powernv else "0x00000000fee00000 0x00000000feefffff msi\n"
+        if self.kernel.blueprint.platform is Platform.AMD:  # amd_iommu_get_resv_regions: HyperTransport
+            regions += "0x000000fd00000000 0x000000ffffffffff reserved\n"
         self.files.add(f"{here}/reserved_regions", attribute(regions))
         self.files.add(f"{here}/devices", Folder())
         if self.since("group type"):
@@ -331,11 +334,16 @@ class Sysfs:
         for address in group.members:
             self.files.link(f"{here}/devices/{address}", self.path(address))
 
+    def unit(self, unit: IommuUnit) -> str:
+        """Return where an IOMMU's folder is: below the PCI function that it is, where it is one."""
+        above = "sys/devices/virtual" if unit.function is None else self.path(unit.function)
+        return f"{above}/iommu/{unit.name}"
+
     def iommus(self) -> None:
         """Add the IOMMU units."""
         self.files.add("sys/class/iommu", Folder())
         for unit in self.kernel.blueprint.iommus:
-            here = f"sys/devices/virtual/iommu/{unit.name}"
+            here = self.unit(unit)
             self.files.link(f"sys/class/iommu/{unit.name}", here)
             for name, text in unit.files:
                 self.files.add(f"{here}/{name}", attribute(text))

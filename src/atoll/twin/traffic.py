@@ -6,64 +6,19 @@ Controls act where a packet enters a port from below; nothing acts on packets th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
 from atoll.twin.iommu import Iommu
-from atoll.twin.spec import HostBridge, Routing
+from atoll.twin.packet import Hop, Kind, Outcome, Packet
+from atoll.twin.peers import Way, own_memory, toward, upstream_memory
+from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Routing
 
 __all__ = ["Hop", "Kind", "Outcome", "Packet", "Router"]
-
-
-class Kind(StrEnum):
-    """What travels."""
-
-    READ = "read"
-    WRITE = "write"
-    COMPLETION = "completion"
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """A memory request to ``address``, or a completion to the requester id ``address``."""
-
-    kind: Kind
-    address: int
-    requester: int
-    translated: bool = False
-    """Address type 10: the sender says that the address is translated already."""
-    relaxed: bool = False
-    """Relaxed ordering."""
-
-    @property
-    def request(self) -> bool:
-        """Whether it is a memory request."""
-        return self.kind is not Kind.COMPLETION
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """One step of a path: where, by what, and what let it through."""
-
-    at: str
-    via: str
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Where a packet ended: at a function, in someone's memory, or nowhere."""
-
-    path: tuple[Hop, ...]
-    function: Address | None = None
-    memory_of: str | None = None
-    stopped: str = ""
-    """Why it went no further; empty where it arrived."""
 
 
 class Router:
@@ -119,22 +74,31 @@ class Router:
         self, source: Function, parent: Function | None, packet: Packet, hops: tuple[Hop, ...]
     ) -> Outcome | None:
         """On a conventional bus everybody listens; inside a device its functions may reach each other."""
-        shared = parent is not None and parent.spec.port in (PortType.PCIE_TO_PCI, PortType.CONVENTIONAL)
+        shared = parent is not None and parent.spec.port in CONVENTIONAL_BUS
+        if shared:
+            return self._listen(source, packet, hops)
+        alone = not (source.spec.multifunction or source.spec.vf_total or source.spec.physfn)
+        if alone or not source.spec.loopback:
+            return None
+        return self._inside(source, packet, hops)
+
+    def _listen(self, source: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
+        """On a conventional bus whoever claims an address takes it."""
         for mate in self.hardware.on_bus(source.address.domain, source.address.bus):
-            same = mate.address.device == source.address.device
-            if mate is source or not (shared or same) or not self._targets(mate, packet):
+            if mate is not source and self._targets(mate, packet):
+                return self._descend(mate, packet, (*hops, Hop(str(mate.address), "shared bus", "everybody listens")))
+        return None
+
+    def _inside(self, source: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
+        """Inside a device, to another of its functions where no control says otherwise."""
+        for mate in self.hardware.mates(source):
+            if not self._targets(mate, packet):
                 continue
-            if shared:
-                return self._arrive(mate, packet, (*hops, Hop(str(mate.address), "shared bus", "everybody listens")))
-            if not (source.spec.multifunction or source.spec.vf_total or source.spec.physfn):
-                continue
-            if not source.spec.loopback:
-                continue
-            why = self._redirects(source, packet)
-            if why:
-                hops = (*hops, Hop(str(source.address), "up", why))
-                continue
-            return self._arrive(mate, packet, (*hops, Hop(str(mate.address), "inside the device", "nothing redirects")))
+            way, why = toward(source, mate, packet)
+            if way is Way.BLOCKED:
+                return Outcome(hops, stopped=why)
+            if way is Way.PEER:
+                return self._descend(mate, packet, (*hops, Hop(str(mate.address), "inside the device", why)))
         return None
 
     # -- upwards
@@ -146,33 +110,64 @@ class Router:
             if packet.request and not here.master:
                 return Outcome(hops, stopped=f"bus mastering of the bridge {name} is off")
             kind = here.spec.port
-            if kind is PortType.PCIE_TO_PCI:
-                if packet.request and self.forwards(here, packet.address):
-                    return Outcome(hops, stopped=f"no function behind {name} answers to {packet.address:#x}")
-                packet = replace(packet, requester=here.spec.secondary << 8)
-                hops = (*hops, Hop(name, "up", f"takes requester id {packet.requester:04x}"))
+            if kind in CONVENTIONAL_BUS or kind is PortType.PCI_TO_PCIE:
+                crossed = self._bridge(here, packet, hops)
+                if isinstance(crossed, Outcome):
+                    return crossed
+                packet, hops = crossed
             elif kind is PortType.UPSTREAM:
-                hops = (*hops, Hop(name, "up", "an upstream port with one function has no controls"))
+                turned = self._inside(here, packet, hops) if here.spec.multifunction and here.spec.loopback else None
+                if turned is not None:
+                    return turned
+                hops = (*hops, Hop(name, "up", "an upstream port has no controls but those of its device"))
             else:
                 stop = self._admit(here, packet)
                 if stop:
                     return Outcome(hops, stopped=stop)
+                if packet.request and self._own(here, packet) and own_memory(here) is not Way.UP:
+                    return self._at_port(here, own_memory(here), here, packet, hops)
                 own = self._below(here, packet)
                 if own and AcsFlag.UF not in here.acs:
                     return Outcome(hops, stopped=f"{name} does not send back what is below itself (no UpstreamFwd)")
                 if own:
                     hops = (*hops, Hop(name, "up", "UpstreamFwd: below the same port"))
                 elif kind is PortType.DOWNSTREAM:
-                    turned = self._switch(here, packet, hops)
-                    if isinstance(turned, Outcome):
-                        return turned
-                    hops = turned
+                    across = self._switch(here, packet, hops)
+                    if isinstance(across, Outcome):
+                        return across
+                    hops = across
                 else:
                     return self._root(here, bridge, packet, hops)
                 if kind is PortType.ROOT_PORT:
                     return self._translate(bridge, packet, hops)
             here = self.hardware.parent(here)
         return self._translate(bridge, packet, hops)
+
+    def _bridge(
+        self, bridge: Function, packet: Packet, hops: tuple[Hop, ...]
+    ) -> Outcome | tuple[Packet, tuple[Hop, ...]]:
+        """Across a bridge between conventional PCI and something: its name replaces the sender's, without ACS.
+
+        Conventional PCI knows neither requester ids nor address types, so both end here (PCIe-to-PCI Bridge 1.0, 2).
+        """
+        name = str(bridge.address)
+        if self._below(bridge, packet):
+            return Outcome(hops, stopped=f"no function behind {name} answers to {packet.address:#x}")
+        if packet.request:
+            takes_bus = bridge.spec.port is PortType.PCIE_TO_PCI or bridge.spec.bus_alias
+            requester = bridge.spec.secondary << 8 if takes_bus else bridge.address.requester_id
+            packet = replace(packet, requester=requester, translated=False)
+            hops = (*hops, Hop(name, "up", f"takes requester id {requester:04x}"))
+        else:
+            hops = (*hops, Hop(name, "up", "not for its own side"))
+        parent = self.hardware.parent(bridge)
+        if parent is not None and parent.spec.port in CONVENTIONAL_BUS:
+            found = self._listen(bridge, packet, hops)
+        elif bridge.spec.multifunction and bridge.spec.loopback:
+            found = self._inside(bridge, packet, hops)
+        else:
+            found = None
+        return (packet, hops) if found is None else found
 
     def _admit(self, port: Function, packet: Packet) -> str:
         """Return why a port blocks a packet from below, or nothing."""
@@ -193,49 +188,53 @@ class Router:
             return self.claims(function, packet.address)
         return function.address.requester_id == packet.address or self._below(function, packet)
 
-    def _redirects(self, function: Function, packet: Packet) -> str:
-        """Return which control sends a packet for a peer upwards, or nothing.
-
-        A capability without the bit: the component does no such routing.
-        """
-        if packet.translated and AcsFlag.DT in function.acs:
-            return ""
-        flag, word = (AcsFlag.RR, "ReqRedir") if packet.request else (AcsFlag.CR, "CmpltRedir")
-        if not packet.request and packet.relaxed:
-            return ""
-        if flag in function.acs:
-            return f"{word} at {function.address}"
-        if function.spec.acs is not None and flag not in function.spec.acs:
-            return f"{function.address} has no {word}: it does no such routing"
-        return ""
-
     def _switch(self, port: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | tuple[Hop, ...]:
-        """Inside a switch: to a sibling port, or up."""
+        """Inside a switch: to a sibling port, to the upstream port's own memory, or up."""
         for sibling in self.hardware.on_bus(port.address.domain, port.address.bus):
             if sibling is not port and self._targets(sibling, packet):
-                why = self._redirects(port, packet)
-                if why:
-                    return (*hops, Hop(str(port.address), "up", why))
-                because = "DirectTrans" if packet.translated and AcsFlag.DT in port.acs else "ReqRedir is off"
-                because = because if packet.request else "CmpltRedir is off or ordering is relaxed"
-                return self._descend(sibling, packet, (*hops, Hop(str(port.address), "across the switch", because)))
+                way, why = toward(port, sibling, packet)
+                if way is Way.BLOCKED:
+                    return Outcome(hops, stopped=why)
+                hop = Hop(str(port.address), "up" if way is Way.UP else "across the switch", why)
+                return (*hops, hop) if way is Way.UP else self._descend(sibling, packet, (*hops, hop))
         upstream = self.hardware.parent(port)
+        if upstream is not None and packet.request and self._own(upstream, packet):
+            way = upstream_memory(port)
+            if way is not Way.UP:
+                return self._at_port(upstream, way, port, packet, hops)
+            return (*hops, Hop(str(port.address), "up", "requests for the upstream port's memory are redirected"))
         if upstream is not None and self._below(upstream, packet):
-            return Outcome(hops, stopped=f"{upstream.address}: nobody below claims {packet.address:#x}")
+            if not (packet.request and AcsEnhanced.UNCLAIMED_REDIRECT in port.acs_enhanced):
+                return Outcome(hops, stopped=f"{upstream.address}: nobody below claims {packet.address:#x}")
+            return (*hops, Hop(str(port.address), "up", "unclaimed requests are redirected"))
         return (*hops, Hop(str(port.address), "up", "not for a sibling port"))
+
+    def _own(self, port: Function, packet: Packet) -> bool:
+        """Whether a request is for a port's own BARs."""
+        return self.claims(port, packet.address) and not self.forwards(port, packet.address)
+
+    def _at_port(self, port: Function, way: Way, by: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
+        """End at a port's own memory, or before it."""
+        if way is Way.BLOCKED:
+            return Outcome(hops, stopped=f"ACS Enhanced at {by.address} blocks requests for {port.address}")
+        return self._arrive(port, packet, (*hops, Hop(str(by.address), "inside the switch", "nothing redirects")))
 
     # -- the root complex
 
     def _root(self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         """At a root port: to another one of the same host bridge where that is what it does, else translation."""
-        why = self._redirects(port, packet)
-        if bridge.routing is Routing.DIRECT and not why:
+        why = f"{bridge.name} translates"
+        if bridge.routing is Routing.DIRECT and not (packet.request and self._own(port, packet)):
             for other in self.hardware.on_bus(bridge.domain, bridge.bus):
-                if other is not port and self._targets(other, packet):
-                    hop = Hop(str(port.address), "across the root complex", "ReqRedir is off")
+                if other is port or not self._targets(other, packet):
+                    continue
+                way, why = toward(port, other, packet)
+                if way is Way.BLOCKED:
+                    return Outcome(hops, stopped=why)
+                if way is Way.PEER:
+                    hop = Hop(str(port.address), "across the root complex", why)
                     return self._descend(other, packet, (*hops, hop))
-        hops = (*hops, Hop(str(port.address), "up", why or f"{bridge.name} translates"))
-        return self._translate(bridge, packet, hops)
+        return self._translate(bridge, packet, (*hops, Hop(str(port.address), "up", why)))
 
     def _translate(self, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         if not packet.request:
@@ -293,8 +292,6 @@ class Router:
             function = below[0]
 
     def _arrive(self, function: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
-        if function.spec.is_bridge and packet.request and self.forwards(function, packet.address):
-            return self._descend(function, packet, hops)
         if self.hardware.in_reset(function):
             return Outcome(hops, stopped=f"{function.address} does not answer")
         because = "answers to the address" if packet.request else "takes the requester id"

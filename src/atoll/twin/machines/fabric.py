@@ -1,10 +1,11 @@
 """Random machines: ``random-SEED`` is a fabric of its own for each seed, the same every time.
 
 Everything that decides about PCI Express isolation occurs, in combinations that nobody builds on purpose: root
-ports and nested switches with all, some or none of the ACS controls, devices with several functions, virtual
-functions, conventional PCI behind bridges, endpoints in the root complex, ATS, linked GPUs, several host bridges
-and segments with every kind of routing, and kernels with and without IOMMU. They are for trying laws on, not for
-looking like a product: identifiers are those of devices without quirks.
+ports and nested switches with all, some or none of the ACS controls (egress control and ACS Enhanced among them),
+devices with several functions, virtual functions, conventional PCI behind bridges and PCI Express behind those,
+endpoints in the root complex, devices that use other requester ids beside their own, ATS, linked GPUs, several host
+bridges and segments with every kind of routing, Intel's and AMD's IOMMUs, and kernels without any. They are for trying
+laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is told.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin.error import TwinError
+from atoll.twin.machines.amd import ivhd
+from atoll.twin.machines.chance import DEVICE_ACS, NOTHING, Controls, device_controls, port_controls
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, kernels
 from atoll.twin.machines.records import nvlink_records, root_complex
 from atoll.twin.spec import (
@@ -25,6 +28,7 @@ from atoll.twin.spec import (
     DomainKind,
     FunctionSpec,
     HostBridge,
+    IommuUnit,
     Link,
     Model,
     Network,
@@ -42,19 +46,20 @@ KERNELS = ("6.12", "6.1")
 
 GIBIBYTE = 1 << 30
 ROOT_PORT, SWITCH, BRIDGE = (0x8086, 0x6F08), (0x10B5, 0x8747), (0x10B5, 0x8112)
-CARD, NETWORK, DISK, GPU, LEGACY = (
-    (0x10EE, 0x9038),
-    (0x8086, 0x1533),
-    (0x144D, 0xA804),
-    (0x10DE, 0x1DB1),
-    (0x1415, 0x9501),
-)
+CARD, NETWORK, DISK = (0x10EE, 0x9038), (0x8086, 0x1533), (0x144D, 0xA804)
+GPU, LEGACY, AMD_IOMMU = (0x10DE, 0x1DB1), (0x1415, 0x9501), (0x1022, 0x1481)
+PLAIN, TWO_BRIDGES, BACK = (0x3388, 0x0022), (0x8086, 0x0329), (0x12D8, 0xE111)
+"""Conventional bridges that forward under their own name; two bridges in one device; back to PCI Express."""
+UNSAID, BUS_NAMED = (0x1B21, 0x1080), (0x8086, 0x244E)
+"""Bridges without a PCI Express capability that forward under the name of their secondary bus (facts A.5)."""
+SECOND_NAME, FIRST_NAME = (0x1B4B, 0x9230), (0x1180, 0xE832)
+"""Devices that also send as function 1, and as function 0, of their slot (facts A.5)."""
 MOST_FUNCTIONS = 48
 MOST_LINKS = 6
 """Links that a V100 has."""
 _LOW_BASE, _LOW_SIZE = 0x80000000, 0x18000000
 _HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
-_MULTIFUNCTION_ACS = AcsFlag.RR | AcsFlag.CR | AcsFlag.DT
+_EXPRESS_PORTS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 
 
 def machine(name: str, kernel: str, links: bool) -> Blueprint:
@@ -89,13 +94,18 @@ class _Fabric:
         """Roll the whole machine."""
         dice = self.dice
         translates = dice.random() < 0.85
+        platform = dice.choice((Platform.INTEL, Platform.INTEL, Platform.AMD))
         domain = dice.choice((DomainKind.DMA_FQ, DomainKind.DMA, DomainKind.IDENTITY))
         words = "root=/dev/nvme0n1p2 ro"
-        words += " intel_iommu=on" + (" iommu=pt" if domain is DomainKind.IDENTITY else "") if translates else ""
+        if translates:
+            words += " intel_iommu=on" if platform is Platform.INTEL else ""
+            words += " iommu=pt" if domain is DomainKind.IDENTITY else ""
+        elif platform is Platform.AMD:
+            words += " amd_iommu=off"
         bridges = self.bridges()
-        units = tuple(dmar(index, 0xFED90000 + 0x1000 * index) for index in range(len(bridges))) if translates else ()
+        units = self.units(platform, bridges) if translates else ()
         for index, bridge in enumerate(bridges):
-            self.host_bridge(bridge, f"dmar{index}" if translates else None, first=index == 0)
+            self.host_bridge(bridge, units[index].name if units else None, first=index == 0)
         mesh = self.links()
         gpus = tuple(spec.address for spec in self.functions if spec.model is Model.V100)
         records = nvlink_records(gpus, mesh) if links and mesh else ()
@@ -106,7 +116,7 @@ class _Fabric:
         return Blueprint(
             name=name,
             description="",
-            platform=Platform.INTEL,
+            platform=platform,
             kernel=spec,
             bridges=bridges,
             functions=tuple(sorted(self.functions, key=lambda each: each.address)),
@@ -146,6 +156,24 @@ class _Fabric:
             )
         return tuple(found)
 
+    def units(self, platform: Platform, bridges: tuple[HostBridge, ...]) -> tuple[IommuUnit, ...]:
+        """One IOMMU a host bridge; AMD's are functions of their own, which nothing translates."""
+        if platform is Platform.INTEL:
+            return tuple(dmar(index, 0xFED90000 + 0x1000 * index) for index in range(len(bridges)))
+        found = []
+        for index, bridge in enumerate(bridges):
+            spec = FunctionSpec(
+                Address(bridge.domain, bridge.bus, 0, 2),
+                *AMD_IOMMU,
+                0x080600,
+                port=PortType.CONVENTIONAL,
+                numa_node=bridge.numa_node,
+                revision=0x00,
+            )
+            self.functions.append(spec)
+            found.append(ivhd(index, spec.address))
+        return tuple(found)
+
     # -- trees
 
     def host_bridge(self, bridge: HostBridge, iommu: str | None, *, first: bool) -> None:
@@ -156,7 +184,7 @@ class _Fabric:
         slot = 1
         if first:
             for ids, class_code, driver in ((DISK, 0x010802, "nvme"), (NETWORK, 0x020000, "igb")):
-                below = self.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, PORT_ACS)
+                below = self.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
                 self.endpoint(below, 0, 0, ids, class_code, driver, (Bar(0, 64 * KIBIBYTE),), flr=True)
                 self.close(root)
                 slot += 1
@@ -164,7 +192,7 @@ class _Fabric:
             count = dice.choice((1, 1, 1, 2, 3))
             for number in range(count):
                 below = self.port(
-                    root, slot, number, ROOT_PORT, PortType.ROOT_PORT, self.port_acs(), multifunction=count > 1
+                    root, slot, number, ROOT_PORT, PortType.ROOT_PORT, port_controls(dice), multifunction=count > 1
                 )
                 self.below(below, depth=1)
                 self.close(root)
@@ -172,6 +200,8 @@ class _Fabric:
         for _ in range(dice.choice((0, 0, 1, 2))):
             self.slot(root, slot, PortType.ROOT_INTEGRATED)
             slot += 1
+        if dice.random() < 0.15:
+            self.bridge(root, slot, dice.choice((BUS_NAMED, PLAIN)), PortType.CONVENTIONAL, depth=1)
 
     def below(self, bus: _Bus, *, depth: int) -> None:
         """What hangs below a port: a switch, a bridge to conventional PCI, or a device."""
@@ -181,27 +211,67 @@ class _Fabric:
         if roll < 0.45 and depth < 4:
             self.switch(bus, depth)
         elif roll < 0.55:
-            self.conventional(bus)
+            self.conventional(bus, depth)
         else:
             self.slot(bus, 0, PortType.ENDPOINT)
 
     def switch(self, bus: _Bus, depth: int) -> None:
         """An upstream port and one to four downstream ports."""
-        inside = self.port(bus, 0, 0, SWITCH, PortType.UPSTREAM, None)
-        shared = self.port_acs()
-        for slot in sorted(self.dice.sample(range(16), self.dice.randint(1, 4))):
-            acs = shared if self.dice.random() < 0.7 else self.port_acs()
-            below = self.port(inside, slot, 0, SWITCH, PortType.DOWNSTREAM, acs)
+        dice = self.dice
+        engine = dice.random() < 0.15
+        bars = (Bar(0, 256 * KIBIBYTE),) if dice.random() < 0.3 else ()
+        companions = device_controls(dice) if engine else NOTHING
+        inside = self.port(bus, 0, 0, SWITCH, PortType.UPSTREAM, companions, multifunction=engine, bars=bars)
+        shared = port_controls(dice)
+        for slot in sorted(dice.sample(range(16), dice.randint(1, 4))):
+            controls = shared if dice.random() < 0.7 else port_controls(dice)
+            below = self.port(inside, slot, 0, SWITCH, PortType.DOWNSTREAM, controls)
             self.below(below, depth=depth + 1)
             self.close(inside)
         self.close(bus)
+        if engine:  # a function of the upstream port's own device: its DMA engine
+            controls = companions if dice.random() < 0.7 else NOTHING
+            self.endpoint(
+                bus, 0, 1, CARD, 0x088000, "xdma", (Bar(0, 4 * KIBIBYTE),), controls=controls, multifunction=True
+            )
 
-    def conventional(self, bus: _Bus) -> None:
-        """A PCIe-to-PCI bridge and one to three devices behind it."""
-        behind = self.port(bus, 0, 0, BRIDGE, PortType.PCIE_TO_PCI, None)
-        for slot in range(self.dice.randint(1, 3)):
-            bars = (Bar(0, 4 * KIBIBYTE),)
-            self.endpoint(behind, slot, 0, LEGACY, 0x070006, "serial", bars, port=PortType.CONVENTIONAL)
+    def conventional(self, bus: _Bus, depth: int) -> None:
+        """A bridge to conventional PCI, or two in one device; one kind does not say that it is on PCI Express."""
+        roll = self.dice.random()
+        if roll < 0.2:
+            self.bridge(bus, 0, UNSAID, PortType.CONVENTIONAL, depth=depth)
+        elif roll < 0.4:
+            for number in (0, 2):
+                self.bridge(bus, 0, TWO_BRIDGES, PortType.PCIE_TO_PCI, depth=depth, number=number, multifunction=True)
+        else:
+            self.bridge(bus, 0, BRIDGE, PortType.PCIE_TO_PCI, depth=depth)
+
+    def bridge(
+        self,
+        bus: _Bus,
+        slot: int,
+        ids: tuple[int, int],
+        kind: PortType,
+        *,
+        depth: int,
+        number: int = 0,
+        multifunction: bool = False,
+    ) -> None:
+        """A bridge and what shares the conventional bus below it: devices, more bridges, a way back to PCI Express."""
+        dice = self.dice
+        behind = self.port(bus, slot, number, ids, kind, NOTHING, multifunction=multifunction)
+        for place in range(dice.randint(1, 3)):
+            roll = dice.random()
+            if roll < 0.15 and depth < 4:
+                self.bridge(behind, place, PLAIN, PortType.CONVENTIONAL, depth=depth + 1)
+            elif roll < 0.3 and depth < 4:
+                link = self.port(behind, place, 0, BACK, PortType.PCI_TO_PCIE, NOTHING)
+                bars = (Bar(0, 64 * KIBIBYTE),)
+                self.endpoint(link, 0, 0, CARD, 0x120000, "xdma", bars, flr=dice.random() < 0.5)
+                self.close(behind)
+            else:
+                bars = (Bar(0, 4 * KIBIBYTE),)
+                self.endpoint(behind, place, 0, LEGACY, 0x070006, "serial", bars, port=PortType.CONVENTIONAL)
         self.close(bus)
 
     def port(
@@ -211,9 +281,10 @@ class _Fabric:
         number: int,
         ids: tuple[int, int],
         kind: PortType,
-        acs: AcsFlag | None,
+        controls: Controls,
         *,
         multifunction: bool = False,
+        bars: tuple[Bar, ...] = (),
     ) -> _Bus:
         """Add a bridge, and return its secondary bus; its last bus is set once all below is there."""
         self.buses[bus.domain] += 1
@@ -226,9 +297,14 @@ class _Fabric:
                 port=kind,
                 secondary=secondary,
                 subordinate=secondary,
-                acs=acs,
+                bars=bars,
+                acs=controls.acs,
+                acs_enhanced=controls.enhanced,
+                egress_bits=controls.egress_bits,
+                port_number=(slot + 7 * number) % 32,
+                bus_alias=ids in (UNSAID, BUS_NAMED),
                 multifunction=multifunction,
-                driver=None if kind is PortType.PCIE_TO_PCI else "pcieport",
+                driver="pcieport" if kind in _EXPRESS_PORTS else None,
                 numa_node=bus.numa,
                 iommu=bus.iommu,
                 revision=0x01,
@@ -245,17 +321,6 @@ class _Fabric:
         )
         self.functions[place] = replace(self.functions[place], subordinate=self.buses[bus.domain])
 
-    def port_acs(self) -> AcsFlag | None:
-        """The capability word of a port."""
-        roll = self.dice.random()
-        if roll < 0.2:
-            return None
-        if roll < 0.5:
-            return PORT_ACS
-        if roll < 0.7:
-            return PORT_ACS | AcsFlag.DT
-        return AcsFlag(self.dice.randrange(0x80)) & ~AcsFlag.EC
-
     # -- devices
 
     def slot(self, bus: _Bus, slot: int, kind: PortType) -> None:
@@ -269,15 +334,16 @@ class _Fabric:
             self.gpu(bus, slot)
         elif kind is PortType.ENDPOINT and roll < 0.42:
             self.adapter(bus, slot)
+        elif roll < 0.48:
+            self.alias(bus, slot, kind)
         elif roll < 0.7:
             ats = dice.random() < 0.3
             self.endpoint(bus, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, ats=ats, flr=dice.random() < 0.5)
         else:
-            acs = dice.choice((None, None, _MULTIFUNCTION_ACS, AcsFlag(0), AcsFlag.RR, AcsFlag(dice.randrange(0x80))))
-            acs = None if acs is None else acs & _MULTIFUNCTION_ACS
+            controls = device_controls(dice)
             ats = dice.random() < 0.2
             for number in range(dice.randint(2, 4)):
-                own = acs if dice.random() < 0.8 else None
+                own = controls if dice.random() < 0.8 else NOTHING
                 self.endpoint(
                     bus,
                     slot,
@@ -287,10 +353,10 @@ class _Fabric:
                     "xdma",
                     bars,
                     port=kind,
-                    acs=own,
+                    controls=own,
                     ats=ats,
                     multifunction=True,
-                    loopback=bool(own) or dice.random() < 0.6,
+                    loopback=bool(own.acs) or dice.random() < 0.6,
                 )
 
     def endpoint(
@@ -304,11 +370,12 @@ class _Fabric:
         bars: tuple[Bar, ...],
         *,
         port: PortType = PortType.ENDPOINT,
-        acs: AcsFlag | None = None,
+        controls: Controls = NOTHING,
         ats: bool = False,
         flr: bool = False,
         multifunction: bool = False,
         loopback: bool = True,
+        aliases: tuple[int, ...] = (),
     ) -> None:
         """Add a function that is no bridge."""
         self.functions.append(
@@ -320,7 +387,9 @@ class _Fabric:
                 bars=bars,
                 multifunction=multifunction,
                 loopback=loopback,
-                acs=acs,
+                acs=controls.acs,
+                egress_bits=controls.egress_bits,
+                dma_aliases=aliases,
                 ats=ats and bus.iommu is not None,
                 flr=flr,
                 driver=driver,
@@ -329,6 +398,17 @@ class _Fabric:
                 iommu=bus.iommu,
             )
         )
+
+    def alias(self, bus: _Bus, slot: int, kind: PortType) -> None:
+        """A device that sends under the name of a function beside it: one that is not there, or function 0."""
+        bars = (Bar(0, 64 * KIBIBYTE),)
+        if self.dice.random() < 0.5:
+            names = (slot << 3 | 1,)
+            self.endpoint(bus, slot, 0, SECOND_NAME, 0x010601, "ahci", bars, port=kind, aliases=names)
+            return
+        self.endpoint(bus, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, multifunction=True)
+        names = (slot << 3,)
+        self.endpoint(bus, slot, 1, FIRST_NAME, 0x0C0010, "ohci", bars, port=kind, multifunction=True, aliases=names)
 
     def gpu(self, bus: _Bus, slot: int) -> None:
         """A V100, as on x86 machines."""
@@ -350,10 +430,12 @@ class _Fabric:
     def adapter(self, bus: _Bus, slot: int) -> None:
         """A physical function and its virtual ones; its ACS, where it has it, speaks for all of them."""
         physical = Address(bus.domain, bus.number, slot, 0)
-        acs = self.dice.choice((None, AcsFlag(0), _MULTIFUNCTION_ACS))
+        acs = self.dice.choice((None, AcsFlag(0), DEVICE_ACS))
         loopback = bool(acs) or self.dice.random() < 0.5
         ids = (0x15B3, 0x1015)
-        count = self.dice.randint(1, 4)
+        # Beyond function 7 the port above must forward by 8-bit function numbers.
+        beyond = self.parent_forwards_functions(bus)
+        count = self.dice.choice((1, 2, 3, 4, 9, 12)) if beyond else self.dice.randint(1, 4)
         common = FunctionSpec(
             physical,
             *ids,
@@ -373,13 +455,20 @@ class _Fabric:
             self.functions.append(
                 replace(
                     common,
-                    address=Address(bus.domain, bus.number, slot, 1 + index),
+                    address=Address(bus.domain, bus.number, slot + (1 + index) // 8, (1 + index) % 8),
                     device=vf_device,
                     bars=(replace(bar, size=MEBIBYTE),),
                     physfn=physical,
                     vf_index=index,
                 )
             )
+
+    def parent_forwards_functions(self, bus: _Bus) -> bool:
+        """Whether a bus is the link below a root port or a downstream port."""
+        above = [each for each in self.functions if each.is_bridge and each.address.domain == bus.domain]
+        return any(
+            each.secondary == bus.number and each.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM) for each in above
+        )
 
     # -- links
 
