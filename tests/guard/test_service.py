@@ -76,7 +76,7 @@ class Served:
         desk = Desk(clusters, OWNERS, self.bench.keepers, {RED: frozenset({1})}, lambda: PROOF, self.service.stop)
 
         def serve() -> None:
-            with self.recuts, listener:
+            with self.recuts, listener, self.service:
                 self.left.append(self.service.run(desk))
 
         self.thread = threading.Thread(target=serve, daemon=True)

@@ -179,8 +179,13 @@ class Holding:
             raise
 
     def _serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
-        with self._listener() as listener, Recuts(self.machine) as recuts:
-            service = Service(listener, self.keepers, recuts, self.notifier, lambda: self._left(host), grace=self.grace)
+        with (
+            self._listener() as listener,
+            Recuts(self.machine) as recuts,
+            Service(
+                listener, self.keepers, recuts, self.notifier, lambda: self._left(host), grace=self.grace
+            ) as service,
+        ):
             desk = Desk(self.held, self._uids, self.keepers, self._links, self.prove, service.stop)
             started(service)
             names = ", ".join(cluster.name for cluster in self.held)

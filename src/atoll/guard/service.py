@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.5
 
 
 class Service:
-    """Serves until it is stopped and no owner is left, or their time is over."""
+    """Serves until it is stopped and no owner is left, or their time is over; a context manager that lets all go."""
 
     def __init__(
         self,
@@ -79,32 +79,32 @@ class Service:
         for keeping in self._keepers.by_holder.values():
             selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, keeping))
         looked = self._clock()
-        try:
-            while True:
-                for key, _ in selector.select(self._pause()):
-                    if isinstance(key.data, Asker):
-                        self._serve(desk, key.data)
-                    else:
-                        key.data()
-                now = self._clock()
-                if self._deadline is None and now - looked < self._pause():
-                    continue
-                looked = now
-                self._notifier.alive()
-                self._check_keepers()
-                if self._deadline is not None:
-                    self._say_ending(desk)
-                    left = tuple(self._left())
-                    if not left or now >= self._deadline:
-                        return left
-        finally:
-            self._close()
+        while True:
+            for key, _ in selector.select(self._pause()):
+                if isinstance(key.data, Asker):
+                    self._serve(desk, key.data)
+                else:
+                    key.data()
+            now = self._clock()
+            if self._deadline is None and now - looked < self._pause():
+                continue
+            looked = now
+            self._notifier.alive()
+            self._check_keepers()
+            if self._deadline is not None:
+                self._say_ending(desk)
+                left = tuple(self._left())
+                if not left or now >= self._deadline:
+                    return left
 
     def _pause(self) -> float:
         wanted = self._notifier.interval_seconds
         return _LOOK_SECONDS if wanted is None else min(_LOOK_SECONDS, wanted)
 
-    def _close(self) -> None:
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         for asker in tuple(self._askers.values()):
             self._let_go(asker)
         self._selector.close()

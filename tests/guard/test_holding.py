@@ -1,0 +1,156 @@
+"""A holder's life without its processes: on a twin, whose leases are its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from act_bench import SPEC, host_of, lose_journal, planned, state
+
+from atoll.act.journal import read_journal
+from atoll.errors import InputError, RefusedError
+from atoll.fabric.answer import Policy
+from atoll.guard.client import Client
+from atoll.guard.holding import Holding, held_clusters, the_only_holder
+from atoll.guard.keepers import Keepers
+from atoll.guard.notify import Notifier
+from atoll.guard.service import Service
+from atoll.isolation.proof import Verdict
+from atoll.plan.spec import read_spec
+from atoll.twin import Twin
+
+
+class Homed(Twin):
+    """A twin whose files of atoll's own are real ones, as a live machine's are."""
+
+    home: Path
+
+    def state_path(self, path: str) -> Path | None:
+        return self.home / path
+
+
+def machine(tmp_path: Path) -> Homed:
+    twin = Homed.new("ac922-4gpu")
+    assert isinstance(twin, Homed)
+    twin.home = tmp_path
+    return twin
+
+
+def holding(twin: Twin, spec: str = SPEC) -> Holding:
+    clusters = read_spec(spec, host_of(twin), name="spec")
+    return Holding(twin, Keepers(), clusters, spec, Policy.STRICT, grace=0.0, notifier=Notifier({}))
+
+
+def test_it_achieves_proves_serves_and_gives_back(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    before = state(twin)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.check(host)
+    outcome, found = held.achieve(host, plan)
+    assert (found.verdict, outcome.left) == (Verdict.PROVEN, ())
+    assert [run.verb for run in read_journal(twin).runs if run.ended is None] == ["hold"]
+    path = tmp_path / "run/atoll/hold.sock"
+
+    def started(service: Service) -> None:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o711
+
+        def ask() -> None:
+            with Client(str(path)) as client:
+                told.append(client.proof()["verdict"] if os.getuid() == 0 else "proven")
+            service.stop()
+
+        asking.append(threading.Thread(target=ask))
+        asking[0].start()
+
+    told: list[str] = []
+    asking: list[threading.Thread] = []
+    # The twin's own holders are no keepers of ours: they are still there at the end, as tenants would be.
+    left = held.serve(host, started)
+    asking[0].join(20)
+    assert told == ["proven"]
+    assert {tenant.name for tenant in left} == {"atoll-hold:red", "atoll-hold:blue"}
+    assert not path.exists()
+    assert held.end(left).outcome is None
+    assert held.end(()).outcome is not None
+    assert read_journal(twin).runs == ()
+    lose_journal(twin)
+    assert state(twin) == before
+
+
+def test_what_is_not_proven_is_given_back(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    before = state(twin)
+    spec = SPEC + "\n[policy]\nsurvive = { machine = 5 }\n"
+    host, plan = planned(twin, spec)
+    outcome, found = holding(twin, spec).achieve(host, plan)
+    assert found.verdict is Verdict.VIOLATED
+    assert "so nothing is held" in outcome.left[-1]
+    assert read_journal(twin).runs == ()
+    assert state(twin) == before
+
+
+def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    before = state(twin)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+
+    def interrupted(service: Service) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        held.serve(host, interrupted)
+    assert state(twin) == before
+    assert read_journal(twin).runs == ()
+
+
+def test_a_stray_keeper_is_named(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    host, plan = planned(twin)
+    holding(twin).achieve(host, plan)
+    with pytest.raises(RefusedError, match="belongs to no holder"):
+        holding(twin).check(host_of(twin))
+
+
+def test_an_owner_whom_nobody_knows_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    spec = SPEC.replace('handover = "held"', 'handover = "held"\nowner = "nobody knows"', 1)
+    with pytest.raises(InputError, match="no user 'nobody knows'"):
+        holding(twin, spec).check(host_of(twin))
+
+
+@pytest.mark.parametrize(
+    ("handover", "words"), [("vfio", "no cluster of the file is to be held"), ("broker", "needs a broker")]
+)
+def test_what_no_holder_can_hold(tmp_path: Path, handover: str, words: str) -> None:
+    spec = SPEC.replace("held", handover)
+    clusters = read_spec(spec, host_of(machine(tmp_path)), name="spec")
+    with pytest.raises(InputError, match=words):
+        held_clusters(clusters)
+
+
+def test_there_is_one_holder(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    told = f"a holder runs on .*: process {os.getpid()}"
+    with the_only_holder(twin), pytest.raises(RefusedError, match=told), the_only_holder(twin):
+        pass
+    with the_only_holder(twin):
+        pass
+
+
+def test_a_socket_that_was_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as old:
+        old.bind(str(tmp_path / "run/atoll/hold.sock"))
+    left = held.serve(host, lambda service: [service.stop()].clear())
+    assert left
