@@ -9,11 +9,15 @@ layout is the emulation's own: real GPUs have no such mailbox.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
-__all__ = ["DATA_SIZE", "MAILBOX", "Accessor", "Command", "Gpu", "Register", "Status", "Words"]
+__all__ = ["DATA_SIZE", "MAILBOX", "Accessor", "Command", "Gpu", "Register", "Status", "Words", "mapped_registers"]
 
 MAILBOX = 0xE00000
 """Where the mailbox stands in BAR 0."""
@@ -92,6 +96,23 @@ class Words:
     def release(self) -> None:
         """Let go of the memory, so that its mapping can be closed."""
         self._words.release()
+
+
+@contextmanager
+def mapped_registers(folder: Path) -> Iterator[memoryview]:
+    """BAR 0 of the function with this folder in sysfs, through ``resource0``, as 32-bit words; decoding is left on."""
+    config = os.open(folder / "config", os.O_RDWR)
+    os.pwrite(config, (int.from_bytes(os.pread(config, 2, 4), "little") | 2).to_bytes(2, "little"), 4)
+    os.close(config)
+    descriptor = os.open(folder / "resource0", os.O_RDWR)
+    mapping = mmap.mmap(descriptor, 16 << 20)
+    os.close(descriptor)
+    words = memoryview(mapping).cast("I")
+    try:
+        yield words
+    finally:
+        words.release()
+        mapping.close()
 
 
 class Gpu:

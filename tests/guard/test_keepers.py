@@ -70,6 +70,7 @@ def test_it_cuts_again_by_itself() -> None:
         keeping = bench.keepers.by_holder["atoll-hold:red"]
         seen = keeping.order("looks")["devices"][str(RED)]
         assert (seen["sight"], seen["links"], seen["cuts"]) == ("cut", [1], 1)
+        assert [0, v100.DISABLE, MASK] in seen["registers"]
         bench.poke(0, v100.DISABLE, 0)
         told = heard(keeping)
         assert (told["event"], told["device"], told["number"]) == ("cut again", str(RED), 2)
@@ -77,6 +78,7 @@ def test_it_cuts_again_by_itself() -> None:
         bench.poke(0, v100.DISABLE, 0xFFFFFFFF)
         told = heard(keeping)
         assert (told["event"], told["sight"]) == ("sight", "unknown")
+        assert keeping.order("looks")["devices"][str(RED)]["registers"] == []
         lease.close()
         assert keeping.order("looks") == {"devices": {}}
 

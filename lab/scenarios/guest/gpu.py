@@ -5,14 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.vfio import Access, IrqIndex, RegionIndex, open_space
-from lab.gpu.driver import Gpu
+from lab.gpu.driver import Gpu, mapped_registers
 from labguest import answer
 
 DEVICES = Path("/sys/bus/pci/devices")
@@ -24,23 +22,6 @@ IOVA = 0x4000_0000
 def gpus() -> list[Path]:
     """Return the GPUs' folders, in the order of their addresses."""
     return [path for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
-
-
-@contextmanager
-def registers(folder: Path) -> Iterator[memoryview]:
-    """BAR 0 through ``resource0``, decoding switched on."""
-    config = os.open(folder / "config", os.O_RDWR)
-    os.pwrite(config, (int.from_bytes(os.pread(config, 2, 4), "little") | 2).to_bytes(2, "little"), 4)
-    os.close(config)
-    descriptor = os.open(folder / "resource0", os.O_RDWR)
-    mapping = mmap.mmap(descriptor, 16 << 20)
-    os.close(descriptor)
-    words = memoryview(mapping).cast("I")
-    try:
-        yield words
-    finally:
-        words.release()
-        mapping.close()
 
 
 def outcome(action: object, *arguments: object) -> object:
@@ -68,7 +49,7 @@ def through_sysfs() -> dict[str, object]:
         "methods": (first / "reset_method").read_text().strip(),
         "groups": [os.path.basename(os.readlink(path / "iommu_group")) for path in (first, second)],
     }
-    with registers(first) as one, registers(second) as two:
+    with mapped_registers(first) as one, mapped_registers(second) as two:
         near, far = Gpu(one), Gpu(two)
         found["boot"] = one[0]
         began = time.monotonic()
@@ -81,7 +62,7 @@ def through_sysfs() -> dict[str, object]:
         found["mask kept"] = two[MASK // 4]
         found["cut"] = [outcome(near.secret, 0), outcome(far.secret, 0)]
     (second / "reset").write_text("1")
-    with registers(first) as one, registers(second) as two:
+    with mapped_registers(first) as one, mapped_registers(second) as two:
         found["mask after reset"] = two[MASK // 4]
         found["after reset"] = outcome(Gpu(one).secret, 0)
     return found

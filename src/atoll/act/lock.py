@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from atoll.act.owner import Owner, is_alive, this_process
 from atoll.act.pace import Pace
 from atoll.errors import InputError, RefusedError
 
-__all__ = ["LOCK", "file_lock", "machine_lock"]
+__all__ = ["LOCK", "file_lock", "machine_lock", "process_lock"]
 
 LOCK = "run/atoll/lock"
 
@@ -28,11 +28,11 @@ def machine_lock(machine: Machine) -> Iterator[None]:
     as long as that process runs. What a process that died leaves behind is in nobody's way.
     """
     path = machine.state_path(LOCK)
-    owner = json.dumps(asdict(this_process())).encode() + b"\n"
     if path is not None:
-        with _flock(machine, path, owner):
+        with process_lock(path, lambda other: _taken(machine, other)):
             yield
         return
+    owner = _this()
     held = _owner(_content(machine))
     if held is not None and is_alive(held):
         raise _taken(machine, held)
@@ -44,7 +44,11 @@ def machine_lock(machine: Machine) -> Iterator[None]:
 
 
 @contextmanager
-def _flock(machine: Machine, path: Path, owner: bytes) -> Iterator[None]:
+def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> Iterator[None]:
+    """Lock a file, which says who has it, as long as this lasts or the process lives.
+
+    Raises what ``taken`` makes of the process that has it (None where that cannot be told); InputError.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The file stays when the lock is given up: two processes must never lock two files of one name.
@@ -55,15 +59,19 @@ def _flock(machine: Machine, path: Path, owner: bytes) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _taken(machine, _owner(os.pread(descriptor, 4096, 0))) from None
+            raise taken(_owner(os.pread(descriptor, 4096, 0))) from None
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, owner, 0)
+        os.pwrite(descriptor, _this(), 0)
         try:
             yield
         finally:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _this() -> bytes:
+    return json.dumps(asdict(this_process())).encode() + b"\n"
 
 
 def _taken(machine: Machine, owner: Owner | None) -> RefusedError:

@@ -145,6 +145,8 @@ class Desk:
             found: dict[str, Any] = keeping.order("looks")["devices"]
         except OSError:
             return {}
+        for seen in found.values():
+            del seen["registers"]
         return found
 
     # -- handing out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import time
@@ -13,8 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from atoll.act.executor import Progress, execute
+from atoll.act.lock import process_lock
 from atoll.act.machine import Machine
 from atoll.act.outcome import Outcome
+from atoll.act.owner import Owner
 from atoll.act.release import release
 from atoll.act.running import end_runs
 from atoll.controls.registry import link_control
@@ -68,25 +69,13 @@ def the_only_holder(machine: Machine) -> Iterator[None]:
     """Be the only holder of a machine, for as long as this lasts. Raises RefusedError where another one runs."""
     path = machine.state_path(_LOCK)
     assert path is not None, "a holder's machine has real files"
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise RefusedError(
-                f"a holder runs on {machine.name}: process {pid or 'unknown'}",
-                hint="one holder a host: end it (atoll hold --stop), and name all clusters in one file",
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    hint = "one holder a host: end it (atoll hold --stop), and name all clusters in one file"
+
+    def taken(other: Owner | None) -> RefusedError:
+        return RefusedError(f"a holder runs on {machine.name}: {other or 'an unknown process'}", hint=hint)
+
+    with process_lock(path, taken):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +214,9 @@ class Holding:
         return self._proof[1]
 
     def _left(self, host: Host) -> Sequence[Tenant]:
-        found = [t for cluster in self.held for t in tenants(self.machine, host, cluster, keepers=self.keepers.pids)]
+        # Those of clusters that a VMM opens itself, too: nothing is taken from a running owner.
+        mine = self.keepers.pids
+        found = [t for cluster in self.clusters.named for t in tenants(self.machine, host, cluster, keepers=mine)]
         return tuple(dict.fromkeys(found))
 
     # -- the end

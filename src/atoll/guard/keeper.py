@@ -39,7 +39,7 @@ _SHARE = 20
 _LONGEST_PAUSE = 0.05
 """Seconds. No reset takes less than twice that (a bus reset or FLR is followed by 100 ms, PCI Express 6.6.1 and 6.6.2),
 and a look that begins in one that goes through VFIO returns at its end."""
-_FRESH = 0.1
+_FRESH = 0.25
 """Seconds after which a device that was seen as cut counts as not seen."""
 
 
@@ -223,8 +223,15 @@ def _shown(watch: Watch) -> dict[str, Any]:
     sight, reason = watch.sight, watch.reason
     if sight is Sight.CUT and age > _FRESH:
         sight, reason = Sight.UNKNOWN, f"it was seen last {age:.1f} s ago: it may be in reset"
-    links = sorted(watch.links)
-    return {"sight": sight, "reason": reason, "links": links, "cuts": watch.cuts, "looked": watch.looked}
+    read = watch.registers if sight is Sight.CUT else {}
+    return {
+        "sight": sight,
+        "reason": reason,
+        "links": sorted(watch.links),
+        "cuts": watch.cuts,
+        "looked": watch.looked,
+        "registers": [[register.bar, register.offset, value] for register, value in read.items()],
+    }
 
 
 def _told(cut: Cut) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import logging
 import queue
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from atoll.act.failure import Failure
-from atoll.act.journal import Journal, Write
+from atoll.act.journal import PATH, Journal, Write
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process
@@ -41,7 +42,8 @@ def intend(machine: Machine, links: Mapping[Address, Iterable[int]]) -> None:
 
 
 def _note(machine: Machine, writes: Iterable[Write]) -> None:
-    with machine_lock(machine):
+    # A real database has locks of its own: no other verb is kept from its work by a note. A twin's is one value.
+    with machine_lock(machine) if machine.state_path(PATH) is None else nullcontext():
         journal = Journal(machine)
         try:
             me = this_process()
@@ -95,12 +97,12 @@ class Recuts:
         def written() -> bool:
             try:
                 _note(self._machine, writes)
-            except RefusedError as error:
+            except (RefusedError, Failure) as error:
                 # Another verb is at work: it ends.
                 failed[:] = [error.message]
                 return False
-            except (AtollError, Failure, StopIteration) as error:
-                failed[:] = [str(error)]
+            except (AtollError, StopIteration) as error:
+                failed[:] = [str(error) or "the holder's run is not in the journal"]
                 return True
             failed.clear()
             return True

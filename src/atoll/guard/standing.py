@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from atoll.controls.present import present
 from atoll.controls.registry import link_control, registers
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.guard.keepers import Keepers
+from atoll.guard.keepers import Keepers, Keeping, KeptLease
 from atoll.host import read_host
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
@@ -23,22 +24,49 @@ _ALL_ONES = 0xFFFFFFFF
 
 
 def read_now(tree: Tree, keepers: Keepers) -> Host:
-    """Return the host as it is now. What its files do not show while a device is held, its keeper reads."""
+    """Return the host as it is now. What its files do not show while a device is held, its keeper tells.
+
+    A device that is watched is not read anew: that would wait for as long as its owner resets it.
+    """
     host = read_host(tree, registers=registers)
     found: dict[tuple[Address, Register], Fact[int]] = {}
     for keeping in keepers.by_holder.values():
+        looks = _looks(keeping)
         for address, lease in keeping.leases.items():
             function = host.functions.get(address)
             control = None if function is None else link_control(function)
-            for register in () if control is None else control.registers:
-                try:
-                    value = lease.read32(register.bar, register.offset)
-                except OSError as error:
-                    found[address, register] = Unknown(f"its keeper cannot read it: {error.strerror or error}")
-                    continue
-                silent = Unknown("reads as all ones: the device is off or does not answer")
-                found[address, register] = silent if value == _ALL_ONES else Known(value, "read by its keeper")
+            if control is None:
+                continue
+            seen = looks.get(str(address))
+            values = None if seen is None else {(bar, offset): value for bar, offset, value in seen["registers"]}
+            for register in control.registers:
+                if values is None:
+                    found[address, register] = _read(lease, register)
+                elif (register.bar, register.offset) in values:
+                    value = values[register.bar, register.offset]
+                    found[address, register] = Known(value, "seen by its keeper")
+                else:
+                    found[address, register] = Unknown(f"its keeper does not see it: {(seen or {}).get('reason')}")
     return replace(host, registers={**host.registers, **found})
+
+
+def _looks(keeping: Keeping) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = keeping.order("looks")["devices"]
+    except OSError:
+        # It has ended: what it had open reads as closed.
+        return {}
+    return found
+
+
+def _read(lease: KeptLease, register: Register) -> Fact[int]:
+    try:
+        value = lease.read32(register.bar, register.offset)
+    except OSError as error:
+        return Unknown(f"its keeper cannot read it: {error.strerror or error}")
+    if value == _ALL_ONES:
+        return Unknown("reads as all ones: the device is off or does not answer")
+    return Known(value, "read by its keeper")
 
 
 def statement(host: Host, spec: str, policy: Policy) -> Statement:

@@ -138,6 +138,11 @@ class Watch:
         return None
 
     @property
+    def registers(self) -> dict[Register, int]:
+        """What was read of the device, where it is seen."""
+        return dict(self._values) if self.sight is Sight.CUT else {}
+
+    @property
     def _expected(self) -> tuple[Register, ...]:
         return tuple(expected.register for expected in self.control.check(self.links))
 
