@@ -1,0 +1,17 @@
+"""All targets, by name."""
+
+from __future__ import annotations
+
+from fuzz.target import Target
+from fuzz.targets.archives import ARCHIVES
+from fuzz.targets.documents import DOCUMENTS
+from fuzz.targets.functions import FUNCTIONS
+from fuzz.targets.records import RECORDS
+from fuzz.targets.trees import TREES
+from fuzz.targets.vfio import VFIO
+
+__all__ = ["TARGETS"]
+
+TARGETS: dict[str, Target] = {
+    target.name: target for target in (*FUNCTIONS, *RECORDS, *ARCHIVES, *TREES, *DOCUMENTS, *VFIO)
+}

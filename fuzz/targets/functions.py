@@ -1,0 +1,86 @@
+"""What a function says of itself: the capability lists of configuration space, and what their structures hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from atoll.errors import Unreadable
+from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
+from atoll.host.redaction import Redactor
+from atoll.pci.acs import read_acs
+from atoll.pci.ats import read_ats, read_pasid
+from atoll.pci.bar import read_bars
+from atoll.pci.bridge import read_bridge
+from atoll.pci.config import ConfigSpace
+from atoll.pci.express import (
+    read_ari_forwarding,
+    read_flr,
+    read_link,
+    read_pending,
+    read_port_number,
+    read_port_type,
+    read_slot,
+)
+from fuzz.target import Target
+from fuzz.targets.seeds import configurations
+
+__all__ = ["FUNCTIONS"]
+
+_READERS: tuple[Callable[[ConfigSpace], object], ...] = (
+    *(read_ats, read_pasid, read_bars, read_bridge, read_ari_forwarding, read_flr, read_link, read_pending),
+    *(read_port_number, read_port_type, read_slot),
+)
+_READS_AT_MOST = 1024 + 16
+"""Dwords of a configuration space, and the header: no walk asks for more."""
+
+
+def _config(data: bytes) -> None:
+    asked = 0
+
+    def read(offset: int, size: int, /) -> bytes:
+        nonlocal asked
+        asked += 1
+        assert 0 <= offset <= 4096 - size, f"{size} bytes at {offset:#x}"
+        assert asked <= _READS_AT_MOST, f"{asked} reads of one configuration space"
+        return data[offset : offset + size]
+
+    space = ConfigSpace(read)
+    for reader in _READERS:
+        try:
+            reader(space)
+        except Unreadable:
+            continue
+    for ids in ((0x8086, 0x1901), (0x8086, 0x9D10)):
+        try:
+            read_acs(space, *ids)
+        except Unreadable:
+            continue
+    _no_serial_number_is_left(data)
+
+
+_FOLDER = "sys/devices/pci0000:00/0000:00:01.0"
+
+
+def _no_serial_number_is_left(data: bytes) -> None:
+    """What redaction leaves in a configuration space has as many bytes, and reads alike but for the numbers."""
+    tree = MemoryTree("fuzz")
+    tree.add(f"{_FOLDER}/config", FileEntry(data))
+    tree.add("sys/bus/pci/devices/0000:00:01.0", LinkEntry(f"../../../{_FOLDER.removeprefix('sys/')}"))
+    found = Redactor(b"secret").tree(tree).read(f"{_FOLDER}/config")
+    assert len(found) == len(data)
+    assert found[:256] == data[:256]
+
+
+def _seeds() -> Iterator[bytes]:
+    yield from sorted(set(configurations().values()))
+
+
+FUNCTIONS = (
+    Target(
+        "config-space",
+        _config,
+        _seeds,
+        (b"\x10\x00\x42\x00", b"\x0d\x00\x01\x10", b"\x10\x00\x01\x10", b"\xff\xff\xff\xff", b"\x0f\x00\x01\x10"),
+        longest=4096,
+    ),
+)

@@ -1,0 +1,197 @@
+"""A whole machine's files, changed at will: attributes, links, configuration space, and what cannot be read.
+
+The input is a list of changes to a small recorded machine: its first byte picks the machine; each change is four
+bytes (which file in two, what happens, how many bytes follow) and those bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from io import BytesIO
+
+from atoll.controls.registry import registers
+from atoll.host import read_host
+from atoll.host.capture import capture
+from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
+from atoll.host.pack import pack
+from atoll.host.tree import Tree
+from atoll.twin import Twin
+from fuzz.answers import answers
+from fuzz.target import Target
+from fuzz.targets.seeds import CAPTURES, capture_tree
+
+__all__ = ["TREES", "Broken", "change", "copied", "whole"]
+
+_CHANGE = struct.Struct("<HBB")
+_ERRORS = (errno.EACCES, errno.EIO, errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.ELOOP, errno.ENOMEM, errno.ESTALE)
+_CHANGES_AT_MOST = 24
+
+
+class Broken:
+    """A tree of which some paths, and all that is below them, answer with an error."""
+
+    def __init__(self, tree: Tree, errors: dict[str, int]) -> None:
+        self._tree = tree
+        self.errors = errors
+        """Error numbers by path."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return self._tree.name
+
+    def _check(self, path: str) -> None:
+        if not self.errors:
+            return
+        parts = path.split("/")
+        for count in range(1, len(parts) + 1):
+            number = self.errors.get("/".join(parts[:count]))
+            if number is not None:
+                raise OSError(number, errno.errorcode[number], path)
+
+    def list(self, path: str) -> tuple[str, ...]:
+        """Return the names in a folder."""
+        self._check(path)
+        return self._tree.list(path)
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        """Return bytes of a file."""
+        self._check(path)
+        return self._tree.read(path, offset=offset, size=size)
+
+    def readlink(self, path: str) -> str:
+        """Return the text of a link."""
+        self._check(path)
+        return self._tree.readlink(path)
+
+
+def whole(tree: Tree) -> Iterator[str]:
+    """Yield the path of every file and link of a tree; links are not followed."""
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        for name in tree.list(folder):
+            path = f"{folder}/{name}".lstrip("/")
+            with suppress(OSError):
+                tree.readlink(path)
+                yield path
+                continue
+            with suppress(OSError):
+                tree.list(path)
+                waiting.append(path)
+                continue
+            yield path
+
+
+def copied(tree: Tree, name: str) -> MemoryTree:
+    """Return a tree's files, as a folder on a disk would hold them: without BARs, which cannot be copied."""
+    found = MemoryTree(name)
+    for path in whole(tree):
+        try:
+            found.add(path, LinkEntry(tree.readlink(path)))
+        except OSError:
+            with suppress(OSError):
+                found.add(path, FileEntry(tree.read(path)))
+    return found
+
+
+@cache
+def _machines() -> tuple[tuple[MemoryTree, tuple[str, ...]], ...]:
+    found = [capture_tree(name) for name in CAPTURES]
+    found.append(copied(Twin.new("ac922-4gpu"), "ac922"))
+    return tuple((tree, tuple(tree)) for tree in found)
+
+
+def change(data: bytes) -> Broken:
+    """Return the machine that an input describes."""
+    machines = _machines()
+    base, paths = machines[data[0] % len(machines) if data else 0]
+    tree = MemoryTree(base.name)
+    for path in paths:
+        entry = base.entry(path)
+        assert entry is not None
+        tree.add(path, FileEntry(entry.data) if isinstance(entry, FileEntry) else entry)
+    errors: dict[str, int] = {}
+    at = 1
+    for _ in range(_CHANGES_AT_MOST):
+        if at + _CHANGE.size > len(data):
+            break
+        which, how, count = _CHANGE.unpack_from(data, at)
+        payload = data[at + _CHANGE.size : at + _CHANGE.size + count]
+        at += _CHANGE.size + count
+        try:
+            _apply(tree, errors, paths, which, how, payload)
+        except OSError:
+            # It stands below what an earlier change made a file.
+            continue
+    return Broken(tree, errors)
+
+
+def _apply(
+    tree: MemoryTree, errors: dict[str, int], paths: tuple[str, ...], which: int, how: int, payload: bytes
+) -> None:
+    path = paths[which % len(paths)]
+    entry = tree.entry(path)
+    kind = how & 7
+    if kind == 0:
+        tree.add(path, FileEntry(payload))
+    elif kind == 1 and isinstance(entry, FileEntry) and len(payload) > 2:
+        place = int.from_bytes(payload[:2], "little") % (len(entry.data) + 1)
+        tree.add(path, FileEntry(entry.data[:place] + payload[2:] + entry.data[place + len(payload) - 2 :]))
+    elif kind == 2:
+        tree.add(path, LinkEntry(payload.decode("utf-8", "surrogateescape")))
+    elif kind == 3:
+        errors[path] = _ERRORS[(how >> 3) % len(_ERRORS)]
+    elif kind == 4:
+        # The folder, and all that is in it.
+        errors[path.rpartition("/")[0]] = _ERRORS[(how >> 3) % len(_ERRORS)]
+    elif kind == 5:
+        name = payload.decode("utf-8", "surrogateescape").replace("/", "_") or "new"
+        tree.add(f"{path.rpartition('/')[0]}/{name}", FileEntry(b"1\n"))
+    elif kind == 6:
+        other = tree.entry(paths[int.from_bytes(payload[:2], "little") % len(paths)])
+        if isinstance(other, FileEntry | LinkEntry):
+            tree.add(path, FileEntry(other.data) if isinstance(other, FileEntry) else other)
+    else:
+        tree.add(path, FileEntry(payload * 97))
+
+
+def _machine(data: bytes) -> None:
+    tree = change(data)
+    answers(read_host(tree, registers=registers), tree)
+
+
+def _capture(data: bytes) -> None:
+    tree = change(data)
+    host = read_host(tree, registers=registers)
+    made = capture(tree, host, secret=b"secret" if data[:1] > b"\x80" else None)
+    pack(made.tree.root, BytesIO())
+
+
+def _seeds() -> Iterator[bytes]:
+    """One change each: every file of a kind that decides something, unreadable, empty, or something else."""
+    texts = (b"", b"\0", b"0x0\n", b"-1\n", b"0x" + b"f" * 64 + b"\n", b"\xff\xfe", b"../../../devices/x", b"65535\n")
+    for number, (_, paths) in enumerate(_machines()):
+        seen: set[str] = set()
+        for which, path in enumerate(paths):
+            name = path.rpartition("/")[2].rstrip("0123456789")
+            if name in seen:
+                continue
+            seen.add(name)
+            text = texts[len(seen) % len(texts)]
+            yield bytes([number]) + _CHANGE.pack(which, 0, len(text)) + text + _CHANGE.pack(which + 1, 3, 0)
+
+
+_WORDS = (
+    *(b"0x8086\n", b"0x060400\n", b"0000:00:01.0", b"../../../devices/pci0000:00/0000:00:01.0", b"/", b".."),
+    *(b"99999999999999999999999\n", b"-1\n", b"0x" + b"f" * 80 + b"\n", b"DMA-FQ\n", b"\xff" * 64, b"vfio-pci\n"),
+)
+
+TREES = (
+    Target("machine", _machine, _seeds, _WORDS, longest=2048),
+    Target("capture", _capture, _seeds, _WORDS, longest=2048),
+)
