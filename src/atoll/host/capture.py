@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections import deque
 from dataclasses import dataclass, fields
+from typing import Any
 
 from atoll import __version__
 from atoll.host import linux, manifest, register_record
@@ -83,7 +84,7 @@ def capture(
         redactions=_redactions(redactor),
         host_name_known=None if redactor is None else redactor.knows_host_name,
         time=time,
-        before=None if earlier is None else json.loads(_text(redactor, json.dumps(earlier))),
+        before=None if earlier is None else _told(redactor, earlier),
     )
     found.add(manifest.PATH, FileEntry(manifest.dump(told)))
     return Capture(found, told)
@@ -91,6 +92,25 @@ def capture(
 
 def _text(redactor: Redactor | None, text: str) -> str:
     return text if redactor is None else redactor.text(text)
+
+
+def _told(redactor: Redactor | None, earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return an earlier manifest with its texts redacted: a text at a time, so that it stays JSON."""
+    done: dict[str, Any] = {}
+    waiting: deque[tuple[Any, Any, Any]] = deque((done, key, value) for key, value in earlier.items())
+    while waiting:
+        place, key, value = waiting.popleft()
+        found = value
+        if isinstance(value, str):
+            found = _text(redactor, value)
+        elif isinstance(value, dict):
+            found = {}
+            waiting += [(found, name, below) for name, below in value.items()]
+        elif isinstance(value, list):
+            found = [None] * len(value)
+            waiting += [(found, number, below) for number, below in enumerate(value)]
+        place[_text(redactor, key) if isinstance(key, str) else key] = found
+    return done
 
 
 def _paths(redactor: Redactor | None, found: list[Missing]) -> tuple[Missing, ...]:

@@ -16,6 +16,7 @@ __all__ = ["PATH", "Manifest", "Redaction", "dump", "read_manifest", "to_documen
 
 PATH = "manifest.json"
 _SCHEMA = "atoll.capture/1"
+_DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +109,17 @@ def read_manifest(tree: Tree) -> dict[str, Any] | None:
         document = json.loads(found.value)
     except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and document.get("schema") == _SCHEMA else None
+    if not isinstance(document, dict) or document.get("schema") != _SCHEMA or _too_deep(document):
+        return None
+    return document
+
+
+def _too_deep(document: dict[str, Any]) -> bool:
+    """Whether it is nested deeper than captures of captures are, and than it could be written again."""
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        below = (list(value.values()) if isinstance(value, dict) else value for value in level)
+        level = [inner for values in below for inner in values if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
