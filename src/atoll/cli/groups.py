@@ -14,6 +14,7 @@ from atoll.isolation.groups import predict
 from atoll.isolation.honesty import honesty
 from atoll.report.groups import groups_document, groups_lines
 from atoll.report.names import Names
+from atoll.report.printable import printable
 
 __all__ = ["run"]
 
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if forum:
         from atoll.report.forum import forum_lines
 
-        print("\n".join(forum_lines(host, prediction, names=Names.load())))
+        print("\n".join(map(printable, forum_lines(host, prediction, names=Names.load()))))
         return 0
     members = (
         {number: group.members for number, group in host.groups.value.items()}

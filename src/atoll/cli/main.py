@@ -93,9 +93,21 @@ def _os_hint(error: OSError) -> str:
 def _report(message: str, hint: str, code: int) -> int:
     """Say what went wrong in one line, and in one more what to do."""
     sys.stdout.flush()
-    print("atoll: " + " ".join(message.split()), file=sys.stderr)
-    print("  " + " ".join((hint or "see: atoll --help").split()), file=sys.stderr)
+    print(f"atoll: {_line(message)}", file=sys.stderr)
+    print(f"  {_line(hint or 'see: atoll --help')}", file=sys.stderr)
     return code
+
+
+_LONGEST = 1000
+"""Characters of a line: what a message quotes may be a stranger's, and of any length."""
+
+
+def _line(text: str) -> str:
+    """Return a text as one line that does nothing to a terminal."""
+    line = "".join(
+        character if character.isprintable() else "?" for character in " ".join(text[: 2 * _LONGEST].split())
+    )
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def _leave_the_pipe() -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from atoll.report.printable import printable
 from atoll.report.style import Style, style_for
 
 __all__ = ["say"]
@@ -21,4 +22,4 @@ def say(
 
         print(dump(document()))
     else:
-        print("\n".join(lines(style_for(sys.stdout))))
+        print("\n".join(map(printable, lines(style_for(sys.stdout)))))

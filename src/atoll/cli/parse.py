@@ -24,6 +24,8 @@ def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
 
     The common options may stand before the verb or after it. Raises InputError for wrong use.
     """
+    if any("\0" in argument for argument in arguments):
+        raise InputError("an argument has a NUL character in it", hint="no file and no device is called so")
     words, rest = _split(arguments)
     if not words:
         if {"-h", "--help"} & set(rest):

@@ -13,6 +13,7 @@ from atoll.fabric.topology import Topology
 from atoll.isolation.moment import state
 from atoll.isolation.proof import Verdict
 from atoll.plan.effects import after_steps
+from atoll.plan.fingerprint import check_planned_for
 from atoll.report.prove import prove_document, prove_lines
 
 __all__ = ["EXIT", "run"]
@@ -26,7 +27,9 @@ def run(options: argparse.Namespace) -> int:
     _, clusters = read_clusters(options.spec, host)
     settings, moment = present(host, allow_assumed=clusters.allow_assumed), "now"
     if options.after is not None:
-        host, settings = after_steps(host, settings, read_plan(options.after).steps)
+        plan = read_plan(options.after)
+        check_planned_for(plan, host)
+        host, settings = after_steps(host, settings, plan.steps)
         moment = f"after {options.after}"
     statement = state(Topology(host), settings, clusters, Policy(options.policy), moment=moment)
     say(

@@ -42,7 +42,8 @@ def read_plan(path: str) -> Plan:
     """Return a plan from its file. Raises InputError, OSError."""
     text = read_text(path)
     try:
-        return from_document(json.loads(text))
-    except json.JSONDecodeError as error:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
         hint = f"make one: atoll plan SPEC -o {path}"
-        raise InputError(f"{path}: not a plan ({SCHEMA}): {error}", hint=hint) from error
+        raise InputError(f"{path}: not a plan ({SCHEMA}): {str(error)[:120]}", hint=hint) from error
+    return from_document(document)

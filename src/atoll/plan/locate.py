@@ -15,6 +15,8 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys from the top; the items of an array by index."""
 
 _BARE_END = frozenset(" \t\n.=]#,}")
+_DEEPEST = 64
+"""Keys of a path that are told apart: no cluster file has more, and a stranger's may have thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,9 @@ class _Scanner:
 
     def note(self, path: KeyPath, line: int, *, from_part: int) -> None:
         """Remember a path, and what stands above it where nothing else named it before."""
-        for length in range(from_part + 1, len(path)):
+        for length in range(from_part + 1, min(len(path), _DEEPEST)):
             self.lines.setdefault(path[:length], line)
-        self.lines[path] = line
+        self.lines[path[:_DEEPEST]] = line
 
     def pair(self, above: KeyPath) -> None:
         """Pass ``key = value``."""
@@ -112,7 +114,7 @@ class _Scanner:
             self.blank()
             index = 0
             while self.text[self.at] != "]":
-                self.lines[(*path, index)] = self.here()
+                self.lines[(*path, index)[:_DEEPEST]] = self.here()
                 self.value((*path, index))
                 index += 1
                 self.separator()

@@ -42,6 +42,7 @@ _LONGEST_USER = 256
 """LOGIN_NAME_MAX, its end included (glibc, sysdeps/unix/sysv/linux/bits/local_lim.h)."""
 _LAST_USER = (1 << 32) - 2
 """The id above it stands for none (chown(2))."""
+_HINT = "the file is TOML: https://toml.io/en/v1.0.0"
 
 
 class SpecError(InputError):
@@ -107,8 +108,10 @@ class _Reader:
             what, _, where = str(error).rpartition(" (at ")
             words = where.rstrip(")").replace(",", "").split()
             place = f"{words[1]}:{words[3]}" if words[:1] == ["line"] else str(self.text.count("\n") + 1)
-            hint = "the file is TOML: https://toml.io/en/v1.0.0"
-            raise SpecError(f"{self.name}:{place}: {what or error}", hint=hint) from None
+            raise SpecError(f"{self.name}:{place}: {what or error}", hint=_HINT) from None
+        except (ValueError, RecursionError) as error:
+            # A number of thousands of digits, or tables in tables in tables: Python's limits.
+            raise SpecError(f"{self.name}: no cluster file: {str(error)[:120]}", hint=_HINT) from None
 
     def error(self, path: KeyPath, what: str, *, hint: str = "") -> SpecError:
         """Return the error for a key: the file, the line, the key, what is wrong with it."""

@@ -1,0 +1,28 @@
+"""What a record says, on a terminal: characters that are shown, and none that do something.
+
+A name in a stranger's record may hold escape sequences that move the cursor, rewrite what stands there, or lines of
+its own that look like a verdict (ECMA-48).
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["printable"]
+
+_OURS = re.compile(r"(\x1b\[(?:0|1|2|31|32|33)m)")
+"""What ``atoll.report.style`` writes."""
+
+
+def printable(line: str) -> str:
+    """Return a line with question marks for what is no character to be shown; tabs and our own colours stay."""
+    if line.isprintable():
+        return line
+    parts = _OURS.split(line)
+    return "".join(part if number % 2 else _shown(part) for number, part in enumerate(parts))
+
+
+def _shown(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() or character == "\t" else "?" for character in text)
