@@ -6,11 +6,11 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from atoll.act.machine import Machine
+from atoll.act.machine import Machine, Outliving
 from atoll.act.owner import Owner, is_alive, this_process
 from atoll.act.pace import Pace
 from atoll.errors import InputError, RefusedError
@@ -18,6 +18,8 @@ from atoll.errors import InputError, RefusedError
 __all__ = ["LOCK", "file_lock", "machine_lock", "process_lock"]
 
 LOCK = "run/atoll/lock"
+_LAST_WRITE_SECONDS = 5.0
+"""Most writes end within milliseconds; a reset may take longer, and is told of."""
 
 
 @contextmanager
@@ -25,11 +27,16 @@ def machine_lock(machine: Machine) -> Iterator[None]:
     """Hold the machine's own lock: ``run/atoll/lock`` says who has it. Raises RefusedError where another has.
 
     Where that is a real file, it is locked by flock(2), which ends with its process; elsewhere, what it says counts
-    as long as that process runs. What a process that died leaves behind is in nobody's way.
+    as long as that process runs. What a process that died leaves behind is in nobody's way, once the kernel has
+    returned from what it wrote last: that is waited for a while.
     """
     path = machine.state_path(LOCK)
     if path is not None:
-        with process_lock(path, lambda other: _taken(machine, other)):
+        outliving = machine if isinstance(machine, Outliving) else None
+        with (
+            process_lock(path, lambda other: _taken(machine, other)) as descriptor,
+            outliving.locked_by(descriptor) if outliving is not None else nullcontext(),
+        ):
             yield
         return
     owner = _this()
@@ -44,8 +51,8 @@ def machine_lock(machine: Machine) -> Iterator[None]:
 
 
 @contextmanager
-def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> Iterator[None]:
-    """Lock a file, which says who has it, as long as this lasts or the process lives.
+def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> Iterator[int]:
+    """Lock a file, which says who has it, as long as this lasts or the process lives; give its descriptor.
 
     Raises what ``taken`` makes of the process that has it (None where that cannot be told); InputError.
     """
@@ -56,14 +63,11 @@ def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> I
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise taken(_owner(os.pread(descriptor, 4096, 0))) from None
+        _wait(descriptor, taken)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _this(), 0)
         try:
-            yield
+            yield descriptor
         finally:
             os.ftruncate(descriptor, 0)
     finally:
@@ -74,9 +78,33 @@ def _this() -> bytes:
     return json.dumps(asdict(this_process())).encode() + b"\n"
 
 
+def _wait(descriptor: int, taken: Callable[[Owner | None], RefusedError]) -> None:
+    """Lock a file. Raises at once what ``taken`` makes of a process that runs and has it."""
+    running: list[Owner] = []
+
+    def ended() -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = _owner(os.pread(descriptor, 4096, 0))
+            if held is None or not is_alive(held):
+                return False
+            running.append(held)
+        return True
+
+    if not Pace().until(ended, seconds=_LAST_WRITE_SECONDS):
+        raise taken(None)
+    if running:
+        raise taken(running[0])
+
+
 def _taken(machine: Machine, owner: Owner | None) -> RefusedError:
-    who = f" ({owner})" if owner is not None else ""
-    return RefusedError(f"another atoll is changing {machine.name}{who}", hint="wait until it ends")
+    if owner is None:
+        return RefusedError(
+            f"the kernel has not returned from a change that an earlier atoll began on {machine.name}",
+            hint="wait until it has; an unbind or a removal waits for whoever has the device open",
+        )
+    return RefusedError(f"another atoll is changing {machine.name} ({owner})", hint="wait until it ends")
 
 
 def _content(machine: Machine) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Explaining", "Lease", "Machine"]
+__all__ = ["Explaining", "Lease", "Machine", "Outliving"]
 
 
 class Lease(Protocol):
@@ -78,3 +79,11 @@ class Explaining(Protocol):
 
     def lacking(self, capability: str) -> tuple[str, str]:
         """Return why it cannot do what is missing in ``capabilities``, and what to do about it."""
+
+
+@runtime_checkable
+class Outliving(Protocol):
+    """A machine whose writes may still be under way when the process that made them has ended."""
+
+    def locked_by(self, descriptor: int) -> AbstractContextManager[None]:
+        """Meanwhile, let each write keep the descriptor of the lock open until it has ended."""

@@ -2,7 +2,8 @@
 
 ``unbind`` and ``remove`` wait for as long as a process has the device open through VFIO (drivers/vfio/vfio_main.c
 ``vfio_unregister_group_dev``), uninterruptibly in the end: a thread in such a write would keep the whole process
-from ending. A child can be left behind; what it began takes place once the kernel lets it.
+from ending. A child can be left behind; what it began takes place once the kernel lets it, even after the death of
+its parent. So it keeps the machine's lock: until it has ended, nobody else changes anything.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import select
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 __all__ = ["write_within"]
 
@@ -26,9 +28,12 @@ def write_within(
     path: str,
     *,
     seconds: float,
+    keep: Iterable[int] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Write to an open attribute, with one write(2), within ``seconds``.
+
+    ``keep`` are descriptors that stay open until the write has ended, should this process end before.
 
     Raises OSError as the kernel gives it; OSError(ETIMEDOUT) where it has not returned: the write may still take
     place. An interrupt is raised only once the write has ended or its time is over, so that nobody undoes
@@ -39,7 +44,7 @@ def write_within(
         try:
             child = _fork()
             if not child:
-                _write(descriptor, data, tell)
+                _write(descriptor, data, tell, keep)
         finally:
             os.close(tell)
         answer = _wait(told, clock() + seconds, clock)
@@ -63,14 +68,12 @@ def _fork() -> int:
         return os.fork()
 
 
-def _write(descriptor: int, data: bytes, tell: int) -> None:
-    """The child: write, tell the error number, end. It keeps nothing open that somebody may wait for."""
+def _write(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None:
+    """The child: write, tell the error number, end. It keeps nothing else open that somebody may wait for."""
     try:
         os.setsid()
-        low, high = sorted((descriptor, tell))
-        os.closerange(0, low)
-        os.closerange(low + 1, high)
-        os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+        for low, high in pairwise((-1, *sorted({descriptor, tell, *keep}), os.sysconf("SC_OPEN_MAX"))):
+            os.closerange(low + 1, high)
         number = errno.EIO
         try:
             if os.write(descriptor, data) == len(data):

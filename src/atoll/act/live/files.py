@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,14 +18,15 @@ _PRIVATE = 0o700
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def write_attribute(path: str, data: bytes, *, seconds: float) -> None:
+def write_attribute(path: str, data: bytes, *, seconds: float, keep: Iterable[int] = ()) -> None:
     """Write a whole attribute with one write(2), as each is taken by its ``store`` (fs/sysfs/file.c).
 
+    ``keep`` are descriptors that stay open until the kernel has returned from it, whatever becomes of this process.
     Raises OSError as the kernel gives it, OSError(ETIMEDOUT) where it does not return in time.
     """
     descriptor = os.open(path, _OPEN | os.O_TRUNC)
     try:
-        write_within(descriptor, data, path, seconds=seconds)
+        write_within(descriptor, data, path, seconds=seconds, keep=keep)
     finally:
         os.close(descriptor)
 

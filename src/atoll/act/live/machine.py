@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -55,6 +57,7 @@ class LiveMachine(LiveTree):
         self._hold = hold
         self._vfio = vfio
         self._seconds = seconds
+        self._lock: tuple[int, ...] = ()
 
     # -- what it can do
 
@@ -98,7 +101,16 @@ class LiveMachine(LiveTree):
         if offset:
             raise OSError(errno.EINVAL, "an attribute is written as a whole", path)
         seconds = self._seconds or (_RESET_SECONDS if name in _SLOW else _SECONDS)
-        write_attribute(real, data, seconds=seconds)
+        write_attribute(real, data, seconds=seconds, keep=self._lock)
+
+    @contextmanager
+    def locked_by(self, descriptor: int) -> Iterator[None]:
+        """Let what the kernel has not returned from keep the lock, even where this process is killed meanwhile."""
+        before, self._lock = self._lock, (*self._lock, descriptor)
+        try:
+            yield
+        finally:
+            self._lock = before
 
     # -- leases
 
