@@ -1,7 +1,8 @@
 """After a death: from the journal, and the machine as it is now, to a state that is safe.
 
-What an apply (or a hold) that died had done is undone, last write first; a release that died is carried to its end.
-Nothing is taken from an owner that still runs: then all cuts stay, and what remains is said. Of what an earlier boot
+What an apply (or a hold) that died had done is undone, last write first; a release that died is carried to its end, and
+of an apply that had done all only its end is noted. Nothing is taken from an owner that still runs: then all cuts stay,
+links that its device's reset has opened meanwhile are cut again, and what remains is said. Of what an earlier boot
 saw done, nothing is left to undo. A run counts as recovered once nothing of it remains; until then, and however often
 recovering itself dies, it can be done again.
 """
@@ -13,14 +14,17 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from atoll.act import device
+from atoll.act.access import access
 from atoll.act.borrowed import borrowed
 from atoll.act.capability import require
 from atoll.act.failure import Absent, Failure
+from atoll.act.finished import differences, finished
 from atoll.act.journal import Entry, Record, Run, read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
+from atoll.act.registers import control_of, cut, cut_now
 from atoll.act.regroup import removed_with, rescan
 from atoll.act.release import complete
 from atoll.act.rollback import roll_back
@@ -98,14 +102,11 @@ def recover(machine: Machine, *, dry_run: bool = False, pace: Pace | None = None
         return Recovery(tuple(recovering.run()), specs, tuple(recovering.restored))
 
 
-_FATES = {"release": Fate.COMPLETED}
-"""What is aimed at for runs of a verb, other than rolling them back."""
-
-
 def _foreseen(record: Record, boot: str | None) -> Iterator[Recovered]:
     standing = record.since(boot).runs
     for run in reversed(record.dead):
-        fate = _FATES.get(run.verb, Fate.ROLLED_BACK) if run in standing else Fate.RESTARTED
+        completes = run.verb == "release" or finished(run, record.of(run)) is not None
+        fate = Fate.RESTARTED if run not in standing else Fate.COMPLETED if completes else Fate.ROLLED_BACK
         deeds = (Deed(e.step.kind.value, e.step.device, f"would: {fate.value}", e.step.id) for e in record.of(run))
         yield Recovered(run, fate, tuple(deeds))
 
@@ -171,11 +172,15 @@ class _Recovering:
     # -- rolling back
 
     def rolled_back(self, run: Run) -> Recovered:
-        """Undo what the run had done, unless an owner runs."""
+        """Undo what the run had done, unless that was all of it, or an owner runs."""
         host = self.host()
         entries, left = self.of_their_own(run, host)
+        plan = finished(run, entries)
+        if plan is not None and not any(differences(self.work.machine, host, plan)):
+            return Recovered(run, Fate.COMPLETED, (), tuple(left))
         if busy := tuple(self.busy(entries)):
-            return Recovered(run, Fate.LEFT, (), (*left, *busy))
+            again, still = self.cut_again(entries, host)
+            return Recovered(run, Fate.LEFT, again, (*left, *busy, *still))
         known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
         leased = frozenset(entry.step.device for entry in entries if entry.step.kind is StepKind.LEASE)
         site = Site(self.work.machine, host, known, leased, self.pace)
@@ -247,6 +252,32 @@ class _Recovering:
                     f"{address} is open in process {holder.pid} ({holder.name}): its owner runs, so all cuts stay; "
                     "when it has ended, run atoll recover again"
                 )
+
+    def cut_again(self, entries: Sequence[Entry], host: Host) -> tuple[tuple[Deed, ...], tuple[str, ...]]:
+        """Cut what the run had cut and is open by now, an owner having reset its device; return what was done, and what
+        could not be."""
+        deeds, left = [], []
+        known = present(host, allow_assumed=True).cut
+        for entry in entries:
+            step = entry.step
+            now = known.get(step.device)
+            if step.kind is not StepKind.CUT_LINKS or (now is not None and frozenset(step.links) <= now):
+                continue
+            try:
+                with self.work.machine.during(entry, "its owner runs, and its links may have been opened by a reset"):
+                    control = control_of(host, step)
+                    with access(self.work.machine, step.device, None) as lease:
+                        # With memory decoding off it shows no registers, and has its links all the same.
+                        opened = frozenset(step.links) - cut_now(lease, host, control)
+                        if opened:
+                            cut(lease, host, control, step.links)
+            except (Failure, OSError) as error:
+                left.append(f"links of {step.device} may be open, and could not be cut again: {error}")
+                continue
+            if opened:
+                links = ", ".join(map(str, sorted(opened)))
+                deeds.append(Deed(step.kind.value, step.device, f"links {links} cut again", step.id))
+        return tuple(deeds), tuple(left)
 
     def needed(self, run: Run, host: Host, entries: Sequence[Entry]) -> Iterator[Entry]:
         """Yield what changed devices that the host itself needs by now."""
