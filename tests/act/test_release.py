@@ -7,6 +7,7 @@ import errno
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, host_of, lose_journal, planned, state
 
+from atoll.act import device
 from atoll.act.database import Database
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
@@ -182,3 +183,22 @@ def test_a_failure_half_way_can_be_repeated() -> None:
     assert caught.value.exit_code == 5
     assert give_back(twin).left == ()
     assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+@pytest.mark.parametrize("driver", [None, "nouveau"])
+def test_a_neighbour_whose_driver_was_never_changed_keeps_what_it_has(driver: str | None) -> None:
+    """Its links were cut while it had no driver; somebody may have given it one since."""
+    twin = Twin.new("ac922-4gpu")
+    red = SPEC.split("[cluster.blue]")[0]
+    twin.write("sys/bus/pci/drivers/nouveau/unbind", str(BLUE).encode())
+    without = state(twin)
+    host, made = planned(twin, red)
+    assert any(step.device == BLUE for step in made.steps)
+    execute(twin, host, made)
+    if driver is not None:
+        twin.write(f"sys/bus/pci/drivers/{driver}/bind", str(BLUE).encode())
+    outcome = give_back(twin, red)
+    assert outcome.left == ()
+    assert device.driver(twin, BLUE) == driver
+    if driver is None:
+        assert state(twin) == without

@@ -234,6 +234,7 @@ class _Run:
     def run(self) -> None:
         machine = self.site.machine
         self.note_held()
+        self.note_drivers()
         devices = [a for a in self.works if not self.site.host.functions[a].is_port]
         for address in devices:
             if address not in self.held:
@@ -278,6 +279,21 @@ class _Run:
                 words = ("none", "none", "close it")
                 step = Step("r1", StepKind.LEASE, address, "found held", *words, cluster=cluster.name, holder=holder)
                 self.work.journal.intend(step, {"fingerprint": self.site.fingerprints[address], "held": 0})
+
+    def note_drivers(self) -> None:
+        """Put into the journal which driver a device has that was changed otherwise only: it is taken off for a while,
+        and the same, or none, is what it gets back."""
+        machine, journal = self.site.machine, self.work.journal
+        leased = {entry.step.device for entry in journal.entries if entry.step.kind is StepKind.LEASE}
+        for address, work in self.works.items():
+            if work.driver_known or address in leased or self.site.host.functions[address].is_port:
+                continue
+            work.driver, work.override = device.driver(machine, address), device.override(machine, address)
+            work.driver_known = True
+            words = ("none", "none", "bind it again")
+            step = Step("r2", StepKind.UNBIND, address, "its driver is as before", *words)
+            before: State = {"driver": work.driver, "override": work.override}
+            journal.intend(step, {"fingerprint": self.site.fingerprints[address], **before})
 
     def forget(self, address: Address) -> None:
         journal = self.work.journal
