@@ -388,3 +388,14 @@ def test_a_new_tenant_opens_nothing_to_one_that_runs() -> None:
     execute(twin, host, made, progress=attack)
     assert [step.device for step in owned] == [blue]
     assert not twin.attack(blue, red).reached
+
+
+def test_what_was_read_back_last_is_told_unless_a_reset_followed() -> None:
+    for spec, told in ((VFIO, {RED, BLUE}), (SPEC, {BLUE})):
+        twin = Twin.new("ac922-4gpu")
+        host, plan = planned(twin, spec)
+        verified = {step.device: frozenset(step.links) for step in plan.steps if step.kind is StepKind.VERIFY}
+        found = execute(twin, host, plan).cut
+        # A holder opens one after the other, and each opening resets.
+        assert found.keys() & {RED, BLUE} == told
+        assert all(verified[address] <= links for address, links in found.items())

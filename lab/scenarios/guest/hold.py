@@ -397,8 +397,8 @@ def handed_by_vfio() -> None:
     ran = atoll("apply", "/vfio.toml", "--json", *POLICY)
     told = json.loads(ran.stdout)
     over = told["handed_over"]["verdict"]
-    check('handover = "vfio": violated as handed over', over == "violated", told)
-    facts["handed over by VFIO: now"] = told["verdict"]
+    both = (told["verdict"], over)
+    check('handover = "vfio" is proven now, violated as handed over', both == ("proven", "violated"), told)
     across, _ = attacked(by_sysfs)
     check("and nothing passes across now", "secret" not in across, across)
     with open_space() as space:

@@ -23,6 +23,7 @@ from atoll.controls.link_control import Level
 from atoll.controls.registry import LINK_CONTROLS
 from atoll.errors import RefusedError, StepError
 from atoll.host.model import Host
+from atoll.pci.address import Address
 from atoll.plan.document import to_document
 from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan, Step, StepKind
@@ -137,6 +138,8 @@ class _Run:
         self.progress = progress
         self.entries: list[Entry] = []
         """What this run wrote into the journal."""
+        self.cut: dict[Address, frozenset[int]] = {}
+        """The links that devices said were cut, until something else is done to them."""
 
     def run(self) -> Outcome:
         deeds = []
@@ -151,7 +154,7 @@ class _Run:
                 # Interrupted by the user, or a defect: roll back all the same.
                 roll_back(self.site, self.work, self.entries)
                 raise
-        return Outcome(tuple(deeds))
+        return Outcome(tuple(deeds), cut=self.cut)
 
     def step(self, step: Step) -> Deed:
         """Check, journal, do, read back."""
@@ -162,7 +165,16 @@ class _Run:
                 self.site.check_fingerprint(step.device)
             before: State = {"fingerprint": self.site.fingerprints[step.device], **action.before(self.site, step)}
             if step.kind is StepKind.VERIFY:
-                return _deed(step, before, action.after(self.site, step, before), "")
+                after = action.after(self.site, step, before)
+                links = after["cut"]
+                assert isinstance(links, list)
+                self.cut[step.device] = frozenset(map(int, links))
+                return _deed(step, before, after, "")
+        if step.kind in _DISCOVERING:
+            # It may reset others too: they share its bus.
+            self.cut.clear()
+        elif step.kind is not StepKind.HAND_OVER:
+            self.cut.pop(step.device, None)
         entry = self.journal.intend(step, before)
         self.entries.append(entry)
         with self.work.machine.during(entry):

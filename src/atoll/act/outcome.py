@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from atoll.pci.address import Address
 
@@ -30,3 +31,5 @@ class Outcome:
     left: tuple[str, ...] = ()
     """What could not be undone, or waits for something: sentences."""
     dry_run: bool = False
+    cut: Mapping[Address, frozenset[int]] = field(default_factory=dict)
+    """The links that devices said were cut, where nothing was done afterwards that could open them."""

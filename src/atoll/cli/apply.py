@@ -48,6 +48,10 @@ def run(options: argparse.Namespace) -> int:
             host = session.reread()
             clusters = read_spec(made.spec, host, name="the plan's cluster file")
             settings = present(host, allow_assumed=clusters.allow_assumed)
+            for address, links in outcome.cut.items():
+                # vfio-pci lets devices sleep that nobody has open: their registers were read back just before.
+                if settings.cut.get(address, links) is None:
+                    settings = settings.with_cut(address, links)
             statement = state(Topology(host), settings, clusters, policy, moment="now")
     say(
         options,

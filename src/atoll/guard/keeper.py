@@ -59,12 +59,13 @@ class _HeldBars:
 
     def __init__(self, device: Device) -> None:
         self._device = device
+        self._region = device.region
 
     def read32(self, bar: int, offset: int) -> int:
-        return self._device.region(bar).read32(offset)
+        return self._region(bar).load(offset, 4)
 
     def write32(self, bar: int, offset: int, value: int) -> None:
-        self._device.region(bar).write32(offset, value)
+        self._region(bar).store(offset, value, 4)
 
     def decodes(self) -> bool:
         return Command.MEMORY in self._device.command

@@ -10,10 +10,11 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from atoll.act.pace import Pace
 from atoll.controls.link_control import LinkControl
 from atoll.guard.keeper import run_keeper
 from atoll.guard.message import Malformed, receive, send
@@ -49,7 +50,8 @@ class Keeping:
             answer, sent = receive(self.orders)
         except TimeoutError:
             # What comes later would be taken for the answer to something else.
-            self.end()
+            self.ended = True
+            self.orders.close()
             raise VfioError(f"{self.holder} did not answer within {_PATIENCE:g} s", number=errno.ETIMEDOUT) from None
         except (OSError, Malformed) as error:
             self.ended = True
@@ -68,21 +70,26 @@ class Keeping:
 
     def alive(self) -> bool:
         """Whether its process runs."""
-        if self.pid and not self.ended:
-            done, _ = os.waitpid(self.pid, os.WNOHANG)
-            if done:
-                self.ended, self.pid = True, 0
+        if self.pid and self._reaped():
+            self.ended = True
         return not self.ended
 
     def end(self) -> None:
-        """Let it end, which closes what it has open, and wait for that."""
+        """Let it end, which closes what it has open, and wait for that, though not for ever."""
         self.ended = True
         self.orders.close()
         self.events.close()
         if self.pid:
-            with suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+            Pace().until(self._reaped, seconds=_PATIENCE)
+
+    def _reaped(self) -> bool:
+        try:
+            done, _ = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            done = self.pid
+        if done:
             self.pid = 0
+        return bool(done)
 
 
 class KeptLease:

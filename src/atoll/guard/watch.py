@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from atoll.controls.link_control import LinkControl, SetBits
+from atoll.controls.link_control import LinkControl, Operation, SetBits
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
 from atoll.pci.address import Address
@@ -92,9 +92,17 @@ class Watch:
     _values: dict[Register, int] = field(default_factory=dict)
     _fresh: dict[Register, int] = field(default_factory=dict)
     """What was read last, by the look of now."""
+    _programs: dict[frozenset[int], tuple[Operation, ...]] = field(default_factory=dict)
+    """How to cut, by the links: nothing is computed while links are open."""
+    _expected: tuple[Register, ...] = ()
+    """What is read as long as it reads as cut."""
     _blind: int | None = None
     """Since when its owner has decoding off."""
     _patience: float = _SHORTEST_PATIENCE
+
+    def __post_init__(self) -> None:
+        self._expected = tuple(expected.register for expected in self.control.check(self.links))
+        self._programs[self.links] = self.control.program(self.links)
 
     def look(self) -> Cut | None:
         """Look, and cut again what was opened; return that it was. Never raises: what fails shows in ``sight``."""
@@ -142,10 +150,6 @@ class Watch:
         """What was read of the device, where it is seen."""
         return dict(self._values) if self.sight is Sight.CUT else {}
 
-    @property
-    def _expected(self) -> tuple[Register, ...]:
-        return tuple(expected.register for expected in self.control.check(self.links))
-
     def _state(self, registers: tuple[Register, ...]) -> Fact[frozenset[int]]:
         """Return the links that are cut, with the values of before for registers that are not read anew."""
         self._fresh = {}
@@ -159,7 +163,10 @@ class Watch:
 
     def _program(self, cut: frozenset[int]) -> None:
         """Cut all that is to be cut, what is cut still included: a reset may have taken what lets a cut take effect."""
-        for operation in self.control.program(self.links | cut):
+        wanted = self.links | cut
+        if wanted not in self._programs:
+            self._programs[wanted] = self.control.program(wanted)
+        for operation in self._programs[wanted]:
             register = operation.register
             value = operation.bits if isinstance(operation, SetBits) else operation.value
             if isinstance(operation, SetBits):
