@@ -51,8 +51,8 @@ class Tally:
         return self
 
 
-def disturb(twin: Twin, host: Host, dice: random.Random) -> None:
-    """Change ACS words, command registers and masks behind everyone's back."""
+def disturb(twin: Twin, host: Host, dice: random.Random, *, commands: bool = True) -> None:
+    """Change ACS words, command registers (where wanted) and masks behind everyone's back."""
     for address, function in host.functions.items():
         acs = value_of(function.acs, None)
         if acs is not None and dice.random() < 0.4:
@@ -68,7 +68,7 @@ def disturb(twin: Twin, host: Host, dice: random.Random) -> None:
         if acs is not None and acs.enhanced is not None and dice.random() < 0.4:
             word = twin.peek(address, "config", acs.offset + 4)
             twin.poke(address, "config", acs.offset + 4, word | dice.getrandbits(13) << 16 & 0x1F800000)
-        if dice.random() < 0.1:
+        if commands and dice.random() < 0.1:
             twin.poke(address, "config", 4, dice.choice((0, 2, 4, 6)))
         if function.device == V100 and dice.random() < 0.5 and twin.peek(address, "config", 4) & 2:
             for register, value in SEQUENCE:
