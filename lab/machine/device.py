@@ -33,6 +33,8 @@ class QemuDevice:
     properties: tuple[tuple[str, str], ...] = ()
     acs: AcsFlag | None = None
     flr: bool = False
+    pm_reset: bool = False
+    """Comes back from D3hot as after a reset."""
     vf_total: int = 0
     vf_offset: int = 0
     """From the physical function's routing id to that of the first virtual function."""
@@ -62,7 +64,7 @@ DEVICES = {
         QemuDevice("xio3130-downstream", (0x104C, 0x8233), _BRIDGE, PortType.DOWNSTREAM),
         QemuDevice("pcie-pci-bridge", (0x1B36, 0x000E), _BRIDGE, PortType.PCIE_TO_PCI),
         QemuDevice("i82801b11-bridge", (0x8086, 0x244E), _BRIDGE, PortType.CONVENTIONAL),
-        QemuDevice("e1000e", (0x8086, 0x10D3), 0x020000, PortType.ENDPOINT, _NO_ROM, flr=True),
+        QemuDevice("e1000e", (0x8086, 0x10D3), 0x020000, PortType.ENDPOINT, _NO_ROM, pm_reset=True),
         QemuDevice("nvme", (0x1B36, 0x0010), 0x010802, PortType.ENDPOINT, flr=True),
         QemuDevice(
             "igb",
@@ -71,6 +73,7 @@ DEVICES = {
             PortType.ENDPOINT,
             _NO_ROM,
             flr=True,
+            pm_reset=True,
             vf_total=8,
             vf_offset=0x80,
             vf_stride=2,

@@ -25,6 +25,8 @@ _ENOUGH = 40
 _DEEPEST = 2
 """How many switches stand below one another."""
 _ENDPOINTS = ("e1000e", "nvme", "qemu-xhci", "igb")
+_LAST_SLOT_WITH_VFS = 0x0E
+"""The last of igb's functions stands 0x80 + 2 * 7 behind it."""
 _INTEGRATED = ("e1000e", "nvme", "qemu-xhci")
 """On a root bus: igb's virtual functions need room behind it."""
 _CONVENTIONAL = ("edu", "e1000")
@@ -166,6 +168,7 @@ class _Grower:
                 bars=(Bar(0, 64 * KIBIBYTE),),
                 multifunction=shared,
                 flr=device.flr,
+                pm_reset=device.pm_reset,
                 driver="nvme" if driver == "nvme" else None,
                 iommu="dmar0",
                 subsystem=(0x1AF4, 0x1100),
