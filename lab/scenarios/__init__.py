@@ -36,6 +36,7 @@ SCENARIOS = {
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
     "a100": Scenario("two emulated A100s: a locked link, function level reset, DMA in shared memory", _X86),
     "machines": Scenario("random machines: the groups of the kernel, of the twin, and as atoll predicts them", _X86),
+    "twin": Scenario("the same operations on a twin and on the kernel: after each the same is visible", DEBIAN_KERNELS),
     "vfio": Scenario("every call of atoll.vfio on real devices, over each interface that the kernel has", _X86),
 }
 

@@ -122,7 +122,8 @@ def test_errors_are_the_kernel_s() -> None:
         (lambda: twin.write(sysfs(GPU, "reset_method"), b"flr"), errno.EINVAL),
         (lambda: twin.write(sysfs(GPU, "enable"), b"1"), errno.EBUSY),
         (lambda: twin.write(sysfs(GPU, "config"), b"1234", offset=4094), errno.EFBIG),
-        (lambda: twin.write("sys/bus/pci/drivers/vfio-pci/bind", str(GPU).encode()), errno.EBUSY),
+        (lambda: twin.write("sys/bus/pci/drivers/vfio-pci/bind", str(GPU).encode()), errno.ENODEV),
+        (lambda: twin.write("sys/bus/pci/drivers/nouveau/bind", str(GPU).encode()), errno.EBUSY),
         (lambda: twin.write("sys/bus/pci/drivers/vfio-pci/unbind", str(GPU).encode()), errno.ENODEV),
         (lambda: twin.write("sys/bus/pci/drivers_probe", b"0004:7f:00.0"), errno.ENODEV),
         (lambda: twin.write("sys/kernel/iommu_groups/0/type", b"identity"), errno.EINVAL),
@@ -155,7 +156,7 @@ def test_features_come_with_their_release() -> None:
         assert name not in old.list(folder)
     assert "type" not in old.list("sys/kernel/iommu_groups/0")
     assert text(new, "sys/kernel/iommu_groups/0/type") == "unknown"
-    assert "reset_subordinate" not in Twin.new("dgx1v", kernel="6.1").list("sys/bus/pci/devices/0000:03:00.0")
+    assert "reset_subordinate" in Twin.new("dgx1v", kernel="6.1").list("sys/bus/pci/devices/0000:03:00.0"), "backported"
     assert text(Twin.new("dgx1v"), "sys/kernel/iommu_groups/0/type") == "identity"
     assert text(Twin.new("pcie-box"), "sys/kernel/iommu_groups/0/type") == "DMA-FQ"
 

@@ -79,7 +79,7 @@ def test_all_state_comes_back(tmp_path: Path) -> None:
 
 
 def test_group_types_methods_and_virtual_functions_come_back(tmp_path: Path) -> None:
-    twin = Twin.new("pcie-box", kernel="6.1")
+    twin = Twin.new("pcie-box")
     card = at("0000:03:00.0")
     give(twin, card)
     twin.write(sysfs(card, "reset_method"), b"bus")

@@ -20,6 +20,8 @@ class Device:
     group: int | None = None
     methods: list[str] | None = None
     """The order written to ``reset_method``; None for the kernel's own."""
+    found_alone: bool = True
+    """Nothing else was known on its bus when it was found: what the kernel's list of methods goes by for ``bus``."""
     enabled: bool = False
     """Switched on through ``enable`` without a driver."""
 

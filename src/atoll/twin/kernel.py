@@ -23,6 +23,10 @@ MANAGED_DMA = frozenset({"vfio-pci", "pci-stub", "pcieport"})
 """Drivers that do not use the default domain for DMA: they never stand in the way of VFIO (``driver_managed_dma``)."""
 
 
+TYPE_OF_MANY_SINCE = (6, 4)
+"""Since then ``iommu_group_store_type`` asks for the group's owner instead of its only device's driver."""
+
+
 class Kernel:
     """Discovered devices, drivers and groups, over the hardware that they describe."""
 
@@ -100,6 +104,9 @@ class Kernel:
         function.set_ats(function.spec.ats)
         self.configure_ari(function)
         device = Device(function.address)
+        device.found_alone = not any(
+            mate.address in self.devices for mate in self.hardware.on_bus(function.address.domain, function.address.bus)
+        )
         self.devices[function.address] = device
         self.join(device, function)
         self.changed()
@@ -186,10 +193,10 @@ class Kernel:
     def bind(self, address: Address, driver: str) -> None:
         """``drivers/DRIVER/bind``: ENODEV where it does not match, EBUSY where another has the device or group."""
         device = self.device(address)
-        if device.driver is not None:
-            raise OSError(errno.EBUSY, f"Device or resource busy: {address} is bound to {device.driver}")
         if not self.matching(device, driver):
             raise OSError(errno.ENODEV, f"No such device: {driver} does not match {address}")
+        if device.driver is not None:
+            raise OSError(errno.EBUSY, f"Device or resource busy: {address} is bound to {device.driver}")
         if device.group in self.owner_of_group and driver not in MANAGED_DMA:
             raise OSError(errno.EBUSY, f"Device or resource busy: group {device.group} is owned through VFIO")
         self.attach(device, driver)
@@ -198,7 +205,6 @@ class Kernel:
         """What a driver's probe leaves behind: host drivers enable the device, vfio-pci touches nothing."""
         function = self.hardware.functions[device.address]
         device.driver = driver
-        device.enabled = False
         if driver == "pcieport":
             function.set_command(on=Command.MASTER | Command.MEMORY)
         elif driver not in MANAGED_DMA:
@@ -256,13 +262,22 @@ class Kernel:
     # -- groups
 
     def set_group_type(self, number: int, word: str) -> None:
-        """``iommu_groups/N/type``: EINVAL for a bad word, EPERM while a host driver has a device of the group."""
+        """``iommu_groups/N/type``: EINVAL for a bad word, EPERM while a host driver has a device of the group.
+
+        Up to 6.3 only a group of one device could be changed (EINVAL), without any driver on it (EBUSY), VFIO's
+        included.
+        """
         group = self.groups[number]
         kinds = {"identity": DomainKind.IDENTITY, "DMA": DomainKind.DMA, "DMA-FQ": DomainKind.DMA_FQ}
         kinds["auto"] = self.blueprint.default_domain
         if word not in kinds or group.kind is DomainKind.BYPASS:
             raise OSError(errno.EINVAL, f"Invalid argument: {word!r} for the type of group {number}")
         lazier = group.kind is DomainKind.DMA and kinds[word] is DomainKind.DMA_FQ
+        if self.spec.version < TYPE_OF_MANY_SINCE:
+            if len(group.members) != 1:
+                raise OSError(errno.EINVAL, f"Invalid argument: group {number} has {len(group.members)} devices")
+            if self.devices[group.members[0]].driver is not None and not lazier:
+                raise OSError(errno.EBUSY, f"Device or resource busy: {group.members[0]} is bound")
         if kinds[word] is not group.kind and not lazier:
             if number in self.owner_of_group:
                 raise OSError(errno.EPERM, f"Operation not permitted: group {number} is owned through VFIO")

@@ -21,6 +21,8 @@ __all__ = ["METHODS", "Resets"]
 
 METHODS = ("device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus")
 """The kernel's names, in the order in which it tries them."""
+SUBORDINATE_SINCE = (6, 1)
+"""First release here with ``reset_subordinate``: by backports, which 6.1 and 6.12 have."""
 
 
 class Resets:
@@ -33,19 +35,27 @@ class Resets:
     # -- methods
 
     def supported(self, function: Function) -> tuple[str, ...]:
-        """Return the methods that a function has, in the kernel's order."""
+        """Return the methods that a function has, in the kernel's order.
+
+        They are found out when the function is (``pci_init_reset_methods``): the first of several on a bus keeps
+        ``bus``, which then fails (ENOTTY).
+        """
         found = []
         if function.spec.flr:
             found.append("flr")
         if function.spec.pm_reset:
             found.append("pm")
-        if self.alone(function):
+        if self.kernel.device(function.address).found_alone and self.has_bus(function):
             found.append("bus")
         return tuple(found)
 
+    def has_bus(self, function: Function) -> bool:
+        """Whether it hangs from a bridge. Bridges, for which the kernel lists ``bus`` too, are never reset here."""
+        return not function.spec.is_bridge and self.hardware.parent(function) is not None
+
     def alone(self, function: Function) -> bool:
         """Whether a secondary bus reset would hit this function and nothing else."""
-        if function.spec.is_bridge or self.hardware.parent(function) is None:
+        if not self.has_bus(function):
             return False
         mates = self.hardware.on_bus(function.address.domain, function.address.bus)
         return not any(mate is not function and mate.address in self.kernel.devices for mate in mates)
@@ -54,6 +64,10 @@ class Resets:
         """Return the methods in use: the kernel's own, or what was written to ``reset_method``."""
         methods = self.kernel.device(function.address).methods
         return self.supported(function) if methods is None else tuple(methods)
+
+    def usable(self, function: Function) -> tuple[str, ...]:
+        """Return the methods in use that work now."""
+        return tuple(method for method in self.order(function) if method != "bus" or self.alone(function))
 
     def set_order(self, address: Address, text: str) -> None:
         """Write ``reset_method``: EINVAL for a name that the function does not have."""
@@ -72,10 +86,10 @@ class Resets:
     def reset_function(self, address: Address) -> None:
         """Reset one function by the first method in its order; ENOTTY where it has none."""
         function = self.kernel.function(address)
-        order = self.order(function)
-        if not order:
-            raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset method")
-        self.by_method(function, order[0])
+        usable = self.usable(function)
+        if not usable:
+            raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset method that works")
+        self.by_method(function, usable[0])
 
     def by_name(self, address: Address, method: str) -> None:
         """Reset one function by a named method, whatever its order; ``subordinate`` resets all below a bridge.
@@ -87,7 +101,7 @@ class Resets:
             self.reset_subordinate(address)
         elif method not in METHODS:
             raise OSError(errno.EINVAL, f"Invalid argument: {method!r} is no reset method ({' '.join(METHODS)})")
-        elif method not in self.supported(function):
+        elif method not in self.supported(function) or (method == "bus" and not self.alone(function)):
             raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset method {method!r}")
         else:
             self.by_method(function, method)
@@ -107,7 +121,7 @@ class Resets:
     def reset_subordinate(self, address: Address) -> None:
         """``reset_subordinate``: a secondary bus reset of a bridge, with save and restore of all below."""
         bridge = self.kernel.function(address)
-        if not bridge.spec.is_bridge or self.kernel.spec.version < (6, 12):
+        if not bridge.spec.is_bridge or self.kernel.spec.version < SUBORDINATE_SINCE:
             raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset_subordinate")
         self.whole_bus(bridge)
 

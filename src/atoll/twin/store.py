@@ -84,6 +84,7 @@ def capture(blueprint: Blueprint, kernel: Kernel, vfio: Vfio, own_files: dict[st
                     "override": device.override,
                     "group": device.group,
                     "methods": device.methods,
+                    "alone": device.found_alone,
                     "enabled": device.enabled,
                 }
                 for device in kernel.devices.values()
@@ -182,6 +183,7 @@ def _restore_devices(table: dict[str, Any], kernel: Kernel) -> None:
         address = _known(kernel, text)
         device = Device(address, _driver(kernel, entry["driver"]), _text(entry["override"]))
         device.enabled = _flag(entry["enabled"])
+        device.found_alone = _flag(entry["alone"])
         if entry["methods"] is not None:
             device.methods = [_text(method) for method in _list(entry["methods"])]
             if not set(device.methods) <= set(METHODS):

@@ -21,8 +21,8 @@ from atoll.twin.spec import IommuUnit, Platform
 
 __all__ = ["SINCE", "Sysfs"]
 
-SINCE = {"group type": (5, 11), "power_state": (5, 11), "reset_method": (5, 15), "reset_subordinate": (6, 12)}
-"""First release with a file (``reset_subordinate``: backports aside)."""
+SINCE = {"group type": (5, 11), "power_state": (5, 11), "reset_method": (5, 15), "reset_subordinate": (6, 1)}
+"""First release with a file; ``reset_subordinate`` came later, and to 6.1 and 6.12 by backports."""
 
 MEMORY_FLAGS = 0x40200
 """IORESOURCE_MEM and IORESOURCE_SIZEALIGN."""
@@ -220,7 +220,8 @@ class Sysfs:
 
     def enabled(self, device: Device) -> bool:
         """Whether the kernel counts a device as enabled."""
-        return device.enabled or device.driver not in (None, "vfio-pci", "pci-stub")
+        used = device.driver not in (None, "vfio-pci", "pci-stub") or device.address in self.kernel.open_devices
+        return device.enabled or used
 
     def enable(self, device: Device, text: str) -> None:
         """``enable``: EBUSY while a driver is bound."""

@@ -115,7 +115,7 @@ class Vfio:
         self.kernel.owner_of_group[group] = name
         function.set_command(on=Command.MEMORY, off=Command.MASTER)
         function.set_power(0)
-        works = bool(self.resets.order(function))
+        works = bool(self.resets.usable(function))
         if works:
             self.resets.reset_function(address)
         holder.devices[address] = opened = Open(bytes(function.config), works)
@@ -132,7 +132,7 @@ class Vfio:
         opened = holder.devices.pop(address)
         self.kernel.open_devices.discard(address)
         self.resets.restore([(function, opened.saved)])
-        if opened.reset_works and self.resets.order(function):
+        if opened.reset_works and self.resets.usable(function):
             self.resets.reset_function(address)
         else:
             self.reset_set(function)
@@ -175,7 +175,7 @@ class Vfio:
         """
         function = self.kernel.function(address)
         holder = self.holder_of(address)
-        if holder is not None and holder.devices[address].reset_works and self.resets.order(function):
+        if holder is not None and holder.devices[address].reset_works and self.resets.usable(function):
             self.resets.reset_function(address)
         elif self.resets.alone(function):
             self.resets.by_method(function, "bus")
