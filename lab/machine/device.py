@@ -63,7 +63,7 @@ DEVICES = {
         QemuDevice("x3130-upstream", (0x104C, 0x8232), _BRIDGE, PortType.UPSTREAM),
         QemuDevice("xio3130-downstream", (0x104C, 0x8233), _BRIDGE, PortType.DOWNSTREAM),
         QemuDevice("pcie-pci-bridge", (0x1B36, 0x000E), _BRIDGE, PortType.PCIE_TO_PCI),
-        QemuDevice("i82801b11-bridge", (0x8086, 0x244E), _BRIDGE, PortType.CONVENTIONAL),
+        QemuDevice("i82801b11-bridge", (0x8086, 0x244E), _BRIDGE | 1, PortType.CONVENTIONAL),
         QemuDevice("e1000e", (0x8086, 0x10D3), 0x020000, PortType.ENDPOINT, _NO_ROM, pm_reset=True),
         QemuDevice("nvme", (0x1B36, 0x0010), 0x010802, PortType.ENDPOINT, flr=True),
         QemuDevice(

@@ -97,8 +97,8 @@ class Kernel:
         """Add one device: assign what it lost, set ACS by policy, find its group, bind a driver."""
         if not self.hardware.programmed(function):
             self.hardware.program(function)
-        if function.spec.is_bridge:  # pci_enable_bridge, when something below is enabled
-            function.set_command(on=Command.MASTER | Command.MEMORY)
+        if function.spec.is_bridge:
+            function.set_command(on=Command.MEMORY)
         if self.spec.sets_acs:
             function.set_acs(function.acs | REDIRECTING)
         function.set_ats(function.spec.ats)
@@ -210,9 +210,19 @@ class Kernel:
         elif driver not in MANAGED_DMA:
             function.set_power(0)
             function.set_command(on=Command.MASTER | Command.MEMORY)
+            self.enable_above(function)
             if self.spec.npu and function.spec.model is Model.V100:
                 self.npu_seen.add(device.address)
         self.changed()
+
+    def enable_above(self, function: Function) -> None:
+        """Enable the bridges above a device that is being enabled (``pci_enable_bridge``); they stay so."""
+        bridge = self.hardware.parent(function)
+        while bridge is not None:
+            bridge.set_command(on=Command.MASTER | Command.MEMORY)
+            if bridge.address in self.devices:
+                self.devices[bridge.address].enabled = True
+            bridge = self.hardware.parent(bridge)
 
     def unbind(self, device: Device) -> None:
         """Take the driver off: bus mastering goes, memory decoding stays (``pci_disable_device``)."""

@@ -232,6 +232,7 @@ class Sysfs:
             device.enabled = True
             function.set_power(0)
             function.set_command(on=Command.MEMORY)
+            self.kernel.enable_above(function)
         elif not device.enabled:
             raise OSError(errno.EIO, f"{device.address} is not enabled")
         else:

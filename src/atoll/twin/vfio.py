@@ -114,6 +114,7 @@ class Vfio:
         assert group is not None
         self.kernel.owner_of_group[group] = name
         function.set_command(on=Command.MEMORY, off=Command.MASTER)
+        self.kernel.enable_above(function)
         function.set_power(0)
         works = bool(self.resets.usable(function))
         if works:

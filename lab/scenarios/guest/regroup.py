@@ -1,0 +1,88 @@
+"""Inside the guest: two clusters whose devices share a group, taken apart by ``atoll apply`` and put back."""
+
+import json
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import labguest
+from atoll.act.pace import Pace
+from atoll.cli.main import main
+
+DEVICES = Path("/sys/bus/pci/devices")
+GROUPS = Path("/sys/kernel/iommu_groups")
+SECONDS = 20.0
+"""How long a driver may take to bind, after what asked for it has returned."""
+
+asked = json.loads(Path("/scenario/asked.json").read_text())
+checks: list[dict[str, object]] = []
+facts: dict[str, object] = {}
+
+
+def check(says: str, ok: object, detail: object = "") -> None:
+    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)})
+
+
+def atoll(*arguments: str) -> tuple[int, str]:
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = main(arguments)
+    return code, out.getvalue() + err.getvalue()
+
+
+def groups() -> list[list[str]]:
+    return sorted(sorted(os.listdir(GROUPS / number / "devices")) for number in os.listdir(GROUPS))
+
+
+def state() -> dict[str, object]:
+    drivers = {path.name: os.path.basename(os.path.realpath(path / "driver")) for path in sorted(DEVICES.iterdir())}
+    overrides = {path.name: (path / "driver_override").read_text() for path in sorted(DEVICES.iterdir())}
+    return {"groups": groups(), "drivers": drivers, "overrides": overrides}
+
+
+def group_of(device: str) -> list[str]:
+    return next(members for members in groups() if device in members)
+
+
+def case(name: str, red: list[str], blue: list[str], possible: bool) -> None:
+    """``possible``: whether the ports between them can redirect."""
+    Path("/spec.toml").write_text(
+        "".join(
+            f'[cluster.{cluster}]\ndevices = {json.dumps(devices)}\nhandover = "vfio"\n'
+            for cluster, devices in (("red", red), ("blue", blue))
+        )
+    )
+    before = state()
+    together = group_of(red[0])
+    check(f"{name}: both clusters are in one group", {*red, *blue} <= set(together), together)
+    planned, said = atoll("plan", "/spec.toml", "-o", "/plan.json")
+    check(f"{name}: planned for what it is", planned == (0 if possible else 1), (planned, said))
+    steps = json.loads(Path("/plan.json").read_text())["steps"]
+    predicted = [step["group"] for step in steps if step["kind"] == "rescan"]
+    code, said = atoll("apply", "/spec.toml")
+    if not possible:
+        check(f"{name}: not applied", code not in (0, 5), (code, said))
+        check(f"{name}: nothing is changed", state() == before, (before, state()))
+        facts[name] = {"before": together, "said": said.splitlines()[:3]}
+        return
+    check(f"{name}: applied", code == 0, (code, said))
+    after = groups()
+    check(f"{name}: found again", predicted, steps)
+    check(f"{name}: the groups are those predicted", all(group in after for group in predicted), (predicted, after))
+    check(
+        f"{name}: the clusters share none",
+        not set(map(tuple, map(group_of, red))) & set(map(tuple, map(group_of, blue))),
+    )
+    code, said = atoll("release", "/spec.toml")
+    check(f"{name}: released", code == 0, (code, said))
+    check(
+        f"{name}: groups, drivers and overrides are as before",
+        Pace().until(lambda: state() == before, seconds=SECONDS),
+        state(),
+    )
+    facts[name] = {"before": together, "predicted": predicted, "after": [group_of(device) for device in (*red, *blue)]}
+
+
+for each in asked:
+    case(each["name"], each["red"], each["blue"], each["possible"])
+labguest.answer({"release": os.uname().release, "checks": checks, "facts": facts})
