@@ -288,7 +288,7 @@ class Kernel:
                 raise OSError(errno.EINVAL, f"Invalid argument: group {number} has {len(group.members)} devices")
             if self.devices[group.members[0]].driver is not None and not lazier:
                 raise OSError(errno.EBUSY, f"Device or resource busy: {group.members[0]} is bound")
-        if kinds[word] is not group.kind and not lazier:
+        if not lazier:
             if number in self.owner_of_group:
                 raise OSError(errno.EPERM, f"Operation not permitted: group {number} is owned through VFIO")
             for device in self.in_group(number):
