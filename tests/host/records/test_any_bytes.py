@@ -79,3 +79,11 @@ def test_nothing_that_is_known_is_an_error_with_a_hint() -> None:
     with pytest.raises(InputError) as caught:
         host_of("Dear list,\n\nmy computer does not work.\n")
     assert "lspci" in caught.value.hint
+
+
+def test_more_functions_than_a_machine_has_are_refused() -> None:
+    """Their number, not their bytes, is what reading and reasoning take time by."""
+    lines = (f"{i >> 8:04x}:{i & 255:02x}:00.0 VGA [0300]: X [10de:1db1]\n" for i in range((1 << 15) + 1))
+    with pytest.raises(InputError, match="more than 32768 times") as raised:
+        host_of("".join(lines))
+    assert raised.value.hint

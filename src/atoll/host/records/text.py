@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 from atoll.errors import InputError
@@ -48,6 +49,10 @@ class _Found:
     """Functions of which the text does not tell the bus."""
 
 
+_MOST_BLOCKS = 1 << 15
+"""Functions told of, each time counted: lists of groups, trees and dumps of 10,000 functions may stand in one text."""
+
+
 def read_text(data: bytes, *, name: str) -> Host:
     """Return the host that a pasted text shows. Raises InputError where it shows none."""
     path, name = name, name.rstrip("/").rpartition("/")[2] or name
@@ -57,7 +62,10 @@ def read_text(data: bytes, *, name: str) -> Host:
         if not log.take(line):
             numbered.append((number, listed.take(line)))
     found = _Found(name)
-    pages = list(blocks(numbered))
+    pages = list(islice(blocks(numbered), _MOST_BLOCKS + 1))
+    if len(pages) > _MOST_BLOCKS:
+        why = f"tells of functions more than {_MOST_BLOCKS} times, which no machine's record does"
+        raise InputError(f"{path}: {why}", hint="cut it, or name the records of one machine alone")
     custom = habits(pages)
     for block in pages:
         _add(found, block, custom)
