@@ -85,6 +85,9 @@ def checks_of(kernel: str, result: Result, record: Record) -> Iterator[Check]:
         yield Check(kernel, "the scenario ends well", ok=False, detail=detail)
     for one in told if isinstance(told, list) else ():
         yield Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"]))
+    api = _facts(result).get("api")
+    wanted = ["iommufd" if kernel == "iommufd" else "legacy"]
+    yield Check(kernel, f"it is held over {wanted[0]}", ok=api == wanted, detail=str(api))
     yield from _witnessed(kernel, record)
 
 

@@ -79,6 +79,8 @@ def run(order: dict[str, Any]) -> object:
     match order["do"]:
         case "take":
             return take(order["of"])
+        case "api":
+            return [space.api for space in spaces.values()]
         case "state":
             assert holder is not None
             return holder.state()
