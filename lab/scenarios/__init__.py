@@ -34,6 +34,9 @@ SCENARIOS = {
     "hold": Scenario("two clusters of four emulated V100s held apart, while owners drive, attack and reset them", _X86),
     "regroup": Scenario("what shares a group is taken apart by ACS, and put back, where ports have it", DEBIAN_KERNELS),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
+    "kill": Scenario(
+        "apply, hold, release and recover are killed anywhere, under attack, and recovered from", DEBIAN_KERNELS
+    ),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
     "a100": Scenario("two emulated A100s: a locked link, function level reset, DMA in shared memory", _X86),
     "machines": Scenario("random machines: the groups of the kernel, of the twin, and as atoll predicts them", _X86),

@@ -1,0 +1,98 @@
+"""Death at any point: verbs are killed by SIGKILL on a real kernel, and recovered, while the GPUs attack each other.
+
+At two points of each, chosen by chance, for every repeat; at all of them with 120 repeats.
+"""
+
+from __future__ import annotations
+
+import json
+
+from lab.boot import Boot, Result, boot
+from lab.gpu.gpus import Gpus, guest_files
+from lab.gpu.record import Record
+from lab.report import Check, Report, Setting
+from lab.scenarios import guest_file
+
+__all__ = ["checks_of", "run"]
+
+_INTERVAL = 0.005
+"""Seconds between two attacks."""
+_LINKS = tuple((0, number, 1, number) for number in range(6))
+_HANDOVERS = ("kernel", "held", "vfio")
+_SHARES = (0.6, 0.95)
+"""How far something had come, of 1, when it died that recovering is killed after."""
+_MOST = 2
+_SECONDS = 900
+_SECONDS_A_REPEAT = 300
+_END = 1 << 63
+
+
+def run(setting: Setting) -> Report:
+    """Boot every kernel of the setting, one after the other."""
+    checks: list[Check] = []
+    facts: dict[str, object] = {}
+    for kernel in setting.kernels:
+        folder = setting.folder / f"kill-{kernel}"
+        with Gpus(count=2, links=_LINKS, folder=folder / "gpus", attack=_INTERVAL) as gpus:
+            result = _boot(kernel, gpus, setting)
+            record = gpus.record()
+        setting.say(f"kill on {kernel}: {result.seconds:.1f} s")
+        checks += checks_of(kernel, result, record)
+        facts[kernel] = {
+            "release": result.answer.get("release"),
+            "seconds": round(result.seconds, 2),
+            "cut again beside a tenant": result.answer.get("cut again beside a tenant"),
+            "counts": result.answer.get("counts"),
+            "resets": len(record.named("reset")),
+            "attacks that read": sum(attempt.reads for attempt in record.attempts),
+        }
+    return Report(tuple(checks), facts)
+
+
+def _boot(kernel: str, gpus: Gpus, setting: Setting) -> Result:
+    port = "pcie-root-port,bus=pcie.0,x-speed=5,id=rp{0},chassis={1},slot={1}"
+    devices = [("-device", port.format(i, i + 1), "-device", gpus.qemu(i, bus=f"rp{i}")) for i in range(2)]
+    qemu = ("-device", "intel-iommu,intremap=on,caching-mode=on", *(word for device in devices for word in device))
+    order = {
+        "handovers": _HANDOVERS,
+        "shares": _SHARES,
+        "seed": setting.seed,
+        "most": _MOST * setting.repeat,
+    }
+    files = {
+        "scenario/main.py": guest_file("kill"),
+        "scenario/killing.py": guest_file("killing"),
+        "scenario/order.json": json.dumps(order).encode(),
+        **guest_files(),
+    }
+    seconds = _SECONDS + _SECONDS_A_REPEAT * setting.repeat
+    run = Boot(kernel, qemu, files, seconds=seconds, name="kill")
+    return boot(run, folder=setting.folder / f"kill-{kernel}" / "boot")
+
+
+def checks_of(kernel: str, result: Result, record: Record) -> list[Check]:
+    """Return what must be so, by what the guest found and what the GPUs saw."""
+    counts, failures = result.answer.get("counts"), result.answer.get("failures")
+    checks = []
+    if not result.ok or not isinstance(counts, dict) or not isinstance(failures, list) or not counts:
+        detail = str(result.answer.get("error", result.folder))
+        checks.append(Check(kernel, "the scenario ends well", ok=False, detail=detail))
+        counts, failures = {}, []
+    for name, count in counts.items():
+        survived, chosen, points = (count[word] for word in ("survived", "chosen", "points"))
+        told = "; ".join(f"{one['point']}: {one['what']}" for one in failures if one["verb"] == name)
+        says = f"{name}: killed at {chosen} of {points} points, and safe after each"
+        checks.append(Check(kernel, says, ok=survived == chosen > 0, detail=told or "no point was tried"))
+    breaches = record.breaches(0, _END)
+    says = "no link was open between two tenants that both ran, at any time"
+    checks.append(Check(kernel, says, ok=not breaches, detail=f"open: {breaches}"))
+    # Without these, nothing would have been seen had there been a breach.
+    seen = any(attempt.reads for attempt in record.attempts) and any(not attempt.reads for attempt in record.attempts)
+    owners = {event["token"] for event in record.named("owner")} - {0}
+    checks.append(
+        Check(
+            kernel, "attacks read across open links and not across cut ones", ok=seen, detail=str(record.attempts[:4])
+        )
+    )
+    checks.append(Check(kernel, "tenants ran", ok=len(owners) > 1, detail=f"tokens {owners}"))
+    return checks
