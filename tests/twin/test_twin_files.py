@@ -391,3 +391,17 @@ def test_virtual_functions_go_with_the_driver_of_their_physical_one() -> None:
     assert not [name for name in twin.list("sys/bus/pci/devices") if name.startswith("0000:0c")]
     twin.write("sys/bus/pci/rescan", b"1")
     assert [name for name in twin.list("sys/bus/pci/devices") if name.startswith("0000:0c")] == ["0000:0c:00.0"]
+
+
+def test_a_bus_reset_is_listed_for_who_was_found_first() -> None:
+    twin = Twin.new("pcie-box")
+    first, second = at("0000:0c:00.0"), at("0000:0c:00.1")
+    assert text(twin, sysfs(first, "reset_method")).split()[-1] == "bus", "found before its virtual functions"
+    assert "bus" not in text(twin, sysfs(second, "reset_method"))
+    with pytest.raises(OSError, match="no reset method") as caught:
+        twin.reset(first, "bus")
+    assert caught.value.errno == errno.ENOTTY, "listed, and refused: others are on the bus now"
+    with pytest.raises(OSError, match="no reset method"):
+        twin.write(sysfs(first, "reset_method"), b"bus")
+    twin.write(sysfs(first, "reset_method"), b"default")
+    assert "bus" not in text(twin, sysfs(first, "reset_method")), "found out anew"

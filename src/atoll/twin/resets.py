@@ -40,14 +40,11 @@ class Resets:
         They are found out when the function is (``pci_init_reset_methods``): the first of several on a bus keeps
         ``bus``, which then fails (ENOTTY).
         """
-        found = []
-        if function.spec.flr:
-            found.append("flr")
-        if function.spec.pm_reset:
-            found.append("pm")
-        if self.kernel.device(function.address).found_alone and self.has_bus(function):
-            found.append("bus")
-        return tuple(found)
+        return self._methods(function, bus=self.kernel.device(function.address).found_alone and self.has_bus(function))
+
+    def _methods(self, function: Function, *, bus: bool) -> tuple[str, ...]:
+        has = {"flr": function.spec.flr, "pm": function.spec.pm_reset, "bus": bus}
+        return tuple(method for method, there in has.items() if there)
 
     def has_bus(self, function: Function) -> bool:
         """Whether it hangs from a bridge. Bridges, for which the kernel lists ``bus`` too, are never reset here."""
@@ -70,14 +67,15 @@ class Resets:
         return tuple(method for method in self.order(function) if method != "bus" or self.alone(function))
 
     def set_order(self, address: Address, text: str) -> None:
-        """Write ``reset_method``: EINVAL for a name that the function does not have."""
+        """Write ``reset_method``: EINVAL for a name that the function does not have now; default finds out anew."""
         device, function = self.kernel.device(address), self.kernel.function(address)
         names = text.split()
         if names == ["default"]:
             device.methods = None
+            device.found_alone = self.alone(function)
             return
         for name in names:
-            if name not in self.supported(function):
+            if name not in self._methods(function, bus=self.alone(function)):
                 raise OSError(errno.EINVAL, f"Invalid argument: {address} has no reset method {name!r}")
         device.methods = names
 
