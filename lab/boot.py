@@ -38,7 +38,7 @@ class Boot:
     files: Mapping[str, bytes]
     cmdline: str = "intel_iommu=on"
     memory: int = 512
-    seconds: float = 120.0
+    seconds: float = 300.0
     modules: tuple[str, ...] = ()
     name: str = "run"
 

@@ -34,7 +34,7 @@ def run(setting: Setting) -> Report:
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
         files = {"scenario/main.py": guest_file("live")}
-        run = Boot(kernel, MACHINE, files, cmdline=_CMDLINE, seconds=400, name="live")
+        run = Boot(kernel, MACHINE, files, cmdline=_CMDLINE, seconds=600, name="live")
         result = boot(run, folder=setting.folder / f"live-{kernel}")
         setting.say(f"live on {kernel}: {result.seconds:.1f} s")
         checks += _checks(kernel, result)

@@ -36,7 +36,7 @@ def run(setting: Setting) -> Report:
         name = f"powernv-{kernel}"
         files = {"scenario/main.py": guest_file("smoke")}
         result = boot(
-            Boot(kernel, MACHINE, files, cmdline="", memory=2048, seconds=240, name=name),
+            Boot(kernel, MACHINE, files, cmdline="", memory=2048, seconds=600, name=name),
             folder=setting.folder / name,
         )
         setting.say(f"powernv on {kernel}: {result.seconds:.1f} s")

@@ -61,7 +61,7 @@ def run(setting: Setting) -> Report:
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
         files = {"scenario/main.py": guest_file("regroup"), "scenario/asked.json": json.dumps(_CASES).encode()}
-        run = Boot(kernel, _MACHINE, files, cmdline=f"intel_iommu=on {_OPEN}", seconds=400, name="regroup")
+        run = Boot(kernel, _MACHINE, files, cmdline=f"intel_iommu=on {_OPEN}", seconds=600, name="regroup")
         result = boot(run, folder=setting.folder / f"regroup-{kernel}")
         setting.say(f"regroup on {kernel}: {result.seconds:.1f} s")
         checks += _checks(kernel, result)

@@ -29,7 +29,7 @@ from lab.scenarios.operations import Operation, perform, visible
 __all__ = ["draw", "run"]
 
 _AT_ONCE = 2
-_SECONDS = 300.0
+_SECONDS = 600.0
 _OPERATIONS = 40
 _LARGEST = 24
 """Functions of a machine at most: all of them are looked at after every operation."""
