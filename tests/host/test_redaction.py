@@ -331,3 +331,28 @@ def test_any_text_can_be_redacted(text: str) -> None:
     assert redactor.text(text) == Redactor(b"s", host_name="x-1").text(text)
     tree = tree_of({"records/notes.txt": text.replace("\0", ""), "proc/cmdline": text, "proc/1/mountinfo": text})
     assert set(redactor.tree(tree)) <= set(tree)
+
+
+def test_a_kernel_log_among_the_records_keeps_no_identifier() -> None:
+    """Serial numbers stand behind a driver's name there, and the command line behind a heading."""
+    serial = "S3EVNX0J802345Z"
+    lines = (
+        "[    0.1] Command line: root=/dev/sda1 ip=10.1.2.3::10.1.2.1 quiet",
+        "[    0.2] Kernel command line: root=/dev/sda1 ip=10.1.2.3::10.1.2.1 quiet",
+        f"[    3.0] nvme nvme0: serial {serial}",
+        f"[    5.0] scsi 0:0:0:0: Serial Number: {serial}",
+        f"[    6.0] usb 1-1: SerialNumber: {serial}",
+        f'{{"name": "x", "serial": "{serial}"}}',
+        "[    7.0] serial8250: ttyS0 at I/O 0x3f8",
+    )
+    tree = MemoryTree("log")
+    tree.add("records/dmesg.txt", FileEntry("\n".join(lines).encode()))
+    tree.add("records/cmdline", FileEntry(b"ip=10.1.2.3 quiet\n"))
+    found = Redactor(b"secret").tree(tree)
+    text = found.read("records/dmesg.txt").decode()
+    assert serial not in text
+    assert "10.1.2" not in text
+    assert text.count("root=/dev/sda1") == text.count("quiet") == 2
+    assert lines[-1] in text
+    assert len({line.rpartition(" ")[2] for line in text.splitlines()[2:5]}) == 1
+    assert b"10.1.2" not in found.read("records/cmdline")

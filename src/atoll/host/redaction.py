@@ -49,6 +49,12 @@ _FORMS = rf"({_DISK})|({_UUID})|({_SHORT_UUID})|({_INTERFACE})|({_PAIRS})"
 _DUMP = re.compile(r"(?m)^[0-9a-f]{2,3}:(?: [0-9a-f]{2}){16}")
 """A line of ``lspci -xxxx``."""
 _TAG = re.compile(r"(<[^<>/]{0,80}serial[^<>/]{0,80}>)([^<>]{1,200})(</)")
+_SERIAL = re.compile(
+    r"""(?i)((?<![a-z])serial(?:[ _-]?(?:number|no\.?))?(?:["']?\s*[:=]\s*["']?|\s+(?=[A-Z0-9]*[0-9])))([^\s,;"'<>]+)"""
+)
+"""In a log or a document: ``Serial Number: VALUE`` anywhere in a line, ``"serial": "VALUE"``, ``serial VALUE``."""
+_COMMAND_LINE = "ommand line: "
+"""``Command line:`` and ``Kernel command line:`` in a kernel's log."""
 _KFD = ("unique_id", "hive_id")
 """In the KFD topology of AMD's driver: a GPU's serial number, and one of its hive's members."""
 _NONE = frozenset({"", "n/a", "[n/a]", "0", "none", "unknown", "<none>", "not specified"})
@@ -150,7 +156,7 @@ class Redactor:
             return self._padded(text).encode("latin-1")
         if path.startswith("sys/") and not path.endswith(("/dm/name", "/properties")):
             return self._forms.sub(self._found, text).encode("latin-1")
-        rule = _RULES.get(name, Redactor._plain) if path.startswith("proc/") else Redactor._plain
+        rule = _RULES.get(name, Redactor._plain) if path.startswith("proc/") or name == "cmdline" else Redactor._plain
         return rule(self, text).encode("latin-1")
 
     def _config(self, path: str, data: bytes) -> bytes:
@@ -180,6 +186,10 @@ class Redactor:
         key, colon, value = line.partition(":")
         if colon and key.strip().lower().endswith(("serial", "serial number")):
             return f"{key}:{self._padded(value)}"
+        head, found, parameters = line.partition(_COMMAND_LINE)
+        if found:
+            return head + found + self._command_line(parameters)
+        line = _SERIAL.sub(lambda found: found[1] + self._serial(found[2]), line)
         key, blank, value = line.partition(" ")
         return f"{key} {self._padded(value)}" if blank and key in _KFD else line
 
