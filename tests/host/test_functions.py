@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from atoll.host import read_host
+from atoll.host.attribute import number
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.memory import FileEntry, MemoryTree
 from atoll.host.model import Function
 from atoll.host.place import find_places
 from atoll.pci.address import Address
@@ -167,3 +169,12 @@ def test_ari_from_the_port_above_where_no_attribute_tells() -> None:
     assert value_of(host.functions[A("0000:00:01.0")].ari, None) is False
     beside = host.functions[A("0000:01:02.3")].multifunction
     assert beside == Known(True, "stands beside 0000:01:00.0"), "with ARI a bus is one device"
+
+
+def test_a_number_that_no_attribute_holds_is_unknown() -> None:
+    """Thousands of hexadecimal digits are read by Python, and cannot be printed by it."""
+    tree = MemoryTree("huge")
+    tree.add("numa_node", FileEntry(b"0x" + b"f" * 60000))
+    tree.add("irq", FileEntry(b"0x" + b"f" * 16))
+    assert isinstance(number(tree, "numa_node"), Unknown)
+    assert number(tree, "irq") == Known((1 << 64) - 1, "irq")

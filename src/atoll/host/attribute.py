@@ -10,6 +10,8 @@ from atoll.host.tree import Tree
 __all__ = ["exists", "names", "number", "reason", "target", "text"]
 
 _SIZE_AT_MOST = 4 << 20
+_DIGITS_AT_MOST = 66
+"""``0b`` and 64 binary ones."""
 _REASONS = {
     errno.ENOENT: "not there",
     errno.ENOTDIR: "not there",
@@ -39,9 +41,12 @@ def number(tree: Tree, path: str, base: int = 0) -> Fact[int]:
     if isinstance(found, Unknown):
         return found
     try:
-        return Known(int(found.value, base), path)
+        # No attribute is wider than 64 bits; Python reads hexadecimal numbers that it then refuses to print.
+        if len(found.value) <= _DIGITS_AT_MOST:
+            return Known(int(found.value, base), path)
     except ValueError:
-        return Unknown(f"{path}: no number: {found.value[:40]!r}")
+        pass
+    return Unknown(f"{path}: no number: {found.value[:40]!r}")
 
 
 def names(tree: Tree, path: str) -> Fact[tuple[str, ...]]:
