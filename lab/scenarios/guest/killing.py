@@ -110,7 +110,7 @@ class Points:
         self.here(f"after {name}")
 
     def commit(self, act: Callable[[], None]) -> None:
-        """One commit of the journal, with a point on either side and one in the middle."""
+        """One commit of the journal, with a point before it and one within; after it, what comes next has one."""
         self.here("before a commit")
         if self.reach("within a commit"):
             # The kernel ends it at the write that would make a file longer than this: of SQLite's journal, or of the

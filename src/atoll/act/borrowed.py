@@ -46,12 +46,20 @@ class Borrowed:
 
 
 def borrowed(writes: Iterable[Write]) -> tuple[Borrowed, ...]:
-    """Return the settings that the writes of dead runs, oldest first, may have left changed."""
+    """Return the settings that the writes of dead runs, oldest first, may have left changed.
+
+    What was put back counts no more: since then it may have been changed by others, as ``power/control`` is when
+    vfio-pci is bound and unbound (``vfio_pci_core_register_device``).
+    """
     found: dict[str, bytes] = {}
     for write in writes:
         command = write.target.endswith("/config") and write.place == COMMAND
-        if write.was is not None and (command or write.target.endswith(_ATTRIBUTES)):
-            found.setdefault(write.target, write.was)
+        attribute = write.target.endswith(_ATTRIBUTES)
+        if write.was is None or not (command or attribute):
+            continue
+        was = found.setdefault(write.target, write.was)
+        if attribute and write.done and write.value.split() == was.split():
+            del found[write.target]
     return tuple(Borrowed(path, was) for path, was in found.items())
 
 

@@ -1,0 +1,37 @@
+"""Which settings a death may have left changed, by the journal."""
+
+from __future__ import annotations
+
+from atoll.act.borrowed import borrowed
+from atoll.act.journal import Write
+
+POWER = "sys/bus/pci/devices/0000:01:00.0/power/control"
+COMMAND = "sys/bus/pci/devices/0000:01:00.0/config"
+
+
+def wrote(value: bytes, was: bytes | None, *, path: str = POWER, place: int = 0, done: bool = True) -> Write:
+    return Write("run", path, value, place, was, done=done)
+
+
+def test_a_setting_that_was_not_put_back_is_left_changed() -> None:
+    (left,) = borrowed([wrote(b"on", b"auto\n")])
+    assert (left.path, left.was) == (POWER, b"auto\n")
+    # That it was announced does not say that it was made.
+    assert borrowed([wrote(b"on", b"auto\n"), wrote(b"auto", b"on\n", done=False)]) == (left,)
+
+
+def test_what_was_put_back_is_nobodys_any_more() -> None:
+    """Unbinding vfio-pci has changed it since, and that is how it is to stay."""
+    pair = [wrote(b"on", b"auto\n"), wrote(b"auto", b"on\n")]
+    assert borrowed(pair) == ()
+    assert [one.was for one in borrowed([*pair, wrote(b"on", b"auto\n")])] == [b"auto\n"]
+    assert borrowed([*pair, *pair]) == ()
+
+
+def test_the_command_register_is_as_before_the_first_write() -> None:
+    writes = [
+        wrote(b"\x02\x00", b"\x00\x00", path=COMMAND, place=4),
+        wrote(b"\x00\x00", b"\x02\x00", path=COMMAND, place=4),
+    ]
+    assert [one.was for one in borrowed(writes)] == [b"\x00\x00"]
+    assert borrowed([wrote(b"\x00", b"\x01", path=COMMAND, place=6), wrote(b"1", None)]) == ()
