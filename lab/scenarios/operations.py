@@ -15,7 +15,7 @@ from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
 from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace
-from atoll.pci.header import Command, HeaderType
+from atoll.pci.header import Command, HeaderType, PortType
 from atoll.vfio import VfioError
 
 __all__ = ["FILES", "Kind", "Operation", "differences", "perform", "visible"]
@@ -111,11 +111,17 @@ def _function(machine: Machine, address: str, wanted: set[str]) -> dict[str, obj
         "enable": _text(machine, f"{folder}/enable") != "0",
         "methods": _text(machine, f"{folder}/reset_method") if "reset_method" in names and not is_bridge else None,
         "ids": [_text(machine, f"{folder}/{name}") for name in ("vendor", "device", "class")],
-        "master": bool(command & Command.MASTER),
+        "master": None if _is_switch_port(config) else bool(command & Command.MASTER),
         "memory": bool(command & Command.MEMORY),
         "acs": None if acs is None else [int(acs.capability) & 0x7F, int(acs.control) & 0x7F],
         "power": config.word(power + 4) & 3 if power is not None else 0,
     }
+
+
+def _is_switch_port(config: ConfigSpace) -> bool:
+    """Bus mastering of an idle one depends on the port services that firmware leaves to the kernel: not compared."""
+    express = config.find(CapabilityId.EXPRESS)
+    return express is not None and config.word(express + 2) >> 4 & 0xF in (PortType.UPSTREAM, PortType.DOWNSTREAM)
 
 
 def _config(machine: Machine, address: str) -> ConfigSpace:
