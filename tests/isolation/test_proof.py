@@ -250,3 +250,14 @@ def test_parts_of_a_proof_add_up() -> None:
     assert refuted(reach, named)
     assert [a for a in named.owner() if refuted(reach, named, {a})] == [at("03:00.0"), at("04:00.0")]
     assert all(v.answer in (Answer.DIRECT, Answer.POSSIBLE) for v in parts)
+
+
+def test_spaces_told_apart_by_process_alone_rest_on_an_assumption() -> None:
+    def held(*pids: int) -> set[str]:
+        both = zip(pids, (at("01:00.0"), at("02:00.0")), strict=True)
+        holders = tuple(Holder(pid, "vmm", (), (device,), Known(1)) for pid, device in both)
+        host = replace(machine(*slots(CLOSED, CLOSED)), holders=Known(holders))
+        return ids(proof(host, red="01:00.0", blue="02:00.0"))
+
+    assert "separate-containers" in held(10, 11)
+    assert "separate-containers" not in held(10, 10)

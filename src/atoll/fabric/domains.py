@@ -11,12 +11,15 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
 
-__all__ = ["NPU_UNCONFIGURED", "cpu_link_domains", "default_domain", "domains", "holder_of"]
+__all__ = ["NPU_UNCONFIGURED", "PROCESS", "cpu_link_domains", "default_domain", "domains", "holder_of"]
 
 NPU_UNCONFIGURED = "npu-unconfigured"
 """Id of the assumption that an NPU which no kernel configures lets nothing through."""
 
 _AMD, _IOMMU_CLASS = 0x1022, 0x0806
+
+PROCESS = "process "
+"""How the address spaces of processes that hold devices are named; the process's number follows."""
 
 _NO_IOMMU = "vfio-noiommu"
 """The name of groups that VFIO makes up where there is no IOMMU (drivers/vfio/group.c)."""
@@ -46,7 +49,7 @@ def _domain(host: Host, function: Function) -> Domain:
     if holder is not None:
         return Domain(
             DomainKind.TRANSLATED,
-            f"process {holder.pid}",
+            f"{PROCESS}{holder.pid}",
             f"held open by {holder.name} ({holder.pid})",
             certain=value_of(holder.containers, None) == 1,
         )
@@ -131,7 +134,7 @@ def cpu_link_domains(host: Host) -> dict[Address, Domain]:
             )
         elif holder is not None:
             found[gpu.address] = Domain(
-                DomainKind.TRANSLATED, f"process {holder.pid}", "the NPU translates for the group's VFIO owner"
+                DomainKind.TRANSLATED, f"{PROCESS}{holder.pid}", "the NPU translates for the group's VFIO owner"
             )
         elif isinstance(host.holders, Unknown):
             found[gpu.address] = Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
-from atoll.fabric.domains import NPU_UNCONFIGURED
+from atoll.fabric.domains import NPU_UNCONFIGURED, PROCESS
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known
@@ -62,6 +62,11 @@ def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Ass
             "a device takes no completion that it did not ask for: completions with relaxed ordering pass a "
             "switch whatever CmpltRedir says",
         )
+    if sum(1 for space in {_process(reach, address) for address in owner} if space is not None) > 1:
+        found["separate-containers"] = Assumption(
+            "separate-containers",
+            "processes that hold devices share no I/O address space by passing descriptors (nothing shows it)",
+        )
     found["configuration-space"] = Assumption(
         "configuration-space", "ports do what their configuration space says, and only the host can write it"
     )
@@ -71,6 +76,12 @@ def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Ass
             "root-complex-routing", "what root complexes do between their ports is as stated: " + "; ".join(sources)
         )
     return tuple(found.values())
+
+
+def _process(reach: Reach, address: Address) -> str | None:
+    """Return the process whose I/O address space a function is in, None for a function that no process holds."""
+    domain = reach.settings.domain.get(address)
+    return domain.space if domain is not None and domain.space.startswith(PROCESS) else None
 
 
 def _identity(reach: Reach, address: Address) -> bool:
