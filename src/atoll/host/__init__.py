@@ -31,4 +31,6 @@ def read_host(
         from atoll.host.together import read_together
 
         return read_together([opened])
-    return linux.read(opened, registers=registers or linux.no_registers, extent=extent)
+    from atoll.host.withheld import withheld
+
+    return linux.read(withheld(opened), registers=registers or linux.no_registers, extent=extent)

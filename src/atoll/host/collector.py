@@ -56,6 +56,8 @@ class Collector:
         self._folders: dict[str, str] = {}
         self._plain: set[str] = set()
         """Paths that are no links."""
+        self._told: set[str] = set()
+        """Paths that are told as missing."""
 
     @property
     def entries(self) -> int:
@@ -66,12 +68,15 @@ class Collector:
         """Return the names in a folder, none where there is none or it cannot be listed."""
         return self._try(path, lambda: self.tree.list(path)) or ()
 
-    def folder(self, path: str) -> str | None:
-        """Take a folder itself, with the links that lead to it; return where it really is, None where it is not."""
+    def folder(self, path: str, *, listed: bool = True) -> str | None:
+        """Take a folder itself, with the links that lead to it; return where it really is, None where it is not.
+
+        One that cannot be listed is taken only where ``listed`` is off.
+        """
         if path in self._folders:
             return self._folders[path]
         real = self._try(path, lambda: resolve(path, self._target_of))
-        if real is None or self._try(real, lambda: self.tree.list(real)) is None or not self._room(real):
+        if real is None or (listed and self._try(real, lambda: self.tree.list(real)) is None) or not self._room(real):
             return None
         self.found.add(real, FolderEntry())
         self._plain.add(real)
@@ -123,6 +128,11 @@ class Collector:
         """Take a link, not what it leads to; return its text, None where there is no link."""
         place = self._place(path)
         return None if place is None else self._link(place, missing=True)
+
+    def member(self, path: str) -> None:
+        """Take a link that a folder lists; where it cannot be taken, its name is still noted."""
+        if self.link(path) is None:
+            self.refused(path, "no link that can be read")
 
     def _place(self, path: str) -> str | None:
         above, _, name = path.rpartition("/")
@@ -179,4 +189,10 @@ class Collector:
 
     def _refused(self, path: str, error: OSError) -> None:
         if error.errno not in _ABSENT:
-            self.missing.append(Missing(path, reason(error, path).removeprefix(f"{path}: ")))
+            self.refused(path, reason(error, path).removeprefix(f"{path}: "))
+
+    def refused(self, path: str, why: str) -> None:
+        """Note, once, that something is there and could not be read."""
+        if path not in self._told:
+            self._told.add(path)
+            self.missing.append(Missing(path, why))

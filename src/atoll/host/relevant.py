@@ -48,17 +48,20 @@ def _functions(take: Collector, progress: Progress) -> None:
     take.folder("sys/bus/pci/devices")
     places = find_places(take.tree)
     for name in take.names("sys/bus/pci/devices"):
-        if address_of(name) is not None:
-            take.link(f"sys/bus/pci/devices/{name}")
+        address = address_of(name)
+        path = f"sys/bus/pci/devices/{name}"
+        if address is not None and address in places and places[address].folder != path:
+            take.member(path)
     for count, (address, place) in enumerate(places.items()):
         progress(str(address), count, len(places))
         _function(take, place.folder)
 
 
 def _function(take: Collector, folder: str) -> None:
-    if take.folder(folder) is None:
+    if take.folder(folder) is None and take.folder(folder, listed=False) is None:
         return
-    for name in take.names(folder):
+    # The files of a folder that cannot be listed may still be read by their names.
+    for name in take.names(folder) or sorted(_FUNCTION_FILES | _FUNCTION_LINKS):
         path = f"{folder}/{name}"
         if name == "config":
             data = take.file(path)
@@ -113,7 +116,7 @@ def _groups(take: Collector, progress: Progress) -> None:
         for name in ("name", "reserved_regions", "type"):
             take.file(f"{here}/{name}")
         for name in take.names(f"{here}/devices"):
-            take.link(f"{here}/devices/{name}")
+            take.member(f"{here}/devices/{name}")
     take.folder("sys/class/iommu")
     for unit in take.names("sys/class/iommu"):
         here = f"sys/class/iommu/{unit}"
@@ -123,7 +126,7 @@ def _groups(take: Collector, progress: Progress) -> None:
                     take.file(f"{here}/{name}/{attribute}")
         take.folder(f"{here}/devices")
         for name in take.names(f"{here}/devices"):
-            take.link(f"{here}/devices/{name}")
+            take.member(f"{here}/devices/{name}")
 
 
 _KERNEL_FILES = (
