@@ -120,7 +120,7 @@ def system_mirror(root: Path = Path("/etc/apt"), *, environment: Mapping[str, st
         return mirror
     raise LabError(
         f"{root} names no Debian mirror",
-        f"Name one: {MIRROR_VARIABLE}=http://deb.debian.org/debian (its keys: package debian-archive-keyring).",
+        f"Name one: {MIRROR_VARIABLE}=http://MIRROR/debian (its keys: package debian-archive-keyring).",
     )
 
 
