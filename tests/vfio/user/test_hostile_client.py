@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -209,15 +210,19 @@ def test_a_client_that_never_reads_is_no_longer_listened_to() -> None:
     with serving() as served, peer(served) as client:
         asked = message(Command.REGION_READ, RegionAccess(0, 0, 0x4000).pack())
         served.far.setblocking(False)
-        sent = 0
-        while sent < 100_000:
+        sent, left, deadline = 0, b"", time.monotonic() + 60
+        while served.server.wants_read and sent < 100_000 * len(asked) and time.monotonic() < deadline:
+            left = left or asked
             try:
-                served.far.sendall(asked)
+                count = served.far.send(left)
             except BlockingIOError:
-                break
-            sent += 1
-        assert sent < 100_000
+                # The server's thread has not come to it yet.
+                select.select([], [served.far], [], 0.05)
+                continue
+            sent, left = sent + count, left[count:]
+        assert not served.server.wants_read
         assert served.server.wants_write
+        assert sent < 100_000 * len(asked)
         client.connection.close()
 
 
