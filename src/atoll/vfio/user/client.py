@@ -285,7 +285,9 @@ class Client:
         if HeaderFlag.ERROR in message.header.flags:
             message.close()
             code = message.header.error or errno.EIO
-            raise OSError(code, f"{os.strerror(code)}: the server refused {command.name}")
+            # What a server names is any 32-bit number: the C library takes a signed one.
+            words = os.strerror(code) if code < 1 << 31 else f"error {code:#x}"
+            raise OSError(code, f"{words}: the server refused {command.name}")
         return message
 
     def _answer(self, command: Command, deadline: float) -> Message:
