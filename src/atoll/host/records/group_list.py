@@ -4,18 +4,26 @@ All of these, mixed and quoted::
 
     IOMMU Group 1:                                   the usual shell loop, and
             00:01.0 PCI bridge [0604]: Intel …       its functions as lspci -nns prints them
+            [RESET] 01:00.0 VGA compatible …         marked by loops that look for reset
     IOMMU Group 1 00:01.0 PCI bridge [0604]: …       the same on one line
-    Group 1:  [8086:1901] [R] 00:01.0  PCI bridge    ls-iommu and its like
+    Group 1:  [8086:1901] [R] 00:01.0  PCI bridge    Unraid, ls-iommu and their like, and
+    [8086:1905] 00:01.1  PCI bridge: …               the functions after the first
     /sys/kernel/iommu_groups/1/devices/0000:00:01.0  find
-    /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses
+    /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l
+    ├── 1                                            tree /sys/kernel/iommu_groups
     0000:00:01.0/iommu_group -> ../iommu_groups/1    ls -l, readlink
     1 0000:00:01.0                                   a number and an address
+    │ 0x060400 │ 0x1901 │ 0000:00:01.0 │ 1 │ …       tables (group_table)
+
+A function that is lost makes a group look smaller than it is: what is marked in an unknown way is still taken, and a
+group of which no function was understood is told.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from atoll.host.records.group_table import GroupTable
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address
 
@@ -24,6 +32,9 @@ __all__ = ["GroupList"]
 _FOLDER = "iommu_groups/"
 _LINK = "/iommu_group"
 _BULLETS = "├└─│|-+*• \t"
+_TREE = ("├", "│", "└", "|", "`")
+_MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
+_MOST_MARKS = 5
 
 
 @dataclass(slots=True)
@@ -32,22 +43,52 @@ class GroupList:
 
     members: dict[Address, int] = field(default_factory=dict)
     conflicts: dict[Address, tuple[int, int]] = field(default_factory=dict)
+    none: set[Address] = field(default_factory=set)
+    """Functions that a table shows without a group."""
+    _named: set[int] = field(default_factory=set)
     _current: int | None = None
     _indented: bool = False
     """Whether the current group's functions are indented: then one at the margin is none of them."""
+    _margin: int = 0
+    """How far the current group's heading is indented."""
+    _apart: bool = False
+    """Whether a blank line came after it."""
+    _folder: bool = False
+    """Whether the lines are of ls in the group's folder."""
+    _tree: bool = False
+    _table: GroupTable = field(default_factory=GroupTable)
+
+    @property
+    def empty(self) -> tuple[int, ...]:
+        """The groups that the text names without a function of theirs that could be read."""
+        return tuple(
+            sorted(self._named - set(self.members.values()) - {n for two in self.conflicts.values() for n in two})
+        )
 
     def take(self, line: str) -> str:
         """Read a line, and return what of it may be a function as lspci prints it."""
         text = line.strip()
         if not text:
-            self._current = None
+            self._apart = True
             return text
-        found = self._sysfs(text)
-        if found:
+        row = self._table.take(text)
+        if row:
+            if row is True:
+                return ""
+            if row.group is None:
+                self.none.add(row.address)
+            else:
+                self._add(row.address, row.group)
+            return row.heading
+        if self._sysfs(text) or (self._tree and self._branch(text)):
             return ""
         number, rest = _header(text)
         if number is not None:
-            self._current, self._indented = number, False
+            self._begin(number, margin=len(line) - len(line.lstrip()))
+            address, heading = _marked(rest)
+            if address is not None:
+                self._add(address, number)
+                return heading
             self._first_address(rest, number)
             # A script that prints other columns first shows no line of lspci.
             return rest
@@ -59,23 +100,46 @@ class GroupList:
                 return ""
         return self._member(line, text) if self._current is not None else text
 
+    def _begin(self, number: int, *, margin: int = 0, folder: bool = False) -> None:
+        self._current, self._indented, self._apart = number, False, False
+        self._margin, self._folder = margin, folder
+        self._named.add(number)
+
     def _member(self, line: str, text: str) -> str:
         """A line below a group's heading: one of its functions, or details of one, or the end of the list."""
+        if self._current is None:
+            return text
+        if self._apart:
+            # Functions may stand apart; what is no further to the right than the heading is something else.
+            if len(line) - len(line.lstrip()) <= self._margin:
+                self._current = None
+                return text
+            self._apart = False
+        if self._folder:
+            found = _linked(text)
+            if found is not None:
+                self._add(found, self._current)
+                return ""
+            if text.startswith(("total ", "d")):
+                return ""
         bare = text.lstrip(_BULLETS)
-        address = address_in(bare.split()[0]) if bare.split() else None
-        indented = line[:1].isspace() or bare != text
-        if address is None or self._current is None:
-            if not indented and text[0] not in "([":
+        address, heading = _marked(bare)
+        indented = line[:1].isspace() or bare != text or text[0] in "(["
+        if address is None:
+            if not indented:
                 self._current = None
             return text
         if self._indented and not indented:
             self._current = None
             return text
-        self._indented = indented
+        self._indented = indented and text[0] not in "(["
         self._add(address, self._current)
-        return bare
+        return heading
 
     def _sysfs(self, text: str) -> bool:
+        if text.rstrip("/:").endswith("/iommu_groups") or text in (".", "iommu_groups"):
+            self._tree = True
+            return text != "."
         if _FOLDER not in text:
             return False
         before, _, after = text.rpartition(_FOLDER)
@@ -88,13 +152,27 @@ class GroupList:
             address = address_in(words[0]) if words else None
             if address is not None:
                 self._add(address, int(number))
-        elif rest.rstrip() == "devices:":
-            self._current = int(number)
+        elif rest.rstrip().rstrip("/") in ("devices:", "devices"):
+            self._begin(int(number), folder=True)
         elif _LINK in before:
             words = before.partition(_LINK)[0].rpartition("/")[2].split()
             address = address_in(words[-1]) if words else None
             if address is not None:
                 self._add(address, int(number))
+        return True
+
+    def _branch(self, text: str) -> bool:
+        """A line of ``tree``: a group's folder, or a link in it."""
+        if not text.startswith(_TREE):
+            self._tree = False
+            return False
+        name = text.lstrip("├└─│|`- \t\xa0")
+        if _is_number(name):
+            self._begin(int(name), folder=True)
+            return True
+        address = _linked(name) or address_in(name)
+        if address is not None and self._current is not None:
+            self._add(address, self._current)
         return True
 
     def _first_address(self, rest: str, number: int) -> None:
@@ -105,6 +183,7 @@ class GroupList:
                 return
 
     def _add(self, address: Address, number: int) -> None:
+        self._named.add(number)
         known = self.members.setdefault(address, number)
         if known != number:
             self.conflicts.setdefault(address, (known, number))
@@ -121,12 +200,46 @@ def _header(text: str) -> tuple[int | None, str]:
     words = text.lstrip("#*=-+ \t").split(None, 2)
     if words[:1] and words[0].lower() in ("iommu", "iommu_group"):
         words = text.lstrip("#*=-+ \t").split(None, 3)[1:] if words[0].lower() == "iommu" else ["group", *words[1:]]
-    if len(words) < 2 or words[0].lower() not in ("group", "grp"):
+    if len(words) < 2 or words[0].lower().rstrip(":") not in ("group", "grp") or address_in(words[1]):
         return None, ""
-    number = words[1].rstrip(":,;=-*#").strip("[]()")
-    if not _is_number(number):
+    number = words[1].lstrip("[(#")
+    digits = number[: len(number) - len(number.lstrip("0123456789"))]
+    after = number.removeprefix(digits).lstrip(":,;=-*#])")
+    if not _is_number(digits) or (after and after[0] not in "[("):
         return None, ""
-    return int(number), words[2] if len(words) > 2 else ""
+    rest = " ".join((after, *words[2:])).strip()
+    if words[0].endswith(":") and not any(map(address_in, rest.split()[:6])):
+        return None, ""
+    return int(digits), rest
+
+
+def _marked(text: str) -> tuple[Address | None, str]:
+    """Return the function that a line names after marks of its own, and the line as lspci would print it.
+
+    Ids in brackets before the address (``[8086:1901] [R] 00:01.0 PCI bridge: …``) go where lspci -nn has them.
+    """
+    ids = ""
+    words = text.split(None, _MOST_MARKS)
+    for place, word in enumerate(words[:_MOST_MARKS]):
+        address = address_in(word)
+        if address is not None:
+            rest = " ".join((f"{address}", *words[place + 1 :])) if place else text
+            if ids and ids not in rest:
+                before, found, after = rest.partition(" (rev ")
+                rest = f"{before} {ids}{found}{after}"
+            return address, rest
+        if word.startswith("[") and word.endswith("]") and len(word) == 11 and word[5] == ":":
+            ids = word
+        elif any(c.isalnum() for c in word) and word[0] not in "[(" and word.lower().strip(":") not in _MARKS:
+            return None, text
+    return None, text
+
+
+def _linked(text: str) -> Address | None:
+    """Return the function that a line of ``ls -l`` is a link to."""
+    before, arrow, _ = text.partition(" -> ")
+    words = before.split()
+    return address_in(words[-1]) if words and (arrow or len(words) == 1) else None
 
 
 def _is_number(text: str) -> bool:

@@ -87,7 +87,7 @@ def read_text(data: bytes, *, name: str) -> Host:
         iommu_units=tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items())),
         interrupt_remapping=_known(log.remapping, f"{name}: boot log", "no boot log in the text tells it"),
         holders=Unknown("a text does not show who holds devices open"),
-        gaps=(*_gaps(found, functions, told), *coverage(functions, groups)),
+        gaps=(*_gaps(found, functions, told), *_unread_groups(found, listed), *coverage(functions, groups)),
         provenance=(path,),
     )
 
@@ -204,7 +204,7 @@ def _groups(found: _Found, functions: dict[Address, Function], listed: GroupList
         for address, (one, other) in listed.conflicts.items()
     }
     number = {address: group for address, group in listed.members.items() if address not in doubted}
-    told = ToldGroups(f"{found.name}: list of groups", number, frozenset(), doubted)
+    told = ToldGroups(f"{found.name}: list of groups", number, frozenset(listed.none - number.keys()), doubted)
     told = join(ToldGroups(f"{found.name}: lspci", found.group, none), told)
     return join(told, ToldGroups(f"{found.name}: boot log", log.members))
 
@@ -252,6 +252,14 @@ def _gaps(found: _Found, functions: dict[Address, Function], told: ToldGroups) -
         gaps.append(Gap(f"functions {_several(hidden)}", "the groups list them, the text does not show them"))
     gaps += [Gap(f"group of {a}", why) for a, why in sorted(told.doubted.items())]
     return gaps
+
+
+def _unread_groups(found: _Found, listed: GroupList) -> list[Gap]:
+    if not listed.empty:
+        return []
+    which = ", ".join(map(str, listed.empty[:8])) + (", …" if len(listed.empty) > 8 else "")
+    why = f"{found.name} names them, and no function of them could be read: a form of list that is not known here?"
+    return [Gap(f"members of IOMMU group {which}", why, "give find /sys/kernel/iommu_groups/ -type l")]
 
 
 def _several(addresses: list[Address]) -> str:

@@ -1,0 +1,110 @@
+"""Lists of groups from tools that mark, draw or space them: a function that is lost makes a group look safe."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.host.fact import Known
+from atoll.host.model import Host
+from host.records.paste import PORT, at, host_of
+
+_BAR, _GPU, _SOUND, _NIC = "00:01.0", "01:00.0", "01:00.1", "02:00.0"
+_TREE = """\
+/sys/kernel/iommu_groups
+├── 1
+│   ├── devices
+│   │   ├── 0000:00:01.0 -> ../../../../devices/pci0000:00/0000:00:01.0
+│   │   ├── 0000:01:00.0 -> ../../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0
+│   │   └── 0000:01:00.1 -> ../../../../devices/pci0000:00/0000:00:01.0/0000:01:00.1
+│   ├── reserved_regions
+│   └── type
+└── 2
+    ├── devices
+    │   └── 0000:02:00.0 -> ../../../../devices/pci0000:00/0000:00:02.0/0000:02:00.0
+    └── type
+
+11 directories, 4 files
+"""
+_PROXMOX = """\
+root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
+┌──────────┬────────┬──────────────┬────────────┬────────┬──────────────────────────────────
+│ class    │ device │ id           │ iommugroup │ vendor │ device_name
+╞══════════╪════════╪══════════════╪════════════╪════════╪══════════════════════════════════
+│ 0x060400 │ 0x1901 │ 0000:00:01.0 │          1 │ 0x8086 │ 6th-10th Gen Core PCIe Controller
+├──────────┼────────┼──────────────┼────────────┼────────┼──────────────────────────────────
+│ 0x030000 │ 0x1b80 │ 0000:01:00.0 │          1 │ 0x10de │ GP104 [GeForce GTX 1080]
+├──────────┼────────┼──────────────┼────────────┼────────┼──────────────────────────────────
+│ 0x040300 │ 0x10f0 │ 0000:01:00.1 │          1 │ 0x10de │ GP104 High Definition Audio: HDMI
+├──────────┼────────┼──────────────┼────────────┼────────┼──────────────────────────────────
+│ 0x020000 │ 0x1533 │ 0000:02:00.0 │          2 │ 0x8086 │ I210
+├──────────┼────────┼──────────────┼────────────┼────────┼──────────────────────────────────
+│ 0x0c0330 │ 0xa36d │ 0000:00:14.0 │         -1 │ 0x8086 │ xHCI
+└──────────┴────────┴──────────────┴────────────┴────────┴──────────────────────────────────
+"""
+
+
+def _groups(host: Host) -> dict[int, list[str]]:
+    assert isinstance(host.groups, Known)
+    return {number: [str(a)[5:] for a in group.members] for number, group in host.groups.value.items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Unraid: ids first, the group's other functions at the margin, no blank after the colon.
+        "Group 1:\t[8086:1901] 00:01.0 PCI bridge: X\n[10de:1b80] [R] 01:00.0 VGA compatible controller: Y (rev a1)\n"
+        "[10de:10f0] 01:00.1 Audio device: Y\nGroup 2:[8086:1533] [R] 02:00.0 Ethernet controller: Z\n",
+        # Loops that look for reset.
+        "IOMMU Group 1:\n\t\t 00:01.0 PCI bridge [0604]: X [8086:1901]\n\t [RESET]\t 01:00.0 VGA: Y [10de:1b80]\n"
+        "\t\t 01:00.1 Audio: Y [10de:10f0]\nIOMMU Group 2:\n\t [RESET]\t 02:00.0 Ethernet: Z [8086:1533]\n",
+        "IOMMU group 1\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n[RESET]\t01:00.0 VGA [0300]: Y [10de:1b80]\n"
+        "\t01:00.1 Audio [0403]: Y [10de:10f0]\nIOMMU group 2\n[RESET]\t02:00.0 Ethernet [0200]: Z [8086:1533]\n",
+        # Functions apart, with what else a script prints.
+        "IOMMU Group 1:\n\t00:01.0 PCI bridge: X\n\tDriver: pcieport\n\n\t01:00.0 VGA: Y\n\tDriver: vfio-pci\n\n"
+        "\t01:00.1 Audio: Y\n\nIOMMU Group 2:\n\t02:00.0 Ethernet controller: Z\n",
+        "Group: 1  - 0000:00:01.0 PCI bridge\nGroup: 1  - 0000:01:00.0 VGA\nGroup: 1  - 0000:01:00.1 Audio\n"
+        "Group: 2  - 0000:02:00.0 Ethernet\n",
+        "/sys/kernel/iommu_groups/1/devices:\ntotal 0\n"
+        "drwxr-xr-x 2 root root 0 Nov 27 11:00 .\n"
+        "lrwxrwxrwx 1 root root 0 Nov 27 11:00 0000:00:01.0 -> ../../../../devices/pci0000:00/0000:00:01.0\n"
+        "lrwxrwxrwx 1 root root 0 Nov 27 11:00 0000:01:00.0 -> ../../../../devices/pci0000:00/0000:01:00.0\n"
+        "lrwxrwxrwx 1 root root 0 Nov 27 11:00 0000:01:00.1 -> ../../../../devices/pci0000:00/0000:01:00.1\n\n"
+        "/sys/kernel/iommu_groups/2/devices:\ntotal 0\n"
+        "lrwxrwxrwx 1 root root 0 Nov 27 11:00 0000:02:00.0 -> ../../../../devices/pci0000:00/0000:02:00.0\n",
+        "| Group | Address | Device |\n|---|:---:|---|\n| 1 | 00:01.0 | bridge |\n| 1 | 01:00.0 | VGA |\n"
+        "| 1 | `01:00.1` | sound |\n| 2 | 02:00.0 | NIC |\n",
+        _TREE,
+        _PROXMOX,
+    ],
+)
+def test_every_form_tells_the_same(text: str) -> None:
+    assert _groups(host_of(text)) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+
+
+def test_ids_before_the_address_are_ids() -> None:
+    function = host_of("Group 1:\t[10de:1b80] [R] 01:00.0 VGA compatible controller: NVIDIA X (rev a1)\n").functions[
+        at(_GPU)
+    ]
+    assert (function.vendor, function.device, function.class_code >> 8) == (0x10DE, 0x1B80, 0x0300)
+    assert function.revision == Known(0xA1, "paste line 1")
+
+
+def test_proxmox_tells_ids_classes_and_who_has_no_group() -> None:
+    host = host_of(_PROXMOX)
+    sound, usb = host.functions[at(_SOUND)], host.functions[at("00:14.0")]
+    assert (sound.vendor, sound.device, sound.class_code) == (0x10DE, 0x10F0, 0x040300)
+    assert usb.class_code == 0x0C0330
+    assert isinstance(usb.group, Known)
+    assert usb.group.value is None
+
+
+def test_a_group_of_which_nothing_was_understood_is_told() -> None:
+    host = host_of("IOMMU Group 4:\n\tslot seven, VGA\nIOMMU Group 5:\n\t00:01.0 PCI bridge: X\n")
+    assert _groups(host) == {5: [_BAR]}
+    assert [gap.what for gap in host.gaps if gap.what.startswith("members")] == ["members of IOMMU group 4"]
+
+
+def test_lspci_after_a_list_and_a_blank_line_is_no_part_of_it() -> None:
+    host = host_of(f"IOMMU Group 7:\n\t02:00.0 Ethernet controller: Z\n\n{PORT.replace('IOMMU group', 'Interrupt')}")
+    assert _groups(host) == {7: [_NIC]}
+    assert at(_GPU) in host.functions
