@@ -148,6 +148,32 @@ def test_functions_behind_a_vmd_join_it() -> None:
     assert not found.undetermined
 
 
+def test_a_vmd_newer_than_the_list_is_taken_for_one_and_said_to_be_open() -> None:
+    new = function("00:0e.0", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0xFFF0), class_code=0x010400)
+    behind = [port("10000:e0:1d.0", 0xE1), function("10000:e1:00.0", "10000:e0:1d.0")]
+    found = predict(host([new, *behind]))
+    assert found.groups == groups("00:0e.0 10000:e0:1d.0 10000:e1:00.0")
+    assert dict(found.undetermined)[at("10000:e1:00.0")].startswith("10000:e1:00.0: whether 0000:00:0e.0 is the VMD")
+    by_driver = predict(host([replace(new, driver=Known("vmd")), *behind]))
+    assert by_driver.groups == found.groups
+    assert not by_driver.undetermined
+
+
+def test_behind_a_vmd_that_the_record_does_not_show_groups_are_open() -> None:
+    found = predict(host([port("10000:e0:1d.0", 0xE1), function("10000:e1:00.0", "10000:e0:1d.0")]))
+    assert {address for address, _ in found.undetermined} == {at("10000:e0:1d.0"), at("10000:e1:00.0")}
+
+
+def test_what_may_be_a_virtual_function_may_be_multifunction() -> None:
+    members = [
+        port("00:01.0", 1),
+        function("01:00.0", "00:01.0"),
+        *(replace(function(f"01:10.{n}", "00:01.0", multifunction=None), perhaps_virtual=True) for n in (0, 2)),
+    ]
+    found = predict(host(members))
+    assert {address for address, _ in found.undetermined} == {at("01:10.0"), at("01:10.2")}
+
+
 def test_behind_which_of_two_vmds_is_open() -> None:
     members = [
         function("00:0e.0", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D)),

@@ -10,7 +10,7 @@ from reach_hosts import CLOSED, OFF, Scene, acs, at, endpoint, machine, port, sc
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bridge, Function
+from atoll.host.model import Bridge, Function, Platform
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, aliases, shares_identity, spoofing
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
@@ -176,8 +176,23 @@ def test_behind_a_vmd_all_share_its_id() -> None:
     found = scene(machine(*vmd("00:0e.0"), *behind))
     assert shared(found, "10000:01:00.0", "10000:02:00.0").answer is DIRECT
     assert shared(found, "10000:01:00.0", "0000:00:0e.0").answer is DIRECT
-    without = scene(machine(*behind))
-    assert shared(without, "10000:01:00.0", "10000:02:00.0").answer is BLOCKED
+    arm = scene(machine(*behind, platform=Platform.ARM))
+    assert shared(arm, "10000:01:00.0", "10000:02:00.0").answer is BLOCKED
+
+
+def test_behind_a_vmd_that_the_record_does_not_show_all_share_its_id_too() -> None:
+    behind = [
+        port("10000:00:02.0", 1),
+        endpoint("10000:01:00.0", "10000:00:02.0"),
+        port("10000:00:03.0", 2),
+        endpoint("10000:02:00.0", "10000:00:03.0"),
+    ]
+    found = scene(machine(*behind, endpoint("00:02.0")))
+    assert shared(found, "10000:01:00.0", "10000:02:00.0").answer is DIRECT
+    assert shared(found, "10000:01:00.0", "00:02.0").answer is not DIRECT
+    newer = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0xFFF0), class_code=0x010400)
+    found = scene(machine(*behind, newer))
+    assert shared(found, "10000:01:00.0", "0000:00:0e.0").answer is DIRECT
 
 
 def test_behind_another_vmd_is_another_id() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from atoll.fabric.vmd import vmds_of
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
-from atoll.pci.quirks.aliases import VMD, is_one_of
 
 __all__ = ["Branches", "Topology"]
 
@@ -132,7 +132,7 @@ class Topology:
     @cached_property
     def vmds(self) -> tuple[Address, ...]:
         """Intel's volume management devices, under whose ids the devices of their own segments send."""
-        return tuple(a for a, f in self.functions.items() if is_one_of(VMD, f.vendor, f.device))
+        return tuple(function.address for function in vmds_of(self.functions))
 
     @cached_property
     def on_bus(self) -> dict[Address | None, tuple[Address, ...]]:

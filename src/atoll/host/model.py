@@ -142,6 +142,8 @@ class Function:
     """Whether ARI forwarding is on for its bus."""
     physical_function: Address | None = None
     """Of a virtual function: its physical function."""
+    perhaps_virtual: bool = False
+    """Whether it may be a virtual function: the record names SR-IOV above it without saying where its functions are."""
     virtual_functions: tuple[Address, ...] = ()
     device_tree_path: str | None = None
 

@@ -16,7 +16,9 @@ from atoll.fabric.settings import Settings
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
 from atoll.fabric.turn import Bit, bit
+from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import value_of
+from atoll.host.model import Platform
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -42,8 +44,9 @@ INTEGRATED_IDENTITY = "integrated-endpoint-identity"
 SIBLING_IDENTITY = "sibling-identity"
 """Id of the assumption that functions of one device send their own requester ids only."""
 
+_UNSEEN = 0x10000
+"""In place of the requester id of a VMD that the record does not show."""
 _VALIDATING = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
-_VMD_DOMAINS = 0x10000
 
 
 def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
@@ -65,9 +68,12 @@ def alias_ids(
     found = {(address.domain, address.requester_id)}
     for devfn in dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn):
         found.add((address.domain, address.bus << 8 | devfn))
-    if address.domain >= _VMD_DOMAINS:
+    if address.domain >= FIRST_SEGMENT:
         vmds = topology.vmds if function.behind is None else (function.behind,)
         found |= {(vmd.domain, vmd.requester_id) for vmd in vmds}
+        if not vmds and topology.host.platform in (Platform.X86, Platform.UNKNOWN):
+            # Only VMDs make such segments on x86: whichever it is, all behind it use one id, which stands for it here.
+            found.add((address.domain, _UNSEEN))
     up = topology.up(address)
     if up:
         added = above.get(up[0])

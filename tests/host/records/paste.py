@@ -57,6 +57,7 @@ PORT = """\
 \tCapabilities: [1c0 v1] Address Translation Service (ATS)
 \t\tATSCap:\tInvalidate Queue Depth: 00
 \t\tATSCtl:\tEnable+, Smallest Translation Unit: 00
+
 """
 """A root port that isolates, and a GPU below it."""
 
@@ -77,8 +78,8 @@ def one(text: str, address: str = "00:01.0") -> Function:
 
 
 def lspci(*details: str, heading: str = "00:01.0 PCI bridge [0604]: Intel Corporation Device [8086:a340]") -> str:
-    """Return a function with these details."""
-    return "\n".join([heading, *(f"\t{detail}" for detail in details)]) + "\n"
+    """Return a function with these details, and the blank line that ends it."""
+    return "\n".join([heading, *(f"\t{detail}" for detail in details)]) + "\n\n"
 
 
 def recorded_text(path: Path) -> bytes:

@@ -89,21 +89,21 @@ def _wrapped(text: str, width: int) -> str:
             else:
                 row = f"{row} {word}" if row else word
         lines.append(row)
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n\n"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda text: "\n".join(f"> {line}" for line in text.splitlines()),
-        lambda text: "\n".join(f">>> {line}" for line in text.splitlines()),
-        lambda text: "\n".join(f"> > {line}" for line in text.splitlines()),
+        lambda text: "\n".join(f"> {line}" for line in text.splitlines()) + "\n\n",
+        lambda text: "\n".join(f">>> {line}" for line in text.splitlines()) + "\n\n",
+        lambda text: "\n".join(f"> > {line}" for line in text.splitlines()) + "\n\n",
         lambda text: text.replace("\n", "\r\n"),
         lambda text: text.replace("\t", "        "),
         lambda text: text.replace("\t", ""),
-        lambda text: "\n".join(f"    {line}" for line in text.splitlines()),
+        lambda text: "\n".join(f"    {line}" for line in text.splitlines()) + "\n\n",
         lambda text: _wrapped(text, 72),
-        lambda text: "\n".join(f"> {line}" for line in _wrapped(text, 60).splitlines()),
+        lambda text: "\n".join(f"> {line}" for line in _wrapped(text, 60).splitlines()) + "\n\n",
         lambda text: "\ufeff" + text,
         lambda text: "Hello,\n\nhere is my lspci:\n" + text + "\nRegards\n",
         lambda text: text.replace("00:01.0 P", "0000:00:01.0 P").replace("01:00.0 V", "0000:01:00.0 V"),

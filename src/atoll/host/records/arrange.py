@@ -19,6 +19,7 @@ __all__ = ["ALONE", "SHARED", "arranged"]
 
 ALONE = "taken as single: alone in its slot, and lspci prints no multifunction bit"
 SHARED = "more than one function in its slot"
+NUMBERED = "its number is not 0, and it is no virtual function that the text tells of (pci_scan_slot)"
 
 _BELOW_A_PORT = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 
@@ -29,21 +30,28 @@ def arranged(
     above: Mapping[Address, Address],
     forwarding: Mapping[Address, Fact[bool]],
     virtual: Mapping[Address, VirtualFunctions],
+    unread: frozenset[Address] = frozenset(),
+    cut: Address | None = None,
 ) -> dict[Address, Function]:
     """Return the functions in address order with their parents, root buses, slots and physical functions.
 
     ``above`` tells parents where the text does (``-P``), ``forwarding`` ARI of ports, ``virtual`` what physical
-    functions say about their virtual ones.
+    functions say about their virtual ones, ``unread`` those that may have some and do not say where. The text may be
+    ``cut`` at a function: more of its slot may have come.
     """
     physical = physical_of(functions, virtual)
     parents = _parents(functions, above, physical)
     virtuals: dict[Address, list[Address]] = {}
     for a in sorted(physical):
         virtuals.setdefault(physical[a], []).append(a)
+    perhaps = _perhaps_virtual(functions, parents, unread, physical)
     slots: dict[tuple[int, int, int], int] = {}
     for a in functions:
-        if a not in physical:
-            slots[a.domain, a.bus, a.device] = slots.get((a.domain, a.bus, a.device), 0) + 1
+        if a not in physical and a not in perhaps:
+            slots[a[:3]] = slots.get(a[:3], 0) + 1
+    unsure = {a[:3]: f"whether {a} in its slot is a virtual function of {owner}" for a, owner in perhaps.items()}
+    if cut is not None:
+        unsure.setdefault(cut[:3], "the text ends within its slot")
     result = {}
     for address in sorted(functions):
         function = functions[address]
@@ -57,7 +65,8 @@ def arranged(
             parent=parent,
             parent_told=parent is not None or not _hangs_loose(function),
             host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
-            multifunction=_multifunction(function, slots, address in physical),
+            multifunction=_multifunction(function, slots, address in physical, unsure.get(address[:3])),
+            perhaps_virtual=address in perhaps,
             physical_function=physical.get(address),
             virtual_functions=tuple(virtuals.get(address, ())),
             ari=Known(False, "on a root bus") if parent is None else forwarding.get(parent, Unknown("not shown")),
@@ -100,12 +109,42 @@ def _hangs_loose(function: Function) -> bool:
     return port_type is None or port_type in _BELOW_A_PORT
 
 
-def _multifunction(function: Function, slots: Mapping[tuple[int, int, int], int], virtual: bool) -> Fact[bool]:
+def _perhaps_virtual(
+    functions: Mapping[Address, Function],
+    parents: Mapping[Address, Address],
+    unread: frozenset[Address],
+    physical: Mapping[Address, Address],
+) -> dict[Address, Address]:
+    """Return functions that may be virtual ones of those that do not say where theirs are, with whose.
+
+    A virtual function comes after its physical one (PCI Express Base Specification 9.3.3.9), below the same port, and
+    does the same work.
+    """
+    found: dict[Address, Address] = {}
+    for owner in sorted(unread):
+        one = functions[owner]
+        for address, function in functions.items():
+            if address.domain != owner.domain or address <= owner or address in unread or address in physical:
+                continue
+            if function.is_port or function.class_code >> 16 != one.class_code >> 16:
+                continue
+            if function.ids_told and one.ids_told and function.vendor != one.vendor:
+                continue
+            if parents.get(address) == parents.get(owner) or address not in parents:
+                found.setdefault(address, owner)
+    return found
+
+
+def _multifunction(
+    function: Function, slots: Mapping[tuple[int, int, int], int], virtual: bool, unsure: str | None
+) -> Fact[bool]:
     a = function.address
     if virtual:
         return Known(False, "virtual function")
     if slots.get((a.domain, a.bus, a.device), 0) > 1:
         return Known(True, SHARED)
-    if isinstance(function.multifunction, Known) and function.multifunction.source not in (ALONE, SHARED):
+    if isinstance(function.multifunction, Known) and function.multifunction.source not in (ALONE, SHARED, NUMBERED):
         return function.multifunction
-    return Known(False, ALONE)
+    if unsure is not None:
+        return Unknown(unsure)
+    return Known(True, NUMBERED) if a.function else Known(False, ALONE)

@@ -28,7 +28,8 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
         text = data.decode("utf-8", errors="replace")
     for mark in _MARKS:
         text = text.replace(mark, "")
-    for line in text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ").split("\n"):
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ")
+    for line in text.rstrip(" \t").removesuffix("\n").split("\n"):
         yield _unquoted(line[:_LONGEST]).rstrip()
 
 

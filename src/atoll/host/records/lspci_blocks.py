@@ -69,6 +69,8 @@ class Block:
     after: list[Detail] = field(default_factory=list)
     """After the last one: driver and modules."""
     dump: bytearray = field(default_factory=bytearray)
+    cut: bool = False
+    """Whether the text ends in the middle of it: what it does not show may yet have come."""
     _found: dict[str, str | None] = field(default_factory=dict)
 
     def find(self, key: str) -> str | None:
@@ -113,7 +115,7 @@ def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
         done = reader.take(number, line)
         if done is not None:
             yield done
-    last = reader.end()
+    last = reader.end(of_text=True)
     if last is not None:
         yield last
 
@@ -159,10 +161,14 @@ class _Reader:
             self._length += len(text)
         return None
 
-    def end(self) -> Block | None:
+    def end(self, *, of_text: bool = False) -> Block | None:
+        """Return the block there is. A text's last is whole if a blank line or its driver ends it, as lspci's do."""
+        going_on = self._open
         self._finish()
         done, self._block = self._block, None
         self._open = False
+        if done is not None and of_text:
+            done.cut = going_on and bool(done.details or done.capabilities) and not done.after
         return done
 
     def _begin(self, text: str, number: int) -> None:

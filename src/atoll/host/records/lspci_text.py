@@ -51,6 +51,7 @@ _MISREAD = (
     "lspci misreads the ACS control of Intel 100 and 200 series root ports, which hold it as a dword: add the dump"
     " of lspci -xxxx"
 )
+_CUT = "the text ends in the middle of the function: give the whole output of lspci -vvv"
 _SPARSE = "the text shows the function's first line only: add the output of lspci -vvv, run as root"
 
 
@@ -73,6 +74,8 @@ class Told:
     group: int | None
     ari_forwarding: Fact[bool]
     virtual: VirtualFunctions | None = None
+    virtual_unread: bool = False
+    """Whether it may have virtual functions and the text does not tell where."""
 
 
 def habits(blocks: list[Block]) -> Habits:
@@ -129,7 +132,9 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         numa_node=text.numa(),
         serial=text.serial(extended),
     )
-    return Told(function, _group(block), text.ari_forwarding(), text.virtual())
+    virtual = text.virtual()
+    unread_place = virtual is None and text.may_have_virtual()
+    return Told(function, _group(block), text.ari_forwarding(), virtual, unread_place)
 
 
 def _name(block: Block) -> str:
@@ -195,6 +200,8 @@ class _Reader:
             return Unknown(f"{self._text}: {self._unread}")
         if self._denied:
             return Unknown(f"{self._text}: capabilities shown as <access denied>: run lspci as root")
+        if self._block.cut:
+            return Unknown(f"{self._text}: {_CUT}")
         if self._broken:
             return Unknown(f"{self._text}: lspci could not follow the list of capabilities")
         status = self._block.find("Status:") or ""
@@ -327,6 +334,11 @@ class _Reader:
             return None
         return VirtualFunctions(count, offset, stride)
 
+    def may_have_virtual(self) -> bool:
+        """Whether it names SR-IOV and does not say that it is off."""
+        found = self._find("Single Root I/O Virtualization")
+        return found is not None and "Enable-" not in (found.find("IOVCtl:") or "").split()
+
     def flr(self) -> Fact[bool]:
         unread = self._no_list
         if unread is not None:
@@ -338,8 +350,8 @@ class _Reader:
             words = () if capability is None else (capability.find(key) or "").split()
             if f"{word}+" in words:
                 return Known(True, self._source)
-            if capability is not None and not words:
-                return Unknown(f"{self._text}: the text shows no {key} line: lspci -vvv does")
+            if capability is not None and f"{word}-" not in words:
+                return Unknown(f"{self._text}: the text shows no {word} in its {key} line: lspci -vvv does")
         return Known(False, self._source)
 
     def pending(self) -> Fact[bool]:
@@ -436,8 +448,8 @@ class _Reader:
         return Window(first, last, memory=memory, prefetchable=prefetch)
 
     def bars(self) -> Fact[tuple[Bar, ...]]:
-        if self._unread:
-            return Unknown(f"{self._text}: {self._unread}")
+        if self._unread or (self._block.cut and not self._block.capabilities):
+            return Unknown(f"{self._text}: {self._unread or _CUT}")
         bars = []
         for detail in self._block.details:
             words = detail.text.removeprefix("[virtual] ").split()
@@ -470,7 +482,7 @@ class _Reader:
         number = _group(self._block)
         if number is not None:
             return Known(number, self._source)
-        if self._custom.group and not self._unread:
+        if self._custom.group and not self._unread and not (self._block.cut and not self._block.capabilities):
             return Known(None, self._source)
         return Unknown("the text shows no IOMMU groups: add a list of them")
 
@@ -478,13 +490,13 @@ class _Reader:
         found = self._block.find("Kernel driver in use:")
         if found:
             return Known(found.split()[0], self._source)
-        if self._custom.driver and not self._unread:
+        if self._custom.driver and not self._unread and not self._block.cut:
             return Known(None, self._source)
         return Unknown(f"{self._text}: the text shows no drivers")
 
     def numa(self) -> Fact[int | None]:
         number = _numa(self._block)
-        if number is None and not (self._custom.numa and not self._unread):
+        if number is None and not (self._custom.numa and not self._unread and not self._block.cut):
             return Unknown(f"{self._text}: the text shows no NUMA nodes")
         return Known(number, self._source)
 

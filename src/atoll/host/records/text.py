@@ -42,6 +42,9 @@ class _Found:
     above: dict[Address, Address] = field(default_factory=dict)
     forwarding: dict[Address, Fact[bool]] = field(default_factory=dict)
     virtual: dict[Address, VirtualFunctions] = field(default_factory=dict)
+    virtual_unread: set[Address] = field(default_factory=set)
+    cut: Address | None = None
+    """The function in the middle of which the text ends."""
     group: dict[Address, int] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     paths: dict[tuple[int, tuple[str, ...]], Address] = field(default_factory=dict)
@@ -72,7 +75,14 @@ def read_text(data: bytes, *, name: str) -> Host:
     _add_logged(found, log)
     if not (found.functions or listed.members or log.members or log.release):
         raise InputError(f"{path}: no folder, archive or text that tells of PCI functions or groups", hint=_HINT)
-    functions = arranged(found.functions, above=found.above, forwarding=found.forwarding, virtual=found.virtual)
+    functions = arranged(
+        found.functions,
+        above=found.above,
+        forwarding=found.forwarding,
+        virtual=found.virtual,
+        unread=frozenset(found.virtual_unread - found.virtual.keys()),
+        cut=found.cut,
+    )
     told = _groups(found, functions, listed, log)
     functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
     groups = told.fact(reason=_no_groups(log))
@@ -132,6 +142,10 @@ def _add(found: _Found, block: Block, custom: Habits) -> None:
     found.forwarding[address] = forwarding
     if virtual is not None:
         found.virtual[address] = virtual
+    if text.virtual_unread:
+        found.virtual_unread.add(address)
+    if block.cut:
+        found.cut = address
 
 
 def _bare(function: Function) -> bool:
@@ -244,6 +258,11 @@ def _gaps(found: _Found, functions: dict[Address, Function], told: ToldGroups) -
         listed = ", ".join(f"{domain:04x}:{bus:02x}" for domain, bus in buses[:8]) + (", …" if len(buses) > 8 else "")
         why = f"{found.name} does not show the bridge above, or not its bus numbers"
         gaps.append(Gap(f"what stands above bus {listed}", why, "give the whole output of lspci -vvv"))
+    if found.cut is not None:
+        why = f"{found.name} ends in the middle of {found.cut}"
+        gaps.append(
+            Gap(f"the rest of {found.cut}, and what comes after it", why, "give the whole output of lspci -vvv")
+        )
     if found.lost:
         why = f"{found.name}: paths without bus numbers, and no bus numbers of the bridges"
         gaps.append(Gap(f"{found.lost} functions", why, "use lspci -PP, or -vvv"))

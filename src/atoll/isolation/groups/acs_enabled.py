@@ -77,6 +77,8 @@ class Judge:
         address = function.address
         if function.physical_function is not None:
             return False
+        if function.perhaps_virtual:
+            return None
         if address.function:
             return True
         if address.device and value_of(function.ari, False) and function.parent is not None:
@@ -342,5 +344,5 @@ def _shared_slots(host: Host) -> frozenset[tuple[int, int, int]]:
     return frozenset(
         (address.domain, address.bus, address.device)
         for address, function in host.functions.items()
-        if address.function and function.physical_function is None
+        if address.function and function.physical_function is None and not function.perhaps_virtual
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.fabric.vmd import FIRST_SEGMENT, is_told, vmds_of
 from atoll.host.fact import value_of
-from atoll.host.model import Function, Host
+from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType, PortType
 from atoll.pci.quirks.aliases import (
@@ -13,7 +14,6 @@ from atoll.pci.quirks.aliases import (
     BRIDGE_NO_ALIAS,
     BRIDGE_TRANSLATION_ROOT,
     SWITCHTEC_NTB,
-    VMD,
     dma_alias_mask,
     is_one_of,
     possible_alias_mask,
@@ -22,7 +22,6 @@ from atoll.pci.quirks.aliases import (
 __all__ = ["AliasStep", "Aliases"]
 
 _NO_ALIAS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
-_VMD_DOMAINS = 0x10000
 _OTHER_BRIDGE = 0x0680
 _PLAIN_CLASSES = frozenset({0x01, 0x02, 0x03, 0x04, 0x07, 0x09, 0x0C, 0x0D})
 """Base classes of storage, network, display, multimedia, communication, input, serial and wireless devices."""
@@ -62,7 +61,7 @@ class Aliases:
             elif not mask and any((*bus, devfn) in there for devfn in _possible(function)):
                 why = f"{address}: its ids, which the record does not show, and whether it uses others' requester ids"
                 self._unread.setdefault(bus, []).append(why)
-        self._vmd = tuple(f for f in host.functions.values() if is_one_of(VMD, f.vendor, f.device))
+        self._vmd = vmds_of(host.functions)
 
     def on_bus(self, address: Address) -> bool:
         """Whether any function of this one's bus uses ids of others on the bus."""
@@ -93,21 +92,25 @@ class Aliases:
 
     def _real_dma_function(self, function: Function) -> tuple[Function, str, tuple[str, ...]]:
         """``pci_real_dma_dev`` (arch/x86/pci/common.c): behind a VMD, the VMD's own function."""
-        if function.address.domain < _VMD_DOMAINS:
+        if function.address.domain < FIRST_SEGMENT:
             return function, "its own id", ()
         behind = self._host.functions.get(function.behind) if function.behind is not None else None
         if behind is not None:
             why = f"{function.address} lies behind the VMD {behind.address}, whose id it uses (pci_real_dma_dev)"
             return behind, why, ()
         if not self._vmd:
-            return function, "its own id", ()
-        domains = sorted({a.domain for a in self._host.functions if a.domain >= _VMD_DOMAINS})
+            elsewhere = self._host.platform not in (Platform.X86, Platform.UNKNOWN)
+            lost = f"{function.address}: the VMD that made its segment, whose id it uses (pci_real_dma_dev)"
+            return function, "its own id", () if elsewhere else (lost,)
+        domains = sorted({a.domain for a in self._host.functions if a.domain >= FIRST_SEGMENT})
         place = domains.index(function.address.domain)
         endpoint = self._vmd[min(place, len(self._vmd) - 1)]
         why = f"{function.address} lies behind the VMD {endpoint.address}, whose id it uses (pci_real_dma_dev)"
         missing: tuple[str, ...] = ()
         if len(self._vmd) > 1:
             missing = (f"{function.address}: behind which of {len(self._vmd)} VMDs it lies",)
+        elif not is_told(endpoint):
+            missing = (f"{function.address}: whether {endpoint.address} is the VMD that made its segment",)
         return endpoint, why, missing
 
     def _bridge(self, bridge: Function) -> AliasStep | None:

@@ -93,7 +93,7 @@ BRIDGE_NO_ALIAS: Ids = {
 """``quirk_aspeed_pci_bridge_no_alias``: a PCIe-to-PCI bridge that keeps the requester id."""
 
 VMD: Ids = {
-    0x8086: frozenset({0x201d, 0x28c0, 0x467f, 0x4c3d, 0x9a0b, 0xa77f, 0x7d0b, 0xad0b, 0xb60b}),
+    0x8086: frozenset({0x201d, 0x28c0, 0x467f, 0x4c3d, 0x9a0b, 0xa77f, 0x7d0b, 0xad0b, 0xb60b, 0xb06f, 0xb07f}),
 }
 """Intel Volume Management Devices: what lies in the domain behind one uses its requester id (``pci_real_dma_dev``)."""
 # fmt: on

@@ -1,0 +1,44 @@
+"""Intel's volume management devices: what lies in the segments that they make sends under their requester ids.
+
+Source: ``pci_real_dma_dev`` in arch/x86/pci/common.c, ``vmd_enable_domain`` in drivers/pci/controller/vmd.c (segments
+from 0x10000 on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.host.fact import value_of
+from atoll.host.model import Function
+from atoll.pci.address import Address
+from atoll.pci.quirks.aliases import VMD, is_one_of
+
+__all__ = ["FIRST_SEGMENT", "is_told", "vmds_of"]
+
+FIRST_SEGMENT = 0x10000
+_INTEL = 0x8086
+_RAID = 0x0104
+"""The class of every one of them."""
+
+
+def is_told(function: Function) -> bool:
+    """Whether it is one, by its ids or its driver."""
+    return is_one_of(VMD, function.vendor, function.device) or value_of(function.driver, None) == "vmd"
+
+
+def vmds_of(functions: Mapping[Address, Function]) -> tuple[Function, ...]:
+    """Return them in address order. Where there are segments and none is told: all that may be one newer than the list.
+
+    They stand on a root bus and are RAID controllers of Intel, or of a vendor that was not read.
+    """
+    told = tuple(functions[a] for a in sorted(functions) if is_told(functions[a]))
+    if told or all(address.domain < FIRST_SEGMENT for address in functions):
+        return told
+    return tuple(
+        function
+        for address, function in sorted(functions.items())
+        if address.domain < FIRST_SEGMENT
+        and function.parent is None
+        and function.class_code >> 8 == _RAID
+        and (function.vendor == _INTEL or not function.ids_told)
+    )
