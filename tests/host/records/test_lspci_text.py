@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import quopri
+
 import pytest
 
 from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bar, Sriov, Window
 from atoll.host.records.arrange import ALONE, SHARED
+from atoll.host.records.content import read_record
 from atoll.isolation.groups import predict
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.header import Command, HeaderType, PortType
@@ -78,6 +82,11 @@ def test_a_port_and_a_function_below_it() -> None:
     assert gpu.ats.value.enabled
 
 
+def _colour(text: str) -> str:
+    """What grep --color does."""
+    return text.replace("00:01.0 P", "\x1b[01;31m\x1b[K00:01.0\x1b[m\x1b[K P").replace("ACSCtl", "\x1b[1mACSCtl\x1b[0m")
+
+
 def _wrapped(text: str, width: int) -> str:
     lines = []
     for line in text.splitlines():
@@ -90,6 +99,10 @@ def _wrapped(text: str, width: int) -> str:
                 row = f"{row} {word}" if row else word
         lines.append(row)
     return "\n".join(lines) + "\n\n"
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 @pytest.mark.parametrize(
@@ -105,6 +118,20 @@ def _wrapped(text: str, width: int) -> str:
         lambda text: _wrapped(text, 72),
         lambda text: "\n".join(f"> {line}" for line in _wrapped(text, 60).splitlines()) + "\n\n",
         lambda text: "\ufeff" + text,
+        lambda text: _colour(text),
+        lambda text: f"Script started\n\x1b]0;root@x: ~\x07\x1b[?2004hroot@x:~# lspci -vvv\r\r\n{text}",
+        lambda text: f"<pre><code>{html.escape(text)}</code></pre>\n",
+        lambda text: html.escape(text).replace("\n", "<br>\n"),
+        lambda text: f"<!DOCTYPE html>\n<html><body><p>Hi</p><pre>{html.escape(text)}</pre></body></html>\n",
+        lambda text: f"<details><summary>lspci</summary>\n\n```\n{text}\n```\n\n</details>",
+        lambda text: quopri.encodestring(text.encode()),
+        lambda text: text.encode("utf-16-le"),
+        lambda text: "".join(f"{number:6d}\t{line}\n" for number, line in enumerate(text.split("\n"), 1)),
+        lambda text: "".join(f"{number}:{line}\n" for number, line in enumerate(text.split("\n"), 996)),
+        lambda text: "".join(f"+{line}\n" for line in text.split("\n")),
+        lambda text: "".join(f"| {line}\n" for line in text.split("\n")),
+        lambda text: "".join(f"Nov 27 11:00:01 pve lspci[123]: {line}\n" for line in text.split("\n")),
+        lambda text: text.replace("00:01.0 P", "- 00:01.0 P").replace("01:00.0 V", "- 01:00.0 V"),
         lambda text: "Hello,\n\nhere is my lspci:\n" + text + "\nRegards\n",
         lambda text: text.replace("00:01.0 P", "0000:00:01.0 P").replace("01:00.0 V", "0000:01:00.0 V"),
         lambda text: text.replace("01:00.0 V", "00:01.0/01:00.0 V"),
@@ -113,7 +140,8 @@ def _wrapped(text: str, width: int) -> str:
 )
 def test_what_people_and_mailers_do_changes_nothing(change: object) -> None:
     assert callable(change)
-    plain, changed = host_of(PORT), host_of(change(PORT))
+    plain, changed = host_of(PORT), read_record(_bytes(change(PORT)), name="changed").host
+    assert changed is not None
     assert list(changed.functions) == list(plain.functions)
     for address, function in plain.functions.items():
         other = changed.functions[address]

@@ -20,6 +20,10 @@ _DEEPEST = 64
 _MOST_ELEMENTS = 500_000
 _LONGEST_TEXT = 4096
 _HINT = "record it again"
+_HTML = (
+    *(b"<!doctype html", b"<details", b"<summary", b"<div", b"<span", b"<table", b"<td", b"<tr", b"<tt", b"<title"),
+    *(b"<samp", b"<section", b"<strong", b"<style", b"<script", b"<nav"),
+)
 
 
 @dataclass(slots=True)
@@ -55,10 +59,9 @@ class Element:
 
 
 def is_xml(data: bytes) -> bool:
-    """Whether bytes begin like an XML document."""
-    return data.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(
-        (b"<?xml", b"<!--", b"<s", b"<n", b"<t", b"<d", b"<!D")
-    )
+    """Whether bytes begin like an XML document; a web page or a post with tags around a text is none."""
+    start = data[:4096].lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").lower()
+    return start.startswith((b"<?xml", b"<!--", b"<s", b"<n", b"<t", b"<d", b"<!d")) and not start.startswith(_HTML)
 
 
 def parse_xml(data: bytes, *, name: str) -> Element:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atoll.errors import InputError
+from atoll.host.records.markup import decoded, plain, prefix_length
 
 __all__ = ["MOST_BYTES", "text_lines"]
 
@@ -21,16 +22,15 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     """
     if len(data) > MOST_BYTES:
         raise InputError(f"{name}: {len(data)} bytes are too many for a text", hint="name an archive, or cut it")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        # What PowerShell's redirection writes.
-        text = data.decode("utf-16", errors="replace")
-    else:
-        text = data.decode("utf-8", errors="replace")
+    text = decoded(data)
     for mark in _MARKS:
         text = text.replace(mark, "")
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ")
-    for line in text.rstrip(" \t").removesuffix("\n").split("\n"):
-        yield _unquoted(line[:_LONGEST]).rstrip()
+    text = plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
+    lines = text.rstrip(" \t").removesuffix("\n").split("\n")
+    taken = prefix_length(lines)
+    for line in lines:
+        rest = line[taken:] if isinstance(taken, int) else (line.partition(taken)[2] if taken in line else line)
+        yield _unquoted(rest[:_LONGEST]).rstrip()
 
 
 def _unquoted(line: str) -> str:
