@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -520,3 +520,19 @@ def test_sections_have_each_link_once(text: str) -> None:
     for gpu in parse_links(text):
         told = [*(gpu.remote or {}), *gpu.rates, *gpu.unnamed]
         assert len(told) == len(set(told))
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
+        lambda text: f"<pre>{text.replace('<', '&lt;').replace('>', '&gt;')}</pre>",
+        lambda text: f"Hi,\n\n```\n$ nvidia-smi topo -m\n{text}```\n",
+        lambda text: "".join(f"{number:6d}\t{line}\n" for number, line in enumerate(text.splitlines(), 1)),
+    ],
+)
+def test_what_posts_put_around_a_matrix_changes_nothing(around: Callable[[str], str]) -> None:
+    text = real("topo-m-a100-4x-polaris-nv4/topo.txt").decode()
+    plain, posted = (host_of(gpus(4), A100, one) for one in (text, around(text)))
+    assert len(plain.links) == 24
+    assert (posted.links, posted.links_told) == (plain.links, plain.links_told)

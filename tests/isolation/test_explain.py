@@ -15,7 +15,9 @@ from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.report.explain import summary
+from atoll.report.explain import explain_lines, summary
+from atoll.report.names import Names
+from atoll.report.style import Style
 from atoll.twin import MACHINES, Twin
 
 
@@ -139,3 +141,24 @@ def test_the_answer_in_one_sentence() -> None:
     assert summary(told(machine(*switch(CLOSED, CLOSED)))) == f"{both} are in different groups, and {neither}"
     assert summary(told(together(*switch(CLOSED, CLOSED)))) == f"{both} share group 7, though {neither}"
     assert summary(told(together(*switch(OFF, OFF)))) == f"{both} share group 7 and reach one another directly."
+
+
+def _without_groups(*functions: Function) -> Host:
+    host = machine(*functions)
+    lost = Unknown("the text shows no IOMMU groups")
+    bare = {address: replace(function, group=lost, iommu=lost) for address, function in host.functions.items()}
+    return replace(host, functions=bare, groups=lost, iommu_units=())
+
+
+def test_groups_that_are_not_recorded_are_no_fact() -> None:
+    found = told(_without_groups(*switch(CLOSED, CLOSED)))
+    assert found.same_group is False
+    assert not found.recorded
+    assert any("whether an IOMMU serves it" in missing for missing in found.missing)
+    assert "may be in different groups, as guessed from a record that does not tell all, " in summary(found)
+    text = "\n".join(explain_lines(_without_groups(*switch(CLOSED, CLOSED)), found, names=Names.load(), style=Style()))
+    assert "The kernel: not recorded; predicted into different groups\n  ? it rests on" in text
+    assert "none and none" not in text
+    joined = told(_without_groups(*switch(OFF, OFF, root=OFF)))
+    assert joined.same_group
+    assert "may share a group, as guessed from a record that does not tell all, " in summary(joined)

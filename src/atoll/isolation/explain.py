@@ -56,6 +56,10 @@ class Explanation:
     exposed_back: Exposure | None = None
     shared: tuple[Contention, ...] = ()
     """What both use without access to one another."""
+    recorded: bool = True
+    """Whether ``same_group`` is what the record says; else it is predicted."""
+    missing: tuple[str, ...] = ()
+    """What the record lacks and the prediction rests on."""
 
 
 def explain(reach: Reach, one: Address, other: Address) -> Explanation:
@@ -66,12 +70,14 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     groups = (value_of(a.group, None), value_of(b.group, None))
     prediction = predict(host)
     place = prediction.index()
-    if None not in groups:
-        same: bool | None = groups[0] == groups[1]
-    elif isinstance(a.group, Known) and isinstance(b.group, Known):
-        same = False
+    recorded = isinstance(a.group, Known) and isinstance(b.group, Known)
+    missing: tuple[str, ...] = ()
+    if recorded:
+        same: bool | None = None not in groups and groups[0] == groups[1]
     else:
         same = place[one] == place[other] if one in place and other in place else None
+        lacking = dict(prediction.undetermined)
+        missing = tuple(dict.fromkeys(lacking[address] for address in (one, other) if address in lacking))
     why: tuple[str, ...] = ()
     if same:
         why = tuple(dict.fromkeys((*prediction.reasons.get(one, ()), *prediction.reasons.get(other, ()))))
@@ -90,7 +96,7 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
         exposure(topology, reach.settings, reach.policy, other, one),
     )
     shared = contention(topology, {one: str(one), other: str(other)})
-    return Explanation(one, other, groups, same, why, *found, *identity, remedies, *exposed, shared)
+    return Explanation(one, other, groups, same, why, *found, *identity, remedies, *exposed, shared, recorded, missing)
 
 
 def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:

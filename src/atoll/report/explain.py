@@ -31,6 +31,8 @@ def explain_document(explanation: Explanation) -> dict[str, Any]:
         summary=summary(explanation),
         groups=list(explanation.groups),
         same_group=explanation.same_group,
+        predicted=not explanation.recorded,
+        missing=list(explanation.missing),
         why=list(explanation.why),
         answers=[
             _answer(one, other, explanation.there, explanation.identity_there, explanation.exposed_there),
@@ -66,12 +68,15 @@ def _answer(
 def summary(explanation: Explanation) -> str:
     """Return the answer in one sentence: the claim, and what the hardware says to it."""
     one, other = explanation.one, explanation.other
-    number = explanation.groups[0]
-    claim = {
-        True: f"share group {number}" if number is not None else "would share a group, as predicted",
-        False: "are in different groups" if None not in explanation.groups else "are not in one group",
-        None: "have no groups that are known",
-    }[explanation.same_group]
+    if explanation.recorded:
+        apart = "are in different groups" if None not in explanation.groups else "are not in one group"
+        claims = {True: f"share group {explanation.groups[0]}", False: apart}
+    elif explanation.missing:
+        rests = "as guessed from a record that does not tell all"
+        claims = {True: f"may share a group, {rests}", False: f"may be in different groups, {rests}"}
+    else:
+        claims = {True: "would share a group, as predicted", False: "would be in different groups, as predicted"}
+    claim = "have no groups that are known" if explanation.same_group is None else claims[explanation.same_group]
     ways = ((one, other, explanation.there), (other, one, explanation.back))
     direct = [way for way in ways if way[2].answer is Answer.DIRECT]
     maybe = [way for way in ways if way[2].answer is Answer.POSSIBLE]
@@ -95,6 +100,8 @@ def summary(explanation: Explanation) -> str:
         link = " and" if joined == explanation.same_group else ", yet" if joined else ", though"
         if not joined and not explanation.same_group:
             link = ", and"
+        if not explanation.recorded:
+            link = f",{link.lstrip(',')}"
     return f"{one} and {other} {claim}{link} {reach}."
 
 
@@ -118,16 +125,19 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
     one, other = explanation.one, explanation.other
     lines = wrap(style.bold(summary(explanation)))
     lines += ["", *("    " + cut(names.line(host.functions[address]), 96) for address in (one, other))]
-    claim = {
-        True: f"both in group {explanation.groups[0]}"
-        if explanation.groups[0] is not None
-        else "predicted into one group",
-        False: "in different groups",
-        None: "no groups recorded, and none can be predicted",
-    }[explanation.same_group]
-    if explanation.same_group is False:
-        claim += " (" + " and ".join("none" if group is None else str(group) for group in explanation.groups) + ")"
+    numbers = " and ".join("none" if group is None else str(group) for group in explanation.groups)
+    if explanation.same_group is None:
+        claim = "no groups recorded, and none can be predicted"
+    elif explanation.recorded:
+        claim = (
+            f"both in group {explanation.groups[0]}" if explanation.same_group else f"in different groups ({numbers})"
+        )
+    else:
+        claim = f"not recorded; predicted into {'one group' if explanation.same_group else 'different groups'}"
     lines += ["", f"{style.bold('The kernel')}: {claim}"]
+    if explanation.missing:
+        rests = f"it rests on what the record lacks: {'; '.join(explanation.missing)}"
+        lines += wrap(style.doubtful("? ") + rests, first="  ", rest="    ")
     for reason in explanation.why:
         lines += wrap(reason, first="    ", rest="      ")
     lines += ["", style.bold("The hardware, as it is set now")]

@@ -1,16 +1,14 @@
-"""Text of a record as its readers want it: decoded, and without a terminal's colours."""
+"""Text of a record as its readers want it: decoded, without a terminal's colours and what posts put around it."""
 
 from __future__ import annotations
 
 from atoll.errors import InputError
+from atoll.host.records.lines import text_lines
 
 __all__ = ["MOST_BYTES", "clean"]
 
 MOST_BYTES = 1 << 24
 """A record of links has some kilobytes; ``nvidia-smi -q -x`` has 30 kB for each GPU."""
-
-_LONGEST = 4096
-_ESCAPE = "\x1b["
 
 
 def clean(data: bytes, *, name: str) -> str:
@@ -20,11 +18,4 @@ def clean(data: bytes, *, name: str) -> str:
     """
     if len(data) > MOST_BYTES:
         raise InputError(f"{name}: {len(data)} bytes are too many for a record of links", hint="cut it")
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    text = data.decode(encoding, errors="replace").replace("\u00a0", " ")
-    return "\n".join(_without_escapes(line[:_LONGEST]) for line in text.splitlines())
-
-
-def _without_escapes(line: str) -> str:
-    first, *rest = line.split(_ESCAPE)
-    return first + "".join(part.lstrip("0123456789;").removeprefix("m") for part in rest)
+    return "\n".join(text_lines(data, name=name))
