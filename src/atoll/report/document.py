@@ -15,8 +15,27 @@ def document(verb: str, /, **fields: Any) -> dict[str, Any]:
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """Return the document's text: addresses as in sysfs, fields in the order they were given."""
-    return json.dumps(value, indent=2, default=_plain)
+    """Return the document's text: addresses as in sysfs, fields in the order they were given.
+
+    Each entry of a list or a table of the document stands on a line of its own, so that line tools can find and compare
+    them, and a host of ten thousand functions is no novel.
+    """
+    fields = (f"  {_text(name)}: {_lines(field)}" for name, field in value.items())
+    return "{\n" + ",\n".join(fields) + "\n}"
+
+
+_text = json.JSONEncoder(default=lambda value: _plain(value)).encode
+
+
+def _lines(field: object) -> str:
+    """Return a field's text, a line for each of its entries."""
+    if isinstance(field, (set, frozenset)):
+        field = sorted(field)
+    if isinstance(field, Mapping) and field:
+        return "{\n" + ",\n".join(f"    {_text(str(name))}: {_text(entry)}" for name, entry in field.items()) + "\n  }"
+    if isinstance(field, (list, tuple)) and field:
+        return "[\n" + ",\n".join(f"    {_text(entry)}" for entry in field) + "\n  ]"
+    return _text(field)
 
 
 def _plain(value: object) -> object:
