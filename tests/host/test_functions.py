@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atoll.host import read_host
 from atoll.host.attribute import number
+from atoll.host.extent import Extent
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.memory import FileEntry, MemoryTree
 from atoll.host.model import Function
@@ -178,3 +179,39 @@ def test_a_number_that_no_attribute_holds_is_unknown() -> None:
     tree.add("irq", FileEntry(b"0x" + b"f" * 16))
     assert isinstance(number(tree, "numa_node"), Unknown)
     assert number(tree, "irq") == Known((1 << 64) - 1, "irq")
+
+
+class Listing:
+    """A tree that notes which folders are listed."""
+
+    def __init__(self, tree: MemoryTree) -> None:
+        self._tree = tree
+        self.name = tree.name
+        self.read, self.readlink = tree.read, tree.readlink
+        self.listed: list[str] = []
+
+    def list(self, path: str) -> tuple[str, ...]:
+        self.listed.append(path)
+        return self._tree.list(path)
+
+
+def test_routing_lists_no_folder_of_a_whole_function() -> None:
+    files = function_files("0000:01:00.0")
+    folder = next(path.rpartition("/")[0] for path in files if path.endswith("/config"))
+    files[f"{folder}/uevent"] = (
+        "PCI_CLASS=20000\nPCI_ID=8086:1533\nPCI_SUBSYS_ID=8086:0001\nPCI_SLOT_NAME=0000:01:00.0\n"
+    )
+    files[f"{folder}/ari_enabled"] = "0"
+    files[f"{folder}/iommu"] = Link("../../virtual/iommu/dmar0")
+    tree = Listing(tree_of(files))
+    function = next(iter(read_host(tree, extent=Extent.ROUTING).functions.values()))
+    assert folder not in tree.listed
+    assert (function.driver, function.iommu) == (
+        Known(None, f"{folder}/uevent"),
+        Known("dmar0", f"{folder}/iommu"),
+    )
+    del files[f"{folder}/iommu"], files[f"{folder}/subsystem"]
+    tree = Listing(tree_of(files))
+    missing = next(iter(read_host(tree, extent=Extent.ROUTING).functions.values())).iommu
+    assert folder in tree.listed
+    assert missing == Unknown(f"{folder}/iommu: not captured"), "nothing shows that the folder was copied whole"

@@ -5,9 +5,10 @@ Source of the attributes: Linux ``Documentation/ABI/testing/sysfs-bus-pci`` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import TypeVar
 
 from atoll.errors import Unreadable
@@ -64,10 +65,9 @@ def read_functions(
     """
     functions: dict[Address, Function] = {}
     hidden: list[Address] = []
-    folders = {address: _names(tree, place.folder) for address, place in places.items()}
-    read = _Reader(tree, extent, group_of, frozenset[str]().union(*folders.values()))
+    read = _Reader(tree, extent, group_of, places.values())
     for address, place in places.items():
-        function = read(place, folders[address])
+        function = read(place)
         if function is None:
             hidden.append(address)
         else:
@@ -80,45 +80,80 @@ def read_functions(
     return _with_multifunction(_with_ari(tree, places, functions)), tuple(gaps)
 
 
+class _Names(Container[str]):
+    """The names in a function's folder. Listing one costs more than all that routing reads of it: done when asked."""
+
+    __slots__ = ("_folder", "_listed", "_tree")
+
+    def __init__(self, tree: Tree, folder: str) -> None:
+        self._tree, self._folder = tree, folder
+        self._listed: frozenset[str] | None = None
+
+    @property
+    def all(self) -> frozenset[str]:
+        """All of them; none where the folder cannot be listed."""
+        if self._listed is None:
+            found = names(self._tree, self._folder)
+            self._listed = frozenset(found.value) if isinstance(found, Known) else frozenset()
+        return self._listed
+
+    @property
+    def whole(self) -> bool:
+        """Whether the folder was copied whole: what is not in it does not exist; else it may not have been captured."""
+        return {"uevent", "subsystem", "config"} <= self.all
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.all
+
+
 class _Reader:
     """Reads functions of one tree."""
 
     def __init__(
-        self, tree: Tree, extent: Extent, group_of: Callable[[Place], Fact[int | None]], seen: frozenset[str]
+        self,
+        tree: Tree,
+        extent: Extent,
+        group_of: Callable[[Place], Fact[int | None]],
+        places: Iterable[Place],
     ) -> None:
-        self.tree, self.extent, self.group_of, self.seen = tree, extent, group_of, seen
+        self.tree, self.extent, self.group_of = tree, extent, group_of
+        self.folders = {place.address: _Names(tree, place.folder) for place in places}
         self.open_config = config_opener(tree)
         self.ari: dict[tuple[int, int], Fact[bool]] = {}
         """By bus: every function of a bus shows the same (``pci_ari_enabled(pci_dev->bus)``, pci-sysfs.c)."""
 
-    def ari_of(self, place: Place, listed: frozenset[str]) -> Fact[bool]:
+    @cached_property
+    def seen(self) -> frozenset[str]:
+        """What the folder of any function holds."""
+        return frozenset[str]().union(*(listed.all for listed in self.folders.values()))
+
+    def ari_of(self, place: Place, listed: _Names) -> Fact[bool]:
         """Return what ``ari_enabled`` tells."""
-        path = f"{place.folder}/ari_enabled"
-        if "ari_enabled" not in listed:
-            return Unknown(f"{path}: not captured")
         bus = place.address[:2]
-        if bus not in self.ari:
-            self.ari[bus] = _flag(number(self.tree, path))
-        return self.ari[bus]
+        known = self.ari.get(bus)
+        if known is None:
+            path = f"{place.folder}/ari_enabled"
+            known = _flag(number(self.tree, path))
+            if isinstance(known, Unknown):
+                return known if "ari_enabled" in listed else Unknown(f"{path}: not captured")
+            self.ari[bus] = known
+        return known
 
-    def __call__(self, place: Place, listed: frozenset[str]) -> Function | None:
+    def __call__(self, place: Place) -> Function | None:
         with self.open_config(f"{place.folder}/config") as source:
-            return _read(self, place, listed, ConfigSpace(source))
+            return _read(self, place, self.folders[place.address], ConfigSpace(source))
 
 
-def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigSpace) -> Function | None:
-    tree, seen, folder = reader.tree, reader.seen, place.folder
+def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) -> Function | None:
+    tree, folder = reader.tree, place.folder
     config_path = f"{folder}/config"
-    has_config = "config" in listed
-    event = _event(tree, folder, listed)
+    event = _event(tree, folder)
 
     def told(read: Callable[[ConfigSpace], T]) -> Fact[T]:
-        if not has_config:
-            return _NO_CONFIG
         try:
             return Known(read(config), config_path)
         except Unreadable as error:
-            return Unknown(error.message)
+            return Unknown(error.message) if config.shown or "config" in listed else _NO_CONFIG
 
     def attribute(name: str) -> Fact[int]:
         return number(tree, f"{folder}/{name}") if name in listed else Unknown(f"{folder}/{name}: not captured")
@@ -127,9 +162,7 @@ def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigS
     if identity is None:
         return None
     ids, class_code = identity
-    # Where a folder was copied whole, what is not in it does not exist; else it may not have been captured.
-    whole = {"uevent", "subsystem", "config"} <= listed
-    physical = address_of((target(tree, f"{folder}/physfn") or "").rpartition("/")[2]) if "physfn" in listed else None
+    physical = address_of((target(tree, f"{folder}/physfn") or "").rpartition("/")[2])
     function = Function(
         address=place.address,
         vendor=ids[0],
@@ -149,8 +182,8 @@ def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigS
         bars=_bars(tree, folder, listed, told, reader.extent, virtual=physical is not None),
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),
-        driver=_driver(tree, event, folder, listed, whole or "driver" in seen),
-        iommu=_link_name(tree, f"{folder}/iommu", listed, whole or "iommu" in seen),
+        driver=_driver(reader, event, folder, listed),
+        iommu=_link_name(reader, f"{folder}/iommu", listed),
         ari=reader.ari_of(place, listed),
         physical_function=physical,
     )
@@ -169,18 +202,18 @@ def _read(reader: _Reader, place: Place, listed: frozenset[str], config: ConfigS
         power_state=_power_state(tree, folder, listed, told),
         revision=revision if isinstance(revision, Known) else told(lambda space: space.byte(0x08)),
         driver_override=_driver_override(tree, folder, listed),
-        reset_methods=_reset_methods(tree, folder, listed, "reset_method" in seen),
+        reset_methods=_reset_methods(reader, folder, listed),
         numa_node=Known(None if numa.value < 0 else numa.value, numa.source) if isinstance(numa, Known) else numa,
         serial=told(read_serial),
         virtual_functions=_virtual_functions(tree, folder, listed),
     )
 
 
-def _event(tree: Tree, folder: str, listed: frozenset[str]) -> dict[str, str]:
+def _event(tree: Tree, folder: str) -> dict[str, str]:
     """Return the variables of ``uevent``: one file that tells what five others do (``pci_uevent``, pci-driver.c)."""
-    found = text(tree, f"{folder}/uevent") if "uevent" in listed else None
+    found = text(tree, f"{folder}/uevent")
     lines = found.value.splitlines() if isinstance(found, Known) else ()
-    return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def _ids(event: Mapping[str, str], name: str) -> tuple[int, int] | None:
@@ -218,34 +251,30 @@ _IDENTITY: tuple[tuple[str, Callable[[ConfigSpace], int]], ...] = (
 )
 
 
-def _names(tree: Tree, folder: str) -> frozenset[str]:
-    found = names(tree, folder)
-    return frozenset(found.value) if isinstance(found, Known) else frozenset()
-
-
 def _flag(fact: Fact[int]) -> Fact[bool]:
     return Known(bool(fact.value), fact.source) if isinstance(fact, Known) else fact
 
 
-def _link_name(tree: Tree, path: str, listed: frozenset[str], complete: bool) -> Fact[str | None]:
+def _link_name(reader: _Reader, path: str, listed: _Names) -> Fact[str | None]:
+    link = target(reader.tree, path)
+    if link is not None:
+        return Known(link.rstrip("/").rpartition("/")[2], path)
     name = path.rpartition("/")[2]
-    if name not in listed:
-        return Known(None, path) if complete else Unknown(f"{path}: not captured")
-    link = target(tree, path)
     # A folder instead of a link: the function is an IOMMU itself (``iommu/ivhd0`` of AMD's).
-    return Known(None if link is None else link.rstrip("/").rpartition("/")[2], path)
+    complete = name in listed or listed.whole or name in reader.seen
+    return Known(None, path) if complete else Unknown(f"{path}: not captured")
 
 
-def _driver(
-    tree: Tree, event: Mapping[str, str], folder: str, listed: frozenset[str], complete: bool
-) -> Fact[str | None]:
+def _driver(reader: _Reader, event: Mapping[str, str], folder: str, listed: _Names) -> Fact[str | None]:
     """Return the driver: ``uevent`` names it as its link does (``dev_uevent``, drivers/base/core.c)."""
-    path = f"{folder}/driver"
-    named = event.get("DRIVER", "")
-    return Known(named, path) if named and "driver" in listed else _link_name(tree, path, listed, complete)
+    if "DRIVER" in event:
+        return Known(event["DRIVER"], f"{folder}/uevent")
+    if "PCI_SLOT_NAME" in event and target(reader.tree, f"{folder}/driver") is None:
+        return Known(None, f"{folder}/uevent")
+    return _link_name(reader, f"{folder}/driver", listed)
 
 
-def _driver_override(tree: Tree, folder: str, listed: frozenset[str]) -> Fact[str | None]:
+def _driver_override(tree: Tree, folder: str, listed: _Names) -> Fact[str | None]:
     if "driver_override" not in listed:
         return Unknown(f"{folder}/driver_override: not captured")
     found = text(tree, f"{folder}/driver_override")
@@ -254,17 +283,18 @@ def _driver_override(tree: Tree, folder: str, listed: frozenset[str]) -> Fact[st
     return Known(None if found.value in ("", "(null)") else found.value, found.source)
 
 
-def _reset_methods(tree: Tree, folder: str, listed: frozenset[str], others: bool) -> Fact[tuple[str, ...]]:
+def _reset_methods(reader: _Reader, folder: str, listed: _Names) -> Fact[tuple[str, ...]]:
     path = f"{folder}/reset_method"
     if "reset_method" not in listed:
         # Only what can be reset has the attribute: pci_dev_reset_method_attr_is_visible, drivers/pci/pci.c.
+        others = "reset_method" in reader.seen
         return Known((), path) if others else Unknown(f"{path}: not there (before Linux 5.15, or not captured)")
-    found = text(tree, path)
+    found = text(reader.tree, path)
     return Known(tuple(found.value.split()), path) if isinstance(found, Known) else found
 
 
 def _power_state(
-    tree: Tree, folder: str, listed: frozenset[str], told: Callable[[Callable[[ConfigSpace], str]], Fact[str]]
+    tree: Tree, folder: str, listed: _Names, told: Callable[[Callable[[ConfigSpace], str]], Fact[str]]
 ) -> Fact[str]:
     if "power_state" in listed:
         found = text(tree, f"{folder}/power_state")
@@ -293,8 +323,8 @@ def _subsystem(
     return told(read)
 
 
-def _resources(tree: Tree, folder: str, listed: frozenset[str]) -> list[tuple[int, int, int]] | None:
-    found = text(tree, f"{folder}/resource") if "resource" in listed else None
+def _resources(tree: Tree, folder: str, listed: _Names) -> list[tuple[int, int, int]] | None:
+    found = text(tree, f"{folder}/resource")
     if not isinstance(found, Known):
         return None
     lines = []
@@ -313,7 +343,7 @@ def _resources(tree: Tree, folder: str, listed: frozenset[str]) -> list[tuple[in
 def _bars(
     tree: Tree,
     folder: str,
-    listed: frozenset[str],
+    listed: _Names,
     told: Callable[[Callable[[ConfigSpace], tuple[Bar, ...]]], Fact[tuple[Bar, ...]]],
     extent: Extent,
     *,
@@ -342,7 +372,7 @@ def _bars(
 def _bridge(
     tree: Tree,
     folder: str,
-    listed: frozenset[str],
+    listed: _Names,
     told: Callable[[Callable[[ConfigSpace], Bridge | None]], Fact[Bridge | None]],
 ) -> Fact[Bridge | None]:
     found = told(read_bridge)
@@ -361,10 +391,10 @@ def _bridge(
     return Known(Bridge(secondary.value, subordinate.value, windows), secondary.source)
 
 
-def _virtual_functions(tree: Tree, folder: str, listed: frozenset[str]) -> tuple[Address, ...]:
+def _virtual_functions(tree: Tree, folder: str, listed: _Names) -> tuple[Address, ...]:
     found = (
         address_of((target(tree, f"{folder}/{name}") or "").rpartition("/")[2])
-        for name in listed
+        for name in listed.all
         if name.startswith("virtfn") and name[6:].isdigit()
     )
     return tuple(sorted(address for address in found if address is not None))

@@ -38,12 +38,13 @@ class OpenFile:
     from the device: there only what is asked for is read.
     """
 
-    __slots__ = ("_data", "_descriptor", "_find")
+    __slots__ = ("_descriptor", "_find", "whole")
 
     def __init__(self, find: Callable[[], str]) -> None:
         self._find = find
         self._descriptor = -1
-        self._data: bytes | None = None
+        self.whole: bytes | None = None
+        """All of it, once it was read at once."""
 
     def __enter__(self) -> OpenFile:
         return self
@@ -56,11 +57,11 @@ class OpenFile:
 
     def __call__(self, offset: int, size: int, /) -> bytes:
         """Return up to ``size`` bytes from ``offset``, fewer where the file ends. Raises OSError."""
-        if self._data is not None:
-            return self._data[offset : offset + size]
+        if self.whole is not None:
+            return self.whole[offset : offset + size]
         if self._descriptor < 0:
             self._descriptor = os.open(self._find(), _FLAGS)
             if os.fstat(self._descriptor).st_blocks:
-                self._data = os.pread(self._descriptor, _CHUNK, 0)
-                return self._data[offset : offset + size]
+                self.whole = os.pread(self._descriptor, _CHUNK, 0)
+                return self.whole[offset : offset + size]
         return os.pread(self._descriptor, size, offset)

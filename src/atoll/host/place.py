@@ -66,13 +66,21 @@ def find_places(tree: Tree) -> dict[Address, Place]:
         if link is None:
             bare.append(address)
         else:
-            places[address] = _place(address, join(_BUS, link))
+            above, _, last = link.rpartition("/")
+            plain = bool(above) and last not in ("", ".", "..")
+            places[address] = _place(address, f"{_joined(above)}/{last}" if plain else join(_BUS, link))
     if bare or not places:
         walked = _walk(tree)
         places = {**walked, **places}
         alone = [address for address in bare if address not in walked]
         places.update(_by_bus(tree, alone))
     return dict(sorted(places.items()))
+
+
+@lru_cache(maxsize=1 << 12)
+def _joined(above: str) -> str:
+    """Return the folder that holds what a link of the bus points to: the same for all functions of a bus."""
+    return join(_BUS, above)
 
 
 def _place(address: Address, folder: str) -> Place:

@@ -33,12 +33,14 @@ class ConfigSpace:
     Unreadable with the reason; no bytes make anything else happen, and no walk is unbounded.
     """
 
-    __slots__ = ("_dwords", "_extended", "_failure", "_header", "_read", "_standard")
+    __slots__ = ("_dwords", "_extended", "_failure", "_header", "_read", "_standard", "_whole")
 
     def __init__(self, read: ConfigSource) -> None:
         self._read = read
         self._dwords: dict[int, int] = {}
         self._header: bytes | None = None
+        self._whole: bytes | None = None
+        """What the source has at hand of all of it: a record on a disk is no device."""
         self._failure: dict[int, str] = {}
         self._standard: CapabilityList | None = None
         self._extended: CapabilityList | None = None
@@ -53,13 +55,23 @@ class ConfigSpace:
             if found == b"\xff" * HEADER_SIZE:
                 raise Unreadable("the function does not answer: its configuration space reads as all ones")
             self._header = found
+            self._whole = getattr(self._read, "whole", None)
         return self._header
+
+    @property
+    def shown(self) -> bool:
+        """Whether the header was asked for and read."""
+        return self._header is not None
 
     def dword(self, offset: int) -> int:
         """Return the 32 bits at an offset divisible by four."""
         if offset < HEADER_SIZE:
             header = self._header or self.header
             return int.from_bytes(header[offset : offset + 4], "little")
+        if self._whole is not None:
+            found = self._whole[offset : offset + 4]
+            if len(found) == 4:
+                return int.from_bytes(found, "little")
         known = self._dwords.get(offset)
         if known is None:
             if offset in self._failure:
