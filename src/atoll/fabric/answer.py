@@ -89,6 +89,11 @@ BLOCKED = Finding(Answer.BLOCKED)
 
 def worst(*findings: Finding) -> Finding:
     """Return the finding with the worst answer (the first of equals), resting on the assumptions of all."""
-    chosen = max(findings, key=lambda finding: finding.answer)
-    assumptions = frozenset[str]().union(*(finding.assumptions for finding in findings))
+    chosen = findings[0]
+    assumptions = chosen.assumptions
+    for finding in findings[1:]:
+        if finding.answer > chosen.answer:
+            chosen = finding
+        if not finding.assumptions <= assumptions:
+            assumptions |= finding.assumptions
     return chosen if assumptions == chosen.assumptions else replace(chosen, assumptions=assumptions)

@@ -213,10 +213,10 @@ def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Ad
             because = domain.because if domain is not None else "its I/O address space is not known"
             found.append(Finding(Answer.POSSIBLE, (Hop(root, "untranslated request", because),)))
     translated = sends_translated(topology, settings, source)
-    blocked = _translation_blocked(topology, settings, topology.up(source))
-    if translated is not False and blocked is not True and not Question.HONEST_ATS.open_under(policy):
+    blocked = translated is False or _translation_blocked(topology, settings, topology.up(source))
+    if blocked is not True and not Question.HONEST_ATS.open_under(policy):
         found.append(Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value})))
-    elif translated is not False and blocked is not True:
+    elif blocked is not True:
         answer = Answer.DIRECT if translated and blocked is False and climbing else Answer.POSSIBLE
         because = (
             "ATS is enabled and no port blocks translated requests" if translated else "whether ATS is on is unread"

@@ -80,9 +80,9 @@ class Settings:
     def can_master(self, address: Address) -> bool | None:
         """Whether a function may send (a bridge: forward upwards) memory requests; None unknown."""
         command = self.command.get(address)
-        return None if command is None else bool(command.value & Command.MASTER.value)
+        return None if command is None else bool(int.__and__(command, Command.MASTER))
 
     def decodes_memory(self, address: Address) -> bool | None:
         """Whether a function answers to its memory BARs (a bridge: to its windows); None unknown."""
         command = self.command.get(address)
-        return None if command is None else bool(command.value & Command.MEMORY.value)
+        return None if command is None else bool(int.__and__(command, Command.MEMORY))

@@ -68,12 +68,13 @@ def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
         return Bit.UNREAD
     if function.acs.value is None:
         return Bit.STATED if stated(function) & flag else Bit.NO_ACS
-    if not function.acs.value.capability.value & flag.value:
+    # int's own ``&``: an enum's makes a member of what is left, of which only whether it is nothing matters here.
+    if not int.__and__(function.acs.value.capability, flag):
         return Bit.ABSENT
     control = settings.acs.get(function.address)
     if control is None:
         return Bit.UNREAD
-    return Bit.ON if control.value & flag.value else Bit.OFF
+    return Bit.ON if int.__and__(control, flag) else Bit.OFF
 
 
 def turn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from atoll.fabric.answer import Answer, Finding
@@ -72,16 +72,23 @@ def roamers(reach: Reach, *, least: Answer) -> dict[Address, Finding]:
     return found
 
 
-def partition(reach: Reach, *, least: Answer, found: Iterable[Contact] | None = None) -> Partition:
+def partition(
+    reach: Reach,
+    *,
+    least: Answer,
+    found: Iterable[Contact] | None = None,
+    roaming: Mapping[Address, Finding] | None = None,
+) -> Partition:
     """Return the classes of functions that answers of at least ``least``, or a shared identity, connect.
 
-    ``found`` are the host's contacts of at least ``least``, where they are known already.
+    ``found`` are the host's contacts of at least ``least``, ``roaming`` its ``roamers``, where they are known already.
     """
     endpoints = reach.topology.endpoints
     pairs: list[tuple[Address, Address]] = []
     for contact in contacts(reach, least=least) if found is None else found:
         pairs.extend(contact.joined())
-    roaming = roamers(reach, least=least)
+    if roaming is None:
+        roaming = roamers(reach, least=least)
     if roaming:
         memory = [a for a in endpoints if reach.topology.has_memory(reach.topology.functions[a])]
         first = next(iter(roaming))

@@ -90,12 +90,13 @@ def honesty(reach: Reach, groups: Mapping[int, tuple[Address, ...]]) -> Honesty:
     number = {address: group for group, members in groups.items() for address in members}
     touching = tuple(contacts(reach, least=Answer.POSSIBLE))
     found = [one for one in (_across(contact, number) for contact in touching) if one is not None]
-    found += _everywhere(roamers(reach, least=Answer.POSSIBLE), number)
+    roaming = roamers(reach, least=Answer.POSSIBLE)
+    found += _everywhere(roaming, number)
     found.sort(key=lambda d: (d.source, d.target or d.source, d.identity, -d.answer))
     return Honesty(
         lies=tuple(d for d in found if d.answer is Answer.DIRECT),
         doubts=tuple(d for d in found if d.answer is Answer.POSSIBLE),
-        costs=tuple(_costs(groups, reach, touching)),
+        costs=tuple(_costs(groups, reach, touching, roaming)),
     )
 
 
@@ -180,9 +181,14 @@ def _first(contact: Contact, number: Mapping[Address, int]) -> tuple[Address, Ad
     raise AssertionError("a contact that joins groups has a pair of them")
 
 
-def _costs(groups: Mapping[int, tuple[Address, ...]], reach: Reach, touching: Sequence[Contact]) -> Iterator[Cost]:
+def _costs(
+    groups: Mapping[int, tuple[Address, ...]],
+    reach: Reach,
+    touching: Sequence[Contact],
+    roaming: Mapping[Address, Finding],
+) -> Iterator[Cost]:
     functions = reach.topology.functions
-    place = partition(reach, least=Answer.POSSIBLE, found=touching).of()
+    place = partition(reach, least=Answer.POSSIBLE, found=touching, roaming=roaming).of()
     for group, members in sorted(groups.items()):
         parts: dict[int, list[Address]] = {}
         for address in members:

@@ -139,9 +139,11 @@ def spoofing(topology: Topology, settings: Settings, source: Address) -> Spoofin
     return Spoofing(answer, validator, open_ports)
 
 
-def spoofs(topology: Topology, settings: Settings, source: Address) -> Address | None:
-    """Return where a function may pass for others by sending their ids: below a port, or (itself) in its segment."""
-    found = spoofing(topology, settings, source)
+def spoofs(topology: Topology, found: Spoofing, source: Address) -> Address | None:
+    """Return where a function may pass for others by sending their ids: below a port, or (itself) in its segment.
+
+    ``found`` is what ``spoofing`` says of it.
+    """
     if not found.open_ports:
         return source if topology.severed(source) else None
     return found.validator or source

@@ -11,7 +11,7 @@ from atoll.fabric.pcie import peer_to_peer, reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
-from atoll.isolation.identity import shares_identity, spoofs
+from atoll.isolation.identity import Spoofing, shares_identity, spoofing, spoofs
 from atoll.pci.address import Address
 
 __all__ = ["Reach"]
@@ -30,6 +30,7 @@ class Reach:
         self._memory: dict[Address, Finding] = {}
         self._root: dict[Address, Finding] = {}
         self._system: dict[Address, Finding] = {}
+        self._spoofing: dict[Address, Spoofing] = {}
         self._unmapped: dict[Address | int, tuple[tuple[Address, Domain], ...]] = {}
 
     def answer(self, source: Address, target: Address) -> Finding:
@@ -80,7 +81,7 @@ class Reach:
 
         Arrival then does not rest on the mappings of the sender's own ids. Of several the first that is certain.
         """
-        scope = spoofs(self.topology, self.settings, source)
+        scope = spoofs(self.topology, self._spoofing_of(source), source)
         if scope is None:
             return BLOCKED
         found = BLOCKED
@@ -95,6 +96,14 @@ class Reach:
             if found.answer is Answer.DIRECT or (found.answer > Answer.IOMMU and domain.kind is DomainKind.UNKNOWN):
                 break
         return found
+
+    def _spoofing_of(self, source: Address) -> Spoofing:
+        """Return whose ids a function can send: the same for all that stand on one bus."""
+        above = self.topology.up(source)
+        bus = above[0] if above else source
+        if bus not in self._spoofing:
+            self._spoofing[bus] = spoofing(self.topology, self.settings, source)
+        return self._spoofing[bus]
 
     def _untranslated(self, scope: Address) -> tuple[tuple[Address, Domain], ...]:
         """The functions below a port (or in a function's segment) whose ids the IOMMU may let through; sure ones first.

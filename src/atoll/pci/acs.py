@@ -97,6 +97,8 @@ class Acs:
 
 
 _NAMED = 0x7F
+_FLAGS = tuple(AcsFlag(word) for word in range(_NAMED + 1))
+"""Every set of flags once: making one from a number takes longer than reading it."""
 _ENHANCED = 0x80
 """In the capability word: ACS Enhanced."""
 _ENHANCED_BITS = 0x1F80
@@ -128,15 +130,15 @@ def read_acs(config: ConfigSpace, vendor: int, device: int) -> Acs | None:
         raise Unreadable(f"the ACS capability at 0x{at:03x} reads as all ones")
     if has_dword_registers(vendor, device) and read_port_type(config) is PortType.ROOT_PORT:
         control = config.dword(at + 8)
-        return Acs(AcsFlag(words & _NAMED), AcsFlag(control & _NAMED), at, at + 8)
-    capability = AcsFlag(words & _NAMED)
+        return Acs(_FLAGS[words & _NAMED], _FLAGS[control & _NAMED], at, at + 8)
+    capability = _FLAGS[words & _NAMED]
     bits, vector = 0, None
-    if AcsFlag.EC in capability:
+    if int.__and__(capability, AcsFlag.EC):
         # A size of zero stands for 256 bits (7.7.11.2).
         bits = words >> 8 & 0xFF or 256
         vector = _egress_vector(config, at + 8, bits)
     enhanced = AcsEnhanced(words >> 16 & _ENHANCED_BITS) if words & _ENHANCED else None
-    return Acs(capability, AcsFlag(words >> 16 & _NAMED), at, at + 6, bits, vector, enhanced)
+    return Acs(capability, _FLAGS[words >> 16 & _NAMED], at, at + 6, bits, vector, enhanced)
 
 
 def _egress_vector(config: ConfigSpace, at: int, bits: int) -> int | None:

@@ -7,6 +7,7 @@ Source: the fixups of ``drivers/pci/quirks.c`` that call ``pci_add_dma_alias()``
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 __all__ = [
@@ -104,6 +105,7 @@ def is_one_of(ids: Ids, vendor: int, device: int) -> bool:
     return device in ids.get(vendor, ())
 
 
+@lru_cache(maxsize=1 << 12)
 def dma_alias_mask(vendor: int, device: int, subsystem: tuple[int, int] | None, devfn: int) -> frozenset[int]:
     """Return the devfns on its own bus that a function also uses in requests (``dma_alias_mask`` in Linux).
 
