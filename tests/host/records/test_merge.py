@@ -14,6 +14,7 @@ from atoll.host.interconnect import with_link_records
 from atoll.host.model import Host, Platform
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge import merge
+from atoll.host.records.text import read_text
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from host.records.paste import CAPTURES, PORT, RENDERED, at, host_of, lspci, recorded_text
@@ -180,3 +181,11 @@ def test_joined_groups_hold_what_both_say_of_each_pair(one: dict[Address, int], 
 def test_a_list_agrees_with_itself(one: dict[Address, int]) -> None:
     told = join(ToldGroups("one", one), ToldGroups("again", one))
     assert (dict(told.number), dict(told.doubted)) == (one, {})
+
+
+def test_buses_that_count_upwards_are_no_line_numbers() -> None:
+    lines = [f"{bus}:00.0 3D controller [0302]: NVIDIA X [10de:1db1]" for bus in range(10, 30)]
+    host = read_text("\n".join(lines).encode(), name="paste")
+    assert [str(address)[5:] for address in host.functions] == [f"{bus}:00.0" for bus in range(10, 30)]
+    counted = [f"{number}:{line}" for number, line in enumerate(lines, 1)]
+    assert read_text("\n".join(counted).encode(), name="paste").functions == host.functions

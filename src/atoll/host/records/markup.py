@@ -88,7 +88,8 @@ def _counted(lines: Iterable[str], mark: str) -> bool:
     for line in lines:
         head, found, rest = line.partition(mark)
         word = head.strip()
-        aligned = len(head) >= 6 if mark == "\t" else head == word
+        # Buses count upwards as lines do: "10:00.0 3D controller" is no tenth line.
+        aligned = len(head) >= 6 if mark == "\t" else head == word and address_in(line.split(None, 1)[0]) is None
         if found and aligned and 0 < len(word) < 8 and word.isascii() and word.isdigit():
             numbers.append(int(word))
             # "1  0000:00:01.0" is a group and its function.
