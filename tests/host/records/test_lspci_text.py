@@ -305,3 +305,10 @@ def test_dump_beside_text_wins_and_a_short_one_is_filled_from_it() -> None:
     assert alone.header.value is HeaderType.BRIDGE
     assert isinstance(alone.acs, Unknown)
     assert "256" in alone.acs.reason
+
+
+@pytest.mark.parametrize("first", ["{n:02x}:00.0", "{n}:00.0", "000{n}:00:00.0", "{n}000:00:00.0"])
+def test_a_short_list_is_not_taken_for_a_numbered_one(first: str) -> None:
+    places = [first.format(n=10 + n if first == "{n}:00.0" else 1 + n) for n in range(8)]
+    host = host_of("".join(f"{place} 3D controller [0302]: NVIDIA X [10de:1db1] (rev a1)\n" for place in places))
+    assert list(host.functions) == [at(place) for place in places]

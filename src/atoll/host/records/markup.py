@@ -88,9 +88,10 @@ def _counted(lines: Iterable[str], mark: str) -> bool:
     for line in lines:
         head, found, rest = line.partition(mark)
         word = head.strip()
-        # Buses count upwards as lines do: "10:00.0 3D controller" is no tenth line.
-        aligned = len(head) >= 6 if mark == "\t" else head == word and address_in(line.split(None, 1)[0]) is None
-        if found and aligned and 0 < len(word) < 8 and word.isascii() and word.isdigit():
+        aligned = len(head) >= 6 if mark == "\t" else head == word
+        # lspci's own lines may begin so, bus after bus or segment after segment: 10:00.0, 0001:00:00.0.
+        own = word.startswith("0") or (mark == ":" and _at(line) and not _at(rest))
+        if found and aligned and not own and 0 < len(word) < 8 and word.isascii() and word.isdigit():
             numbers.append(int(word))
             # "1  0000:00:01.0" is a group and its function.
             addresses += address_in(rest.strip()) is not None
@@ -100,6 +101,11 @@ def _counted(lines: Iterable[str], mark: str) -> bool:
         return False
     steps = [later - earlier for earlier, later in pairwise(numbers)]
     return all(step > 0 for step in steps) and sum(step <= 2 for step in steps) * 10 >= len(steps) * 9
+
+
+def _at(text: str) -> bool:
+    """Whether a text begins with an address."""
+    return address_in((text.split(None, 1) or [""])[0].partition("/")[0]) is not None
 
 
 def _syslog(line: str) -> bool:
