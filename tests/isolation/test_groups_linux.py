@@ -341,3 +341,15 @@ def test_prediction_grows_in_proportion() -> None:
     few, many = _many(10), _many(100)
     assert len(many.functions) == 10 * len(few.functions) == 10_000
     assert _calls(many) < 11 * _calls(few)
+
+
+def test_a_group_that_only_an_open_function_changes_is_open_too() -> None:
+    members = [port("00:01.0", 1, acs=Unknown("cut")), function("01:00.0", "00:01.0"), port("00:02.0", 2)]
+    recorded = (Group(0, (at("00:01.0"), at("01:00.0"))), Group(1, (at("00:02.0"),)))
+    found = predict(host(members, recorded=recorded))
+    assert found.groups == groups("00:01.0", "00:02.0", "01:00.0")
+    assert dict(found.undetermined)[at("00:01.0")].startswith("whether 0000:01:00.0 is in its group: ")
+    assert at("00:02.0") not in dict(found.undetermined)
+    # A difference between functions of which nothing is open stays one.
+    recorded = (Group(0, (at("00:01.0"), at("00:02.0"))), Group(1, (at("01:00.0"),)))
+    assert at("00:02.0") not in dict(predict(host(members, recorded=recorded)).undetermined)

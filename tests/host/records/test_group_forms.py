@@ -108,3 +108,8 @@ def test_lspci_after_a_list_and_a_blank_line_is_no_part_of_it() -> None:
     host = host_of(f"IOMMU Group 7:\n\t02:00.0 Ethernet controller: Z\n\n{PORT.replace('IOMMU group', 'Interrupt')}")
     assert _groups(host) == {7: [_NIC]}
     assert at(_GPU) in host.functions
+
+
+def test_gpus_numbered_in_a_fabric_are_in_no_group() -> None:
+    host = host_of(f"{PORT}\n# partitions: GPU physicalId to PCI address\n1 0000:01:00.0\n2 0000:02:00.0\n")
+    assert _groups(host) == {1: [_BAR], 2: [_GPU]}

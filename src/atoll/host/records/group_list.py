@@ -56,6 +56,7 @@ class GroupList:
     _folder: bool = False
     """Whether the lines are of ls in the group's folder."""
     _tree: bool = False
+    _numbers_are_groups: bool = True
     _table: GroupTable = field(default_factory=GroupTable)
 
     @property
@@ -93,7 +94,10 @@ class GroupList:
             # A script that prints other columns first shows no line of lspci.
             return rest
         words = text.split()
-        if len(words) == 2 and _is_number(words[0]):
+        if "partition" in text.lower():
+            # Lists of GPUs by their place in a fabric look the same.
+            self._numbers_are_groups = False
+        if len(words) == 2 and _is_number(words[0]) and self._numbers_are_groups:
             address = address_in(words[1])
             if address is not None and words[1].count(":") == 2:
                 self._add(address, int(words[0]))

@@ -43,12 +43,28 @@ def predict(
         )
     missing = dict(prediction.undetermined)
     missing |= _listed_only(host)
-    if len(missing) == len(prediction.undetermined) and not guessed:
+    if not missing and not guessed:
         return prediction
     for address in prediction.index():
         if address in guessed:
             missing[address] = "; ".join(filter(None, (guessed[address], missing.get(address))))
+    if acs_control is None and anew is None:
+        missing |= _by_company(host, prediction, missing)
     return replace(prediction, undetermined=tuple(sorted(missing.items())))
+
+
+def _by_company(host: Host, prediction: Prediction, missing: Mapping[Address, str]) -> dict[Address, str]:
+    """Functions that are grouped otherwise than recorded only by others being in their group, of which that is open."""
+    there = {address: frozenset(group) for group in prediction.groups for address in group}
+    found: dict[Address, str] = {}
+    for group in value_of(host.groups, {}).values():
+        here = frozenset(group.members)
+        for address in group.members:
+            apart = here ^ there.get(address, frozenset((address,)))
+            if address not in missing and apart and all(other in missing for other in apart):
+                other = min(apart)
+                found[address] = f"whether {other} is in its group: {missing[other]}"
+    return found
 
 
 def _kept(host: Host, anew: frozenset[Address] | None) -> dict[Address, int]:
