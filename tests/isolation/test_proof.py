@@ -40,6 +40,13 @@ def test_proven() -> None:
     assert found.pairs == 8
 
 
+def test_a_function_that_was_not_read_leaves_the_proof_open() -> None:
+    host = replace(machine(*slots(CLOSED, CLOSED)), unread=(at("09:00.0"),))
+    found = proof(host, red="01:00.0")
+    assert found.verdict is UNKNOWN
+    assert wrong(found) == {("01:00.0", "09:00.0", Breach.ACCESS)}
+
+
 def test_inside_a_cluster_nothing_needs_isolation() -> None:
     host = machine(*switch(OFF, OFF))
     assert proof(host, red="03:00.0 04:00.0").verdict is PROVEN

@@ -73,6 +73,7 @@ def read(
         registers=read_registers(tree, functions, folders, registers),
         root_routing=read_root_routing(tree, platform, (function.host_bridge for function in functions.values())),
         npu_bricks=links.bricks,
+        unread=tuple(address for address in places if address not in functions),
         essential=essential,
         gaps=(*gaps, *coverage(functions, groups), *links.links.gaps, *holder_gaps, *essential_gaps),
         provenance=(tree.name, *links.sources),

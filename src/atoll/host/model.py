@@ -296,6 +296,8 @@ class Host:
     """By host bridge; absent: unknown."""
     npu_bricks: tuple[NpuBrick, ...] = ()
     """CPU-facing NVLink bricks of POWER8/9, from the device tree, in path order."""
+    unread: tuple[Address, ...] = ()
+    """Functions that the host names, and of which neither ids nor configuration space could be read."""
     essential: Mapping[Address, str] = field(default_factory=dict)
     """Functions that the host itself needs, with the reason (root file system, default route, console, swap)."""
     gaps: tuple[Gap, ...] = ()

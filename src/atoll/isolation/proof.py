@@ -144,7 +144,10 @@ class _Check:
                         yield from self._against_memory(cluster.name, source, name)
 
     def _unseen(self, cluster: str, source: Address) -> Iterator[Violation]:
-        """Yield what is known to be there and was not read: a port above a function, members of its group."""
+        """Yield what is known to be there and was not read: other functions, a port above, members of its group."""
+        for address in self.topology.host.unread:
+            hop = Hop(str(address), "PCIe", "it is there, and neither its ids nor its configuration space were read")
+            yield Violation(source, str(address), cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
         if self.topology.severed(source):
             top = (source, *self.topology.up(source))[-1]
             hidden = self.topology.functions[top].parent or top

@@ -132,6 +132,7 @@ def _two(one: Host, other: Host) -> Host:
         registers=_facts("register {0[1].offset:#x} of {0[0]}", one.registers, other.registers, doubts),
         root_routing=_facts("routing of {0}", one.root_routing, other.root_routing, doubts),
         npu_bricks=one.npu_bricks or other.npu_bricks,
+        unread=tuple(sorted({*one.unread, *other.unread} - functions.keys())),
         essential={**other.essential, **one.essential},
         gaps=tuple(dict.fromkeys((*kept, *new, *doubts.gaps, *odd, *coverage(functions, groups)))),
         provenance=(*one.provenance, *other.provenance),

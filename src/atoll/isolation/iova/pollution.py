@@ -113,6 +113,8 @@ class _Climb:
         chain = (self.device, *self.topology.up(self.device))
         if self.topology.severed(self.device) or not self.topology.functions[chain[-1]].parent_told:
             self.unknown[f"what stands above {chain[-1]} was not read: more peers may claim addresses there"] = None
+        for address in self.topology.host.unread:
+            self.unknown[f"{address} was not read: which addresses it claims is not known"] = None
         for place, here in enumerate(chain):
             bridge = chain[place + 1] if place + 1 < len(chain) else None
             if here != self.device:
