@@ -18,6 +18,7 @@ from atoll.host import read_host
 from atoll.host.capture import capture
 from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
 from atoll.host.pack import pack
+from atoll.host.resolve import resolve
 from atoll.host.tree import Tree
 from atoll.twin import Twin
 from fuzz.answers import answers
@@ -32,26 +33,40 @@ _CHANGES_AT_MOST = 24
 
 
 class Broken:
-    """A tree of which some paths, and all that is below them, answer with an error."""
+    """A tree of which some paths, and all that is below them, answer with an error, over whichever links they are come
+    to."""
 
     def __init__(self, tree: Tree, errors: dict[str, int]) -> None:
         self._tree = tree
         self.errors = errors
-        """Error numbers by path."""
+        """Error numbers by path without links."""
+        self._targets: dict[str, str | None] = {}
 
     @property
     def name(self) -> str:
         """What to call it in messages."""
         return self._tree.name
 
-    def _check(self, path: str) -> None:
+    def _check(self, path: str, *, last: bool = True) -> None:
         if not self.errors:
             return
-        parts = path.split("/")
+        parts = resolve(path, self._target_of, last=last).split("/")
         for count in range(1, len(parts) + 1):
             number = self.errors.get("/".join(parts[:count]))
             if number is not None:
                 raise OSError(number, errno.errorcode[number], path)
+
+    def _target_of(self, path: str) -> str | None:
+        """The text of a link, None for what is no link, or is not there: the tree itself says so then."""
+        number = self.errors.get(path)
+        if number is not None:
+            raise OSError(number, errno.errorcode[number], path)
+        if path not in self._targets:
+            try:
+                self._targets[path] = self._tree.readlink(path)
+            except OSError:
+                self._targets[path] = None
+        return self._targets[path]
 
     def list(self, path: str) -> tuple[str, ...]:
         """Return the names in a folder."""
@@ -65,7 +80,7 @@ class Broken:
 
     def readlink(self, path: str) -> str:
         """Return the text of a link."""
-        self._check(path)
+        self._check(path, last=False)
         return self._tree.readlink(path)
 
 

@@ -200,3 +200,28 @@ def test_an_npu_function_sends_what_its_gpu_sends_over_it() -> None:
     assert into_system(faced.topology, settings, brick).answer is DIRECT
     faceless = scene(replace(host, npu_bricks=(NpuBrick("p", "n", None, brick, 0),)))
     assert into_system(faceless.topology, faceless.settings, brick).answer is POSSIBLE, "which GPU is behind it?"
+
+
+def test_an_npu_function_of_which_no_device_tree_told_may_be_behind_any_gpu_for_power() -> None:
+    brick, other = at("0007:00:00.0"), at("0007:00:00.1")
+    functions = [endpoint(str(a), ids=(0x1014, 0x04EA), class_code=0x068001) for a in (brick, other)]
+    host = replace(machine(gpu("01:00.0"), *functions), platform=Platform.POWERNV)
+    found = scene(host)
+    assert set(found.topology.bricks) == {brick, other}, "by their ids"
+    assert across_links(found.topology, found.settings, A, brick).answer is POSSIBLE
+    assert into_system(found.topology, found.settings, brick).answer is POSSIBLE
+    told = LinkEnd(EndKind.CPU, other, 0)
+    link = Link(LinkKind.NVLINK, LinkEnd(EndKind.FUNCTION, A, 1), told, 25, "test")
+    whole = scene(replace(host, links=(link,), links_told=frozenset({A})))
+    assert across_links(whole.topology, whole.settings, A, brick).answer is BLOCKED, "its links lead elsewhere"
+    assert across_links(whole.topology, whole.settings, A, other).answer is DIRECT
+    astray = scene(replace(host, links=(replace(link, b=replace(told, function=None)),), links_told=frozenset({A})))
+    assert across_links(astray.topology, astray.settings, A, brick).answer is POSSIBLE, "where does it lead?"
+
+
+def test_a_bridge_whose_ids_a_record_hides_may_be_an_npu_function() -> None:
+    hidden = replace(endpoint("0007:00:00.0", class_code=0x068001), possible_ids=((0x1014, None),))
+    found = scene(machine(gpu("01:00.0"), hidden))
+    assert not found.topology.bricks
+    assert across_links(found.topology, found.settings, A, hidden.address).answer is POSSIBLE
+    assert into_system(found.topology, found.settings, hidden.address).answer is POSSIBLE

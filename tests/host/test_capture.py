@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from atoll.host.register_record import read_record
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.twin import Twin
+from fuzz.targets.trees import Broken
 from host.trees import Link, Refusing, function_files, tree_of
 
 CAPTURES = sorted((Path(__file__).parents[1] / "data" / "kernel-captures").glob("*.tar.xz"))
@@ -348,6 +350,20 @@ def test_what_cannot_be_read_is_told() -> None:
     assert "proc/swaps" in list(made.tree)
     document = json.loads(made.tree.read("manifest.json"))
     assert document["missing"] == [{"path": "proc/cmdline", "reason": "no permission to read it: run as root"}]
+
+
+def test_a_node_of_the_device_tree_that_cannot_be_listed_is_told() -> None:
+    twin = Twin.new("ac922-4gpu", kernel="5.4")
+    tree = "sys/firmware/devicetree/base/pciex@6230200000000"
+    lost = f"{tree}/bridge@0"
+    made = taken(Broken(twin, {lost: errno.EACCES, f"{tree}/bridge@1": errno.ENOENT}))
+    assert {(entry.path, entry.reason) for entry in made.manifest.missing if "/bridge@" in entry.path} == {
+        (f"proc/device-tree/pciex@6230200000000/{name}", why)
+        for name, why in (
+            ("bridge@0", "no permission to read it: run as root"),
+            ("bridge@1", "its folder lists it, and it is not there"),
+        )
+    }
 
 
 def test_a_host_that_changes_meanwhile_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from groups_hosts import at, function, groups, host, port
@@ -10,6 +11,7 @@ from groups_hosts import at, function, groups, host, port
 from atoll.host.fact import Known
 from atoll.host.model import Function, Host, NpuBrick, Platform
 from atoll.isolation.groups import predict
+from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
 _V100 = (0x10DE, 0x1DB1)
@@ -138,3 +140,17 @@ def test_links_to_iommus_say_nothing_on_powernv() -> None:
     found = predict(_host(members))
     assert found.groups == groups("0000:01:00.0")
     assert [address for address, _ in found.undetermined] == [at("0000:01:00.0")]
+
+
+def test_npu_functions_of_which_no_device_tree_tells_are_open() -> None:
+    whole = _witherspoon(kernel=(5, 4))
+    without = replace(whole, npu_bricks=())
+    assert {address for address, _ in predict(without).undetermined} == set(_addresses(_BY_NPU))
+    assert not predict(replace(without, kernel=_witherspoon(kernel=(5, 13)).kernel)).undetermined
+    lone = at("0007:00:00.0")
+    partly = replace(whole, npu_bricks=tuple(b for b in whole.npu_bricks if b.function != lone))
+    assert lone in {address for address, _ in predict(partly).undetermined}
+
+
+def _addresses(groups: tuple[tuple[Any, ...], ...]) -> list[Address]:
+    return [address for group in groups for address in group]

@@ -138,12 +138,25 @@ def open_to(part: dict[str, str], cluster: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_an_unreadable_device_tree_never_improves_an_answer(seed: int) -> None:
+    rng = Random(7000 + seed)
+    twin = some_twin(rng, "ac922-4gpu", "ac922-6gpu")
+    shake(rng, twin)
+    host = read_host(twin, registers=registers)
+    linked = [a for a, f in host.functions.items() if (f.vendor, f.device) in ((0x10DE, 0x1DB1), (0x1014, 0x04EA))]
+    one, other = rng.sample(linked, 2)
+    paths = paths_of(twin.blueprint.name, twin.blueprint.kernel.label)
+    half = broken(rng, twin, tuple(path for path in paths if "devicetree" in path), rng.choice((0.01, 0.05, 0.2)))
+    not_better(seen(twin, (one, other)), seen(half, (one, other)), one, other)
+
+
 @cache
 def paths_of(name: str, kernel: str) -> tuple[str, ...]:
     return tuple(whole(Twin.new(name, kernel=kernel)))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", (*range(40), 51))
 def test_unreadable_files_of_a_twin_never_improve_an_answer(seed: int) -> None:
     rng = Random(3000 + seed)
     twin = some_twin(rng)

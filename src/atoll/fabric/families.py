@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from atoll.host.model import Function, LinkKind
 
-__all__ = ["family", "has_cpu_links", "possible_cpu_links", "possible_kinds"]
+__all__ = ["family", "has_cpu_links", "is_brick", "possible_cpu_links", "possible_kinds"]
 
 _NVIDIA = 0x10DE
 _AMD = 0x1002
@@ -45,6 +45,8 @@ _XGMI_IDS = frozenset(
 )
 _LINKED_CLASSES = (0x03, 0x0B, 0x12)
 """Base classes of what has links: displays, processors, accelerators; NVSwitches are other bridges (06.80)."""
+_BRICK = (0x1014, 0x04EA)
+"""The function that POWER8 and POWER9 firmware emulates for each CPU-facing link (skiboot hw/npu.c, hw/npu2.c)."""
 _SXM2_IDS = frozenset((0x15F9, 0x1DB1, 0x1DB3, 0x1DB5))
 
 
@@ -85,6 +87,14 @@ def possible_cpu_links(function: Function, *, powernv: bool) -> bool:
         else vendor in (None, _NVIDIA) and LinkKind.NVLINK in possible_kinds(function)
         for vendor, device in _possible(function)
     )
+
+
+def is_brick(function: Function) -> bool | None:
+    """Whether a function is an NPU brick of POWER by its ids; None where a record hides what decides."""
+    fits = [vendor in (None, _BRICK[0]) and device in (None, _BRICK[1]) for vendor, device in _possible(function)]
+    if not any(fits) or function.class_code >> 8 != 0x0680:
+        return False
+    return True if set(_possible(function)) == {_BRICK} else None
 
 
 def _possible(function: Function) -> tuple[tuple[int | None, int | None], ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, worst
 from atoll.fabric.domains import NPU_UNCONFIGURED
-from atoll.fabric.families import possible_cpu_links, possible_kinds
+from atoll.fabric.families import is_brick, possible_cpu_links, possible_kinds
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind, Link, LinkEnd, Platform
@@ -86,12 +86,27 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
     if shared:
         hop = Hop(str(source), shared[0].value, f"no source told the links of {source} or {target}")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
-    brick = topology.bricks.get(target)
-    facing = brick is not None and (brick.gpu == source or (brick.gpu is None and possible_cpu_links(a, powernv=True)))
-    if facing and source not in told:
-        hop = Hop(str(source), "CPU-facing link", f"no source told the links of {source}; {target} may be behind one")
+    if _may_face(topology, source, target):
+        hop = Hop(str(source), "CPU-facing link", f"no source told all of where it leads; {target} may be behind it")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     return worst(*found)
+
+
+def _may_face(topology: Topology, source: Address, target: Address) -> bool:
+    """Whether ``target`` is, or may be, a brick behind a CPU-facing link of ``source`` that no source told whole."""
+    brick = topology.bricks.get(target)
+    if brick is None and is_brick(topology.functions[target]) is False:
+        return False
+    gpu = brick.gpu if brick is not None else None
+    if gpu != source and (gpu is not None or not possible_cpu_links(topology.functions[source], powernv=True)):
+        return False
+    return source not in topology.host.links_told or _leads_somewhere(topology, source)
+
+
+def _leads_somewhere(topology: Topology, gpu: Address) -> bool:
+    """Whether a GPU has a CPU-facing link of which no source told to which function it leads."""
+    ends = [far_end(link, gpu) for link in topology.links.get(gpu, ())]
+    return any(end.kind is EndKind.CPU and end.function is None for end in ends)
 
 
 def _name(end: LinkEnd) -> str:
@@ -149,6 +164,10 @@ def _chip(end: LinkEnd) -> str:
     return f"{end.kind.value} {end.function or end.name or '?'}"
 
 
+def _faces_unknown(source: Address) -> Finding:
+    return Finding(Answer.POSSIBLE, (Hop(str(source), "CPU-facing link", "which GPU it faces is not known"),))
+
+
 def into_system(topology: Topology, settings: Settings, source: Address) -> Finding:
     """Say what a function's CPU-facing links let it access of the system address space (memory, peers mapped there).
 
@@ -160,8 +179,13 @@ def into_system(topology: Topology, settings: Settings, source: Address) -> Find
     links = [link for link in topology.links.get(gpu, ()) if far_end(link, gpu).kind is EndKind.CPU]
     if brick is not None:
         if gpu == source:
-            return Finding(Answer.POSSIBLE, (Hop(str(source), "CPU-facing link", "which GPU it faces is not known"),))
+            return _faces_unknown(source)
         links = [link for link in links if far_end(link, gpu).function == source]
+        if not links and _leads_somewhere(topology, gpu):
+            hop = Hop(str(gpu), "CPU-facing link", f"no source told whether one of its links leads to {source}")
+            return Finding(Answer.POSSIBLE, (hop,))
+    elif is_brick(function) is None:
+        return _faces_unknown(source)
     powernv = topology.host.platform is Platform.POWERNV
     if not links:
         if gpu not in topology.host.links_told and possible_cpu_links(function, powernv=powernv):

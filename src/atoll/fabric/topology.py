@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from atoll.fabric.families import is_brick
 from atoll.fabric.vmd import vmds_of
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
@@ -126,8 +127,20 @@ class Topology:
 
     @cached_property
     def bricks(self) -> dict[Address, NpuBrick]:
-        """NPU bricks by their emulated PCI functions, which send nothing over PCIe."""
-        return {brick.function: brick for brick in self.host.npu_bricks if brick.function is not None}
+        """NPU bricks by their emulated PCI functions, which send nothing over PCIe.
+
+        Those that no device tree told of are known by their ids, and not which GPU they face.
+        """
+        found = {brick.function: brick for brick in self.host.npu_bricks if brick.function is not None}
+        for address, function in self.functions.items():
+            if address not in found and is_brick(function):
+                found[address] = NpuBrick("", "", None, address, None)
+        return found
+
+    @cached_property
+    def faceable(self) -> tuple[Address, ...]:
+        """What a CPU-facing link may lead to: bricks, and what may be one where a record hides its ids."""
+        return tuple(a for a, f in self.functions.items() if a in self.bricks or is_brick(f) is not False)
 
     @cached_property
     def vmds(self) -> tuple[Address, ...]:

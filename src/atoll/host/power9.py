@@ -61,12 +61,14 @@ def read_power_links(tree: DeviceTree, functions: Mapping[Address, Function]) ->
 def _bricks(tree: DeviceTree, by_node: Mapping[str, Address]) -> tuple[NpuBrick, ...]:
     bricks = []
     shown = set()
+    npus: dict[str, str] = {}
     for node, properties in tree.nodes.items():
         if not properties & {"ibm,gpu", "ibm,nvlink"} or "ibm,npu" in properties:
             continue
         link = tree.target(node, "ibm,nvlink")
         gpu = tree.target(node, "ibm,gpu")
-        npu = _parent(link) if link else (tree.target(_parent(node), "ibm,npcq") or _parent(node))
+        bridge = _parent(node)
+        npu = npus[bridge] = npus.get(bridge) or _npu(tree, bridge)
         group = tree.number(link, "ibm,npu-group-id") if link else None
         shown.add(link)
         bricks.append(NpuBrick(node, npu, by_node.get(gpu or ""), by_node.get(node), group))
@@ -75,6 +77,15 @@ def _bricks(tree: DeviceTree, by_node: Mapping[str, Address]) -> tuple[NpuBrick,
         if node not in shown and "ibm,npu-link" in tree.words(node, "compatible"):
             bricks.append(NpuBrick(node, _parent(node), None, None, tree.number(node, "ibm,npu-group-id")))
     return tuple(sorted(bricks, key=lambda brick: brick.path))
+
+
+def _npu(tree: DeviceTree, bridge: str) -> str:
+    """Return the NPU behind an emulated host bridge: as any of its functions tells by its link, or the bridge."""
+    for node in tree.nodes:
+        link = tree.target(node, "ibm,nvlink") if _parent(node) == bridge else None
+        if link is not None:
+            return _parent(link)
+    return tree.target(bridge, "ibm,npcq") or bridge
 
 
 def _parent(node: str) -> str:

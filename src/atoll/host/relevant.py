@@ -308,7 +308,8 @@ def _device_tree(take: Collector, progress: Progress) -> None:
         for name in take.names(f"{root}{node}"):
             below = f"{node}/{name}"
             if name in _NODE_PROPERTIES:
-                take.file(f"{root}{below}")
+                if take.file(f"{root}{below}") is None:
+                    take.refused(f"{root}{below}", _NOT_THERE)
             elif depth < _NODE_DEPTH and not below.startswith(_NODES_LEFT_OUT) and _is_node(take, f"{root}{below}"):
                 waiting.append((below, depth + 1))
 
@@ -317,8 +318,20 @@ _NODE_DEPTH = 32
 
 
 def _is_node(take: Collector, path: str) -> bool:
-    # A property is a file and cannot be listed.
-    return isinstance(names(take.tree, path), Known) and target(take.tree, path) is None
+    # A property is a file, which is no folder. What answers otherwise may be a node that cannot be listed.
+    try:
+        take.tree.list(path)
+    except NotADirectoryError:
+        return False
+    except FileNotFoundError:
+        take.refused(path, _NOT_THERE)
+        return False
+    except OSError:
+        return bool(take.names(path))
+    return target(take.tree, path) is None
+
+
+_NOT_THERE = "its folder lists it, and it is not there"
 
 
 def _links(take: Collector, progress: Progress) -> None:

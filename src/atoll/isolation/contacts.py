@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from atoll.fabric.answer import Answer, Finding
-from atoll.fabric.families import possible_kinds
+from atoll.fabric.families import possible_cpu_links, possible_kinds
 from atoll.fabric.links import across_links
 from atoll.host.model import LinkKind
 from atoll.isolation.contact import Contact
@@ -52,11 +52,22 @@ def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
                 untold[kind].append(address)
     for members in dict.fromkeys(tuple(members) for members in untold.values()):
         yield Contact(members, members, Answer.POSSIBLE, False, find)
-    for target, brick in topology.bricks.items():
+    yield from _to_bricks(reach, find)
+
+
+def _to_bricks(reach: Reach, find: Callable[[Address, Address], Finding]) -> Iterator[Contact]:
+    """Yield what may lead to NPU bricks because no source told it: from the GPU that each faces, or from any."""
+    topology = reach.topology
+    if not topology.faceable:
+        return
+    gpus = [a for a in topology.endpoints if possible_cpu_links(topology.functions[a], powernv=True)]
+    for target in topology.faceable:
+        brick = topology.bricks.get(target)
+        facing = gpus if brick is None or brick.gpu is None else [brick.gpu]
         sources = tuple(
             address
-            for address in topology.endpoints
-            if brick.gpu in (address, None) and find(address, target).answer >= least and address != target
+            for address in facing
+            if address != target and address in topology.functions and find(address, target).answer is Answer.POSSIBLE
         )
         if sources:
             yield Contact(sources, (target,), Answer.POSSIBLE, False, find)

@@ -6,6 +6,7 @@ to Linux 5.12, ``npu-dma.c`` (``pnv_try_setup_npu_table_group``).
 
 from __future__ import annotations
 
+from atoll.fabric.families import is_brick, possible_cpu_links
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Host, KernelRelease
 from atoll.isolation.groups.override import has_parameter
@@ -80,10 +81,12 @@ def _nvlink(
     missing: dict[Address, str],
 ) -> bool:
     """Merge the PEs of GPUs and of their NPU functions; return whether ``isolate_nvlink`` decided."""
-    if not host.npu_bricks:
-        return False
     kernel = value_of(host.kernel, None)
     functions = [brick.function for brick in host.npu_bricks if brick.function in pe]
+    if kernel is None or _release(kernel) < _NVLINK_GONE:
+        _untold(host, pe, frozenset(functions), missing)
+    if not host.npu_bricks:
+        return False
     if kernel is None:
         for brick in host.npu_bricks:
             for end in (brick.gpu, brick.function):
@@ -112,6 +115,18 @@ def _nvlink(
                 union.merge(pe[end], hub)
                 reasons[end] = (rule,)
     return isolate
+
+
+def _untold(host: Host, pe: dict[Address, str], told: frozenset[Address | None], missing: dict[Address, str]) -> None:
+    """Note the NPU functions of which no device tree tells which GPU they face, and the GPUs that they may face."""
+    lone = [address for address in pe if address not in told and is_brick(host.functions[address])]
+    if not lone:
+        return
+    for address in lone:
+        missing[address] = f"{address}: which GPU it faces, and which NPU it is of, no device tree tells"
+    for address in pe:
+        if address not in host.links_told and possible_cpu_links(host.functions[address], powernv=True):
+            missing[address] = f"{address}: which NPU functions face it, no device tree tells"
 
 
 def _release(kernel: KernelRelease) -> tuple[int, int]:
