@@ -15,12 +15,13 @@ from wild_hosts import wild_scene
 from atoll.fabric.answer import Answer, Policy, worst
 from atoll.fabric.links import across_links
 from atoll.fabric.pcie import peer_to_peer
+from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import EndKind, RootRouting
 from atoll.isolation.contacts import contacts, partition, roamers
 from atoll.isolation.partition import closure
 from atoll.isolation.reach import Reach
-from atoll.pci.acs import Acs
+from atoll.pci.acs import Acs, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import MACHINES, Twin
@@ -44,6 +45,8 @@ def by_pair(reach: Reach) -> Pairs:
             across_links(reach.topology, reach.settings, one, other),
             peer_to_peer(reach.topology, reach.settings, reach.policy, one, other),
         ).answer
+        if one in reach.topology.bricks:
+            answer = Answer.BLOCKED
         identity = reach.identity(one, other).answer
         found |= {(one, other, False): answer} if answer >= Answer.POSSIBLE else {}
         found |= {(one, other, True): identity} if identity >= Answer.POSSIBLE else {}
@@ -143,3 +146,53 @@ def test_the_partition_is_the_closure_of_contacts() -> None:
     assert len(expected.classes) == 1, "the first port reaches both others"
     closed: Acs = CLOSED
     assert len(partition(scene(machine(*switch(closed, closed))).reach(), least=Answer.POSSIBLE).classes) == 2
+
+
+@pytest.mark.parametrize("kernel", ["5.4", "5.4-isolate"])
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("policy", list(Policy))
+def test_npu_functions_send_what_their_gpus_send(kernel: str, told: bool, policy: Policy) -> None:
+    """Nothing over PCIe, nothing under an id: they follow their GPU, and the classes are those of reach itself."""
+    found = scene(Twin.new("ac922-6gpu", kernel=kernel))
+    if not told:
+        found = scene(replace(found.host, npu_bricks=(), links=(), links_told=frozenset()))
+    reach = found.reach(policy)
+    bricks = set(reach.topology.bricks)
+    assert len(bricks) == 12
+    assert by_class(reach) == by_pair(reach)
+    assert not [contact for contact in contacts(reach, least=Answer.POSSIBLE) if bricks & set(contact.sources)]
+    pairs = [
+        pair
+        for pair in permutations(reach.topology.endpoints, 2)
+        if max(reach.answer(*pair).answer, reach.identity(*pair).answer) >= Answer.POSSIBLE
+    ]
+    classes = partition(reach, least=Answer.POSSIBLE)
+    assert classes == closure(reach.topology.endpoints, pairs)
+    if told:
+        place = classes.of()
+        assert all(place[b.function] == place[b.gpu] for b in found.host.npu_bricks if b.function and b.gpu)
+
+
+def test_a_gpu_that_is_cut_off_keeps_its_npu_functions_and_nothing_else() -> None:
+    found = scene(Twin.new("ac922-6gpu", kernel="5.4"))
+    host = found.host
+    gpus = sorted({brick.gpu for brick in host.npu_bricks if brick.gpu is not None})
+    behind = Domain(DomainKind.TRANSLATED, "", "test")
+    tight = replace(
+        found.settings,
+        domain={address: replace(behind, space=str(address)) for address in found.topology.endpoints},
+        cpu_links=dict.fromkeys(gpus, behind),
+        acs=dict.fromkeys(found.settings.acs, AcsFlag(0x5D)),
+    )
+    for card in gpus:
+        kept = {
+            end.number
+            for link in host.links
+            for end, other in ((link.a, link.b), (link.b, link.a))
+            if end.function == card and other.kind is EndKind.CPU
+        }
+        tight = tight.with_cut(card, frozenset(range(6)) - kept)
+    classes = partition(Reach(found.topology, tight, Policy.TRUSTED), least=Answer.POSSIBLE).of()
+    for card in gpus:
+        own = {brick.function for brick in host.npu_bricks if brick.gpu == card} | {card}
+        assert {address for address, number in classes.items() if number == classes[card]} == own

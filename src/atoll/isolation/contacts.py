@@ -36,6 +36,9 @@ def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
     find = partial(across_links, topology, reach.settings)
     linked = [address for address in topology.endpoints if address in topology.links]
     for source in linked:
+        if source in topology.bricks:
+            # What goes through it is what its GPU sends (see ``into_system``).
+            continue
         by_answer: dict[Answer, list[Address]] = defaultdict(list)
         for target in linked:
             answer = find(source, target).answer if source != target else Answer.BLOCKED
@@ -47,7 +50,7 @@ def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
         return
     untold: dict[LinkKind, list[Address]] = defaultdict(list)
     for address in topology.endpoints:
-        if address not in topology.host.links_told:
+        if address not in topology.host.links_told and address not in topology.bricks:
             for kind in possible_kinds(topology.functions[address]):
                 untold[kind].append(address)
     for members in dict.fromkeys(tuple(members) for members in untold.values()):

@@ -76,7 +76,7 @@ class Crossings:
             self._answering.pop(member, None)
 
     def _own(self, address: Address) -> tuple[dict[Ascent, list[Address]], dict[bool | None, list[Address]]]:
-        """Return how a function itself sends and answers; a port does neither."""
+        """Return how a function itself sends and answers; a port does neither, and an NPU's function does not send."""
         function = self.topology.functions[address]
         if function.is_port:
             return {}, {}
@@ -84,7 +84,8 @@ class Crossings:
             self.settings.can_master(address), sends_translated(self.topology, self.settings, address), stopped=False
         )
         decodes = function.physical_function is not None or self.settings.decodes_memory(address)
-        return {ascent: [address]}, {self.topology.has_memory(function) and decodes: [address]}
+        senders = {} if address in self.topology.bricks else {ascent: [address]}
+        return senders, {self.topology.has_memory(function) and decodes: [address]}
 
     def _from(self, member: Address) -> Mapping[Ascent, list[Address]]:
         known = self._senders.get(member)
