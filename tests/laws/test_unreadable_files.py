@@ -156,7 +156,7 @@ def paths_of(name: str, kernel: str) -> tuple[str, ...]:
     return tuple(whole(Twin.new(name, kernel=kernel)))
 
 
-@pytest.mark.parametrize("seed", (*range(40), 51))
+@pytest.mark.parametrize("seed", [*range(40), 51])
 def test_unreadable_files_of_a_twin_never_improve_an_answer(seed: int) -> None:
     rng = Random(3000 + seed)
     twin = some_twin(rng)
