@@ -9,6 +9,7 @@ from atoll.fabric.domains import NPU_UNCONFIGURED
 from atoll.fabric.families import is_brick, possible_cpu_links, possible_kinds
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
+from atoll.host.asleep import asleep
 from atoll.host.model import EndKind, Link, LinkEnd, Platform
 from atoll.pci.address import Address
 
@@ -119,15 +120,16 @@ def _direct(topology: Topology, settings: Settings, source: Address, target: Add
     if link is None:
         return BLOCKED
     near, far = near_end(link, source), far_end(link, source)
-    state = "no end cuts it" if answer is Answer.DIRECT else _doubt(settings, link)
+    state = "no end cuts it" if answer is Answer.DIRECT else _doubt(topology, settings, link)
     hop = Hop(str(source), f"{link.kind.value} {_name(near)}", f"{state}; it leads to {target} {_name(far)}")
     return Finding(answer, (hop,))
 
 
-def _doubt(settings: Settings, link: Link) -> str:
+def _doubt(topology: Topology, settings: Settings, link: Link) -> str:
     for end in (link.a, link.b):
         if end.function is not None and settings.cut.get(end.function, frozenset()) is None:
-            return f"the disable mask of {end.function} was not read"
+            why = asleep(topology.functions[end.function])
+            return f"the disable mask of {end.function} was not read" + (f": {why}" if why else "")
     return "some parallel links are cut, but no source told how they are paired"
 
 

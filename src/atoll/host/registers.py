@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 
+from atoll.host.asleep import asleep
 from atoll.host.attribute import names, reason
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Register
 from atoll.host.register_record import read_record
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
-from atoll.pci.header import Command
 
 __all__ = ["read_registers"]
 
@@ -35,7 +35,7 @@ def read_registers(
         if not registers:
             continue
         listed = value_of(names(tree, folders[address]), ())
-        obstacle = _obstacle(function)
+        obstacle = asleep(function)
         for register in registers:
             name = f"resource{register.bar}"
             if obstacle:
@@ -47,15 +47,6 @@ def read_registers(
             else:
                 found[address, register] = _load(tree, f"{folders[address]}/{name}", register.offset)
     return found
-
-
-def _obstacle(function: Function) -> str:
-    if isinstance(function.command, Unknown):
-        return f"whether memory decoding is on is not known: {function.command.reason}"
-    if not function.command.value & Command.MEMORY:
-        return "memory decoding is off"
-    state = value_of(function.power_state, "D0")
-    return "" if state == "D0" else f"the function is in {state}"
 
 
 def _load(tree: Tree, path: str, offset: int) -> Fact[int]:

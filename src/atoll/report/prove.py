@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from atoll.controls.registry import link_control
 from atoll.events.event import Event
 from atoll.fabric.topology import Topology
+from atoll.host.asleep import asleep
 from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters, Handover
@@ -94,6 +96,8 @@ def prove_lines(
         asked = clusters.survive.get(trigger)
         lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, and it does not", first="  ")
     lines += proof_lines(proof, style, verbose=verbose)
+    if proof.verdict is Verdict.UNKNOWN and (remedies := _asleep_lines(host, clusters)):
+        lines += ["", *remedies]
     lines += ["", f"{style.bold('Handed over')} ({_handovers(clusters)}): {verdict_words(over.verdict, style)}"]
     new = _only_there(proof, over)
     if over.verdict is not Verdict.PROVEN and new:
@@ -139,6 +143,25 @@ def proof_lines(proof: Proof, style: Style, *, verbose: bool = False) -> list[st
     for reason in proof.reasons:
         lines += ["", *wrap(reason, first="    ")]
     return lines
+
+
+def _asleep_lines(host: Host, clusters: Clusters) -> list[str]:
+    """Return what to do about devices whose registers are not read because nobody has them open."""
+    found: dict[str, list[str]] = {}
+    for cluster in clusters.named:
+        for address in cluster.functions:
+            function = host.functions[address]
+            if link_control(function) is not None and (why := asleep(function)):
+                found.setdefault(why, []).append(str(address))
+    return [
+        line
+        for why, addresses in found.items()
+        for line in wrap(
+            f"{', '.join(addresses)}: {why}, as vfio-pci lets devices that nobody has open; its registers are not "
+            "read then. atoll apply SPEC wakes it for that, cuts what is open, and proves what is so",
+            first="    ",
+        )
+    ]
 
 
 def _witnesses(found: Sequence[Violation], style: Style, *, verbose: bool) -> list[str]:
