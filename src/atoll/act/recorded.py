@@ -18,6 +18,8 @@ from atoll.pci.address import Address
 __all__ = ["Recorded"]
 
 _LOG = logging.getLogger("atoll.act")
+# What fails is raised, and told once; without this, Python's last resort would print the warning as well.
+_LOG.addHandler(logging.NullHandler())
 _DEVICES = "sys/bus/pci/devices/"
 _DRIVERS = "sys/bus/pci/drivers"
 _MOST = 256

@@ -5,6 +5,8 @@ Source: drivers/pci/pci-sysfs.c ``reset`` and ``reset_method`` (since 5.15; befo
 
 from __future__ import annotations
 
+import errno
+
 from atoll.act import device
 from atoll.act.access import access
 from atoll.act.drivers import check_not_open
@@ -13,6 +15,7 @@ from atoll.act.machine import Machine
 from atoll.act.quiesce import command_word
 from atoll.act.registers import cut, cut_now, identify, read_cut
 from atoll.act.site import Site, State, Value
+from atoll.controls.link_control import LinkControl
 from atoll.controls.registry import link_control
 from atoll.events.reset import kind_of_method
 from atoll.host.attribute import text
@@ -68,12 +71,9 @@ def restore_cut(site: Site, address: Address, was: Value, holder: str | None) ->
         return ""
     wanted = frozenset(int(link) for link in was)
     now = read_cut(site.machine, site.host, address, holder) or frozenset()
-    method = None
+    method, failed = None, ""
     if now - wanted and holder is None:
-        methods = _methods(site.machine, address)
-        method = next((name for name in methods if kind_of_method(name) in control.undone_by), None)
-        if method is not None:
-            reset(site.machine, address, method)
+        method, failed = _reset_that_works(site.machine, address, control)
     with access(site.machine, address, holder) as lease:
         identify(lease, control)
         now = cut_now(lease, site.host, control)
@@ -85,8 +85,32 @@ def restore_cut(site: Site, address: Address, was: Value, holder: str | None) ->
             return (
                 f"links {links} of {address} stay cut: its reset ({method}) did not open them, or the kernel cut again"
             )
+        if failed:
+            return f"links {links} of {address} stay cut: the reset that would open them failed: {failed}"
         return f"links {links} of {address} stay cut until a reset of the device opens them"
     return ""
+
+
+def _reset_that_works(machine: Machine, address: Address, control: LinkControl) -> tuple[str | None, str]:
+    """Reset a function in a way that undoes its control; return by which method, None with the reason where none works.
+
+    A listed method may have no effect but ENOTTY: ``bus``, of a function that has not been alone on its bus since the
+    list was made (drivers/pci/pci.c ``pci_parent_bus_reset``).
+    """
+    failed = []
+    for method in _methods(machine, address):
+        if kind_of_method(method) not in control.undone_by:
+            continue
+        try:
+            reset(machine, address, method)
+        except Failure as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.ENOTTY:
+                raise
+            failed.append(f"{method}: {error.message}")
+            continue
+        return method, ""
+    return None, "; ".join(failed)
 
 
 def _methods(machine: Machine, address: Address) -> tuple[str, ...]:
