@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, host_of, lose_journal, planned, state
@@ -13,7 +14,10 @@ from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.outcome import Outcome
 from atoll.act.release import release
+from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
+from atoll.fabric.topology import Topology
+from atoll.plan.planner import plan
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin
@@ -165,6 +169,55 @@ def test_a_kernel_that_cuts_by_itself_is_told() -> None:
     twin = applied(kernel="5.4-isolate")
     outcome = give_back(twin)
     assert any("links 0, 2, 4 of 0004:04:00.0 stay cut" in left for left in outcome.left)
+
+
+class Resetless(Watched):
+    """A kernel that lists resets by bus, and has none that works: a function is not alone on its bus any more."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if path.endswith("/reset"):
+            raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+        super().write(path, data, offset=offset)
+
+
+def test_a_reset_that_is_listed_and_fails_keeps_no_device_from_its_driver() -> None:
+    spec = SPEC.replace('"held"', '"vfio"')
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    host = host_of(twin)
+    clusters = read_spec(spec, host, name="spec")
+    # What stock vfio-pci resets is no proof once handed over: it is carried out all the same.
+    made = plan(Topology(host), present(host), clusters, spec=spec)
+    execute(twin, host, replace(made, impossible=()))
+    mask = twin.peek(RED, "bar0", 0xA00148)
+    assert mask
+    outcome = give_back(Resetless(twin), spec)
+    assert any(f"of {RED} stay cut: the reset that would open them failed: bus: " in left for left in outcome.left)
+    assert twin.peek(RED, "bar0", 0xA00148) == mask
+    now = state(twin)
+    assert now != before
+    for gpu in (RED, BLUE):
+        assert twin.readlink(f"sys/bus/pci/devices/{gpu}/driver").endswith("/nouveau")
+        assert twin.read(f"sys/bus/pci/devices/{gpu}/driver_override").strip() in (b"", b"(null)")
+
+
+def test_an_exchanged_device_keeps_no_other_from_its_driver() -> None:
+    spec = SPEC.replace('"held"', '"vfio"')
+    twin = Twin.new("ac922-4gpu")
+    host = host_of(twin)
+    made = plan(Topology(host), present(host), read_spec(spec, host, name="spec"), spec=spec)
+    execute(twin, host, replace(made, impossible=()))
+    journal = Database(twin)
+    other = "replace(before, '10de:1db1 at', '10de:1db5 at')"
+    journal.connection.execute(f"UPDATE entry SET before = {other} WHERE before LIKE '%1db1 at %/{RED}%'")
+    journal.commit()
+    before = twin.readlink(f"sys/bus/pci/devices/{RED}/driver")
+    outcome = give_back(twin, spec)
+    assert any(f"{RED} is another device now: " in left for left in outcome.left)
+    assert all(deed.device != RED for deed in outcome.deeds)
+    assert twin.readlink(f"sys/bus/pci/devices/{RED}/driver") == before
+    assert twin.readlink(f"sys/bus/pci/devices/{BLUE}/driver").endswith("/nouveau")
+    assert all(entry.step.device != RED for entry in read_journal(twin).entries)
 
 
 def test_a_failure_half_way_can_be_repeated() -> None:

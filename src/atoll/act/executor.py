@@ -10,6 +10,7 @@ from atoll.act import device
 from atoll.act.actions import ACTIONS, capabilities
 from atoll.act.capability import require
 from atoll.act.drivers import check_loaded, check_not_open
+from atoll.act.exchanged import exchanged, pulled
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
@@ -22,7 +23,7 @@ from atoll.act.site import Site, State
 from atoll.controls.link_control import Level
 from atoll.controls.registry import LINK_CONTROLS
 from atoll.errors import RefusedError, StepError
-from atoll.host.model import Host
+from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 from atoll.plan.document import to_document
 from atoll.plan.spec import Spec, read
@@ -154,6 +155,12 @@ class _Run:
                 # Interrupted by the user, or a defect: roll back all the same.
                 roll_back(self.site, self.work, self.entries)
                 raise
+        try:
+            for address in dict.fromkeys(step.device for step in self.plan.steps):
+                # One that was exchanged behind the last write to it was given to nobody.
+                self.site.check_fingerprint(address)
+        except Failure as error:
+            raise self.failed(self.plan.steps[-1], error) from error
         return Outcome(tuple(deeds), cut=self.cut)
 
     def step(self, step: Step) -> Deed:
@@ -195,8 +202,19 @@ class _Run:
     def failed(self, step: Step, error: Exception) -> StepError:
         """Roll back and say what failed, what was undone and what was not."""
         undone = roll_back(self.site, self.work, self.entries)
+        machine = self.site.machine
+        # Of what is not there any more nothing is left; should it come back, it is the host's as any other.
+        self.journal.forget(pulled(self.entries, lambda address: device.present(machine, address)))
+        self.journal.forget(exchanged(self.entries, self.look)[0])
         hint = getattr(error, "hint", "") or "atoll show tells what is so now; make the plan anew"
         return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {_told(undone)}", hint=hint)
+
+    def look(self, address: Address) -> Function | None:
+        """Return a function as it is now, None where it does not say."""
+        try:
+            return device.read_function(self.site.machine, address)
+        except Failure:
+            return None
 
 
 def _told(undone: Undone) -> str:

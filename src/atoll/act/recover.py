@@ -17,6 +17,7 @@ from atoll.act import device
 from atoll.act.access import access
 from atoll.act.borrowed import borrowed
 from atoll.act.capability import require
+from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
 from atoll.act.finished import differences, finished
 from atoll.act.journal import Entry, Record, Run, read_journal
@@ -26,7 +27,7 @@ from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.registers import control_of, cut, cut_now
 from atoll.act.regroup import removed_with, rescan
-from atoll.act.release import complete
+from atoll.act.release import complete, gone
 from atoll.act.rollback import roll_back
 from atoll.act.running import Running, running
 from atoll.act.site import Site
@@ -34,11 +35,9 @@ from atoll.controls.present import present
 from atoll.controls.registry import registers
 from atoll.errors import AtollError, InputError, RefusedError
 from atoll.host import read_host
-from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.host.place import address_of
 from atoll.isolation.clusters import HOST
-from atoll.plan.fingerprint import fingerprint
 from atoll.plan.possession import holds_for
 from atoll.plan.spec import read, read_spec
 from atoll.plan.step import StepKind
@@ -221,17 +220,10 @@ class _Recovering:
 
     def of_their_own(self, run: Run, host: Host) -> tuple[list[Entry], list[str]]:
         """Return the run's entries, without those whose device was exchanged for another: nothing of them is left."""
-        kept, left = [], []
-        for entry in self.entries(run):
-            function = host.functions.get(entry.step.device)
-            # A device whose serial number cannot be read may be the same, in reset or asleep.
-            told = function is not None and isinstance(function.serial, Known)
-            if function is not None and told and fingerprint(function) != entry.before["fingerprint"]:
-                self.work.journal.forget((entry,))
-                left.append(f"{entry.step.device} is another device now: {fingerprint(function)}")
-            else:
-                kept.append(entry)
-        return kept, list(dict.fromkeys(left))
+        entries = self.entries(run)
+        others, told = exchanged(entries, host.functions.get)
+        self.work.journal.forget(others)
+        return [entry for entry in entries if entry not in others], [*told]
 
     def busy(self, entries: Sequence[Entry]) -> Iterator[str]:
         """Yield which devices an owner still has open, who is not one of atoll's holders."""
@@ -304,7 +296,8 @@ class _Recovering:
                         left.append(f"{address}: {error}")
         try:
             host = self.host()
-            clusters = read_spec(run.spec, host, name="the cluster file of the release")
+            absent = gone(self.work.journal.record.since(self.boot).entries, host)
+            clusters = read_spec(run.spec, host, name="the cluster file of the release", gone=absent)
             outcome = complete(self.work, host, clusters, self.pace)
         except (InputError, RefusedError) as error:
             hint = f" ({error.hint})" if error.hint else ""

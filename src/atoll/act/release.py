@@ -14,6 +14,7 @@ from functools import partial
 from atoll.act import device
 from atoll.act.capability import require
 from atoll.act.drivers import restore, set_override, unbind
+from atoll.act.exchanged import exchanged
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry, read_journal
 from atoll.act.leases import close
@@ -22,7 +23,7 @@ from atoll.act.outcome import Deed, Outcome
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.ports import read_control, set_control
-from atoll.act.quiesce import master_off
+from atoll.act.quiesce import command_word, master_off
 from atoll.act.regroup import check_free, regroup
 from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
@@ -32,11 +33,12 @@ from atoll.host.model import Host
 from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.possession import holder_name, holds_for
 from atoll.plan.step import Step, StepKind
 
-__all__ = ["complete", "release"]
+__all__ = ["complete", "gone", "release"]
 
 
 def release(
@@ -60,15 +62,23 @@ def release(
     entries = record.since(boot_of(machine)).entries
     giving = _giving(machine, host, clusters, entries, pace or Pace())
     if not giving.works:
+        if giving.over and not dry_run:
+            with running(machine, "release", {}, spec=spec) as work:
+                work.journal.forget(giving.over)
         told = "nothing to release: no device of these clusters was changed or is held"
         if len(entries) < len(record.entries):
             told += "; what had been done, a restart of the machine undid"
-        return Outcome((), (told,), dry_run)
+        return Outcome((), (told, *giving.left), dry_run)
     if dry_run:
         deeds = tuple(Deed("release", address, "would: give back") for address in giving.works)
         return Outcome(deeds, dry_run=True)
     with running(machine, "release", giving.site.fingerprints, spec=spec) as work:
         return _carry_out(giving, work)
+
+
+def gone(entries: Iterable[Entry], host: Host) -> frozenset[Address]:
+    """Return which devices of the journal are not there now: a cluster file may name them still."""
+    return frozenset(entry.step.device for entry in entries) - host.functions.keys()
 
 
 def complete(work: Running, host: Host, clusters: Clusters, pace: Pace) -> Outcome:
@@ -86,16 +96,25 @@ class _Giving:
     entries: tuple[Entry, ...]
     works: Mapping[Address, _Work]
     held: Mapping[Address, Cluster]
+    over: tuple[Entry, ...] = ()
+    """Entries of which nothing is left: the device was exchanged, or is as before, pulled and plugged again."""
+    left: tuple[str, ...] = ()
 
 
 def _giving(machine: Machine, host: Host, clusters: Clusters, entries: tuple[Entry, ...], pace: Pace) -> _Giving:
     """Return what there is to give back. Raises RefusedError where it cannot be."""
+    held = _held(Site(machine, host), clusters)
+    # What its holder has open was not exchanged: there, the journal and the host cannot both be right.
+    strange, told = exchanged((entry for entry in entries if entry.step.device not in held), host.functions.get)
+    entries = tuple(entry for entry in entries if entry not in strange)
     site = Site(machine, host, _fingerprints(host, entries), pace=pace)
     owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
-    held = _held(site, clusters)
     mine = {cluster.name for cluster in clusters.named}
     others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
     works = _works(host, entries, owners, others)
+    back = {address for address, work in works.items() if address not in held and _is_as_before(site, address, work)}
+    over = (*strange, *(entry for entry in entries if entry.step.device in back))
+    works = {address: work for address, work in works.items() if address not in back}
     for address in held:
         works.setdefault(address, _Work())
     if works:
@@ -114,12 +133,14 @@ def _giving(machine: Machine, host: Host, clusters: Clusters, entries: tuple[Ent
             raise RefusedError(
                 error.message, hint="that device was moved or exchanged: give it back by hand"
             ) from error
-    return _Giving(site, entries, works, held)
+    left = (*_absent(host, entries), *told)
+    return _Giving(site, entries, works, held, over, left)
 
 
 def _carry_out(giving: _Giving, work: Running) -> Outcome:
     site = replace(giving.site, machine=work.machine)
-    run = _Run(site, work, giving.works, giving.held, left=[*_absent(site.host, giving.entries)])
+    work.journal.forget(giving.over)
+    run = _Run(site, work, giving.works, giving.held, left=[*giving.left])
     run.run()
     return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
 
@@ -215,6 +236,19 @@ def _above(host: Host, address: Address, port: Address) -> bool:
         function = host.functions.get(at)
         at = function.parent if function is not None else None
     return False
+
+
+def _is_as_before(site: Site, address: Address, work: _Work) -> bool:
+    """Whether there is nothing to give back: a device that was pulled and plugged again is the host's as before."""
+    if site.host.functions[address].is_port or work.removed or work.cut is not None or work.acs is not None:
+        return False
+    machine = site.machine
+    if not work.driver_known or device.driver(machine, address) != work.driver:
+        return False
+    if device.override(machine, address) != work.override:
+        return False
+    hosts = isinstance(work.driver, str) and "vfio" not in work.driver
+    return hosts or not command_word(machine, address) & Command.MASTER
 
 
 # -- doing it

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from atoll.act.release import release
+from atoll.act.journal import read_journal
+from atoll.act.owner import boot_of
+from atoll.act.release import gone, release
 from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.session import changing
@@ -19,7 +21,8 @@ def run(options: argparse.Namespace) -> int:
     with changing(options.host) as session:
         assert session.machine is not None
         refuse_after_death(session.machine)
-        text, clusters = read_clusters(options.spec, session.host)
+        entries = read_journal(session.machine).since(boot_of(session.machine)).entries
+        text, clusters = read_clusters(options.spec, session.host, gone=gone(entries, session.host))
         outcome = release(session.machine, session.host, clusters, spec=text, dry_run=options.dry_run)
     say(
         options,

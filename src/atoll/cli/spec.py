@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from atoll.errors import InputError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
+from atoll.pci.address import Address
 from atoll.plan.document import SCHEMA, from_document
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
@@ -28,14 +30,17 @@ def is_plan(text: str) -> bool:
     return text.lstrip().startswith("{")
 
 
-def read_clusters(path: str, host: Host) -> tuple[str, Clusters]:
-    """Return a cluster file's text and its clusters on a host. Raises InputError, RefusedError, OSError."""
+def read_clusters(path: str, host: Host, *, gone: Collection[Address] = ()) -> tuple[str, Clusters]:
+    """Return a cluster file's text and its clusters on a host, as ``read_spec`` does; what is ``gone`` may be named.
+
+    Raises InputError, RefusedError, OSError.
+    """
     text = read_text(path)
     if is_plan(text):
         raise InputError(
             f"{path}: a plan, where a cluster file is wanted", hint="plans go to: atoll apply, prove --after"
         )
-    return text, read_spec(text, host, name=path)
+    return text, read_spec(text, host, name=path, gone=gone)
 
 
 def read_plan(path: str) -> Plan:

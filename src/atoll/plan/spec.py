@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -58,17 +58,18 @@ class Spec:
     """Functions that the host needs and that the file gives away by name."""
 
 
-def read_spec(text: str, host: Host, *, name: str) -> Clusters:
+def read_spec(text: str, host: Host, *, name: str, gone: Collection[Address] = ()) -> Clusters:
     """Return the clusters of a cluster file; ``name`` is what to call the file.
 
+    What is ``gone`` was there once, and may be named still: it is left out, and a cluster may have nothing left.
     Raises SpecError, and RefusedError for a device that the host itself needs.
     """
-    return read(text, host, name=name).clusters
+    return read(text, host, name=name, gone=gone).clusters
 
 
-def read(text: str, host: Host, *, name: str) -> Spec:
+def read(text: str, host: Host, *, name: str, gone: Collection[Address] = ()) -> Spec:
     """Return the clusters of a cluster file and its permissions. Raises as ``read_spec`` does."""
-    return _Reader(text, host, name).read()
+    return _Reader(text, host, name, frozenset(map(str, gone))).read()
 
 
 @dataclass(slots=True)
@@ -78,6 +79,8 @@ class _Reader:
     text: str
     host: Host
     name: str
+    gone: frozenset[str] = frozenset()
+    """Addresses that are named and not there, and need not be."""
     positions: Positions = field(default_factory=Positions)
 
     def read(self) -> Spec:
@@ -95,7 +98,7 @@ class _Reader:
         for address, (_, selector, path) in owner.items():
             if address in self.host.essential and address not in essential:
                 raise self.refusal(path, address, selector)
-        named = tuple(self.cluster(tables, cluster, members[cluster]) for cluster in tables)
+        named = tuple(self.cluster(tables, cluster, members.get(cluster, ())) for cluster in tables)
         return Spec(Clusters(named, survive, assumed), essential)
 
     # -- TOML
@@ -174,6 +177,8 @@ class _Reader:
             try:
                 found = resolve(selector, self.host)
             except InputError as error:
+                if selector in self.gone:
+                    continue
                 raise self.error((*path, index), error.message, hint=error.hint) from None
             for address in found:
                 if address in owner:
@@ -292,7 +297,7 @@ class _Reader:
             address = Address.parse(text)
         except ValueError as error:
             raise self.error(path, str(error), hint="permissions are given address by address") from None
-        if address not in self.host.functions:
+        if address not in self.host.functions and text not in self.gone:
             raise self.error(path, f"no function {address} on this host", hint="atoll show lists the functions")
         return address
 
