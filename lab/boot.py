@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ class Boot:
 
     ``qemu``: arguments for machine, IOMMU and devices; ``-M`` and ``-cpu`` have defaults. ``files``: what the guest
     finds, by path (``scenario/main.py`` is run). ``memory`` in MiB. ``seconds``: the deadline of the whole run.
-    ``modules``: to load beyond the default ones.
+    ``modules``: to load beyond the default ones. ``monitor``: the guest may talk to the emulator's monitor (QMP) on its
+    third serial line, and so plug devices itself (PCs only).
     """
 
     kernel: str
@@ -40,6 +42,7 @@ class Boot:
     memory: int = 512
     seconds: float = 300.0
     modules: tuple[str, ...] = ()
+    monitor: bool = False
     name: str = "run"
 
 
@@ -134,6 +137,8 @@ def _arguments(run: Boot, chosen: Kernel, folder: Path) -> list[str]:
         # Interrupt remapping needs the split irqchip; x2apic makes kernels use it.
         defaults = ("-M", "q35,kernel-irqchip=split")
         line = "console=ttyS0 lab.channel=ttyS1"
+        if run.monitor:
+            arguments += _monitor()
         if "-cpu" not in run.qemu:
             arguments += ["-cpu", "qemu64,+x2apic"]
     if "-M" not in run.qemu and "-machine" not in run.qemu:
@@ -142,6 +147,15 @@ def _arguments(run: Boot, chosen: Kernel, folder: Path) -> list[str]:
     arguments += [*run.qemu, "-no-reboot", "-kernel", str(chosen.image), "-initrd", str(folder / "initrd")]
     # On a busy host the emulated timer is late, and the kernel would panic: "timer doesn't work through IO-APIC".
     return [*arguments, "-append", f"{line} quiet panic=-1 no_timer_check {run.cmdline}"]
+
+
+def _monitor() -> list[str]:
+    """The monitor and a serial line, joined by a socket that has no place in any file system."""
+    ends = f"socket,path=atoll-lab-{uuid.uuid4().hex},abstract=on"
+    return [
+        *("-chardev", f"{ends},id=monitor,server=on,wait=off", "-qmp", "chardev:monitor"),
+        *("-chardev", f"{ends},id=line", "-serial", "chardev:line"),
+    ]
 
 
 def _until_parent_dies() -> tuple[str, ...]:

@@ -1,0 +1,416 @@
+"""Inside the guest: each verb is used wrongly in each way, and devices are pulled and exchanged under its hands."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import StringIO
+from pathlib import Path
+
+from plug import DEVICES, Monitor
+
+import labguest
+from atoll.act.live import LiveMachine
+from atoll.act.lock import machine_lock
+from atoll.act.recorded import Recorded
+from atoll.cli.main import main
+from atoll.pci.address import Address
+
+RED, BLUE = "0000:01:00.0", "0000:02:00.0"
+JOURNAL = Path("/var/lib/atoll")
+SYSFS = "sys/bus/pci/"
+NOBODY = 65534
+VERBS = (("apply", "/vfio.toml"), ("hold", "/held.toml"), ("release", "/vfio.toml"), ("recover",))
+BUS = {RED: "rp0", BLUE: "rp1"}
+
+checks: list[dict[str, object]] = []
+monitor = Monitor()
+plugged = {RED: "red0", BLUE: "blue0"}
+found = {RED: ("e1000e", {"romfile": ""}), BLUE: ("nvme", {"serial": "blue"})}
+"""What stands in each place when the work begins."""
+_plugs = iter(range(1, 1000))
+
+
+# -- looking
+
+
+def check(says: str, ok: object, detail: object = "") -> None:
+    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)})
+
+
+def driver(address: str) -> str | None:
+    link = DEVICES / address / "driver"
+    return os.path.basename(os.readlink(link)) if link.is_symlink() else None
+
+
+def state() -> dict[str, object]:
+    """What atoll may change, by its users' eyes."""
+    seen: dict[str, object] = {}
+    for folder in sorted(DEVICES.iterdir()):
+        control = (folder / "power/control").read_text().strip()
+        words = (folder / "config").read_bytes()[4:6].hex(), (folder / "driver_override").read_text().strip(), control
+        group = sorted(os.listdir(folder / "iommu_group/devices"))
+        seen[folder.name] = (driver(folder.name), *words, group)
+    seen["autoprobe"] = Path("/sys/bus/pci/drivers_autoprobe").read_text()
+    return seen
+
+
+def given(seen: dict[str, object]) -> dict[str, object]:
+    """The same without command registers: a driver that comes back writes its own."""
+    return {name: (one[0], *one[2:]) if isinstance(one, tuple) else one for name, one in seen.items()}
+
+
+def atoll(*arguments: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run it: in this process, which is quicker under emulation, unless for another user."""
+    if user is not None:
+        command = [sys.executable, "-m", "atoll", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, user=user)
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = main(arguments)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def told(ran: subprocess.CompletedProcess[str]) -> str:
+    return f"exit {ran.returncode}: {ran.stdout} {ran.stderr}"
+
+
+def one_line(ran: subprocess.CompletedProcess[str]) -> bool:
+    lines = ran.stderr.splitlines()
+    return len(lines) == 2 and lines[0].startswith("atoll: ") and lines[1].startswith("  ") and lines[1].strip() != ""
+
+
+def refused(says: str, code: int, words: str, *arguments: str, user: int | None = None) -> None:
+    """Check that a call is refused with one line and a hint, and changes nothing."""
+    before = state()
+    ran = atoll(*arguments, user=user)
+    good = ran.returncode == code and words in ran.stderr and one_line(ran)
+    check(f"{says}, {arguments[0]}: one line, a hint, exit code {code}", good, told(ran))
+    check(f"{says}, {arguments[0]}: nothing is changed", state() == before, (before, state()))
+
+
+# -- bringing about
+
+
+def write(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
+def succeeds(says: str, *arguments: str) -> None:
+    ran = atoll(*arguments)
+    check(says, ran.returncode == 0, told(ran))
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    before = given(state())
+    succeeds("(apply)", "apply", "/vfio.toml")
+    yield
+    succeeds("(release)", "release", "/vfio.toml")
+    check("(all is as before)", given(state()) == before, (before, state()))
+
+
+@contextmanager
+def intercepted(hook: Callable[[str, bytes], None]) -> Iterator[None]:
+    """Call a hook before each write to sysfs that atoll makes, and before what it checks right before that."""
+    original = Recorded.write
+
+    def hooked(self: Recorded, path: str, data: bytes, *, offset: int = 0) -> None:
+        if path.startswith(SYSFS):
+            hook(path, data)
+        original(self, path, data, offset=offset)
+
+    Recorded.write = hooked  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Recorded.write = original  # type: ignore[method-assign]
+
+
+def dies(*arguments: str, at: str, after: int = 0) -> None:
+    """A run that is killed right before it writes to a file whose path ends so, after so many such writes."""
+    child = os.fork()
+    if not child:
+        passed = iter(range(after))
+
+        def kill(path: str, data: bytes) -> None:
+            if path.endswith(at) and next(passed, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with intercepted(kill):
+            atoll(*arguments)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    check(f"({arguments[0]} is killed)", os.WIFSIGNALED(status), status)
+
+
+def exchange(address: str, name: str, properties: dict[str, str]) -> None:
+    monitor.pull(plugged[address], address)
+    plug(address, name, properties)
+
+
+def plug(address: str, name: str, properties: dict[str, str]) -> None:
+    plugged[address] = f"plugged{next(_plugs)}"
+    monitor.plug(plugged[address], address, name, bus=BUS[address], **properties)
+
+
+def as_found(address: str) -> None:
+    """The device that stood there at the beginning, fresh from the kernel's hands."""
+    if (DEVICES / address).exists():
+        monitor.pull(plugged[address], address)
+    plug(address, *found[address])
+
+
+OTHER = {RED: ("nvme", {"serial": "other"}), BLUE: ("e1000e", {"romfile": ""})}
+"""What a device is exchanged for: for red's, one that the kernel has a driver for."""
+
+
+# -- refusals
+
+
+def not_root() -> None:
+    for verb in VERBS:
+        refused("not root", 4, "without root", *verb, user=NOBODY)
+
+
+def read_only() -> None:
+    subprocess.run(["/bin/busybox", "mount", "-o", "remount,ro", "/sys"], check=True)
+    for verb in VERBS:
+        refused("read-only sysfs", 4, "mounted read-only", *verb)
+    subprocess.run(["/bin/busybox", "mount", "-o", "remount,rw", "/sys"], check=True)
+
+
+def two_at_once() -> None:
+    with machine_lock(LiveMachine()):
+        refused("two at once", 4, "another atoll is changing", "apply", "/vfio.toml")
+        refused("two at once", 4, "another atoll is changing", "hold", "/held.toml")
+    with applied(), machine_lock(LiveMachine()):
+        refused("two at once", 4, "another atoll is changing", "release", "/vfio.toml")
+    dies("apply", "/vfio.toml", at="/bind")
+    with machine_lock(LiveMachine()):
+        refused("two at once", 4, "another atoll is changing", "recover")
+
+
+def after_a_death(before: dict[str, object]) -> None:
+    for verb in VERBS[:3]:
+        refused("after a death", 4, "an earlier run died", *verb)
+    succeeds("after a death, recover ends well", "recover")
+    check("after a death, recover: all is as before", given(state()) == given(before), (before, state()))
+
+
+def without_vfio(before: dict[str, object]) -> None:
+    """Where it is a module that can be taken out."""
+    taken_out = "/lab/modules/vfio-pci.ko", "/lab/modules/vfio_pci.ko"
+    module = next((path for path in taken_out if os.path.exists(path)), None)
+    if module is None:
+        return
+    subprocess.run(["/bin/busybox", "rmmod", "vfio_pci"], check=True)
+    refused("no VFIO", 4, "the driver vfio-pci is not loaded", "apply", "/vfio.toml")
+    refused("no VFIO", 4, "the driver vfio-pci is not loaded", "hold", "/held.toml")
+    subprocess.run(["/bin/busybox", "insmod", module], check=True)
+    for says, verb in (("release", ("release", "/vfio.toml")), ("recover", ("recover",))):
+        if says == "release":
+            succeeds("(apply)", "apply", "/vfio.toml")
+        else:
+            dies("apply", "/vfio.toml", at=f"{BLUE}/driver_override")
+        subprocess.run(["/bin/busybox", "rmmod", "vfio_pci"], check=True)
+        succeeds(f"no VFIO, {says}: gives all back without it", *verb)
+        check(f"no VFIO, {says}: all is as before", given(state()) == given(before), (before, state()))
+        subprocess.run(["/bin/busybox", "insmod", module], check=True)
+
+
+@contextmanager
+def opened(address: str) -> Iterator[None]:
+    """This process has the device open, by another name than a holder's."""
+    lease = LiveMachine(hold=True).lease_vfio(Address.parse(address), holder="somebody")
+    try:
+        yield
+    finally:
+        lease.close()
+
+
+def busy(before: dict[str, object]) -> None:
+    with applied(), opened(BLUE):
+        for verb in VERBS[:2]:
+            seen = state()
+            ran = atoll(*verb)
+            good = ran.returncode == 1 and f"{BLUE}: open in process" in ran.stdout
+            check(f"busy, {verb[0]}: told, exit code 1", good, told(ran))
+            check(f"busy, {verb[0]}: nothing is changed", state() == seen, (seen, state()))
+        refused("busy", 4, "is open in process", "release", "/vfio.toml")
+        refused("busy, a plan", 4, "is open in process", "apply", "/vfio.json")
+    # Red's has its new driver by then, and blue's not yet.
+    dies("apply", "/vfio.toml", at="/bind", after=1)
+    with opened(RED):
+        seen = state()
+        ran = atoll("recover")
+        good = ran.returncode != 0 and "its owner runs" in ran.stdout
+        check("busy, recover: told, not exit code 0", good, told(ran))
+        check("busy, recover: nothing is changed", state() == seen, (seen, state()))
+    succeeds("busy no more, recover ends well", "recover")
+    check("busy no more, recover: all is as before", given(state()) == given(before), (before, state()))
+
+
+def vanished(before: dict[str, object]) -> None:
+    """Pulled beforehand."""
+    monitor.pull(plugged[BLUE], BLUE)
+    refused("vanished", 2, BLUE, "apply", "/vfio.toml")
+    refused("vanished, a plan", 4, BLUE, "apply", "/vfio.json")
+    refused("vanished", 2, BLUE, "hold", "/held.toml")
+    as_found(BLUE)
+    succeeds("(apply)", "apply", "/vfio.toml")
+    monitor.pull(plugged[BLUE], BLUE)
+    ran = atoll("release", "/vfio.toml")
+    check("vanished, release: told", f"{BLUE} is not there" in ran.stdout, told(ran))
+    check("vanished, release: the rest is given back", given(state())[RED] == given(before)[RED], told(ran))
+    check("vanished, release: not exit code 0", ran.returncode != 0, told(ran))
+    as_found(BLUE)
+    settled("vanished, release", before)
+    dies("apply", "/vfio.toml", at="/bind", after=1)
+    monitor.pull(plugged[RED], RED)
+    ran = atoll("recover")
+    good = f"{RED} is not there any more" in ran.stdout and driver(BLUE) == "nvme"
+    check("vanished, recover: told, the rest is as before", good, told(ran))
+    as_found(RED)
+    settled("vanished, recover", before)
+
+
+def exchanged(before: dict[str, object]) -> None:
+    """Exchanged beforehand: what stands there now is nobody's business."""
+    exchange(RED, *OTHER[RED])
+    refused("exchanged, a plan", 4, "is not the device that was planned for", "apply", "/vfio.json")
+    as_found(RED)
+    succeeds("(apply)", "apply", "/vfio.toml")
+    exchange(RED, *OTHER[RED])
+    seen = state()[RED]
+    ran = atoll("release", "/vfio.toml")
+    check("exchanged, release: told", RED in ran.stdout + ran.stderr and ran.returncode != 0, told(ran))
+    check("exchanged, release: the other device is not touched", state()[RED] == seen, (seen, state()))
+    check("exchanged, release: the rest is given back", driver(BLUE) == "nvme", told(ran))
+    as_found(RED)
+    settled("exchanged, release", before)
+    dies("apply", "/vfio.toml", at="/bind", after=1)
+    exchange(RED, *OTHER[RED])
+    seen = state()[RED]
+    ran = atoll("recover")
+    check("exchanged, recover: told", f"{RED} is another device now" in ran.stdout, told(ran))
+    check("exchanged, recover: the other device is not touched", state()[RED] == seen, (seen, state()))
+    as_found(RED)
+    settled("exchanged, recover", before)
+
+
+def settled(says: str, before: dict[str, object]) -> None:
+    """Nothing of what was done is left to be undone, and all is as it was found."""
+    ran = atoll("recover")
+    check(f"{says}: nothing is left to recover", ran.returncode == 0 and "Nothing to recover" in ran.stdout, told(ran))
+    ran = atoll("release", "/vfio.toml")
+    check(f"{says}: nothing is left to release", "nothing to release" in ran.stdout, told(ran))
+    check(f"{says}: all is as before", given(state()) == given(before), (before, state()))
+
+
+# -- under its hands
+
+
+def writes_of(*arguments: str) -> list[str]:
+    """The writes to sysfs that a verb makes."""
+    made: list[str] = []
+    with intercepted(lambda path, data: made.append(f"{path.removeprefix(SYSFS)} {data!r}")):
+        ran = atoll(*arguments)
+    check(f"({arguments[0]} ends well)", ran.returncode == 0, told(ran))
+    return made
+
+
+def in_the_middle(before: dict[str, object], count: int, address: str, *, other: bool) -> None:
+    """At each write of an apply, a device is pulled, or exchanged for another."""
+    way = "exchanged" if other else "pulled"
+    untouched = BLUE if address == RED else RED
+    for at in range(count):
+        says = f"{address} {way} before write {at} of an apply"
+        acting = _Acting(address, at, other=other)
+        with intercepted(acting):
+            ran = atoll("apply", "/vfio.toml")
+        check(f"{says}: one line, a hint, exit code 5", one_line(ran) and ran.returncode == 5, told(ran))
+        if other:
+            check(f"{says}: the other device is not touched", state()[address] == acting.seen, (acting.seen, state()))
+        rest = given(state())[untouched]
+        check(f"{says}: the other cluster's is as before", rest == given(before)[untouched], told(ran))
+        as_found(address)
+        settled(says, before)
+
+
+class _Acting:
+    """What pulls or exchanges a device right before the write with a certain number."""
+
+    def __init__(self, address: str, at: int, *, other: bool) -> None:
+        self.address = address
+        self.at = at
+        self.other = other
+        self.made = 0
+        self.seen: object = None
+        """The other device as it was found."""
+
+    def __call__(self, path: str, data: bytes) -> None:
+        self.made += 1
+        if self.made == self.at + 1:
+            monitor.pull(plugged[self.address], self.address)
+            if self.other:
+                plug(self.address, *OTHER[self.address])
+                self.seen = state()[self.address]
+
+
+# -- at the end
+
+
+def locked_down() -> None:
+    """What cannot be taken back."""
+    succeeds("(apply)", "apply", "/vfio.toml")
+    shutil.copytree(JOURNAL, "/tmp/applied")
+    dies("release", "/vfio.toml", at="/unbind")
+    lockdown = Path("/sys/kernel/security/lockdown")
+    if not lockdown.exists():
+        subprocess.run(["/bin/busybox", "mount", "-t", "securityfs", "s", "/sys/kernel/security"], check=False)
+    with suppress(OSError):
+        lockdown.write_text("integrity")
+    locked = lockdown.exists() and "[integrity]" in lockdown.read_text()
+    check("the kernel can be locked down", locked)
+    words = "the kernel is locked down (integrity)"
+    refused("lockdown", 4, words, "recover")
+    # The same machine, as if that release had not been begun.
+    shutil.rmtree(JOURNAL)
+    shutil.copytree("/tmp/applied", JOURNAL)
+    refused("lockdown", 4, words, "release", "/vfio.toml")
+    shutil.rmtree(JOURNAL)
+    refused("lockdown", 4, words, "hold", "/held.toml")
+    as_found(RED)
+    as_found(BLUE)
+    refused("lockdown", 4, words, "apply", "/vfio.toml")
+
+
+def spec(handover: str) -> str:
+    return "".join(
+        f'[cluster.{name}]\ndevices = ["{device}"]\nhandover = "{handover}"\n'
+        for name, device in (("red", RED), ("blue", BLUE))
+    )
+
+
+write("/vfio.toml", spec("vfio"))
+write("/held.toml", spec("held"))
+succeeds("(plan)", "plan", "/vfio.toml", "-o", "/vfio.json")
+before = state()
+writes = writes_of("apply", "/vfio.toml")
+succeeds("(release)", "release", "/vfio.toml")
+labguest.answer({"writes": writes})
+not_root()
+read_only()
+two_at_once()
+after_a_death(before)
+without_vfio(before)
+busy(before)
+vanished(before)
+exchanged(before)
+for device, other in ((RED, False), (RED, True), (BLUE, True)):
+    in_the_middle(before, len(writes), device, other=other)
+locked_down()
+labguest.answer({"release": os.uname().release, "checks": checks})
