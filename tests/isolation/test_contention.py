@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from reach_hosts import CLOSED, at, clusters, endpoint, gpu, links, machine, port, scene, slots, switch
 
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import EndKind, Host, PcieLink
 from atoll.isolation.contention import Contention, SharedKind, contention
 from atoll.isolation.proof import Verdict
+from atoll.isolation.shared import shared_on_host
 from atoll.pci.header import PortType
 
 Owners = dict[str, str]
@@ -73,3 +74,24 @@ def test_a_switch_chip_and_a_conventional_bus() -> None:
     assert told(machine(port("00:01.0", 1), bridge, *old), {"02:00.0": "red", "02:01.0": "blue"}) == [
         ("bus", "0000:01:00.0")
     ]
+
+
+def test_before_owners_are_named_each_group_counts_as_one() -> None:
+    host = machine(*(replace(f, link=Known(PcieLink(8.0, 8))) for f in switch(CLOSED, CLOSED)))
+    (uplink,) = shared_on_host(scene(host).topology)
+    assert (uplink.kind, uplink.what) == (SharedKind.UPLINK, "0000:00:01.0")
+    assert uplink.bytes_per_second == PcieLink(8.0, 8).bytes_per_second
+    assert [len(functions) for functions in uplink.users.values()] == [1, 1]
+    assert all(name.startswith("group ") for name in uplink.users)
+    idle = [replace(f, class_code=0x0C0330) if not f.is_port else f for f in host.functions.values()]
+    assert shared_on_host(scene(machine(*idle)).topology) == (), "USB hosts fill no link"
+
+
+def test_where_groups_are_unknown_each_device_counts_as_one() -> None:
+    functions = [replace(f, group=Unknown("not read")) for f in switch(CLOSED, CLOSED)]
+    (uplink,) = shared_on_host(scene(machine(*functions)).topology)
+    assert list(uplink.users) == ["device 0000:03:00", "device 0000:04:00"]
+
+
+def test_a_port_of_its_own_is_shared_with_nobody() -> None:
+    assert shared_on_host(scene(machine(*slots(CLOSED, CLOSED, CLOSED))).topology) == ()

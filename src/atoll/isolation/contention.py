@@ -68,7 +68,7 @@ def contention(topology: Topology, owner: Mapping[Address, str]) -> tuple[Conten
             elif topology.conventional_bus(port):
                 use(SharedKind.BUS, str(port), address)
         chips = {
-            far.name or far.kind.value
+            far.name or str(far.function or far.kind.value)
             for link in topology.links.get(address, ())
             if (far := far_end(link, address)).kind is EndKind.SWITCH
         }

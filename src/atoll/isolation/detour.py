@@ -80,7 +80,8 @@ _DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 def link_rate(topology: Topology, port: Address) -> int | None:
     """Return what the link below a port carries at most, by both its ends (bytes per second, one direction)."""
     ends = [topology.functions[port].link]
-    below = [f for f in topology.functions.values() if f.parent == port and f.physical_function is None]
+    members = (topology.functions[address] for address in topology.on_bus.get(port, ()))
+    below = [function for function in members if function.physical_function is None]
     ends += [f.link for f in below[:1]]
     rates = [link.bytes_per_second for end in ends if (link := value_of(end, None)) is not None]
     return min(rates) if len(rates) == len(ends) and all(rates) else None

@@ -6,10 +6,13 @@ from itertools import groupby
 from typing import Any
 
 from atoll.fabric.families import possible_kinds
+from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import EndKind, Function, Host
+from atoll.isolation.shared import shared_on_host
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
+from atoll.report.contention import contention_document, shared_lines
 from atoll.report.document import document
 from atoll.report.functions import (
     FunctionLink,
@@ -59,6 +62,7 @@ def show_document(host: Host) -> dict[str, Any]:
             {"pid": holder.pid, "name": holder.name, "devices": [str(device) for device in holder.devices]}
             for holder in host.holders.value
         ],
+        contention=contention_document(shared_on_host(Topology(host))),
         essential={str(address): reason for address, reason in host.essential.items()},
         gaps=[{"what": gap.what, "why": gap.why, "hint": gap.hint} for gap in host.gaps],
         provenance=list(host.provenance),
@@ -205,6 +209,7 @@ def _tail(host: Host, style: Style, verbose: bool) -> list[str]:
             for holder in host.holders.value
         ]
         lines += columns(rows)
+    lines += shared_lines(shared_on_host(Topology(host)), style, verbose=verbose)
     if host.gaps and verbose:
         lines += ["", style.bold("Not seen")]
         for gap in host.gaps:
