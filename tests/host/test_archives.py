@@ -205,3 +205,17 @@ def test_any_bytes_are_an_input_error(data: bytes) -> None:
         list(read_members(io.BytesIO(data).read, file_size_at_most=1 << 20))
     except InputError:
         return
+
+
+def test_a_folder_without_a_host_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no sys/: it is no record"):
+        open_tree(str(tmp_path))
+    for name in ("SOURCE.txt", "iommu_groups.txt", "lspci.txt"):
+        write(tmp_path / name, b"GROUP 1 0000:00:01.0\n")
+    with pytest.raises(InputError, match="holds no sys/, but texts") as caught:
+        open_tree(str(tmp_path))
+    assert caught.value.hint == (
+        f"name those of one machine: --host {tmp_path}/iommu_groups.txt --host {tmp_path}/lspci.txt"
+    )
+    (tmp_path / "sys").mkdir()
+    assert open_tree(str(tmp_path)).list("sys") == ()

@@ -20,6 +20,8 @@ _BLOB = b"\xd0\x0d\xfe\xed"
 """Magic number of a flattened device tree (Devicetree Specification 0.4, 5.2)."""
 
 
+_PARTS = frozenset(("sys", "proc", "records"))
+"""What stands at the top of a host's files, or of some of them."""
 _HINT = "name a folder or an archive that holds sys/, a text that lspci or another program printed, or live"
 
 
@@ -58,7 +60,7 @@ def open_tree(name: str) -> Tree:
         if path.is_dir():
             from atoll.host.folder import FolderTree
 
-            return FolderTree(path, name=name)
+            return _of_a_host(FolderTree(path, name=name))
         if _is_blob(path):
             from atoll.host.dtb import read_blob
 
@@ -66,10 +68,23 @@ def open_tree(name: str) -> Tree:
         if _is_archive(path):
             from atoll.host.archive import read_archive
 
-            return read_archive(path, name=name)
+            return _of_a_host(read_archive(path, name=name))
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
     raise InputError(f"{name}: neither a folder nor a tar archive nor a device tree blob", hint=_HINT)
+
+
+def _of_a_host(tree: Tree) -> Tree:
+    """Return a tree that holds files of a host. Raises InputError for one that holds none, OSError."""
+    held = tree.list("")
+    if not _PARTS.isdisjoint(held):
+        return tree
+    about = ("README", "SOURCE", "LICENSE")
+    texts = [n for n in held if n.endswith((".txt", ".log", ".xml", ".json")) and not n.upper().startswith(about)]
+    if texts and os.path.isdir(tree.name):
+        named = " ".join(f"--host {tree.name.rstrip('/')}/{name}" for name in texts[:3])
+        raise InputError(f"{tree.name}: holds no sys/, but texts", hint=f"name those of one machine: {named}")
+    raise InputError(f"{tree.name}: holds no sys/: it is no record of a host", hint=_HINT)
 
 
 def _is_blob(path: Path) -> bool:
