@@ -19,7 +19,7 @@ from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
 from atoll.twin import Twin, store
 
-__all__ = ["BLUE", "RED", "SPEC", "Watched", "host_of", "lose_journal", "planned", "state"]
+__all__ = ["BLUE", "RED", "SPEC", "Resetless", "Watched", "host_of", "lose_journal", "planned", "state"]
 
 RED, BLUE = Address.parse("0004:04:00.0"), Address.parse("0004:05:00.0")
 SPEC = """
@@ -123,6 +123,15 @@ class Watched:
             act()
         if fails:
             raise OSError(errno.EIO, f"injected: {what}")
+
+
+class Resetless(Watched):
+    """A kernel that lists resets by bus, and has none that works: a function is not alone on its bus any more."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if path.endswith("/reset"):
+            raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+        super().write(path, data, offset=offset)
 
 
 class _Watched:

@@ -6,7 +6,7 @@ import errno
 from dataclasses import replace
 
 import pytest
-from act_bench import BLUE, RED, SPEC, Watched, host_of, lose_journal, planned, state
+from act_bench import BLUE, RED, SPEC, Resetless, Watched, host_of, lose_journal, planned, state
 
 from atoll.act import device
 from atoll.act.database import Database
@@ -169,15 +169,6 @@ def test_a_kernel_that_cuts_by_itself_is_told() -> None:
     twin = applied(kernel="5.4-isolate")
     outcome = give_back(twin)
     assert any("links 0, 2, 4 of 0004:04:00.0 stay cut" in left for left in outcome.left)
-
-
-class Resetless(Watched):
-    """A kernel that lists resets by bus, and has none that works: a function is not alone on its bus any more."""
-
-    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
-        if path.endswith("/reset"):
-            raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
-        super().write(path, data, offset=offset)
 
 
 def test_a_reset_that_is_listed_and_fails_keeps_no_device_from_its_driver() -> None:
