@@ -82,7 +82,8 @@ class Topology:
 
     def port_type(self, address: Address) -> PortType | None:
         """The device or port type; None where it was not read."""
-        return value_of(self.functions[address].port_type, None)
+        function = self.functions.get(address)
+        return None if function is None else value_of(function.port_type, None)
 
     def meeting(self, source: Address, target: Address) -> Branches:
         """Return where the way from ``source`` to ``target`` turns."""
