@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from groups_hosts import ACS_OFF, ACS_ON, at, function, groups, host, port
 
-from atoll.host.model import Function, IommuUnit
+from atoll.host.fact import Unknown
+from atoll.host.model import Function, Group, IommuUnit
 from atoll.isolation.groups import Prediction, predict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.header import PortType
@@ -194,3 +195,17 @@ def test_acs_that_was_read_rules_out_root_ports_that_have_none() -> None:
     assert below(ACS_ON).groups == groups("00:1b.0", "01:00.0")
     assert below(ACS_OFF).undetermined
     assert below(None).undetermined
+
+
+def test_the_iommu_of_older_amd_chipsets_has_the_vendor_id_of_ati() -> None:
+    slot = [
+        function(f"00:14.{n}", None, PortType.CONVENTIONAL, multifunction=True, ids=(0x1002, device))
+        for n, device in ((0, 0x4385), (3, 0x439D))
+    ]
+    unit = function("00:00.2", None, PortType.CONVENTIONAL, ids=(0x1002, 0x5A23), class_code=0x080600)
+    lost = Unknown("the text does not tell")
+    members = [replace(f, iommu=lost) for f in (*slot, unit)]
+    recorded = (Group(0, (at("00:14.0"),)), Group(1, (at("00:14.3"),)))
+    found = predict(host(members, recorded=recorded, units=()))
+    assert found.groups == groups("00:14.0", "00:14.3")
+    assert not found.undetermined

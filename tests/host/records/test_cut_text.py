@@ -96,3 +96,8 @@ def test_without_the_numbers_they_may_be_virtual(lost: str) -> None:
     assert not host.functions[at("01:00.0")].perhaps_virtual
     off = host_of(_NIC.replace("Enable+", "Enable-"))
     assert not off.functions[at("01:10.0")].perhaps_virtual
+
+
+def test_a_text_without_groups_blames_no_boot_log() -> None:
+    gpu = host_of(PORT.replace("\tIOMMU group: 1\n", "").replace("\tIOMMU group: 2\n", "")).functions[at("01:00.0")]
+    assert gpu.group == Unknown("the text shows no IOMMU groups")

@@ -84,7 +84,11 @@ def read_text(data: bytes, *, name: str) -> Host:
         cut=found.cut,
     )
     told = _groups(found, functions, listed, log)
-    functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
+    if told.number or told.none or told.doubted:
+        functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
+    else:
+        unread = Unknown(_no_groups(log))
+        functions = {address: replace(function, group=unread) for address, function in functions.items()}
     groups = told.fact(reason=_no_groups(log))
     groups = _with_types(groups, log)
     return Host(

@@ -333,7 +333,8 @@ def _amd_iommu(host: Host) -> bool | None:
         return any(name.startswith("ivhd") for name in names)
     if isinstance(host.groups, Known) and host.groups.value:
         # Groups need an IOMMU. AMD's is a PCI function of its own; Intel's is none.
-        if any(f.class_code >> 8 == 0x0806 and f.vendor == 0x1022 for f in host.functions.values()):
+        # Those of the RD890 and 990FX have ATI's vendor id (1002:5a23).
+        if any(f.class_code >> 8 == 0x0806 and f.vendor in (0x1022, 0x1002) for f in host.functions.values()):
             return True
         if any(f.class_code >> 8 == 0x0600 and f.vendor == 0x8086 for f in host.functions.values()):
             return False
