@@ -39,7 +39,7 @@ def run_on(kernel: str, setting: Setting) -> Result:
     run = Boot(
         *(kernel, MACHINE, files),
         cmdline="intel_iommu=on no_timer_check",
-        seconds=900,
+        seconds=1800,
         monitor=True,
         name="misuse",
     )
