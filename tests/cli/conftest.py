@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from running import Ran, Run
 
 from atoll.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """What a test's verbs show with ``--verbose`` is not shown in the next test."""
+    yield
+    found = logging.getLogger("atoll")
+    for handler in tuple(found.handlers):
+        found.removeHandler(handler)
+    found.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -103,17 +101,6 @@ def test_after_a_restart_there_is_nothing_to_undo(run: Run, dead: Path, spec: Pa
     assert run("apply", spec, "--host", dead).code == 0
 
 
-@pytest.fixture
-def log() -> Iterator[None]:
-    """What is shown from a test on is not shown in the next."""
-    yield
-    found = logging.getLogger("atoll")
-    for handler in tuple(found.handlers):
-        found.removeHandler(handler)
-    found.setLevel(logging.NOTSET)
-
-
-@pytest.mark.usefixtures("log")
 def test_writes_are_shown_when_asked_for(run: Run, ac922: Path, spec: Path) -> None:
     ran = run("apply", spec, "--host", ac922)
     assert ran.err == ""
