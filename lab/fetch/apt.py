@@ -28,6 +28,10 @@ _TRANSPORT = (
     "Acquire::By-",
 )
 
+_ABSENT_HINT = (
+    "The mirror's index names a file that the mirror does not hold: it may be in the middle of an update. Try again"
+    " later, or another mirror: ATOLL_LAB_MIRROR=URL."
+)
 _NETWORK_HINT = "Is there a network, and does `apt-get update` work here? Another mirror: ATOLL_LAB_MIRROR=URL."
 
 
@@ -168,7 +172,7 @@ class Apt:
         if done.returncode:
             complaints = [line for line in (done.stderr + done.stdout).splitlines() if line.startswith(("E:", "W:"))]
             said = complaints[0] if complaints else f"exit code {done.returncode}"
-            raise LabError(f"{' '.join(command[:3])}: {said}", _NETWORK_HINT)
+            raise LabError(f"{' '.join(command[:3])}: {said}", _ABSENT_HINT if "404 " in said else _NETWORK_HINT)
         return done.stdout
 
 
