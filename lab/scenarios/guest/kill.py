@@ -306,7 +306,11 @@ class Dying:
         return len(whole.points)
 
     def ready(self) -> int:
-        """Bring the machine to where it begins; return the owners' tokens."""
+        """Bring the machine to where it begins; return the owners' tokens.
+
+        Each time without a journal: making one is part of the first run of a host, and has points of its own.
+        """
+        JOURNAL.unlink(missing_ok=True)
         tokens = fresh_tokens() if self.runs else 0
         for act in self.before:
             act(tokens)
