@@ -14,7 +14,7 @@ _VERSION = "python3.11"
 
 # Whole packages and modules that neither atoll nor scenarios use; without them the guest boots faster.
 _LEFT_OUT = (
-    *("asyncio/*", "curses/*", "dbm/*", "distutils/*", "email/*", "ensurepip/*", "html/*", "http/*", "idlelib/*"),
+    *("asyncio/*", "curses/*", "dbm/*", "distutils/*", "email/*", "ensurepip/*", "http/*", "idlelib/*"),
     *("lib2to3/*", "multiprocessing/*", "pydoc_data/*", "test/*", "tkinter/*", "turtledemo/*", "unittest/*"),
     *("wsgiref/*", "xmlrpc/*", "config-*", "turtle.py", "pydoc.py", "doctest.py", "pdb.py"),
     *("encodings/cp*", "encodings/mac_*", "encodings/iso*", "encodings/koi*", "encodings/*jis*", "encodings/big5*"),
