@@ -312,3 +312,18 @@ def test_a_short_list_is_not_taken_for_a_numbered_one(first: str) -> None:
     places = [first.format(n=10 + n if first == "{n}:00.0" else 1 + n) for n in range(8)]
     host = host_of("".join(f"{place} 3D controller [0302]: NVIDIA X [10de:1db1] (rev a1)\n" for place in places))
     assert list(host.functions) == [at(place) for place in places]
+
+
+def test_the_driver_alone_shows_no_regions_and_no_header() -> None:
+    """``lspci -nnk``, as most people paste it, prints subsystem and driver and neither regions nor flags."""
+    host = host_of(
+        "00:14.0 USB controller [0c03]: Intel Corporation Device [8086:a36d]\n"
+        "\tSubsystem: Dell Device [1028:0869]\n"
+        "00:02.0 VGA compatible controller [0300]: Intel Corporation Device [8086:3e92]\n"
+        "\tSubsystem: Dell Device [1028:0869]\n\tKernel driver in use: i915\n"
+    )
+    gpu, usb = host.functions.values()
+    assert (gpu.driver, usb.driver) == (Known("i915", gpu.revision.source), Known(None, usb.revision.source))
+    for function in (gpu, usb):
+        for fact in (function.bars, function.header, function.acs, function.group, function.port_type):
+            assert isinstance(fact, Unknown)

@@ -52,6 +52,7 @@ _MISREAD = (
     " of lspci -xxxx"
 )
 _CUT = "the text ends in the middle of the function: give the whole output of lspci -vvv"
+_SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
 _SPARSE = "the text shows the function's first line only: add the output of lspci -vvv, run as root"
 
 
@@ -151,6 +152,9 @@ def _unread(block: Block) -> str:
     if status is not None and "PERR" not in status and "INTx" not in status:
         # Mailers take a wrapped line that begins with >SERR- for a quotation and drop it with what follows.
         return "what the text says of the function is cut off"
+    if not block.capabilities and block.find("Flags:") is None and block.find("Control:") is None:
+        # lspci -k alone prints the subsystem and the driver.
+        return _SHALLOW
     return ""
 
 
@@ -207,8 +211,6 @@ class _Reader:
         status = self._block.find("Status:") or ""
         if not self._block.capabilities and "Cap+" in status.split():
             return Unknown(f"{self._text}: it has capabilities (Cap+), but the text shows none")
-        if self._block.find("Flags:") is None and self._block.find("Control:") is None:
-            return Unknown(f"{self._text}: the text shows neither Control: nor Flags: of it")
         return None
 
     def _find(self, *names: str) -> Capability | None:
@@ -490,7 +492,7 @@ class _Reader:
         found = self._block.find("Kernel driver in use:")
         if found:
             return Known(found.split()[0], self._source)
-        if self._custom.driver and not self._unread and not self._block.cut:
+        if self._custom.driver and self._unread in ("", _SHALLOW) and not self._block.cut:
             return Known(None, self._source)
         return Unknown(f"{self._text}: the text shows no drivers")
 

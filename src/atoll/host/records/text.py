@@ -19,6 +19,7 @@ from atoll.host.records.group_list import GroupList
 from atoll.host.records.lines import text_lines
 from atoll.host.records.lspci_blocks import Block, blocks
 from atoll.host.records.lspci_text import Habits, habits, read_block
+from atoll.host.records.machine_form import MachineForm
 from atoll.host.records.merge import merge_function
 from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.virtual import VirtualFunctions
@@ -59,11 +60,13 @@ _MOST_BLOCKS = 1 << 15
 def read_text(data: bytes, *, name: str) -> Host:
     """Return the host that a pasted text shows. Raises InputError where it shows none."""
     path, name = name, name.rstrip("/").rpartition("/")[2] or name
-    log, listed = BootLog(), GroupList()
+    log, listed, machine = BootLog(), GroupList(), MachineForm()
     numbered: list[tuple[int, str]] = []
+    number = 0
     for number, line in enumerate(text_lines(data, name=path), 1):
         if not log.take(line):
-            numbered.append((number, listed.take(line)))
+            numbered += [(number, listed.take(plain)) for plain in machine.take(line)]
+    numbered += [(number, listed.take(plain)) for plain in machine.end()]
     found = _Found(name)
     pages = list(islice(blocks(numbered), _MOST_BLOCKS + 1))
     if len(pages) > _MOST_BLOCKS:
