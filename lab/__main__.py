@@ -69,16 +69,10 @@ def _run(options: argparse.Namespace) -> int:
             seed=options.seed,
         )
         began = time.monotonic()
-        try:
-            report = run_scenario(name, setting)
-        except LabError as error:
-            results[name] = {"ok": False, "error": error.message, "folder": str(error.folder or "")}
-            print(f"lab: {error.message}\n{error.hint}", file=sys.stderr)
-            code = error.exit_code
-        else:
-            results[name] = {**report.document(), "seconds": round(time.monotonic() - began, 2)}
-            _show(name, report)
-            code = max(code, 0 if report.ok else 1)
+        report = run_scenario(name, setting)
+        results[name] = {**report.document(), "seconds": round(time.monotonic() - began, 2)}
+        _show(name, report)
+        code = max(code, report.exit_code)
     _write_results(options.output, results, seconds=time.monotonic() - started)
     if code:
         print(f"lab: what the runs left is in {folder}", file=sys.stderr)
@@ -107,6 +101,10 @@ def _show(name: str, report: Report) -> None:
         print(f"{'ok  ' if check.ok else 'FAIL'} {name} {check.kernel}: {check.says}")
         if not check.ok and check.detail:
             print(f"     {check.detail}")
+    for kernel, error in report.failed.items():
+        print(f"FAIL {name} {kernel}: the lab itself failed: {error.message}")
+        if error.hint:
+            print(f"     {error.hint}")
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from lab.errors import LabError
+
 __all__ = ["Check", "Report", "Setting"]
 
 
@@ -21,17 +23,32 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The checks of a scenario and its facts, by kernel. A scenario without checks has shown nothing."""
+    """The checks of a scenario and its facts, by kernel. A scenario without checks has shown nothing.
+
+    ``failed``: why the lab itself failed on a kernel, by its name: of atoll nothing was shown there.
+    """
 
     checks: tuple[Check, ...]
     facts: Mapping[str, object] = field(default_factory=dict)
+    failed: Mapping[str, LabError] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        return bool(self.checks) and all(check.ok for check in self.checks)
+        return bool(self.checks) and all(check.ok for check in self.checks) and not self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0: all checks hold; 3: the lab failed on some kernel; 1: a check does not hold, or there is none."""
+        if self.failed:
+            return LabError.exit_code
+        return 0 if self.ok else 1
 
     def document(self) -> dict[str, object]:
-        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks], "facts": dict(self.facts)}
+        failed = {
+            kernel: {"error": error.message, "folder": str(error.folder or "")} for kernel, error in self.failed.items()
+        }
+        checks = [asdict(check) for check in self.checks]
+        return {"ok": self.ok, "checks": checks, "facts": dict(self.facts), "failed": failed}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lab.__main__ import main
+from lab.boot import Boot, Result
 from lab.errors import LabError
 from lab.report import Check, Report, Setting
-from lab.scenarios import SCENARIOS, guest_file, run_scenario, smoke
+from lab.scenarios import SCENARIOS, guest_file, powernv, run_scenario, smoke
 
 
 def test_without_checks_nothing_was_shown() -> None:
@@ -57,6 +58,40 @@ def test_results_are_written_and_tell(
     document = json.loads(output.read_text())
     assert document["schema"] == "atoll.lab/1"
     assert document["ok"] is document["scenarios"]["smoke"]["ok"] is (code == 0)
+
+
+@pytest.mark.parametrize("first", ["6.1-powernv", "6.12-powernv"])
+def test_a_kernel_that_cannot_be_had_takes_nothing_from_the_others(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernels = list(SCENARIOS["powernv"].kernels)
+    kernels.sort(key=lambda kernel: kernel != first)
+
+    def boot_one(run: Boot, *, folder: Path) -> Result:
+        if run.kernel == "6.12-powernv":
+            raise LabError("https://mirror.example/linux-image.deb: 404", "Try again later.", folder=folder)
+        return Result(False, {"error": "found out"}, {}, "", 1.0, folder)
+
+    monkeypatch.setattr(powernv, "boot", boot_one)
+    output = tmp_path / "results.json"
+    chosen = [word for kernel in kernels for word in ("--kernel", kernel)]
+    assert main(["run", "powernv", *chosen, "-o", str(output), "--folder", str(tmp_path)]) == 3
+    result = json.loads(output.read_text())["scenarios"]["powernv"]
+    assert [(check["kernel"], check["detail"]) for check in result["checks"]] == [("6.1-powernv", "found out")]
+    assert list(result["facts"]) == ["6.1-powernv"]
+    assert list(result["failed"]) == ["6.12-powernv"]
+    assert "404" in result["failed"]["6.12-powernv"]["error"]
+    assert not result["ok"]
+    said = capsys.readouterr().out
+    assert "FAIL powernv 6.12-powernv: the lab itself failed: https://mirror.example/linux-image.deb: 404" in said
+    assert "Try again later." in said
+
+
+def test_a_failure_of_the_lab_makes_good_checks_no_success() -> None:
+    good = Check("6.1", "it holds", ok=True)
+    report = Report((good,), failed={"6.12": LabError("404")})
+    assert not report.ok
+    assert report.exit_code == 3
 
 
 @pytest.mark.parametrize("arguments", [["run", "no-such"], ["fetch", "no-such"]])
