@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from atoll.act.failure import Failure
 from atoll.act.journal import Entry, Journal, Write
 from atoll.act.machine import Lease, Machine
 from atoll.host.place import address_of
@@ -30,7 +31,8 @@ class Recorded:
     """The machine seam over another machine.
 
     Before each change ``check`` is called with the device that it is about (it raises where that is another one than
-    was planned for), then the change is announced; afterwards what reads back is noted.
+    was planned for), then the change is announced, and ``check`` is called again: the journal waits for a disk, in
+    which time a device can be exchanged. Afterwards what reads back is noted.
     """
 
     def __init__(self, machine: Machine, journal: Journal, check: Callable[[Machine, Address], None]) -> None:
@@ -73,8 +75,10 @@ class Recorded:
         name = target.replace(" ", "_")
         _LOG.info("write=%s at=%#x value=%s step=%s reason=%r", name, place, _word(value), step, self._reason)
         try:
+            if about is not None:
+                self.check(self.machine, about)
             act()
-        except OSError as error:
+        except (Failure, OSError) as error:
             _LOG.warning("failed=%s at=%#x step=%s error=%r", name, place, step, str(error))
             raise
         self.journal.made(number, look() if look is not None else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from live_root import DEVICE, Played, played_root
 
 from atoll.act.executor import execute
+from atoll.act.journal import Journal, Write
 from atoll.act.release import release
 from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
@@ -134,6 +136,42 @@ def test_a_device_exchanged_between_steps_is_not_written_to(machine: Played, kin
         execute(machine, host, made, progress=progress)
     # What was exchanged gets nothing more, neither by the step nor by its rollback.
     assert [path for path in machine.writes if str(DEVICE) in path] == [p for p in writes if str(DEVICE) in p]
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_device_exchanged_while_the_journal_waits_for_the_disk_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    announce = Journal.announce
+
+    def exchanged_at(number: int) -> bool:
+        """Exchange it once the write with this number is announced; return whether there was one."""
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        machine = Played(played_root(folder))
+        host, made = planned(machine)
+        announced: list[str] = []
+        before: list[str] = []
+
+        def slow(journal: Journal, write: Write) -> int:
+            found = announce(journal, write)
+            if str(DEVICE) in write.target or str(DEVICE).encode() in write.value:
+                announced.append(write.target)
+                if len(announced) == number:
+                    machine.exchange(DEVICE, noticed=noticed)
+                    before.extend(machine.writes)
+            return found
+
+        monkeypatch.setattr(Journal, "announce", slow)
+        with suppress(StepError):
+            execute(machine, host, made)
+        if len(announced) < number:
+            return False
+        assert machine.writes == before, "neither the write that was announced, nor any of the rollback"
+        return True
+
+    count = next(number for number in range(1, 100) if not exchanged_at(number))
+    assert count > 4, "a plan makes several writes"
 
 
 def test_a_device_that_vanishes_between_steps_is_told(machine: Played) -> None:
