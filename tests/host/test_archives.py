@@ -207,6 +207,35 @@ def test_any_bytes_are_an_input_error(data: bytes) -> None:
         return
 
 
+def place(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, data)
+
+
+def test_a_host_packed_from_further_up(tmp_path: Path) -> None:
+    folder = tmp_path / "ticket/attachments/host"
+    place(folder / "sys/kernel/uevent_seqnum", b"7\n")
+    (folder / "sys/class").symlink_to("/sys/kernel")
+    archive = tmp_path / "ticket.tar"
+    with tarfile.open(archive, "w") as packed:
+        packed.add(tmp_path / "ticket", "ticket")
+    for name in (tmp_path / "ticket", archive):
+        tree = open_tree(str(name))
+        assert tree.name == str(name)
+        assert tree.read("sys/class/uevent_seqnum") == b"7\n"
+    place(tmp_path / "ticket/other/proc/cmdline", b"\n")
+    with pytest.raises(InputError, match="holds 2 hosts: other, attachments/host"):
+        open_tree(str(tmp_path / "ticket"))
+
+
+def test_a_link_to_a_host_outside_is_none(tmp_path: Path) -> None:
+    place(tmp_path / "outside/sys/kernel/uevent_seqnum", b"7\n")
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record/host").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="holds no sys/"):
+        open_tree(str(tmp_path / "record"))
+
+
 def test_a_folder_without_a_host_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no sys/: it is no record"):
         open_tree(str(tmp_path))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from atoll.errors import InputError
+from atoll.host.attribute import names, target
+from atoll.host.fact import value_of
 from atoll.host.tree import Tree
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ _BLOB = b"\xd0\x0d\xfe\xed"
 
 _PARTS = frozenset(("sys", "proc", "records"))
 """What stands at the top of a host's files, or of some of them."""
+_DEEPEST = 4
+_MOST_FOLDERS = 64
 _HINT = "name a folder or an archive that holds sys/, a text that lspci or another program printed, or live"
 
 
@@ -41,9 +45,11 @@ def open_named(name: str) -> Tree | Record:
         if stat.S_ISREG(mode) and not _is_tree(Path(name)):
             with open(name, "rb") as file:
                 return _record(file, name=name)
+        tree = _open(name)
+        topology = None if _places(tree) else _topology(tree)
+        return _of_a_host(tree) if topology is None else _read(topology, name=name)
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
-    return open_tree(name)
 
 
 def open_tree(name: str) -> Tree:
@@ -51,34 +57,76 @@ def open_tree(name: str) -> Tree:
 
     Raises InputError for what is not there, is none of these or is damaged.
     """
+    try:
+        return _of_a_host(_open(name))
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
+
+
+def _open(name: str) -> Tree:
     if name == "live":
         from atoll.host.live import LiveTree
 
         return LiveTree()
     path = Path(name)
-    try:
-        if path.is_dir():
-            from atoll.host.folder import FolderTree
+    if path.is_dir():
+        from atoll.host.folder import FolderTree
 
-            return _of_a_host(FolderTree(path, name=name))
-        if _is_blob(path):
-            from atoll.host.dtb import read_blob
+        return FolderTree(path, name=name)
+    if _is_blob(path):
+        from atoll.host.dtb import read_blob
 
-            return read_blob(path.read_bytes(), name=name)
-        if _is_archive(path):
-            from atoll.host.archive import read_archive
+        return read_blob(path.read_bytes(), name=name)
+    if _is_archive(path):
+        from atoll.host.archive import read_archive
 
-            return _of_a_host(read_archive(path, name=name))
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
+        return read_archive(path, name=name)
     raise InputError(f"{name}: neither a folder nor a tar archive nor a device tree blob", hint=_HINT)
+
+
+def _places(tree: Tree) -> list[str]:
+    """Return the folders of a tree that hold files of a host, right at the top or below a few others."""
+    found: list[str] = []
+    level = [""]
+    for _ in range(_DEEPEST):
+        held = {folder: value_of(names(tree, folder), ()) for folder in level}
+        found += [folder for folder in level if not _PARTS.isdisjoint(held[folder])]
+        if "" in found or sum(map(len, held.values())) > _MOST_FOLDERS:
+            break
+        below = [f"{folder}/{name}".lstrip("/") for folder in level if folder not in found for name in held[folder]]
+        # A link can lead anywhere, out of the record as well.
+        level = [folder for folder in below if target(tree, folder) is None]
+    return found
+
+
+def _rooted(tree: Tree, folder: str) -> Tree:
+    """Return the files of a host in a folder of a tree, as if packed from there: links end at that folder."""
+    from atoll.host.folder import FolderTree
+    from atoll.host.memory import FolderEntry, MemoryTree
+
+    if isinstance(tree, MemoryTree):
+        entry = tree.entry(folder)
+        return MemoryTree(tree.name, entry if isinstance(entry, FolderEntry) else None)
+    return FolderTree(Path(tree.name) / folder, name=tree.name)
+
+
+def _topology(tree: Tree) -> bytes | None:
+    from atoll.host.links.kfd_text import kfd_text
+
+    return kfd_text(tree)
 
 
 def _of_a_host(tree: Tree) -> Tree:
     """Return a tree that holds files of a host. Raises InputError for one that holds none, OSError."""
     held = tree.list("")
-    if not _PARTS.isdisjoint(held):
+    places = _places(tree)
+    if places == [""]:
         return tree
+    if len(places) == 1:
+        return _rooted(tree, places[0])
+    if places:
+        which = ", ".join(places[:4]) + (", …" if len(places) > 4 else "")
+        raise InputError(f"{tree.name}: holds {len(places)} hosts: {which}", hint="name a folder with one of them")
     about = ("README", "SOURCE", "LICENSE")
     texts = [n for n in held if n.endswith((".txt", ".log", ".xml", ".json")) and not n.upper().startswith(about)]
     if texts and os.path.isdir(tree.name):
@@ -103,7 +151,12 @@ def _is_archive(path: Path) -> bool:
 
 
 def _record(file: BinaryIO, *, name: str) -> Record:
-    from atoll.host.records.content import read_record
     from atoll.host.records.lines import MOST_BYTES
 
-    return read_record(file.read(MOST_BYTES + 1), name=name)
+    return _read(file.read(MOST_BYTES + 1), name=name)
+
+
+def _read(data: bytes, *, name: str) -> Record:
+    from atoll.host.records.content import read_record
+
+    return read_record(data, name=name)

@@ -17,7 +17,7 @@ Both are there only while amdgpu is bound: a GPU that is handed to vfio-pci vani
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -31,11 +31,11 @@ from atoll.host.told import ToldLinks, in_order
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["KfdLink", "KfdNode", "kfd_links", "parse_properties", "read_kfd"]
+__all__ = ["MOST_LINKS", "MOST_NODES", "KfdLink", "KfdNode", "kfd_links", "kfd_node", "parse_properties", "read_kfd"]
 
 _NODES = ("sys/class/kfd/kfd/topology/nodes", "sys/devices/virtual/kfd/kfd/topology/nodes")
-_MOST_NODES = 1024
-_MOST_LINKS = 1024
+MOST_NODES = 1024
+MOST_LINKS = 1024
 _MOST_PARALLEL = 64
 _XGMI = 11
 _HOP, _TWO_PARTITIONS = 15, 41
@@ -105,17 +105,22 @@ def read_kfd(tree: Tree, functions: Mapping[Address, Function]) -> ToldLinks | N
 
 def _nodes(tree: Tree, folder: str) -> tuple[KfdNode, ...]:
     found = []
-    for number in _numbers(tree, folder, _MOST_NODES):
+    for number in _numbers(tree, folder, MOST_NODES):
         here = f"{folder}/{number}"
-        links = []
-        for entry in _numbers(tree, f"{here}/io_links", _MOST_LINKS):
-            values = parse_properties(value_of(text(tree, f"{here}/io_links/{entry}/properties"), ""))
-            if "node_to" in values:
-                bandwidth = values.get("min_bandwidth", 0), values.get("max_bandwidth", 0)
-                links.append(KfdLink(values["node_to"], values.get("type", 0), values.get("weight", 0), *bandwidth))
-        properties = parse_properties(value_of(text(tree, f"{here}/properties"), ""))
-        found.append(KfdNode(number, properties, tuple(links)))
+        entries = _numbers(tree, f"{here}/io_links", MOST_LINKS)
+        links = [value_of(text(tree, f"{here}/io_links/{entry}/properties"), "") for entry in entries]
+        found.append(kfd_node(number, value_of(text(tree, f"{here}/properties"), ""), links))
     return tuple(found)
+
+
+def kfd_node(number: int, properties: str, links: Iterable[str]) -> KfdNode:
+    """Return a node of the text of its ``properties`` and of those of its ``io_links``."""
+    found = []
+    for values in map(parse_properties, links):
+        if "node_to" in values:
+            bandwidth = values.get("min_bandwidth", 0), values.get("max_bandwidth", 0)
+            found.append(KfdLink(values["node_to"], values.get("type", 0), values.get("weight", 0), *bandwidth))
+    return KfdNode(number, parse_properties(properties), tuple(found))
 
 
 def _numbers(tree: Tree, folder: str, most: int) -> list[int]:
@@ -135,7 +140,9 @@ def _hives(tree: Tree, functions: Mapping[Address, Function]) -> dict[Address, i
     return found
 
 
-def kfd_links(nodes: tuple[KfdNode, ...], functions: Mapping[Address, Function], hives: _Hives) -> ToldLinks:
+def kfd_links(
+    nodes: tuple[KfdNode, ...], functions: Mapping[Address, Function], hives: _Hives, *, source: str = "KFD topology"
+) -> ToldLinks:
     """Return the links between the functions of a host, and of each hive that routes one link a member to it."""
     reading = _Reading(nodes, functions, _addresses(nodes))
     links = reading.links()
@@ -160,7 +167,7 @@ def kfd_links(nodes: tuple[KfdNode, ...], functions: Mapping[Address, Function],
     told = frozenset(address for node in nodes if (address := reading.address(node)) is not None)
     for address in with_unseen(told, functions):
         doubts.setdefault(address, "GPUs of its kind are not bound to amdgpu, and links to them are not shown")
-    return ToldLinks("KFD topology", tuple(links), told - doubts.keys(), gaps_of({**strange, **doubts}, _HINT))
+    return ToldLinks(source, tuple(links), told - doubts.keys(), gaps_of({**strange, **doubts}, _HINT))
 
 
 def _addresses(nodes: tuple[KfdNode, ...]) -> dict[int, Address]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from atoll.errors import InputError
 from atoll.host.links.hwloc import HwlocMatrix, hwloc_gpus, parse_hwloc
 from atoll.host.links.hwloc_xgmi import HwlocXgmi, hwloc_xgmi_links, parse_hwloc_xgmi
+from atoll.host.links.kfd import KfdNode, kfd_links
+from atoll.host.links.kfd_text import is_kfd_text, parse_kfd_text
 from atoll.host.links.matrix import matrix_links
 from atoll.host.links.naming import Naming, name_gpus
 from atoll.host.links.nccl import NcclGpu, nccl_links, parse_nccl
@@ -57,13 +59,14 @@ class _Text:
     nccl: tuple[NcclGpu, ...] | None = None
     hwloc: tuple[HwlocMatrix, ...] = ()
     xgmi: HwlocXgmi | None = None
+    kfd: tuple[KfdNode, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
     teller: str = ""
     """What told all of it, where that is no program with commands of its own."""
 
     @property
     def is_about_links(self) -> bool:
-        told = (self.remote, self.status, self.matrices, self.known, self.hwloc, self.xgmi, self.gaps)
+        told = (self.remote, self.status, self.matrices, self.known, self.hwloc, self.xgmi, self.kfd, self.gaps)
         return self.nccl is not None or any(told)
 
 
@@ -117,6 +120,8 @@ def read_link_records(
             sources.append(nccl_links(hwloc_gpus(bandwidths, functions), functions, source=source))
         if record.xgmi is not None:
             sources += hwloc_xgmi_links(record.xgmi, functions, source=_called("hwloc", record))
+        if record.kfd:
+            sources.append(kfd_links(record.kfd, functions, {}, source=_called("KFD topology", record)))
         if record.status:
             source = _called("nvidia-smi nvlink -s", record)
             sources.append(status_links(record.status, functions, naming(record.status), source=source))
@@ -147,6 +152,8 @@ def _parse(name: str, data: bytes) -> _Text:
             record.known = tuple(gpu.smi for gpu in told.queried)
             record.teller = "NVML"
             return record
+        if is_kfd_text(data):
+            record.kfd = parse_kfd_text(clean(data, name=name))
         if not _may_tell(data):
             return record
         _read_text(record, clean(data, name=name))

@@ -57,7 +57,17 @@ def _text(data: bytes, name: str) -> Record:
     except InputError:
         if links is None:
             raise
-        return Record(name, None, links)
+        return Record(name, _kfd(data, name), links)
+
+
+def _kfd(data: bytes, name: str) -> Host | None:
+    """Return the GPUs of a KFD topology as a host, None where a text shows none."""
+    from atoll.host.links.kfd_text import is_kfd_text, parse_kfd_text
+    from atoll.host.links.text import clean
+    from atoll.host.records.kfd_gpus import read_kfd_gpus
+
+    nodes = parse_kfd_text(clean(data, name=name)) if is_kfd_text(data) else ()
+    return read_kfd_gpus(nodes, name=name) if any(node.is_gpu for node in nodes) else None
 
 
 def _xml(data: bytes, name: str) -> Record:

@@ -139,12 +139,16 @@ def _two(one: Host, other: Host) -> Host:
     )
 
 
+_GPUS = (0x03, 0x12, 0xFF)
+"""Base classes of what a record of GPUs shows; 0xFF: not told."""
+
+
 def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
     """Whether the merge filled a gap about ids or bridges, or asks anew whether the links are those of a board."""
     if is_board_gap(gap):
         return True
     if gap.what == GPUS_ONLY.what:
-        return any(function.class_code >> 16 != 0x03 for function in functions.values())
+        return any(function.class_code >> 16 not in _GPUS for function in functions.values())
     if gap.what.startswith("ids of "):
         return all(function.ids_told for function in functions.values())
     return gap.what.startswith("what stands above ") and all(function.parent_told for function in functions.values())
