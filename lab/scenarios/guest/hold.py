@@ -17,6 +17,7 @@ from typing import Any
 
 import labguest
 from atoll.pci.address import Address
+from atoll.plan.possession import holder_name
 from atoll.vfio import open_space
 from lab.gpu.driver import Gpu, mapped_registers
 
@@ -357,7 +358,7 @@ def died(holder: Holder, owners: dict[str, Owner]) -> None:
     check("drivers and overrides are as before", state() == STATE, (STATE, state()))
 
 
-KEEPERS = {f"atoll-hold:{name}"[:15] for name in CLUSTERS}
+KEEPERS = {holder_name(name) for name in CLUSTERS}
 
 
 def named(process: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 
 from atoll.fabric.domains import holder_of
@@ -24,16 +25,24 @@ _COMM_LENGTH = 15
 
 
 def holder_name(cluster: str) -> str:
-    """Return the name of the process that holds a cluster's devices."""
-    return HOLDER_PREFIX + cluster
+    """Return the name of the process that holds a cluster's devices: another for each cluster.
+
+    Where the cluster's name is too long for the kernel, ``~`` and three characters stand for it: cut, ``tenant-a`` and
+    ``tenant-b`` would be the same, and what one has open would pass for the other's.
+    """
+    name = HOLDER_PREFIX + cluster
+    if len(name) <= _COMM_LENGTH:
+        return name
+    digest = hashlib.sha256(cluster.encode()).digest()
+    return f"{HOLDER_PREFIX}~{''.join(_DIGITS[byte % len(_DIGITS)] for byte in digest[:3])}"
+
+
+_DIGITS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 def holds_for(holder: Holder | None, cluster: str) -> bool:
     """Whether a process is the holder of a cluster, as far as its name tells."""
-    if holder is None:
-        return False
-    name = holder_name(cluster)
-    return holder.name == name or (len(holder.name) == _COMM_LENGTH and name.startswith(holder.name))
+    return holder is not None and holder.name == holder_name(cluster)
 
 
 def obstacles(
