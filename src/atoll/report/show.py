@@ -156,7 +156,10 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
     if kinds and function.address not in host.links_told:
         words = " or ".join(_LINK_WORDS[kind.value] for kind in kinds)
         has = "its family has" if function.ids_told else "without its ids, it may have"
-        notes.append(style.doubtful("links unknown:") + f" {has} {words}, and no source told")
+        what, untold = (
+            ("more links possible:", "no source told all of them") if links else ("links unknown:", "no source told")
+        )
+        notes.append(style.doubtful(what) + f" {has} {words}, and {untold}")
     return notes
 
 
