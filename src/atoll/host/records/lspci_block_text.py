@@ -1,0 +1,114 @@
+"""What a function's block of lspci text shows at all, and why it does not show the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from atoll.host.fact import Unknown
+from atoll.host.records.lspci_blocks import Block, Capability
+
+__all__ = ["CUT", "SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "number_in", "why_unread"]
+
+CUT = "the text ends in the middle of the function: give the whole output of lspci -vvv"
+SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
+_SPARSE = "the text shows the function's first line only: add the output of lspci -vvv, run as root"
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What this text prints somewhere, so that a function without it has none."""
+
+    driver: bool = False
+    numa: bool = False
+    group: bool = False
+    extended: bool = False
+    """Whether any function shows an extended capability: without, the text may be of 256-byte spaces."""
+
+
+def habits(blocks: list[Block]) -> Habits:
+    """Return what these functions' texts print."""
+    return Habits(
+        driver=any(block.find("Kernel driver in use:") is not None for block in blocks),
+        numa=any(numa_of(block) is not None for block in blocks),
+        group=any(group_of(block) is not None for block in blocks),
+        extended=any((c.offset or 0) >= 0x100 for block in blocks for c in block.capabilities),
+    )
+
+
+def why_unread(block: Block) -> str:
+    """Return why the details tell nothing; empty where they do."""
+    if not block.details and not block.capabilities:
+        return _SPARSE
+    if any(d.text.startswith("!!! Unknown header type 7f") for d in block.details):
+        return "the function did not answer: its configuration space read as all ones"
+    status = block.find("Status:")
+    if status is not None and "PERR" not in status and "INTx" not in status:
+        # Mailers take a wrapped line that begins with >SERR- for a quotation and drop it with what follows.
+        return "what the text says of the function is cut off"
+    if not block.capabilities and block.find("Flags:") is None and block.find("Control:") is None:
+        # lspci -k alone prints the subsystem and the driver.
+        return SHALLOW
+    return ""
+
+
+def group_of(block: Block) -> int | None:
+    found = block.find("IOMMU group:")
+    if found is None:
+        # lspci -v puts it among the flags.
+        flags = block.find("Flags:") or ""
+        found = flags.rpartition("IOMMU group ")[2] if "IOMMU group " in flags else ""
+    return number_in(found)
+
+
+def numa_of(block: Block) -> int | None:
+    found = block.find("NUMA node:")
+    if found is None:
+        flags = block.find("Flags:") or ""
+        found = flags.rpartition("NUMA node ")[2] if "NUMA node " in flags else ""
+    return number_in(found.partition(",")[0])
+
+
+def number_in(text: str) -> int | None:
+    word = (text.split() or [""])[0].rstrip(",")
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 9 else None
+
+
+class BlockText:
+    """One function's block. The classes that derive from it answer one question about it at a time."""
+
+    def __init__(
+        self, block: Block, source: str, unread: str, *, vendor: int | None, device: int | None, custom: Habits
+    ) -> None:
+        self._block = block
+        self._source = source
+        self._text = source.rpartition(" line ")[0]
+        self._unread = unread
+        self._ids = vendor, device
+        self._custom = custom
+        self._denied = any("access denied" in c.name for c in block.capabilities)
+        self._broken = any(
+            word in c.name for c in block.capabilities for word in ("<chain", "<unreadable", "looped", "broken>")
+        )
+
+    @cached_property
+    def _no_list(self) -> Unknown | None:
+        """Why the list of capabilities is not told; None where it is."""
+        if self._unread:
+            return Unknown(f"{self._text}: {self._unread}")
+        if self._denied:
+            return Unknown(f"{self._text}: capabilities shown as <access denied>: run lspci as root")
+        if self._block.cut:
+            return Unknown(f"{self._text}: {CUT}")
+        if self._broken:
+            return Unknown(f"{self._text}: lspci could not follow the list of capabilities")
+        status = self._block.find("Status:") or ""
+        if not self._block.capabilities and "Cap+" in status.split():
+            return Unknown(f"{self._text}: it has capabilities (Cap+), but the text shows none")
+        return None
+
+    def _find(self, *names: str) -> Capability | None:
+        return next((c for c in self._block.capabilities if c.name.startswith(names)), None)
+
+    def _express(self) -> Capability | None:
+        return self._find("Express ")

@@ -1,0 +1,147 @@
+"""What lspci prints of a function's header, and of what the kernel keeps beside it: group, driver, node.
+
+Source of the forms: pciutils ``lspci.c`` (``show_verbose``, ``show_bases``, ``show_range``,
+``show_htype1``), 3.1 to 3.14.
+"""
+
+from __future__ import annotations
+
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import Bar, Bridge, Window
+from atoll.host.records.heading import ids_in_brackets
+from atoll.host.records.lspci_block_text import CUT, SHALLOW, BlockText, group_of, numa_of, number_in
+from atoll.pci.header import Command, HeaderType
+
+__all__ = ["HeaderText"]
+
+_SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class HeaderText(BlockText):
+    """What stands before the capabilities and after them."""
+
+    def header(self, class_code: int | None) -> Fact[HeaderType]:
+        if self._unread:
+            return Unknown(f"{self._text}: {self._unread}")
+        if any(d.text.startswith(("!!! Unknown header", "!!! Invalid class")) for d in self._block.details):
+            return Unknown(f"{self._text}: lspci says that its header is of an unknown type")
+        if self._block.find("Bus:") is None:
+            if class_code is not None and class_code >> 8 in (0x0604, 0x0607, 0x0609):
+                return Unknown(f"{self._text}: a bridge without its Bus: line")
+            return Known(HeaderType.NORMAL, self._source)
+        cardbus = class_code is not None and class_code >> 8 == 0x0607
+        return Known(HeaderType.CARDBUS if cardbus else HeaderType.BRIDGE, self._source)
+
+    def command(self) -> Fact[Command]:
+        text = self._block.find("Control:")
+        if text is None:
+            return Unknown(f"{self._text}: {self._unread or 'lspci -v prints no Control: line'}")
+        words = text.split()
+        flags = Command(0)
+        for word, flag in (
+            ("I/O", Command.IO),
+            ("Mem", Command.MEMORY),
+            ("BusMaster", Command.MASTER),
+            ("DisINTx", Command.INTX_DISABLE),
+        ):
+            if f"{word}+" in words:
+                flags |= flag
+            elif f"{word}-" not in words and word != "DisINTx":
+                return Unknown(f"{self._text}: its Control: line is cut")
+        return Known(flags, self._source)
+
+    def bridge(self, header: Fact[HeaderType]) -> Fact[Bridge | None]:
+        if isinstance(header, Unknown):
+            return header
+        if header.value is HeaderType.NORMAL:
+            return Known(None, self._source)
+        numbers = {}
+        for part in (self._block.find("Bus:") or "").split(","):
+            key, _, value = part.strip().partition("=")
+            numbers[key] = value.strip()
+        try:
+            secondary, subordinate = int(numbers["secondary"], 16), int(numbers["subordinate"], 16)
+        except (KeyError, ValueError):
+            return Unknown(f"{self._text}: its Bus: line is cut")
+        if secondary > 0xFF or subordinate > 0xFF:
+            return Unknown(f"{self._text}: its Bus: line has no bus numbers")
+        windows = [self._window("I/O behind bridge:"), self._window("Memory behind bridge:")]
+        windows.append(self._window("Prefetchable memory behind bridge:"))
+        kept = tuple(window for window in windows if window is not None and window.start <= window.end)
+        return Known(Bridge(secondary, subordinate, kept), self._source)
+
+    def _window(self, key: str) -> Window | None:
+        text = self._block.find(key) or ""
+        start, dash, end = text.partition(" ")[0].partition("-")
+        try:
+            first, last = int(start, 16), int(end, 16)
+        except ValueError:
+            return None
+        if not dash or "[disabled]" in text:
+            return None
+        memory, prefetch = key != "I/O behind bridge:", key.startswith("Prefetchable")
+        # Registers of all zeros: not implemented (pci.bridge), though lspci prints the range that they would be.
+        least, wide = (0xFFFFF, "[64-bit]") if memory else (0xFFF, "[32-bit]")
+        if first == 0 and last == least and (prefetch or not memory) and wide not in text and len(start) <= 8:
+            return None
+        return Window(first, last, memory=memory, prefetchable=prefetch)
+
+    def bars(self) -> Fact[tuple[Bar, ...]]:
+        if self._unread or (self._block.cut and not self._block.capabilities):
+            return Unknown(f"{self._text}: {self._unread or CUT}")
+        bars = []
+        for detail in self._block.details:
+            words = detail.text.removeprefix("[virtual] ").split()
+            if len(words) >= 4 and words[:3] in (["Memory", "at", words[2]], ["I/O", "ports", "at"]):
+                return Unknown(f"{self._text}: lspci -v does not number the regions: use -vv")
+            if words[:1] != ["Region"] or len(words) < 4:
+                continue
+            index = number_in(words[1].rstrip(":"))
+            rest = " ".join(words[2:])
+            memory = rest.removeprefix("[virtual] ").startswith("Memory at ")
+            place = rest.partition(" at ")[2].partition(" ")[0]
+            if index is None or index > 5 or place.startswith("<"):
+                continue
+            try:
+                start = int(place, 16)
+            except ValueError:
+                continue
+            prefetch = "prefetchable)" in rest and "non-prefetchable" not in rest
+            bars.append(Bar(index, start, _size(rest), memory=memory, prefetchable=prefetch))
+        return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
+
+    def subsystem(self) -> Fact[tuple[int, int]]:
+        text = self._block.find("Subsystem:")
+        found = None if text is None else ids_in_brackets(f"{text} [{text.split()[-1] if text.split() else ''}]")
+        if found is None:
+            return Unknown(f"{self._text}: the text does not show the subsystem's ids: lspci -nn does")
+        return Known(found, self._source)
+
+    def group(self) -> Fact[int | None]:
+        number = group_of(self._block)
+        if number is not None:
+            return Known(number, self._source)
+        if self._custom.group and not self._unread and not (self._block.cut and not self._block.capabilities):
+            return Known(None, self._source)
+        return Unknown("the text shows no IOMMU groups: add a list of them")
+
+    def driver(self) -> Fact[str | None]:
+        found = self._block.find("Kernel driver in use:")
+        if found:
+            return Known(found.split()[0], self._source)
+        if self._custom.driver and self._unread in ("", SHALLOW) and not self._block.cut:
+            return Known(None, self._source)
+        return Unknown(f"{self._text}: the text shows no drivers")
+
+    def numa(self) -> Fact[int | None]:
+        number = numa_of(self._block)
+        if number is None and not (self._custom.numa and not self._unread and not self._block.cut):
+            return Unknown(f"{self._text}: the text shows no NUMA nodes")
+        return Known(number, self._source)
+
+
+def _size(text: str) -> int:
+    word = text.partition("[size=")[2].partition("]")[0]
+    unit = _SIZES.get(word[-1:], 1)
+    number = word.removesuffix(word[-1:]) if unit > 1 else word
+    return int(number) * unit if number.isascii() and number.isdigit() and len(number) < 9 else 0
