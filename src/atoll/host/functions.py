@@ -16,14 +16,13 @@ from atoll.host.attribute import names, number, target, text
 from atoll.host.config_file import config_opener
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Bar, Bridge, Function, Gap, Window
+from atoll.host.model import Function, Gap
 from atoll.host.place import Place, address_of
+from atoll.host.resources import bars_of, bridge_of
 from atoll.host.tree import Tree
 from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
 from atoll.pci.ats import read_ats, read_pasid
-from atoll.pci.bar import read_bars
-from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
 from atoll.pci.express import (
     read_ari_forwarding,
@@ -43,13 +42,7 @@ __all__ = ["read_functions"]
 
 T = TypeVar("T")
 
-_IO, _MEMORY, _PREFETCH = 0x100, 0x200, 0x2000
-"""Flags in the ``resource`` file: ``IORESOURCE_*`` in Linux ``include/linux/ioport.h``."""
 _NO_CONFIG = Unknown("configuration space was not captured")
-_NOTHING = " ".join(["0x" + "0" * 16] * 3)
-"""The line of a resource that there is not."""
-_FIRST_WINDOW = 7
-"""The first line of ``resource`` after six BARs and the ROM."""
 
 
 def read_functions(
@@ -178,8 +171,8 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         acs=told(lambda space: read_acs(space, *ids)),
         ats=told(read_ats),
         port_number=told(read_port_number),
-        bridge=_bridge(tree, folder, listed, told),
-        bars=_bars(tree, folder, listed, told, reader.extent, virtual=physical is not None),
+        bridge=bridge_of(tree, folder, listed, told),
+        bars=bars_of(tree, folder, told, reader.extent, virtual=physical is not None),
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),
         driver=_driver(reader, event, folder, listed),
@@ -321,74 +314,6 @@ def _subsystem(
         return space.word(0x2C), space.word(0x2E)
 
     return told(read)
-
-
-def _resources(tree: Tree, folder: str, listed: _Names) -> list[tuple[int, int, int]] | None:
-    found = text(tree, f"{folder}/resource")
-    if not isinstance(found, Known):
-        return None
-    lines = []
-    for line in found.value.splitlines():
-        if line == _NOTHING:
-            lines.append((0, 0, 0))
-            continue
-        try:
-            start, end, flags = (int(word, 16) for word in line.split())
-        except ValueError:
-            return None
-        lines.append((start, end, flags))
-    return lines
-
-
-def _bars(
-    tree: Tree,
-    folder: str,
-    listed: _Names,
-    told: Callable[[Callable[[ConfigSpace], tuple[Bar, ...]]], Fact[tuple[Bar, ...]]],
-    extent: Extent,
-    *,
-    virtual: bool,
-) -> Fact[tuple[Bar, ...]]:
-    registers = told(read_bars)
-    answers = isinstance(registers, Known) and (virtual or any(bar.memory and bar.start for bar in registers.value))
-    if answers and extent is Extent.ROUTING:
-        # Whether a function answers to memory requests is all that routing asks: where and how far, the kernel's file
-        # would tell. A virtual function answers whatever its own registers say.
-        return registers
-    lines = _resources(tree, folder, listed)
-    if lines is None:
-        return registers
-    bars = [
-        Bar(index, start, end - start + 1, memory=bool(flags & _MEMORY), prefetchable=bool(flags & _PREFETCH))
-        for index, (start, end, flags) in enumerate(lines[:6])
-        if flags & (_IO | _MEMORY) and end >= start
-    ]
-    # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
-    shown = {bar.index for bar in bars}
-    bars += [bar for bar in value_of(registers, ()) if bar.start and bar.index not in shown]
-    return Known(tuple(sorted(bars, key=lambda bar: bar.index)), f"{folder}/resource")
-
-
-def _bridge(
-    tree: Tree,
-    folder: str,
-    listed: _Names,
-    told: Callable[[Callable[[ConfigSpace], Bridge | None]], Fact[Bridge | None]],
-) -> Fact[Bridge | None]:
-    found = told(read_bridge)
-    if isinstance(found, Known) or "secondary_bus_number" not in listed:
-        return found
-    secondary = number(tree, f"{folder}/secondary_bus_number")
-    subordinate = number(tree, f"{folder}/subordinate_bus_number")
-    lines = _resources(tree, folder, listed)
-    if isinstance(secondary, Unknown) or isinstance(subordinate, Unknown) or lines is None:
-        return found
-    windows = tuple(
-        Window(start, end, memory=bool(flags & _MEMORY), prefetchable=bool(flags & _PREFETCH))
-        for start, end, flags in lines[_FIRST_WINDOW:]
-        if flags & (_IO | _MEMORY) and end >= start and end
-    )
-    return Known(Bridge(secondary.value, subordinate.value, windows), secondary.source)
 
 
 def _virtual_functions(tree: Tree, folder: str, listed: _Names) -> tuple[Address, ...]:
