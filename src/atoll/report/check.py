@@ -1,0 +1,61 @@
+"""One question about a host, its answer, and what both rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from atoll.host.fact import value_of
+from atoll.host.model import Host
+from atoll.host.tree import Tree
+from atoll.pci.address import Address
+
+__all__ = ["Check", "Status", "Subject", "shortened"]
+
+
+class Status(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    """Isolation is possible, with something to know."""
+    FAIL = "fail"
+    """Isolation is not to be had as things are."""
+    UNKNOWN = "unknown"
+    """What was read does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check's result."""
+
+    id: str
+    status: Status
+    found: str
+    why: str = ""
+    """What goes wrong where it is not in order."""
+    do: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The host that is looked at."""
+
+    host: Host
+    tree: Tree
+    privileged: bool | None
+    """Whether this process may read everything; None for a record."""
+
+    @property
+    def words(self) -> list[str]:
+        """The kernel's command line, word by word."""
+        return value_of(self.host.command_line, "").split()
+
+    def word(self, *starts: str) -> str | None:
+        """Return the first word of the command line that starts so."""
+        return next((word for word in self.words if word.startswith(starts)), None)
+
+
+def shortened(found: list[Address]) -> str:
+    """Return the first few of many addresses, and how many more there are."""
+    return " ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")

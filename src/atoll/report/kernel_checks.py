@@ -1,0 +1,219 @@
+"""What the kernel, its command line and its modules do for isolation: one check a question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from atoll.host.attribute import exists, names, text
+from atoll.host.fact import Unknown, value_of
+from atoll.host.model import Platform
+from atoll.report.check import Check, Status, Subject
+from atoll.report.layout import plural
+
+__all__ = ["KERNEL_CHECKS", "lockdown"]
+
+
+def _privileges(s: Subject) -> Iterator[Check]:
+    if s.privileged is None:
+        return
+    if s.privileged:
+        yield Check("privileges", Status.OK, "this process may read all of configuration space")
+    else:
+        yield Check(
+            "privileges",
+            Status.WARN,
+            "not root: the kernel shows 64 bytes of configuration space and no registers",
+            "ACS, ATS and link masks lie beyond; what was not read counts as not isolated",
+            "run it as root; reading changes nothing",
+        )
+
+
+def _kernel(s: Subject) -> Iterator[Check]:
+    if isinstance(s.host.kernel, Unknown):
+        yield Check(
+            "kernel", Status.UNKNOWN, s.host.kernel.reason, "the rules by which groups form differ between kernels"
+        )
+        return
+    release = s.host.kernel.value
+    npu = [brick for brick in s.host.npu_bricks if brick.function is not None]
+    if s.host.platform is Platform.POWERNV and npu and not s.word("isolate_nvlink", "pnv.isolate_nvlink"):
+        yield Check(
+            "kernel",
+            Status.WARN,
+            f"Linux {release.text} on PowerNV puts all GPUs of a socket into one group",
+            "a group is given to one owner only, so its GPUs cannot be parted, whatever their links",
+            "use Linux 5.13 or later, which forms one group for each GPU",
+        )
+    else:
+        yield Check("kernel", Status.OK, f"Linux {release.text}")
+
+
+def _is_virtual(s: Subject) -> bool:
+    cpu = value_of(text(s.tree, "proc/cpuinfo"), "")
+    flags = next((line for line in cpu.splitlines() if line.startswith("flags")), "")
+    return "hypervisor" in flags.split()
+
+
+def _virtual(s: Subject) -> Iterator[Check]:
+    if _is_virtual(s):
+        yield Check(
+            "virtual-machine",
+            Status.WARN,
+            "this is a virtual machine",
+            "its topology is what the hypervisor shows, not what carries the traffic",
+            "look at the physical host as well",
+        )
+
+
+def _iommu(s: Subject) -> Iterator[Check]:
+    host = s.host
+    why = "without an IOMMU every device can read and write all of memory"
+    if isinstance(host.groups, Unknown):
+        yield Check(
+            "iommu", Status.UNKNOWN, f"groups: {host.groups.reason}", why, "capture /sys/kernel/iommu_groups too"
+        )
+    elif host.groups.value:
+        kinds = sorted({unit.kind for unit in host.iommu_units})
+        units = f", {plural(len(host.iommu_units), 'unit')} ({', '.join(kinds)})" if kinds else ""
+        yield Check("iommu", Status.OK, f"in use: {plural(len(host.groups.value), 'group')}{units}")
+    else:
+        do = {
+            Platform.X86: "switch on VT-d or AMD-Vi in the firmware, and intel_iommu=on where the kernel needs it",
+            Platform.ARM: "the firmware has to describe an SMMU (IORT or device tree)",
+        }.get(host.platform, "the platform has to have one, and its driver has to be on")
+        if _is_virtual(s):
+            do = "ask for a virtual machine with an emulated IOMMU, or look at the physical host"
+        off = s.word("intel_iommu=off", "amd_iommu=off", "iommu=off", "iommu.passthrough=1")
+        found = f"none in use: {off} is on the command line" if off else "none in use"
+        yield Check("iommu", Status.FAIL, found, why, do)
+
+
+def _interrupts(s: Subject) -> Iterator[Check]:
+    fact = s.host.interrupt_remapping
+    why = "without interrupt remapping a device can forge any interrupt, and VFIO refuses it by default"
+    if isinstance(fact, Unknown):
+        yield Check("interrupt-remapping", Status.UNKNOWN, fact.reason, why, "capture /proc/interrupts too")
+    elif fact.value:
+        yield Check("interrupt-remapping", Status.OK, f"on ({fact.source})" if fact.source else "on")
+    else:
+        do = "it comes with the IOMMU: switch that on, and take intremap=off and nointremap off the command line"
+        yield Check("interrupt-remapping", Status.FAIL, f"off ({fact.source})" if fact.source else "off", why, do)
+
+
+def _vfio(s: Subject) -> Iterator[Check]:
+    driver = exists(s.tree, "sys/bus/pci/drivers/vfio-pci")
+    listed = names(s.tree, "sys/bus/pci/drivers")
+    why = "devices are handed to a virtual machine through vfio-pci"
+    if driver:
+        yield Check("vfio", Status.OK, "vfio-pci is there")
+    elif isinstance(listed, Unknown):
+        yield Check("vfio", Status.UNKNOWN, "the record does not hold sys/bus/pci/drivers", why)
+    else:
+        yield Check("vfio", Status.WARN, "vfio-pci is not loaded", why, "modprobe vfio-pci")
+    for check, path, danger in (
+        (
+            "unsafe-interrupts",
+            "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+            "VFIO then gives out devices although they can forge interrupts",
+        ),
+        (
+            "unsafe-noiommu",
+            "sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+            "VFIO then gives out devices that no IOMMU holds back",
+        ),
+    ):
+        name = path.rsplit("/", 1)[1]
+        setting = text(s.tree, path)
+        on = value_of(setting, "").upper() in ("Y", "1")
+        word = next((w for w in s.words if w.partition("=")[0].endswith("." + name)), "")
+        if on or word.rpartition("=")[2].upper() in ("Y", "1", "ON", "TRUE"):
+            yield Check(
+                check, Status.FAIL, f"{name} is on", danger, f"take it out of modprobe.d and the command line ({name})"
+            )
+        elif isinstance(setting, Unknown) and not exists(s.tree, "sys/module"):
+            yield Check(check, Status.UNKNOWN, "the record does not hold sys/module", danger, "capture it too")
+        else:
+            yield Check(check, Status.OK, f"{name} is not on")
+
+
+def _override(s: Subject) -> Iterator[Check]:
+    if isinstance(s.host.command_line, Unknown):
+        yield Check("acs-override", Status.UNKNOWN, s.host.command_line.reason, "", "capture /proc/cmdline too")
+        return
+    word = s.word("pcie_acs_override=")
+    if word:
+        yield Check(
+            "acs-override",
+            Status.FAIL,
+            f"{word} is on the command line",
+            "it makes the kernel claim isolation that the hardware does not have: groups lie",
+            "take it off; see what is really isolated: atoll atoms",
+        )
+    else:
+        yield Check("acs-override", Status.OK, "no pcie_acs_override= on the command line")
+    knob = next((w for w in s.words if w.startswith("pci=") and ("acs" in w)), None)
+    if knob:
+        yield Check(
+            "acs-parameter",
+            Status.WARN,
+            f"{knob} sets ACS at boot",
+            "a port that it opens lets peers reach one another; groups formed before or after may differ",
+            "compare: atoll groups",
+        )
+
+
+def _passthrough(s: Subject) -> Iterator[Check]:
+    if isinstance(s.host.groups, Unknown) or not s.host.groups.value:
+        return
+    identity = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "identity"]
+    lazy = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "DMA-FQ"]
+    word = s.word("iommu=pt", "iommu.passthrough=1")
+    if identity or word:
+        yield Check(
+            "passthrough",
+            Status.WARN,
+            (f"{word} on the command line; " if word else "")
+            + plural(len(identity), "group")
+            + " with an identity domain",
+            "the host's own devices there reach all of memory, tenants' included; tenants' devices do not gain by it",
+            "boot with iommu.passthrough=0 iommu.strict=1 where the host's devices are not to be trusted",
+        )
+    elif any(isinstance(group.type, Unknown) for group in s.host.groups.value.values()):
+        found = "the types of the groups' default domains were not read"
+        yield Check("passthrough", Status.UNKNOWN, found, "an identity domain lets a device reach all of memory")
+    else:
+        yield Check("passthrough", Status.OK, "no group has an identity domain")
+    if lazy:
+        yield Check(
+            "lazy-unmapping",
+            Status.WARN,
+            f"{plural(len(lazy), 'group')} of the host unmap lazily (DMA-FQ)",
+            "a host device can reach a page for some milliseconds after it was given back",
+            "boot with iommu.strict=1 where that matters; VFIO always unmaps at once",
+        )
+
+
+def lockdown(s: Subject) -> Iterator[Check]:
+    """Yield what the kernel's lockdown forbids (kernel_lockdown(7))."""
+    state = value_of(text(s.tree, "sys/kernel/security/lockdown"), "")
+    mode = state.partition("[")[2].partition("]")[0]
+    if mode and mode != "none":
+        yield Check(
+            "lockdown",
+            Status.WARN,
+            f"the kernel is locked down ({mode})",
+            "registers behind BARs can be neither read nor written, so links cannot be cut or checked",
+            "hand devices over through VFIO, which is allowed, or boot without lockdown",
+        )
+
+
+KERNEL_CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
+    _privileges,
+    _kernel,
+    _virtual,
+    _iommu,
+    _interrupts,
+    _vfio,
+    _override,
+    _passthrough,
+)
