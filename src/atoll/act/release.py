@@ -264,6 +264,8 @@ class _Run:
     held: Mapping[Address, Cluster]
     deeds: list[Deed] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    vanished: set[Address] = field(default_factory=set)
+    """Devices that were pulled while this went on."""
 
     def run(self) -> None:
         machine = self.site.machine
@@ -291,7 +293,15 @@ class _Run:
                 self.forget(address)
         for address in devices:
             self.give_back(address)
-            self.forget(address)
+            if address not in self.vanished:
+                self.forget(address)
+
+    def there(self, address: Address) -> bool:
+        """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""
+        if address not in self.vanished and not device.present(self.site.machine, address):
+            self.vanished.add(address)
+            self.left.append(f"{address} has vanished meanwhile: it is not given back")
+        return address not in self.vanished
 
     def regroup(self, address: Address) -> None:
         """Let a function, or a port and all below it, be grouped by what is set now; not while something there is
@@ -322,7 +332,12 @@ class _Run:
         for address, work in self.works.items():
             if work.driver_known or address in leased or self.site.host.functions[address].is_port:
                 continue
-            work.driver, work.override = device.driver(machine, address), device.override(machine, address)
+            try:
+                work.driver, work.override = device.driver(machine, address), device.override(machine, address)
+            except Failure:
+                if self.there(address):
+                    raise
+                continue
             work.driver_known = True
             words = ("none", "none", "bind it again")
             step = Step("r2", StepKind.UNBIND, address, "its driver is as before", *words)
@@ -338,15 +353,28 @@ class _Run:
         driver = device.driver(self.site.machine, address)
         if driver is not None:
             self.attempt("unbind", address, partial(unbind, self.site.machine, address), f"unbind {driver}")
-        if device.override(self.site.machine, address) is not None:
+        if self.overridden(address):
             clear = partial(set_override, self.site.machine, address, None)
             self.attempt("unbind", address, clear, "driver_override cleared")
 
+    def overridden(self, address: Address) -> bool:
+        try:
+            return device.override(self.site.machine, address) is not None
+        except Failure:
+            if self.there(address):
+                raise
+            return False
+
     def attempt(self, kind: str, address: Address, act: Callable[[], object], told: str) -> None:
+        if address in self.vanished:
+            return
         try:
             with self.work.machine.during(None, f"to give {address} back: {told}"):
                 act()
         except (Failure, OSError) as error:
+            # What this itself removed, to have it regrouped, is to be found again.
+            if kind != "regroup" and not self.there(address):
+                return
             done = ", ".join(f"{deed.kind} {deed.device}" for deed in self.deeds) or "nothing"
             raise StepError(
                 f"{kind} of {address} failed: {error}. Done before: {done}",
@@ -366,6 +394,8 @@ class _Run:
 
     def give_back(self, address: Address) -> None:
         """Bind the driver of before; where the journal does not tell, let the kernel choose."""
+        if not self.there(address):
+            return
         machine, work = self.site.machine, self.works[address]
         if work.driver_known:
             told = f"bind {work.driver}" if work.driver else "left without a driver, as before"
@@ -376,6 +406,8 @@ class _Run:
             self.attempt(
                 "bind", address, partial(_probe, machine, address), "given to the driver of the kernel's choice"
             )
+        if not self.there(address):
+            return
         self.left.append(f"no journal tells which driver had {address}: it has {device.driver(machine, address)} now")
 
 

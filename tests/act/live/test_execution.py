@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from live_root import DEVICE, Played, played_root
 
 from atoll.act.executor import execute
-from atoll.act.journal import Journal, Write
+from atoll.act.journal import Journal, Write, read_journal
 from atoll.act.release import release
 from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
@@ -20,6 +19,7 @@ from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
+from atoll.pci.address import Address
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan, StepKind
@@ -139,39 +139,30 @@ def test_a_device_exchanged_between_steps_is_not_written_to(machine: Played, kin
 
 
 @pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("number", [1, 2, 4])
 def test_a_device_exchanged_while_the_journal_waits_for_the_disk_is_not_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
+    machine: Played, monkeypatch: pytest.MonkeyPatch, number: int, noticed: bool
 ) -> None:
+    """Once the write with this number is announced."""
     announce = Journal.announce
+    announced: list[str] = []
+    before: list[str] = []
 
-    def exchanged_at(number: int) -> bool:
-        """Exchange it once the write with this number is announced; return whether there was one."""
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        machine = Played(played_root(folder))
-        host, made = planned(machine)
-        announced: list[str] = []
-        before: list[str] = []
+    def slow(journal: Journal, write: Write) -> int:
+        found = announce(journal, write)
+        if str(DEVICE) in write.target or str(DEVICE).encode() in write.value:
+            announced.append(write.target)
+            if len(announced) == number:
+                machine.exchange(DEVICE, noticed=noticed)
+                before.extend(machine.writes)
+        return found
 
-        def slow(journal: Journal, write: Write) -> int:
-            found = announce(journal, write)
-            if str(DEVICE) in write.target or str(DEVICE).encode() in write.value:
-                announced.append(write.target)
-                if len(announced) == number:
-                    machine.exchange(DEVICE, noticed=noticed)
-                    before.extend(machine.writes)
-            return found
-
-        monkeypatch.setattr(Journal, "announce", slow)
-        with suppress(StepError):
-            execute(machine, host, made)
-        if len(announced) < number:
-            return False
-        assert machine.writes == before, "neither the write that was announced, nor any of the rollback"
-        return True
-
-    count = next(number for number in range(1, 100) if not exchanged_at(number))
-    assert count > 4, "a plan makes several writes"
+    host, made = planned(machine)
+    monkeypatch.setattr(Journal, "announce", slow)
+    with pytest.raises(StepError, match="is not the device that"):
+        execute(machine, host, made)
+    assert len(announced) >= number
+    assert machine.writes == before, "neither the write that was announced, nor any of the rollback"
 
 
 def test_a_device_that_vanishes_between_steps_is_told(machine: Played) -> None:
@@ -207,3 +198,28 @@ def test_a_failed_write_is_rolled_back(machine: Played) -> None:
         execute(machine, host, made)
     assert caught.value.exit_code == 5
     assert machine.driver(DEVICE) == driver
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4, 5])
+def test_a_device_pulled_while_all_is_given_back_keeps_no_other_from_its_driver(machine: Played, number: int) -> None:
+    """Before the release's write with this number."""
+    other = Address.parse("0000:04:00.0")
+    spec = f'[cluster.red]\ndevices = ["{DEVICE}", "{other}"]\nhandover = "vfio"\n'
+    driver = machine.driver(other)
+    host = read_host(machine)
+    named = read_spec(spec, host, name="spec")
+    execute(machine, host, plan(Topology(host), present(host), named, spec=spec))
+    begun = len(machine.writes)
+
+    def pull(path: str) -> None:
+        if path.startswith("sys/") and len(machine.writes) - begun == number and machine.device(DEVICE).exists():
+            machine.pull(DEVICE)
+
+    machine.before_write = pull
+    outcome = release(machine, read_host(machine), named)
+    assert not machine.device(DEVICE).exists(), "there is a write with this number"
+    assert machine.driver(other) == driver
+    assert any(f"{DEVICE} has vanished meanwhile" in left for left in outcome.left)
+    assert not any((deed.kind, deed.device) == ("bind", DEVICE) for deed in outcome.deeds)
+    # Should it come back, the journal knows what it was.
+    assert {entry.step.device for entry in read_journal(machine).entries} == {DEVICE}
