@@ -130,6 +130,14 @@ class Bench:
     def peek(self, device: int, offset: int) -> int:
         return int.from_bytes(self.kernel.machine.devices[device].memory[offset : offset + 4], "little")
 
+    def want_back(self, device: int) -> None:
+        """What the kernel does that is about to remove an open device: it asks whoever wanted to be asked."""
+        os.eventfd_write(self.kernel.machine.devices[device].events[4, 0], 1)
+
+    def opened(self, device: int) -> bool:
+        """Whether a process has it open: as long as that is so the kernel waits."""
+        return bool(self.kernel.machine.devices[device].opened)
+
     def __enter__(self) -> Bench:
         return self
 

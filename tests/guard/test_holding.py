@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from act_bench import SPEC, host_of, lose_journal, planned, state
+from guard_bench import BLUE, RED, RED2, Bench
 
 from atoll.act.journal import read_journal
+from atoll.act.pace import Pace
+from atoll.act.running import running
+from atoll.controls.registry import link_control
 from atoll.errors import InputError, RefusedError
 from atoll.fabric.answer import Policy
 from atoll.guard.client import Client
@@ -19,9 +25,12 @@ from atoll.guard.holding import Holding, held_clusters, the_only_holder
 from atoll.guard.keepers import Keepers
 from atoll.guard.notify import Notifier
 from atoll.guard.service import Service
+from atoll.host.fact import Known
+from atoll.host.model import EndKind, Host, Link, LinkEnd, LinkKind
 from atoll.isolation.proof import Verdict
 from atoll.plan.spec import read_spec
-from atoll.twin import Twin
+from atoll.twin import Twin, v100
+from atoll.vfio.errors import VfioError
 
 
 class Homed(Twin):
@@ -109,6 +118,35 @@ def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None
         held.serve(host, interrupted)
     assert state(twin) == before
     assert read_journal(twin).runs == ()
+
+
+def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    real = host_of(twin)
+    gpu = next(function for function in real.functions.values() if link_control(function) is not None)
+    ends = [
+        LinkEnd(EndKind.FUNCTION, address, number) for address, number in ((RED, 0), (RED2, 3), (RED2, 1), (BLUE, 2))
+    ]
+    links = [Link(LinkKind.NVLINK, ends[n], ends[n + 1], None, "test") for n in (0, 2)]
+    functions = {address: replace(gpu, address=address) for address in (RED, RED2, BLUE)}
+    host = Host("bench", functions, Known({}), links=tuple(links))
+    with Bench() as bench, running(twin, "hold", {}, stays=True):
+        held = replace(holding(twin), keepers=bench.keepers)
+        for address, cluster in ((RED, "red"), (RED2, "red"), (BLUE, "blue")):
+            bench.keepers.lease(address, holder=f"atoll-hold:{cluster}")
+        held._links[RED2] = frozenset({1})
+        held._cut_off(host, RED)
+        assert held._links == {RED2: {1, 3}}
+        looks = bench.keepers.by_holder["atoll-hold:red"].order("looks")["devices"]
+        assert {device: seen["links"] for device, seen in looks.items()} == {str(RED2): [1, 3]}
+        told = {write.target: json.loads(write.value) for write in read_journal(twin).writes}
+        assert told == {f"{RED2} links": [1, 3]}
+        # What cannot be seen as cut lets nothing go.
+        bench.poke(1, v100.DISABLE, 0xFFFFFFFF)
+        watched = bench.keepers.by_holder["atoll-hold:red"]
+        assert Pace().until(lambda: watched.order("looks")["devices"][str(RED2)]["sight"] != "cut", seconds=20)
+        with pytest.raises(VfioError, match="are not seen to be cut"):
+            held._cut_off(host, RED)
 
 
 def test_a_stray_keeper_is_named(tmp_path: Path) -> None:

@@ -65,11 +65,11 @@ def test_who_has_something_open_is_found_keepers_aside(tmp_path: Path) -> None:
     process(tmp_path, 20, "qemu", "/dev/vfio/vfio", group, "anon_inode:[vfio-device]")
     process(tmp_path, 30, "python3", "anon_inode:[vfio-device]")
     process(tmp_path, 40, "other", "/dev/vfio/vfio", "/dev/vfio/4096")
-    found = tenants(FolderTree(tmp_path), host, Cluster("red", (gpu,), Handover.HELD), keepers={10})
+    found = tenants(FolderTree(tmp_path), host, (gpu,), keepers={10})
     assert [(one.pid, one.certain) for one in found] == [(20, True), (30, False)]
     assert str(found[1]) == "process 30 (python3), perhaps"
 
 
 def test_what_cannot_be_seen_is_no_absence(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not captured"):
-        tenants(FolderTree(tmp_path), Host("x", {}, Known({})), cluster(None), keepers=())
+        tenants(FolderTree(tmp_path), Host("x", {}, Known({})), (), keepers=())

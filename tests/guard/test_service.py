@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from atoll.act.running import running
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.errors import InputError
 from atoll.guard.client import Client, NotGranted
+from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
 from atoll.guard.message import receive, send
 from atoll.guard.notify import Notifier
@@ -29,6 +31,7 @@ from atoll.guard.owners import Tenant
 from atoll.guard.recuts import Recuts
 from atoll.guard.service import Service
 from atoll.isolation.clusters import Cluster, Handover
+from atoll.pci.address import Address
 from atoll.twin import Twin, v100
 
 OWNERS = {"red": 1001, "blue": 1002, "roots": 0}
@@ -42,6 +45,8 @@ class Served:
         self.path = folder / "hold.sock"
         self.user = 0
         self.tenants: list[Tenant] = []
+        self.cut_off: list[Address] = []
+        self.users: dict[Address, tuple[Tenant, ...]] = {}
         self.left: list[tuple[Tenant, ...]] = []
         self.bench = Bench()
         self.machine = Twin.new("ac922-4gpu")
@@ -63,17 +68,20 @@ class Served:
         listener.bind(str(self.path))
         listener.listen(64)
         self.recuts = Recuts(self.machine)
+        self.departures = Departures(lambda address: self.users.get(address, ()), self.cut_off.append)
         notifier = Notifier({"NOTIFY_SOCKET": str(self.notified), "WATCHDOG_USEC": "20000"})
         self.service = Service(
             listener,
             self.bench.keepers,
             self.recuts,
             notifier,
+            self.departures,
             lambda: tuple(self.tenants),
             grace=60.0,
             who=lambda connection: (4711, self.user),
         )
-        desk = Desk(clusters, OWNERS, self.bench.keepers, {RED: frozenset({1})}, lambda: PROOF, self.service.stop)
+        watched = {RED: frozenset({1})}
+        desk = Desk(clusters, OWNERS, self.bench.keepers, watched, self.departures, lambda: PROOF, self.service.stop)
 
         def serve() -> None:
             with self.recuts, listener, self.service:
@@ -266,6 +274,84 @@ def recut(served: Served) -> list[dict[str, Any]]:
     except (InputError, Failure):
         return []
     return [json.loads(write.value) for write in record.writes if write.target.endswith(" recut")]
+
+
+def test_what_the_kernel_wants_back_is_let_go_and_the_rest_is_held(served: Served) -> None:
+    bench = served.bench
+    bench.want_back(0)
+    wait(lambda: not bench.opened(0))
+    assert served.cut_off == [RED]
+    assert bench.opened(1)
+    assert bench.opened(2)
+    with served.client(1001) as client:
+        first, second = client.state()["clusters"][0]["devices"]
+        assert (first["sight"], second["sight"]) == ("unknown", None)
+        assert first["reason"] == "the kernel wanted it back, and it was let go"
+        with pytest.raises(NotGranted):
+            client.take(str(RED))
+        # What is left of the cluster can be taken still.
+        assert taken(client, "red") == STOLEN
+        assert taken(client, str(RED2)) == STOLEN
+    with served.client(1002) as client:
+        assert taken(client, "blue") == STOLEN
+
+
+def test_what_an_owner_has_open_is_kept_and_cut_until_he_lets_go(served: Served) -> None:
+    bench = served.bench
+    served.users[RED] = (Tenant(4711, "qemu", certain=True),)
+    with served.client(1001) as owner, served.client(1002) as other:
+        assert taken(owner, "red") == STOLEN
+        assert taken(other, "blue") == STOLEN
+        bench.want_back(0)
+        assert owner.hear() is None
+        assert owner.wanted == {str(RED)}
+        first = owner.state()["clusters"][0]["devices"][0]
+        assert (first["sight"], first["reason"]) == (
+            "cut",
+            "the kernel wants it back, and waits for process 4711 (qemu)",
+        )
+        with pytest.raises(NotGranted, match="the kernel wants it back"):
+            owner.take("red")
+        assert taken(owner, str(RED2)) == STOLEN
+        for _ in range(2):
+            # It is asked for again and again; nobody is told twice.
+            bench.want_back(0)
+            bench.poke(0, v100.DISABLE, 0)
+            wait(lambda: bool(bench.peek(0, v100.DISABLE)))
+        assert bench.opened(0)
+        assert served.cut_off == []
+        served.users.clear()
+        wait(lambda: not bench.opened(0))
+        assert other.state()["ok"]
+        assert other.wanted == set()
+    assert owner.wanted == {str(RED)}
+
+
+def test_once_an_owner_has_gone_the_kernel_asks_the_holder_again(served: Served) -> None:
+    bench = served.bench
+    event = bench.kernel.machine.devices[2].events[4, 0]
+    mine = os.eventfd(0)
+    with served.client(1002) as owner:
+        assert taken(owner, "blue") == STOLEN
+        # Who drives a device may have the kernel ask himself: it is one and the same setting.
+        bench.kernel.machine.devices[2].events[4, 0] = mine
+    wait(lambda: bench.kernel.machine.devices[2].events[4, 0] == event)
+    os.close(mine)
+    bench.want_back(2)
+    wait(lambda: not bench.opened(2))
+    with served.client(1002) as client, pytest.raises(NotGranted):
+        client.take("blue")
+
+
+def test_where_owners_cannot_be_seen_nothing_is_let_go(served: Served) -> None:
+    def unseen(address: Address) -> tuple[Tenant, ...]:
+        raise OSError(errno.EPERM, "hidden")
+
+    served.departures.users = unseen
+    served.bench.want_back(0)
+    with served.client(0) as client:
+        wait(lambda: "hidden" in client.state()["clusters"][0]["devices"][0]["reason"])
+    assert served.bench.opened(0)
 
 
 def test_a_lost_keeper_is_told_and_nothing_of_it_is_handed_out(served: Served) -> None:

@@ -37,6 +37,8 @@ class Client:
         self._kernel = kernel
         self.ending: float | None = None
         """For how many seconds the holder still waits; None as long as it has not told that it ends."""
+        self.wanted: set[str] = set()
+        """The devices that the kernel wants back, by address: it waits until they are closed."""
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._connection.settimeout(_SECONDS)
@@ -76,7 +78,10 @@ class Client:
         return receive_space(text, descriptors, kernel=self._kernel)
 
     def hear(self) -> float | None:
-        """Take what the holder tells by itself; return ``ending``. Raises NotGranted where it has ended."""
+        """Take what the holder tells by itself, into ``wanted`` and ``ending``; return ``ending``.
+
+        Raises NotGranted where it has ended.
+        """
         self._receive()
         return self.ending
 
@@ -106,6 +111,8 @@ class Client:
             raise NotGranted("the holder has ended", hint="start it: atoll hold SPEC")
         if answer.get("tell") == "ending":
             self.ending = float(answer["seconds"])
+        elif answer.get("tell") == "wanted":
+            self.wanted.add(str(answer["device"]))
         return answer, descriptors
 
     def __enter__(self) -> Client:

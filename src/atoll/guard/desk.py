@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from atoll.errors import AtollError
+from atoll.guard.departures import Departures
 from atoll.guard.keepers import Keepers, Keeping
 from atoll.guard.watch import Sight
 from atoll.isolation.clusters import Cluster
@@ -57,6 +58,7 @@ class Desk:
         uids: Mapping[str, int],
         keepers: Keepers,
         watched: Mapping[Address, frozenset[int]],
+        departures: Departures,
         prove: Callable[[], Mapping[str, Any]],
         stop: Callable[[], float],
     ) -> None:
@@ -66,6 +68,7 @@ class Desk:
         self._uids = uids
         self._keepers = keepers
         self._watched = watched
+        self._departures = departures
         self._prove = prove
         self._stop = stop
         self.ending = False
@@ -108,6 +111,11 @@ class Desk:
             raise _Refused(f"nothing is held for user {asker.uid}", "a cluster's file names its owner: owner = …")
         return known
 
+    def cluster_of(self, address: Address) -> str | None:
+        """Return the name of the held cluster that a device belongs to."""
+        found = (name for name, cluster in self._clusters.items() if address in cluster.functions)
+        return next(found, None)
+
     # -- state
 
     def state(self, clusters: Sequence[Cluster] | None = None) -> dict[str, Any]:
@@ -127,6 +135,10 @@ class Desk:
                 # What is to be watched and is not, nobody knows.
                 sight = Sight.UNKNOWN if kept else None
                 found = {"sight": sight, "reason": "" if held else "not held", "links": kept, "cuts": 0}
+            if reason := self._departures.reason(address):
+                found = {**found, "reason": reason}
+            if address in self._departures.gone:
+                found = {**found, "sight": Sight.UNKNOWN}
             devices.append({"address": str(address), **found})
         return {
             "name": cluster.name,
@@ -159,7 +171,14 @@ class Desk:
         if keeping is None or keeping.ended:
             raise _Refused(f"{cluster.name} is not held any more: its keeper has ended", "see the holder's log")
         looks = self._looks(keeping)
+        if not devices:
+            raise _Refused(f"nothing of {cluster.name} is held any more", "see: atoll hold --state")
+        for address in devices:
+            if address in self._departures.wanted:
+                raise _Refused(f"{address}: {self._departures.reason(address)}", "ask again once it is gone")
         for address in cluster.functions:
+            if address in self._departures.gone:
+                continue
             if self._watched.get(address) and looks.get(str(address), {}).get("sight") != Sight.CUT:
                 reason = looks.get(str(address), {}).get("reason", "it is not watched")
                 raise _Refused(f"{address} is not seen to be cut now: {reason}", "ask again")

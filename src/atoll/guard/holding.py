@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from atoll.act import device
 from atoll.act.executor import Progress, execute
 from atoll.act.lock import process_lock
 from atoll.act.machine import Machine
 from atoll.act.outcome import Outcome
 from atoll.act.owner import Owner
+from atoll.act.pace import Pace
 from atoll.act.release import release
 from atoll.act.running import end_runs
 from atoll.controls.registry import link_control
 from atoll.errors import InputError, RefusedError, StepError
 from atoll.fabric.answer import Policy
 from atoll.fabric.domains import holder_of
+from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import Keepers
@@ -30,6 +33,7 @@ from atoll.guard.owners import Tenant, owner_uid, tenants
 from atoll.guard.recuts import Recuts, intend
 from atoll.guard.service import Service
 from atoll.guard.standing import cut_now, read_now, statement
+from atoll.guard.watch import Sight
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.moment import Statement
@@ -37,6 +41,7 @@ from atoll.isolation.proof import Verdict
 from atoll.pci.address import Address
 from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.step import Plan
+from atoll.vfio.errors import VfioError
 
 __all__ = ["DEFAULT_GRACE", "SOCKET", "Ended", "Holding", "held_clusters", "the_only_holder"]
 
@@ -44,6 +49,8 @@ SOCKET = "run/atoll/hold.sock"
 _LOCK = "run/atoll/hold.lock"
 DEFAULT_GRACE = 30.0
 """Seconds for which owners are waited for at the end."""
+_LEAVING_SECONDS = 30.0
+"""How long the kernel may take to remove what was let go for it."""
 _PROOF_SECONDS = 1.0
 """A proof that was asked for is told again for so long: reading a host takes a while."""
 _FOLDER_MODE, _SOCKET_MODE = 0o711, 0o666
@@ -102,7 +109,9 @@ class Holding:
     grace: float = DEFAULT_GRACE
     notifier: Notifier = field(default_factory=Notifier)
     _uids: dict[str, int] = field(default_factory=dict)
-    _links: Mapping[Address, frozenset[int]] = field(default_factory=dict)
+    _links: dict[Address, frozenset[int]] = field(default_factory=dict)
+    _gone: set[Address] = field(default_factory=set)
+    """Devices that were let go since the kernel wanted them back."""
     _proof: tuple[float, dict[str, Any]] | None = None
 
     @property
@@ -168,18 +177,42 @@ class Holding:
             raise
 
     def _serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
+        departures = Departures(
+            lambda address: self._users(host, address), lambda address: self._cut_off(host, address), gone=self._gone
+        )
         with (
             self._listener() as listener,
             Recuts(self.machine) as recuts,
             Service(
-                listener, self.keepers, recuts, self.notifier, lambda: self._left(host), grace=self.grace
+                listener, self.keepers, recuts, self.notifier, departures, lambda: self._left(host), grace=self.grace
             ) as service,
         ):
-            desk = Desk(self.held, self._uids, self.keepers, self._links, self.prove, service.stop)
+            desk = Desk(self.held, self._uids, self.keepers, self._links, departures, self.prove, service.stop)
             started(service)
             names = ", ".join(cluster.name for cluster in self.held)
             self.notifier.ready(f"holding {names}")
             return service.run(desk)
+
+    def _cut_off(self, host: Host, address: Address) -> None:
+        """Have the links of what stays held kept cut that lead to a device. VfioError where they are not cut."""
+        facing: dict[Address, set[int]] = {}
+        for link in host.links:
+            for near, far in ((link.a, link.b), (link.b, link.a)):
+                if far.function == address and near.function is not None and near.number is not None:
+                    facing.setdefault(near.function, set()).add(near.number)
+        for keeping in self.keepers.by_holder.values():
+            for other, lease in keeping.leases.items():
+                control = link_control(host.functions[other])
+                if other == address or control is None or not facing.get(other):
+                    continue
+                wanted = self._links.get(other, frozenset()) | facing[other]
+                if wanted != self._links.get(other):
+                    intend(self.machine, {other: wanted})
+                    lease.watch(control, wanted, interval=self.interval)
+                    self._links[other] = wanted
+                seen = keeping.order("looks")["devices"][str(other)]
+                if seen["sight"] != Sight.CUT:
+                    raise VfioError(f"the links of {other} that lead to it are not seen to be cut: {seen['reason']}")
 
     @contextmanager
     def _listener(self) -> Iterator[socket.socket]:
@@ -203,7 +236,7 @@ class Holding:
         """Return what is proven now, as those who ask get it."""
         clock = time.monotonic()
         if self._proof is None or clock - self._proof[0] > _PROOF_SECONDS:
-            found = statement(read_now(self.machine, self.keepers), self.spec, self.policy)
+            found = statement(read_now(self.machine, self.keepers), self.spec, self.policy, gone=self._gone)
             document = {
                 "verdict": found.verdict.value,
                 "handed_over": found.handed_over.verdict.value,
@@ -216,8 +249,11 @@ class Holding:
     def _left(self, host: Host) -> Sequence[Tenant]:
         # Those of clusters that a VMM opens itself, too: nothing is taken from a running owner.
         mine = self.keepers.pids
-        found = [t for cluster in self.clusters.named for t in tenants(self.machine, host, cluster, keepers=mine)]
-        return tuple(dict.fromkeys(found))
+        devices = [address for cluster in self.clusters.named for address in cluster.functions]
+        return tenants(self.machine, host, devices, keepers=mine)
+
+    def _users(self, host: Host, address: Address) -> Sequence[Tenant]:
+        return tenants(self.machine, host, (address,), keepers=self.keepers.pids)
 
     # -- the end
 
@@ -226,6 +262,8 @@ class Holding:
 
         Raises StepError where a device could not be given back.
         """
+        # What the kernel takes away at this moment is in its hands.
+        Pace().until(lambda: not any(map(self._leaves, self._gone)), seconds=_LEAVING_SECONDS)
         try:
             now = read_now(self.machine, self.keepers)
             outcome = release(self.machine, now, self.clusters, spec=self.spec)
@@ -234,6 +272,10 @@ class Holding:
         self.keepers.close()
         end_runs(self.machine)
         return outcome
+
+    def _leaves(self, address: Address) -> bool:
+        """Whether the kernel is about to take a device that was let go: then it has its driver still."""
+        return "vfio" in (device.driver(self.machine, address) or "")
 
     def end(self, left: tuple[Tenant, ...]) -> Ended:
         """Give all back, unless owners are left: then nothing is opened to them, and the journal keeps the run open."""

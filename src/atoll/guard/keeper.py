@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
 import threading
@@ -27,8 +28,10 @@ from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.vfio import AddressSpace, Api, open_space
 from atoll.vfio.device import Device
+from atoll.vfio.event import Event
 from atoll.vfio.handover import export
 from atoll.vfio.kernel import Kernel
+from atoll.vfio.uapi.irq import IrqIndex
 
 __all__ = ["DEFAULT_INTERVAL", "Keeper", "Pauses", "run_keeper"]
 
@@ -94,6 +97,7 @@ class Keeper:
         self._space: AddressSpace | None = None
         self._leases: dict[Address, VfioLease] = {}
         self._watching: dict[Address, _Watching] = {}
+        self._requests: dict[Address, Event] = {}
         self._orders: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "open": self._open,
             "read": self._read,
@@ -103,6 +107,7 @@ class Keeper:
             "close": self._close,
             "watch": self._watch,
             "looks": self._looks,
+            "listen": self._listen,
         }
 
     def obey(self, order: dict[str, Any], descriptors: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -121,6 +126,8 @@ class Keeper:
         """Stop watching and close everything, the last close of a device resetting it."""
         for address in tuple(self._watching):
             self._rest(address)
+        for event in self._requests.values():
+            event.close()
         if self._space is not None:
             self._space.close()
 
@@ -133,8 +140,14 @@ class Keeper:
         address = Address.parse(order["device"])
         if self._space is None:
             self._space = open_space(self._api, kernel=self._kernel)
-        self._leases[address] = VfioLease(self._space.open(address))
-        return {"resets": self._leases[address].reset_on_open}
+        lease = VfioLease(self._space.open(address))
+        try:
+            self._hear(lease)
+        except OSError:
+            lease.close()
+            raise
+        self._leases[address] = lease
+        return {"resets": lease.reset_on_open}
 
     def _read(self, order: dict[str, Any]) -> dict[str, Any]:
         return {"value": self._lease(order).read32(order["bar"], order["offset"])}
@@ -153,13 +166,43 @@ class Keeper:
     def _close(self, order: dict[str, Any]) -> dict[str, Any]:
         address = Address.parse(order["device"])
         self._rest(address)
-        lease = self._leases.pop(address, None)
+        lease, event = self._leases.pop(address, None), self._requests.pop(address, None)
+        if event is not None:
+            event.close()
         if lease is not None:
             lease.close()
         if not self._leases and self._space is not None:
             space, self._space = self._space, None
             space.close()
         return {}
+
+    # -- what the kernel asks for
+
+    def _hear(self, lease: VfioLease) -> None:
+        """Have the kernel say when it wants a device back, be it again: whoever drives the device may have had it say
+        so to him instead, which is one and the same setting (``vfio_pci_set_req_trigger``)."""
+        interrupt = lease.device.interrupt(IrqIndex.REQ)
+        if not interrupt.info.count:
+            return
+        event = self._requests.get(lease.address)
+        if event is None:
+            event = self._requests[lease.address] = lease.device.event()
+        interrupt.signal([event])
+
+    def _listen(self, order: dict[str, Any]) -> dict[str, Any]:
+        for lease in self._leases.values():
+            self._hear(lease)
+        return {}
+
+    @property
+    def requests(self) -> Mapping[Address, Event]:
+        """What the kernel signals when it wants a device back, by device."""
+        return self._requests
+
+    def relay(self, address: Address) -> None:
+        """Tell that the kernel wants a device back. It asks anew every ten seconds (``vfio_unregister_group_dev``)."""
+        if self._requests[address].take():
+            self._tell({"event": "wanted", "device": str(address)})
 
     # -- watching
 
@@ -248,8 +291,17 @@ def _told(cut: Cut) -> dict[str, Any]:
 
 
 def serve(orders: socket.socket, keeper: Keeper) -> None:
-    """Obey orders until whoever sends them ends."""
+    """Obey orders until whoever sends them ends, and relay what the kernel asks for."""
     while True:
+        requests = {event.fileno(): address for address, event in keeper.requests.items()}
+        waiting = select.poll()
+        for number in (orders.fileno(), *requests):
+            waiting.register(number, select.POLLIN)
+        ready = {number for number, _ in waiting.poll()}
+        for number in ready & requests.keys():
+            keeper.relay(requests[number])
+        if orders.fileno() not in ready:
+            continue
         try:
             order, descriptors = receive(orders)
         except Malformed as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from atoll.errors import InputError
@@ -14,6 +14,7 @@ from atoll.host.holders import read_holders
 from atoll.host.model import Host
 from atoll.host.tree import Tree
 from atoll.isolation.clusters import Cluster
+from atoll.pci.address import Address
 
 __all__ = ["Tenant", "owner_uid", "peer", "tenants"]
 
@@ -58,8 +59,8 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def tenants(tree: Tree, host: Host, cluster: Cluster, *, keepers: Collection[int]) -> tuple[Tenant, ...]:
-    """Return the processes, keepers aside, that have a group or device of a cluster open, by process id.
+def tenants(tree: Tree, host: Host, functions: Collection[Address], *, keepers: Collection[int]) -> tuple[Tenant, ...]:
+    """Return the processes, keepers aside, that have one of these devices or a group of one open, by process id.
 
     A process with an open device of which nothing tells which one it is counts too. OSError(EPERM) where the open
     files of processes cannot be seen.
@@ -67,19 +68,19 @@ def tenants(tree: Tree, host: Host, cluster: Cluster, *, keepers: Collection[int
     holders, _ = read_holders(tree)
     if isinstance(holders, Unknown):
         raise OSError(errno.EPERM, holders.reason)
-    groups = set(_groups(host, cluster.functions))
+    groups = set(_groups(host, functions))
     found = []
     for holder in holders.value:
         if holder.pid in keepers:
             continue
-        certain = bool(groups & set(holder.groups) or set(cluster.functions) & set(holder.devices))
+        certain = bool(groups & set(holder.groups) or set(functions) & set(holder.devices))
         handed = not holder.groups and not holder.devices
         if certain or handed:
             found.append(Tenant(holder.pid, holder.name, certain))
     return tuple(found)
 
 
-def _groups(host: Host, functions: Iterable[object]) -> Iterator[int]:
+def _groups(host: Host, functions: Collection[Address]) -> Iterator[int]:
     for address, function in host.functions.items():
         number = value_of(function.group, None)
         if address in functions and number is not None:

@@ -20,7 +20,7 @@ from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process
 from atoll.act.pace import Pace
-from atoll.errors import AtollError, RefusedError
+from atoll.errors import AtollError, InputError, RefusedError
 from atoll.pci.address import Address
 
 __all__ = ["Recuts", "intend"]
@@ -47,7 +47,10 @@ def _note(machine: Machine, writes: Iterable[Write]) -> None:
         journal = Journal(machine)
         try:
             me = this_process()
-            run = next(r for r in reversed(journal.record.runs) if r.ended is None and r.owner == me)
+            mine = (r for r in reversed(journal.record.runs) if r.ended is None and r.owner == me)
+            run = next(mine, None)
+            if run is None:
+                raise InputError("the holder's run is not in the journal", hint="end the holder, run atoll recover")
             for write in writes:
                 journal.note(run, write)
         finally:
@@ -101,8 +104,8 @@ class Recuts:
                 # Another verb is at work: it ends.
                 failed[:] = [error.message]
                 return False
-            except (AtollError, StopIteration) as error:
-                failed[:] = [str(error) or "the holder's run is not in the journal"]
+            except AtollError as error:
+                failed[:] = [error.message]
                 return True
             failed.clear()
             return True

@@ -14,12 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+from atoll.guard.departures import Departures
 from atoll.guard.desk import Asker, Desk, error
 from atoll.guard.keepers import Keepers, Keeping
 from atoll.guard.message import Malformed, receive, send
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, peer
 from atoll.guard.recuts import Recuts
+from atoll.pci.address import Address
+from atoll.plan.possession import holder_name
+from atoll.vfio.errors import VfioError
 
 __all__ = ["Service"]
 
@@ -39,6 +43,7 @@ class Service:
         keepers: Keepers,
         recuts: Recuts,
         notifier: Notifier,
+        departures: Departures,
         left: Callable[[], Sequence[Tenant]],
         *,
         grace: float,
@@ -50,6 +55,7 @@ class Service:
         self._keepers = keepers
         self._recuts = recuts
         self._notifier = notifier
+        self._departures = departures
         self._left = left
         self._grace = grace
         self._who = who
@@ -77,7 +83,7 @@ class Service:
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
         selector.register(self._woken, selectors.EVENT_READ, self._drain)
         for keeping in self._keepers.by_holder.values():
-            selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, keeping))
+            selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, desk, keeping))
         looked = self._clock()
         while True:
             for key, _ in selector.select(self._pause()):
@@ -91,6 +97,7 @@ class Service:
             looked = now
             self._notifier.alive()
             self._check_keepers()
+            self._settle()
             if self._deadline is not None:
                 self._say_ending(desk)
                 left = tuple(self._left())
@@ -168,9 +175,16 @@ class Service:
             self._let_go(asker)
 
     def _let_go(self, asker: Asker) -> None:
-        if self._askers.pop(asker.connection.fileno(), None) is not None:
-            self._selector.unregister(asker.connection)
-            asker.connection.close()
+        if self._askers.pop(asker.connection.fileno(), None) is None:
+            return
+        self._selector.unregister(asker.connection)
+        asker.connection.close()
+        for cluster in asker.taken:
+            keeping = self._keepers.by_holder.get(holder_name(cluster))
+            if keeping is not None and not keeping.ended:
+                # It may have had the kernel ask him, and not us, for devices.
+                with suppress(VfioError):
+                    keeping.order("listen")
 
     def _drain(self) -> None:
         with suppress(OSError):
@@ -178,7 +192,7 @@ class Service:
 
     # -- keepers
 
-    def _hear(self, keeping: Keeping) -> None:
+    def _hear(self, desk: Desk, keeping: Keeping) -> None:
         try:
             event, _ = receive(keeping.events)
         except (BlockingIOError, Malformed):
@@ -192,9 +206,25 @@ class Service:
             self._notifier.status(f"{keeping.holder} ended by itself: its devices are not held")
         elif event["event"] == "cut again":
             self._recuts.add(event)
+        elif event["event"] == "wanted":
+            self._wanted(desk, keeping, Address.parse(event["device"]))
         else:
             level = logging.INFO if event["sight"] == "cut" else logging.WARNING
             _LOG.log(level, "sight=%s device=%s reason=%r", event["sight"], event["device"], event["reason"])
+
+    def _wanted(self, desk: Desk, keeping: Keeping, address: Address) -> None:
+        """The kernel wants a device back: its owner is told, and it is let go once no owner has it open."""
+        if self._departures.ask(address, keeping):
+            _LOG.warning("wanted=%s by='the kernel' reason='it is pulled, or its driver is taken off'", address)
+            cluster = desk.cluster_of(address)
+            for asker in tuple(self._askers.values()):
+                if cluster in asker.taken:
+                    self._reply(asker, {"tell": "wanted", "device": str(address)})
+        self._settle()
+
+    def _settle(self) -> None:
+        for address in self._departures.settle():
+            self._notifier.status(f"{address} is not held any more: the kernel wanted it back")
 
     def _check_keepers(self) -> None:
         for keeping in self._keepers.by_holder.values():

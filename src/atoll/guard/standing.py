@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -69,9 +70,12 @@ def _read(lease: KeptLease, register: Register) -> Fact[int]:
     return Known(value, "read by its keeper")
 
 
-def statement(host: Host, spec: str, policy: Policy) -> Statement:
-    """Return what is so now of a cluster file's clusters. Raises InputError where they are not there any more."""
-    clusters = read_spec(spec, host, name="the cluster file")
+def statement(host: Host, spec: str, policy: Policy, *, gone: Collection[Address] = ()) -> Statement:
+    """Return what is so now of a cluster file's clusters, as far as they are there: ``gone`` devices may not be.
+
+    Raises InputError where others are not there any more.
+    """
+    clusters = read_spec(spec, host, name="the cluster file", gone=gone)
     settings = present(host, allow_assumed=clusters.allow_assumed)
     return state(Topology(host), settings, clusters, policy, moment="now")
 
