@@ -32,13 +32,12 @@ SCENARIOS = {
     "amd": Scenario("the same with AMD's IOMMU", ("6.1-full", "6.12-full", "7-full", "iommufd")),
     "virtio": Scenario("the same with a virtio IOMMU", ("6.12", "7", "iommufd")),
     "live": Scenario("devices are taken, reset, regrouped and given back; wrong use is told and changes nothing", _X86),
-    "misuse": Scenario("each verb used wrongly in each way, and devices pulled and exchanged under it", DEBIAN_KERNELS),
+    "misuse": Scenario("each verb used wrongly in each way, and devices pulled and exchanged under it", _X86),
     "hold": Scenario("two clusters of four emulated V100s held apart, while owners drive, attack and reset them", _X86),
+    "pulled": Scenario("held devices are pulled: told, the others stay apart, and all ends well", _X86),
     "regroup": Scenario("what shares a group is taken apart by ACS, and put back, where ports have it", _X86),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
-    "kill": Scenario(
-        "apply, hold, release and recover are killed anywhere, under attack, and recovered from", DEBIAN_KERNELS
-    ),
+    "kill": Scenario("apply, hold, release and recover are killed anywhere, under attack, and recovered from", _X86),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
     "a100": Scenario("two emulated A100s: a locked link, function level reset, DMA in shared memory", _X86),
     "machines": Scenario(

@@ -65,6 +65,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None, *, resets: int, 
     files = {
         "scenario/main.py": guest_file("hold"),
         "scenario/hold_owner.py": guest_file("hold_owner"),
+        "scenario/hold_run.py": guest_file("hold_run"),
         "scenario/setting.json": json.dumps(told).encode(),
         **guest_files(),
     }

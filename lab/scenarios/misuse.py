@@ -6,6 +6,7 @@ Devices are also pulled and exchanged while atoll works on them: the guest asks 
 from __future__ import annotations
 
 from lab.boot import Boot, Result, boot
+from lab.kernels import DEBIAN_KERNELS
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -29,7 +30,10 @@ def run(setting: Setting) -> Report:
         result = run_on(kernel, setting)
         setting.say(f"misuse on {kernel}: {result.seconds:.1f} s")
         checks += checks_of(kernel, result)
-        facts[kernel] = {"seconds": round(result.seconds, 2), "writes": result.answer.get("writes")}
+        facts[kernel] = {
+            "seconds": round(result.seconds, 2),
+            **{name: result.answer.get(name) for name in ("writes", "lockdown")},
+        }
     return Report(tuple(checks), facts)
 
 
@@ -52,4 +56,7 @@ def checks_of(kernel: str, result: Result) -> list[Check]:
     if not result.ok or not isinstance(told, list):
         detail = str(result.answer.get("error", result.folder))
         return [Check(kernel, "the scenario ends well", ok=False, detail=detail)]
-    return [Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"])) for one in told]
+    checks = [Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"])) for one in told]
+    if kernel in DEBIAN_KERNELS:
+        checks.append(Check(kernel, "it can be locked down", ok=result.answer.get("lockdown") is True))
+    return checks

@@ -7,13 +7,12 @@ import os
 import signal
 import sqlite3
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from hold_run import DEVICES, POLICY, Holder, Owner, atoll, gpus, record_links, until
 
 import labguest
 from atoll.pci.address import Address
@@ -21,7 +20,6 @@ from atoll.plan.possession import holder_name
 from atoll.vfio import open_space
 from lab.gpu.driver import Gpu, mapped_registers
 
-DEVICES = Path("/sys/bus/pci/devices")
 SETTING: dict[str, Any] = json.loads(Path("/scenario/setting.json").read_text())
 SECRETS: list[str] = SETTING["secrets"]
 LINKS: list[list[int]] = SETTING["links"]
@@ -39,19 +37,6 @@ def check(says: str, ok: object, detail: object = "") -> None:
     checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)[:2000]})
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
-
-
-def gpus() -> list[str]:
-    return [path.name for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
-
-
 ADDRESSES = gpus()
 
 
@@ -66,22 +51,6 @@ def peers(index: int) -> dict[int, int]:
     return found
 
 
-def records() -> None:
-    """What nvidia-smi would tell of the links."""
-    folder = Path("/etc/atoll/records")
-    folder.mkdir(parents=True)
-    lines = []
-    for index in range(COUNT):
-        lines.append(f"GPU {index}: Tesla V100-SXM2-16GB (UUID: GPU-{index})")
-        far = {(a, n): (b, m) for a, n, b, m in LINKS} | {(b, m): (a, n) for a, n, b, m in LINKS}
-        for number in sorted(peers(index)):
-            peer, number_there = far[index, number]
-            lines.append(f"\t Link {number}: Remote Device 0000{ADDRESSES[peer]}: Link {number_there}")
-    (folder / "nvlink-R.txt").write_text("\n".join(lines) + "\n")
-    rows = [f"{index}, 0000{address}, GPU-{index}" for index, address in enumerate(ADDRESSES)]
-    (folder / "query.csv").write_text("\n".join(["index, pci.bus_id, uuid", *rows]) + "\n")
-
-
 def spec(handover: str) -> str:
     tables = []
     for name, members in CLUSTERS.items():
@@ -89,83 +58,6 @@ def spec(handover: str) -> str:
         owner = f"owner = {USERS[name]}\n" if handover == "held" else ""
         tables.append(f'[cluster.{name}]\ndevices = [{listed}]\nhandover = "{handover}"\n{owner}')
     return "\n".join(tables)
-
-
-# -- by whom
-
-PYTHON = (sys.executable, "-S")
-# QEMU's root ports have a BAR, and whether redirection covers a port's own BAR is an open question: strict would prove
-# nothing about devices that master the bus.
-POLICY = ("--policy", "trusted")
-
-
-class Owner:
-    """A process of another user."""
-
-    def __init__(self, name: str, user: int) -> None:
-        self.name = name
-        self.process = subprocess.Popen(
-            [*PYTHON, "/scenario/hold_owner.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            user=user,
-            group=user,
-            extra_groups=[],
-        )
-
-    def ask(self, do: str, **details: object) -> Any:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"do": do, **details}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the owner of {self.name} ended in {do} {details}")
-        return json.loads(line)
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(20)
-
-
-class Holder:
-    """``atoll hold`` in a process of its own."""
-
-    def __init__(self, path: str, *options: str) -> None:
-        with open("/tmp/hold.err", "w") as errors:
-            self.process = subprocess.Popen(
-                [*PYTHON, "-m", "atoll", "hold", path, "--json", *POLICY, *options],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-
-    def ready(self) -> dict[str, Any]:
-        """Wait until it serves; return what it printed."""
-        assert self.process.stdout is not None
-        text = ""
-        for line in self.process.stdout:
-            text += line
-            if line == "}\n":
-                told: dict[str, Any] = json.loads(text)
-                if told.get("holding"):
-                    return told
-                break
-        self.process.wait(20)
-        raise SystemExit(f"hold ended with {self.process.returncode}: {text} {self.said()}")
-
-    def said(self) -> str:
-        return Path("/tmp/hold.err").read_text()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(120)
-
-
-def atoll(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PYTHON, "-m", "atoll", *arguments], capture_output=True, text=True, check=False)
 
 
 # -- what is so
@@ -415,7 +307,7 @@ def handed_by_vfio() -> None:
     check("release ends well", ran.returncode == 0 and state() == STATE, (ran, state()))
 
 
-records()
+record_links(ADDRESSES, LINKS)
 Path("/held.toml").write_text(spec("held"))
 Path("/vfio.toml").write_text(spec("vfio"))
 STATE = state()

@@ -96,6 +96,8 @@ def run(order: dict[str, Any]) -> object:
             return {name: open_again(name) for name in order["devices"]}
         case "reset":
             return reset(order["device"])
+        case "try reset":
+            return tried(reset, order["device"])
         case "decode off":
             device(order["device"]).decode(False)
             return True
@@ -105,6 +107,21 @@ def run(order: dict[str, Any]) -> object:
             return tried(gpu(order["device"]).dma_read, IOVA, order["size"])
         case "mask":
             return device(order["device"]).region(0).read32(MASK)
+        case "stop":
+            # Nobody runs on its devices any more.
+            for each in [one for space in spaces.values() for one in space.devices]:
+                each.decode(True)
+                Gpu(each.region(0)).run(0)
+            return True
+        case "devices":
+            return [str(each.address) for space in spaces.values() for each in space.devices]
+        case "wanted":
+            assert holder is not None
+            holder.hear()
+            return sorted(holder.wanted)
+        case "let go":
+            device(order["device"]).close()
+            return True
         case "heard":
             assert holder is not None
             return holder.hear()

@@ -14,6 +14,7 @@ from pathlib import Path
 from plug import DEVICES, Monitor
 
 import labguest
+from atoll.act.journal import Journal, Write
 from atoll.act.live import LiveMachine
 from atoll.act.lock import machine_lock
 from atoll.act.recorded import Recorded
@@ -128,6 +129,24 @@ def intercepted(hook: Callable[[str, bytes], None]) -> Iterator[None]:
         yield
     finally:
         Recorded.write = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def announced(hook: Callable[[str, bytes], None]) -> Iterator[None]:
+    """Call a hook once each write to sysfs is in the journal, as if the disk had been slow."""
+    original = Journal.announce
+
+    def hooked(self: Journal, write: Write) -> int:
+        number = original(self, write)
+        if write.target.startswith(SYSFS):
+            hook(write.target, write.value)
+        return number
+
+    Journal.announce = hooked  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Journal.announce = original  # type: ignore[method-assign]
 
 
 def dies(*arguments: str, at: str, after: int = 0) -> None:
@@ -323,14 +342,14 @@ def writes_of(*arguments: str) -> list[str]:
     return made
 
 
-def in_the_middle(before: dict[str, object], count: int, address: str, *, other: bool) -> None:
-    """At each write of an apply, a device is pulled, or exchanged for another."""
-    way = "exchanged" if other else "pulled"
+def in_the_middle(before: dict[str, object], count: int, address: str, *, other: bool, late: bool = False) -> None:
+    """At each write of an apply, a device is pulled, or exchanged; ``late``: while the journal is written."""
+    way = ("exchanged" if other else "pulled") + (", once it is announced," if late else "")
     untouched = BLUE if address == RED else RED
     for at in range(count):
         says = f"{address} {way} before write {at} of an apply"
         acting = _Acting(address, at, other=other)
-        with intercepted(acting):
+        with announced(acting) if late else intercepted(acting):
             ran = atoll("apply", "/vfio.toml")
         check(f"{says}: one line, a hint, exit code 5", one_line(ran) and ran.returncode == 5, told(ran))
         if other:
@@ -365,17 +384,19 @@ class _Acting:
 
 
 def locked_down() -> None:
-    """What cannot be taken back."""
-    succeeds("(apply)", "apply", "/vfio.toml")
-    shutil.copytree(JOURNAL, "/tmp/applied")
-    dies("release", "/vfio.toml", at="/unbind")
+    """What cannot be taken back; where the kernel has it (the lab's own has not)."""
     lockdown = Path("/sys/kernel/security/lockdown")
     if not lockdown.exists():
         subprocess.run(["/bin/busybox", "mount", "-t", "securityfs", "s", "/sys/kernel/security"], check=False)
+    labguest.answer({"lockdown": lockdown.exists()})
+    if not lockdown.exists():
+        return
+    succeeds("(apply)", "apply", "/vfio.toml")
+    shutil.copytree(JOURNAL, "/tmp/applied")
+    dies("release", "/vfio.toml", at="/unbind")
     with suppress(OSError):
         lockdown.write_text("integrity")
-    locked = lockdown.exists() and "[integrity]" in lockdown.read_text()
-    check("the kernel can be locked down", locked)
+    check("the kernel can be locked down", "[integrity]" in lockdown.read_text(), lockdown.read_text())
     words = "the kernel is locked down (integrity)"
     refused("lockdown", 4, words, "recover")
     # The same machine, as if that release had not been begun.
@@ -414,6 +435,7 @@ work: tuple[Callable[[], None], ...] = (
     partial(exchanged, before),
     *(partial(in_the_middle, before, len(writes), RED, other=other) for other in (False, True)),
     partial(in_the_middle, before, len(writes), BLUE, other=True),
+    partial(in_the_middle, before, len(writes), RED, other=True, late=True),
     locked_down,
 )
 for part in work:

@@ -39,7 +39,7 @@ class Monitor:
         self._count = 0
         self.execute("qmp_capabilities")
 
-    def execute(self, command: str, **arguments: str) -> str | None:
+    def execute(self, command: str, **arguments: object) -> str | None:
         """Give a command; return its error, None where it was carried out. Events are passed over."""
         self._count += 1
         asked = {"execute": command, "arguments": arguments, "id": self._count}

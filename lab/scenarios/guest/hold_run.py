@@ -1,0 +1,120 @@
+"""Inside the guest: ``atoll hold`` in a process of its own, and owners, each a process of another user."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DEVICES", "POLICY", "PYTHON", "Holder", "Owner", "atoll", "gpus", "record_links", "until"]
+
+DEVICES = Path("/sys/bus/pci/devices")
+PYTHON = (sys.executable, "-S")
+# QEMU's root ports have a BAR, and whether redirection covers a port's own BAR is an open question: strict would prove
+# nothing about devices that master the bus.
+POLICY = ("--policy", "trusted")
+
+
+class Owner:
+    """A process of another user."""
+
+    def __init__(self, name: str, user: int) -> None:
+        self.name = name
+        self.process = subprocess.Popen(
+            [*PYTHON, "/scenario/hold_owner.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            user=user,
+            group=user,
+            extra_groups=[],
+        )
+
+    def ask(self, do: str, **details: object) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"do": do, **details}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the owner of {self.name} ended in {do} {details}")
+        return json.loads(line)
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(20)
+
+
+class Holder:
+    """``atoll hold`` in a process of its own."""
+
+    def __init__(self, path: str, *options: str) -> None:
+        with open("/tmp/hold.err", "w") as errors:
+            self.process = subprocess.Popen(
+                [*PYTHON, "-m", "atoll", "hold", path, "--json", *POLICY, *options],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def ready(self) -> dict[str, Any]:
+        """Wait until it serves; return what it printed."""
+        assert self.process.stdout is not None
+        text = ""
+        for line in self.process.stdout:
+            text += line
+            if line == "}\n":
+                told: dict[str, Any] = json.loads(text)
+                if told.get("holding"):
+                    return told
+                break
+        self.process.wait(20)
+        raise SystemExit(f"hold ended with {self.process.returncode}: {text} {self.said()}")
+
+    def said(self) -> str:
+        return Path("/tmp/hold.err").read_text()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(120)
+
+
+def atoll(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PYTHON, "-m", "atoll", *arguments], capture_output=True, text=True, check=False)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def gpus() -> list[str]:
+    return [path.name for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
+
+
+def record_links(addresses: Sequence[str], links: Sequence[Sequence[int]], *, left_out: str = "") -> None:
+    """Leave where atoll looks for it what nvidia-smi would tell of the links (gpu, number, gpu, number)."""
+    folder = Path("/etc/atoll/records")
+    folder.mkdir(parents=True, exist_ok=True)
+    far = {(a, n): (b, m) for a, n, b, m in links} | {(b, m): (a, n) for a, n, b, m in links}
+    there = [index for index, address in enumerate(addresses) if address != left_out]
+    far = {near: end for near, end in far.items() if near[0] in there and end[0] in there}
+    lines = []
+    for index in there:
+        lines.append(f"GPU {index}: Tesla V100-SXM2-16GB (UUID: GPU-{index})")
+        for number in sorted(number for gpu, number in far if gpu == index):
+            peer, number_there = far[index, number]
+            lines.append(f"\t Link {number}: Remote Device 0000{addresses[peer]}: Link {number_there}")
+    (folder / "nvlink-R.txt").write_text("\n".join(lines) + "\n")
+    rows = [f"{index}, 0000{addresses[index]}, GPU-{index}" for index in there]
+    (folder / "query.csv").write_text("\n".join(["index, pci.bus_id, uuid", *rows]) + "\n")
