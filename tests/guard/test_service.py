@@ -343,15 +343,25 @@ def test_once_an_owner_has_gone_the_kernel_asks_the_holder_again(served: Served)
         client.take("blue")
 
 
-def test_where_owners_cannot_be_seen_nothing_is_let_go(served: Served) -> None:
-    def unseen(address: Address) -> tuple[Tenant, ...]:
+@pytest.mark.parametrize("seam", ["users", "cut_off"])
+def test_where_owners_are_not_seen_or_links_not_cut_nothing_is_let_go_and_that_is_told_once(
+    served: Served, caplog: pytest.LogCaptureFixture, seam: str
+) -> None:
+    asked: list[Address] = []
+
+    def fails(address: Address) -> tuple[Tenant, ...]:
+        asked.append(address)
         raise OSError(errno.EPERM, "hidden")
 
-    served.departures.users = unseen
+    setattr(served.departures, seam, fails)
     served.bench.want_back(0)
     with served.client(0) as client:
         wait(lambda: "hidden" in client.state()["clusters"][0]["devices"][0]["reason"])
+    wait(lambda: len(asked) > 3)
     assert served.bench.opened(0)
+    told = [record.getMessage() for record in caplog.records if "unreleased" in record.getMessage()]
+    assert len(told) == 1
+    assert "hidden" in told[0]
 
 
 def test_a_lost_keeper_is_told_and_nothing_of_it_is_handed_out(served: Served) -> None:

@@ -57,8 +57,8 @@ class Departures:
         for address, keeping in tuple(self.wanted.items()):
             try:
                 left = tuple(self.users(address))
-                self._reasons[address] = f", and waits for {', '.join(map(str, left))}" if left else ""
                 if left:
+                    self._reasons[address] = f", and waits for {', '.join(map(str, left))}"
                     continue
                 self.cut_off(address)
                 keeping.leases[address].close()
