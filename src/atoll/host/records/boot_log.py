@@ -14,10 +14,15 @@ from atoll.host.model import KernelRelease, Platform
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address
 
-__all__ = ["BootLog", "release_of"]
+__all__ = ["NARROW", "BootLog", "goes_on", "release_of"]
 
 _WORDS = ("type 0", "iommu", "Linux version", "ommand line: ", "DMAR", "AMD-Vi", "arm-smmu", "PowerNV", "remapping")
 _LONGEST = 4096
+NARROW = 50
+"""Mailers wrap no line that is shorter."""
+_BEGINS = ("[", "<", "$", "#", "-", "*", "|", "/")
+_OTHERS = (": ", "~$", "~#", " -> ", "Linux version")
+"""What lines begin with and hold that do not go on with the one before: a time, a level, a prompt, a list."""
 
 
 @dataclass(slots=True)
@@ -34,11 +39,19 @@ class BootLog:
     platform: Platform | None = None
     found: dict[Address, tuple[int, int, int, int]] = field(default_factory=dict)
     """Vendor, device, class code and header type of the functions that the log shows being found."""
+    _wrapped: bool = False
+    """Whether the line before is a command line that may go on."""
     boots: int = 0
     """How often the log begins; of several boots the last counts."""
 
     def take(self, line: str) -> bool:
         """Read a line; return whether it is one of a boot log that tells something."""
+        if self._wrapped and self.command_line is not None and goes_on(line):
+            # An option that hides on the next line, pcie_acs_override for one, would be a claim that it is not there.
+            self.command_line = f"{self.command_line} {line.strip()}"[:_LONGEST]
+            self._wrapped = len(line) >= NARROW
+            return True
+        self._wrapped = False
         for word in _WORDS:
             if word in line:
                 return self._boot(line) or self._group(line) or self._function(line) or self._iommu(line)
@@ -71,6 +84,7 @@ class BootLog:
             _, found, rest = line.partition(key)
             if found:
                 self.command_line = rest.strip()[:_LONGEST]
+                self._wrapped = len(line) >= NARROW
                 return True
         return False
 
@@ -129,6 +143,14 @@ class BootLog:
             self.platform = Platform.POWERNV
             return True
         return "AMD-Vi: " in line or "DMAR" in line
+
+
+def goes_on(line: str) -> bool:
+    """Return whether a line can be the rest of a wrapped command line: nothing in it is of a message or a list."""
+    text = line.strip()
+    if not text or text.startswith(_BEGINS) or text.endswith(":") or any(word in text for word in _OTHERS):
+        return False
+    return all(address_in(word) is None for word in text.split())
 
 
 def release_of(text: str) -> KernelRelease | None:

@@ -22,6 +22,7 @@ from atoll.host.records.lspci_text import Habits, habits, read_block
 from atoll.host.records.machine_form import MachineForm
 from atoll.host.records.merge import merge_function
 from atoll.host.records.platform import platform_by_bridges
+from atoll.host.records.printed import Printed
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType
@@ -31,6 +32,7 @@ __all__ = ["read_text"]
 T = TypeVar("T")
 
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
+_NO_LOG = "no boot log in the text"
 _NUMBERS = "lspci prints names only: add -nn"
 
 
@@ -60,11 +62,11 @@ _MOST_BLOCKS = 1 << 15
 def read_text(data: bytes, *, name: str) -> Host:
     """Return the host that a pasted text shows. Raises InputError where it shows none."""
     path, name = name, name.rstrip("/").rpartition("/")[2] or name
-    log, listed, machine = BootLog(), GroupList(), MachineForm()
+    log, printed, listed, machine = BootLog(), Printed(), GroupList(), MachineForm()
     numbered: list[tuple[int, str]] = []
     number = 0
     for number, line in enumerate(text_lines(data, name=path), 1):
-        if not log.take(line):
+        if not (log.take(line) or printed.take(line)):
             numbered += [(number, listed.take(plain)) for plain in machine.take(line)]
     numbered += [(number, listed.take(plain)) for plain in machine.end()]
     found = _Found(name)
@@ -99,8 +101,8 @@ def read_text(data: bytes, *, name: str) -> Host:
         functions=functions,
         groups=groups,
         platform=_platform(functions, log),
-        kernel=_release(log, name),
-        command_line=_known(log.command_line, f"{name}: boot log", "no boot log in the text"),
+        kernel=_release(log, printed, name),
+        command_line=_command_line(log, printed, name),
         iommu_units=tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items())),
         interrupt_remapping=_known(log.remapping, f"{name}: boot log", "no boot log in the text tells it"),
         holders=Unknown("a text does not show who holds devices open"),
@@ -243,9 +245,27 @@ def _with_types(groups: Fact[Mapping[int, Group]], log: BootLog) -> Fact[Mapping
     return Known({number: replace(group, type=reason) for number, group in groups.value.items()}, groups.source)
 
 
-def _release(log: BootLog, name: str) -> Fact[KernelRelease]:
-    release = release_of(log.release) if log.release is not None else None
-    return Unknown("no boot log in the text") if release is None else Known(release, f"{name}: boot log")
+def _release(log: BootLog, printed: Printed, name: str) -> Fact[KernelRelease]:
+    told = _agreed(log.release, printed.release, name, "uname")
+    release = release_of(told.value) if isinstance(told, Known) else None
+    if isinstance(told, Known) and release is not None:
+        return Known(release, told.source)
+    return told if isinstance(told, Unknown) else Unknown(_NO_LOG)
+
+
+def _command_line(log: BootLog, printed: Printed, name: str) -> Fact[str]:
+    return _agreed(log.command_line, printed.command_line, name, "/proc/cmdline")
+
+
+def _agreed(logged: str | None, printed: str | None, name: str, what: str) -> Fact[str]:
+    """Return what the boot log tells, or what a program printed; both may stand in one text and be of two boots."""
+    if logged is None or printed is None:
+        if logged is None:
+            return _known(printed, f"{name}: {what}", _NO_LOG)
+        return Known(logged, f"{name}: boot log")
+    if logged.split() == printed.split():
+        return Known(logged, f"{name}: boot log")
+    return Unknown(f"{name}: the boot log and {what} disagree: they are of two boots")
 
 
 def _platform(functions: dict[Address, Function], log: BootLog) -> Platform:

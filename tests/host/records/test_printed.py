@@ -1,0 +1,76 @@
+"""What people print beside a listing, and command lines that a mailer wrapped."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.host.fact import Known, Unknown, value_of
+from host.records.paste import at, host_of
+
+_LIST = "IOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: Intel Device [8086:1901]\n"
+_LINE = "BOOT_IMAGE=/boot/vmlinuz-6.11.0 root=UUID=f563804b-1b93-4921-90e1-4114c8111e8f ro pcie_ports=native"
+_UNAME = "Linux host 6.11.0-9-generic #9-Ubuntu SMP PREEMPT_DYNAMIC Mon Oct 14 13:19:59 UTC 2024 x86_64 GNU/Linux"
+
+
+def test_release_and_command_line_beside_a_list() -> None:
+    host = host_of(f"$ uname -a\n{_UNAME}\n$ cat /proc/cmdline\n{_LINE}\n$ ./groups.sh\n{_LIST}")
+    assert value_of(host.command_line, "") == _LINE
+    assert isinstance(host.kernel, Known)
+    assert (host.kernel.value.major, host.kernel.value.minor) == (6, 11)
+    assert value_of(host.functions[at("00:01.0")].group, None) == 1
+
+
+def test_other_boot_loaders_and_short_releases() -> None:
+    host = host_of(
+        "# uname -r\n5.4.0-42-amd\n\n# cat /proc/cmdline\ninitrd=\\\\arch.img root=/dev/sda2 rw iommu=pt\n\n" + _LIST
+    )
+    assert "iommu=pt" in value_of(host.command_line, "")
+    assert isinstance(host.kernel, Known)
+    assert host.kernel.value.text == "5.4.0-42-amd"
+
+
+@pytest.mark.parametrize("quote", ["", "> ", "> > "])
+@pytest.mark.parametrize("key", ["", "[    0.000000] Command line: "])
+def test_what_a_mailer_put_on_the_next_line_belongs_to_it(quote: str, key: str) -> None:
+    lines = [*f"{key}{_LINE}\nintel_iommu=on\npcie_acs_override=downstream\n".splitlines(), "", *_LIST.splitlines()]
+    host = host_of("\n".join(quote + line for line in lines) + "\n")
+    # The second is short: no mailer would have wrapped there.
+    assert value_of(host.command_line, "") == f"{_LINE} intel_iommu=on"
+    lines[1] = "intel_iommu=on vfio-pci.ids=10de:1b80,10de:10f0 default_hugepagesz=1G"
+    host = host_of("\n".join(quote + line for line in lines) + "\n")
+    assert "pcie_acs_override=downstream" in value_of(host.command_line, "")
+    assert value_of(host.functions[at("00:01.0")].group, None) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pci 0000:00:01.0: Adding to iommu group 1",
+        "IOMMU Group 1 00:01.0 PCI bridge [0604]: Intel Device [8086:1901]",
+        "/sys/kernel/iommu_groups/1/devices/0000:00:01.0",
+        "1 0000:00:01.0",
+        "kern  :info  : [    0.4] pci 0000:00:01.0: Adding to iommu group 1",
+        "Nov 02 13:05:11 host kernel: pci 0000:00:01.0: Adding to iommu group 1",
+    ],
+)
+@pytest.mark.parametrize("key", ["", "Kernel command line: "])
+def test_what_tells_of_groups_is_no_rest_of_a_command_line(key: str, line: str) -> None:
+    host = host_of(f"{key}{_LINE}\n{line}\n")
+    assert isinstance(host.groups, Known)
+    assert list(host.groups.value) == [1]
+    assert value_of(host.command_line, "") == _LINE
+
+
+def test_two_boots_in_one_text() -> None:
+    host = host_of(
+        f"Kernel command line: {_LINE} pcie_acs_override=downstream\n$ cat /proc/cmdline\n{_LINE}\n\n{_LIST}"
+    )
+    assert isinstance(host.command_line, Unknown)
+    assert "disagree" in host.command_line.reason
+    log = "[    0.000000] Linux version 6.1.0-20-amd64 (debian) #1 SMP\n"
+    assert isinstance(host_of(f"{log}{_UNAME}\n{_LIST}").kernel, Unknown)
+
+
+def test_what_is_set_for_the_next_boot_is_not_in_force() -> None:
+    host = host_of(f'GRUB_CMDLINE_LINUX_DEFAULT="quiet intel_iommu=on pcie_acs_override=downstream"\n\n{_LIST}')
+    assert isinstance(host.command_line, Unknown)
