@@ -73,6 +73,23 @@ def _groups(host: Host) -> dict[int, list[str]]:
         "lrwxrwxrwx 1 root root 0 Nov 27 11:00 0000:02:00.0 -> ../../../../devices/pci0000:00/0000:02:00.0\n",
         "| Group | Address | Device |\n|---|:---:|---|\n| 1 | 00:01.0 | bridge |\n| 1 | 01:00.0 | VGA |\n"
         "| 1 | `01:00.1` | sound |\n| 2 | 02:00.0 | NIC |\n",
+        # Number and line, with and without a colon, in a table, and commented out.
+        "1: 00:01.0 PCI bridge [0604]: X\n1: 01:00.0 VGA [0300]: Y\n1: 01:00.1 Audio: Y\n2: 02:00.0 Ethernet: Z\n",
+        "1  00:01.0 PCI bridge [0604]: X\n2  02:00.0 Ethernet: Z\n1  01:00.0 VGA [0300]: Y\n1  01:00.1 Audio: Y\n",
+        "| IOMMU Group | Device |\n|---|---|\n| 1 | 00:01.0 PCI bridge [0604]: X |\n| 1 | 01:00.0 VGA: Y |\n"
+        "| 1 | 01:00.1 Audio: Y |\n| 2 | 02:00.0 Ethernet: Z |\n",
+        "#IOMMU Group 1:\n#\t00:01.0 PCI bridge: X\n#\t01:00.0 VGA: Y\n#\t01:00.1 Audio: Y\n#IOMMU Group 2:\n"
+        "#\t02:00.0 Ethernet: Z\n",
+        "IOMMU_GROUP=1 00:01.0 PCI bridge: X\nIOMMU_GROUP=1 01:00.0 VGA: Y\nIOMMUGroup 1\t01:00.1 Audio: Y\n"
+        "IOMMUGroup 2\t02:00.0 Ethernet: Z\n",
+        # The number again before each function, and columns of a script's own.
+        "Group  1    00:01.0 PCI bridge: X\n       1    01:00.0 VGA: Y\n       1    01:00.1 Audio: Y\n"
+        "Group  2    02:00.0 Ethernet: Z\n",
+        "IOMMU Group 1:\n    no  pcieport 00:01.0 PCI bridge: X\n    yes vfio-pci 01:00.0 VGA: Y\n"
+        "    yes vfio-pci 01:00.1 Audio: Y\nIOMMU Group 2:\n    yes igb 02:00.0 Ethernet: Z\n",
+        # Markdown.
+        "> IOMMU Group 1:  \n> 00:01.0 PCI bridge \\[0604\\]: X \\[8086:1901\\]  \n> 01:00.0 VGA: Y  \n"
+        "> 01:00.1 Audio: Y  \n> IOMMU Group 2:  \n> 02:00.0 Ethernet: Z  \n",
         _TREE,
         _PROXMOX,
     ],
@@ -113,3 +130,28 @@ def test_lspci_after_a_list_and_a_blank_line_is_no_part_of_it() -> None:
 def test_gpus_numbered_in_a_fabric_are_in_no_group() -> None:
     host = host_of(f"{PORT}\n# partitions: GPU physicalId to PCI address\n1 0000:01:00.0\n2 0000:02:00.0\n")
     assert _groups(host) == {1: [_BAR], 2: [_GPU]}
+
+
+@pytest.mark.parametrize("colon", ["", ":"])
+def test_numbers_that_may_be_of_lines_are_no_groups(colon: str) -> None:
+    """``cat -n lspci.txt | grep NVIDIA``: taken for groups, each function would look alone in one."""
+    host = host_of(
+        f"{PORT}\n    14{colon}  01:00.0 VGA [0300]: Y [10de:1b80]\n    15{colon}  01:00.1 Audio: Y [10de:10f0]\n"
+        f"    31{colon}  02:00.0 Ethernet [0200]: Z [8086:1533]\n"
+    )
+    assert _groups(host) == {1: [_BAR], 2: [_GPU]}
+    assert {at(_GPU), at(_SOUND), at(_NIC)} <= host.functions.keys()
+    assert [gap.what for gap in host.gaps if "may be of groups" in gap.why] == ["groups of 0000:01:00.1, 0000:02:00.0"]
+
+
+def test_what_names_another_function_is_no_part_of_a_name() -> None:
+    host = host_of(
+        "00:01.0 PCI bridge [0604]: Intel X [8086:1901]\n  -> x16 01:00.0 VGA [0300]: NVIDIA Y [10de:1b80]\n"
+    )
+    bridge = host.functions[at(_BAR)]
+    assert (bridge.vendor, bridge.device) == (0x8086, 0x1901)
+
+
+def test_ids_without_class_and_name() -> None:
+    host = host_of("IOMMU group 2: 0000:01:00.0 [10de:1b80]\n")
+    assert (host.functions[at(_GPU)].vendor, host.functions[at(_GPU)].device) == (0x10DE, 0x1B80)

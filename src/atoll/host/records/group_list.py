@@ -21,6 +21,7 @@ group of which no function was understood is told.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from atoll.host.records.group_table import GroupTable
@@ -35,6 +36,11 @@ _BULLETS = "├└─│|-+*• \t"
 _TREE = ("├", "│", "└", "|", "`")
 _MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
 _MOST_MARKS = 5
+_FURTHEST = 6
+_NO_CLASS = ":->=("
+_GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
+_DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
+"""What lspci prints of a function below it, and may hold an address."""
 
 
 @dataclass(slots=True)
@@ -58,6 +64,20 @@ class GroupList:
     _tree: bool = False
     _numbers_are_groups: bool = True
     _table: GroupTable = field(default_factory=GroupTable)
+    _numbered: list[tuple[int, Address]] = field(default_factory=list)
+    """Numbers that stand before lines of lspci: of groups or of lines."""
+
+    def end(self) -> tuple[Address, ...]:
+        """Finish the text: return the functions before which stand numbers that may be of lines as well as of groups.
+
+        Lines' numbers rise and no two are the same, so where two are the same they are groups'.
+        """
+        numbers = [number for number, _ in self._numbered]
+        if len(set(numbers)) == len(numbers):
+            return tuple(address for _, address in self._numbered if address not in self.members)
+        for number, address in self._numbered:
+            self._add(address, number)
+        return ()
 
     @property
     def empty(self) -> tuple[int, ...]:
@@ -93,6 +113,14 @@ class GroupList:
             self._first_address(rest, number)
             # A script that prints other columns first shows no line of lspci.
             return rest
+        numbered = _numbered(text)
+        if numbered is not None:
+            number, address, heading = numbered
+            if number == self._current:
+                self._add(address, number)
+            else:
+                self._numbered.append((number, address))
+            return heading
         words = text.split()
         if "partition" in text.lower():
             # Lists of GPUs by their place in a fabric look the same.
@@ -129,6 +157,9 @@ class GroupList:
         bare = text.lstrip(_BULLETS)
         address, heading = _marked(bare)
         indented = line[:1].isspace() or bare != text or text[0] in "(["
+        if address is None and indented:
+            # Columns of a script's own before it: better one too many in a group than one lost.
+            address, heading = _further_on(bare)
         if address is None:
             if not indented:
                 self._current = None
@@ -201,7 +232,7 @@ def _header(text: str) -> tuple[int | None, str]:
     lowered = text.lower()
     if "group" not in lowered and "grp" not in lowered:
         return None, ""
-    words = text.lstrip("#*=-+ \t").split(None, 2)
+    words = _GROUP.sub(lambda found: f"group {found[1] or ''}", text.lstrip("#*=-+ \t"), count=1).split(None, 2)
     if words[:1] and words[0].lower() in ("iommu", "iommu_group"):
         words = text.lstrip("#*=-+ \t").split(None, 3)[1:] if words[0].lower() == "iommu" else ["group", *words[1:]]
     if len(words) < 2 or words[0].lower().rstrip(":") not in ("group", "grp") or address_in(words[1]):
@@ -236,6 +267,29 @@ def _marked(text: str) -> tuple[Address | None, str]:
             ids = word
         elif any(c.isalnum() for c in word) and word[0] not in "[(" and word.lower().strip(":") not in _MARKS:
             return None, text
+    return None, text
+
+
+def _numbered(text: str) -> tuple[int, Address, str] | None:
+    """Return number, function and the line as lspci prints it of ``1: 00:01.0 PCI bridge [0604]: …``."""
+    words = text.split(None, 2)
+    if len(words) < 3 or not _is_number(words[0].removesuffix(":")):
+        return None
+    address = address_in(words[1])
+    if address is None or ":" not in words[2] or words[2][0] in _NO_CLASS:
+        return None
+    return int(words[0].removesuffix(":")), address, f"{address} {words[2]}"
+
+
+def _further_on(text: str) -> tuple[Address | None, str]:
+    """Return the function that a line names after a few words, and the line from there on."""
+    words = text.split()
+    if text.partition(":")[0].lower() in _DETAILS:
+        return None, text
+    for place, word in enumerate(words[1:_FURTHEST], 1):
+        address = address_in(word)
+        if address is not None:
+            return address, " ".join((f"{address}", *words[place + 1 :]))
     return None, text
 
 

@@ -54,10 +54,15 @@ class GroupTable:
         told = dict(zip(self._columns, cells, strict=False))
         group = next(value for name, value in told.items() if name in _GROUP) if told.keys() & _GROUP else ""
         address = next(filter(None, map(address_in, cells)), None)
+        line = ""
+        if address is None:
+            # Number and line of lspci: | 1 | 00:01.0 PCI bridge [0604]: … |
+            starts = ((address_in(cell.partition(" ")[0]), cell) for cell in cells)
+            address, line = next(((found, cell) for found, cell in starts if found is not None), (None, ""))
         digits = group.strip("*` ")
         if address is None or not (digits == "-1" or (digits.isascii() and digits.isdigit() and len(digits) < 7)):
             return None
-        heading = ""
+        heading = f"{address} {line.partition(' ')[2]}" if ":" in line.partition(" ")[2] else ""
         kind, vendor, device = (_number(told.get(name, "")) for name in ("class", "vendor", "device"))
         if len(kind) == 6 and len(vendor) == len(device) == 4:
             name = told.get("device_name", "").replace(":", " ")

@@ -33,6 +33,9 @@ class Heading:
 def parse_heading(text: str) -> Heading:
     """Return what a first line, without its address, tells."""
     class_text, _, name = text.partition(":")
+    if class_text.startswith("["):
+        # Ids without class and name, as scripts print them: [8086:1901].
+        class_text, name = "", text
     revision, interface = 0, 0
     name = name.strip()
     # From the right: (prog-if 00 [Normal decode]), then (rev 05).

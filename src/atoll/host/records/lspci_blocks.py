@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from atoll.host.records.slot import Slot, parse_slot
+from atoll.host.records.slot import Slot, address_in, parse_slot
 
 __all__ = ["Block", "Capability", "Detail", "blocks", "dumped", "heading_of"]
 
@@ -156,6 +156,10 @@ class _Reader:
             self._finish()
             self._begin(text, number)
             self._open = True
+        elif self._open and not self._block.heading and _names_another(text):
+            # A function in a form that is not known here: no part of this one's name.
+            self._finish()
+            self._open = False
         elif self._open and self._length < _LONGEST:
             self._parts.append(text)
             self._length += len(text)
@@ -193,6 +197,10 @@ class _Reader:
                 block.capabilities[-1].details.append(detail)
         elif len(block.details) < _MOST_DETAILS:
             block.details.append(detail)
+
+
+def _names_another(text: str) -> bool:
+    return any(address_in(word) is not None for word in text.split(None, 6)[:6])
 
 
 def _capability(text: str) -> Capability:

@@ -21,6 +21,7 @@ _BLOCK = (
 )
 _NAME = "|".join(f"{_INLINE} {_BLOCK}".split())
 _TAGS = re.compile(rf"(?:(?:</?(?:{_NAME})(?:\s[^<>]{{0,400}})?/?>|<!doctype html[^<>]{{0,200}}>)\n?)+", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\([\[\]_*#])")
 _BREAK = re.compile(r"<br\s?/?>\n?", re.IGNORECASE)
 _BLOCKS = re.compile(rf"</?(?:{'|'.join(_BLOCK.split())})[\s/>]|<!doctype", re.IGNORECASE)
 _ENTITIES = ("&lt;", "&gt;", "&amp;", "&nbsp;", "&quot;", "&#")
@@ -45,11 +46,13 @@ def decoded(data: bytes) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text without escape sequences, tags of web pages and entities."""
+    """Return a text without escape sequences, tags of web pages, Markdown's backslashes and entities."""
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     if "<" in text:
         text = _TAGS.sub(_in_place_of_tags, _BREAK.sub("\n", text))
+    if "\\[" in text:
+        text = _ESCAPED.sub(r"\1", text)
     if any(entity in text for entity in _ENTITIES):
         import html
 

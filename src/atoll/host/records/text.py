@@ -69,6 +69,7 @@ def read_text(data: bytes, *, name: str) -> Host:
         if not (log.take(line) or printed.take(line)):
             numbered += [(number, listed.take(plain)) for plain in machine.take(line)]
     numbered += [(number, listed.take(plain)) for plain in machine.end()]
+    unsure = listed.end()
     found = _Found(name)
     pages = list(islice(blocks(numbered), _MOST_BLOCKS + 1))
     if len(pages) > _MOST_BLOCKS:
@@ -106,7 +107,12 @@ def read_text(data: bytes, *, name: str) -> Host:
         iommu_units=tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items())),
         interrupt_remapping=_known(log.remapping, f"{name}: boot log", "no boot log in the text tells it"),
         holders=Unknown("a text does not show who holds devices open"),
-        gaps=(*_gaps(found, functions, told), *_unread_groups(found, listed), *coverage(functions, groups)),
+        gaps=(
+            *_gaps(found, functions, told),
+            *_unread_groups(found, listed),
+            *_unsure(found, [a for a in unsure if a not in told.number]),
+            *coverage(functions, groups),
+        ),
         provenance=(path,),
     )
 
@@ -306,6 +312,13 @@ def _unread_groups(found: _Found, listed: GroupList) -> list[Gap]:
     which = ", ".join(map(str, listed.empty[:8])) + (", …" if len(listed.empty) > 8 else "")
     why = f"{found.name} names them, and no function of them could be read: a form of list that is not known here?"
     return [Gap(f"members of IOMMU group {which}", why, "give find /sys/kernel/iommu_groups/ -type l")]
+
+
+def _unsure(found: _Found, addresses: list[Address]) -> list[Gap]:
+    if not addresses:
+        return []
+    why = f"{found.name}: the numbers before their lines may be of groups, and of lines"
+    return [Gap(f"groups of {_several(addresses)}", why, "give find /sys/kernel/iommu_groups/ -type l")]
 
 
 def _several(addresses: list[Address]) -> str:
