@@ -11,6 +11,7 @@ import pytest
 from atoll.errors import InputError
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Function
+from atoll.host.records.machine_form import MachineForm
 from atoll.host.records.text import read_text
 from folder import write_folder
 from host.records.paste import at, host_of
@@ -83,6 +84,12 @@ def test_below_the_headings_of_groups() -> None:
 def test_a_text_that_ends_after_a_slot_shows_no_function() -> None:
     with pytest.raises(InputError):
         read_text(b"Slot:\t00:1c.0\n", name="lspci.txt")
+
+
+def test_fields_of_something_else_are_left_as_they_are() -> None:
+    lines = ["Device: 01:00.0", "  Vendor: NVIDIA", "  Driver: vfio-pci", "IOMMU Group 3:", "\t01:00.0 VGA [0300]: X"]
+    form = MachineForm()
+    assert [out for line in lines for out in form.take(line)] + form.end() == lines
 
 
 def _shown(function: Function) -> tuple[object, ...]:

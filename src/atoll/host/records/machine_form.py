@@ -38,36 +38,44 @@ class MachineForm:
         self._slot = ""
         self._fields: dict[str, str] = {}
         self._details: list[str] = []
+        self._raw: list[str] = []
 
     def take(self, line: str) -> list[str]:
         """Return the lines that stand for this one: none while a function's fields are not complete."""
         text = line.strip()
         if self._slot:
-            key, found, value = text.partition(":")
-            if found and key in _KEPT and key not in self._fields:
-                self._fields[key] = value.strip()
-                return []
-            if found and key in _DETAILS and len(self._details) < _MOST:
-                self._details.append(_DETAILS[key] + value.strip())
-                return []
-            if found and key == "DTNode":
+            if self._field(text) and len(self._raw) < _MOST:
+                self._raw.append(line)
                 return []
             return [*self.end(), *self.take(line)]
         key, _, value = text.partition(":")
         if key in ("Slot", "Device") and parse_slot(value.strip()) is not None:
-            self._slot = value.strip()
+            self._slot, self._raw = value.strip(), [line]
             return []
         return [_line(text) or line] if ' "' in text else [line]
+
+    def _field(self, text: str) -> bool:
+        """Take a field of the function; return whether it is one."""
+        key, found, value = text.partition(":")
+        if not found:
+            return False
+        if key in _KEPT and key not in self._fields:
+            self._fields[key] = value.strip()
+        elif key in _DETAILS:
+            self._details.append(_DETAILS[key] + value.strip())
+        elif key != "DTNode":
+            return False
+        return True
 
     def end(self) -> list[str]:
         """Return what is there of the function whose fields were taken last."""
         if not self._slot:
             return []
-        slot, fields, details = self._slot, self._fields, self._details
-        self._slot, self._fields, self._details = "", {}, []
+        slot, fields, details, raw = self._slot, self._fields, self._details, self._raw
+        self._slot, self._fields, self._details, self._raw = "", {}, [], []
         if "Class" not in fields:
             # Something else has a field of this name.
-            return [f"Slot: {slot}"]
+            return raw
         lines = [_heading(slot, fields)]
         if "SVendor" in fields:
             lines.append(f"\tSubsystem: {_named(fields['SVendor'], fields.get('SDevice', ''))}")
