@@ -56,6 +56,8 @@ def by_pair(reach: Reach) -> Pairs:
 WORDS = (
     *(CLOSED, OFF, None, Unknown("cut"), acs("RR CR UF"), acs("", ""), acs("DT SV")),
     acs("RR EC CR SV", ALL, vector=0b101),
+    acs("SV CR UF", "SV CR UF EC"),
+    acs("SV CR UF", "SV CR UF"),
 )
 words = st.sampled_from(WORDS)
 
@@ -120,6 +122,14 @@ def test_functions_that_egress_control_tells_apart_are_no_class() -> None:
     reach = scene(machine(port("00:01.0", 1), *(replace(f, ari=Known(False)) for f in functions))).reach()
     reached = {(one.function, other.function) for one, other, identity in by_class(reach) if not identity}
     assert reached == {(one, other) for one, other in permutations(range(4), 2) if other != 1}
+
+
+def test_ports_that_may_route_without_redirection_are_no_class_with_those_that_do_not() -> None:
+    """Egress control that is off, and none at all, are two things where redirection is missing."""
+    without, with_egress = acs("SV CR UF", "SV CR UF"), acs("SV CR UF", "SV CR UF EC")
+    reach = scene(machine(*switch(without, with_egress, without))).reach()
+    assert by_class(reach) == by_pair(reach)
+    assert {one for one, _, identity in by_class(reach) if not identity} == {at("04:00.0")}
 
 
 def test_classes_are_as_big_as_they_can_be() -> None:

@@ -26,6 +26,8 @@ _WORDS: tuple[Acs | Unknown | None, ...] = (
     acs("RR EC CR SV", ALL, vector=0b101),
     acs("EC SV", ALL, vector=0b10110),
     acs("EC", ALL),
+    acs("SV CR UF", "SV CR UF EC"),
+    acs("SV CR UF", "SV CR UF"),
 )
 _COMMANDS = (Command.MEMORY | Command.MASTER,) * 6 + (Command(0), Command.MEMORY, Command.MASTER, None)
 _IDS = ((0x1AF4, 0x1000),) * 6 + ((0x1B4B, 0x9172), (0x8086, 0x10C9), (0x8086, 0x201D), (0x8086, 0x1521), V100)

@@ -117,9 +117,12 @@ def decider_key(topology: Topology, settings: Settings, address: Address, bridge
 def _bits(function: Function, settings: Settings) -> tuple[Hashable, ...]:
     if isinstance(function.acs, Known) and function.acs.value is None:
         return bit(function, settings, AcsFlag.RR), bit(function, settings, AcsFlag.CR), False, None
-    egress = bit(function, settings, AcsFlag.EC) is Bit.ON
+    control = bit(function, settings, AcsFlag.EC)
+    egress = control is Bit.ON
+    redirect = bit(function, settings, AcsFlag.RR)
     return (
-        bit(function, settings, AcsFlag.RR),
+        # Without redirection, it decides whether egress control is there at all.
+        (redirect, control is Bit.ABSENT) if redirect is Bit.ABSENT else redirect,
         bit(function, settings, AcsFlag.CR),
         bit(function, settings, AcsFlag.DT) is Bit.ON,
         (settings.egress.get(function.address),) if egress else None,
