@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, Scene, at, clusters, endpoint, gpu, links, machine, scene, slots
+from reach_hosts import CLOSED, Scene, acs, at, clusters, endpoint, gpu, links, machine, scene, slots, switch
 
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.host.fact import Known
 from atoll.host.model import EndKind, Holder
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.handover import handed_over, links_to_cut
+from atoll.isolation.proof import Verdict
 from atoll.pci.header import Command
 from atoll.twin import Twin
 
@@ -63,10 +64,23 @@ def test_owners_switch_their_devices_on_and_have_address_spaces_of_their_own() -
     found = gpus()
     quiet = replace(found, settings=replace(found.settings, command={A: Command(0), B: None, C: Command(0)}))
     reached = over(quiet, Handover.HELD)
-    assert reached.command == {A: ON, B: ON, C: Command(0)}
+    assert reached.command == {A: ON, B: ON, C: Command(0), at("00:01.0"): ON, at("00:02.0"): ON}
     assert reached.domain[A].kind is reached.domain[B].kind is DomainKind.TRANSLATED
     assert reached.domain[A].space != reached.domain[B].space
     assert reached.domain[C] == found.settings.domain[C]
+
+
+@pytest.mark.parametrize("how", [Handover.HELD, Handover.VFIO, Handover.KERNEL])
+def test_enabling_a_device_enables_the_bridges_above_it(how: Handover) -> None:
+    """Ports that forward nothing now hide that nothing redirects below them: once their devices run, they forward."""
+    functions = [replace(f, command=Known(Command(0))) for f in switch(acs("SV CR UF"), acs("SV CR UF"))]
+    found = scene(machine(*functions))
+    named = Clusters((Cluster("red", (at("03:00.0"),), how), Cluster("blue", (at("04:00.0"),), how)))
+    reached = handed_over(found.topology, found.settings, named)
+    assert set(reached.command.values()) == {ON}
+    stated = found.state(named)
+    assert stated.proof.verdict is Verdict.PROVEN, "now nothing passes"
+    assert stated.handed_over.verdict is Verdict.VIOLATED
 
 
 def test_a_host_driver_gets_the_default_domain_and_no_reset() -> None:

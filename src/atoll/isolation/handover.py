@@ -20,6 +20,8 @@ from atoll.pci.header import Command
 
 __all__ = ["HELD_SPACE", "handed_over", "links_to_cut"]
 
+_ON = Command.MEMORY | Command.MASTER
+
 HELD_SPACE = "cluster "
 """How the address space of a cluster that is handed over is named, followed by the cluster's name."""
 
@@ -77,8 +79,11 @@ def _hand_over(
     topology: Topology, settings: Settings, clusters: Clusters, cluster: Cluster, address: Address
 ) -> Settings:
     function = topology.functions[address]
-    command = settings.command.get(address)
-    settings = settings.with_command(address, (command or Command(0)) | Command.MEMORY | Command.MASTER)
+    for one in (address, *topology.up(address)):
+        # Enabling a device enables the bridges above it (drivers/pci/pci.c ``pci_enable_bridge``).
+        command = settings.command.get(one)
+        if command is None or command & _ON != _ON:
+            settings = settings.with_command(one, (command or Command(0)) | _ON)
     if cluster.handover is Handover.KERNEL:
         return settings.with_domain(address, default_domain(topology.host, function))
     held = _already_held(topology, settings, address)
