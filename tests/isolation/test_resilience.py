@@ -6,13 +6,28 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from reach_hosts import CLOSED, Scene, acs, at, clusters, endpoint, gpu, links, machine, port, scene, slots
+from reach_hosts import (
+    CLOSED,
+    Scene,
+    acs,
+    at,
+    clusters,
+    endpoint,
+    gpu,
+    links,
+    machine,
+    port,
+    scene,
+    slots,
+    switch,
+)
 
 from atoll.events.catalogue import events
 from atoll.events.effect import after
 from atoll.events.event import EventKind
 from atoll.events.trigger import Trigger
 from atoll.fabric.settings import Settings
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import EndKind, Platform
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.proof import refuted
@@ -129,6 +144,28 @@ def test_survival_is_part_of_the_verdict() -> None:
     state = found.state(replace(named, survive={TENANT: 2}))
     assert (state.verdict, state.proof.verdict, state.unsurvived) == ("violated", "proven", (TENANT,))
     assert found.state(replace(named, survive={MACHINE: 1})).unsurvived == (MACHINE,)
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    [Unknown("not read"), Known("pci=config_acs=0000000@02:00.0"), Known("pci=disable_acs_redir=02:00.0")],
+)
+def test_what_events_may_leave_open_is_not_survived(command_line: Fact[str]) -> None:
+    """What the kernel makes of ACS after a reset is not told: the proof may not hold, and nothing says that it does."""
+    found = scene(replace(machine(*switch(CLOSED, CLOSED)), command_line=command_line))
+    named = clusters(found.host, red="03:00.0", blue="04:00.0")
+    stated = found.state(named)
+    assert (stated.verdict, stated.resilience[MACHINE]) == ("proven", None)
+    assert {trigger: len(path) for trigger, path in stated.unproven.items()} == {HOST: 1, MACHINE: 1}
+    asked = found.state(replace(named, survive={MACHINE: 1}))
+    assert (asked.verdict, asked.untold, asked.unsurvived) == ("unknown", (MACHINE,), ())
+    assert found.state(replace(named, survive={TENANT: 1})).verdict == "proven"
+
+
+def test_nothing_is_open_where_the_kernels_policy_is_known() -> None:
+    found = scene(machine(*switch(CLOSED, CLOSED)))
+    stated = found.state(replace(clusters(found.host, red="03:00.0", blue="04:00.0"), survive={MACHINE: 1}))
+    assert (stated.verdict, stated.unproven, stated.untold) == ("proven", {}, ())
 
 
 def brute(found: Scene, named: Clusters, trigger: Trigger, deepest: int) -> int | None:

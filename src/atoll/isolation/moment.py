@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from atoll.controls.acs import policy as acs_policy
 from atoll.events.catalogue import events
 from atoll.events.trigger import Trigger
 from atoll.fabric.answer import Policy
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
+from atoll.host.fact import value_of
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.handover import handed_over
-from atoll.isolation.proof import Proof, Verdict, prove, refuted
+from atoll.isolation.proof import Proof, Verdict, breaches, prove, refuted
 from atoll.isolation.reach import Reach
 from atoll.isolation.resilience import Weakness, resilience
+from atoll.pci.address import Address
 
 __all__ = ["Statement", "state"]
 
@@ -29,11 +33,17 @@ class Statement:
     resilience: dict[Trigger, Weakness | None]
     unsurvived: tuple[Trigger, ...]
     """Triggers of which the file asks more events to be survived than are."""
+    unproven: dict[Trigger, Weakness] = field(default_factory=dict)
+    """Of what is proven: a shortest sequence after which it is not known any more, where nothing as short breaks it."""
+    untold: tuple[Trigger, ...] = ()
+    """Triggers of which the file asks more events to be survived than can be told."""
 
     @property
     def verdict(self) -> Verdict:
-        """The proof's verdict; violated where the file asks for resilience that is not there."""
-        return Verdict.VIOLATED if self.unsurvived else self.proof.verdict
+        """The proof's verdict; violated where the file asks for resilience that is not there, unknown where untold."""
+        if self.unsurvived:
+            return Verdict.VIOLATED
+        return Verdict.UNKNOWN if self.untold and self.proof.verdict is Verdict.PROVEN else self.proof.verdict
 
 
 def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Policy, *, moment: str) -> Statement:
@@ -41,16 +51,45 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
     proof = prove(Reach(topology, settings, policy), clusters)
     over = handed_over(topology, settings, clusters)
     owners = {cluster.name: cluster.functions for cluster in clusters.named}
-    found = resilience(
-        topology,
-        settings,
-        events(topology, owners),
-        clusters.owner(),
-        lambda reached, source: refuted(Reach(topology, reached, policy), clusters, {source}),
+    possible = events(topology, owners)
+
+    def weakness(broken: Callable[[Reach, Address], bool]) -> dict[Trigger, Weakness | None]:
+        return resilience(
+            topology,
+            settings,
+            possible,
+            clusters.owner(),
+            lambda reached, source: broken(Reach(topology, reached, policy), source),
+        )
+
+    found = weakness(lambda reach, source: refuted(reach, clusters, {source}))
+    unproven: dict[Trigger, Weakness] = {}
+    if proof.verdict is Verdict.PROVEN and _leave_open(topology):
+        for trigger, path in weakness(lambda reach, source: any(breaches(reach, clusters, {source}))).items():
+            sooner = found[trigger]
+            if path is not None and (sooner is None or len(path) < len(sooner)):
+                unproven[trigger] = path
+    return Statement(
+        moment,
+        proof,
+        prove(Reach(topology, over, policy), clusters),
+        found,
+        _within(found, clusters),
+        unproven,
+        _within(unproven, clusters),
     )
-    unsurvived = tuple(
+
+
+def _within(found: Mapping[Trigger, Weakness | None], clusters: Clusters) -> tuple[Trigger, ...]:
+    """The triggers of which the file asks as many events to be survived as these are, or more."""
+    return tuple(
         trigger
         for trigger, wanted in sorted(clusters.survive.items())
-        if (weakness := found[trigger]) is not None and len(weakness) <= wanted
+        if (path := found.get(trigger)) is not None and len(path) <= wanted
     )
-    return Statement(moment, proof, prove(Reach(topology, over, policy), clusters), found, unsurvived)
+
+
+def _leave_open(topology: Topology) -> bool:
+    """Whether events may leave what cannot be told: the kernel's policy for a port's ACS is all that they may."""
+    functions = topology.functions.values()
+    return any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions)

@@ -58,6 +58,8 @@ def prove_document(host: Host, clusters: Clusters, statement: Statement) -> dict
         resilience={t.value: None if w is None else len(w) for t, w in statement.resilience.items()},
         weakest={t.value: _events(w) for t, w in statement.resilience.items()},
         unsurvived=[trigger.value for trigger in statement.unsurvived],
+        unproven={t.value: _events(w) for t, w in statement.unproven.items()},
+        untold=[trigger.value for trigger in statement.untold],
     )
 
 
@@ -95,6 +97,9 @@ def prove_lines(
     for trigger in statement.unsurvived:
         asked = clusters.survive.get(trigger)
         lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, and it does not", first="  ")
+    for trigger in statement.untold:
+        asked = clusters.survive.get(trigger)
+        lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, which is not known", first="  ")
     lines += proof_lines(proof, style, verbose=verbose)
     if proof.verdict is Verdict.UNKNOWN and (remedies := _asleep_lines(host, clusters)):
         lines += ["", *remedies]
@@ -182,19 +187,28 @@ def _witnesses(found: Sequence[Violation], style: Style, *, verbose: bool) -> li
 
 
 def resilience_lines(statement: Statement, style: Style) -> list[str]:
-    """Return, by trigger, how many events it takes to break it, and which."""
+    """Return, by trigger, how many events it takes to break it, and which; and after how many it is not known."""
     rows = []
     proven = statement.proof.verdict is not Verdict.UNKNOWN
     for trigger, weakness in statement.resilience.items():
+        open_after = statement.unproven.get(trigger)
         if weakness is None and not proven:
             rows.append((f"    {trigger.value}", style.doubtful("not known: facts are missing"), ""))
+        elif open_after is not None:
+            count = plural(len(open_after), "event")
+            after = style.doubtful(f"not known after {count}")
+            rows.append((f"    {trigger.value}", after, f"{_sequence(open_after)}, which may leave ports open"))
         elif weakness is None:
             rows.append((f"    {trigger.value}", style.good("no sequence of its events"), ""))
         elif not weakness:
             rows.append((f"    {trigger.value}", style.bad("violated already"), ""))
         else:
-            rows.append((f"    {trigger.value}", plural(len(weakness), "event"), ", then ".join(map(_event, weakness))))
+            rows.append((f"    {trigger.value}", plural(len(weakness), "event"), _sequence(weakness)))
     return [style.bold("Least events that break it"), *columns(rows)]
+
+
+def _sequence(weakness: Weakness) -> str:
+    return ", then ".join(map(_event, weakness))
 
 
 def _event(event: Event) -> str:
