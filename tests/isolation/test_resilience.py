@@ -28,7 +28,7 @@ from atoll.events.event import EventKind
 from atoll.events.trigger import Trigger
 from atoll.fabric.settings import Settings
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import EndKind, Platform
+from atoll.host.model import EndKind, KernelRelease, Platform
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.proof import refuted
 from atoll.isolation.reach import Reach
@@ -166,6 +166,19 @@ def test_nothing_is_open_where_the_kernels_policy_is_known() -> None:
     found = scene(machine(*switch(CLOSED, CLOSED)))
     stated = found.state(replace(clusters(found.host, red="03:00.0", blue="04:00.0"), survive={MACHINE: 1}))
     assert (stated.verdict, stated.unproven, stated.untold) == ("proven", {}, ())
+
+
+@pytest.mark.parametrize(("release", "least"), [((6, 12), None), ((7, 0), 1)])
+def test_kernels_leave_broken_source_validation_off(release: tuple[int, int], least: int | None) -> None:
+    """``pci_disable_broken_acs_cap``: SV that was set by hand on such a switch is gone after a reset."""
+    functions = [
+        replace(f, vendor=0x111D, device=0x80B5) if f.port_type == Known(PortType.DOWNSTREAM) else f
+        for f in switch(CLOSED, CLOSED)
+    ]
+    found = scene(replace(machine(*functions), kernel=Known(KernelRelease(*release, "as read"))))
+    stated = found.state(clusters(found.host, red="03:00.0", blue="04:00.0"))
+    path = stated.resilience[MACHINE]
+    assert (None if path is None else len(path)) == least
 
 
 def brute(found: Scene, named: Clusters, trigger: Trigger, deepest: int) -> int | None:

@@ -7,9 +7,10 @@ afterwards it is policy, not what it was.
 
 from __future__ import annotations
 
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.quirks.acs import BROKEN_SOURCE_VALIDATION
 
 __all__ = ["closed", "kernel_requests_acs", "policy"]
 
@@ -45,4 +46,12 @@ def policy(host: Host, function: Function) -> AcsFlag | None:
     requested = kernel_requests_acs(host)
     if words is None or requested is None or "config_acs" in words or "disable_acs_redir" in words:
         return None
-    return function.acs.value.capability & REDIRECTING if requested else AcsFlag(0)
+    if not requested:
+        return AcsFlag(0)
+    wanted = function.acs.value.capability & REDIRECTING
+    if (function.vendor, function.device) not in BROKEN_SOURCE_VALIDATION:
+        return wanted
+    kernel = value_of(host.kernel, None)
+    if kernel is None:
+        return None
+    return wanted & ~AcsFlag.SV if (kernel.major, kernel.minor) >= (7, 0) else wanted
