@@ -8,9 +8,11 @@ import pytest
 from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Finding, Policy, Question
-from atoll.fabric.meeting import turns
+from atoll.fabric.meeting import meeting_turn, turns
 from atoll.fabric.pcie import climbs, peer_to_peer, reflected, sends_translated, to_memory
 from atoll.fabric.settings import Domain, DomainKind
+from atoll.fabric.topology import Branches
+from atoll.fabric.turn import Traffic
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import Acs, AcsEnhanced
@@ -462,6 +464,61 @@ def test_host_bridges_that_shift_addresses_hide_from_a_port_what_is_its_own_side
 def test_upstream_forwarding_of_what_is_below_the_same_port(root: Acs | None, expected: Answer) -> None:
     functions = switch(CLOSED, CLOSED, root=root)
     assert sent_back(*functions, one="03:00.0", other="04:00.0") is expected
+
+
+@pytest.mark.parametrize(
+    ("root", "routing", "expected"),
+    [
+        (CLOSED, None, BLOCKED),
+        (acs("SV UF"), None, BLOCKED),  # it goes on to the root complex, which validates it
+        (acs("SV RR CR"), None, BLOCKED),  # without forwarding it ends there
+        (acs("", "SV RR CR"), None, BLOCKED),
+        (None, None, POSSIBLE),
+        (None, RootRouting.DIRECT, POSSIBLE),
+        (None, RootRouting.TRANSLATED, BLOCKED),
+        (None, RootRouting.NONE, BLOCKED),
+        (Unknown("cut"), None, POSSIBLE),
+    ],
+)
+def test_what_a_switch_redirects_may_come_back_from_a_root_port_without_acs(
+    root: Acs | Unknown | None, routing: RootRouting | None, expected: Answer
+) -> None:
+    """The IOMMU translates all here: what comes back before it was asked does not depend on mappings."""
+    found = scene(machine(*switch(CLOSED, CLOSED, root=root), routing=routing))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+    pair = [endpoint(f"01:00.{n}", "00:01.0", acs=CLOSED, multifunction=True) for n in range(2)]
+    device = scene(machine(port("00:01.0", 1, acs=root), *pair, routing=routing))
+    assert peer(device, "01:00.0", "01:00.1").answer is expected
+
+
+def test_what_does_not_come_up_does_not_come_back() -> None:
+    """Requests do not pass a port that is no bus master, completions do."""
+    found = scene(machine(*change(switch(CLOSED, CLOSED, root=None), "00:01.0", command=Known(QUIET))))
+    branches = Branches(at("02:00.0"), at("02:01.0"), at("01:00.0"))
+    answers = [meeting_turn(found.topology, found.settings, branches, traffic).answer for traffic in Traffic]
+    assert answers == [BLOCKED, BLOCKED, POSSIBLE]
+
+
+def test_what_may_come_back_is_the_root_complexs_question() -> None:
+    found = scene(machine(*switch(CLOSED, CLOSED, root=None)))
+    assert peer(found, "03:00.0", "04:00.0", LINUX).answer is POSSIBLE
+    trusted = peer(found, "03:00.0", "04:00.0", TRUSTED)
+    assert (trusted.answer, set(trusted.assumptions)) == (BLOCKED, {Question.ROOT_COMPLEX.value})
+
+
+def test_a_port_above_a_switch_that_was_not_read_may_send_all_back() -> None:
+    functions = switch(CLOSED, CLOSED)
+    assert peer(scene(machine(*functions[1:])), "03:00.0", "04:00.0", TRUSTED).answer is POSSIBLE
+    kind = scene(machine(*change(functions, "00:01.0", port_type=Unknown("cut"))))
+    assert peer(kind, "03:00.0", "04:00.0", TRUSTED).answer is POSSIBLE
+
+
+def test_what_egress_control_blocks_ends_there() -> None:
+    word = acs("SV CR UF EC", ALL, vector=0xFF)
+    found = scene(machine(*switch(word, word, root=None)))
+    plain = Branches(at("02:00.0"), at("02:01.0"), at("01:00.0"))
+    assert meeting_turn(found.topology, found.settings, plain, Traffic.UNTRANSLATED).answer is BLOCKED
+    assert meeting_turn(found.topology, found.settings, plain, Traffic.COMPLETION).answer is POSSIBLE
 
 
 # -- shortcuts

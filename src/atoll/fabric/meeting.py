@@ -6,18 +6,28 @@ Two functions or ports on one bus that have the same key as deciders (and two th
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 
 from atoll.fabric.answer import Answer, Question
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, turn
 from atoll.host.fact import Known, value_of
-from atoll.host.model import Function, RootRouting
+from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
-__all__ = ["decider_key", "decides_by_number", "device_of", "meeting_turn", "peer_key", "routing_of", "turns"]
+__all__ = [
+    "bus_turn",
+    "decider_key",
+    "decides_by_number",
+    "device_of",
+    "meeting_turn",
+    "peer_key",
+    "routing_of",
+    "turns",
+]
 
 
 def turns(topology: Topology, settings: Settings, source: Address, target: Address, bridge: Address | None) -> bool:
@@ -26,11 +36,60 @@ def turns(topology: Topology, settings: Settings, source: Address, target: Addre
     ``bridge`` is the port right above the bus; None: the two meet in the root complex.
     """
     branches = Branches(source, target, bridge)
-    return any(meeting_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
+    return any(bus_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
 
 
 def meeting_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
-    """What happens on the bus where the ways meet."""
+    """What happens on the bus where the ways meet, and further up to what does not turn there."""
+    here = bus_turn(topology, settings, branches, traffic)
+    if here.answer is not Answer.BLOCKED or here.ends or branches.bridge is None:
+        return here
+    back = _sent_back(topology, settings, branches.bridge, traffic)
+    return here if back is None else replace(back, because=f"{here.because}; {back.because}")
+
+
+def _sent_back(topology: Topology, settings: Settings, bridge: Address, traffic: Traffic) -> Turn | None:
+    """What a root port may do with traffic from below for what is below it: send it back, past the IOMMU.
+
+    Upstream Forwarding passes it on to the root complex, which validates it, and a port that has ACS without it takes
+    it for an error (Base Specification 6.12.1.1). What a root port without ACS does is the root complex's secret;
+    Linux counts none as isolating (``pci_acs_path_enabled``). None: it does not come back.
+    """
+    ports = (bridge, *topology.up(bridge))
+    root = topology.functions[ports[-1]]
+    at, kind = str(root.address), topology.port_type(root.address)
+    if topology.severed(bridge):
+        return Turn(Answer.POSSIBLE, f"the port above {at} was not read: it may send back what is for its own side")
+    if kind not in (PortType.ROOT_PORT, None):
+        return None
+    if traffic is not Traffic.COMPLETION and any(settings.can_master(port) is False for port in ports):
+        return None
+    if any(_ends_own_side(topology, settings, port) for port in ports[:-1]):
+        return None
+    routing = routing_of(topology, root)
+    if routing in (RootRouting.TRANSLATED, RootRouting.NONE):
+        return None
+    if kind is None:
+        return Turn(Answer.POSSIBLE, f"the kind of port of {at} was not read: it may send back what it gets")
+    match bit(root, settings, AcsFlag.UF):
+        case Bit.NO_ACS:
+            question = Question.ROOT_COMPLEX if routing is None else None
+            because = f"{at} has no ACS: whether it sends back what is for its own side is not known"
+            return Turn(Answer.POSSIBLE, because, question=question)
+        case Bit.UNREAD:
+            return Turn(Answer.POSSIBLE, f"ACS of {at} not read: it may send back what is for its own side")
+    return None
+
+
+def _ends_own_side(topology: Topology, settings: Settings, port: Address) -> bool:
+    """Whether a switch's downstream port surely passes nothing up that is for its own side."""
+    if topology.port_type(port) is not PortType.DOWNSTREAM or topology.host.platform is not Platform.X86:
+        return False
+    return bit(topology.functions[port], settings, AcsFlag.UF) in (Bit.OFF, Bit.ABSENT, Bit.NO_ACS)
+
+
+def bus_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
+    """What happens on the bus where the ways meet, and only there."""
     decider = topology.functions[branches.source]
     peer = topology.functions[branches.target]
     kind = topology.port_type(branches.source)

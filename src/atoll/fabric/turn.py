@@ -60,6 +60,8 @@ class Turn:
     """The open question behind ``POSSIBLE``, None where a fact was not read."""
     assumption: str | None = None
     """What ``BLOCKED`` rests on, where it is not what a register says."""
+    ends: bool = False
+    """Of ``BLOCKED``: the traffic ends here; otherwise it goes on upwards."""
 
 
 def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
@@ -161,6 +163,7 @@ def _egress(
             return Turn(Answer.POSSIBLE, f"EgressCtrl+ at {at}, and its vector or the peer's number was not read")
         return _through(place, routing, f"EgressCtrl+ at {at} with a vector that was not read")
     if vector >> egress & 1:
-        what = "redirects" if redirect is Bit.ON else "blocks"
-        return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} {what} towards port {egress}")
+        redirects = redirect is Bit.ON
+        what = "redirects" if redirects else "blocks"
+        return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} {what} towards port {egress}", ends=not redirects)
     return _through(place, routing, f"EgressCtrl+ at {at} leaves port {egress} open")

@@ -17,7 +17,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from atoll.fabric.answer import Answer, Policy
-from atoll.fabric.meeting import meeting_turn as routing_step
+from atoll.fabric.meeting import bus_turn
 from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
@@ -204,7 +204,7 @@ class _Climb:
         held = addresses(self.topology, peer)
         if not held:
             return
-        step = routing_step(self.topology, self.settings, Branches(here, peer, bridge), Traffic.UNTRANSLATED)
+        step = bus_turn(self.topology, self.settings, Branches(here, peer, bridge), Traffic.UNTRANSLATED)
         if step.answer is Answer.BLOCKED:
             self.assumptions |= {step.assumption} if step.assumption else set()
             return
