@@ -62,7 +62,9 @@ def _endpoint(hardware: Hardware, function: Function) -> Hashable | None:
 
 
 def acs_enabled(function: Function) -> bool:
-    """Whether Linux takes a function as isolating: ``pci_acs_enabled(dev, SV|RR|CR|UF)``, without quirks."""
+    """Whether Linux takes a function as isolating: ``pci_acs_enabled(dev, SV|RR|CR|UF)``."""
+    if function.spec.acs_quirk is not None:
+        return function.spec.acs_quirk
     port = function.spec.port
     if port in (PortType.CONVENTIONAL, PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR):
         return False

@@ -108,6 +108,8 @@ class FunctionSpec:
     """Whether functions of one device can reach each other inside it, where no ACS control redirects."""
     acs: AcsFlag | None = None
     """The ACS capability word; None without the capability."""
+    acs_quirk: bool | None = None
+    """What the kernel's table says of it, whatever the capability says: it isolates, or not; None: it is not there."""
     acs_enhanced: bool = False
     """Its ACS capability is an enhanced one."""
     egress_bits: int = 0
