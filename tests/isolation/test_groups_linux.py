@@ -286,6 +286,62 @@ def test_unread_types_are_open() -> None:
     assert [address for address, _ in found.undetermined] == [at("01:00.0")]
 
 
+def test_functions_found_one_by_one_do_not_see_those_to_come() -> None:
+    isolating = [function(f"01:00.{n}", "00:01.0", acs=EMPTY_ACS, multifunction=True) for n in (0, 3)]
+    # Its vendor's handler says no to this device, whatever its ACS says (pci_quirk_wangxun_nic_acs).
+    other = function("01:00.1", "00:01.0", acs=ACS_ON, multifunction=True, ids=(0x8088, 0x0200))
+    # This one uses the ids of the whole bus (quirk_plx_ntb_dma_alias).
+    bridge = function("01:00.2", "00:01.0", multifunction=True, ids=(0x10B5, 0x87B0), class_code=0x068000)
+    members = [port("00:01.0", 1), *isolating, other, bridge]
+    together = "01:00.0 01:00.1 01:00.2 01:00.3"
+    assert predict(host(members)).groups == groups("00:01.0", together), "at boot all are there"
+    recorded = host(members, recorded=(Group(0, (at("00:01.0"),)), Group(1, tuple(map(at, together.split())))))
+    anew = frozenset(map(at, together.split()))
+    assert predict(recorded, anew=anew).groups == groups("00:01.0", "01:00.0 01:00.2 01:00.3", "01:00.1")
+    assert predict(recorded, anew=anew - {at("01:00.2")}).groups == groups("00:01.0", together)
+    # What stayed comes before what is found again, whatever its address.
+    stayed = predict(recorded, anew=frozenset(map(at, ("01:00.0", "01:00.2"))))
+    assert stayed.groups == groups("00:01.0", "01:00.0", "01:00.1 01:00.2 01:00.3")
+    assert not stayed.undetermined
+
+
+@pytest.mark.parametrize(
+    ("unit", "kernel", "late"),
+    [("virtio", (6, 12), True), ("smmu", (6, 14), True), ("virtio", (6, 15), False), ("intel", (6, 12), False)],
+)
+def test_where_groups_come_with_drivers_what_has_none_is_open(unit: str, kernel: tuple[int, int], late: bool) -> None:
+    bound = replace(function("01:00.0", "00:01.0"), driver=Known("nvme"))
+    taken = replace(function("02:00.0", "00:02.0"), driver=Known("vfio-pci"))
+    bare = replace(function("03:00.0", "00:03.0"), driver=Known(None))
+    mates = [
+        replace(function(f"04:00.{n}", "00:04.0", multifunction=True), driver=Known("nvme" if n else None))
+        for n in (0, 1)
+    ]
+    ports = [port(f"00:0{n}.0", n) for n in (1, 2, 3, 4)]
+    members = [*ports, bound, taken, bare, *mates]
+    places = [f.address for f in members]
+    recorded = tuple(Group(number, (place,)) for number, place in enumerate(places))
+    told = host(members, recorded=recorded, units=(IommuUnit("unit0", unit),), kernel=kernel)
+    found = predict(told, anew=frozenset(places[4:]))
+    assert (at("01:00.0"),) in found.groups
+    there = {address for address, _ in found.undetermined}
+    assert there == (set(places[5:]) if late else set())
+    assert all("a driver binds" in why for _, why in found.undetermined)
+    assert ((at("03:00.0"),) in found.groups) is not late
+    assert not predict(told).undetermined, "at present all have theirs"
+
+
+def test_of_what_stayed_the_record_does_not_tell_which_was_found_first() -> None:
+    alone = [function(f"01:00.{n}", "00:01.0", acs=EMPTY_ACS, multifunction=True) for n in (0, 1)]
+    bridge = function("01:00.2", "00:01.0", multifunction=True, ids=(0x10B5, 0x87B0), class_code=0x068000)
+    groups_of = [(at("00:01.0"),), (at("01:00.0"), at("01:00.2")), (at("01:00.1"),)]
+    recorded = tuple(Group(number, members) for number, members in enumerate(groups_of))
+    found = predict(host([port("00:01.0", 1), *alone, bridge], recorded=recorded), anew=frozenset((at("01:00.2"),)))
+    assert found.groups == groups("00:01.0", "01:00.0 01:00.2", "01:00.1")
+    assert [address for address, _ in found.undetermined] == [at("01:00.2")]
+    assert "found 0000:01:00.0 or 0000:01:00.1 first" in found.undetermined[0][1]
+
+
 def test_override_applies_to_ports_without_acs_only() -> None:
     for acs, together in ((None, False), (ACS_OFF, True)):
         found = predict(host(_pair(acs), command_line="quiet pcie_acs_override=downstream,multifunction"))

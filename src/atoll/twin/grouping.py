@@ -121,6 +121,12 @@ class _Discovery:
             found = self.companions(top, seen)
         return "new" if found is None else found
 
+    def mates(self, function: Function) -> list[Function]:
+        """The others on the bus that the kernel knows, in the order in which it came to know them."""
+        bus = function.address[:2]
+        found = [address for address in self.devices if address[:2] == bus and address != function.address]
+        return [self.hardware.functions[address] for address in found]
+
     def path_enabled(self, bridge: Function | None) -> bool:
         while bridge is not None:
             if not acs_enabled(bridge):
@@ -136,8 +142,8 @@ class _Discovery:
         found = self.known(function)
         if found is not None:
             return found
-        for other in self.hardware.on_bus(function.address.domain, function.address.bus):
-            if other is function or other.address not in self.devices or not _aliases(function, other):
+        for other in self.mates(function):
+            if not _aliases(function, other):
                 continue
             found = self.alias_group(other, seen)
             if found is None:
@@ -150,9 +156,8 @@ class _Discovery:
         """``get_pci_function_alias_group``: the group of another function of the device that nothing isolates."""
         if not function.spec.multifunction or function.spec.physfn is not None or acs_enabled(function):
             return None
-        for other in self.hardware.on_bus(function.address.domain, function.address.bus):
-            same_slot = other.address.device == function.address.device and other is not function
-            if same_slot and other.address in self.devices and not acs_enabled(other):
+        for other in self.mates(function):
+            if other.address.device == function.address.device and not acs_enabled(other):
                 found = self.alias_group(other, seen)
                 if found is not None:
                     return found

@@ -52,14 +52,29 @@ class Kernel:
         )
 
     def boot(self) -> None:
-        """Let firmware program everything, then discover and bind."""
+        """Let firmware program everything, then discover and bind.
+
+        All devices are there before the IOMMU's driver gives any of them a group.
+        """
         for function in self.hardware.functions.values():
             self.hardware.program(function)
             if function.spec.vf_total:
                 function.put(function.layout.sriov + 0x10, 2, function.spec.vf_total)
                 function.put(function.layout.sriov + 0x08, 2, 0x9)
+        found: list[Function] = []
         for bridge in self.blueprint.bridges:
-            self.scan(bridge.domain, bridge.bus)
+            self._find(bridge.domain, bridge.bus, found)
+        for function in found:
+            self._settle(function)
+
+    def _find(self, domain: int, bus: int, found: list[Function]) -> None:
+        here = self.hardware.on_bus(domain, bus)
+        for function in here:
+            self._add(function)
+            found.append(function)
+        for function in here:
+            if function.spec.secondary:
+                self._find(domain, function.spec.secondary, found)
 
     # -- what is there
 
@@ -86,15 +101,21 @@ class Kernel:
     # -- discovery
 
     def scan(self, domain: int, bus: int) -> None:
-        """Discover what is new on a bus and below: parents before children, then bind drivers."""
-        for function in self.hardware.on_bus(domain, bus):
+        """Discover what is new on a bus, one by one, then what is new below (``pci_scan_child_bus``)."""
+        here = self.hardware.on_bus(domain, bus)
+        for function in here:
             if function.address not in self.devices:
                 self.discover(function)
+        for function in here:
             if function.spec.secondary:
                 self.scan(domain, function.spec.secondary)
 
     def discover(self, function: Function) -> None:
         """Add one device: assign what it lost, set ACS by policy, find its group, bind a driver."""
+        self._add(function)
+        self._settle(function)
+
+    def _add(self, function: Function) -> None:
         if not self.hardware.programmed(function):
             self.hardware.program(function)
         if function.spec.is_bridge:
@@ -108,6 +129,9 @@ class Kernel:
             mate.address in self.devices for mate in self.hardware.on_bus(function.address.domain, function.address.bus)
         )
         self.devices[function.address] = device
+
+    def _settle(self, function: Function) -> None:
+        device = self.devices[function.address]
         self.join(device, function)
         self.changed()
         self.probe(device)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
 
-__all__ = ["behind_iommu", "discovery_order"]
+__all__ = ["behind_iommu", "discovery_order", "grouped_with_driver", "without_own_driver"]
 
 _IOMMU_CLASS = 0x0806
+_BY_THEMSELVES = ("intel", "amd")
+"""Kinds of IOMMU that know which functions are theirs; others are told by firmware (``iommu_fwspec``)."""
+_TOLD_EARLY = (6, 15)
+"""Commit bcb81ac6ae3c "iommu: Get DT/ACPI parsing into the proper probe path" (in v6.15): all learn it at discovery."""
+_TAKEN = ("vfio", "pci-stub", "pci-pf-stub", "pciback", "xen-pciback")
+"""Drivers that bind because they were told to: not again by themselves."""
 
 
 def discovery_order(host: Host) -> tuple[Function, ...]:
@@ -33,6 +39,28 @@ def discovery_order(host: Host) -> tuple[Function, ...]:
         order += bus
         waiting += [below[f.address] for f in reversed(bus) if f.address in below]
     return (*order, *virtual)
+
+
+def grouped_with_driver(host: Host) -> bool:
+    """Whether a function that is found gets its group when a driver first binds to it, not at once.
+
+    So it is before Linux 6.15 with an IOMMU of which firmware tells the kernel (virtio, SMMU): ``pci_dma_configure``
+    ran from ``really_probe`` only. A release that is not known counts as old.
+    """
+    kinds = {unit.kind for unit in host.iommu_units}
+    kernel = host.kernel.value if isinstance(host.kernel, Known) else None
+    old = kernel is None or (kernel.major, kernel.minor) < _TOLD_EARLY
+    return old and bool(kinds) and kinds.isdisjoint(_BY_THEMSELVES)
+
+
+def without_own_driver(host: Host, anew: frozenset[Address]) -> frozenset[Address]:
+    """Return those of ``anew`` to which, as far as the record tells, no driver binds by itself."""
+    found = set()
+    for address in anew:
+        driver = value_of(host.functions[address].driver, None)
+        if driver is None or driver.startswith(_TAKEN):
+            found.add(address)
+    return frozenset(found)
 
 
 def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:

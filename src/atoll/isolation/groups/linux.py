@@ -23,13 +23,17 @@ def predict_linux(
     acs_control: Mapping[Address, AcsFlag],
     override: AcsOverride,
     kept: Mapping[Address, int] | None = None,
+    anew: frozenset[Address] = frozenset(),
 ) -> Prediction:
     """Return the groups of the ``served`` functions by the rules of PCI hosts other than PowerNV.
 
-    Functions of ``kept`` were found before all others, and are in groups of these numbers.
+    Functions of ``kept`` were found before all others, and are in groups of these numbers. Those of ``anew`` are found
+    one by one, each grouped before the next is there (``pci_device_add``), and come last in the kernel's list of
+    devices; at boot all are there before the IOMMU is.
     """
-    former = _Former(host, Judge(host, acs_control=acs_control, override=override), kept or {})
+    former = _Former(host, Judge(host, acs_control=acs_control, override=override), kept or {}, anew)
     for function in former.order:
+        former.awaited.discard(function.address)
         if function.address in served and function.address not in former.group:
             former.add(function)
     members: dict[int, list[Address]] = {}
@@ -46,10 +50,13 @@ def predict_linux(
 class _Former:
     """Forms groups one function at a time, in the order of discovery: the outcome depends on who came before."""
 
-    def __init__(self, host: Host, judge: Judge, kept: Mapping[Address, int]) -> None:
+    def __init__(self, host: Host, judge: Judge, kept: Mapping[Address, int], anew: frozenset[Address]) -> None:
         self.order = discovery_order(host)
         # Numbers of recorded groups become negative: those founded here count from 0.
         self.group = {address: -1 - number for address, number in kept.items()}
+        self._anew = anew
+        self.awaited = set(anew)
+        """What the kernel does not know of yet."""
         self.missing: dict[Address, tuple[str, ...]] = {}
         self.reasons: dict[Address, tuple[str, ...]] = {}
         self._host = host
@@ -57,7 +64,8 @@ class _Former:
         self._aliases = Aliases(host)
         self._buses: dict[tuple[int, int], list[Function]] = {}
         self._slots: dict[tuple[int, int, int], list[Function]] = {}
-        for function in self.order:
+        # As for_each_pci_dev() comes by them.
+        for function in sorted(self.order, key=lambda function: function.address in anew):
             a = function.address
             self._buses.setdefault((a.domain, a.bus), []).append(function)
             self._slots.setdefault((a.domain, a.bus, a.device), []).append(function)
@@ -104,12 +112,21 @@ class _Former:
             missing.append(unseen_above(top))
         visited: set[int] = set()
         missing += self._aliases.unread_on_bus(top.address)
-        via = self._alias_group(top, visited, reasons)
+        via = self._alias_group(top, visited, reasons, missing)
         if via is not None:
             return via
         return self._function_alias_group(top, visited, missing, reasons)
 
-    def _alias_group(self, top: Function, visited: set[int], reasons: list[str]) -> Address | None:
+    def _order_counts(self, found: Address, others: list[Function], missing: list[str]) -> None:
+        """Of what was not found again, the record does not tell which was found first: note where this counts."""
+        if not self._anew or found in self._anew:
+            return
+        for other in others:
+            a = other.address
+            if a in self.group and a not in self._anew and self.group[a] != self.group[found]:
+                missing.append(f"whether the kernel found {found} or {a} first")
+
+    def _alias_group(self, top: Function, visited: set[int], reasons: list[str], missing: list[str]) -> Address | None:
         """``get_pci_alias_group``: functions of the bus that use this one's id, or whose id it uses."""
         if top.address.devfn in visited:
             return None
@@ -118,13 +135,15 @@ class _Former:
             return top.address
         if not self._aliases.on_bus(top.address):
             return None
-        for other in self._buses[top.address.domain, top.address.bus]:
-            if other is top or not self._aliases.related(top.address, other.address):
-                continue
-            via = self._alias_group(other, visited, reasons)
+        bus = self._buses[top.address.domain, top.address.bus]
+        related = [f for f in bus if f is not top and self._aliases.related(top.address, f.address)]
+        related = [f for f in related if f.address not in self.awaited]
+        for other in related:
+            via = self._alias_group(other, visited, reasons, missing)
             if via is None:
                 via = self._function_alias_group(other, visited, [], [])
             if via is not None:
+                self._order_counts(via, related, missing)
                 reasons.append(
                     f"alias: {top.address} and {other.address} use one requester id (pci_devs_are_dma_aliases)"
                 )
@@ -143,7 +162,7 @@ class _Former:
         if own.enabled and own.certain:
             return None
         for other in slot:
-            if other is top:
+            if other is top or other.address in self.awaited:
                 continue
             verdict = self._judge.function(other)
             if verdict.enabled and verdict.certain:
@@ -151,8 +170,10 @@ class _Former:
             missing += own.missing + verdict.missing
             if own.enabled or verdict.enabled:
                 continue
-            via = self._alias_group(other, visited, reasons)
+            via = self._alias_group(other, visited, reasons, missing)
             if via is not None:
+                mates = [f for f in slot if f is not top and not self._judge.function(f).enabled]
+                self._order_counts(via, mates, missing)
                 reasons.append(
                     "slot: neither function isolates from the other: "
                     f"{', '.join((*own.why, *verdict.why))} (get_pci_function_alias_group)"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from atoll.host.fact import value_of
 from atoll.host.model import Host, Platform
-from atoll.isolation.groups.discovery import behind_iommu
+from atoll.isolation.groups.discovery import behind_iommu, grouped_with_driver, without_own_driver
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override import acs_override
 from atoll.isolation.groups.powernv import predict_powernv
@@ -25,9 +25,16 @@ def predict(
 
     ``acs_control`` gives control words that stand in place of those recorded, to predict what removing and
     rescanning the functions below would lead to after a plan. PowerNV ignores ACS. With ``anew`` only these
-    functions are found again, all others stay in the groups that are recorded.
+    functions are found again, all others stay in the groups that are recorded. Where a kernel gives a group only to
+    functions that a driver binds to, what rests on a driver that may not come is undetermined, and has no group.
     """
     served, guessed = behind_iommu(host)
+    late = anew is not None and host.platform is not Platform.POWERNV and grouped_with_driver(host)
+    if anew is not None and late:
+        # The kernel has found all of them by the time that a driver binds to the first.
+        driverless = without_own_driver(host, anew)
+        served -= driverless
+        guessed |= _waiting(host, anew, driverless)
     if host.platform is Platform.POWERNV:
         prediction = predict_powernv(host, served)
     elif host.iommu_units and all(unit.name.startswith("s390-iommu") for unit in host.iommu_units):
@@ -40,12 +47,13 @@ def predict(
             acs_control=acs_control or {},
             override=acs_override(value_of(host.command_line, "")),
             kept=_kept(host, anew),
+            anew=frozenset() if late or anew is None else anew,
         )
     missing = dict(prediction.undetermined)
     missing |= _listed_only(host)
     if not missing and not guessed:
         return prediction
-    for address in prediction.index():
+    for address in prediction.index().keys() | (anew or frozenset()):
         if address in guessed:
             missing[address] = "; ".join(filter(None, (guessed[address], missing.get(address))))
     if acs_control is None and anew is None:
@@ -64,6 +72,22 @@ def _by_company(host: Host, prediction: Prediction, missing: Mapping[Address, st
             if address not in missing and apart and all(other in missing for other in apart):
                 other = min(apart)
                 found[address] = f"whether {other} is in its group: {missing[other]}"
+    return found
+
+
+def _waiting(host: Host, anew: frozenset[Address], driverless: frozenset[Address]) -> dict[Address, str]:
+    """Of the functions that are found again, those whose groups rest on whether a driver binds: to them, to a port
+    above that is found again too, or to another function of their slot.
+    """
+    found: dict[Address, str] = {}
+    for address in anew:
+        rests: set[Address] = set()
+        at = host.functions.get(address)
+        while at is not None and at.address in anew:
+            rests |= {other for other in driverless if other[:3] == at.address[:3]}
+            at = host.functions.get(at.parent) if at.parent is not None else None
+        if rests:
+            found[address] = f"whether a driver binds to {min(rests)}: this kernel groups a function only then"
     return found
 
 
