@@ -248,6 +248,16 @@ def test_unread_acs_leaves_what_is_below_open() -> None:
     assert "cut to 256 bytes" in found.undetermined[0][1]
 
 
+@pytest.mark.parametrize("line", ["pci=nommconf", "pci=noats,nommconf"])
+def test_told_to_use_short_configuration_space_a_kernel_finds_no_acs(line: str) -> None:
+    unread = Unknown("configuration space ends at 256 bytes")
+    found = predict(host(_pair(unread), command_line=line))
+    assert found.groups == groups("00:01.0 01:00.0")
+    assert found.undetermined, "it is a guess still"
+    assert predict(host(_pair(unread), command_line="pci=noats")).groups == groups("00:01.0", "01:00.0")
+    assert predict(host(_pair(ACS_ON), command_line=line)).groups == groups("00:01.0", "01:00.0")
+
+
 def test_a_plan_settles_unread_acs() -> None:
     found = predict(host(_pair(Unknown("cut"))), acs_control={at("00:01.0"): REDIRECTING})
     assert found.groups == groups("00:01.0", "01:00.0")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
-from atoll.isolation.groups.override import AcsOverride
+from atoll.isolation.groups.override import AcsOverride, pci_options
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -62,6 +62,7 @@ class Judge:
         self._host = host
         self._control = acs_control
         self._override = override
+        self._short = "nommconf" in pci_options(value_of(host.command_line, ""))
         self._amd = _amd_iommu(host)
         self._shared = _shared_slots(host)
         self._functions: dict[Address, Verdict] = {}
@@ -267,9 +268,12 @@ class Judge:
         if not isinstance(function.acs, Known):
             if control is not None and control & REDIRECTING == REDIRECTING:
                 return Verdict(True, (f"{address}: ACS is on",))
-            # The guess: Linux turns ACS on wherever there is some (pci_enable_acs) once it has an IOMMU.
+            # The guess: Linux turns ACS on wherever there is some (pci_enable_acs) once it has an IOMMU, unless it was
+            # told to leave memory-mapped configuration space alone: then it mostly finds none.
             missing = f"{address}: the ACS capability was not read ({function.acs.reason})"
-            return Verdict(control is None, (f"{address} ({port_type.label}): ACS not known",), (missing,))
+            return Verdict(
+                control is None and not self._short, (f"{address} ({port_type.label}): ACS not known",), (missing,)
+            )
         acs = function.acs.value
         if acs is None:
             return Verdict(False, (f"{address} ({port_type.label}): no ACS capability (pci_acs_flags_enabled)",))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from atoll.host.model import Function
 from atoll.pci.header import PortType
 
-__all__ = ["AcsOverride", "acs_override", "has_parameter"]
+__all__ = ["AcsOverride", "acs_override", "has_parameter", "pci_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +75,9 @@ def has_parameter(command_line: str, name: str) -> bool:
         if found == name:
             return value.lower() not in ("0", "n", "no", "off")
     return False
+
+
+def pci_options(command_line: str) -> frozenset[str]:
+    """Return the words of all ``pci=`` parameters (``pci_setup`` in drivers/pci/pci.c)."""
+    values = [word.removeprefix("pci=") for word in command_line.split() if word.startswith("pci=")]
+    return frozenset(option for value in values for option in value.split(","))
