@@ -30,12 +30,15 @@ class QemuDevice:
     class_code: int
     port: PortType
     """On a PCI Express bus that is no root bus."""
-    properties: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, object], ...] = ()
     acs: AcsFlag | None = None
     flr: bool = False
     pm_reset: bool = False
     """Comes back from D3hot as after a reset."""
     vf_total: int = 0
+    """The most that it can have."""
+    vf_always: bool = False
+    """It has all of them, asked for or not."""
     vf_offset: int = 0
     """From the physical function's routing id to that of the first virtual function."""
     vf_stride: int = 0
@@ -45,9 +48,9 @@ class QemuDevice:
         """What it is on a root bus."""
         return PortType.ROOT_INTEGRATED if self.port is PortType.ENDPOINT else self.port
 
-    def last_vf(self, place: int) -> int:
-        """Return the last virtual function's device and function as one byte; more than 0xff is no place."""
-        return place + self.vf_offset + self.vf_stride * (self.vf_total - 1)
+    def last_vf(self, place: int, count: int) -> int:
+        """Return the last of ``count`` virtual functions' device and function as one byte; over 0xff is no place."""
+        return place + self.vf_offset + self.vf_stride * (count - 1)
 
 
 _BRIDGE = 0x060400
@@ -64,8 +67,11 @@ DEVICES = {
         QemuDevice("xio3130-downstream", (0x104C, 0x8233), _BRIDGE, PortType.DOWNSTREAM),
         QemuDevice("pcie-pci-bridge", (0x1B36, 0x000E), _BRIDGE, PortType.PCIE_TO_PCI),
         QemuDevice("i82801b11-bridge", (0x8086, 0x244E), _BRIDGE | 1, PortType.CONVENTIONAL),
+        QemuDevice("pci-bridge", (0x1B36, 0x0001), _BRIDGE, PortType.CONVENTIONAL, (("shpc", False),)),
         QemuDevice("e1000e", (0x8086, 0x10D3), 0x020000, PortType.ENDPOINT, _NO_ROM, pm_reset=True),
-        QemuDevice("nvme", (0x1B36, 0x0010), 0x010802, PortType.ENDPOINT, flr=True),
+        QemuDevice(
+            "nvme", (0x1B36, 0x0010), 0x010802, PortType.ENDPOINT, flr=True, vf_total=7, vf_offset=1, vf_stride=1
+        ),
         QemuDevice(
             "igb",
             (0x8086, 0x10C9),
@@ -75,6 +81,7 @@ DEVICES = {
             flr=True,
             pm_reset=True,
             vf_total=8,
+            vf_always=True,
             vf_offset=0x80,
             vf_stride=2,
         ),
@@ -83,7 +90,8 @@ DEVICES = {
         QemuDevice("edu", (0x1234, 0x11E8), 0x00FF00, PortType.CONVENTIONAL),
     )
 }
-"""Each by the name that ``-device`` takes. Igb's virtual functions: ``IGB_VF_OFFSET`` and ``IGB_VF_STRIDE``."""
+"""Each by the name that ``-device`` takes. Virtual functions: ``IGB_VF_OFFSET`` and ``IGB_VF_STRIDE``,
+``NVME_VF_OFFSET`` and ``NVME_VF_STRIDE``; an nvme has as many as it is told to, seven at most stand in its slot."""
 
 _NETWORK, _STORAGE, _USB = 0x02, 0x01, 0x0C
 _PORTS = {

@@ -14,6 +14,7 @@ from atoll.twin.spec import Blueprint, FunctionSpec, Model, Platform
 from lab.errors import LabError
 from lab.machine.device import QemuDevice, choose
 from lab.machine.numbering import Place, Placing, place
+from lab.machine.served import served_argument
 
 __all__ = ["Attach", "Iommu", "Machine", "build", "gpu_links", "gpus"]
 
@@ -41,6 +42,8 @@ class Machine:
     """From the blueprint's addresses to the guest's. What is missing, ``gaps`` tells."""
     drivers: Mapping[Address, str]
     """Which of QEMU's devices each of the blueprint's functions became."""
+    served: tuple[FunctionSpec, ...]
+    """What is to be served from outside (`Served`), by index."""
     gaps: tuple[str, ...]
     """What the guest lacks or does differently: results about these are not the blueprint's."""
 
@@ -60,32 +63,50 @@ def gpu_links(blueprint: Blueprint) -> tuple[tuple[int, int, int, int], ...]:
     )
 
 
-def build(blueprint: Blueprint, *, iommu: Iommu = Iommu.INTEL, attach: Attach | None = None) -> Machine:
+def build(
+    blueprint: Blueprint,
+    *,
+    iommu: Iommu = Iommu.INTEL,
+    options: Mapping[str, object] | None = None,
+    attach: Attach | None = None,
+    serve: bool = False,
+) -> Machine:
     """Return the QEMU machine of a blueprint.
 
-    ``attach`` gives the emulated GPUs; without it they are left out, and told as gaps. LabError for what is no PC.
+    ``options`` of the IOMMU replace the usual ones. ``attach`` gives the emulated GPUs; without it they are left out,
+    and told as gaps. ``serve``: devices that QEMU does not have are served from outside, as declared; otherwise others
+    stand in for them. LabError for what is no PC.
     """
     if blueprint.platform is not Platform.INTEL:
         raise LabError(f"{blueprint.name} is no PC", "only blueprints of the intel platform become a q35 machine")
-    builder = _Builder(blueprint, attach)
-    builder.iommu(iommu)
+    builder = _Builder(blueprint, attach, serve)
+    builder.iommu(iommu, options or {})
     builder.expanders()
     for each in builder.placing.places:
         builder.function(each)
     builder.virtual_functions()
     builder.not_modelled()
     cmdline = "intel_iommu=on" if iommu is Iommu.INTEL else ""
-    return Machine(tuple(builder.arguments), cmdline, builder.addresses, builder.drivers, tuple(builder.gaps))
+    return Machine(
+        tuple(builder.arguments),
+        cmdline,
+        builder.addresses,
+        builder.drivers,
+        tuple(builder.served),
+        tuple(builder.gaps),
+    )
 
 
 @dataclass(slots=True)
 class _Builder:
     blueprint: Blueprint
     attach: Attach | None
+    serve: bool
     placing: Placing = field(init=False)
     arguments: list[str] = field(default_factory=list)
     addresses: dict[Address, Address] = field(default_factory=dict)
     drivers: dict[Address, str] = field(default_factory=dict)
+    served: list[FunctionSpec] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     _chassis: int = 0
 
@@ -93,29 +114,27 @@ class _Builder:
         self.placing = place(self.blueprint)
 
     def device(self, driver: str, **properties: object) -> None:
-        """Add a ``-device`` argument; names of properties have _ for -."""
-        told = {name.replace("_", "-"): value for name, value in properties.items()}
-        self.arguments += ["-device", json.dumps({"driver": driver, **told})]
+        """Add a ``-device`` argument."""
+        self.arguments += ["-device", json.dumps({"driver": driver, **properties})]
 
-    def iommu(self, iommu: Iommu) -> None:
+    def iommu(self, iommu: Iommu, options: Mapping[str, object]) -> None:
         """The IOMMU comes before the devices that it is to translate for."""
         if iommu is Iommu.INTEL:
-            self.device("intel-iommu", intremap="on", caching_mode=True)
+            self.device("intel-iommu", **{"intremap": "on", "caching-mode": True, **options})
         elif iommu is Iommu.AMD:
             slot = self.placing.free.pop(0)
             self.device("AMDVI-PCI", id="iommu", bus="pcie.0", addr=f"{slot:x}.0")
-            self.device("amd-iommu", pci_id="iommu", dma_remap=True, intremap="on")
+            self.device("amd-iommu", **{"pci-id": "iommu", "dma-remap": True, "intremap": "on", **options})
         elif iommu is Iommu.VIRTIO:
-            self.device("virtio-iommu-pci", id="iommu", bus="pcie.0", addr=f"{self.placing.free.pop(0):x}.0")
+            where = f"{self.placing.free.pop(0):x}.0"
+            self.device("virtio-iommu-pci", id="iommu", bus="pcie.0", addr=where, **options)
         else:
             self.gaps.append("there is no IOMMU: nothing has a group")
 
     def expanders(self) -> None:
         """A root bus of its own for every host bridge but the first."""
         for bridge, (slot, bus) in self.placing.expanders.items():
-            # Its properties have an underscore, unlike those of other devices.
-            told = {"driver": "pxb-pcie", "id": _bus_id(bridge.bus), "bus": "pcie.0", "addr": f"{slot:x}.0"}
-            self.arguments += ["-device", json.dumps({**told, "bus_nr": bus})]
+            self.device("pxb-pcie", id=_bus_id(bridge.bus), bus="pcie.0", addr=f"{slot:x}.0", bus_nr=bus)
 
     def function(self, each: Place) -> None:
         """One function, or the gap that it leaves; what hangs from a bridge that is left out is left out too."""
@@ -136,10 +155,18 @@ class _Builder:
             self._attach_gpu(each, bus, where)
             return
         chosen = choose(spec, conventional=conventional)
-        if chosen is None or (conventional and spec.is_bridge):
+        if self.serve and not spec.is_bridge and (chosen is None or chosen.ids != (spec.vendor, spec.device)):
+            told = {"id": _identity(spec), "bus": bus, "addr": where, "multifunction": each.shared}
+            self.arguments += ["-device", served_argument(len(self.served), told)]
+            self.served.append(spec)
+            self.addresses[address] = each.guest
+            self.drivers[address] = "vfio-user-pci"
+            return
+        if chosen is None or (conventional and spec.is_bridge and spec.port is not PortType.CONVENTIONAL):
             self.gaps.append(f"{address}: QEMU has nothing like a {spec.port.label} here")
             return
-        if chosen.vf_total and chosen.last_vf(each.guest.device << 3 | each.guest.function) > 0xFF:
+        vfs = chosen.vf_total if chosen.vf_always else min(spec.vf_total, chosen.vf_total)
+        if vfs and chosen.last_vf(each.guest.devfn, vfs) > 0xFF:
             self.gaps.append(f"{address}: left out, {chosen.driver} has no room for its virtual functions behind it")
             return
         properties: dict[str, object] = {"id": _identity(spec), "bus": bus, "addr": where}
@@ -148,12 +175,30 @@ class _Builder:
         if spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
             self._chassis += 1
             properties |= {"chassis": self._chassis, "slot": self._chassis}
+        if chosen.driver == "pci-bridge":
+            self._chassis += 1
+            properties |= {"chassis_nr": self._chassis}
         if chosen.driver == "nvme":
-            properties |= {"serial": f"{address}"}
+            properties |= {"serial": f"{address}", **self._nvme_vfs(spec, vfs)}
         self.device(chosen.driver, **properties)
         self.addresses[address] = each.guest
         self.drivers[address] = chosen.driver
         self._differences(spec, chosen, on_root=each.parent is None)
+
+    def _nvme_vfs(self, spec: FunctionSpec, count: int) -> dict[str, object]:
+        """What an nvme with virtual functions needs: a subsystem, and queues and interrupts to give to each."""
+        if not count:
+            return {}
+        name = f"{_identity(spec)}-subsystem"
+        self.device("nvme-subsys", id=name)
+        return {
+            "subsys": name,
+            "sriov_max_vfs": count,
+            "sriov_vq_flexible": 2 * count,
+            "sriov_vi_flexible": count,
+            "max_ioqpairs": 2 * count + 2,
+            "msix_qsize": count + 2,
+        }
 
     def virtual_functions(self) -> None:
         """They appear when their physical function's ``sriov_numvfs`` is written."""

@@ -47,7 +47,8 @@ def listed(found: tuple[tuple[Address, ...], ...]) -> list[list[str]]:
 
 
 def compare(what: str, predicted: Prediction) -> None:
-    moments.append({"what": what, "predicted": listed(predicted.groups), "groups": groups()})
+    open_ones = [str(address) for address, _ in predicted.undetermined]
+    moments.append({"what": what, "predicted": listed(predicted.groups), "groups": groups(), "undetermined": open_ones})
 
 
 def virtual_functions() -> list[Path]:
