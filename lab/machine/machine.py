@@ -16,7 +16,7 @@ from lab.machine.device import QemuDevice, choose
 from lab.machine.numbering import Place, Placing, place
 from lab.machine.served import served_argument
 
-__all__ = ["Attach", "Iommu", "Machine", "build", "gpu_links", "gpus"]
+__all__ = ["Attach", "Iommu", "Machine", "build", "gpu_links", "gpus", "identity"]
 
 Attach = Callable[[int, str, str, bool], str]
 """Returns the ``-device`` argument of an emulated GPU: its index, QEMU's bus, slot and function, multifunction."""
@@ -150,13 +150,13 @@ class _Builder:
         if each.parent is None:
             bus = "pcie.0" if each.bridge not in self.placing.expanders else _bus_id(each.bridge.bus)
         else:
-            bus = _identity(each.parent)
+            bus = identity(each.parent)
         if spec.model is Model.V100:
             self._attach_gpu(each, bus, where)
             return
         chosen = choose(spec, conventional=conventional)
         if self.serve and not spec.is_bridge and (chosen is None or chosen.ids != (spec.vendor, spec.device)):
-            told = {"id": _identity(spec), "bus": bus, "addr": where, "multifunction": each.shared}
+            told = {"id": identity(spec), "bus": bus, "addr": where, "multifunction": each.shared}
             self.arguments += ["-device", served_argument(len(self.served), told)]
             self.served.append(spec)
             self.addresses[address] = each.guest
@@ -169,7 +169,7 @@ class _Builder:
         if vfs and chosen.last_vf(each.guest.devfn, vfs) > 0xFF:
             self.gaps.append(f"{address}: left out, {chosen.driver} has no room for its virtual functions behind it")
             return
-        properties: dict[str, object] = {"id": _identity(spec), "bus": bus, "addr": where}
+        properties: dict[str, object] = {"id": identity(spec), "bus": bus, "addr": where}
         properties |= {"multifunction": True} if each.shared else {}
         properties |= dict(chosen.properties)
         if spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
@@ -189,7 +189,7 @@ class _Builder:
         """What an nvme with virtual functions needs: a subsystem, and queues and interrupts to give to each."""
         if not count:
             return {}
-        name = f"{_identity(spec)}-subsystem"
+        name = f"{identity(spec)}-subsystem"
         self.device("nvme-subsys", id=name)
         return {
             "subsys": name,
@@ -247,7 +247,8 @@ class _Builder:
             self.gaps.append(f"{name} has {chosen.vf_total} virtual functions, declared are {spec.vf_total}")
 
 
-def _identity(spec: FunctionSpec) -> str:
+def identity(spec: FunctionSpec) -> str:
+    """Return what QEMU calls a function, and the bus behind it."""
     address = spec.address
     return f"f{address.bus:02x}-{address.device:02x}-{address.function}"
 

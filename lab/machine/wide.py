@@ -63,6 +63,8 @@ class WideGrower(Grower):
 
     def behind(self, bus: int, depth: int) -> None:
         at = Address(0, bus, 0, 0)
+        if self.chance(0.08):
+            return
         if self.chance(0.45) or len(self.functions) >= ENOUGH:
             Grower.behind(self, bus, depth)
             return

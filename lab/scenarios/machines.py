@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atoll.pci.address import Address
 from atoll.twin.spec import Blueprint
 from atoll.twin.twin import Twin
 from lab.boot import Boot, Result, boot
 from lab.errors import LabError
 from lab.kernels import DEBIAN_KERNELS
 from lab.machine.cmdline import random_cmdline, random_options, virtio_works
-from lab.machine.machine import Iommu, Machine, build
+from lab.machine.machine import Iommu, Machine, build, identity
 from lab.machine.random import random_blueprint
 from lab.machine.served import Served
 from lab.report import Check, Report, Setting
@@ -31,6 +32,8 @@ _SECONDS = 600.0
 _IOMMUS = (Iommu.INTEL, Iommu.AMD)
 _VIRTIO = ("6.12", "7")
 """Kernels on which some machines have the virtio IOMMU."""
+_PLUGGED = 2
+"""How many functions are plugged at most while the kernel runs."""
 _ROUNDS = 2
 """How often functions are removed and found again in one boot."""
 
@@ -121,13 +124,27 @@ def run_on(draw: Draw, folder: Path | None = None) -> Result:
         "functions": [str(address) for address in draw.machine.addresses.values()],
         "roots": sorted({0, *(bridge.bus for bridge in draw.blueprint.bridges)}),
         "acs_options": "acs" in draw.cmdline,
+        "empty": _empty_ports(draw)[:_PLUGGED],
     }
-    files = {"scenario/main.py": guest_file("machines"), "scenario/asked.json": json.dumps(asked).encode()}
+    files = {f"scenario/{name}.py": guest_file(file) for name, file in (("main", "machines"), ("plug", "plug"))}
+    files["scenario/asked.json"] = json.dumps(asked).encode()
     cmdline = f"{draw.machine.cmdline} {draw.cmdline}"
     with Served(draw.machine.served) as served:
         qemu = served.arguments(draw.machine.qemu)
-        run = Boot(draw.kernel, qemu, files, cmdline=cmdline, name="machine", seconds=_SECONDS)
+        run = Boot(draw.kernel, qemu, files, cmdline=cmdline, monitor=True, name="machine", seconds=_SECONDS)
         return boot(run, folder=folder)
+
+
+def _empty_ports(draw: Draw) -> list[tuple[str, str]]:
+    """Return QEMU's names of root ports that nothing is behind, and where a function behind them will stand."""
+    found = []
+    taken = {spec.address.bus for spec in draw.blueprint.functions}
+    for spec in draw.blueprint.functions:
+        guest = draw.machine.addresses.get(spec.address)
+        hot = draw.machine.drivers.get(spec.address) == "pcie-root-port"
+        if hot and guest == spec.address and spec.secondary not in taken:
+            found.append((identity(spec), str(Address(0, spec.secondary, 0, 0))))
+    return found
 
 
 def check(draw: Draw, result: Result) -> Iterator[Check]:

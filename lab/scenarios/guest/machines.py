@@ -1,5 +1,6 @@
 """Inside the guest: the kernel's groups and those that atoll predicts, at boot, with virtual functions, and when
-functions are found again after ports' ACS was changed. What is drawn here follows from the seed alone."""
+functions are found again after ports' ACS was changed, and when some are plugged. What is drawn here follows from the
+seed alone."""
 
 import json
 import os
@@ -7,6 +8,8 @@ import random
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+
+from plug import Monitor
 
 import labguest
 from atoll.act.live import LiveMachine
@@ -127,6 +130,14 @@ def found_again(machine: LiveMachine) -> None:
     compare(f"ACS {said}; found again: {' '.join(map(str, removed))}", predicted)
 
 
+def plugged(machine: LiveMachine) -> None:
+    """Plug something behind ports that have nothing behind them."""
+    monitor = Monitor()
+    for name, place in asked["empty"]:
+        monitor.plug(f"plugged-{name}", place, "nvme", bus=name, serial=name)
+        compare(f"plugged: {place}", predict(read_host(machine), anew=frozenset((Address.parse(place),))))
+
+
 at_boot = groups()
 document = json.loads(atoll("groups", "--json"))
 atoll("capture", str(CAPTURE))
@@ -139,6 +150,8 @@ if switched:
         (device / "sriov_numvfs").write_text("0")
 for _ in range(asked["rounds"]):
     found_again(machine)
+if asked["empty"]:
+    plugged(machine)
 labguest.answer(
     {
         "release": os.uname().release,
