@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from atoll.pci.address import Address
+from atoll.plan.step import Bandwidth
 from atoll.report.document import document, dump
 from atoll.report.names import Names
+from atoll.report.plan import bandwidth_lines
 from atoll.report.quantity import bandwidth, hexadecimal, size
 from atoll.report.style import PLAIN, Style, style_for
 
@@ -56,6 +58,14 @@ def test_quantities() -> None:
     ]
     assert [size(16 << 20), size(512)] == ["16 MiB", "512 B"]
     assert [hexadecimal(0x1D0000), hexadecimal(0x1D, 4), hexadecimal(None)] == ["0x1D0000", "0x001D", None]
+
+
+def test_bandwidth_is_told_of_clusters_with_links_only() -> None:
+    bare, linked = Bandwidth("red", (), 0, 0), Bandwidth("blue", (), 0, 50_000_000_000)
+    assert bandwidth_lines((bare,), PLAIN) == []
+    lines = bandwidth_lines((bare, linked), PLAIN)
+    assert len(lines) == 2
+    assert "blue" in lines[1]
 
 
 def test_documents() -> None:

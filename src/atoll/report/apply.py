@@ -57,7 +57,8 @@ def apply_lines(
 ) -> list[str]:
     """Return what was done as people read it, the verdict last: it is what they wait for."""
     lines = _outcome_lines(outcome, plan.host, style)
-    lines += ["", *bandwidth_lines(plan.clusters, style)]
+    carried = bandwidth_lines(plan.clusters, style)
+    lines += ["", *carried] if carried else []
     if plan.unachievable:
         lines += ["", style.doubtful("Not achieved"), *lacking_lines(plan.unachievable, style)]
     if statement is not None:

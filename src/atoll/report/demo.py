@@ -120,8 +120,8 @@ def stage_lines(number: int, stage: Stage, owner: Mapping[Address, str], *, styl
     lines += _ways(stage)
     lines += [f"   to break it:  {_resilience(statement)}"] if statement.verdict is Verdict.PROVEN else []
     lines += ["", *_matrix(stage, owner, style)]
-    if stage.bandwidth:
-        lines += ["", *("   " + line for line in bandwidth_lines(stage.bandwidth, style))]
+    if carried := bandwidth_lines(stage.bandwidth, style):
+        lines += ["", *("   " + line for line in carried)]
     if stage.unachievable:
         lines += ["", "   " + style.doubtful("Not achieved"), *lacking_lines(stage.unachievable, style)]
     if not stage.agrees:

@@ -27,7 +27,8 @@ def plan_lines(plan: Plan, *, style: Style, verbose: bool = False) -> list[str]:
             lines += [line for step in plan.steps for line in _reasons(step, style)]
     else:
         lines = [f"{style.good('Nothing to do')} on {plan.host}"]
-    lines += ["", *bandwidth_lines(plan.clusters, style)]
+    carried = bandwidth_lines(plan.clusters, style)
+    lines += ["", *carried] if carried else []
     if plan.unachievable:
         lines += ["", style.doubtful("Not achieved"), *lacking_lines(plan.unachievable, style)]
     return lines
@@ -82,7 +83,7 @@ def _reasons(step: Step, style: Style) -> list[str]:
 
 
 def bandwidth_lines(clusters: Sequence[Bandwidth], style: Style) -> list[str]:
-    """Return what each cluster keeps and loses of its links, both directions together."""
+    """Return what each cluster keeps and loses of its links, both directions together; nothing where none has links."""
     rows = [
         (
             f"    {cluster.cluster}",
@@ -90,7 +91,10 @@ def bandwidth_lines(clusters: Sequence[Bandwidth], style: Style) -> list[str]:
             f"loses {bandwidth(cluster.cut_bytes_per_second)}",
         )
         for cluster in clusters
+        if cluster.kept_bytes_per_second or cluster.cut_bytes_per_second
     ]
+    if not rows:
+        return []
     return [style.bold("Link bandwidth") + style.faint(" (each link once, both directions)"), *columns(rows)]
 
 
