@@ -6,11 +6,14 @@ import itertools
 import random
 
 import pytest
+from reach_hosts import clusters, endpoint, machine, port, scene, switch
 
 from atoll.controls.present import present
 from atoll.controls.registry import registers
+from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
+from atoll.host.fact import Unknown
 from atoll.plan.bandwidth import inside
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
@@ -88,6 +91,24 @@ def test_stock_vfio_is_told_to_lose_the_cut() -> None:
     made = planned(twin, gpus(twin)[:1], gpus(twin)[1:2], handover="vfio")
     assert made.steps
     assert any("stock vfio-pci" in entry.reason and "held" in entry.remedy for entry in made.unachievable)
+
+
+def test_what_no_reading_settles_is_left_to_the_policy() -> None:
+    """Functions of a device without ACS: only --policy trusted takes them as apart. Ports whose ACS is unread differ."""
+    device = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, methods=("flr",)) for n in (0, 1)]
+    open_by_specification = scene(machine(port("00:01.0", 1), *device))
+    unread = scene(machine(*switch(Unknown("cut off"), Unknown("cut off"))))
+    for found, one, other, trust in (
+        (open_by_specification, "01:00.0", "01:00.1", True),
+        (unread, "03:00.0", "04:00.0", False),
+    ):
+        named = clusters(found.host, red=one, blue=other)
+        entries = plan(found.topology, found.settings, named).unachievable
+        assert entries
+        assert all(("--policy trusted" in entry.remedy) is trust for entry in entries)
+        assert all(("as root" in entry.remedy) is not trust for entry in entries)
+        if trust:
+            assert not plan(found.topology, found.settings, named, Policy.TRUSTED).unachievable
 
 
 @pytest.mark.parametrize("seed", range(6))

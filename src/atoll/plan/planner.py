@@ -7,6 +7,7 @@ where its hand-over opens it anyway. Fewest steps second: what is already so is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from atoll.controls.kernel_mask import kernel_cuts
@@ -25,6 +26,7 @@ from atoll.plan.fingerprint import fingerprint
 from atoll.plan.grouping import group_for
 from atoll.plan.needs import Needs, needs
 from atoll.plan.possession import obstacles
+from atoll.plan.reopening import beside
 from atoll.plan.sequence import Sequence
 from atoll.plan.step import Plan, Unachievable
 
@@ -99,7 +101,7 @@ def _unachieved(changed: Topology, reached: Settings, clusters: Clusters, policy
     after = prove(Reach(changed, reached, policy), clusters)
     over = prove(Reach(changed, handed_over(changed, reached, clusters), policy), clusters)
     return (
-        *_left(after),
+        *_left(after, _taken(changed, reached, clusters, policy, after)),
         *_lost(clusters, after, over),
         *_closed(changed, reached, clusters),
         *(
@@ -127,25 +129,55 @@ def _closed(topology: Topology, settings: Settings, clusters: Clusters) -> Itera
         if ends:
             by_kernel = any(kernel_cuts(topology, function) for function in ends)
             reason = "this kernel (isolate_nvlink) cuts them after each reset" if by_kernel else "nothing opens them"
+            remedy = "reset these devices"
+            together = [(end, bus) for end in ends if (bus := beside(topology, end))]
+            if by_kernel:
+                remedy = "boot without isolate_nvlink, on a kernel that groups each GPU alone (5.13 or later)"
+            elif together:
+                end, bus = together[0]
+                reason += f": no reset of {end} alone is one of its bus, where {', '.join(map(str, bus))} are too"
+                remedy = f"reset the bus, with all that is on it idle: write 1 to reset_subordinate of {end}'s port"
             yield Unachievable(
                 (cluster.name,),
                 f"links inside {cluster.name} stay cut, between {', '.join(map(str, ends))}: {reason}",
-                "boot without isolate_nvlink, on a kernel that groups each GPU alone (5.13 or later)"
-                if by_kernel
-                else "reset these devices",
+                remedy,
                 ends,
             )
 
 
-def _left(after: Proof) -> tuple[Unachievable, ...]:
-    found: dict[tuple[tuple[str, str], bool], list[Violation]] = {}
+def _taken(
+    topology: Topology, settings: Settings, clusters: Clusters, policy: Policy, after: Proof
+) -> frozenset[tuple[object, ...]]:
+    """What is open and would be taken as isolating by ``--policy trusted``: no reading settles it."""
+    if policy is Policy.TRUSTED or not after.unknown:
+        return frozenset()
+    trusting = prove(Reach(topology, settings, Policy.TRUSTED), clusters)
+    return frozenset(map(_pair, after.unknown)) - set(map(_pair, (*trusting.violations, *trusting.unknown)))
+
+
+def _pair(violation: Violation) -> tuple[object, ...]:
+    return violation.source, violation.target, violation.breach
+
+
+def _left(after: Proof, taken: AbstractSet[tuple[object, ...]]) -> tuple[Unachievable, ...]:
+    found: dict[tuple[tuple[str, str], bool, bool], list[Violation]] = {}
     for unknown, violations in ((False, after.violations), (True, after.unknown)):
         for violation in violations:
-            found.setdefault(((violation.source_cluster, violation.target_cluster), unknown), []).append(violation)
+            key = (violation.source_cluster, violation.target_cluster), unknown, _pair(violation) in taken
+            found.setdefault(key, []).append(violation)
     return tuple(
-        replace(_explained(names, violations, unknown=unknown), remedy=_remedy(violations[0], unknown=unknown))
-        for (names, unknown), violations in sorted(found.items())
+        replace(
+            _explained(names, violations, unknown=unknown),
+            remedy=_TRUST if trusted else _remedy(violations[0], unknown=unknown),
+        )
+        for (names, unknown, trusted), violations in sorted(found.items())
     )
+
+
+_TRUST = (
+    "--policy trusted takes it as isolating, and lists that; or put both in one cluster, or move one to a slot below a "
+    "port that can redirect (ACS)"
+)
 
 
 def _remedy(violation: Violation, *, unknown: bool) -> str:

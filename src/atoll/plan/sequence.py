@@ -16,7 +16,7 @@ from atoll.fabric.domains import holder_of
 from atoll.fabric.links import near_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
-from atoll.host.fact import Known, value_of
+from atoll.host.fact import value_of
 from atoll.host.model import Function
 from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.pci.acs import AcsFlag
@@ -25,6 +25,7 @@ from atoll.plan.bandwidth import inside
 from atoll.plan.grouping import Grouping
 from atoll.plan.needs import Needs
 from atoll.plan.possession import holder_name, holds_for
+from atoll.plan.reopening import opening_method
 from atoll.plan.step import Step, StepKind
 
 __all__ = ["Sequence"]
@@ -92,7 +93,7 @@ class Sequence:
 
     def _reopen(self, address: Address) -> frozenset[int]:
         """Links inside the cluster that are cut at this end now, and that a reset opens."""
-        if self.owner[address] == HOST:
+        if self.owner[address] == HOST or self._method(address) is None:
             return frozenset()
         numbers = {near_end(link, address).number for link in inside(self.topology, self.owner, address)}
         cut = frozenset(n for n in numbers if n is not None) & self._cut_now(address)
@@ -233,12 +234,8 @@ class Sequence:
             holder=holder,
         )
 
-    def _method(self, address: Address) -> str:
-        """The reset method that opens links again: one that undoes the control, the kernel's first choice before."""
-        methods = self._function(address).reset_methods
-        if isinstance(methods, Known) and "bus" not in methods.value and methods.value:
-            return methods.value[0]
-        return "bus"
+    def _method(self, address: Address) -> str | None:
+        return opening_method(self.topology, address)
 
     def _give_back(self, address: Address) -> Iterator[Step]:
         driver = self._driver(address)
