@@ -94,7 +94,7 @@ def test_stock_vfio_is_told_to_lose_the_cut() -> None:
 
 
 def test_what_no_reading_settles_is_left_to_the_policy() -> None:
-    """Functions of a device without ACS: only --policy trusted takes them as apart. Ports whose ACS is unread differ."""
+    """Functions of a device without ACS: only the policy takes them as apart. Unread ports differ."""
     device = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, methods=("flr",)) for n in (0, 1)]
     open_by_specification = scene(machine(port("00:01.0", 1), *device))
     unread = scene(machine(*switch(Unknown("cut off"), Unknown("cut off"))))

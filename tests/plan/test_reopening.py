@@ -16,7 +16,10 @@ from atoll.plan.step import Plan, StepKind
 A, B = at("01:00.0"), at("02:00.0")
 
 
-def pair(*others: str, methods: Fact[tuple[str, ...]] = Known(("bus",))) -> Scene:
+BUS = Known(("bus",))
+
+
+def pair(*others: str, methods: Fact[tuple[str, ...]] = BUS) -> Scene:
     """Two V100 whose link is cut at one end, with audio functions, say, beside them."""
     cards = [replace(gpu(f"0{n}:00.0", f"00:0{n}.0"), reset_methods=methods) for n in (1, 2)]
     beside = [endpoint(other, f"00:{other[:2]}.0", acs=CLOSED) for other in others]
