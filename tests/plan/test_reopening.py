@@ -16,7 +16,7 @@ from atoll.plan.step import Plan, StepKind
 A, B = at("01:00.0"), at("02:00.0")
 
 
-BUS = Known(("bus",))
+BUS: Fact[tuple[str, ...]] = Known(("bus",))
 
 
 def pair(*others: str, methods: Fact[tuple[str, ...]] = BUS) -> Scene:
