@@ -40,6 +40,19 @@ def test_a_random_machine_is_modelled_whole_and_keeps_its_addresses(seed: int, w
             assert DEVICES[machine.drivers[spec.address]].ids == (spec.vendor, spec.device)
 
 
+def virtual_functions(found: list[dict[str, object]]) -> list[tuple[object, str]]:
+    places = []
+    for device in found:
+        model = DEVICES.get(str(device["driver"]))
+        count = (model.vf_total if model.vf_always else int(str(device.get("sriov_max_vfs", 0)))) if model else 0
+        slot, _, function = str(device.get("addr", "0.0")).partition(".")
+        for number in range(1, count + 1):
+            assert model is not None
+            devfn = model.last_vf(int(slot, 16) << 3 | int(function), number)
+            places.append((device["bus"], f"{devfn >> 3:x}.{devfn & 7}"))
+    return places
+
+
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.booleans())
 def test_what_qemu_asks_of_arguments_holds(seed: int, wide: bool) -> None:
@@ -55,6 +68,8 @@ def test_what_qemu_asks_of_arguments_holds(seed: int, wide: bool) -> None:
     assert len(set(chassis)) == len(chassis)
     places = [(device["bus"], device["addr"]) for device in found if "bus" in device]
     assert len(set(places)) == len(places)
+    all_places = [*places, *virtual_functions(found)]
+    assert len(set(all_places)) == len(all_places), "virtual functions have places of their own"
     for bus, slot in {(bus, str(addr).split(".")[0]) for bus, addr in places}:
         here = [device for device in found if (device.get("bus"), str(device.get("addr")).split(".")[0]) == (bus, slot)]
         assert len(here) == 1 or all(device.get("multifunction") for device in here)
