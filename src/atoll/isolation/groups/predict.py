@@ -26,15 +26,13 @@ def predict(
     ``acs_control`` gives control words that stand in place of those recorded, to predict what removing and
     rescanning the functions below would lead to after a plan. PowerNV ignores ACS. With ``anew`` only these
     functions are found again, all others stay in the groups that are recorded. Where a kernel gives a group only to
-    functions that a driver binds to, what rests on a driver that may not come is undetermined, and has no group.
+    functions that a driver binds to, what rests on a driver that may not come is undetermined.
     """
     served, guessed = behind_iommu(host)
     late = anew is not None and host.platform is not Platform.POWERNV and grouped_with_driver(host)
     if anew is not None and late:
         # The kernel has found all of them by the time that a driver binds to the first.
-        driverless = without_own_driver(host, anew)
-        served -= driverless
-        guessed |= _waiting(host, anew, driverless)
+        guessed |= _waiting(host, anew, without_own_driver(host, anew))
     if host.platform is Platform.POWERNV:
         prediction = predict_powernv(host, served)
     elif host.iommu_units and all(unit.name.startswith("s390-iommu") for unit in host.iommu_units):
@@ -53,7 +51,7 @@ def predict(
     missing |= _listed_only(host)
     if not missing and not guessed:
         return prediction
-    for address in prediction.index().keys() | (anew or frozenset()):
+    for address in prediction.index():
         if address in guessed:
             missing[address] = "; ".join(filter(None, (guessed[address], missing.get(address))))
     if acs_control is None and anew is None:
