@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from atoll.act.borrowed import borrowed
+from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.journal import Write
 
 POWER = "sys/bus/pci/devices/0000:01:00.0/power/control"
 COMMAND = "sys/bus/pci/devices/0000:01:00.0/config"
 
 
-def wrote(value: bytes, was: bytes | None, *, path: str = POWER, place: int = 0, done: bool = True) -> Write:
-    return Write("run", path, value, place, was, done=done)
+def wrote(
+    value: bytes, was: bytes | None, *, path: str = POWER, place: int = 0, done: bool = True, reason: str = ""
+) -> Write:
+    return Write("run", path, value, place, was, done=done, reason=reason)
 
 
 def test_a_setting_that_was_not_put_back_is_left_changed() -> None:
@@ -26,6 +28,18 @@ def test_what_was_put_back_is_nobodys_any_more() -> None:
     assert borrowed(pair) == ()
     assert [one.was for one in borrowed([*pair, wrote(b"on", b"auto\n")])] == [b"auto\n"]
     assert borrowed([*pair, *pair]) == ()
+
+
+def test_what_recovering_put_back_was_not_borrowed_by_it() -> None:
+    """It may have died once it had ended the run that had borrowed: then its own writes alone are in the journal."""
+    back = wrote(b"auto", b"on\n", reason=PUT_BACK)
+    assert borrowed([back]) == ()
+    assert borrowed([wrote(b"on", b"auto\n"), back]) == ()
+    assert [one.was for one in borrowed([wrote(b"auto", b"on\n", reason=PUT_BACK, done=False)])] == [b"auto"]
+    # What it borrows itself after that counts as ever.
+    assert [one.was for one in borrowed([back, wrote(b"on", b"auto\n")])] == [b"auto\n"]
+    off = wrote(b"\x00\x00", b"\x02\x00", path=COMMAND, place=4, reason=PUT_BACK)
+    assert [one.was for one in borrowed([off])] == [b"\x00\x00"]
 
 
 def test_the_command_register_is_as_before_the_first_write() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, host_of, planned, state
@@ -16,7 +17,7 @@ from deaths import Death, copied, dead_process, deaths
 from regroup_bench import regrouping, spoiled
 
 from atoll.act.executor import execute
-from atoll.act.journal import Journal, read_journal
+from atoll.act.journal import Journal, Run, read_journal
 from atoll.act.lock import LOCK, machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process
@@ -99,6 +100,35 @@ def test_settings_of_a_moment_are_put_back() -> None:
     assert probing.probes == b"1\n"
     assert twin.read(f"{PATH}/reset_method") == order
     assert state(twin) == before
+
+
+def test_recovering_that_dies_at_its_very_end_takes_nothing_back_that_it_had_put_back() -> None:
+    twin = Twin.new("ac922-4gpu")
+    probing = Probing(twin)
+    with dead_process():
+        journal = Journal(probing)
+        journal.begin("apply")
+        Recorded(probing, journal, lambda machine, address: None).write(AUTOPROBE, b"0")
+        journal.close()
+    end = Journal.end
+
+    def ends(self: Journal, *runs: Run) -> None:
+        """The run that it recovered has ended, its own has not."""
+        if any(run.verb == "recover" for run in runs):
+            raise Died
+        end(self, *runs)
+
+    class Died(BaseException):
+        pass
+
+    with dead_process(), patch.object(Journal, "end", ends), pytest.raises(Died):
+        recover(probing)
+    assert probing.probes == b"1\n"
+    assert [run.verb for run in read_journal(probing).dead] == ["recover"]
+    found = recover(probing)
+    assert [run.fate for run in found.runs] == [Fate.ROLLED_BACK]
+    assert probing.probes == b"1\n"
+    assert found.restored == ()
 
 
 def test_memory_decoding_of_a_device_in_use_stays() -> None:

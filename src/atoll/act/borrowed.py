@@ -17,8 +17,10 @@ from atoll.act.quiesce import COMMAND, command_word
 from atoll.host.place import address_of
 from atoll.pci.header import Command
 
-__all__ = ["Borrowed", "borrowed"]
+__all__ = ["PUT_BACK", "Borrowed", "borrowed"]
 
+PUT_BACK = "to put back what was changed for a moment"
+"""The reason of writes that do so after a death: what they find is no setting of the host's, what they write is."""
 _ATTRIBUTES = ("/drivers_autoprobe", "/reset_method", "/power/control")
 
 
@@ -49,7 +51,8 @@ def borrowed(writes: Iterable[Write]) -> tuple[Borrowed, ...]:
     """Return the settings that the writes of dead runs, oldest first, may have left changed.
 
     What was put back counts no more: since then it may have been changed by others, as ``power/control`` is when
-    vfio-pci is bound and unbound (``vfio_pci_core_register_device``).
+    vfio-pci is bound and unbound (``vfio_pci_core_register_device``). Of a recovering that died only the writes that
+    put back may be left, where it had ended the run that had borrowed.
     """
     found: dict[str, bytes] = {}
     for write in writes:
@@ -57,7 +60,7 @@ def borrowed(writes: Iterable[Write]) -> tuple[Borrowed, ...]:
         attribute = write.target.endswith(_ATTRIBUTES)
         if write.was is None or not (command or attribute):
             continue
-        was = found.setdefault(write.target, write.was)
+        was = found.setdefault(write.target, write.value if write.reason == PUT_BACK else write.was)
         if attribute and write.done and write.value.split() == was.split():
             del found[write.target]
     return tuple(Borrowed(path, was) for path, was in found.items())

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from atoll.act import device
 from atoll.act.access import access
-from atoll.act.borrowed import borrowed
+from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.capability import require
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
@@ -141,7 +141,7 @@ class _Recovering:
         """Put settings back that were changed for a moment only; return what could not be."""
         dead = {run.id for run in died}
         failed = []
-        with self.work.machine.during(None, "to put back what was changed for a moment"):
+        with self.work.machine.during(None, PUT_BACK):
             for setting in borrowed(write for write in standing.writes if write.run in dead):
                 try:
                     if told := setting.put_back(self.work.machine):
