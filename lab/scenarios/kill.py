@@ -74,15 +74,19 @@ def checks_of(kernel: str, result: Result, record: Record) -> list[Check]:
     """Return what must be so, by what the guest found and what the GPUs saw."""
     counts, failures = result.answer.get("counts"), result.answer.get("failures")
     checks = []
-    if not result.ok or not isinstance(counts, dict) or not isinstance(failures, list) or not counts:
+    told = isinstance(counts, dict) and isinstance(failures, list) and bool(counts)
+    if not result.ok or not told:
         detail = str(result.answer.get("error", result.folder))
         checks.append(Check(kernel, "the scenario ends well", ok=False, detail=detail))
-        counts, failures = {}, []
+    # What it found before it ended is told all the same.
+    counts, failures = (counts, failures) if told else ({}, [])
+    assert isinstance(counts, dict)
+    assert isinstance(failures, list)
     for name, count in counts.items():
         survived, chosen, points = (count[word] for word in ("survived", "chosen", "points"))
-        told = "; ".join(f"{one['point']}: {one['what']}" for one in failures if one["verb"] == name)
+        why = "; ".join(f"{one['point']}: {one['what']}" for one in failures if one["verb"] == name)
         says = f"{name}: killed at {chosen} of {points} points, and safe after each"
-        checks.append(Check(kernel, says, ok=survived == chosen > 0, detail=told or "no point was tried"))
+        checks.append(Check(kernel, says, ok=survived == chosen > 0, detail=why or "no point was tried"))
     breaches = record.breaches(0, _END)
     says = "no link was open between two tenants that both ran, at any time"
     checks.append(Check(kernel, says, ok=not breaches, detail=f"open: {breaches}"))

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -297,6 +298,9 @@ class Dying:
             except Broken as broken:
                 point = f"{at}: {whole.points[at]}"
                 failures.append({"verb": self.name, "point": point, "what": str(broken), "round": round_})
+                # What comes next begins where this did, as far as that can be had.
+                with suppress(Broken):
+                    self.give_back(initial)
                 break
             survived += 1
         seconds = round(time.monotonic() - began, 1)
@@ -430,7 +434,8 @@ for handover in order["handovers"]:
     applied = Dying(f"apply ({handover})", both, partial(applying, both), (), runs, gives=True)
     recoveries(applied, applied.deaths())
     # The second one's device has no driver before: otherwise nothing would be left to be done for it.
-    (DRIVER / "unbind").write_text(BLUE)
+    if state()[BLUE][0] == DRIVER.name:
+        (DRIVER / "unbind").write_text(BLUE)
     one = done(applying(red))
     Dying(f"second apply ({handover})", both, partial(applying, both), (one,), runs, gives=True).deaths()
     if state()[BLUE][0] is None:
