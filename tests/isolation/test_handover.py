@@ -83,6 +83,19 @@ def test_enabling_a_device_enables_the_bridges_above_it(how: Handover) -> None:
     assert stated.handed_over.verdict is Verdict.VIOLATED
 
 
+def test_what_no_iommu_translates_for_is_not_translated_by_giving_it_away() -> None:
+    functions = slots(CLOSED, CLOSED)
+    bare = scene(machine(functions[0], replace(functions[1], group=Known(None)), *functions[2:]))
+    reached = handed_over(bare.topology, bare.settings, clusters(bare.host, red="01:00.0", blue="02:00.0"))
+    assert (reached.domain[A].kind, reached.domain[B].kind) == (DomainKind.NONE, DomainKind.TRANSLATED)
+    host = machine(*functions)
+    assert isinstance(host.groups, Known)
+    groups = {n: replace(g, name="vfio-noiommu" if A in g.members else None) for n, g in host.groups.value.items()}
+    unsafe = scene(replace(host, groups=Known(groups)))
+    reached = handed_over(unsafe.topology, unsafe.settings, clusters(unsafe.host, red="01:00.0", blue="02:00.0"))
+    assert (reached.domain[A].kind, reached.domain[B].kind) == (DomainKind.NONE, DomainKind.TRANSLATED)
+
+
 def test_a_host_driver_gets_the_default_domain_and_no_reset() -> None:
     reached = over(gpus(), Handover.KERNEL, "nvidia")
     assert reached.domain[A].kind is DomainKind.IDENTITY

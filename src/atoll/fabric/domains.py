@@ -43,7 +43,7 @@ def _domain(host: Host, function: Function) -> Domain:
     holder = holder_of(host, function)
     group = _group_of(host, function)
     if group is not None and group.name == _NO_IOMMU:
-        return Domain(DomainKind.NONE, "", f"group {group.number} has no IOMMU behind it (vfio-noiommu)")
+        return _without_iommu(group)
     if holder is not None and value_of(holder.containers, 1) == 0:
         return Domain(DomainKind.UNKNOWN, "", f"{holder.name} ({holder.pid}) has its group open, but no container")
     if holder is not None:
@@ -92,8 +92,14 @@ def default_domain(host: Host, function: Function) -> Domain:
     return _of_group(host, host.groups.value.get(number), number)
 
 
+def _without_iommu(group: Group) -> Domain:
+    return Domain(DomainKind.NONE, "", f"group {group.number} has no IOMMU behind it (vfio-noiommu)")
+
+
 def _of_group(host: Host, group: Group | None, number: int) -> Domain:
     space = f"group {number}"
+    if group is not None and group.name == _NO_IOMMU:
+        return _without_iommu(group)
     words = value_of(host.command_line, "").split()
     match value_of(group.type, None) if group is not None else None:
         case "DMA" | "DMA-FQ" | "unmanaged" as kind:

@@ -87,8 +87,12 @@ def _hand_over(
     if cluster.handover is Handover.KERNEL:
         return settings.with_domain(address, default_domain(topology.host, function))
     held = _already_held(topology, settings, address)
-    space = Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, f"its owner {cluster.name} holds it through VFIO")
     if not held:
+        space = default_domain(topology.host, function)
+        # Without an IOMMU VFIO gives a device away as it is, if at all (enable_unsafe_noiommu_mode).
+        if space.kind is not DomainKind.NONE:
+            because = f"its owner {cluster.name} holds it through VFIO"
+            space = Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, because)
         settings = settings.with_domain(address, space)
         if address in settings.cpu_links and settings.cpu_links[address].kind is not DomainKind.BLOCKED:
             settings = replace(settings, cpu_links={**settings.cpu_links, address: space})
