@@ -33,6 +33,7 @@ from atoll.isolation.clusters import Clusters
 from atoll.isolation.proof import refuted
 from atoll.isolation.reach import Reach
 from atoll.isolation.resilience import relevant_functions, resilience
+from atoll.pci.acs import AcsEnhanced
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
@@ -160,6 +161,14 @@ def test_what_events_may_leave_open_is_not_survived(command_line: Fact[str]) -> 
     asked = found.state(replace(named, survive={MACHINE: 1}))
     assert (asked.verdict, asked.untold, asked.unsurvived) == ("unknown", (MACHINE,), ())
     assert found.state(replace(named, survive={TENANT: 1})).verdict == "proven"
+
+
+def test_enhanced_acs_is_not_relied_on_after_a_reset() -> None:
+    """The port's own BARs are closed by its enhanced bits only, and its ACS stays as it is."""
+    blocking = replace(acs("SV RR CR UF"), enhanced=AcsEnhanced.OWN_BLOCK)
+    host = machine(port("00:01.0", 1, acs=blocking, memory=True), endpoint("01:00.0", "00:01.0"))
+    stated = scene(host).state(replace(clusters(host, red="01:00.0"), survive={MACHINE: 1}))
+    assert (stated.proof.verdict, stated.untold, stated.verdict) == ("proven", (MACHINE,), "unknown")
 
 
 def test_nothing_is_open_where_the_kernels_policy_is_known() -> None:

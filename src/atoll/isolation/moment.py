@@ -64,7 +64,7 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
 
     found = weakness(lambda reach, source: refuted(reach, clusters, {source}))
     unproven: dict[Trigger, Weakness] = {}
-    if proof.verdict is Verdict.PROVEN and _leave_open(topology):
+    if proof.verdict is Verdict.PROVEN and _leave_open(topology, settings):
         for trigger, path in weakness(lambda reach, source: any(breaches(reach, clusters, {source}))).items():
             sooner = found[trigger]
             if path is not None and (sooner is None or len(path) < len(sooner)):
@@ -89,7 +89,8 @@ def _within(found: Mapping[Trigger, Weakness | None], clusters: Clusters) -> tup
     )
 
 
-def _leave_open(topology: Topology) -> bool:
-    """Whether events may leave what cannot be told: the kernel's policy for a port's ACS is all that they may."""
+def _leave_open(topology: Topology, settings: Settings) -> bool:
+    """Whether events may leave what cannot be told: the kernel's policy for a port's ACS, or bits of ACS Enhanced."""
     functions = topology.functions.values()
-    return any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions)
+    untold = any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions)
+    return untold or bool(settings.enhanced)

@@ -103,6 +103,6 @@ def least_events(
 
 
 def _key(settings: Settings, relevant: AbstractSet[Address]) -> tuple[object, ...]:
-    """What events change of what matters: ACS and link cuts."""
-    acs = tuple(item for item in settings.acs.items() if item[0] in relevant)
-    return (acs, tuple(item for item in settings.cut.items() if item[0] in relevant))
+    """What events change of what matters: ACS, its enhanced bits too, and link cuts."""
+    changed = (settings.acs, settings.enhanced, settings.cut)
+    return tuple(tuple(item for item in one.items() if item[0] in relevant) for one in changed)
