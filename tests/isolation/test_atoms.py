@@ -12,6 +12,7 @@ from test_contact import hosts
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.host.fact import Known
 from atoll.host.model import EndKind
 from atoll.isolation.atoms import atoms, most_closed
 from atoll.isolation.contacts import partition
@@ -83,6 +84,13 @@ def test_without_an_iommu_nothing_translates() -> None:
     bare = [replace(f, group=f.group) for f in slots(CLOSED, CLOSED)]
     alone = [endpoint(str(f.address), str(f.parent), group=None, iommu=None) if not f.is_port else f for f in bare]
     assert parts(scene(machine(*alone))) == ["01:00.0 02:00.0"]
+
+
+def test_what_is_switched_off_now_is_not_apart_for_good() -> None:
+    bare = [replace(f, command=Known(Command(0)), group=Known(None), iommu=Known(None)) for f in slots(CLOSED, CLOSED)]
+    found = scene(machine(*bare))
+    (atom,) = atoms(found.topology, found.settings, Policy.STRICT)
+    assert atom.functions == (at("01:00.0"), at("02:00.0"))
 
 
 def test_the_most_closed_setting() -> None:

@@ -16,10 +16,10 @@ from atoll.host.fact import value_of
 from atoll.host.model import EndKind, Link, Platform
 from atoll.isolation.contact import Contact
 from atoll.isolation.contacts import contacts, partition
+from atoll.isolation.handover import switched_on
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import Command
 
 __all__ = ["Atom", "atoms", "most_closed"]
 
@@ -40,7 +40,7 @@ class Atom:
 def most_closed(topology: Topology, settings: Settings, *, allow_assumed: bool = False) -> Settings:
     """Return the settings with every control at its most closed: all redirection on, all links cut, all translated.
 
-    Bus mastering and memory decoding stay on: a device that is switched off is not isolated but useless.
+    Bus mastering and memory decoding are on, of the ports above too: what is switched off is not isolated but useless.
     """
     acs = {}
     for address, control in settings.acs.items():
@@ -51,18 +51,17 @@ def most_closed(topology: Topology, settings: Settings, *, allow_assumed: bool =
         cutter = link_control(topology.functions[address])
         if cutter is not None and (cutter.level is not Level.ASSUMED or allow_assumed):
             cut[address] = _peers(links, address)
-    command = dict(settings.command)
     domain = dict(settings.domain)
     cpu_links = dict(settings.cpu_links)
     for address in topology.endpoints:
-        command[address] = (command.get(address) or Command(0)) | Command.MASTER | Command.MEMORY
         if _behind_iommu(topology, address):
             own = Domain(DomainKind.TRANSLATED, f"function {address}", "it could have an address space of its own")
             domain[address] = own
             if address in cpu_links and cpu_links[address].kind is not DomainKind.BLOCKED:
                 cpu_links[address] = own
     ats: dict[Address, bool | None] = dict.fromkeys(settings.ats, False)
-    return replace(settings, acs=acs, cut=cut, command=command, domain=domain, cpu_links=cpu_links, ats=ats)
+    settings = switched_on(topology, settings, topology.endpoints)
+    return replace(settings, acs=acs, cut=cut, domain=domain, cpu_links=cpu_links, ats=ats)
 
 
 def _peers(links: tuple[Link, ...], address: Address) -> frozenset[int]:

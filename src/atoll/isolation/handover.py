@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from atoll.controls.link_control import Effect, Level
@@ -18,7 +18,7 @@ from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 
-__all__ = ["HELD_SPACE", "handed_over", "links_to_cut"]
+__all__ = ["HELD_SPACE", "handed_over", "links_to_cut", "switched_on"]
 
 _ON = Command.MEMORY | Command.MASTER
 
@@ -67,23 +67,30 @@ def handed_over(topology: Topology, settings: Settings, clusters: Clusters) -> S
 
     Stock vfio-pci resets each device (at opening, and again when the VMM resets its guest); a holder resets by
     opening and cuts afterwards; devices already held by an open descriptor stay as they are. Owners switch on
-    memory decoding and bus mastering of what they own.
+    memory decoding and bus mastering of what they own, and the kernel those of the ports above.
     """
+    settings = switched_on(topology, settings, clusters.owner())
     for cluster in clusters.named:
         for address in cluster.functions:
             settings = _hand_over(topology, settings, clusters, cluster, address)
     return settings
 
 
+def switched_on(topology: Topology, settings: Settings, addresses: Iterable[Address]) -> Settings:
+    """Return the settings with memory decoding and bus mastering on, of functions and of all ports above them.
+
+    Enabling a device enables the bridges above it (drivers/pci/pci.c ``pci_enable_bridge``).
+    """
+    command = dict(settings.command)
+    for address in dict.fromkeys(one for a in addresses for one in (a, *topology.up(a))):
+        command[address] = (command.get(address) or Command(0)) | _ON
+    return replace(settings, command=command)
+
+
 def _hand_over(
     topology: Topology, settings: Settings, clusters: Clusters, cluster: Cluster, address: Address
 ) -> Settings:
     function = topology.functions[address]
-    for one in (address, *topology.up(address)):
-        # Enabling a device enables the bridges above it (drivers/pci/pci.c ``pci_enable_bridge``).
-        command = settings.command.get(one)
-        if command is None or command & _ON != _ON:
-            settings = settings.with_command(one, (command or Command(0)) | _ON)
     if cluster.handover is Handover.KERNEL:
         return settings.with_domain(address, default_domain(topology.host, function))
     held = _already_held(topology, settings, address)

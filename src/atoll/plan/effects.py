@@ -14,7 +14,7 @@ from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
 from atoll.host.model import Group, Host
-from atoll.isolation.handover import HELD_SPACE
+from atoll.isolation.handover import HELD_SPACE, switched_on
 from atoll.pci.header import Command
 from atoll.plan.step import Step, StepKind
 
@@ -48,9 +48,9 @@ def _after(host: Host, settings: Settings, step: Step) -> tuple[Host, Settings]:
         case StepKind.BIND:
             host = _with(host, step, driver=Known(step.driver, "plan"))
             if step.driver is not None and not step.driver.startswith("vfio"):
-                settings = settings.with_command(address, (command or Command(0)) | Command.MASTER | Command.MEMORY)
+                settings = switched_on(Topology(host), settings, (address,))
         case StepKind.HAND_OVER:
-            settings = settings.with_command(address, (command or Command(0)) | Command.MASTER | Command.MEMORY)
+            settings = switched_on(Topology(host), settings, (address,))
         case StepKind.RESET:
             settings = reset_functions(Topology(host), settings, (address,), kind_of_method(step.method or "bus"))
         case StepKind.LEASE:
