@@ -77,15 +77,17 @@ def test_control_bits(
     [
         ("", BLOCKED, BLOCKED, BLOCKED),
         ("SV TB UF", BLOCKED, BLOCKED, BLOCKED),
-        ("RR", DIRECT, DIRECT, BLOCKED),
-        ("CR", BLOCKED, BLOCKED, DIRECT),
+        ("RR", DIRECT, DIRECT, POSSIBLE),
+        ("CR", POSSIBLE, POSSIBLE, DIRECT),
+        ("DT", POSSIBLE, POSSIBLE, BLOCKED),
+        ("EC", POSSIBLE, POSSIBLE, BLOCKED),
         ("RR CR", DIRECT, DIRECT, DIRECT),
     ],
 )
 def test_a_bit_that_is_not_implemented_means_no_such_routing(
     capability: str, plain: Answer, translated: Answer, completion: Answer
 ) -> None:
-    """All implemented bits are off."""
+    """All implemented bits are off. One that only routing to peers needs contradicts that there is none (6.12.1.2)."""
     word = acs("", capability)
     assert [decided(word, traffic).answer for traffic in Traffic] == [plain, translated, completion]
 
@@ -104,7 +106,7 @@ def test_a_control_bit_without_capability_counts_for_nothing() -> None:
     """Reserved bits may read as anything: EC and DT that are not implemented open nothing, RR closes nothing more."""
     word = acs("EC DT RR", "RR CR")
     assert decided(word, TRANSLATED).answer is BLOCKED
-    assert decided(acs("RR", "CR"), PLAIN).because.endswith("it does no such routing")
+    assert decided(acs("RR", "SV"), PLAIN).because.endswith("it does no such routing")
 
 
 def test_no_acs() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from atoll.fabric.answer import Answer, Question
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
-from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, turn
+from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, contradicting, turn
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsFlag
@@ -176,13 +176,14 @@ def decider_key(topology: Topology, settings: Settings, address: Address, bridge
 def _bits(function: Function, settings: Settings) -> tuple[Hashable, ...]:
     if isinstance(function.acs, Known) and function.acs.value is None:
         return bit(function, settings, AcsFlag.RR), bit(function, settings, AcsFlag.CR), False, None
-    control = bit(function, settings, AcsFlag.EC)
-    egress = control is Bit.ON
-    redirect = bit(function, settings, AcsFlag.RR)
+    egress = bit(function, settings, AcsFlag.EC) is Bit.ON
     return (
-        # Without redirection, it decides whether egress control is there at all.
-        (redirect, control is Bit.ABSENT) if redirect is Bit.ABSENT else redirect,
-        bit(function, settings, AcsFlag.CR),
+        *(
+            # Where redirection is missing, it decides whether there is a bit that contradicts that.
+            (state, contradicting(function, settings, traffic) is None) if state is Bit.ABSENT else state
+            for flag, traffic in ((AcsFlag.RR, Traffic.UNTRANSLATED), (AcsFlag.CR, Traffic.COMPLETION))
+            for state in (bit(function, settings, flag),)
+        ),
         bit(function, settings, AcsFlag.DT) is Bit.ON,
         (settings.egress.get(function.address),) if egress else None,
     )

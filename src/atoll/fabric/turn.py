@@ -16,7 +16,7 @@ from atoll.host.fact import Known
 from atoll.host.model import Function, RootRouting
 from atoll.pci.acs import AcsFlag
 
-__all__ = ["Bit", "Place", "Traffic", "Turn", "bit", "turn"]
+__all__ = ["Bit", "Place", "Traffic", "Turn", "bit", "contradicting", "turn"]
 
 
 class Traffic(StrEnum):
@@ -107,8 +107,8 @@ def turn(
         case Bit.STATED:
             because = f"{at} does no such routing, its vendor says"
             return Turn(Answer.BLOCKED, because, assumption=VENDOR_STATEMENT)
-        case Bit.ABSENT if traffic is not Traffic.COMPLETION and bit(function, settings, AcsFlag.EC) is not Bit.ABSENT:
-            because = f"{at} has EgressCtrl, which only routing to peers needs, without {word}"
+        case Bit.ABSENT if (other := contradicting(function, settings, traffic)) is not None:
+            because = f"{at} has {other}, which only routing to peers needs, without {word}"
             if place is Place.ROOT and routing is not RootRouting.DIRECT:
                 return _through(place, routing, because)
             return Turn(Answer.POSSIBLE, because)
@@ -126,6 +126,28 @@ def turn(
                     Answer.POSSIBLE, f"{at} is a function of a device without ACS", question=Question.MULTIFUNCTION
                 )
             return _through(place, routing, f"{at} has no ACS")
+
+
+_PEER_BITS = (
+    (AcsFlag.EC, "EgressCtrl"),
+    (AcsFlag.RR, "ReqRedir"),
+    (AcsFlag.CR, "CmpltRedir"),
+    (AcsFlag.DT, "DirectTrans"),
+)
+"""What is there for routing to peers only. Whoever does that has to be able to redirect requests and completions."""
+
+
+def contradicting(function: Function, settings: Settings, traffic: Traffic) -> str | None:
+    """Return a bit that a function has implemented for routing to peers, where it lacks the one that redirects it.
+
+    For completions only what redirects counts: egress control and direct translation leave completions alone.
+    """
+    for flag, word in _PEER_BITS:
+        of_requests = flag in (AcsFlag.EC, AcsFlag.DT)
+        there = bit(function, settings, flag) not in (Bit.ABSENT, Bit.NO_ACS)
+        if there and not (traffic is Traffic.COMPLETION and of_requests):
+            return word
+    return None
 
 
 def _through(place: Place, routing: RootRouting | None, because: str) -> Turn:
