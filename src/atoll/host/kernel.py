@@ -9,7 +9,7 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Group, IommuUnit, KernelRelease, Platform
 from atoll.host.tree import Tree
 
-__all__ = ["read_interrupt_remapping", "read_platform", "read_release"]
+__all__ = ["doubt_remapping", "read_interrupt_remapping", "read_platform", "read_release"]
 
 _WORDS = (
     (("x86_64", "amd64", "i386", "i686"), Platform.X86),
@@ -86,15 +86,14 @@ def read_interrupt_remapping(
     if platform not in (Platform.X86, Platform.UNKNOWN):
         return Unknown(f"no rule tells it for platform {platform}")
     chips = _chips(tree)
-    off = _asking(command_line, "off")
-    unchecked = _asking(command_line, "nosid")
     remapped = isinstance(chips, Known) and any(chip.startswith("IR-") for chip in chips.value)
-    if remapped and off:
-        return Unknown(f"{off} on the command line, but interrupts are remapped: two records of different boots?")
-    if unchecked and not off and not any(unit.kind == "amd" for unit in units):
-        return Known(False, f"{unchecked} on the command line: who sends an interrupt is not checked")
+    told: Fact[bool] = Known(True, "interrupt chips are called IR-…") if remapped else Unknown("not told")
+    settled = doubt_remapping(told, Known(command_line), units)
+    if settled is not told:
+        return settled
+    off = _asking(command_line, "off")
     if remapped:
-        return Known(True, "interrupt chips are called IR-…")
+        return told
     if off:
         return Known(False, f"{off} on the command line")
     if isinstance(groups, Known) and not groups.value and not units and exists(tree, "sys/class/iommu"):
@@ -102,6 +101,20 @@ def read_interrupt_remapping(
     if isinstance(chips, Known) and any(chip == "IO-APIC" or chip.startswith("PCI-MSI") for chip in chips.value):
         return Known(False, chips.source)
     return Unknown("neither proc/interrupts nor sys/kernel/irq was captured")
+
+
+def doubt_remapping(told: Fact[bool], command_line: Fact[str], units: tuple[IommuUnit, ...]) -> Fact[bool]:
+    """Return what is left of a record of interrupt remapping, seen with a command line: of this record or another.
+
+    With ``intremap=nosid`` interrupts are remapped, and Intel's units do not check who sends them.
+    """
+    words = value_of(command_line, "")
+    off, unchecked = _asking(words, "off"), _asking(words, "nosid")
+    if off and isinstance(told, Known) and told.value:
+        return Unknown(f"{off} on the command line, but interrupts are remapped: two records of different boots?")
+    if unchecked and not off and not any(unit.kind == "amd" for unit in units):
+        return Known(False, f"{unchecked} on the command line: who sends an interrupt is not checked")
+    return told
 
 
 def _asking(command_line: str, wanted: str) -> str | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.interconnect import with_link_records
-from atoll.host.model import Host, Platform
+from atoll.host.model import Holder, Host, Platform
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge import merge
 from atoll.host.records.text import read_text
@@ -133,6 +134,63 @@ def test_another_bridge_above_leaves_the_place_unknown() -> None:
     gpu = merged.functions[at("01:00.0")]
     assert (gpu.parent, gpu.parent_told) == (None, False)
     assert any(gap.what == "bridge above 0000:01:00.0" for gap in merged.gaps)
+
+
+def test_other_buses_of_a_bridge_leave_open_what_is_below_it() -> None:
+    """That the card hangs below the port is told by the port's bus numbers alone."""
+    for order in (1, -1):
+        merged = merge([host_of(PORT, "one"), host_of(PORT.replace("secondary=01", "secondary=05"), "two")][::order])
+        card = merged.functions[at("01:00.0")]
+        assert (card.parent, card.parent_told) == (None, False)
+
+
+def test_other_types_of_a_group_are_a_disagreement() -> None:
+    def typed(kind: str, number: int) -> Host:
+        host = host_of(PORT, f"type {kind}")
+        assert isinstance(host.groups, Known)
+        groups = {n + number: replace(g, number=n + number, type=Known(kind)) for n, g in host.groups.value.items()}
+        return replace(host, groups=Known(groups))
+
+    for number in (0, 100):
+        merged = merge([typed("DMA", 0), typed("identity", number)])
+        assert isinstance(merged.groups, Known)
+        assert all(isinstance(group.type, Unknown) for group in merged.groups.value.values())
+    same = merge([typed("DMA", 0), typed("DMA", 0)])
+    assert isinstance(same.groups, Known)
+    assert {value_of(group.type, None) for group in same.groups.value.values()} == {"DMA"}
+
+
+def test_other_holders_are_a_disagreement() -> None:
+    idle = replace(host_of(PORT, "idle"), holders=Known(()))
+    busy = replace(host_of(PORT, "busy"), holders=Known((Holder(7, "qemu", (1,), ()),)))
+    assert isinstance(merge([idle, busy]).holders, Unknown)
+    assert merge([idle, host_of(PORT, "text")]).holders == Known(())
+
+
+_REMAPPED = "[    0.2] DMAR-IR: Enabled IRQ remapping in x2apic mode\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "log", "expected"),
+    [
+        ("quiet", _REMAPPED, True),
+        ("intremap=nosid", _REMAPPED, False),
+        ("intremap=off", _REMAPPED, None),
+        ("nointremap", _REMAPPED, None),
+        (
+            "intremap=nosid",
+            "[    0.2] AMD-Vi: Interrupt remapping enabled\n[    0.2] AMD-Vi: Extended features\n",
+            True,
+        ),
+    ],
+)
+def test_the_command_line_has_a_say_in_remapping(words: str, log: str, expected: bool | None) -> None:
+    """Told by the same text, or by another record: nobody checks who sends an interrupt with ``nosid``."""
+    line = f"[    0.0] Command line: root=/dev/sda1 {words}\n"
+    together = host_of(PORT + line + log)
+    apart = merge([host_of(PORT + line, "one"), host_of(PORT + log, "two")])
+    for host in (together, apart):
+        assert value_of(host.interrupt_remapping, None) is expected
 
 
 def test_other_classes_and_platforms_are_shown() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.kernel import doubt_remapping
 from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.model import Function, Gap, Group, Host, Platform
 from atoll.host.records.arrange import ALONE, SHARED
@@ -103,7 +104,7 @@ def _two(one: Host, other: Host) -> Host:
     told = join(_groups(one), _groups(other))
     doubts.gaps += [Gap(f"{_GROUP_OF}{a}", why, _HINT) for a, why in sorted(told.doubted.items())]
     functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
-    groups = _group_fact(one, other, told)
+    groups = _group_fact(one, other, told, doubts)
     links = merge_links(
         [
             ToldLinks(host.name, host.links, host.links_told, doubted=doubted_in(host.gaps))
@@ -115,6 +116,11 @@ def _two(one: Host, other: Host) -> Host:
     partial = set(coverage(one.functions, one.groups)) | set(coverage(other.functions, other.groups))
     kept = [gap for gap in dict.fromkeys((*one.gaps, *other.gaps)) if not (gap in partial or _filled(gap, functions))]
     platform = _platform(one, other, doubts)
+    command_line = _fact("kernel command line", one.command_line, other.command_line, doubts)
+    units = one.iommu_units or other.iommu_units
+    remapping = _fact("interrupt remapping", one.interrupt_remapping, other.interrupt_remapping, doubts)
+    if isinstance(remapping, Known):
+        remapping = doubt_remapping(remapping, command_line, units)
     odd = board_gaps(functions, links, powernv=platform is Platform.POWERNV)
     new = [gap for gap in (*doubts.gaps, *links.gaps) if gap.what not in shown]
     return Host(
@@ -123,10 +129,10 @@ def _two(one: Host, other: Host) -> Host:
         groups=groups,
         platform=platform,
         kernel=_fact("kernel release", one.kernel, other.kernel, doubts),
-        command_line=_fact("kernel command line", one.command_line, other.command_line, doubts),
-        iommu_units=one.iommu_units or other.iommu_units,
-        interrupt_remapping=_fact("interrupt remapping", one.interrupt_remapping, other.interrupt_remapping, doubts),
-        holders=one.holders if isinstance(one.holders, Known) else other.holders,
+        command_line=command_line,
+        iommu_units=units,
+        interrupt_remapping=remapping,
+        holders=_fact("who holds devices open", one.holders, other.holders, doubts),
         links=links.links,
         links_told=links.told,
         registers=_facts("register {0[1].offset:#x} of {0[0]}", one.registers, other.registers, doubts),
@@ -319,7 +325,9 @@ def _settled(functions: dict[Address, Function]) -> dict[Address, Function]:
         alone = isinstance(function.multifunction, Known) and function.multifunction.source == ALONE
         if alone and slots.get((a.domain, a.bus, a.device), 0) > 1:
             functions[a] = replace(function, multifunction=Known(True, SHARED))
-        if function.parent is not None and function.parent not in functions:
+        above = functions.get(function.parent) if function.parent is not None else None
+        # A bridge of which records tell different buses: what is below it is told by these alone.
+        if function.parent is not None and (above is None or _is_doubted(above.bridge)):
             functions[a] = replace(functions[a], parent=None, parent_told=False)
     return functions
 
@@ -343,13 +351,17 @@ def _groups(host: Host) -> ToldGroups:
     return ToldGroups(name, number, frozenset(none), doubted)
 
 
-def _group_fact(one: Host, other: Host, told: ToldGroups) -> Any:
+def _group_fact(one: Host, other: Host, told: ToldGroups, doubts: _Doubts) -> Any:
     known = [host.groups for host in (one, other) if isinstance(host.groups, Known)]
     if not known:
         return one.groups
     if not told.number and len(known) == 2 and not told.doubted:
         return known[0]
     formed = {number: group for fact in reversed(known) for number, group in fact.value.items()}
+    if len(known) == 2:
+        first, second = (fact.value for fact in known)
+        alike = {group.members: group for group in second.values()}
+        formed |= {n: _of_both(g, alike[g.members], doubts) for n, g in first.items() if g.members in alike}
     found = told.fact(reason="the records disagree about every group")
     if isinstance(found, Unknown):
         return known[0] if not told.doubted else found
@@ -359,3 +371,10 @@ def _group_fact(one: Host, other: Host, told: ToldGroups) -> Any:
         same = old is not None and old.members == group.members
         kept[number] = old if old is not None and same else group
     return Known(kept, told.source)
+
+
+def _of_both(one: Group, other: Group, doubts: _Doubts) -> Group:
+    """A group of which two records tell the same members, be it under other numbers."""
+    kind = _fact(f"type of group {one.number}", one.type, other.type, doubts)
+    regions = _fact(f"reserved regions of group {one.number}", one.reserved_regions, other.reserved_regions, doubts)
+    return replace(one, type=kind, reserved_regions=regions, name=one.name or other.name)

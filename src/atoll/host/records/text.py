@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from atoll.errors import InputError
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.kernel import doubt_remapping
 from atoll.host.model import Function, Gap, Group, Host, IommuUnit, KernelRelease, Platform
 from atoll.host.records.arrange import arranged
 from atoll.host.records.boot_log import BootLog, release_of
@@ -97,15 +98,20 @@ def read_text(data: bytes, *, name: str) -> Host:
         functions = {address: replace(function, group=unread) for address, function in functions.items()}
     groups = told.fact(reason=_no_groups(log))
     groups = _with_types(groups, log)
+    command_line = _command_line(log, printed, name)
+    units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items()))
+    remapping = _known(log.remapping, f"{name}: boot log", "no boot log in the text tells it")
+    if isinstance(remapping, Known):
+        remapping = doubt_remapping(remapping, command_line, units)
     return Host(
         name=name,
         functions=functions,
         groups=groups,
         platform=_platform(functions, log),
         kernel=_release(log, printed, name),
-        command_line=_command_line(log, printed, name),
-        iommu_units=tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items())),
-        interrupt_remapping=_known(log.remapping, f"{name}: boot log", "no boot log in the text tells it"),
+        command_line=command_line,
+        iommu_units=units,
+        interrupt_remapping=remapping,
         holders=Unknown("a text does not show who holds devices open"),
         gaps=(
             *_gaps(found, functions, told),
