@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, OFF, acs, at, clusters, gpu, links, machine, port, scene, slots, switch
+from reach_hosts import CLOSED, OFF, acs, at, clusters, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
@@ -15,6 +15,7 @@ from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.proof import Breach, Proof, Verdict, breaches, prove, refuted, verdict_of
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
+from atoll.pci.sriov import Sriov
 from atoll.twin import Twin
 
 PROVEN, VIOLATED, UNKNOWN = Verdict.PROVEN, Verdict.VIOLATED, Verdict.UNKNOWN
@@ -51,6 +52,32 @@ def test_inside_a_cluster_nothing_needs_isolation() -> None:
     host = machine(*switch(OFF, OFF))
     assert proof(host, red="03:00.0 04:00.0").verdict is PROVEN
     assert proof(host, red="03:00.0", blue="04:00.0").verdict is VIOLATED
+
+
+def test_a_physical_function_has_its_virtual_functions_in_hand() -> None:
+    """Whatever ACS says between them: its owner sets them up, resets them and takes them away."""
+    physical = endpoint("01:00.0", "00:01.0", acs=CLOSED)
+    virtual = [endpoint(f"01:00.{n}", "00:01.0", physical="01:00.0", memory=False) for n in (1, 2)]
+    host = machine(port("00:01.0", 1), physical, *virtual)
+    assert proof(host, red="01:00.1", blue="01:00.2").verdict is PROVEN
+    for named in ({"red": "01:00.0", "blue": "01:00.1 01:00.2"}, {"red": "01:00.0 01:00.2"}):
+        found = proof(host, Policy.TRUSTED, **named)
+        assert found.verdict is VIOLATED
+        assert ("01:00.0", "01:00.1", Breach.CONTROL) in wrong(found)
+        assert not any(source != "01:00.0" for source, _, _ in wrong(found))
+    assert proof(host, red="01:00.0 01:00.1 01:00.2").verdict is PROVEN
+
+
+@pytest.mark.parametrize("sriov", [None, 2, Unknown("cut off")])
+def test_what_may_be_a_virtual_function_may_be_in_hand(sriov: int | Unknown | None) -> None:
+    capability = sriov if isinstance(sriov, Unknown) else Known(None if sriov is None else Sriov(sriov, sriov, 0x160))
+    first = replace(endpoint("01:00.0", "00:01.0", acs=CLOSED, multifunction=True), sriov=capability)
+    second = replace(endpoint("01:00.1", "00:01.0", acs=CLOSED, multifunction=True), perhaps_virtual=True)
+    host = machine(port("00:01.0", 1), first, second)
+    assert proof(host, red="01:00.1").verdict is PROVEN
+    found = proof(host, red="01:00.0")
+    assert found.verdict is (PROVEN if sriov is None else UNKNOWN)
+    assert wrong(found) == (set() if sriov is None else {("01:00.0", "01:00.1", Breach.CONTROL)})
 
 
 def test_the_host_may_reach_its_tenants_and_they_not_the_host() -> None:

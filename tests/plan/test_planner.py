@@ -86,6 +86,12 @@ def test_virtual_functions_are_separated() -> None:
     assert not made.unachievable
 
 
+def test_no_plan_parts_virtual_functions_from_who_has_their_physical_function() -> None:
+    made = planned(Twin.new("pcie-box"), ["0000:0c:00.0"], ["0000:0c:00.1"])
+    assert not made.steps
+    assert any("has in hand" in entry.reason and "with the host" in entry.remedy for entry in made.impossible)
+
+
 def test_stock_vfio_is_told_to_lose_the_cut() -> None:
     twin = Twin.new("ac922-4gpu")
     made = planned(twin, gpus(twin)[:1], gpus(twin)[1:2], handover="vfio")

@@ -36,6 +36,8 @@ class Breach(StrEnum):
     IDENTITY = "identity"
     DOMAIN = "shared-domain"
     INTERRUPTS = "interrupts"
+    CONTROL = "control"
+    """The source is the physical function of the target, a virtual one: who drives the one has the other in hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +180,27 @@ class _Check:
         yield from self._violation(cluster, source, str(target), of, Breach.ACCESS, answer)
         if self.topology.functions[target].is_port:
             return
+        yield from self._violation(cluster, source, str(target), of, Breach.CONTROL, self._control(source, target))
         identity = self.reach.identity(source, target)
         yield from self._violation(cluster, source, str(target), of, Breach.IDENTITY, identity)
         shared = self._shared_space(source, target)
         yield from self._violation(cluster, source, str(target), of, Breach.DOMAIN, shared)
+
+    def _control(self, source: Address, target: Address) -> Finding:
+        """A physical function programs, disables and resets its virtual ones, and routes what they send.
+
+        VFIO has an owner of both show the same token for it (drivers/vfio/pci/vfio_pci_core.c
+        ``vfio_pci_validate_vf_token``).
+        """
+        one, other = self.topology.functions[source], self.topology.functions[target]
+        if other.physical_function == source:
+            hop = Hop(str(source), "SR-IOV", f"{target} is its virtual function, which it sets up and takes away")
+            return Finding(Answer.DIRECT, (hop,))
+        maybe = other.perhaps_virtual and not one.perhaps_virtual and value_of(one.sriov, True) is not None
+        if maybe and one.parent == other.parent and source.domain == target.domain and source < target:
+            hop = Hop(str(source), "SR-IOV", f"whether {target} is its virtual function was not read")
+            return Finding(Answer.POSSIBLE, (hop,))
+        return Finding(Answer.BLOCKED)
 
     def _against_memory(self, cluster: str, source: Address, of: str) -> Iterator[Violation]:
         self.counted += 1

@@ -32,7 +32,7 @@ from atoll.plan.step import Plan, Unachievable
 
 __all__ = ["plan"]
 
-_BY_SEPARATION = (Breach.ACCESS, Breach.IDENTITY)
+_BY_SEPARATION = (Breach.ACCESS, Breach.IDENTITY, Breach.CONTROL)
 
 
 def plan(
@@ -78,6 +78,8 @@ def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: 
     can = "may reach" if unknown else "reaches"
     if first.breach is Breach.IDENTITY:
         can = "may be able to send requests as" if unknown else "can send requests as"
+    if first.breach is Breach.CONTROL:
+        can = "may have in hand" if unknown else "has in hand"
     remedy = _separation(names, first, unknown=unknown)
     reason = f"{first.source} {can} {first.target}{more} whatever is set: {path}"
     return Unachievable(names, reason, remedy, tuple(dict.fromkeys(v.source for v in violations)), unknown=unknown)
@@ -87,6 +89,8 @@ def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) 
     """What would separate a pair that no control separates."""
     if unknown:
         return "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
+    if violation.breach is Breach.CONTROL:
+        return "leave the physical function with the host, or put both in one cluster"
     if any(hop.at.startswith("root complex") for hop in violation.path):
         return "hand it over through VFIO, whose address space translates; or boot without iommu=pt"
     if any(hop.via.startswith(tuple(LinkKind)) for hop in violation.path):

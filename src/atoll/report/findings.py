@@ -66,6 +66,8 @@ def violation_lines(violation: Violation, *, margin: str = "    ") -> list[str]:
         what = f"{'can' if sure else 'may'} pass for {target}{whose}"
     elif violation.breach is Breach.DOMAIN:
         what = f"{'shares' if sure else 'may share'} an address space with {target}{whose}"
+    elif violation.breach is Breach.CONTROL:
+        what = f"{'has' if sure else 'may have'} {target}{whose} in hand"
     elif violation.breach is Breach.INTERRUPTS:
         what = "can forge interrupts" if sure else "may forge interrupts"
     else:
