@@ -8,8 +8,8 @@ import pytest
 from reach_hosts import CLOSED, Scene, acs, at, clusters, endpoint, gpu, links, machine, scene, slots, switch
 
 from atoll.fabric.settings import DomainKind, Settings
-from atoll.host.fact import Known
-from atoll.host.model import EndKind, Holder
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Ats, EndKind, Holder, Platform
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.handover import handed_over, links_to_cut
 from atoll.isolation.proof import Verdict
@@ -94,6 +94,46 @@ def test_what_no_iommu_translates_for_is_not_translated_by_giving_it_away() -> N
     unsafe = scene(replace(host, groups=Known(groups)))
     reached = handed_over(unsafe.topology, unsafe.settings, clusters(unsafe.host, red="01:00.0", blue="02:00.0"))
     assert (reached.domain[A].kind, reached.domain[B].kind) == (DomainKind.NONE, DomainKind.TRANSLATED)
+
+
+@pytest.mark.parametrize(
+    ("group", "kind"),
+    [(None, DomainKind.NONE), (Unknown("not read"), DomainKind.UNKNOWN), (7, DomainKind.TRANSLATED)],
+)
+def test_what_no_iommu_serves_has_no_address_space_of_its_own(group: int | Unknown | None, kind: DomainKind) -> None:
+    """VFIO opens a group, and makes one up (no-IOMMU mode) or has none where no IOMMU made it."""
+    functions = slots(CLOSED, CLOSED)
+    functions[1] = replace(functions[1], group=group if isinstance(group, Unknown) else Known(group))
+    found = scene(machine(*functions))
+    reached = over(found, Handover.HELD)
+    assert reached.domain[A].kind is kind
+    assert reached.domain[B].kind is DomainKind.TRANSLATED
+    named = Clusters((Cluster("red", (A,), Handover.HELD), Cluster("blue", (B,), Handover.HELD)))
+    verdicts = {DomainKind.NONE: "violated", DomainKind.UNKNOWN: "unknown", DomainKind.TRANSLATED: "proven"}
+    assert found.state(named).handed_over.verdict == verdicts[kind]
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "command_line", "on"),
+    [
+        (Platform.X86, "DMA", "", False),
+        (Platform.X86, "identity", "", False),
+        (Platform.X86, "blocked", "", None),
+        (Platform.ARM, "DMA-FQ", "", False),
+        (Platform.ARM, "identity", "iommu.passthrough=1", None),
+        (Platform.ARM, "identity", "quiet pci=realloc,noats", False),
+        (Platform.ARM, "identity", "other=noats", None),
+        (Platform.POWERNV, "identity", "", False),
+    ],
+)
+def test_ats_that_is_off_may_come_with_the_address_space(
+    platform: Platform, kind: str, command_line: str, on: bool | None
+) -> None:
+    functions = slots(CLOSED, CLOSED)
+    functions[1] = replace(functions[1], ats=Known(Ats(False, 0x1B0)))
+    found = scene(machine(*functions, platform=platform, kind=kind, command_line=command_line))
+    assert over(found, Handover.HELD).ats == {A: on}
+    assert over(found, Handover.KERNEL, "nvidia").ats == {A: False}
 
 
 def test_a_host_driver_gets_the_default_domain_and_no_reset() -> None:

@@ -13,7 +13,8 @@ from atoll.fabric.domains import default_domain, holder_of
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
-from atoll.host.model import EndKind
+from atoll.host.fact import Known, value_of
+from atoll.host.model import EndKind, Function, Platform
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.pci.header import Command
@@ -94,12 +95,9 @@ def _hand_over(
     if cluster.handover is Handover.KERNEL:
         return settings.with_domain(address, default_domain(topology.host, function))
     held = _already_held(topology, settings, address)
+    space = _held_space(topology, cluster, function)
     if not held:
-        space = default_domain(topology.host, function)
-        # Without an IOMMU VFIO gives a device away as it is, if at all (enable_unsafe_noiommu_mode).
-        if space.kind is not DomainKind.NONE:
-            because = f"its owner {cluster.name} holds it through VFIO"
-            space = Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, because)
+        settings = replace(settings, ats=_ats_when_held(topology, settings, address))
         settings = settings.with_domain(address, space)
         if address in settings.cpu_links and settings.cpu_links[address].kind is not DomainKind.BLOCKED:
             settings = replace(settings, cpu_links={**settings.cpu_links, address: space})
@@ -116,6 +114,39 @@ def _hand_over(
         return settings
     owner = clusters.cluster_of(topology.functions)
     return settings.with_cut(address, links_to_cut(topology, owner, address))
+
+
+def _held_space(topology: Topology, cluster: Cluster, function: Function) -> Domain:
+    """The address space that VFIO has a function in: one of its cluster's, if an IOMMU serves the function at all."""
+    host = topology.host
+    if function.address in topology.bricks:
+        # It follows its GPU.
+        return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, f"its GPU is held by {cluster.name}")
+    default = default_domain(host, function)
+    served = isinstance(host.groups, Known) and value_of(function.group, None) is not None
+    if not served or default.kind is DomainKind.NONE:
+        # Only its no-IOMMU mode hands such a function over, or nothing does.
+        return default
+    return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, f"its owner {cluster.name} holds it through VFIO")
+
+
+def _ats_when_held(topology: Topology, settings: Settings, address: Address) -> Mapping[Address, bool | None]:
+    """Whether ATS is on once a function is in an address space that translates: not told by its being off before.
+
+    Linux switches it on with the domain: the SMMU's driver leaves it off while addresses pass unchanged, and all do
+    while everything is blocked (drivers/iommu/arm/arm-smmu-v3, ``arm_smmu_attach_dev``; the ``blocked`` domains).
+    PowerNV's never does.
+    """
+    if settings.ats.get(address) is not False or topology.host.platform is Platform.POWERNV:
+        return settings.ats
+    domain = settings.domain.get(address)
+    kind = domain.kind if domain is not None else DomainKind.UNKNOWN
+    told = kind is DomainKind.TRANSLATED or (kind is DomainKind.IDENTITY and topology.host.platform is Platform.X86)
+    words = value_of(topology.host.command_line, "").split()
+    options = {option for word in words if word.startswith("pci=") for option in word[4:].split(",")}
+    if told or "noats" in options:
+        return settings.ats
+    return {**settings.ats, address: None}
 
 
 def _already_held(topology: Topology, settings: Settings, address: Address) -> bool:
