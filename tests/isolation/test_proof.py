@@ -271,6 +271,21 @@ def test_standing_assumptions() -> None:
     assert "observed" in text["control:nvlink-mask-v100"]
 
 
+def test_completions_pass_inside_devices_too() -> None:
+    """Where functions of one device have different owners; not between devices, below root ports of their own."""
+    device = [endpoint(f"01:00.{n}", "00:01.0", acs=CLOSED, multifunction=True) for n in (0, 1)]
+    host = machine(port("00:01.0", 1), *device, *slots(CLOSED, CLOSED)[2:])
+    for named, assumed in (
+        ({"red": "01:00.0"}, True),
+        ({"red": "01:00.0 01:00.1"}, False),
+        ({"red": "02:00.0"}, False),
+    ):
+        found = proof(host, **named)
+        assert found.verdict is PROVEN
+        assert ("unsolicited-completions" in ids(found)) is assumed
+        assert any("device of several functions whatever" in a.text for a in found.assumptions) is assumed
+
+
 # -- parts
 
 

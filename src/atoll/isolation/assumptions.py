@@ -10,6 +10,7 @@ from atoll.fabric.answer import Question
 from atoll.fabric.domains import NPU_UNCONFIGURED, PROCESS
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
+from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
@@ -56,11 +57,13 @@ def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Ass
         if control is not None and settings.cut.get(address):
             key = f"control:{control.name}"
             found[key] = Assumption(key, f"{control.name} cuts links as written; level: {control.level}")
-    if any(topology.port_type(p) is PortType.DOWNSTREAM for address in owner for p in topology.up(address)):
+    below_switch = any(topology.port_type(p) is PortType.DOWNSTREAM for a in owner for p in topology.up(a))
+    if below_switch or _devices_of_several(topology, clusters):
+        what = "switch" if below_switch else "device of several functions"
         found["unsolicited-completions"] = Assumption(
             "unsolicited-completions",
             "a device takes no completion that it did not ask for: completions with relaxed ordering pass a "
-            "switch whatever CmpltRedir says",
+            f"{what} whatever CmpltRedir says",
         )
     if sum(1 for space in {_process(reach, address) for address in owner} if space is not None) > 1:
         found["separate-containers"] = Assumption(
@@ -76,6 +79,21 @@ def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Ass
             "root-complex-routing", "what root complexes do between their ports is as stated: " + "; ".join(sources)
         )
     return tuple(found.values())
+
+
+def _devices_of_several(topology: Topology, clusters: Clusters) -> bool:
+    """Whether functions of one device, one of them named, belong to different owners."""
+    owner = clusters.cluster_of(topology.functions)
+    seen: dict[object, str] = {}
+    for address, function in topology.functions.items():
+        if not function.is_port:
+            above = function.parent
+            alone = above is not None and topology.port_type(above) in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+            # Below such a port stands one device, whatever device numbers ARI makes of its functions.
+            device = above if alone else (function.host_bridge, (function.physical_function or address)[:3])
+            if seen.setdefault(device, owner[address]) != owner[address]:
+                return True
+    return False
 
 
 def _process(reach: Reach, address: Address) -> str | None:
