@@ -22,6 +22,7 @@ NVLINK, XGMI = LinkKind.NVLINK, LinkKind.XGMI
         (0x10DE, 0x2330, NVLINK),  # H100 SXM5
         (0x10DE, 0x2901, NVLINK),  # B200
         (0x10DE, 0x1AF1, NVLINK),  # NVSwitch
+        (0x10DE, 0x1E84, NVLINK),  # GeForce RTX 2070 SUPER
         (0x10DE, 0x1EB8, None),  # T4
         (0x10DE, 0x1B06, None),  # GTX 1080 Ti
         (0x1002, 0x74A1, XGMI),  # MI300X

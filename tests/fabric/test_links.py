@@ -129,7 +129,22 @@ def test_over_a_switch_chip() -> None:
     assert answer(gpus(chip("nvs0"))) is DIRECT
     assert answer(gpus(chip("nvs0"), a=0x10000)) is BLOCKED
     assert answer(gpus(chip("nvs0"), b=0x10000)) is BLOCKED
-    assert answer(gpus(chip("nvs0")), "01:00.0", "03:00.0") is BLOCKED, "the third has no link to it"
+    three = ("01:00.0", "02:00.0", "03:00.0")
+    assert answer(gpus(chip("nvs0"), told=three), "01:00.0", "03:00.0") is BLOCKED, "the third has no link to it"
+
+
+@pytest.mark.parametrize("kind", [EndKind.SWITCH, EndKind.UNKNOWN, EndKind.OUTSIDE])
+def test_what_no_source_told_the_links_of_may_hang_on_the_same_chip(kind: EndKind) -> None:
+    """One GPU's driver tells its links, another is bound to vfio-pci, and nothing tells those of that one."""
+    wires = links("01:00.0", kind, (0, None), name="nvs0")
+    found = gpus(wires)
+    assert answer(found) is answer(found, "02:00.0", "01:00.0") is POSSIBLE
+    assert answer(gpus(wires, a=0x10000)) is BLOCKED
+    assert answer(gpus(wires, told=("01:00.0", "02:00.0"))) is BLOCKED, "the other one has none"
+    stranger = scene(machine(gpu("01:00.0"), endpoint("02:00.0", ids=(0x1002, 0x74A1)), links=wires))
+    assert answer(stranger) is BLOCKED, "of another family"
+    owner = clusters(found.host, a="01:00.0", b="02:00.0").cluster_of(found.topology.functions)
+    assert links_to_cut(found.topology, owner, A) == {0}
 
 
 @pytest.mark.parametrize("kind", [EndKind.UNKNOWN, EndKind.OUTSIDE])

@@ -175,8 +175,10 @@ def test_links_that_lead_who_knows_where(kind: EndKind) -> None:
 def test_links_to_a_switch_count_where_others_hang_on_one() -> None:
     one = links("01:00.0", EndKind.SWITCH, (0, None), (1, None), name="nvs0")
     two = links("02:00.0", EndKind.SWITCH, (0, None), name="nvs0")
-    alone = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=one))
+    alone = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=one, told=("01:00.0", "02:00.0")))
     assert to_cut(alone, "01:00.0", red="01:00.0") == set()
+    untold = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=one))
+    assert to_cut(untold, "01:00.0", red="01:00.0") == {0, 1}, "nothing tells that the other does not hang on it"
     both = scene(machine(gpu("01:00.0"), gpu("02:00.0"), links=(*one, *two)))
     assert to_cut(both, "01:00.0", red="01:00.0", blue="02:00.0") == {0, 1}
     assert to_cut(both, "01:00.0", red="01:00.0 02:00.0") == set()

@@ -10,10 +10,10 @@ from atoll.fabric.families import is_brick, possible_cpu_links, possible_kinds
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.asleep import asleep
-from atoll.host.model import EndKind, Link, LinkEnd, Platform
+from atoll.host.model import EndKind, Link, LinkEnd, LinkKind, Platform
 from atoll.pci.address import Address
 
-__all__ = ["across_links", "between", "far_end", "into_system", "is_open", "near_end", "open_links"]
+__all__ = ["across_links", "between", "far_end", "into_system", "is_open", "near_end", "open_links", "unended"]
 
 
 def near_end(link: Link, address: Address) -> LinkEnd:
@@ -81,16 +81,36 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
     """Say whether ``source`` can access ``target`` over links, directly or through a switch chip on them."""
     found = [_direct(topology, settings, source, target)]
     found.extend(_through_switch(topology, settings, source, target))
-    a, b = topology.functions[source], topology.functions[target]
+    shared = sorted(_may_join(topology, settings, source) & _may_join(topology, settings, target))
     told = topology.host.links_told
-    shared = () if source in told or target in told else sorted(possible_kinds(a) & possible_kinds(b))
-    if shared:
-        hop = Hop(str(source), shared[0].value, f"no source told the links of {source} or {target}")
+    if shared and not (source in told and target in told):
+        untold = " or ".join(str(one) for one in (source, target) if one not in told)
+        hop = Hop(str(source), shared[0].value, f"no source told the links of {untold}")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     if _may_face(topology, source, target):
         hop = Hop(str(source), "CPU-facing link", f"no source told all of where it leads; {target} may be behind it")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     return worst(*found)
+
+
+def _may_join(topology: Topology, settings: Settings, address: Address) -> frozenset[LinkKind]:
+    """The kinds of links that may lead from a function to one whose links no source told."""
+    if address in topology.host.links_told:
+        return unended(topology, settings, address)
+    return possible_kinds(topology.functions[address])
+
+
+def unended(topology: Topology, settings: Settings, address: Address) -> frozenset[LinkKind]:
+    """Return the kinds of those links of a function that are not cut and do not end at a function or the CPU.
+
+    What else hangs on the chip, or stands at an end that is not known, other functions' links tell, if any source does.
+    """
+    links = topology.links.get(address, ())
+    return frozenset(
+        link.kind
+        for link in links
+        if far_end(link, address).kind not in (EndKind.FUNCTION, EndKind.CPU) and is_open(settings, link) is not False
+    )
 
 
 def _may_face(topology: Topology, source: Address, target: Address) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.families import possible_cpu_links, possible_kinds
-from atoll.fabric.links import across_links
+from atoll.fabric.links import across_links, unended
 from atoll.host.model import LinkKind
 from atoll.isolation.contact import Contact
 from atoll.isolation.crossing import Crossings
@@ -32,8 +32,8 @@ def contacts(reach: Reach, *, least: Answer) -> Iterator[Contact]:
 
 def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
     """Yield contacts over links that sources told, pair by pair, and over those that they did not, by kind."""
-    topology = reach.topology
-    find = partial(across_links, topology, reach.settings)
+    topology, settings = reach.topology, reach.settings
+    find = partial(across_links, topology, settings)
     linked = [address for address in topology.endpoints if address in topology.links]
     for source in linked:
         if source in topology.bricks:
@@ -55,6 +55,12 @@ def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
                 untold[kind].append(address)
     for members in dict.fromkeys(tuple(members) for members in untold.values()):
         yield Contact(members, members, Answer.POSSIBLE, False, find)
+    for kind, members in ((kind, tuple(members)) for kind, members in untold.items()):
+        # Links that lead to a chip, or nobody knows where, may meet those of functions of which no source told any.
+        ends = tuple(a for a in linked if a in topology.host.links_told and kind in unended(topology, settings, a))
+        if ends:
+            yield Contact(ends, members, Answer.POSSIBLE, False, find)
+            yield Contact(members, ends, Answer.POSSIBLE, False, find)
     yield from _to_bricks(reach, find)
 
 

@@ -10,6 +10,7 @@ from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_functions
 from atoll.fabric.domains import default_domain, holder_of
+from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
@@ -55,12 +56,18 @@ def links_to_cut(topology: Topology, owner: Mapping[Address, str], function: Add
 
 
 def _foreign_on_switches(topology: Topology, owner: Mapping[Address, str], function: Address) -> bool:
-    return any(
+    """Whether a link of another owner leads to a chip, or may: of functions whose links no source told."""
+    mine, told = owner[function], topology.host.links_told
+    if any(
         far_end(link, other).kind not in (EndKind.FUNCTION, EndKind.CPU)
         for other, links in topology.links.items()
-        if owner.get(other) != owner[function]
+        if owner.get(other) != mine
         for link in links
-    )
+    ):
+        return True
+    kinds = {link.kind for link in topology.links.get(function, ())}
+    others = (other for other in topology.endpoints if other not in told and owner.get(other) != mine)
+    return any(kinds & possible_kinds(topology.functions[other]) for other in others)
 
 
 def handed_over(topology: Topology, settings: Settings, clusters: Clusters) -> Settings:
