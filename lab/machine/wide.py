@@ -41,7 +41,9 @@ class WideGrower(Grower):
             if pick < 0.55:
                 for function in range(self.random.randint(2, 5)):
                     self._built_in(at._replace(function=function), shared=True)
-            elif pick < 0.75:
+            elif pick < 0.65:
+                self._with_virtual_functions(at, on_root=True)
+            elif pick < 0.8:
                 self._built_in(at, shared=False)
             else:
                 self.conventional_bridge(self.random.choice(_CONVENTIONAL_BRIDGES), at)
@@ -80,10 +82,14 @@ class WideGrower(Grower):
         elif pick < 0.72:
             self.conventional_bridge(self.random.choice(_CONVENTIONAL_BRIDGES), at)
         else:
-            self.endpoint("nvme", at)
-            total = self.random.randint(1, _MOST_VFS)
-            vf_device = self.functions[-1].device
-            self.functions[-1] = replace(self.functions[-1], vf_total=total, vf_device=vf_device, vf_bar=16 * KIBIBYTE)
+            self._with_virtual_functions(at)
+
+    def _with_virtual_functions(self, at: Address, *, on_root: bool = False) -> None:
+        """An nvme; its virtual functions stand behind it in its slot."""
+        self.endpoint("nvme", at, on_root=on_root)
+        spec = self.functions[-1]
+        total = self.random.randint(1, _MOST_VFS)
+        self.functions[-1] = replace(spec, vf_total=total, vf_device=spec.device, vf_bar=16 * KIBIBYTE)
 
     def _card(self, at: Address) -> None:
         """A function of a card with several.

@@ -59,17 +59,26 @@ def virtual_functions() -> list[Path]:
     done = []
     for file in sorted(DEVICES.glob("*/sriov_totalvfs")):
         device = file.parent
-        if Address.parse(device.name).bus in asked["roots"]:
-            continue  # its functions would stand where other devices of a root bus are
+        total = int(file.read_text())
+        if any((DEVICES / place).exists() for place in places(device, total)):
+            continue  # other devices of a root bus are there
         if not (device / "driver").exists():
             (device / "driver_override").write_text("pci-pf-stub\n")
             Path("/sys/bus/pci/drivers_probe").write_text(device.name)
         try:
-            (device / "sriov_numvfs").write_text(str(dice.randint(1, min(4, int(file.read_text())))))
+            (device / "sriov_numvfs").write_text(str(dice.randint(1, min(4, total))))
         except OSError:
             continue  # firmware left no room for their BARs
         done.append(device)
     return done
+
+
+def places(device: Path, total: int) -> list[str]:
+    """Where the virtual functions of a device stand."""
+    offset, stride = (int((device / name).read_text()) for name in ("sriov_offset", "sriov_stride"))
+    own = Address.parse(device.name)
+    numbers = [own.requester_id + offset + stride * number for number in range(total)]
+    return [str(Address(own.domain, number >> 8, number >> 3 & 0x1F, number & 7)) for number in numbers]
 
 
 def below(host: Host, top: Address) -> list[Address]:
