@@ -11,6 +11,7 @@ from atoll.fabric.domains import cpu_link_domains, default_domain, domains, hold
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Group, Holder, Host, KernelRelease, NpuBrick, Platform
+from atoll.pci.address import Address
 
 CARD = at("01:00.0")
 NOBODY: Known[tuple[Holder, ...]] = Known(())
@@ -114,8 +115,10 @@ def test_how_many_containers_a_holder_has() -> None:
 
 
 def test_descriptors_handed_on_leave_open_who_holds_what() -> None:
-    host = holding(Holder(7, "vmm", (), ()))
-    assert domains(host)[CARD].kind is DomainKind.UNKNOWN
+    other = Address.parse("0000:7f:00.0")
+    for holder in (Holder(7, "vmm", (), ()), Holder(7, "vmm", (), (other,), nameless=True)):
+        assert domains(holding(holder))[CARD].kind is DomainKind.UNKNOWN
+    assert domains(holding(Holder(7, "vmm", (), (other,))))[CARD].kind is not DomainKind.UNKNOWN
 
 
 def test_no_iommu_mode_translates_nothing_whoever_holds_it() -> None:

@@ -65,8 +65,10 @@ def test_who_has_something_open_is_found_keepers_aside(tmp_path: Path) -> None:
     process(tmp_path, 20, "qemu", "/dev/vfio/vfio", group, "anon_inode:[vfio-device]")
     process(tmp_path, 30, "python3", "anon_inode:[vfio-device]")
     process(tmp_path, 40, "other", "/dev/vfio/vfio", "/dev/vfio/4096")
+    # What the kernel is about to remove has no name any more.
+    process(tmp_path, 50, "vmm", "/dev/iommu", "/dev/vfio/4096", "/dev/vfio/devices/vfio0 (deleted)")
     found = tenants(FolderTree(tmp_path), host, (gpu,), keepers={10})
-    assert [(one.pid, one.certain) for one in found] == [(20, True), (30, False)]
+    assert [(one.pid, one.certain) for one in found] == [(20, True), (30, False), (50, False)]
     assert str(found[1]) == "process 30 (python3), perhaps"
 
 

@@ -103,7 +103,10 @@ PROCESSES: Files = {
     "proc/43/comm": "vmm\n",
     "proc/43/fd/5": Link("/dev/vfio/devices/vfio4"),
     "proc/43/fd/6": Link("/dev/iommu"),
-    "proc/43/fd/7": Link("/dev/vfio/devices/vfio9"),
+    "proc/44/comm": "vmm\n",
+    "proc/44/fd/5": Link("/dev/vfio/devices/vfio4"),
+    "proc/44/fd/6": Link("/dev/iommu"),
+    "proc/44/fd/7": Link("/dev/vfio/devices/vfio9 (deleted)"),
     "sys/class/vfio-dev/vfio4": Link(f"../../devices/pci0000:01/{GPU}/vfio-dev/vfio4"),
 }
 
@@ -114,7 +117,9 @@ def test_holders() -> None:
     assert holders.value == (
         Holder(42, "qemu-system-x86", (3, 12), (), Known(1, "proc/42/fd")),
         Holder(43, "vmm", (), (A(GPU),), Known(1, "proc/43/fd")),
+        Holder(44, "vmm", (), (A(GPU),), Known(1, "proc/44/fd"), nameless=True),
     )
+    assert [holder.uncertain for holder in holders.value] == [False, False, True]
 
 
 def test_holders_that_may_be_hidden() -> None:

@@ -166,7 +166,7 @@ def handed(machine: Machine, address: Address) -> Holder | None:
         return None
     holders, _ = read_holders(machine)
     found = value_of(holders, ())
-    return next((one for one in found if not one.groups and not one.devices), None)
+    return next((one for one in found if one.uncertain), None)
 
 
 def is_open(machine: Machine, address: Address, cluster: str) -> bool:

@@ -74,8 +74,7 @@ def tenants(tree: Tree, host: Host, functions: Collection[Address], *, keepers: 
         if holder.pid in keepers:
             continue
         certain = bool(groups & set(holder.groups) or set(functions) & set(holder.devices))
-        handed = not holder.groups and not holder.devices
-        if certain or handed:
+        if certain or holder.uncertain:
             found.append(Tenant(holder.pid, holder.name, certain))
     return tuple(found)
 

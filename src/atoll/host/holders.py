@@ -1,7 +1,8 @@
 """Who has VFIO devices open, from the open files of processes.
 
 Source: names that Linux gives these files: ``/dev/vfio/N`` (a group; ``noiommu-N`` without IOMMU),
-``/dev/vfio/vfio`` (a container), ``/dev/vfio/devices/vfioN`` (a device, since 6.6), ``/dev/iommu``.
+``/dev/vfio/vfio`` (a container), ``/dev/vfio/devices/vfioN`` (a device, since 6.6), ``/dev/iommu``. The name of an open
+device ends when the kernel begins to remove it (``vfio_unregister_group_dev``): then nothing tells which one it was.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _holder(tree: Tree, pid: int, descriptors: Iterable[str], devices: Mapping[s
     groups: set[int] = set()
     held: set[Address] = set()
     containers = 0
-    seen = False
+    seen = nameless = False
     for descriptor in descriptors:
         link = (target(tree, f"proc/{pid}/fd/{descriptor}") or "").removesuffix(" (deleted)")
         if link == _HANDED:
@@ -87,6 +88,8 @@ def _holder(tree: Tree, pid: int, descriptors: Iterable[str], devices: Mapping[s
         elif link.startswith("/dev/vfio/devices/"):
             if name in devices:
                 held.add(devices[name])
+            else:
+                nameless = True
             seen = True
         elif number.isascii() and number.isdigit():
             groups.add(int(number))
@@ -95,4 +98,4 @@ def _holder(tree: Tree, pid: int, descriptors: Iterable[str], devices: Mapping[s
         return None
     name_of = value_of(text(tree, f"proc/{pid}/comm"), "")
     source = f"proc/{pid}/fd"
-    return Holder(pid, name_of, tuple(sorted(groups)), tuple(sorted(held)), Known(containers, source))
+    return Holder(pid, name_of, tuple(sorted(groups)), tuple(sorted(held)), Known(containers, source), nameless)

@@ -203,6 +203,13 @@ class Holder:
     devices: tuple[Address, ...]
     containers: Fact[int] = Unknown("not read")
     """How many containers or I/O address spaces it has open."""
+    nameless: bool = False
+    """Whether it has a device open whose name the kernel has taken back: it is about to be removed."""
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it may have any device open: what it has does not tell which one it is."""
+        return self.nameless or (not self.groups and not self.devices)
 
 
 @dataclass(frozen=True, slots=True, order=True)
