@@ -12,6 +12,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import Holder
 from atoll.isolation.clusters import HOST, Clusters, Handover
+from atoll.isolation.iova.reserved import reserved
 from atoll.pci.address import Address
 from atoll.plan.step import Unachievable
 
@@ -49,11 +50,13 @@ def obstacles(
     topology: Topology, settings: Settings, clusters: Clusters, cut: Mapping[Address, frozenset[int]]
 ) -> tuple[Unachievable, ...]:
     """Return what stands in the way: what others have open, and what is held in a way that its file no longer asks
-    for; devices whose virtual functions would vanish; neighbours to ``cut`` that cannot be taken from their users.
+    for; devices whose virtual functions would vanish, or that firmware keeps from users; neighbours to ``cut`` that
+    cannot be taken from their users.
     """
     return (
         *_open(topology, clusters),
         *_with_virtual_functions(topology, clusters),
+        *_mapped_one_to_one(topology, clusters),
         *_neighbours(topology, settings, clusters, cut),
     )
 
@@ -92,6 +95,17 @@ def _with_virtual_functions(topology: Topology, clusters: Clusters) -> Iterator[
                 )
                 remedy = f"shut their users down and write 0 to sriov_numvfs of {address}, or name virtual functions"
                 yield Unachievable((cluster.name,), reason, remedy, (address, *function.virtual_functions))
+
+
+def _mapped_one_to_one(topology: Topology, clusters: Clusters) -> Iterator[Unachievable]:
+    """What the kernel gives no user, as firmware wants addresses of it mapped one to one whatever happens."""
+    for cluster in clusters.named:
+        if cluster.handover is Handover.KERNEL:
+            continue
+        functions = [topology.functions[address] for address in cluster.functions]
+        for kept in reserved(topology.host, functions).direct:
+            remedy = 'leave it with the host (handover = "kernel"), or look for a firmware setting that frees it'
+            yield Unachievable((cluster.name,), f"{kept.device}: {kept.because}", remedy, (kept.device,))
 
 
 def _neighbours(
