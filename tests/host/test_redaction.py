@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import zlib
+from base64 import b64encode
 from pathlib import Path
 from uuid import UUID as UUIDType
 
@@ -356,3 +359,117 @@ def test_a_kernel_log_among_the_records_keeps_no_identifier() -> None:
     assert lines[-1] in text
     assert len({line.rpartition(" ")[2] for line in text.splitlines()[2:5]}) == 1
     assert b"10.1.2" not in found.read("records/cmdline")
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("E: ID_SERIAL_SHORT=S4EWNX0M123456", "S4EWNX0M123456"),
+        ("E: ID_WWN=0x5000c500a1b2c3d4", "5000c500a1b2c3d4"),
+        ("E: ID_WWN=eui.002538b571b2c3d4", "002538b571b2c3d4"),
+        ("E: ID_FS_UUID_ENC=ABCD-1234", "ABCD-1234"),
+        ("nvme.144d-533445574e58-53616d73-00000001", "533445574e58"),
+        ("[ 1.0] scsi 0:0:0:0: SATA: sas_addr(0x5000c500a1b2c3d4)", "5000c500a1b2c3d4"),
+        ('<info name="NVIDIASerial" value="0324217041387"/>', "0324217041387"),
+        ('<info name="DMIChassisAssetTag" value="RACK-7-ADA"/>', "RACK-7-ADA"),
+        ('<info name="NodeGUID" value="506b:4b03:00f3:b0a2"/>', "4b03:00f3"),
+        ("gid fe80:0000:0000:0000:506b:4b03:00f3:b0a2", "4b03:00f3"),
+        ("    GPU PDI                     : 0x9ae8eb2e3f5b3b2e", "9ae8eb2e3f5b3b2e"),
+        ("<gpu_fabric_guid>0x4af2ebd1a3deb1a5</gpu_fabric_guid>", "4af2ebd1a3deb1a5"),
+        ('<cpu numaid="0" host_hash="0x5c1b2c77e01f23aa">', "5c1b2c77e01f23aa"),
+        ("\t\t\t[V1] Vendor specific: 00259012abcd", "00259012abcd"),
+        ("\t\t\t[YA] Asset tag: RACK 7 ADA", "7 ADA"),
+        ("<name>net_enp1s0_a4_bf_01_5d_22_9c</name>", "01_5d_22_9c"),
+        ("<name>block_sda_SAMSUNG_MZ7_S4EWNX0M123456</name>", "S4EWNX0M123456"),
+        ("Nov 27 16:26:13 bigbox7 kernel: pci 0000:00:01.0: Adding to iommu group 1", "bigbox7"),
+        ("2026-11-27T16:26:13+0000 bigbox7 kernel: pci 0000:00:01.0: x\nbigbox7 again", "bigbox7"),
+        ("[    5.1] systemd[1]: Hostname set to <bigbox7>.", "bigbox7"),
+        ("[ada@bigbox7 ~]$ lspci -vvv", "bigbox7"),
+        ("Linux bigbox7 6.12.1 #1 SMP x86_64 GNU/Linux", "bigbox7"),
+        ('<info name="HostName" value="bigbox7"/>', "bigbox7"),
+    ],
+)
+def test_a_record_keeps_no_identifier(text: str, secret: str) -> None:
+    """The name of the host is what records tell themselves: where a record is redacted elsewhere, nobody else knows."""
+    tree = MemoryTree("records")
+    tree.add("records/a.txt", FileEntry(f"first\n{text}\nlast\n".encode()))
+    found = Redactor(b"secret").tree(tree).read("records/a.txt").decode()
+    assert secret not in found
+    assert found.startswith("first\n")
+    assert found.endswith("\nlast\n")
+    assert Redactor(b"other").tree(tree).read("records/a.txt").decode() != found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[ 0.0] BIOS-e820: [mem 0x0000000100000000-0x000000207fffffff] usable",
+        "[ 0.1] Linux version 6.12.1 (builder@machine) #1 SMP",
+        "vfio-pci.ids=10de:1db1:10de:1212 pci_0000_00_1f_6",
+        "\t\tRegion 0: Memory at 38fff0000000 (64-bit, prefetchable) [size=16M]",
+        '{"serial": 0}',
+    ],
+)
+def test_what_identifies_nobody_stays(text: str) -> None:
+    tree = MemoryTree("records")
+    tree.add("records/a.txt", FileEntry(text.encode()))
+    assert Redactor(b"secret").tree(tree).read("records/a.txt").decode() == text
+
+
+def test_numbers_in_a_document_stay_numbers() -> None:
+    tree = MemoryTree("records")
+    tree.add("records/a.json", FileEntry(b'[{"serial": 1234567}]'))
+    found = Redactor(b"secret").tree(tree).read("records/a.json")
+    assert json.loads(found)[0]["serial"] != 1234567
+
+
+def test_packed_configuration_space_in_a_record_is_left_out_and_told() -> None:
+    packed = b64encode(zlib.compress(with_serial())).decode()
+    record = json.dumps([{"realpath": "/sys/devices/pci0000:01/0000:01:00.0", "config": packed}])
+    made = redacted({**function_files("0000:01:00.0"), "records/rdma.json": record})
+    assert "rdma.json" not in made.tree.list("records")
+    assert [entry.path for entry in made.manifest.missing] == ["records/rdma.json"]
+
+
+@pytest.mark.parametrize("parameter", ["systemd.set_credential=login:hunter2", 'rd.iscsi.password="one hunter2"'])
+def test_secrets_among_boot_parameters(parameter: str) -> None:
+    files = {"proc/cmdline": f"quiet {parameter} iommu=pt\n", **function_files("0000:01:00.0")}
+    found = redacted(files).tree.read("proc/cmdline")
+    assert b"hunter2" not in found
+    assert found.startswith(b"quiet ")
+    assert found.endswith(b" iommu=pt\n")
+
+
+def test_disks_by_their_world_wide_name() -> None:
+    wide = "3600508b400105e210000900000490000"
+    files: dict[str, str | bytes] = {
+        **function_files("0000:01:00.0"),
+        "sys/block/dm-0": Link("../devices/virtual/block/dm-0"),
+        "sys/devices/virtual/block/dm-0/dm/name": f"{wide}\n",
+        "proc/1/mountinfo": f"22 1 253:0 / / rw - ext4 /dev/mapper/{wide} rw\n",
+    }
+    tree = redacted(files).tree
+    name = tree.read("sys/devices/virtual/block/dm-0/dm/name").decode().strip()
+    assert name != wide
+    assert f"/dev/mapper/{name} " in tree.read("proc/1/mountinfo").decode()
+
+
+def test_the_number_of_a_gpu_in_its_hive() -> None:
+    files = {**function_files("0000:01:00.0"), f"{NIC}/xgmi_device_id": "11529215046068469760\n"}
+    assert b"11529215046068469760" not in everything(redacted(files).tree)
+
+
+def test_a_serial_number_behind_a_broken_standard_list() -> None:
+    config = bytearray(with_serial())
+    config[0x40:0x42] = bytes((0x05, 0x00))
+    made = redacted(function_files("0000:01:00.0", config=bytes(config)))
+    assert SERIAL not in made.tree.read(f"{NIC}/config")
+
+
+def test_what_the_register_of_vital_product_data_holds() -> None:
+    config = bytearray(with_serial())
+    config[0x41] = 0x80
+    config[0x80:0x88] = bytes((0x03, 0x00, 0x08, 0x80)) + b"SN77"
+    found = redacted(function_files("0000:01:00.0", config=bytes(config))).tree.read(f"{NIC}/config")
+    assert found[0x80:0x84] == config[0x80:0x84]
+    assert b"SN77" not in found

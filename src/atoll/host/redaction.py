@@ -15,9 +15,10 @@ from hashlib import blake2b
 
 from atoll.errors import Unreadable
 from atoll.host.collector import Missing
+from atoll.host.identifiers import ATTRIBUTE, FORMS, HOST_NAMES, KEYED, NODE_NAME, TAG, WHOLE_LINE
 from atoll.host.memory import Entry, FileEntry, FolderEntry, LinkEntry, MemoryTree
 from atoll.host.place import address_of
-from atoll.pci.capability import ExtendedId
+from atoll.pci.capability import CapabilityId, ExtendedId, walk_extended
 from atoll.pci.config import ConfigSpace
 
 __all__ = ["Kind", "Redactor"]
@@ -37,22 +38,13 @@ class Kind(StrEnum):
     MOUNT = "mount without a device"
 
 
-_DISK = r"(?<=by-id/)[^\s,\"]+|(?<=nvme-)eui\.[0-9A-Fa-f]{16,32}|(?<=-)0x[0-9A-Fa-f]{16}(?![0-9A-Za-z])"
-_UUID = r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})(?![0-9A-Za-z])"
-_SHORT_UUID = r"(?<=UUID=)[0-9A-Fa-f][0-9A-Fa-f-]{3,}|(?<=uuid/)[0-9A-Fa-f][0-9A-Fa-f-]{3,}"
-"""Of FAT, NTFS and MBR partitions."""
-_PAIRS = r"(?<![0-9A-Za-z:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\6){4,18}[0-9A-Fa-f]{2}(?![0-9A-Za-z:-])"
-"""MAC addresses, EUI-64 and InfiniBand addresses; device serial numbers as lspci prints them."""
-_INTERFACE = r"(?<![0-9A-Za-z])(?:en|wl|ww|sl|ib)x[0-9a-f]{12}(?![0-9A-Za-z])"
-"""systemd's names of network interfaces that are made of their MAC address (systemd.net-naming-scheme(7))."""
-_FORMS = rf"({_DISK})|({_UUID})|({_SHORT_UUID})|({_INTERFACE})|({_PAIRS})"
+_STANDARD = 0x100
+"""Where extended configuration space begins."""
 _DUMP = re.compile(r"(?m)^[0-9a-f]{2,3}:(?: [0-9a-f]{2}){16}")
 """A line of ``lspci -xxxx``."""
-_TAG = re.compile(r"(<[^<>/]{0,80}serial[^<>/]{0,80}>)([^<>]{1,200})(</)")
-_SERIAL = re.compile(
-    r"""(?i)((?<![a-z])serial(?:[ _-]?(?:number|no\.?))?(?:["']?\s*[:=]\s*["']?|\s+(?=[A-Z0-9]*[0-9])))([^\s,;"'<>]+)"""
-)
-"""In a log or a document: ``Serial Number: VALUE`` anywhere in a line, ``"serial": "VALUE"``, ``serial VALUE``."""
+_RDMA_DUMP = re.compile(r'"(?:config|vpd)"\s*:\s*"[0-9A-Za-z+/]{40}')
+"""Bytes in a dump of ``rdma_topo``, in Base64: the serial numbers stand in them."""
+_NO_NAME = frozenset({"localhost", "none", "unknown", "n", "null"})
 _COMMAND_LINE = "ommand line: "
 """``Command line:`` and ``Kernel command line:`` in a kernel's log."""
 _KFD = ("unique_id", "hive_id")
@@ -61,9 +53,13 @@ _NONE = frozenset({"", "n/a", "[n/a]", "0", "none", "unknown", "<none>", "not sp
 _ADDRESSES = ("ip", "nameserver", "nfsroot", "nfsaddrs", "netroot", "ifname", "bootdev", "vlan", "bond", "netconsole")
 _NAMES = ("hostname", "systemd.hostname", "systemd.machine_id", "BOOTIF", "BOOT_IMAGE_HOST", "ds", "url", "inst.ks")
 _PARAMETERS = frozenset((*_ADDRESSES, *_NAMES))
-_PARAMETER_STARTS = ("rd.iscsi", "iscsi_", "rd.nvmf", "rd.luks.key", "rd.zfcp", "rd.znet", "rd.route", "rd.peerdns")
+_PARAMETER_STARTS = (
+    *("rd.iscsi", "iscsi_", "rd.nvmf", "rd.luks.key", "rd.zfcp", "rd.znet", "rd.route", "rd.peerdns"),
+    *("systemd.set_credential", "systemd.setenv", "ignition.", "rootpw"),
+)
 _REMOTE_ROOT = ("nfs", "nbd", "iscsi", "fcoe", "virtiofs", "cifs")
 """Boot parameters that tell addresses, names and secrets (dracut.cmdline(7), Linux ``nfsroot.rst``)."""
+_WORDS = re.compile(r'(?:[^ "]|"[^"]*"?)+| +')
 _VERBATIM = frozenset({"proc/version", "proc/sys/kernel/osrelease"})
 """The host that built a kernel is the kernel's, not this machine's."""
 
@@ -83,8 +79,10 @@ class Redactor:
         self.knows_host_name = bool(words)
         """Whether the host's name is known, so that it can be found."""
         # One pass: a replacement is never replaced again.
-        self._forms = re.compile(_FORMS)
-        self._all = re.compile(rf"{_FORMS}|((?<![0-9A-Za-z])(?i:{words})(?![0-9A-Za-z]))" if words else _FORMS)
+        self._forms = re.compile(FORMS)
+        self._all = (
+            re.compile(rf"{FORMS}|(?P<host>(?<![0-9A-Za-z])(?i:{words})(?![0-9A-Za-z]))") if words else self._forms
+        )
 
     def distinct(self, kind: Kind) -> int:
         """Return how many different values of a kind were replaced."""
@@ -99,18 +97,23 @@ class Redactor:
         return self._all.sub(self._found, text)
 
     def _found(self, found: re.Match[str]) -> str:
-        """Replace what one of the forms matched: the first group that took part tells which."""
+        """Replace what one of the forms matched: the outermost group tells which."""
         whole = found[0]
-        kind = next(number for number, group in enumerate(found.groups(), start=1) if group is not None)
-        if kind == 1:
-            return self._word(Kind.DISK, whole, "disk")
-        if kind in (2, 3):
-            return self._hex(Kind.UUID, whole)
-        if kind == 4:
-            return whole[:3] + self._mac(whole[3:])
-        if kind == 5:
-            return self._pairs(whole)
-        return self._word(Kind.HOST_NAME, whole.lower().replace("--", "-"), "host")
+        match found.lastgroup:
+            case "disk":
+                return self._word(Kind.DISK, whole, "disk")
+            case "uuid" | "short_uuid":
+                return self._hex(Kind.UUID, whole)
+            case "interface":
+                return whole[:3] + self._mac(whole[3:])
+            case "gid":
+                return whole[:20] + self._hex(Kind.DEVICE_SERIAL, whole[20:])
+            case "pairs":
+                return self._pairs(whole)
+        return self._host(whole)
+
+    def _host(self, name: str) -> str:
+        return self._word(Kind.HOST_NAME, name.lower().replace("--", "-"), "host")
 
     # -- a tree
 
@@ -143,13 +146,16 @@ class Redactor:
         if path in _VERBATIM or path.startswith(("proc/device-tree/", "sys/firmware/devicetree/")):
             # Of the device tree only properties without identifiers are captured.
             return data
+        if name == "xgmi_device_id":
+            # Of a GPU in a hive: the number that the maker gave it.
+            return self._padded(data.decode("latin-1")).encode("latin-1")
         if path.startswith("sys/") and address_of(above.rpartition("/")[2]) is not None and name != "uevent":
             return self._config(path, data) if name == "config" else data
         if b"\0" in data:
             self.missing.append(Missing(path, "left out: it is not text and cannot be redacted"))
             return None
         text = data.decode("latin-1")
-        if path.startswith("records/") and _DUMP.search(text):
+        if path.startswith("records/") and (_DUMP.search(text) or _RDMA_DUMP.search(text)):
             self.missing.append(Missing(path, "left out: bytes of configuration space in a text cannot be redacted"))
             return None
         if name == "xgmi_hive_id":
@@ -161,11 +167,17 @@ class Redactor:
 
     def _config(self, path: str, data: bytes) -> bytes:
         space = ConfigSpace(lambda offset, size: data[offset : offset + size])
-        try:
-            walked = space.extended
-        except Unreadable:
+        vital = _standing(space, CapabilityId.VITAL)
+        if vital is not None and data[vital + 4 : vital + 8].strip(b"\0\xff"):
+            # Its data register holds what was read last: four bytes, of a serial number perhaps.
+            latched = data[vital + 4 : vital + 8]
+            self._count(Kind.SERIAL, latched.hex())
+            data = data[: vital + 4] + bytes(len(latched)) + data[vital + 8 :]
+        if len(data) <= _STANDARD:
             return data
-        if walked.broken and len(data) > 0x100 and any(data[0x100:]) and not walked.broken.startswith("extended conf"):
+        # Not only where the standard list leads to a PCI Express capability: that list can break off.
+        walked = walk_extended(space.dword)
+        if walked.broken and data[_STANDARD:].strip(b"\0\xff") and not walked.broken.startswith("extended conf"):
             self.missing.append(Missing(path, f"a serial number may be left in it: {walked.broken}"))
         for capability, offset in walked.entries:
             serial = data[offset + 4 : offset + 12]
@@ -178,20 +190,36 @@ class Redactor:
     # -- files with a form
 
     def _plain(self, text: str) -> str:
+        text = self._named_hosts(text)
         return self.text(self._tables("".join(map(self._line, text.splitlines(keepends=True)))))
+
+    def _named_hosts(self, text: str) -> str:
+        """Replace the names of hosts that a text tells itself, wherever they stand in it."""
+        told = {name for found in HOST_NAMES.finditer(text) for name in found.groups() if name}
+        names = {part for name in told for part in (name, name.partition(".")[0]) if part.lower() not in _NO_NAME}
+        if not names:
+            return text
+        words = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        return re.sub(rf"(?<![0-9A-Za-z])(?i:{words})(?![0-9A-Za-z])", lambda found: self._host(found[0]), text)
 
     def _line(self, line: str) -> str:
         """Replace the value of ``… Serial Number : VALUE``, ``<serial>VALUE</serial>``, ``unique_id VALUE``."""
-        line = _TAG.sub(lambda found: found[1] + self._serial(found[2]) + found[3], line)
+        for named in (TAG, ATTRIBUTE):
+            line = named.sub(self._named, line)
+        line = NODE_NAME.sub(self._named, line)
         key, colon, value = line.partition(":")
-        if colon and key.strip().lower().endswith(("serial", "serial number")):
+        if colon and key.strip().lower().endswith(WHOLE_LINE):
             return f"{key}:{self._padded(value)}"
         head, found, parameters = line.partition(_COMMAND_LINE)
         if found:
             return head + found + self._command_line(parameters)
-        line = _SERIAL.sub(lambda found: found[1] + self._serial(found[2]), line)
+        line = KEYED.sub(self._named, line)
         key, blank, value = line.partition(" ")
         return f"{key} {self._padded(value)}" if blank and key in _KFD else line
+
+    def _named(self, found: re.Match[str]) -> str:
+        """Replace the second group: what stands behind a name. A closing tag stays."""
+        return found[1] + self._serial(found[2]) + "".join(found.groups()[2:])
 
     def _tables(self, text: str) -> str:
         """Replace the column ``serial`` of a table with commas."""
@@ -213,14 +241,20 @@ class Redactor:
         bare = value.strip()
         if bare.lower() in _NONE or self._forms.fullmatch(bare):
             return value
-        return self._digits(Kind.SERIAL, bare) if bare.isdigit() else self._word(Kind.SERIAL, bare, "serial")
+        if bare.isdigit():
+            return self._digits(Kind.SERIAL, bare)
+        number = bare.removeprefix("0x")
+        if number != bare and all(digit in "0123456789abcdefABCDEF" for digit in number):
+            return f"0x{self._hex(Kind.DEVICE_SERIAL, number)}"
+        return self._word(Kind.SERIAL, bare, "serial")
 
     def _command_line(self, text: str) -> str:
-        return " ".join(self._parameter(word) for word in text.split(" "))
+        # Blanks between quotes belong to a value (``next_arg`` in Linux lib/cmdline.c).
+        return "".join(self._parameter(word) for word in _WORDS.findall(text))
 
     def _parameter(self, word: str) -> str:
         key, equals, value = word.partition("=")
-        bare = value.strip()
+        key, bare = key.removeprefix('"'), value.strip()
         told = key in _PARAMETERS or key.startswith(_PARAMETER_STARTS) or "://" in bare
         if equals and bare and (told or (key == "root" and bare.startswith(_REMOTE_ROOT))):
             return f"{key}={value.replace(bare, self._word(Kind.BOOT_PARAMETER, bare, 'value'))}"
@@ -274,12 +308,9 @@ class Redactor:
     # -- replacements
 
     def _pairs(self, found: str) -> str:
-        bare = found.replace(":", "").replace("-", "")
+        bare = found.translate(_WITHOUT)
         new = self._mac(bare) if len(bare) == 12 else self._digits(Kind.DEVICE_SERIAL, bare)
-        if bare == new:
-            return found
-        new = new.upper() if found.isupper() else new
-        return found[2].join(new[at : at + 2] for at in range(0, len(new), 2))
+        return found if bare == new else _like(found, new)
 
     def _mac(self, digits: str) -> str:
         if not digits.strip("0") or not digits.lower().strip("f"):
@@ -288,13 +319,9 @@ class Redactor:
         return "02" + self._digits(Kind.MAC, digits)[2:]
 
     def _hex(self, kind: Kind, found: str) -> str:
-        """Replace hexadecimal digits, dashes and case kept."""
-        bare = found.replace("-", "")
-        if not bare.strip("0"):
-            return found
-        digits = iter(self._digits(kind, bare))
-        new = "".join("-" if character == "-" else next(digits) for character in found)
-        return new.upper() if found.isupper() else new
+        """Replace hexadecimal digits, what parts them and case kept."""
+        bare = found.translate(_WITHOUT)
+        return _like(found, self._digits(kind, bare)) if bare.strip("0") else found
 
     def _digits(self, kind: Kind, value: str) -> str:
         """Return as many hexadecimal digits; decimal ones for a serial number of decimal ones."""
@@ -316,6 +343,24 @@ class Redactor:
     def _count(self, kind: Kind, value: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self._values.setdefault(kind, set()).add(value)
+
+
+_WITHOUT = dict.fromkeys(map(ord, ":-_"))
+
+
+def _like(found: str, digits: str) -> str:
+    """Return digits in the form of others."""
+    left = iter(digits)
+    new = "".join(character if ord(character) in _WITHOUT else next(left) for character in found)
+    return new.upper() if found.isupper() else new
+
+
+def _standing(space: ConfigSpace, wanted: CapabilityId) -> int | None:
+    """Where a capability stands, as far as the list can be walked."""
+    try:
+        return next((at for capability, at in space.standard.entries if capability == wanted), None)
+    except Unreadable:
+        return None
 
 
 def _lines(text: str) -> list[str]:

@@ -23,6 +23,8 @@ class CapabilityId(IntEnum):
 
     POWER = 0x01
     """Power management."""
+    VITAL = 0x03
+    """Vital product data."""
     VENDOR = 0x09
     """Vendor specific."""
     EXPRESS = 0x10
