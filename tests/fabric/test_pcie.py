@@ -275,6 +275,9 @@ def test_what_is_stated_of_one_host_bridge_is_not_stated_across_two() -> None:
     found = scene(machine(*functions, routing=RootRouting.DIRECT))
     assert peer(found, "01:00.0", "02:00.0").answer is DIRECT
     assert peer(found, "01:00.0", "0001:01:00.0").answer is POSSIBLE
+    nothing = scene(machine(*functions, routing=RootRouting.NONE))
+    assert peer(nothing, "01:00.0", "02:00.0").answer is BLOCKED
+    assert peer(nothing, "01:00.0", "0001:01:00.0").answer is POSSIBLE
 
 
 def test_what_is_stated_of_root_ports_is_not_stated_of_integrated_endpoints() -> None:
@@ -282,6 +285,11 @@ def test_what_is_stated_of_root_ports_is_not_stated_of_integrated_endpoints() ->
     found = scene(machine(*slots(None), inside, routing=RootRouting.DIRECT))
     assert peer(found, "00:0a.0", "01:00.0").answer is POSSIBLE
     assert peer(found, "01:00.0", "00:0a.0").answer is DIRECT
+    functions = [*slots(None), inside, endpoint("00:0b.0", port_type=PortType.ROOT_INTEGRATED)]
+    nothing = scene(machine(*functions, routing=RootRouting.NONE))
+    pairs = (("00:0a.0", "00:0b.0"), ("00:0a.0", "01:00.0"), ("01:00.0", "00:0a.0"))
+    assert {peer(nothing, *pair).answer for pair in pairs} == {POSSIBLE}
+    assert sent_back(*functions, one="00:0a.0", other="00:0b.0", routing=RootRouting.NONE) is POSSIBLE
 
 
 def test_functions_of_an_integrated_device_are_a_device() -> None:

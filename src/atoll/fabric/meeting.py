@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+_OF_PORTS = (RootRouting.DIRECT, RootRouting.NONE)
+"""What is stated of one root complex's own root ports, and of nothing else."""
+
+
 def turns(topology: Topology, settings: Settings, source: Address, target: Address, bridge: Address | None) -> bool:
     """Whether any traffic may turn from what stands at ``source`` to what stands at ``target``, on one bus.
 
@@ -130,8 +134,8 @@ def _root_turn(topology: Topology, settings: Settings, branches: Branches, traff
     """In the root complex: between root ports, integrated endpoints, and what hangs on other host bridges."""
     decider, peer = topology.functions[branches.source], topology.functions[branches.target]
     routing = routing_of(topology, decider)
-    if decider.host_bridge != peer.host_bridge and routing is RootRouting.DIRECT:
-        # What one host bridge routes between its own ports says nothing of ports of another.
+    if decider.host_bridge != peer.host_bridge and routing in _OF_PORTS:
+        # What one host bridge does between its own ports says nothing of ports of another.
         routing = None
     device = (
         topology.port_type(branches.source) is not PortType.ROOT_PORT
@@ -140,7 +144,11 @@ def _root_turn(topology: Topology, settings: Settings, branches: Branches, traff
     )
     if device:
         return _device_turn(topology, settings, decider, peer, traffic)
-    if routing is RootRouting.DIRECT and topology.port_type(branches.source) is not PortType.ROOT_PORT:
+    ends = {topology.port_type(branch) for branch in (branches.source, branches.target)}
+    inside = topology.port_type(branches.source) is not PortType.ROOT_PORT or (
+        routing is RootRouting.NONE and ends != {PortType.ROOT_PORT}
+    )
+    if routing in _OF_PORTS and inside:
         # What is stated of root ports is not stated of integrated endpoints: theirs is a matter of their own.
         routing = None
     return turn(decider, settings, traffic, Place.ROOT, egress=value_of(peer.port_number, None), routing=routing)
@@ -163,7 +171,7 @@ def decider_key(topology: Topology, settings: Settings, address: Address, bridge
     found: list[Hashable] = [kind, *_bits(function, settings)]
     if bridge is None or kind is PortType.ROOT_PORT:
         routing = routing_of(topology, function)
-        found += [routing, function.host_bridge if routing is RootRouting.DIRECT else None]
+        found += [routing, function.host_bridge if routing in _OF_PORTS else None]
     if kind is not PortType.DOWNSTREAM:
         if function.physical_function is not None:
             physical = topology.functions.get(function.physical_function)
@@ -202,8 +210,10 @@ def peer_key(topology: Topology, address: Address, bridge: Address | None, *, nu
     ``numbered``: with what egress control looks at.
     """
     function = topology.functions[address]
-    direct = any(value_of(fact, None) is RootRouting.DIRECT for fact in topology.host.root_routing.values())
-    found: list[Hashable] = [bridge is None and topology.severed(address), function.host_bridge if direct else None]
+    stated = any(value_of(fact, None) in _OF_PORTS for fact in topology.host.root_routing.values())
+    found: list[Hashable] = [bridge is None and topology.severed(address)]
+    if stated:
+        found += [function.host_bridge, topology.port_type(address) is PortType.ROOT_PORT]
     if numbered:
         plain = isinstance(function.ari, Known) and not function.ari.value
         found += [value_of(function.port_number, None), (address.device, address.function) if plain else None]

@@ -236,7 +236,8 @@ def reflected(topology: Topology, settings: Settings, source: Address, target: A
         return BLOCKED
     one, other = topology.functions[source], topology.functions[target]
     routing = {routing_of(topology, one), routing_of(topology, other)}
-    if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge:
+    tops = {topology.port_type((address, *topology.up(address))[-1]) for address in (source, target)}
+    if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge and tops == {PortType.ROOT_PORT}:
         return BLOCKED
     # What a host bridge that routes nothing does with requests from, or for, another one is left open.
     sure = RootRouting.NONE not in routing
