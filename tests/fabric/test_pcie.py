@@ -9,7 +9,7 @@ from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, machine, por
 
 from atoll.fabric.answer import Answer, Finding, Policy, Question
 from atoll.fabric.meeting import meeting_turn, turns
-from atoll.fabric.pcie import climbs, peer_to_peer, reflected, sends_translated, to_memory
+from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, climbs, peer_to_peer, reflected, sends_translated, to_memory
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.topology import Branches
 from atoll.fabric.turn import Traffic
@@ -118,6 +118,14 @@ def test_translated_requests(word: Acs, ats: bool | Unknown | None, expected: An
     fact = endpoint("03:00.0", ats=ats).ats
     found = scene(machine(*change(switch(word, CLOSED), "03:00.0", ats=fact)))
     assert peer(found, "03:00.0", "04:00.0").answer is expected
+
+
+def test_that_nothing_is_marked_as_translated_without_ats_is_an_assumption() -> None:
+    """DirectTrans asks for the mark only; ports do not know whose ATS is on."""
+    word = acs("SV RR CR UF DT")
+    found = peer(scene(machine(*switch(word, word))), "03:00.0", "04:00.0")
+    assert (found.answer, set(found.assumptions)) == (BLOCKED, {TRANSLATED_WITHOUT_ATS})
+    assert not peer(scene(machine(*switch(CLOSED, CLOSED))), "03:00.0", "04:00.0").assumptions
 
 
 def test_what_sends_translated_requests() -> None:

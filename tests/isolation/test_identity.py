@@ -111,6 +111,13 @@ def test_functions_of_one_device_are_trusted_with_their_own_ids() -> None:
     assert apart.assumptions == frozenset()
 
 
+def test_a_function_beside_an_upstream_port_is_trusted_with_the_ids_behind_it() -> None:
+    """Validation at the root port lets all buses below it pass."""
+    functions = [*switch(CLOSED), endpoint("01:00.1", "00:01.0", multifunction=True, acs=CLOSED)]
+    found = shared(scene(machine(*functions)), "01:00.1", "03:00.0")
+    assert (found.answer, set(found.assumptions)) == (BLOCKED, {SIBLING_IDENTITY})
+
+
 def test_integrated_endpoints_are_tagged_by_the_root_complex() -> None:
     inside = endpoint("00:0a.0", port_type=PortType.ROOT_INTEGRATED)
     found = shared(scene(machine(*slots(CLOSED), inside)), "00:0a.0", "01:00.0")

@@ -7,7 +7,7 @@ memory decoding decide; Access Control Services do not (they are an egress contr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
@@ -22,6 +22,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
 __all__ = [
+    "TRANSLATED_WITHOUT_ATS",
     "Ascent",
     "climbs",
     "outcome",
@@ -32,6 +33,10 @@ __all__ = [
     "stops_translated",
     "to_memory",
 ]
+
+
+TRANSLATED_WITHOUT_ATS = "translated-without-ats"
+"""Id of the assumption that a function whose ATS is off sends nothing that it marks as translated."""
 
 
 class Ascent(NamedTuple):
@@ -85,7 +90,17 @@ def peer_to_peer(topology: Topology, settings: Settings, policy: Policy, source:
         if passing is not False:
             step = meeting_turn(topology, settings, branches, traffic)
             findings.append(_judge(policy, step, passing is True, source, target, branches, traffic))
+        elif traffic is Traffic.TRANSLATED and ascent.translating is False:
+            findings += _without_ats(topology, settings, branches)
     return worst(BLOCKED, *findings)
+
+
+def _without_ats(topology: Topology, settings: Settings, branches: Branches) -> Iterator[Finding]:
+    """What it rests on that no request turns for being marked as translated (DT): ports do not ask whose ATS is on."""
+    decider = topology.functions[branches.source]
+    physical = topology.functions.get(decider.physical_function) if decider.physical_function is not None else None
+    if any(bit(one, settings, AcsFlag.DT) is Bit.ON for one in (decider, physical) if one is not None):
+        yield Finding(Answer.BLOCKED, (), frozenset({TRANSLATED_WITHOUT_ATS}))
 
 
 def passes(traffic: Traffic, ascent: Ascent, answering: bool | None) -> bool | None:

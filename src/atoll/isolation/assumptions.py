@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import NPU_UNCONFIGURED, PROCESS
+from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
@@ -38,6 +39,7 @@ _TEXTS = {
     VENDOR_STATEMENT: "functions without ACS isolate as their vendors told Linux (drivers/pci/quirks.c)",
     NPU_UNCONFIGURED: "an NPU that this kernel does not configure lets no request of its GPUs through",
     SIBLING_IDENTITY: "functions of one device send requests under their own ids only (SrcValid compares bus numbers)",
+    TRANSLATED_WITHOUT_ATS: "functions whose ATS is off mark no request as translated (DirectTrans would let it pass)",
     INTEGRATED_IDENTITY: "root complex integrated endpoints send requests under their own requester id only",
 }
 

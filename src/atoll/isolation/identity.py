@@ -179,8 +179,8 @@ def _spoofed(topology: Topology, settings: Settings, source: Address, target: Ad
     if validator is not None and (not spoofs.open_ports or inside is False):
         stated = bit(topology.functions[validator], settings, AcsFlag.SV) is Bit.STATED
         taken = {VENDOR_STATEMENT} if stated else set()
-        if not spoofs.open_ports and topology.functions[source].parent == topology.functions[target].parent:
-            # Source Validation compares bus numbers only.
+        if not spoofs.open_ports and inside is not False:
+            # Source Validation compares bus numbers only: all buses below the port pass, those behind a sibling too.
             taken.add(SIBLING_IDENTITY)
         return Finding(Answer.BLOCKED, (), frozenset(taken))
     if spoofs.answer is Answer.BLOCKED:
