@@ -17,7 +17,7 @@ from atoll.cli import capture as verb
 from atoll.cli import replacing as writing
 from atoll.cli.main import main
 
-TWINS = ("ac922-4gpu", "ac922-6gpu", "dgx1v", "pcie-box")
+TWINS = ("ac922-4gpu", "ac922-6gpu", "dgx1v", "pcie-box", "vmd-server")
 SPEC = """
 [cluster.red]
 devices = ["{}"]

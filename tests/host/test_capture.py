@@ -33,7 +33,7 @@ from host.trees import Link, Refusing, function_files, tree_of
 
 CAPTURES = sorted((Path(__file__).parents[1] / "data" / "kernel-captures").glob("*.tar.xz"))
 HWLOC = Path(__file__).parents[1] / "data" / "sysfs" / "2pa-pcidomain32bits.tar.bz2"
-TWINS = ("ac922-4gpu", "ac922-6gpu", "dgx1v", "pcie-box")
+TWINS = ("ac922-4gpu", "ac922-6gpu", "dgx1v", "pcie-box", "vmd-server")
 GPU = Address.parse("0004:04:00.0")
 MASK = Register(0, 0xA00148)
 

@@ -23,6 +23,7 @@ MACHINES = (
     ("ac922-6gpu", None),
     ("dgx1v", None),
     ("pcie-box", None),
+    ("vmd-server", None),
 )
 V100 = 0x1DB1
 

@@ -10,7 +10,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import Twin
 from atoll.twin.machines.intel import KIBIBYTE, dmar, endpoint, host_bridge, kernels, port
-from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, Platform
+from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Platform
 
 __all__ = ["bridge", "card", "small"]
 
@@ -28,7 +28,12 @@ def bridge(text: str, kind: PortType, buses: tuple[int, int], acs: AcsFlag | Non
     return replace(port(text, (0x10B5, 0x8747), kind, buses, acs=acs), **more)
 
 
-def small(*functions: FunctionSpec, domain: DomainKind = DomainKind.DMA, command_line: str = "intel_iommu=on") -> Twin:
+def small(
+    *functions: FunctionSpec,
+    domain: DomainKind = DomainKind.DMA,
+    command_line: str = "intel_iommu=on",
+    behind: tuple[HostBridge, ...] = (),
+) -> Twin:
     """A machine of these functions on one host bridge, just booted; its kernel sets no ACS."""
     ordered = tuple(sorted(functions, key=lambda each: each.address))
     twin = Twin(
@@ -37,7 +42,7 @@ def small(*functions: FunctionSpec, domain: DomainKind = DomainKind.DMA, command
             description="",
             platform=Platform.INTEL,
             kernel=replace(kernels(command_line)["6.12"], sets_acs=False),
-            bridges=(host_bridge(0, 0, 0xFF, 0),),
+            bridges=(host_bridge(0, 0, 0xFF, 0), *behind),
             functions=ordered,
             default_domain=domain,
             disk=Disk(Address(0, 0, 0x1F, 7), "none", "vda", "vda1", (254, 0)),

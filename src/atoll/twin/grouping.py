@@ -1,7 +1,8 @@
 """Which IOMMU group a discovered function joins: PowerNV by partitionable endpoint, x86 by live ACS control.
 
 Sources: drivers/iommu/iommu.c ``pci_device_group`` and drivers/pci/pci.c ``pci_acs_enabled`` (the same in Linux
-6.1, 6.12 and 7.3); arch/powerpc/platforms/powernv/pci-ioda.c and npu-dma.c (until 5.12).
+6.1, 6.12 and 7.3); arch/x86/pci/common.c ``pci_real_dma_dev``; arch/powerpc/platforms/powernv/pci-ioda.c and
+npu-dma.c (until 5.12).
 """
 
 from __future__ import annotations
@@ -99,8 +100,11 @@ class _Discovery:
         return self.hardware.parent(function)
 
     def group_of(self, function: Function) -> int | str:
-        top = function
-        bridge = self.bus_self(function)
+        top = self.hardware.real_requester(function)
+        found = self.known(top)
+        if found is not None:
+            return found
+        bridge = self.bus_self(top)
         while bridge is not None:
             if bridge.spec.port in CONVENTIONAL_BUS or bridge.spec.port is PortType.PCI_TO_PCIE:
                 top = bridge

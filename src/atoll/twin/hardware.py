@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
-from atoll.twin import v100
+from atoll.twin import v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
 from atoll.twin.placement import Placement, place
 from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model
@@ -38,6 +38,7 @@ class Hardware:
         bridges = {(f.address.domain, f.spec.secondary): f for f in self.functions.values() if f.spec.secondary}
         for function in self.functions.values():
             self._parents[function.address] = bridges.get(function.address[:2])
+        self._volumes = {bridge.vmd: bridge for bridge in blueprint.bridges if bridge.vmd is not None}
 
     # -- the tree
 
@@ -84,6 +85,15 @@ class Hardware:
                 return bridge
         raise LookupError(f"no host bridge for {address}")
 
+    def volume(self, function: Function) -> HostBridge | None:
+        """Return the root complex behind a Volume Management Device; None for all other functions."""
+        return self._volumes.get(function.address)
+
+    def real_requester(self, function: Function) -> Function:
+        """Return the function under whose name another's requests reach the IOMMU (``pci_real_dma_dev``)."""
+        device = self.host_bridge(function.address).vmd
+        return function if device is None else self.functions[device]
+
     def exists(self, function: Function) -> bool:
         """Whether it answers: always, except for a virtual function that is not enabled."""
         physfn = function.spec.physfn
@@ -93,6 +103,13 @@ class Hardware:
         """Whether some bridge above holds its bus in reset."""
         parent = self.parent(function)
         return parent is not None and (parent.holds_secondary_in_reset or self.in_reset(parent))
+
+    def answers(self, function: Function) -> bool:
+        """Whether its configuration space can be had: behind a Volume Management Device, through that one's BAR."""
+        if self.in_reset(function) or not self.exists(function):
+            return False
+        device = self.real_requester(function)
+        return device is function or any(index == vmd.CONFIG for index, _, _ in self.bars(device))
 
     # -- addresses
 
@@ -113,6 +130,13 @@ class Hardware:
         found = [(bar.index, function.bar(bar.index, bar.wide), bar.size) for bar in spec.bars]
         return tuple((index, start, start + size - 1) for index, start, size in found if start)
 
+    def passes(self, device: Function, address: int) -> bool:
+        """Whether a Volume Management Device lets a bus address through to what is behind it."""
+        first = {vmd.LOW: 0, vmd.HIGH: vmd.OWN}
+        return any(
+            start + first[index] <= address <= last for index, start, last in self.bars(device) if index in first
+        )
+
     def windows(self, bridge: Function) -> tuple[tuple[int, int], ...]:
         """Return first and last byte (bus addresses) of what a bridge forwards downwards now."""
         if not bridge.spec.is_bridge or Command.MEMORY not in bridge.command or bridge.power:
@@ -123,13 +147,13 @@ class Hardware:
 
     def read_config(self, function: Function, offset: int, width: int) -> int:
         """Load from configuration space; all ones while the function is held in reset."""
-        if self.in_reset(function) or not self.exists(function):
+        if not self.answers(function):
             return (1 << 8 * width) - 1
         return function.get(offset, width)
 
     def write_config(self, function: Function, offset: int, width: int, value: int) -> None:
         """Store to configuration space: writable bits only, with what follows from them."""
-        if self.in_reset(function) or not self.exists(function):
+        if not self.answers(function):
             return
         mask = int.from_bytes(function.layout.writable[offset : offset + width], "little")
         held, awake = function.holds_secondary_in_reset, function.power == 0
@@ -148,6 +172,12 @@ class Hardware:
             return ALL_ONES
         if function.spec.model is Model.V100:
             return v100.read(function.registers, offset)
+        if (volume := self.volume(function)) is not None:
+            address, register = vmd.configured(volume, offset)
+            behind = self.functions.get(address)
+            if behind is None or register >= len(behind.config):
+                return ALL_ONES
+            return self.read_config(behind, register, 4)
         return function.registers.get(offset, 0)
 
     def write_bar0(self, function: Function, offset: int, value: int) -> None:
@@ -156,6 +186,11 @@ class Hardware:
             return
         if function.spec.model is Model.V100:
             v100.write(function.registers, offset, value)
+        elif (volume := self.volume(function)) is not None:
+            address, register = vmd.configured(volume, offset)
+            behind = self.functions.get(address)
+            if behind is not None and register < len(behind.config):
+                self.write_config(behind, register, 4, value)
         else:
             function.registers[offset] = value
 

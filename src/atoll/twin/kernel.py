@@ -11,6 +11,7 @@ import errno
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
+from atoll.twin import vmd
 from atoll.twin.device import Device, Group
 from atoll.twin.function import Function
 from atoll.twin.grouping import find_group
@@ -63,7 +64,8 @@ class Kernel:
                 function.put(function.layout.sriov + 0x08, 2, 0x9)
         found: list[Function] = []
         for bridge in self.blueprint.bridges:
-            self._find(bridge.domain, bridge.bus, found)
+            if bridge.vmd is None:
+                self._find(bridge.domain, bridge.bus, found)
         for function in found:
             self._settle(function)
 
@@ -100,14 +102,21 @@ class Kernel:
 
     # -- discovery
 
+    def scan_all(self) -> None:
+        """Discover what is new anywhere: behind a Volume Management Device only where its driver is bound."""
+        for bridge in self.blueprint.bridges:
+            device = None if bridge.vmd is None else self.devices.get(bridge.vmd)
+            if bridge.vmd is None or (device is not None and device.driver == vmd.DRIVER):
+                self.scan(bridge.domain, bridge.bus)
+
     def scan(self, domain: int, bus: int) -> None:
         """Discover what is new on a bus, one by one, then what is new below (``pci_scan_child_bus``)."""
         here = self.hardware.on_bus(domain, bus)
         for function in here:
-            if function.address not in self.devices:
+            if function.address not in self.devices and self.hardware.answers(function):
                 self.discover(function)
         for function in here:
-            if function.spec.secondary:
+            if function.spec.secondary and function.address in self.devices:
                 self.scan(domain, function.spec.secondary)
 
     def discover(self, function: Function) -> None:
@@ -122,7 +131,7 @@ class Kernel:
             function.set_command(on=Command.MEMORY)
         if self.spec.sets_acs:
             function.set_acs(function.acs | REDIRECTING)
-        function.set_ats(function.spec.ats)
+        function.set_ats(self.policy_ats(function))
         self.configure_ari(function)
         device = Device(function.address)
         device.found_alone = not any(
@@ -238,6 +247,25 @@ class Kernel:
             if self.spec.npu and function.spec.model is Model.V100:
                 self.npu_seen.add(device.address)
         self.changed()
+        if driver == vmd.DRIVER:
+            self.find_volume(function)
+
+    def find_volume(self, device: Function) -> None:
+        """``vmd_enable_domain``: assign the windows of all ports behind the device anew, and discover what is there."""
+        volume = self.hardware.volume(device)
+        if volume is None:
+            return
+        for function in self.hardware.functions.values():
+            if function.spec.is_bridge and self.hardware.host_bridge(function.address) is volume:
+                self.hardware.program(function)
+        self.scan(volume.domain, volume.bus)
+
+    def lose_volume(self, device: Function) -> None:
+        """``vmd_remove``: everything behind the device goes with its driver."""
+        volume = self.hardware.volume(device)
+        for top in () if volume is None else self.hardware.on_bus(volume.domain, volume.bus):
+            if top.address in self.devices:
+                self.remove(top.address)
 
     def enable_above(self, function: Function) -> None:
         """Enable the bridges above a device that is being enabled (``pci_enable_bridge``); they stay so."""
@@ -255,6 +283,8 @@ class Kernel:
         if device.address in self.open_devices:
             raise OSError(errno.EBUSY, f"Device or resource busy: {device.address} is open through VFIO")
         function = self.hardware.functions[device.address]
+        if device.driver == vmd.DRIVER:
+            self.lose_volume(function)
         if function.enabled_vfs:
             self.set_vfs(device.address, 0)
         function.set_command(off=Command.MASTER)
@@ -323,3 +353,11 @@ class Kernel:
     def policy_acs(self, function: Function) -> AcsFlag:
         """What ``pci_enable_acs`` leaves in the control word after a reset."""
         return REDIRECTING if self.spec.sets_acs else AcsFlag(0)
+
+    def policy_ats(self, function: Function) -> bool:
+        """Whether the kernel enables ATS: where there is any, but behind a Volume Management Device.
+
+        The firmware's tables say which root ports take part, by segment, and know nothing of that one
+        (``dmar_ats_supported``).
+        """
+        return function.spec.ats and self.hardware.real_requester(function) is function

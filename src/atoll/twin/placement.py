@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atoll.pci.address import Address
-from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge
+from atoll.twin import vmd
+from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Window
 
-__all__ = ["Placement", "Range", "place"]
+__all__ = ["Placement", "Range", "place", "room"]
 
 MEBIBYTE = 1 << 20
 
@@ -63,11 +64,27 @@ class _Cursor:
 def place(blueprint: Blueprint) -> Placement:
     """Give every BAR and window of a machine its address, from each host bridge's apertures."""
     done = Placement({}, {}, {})
-    for bridge in blueprint.bridges:
-        for wide, window in ((False, bridge.low), (True, bridge.high)):
+    for bridge in sorted(blueprint.bridges, key=lambda each: each.vmd is not None):
+        for wide, window in zip((False, True), _apertures(bridge, done), strict=True):
             cursor = _Cursor(window.bus, window.bus + window.size, window.cpu - window.bus)
             _place_bus(blueprint.functions, bridge, bridge.bus, wide, cursor, done)
     return done
+
+
+def room(functions: tuple[FunctionSpec, ...], bridge: HostBridge, wide: bool, *, start: int = 0) -> int:
+    """Return how many bytes an aperture of a host bridge must have, the first ``start`` left free: a power of two."""
+    cursor = _Cursor(start, 1 << 63, 0)
+    _place_bus(functions, bridge, bridge.bus, wide, cursor, Placement({}, {}, {}))
+    return max(MEBIBYTE, 1 << (cursor.at - 1).bit_length())
+
+
+def _apertures(bridge: HostBridge, done: Placement) -> tuple[Window, Window]:
+    """Return a host bridge's two: behind a Volume Management Device, what of its BARs is not its own."""
+    if bridge.vmd is None:
+        return bridge.low, bridge.high
+    low, high = done.bars[bridge.vmd, vmd.LOW], done.bars[bridge.vmd, vmd.HIGH]
+    inner = Window(high.start + vmd.OWN, high.system + vmd.OWN, high.size - vmd.OWN)
+    return Window(low.start, low.system, low.size), inner
 
 
 def _place_bus(
@@ -77,7 +94,8 @@ def _place_bus(
         if spec.address.domain != bridge.domain or spec.address.bus != bus or spec.physfn is not None:
             continue
         for bar in spec.bars:
-            if bar.prefetchable == wide:
+            # What a bridge forwards above 4 GiB is prefetchable; on a root bus there is no bridge in the way.
+            if (bar.prefetchable or (bar.wide and bus == bridge.bus)) == wide:
                 done.bars[spec.address, bar.index] = cursor.take(bar.size)
         if spec.vf_total and wide:
             cursor.align(spec.vf_bar * spec.vf_total)

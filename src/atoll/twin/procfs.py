@@ -59,11 +59,12 @@ class Procfs:
             device, function = self.kernel.devices[address], self.kernel.hardware.functions[address]
             if device.driver is None or device.driver in ("vfio-pci", "pci-stub") or function.spec.port in BRIDGES:
                 continue
-            chip = (
-                f"{self.kernel.blueprint.interrupt_chip}{address}"
-                if self.kernel.blueprint.interrupt_chip
-                else "XIVE-MSI"
-            )
+            if self.kernel.hardware.real_requester(function) is not function:
+                chip = "VMD-MSI"
+            elif self.kernel.blueprint.interrupt_chip:
+                chip = f"{self.kernel.blueprint.interrupt_chip}{address}"
+            else:
+                chip = "XIVE-MSI"
             lines.append(f"{number:>4}:          1  {chip}    0-edge      {device.driver}")
             number += 1
         return "\n".join(lines) + "\n"

@@ -152,7 +152,7 @@ class Resets:
             function.set_power(0)
             function.set_acs(self.kernel.policy_acs(function))
             function.forget_egress()
-            function.set_ats(function.spec.ats)
+            function.set_ats(self.kernel.policy_ats(function))
 
     def secondary_bus(self, bridge: Function) -> None:
         """Pulse Secondary Bus Reset; the ``isolate_nvlink`` kernel then cuts the GPU below, if there is one."""

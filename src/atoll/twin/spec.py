@@ -175,6 +175,8 @@ class HostBridge:
     routing: Routing
     numa_node: int = -1
     of_node: str | None = None
+    vmd: Address | None = None
+    """The Volume Management Device that it is behind: its apertures are that function's memory BARs."""
 
     @property
     def name(self) -> str:

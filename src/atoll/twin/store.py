@@ -21,6 +21,7 @@ from atoll.twin.kernel import Kernel
 from atoll.twin.resets import METHODS
 from atoll.twin.spec import Blueprint, DomainKind
 from atoll.twin.vfio import Holder, Open, Vfio
+from atoll.twin.vmd import DRIVER
 
 __all__ = ["HINT", "SCHEMA", "Document", "capture", "read", "write"]
 
@@ -198,9 +199,14 @@ def _restore_devices(table: dict[str, Any], kernel: Kernel) -> None:
     if sorted(members) != sorted(grouped):
         raise ValueError("groups and devices do not agree")
     for address in kernel.devices:
-        parent = kernel.hardware.parent(kernel.hardware.functions[address])
+        function = kernel.hardware.functions[address]
+        parent, behind = kernel.hardware.parent(function), kernel.hardware.real_requester(function)
         if parent is not None and parent.address not in kernel.devices:
             raise ValueError(f"{address} is below {parent.address}, which was removed")
+        if behind is not function:
+            found = kernel.devices.get(behind.address)
+            if found is None or found.driver != DRIVER:
+                raise ValueError(f"{address} is behind {behind.address}, which no driver has")
 
 
 def _restore_holders(table: dict[str, Any], kernel: Kernel, vfio: Vfio) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
+from atoll.twin import vmd
 from atoll.twin.device import Device
 from atoll.twin.files import Attribute, Files, Folder, attribute
 from atoll.twin.function import Function
 from atoll.twin.kernel import Kernel
 from atoll.twin.placement import Range
 from atoll.twin.resets import Resets
-from atoll.twin.spec import IommuUnit, Platform
+from atoll.twin.spec import HostBridge, IommuUnit, Platform
 
 __all__ = ["SINCE", "Sysfs"]
 
@@ -28,6 +29,8 @@ MEMORY_FLAGS = 0x40200
 """IORESOURCE_MEM and IORESOURCE_SIZEALIGN."""
 WIDE_FLAGS = 0x14220C
 """The same, 64-bit and prefetchable, with the low bits of the register."""
+WIDE_PLAIN_FLAGS = 0x140204
+"""The same without being prefetchable."""
 WINDOW_FLAGS = 0x200
 HIGH_WINDOW_FLAGS = 0x102201
 
@@ -63,10 +66,12 @@ class Sysfs:
         """Return where a device's folder is."""
         function = self.hardware.functions[address]
         parent = self.hardware.parent(function)
-        above = (
-            f"sys/devices/{self.hardware.host_bridge(address).name}" if parent is None else self.path(parent.address)
-        )
+        above = self.root_bus(self.hardware.host_bridge(address)) if parent is None else self.path(parent.address)
         return f"{above}/{address}"
+
+    def root_bus(self, bridge: HostBridge) -> str:
+        """Return where a host bridge's folder is: below the Volume Management Device that it is behind, if any."""
+        return f"{'sys/devices' if bridge.vmd is None else self.path(bridge.vmd)}/{bridge.name}"
 
     def device(self, device: Device) -> None:
         """Add a device's folder and the links to it."""
@@ -125,6 +130,11 @@ class Sysfs:
         if spec.secondary:
             bus = f"{here}/pci_bus/{spec.address.domain:04x}:{spec.secondary:02x}"
             self.files.add(f"{bus}/rescan", attribute(store=lambda text: self.rescan_below(function, text)))
+        volume = self.hardware.volume(function)
+        if volume is not None and device.driver == vmd.DRIVER:
+            bus = f"{self.root_bus(volume)}/pci_bus/{volume.domain:04x}:{volume.bus:02x}"
+            self.files.add(f"{bus}/rescan", attribute(store=lambda text: self.rescan_bus(volume, text)))
+            self.files.link(f"{here}/domain", bus)
 
     def device_controls(self, device: Device, function: Function, here: str) -> None:
         """Files of a device's folder that can be written, and its BARs."""
@@ -160,7 +170,7 @@ class Sysfs:
         length = len(function.config)
 
         def load(offset: int, size: int | None) -> bytes:
-            whole = b"\xff" * length if self.hardware.in_reset(function) else bytes(function.config)
+            whole = bytes(function.config) if self.hardware.answers(function) else b"\xff" * length
             return whole[offset:] if size is None else whole[offset : offset + size]
 
         def store(offset: int, data: bytes) -> None:
@@ -182,7 +192,8 @@ class Sysfs:
             size = self.hardware.functions[spec.physfn].spec.vf_bar
             lines[0] = (Range(pool.start + spec.vf_index * size, size, pool.shift), WIDE_FLAGS)
         for bar in spec.bars if spec.physfn is None else ():
-            lines[bar.index] = (bars[spec.address, bar.index], WIDE_FLAGS if bar.wide else MEMORY_FLAGS)
+            wide = WIDE_FLAGS if bar.prefetchable else WIDE_PLAIN_FLAGS
+            lines[bar.index] = (bars[spec.address, bar.index], wide if bar.wide else MEMORY_FLAGS)
         if spec.vf_total:
             lines[7] = (bars[spec.address, -1], WIDE_FLAGS)
         if spec.is_bridge:
@@ -247,7 +258,11 @@ class Sysfs:
 
     def rescan_all(self) -> None:
         """Look for new devices everywhere."""
-        for bridge in self.kernel.blueprint.bridges:
+        self.kernel.scan_all()
+
+    def rescan_bus(self, bridge: HostBridge, text: str) -> None:
+        """Look for new devices on a root bus and below."""
+        if _set(text):
             self.kernel.scan(bridge.domain, bridge.bus)
 
     def rescan(self, function: Function) -> None:

@@ -239,15 +239,25 @@ class Router:
     def _translate(self, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         if not packet.request:
             return Outcome(hops, stopped=f"{bridge.name} drops a completion that it did not ask for")
-        answer = self.iommu.translate(bridge.domain, packet.requester, packet.address, packet.translated)
+        domain = bridge.domain
+        origins: tuple[HostBridge, ...] = (bridge,)
+        if bridge.vmd is not None:
+            device = self.hardware.functions[bridge.vmd]
+            packet = replace(packet, requester=device.address.requester_id)
+            hops = (*hops, Hop(str(device.address), "up", f"takes requester id {packet.requester:04x}"))
+            domain, origins = device.address.domain, (bridge, self.hardware.host_bridge(device.address))
+        answer = self.iommu.translate(domain, packet.requester, packet.address, packet.translated)
         if answer.system is None:
             return Outcome(hops, stopped=answer.because)
-        return self.system(answer.system, packet, (*hops, Hop(bridge.name, "translation", answer.because)), bridge)
+        hops = (*hops, Hop(origins[-1].name, "translation", answer.because))
+        return self.system(answer.system, packet, hops, origins)
 
-    def system(self, address: int, packet: Packet, hops: tuple[Hop, ...], origin: HostBridge | None = None) -> Outcome:
+    def system(
+        self, address: int, packet: Packet, hops: tuple[Hop, ...], origins: tuple[HostBridge, ...] = ()
+    ) -> Outcome:
         """Deliver in the system's address space: memory, coherent GPU memory, or down to a BAR.
 
-        ``origin`` is the host bridge that it came up through.
+        ``origins`` are the host bridges that it came up through: two, from behind a Volume Management Device.
         """
         gpu = self.iommu.coherent_at(address)
         if gpu is not None:
@@ -259,13 +269,13 @@ class Router:
         for bridge in self.hardware.blueprint.bridges:
             for window in (bridge.low, bridge.high):
                 if window.cpu <= address < window.cpu + window.size:
-                    if bridge is origin and bridge.routing is Routing.NONE:
+                    if self._keeps(bridge, origins):
                         return Outcome(hops, stopped=f"{bridge.name} sends nothing down again that came up")
                     down = replace(packet, address=address - window.cpu + window.bus)
                     hops = (*hops, Hop(bridge.name, "down", f"reflected to {down.address:#x}"))
                     for top in self.hardware.on_bus(bridge.domain, bridge.bus):
                         if self.claims(top, down.address):
-                            return self._descend(top, down, hops)
+                            return self._descend(top, down, hops, origins)
                     return Outcome(hops, stopped=f"nobody below {bridge.name} claims {down.address:#x}")
         owner = self.iommu.memory_owner(address)
         if owner is not None:
@@ -274,9 +284,27 @@ class Router:
 
     # -- downwards
 
-    def _descend(self, function: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
+    def _keeps(self, bridge: HostBridge, origins: tuple[HostBridge, ...]) -> bool:
+        """Whether a host bridge sends nothing down again that came up through it."""
+        return bridge.routing is Routing.NONE and any(bridge is origin for origin in origins)
+
+    def _descend(
+        self, function: Function, packet: Packet, hops: tuple[Hop, ...], origins: tuple[HostBridge, ...] = ()
+    ) -> Outcome:
         """Follow windows or bus numbers down to the function that answers."""
         while True:
+            volume = self.hardware.volume(function)
+            if volume is not None and packet.request and self.hardware.passes(function, packet.address):
+                name = str(function.address)
+                if self._keeps(volume, origins):
+                    return Outcome(hops, stopped=f"{volume.name} sends nothing down again that came up")
+                hops = (*hops, Hop(name, "down", f"in its memory BARs: {volume.name} is behind"))
+                tops = self.hardware.on_bus(volume.domain, volume.bus)
+                inner = next((top for top in tops if self._targets(top, packet)), None)
+                if inner is None:
+                    return Outcome(hops, stopped=f"nobody behind {name} answers to {packet.address:#x}")
+                function = inner
+                continue
             for_itself = not packet.request and function.address.requester_id == packet.address
             if not function.spec.is_bridge or for_itself:
                 return self._arrive(function, packet, hops)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atoll.twin.error import TwinError
-from atoll.twin.machines import ac922, dgx1v, fabric, pcie_box
+from atoll.twin.machines import ac922, dgx1v, fabric, pcie_box, vmd_server
 from atoll.twin.spec import Blueprint
 
 __all__ = ["MACHINES", "RANDOM", "blueprint"]
@@ -13,12 +13,14 @@ _BUILDERS = {
     "ac922-6gpu": ac922.six,
     "dgx1v": dgx1v.machine,
     "pcie-box": pcie_box.machine,
+    "vmd-server": vmd_server.machine,
 }
 _KERNELS = {
     "ac922-4gpu": ("6.12", "5.4", "5.4-isolate"),
     "ac922-6gpu": ("6.12", "5.4", "5.4-isolate"),
     "dgx1v": ("6.12", "6.1"),
     "pcie-box": ("6.12", "6.1"),
+    "vmd-server": ("6.12", "6.1"),
 }
 """Each machine's kernels, the default first."""
 
@@ -27,6 +29,7 @@ MACHINES: dict[str, str] = {
     "ac922-6gpu": "IBM AC922 (POWER9, Sequoia): three V100 a socket, NVLink among them and to the processors",
     "dgx1v": "NVIDIA DGX-1 (x86): eight V100 in a hybrid cube mesh behind four switches",
     "pcie-box": "an x86 box with one of everything that decides about PCI Express isolation",
+    "vmd-server": "an x86 server whose drives are behind two Intel Volume Management Devices",
 }
 """Name and description of each machine."""
 

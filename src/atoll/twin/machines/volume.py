@@ -1,0 +1,86 @@
+"""Volume Management Devices: the function that one is, and the segment behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+from atoll.twin import vmd
+from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
+from atoll.twin.placement import room
+from atoll.twin.spec import Bar, FunctionSpec, HostBridge, Routing, Window
+
+__all__ = ["IDS", "companion", "device", "segment"]
+
+IDS = (0x201D, 0x28C0, 0x467F, 0x4C3D, 0x9A0B, 0xA77F, 0x7D0B, 0xAD0B)
+"""Intel's, as in ``vmd_ids``."""
+_BUSES = {0x00: 0x80, 0x80: 0x80, 0xE0: 0x20}
+"""Where the bus numbers behind one begin, and how many there are then (``vmd_get_bus_number_start``)."""
+_NOTHING = Window(0, 0, 0)
+
+
+def segment(index: int, bus: int, behind: Address, routing: Routing, numa: int) -> HostBridge:
+    """Return the root complex behind a device; ``bus`` is 0, 0x80 or 0xe0."""
+    last = bus + _BUSES[bus] - 1
+    return HostBridge(0x10000 + index, bus, last, _NOTHING, _NOTHING, routing, numa_node=numa, vmd=behind)
+
+
+def device(
+    behind: HostBridge,
+    functions: Iterable[FunctionSpec],
+    *,
+    ids: int,
+    iommu: str | None,
+    multifunction: bool = False,
+    flr: bool = False,
+) -> FunctionSpec:
+    """Return the function, its BARs as big as what is behind it (``functions``) needs.
+
+    Like all of Intel's endpoints of the root complex it reaches others through the translation alone (VT-d 3.16), which
+    the kernel knows (``pci_quirk_rciep_acs``, facts A.5).
+    """
+    assert behind.vmd is not None
+    inside = tuple(functions)
+    buses = behind.last_bus - behind.bus + 1
+    bars = (
+        Bar(vmd.CONFIG, buses * MEBIBYTE, wide=True, prefetchable=True),
+        Bar(vmd.LOW, room(inside, behind, wide=False)),
+        Bar(vmd.HIGH, room(inside, behind, wide=True, start=vmd.OWN), wide=True),
+    )
+    return FunctionSpec(
+        behind.vmd,
+        0x8086,
+        ids,
+        0x010400,
+        port=PortType.ROOT_INTEGRATED,
+        bars=bars,
+        multifunction=multifunction,
+        loopback=False,
+        acs_quirk=True,
+        flr=flr,
+        driver=vmd.DRIVER,
+        subsystem=(0x8086, 0x0000),
+        numa_node=behind.numa_node,
+        iommu=iommu,
+        revision=0x04,
+    )
+
+
+def companion(address: Address, *, iommu: str | None, numa: int) -> FunctionSpec:
+    """Return function 0 of the slot that servers have theirs in: registers of the platform, without a driver."""
+    return FunctionSpec(
+        address,
+        0x8086,
+        0x09A2,
+        0x088000,
+        port=PortType.ROOT_INTEGRATED,
+        bars=(Bar(0, 4 * KIBIBYTE),),
+        multifunction=True,
+        loopback=False,
+        acs_quirk=True,
+        subsystem=(0x8086, 0x0000),
+        numa_node=numa,
+        iommu=iommu,
+        revision=0x04,
+    )
