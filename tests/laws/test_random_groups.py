@@ -19,6 +19,7 @@ from atoll.pci.address import Address
 from atoll.twin import Twin
 
 Groups = frozenset[frozenset[Address]]
+SEEDS = range(16)
 
 
 def recorded(host: Host) -> Groups:
@@ -36,7 +37,13 @@ def movable(twin: Twin, host: Host) -> list[Address]:
     return [address for address, spec in specs.items() if not spec.is_bridge and spec.physfn is None]
 
 
-@pytest.mark.parametrize("seed", range(12))
+def test_some_machines_have_segments_behind_devices() -> None:
+    machines = [Twin.new(f"random-{seed}").blueprint for seed in SEEDS]
+    counts = [sum(bridge.vmd is not None for bridge in machine.bridges) for machine in machines]
+    assert {1, 2} <= set(counts), counts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_functions_join_the_groups_that_are_predicted(seed: int) -> None:
     dice = random.Random(f"groups {seed}")
     twin = Twin.new(f"random-{seed}")
@@ -50,7 +57,9 @@ def test_functions_join_the_groups_that_are_predicted(seed: int) -> None:
         for address in chosen:
             if f"{address}" in twin.list("sys/bus/pci/devices"):
                 twin.write(f"sys/bus/pci/devices/{address}/remove", b"1")
+        # What is behind a Volume Management Device goes with it, ports included.
+        anew = frozenset(host.functions) - {Address.parse(name) for name in twin.list("sys/bus/pci/devices")}
+        assert anew >= frozenset(chosen)
         twin.write("sys/bus/pci/rescan", b"1")
         host = read_host(twin, registers=registers)
-        anew = frozenset(chosen)
         assert recorded(host) == frozenset(map(frozenset, predict(host, anew=anew).groups)), chosen

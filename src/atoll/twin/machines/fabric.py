@@ -4,8 +4,9 @@ Everything that decides about PCI Express isolation occurs, in combinations that
 ports and nested switches with all, some or none of the ACS controls (egress control and ACS Enhanced among them),
 devices with several functions, virtual functions, conventional PCI behind bridges and PCI Express behind those,
 endpoints in the root complex, devices that use other requester ids beside their own, ATS, linked GPUs, several host
-bridges and segments with every kind of routing, Intel's and AMD's IOMMUs, and kernels without any. They are for trying
-laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is told.
+bridges and segments with every kind of routing, segments behind Volume Management Devices, Intel's and AMD's IOMMUs,
+and kernels without any. They are for trying laws on, not for looking like a product: identifiers are those of devices
+without quirks, but where the quirk is told.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
-from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin.error import TwinError
+from atoll.twin.machines import volume
 from atoll.twin.machines.amd import ivhd
-from atoll.twin.machines.chance import DEVICE_ACS, NOTHING, Controls, device_controls, port_controls
-from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, kernels
+from atoll.twin.machines.chance import Controls, port_controls
+from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
 from atoll.twin.machines.records import nvlink_records, root_complex
+from atoll.twin.machines.tree import BUS_NAMED, CARD, PLAIN, ROOT_PORT, Bus, Tree
 from atoll.twin.spec import (
     Bar,
     Blueprint,
@@ -29,7 +31,6 @@ from atoll.twin.spec import (
     FunctionSpec,
     HostBridge,
     IommuUnit,
-    Link,
     Model,
     Network,
     Platform,
@@ -45,21 +46,12 @@ KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
 
 GIBIBYTE = 1 << 30
-ROOT_PORT, SWITCH, BRIDGE = (0x8086, 0x6F08), (0x10B5, 0x8747), (0x10B5, 0x8112)
-CARD, NETWORK, DISK = (0x10EE, 0x9038), (0x8086, 0x1533), (0x144D, 0xA804)
-GPU, LEGACY, AMD_IOMMU = (0x10DE, 0x1DB1), (0x1415, 0x9501), (0x1022, 0x1481)
-PLAIN, TWO_BRIDGES, BACK = (0x3388, 0x0022), (0x8086, 0x0329), (0x12D8, 0xE111)
-"""Conventional bridges that forward under their own name; two bridges in one device; back to PCI Express."""
-UNSAID, BUS_NAMED = (0x1B21, 0x1080), (0x8086, 0x244E)
-"""Bridges without a PCI Express capability that forward under the name of their secondary bus (facts A.5)."""
-SECOND_NAME, FIRST_NAME = (0x1B4B, 0x9230), (0x1180, 0xE832)
-"""Devices that also send as function 1, and as function 0, of their slot (facts A.5)."""
-MOST_FUNCTIONS = 48
-MOST_LINKS = 6
-"""Links that a V100 has."""
+NETWORK, DISK, AMD_IOMMU = (0x8086, 0x1533), (0x144D, 0xA804), (0x1022, 0x1481)
+HIDDEN_DISK = (0x8086, 0x0A54)
+"""A disk behind a Volume Management Device: where there is one, it has the root file system."""
+MOST_HIDDEN = 10
 _LOW_BASE, _LOW_SIZE = 0x80000000, 0x18000000
 _HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
-_EXPRESS_PORTS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 
 
 def machine(name: str, kernel: str, links: bool) -> Blueprint:
@@ -68,27 +60,15 @@ def machine(name: str, kernel: str, links: bool) -> Blueprint:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
     dice = random.Random(f"atoll fabric {int(text)}")
-    return _Fabric(dice).blueprint(name, kernel, links)
+    return _Fabric(dice, hidden=random.Random(f"atoll volumes {int(text)}")).blueprint(name, kernel, links)
 
 
 @dataclass(slots=True)
-class _Bus:
-    """Where the next functions go."""
-
-    domain: int
-    number: int
-    iommu: str | None
-    numa: int
-
-
-@dataclass(slots=True)
-class _Fabric:
+class _Fabric(Tree):
     """A machine in the making."""
 
-    dice: random.Random
-    functions: list[FunctionSpec] = field(default_factory=list)
-    buses: dict[int, int] = field(default_factory=dict)
-    """The highest bus given out, by domain."""
+    hidden: random.Random = field(default_factory=random.Random)
+    """For what is behind Volume Management Devices: without any, a machine is what it was before there were these."""
 
     def blueprint(self, name: str, kernel: str, links: bool) -> Blueprint:
         """Roll the whole machine."""
@@ -106,6 +86,8 @@ class _Fabric:
         units = self.units(platform, bridges) if translates else ()
         for index, bridge in enumerate(bridges):
             self.host_bridge(bridge, units[index].name if units else None, first=index == 0)
+        if platform is Platform.INTEL:
+            bridges = (*bridges, *self.volumes(bridges, units))
         mesh = self.links()
         gpus = tuple(spec.address for spec in self.functions if spec.model is Model.V100)
         records = nvlink_records(gpus, mesh) if links and mesh else ()
@@ -121,7 +103,7 @@ class _Fabric:
             bridges=bridges,
             functions=tuple(sorted(self.functions, key=lambda each: each.address)),
             default_domain=domain,
-            disk=Disk(self.only(DISK), "nvme/nvme0/nvme0n1", "nvme0n1", "nvme0n1p2", (259, 0)),
+            disk=Disk(self.only(HIDDEN_DISK, DISK), "nvme/nvme0/nvme0n1", "nvme0n1", "nvme0n1p2", (259, 0)),
             networks=(Network(self.only(NETWORK), "eno1", default=True),),
             ram=512 * GIBIBYTE,
             links=mesh,
@@ -131,9 +113,10 @@ class _Fabric:
             interrupt_chip="IR-PCI-MSI-" if translates else "PCI-MSI-",
         )
 
-    def only(self, ids: tuple[int, int]) -> Address:
-        """Return the one function with some ids."""
-        return next(spec.address for spec in self.functions if (spec.vendor, spec.device) == ids)
+    def only(self, *wanted: tuple[int, int]) -> Address:
+        """Return the one function with some ids: the first of those that there are."""
+        found = {(spec.vendor, spec.device): spec.address for spec in self.functions}
+        return next(found[ids] for ids in wanted if ids in found)
 
     def bridges(self) -> tuple[HostBridge, ...]:
         """One to three host bridges, in one segment or in several."""
@@ -179,7 +162,7 @@ class _Fabric:
     def host_bridge(self, bridge: HostBridge, iommu: str | None, *, first: bool) -> None:
         """Root ports, alone or several in a slot, and endpoints of the root complex."""
         dice = self.dice
-        root = _Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
+        root = Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
         self.buses[bridge.domain] = bridge.bus
         slot = 1
         if first:
@@ -203,288 +186,63 @@ class _Fabric:
         if dice.random() < 0.15:
             self.bridge(root, slot, dice.choice((BUS_NAMED, PLAIN)), PortType.CONVENTIONAL, depth=1)
 
-    def below(self, bus: _Bus, *, depth: int) -> None:
-        """What hangs below a port: a switch, a bridge to conventional PCI, or a device."""
-        roll = self.dice.random()
-        if len(self.functions) > MOST_FUNCTIONS or (roll < 0.1 and depth > 1):
-            return
-        if roll < 0.45 and depth < 4:
-            self.switch(bus, depth)
-        elif roll < 0.55:
-            self.conventional(bus, depth)
-        else:
-            self.slot(bus, 0, PortType.ENDPOINT)
+    # -- Volume Management Devices
 
-    def switch(self, bus: _Bus, depth: int) -> None:
-        """An upstream port and one to four downstream ports."""
-        dice = self.dice
-        engine = dice.random() < 0.15
-        bars = (Bar(0, 256 * KIBIBYTE),) if dice.random() < 0.3 else ()
-        companions = device_controls(dice) if engine else NOTHING
-        inside = self.port(bus, 0, 0, SWITCH, PortType.UPSTREAM, companions, multifunction=engine, bars=bars)
-        shared = port_controls(dice)
-        for slot in sorted(dice.sample(range(16), dice.randint(1, 4))):
-            controls = shared if dice.random() < 0.7 else port_controls(dice)
-            below = self.port(inside, slot, 0, SWITCH, PortType.DOWNSTREAM, controls)
-            self.below(below, depth=depth + 1)
-            self.close(inside)
-        self.close(bus)
-        if engine:  # a function of the upstream port's own device: its DMA engine
-            controls = companions if dice.random() < 0.7 else NOTHING
-            self.endpoint(
-                bus, 0, 1, CARD, 0x088000, "xdma", (Bar(0, 4 * KIBIBYTE),), controls=controls, multifunction=True
-            )
+    def volumes(self, bridges: tuple[HostBridge, ...], units: tuple[IommuUnit, ...]) -> tuple[HostBridge, ...]:
+        """None, one or two, alone in their slots or beside other endpoints of the root complex.
 
-    def conventional(self, bus: _Bus, depth: int) -> None:
-        """A bridge to conventional PCI, or two in one device; one kind does not say that it is on PCI Express."""
-        roll = self.dice.random()
-        if roll < 0.2:
-            self.bridge(bus, 0, UNSAID, PortType.CONVENTIONAL, depth=depth)
-        elif roll < 0.4:
-            for number in (0, 2):
-                self.bridge(bus, 0, TWO_BRIDGES, PortType.PCIE_TO_PCI, depth=depth, number=number, multifunction=True)
-        else:
-            self.bridge(bus, 0, BRIDGE, PortType.PCIE_TO_PCI, depth=depth)
-
-    def bridge(
-        self,
-        bus: _Bus,
-        slot: int,
-        ids: tuple[int, int],
-        kind: PortType,
-        *,
-        depth: int,
-        number: int = 0,
-        multifunction: bool = False,
-    ) -> None:
-        """A bridge and what shares the conventional bus below it: devices, more bridges, a way back to PCI Express."""
-        dice = self.dice
-        behind = self.port(bus, slot, number, ids, kind, NOTHING, multifunction=multifunction)
-        for place in range(dice.randint(1, 3)):
-            roll = dice.random()
-            if roll < 0.15 and depth < 4:
-                self.bridge(behind, place, PLAIN, PortType.CONVENTIONAL, depth=depth + 1)
-            elif roll < 0.3 and depth < 4:
-                link = self.port(behind, place, 0, BACK, PortType.PCI_TO_PCIE, NOTHING)
-                bars = (Bar(0, 64 * KIBIBYTE),)
-                self.endpoint(link, 0, 0, CARD, 0x120000, "xdma", bars, flr=dice.random() < 0.5)
-                self.close(behind)
-            else:
-                bars = (Bar(0, 4 * KIBIBYTE),)
-                self.endpoint(behind, place, 0, LEGACY, 0x070006, "serial", bars, port=PortType.CONVENTIONAL)
-        self.close(bus)
-
-    def port(
-        self,
-        bus: _Bus,
-        slot: int,
-        number: int,
-        ids: tuple[int, int],
-        kind: PortType,
-        controls: Controls,
-        *,
-        multifunction: bool = False,
-        bars: tuple[Bar, ...] = (),
-    ) -> _Bus:
-        """Add a bridge, and return its secondary bus; its last bus is set once all below is there."""
-        self.buses[bus.domain] += 1
-        secondary = self.buses[bus.domain]
-        self.functions.append(
-            FunctionSpec(
-                Address(bus.domain, bus.number, slot, number),
-                *ids,
-                0x060400,
-                port=kind,
-                secondary=secondary,
-                subordinate=secondary,
-                bars=bars,
-                acs=controls.acs,
-                acs_enhanced=controls.enhanced,
-                egress_bits=controls.egress_bits,
-                port_number=(slot + 7 * number) % 32,
-                bus_alias=ids in (UNSAID, BUS_NAMED),
-                multifunction=multifunction,
-                driver="pcieport" if kind in _EXPRESS_PORTS else None,
-                numa_node=bus.numa,
-                iommu=bus.iommu,
-                revision=0x01,
-            )
-        )
-        return _Bus(bus.domain, secondary, bus.iommu, bus.numa)
-
-    def close(self, bus: _Bus) -> None:
-        """Let the last bridge on a bus take in all buses that were given out below it."""
-        place = max(
-            index
-            for index, spec in enumerate(self.functions)
-            if spec.is_bridge and spec.address[:2] == (bus.domain, bus.number)
-        )
-        self.functions[place] = replace(self.functions[place], subordinate=self.buses[bus.domain])
-
-    # -- devices
-
-    def slot(self, bus: _Bus, slot: int, kind: PortType) -> None:
-        """A device: one function or several, one with virtual functions, or a GPU."""
-        roll, dice = self.dice.random(), self.dice
-        bars = (
-            Bar(0, 64 * KIBIBYTE),
-            Bar(2, dice.choice((1, 4, 16)) * MEBIBYTE, wide=True, prefetchable=True),
-        )
-        if kind is PortType.ENDPOINT and roll < 0.3:
-            self.gpu(bus, slot)
-        elif kind is PortType.ENDPOINT and roll < 0.42:
-            self.adapter(bus, slot)
-        elif roll < 0.48:
-            self.alias(bus, slot, kind)
-        elif roll < 0.7:
-            ats = dice.random() < 0.3
-            self.endpoint(bus, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, ats=ats, flr=dice.random() < 0.5)
-        else:
-            controls = device_controls(dice)
-            ats = dice.random() < 0.2
-            for number in range(dice.randint(2, 4)):
-                own = controls if dice.random() < 0.8 else NOTHING
-                self.endpoint(
-                    bus,
-                    slot,
-                    number,
-                    CARD,
-                    0x120000,
-                    "xdma",
-                    bars,
-                    port=kind,
-                    controls=own,
-                    ats=ats,
-                    multifunction=True,
-                    loopback=bool(own.acs) or dice.random() < 0.6,
-                )
-
-    def endpoint(
-        self,
-        bus: _Bus,
-        slot: int,
-        number: int,
-        ids: tuple[int, int],
-        class_code: int,
-        driver: str,
-        bars: tuple[Bar, ...],
-        *,
-        port: PortType = PortType.ENDPOINT,
-        controls: Controls = NOTHING,
-        ats: bool = False,
-        flr: bool = False,
-        multifunction: bool = False,
-        loopback: bool = True,
-        aliases: tuple[int, ...] = (),
-    ) -> None:
-        """Add a function that is no bridge."""
-        self.functions.append(
-            FunctionSpec(
-                Address(bus.domain, bus.number, slot, number),
-                *ids,
-                class_code,
-                port=port,
-                bars=bars,
-                multifunction=multifunction,
-                loopback=loopback,
-                acs=controls.acs,
-                egress_bits=controls.egress_bits,
-                dma_aliases=aliases,
-                ats=ats and bus.iommu is not None,
-                flr=flr,
-                driver=driver,
-                subsystem=(ids[0], 0x0001),
-                numa_node=bus.numa,
-                iommu=bus.iommu,
-            )
-        )
-
-    def alias(self, bus: _Bus, slot: int, kind: PortType) -> None:
-        """A device that sends under the name of a function beside it: one that is not there, or function 0."""
-        bars = (Bar(0, 64 * KIBIBYTE),)
-        if self.dice.random() < 0.5:
-            names = (slot << 3 | 1,)
-            self.endpoint(bus, slot, 0, SECOND_NAME, 0x010601, "ahci", bars, port=kind, aliases=names)
-            return
-        self.endpoint(bus, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, multifunction=True)
-        names = (slot << 3,)
-        self.endpoint(bus, slot, 1, FIRST_NAME, 0x0C0010, "ohci", bars, port=kind, multifunction=True, aliases=names)
-
-    def gpu(self, bus: _Bus, slot: int) -> None:
-        """A V100, as on x86 machines."""
-        wide = (Bar(1, 256 * MEBIBYTE, wide=True, prefetchable=True), Bar(3, 32 * MEBIBYTE, True, True))
-        self.functions.append(
-            FunctionSpec(
-                Address(bus.domain, bus.number, slot, 0),
-                *GPU,
-                0x030200,
-                bars=(Bar(0, 16 * MEBIBYTE), *wide),
-                driver="nvidia",
-                model=Model.V100,
-                subsystem=(GPU[0], 0x1212),
-                numa_node=bus.numa,
-                iommu=bus.iommu,
-            )
-        )
-
-    def adapter(self, bus: _Bus, slot: int) -> None:
-        """A physical function and its virtual ones; its ACS, where it has it, speaks for all of them."""
-        physical = Address(bus.domain, bus.number, slot, 0)
-        acs = self.dice.choice((None, AcsFlag(0), DEVICE_ACS))
-        loopback = bool(acs) or self.dice.random() < 0.5
-        ids = (0x15B3, 0x1015)
-        # Beyond function 7 the port above must forward by 8-bit function numbers.
-        beyond = self.parent_forwards_functions(bus)
-        count = self.dice.choice((1, 2, 3, 4, 9, 12)) if beyond else self.dice.randint(1, 4)
-        common = FunctionSpec(
-            physical,
-            *ids,
-            0x020000,
-            loopback=loopback,
-            acs=acs,
-            flr=True,
-            driver="mlx5_core",
-            subsystem=(ids[0], 0x0003),
-            numa_node=bus.numa,
-            iommu=bus.iommu,
-        )
-        bar = Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True)
-        vf_device = 0x1016
-        self.functions.append(replace(common, bars=(bar,), vf_total=count, vf_bar=MEBIBYTE, vf_device=vf_device))
-        for index in range(count):
-            self.functions.append(
-                replace(
-                    common,
-                    address=Address(bus.domain, bus.number, slot + (1 + index) // 8, (1 + index) % 8),
-                    device=vf_device,
-                    bars=(replace(bar, size=MEBIBYTE),),
-                    physfn=physical,
-                    vf_index=index,
-                )
-            )
-
-    def parent_forwards_functions(self, bus: _Bus) -> bool:
-        """Whether a bus is the link below a root port or a downstream port."""
-        above = [each for each in self.functions if each.is_bridge and each.address.domain == bus.domain]
-        return any(
-            each.secondary == bus.number and each.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM) for each in above
-        )
-
-    # -- links
-
-    def links(self) -> tuple[Link, ...]:
-        """Join GPUs by NVLinks, in numbers that mean nothing."""
-        dice = self.dice
-        free = {
-            spec.address: dice.sample(range(MOST_LINKS), MOST_LINKS)
-            for spec in self.functions
-            if spec.model is Model.V100
-        }
-        found = []
-        for _ in range(dice.randint(0, 3 * len(free))):
-            open_ends = [address for address, numbers in free.items() if numbers]
-            if len(open_ends) < 2:
+        They are part of root complexes that send down again what came up, as Intel's are known to do.
+        """
+        dice, found = self.hidden, []
+        reflecting = [number for number, bridge in enumerate(bridges) if bridge.routing is not Routing.NONE]
+        disk = dice.random() < 0.2
+        for index in range(dice.choice((0, 0, 1, 1, 2))):
+            if not reflecting:
                 break
-            one, other = sorted(dice.sample(open_ends, 2))
-            found.append(Link(one, free[one].pop(), other, free[other].pop()))
-        return tuple(sorted(found, key=lambda link: (link.a, link.a_number)))
+            number = dice.choice(reflecting)
+            above, iommu = bridges[number], units[number].name if units else None
+            shared = dice.random() < 0.5
+            slot = 0x0E + index
+            place = Address(above.domain, above.bus, slot, 5 if shared else 0)
+            routing = dice.choice((Routing.DIRECT, Routing.DIRECT, Routing.TRANSLATED, Routing.NONE))
+            behind = volume.segment(index, dice.choice((0x00, 0x80, 0xE0)), place, routing, above.numa_node)
+            inside = self.behind(behind, iommu, disk=disk and index == 0)
+            self.functions += inside
+            ids, flr = dice.choice(volume.IDS), dice.random() < 0.5
+            device = volume.device(behind, inside, ids=ids, iommu=iommu, multifunction=shared, flr=flr)
+            self.functions.append(device)
+            if shared and dice.random() < 0.5:
+                self.functions.append(volume.companion(place._replace(function=0), iommu=iommu, numa=above.numa_node))
+            elif shared:
+                root = Bus(above.domain, above.bus, iommu, above.numa_node)
+                kind, loops = PortType.ROOT_INTEGRATED, False
+                bars = (Bar(0, 64 * KIBIBYTE),)
+                self.endpoint(
+                    root, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, multifunction=True, loopback=loops
+                )
+            found.append(behind)
+        return tuple(found)
+
+    def behind(self, bridge: HostBridge, iommu: str | None, *, disk: bool) -> list[FunctionSpec]:
+        """Root ports, and rarely an endpoint, in the segment behind a device."""
+        dice = self.hidden
+        tree = Tree(dice, buses={bridge.domain: bridge.bus}, most=MOST_HIDDEN)
+        root = Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
+        slot = 0
+        if disk:
+            below = tree.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
+            tree.endpoint(below, 0, 0, HIDDEN_DISK, 0x010802, "nvme", (Bar(0, 16 * KIBIBYTE),), flr=True)
+            tree.close(root)
+            slot += 1
+        for _ in range(dice.randint(1, 3)):
+            count = dice.choice((1, 1, 2))
+            for number in range(count):
+                controls = port_controls(dice)
+                several = count > 1
+                below = tree.port(root, slot, number, ROOT_PORT, PortType.ROOT_PORT, controls, multifunction=several)
+                tree.below(below, depth=1)
+                tree.close(root)
+            slot += 1
+        if dice.random() < 0.3:
+            tree.slot(root, slot, PortType.ROOT_INTEGRATED)
+        return tree.functions
