@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from reach_hosts import CLOSED, OFF, Scene, acs, at, endpoint, machine, port, scene, slots, switch
@@ -12,6 +13,7 @@ from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bridge, Function, Platform
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, aliases, shares_identity, spoofing
+from atoll.isolation.impersonation import impersonations
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
 
@@ -171,6 +173,28 @@ def test_known_aliases_of_devices() -> None:
 
 def vmd(*devices: str) -> list[Function]:
     return [endpoint(place, port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D)) for place in devices]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"possible_ids": ((0x1B4B, None),)}, POSSIBLE),  # some Marvell: perhaps one that uses function 1's id too
+        ({"possible_ids": ((0x1AF4, None),)}, BLOCKED),
+        ({"vendor": 0x11F8, "device": 0x8531, "class_code": 0x068000}, POSSIBLE),  # Switchtec: its table is not shown
+        ({"vendor": 0x11F8, "device": 0x8531, "class_code": 0x058000}, BLOCKED),
+    ],
+)
+def test_aliases_that_nothing_tells_are_possible(change: dict[str, Any], expected: Answer) -> None:
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=CLOSED) for n in range(2)]
+    other = endpoint("02:00.1", "00:02.0")
+    functions = [port("00:01.0", 1), replace(pair[0], **change), pair[1], port("00:02.0", 2), other]
+    found = scene(machine(*functions))
+    assert shared(found, "01:00.0", "01:00.1").answer is expected
+    assert shared(found, "01:00.1", "01:00.0").answer is expected
+    assert shared(found, "01:00.0", "02:00.1").answer is BLOCKED, "on another bus"
+    told = {(c.sources, c.targets) for c in impersonations(found.reach(), POSSIBLE)}
+    ends = ((at("01:00.0"),), (at("01:00.1"),))
+    assert told == ({ends, ends[::-1]} if expected is POSSIBLE else set())
 
 
 def test_behind_a_vmd_all_share_its_id() -> None:

@@ -19,6 +19,7 @@ from atoll.fabric.turn import Bit, bit
 from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import value_of
 from atoll.host.model import Platform
+from atoll.isolation.groups.dma_alias import unread_aliases
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -30,6 +31,7 @@ __all__ = [
     "Spoofing",
     "alias_ids",
     "aliases",
+    "may_alias",
     "shares_above",
     "shares_identity",
     "spoofing",
@@ -160,15 +162,25 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
         bridge = next((str(p) for p in topology.up(source) if p in topology.up(target)), str(source))
         hop = Hop(str(source), "requester id", f"both send the same id: they stand behind {bridge}")
         return Finding(Answer.DIRECT, (hop,))
-    if target.domain != source.domain or not same_tables(topology, source, target):
-        return BLOCKED
-    found = _spoofed(topology, settings, source, target)
-    if found.answer is Answer.BLOCKED and (topology.severed(source) or topology.severed(target)):
+    looked_up = target.domain == source.domain and same_tables(topology, source, target)
+    found = _spoofed(topology, settings, source, target) if looked_up else BLOCKED
+    if found.answer is Answer.BLOCKED and may_alias(topology, source, target):
+        because = f"whether {source} or {target} uses the other's requester id was not read"
+        return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
+    if looked_up and found.answer is Answer.BLOCKED and (topology.severed(source) or topology.severed(target)):
         taker = shares_above(topology, source) or shares_above(topology, target)
         if taker is not None:
             because = f"whether both {source} and {target} stand behind {taker}, which shares an id, was not read"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
     return found
+
+
+def may_alias(topology: Topology, one: Address, other: Address) -> bool:
+    """Whether one of two functions on a bus may use the other's id: where its own ids do not tell, or a table in it."""
+    if one[:2] != other[:2]:
+        return False
+    a, b = topology.functions[one], topology.functions[other]
+    return other.devfn in unread_aliases(a) or one.devfn in unread_aliases(b)
 
 
 def _spoofed(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:

@@ -11,6 +11,7 @@ from atoll.fabric.answer import Answer
 from atoll.fabric.pcie import climbs
 from atoll.fabric.topology import Topology
 from atoll.isolation.contact import Contact
+from atoll.isolation.groups.dma_alias import unread_aliases
 from atoll.isolation.identity import Spoofing, alias_ids, shares_above, spoofing, tables, within
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -37,6 +38,8 @@ def impersonations(reach: Reach, least: Answer) -> Iterator[Contact]:
         sources = tuple(address for address in users if address in senders)
         if sources:
             yield Contact(sources, users, Answer.DIRECT, True, reach.identity)
+    if least <= Answer.POSSIBLE:
+        yield from _by_unread_ids(reach, senders)
     segments: dict[int, list[Address]] = defaultdict(list)
     for address in endpoints:
         segments[address.domain].append(address)
@@ -44,6 +47,23 @@ def impersonations(reach: Reach, least: Answer) -> Iterator[Contact]:
         yield from _by_spoofing(reach, buses, senders, members, least)
         if least <= Answer.POSSIBLE:
             yield from _adrift(reach, buses, senders, members)
+
+
+def _by_unread_ids(reach: Reach, senders: frozenset[Address]) -> Iterator[Contact]:
+    """Yield who may use whose id on one bus, because nothing tells whether it does."""
+    topology = reach.topology
+    buses: dict[tuple[int, ...], list[Address]] = defaultdict(list)
+    for address in topology.endpoints:
+        buses[address[:2]].append(address)
+    for members in buses.values():
+        for one in members if len(members) > 1 else ():
+            devfns = unread_aliases(topology.functions[one])
+            others = tuple(a for a in members if a != one and a.devfn in devfns) if devfns else ()
+            if others and one in senders:
+                yield Contact((one,), others, Answer.POSSIBLE, True, reach.identity)
+            sending = tuple(a for a in others if a in senders)
+            if sending:
+                yield Contact(sending, (one,), Answer.POSSIBLE, True, reach.identity)
 
 
 def _users(topology: Topology) -> Iterator[tuple[Address, ...]]:

@@ -19,10 +19,13 @@ from atoll.pci.quirks.aliases import (
     possible_alias_mask,
 )
 
-__all__ = ["AliasStep", "Aliases"]
+__all__ = ["AliasStep", "Aliases", "unread_aliases"]
 
 _NO_ALIAS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 _OTHER_BRIDGE = 0x0680
+_WHOLE_BUS = frozenset(range(256))
+_ADAPTEC = 0x9005
+"""Whose cards are told apart by their subsystem ids (``quirk_fixed_dma_alias``)."""
 _PLAIN_CLASSES = frozenset({0x01, 0x02, 0x03, 0x04, 0x07, 0x09, 0x0C, 0x0D})
 """Base classes of storage, network, display, multimedia, communication, input, serial and wireless devices."""
 
@@ -144,6 +147,17 @@ class Aliases:
         above = self._host.functions.get(bridge.parent)
         kind = value_of(above.port_type, None) if above is not None else None
         return kind not in (None, PortType.CONVENTIONAL, PortType.PCIE_TO_PCI)
+
+
+def unread_aliases(function: Function) -> frozenset[int]:
+    """Return the devfns on its bus whose ids a function may use, without anything telling that it does.
+
+    Of ids that were not all read, and of Switchtec's bridges, whose table of proxy ids no record shows.
+    """
+    if function.possible_ids or function.vendor == _ADAPTEC:
+        return _possible(function)
+    switchtec = is_one_of(SWITCHTEC_NTB, function.vendor, function.device)
+    return _WHOLE_BUS if switchtec and function.class_code >> 8 == _OTHER_BRIDGE else frozenset()
 
 
 def _possible(function: Function) -> frozenset[int]:
