@@ -188,3 +188,19 @@ def test_laws(weights: dict[tuple[int, int], int], count: int) -> None:
 @given(st.text(max_size=200))
 def test_any_text_has_properties(text: str) -> None:
     assert all(value >= 0 for value in parse_properties(text).values())
+
+
+def test_an_entry_that_could_not_be_read_is_no_missing_link() -> None:
+    """The driver counts a node's links; one whose file is not there is shown by neither end of a pair."""
+    nodes = "sys/devices/virtual/kfd/kfd/topology/nodes"
+    addresses = [f"0000:{bus:02x}:00.0" for bus in (1, 2)]
+
+    def told(count: int) -> int:
+        files: dict[str, str | bytes] = {}
+        for number, bus in ((0, 1), (1, 2)):
+            lines = f"cpu_cores_count 0\nvendor_id 4098\nlocation_id {bus << 8}\ndomain 0\nunique_id {bus}\n"
+            files[f"{nodes}/{number}/properties"] = f"{lines}io_links_count {count}\n"
+        return len(host_of(files, addresses, 0x740C).links_told)
+
+    assert told(0) == 2
+    assert told(1) == 0

@@ -201,6 +201,9 @@ class _Reading:
                 continue
             if not node.get("hive_id") and node.get("num_sdma_xgmi_engines"):
                 self.doubts.setdefault(here, "it can do XGMI and is in no hive: sharing can be turned off")
+            if "io_links_count" in node.properties and node.get("io_links_count") != len(node.links):
+                why = f"{len(node.links)} of its {node.get('io_links_count')} links were read"
+                self.doubts.setdefault(here, why)
             for entry in node.links:
                 if entry.type != _XGMI:
                     continue
