@@ -26,6 +26,8 @@ from host.trees import function_files, tree_of
 A = Address.parse
 DATA = Path(__file__).resolve().parent.parent / "data" / "links"
 A100, H100, V100, GB200 = 0x20B0, 0x2330, 0x1DB1, 0x2941
+TU104, A30, ELSE = 0x1E81, 0x20B7, 0x1234
+"""One link, four, and a chip that no table knows."""
 BRIDGE = 0x068000
 
 
@@ -224,9 +226,9 @@ def test_two_records_that_disagree() -> None:
             f"GPU {g}: x (UUID: GPU-{g})\n Link 0: Remote Device 0000{gpus(4)[far[g]]}: Link 0\n" for g in range(4)
         )
 
-    one, other = host_of(gpus(4), A100, remote([1, 0, 3, 2])), host_of(gpus(4), A100, remote([2, 3, 0, 1]))
+    one, other = host_of(gpus(4), TU104, remote([1, 0, 3, 2])), host_of(gpus(4), TU104, remote([2, 3, 0, 1]))
     assert len(one.links_told) == len(other.links_told) == 4
-    both = host_of(gpus(4), A100, remote([1, 0, 3, 2]), remote([2, 3, 0, 1]), remote([1, 0, 3, 2]))
+    both = host_of(gpus(4), TU104, remote([1, 0, 3, 2]), remote([2, 3, 0, 1]), remote([1, 0, 3, 2]))
     assert not both.links_told, "a third record does not outvote the second"
     assert "any name 0" in why(both)
     assert "any name 1" in why(both)
@@ -241,7 +243,7 @@ def test_addresses_without_numbers() -> None:
             lines += [f"\t Link {n}: 0000{gpus(3)[end]}" for n, end in enumerate(ends)]
         return "\n".join(lines)
 
-    host = host_of(gpus(3), V100, peers((0, 1), (0, 1), (1, 2), (0, 2)))
+    host = host_of(gpus(3), ELSE, peers((0, 1), (0, 1), (1, 2), (0, 2)))
     assert sorted(pairs(host).values()) == [1, 1, 2]
     assert {link.pairing_told for link in host.links if link.b.function != A(gpus(3)[2])} == {False}
     assert {link.pairing_told for link in host.links if link.b.function == A(gpus(3)[2])} == {True}
@@ -283,8 +285,8 @@ def test_several_outputs_in_one_text() -> None:
 def test_another_machines_uuids_name_nothing() -> None:
     query = "index, pci.bus_id, uuid\n" + "".join(f"{n}, {a}, GPU-else-{n}\n" for n, a in enumerate(gpus(2)))
     remote = "".join(f"GPU {g}: x (UUID: GPU-{g})\n Link 0: Remote Device {gpus(2)[1 - g]}: Link 0\n" for g in range(2))
-    assert len(host_of(gpus(2), V100, query.replace("else-", ""), remote).links_told) == 2
-    assert not any("PCI order" not in link.source for link in host_of(gpus(2), V100, query, remote).links)
+    assert len(host_of(gpus(2), TU104, query.replace("else-", ""), remote).links_told) == 2
+    assert not any("PCI order" not in link.source for link in host_of(gpus(2), TU104, query, remote).links)
 
 
 RCCL = "rccl-models-dev"
@@ -439,7 +441,7 @@ def test_an_order_that_remote_ends_refute() -> None:
 def test_records_made_anonymous_go_by_index() -> None:
     query = "index, pci.bus_id, uuid\n" + "".join(f"{n}, {a}, GPU-0\n" for n, a in enumerate(reversed(gpus(2))))
     text = "".join(f"GPU {g}: x (UUID: GPU-0)\n Link 0: Remote Device {gpus(2)[g]}: Link 0\n" for g in range(2))
-    host = host_of(gpus(2), V100, query, text)
+    host = host_of(gpus(2), TU104, query, text)
     assert len(host.links_told) == 2
     assert not any("PCI order" in link.source for link in host.links)
 
@@ -536,3 +538,46 @@ def test_what_posts_put_around_a_matrix_changes_nothing(around: Callable[[str], 
     plain, posted = (host_of(gpus(4), A100, one) for one in (text, around(text)))
     assert len(plain.links) == 24
     assert (posted.links, posted.links_told) == (plain.links, plain.links_told)
+
+
+BRIDGED = """\
+        GPU0  GPU1  GPU2  GPU3
+GPU0     X    NV4   SYS   SYS
+GPU1    NV4    X    SYS   SYS
+GPU2    SYS   SYS    X    NV4
+GPU3    SYS   SYS   NV4    X
+"""
+
+
+def queried(shown: Sequence[int], attached: int) -> str:
+    gpu = "".join(
+        f'<gpu id="0000{a}"><uuid>GPU-{n}</uuid><pci><pci_bus_id>0000{a}</pci_bus_id></pci></gpu>'
+        for n, a in enumerate(gpus(attached))
+        if n in shown
+    )
+    return f'<?xml version="1.0" ?><nvidia_smi_log><attached_gpus>{attached}</attached_gpus>{gpu}</nvidia_smi_log>'
+
+
+def test_a_query_of_some_gpus_numbers_none() -> None:
+    """``nvidia-smi -q -x -i 1,2``: the first that it shows is not GPU 0."""
+    whole = host_of(gpus(4), A30, BRIDGED, queried(range(4), 4))
+    assert len(whole.links_told) == 4
+    # The matrix is of a machine with other addresses than the PCI order has.
+    some = host_of([*gpus(4), "0000:30:00.0"], A30, BRIDGED, queried([1, 2], 5))
+    assert not some.links_told
+    assert not some.links
+
+
+def test_a_matrix_of_fewer_gpus_than_another_record_names() -> None:
+    """In a container the GPUs that it was given are numbered from 0."""
+    query = "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(6)))
+    found = host_of(gpus(6), A30, BRIDGED, query)
+    assert not found.links_told
+    assert "another record shows a GPU 4" in why(found)
+
+
+def test_a_listing_of_states_that_was_cut() -> None:
+    """The last GPU's section ends after as many links as the matrix counts."""
+    matrix = "  GPU0 GPU1\nGPU0 X NV1\nGPU1 NV1 X\n"
+    states = "GPU 0: x\n" + "".join(f"  Link {n}: {'25 GB/s' if not n else '<inactive>'}\n" for n in range(6))
+    assert not host_of(gpus(2), V100, matrix, f"{states}GPU 1: x\n  Link 0: 25 GB/s\n").links_told

@@ -17,6 +17,8 @@ from host.trees import function_files, tree_of
 from host.witherspoon import GPUS, REDBUD, machine
 
 A = Address.parse
+TU102 = 0x1E30
+"""It has two links."""
 QUERY = "index, pci.bus_id, uuid\n"
 
 
@@ -35,7 +37,7 @@ def smi(**links: str) -> str:
 
 
 def host_of(
-    text: str, *buses: str, query: bool = True, device: int = 0x1DB5, more: Mapping[str, str | bytes] | None = None
+    text: str, *buses: str, query: bool = True, device: int = TU102, more: Mapping[str, str | bytes] | None = None
 ) -> Host:
     files: dict[str, str | bytes] = {"records/nvidia-smi-nvlink-R.txt": text}
     for bus in buses:
@@ -106,7 +108,7 @@ def test_order_alone_is_not_believed_without_confirmation() -> None:
 def test_switches() -> None:
     switch = function_files("0000:07:00.0", device=0x22A3, kind=0x068000)
     text = smi(g0="07:46 07:47", g1="07:40 07:41")
-    host = host_of(text, "0a", "0b", device=0x2330, more=switch)
+    host = host_of(text, "0a", "0b", more=switch)
     assert {link.b.kind for link in host.links} == {EndKind.SWITCH}
     assert [link.b.number for link in host.links] == [46, 47, 40, 41]
     assert len(host.links_told) == 2
@@ -178,3 +180,19 @@ def test_speeds() -> None:
     )
     assert nvlink_speed(0x10DE, 0x2901) == 50_000_000_000
     assert nvlink_speed(0x1002, 0x1DB1) is None
+
+
+@pytest.mark.parametrize("device", [0x1DB5, 0x20B0])
+def test_one_link_of_each_is_not_all_links(device: int) -> None:
+    """``nvidia-smi nvlink -R -l 0``, or a text that was cut: GPUs 0 and 2 may be joined by another link."""
+    text = smi(g0="0b:0", g1="0a:0", g2="0d:0", g3="0c:0")
+    host = host_of(text, "0a", "0b", "0c", "0d", device=device)
+    assert len(host.links) == 2
+    assert not host.links_told
+    assert any("of at most" in gap.why for gap in host.gaps), host.gaps
+
+
+def test_of_an_unknown_chip_no_link_is_missing_between_others() -> None:
+    text = smi(g0="0b:0 0b:1", g1="0a:0 0a:1")
+    assert len(host_of(text, "0a", "0b", device=0x1234).links_told) == 2
+    assert not host_of(text.replace("Link 1", "Link 2"), "0a", "0b", device=0x1234).links_told

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from atoll.host.links.chips import nvlinks_at_most
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu, parse_gpu_list, parse_gpu_query, parse_links
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
@@ -83,7 +84,14 @@ def _doubt(
         return f"links that are not up do not say where they lead: {', '.join(map(str, gpu.down))}"
     if gpu.unnamed:
         return f"the driver does not name where links lead: {', '.join(map(str, gpu.unnamed))}"
-    return "" if gpu.remote else "the record shows no link of it"
+    if not gpu.remote:
+        return "the record shows no link of it"
+    # Links that are down stand in a whole listing too; one link alone (-l), or a text that was cut, has fewer.
+    own = functions[address]
+    most = nvlinks_at_most(own.vendor, own.device)
+    if most is None:
+        return "" if sorted(gpu.remote) == list(range(len(gpu.remote))) else "some links are missing between others"
+    return "" if len(gpu.remote) == most else f"the record shows {len(gpu.remote)} of at most {most} links"
 
 
 def _between(tables: Mapping[Address, SmiGpu], address: Address, far: Address) -> int:

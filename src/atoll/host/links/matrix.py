@@ -85,15 +85,23 @@ class _Reading:
     def shown(self, index: int) -> int:
         return sum(self.count(index, other) for other in self.peers(index))
 
+    def listed(self, index: int) -> int:
+        """How many links ``nvlink -s`` lists of a GPU."""
+        status = self.status.get(self.address(index))
+        return 0 if status is None else len(status.rates) + len(status.down)
+
     def most(self, index: int) -> int | None:
         """How many links a GPU has: as many as ``nvlink -s`` lists, else as its chip can have."""
         if index in self.unnamed:
             return None
-        status = self.status.get(self.address(index))
-        if status is not None and (status.rates or status.down):
-            return len(status.rates) + len(status.down)
         function = self.functions[self.address(index)]
-        return nvlinks_at_most(function.vendor, function.device)
+        ids = function.vendor, function.device
+        if self.listed(index):
+            # The listing of one GPU can be cut: those of its kind have as many.
+            alike = (i for i in self.matrix.gpus if i not in self.unnamed)
+            functions = {i: self.functions[self.address(i)] for i in alike}
+            return max(self.listed(i) for i, other in functions.items() if (other.vendor, other.device) == ids)
+        return nvlinks_at_most(*ids)
 
     def read(self) -> tuple[list[Link], dict[Address, str]]:
         links: list[Link] = []

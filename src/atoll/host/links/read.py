@@ -30,6 +30,7 @@ from atoll.pci.address import Address
 
 __all__ = ["LinkRecords", "is_link_record", "read_link_records"]
 
+_HINT_WHOLE = "record nvidia-smi topo -m and nvidia-smi -L in one place, with all GPUs"
 _MOST_LISTS = 16
 _MOST_RECORDS = 64
 
@@ -66,7 +67,17 @@ class _Text:
 
     @property
     def is_about_links(self) -> bool:
-        told = (self.remote, self.status, self.matrices, self.known, self.hwloc, self.xgmi, self.kfd, self.gaps)
+        told = (
+            self.remote,
+            self.status,
+            self.matrices,
+            self.known,
+            self.queried,
+            self.hwloc,
+            self.xgmi,
+            self.kfd,
+            self.gaps,
+        )
         return self.nccl is not None or any(told)
 
 
@@ -91,6 +102,7 @@ def read_link_records(
         why = f"{len(parsed)} records of links are more than one machine has"
         return LinkRecords((ToldLinks("records", gaps=(Gap("links", why, "name fewer"),)),))
     known = [gpu for record in parsed for gpu in record.known]
+    indices = {gpu.index for gpu in known}
 
     def naming(gpus: tuple[SmiGpu, ...]) -> Naming:
         return name_gpus(gpus, known, functions, uuids=uuids)
@@ -108,6 +120,12 @@ def read_link_records(
             source = _called("nvidia-smi nvlink -R", record)
             sources.append(nvlinks(gpus, functions, naming(gpus), source=source, rates=rates))
         for matrix in record.matrices:
+            more = sorted(indices - set(matrix.gpus))
+            if more:
+                # In a container GPUs are numbered anew, and a matrix has no UUIDs by which to join it.
+                why = f"another record shows a GPU {more[0]}, this one does not: its numbers may be others"
+                sources.append(ToldLinks(record.name, gaps=(Gap(f"NVLinks in {record.name}", why, _HINT_WHOLE),)))
+                continue
             named = naming(tuple(SmiGpu(index) for index in matrix.gpus))
             source = _called("nvidia-smi topo -m", record)
             sources.append(matrix_links(matrix, functions, named, source=source, status=status, switched=switched))
@@ -128,6 +146,10 @@ def read_link_records(
     return LinkRecords(tuple(sources), tuple(record.name for record in parsed))
 
 
+def _named(gpus: tuple[QueriedGpu, ...]) -> tuple[SmiGpu, ...]:
+    return tuple(gpu for one in gpus if (gpu := one.smi) is not None)
+
+
 def _called(what: str, record: _Text) -> str:
     what = record.teller or what
     return f"{what} ({record.name})" if record.name else what
@@ -140,7 +162,7 @@ def _parse(name: str, data: bytes) -> _Text:
             root = parse_xml(data, name=name)
             if root.tag == "nvidia_smi_log":
                 record.queried = parse_query(root)
-                record.known = tuple(gpu.smi for gpu in record.queried)
+                record.known = _named(record.queried)
             elif root.tag == "system" and "version" in root.attributes:
                 record.nccl = parse_nccl(root)
             elif root.tag == "topology":
@@ -149,7 +171,7 @@ def _parse(name: str, data: bytes) -> _Text:
         if is_nvml(data):
             told = parse_nvml(data, name=name)
             record.remote, record.status, record.queried = [told.remote], told.status, told.queried
-            record.known = tuple(gpu.smi for gpu in told.queried)
+            record.known = _named(told.queried)
             record.teller = "NVML"
             return record
         if is_kfd_text(data):

@@ -23,7 +23,8 @@ __all__ = ["QueriedGpu", "fabric_links", "parse_query"]
 class QueriedGpu:
     """One GPU of ``nvidia-smi -q -x``."""
 
-    index: int
+    index: int | None
+    """None where the text shows some of the GPUs only (``-i``): then their order does not number them."""
     address: Address
     uuid: str
     product: str
@@ -35,22 +36,24 @@ class QueriedGpu:
     """Its place on the baseboard (``module_id``), which is not its PCI order."""
 
     @property
-    def smi(self) -> SmiGpu:
-        """What it tells about names."""
-        return SmiGpu(self.index, self.uuid, self.address)
+    def smi(self) -> SmiGpu | None:
+        """What it tells about names; None where it has no index."""
+        return None if self.index is None else SmiGpu(self.index, self.uuid, self.address)
 
 
 def parse_query(root: Element) -> tuple[QueriedGpu, ...]:
     """Return the GPUs of an ``nvidia_smi_log``, numbered in its order, which is that of the indices."""
     gpus = []
-    for index, gpu in enumerate(root.all("gpu")):
+    shown = root.all("gpu")
+    whole = root.value("attached_gpus") in ("", str(len(shown)))
+    for index, gpu in enumerate(shown):
         try:
             address = Address.parse(gpu.value("pci", "pci_bus_id") or gpu.attributes.get("id", ""))
         except ValueError:
             continue
         gpus.append(
             QueriedGpu(
-                index,
+                index if whole else None,
                 address,
                 _told(gpu.value("uuid")),
                 gpu.value("product_name"),
