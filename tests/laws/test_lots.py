@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lots import Lots, try_lot
 
-SEEDS = (2, 13, 15, 16, 26)
+SEEDS = (2, 13, 23, 58, 61)
 """Fabrics where some clusters can be proven apart, and some cannot be at all."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
@@ -10,6 +11,7 @@ from atoll.fabric.links import across_links, into_system
 from atoll.fabric.pcie import peer_to_peer, reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
+from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import value_of
 from atoll.isolation.identity import Spoofing, shares_identity, spoofing, spoofs
 from atoll.pci.address import Address
@@ -55,7 +57,21 @@ class Reach:
         system = self._into_system(source)
         if topology.has_memory(topology.functions[target]):
             found.append(system)
-        return worst(*found)
+        return worst(*found, *self._carried(source, target))
+
+    def _carried(self, source: Address, target: Address) -> Iterator[Finding]:
+        """What comes to a VMD's memory BARs goes on to what is behind it (vmd_enable_domain, pci/controller/vmd.c).
+
+        Whether the target answers at an address there is left open.
+        """
+        if target.domain < FIRST_SEGMENT or source.domain == target.domain:
+            return
+        behind = self.topology.functions[target].behind
+        for vmd in self.topology.vmds if behind is None else (behind,):
+            if vmd != source and vmd in self.topology.functions:
+                found = self.answer(source, vmd)
+                hop = Hop(str(vmd), "in its memory BARs", f"{target} is behind it")
+                yield Finding(min(found.answer, Answer.POSSIBLE), (*found.path, hop), found.assumptions)
 
     def _into_system(self, source: Address) -> Finding:
         if source not in self._system:

@@ -9,8 +9,9 @@ from atoll.fabric.domains import holder_of
 from atoll.fabric.links import far_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
+from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import value_of
-from atoll.host.model import Holder
+from atoll.host.model import Function, Holder
 from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.isolation.iova.reserved import reserved
 from atoll.pci.address import Address
@@ -56,6 +57,7 @@ def obstacles(
     return (
         *_open(topology, clusters),
         *_with_virtual_functions(topology, clusters),
+        *_with_segments(topology, clusters),
         *_mapped_one_to_one(topology, clusters),
         *_neighbours(topology, settings, clusters, cut),
     )
@@ -106,6 +108,26 @@ def _mapped_one_to_one(topology: Topology, clusters: Clusters) -> Iterator[Unach
         for kept in reserved(topology.host, functions).direct:
             remedy = 'leave it with the host (handover = "kernel"), or look for a firmware setting that frees it'
             yield Unachievable((cluster.name,), f"{kept.device}: {kept.because}", remedy, (kept.device,))
+
+
+def _with_segments(topology: Topology, clusters: Clusters) -> Iterator[Unachievable]:
+    """Taking the driver off a VMD takes away all that is behind it (``vmd_remove``, drivers/pci/controller/vmd.c)."""
+    for cluster in clusters.named:
+        for address in cluster.functions:
+            function = topology.functions[address]
+            if address not in topology.vmds or value_of(function.driver, "vmd") != "vmd":
+                continue
+            others = topology.functions.values()
+            behind = tuple(f.address for f in others if f.address.domain >= FIRST_SEGMENT and _is_behind(f, address))
+            if behind:
+                listed = ", ".join(map(str, behind[:4])) + (", …" if len(behind) > 4 else "")
+                reason = f"{address} is a VMD: what is behind it vanishes when its driver is taken off: {listed}"
+                remedy = f"unbind {address} from vmd, where the host can do without, and name it alone"
+                yield Unachievable((cluster.name,), reason, remedy, (address, *behind))
+
+
+def _is_behind(function: Function, vmd: Address) -> bool:
+    return function.behind in (None, vmd)
 
 
 def _neighbours(

@@ -52,7 +52,7 @@ def _completed(paste: Host, folder: Host) -> tuple[Host, Host]:
     functions, taken = {}, {}
     for address, function in folder.functions.items():
         pasted = paste.functions[address]
-        functions[address] = replace(pasted, iommu=function.iommu, group=function.group)
+        functions[address] = replace(pasted, iommu=function.iommu, group=function.group, behind=function.behind)
         taken[address] = function
         alone = isinstance(pasted.multifunction, Known) and pasted.multifunction.source == ALONE
         if alone:
