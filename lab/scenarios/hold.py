@@ -30,7 +30,7 @@ def all_to_all(count: int) -> tuple[tuple[int, int, int, int], ...]:
     for a, b in combinations(range(count), 2):
         # A GPU's links go to its peers in their order.
         first_a, first_b = (b - 1) * each, a * each
-        found += [(a, first_a + n, b, first_b + n) for n in range(min(each, 2))]
+        found += [(a, first_a + n, b, first_b + n) for n in range(each)]
     return tuple(found)
 
 

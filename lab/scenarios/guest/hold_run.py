@@ -102,19 +102,17 @@ def gpus() -> list[str]:
     return [path.name for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
 
 
-def record_links(addresses: Sequence[str], links: Sequence[Sequence[int]], *, left_out: str = "") -> None:
+def record_links(addresses: Sequence[str], links: Sequence[Sequence[int]]) -> None:
     """Leave where atoll looks for it what nvidia-smi would tell of the links (gpu, number, gpu, number)."""
     folder = Path("/etc/atoll/records")
     folder.mkdir(parents=True, exist_ok=True)
     far = {(a, n): (b, m) for a, n, b, m in links} | {(b, m): (a, n) for a, n, b, m in links}
-    there = [index for index, address in enumerate(addresses) if address != left_out]
-    far = {near: end for near, end in far.items() if near[0] in there and end[0] in there}
     lines = []
-    for index in there:
+    for index in range(len(addresses)):
         lines.append(f"GPU {index}: Tesla V100-SXM2-16GB (UUID: GPU-{index})")
         for number in sorted(number for gpu, number in far if gpu == index):
             peer, number_there = far[index, number]
             lines.append(f"\t Link {number}: Remote Device 0000{addresses[peer]}: Link {number_there}")
     (folder / "nvlink-R.txt").write_text("\n".join(lines) + "\n")
-    rows = [f"{index}, 0000{addresses[index]}, GPU-{index}" for index in there]
+    rows = [f"{index}, 0000{address}, GPU-{index}" for index, address in enumerate(addresses)]
     (folder / "query.csv").write_text("\n".join(["index, pci.bus_id, uuid", *rows]) + "\n")
