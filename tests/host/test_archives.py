@@ -229,11 +229,13 @@ def test_a_host_packed_from_further_up(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_host_outside_is_none(tmp_path: Path) -> None:
-    place(tmp_path / "outside/sys/kernel/uevent_seqnum", b"7\n")
-    (tmp_path / "record").mkdir()
-    (tmp_path / "record/host").symlink_to(tmp_path / "outside")
+    """A link that leads to a host within the record, and for the system to one outside: neither is taken."""
+    outside, record = tmp_path / "a/b/c/outside", tmp_path / "record"
+    place(outside / "sys/kernel/uevent_seqnum", b"7\n")
+    place(Path(f"{record}{outside}/sys/kernel/uevent_seqnum"), b"8\n")
+    (record / "host").symlink_to(outside)
     with pytest.raises(InputError, match="holds no sys/"):
-        open_tree(str(tmp_path / "record"))
+        open_tree(str(record))
 
 
 def test_a_folder_without_a_host_is_refused(tmp_path: Path) -> None:
