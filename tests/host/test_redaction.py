@@ -473,3 +473,12 @@ def test_what_the_register_of_vital_product_data_holds() -> None:
     found = redacted(function_files("0000:01:00.0", config=bytes(config))).tree.read(f"{NIC}/config")
     assert found[0x80:0x84] == config[0x80:0x84]
     assert b"SN77" not in found
+
+
+def test_vital_product_data_under_another_capability_keeps_the_list_whole() -> None:
+    config = bytearray(with_serial())
+    config[0x41] = 0x80
+    config[0x80:0x86] = bytes((0x03, 0x84, 0x08, 0x80, 0x05, 0x00))
+    made = redacted(function_files("0000:01:00.0", config=bytes(config)))
+    assert made.tree.read(f"{NIC}/config")[:0x100] == config[:0x100]
+    assert any("another capability lies over it" in missing.reason for missing in made.manifest.missing)

@@ -167,12 +167,16 @@ class Redactor:
 
     def _config(self, path: str, data: bytes) -> bytes:
         space = ConfigSpace(lambda offset, size: data[offset : offset + size])
-        vital = _standing(space, CapabilityId.VITAL)
+        standing = _standing(space)
+        vital = standing.get(CapabilityId.VITAL)
         if vital is not None and data[vital + 4 : vital + 8].strip(b"\0\xff"):
             # Its data register holds what was read last: four bytes, of a serial number perhaps.
             latched = data[vital + 4 : vital + 8]
-            self._count(Kind.SERIAL, latched.hex())
-            data = data[: vital + 4] + bytes(len(latched)) + data[vital + 8 :]
+            if vital + 4 in standing.values():
+                self.missing.append(Missing(path, "a serial number may be left in it: another capability lies over it"))
+            else:
+                self._count(Kind.SERIAL, latched.hex())
+                data = data[: vital + 4] + bytes(len(latched)) + data[vital + 8 :]
         if len(data) <= _STANDARD:
             return data
         # Not only where the standard list leads to a PCI Express capability: that list can break off.
@@ -355,12 +359,12 @@ def _like(found: str, digits: str) -> str:
     return new.upper() if found.isupper() else new
 
 
-def _standing(space: ConfigSpace, wanted: CapabilityId) -> int | None:
-    """Where a capability stands, as far as the list can be walked."""
+def _standing(space: ConfigSpace) -> dict[int, int]:
+    """The first place of each standard capability, by its id, as far as the list can be walked."""
     try:
-        return next((at for capability, at in space.standard.entries if capability == wanted), None)
+        return dict(reversed(space.standard.entries))
     except Unreadable:
-        return None
+        return {}
 
 
 def _lines(text: str) -> list[str]:
