@@ -168,11 +168,11 @@ class Redactor:
     def _config(self, path: str, data: bytes) -> bytes:
         space = ConfigSpace(lambda offset, size: data[offset : offset + size])
         standing = _standing(space)
-        vital = standing.get(CapabilityId.VITAL)
+        vital = next((at for capability, at in standing if capability == CapabilityId.VITAL), None)
         if vital is not None and data[vital + 4 : vital + 8].strip(b"\0\xff"):
             # Its data register holds what was read last: four bytes, of a serial number perhaps.
             latched = data[vital + 4 : vital + 8]
-            if vital + 4 in standing.values():
+            if any(at == vital + 4 for _, at in standing):
                 self.missing.append(Missing(path, "a serial number may be left in it: another capability lies over it"))
             else:
                 self._count(Kind.SERIAL, latched.hex())
@@ -359,12 +359,12 @@ def _like(found: str, digits: str) -> str:
     return new.upper() if found.isupper() else new
 
 
-def _standing(space: ConfigSpace) -> dict[int, int]:
-    """The first place of each standard capability, by its id, as far as the list can be walked."""
+def _standing(space: ConfigSpace) -> tuple[tuple[int, int], ...]:
+    """The standard capabilities and where they stand, as far as the list can be walked."""
     try:
-        return dict(reversed(space.standard.entries))
+        return space.standard.entries
     except Unreadable:
-        return {}
+        return ()
 
 
 def _lines(text: str) -> list[str]:
