@@ -262,6 +262,31 @@ def test_stacks_that_run_in_circles() -> None:
     assert A(NVME) in read(files).essential
 
 
+def test_what_makes_a_needed_function_is_needed_itself() -> None:
+    vmd, disk = "0000:00:0e.0", "10000:00:02.0"
+    below = f"sys/devices/pci0000:00/{vmd}/pci10000:00/{disk}"
+    physical, virtual = "0000:03:00.0", "0000:03:10.0"
+    beside = f"sys/devices/pci0000:03/{virtual}"
+    files = {
+        **CARRIERS,
+        **function_files(vmd, kind=0x010400, device=0x9A0B),
+        **{
+            path.replace("sys/devices", f"sys/devices/pci0000:00/{vmd}", 1): data
+            for path, data in function_files(disk, kind=0x010802).items()
+            if not path.startswith("sys/bus")
+        },
+        f"sys/bus/pci/devices/{disk}": Link(f"../../../{below.removeprefix('sys/')}"),
+        **function_files(virtual, kind=0x020000),
+        f"{beside}/physfn": Link(f"../{physical}"),
+        "sys/class/block/nvme0n1p3": Link(f"../../{below.removeprefix('sys/')}/nvme/nvme0/nvme0n1/nvme0n1p3"),
+        "sys/devices/virtual/net/br0/lower_eth0": Link(f"../../../pci0000:03/{virtual}/net/eth0"),
+    }
+    found = read(files).essential
+    assert found[A(vmd)] == f"swap (behind it: {disk})"
+    assert found[A(physical)] == f"default route (its virtual function: {virtual})"
+    assert (found[A(disk)], found[A(virtual)]) == ("swap", "default route")
+
+
 def test_the_console() -> None:
     assert read({f"{FOLDER}/boot_vga": "1\n"}).essential == {A(GPU): "console"}
     assert read({f"{FOLDER}/boot_vga": "0\n"}).essential == {}

@@ -70,7 +70,8 @@ def function_files(
     config: bytes = b"",
 ) -> dict[str, str | bytes]:
     """Return the files of one function below ``above`` (bridges, root first), as sysfs has them."""
-    root = f"pci{address[:7]}" if not above else f"pci{above[:7]}"
+    top = (above or address).partition("/")[0]
+    root = f"pci{top[:-5]}"
     folder = "/".join(part for part in ("sys/devices", root, above, address) if part)
     return {
         f"sys/bus/pci/devices/{address}": Link(f"../../../{folder.removeprefix('sys/')}"),

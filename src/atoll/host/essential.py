@@ -49,8 +49,8 @@ def read_essential(
                 gaps.append(Gap(f"{need.reason}: {need.device}", "its device is not in sysfs here", _HINT))
                 continue
             for address in carriers(tree, need.path):
-                if address in functions:
-                    found.setdefault(address, []).append(need.reason)
+                for function, reason in _with_makers(functions, address, need.reason):
+                    found.setdefault(function, []).append(reason)
     if missing:
         gaps.append(Gap("functions that the host itself needs", "; ".join(missing), _HINT))
     for address in functions:
@@ -59,6 +59,21 @@ def read_essential(
             if isinstance(shown, Known) and shown.value == "1":
                 found.setdefault(address, []).append("console")
     return {address: ", ".join(dict.fromkeys(found[address])) for address in sorted(found)}, tuple(gaps)
+
+
+def _with_makers(functions: Mapping[Address, Function], address: Address, reason: str) -> Iterator[tuple[Address, str]]:
+    """Yield a function that is needed, and those without whose drivers it vanishes: a VMD, a physical function.
+
+    Source: ``vmd_remove`` (drivers/pci/controller/vmd.c); ``pci_disable_sriov`` (drivers/pci/iov.c), which drivers
+    call when they are taken off.
+    """
+    function = functions.get(address)
+    if function is None:
+        return
+    yield address, reason
+    for maker, what in ((function.behind, "behind it"), (function.physical_function, "its virtual function")):
+        if maker is not None and maker in functions:
+            yield maker, f"{reason} ({what}: {address})"
 
 
 def _first(tree: Tree, *paths: str) -> Fact[str]:
