@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, Machine, parse_machine
 
 G = GIBIBYTE
+RECORDED = json.loads((Path(__file__).parents[1] / "data/qemu/layouts.json").read_text())["guests"]
 Parts = list[tuple[int, int]]
 
 
@@ -35,6 +40,48 @@ def ram(guest: Guest) -> Parts:
 )
 def test_layouts(guest: Guest, expected: Parts) -> None:
     assert ram(guest) == expected
+
+
+def recorded(entry: dict[str, Any]) -> Guest:
+    machine, version = parse_machine(entry["machine"])
+
+    def size(key: str) -> int | None:
+        return entry[key] << 20 if key in entry else None
+
+    return Guest(
+        entry["memory"] << 20,
+        machine,
+        version,
+        Cpu(entry["cpu"]),
+        size("max-ram-below-4g"),
+        size("maxmem"),
+        entry.get("slots", 0),
+        size("pci-hole64-size"),
+        entry.get("phys-bits"),
+    )
+
+
+@pytest.mark.parametrize("entry", RECORDED, ids=lambda entry: f"{entry['machine']}-{entry['memory']}")
+def test_qemu_itself_lays_guests_out_so(entry: dict[str, Any]) -> None:
+    guest = recorded(entry)
+    fits = guest.highest is None or guest.phys_bits is None or guest.highest < 1 << guest.phys_bits
+    assert fits is ("refused" not in entry)
+    if "refused" in entry:
+        assert f"< 0x{guest.highest:x} " in entry["refused"]
+        return
+    parts = [entry[key] for key in ("ram-below-4g", "ram-above-4g") if key in entry]
+    assert [[f"0x{part.start:x}", f"0x{part.end:x}"] for part in guest.ram] == parts
+    later = [entry["device-memory"]] if "device-memory" in entry else []
+    assert [[f"0x{part.start:x}", f"0x{part.end:x}"] for part in guest.pluggable] == later
+
+
+@pytest.mark.parametrize(
+    ("machine", "start", "size"),
+    [(Machine.VIRT, 10 * G, 12 * G), (Machine.PSERIES, (1 << 59) + 9 * G, 12 * G), (Machine.MICROVM, 0, 0)],
+)
+def test_room_for_memory_elsewhere(machine: Machine, start: int, size: int) -> None:
+    later = Guest(8 * G + (1 << 20), machine, max_memory=18 * G + (1 << 20), slots=2).pluggable
+    assert (later.parts[0].start if later else 0, later.size) == (start, size)
 
 
 def test_amds_hole_moves_the_upper_memory_of_newer_machine_types() -> None:
@@ -78,6 +125,7 @@ def test_all_memory_stands_somewhere(memory: int, machine: Machine, cpu: Cpu | N
         ("pc-q35-7.0", (Machine.Q35, (7, 0))),
         ("pc-i440fx-10.1", (Machine.I440FX, (10, 1))),
         ("virt-9.0", (Machine.VIRT, (9, 0))),
+        ("microvm", (Machine.MICROVM, None)),
         ("pseries", (Machine.PSERIES, None)),
     ],
 )
@@ -85,7 +133,7 @@ def test_machine_types(text: str, expected: tuple[Machine, tuple[int, int] | Non
     assert parse_machine(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "microvm", "pc-q35-", "pc-q35-rhel9.0.0", "q35-7", "q35-7.x", "q35-²."])
+@pytest.mark.parametrize("text", ["", "sparc", "pc-q35-", "pc-q35-rhel9.0.0", "q35-7", "q35-7.x", "q35-²."])
 def test_no_machine_types(text: str) -> None:
     with pytest.raises(ValueError, match="is n"):
         parse_machine(text)

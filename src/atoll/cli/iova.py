@@ -20,6 +20,10 @@ from atoll.report.iova import iova_document, iova_lines
 __all__ = ["run"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_OF_GUEST = ("machine", "cpu", "max_ram_below_4g", "max_memory", "memory_slots", "pci_hole64_size", "phys_bits")
+"""Options that say something of a guest's memory, hence are nothing without its size."""
+_MOST_SLOTS = 256
+"""``ACPI_MAX_RAM_SLOTS`` in QEMU."""
 _MOST = 1 << 52
 """More memory than any processor addresses."""
 
@@ -43,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
     if options.guest_memory is None:
-        for given in ("machine", "cpu", "max_ram_below_4g"):
+        for given in _OF_GUEST:
             if getattr(options, given) is not None:
                 name = given.replace("_", "-")
                 raise InputError(f"--{name} without --guest-memory", hint="say how much memory the guest has: 64G")
@@ -53,19 +57,52 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
     except ValueError:
         raise InputError(
             f"--machine: {options.machine!r} is no machine type that is known here",
-            hint="one of q35, i440fx, virt, pseries, or with its version: pc-q35-7.0",
+            hint="one of q35, i440fx, microvm, virt, pseries, or with its version: pc-q35-7.0",
         ) from None
     below = None if options.max_ram_below_4g is None else _size("--max-ram-below-4g", options.max_ram_below_4g)
     if below is not None and below > 4 << 30:
         raise InputError(f"--max-ram-below-4g: {options.max_ram_below_4g} is more than 4G", hint="QEMU takes up to 4G")
-    cpu = Cpu(options.cpu) if options.cpu else _maker(host)
-    return Guest(_size("--guest-memory", options.guest_memory), machine, version, cpu, below)
+    memory = _size("--guest-memory", options.guest_memory)
+    most = None if options.max_memory is None else _size("--max-memory", options.max_memory)
+    if most is not None and most < memory:
+        raise InputError(
+            f"--max-memory: {options.max_memory} is less than the guest has from the start",
+            hint="as in QEMU, it counts all memory, not only what is plugged in later",
+        )
+    slots = 0 if options.memory_slots is None else _number("--memory-slots", options.memory_slots, _MOST_SLOTS)
+    if slots and most is None:
+        raise InputError("--memory-slots without --max-memory", hint="say how much memory there may be: 512G")
+    if most is not None and machine is Machine.MICROVM:
+        raise InputError("--max-memory: nothing is plugged into a microvm", hint="leave it out")
+    hole = None if options.pci_hole64_size is None else _size("--pci-hole64-size", options.pci_hole64_size)
+    bits = None if options.phys_bits is None else _number("--phys-bits", options.phys_bits, 52)
+    guest = Guest(
+        memory,
+        machine,
+        version,
+        Cpu(options.cpu) if options.cpu else _maker(host),
+        below,
+        max_memory=most,
+        slots=slots,
+        hole64=hole,
+        phys_bits=bits,
+    )
+    for name, value in (("pci-hole64-size", hole), ("phys-bits", bits)):
+        if value is not None and not guest.pc:
+            raise InputError(f"--{name}: not known for {machine.value}", hint="it is looked at for q35 and i440fx only")
+    return guest
 
 
 def _maker(host: Host) -> Cpu | None:
     """Who made the host's processor, hence the guest's with ``-cpu host``, by its IOMMUs."""
     kinds = {unit.kind for unit in host.iommu_units}
     return Cpu(kinds.pop()) if len(kinds) == 1 and kinds <= set(Cpu) else None
+
+
+def _number(option: str, text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
+        raise InputError(f"{option}: {text!r} is no number from 1 to {most}", hint=f"write {option} 4")
+    return int(text)
 
 
 def _size(option: str, text: str) -> int:

@@ -173,11 +173,16 @@ VERBS = (
             Argument(("--guest-memory",), "how much memory the guest has: 64G", metavar="SIZE"),
             Argument(
                 ("--machine",),
-                "its QEMU machine type: q35 (the default), i440fx, virt, pseries, or with a version: pc-q35-7.0",
+                "its QEMU machine type: q35 (the default), i440fx, microvm, virt (Arm's), pseries, or with a version: "
+                "pc-q35-7.0",
                 metavar="TYPE",
             ),
             Argument(("--cpu",), "whose processor it sees (the default: the host's)", choices=("intel", "amd")),
             Argument(("--max-ram-below-4g",), "the machine option of that name: 1G", metavar="SIZE"),
+            Argument(("--max-memory",), "with all that may be plugged in later (QEMU's maxmem): 512G", metavar="SIZE"),
+            Argument(("--memory-slots",), "for modules plugged in later (QEMU's slots)", metavar="N"),
+            Argument(("--pci-hole64-size",), "the option of that name of its host bridge: 1T", metavar="SIZE"),
+            Argument(("--phys-bits",), "its processor's bits of physical address: 46", metavar="N"),
         ),
     ),
     Verb("doctor", "what on this host helps or hinders isolation; never writes", "doctor"),

@@ -27,6 +27,7 @@ _WORDS = {
     ConflictKind.RESERVED: "the map fails",
     ConflictKind.POLLUTED: "a peer answers instead of memory: data goes astray, without any error",
     ConflictKind.LOST: "nobody answers: DMA fails",
+    ConflictKind.WIDTH: "QEMU refuses to start",
 }
 
 
@@ -55,6 +56,8 @@ def _guest(guest: Guest) -> dict[str, Any]:
         "version": None if guest.version is None else ".".join(map(str, guest.version)),
         "cpu": None if guest.cpu is None else guest.cpu.value,
         "ranges": [_range(part) for part in guest.ram],
+        "pluggable": [_range(part) for part in guest.pluggable],
+        "highest": None if guest.highest is None else _hex(guest.highest),
     }
 
 
@@ -120,10 +123,15 @@ def _guest_words(guest: Guest) -> str:
     version = "" if guest.version is None else "-" + ".".join(map(str, guest.version))
     cpu = "" if guest.cpu is None else f", {guest.cpu.value} processor"
     parts = ", ".join(f"0x{part.start:x}-0x{part.end:x} ({size(part.size)})" for part in guest.ram)
-    return (
-        f"{size(guest.memory)} on {guest.machine.value}{version}{cpu}: memory at {parts}. Its firmware, and BARs of "
-        "devices that it maps for peer-to-peer, are not counted"
-    )
+    later = ", ".join(f"0x{part.start:x}-0x{part.end:x}" for part in guest.pluggable)
+    words = f"{size(guest.memory)} on {guest.machine.value}{version}{cpu}: memory at {parts}"
+    words += f"; more may be plugged in at {later}" if later else ""
+    if guest.highest is not None:
+        words += (
+            f". With room for 64-bit BARs it reaches up to 0x{guest.highest:x}: its processor needs "
+            f"{guest.highest.bit_length()} bits of physical address (phys-bits)"
+        )
+    return f"{words}. Its firmware, and BARs of devices that it maps for peer-to-peer, are not counted"
 
 
 def _cluster_lines(one: ClusterIova, guest: Guest | None, style: Style, *, verbose: bool) -> list[str]:

@@ -20,6 +20,7 @@ from atoll.pci.address import Address
 __all__ = ["Conflict", "ConflictKind", "Remedy", "Space", "conflicts", "unusable"]
 
 _STEP = 256 << 20
+_LATER = "where memory may be plugged in later"
 
 
 class ConflictKind(StrEnum):
@@ -33,6 +34,8 @@ class ConflictKind(StrEnum):
     """A peer answers instead of memory: DMA goes astray, silently."""
     LOST = "lost"
     """Requests end on the way: DMA fails."""
+    WIDTH = "width"
+    """Its processor has no such address: QEMU refuses to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,27 @@ def conflicts(space: Space, guest: Guest, polluter: Polluter) -> tuple[Conflict,
 
     ``polluter`` found the pollution; remedies by ACS are tried out with it.
     """
-    found = _meets(space, guest.ram)
-    return tuple(replace(one, remedies=_remedies(one, space, guest, polluter)) for one in found)
+    return tuple(replace(one, remedies=_remedies(one, space, guest, polluter)) for one in _of_guest(space, guest))
+
+
+def _of_guest(space: Space, guest: Guest) -> list[Conflict]:
+    """All that a guest meets: what its memory does, what memory that is plugged in later may, and its own limit."""
+    found = _meets(space, guest.ram - guest.unused)
+    for one in _meets(space, guest.pluggable):
+        because = f"{_LATER}: {one.because}"
+        found.append(replace(one, answer=min(one.answer, Answer.POSSIBLE), because=because))
+    limit = None if guest.phys_bits is None else (1 << guest.phys_bits) - 1
+    if limit is not None and guest.highest is not None and guest.highest > limit:
+        because = (
+            f"memory and room for 64-bit BARs reach up to 0x{guest.highest:x}, and a processor with "
+            f"{guest.phys_bits} bits of physical address (phys-bits) up to 0x{limit:x}"
+        )
+        found.append(Conflict(Range(limit + 1, guest.highest), ConflictKind.WIDTH, Answer.DIRECT, because))
+    return sorted(found, key=_order)
+
+
+def _order(one: Conflict) -> tuple[object, ...]:
+    return one.range, one.kind, str(one.device), str(one.claimed_by)
 
 
 def _meets(space: Space, memory: Ranges) -> list[Conflict]:
@@ -117,7 +139,7 @@ def _meets(space: Space, memory: Ranges) -> list[Conflict]:
         kind = ConflictKind.POLLUTED if claim.fate is Fate.CLAIMED else ConflictKind.LOST
         for part in memory & claim.ranges:
             found.append(Conflict(part, kind, claim.answer, claim.because, claim.device, claim.by))
-    return sorted(found, key=lambda one: (one.range, one.kind, str(one.device), str(one.claimed_by)))
+    return sorted(found, key=_order)
 
 
 def _reserved_because(region: Region) -> str:
@@ -135,7 +157,7 @@ def _remedies(conflict: Conflict, space: Space, guest: Guest, polluter: Polluter
     found = []
     if conflict.kind in (ConflictKind.POLLUTED, ConflictKind.LOST):
         found += _by_acs(conflict, polluter)
-    found += _by_layout(conflict, lambda other: _meets(space, other.ram), guest)
+    found += _by_layout(conflict, lambda other: _of_guest(space, other), guest)
     return tuple(found)
 
 
@@ -194,6 +216,15 @@ def _by_layout(conflict: Conflict, meets: Callable[[Guest], list[Conflict]], gue
             parts = [f"-machine {name}-{version} or newer"] if old else []
             parts += ["-cpu host on an AMD host, or another AMD model"] if guest.cpu is not Cpu.AMD else []
             found.append(Remedy("let QEMU move the upper memory above 1 TiB", "; ".join(parts)))
+    if conflict.kind is ConflictKind.WIDTH and guest.highest is not None:
+        found.append(
+            Remedy(
+                "give its processor as many bits as its memory takes, where the host's has them",
+                f"-cpu host,host-phys-bits=on, or phys-bits={guest.highest.bit_length()}",
+            )
+        )
+    if not found and guest.pluggable and avoids(replace(guest, max_memory=None)):
+        found.append(Remedy("leave no room for more memory", f"-m {_size(guest.memory)}, without maxmem"))
     below = guest.memory - _from(guest.ram, conflict.range.start)
     smaller = below // GIBIBYTE * GIBIBYTE
     if not found and smaller > 0 and avoids(replace(guest, memory=smaller)):

@@ -2,8 +2,10 @@
 
 Sources, all QEMU: ``pc_q35_init`` in hw/i386/pc_q35.c, ``pc_init1`` in hw/i386/pc_piix.c, ``pc_memory_init`` and
 ``pc_max_used_gpa`` in hw/i386/pc.c (AMD guests of machine types since 7.1 have their upper memory above 1 TiB where
-it would meet the HyperTransport range), ``VIRT_MEM`` in hw/arm/virt.c, and for pseries, whose guests map through TCE
-windows, ``dma_win_size`` and ``dma64_win_addr`` in hw/ppc/spapr_pci.c.
+it would meet the HyperTransport range), ``pc_get_device_memory_range`` there for memory that is plugged in later,
+``microvm_memory_init`` in hw/i386/microvm.c, ``VIRT_MEM`` and ``virt_set_memmap`` in hw/arm/virt.c, and for pseries,
+whose guests map through TCE windows, ``dma_win_size`` and ``dma64_win_addr`` in hw/ppc/spapr_pci.c and
+``spapr_machine_init`` in hw/ppc/spapr.c. What QEMU 11.1.3 itself makes of such guests is kept beside the tests.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from atoll.isolation.iova.ranges import Ranges
+from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT
 
 __all__ = ["GIBIBYTE", "RELOCATING", "Cpu", "Guest", "Machine", "parse_machine"]
@@ -19,6 +21,8 @@ __all__ = ["GIBIBYTE", "RELOCATING", "Cpu", "Guest", "Machine", "parse_machine"]
 GIBIBYTE = 1 << 30
 _FOUR_GIB = 4 * GIBIBYTE
 _ABOVE_1TB = 1 << 40
+_TCE64 = 1 << 59
+"""Where a pseries guest's window for 64-bit DMA starts."""
 RELOCATING = (7, 1)
 """The first machine types that move an AMD guest's upper memory: "i386/pc: restrict AMD only enforcing of 1Tb hole
 to new machine type" (QEMU 7.1)."""
@@ -29,6 +33,7 @@ class Machine(StrEnum):
 
     Q35 = "q35"
     I440FX = "i440fx"
+    MICROVM = "microvm"
     VIRT = "virt"
     """Arm's."""
     PSERIES = "pseries"
@@ -43,6 +48,7 @@ class Cpu(StrEnum):
 
 _HOLE64 = {Machine.Q35: 32 * GIBIBYTE, Machine.I440FX: 2 * GIBIBYTE}
 """``pci-hole64-size`` by default: above memory there is this much for 64-bit BARs."""
+_VGA = Ranges.of((0xA_0000, 0xB_FFFF))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,14 @@ class Guest:
     cpu: Cpu | None = None
     """None: not known, nor told by the host."""
     max_ram_below_4g: int | None = None
+    max_memory: int | None = None
+    """``maxmem``: bytes with all that may be plugged in later; None: nothing may."""
+    slots: int = 0
+    """For memory modules that may be plugged in; each takes up to 1 GiB of room for its alignment."""
+    hole64: int | None = None
+    """``pci-hole64-size`` in bytes; None: the machine type's."""
+    phys_bits: int | None = None
+    """How many bits of physical address its processor has; None: not told."""
 
     @property
     def pc(self) -> bool:
@@ -70,8 +84,10 @@ class Guest:
 
     @property
     def below_4g(self) -> int:
-        """How much of a PC's memory stands from 0, in bytes."""
-        if self.machine is Machine.I440FX:
+        """How much of a PC's or a microvm's memory stands from 0, in bytes."""
+        if self.machine is Machine.MICROVM:
+            low = 0xC000_0000
+        elif self.machine is Machine.I440FX:
             low = self.max_ram_below_4g or 0xE000_0000
             if self.memory >= low:
                 low = min(low, 0xC000_0000)
@@ -82,28 +98,66 @@ class Guest:
 
     @property
     def ram(self) -> Ranges:
-        """The guest's memory as IOVA ranges."""
+        """The memory that the guest starts with, as IOVA ranges."""
         match self.machine:
             case Machine.VIRT:
                 return Ranges.of((GIBIBYTE, GIBIBYTE + self.memory - 1))
             case Machine.PSERIES:
-                window = 1 << 59
-                return Ranges.of((0, GIBIBYTE - 1), (window, window + self.memory - 1))
-        low = self.below_4g
-        above = self.memory - low
-        start = _FOUR_GIB
-        if self.relocates and self._highest(above) >= HYPER_TRANSPORT.start:
-            start = _ABOVE_1TB
-        return Ranges.of((0, low - 1), (start, start + above - 1))
+                return Ranges.of((0, GIBIBYTE - 1), (_TCE64, _TCE64 + self.memory - 1))
+        low, start = self.below_4g, self._above_start
+        return Ranges.of((0, low - 1), (start, start + self.memory - low - 1))
 
-    def _highest(self, above: int) -> int:
-        """The last guest address that may be used, were memory not moved: 64-bit BARs stand above it."""
-        hole = -(-(_FOUR_GIB + above) // GIBIBYTE) * GIBIBYTE
-        return hole + _HOLE64[self.machine] - 1
+    @property
+    def unused(self) -> Ranges:
+        """What of its memory no guest uses: on a PC what stands behind the VGA window, which e820 tables leave out."""
+        return _VGA if self.pc else NOTHING
+
+    @property
+    def pluggable(self) -> Ranges:
+        """Where memory may come to stand that is plugged in later."""
+        size = self._pluggable_size
+        match self.machine:
+            case Machine.MICROVM:
+                return NOTHING
+            case Machine.VIRT:
+                start = _aligned(GIBIBYTE + self.memory)
+            case Machine.PSERIES:
+                start = _TCE64 + _aligned(self.memory)
+            case _:
+                start = _aligned(self._above_start + self.memory - self.below_4g)
+        return Ranges.of((start, start + size - 1))
+
+    @property
+    def highest(self) -> int | None:
+        """The last address that a PC may use, room for 64-bit BARs included; None for others."""
+        return self._highest(self._above_start) if self.pc else None
+
+    @property
+    def _pluggable_size(self) -> int:
+        if self.max_memory is None or self.max_memory <= self.memory:
+            return 0
+        return self.max_memory - self.memory + self.slots * GIBIBYTE
+
+    @property
+    def _above_start(self) -> int:
+        """Where memory goes on that has no place below 4 GiB."""
+        moves = self.relocates and self._highest(_FOUR_GIB) >= HYPER_TRANSPORT.start
+        return _ABOVE_1TB if moves else _FOUR_GIB
+
+    def _highest(self, start: int) -> int:
+        """The last guest address that may be used with the upper memory at ``start``: 64-bit BARs stand above it."""
+        above = start + self.memory - self.below_4g
+        if self._pluggable_size:
+            above = _aligned(above) + self._pluggable_size
+        return _aligned(above) + (_HOLE64[self.machine] if self.hole64 is None else self.hole64) - 1
 
     def with_below_4g(self, size: int) -> Guest:
         """Return the guest with another ``max-ram-below-4g``."""
         return replace(self, max_ram_below_4g=size)
+
+
+def _aligned(address: int) -> int:
+    return -(-address // GIBIBYTE) * GIBIBYTE
 
 
 def parse_machine(text: str) -> tuple[Machine, tuple[int, int] | None]:
