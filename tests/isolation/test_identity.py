@@ -205,7 +205,9 @@ def test_behind_a_vmd_all_share_its_id() -> None:
         endpoint("10000:02:00.0", "10000:00:03.0"),
     ]
     found = scene(machine(*vmd("00:0e.0"), *behind))
-    assert shared(found, "10000:01:00.0", "10000:02:00.0").answer is DIRECT
+    one = shared(found, "10000:01:00.0", "10000:02:00.0")
+    assert one.answer is DIRECT
+    assert one.path[0].because == "both send the same id: that of the VMD 0000:00:0e.0"
     assert shared(found, "10000:01:00.0", "0000:00:0e.0").answer is DIRECT
     arm = scene(machine(*behind, platform=Platform.ARM))
     assert shared(arm, "10000:01:00.0", "10000:02:00.0").answer is BLOCKED

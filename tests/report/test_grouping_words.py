@@ -90,3 +90,13 @@ def test_fiction() -> None:
     assert "without it this group would also hold 0000:00:01.0 0000:00:01.1 0000:02:00.0" in words
     document = grouping_document(host, _of(host, "01:00.0"))
     assert document["override"]["without"] == ["0000:00:01.0", "0000:00:01.1", "0000:01:00.0", "0000:02:00.0"]
+
+
+def test_behind_a_vmd_nothing_splits_but_the_firmware() -> None:
+    vmd = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
+    behind = [port("10000:00:02.0", 1), endpoint("10000:01:00.0", "10000:00:02.0", acs=None)]
+    more = [port("10000:00:03.0", 2, acs=None), endpoint("10000:02:00.0", "10000:00:03.0")]
+    words = _lines(_pasted(machine(vmd, *behind, *more)), "10000:02:00.0")
+    assert "because 0000:00:0e.0 (root-integrated) lends its requester id to what is behind it (and 1 other)" in words
+    assert "nothing while the VMD 0000:00:0e.0 serves them: with VMD off in the firmware's setup" in words
+    assert "conventional" not in words

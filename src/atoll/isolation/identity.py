@@ -158,10 +158,10 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
     """
     if climbs(topology, settings, source, topology.up(source)) is False:
         return BLOCKED
-    if aliases(topology, source) & aliases(topology, target):
-        bridge = next((str(p) for p in topology.up(source) if p in topology.up(target)), str(source))
-        hop = Hop(str(source), "requester id", f"both send the same id: they stand behind {bridge}")
-        return Finding(Answer.DIRECT, (hop,))
+    shared = aliases(topology, source) & aliases(topology, target)
+    if shared:
+        because = f"both send the same id: {_sharing(topology, source, target, shared)}"
+        return Finding(Answer.DIRECT, (Hop(str(source), "requester id", because),))
     looked_up = target.domain == source.domain and same_tables(topology, source, target)
     found = _spoofed(topology, settings, source, target) if looked_up else BLOCKED
     if found.answer is Answer.BLOCKED and may_alias(topology, source, target):
@@ -173,6 +173,18 @@ def shares_identity(topology: Topology, settings: Settings, source: Address, tar
             because = f"whether both {source} and {target} stand behind {taker}, which shares an id, was not read"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
     return found
+
+
+def _sharing(topology: Topology, source: Address, target: Address, shared: frozenset[tuple[int, int]]) -> str:
+    """Return why two functions send an id of ``shared``."""
+    segments = {address.domain for address in (source, target) if address.domain >= FIRST_SEGMENT}
+    if segments and any(domain not in segments or requester_id == _UNSEEN for domain, requester_id in shared):
+        lender = next((vmd for vmd in topology.vmds if (vmd.domain, vmd.requester_id) in shared), None)
+        return f"that of the VMD {lender if lender is not None else 'whose segment it is, which was not read'}"
+    bridge = next((port for port in topology.up(source) if port in topology.up(target)), None)
+    if bridge is None:
+        return "devices of this kind are known to (drivers/pci/quirks.c)"
+    return f"they stand behind {bridge}"
 
 
 def may_alias(topology: Topology, one: Address, other: Address) -> bool:

@@ -120,6 +120,7 @@ def _moved(
             address=place,
             parent=parent,
             host_bridge=target.host_bridge,
+            behind=target.behind,
             iommu=target.iommu if isinstance(target.iommu, Known) else function.iommu,
             group=Unknown("it does not stand there") if isinstance(host.groups, Unknown) else function.group,
             physical_function=there.get(function.physical_function) if function.physical_function else None,

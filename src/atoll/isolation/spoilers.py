@@ -33,6 +33,8 @@ class Rule(StrEnum):
     """A function of a device does not isolate from its siblings (``get_pci_function_alias_group``)."""
     ALIAS = "alias"
     """Requests carry another's requester id (``pci_for_each_dma_alias``)."""
+    SEGMENT = "segment"
+    """It is the VMD whose requester id all of the segment that it made carries (``pci_real_dma_dev``)."""
 
 
 class Cause(StrEnum):
@@ -71,7 +73,8 @@ class Spoiler:
 def spoilers(topology: Topology, members: Iterable[Address], *, above: Address | None = None) -> tuple[Spoiler, ...]:
     """Return what keeps ``members`` together, by Linux's rules for hosts other than PowerNV.
 
-    What stands on the way up from ``above`` comes first, nearest to the root in front; the rest in address order.
+    A VMD comes first, since nothing below it can help; then what stands on the way up from ``above``, nearest to the
+    root in front; the rest in address order.
     """
     host = topology.host
     if host.platform is Platform.POWERNV:
@@ -84,7 +87,8 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
         function = host.functions[address]
         for step in aliases.upwards(function):
             if step.function is not function:
-                found.setdefault(step.function.address, _alias(step.function, step.why))
+                rule = Rule.ALIAS if step.function.address.domain == address.domain else Rule.SEGMENT
+                found.setdefault(step.function.address, _alias(step.function, rule, step.why))
         for port in topology.up(address):
             if not judge.function(host.functions[port]).enabled:
                 found.setdefault(port, _spoiler(host, host.functions[port], judge, Rule.PATH))
@@ -98,14 +102,19 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
             found.setdefault(function.address, _spoiler(host, function, judge, Rule.SLOT))
     way = tuple(reversed(topology.up(above))) if above is not None else ()
     first = {address: place for place, address in enumerate(way)}
-    return tuple(sorted(found.values(), key=lambda s: (s.address not in first, first.get(s.address, 0), s.address)))
+
+    def order(found: Spoiler) -> tuple[object, ...]:
+        place = first.get(found.address)
+        return (found.rule is not Rule.SEGMENT, place is None, place or 0, found.address)
+
+    return tuple(sorted(found.values(), key=order))
 
 
-def _alias(function: Function, why: str) -> Spoiler:
+def _alias(function: Function, rule: Rule, why: str) -> Spoiler:
     kind = value_of(function.port_type, None)
     return Spoiler(
         function.address,
-        Rule.ALIAS,
+        rule,
         kind.label if kind is not None else "function",
         Cause.HARDWARE,
         "lends its requester id to what is behind it",

@@ -238,7 +238,7 @@ def _ways(host: Host, found: Grouping, strangers: bool, style: Style) -> list[st
         lines += _slot_lines(slots)
     elif strangers and slots is not None:
         more = f" of {slots.tried} tried" if slots.tried else ""
-        lines += wrap(f"another slot: no port of this machine{more} would isolate the card", first="    - ")
+        lines += wrap(f"another slot: no slot of this machine{more} would isolate the card", first="    - ")
     if not lines or (not found.changes and not (slots and slots.places)):
         lines += wrap(_nothing(host, found, strangers), first="    - ")
     return lines
@@ -247,6 +247,12 @@ def _ways(host: Host, found: Grouping, strangers: bool, style: Style) -> list[st
 def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
     if host.platform is Platform.POWERNV:
         return "nothing that can be set: PowerNV's groups follow buses and NVLinks, not ACS"
+    vmd = next((s.address for s in found.spoilers if s.rule is Rule.SEGMENT), None)
+    if vmd is not None:
+        return (
+            f"nothing while the VMD {vmd} serves them: with VMD off in the firmware's setup they stand in a segment of "
+            "the host, each with its own id"
+        )
     if any(s.rule is Rule.ALIAS for s in found.spoilers):
         return "nothing: behind a conventional bridge all requests carry one id, and the bus is shared"
     if not strangers or (found.spoilers and all(s.rule is Rule.SLOT for s in found.spoilers)):

@@ -118,7 +118,9 @@ def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False)
     def draw_node(node: Function | str, used: int) -> list[str]:
         if isinstance(node, Function):
             return draw(node, used)
-        return [style.bold(f"{node:<{left}}") + style.faint(f"  {'GROUP':>{group_width}}  DRIVER")]
+        maker = bridges[node][0].behind
+        called = f"{node}, made by the VMD {maker}" if maker is not None else node
+        return [style.bold(f"{called:<{left}}") + style.faint(f"  {'GROUP':>{group_width}}  DRIVER")]
 
     def children(node: Function | str) -> list[Function]:
         return below.get(node.address, []) if isinstance(node, Function) else bridges[node]
