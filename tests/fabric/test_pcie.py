@@ -391,6 +391,12 @@ def test_memory_of_a_function_without_a_domain_is_open() -> None:
     assert to_memory(found.topology, replace(found.settings, domain={}), STRICT, at("01:00.0")).answer is POSSIBLE
 
 
+def test_what_has_others_below_it_and_is_no_bridge_may_reach_them() -> None:
+    odd = replace(endpoint("00:01.0"), header=Unknown("cut"), port_type=Unknown("cut"), bridge=Unknown("cut"))
+    found = scene(machine(odd, endpoint("01:00.0", "00:01.0")))
+    assert peer(found, "00:01.0", "01:00.0").answer is POSSIBLE
+
+
 def test_an_unread_command_register_is_no_refutation() -> None:
     found = scene(machine(*slots(CLOSED, command=None), kind="identity"))
     assert to_memory(found.topology, found.settings, STRICT, at("01:00.0")).answer is POSSIBLE

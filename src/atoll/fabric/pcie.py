@@ -72,6 +72,10 @@ def sends_translated(topology: Topology, settings: Settings, source: Address) ->
 def peer_to_peer(topology: Topology, settings: Settings, policy: Policy, source: Address, target: Address) -> Finding:
     """Say whether packets of ``source`` arrive at ``target`` without going through the IOMMU."""
     branches = topology.meeting(source, target)
+    if source in topology.up(target) and not topology.functions[source].is_port:
+        # No rule says what such a function, no bridge as far as it was read, sends down to those below it.
+        because = f"{target} stands below it, which is no bridge as far as it was read"
+        return Finding(Answer.POSSIBLE, (Hop(str(source), "PCIe", because),))
     if branches.source == branches.target:
         return _port_bar(topology, settings, policy, source, target)
     up = topology.up(source)

@@ -106,6 +106,11 @@ class Crossings:
                 answer = self.find(source, address).answer if source != address else Answer.BLOCKED
                 if answer >= self.least:
                     yield Contact((source,), (address,), answer, False, self.find)
+        below = [target for found in self._answering[address].values() for target in found if target != address]
+        for target in () if address in self.topology.bricks else below:
+            answer = self.find(address, target).answer
+            if answer >= self.least:
+                yield Contact((address,), (target,), answer, False, self.find)
 
     def _bus(self, members: Sequence[Address], bridge: Address) -> Iterator[Contact]:
         if len(members) > 1:
