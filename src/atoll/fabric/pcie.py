@@ -15,8 +15,9 @@ from atoll.fabric.meeting import meeting_turn, routing_of
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
+from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import Unknown
-from atoll.host.model import Platform, RootRouting
+from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -254,7 +255,7 @@ def reflected(topology: Topology, settings: Settings, source: Address, target: A
     if not topology.has_memory(topology.functions[target]):
         return BLOCKED
     one, other = topology.functions[source], topology.functions[target]
-    routing = {routing_of(topology, one), routing_of(topology, other)}
+    routing = {routing_of(topology, end) for end in (one, other, *_makers(topology, one), *_makers(topology, other))}
     tops = {topology.port_type((address, *topology.up(address))[-1]) for address in (source, target)}
     if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge and tops == {PortType.ROOT_PORT}:
         return BLOCKED
@@ -273,6 +274,14 @@ def reflected(topology: Topology, settings: Settings, source: Address, target: A
     whole = not topology.severed(source) and not topology.severed(target) and sure
     answer = finding.answer if decoding and None not in windows and returned and whole else Answer.POSSIBLE
     return Finding(answer, (*finding.path, hop), finding.assumptions)
+
+
+def _makers(topology: Topology, function: Function) -> Iterator[Function]:
+    """The VMDs that may have made its segment: what leaves that goes through the root complex that they stand in."""
+    if function.address.domain >= FIRST_SEGMENT:
+        for vmd in topology.vmds if function.behind is None else (function.behind,):
+            if vmd in topology.functions:
+                yield topology.functions[vmd]
 
 
 def _forwarded(topology: Topology, settings: Settings, source: Address, target: Address) -> bool | None:

@@ -189,12 +189,9 @@ class _Fabric(Tree):
     # -- Volume Management Devices
 
     def volumes(self, bridges: tuple[HostBridge, ...], units: tuple[IommuUnit, ...]) -> tuple[HostBridge, ...]:
-        """None, one or two, alone in their slots or beside other endpoints of the root complex.
-
-        They are part of root complexes that send down again what came up, as Intel's are known to do.
-        """
+        """None, one or two, alone in their slots or beside other endpoints of the root complex."""
         dice, found = self.hidden, []
-        reflecting = [number for number, bridge in enumerate(bridges) if bridge.routing is not Routing.NONE]
+        reflecting = list(range(len(bridges)))
         disk = dice.random() < 0.2
         for index in range(dice.choice((0, 0, 1, 1, 2))):
             if not reflecting:
@@ -215,7 +212,7 @@ class _Fabric(Tree):
                 self.functions.append(volume.companion(place._replace(function=0), iommu=iommu, numa=above.numa_node))
             elif shared:
                 root = Bus(above.domain, above.bus, iommu, above.numa_node)
-                kind, loops = PortType.ROOT_INTEGRATED, False
+                kind, loops = PortType.ROOT_INTEGRATED, dice.random() < 0.5
                 bars = (Bar(0, 64 * KIBIBYTE),)
                 self.endpoint(
                     root, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, multifunction=True, loopback=loops
