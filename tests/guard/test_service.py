@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -223,6 +224,17 @@ def test_malformed_requests_are_answered_and_the_next_one_too(served: Served, se
         assert answer["ok"] is False
         assert answer["error"]
         assert client.state()["ok"]
+
+
+@pytest.mark.parametrize("field", ["ask", "of"])
+def test_requests_as_deep_as_can_be_read_are_answered(served: Served, field: str) -> None:
+    most = sys.getrecursionlimit()
+    for depth in range(most - 60, most + 1):
+        with served.client(1003) as client:
+            client._connection.send(b'{"%s": %s}' % (field.encode(), b"[" * depth + b"]" * depth))
+            answer, _ = receive(client._connection)
+            assert answer is not None
+            assert answer["ok"] is False
 
 
 def test_descriptors_that_are_sent_are_not_kept(served: Served) -> None:

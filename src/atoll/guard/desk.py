@@ -17,6 +17,7 @@ from typing import Any
 from atoll.errors import AtollError
 from atoll.guard.departures import Departures
 from atoll.guard.keepers import Keepers, Keeping
+from atoll.guard.message import printed
 from atoll.guard.watch import Sight
 from atoll.isolation.clusters import Cluster
 from atoll.pci.address import Address
@@ -102,7 +103,7 @@ class Desk:
             case other:
                 near = get_close_matches(other, _ASKS, n=1) if isinstance(other, str) else []
                 hint = f"did you mean {near[0]}?" if near else f"ask for one of: {', '.join(_ASKS)}"
-                raise _Refused(f"no such request: {other!r:.60}", hint)
+                raise _Refused(f"no such request: {printed(other)}", hint)
 
     def _own(self, asker: Asker) -> list[Cluster]:
         """Return the clusters that a user may know of."""
@@ -201,7 +202,7 @@ class Desk:
                 self._check_owner(cluster, asker)
                 return cluster, chosen
         # The same words whether it is not there or not told: a user learns nothing of others' clusters.
-        raise _Refused(f"nothing called {wanted!r:.60} is held for user {asker.uid}", "see: atoll hold --state")
+        raise _Refused(f"nothing called {printed(wanted)} is held for user {asker.uid}", "see: atoll hold --state")
 
     def _check_owner(self, cluster: Cluster, asker: Asker) -> None:
         if asker.uid != self._uids[cluster.name]:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["LONGEST", "MOST_DESCRIPTORS", "Malformed", "receive", "send"]
+__all__ = ["LONGEST", "MOST_DESCRIPTORS", "Malformed", "printed", "receive", "send"]
 
 LONGEST = 1 << 16
 """Bytes of a message."""
@@ -56,3 +56,9 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, tuple[int
             os.close(descriptor)
         raise
     return document, tuple(descriptors)
+
+
+def printed(value: object) -> str:
+    """Return what came in a message, for people. Of anything but text its kind alone: what is just not too deep to be
+    read is too deep to be printed (RecursionError)."""
+    return f"{value!r:.60}" if isinstance(value, str) else f"<{type(value).__name__}>"

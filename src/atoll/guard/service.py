@@ -17,7 +17,7 @@ from functools import partial
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Asker, Desk, error
 from atoll.guard.keepers import Keepers, Keeping
-from atoll.guard.message import Malformed, receive, send
+from atoll.guard.message import Malformed, printed, receive, send
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, peer
 from atoll.guard.recuts import Recuts
@@ -162,10 +162,10 @@ class Service:
         answer = desk.answer(request, asker)
         if answer is not None:
             self._reply(asker, answer)
-        what, of = request.get("ask"), request.get("of", "")
+        what, of = printed(request.get("ask")), printed(request.get("of", ""))
         granted = answer is None or answer.get("ok")
         level = logging.INFO if granted else logging.WARNING
-        _LOG.log(level, "ask=%.20r of=%.60r uid=%d pid=%d granted=%s", what, of, asker.uid, asker.pid, bool(granted))
+        _LOG.log(level, "ask=%s of=%s uid=%d pid=%d granted=%s", what, of, asker.uid, asker.pid, bool(granted))
 
     def _reply(self, asker: Asker, answer: Mapping[str, object]) -> None:
         try:
