@@ -1,8 +1,8 @@
 """Traffic over PCIe between two functions: where the ways meet, what lets it turn there, what stops it before.
 
 Traffic climbs from its sender: the sender and every bridge it passes upwards must be bus masters. At the bus
-where the ways meet it turns or goes on to the root, where the IOMMU translates. Going down, windows and
-memory decoding decide; Access Control Services do not (they are an egress control of what comes from below).
+where the ways meet it turns or goes on to the root (``fabric.root``). Going down, windows and memory decoding
+decide; Access Control Services do not (they are an egress control of what comes from below).
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
-from atoll.fabric.meeting import meeting_turn, routing_of
-from atoll.fabric.settings import DomainKind, Settings
+from atoll.fabric.meeting import meeting_turn
+from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
-from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import Unknown
-from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -26,13 +24,13 @@ __all__ = [
     "TRANSLATED_WITHOUT_ATS",
     "Ascent",
     "climbs",
+    "decodes",
     "outcome",
     "passes",
     "peer_to_peer",
-    "reflected",
     "sends_translated",
     "stops_translated",
-    "to_memory",
+    "translation_blocked",
 ]
 
 
@@ -84,11 +82,9 @@ def peer_to_peer(topology: Topology, settings: Settings, policy: Policy, source:
     ascent = Ascent(
         climbs(topology, settings, source, passed),
         sends_translated(topology, settings, source),
-        _translation_blocked(topology, settings, passed),
+        translation_blocked(topology, settings, passed),
     )
-    answering = topology.has_memory(topology.functions[target]) and _decodes(
-        topology, settings, target, branches.target
-    )
+    answering = topology.has_memory(topology.functions[target]) and decodes(topology, settings, target, branches.target)
     findings = []
     for traffic in Traffic:
         passing = passes(traffic, ascent, answering)
@@ -146,7 +142,7 @@ def _judge(
     return Finding(answer, tuple(hops))
 
 
-def _decodes(topology: Topology, settings: Settings, target: Address, branch: Address) -> bool | None:
+def decodes(topology: Topology, settings: Settings, target: Address, branch: Address) -> bool | None:
     """Whether requests come down from the meeting bus to the target and are answered there; None unknown."""
     chain = (target, *topology.up(target))
     ports = chain[1 : chain.index(branch) + 1] if branch in chain else chain[1:]
@@ -167,7 +163,7 @@ def stops_translated(topology: Topology, settings: Settings, port: Address) -> b
     return None if state is Bit.UNREAD else state is Bit.ON
 
 
-def _translation_blocked(topology: Topology, settings: Settings, ports: Iterable[Address]) -> bool | None:
+def translation_blocked(topology: Topology, settings: Settings, ports: Iterable[Address]) -> bool | None:
     """Whether a port on the way blocks translated requests (TB); None where a port's ACS was not read."""
     states = [stops_translated(topology, settings, port) for port in ports]
     if True in states:
@@ -206,102 +202,3 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
     certain = state is not Bit.UNREAD and climbing is True and settings.decodes_memory(port) is True
     answer = Answer.DIRECT if certain else Answer.POSSIBLE
     return Finding(answer, (Hop(str(port), Traffic.UNTRANSLATED.value, f"{port} answers to its own BARs"),))
-
-
-def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Address) -> Finding:
-    """Say what ``source`` can access, over PCIe, of memory that is not mapped for it.
-
-    That is what the IOMMU does with requests of ``source`` that come up to the root: where they can go from there.
-    """
-    root = f"root complex of {topology.functions[source].host_bridge}"
-    climbing = climbs(topology, settings, source, topology.up(source))
-    if climbing is False:
-        return BLOCKED
-    severed = topology.severed(source)
-    climbing = None if severed else climbing
-    found = []
-    domain = settings.domain.get(source)
-    match domain.kind if domain is not None else DomainKind.UNKNOWN:
-        case DomainKind.TRANSLATED:
-            found.append(Finding(Answer.IOMMU, (Hop(root, "IOMMU", domain.because if domain else ""),)))
-        case DomainKind.IDENTITY | DomainKind.NONE:
-            answer = Answer.DIRECT if climbing else Answer.POSSIBLE
-            found.append(Finding(answer, (Hop(root, "untranslated request", domain.because if domain else ""),)))
-        case DomainKind.BLOCKED:
-            found.append(BLOCKED)
-        case DomainKind.UNKNOWN:
-            because = domain.because if domain is not None else "its I/O address space is not known"
-            found.append(Finding(Answer.POSSIBLE, (Hop(root, "untranslated request", because),)))
-    translated = sends_translated(topology, settings, source)
-    blocked = translated is False or _translation_blocked(topology, settings, topology.up(source))
-    if blocked is not True and not Question.HONEST_ATS.open_under(policy):
-        found.append(Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value})))
-    elif blocked is not True:
-        answer = Answer.DIRECT if translated and blocked is False and climbing else Answer.POSSIBLE
-        because = (
-            "ATS is enabled and no port blocks translated requests" if translated else "whether ATS is on is unread"
-        )
-        found.append(Finding(answer, (Hop(root, Traffic.TRANSLATED.value, because),)))
-    return worst(*found)
-
-
-def reflected(topology: Topology, settings: Settings, source: Address, target: Address, finding: Finding) -> Finding:
-    """Say whether ``source`` can access ``target``'s BARs by way of the root: up through the IOMMU and down again.
-
-    ``finding`` is what ``to_memory`` says of ``source``.
-    """
-    if finding.answer <= Answer.IOMMU:
-        return finding
-    if not topology.has_memory(topology.functions[target]):
-        return BLOCKED
-    one, other = topology.functions[source], topology.functions[target]
-    routing = {routing_of(topology, end) for end in (one, other, *_makers(topology, one), *_makers(topology, other))}
-    tops = {topology.port_type((address, *topology.up(address))[-1]) for address in (source, target)}
-    if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge and tops == {PortType.ROOT_PORT}:
-        return BLOCKED
-    # What a host bridge that routes nothing does with requests from, or for, another one is left open.
-    sure = RootRouting.NONE not in routing
-    decoding = _decodes(topology, settings, target, target)
-    chain = topology.up(target)
-    windows = [settings.decodes_memory(port) for port in chain]
-    if decoding is False or False in windows:
-        return BLOCKED
-    returned = _forwarded(topology, settings, source, target)
-    if returned is False:
-        return BLOCKED
-    may = "sends" if sure else "may send"
-    hop = Hop(str(target), "PCIe", f"the root complex {may} it down again")
-    whole = not topology.severed(source) and not topology.severed(target) and sure
-    answer = finding.answer if decoding and None not in windows and returned and whole else Answer.POSSIBLE
-    return Finding(answer, (*finding.path, hop), finding.assumptions)
-
-
-def _makers(topology: Topology, function: Function) -> Iterator[Function]:
-    """The VMDs that may have made its segment: what leaves that goes through the root complex that they stand in."""
-    if function.address.domain >= FIRST_SEGMENT:
-        for vmd in topology.vmds if function.behind is None else (function.behind,):
-            if vmd in topology.functions:
-                yield topology.functions[vmd]
-
-
-def _forwarded(topology: Topology, settings: Settings, source: Address, target: Address) -> bool | None:
-    """Whether ports above both pass an address on their own side upwards (UF); without it the request ends there."""
-    if topology.host.platform is Platform.POWERNV:
-        # Through the bypass window addresses have bit 59 set (``pnv_pci_ioda2_set_bypass``): no port takes them for its
-        # own side.
-        return True
-    above = set(topology.up(target))
-    unread = False
-    for port in topology.up(source):
-        if port not in above or topology.port_type(port) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
-            continue
-        function = topology.functions[port]
-        root = topology.port_type(port) is PortType.ROOT_PORT
-        state = bit(function, settings, AcsFlag.UF)
-        secret = root and (state is Bit.NO_ACS or routing_of(topology, function) is RootRouting.TRANSLATED)
-        # What a root port without ACS does with a request for its own side is the root complex's secret. Off x86 a
-        # host bridge may shift addresses (``resource_entry.offset``): from below they need not look like its own side.
-        if state in (Bit.OFF, Bit.ABSENT, Bit.NO_ACS) and not secret and topology.host.platform is Platform.X86:
-            return False
-        unread = unread or state not in (Bit.ON, Bit.STATED)
-    return None if unread else True

@@ -8,7 +8,8 @@ from functools import cached_property
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.domains import default_domain
 from atoll.fabric.links import across_links, into_system
-from atoll.fabric.pcie import peer_to_peer, reflected, to_memory
+from atoll.fabric.pcie import peer_to_peer
+from atoll.fabric.root import reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT

@@ -1,0 +1,118 @@
+"""Traffic by way of the root complex: what the IOMMU makes of requests that come up, and what is sent down again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
+from atoll.fabric.meeting import routing_of
+from atoll.fabric.pcie import climbs, decodes, sends_translated, translation_blocked
+from atoll.fabric.settings import DomainKind, Settings
+from atoll.fabric.topology import Topology
+from atoll.fabric.turn import Bit, Traffic, bit
+from atoll.fabric.vmd import FIRST_SEGMENT
+from atoll.host.model import Function, Platform, RootRouting
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["reflected", "to_memory"]
+
+
+def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Address) -> Finding:
+    """Say what ``source`` can access, over PCIe, of memory that is not mapped for it.
+
+    That is what the IOMMU does with requests of ``source`` that come up to the root: where they can go from there.
+    """
+    root = f"root complex of {topology.functions[source].host_bridge}"
+    climbing = climbs(topology, settings, source, topology.up(source))
+    if climbing is False:
+        return BLOCKED
+    severed = topology.severed(source)
+    climbing = None if severed else climbing
+    found = []
+    domain = settings.domain.get(source)
+    match domain.kind if domain is not None else DomainKind.UNKNOWN:
+        case DomainKind.TRANSLATED:
+            found.append(Finding(Answer.IOMMU, (Hop(root, "IOMMU", domain.because if domain else ""),)))
+        case DomainKind.IDENTITY | DomainKind.NONE:
+            answer = Answer.DIRECT if climbing else Answer.POSSIBLE
+            found.append(Finding(answer, (Hop(root, "untranslated request", domain.because if domain else ""),)))
+        case DomainKind.BLOCKED:
+            found.append(BLOCKED)
+        case DomainKind.UNKNOWN:
+            because = domain.because if domain is not None else "its I/O address space is not known"
+            found.append(Finding(Answer.POSSIBLE, (Hop(root, "untranslated request", because),)))
+    translated = sends_translated(topology, settings, source)
+    blocked = translated is False or translation_blocked(topology, settings, topology.up(source))
+    if blocked is not True and not Question.HONEST_ATS.open_under(policy):
+        found.append(Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value})))
+    elif blocked is not True:
+        answer = Answer.DIRECT if translated and blocked is False and climbing else Answer.POSSIBLE
+        because = (
+            "ATS is enabled and no port blocks translated requests" if translated else "whether ATS is on is unread"
+        )
+        found.append(Finding(answer, (Hop(root, Traffic.TRANSLATED.value, because),)))
+    return worst(*found)
+
+
+def reflected(topology: Topology, settings: Settings, source: Address, target: Address, finding: Finding) -> Finding:
+    """Say whether ``source`` can access ``target``'s BARs by way of the root: up through the IOMMU and down again.
+
+    ``finding`` is what ``to_memory`` says of ``source``.
+    """
+    if finding.answer <= Answer.IOMMU:
+        return finding
+    if not topology.has_memory(topology.functions[target]):
+        return BLOCKED
+    one, other = topology.functions[source], topology.functions[target]
+    routing = {routing_of(topology, end) for end in (one, other, *_makers(topology, one), *_makers(topology, other))}
+    tops = {topology.port_type((address, *topology.up(address))[-1]) for address in (source, target)}
+    if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge and tops == {PortType.ROOT_PORT}:
+        return BLOCKED
+    # What a host bridge that routes nothing does with requests from, or for, another one is left open.
+    sure = RootRouting.NONE not in routing
+    decoding = decodes(topology, settings, target, target)
+    chain = topology.up(target)
+    windows = [settings.decodes_memory(port) for port in chain]
+    if decoding is False or False in windows:
+        return BLOCKED
+    returned = _forwarded(topology, settings, source, target)
+    if returned is False:
+        return BLOCKED
+    may = "sends" if sure else "may send"
+    hop = Hop(str(target), "PCIe", f"the root complex {may} it down again")
+    whole = not topology.severed(source) and not topology.severed(target) and sure
+    answer = finding.answer if decoding and None not in windows and returned and whole else Answer.POSSIBLE
+    return Finding(answer, (*finding.path, hop), finding.assumptions)
+
+
+def _makers(topology: Topology, function: Function) -> Iterator[Function]:
+    """The VMDs that may have made its segment: what leaves that goes through the root complex that they stand in."""
+    if function.address.domain >= FIRST_SEGMENT:
+        for vmd in topology.vmds if function.behind is None else (function.behind,):
+            if vmd in topology.functions:
+                yield topology.functions[vmd]
+
+
+def _forwarded(topology: Topology, settings: Settings, source: Address, target: Address) -> bool | None:
+    """Whether ports above both pass an address on their own side upwards (UF); without it the request ends there."""
+    if topology.host.platform is Platform.POWERNV:
+        # Through the bypass window addresses have bit 59 set (``pnv_pci_ioda2_set_bypass``): no port takes them for its
+        # own side.
+        return True
+    above = set(topology.up(target))
+    unread = False
+    for port in topology.up(source):
+        if port not in above or topology.port_type(port) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+            continue
+        function = topology.functions[port]
+        root = topology.port_type(port) is PortType.ROOT_PORT
+        state = bit(function, settings, AcsFlag.UF)
+        secret = root and (state is Bit.NO_ACS or routing_of(topology, function) is RootRouting.TRANSLATED)
+        # What a root port without ACS does with a request for its own side is the root complex's secret. Off x86 a
+        # host bridge may shift addresses (``resource_entry.offset``): from below they need not look like its own side.
+        if state in (Bit.OFF, Bit.ABSENT, Bit.NO_ACS) and not secret and topology.host.platform is Platform.X86:
+            return False
+        unread = unread or state not in (Bit.ON, Bit.STATED)
+    return None if unread else True

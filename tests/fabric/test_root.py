@@ -1,0 +1,227 @@
+"""By way of the root complex: what the IOMMU lets through, what a root port sends back, what egress control ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reach_hosts import ALL, CLOSED, Scene, acs, at, endpoint, machine, port, scene, slots, switch
+
+from atoll.fabric.answer import Answer, Finding, Policy, Question
+from atoll.fabric.meeting import meeting_turn
+from atoll.fabric.pcie import climbs, peer_to_peer
+from atoll.fabric.root import reflected, to_memory
+from atoll.fabric.settings import Domain, DomainKind
+from atoll.fabric.topology import Branches
+from atoll.fabric.turn import Traffic
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Function, Host, Platform, RootRouting
+from atoll.pci.acs import Acs
+from atoll.pci.header import Command, PortType
+
+DIRECT, POSSIBLE, IOMMU, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.IOMMU, Answer.BLOCKED
+STRICT, LINUX, TRUSTED = Policy.STRICT, Policy.LINUX, Policy.TRUSTED
+QUIET = Command.MEMORY
+DEAF = Command.MASTER
+
+
+def peer(found: Scene, one: str, other: str, policy: Policy = STRICT) -> Finding:
+    return peer_to_peer(found.topology, found.settings, policy, at(one), at(other))
+
+
+def change(functions: list[Function], place: str, **fields: object) -> list[Function]:
+    return [replace(f, **fields) if f.address == at(place) else f for f in functions]  # type: ignore[arg-type]
+
+
+# -- through the IOMMU
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (DomainKind.TRANSLATED, IOMMU),
+        (DomainKind.IDENTITY, DIRECT),
+        (DomainKind.NONE, DIRECT),
+        (DomainKind.BLOCKED, BLOCKED),
+        (DomainKind.UNKNOWN, POSSIBLE),
+    ],
+)
+def test_memory_is_as_the_domain_says(kind: DomainKind, expected: Answer) -> None:
+    found = scene(machine(*slots(CLOSED)))
+    settings = found.settings.with_domain(at("01:00.0"), Domain(kind, "", "as told"))
+    for policy in Policy:
+        assert to_memory(found.topology, settings, policy, at("01:00.0")).answer is expected
+    quiet = settings.with_command(at("00:01.0"), QUIET)
+    assert to_memory(found.topology, quiet, STRICT, at("01:00.0")).answer is BLOCKED
+
+
+def test_memory_of_a_function_without_a_domain_is_open() -> None:
+    found = scene(machine(*slots(CLOSED)))
+    assert to_memory(found.topology, replace(found.settings, domain={}), STRICT, at("01:00.0")).answer is POSSIBLE
+
+
+def test_an_unread_command_register_is_no_refutation() -> None:
+    found = scene(machine(*slots(CLOSED, command=None), kind="identity"))
+    assert to_memory(found.topology, found.settings, STRICT, at("01:00.0")).answer is POSSIBLE
+    assert climbs(found.topology, found.settings, at("01:00.0"), (at("00:01.0"),)) is None
+
+
+def translating(kind: DomainKind, word: Acs = CLOSED, *, ats: bool | Unknown = True) -> Scene:
+    card = endpoint("01:00.0", "00:01.0", ats=ats)
+    found = scene(machine(port("00:01.0", 1, acs=word), card))
+    return replace(found, settings=found.settings.with_domain(card.address, Domain(kind)))
+
+
+@pytest.mark.parametrize(
+    ("word", "ats", "expected"),
+    [
+        (CLOSED, True, DIRECT),
+        (acs("SV RR CR UF TB"), True, IOMMU),
+        (CLOSED, False, IOMMU),
+        (CLOSED, Unknown("cut"), POSSIBLE),
+        (acs("SV RR CR UF TB"), Unknown("cut"), IOMMU),
+    ],
+)
+def test_translated_requests_pass_the_iommu(word: Acs, ats: bool | Unknown, expected: Answer) -> None:
+    found = translating(DomainKind.TRANSLATED, word, ats=ats)
+    assert to_memory(found.topology, found.settings, STRICT, at("01:00.0")).answer is expected
+    assert to_memory(found.topology, found.settings, LINUX, at("01:00.0")).answer is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(DomainKind.TRANSLATED, IOMMU), (DomainKind.IDENTITY, DIRECT), (DomainKind.UNKNOWN, POSSIBLE)],
+)
+def test_an_honest_ats_device_hides_nothing_else(kind: DomainKind, expected: Answer) -> None:
+    """That translated requests are honest says nothing of untranslated ones in an unknown address space."""
+    found = translating(kind)
+    finding = to_memory(found.topology, found.settings, TRUSTED, at("01:00.0"))
+    assert finding.answer is expected
+    assert finding.assumptions == {Question.HONEST_ATS.value}
+
+
+def sent_back(
+    *functions: Function,
+    kind: str = "identity",
+    other: str = "02:00.0",
+    one: str = "01:00.0",
+    routing: RootRouting | None = None,
+    platform: Platform = Platform.X86,
+) -> Answer:
+    found = scene(machine(*functions, kind=kind, routing=routing, platform=platform))
+    up = to_memory(found.topology, found.settings, STRICT, at(one))
+    return reflected(found.topology, found.settings, at(one), at(other), up).answer
+
+
+def test_reflected_by_the_root() -> None:
+    assert sent_back(*slots(CLOSED, CLOSED)) is DIRECT
+    assert sent_back(*slots(CLOSED, CLOSED), kind="DMA") is IOMMU
+    assert sent_back(*change(slots(CLOSED, CLOSED), "02:00.0", command=Known(DEAF))) is BLOCKED
+    assert sent_back(*change(slots(CLOSED, CLOSED), "00:02.0", command=Known(DEAF))) is BLOCKED
+    assert sent_back(*change(slots(CLOSED, CLOSED), "00:02.0", command=Unknown("cut"))) is POSSIBLE
+    assert sent_back(*change(slots(CLOSED, CLOSED), "02:00.0", bars=Known(()))) is BLOCKED
+    assert sent_back(*slots(CLOSED), endpoint("02:00.0", "00:02.0")) is POSSIBLE, "what is above it was not read"
+
+
+@pytest.mark.parametrize(
+    ("routing", "expected"),
+    [(RootRouting.DIRECT, DIRECT), (RootRouting.TRANSLATED, DIRECT), (RootRouting.NONE, BLOCKED), (None, DIRECT)],
+)
+def test_a_root_complex_that_routes_nothing_sends_nothing_back(routing: RootRouting | None, expected: Answer) -> None:
+    assert sent_back(*slots(CLOSED, CLOSED), routing=routing) is expected
+
+
+def test_what_is_stated_of_root_ports_says_nothing_of_what_comes_back_to_integrated_endpoints() -> None:
+    inside = [endpoint(f"00:0{slot}.0", port_type=PortType.ROOT_INTEGRATED) for slot in "ab"]
+    assert sent_back(*inside, one="00:0a.0", other="00:0b.0", routing=RootRouting.NONE) is POSSIBLE
+
+
+def test_what_leaves_a_vmds_segment_comes_back_as_the_root_complex_around_it_has_it() -> None:
+    vmd = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
+    behind = [port("10000:00:02.0", 1, acs=CLOSED), endpoint("10000:01:00.0", "10000:00:02.0")]
+    behind += [port("10000:00:03.0", 2, acs=CLOSED), endpoint("10000:02:00.0", "10000:00:03.0")]
+    found = scene(machine(vmd, *behind, kind="identity", routing=RootRouting.DIRECT))
+    outer = {**found.topology.host.root_routing, "pci0000:00": Known(RootRouting.NONE)}
+
+    def answer(host: Host) -> Answer:
+        there = scene(host)
+        up = to_memory(there.topology, there.settings, STRICT, at("10000:01:00.0"))
+        return reflected(there.topology, there.settings, at("10000:01:00.0"), at("10000:02:00.0"), up).answer
+
+    assert answer(found.topology.host) is DIRECT
+    assert answer(replace(found.topology.host, root_routing=outer)) is POSSIBLE
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [(Platform.X86, BLOCKED), (Platform.ARM, POSSIBLE), (Platform.UNKNOWN, POSSIBLE), (Platform.POWERNV, DIRECT)],
+)
+def test_host_bridges_that_shift_addresses_hide_from_a_port_what_is_its_own_side(
+    platform: Platform, expected: Answer
+) -> None:
+    functions = switch(CLOSED, CLOSED, root=acs("SV RR CR"))
+    assert sent_back(*functions, one="03:00.0", other="04:00.0", platform=platform) is expected
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [(CLOSED, DIRECT), (acs("SV RR CR"), BLOCKED), (acs("", "SV RR CR"), BLOCKED), (None, POSSIBLE)],
+)
+def test_upstream_forwarding_of_what_is_below_the_same_port(root: Acs | None, expected: Answer) -> None:
+    functions = switch(CLOSED, CLOSED, root=root)
+    assert sent_back(*functions, one="03:00.0", other="04:00.0") is expected
+
+
+@pytest.mark.parametrize(
+    ("root", "routing", "expected"),
+    [
+        (CLOSED, None, BLOCKED),
+        (acs("SV UF"), None, BLOCKED),  # it goes on to the root complex, which validates it
+        (acs("SV RR CR"), None, BLOCKED),  # without forwarding it ends there
+        (acs("", "SV RR CR"), None, BLOCKED),
+        (None, None, POSSIBLE),
+        (None, RootRouting.DIRECT, POSSIBLE),
+        (None, RootRouting.TRANSLATED, BLOCKED),
+        (None, RootRouting.NONE, BLOCKED),
+        (Unknown("cut"), None, POSSIBLE),
+    ],
+)
+def test_what_a_switch_redirects_may_come_back_from_a_root_port_without_acs(
+    root: Acs | Unknown | None, routing: RootRouting | None, expected: Answer
+) -> None:
+    """The IOMMU translates all here: what comes back before it was asked does not depend on mappings."""
+    found = scene(machine(*switch(CLOSED, CLOSED, root=root), routing=routing))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+    pair = [endpoint(f"01:00.{n}", "00:01.0", acs=CLOSED, multifunction=True) for n in range(2)]
+    device = scene(machine(port("00:01.0", 1, acs=root), *pair, routing=routing))
+    assert peer(device, "01:00.0", "01:00.1").answer is expected
+
+
+def test_what_does_not_come_up_does_not_come_back() -> None:
+    """Requests do not pass a port that is no bus master, completions do."""
+    found = scene(machine(*change(switch(CLOSED, CLOSED, root=None), "00:01.0", command=Known(QUIET))))
+    branches = Branches(at("02:00.0"), at("02:01.0"), at("01:00.0"))
+    answers = [meeting_turn(found.topology, found.settings, branches, traffic).answer for traffic in Traffic]
+    assert answers == [BLOCKED, BLOCKED, POSSIBLE]
+
+
+def test_what_may_come_back_is_the_root_complexs_question() -> None:
+    found = scene(machine(*switch(CLOSED, CLOSED, root=None)))
+    assert peer(found, "03:00.0", "04:00.0", LINUX).answer is POSSIBLE
+    trusted = peer(found, "03:00.0", "04:00.0", TRUSTED)
+    assert (trusted.answer, set(trusted.assumptions)) == (BLOCKED, {Question.ROOT_COMPLEX.value})
+
+
+def test_a_port_above_a_switch_that_was_not_read_may_send_all_back() -> None:
+    functions = switch(CLOSED, CLOSED)
+    assert peer(scene(machine(*functions[1:])), "03:00.0", "04:00.0", TRUSTED).answer is POSSIBLE
+    kind = scene(machine(*change(functions, "00:01.0", port_type=Unknown("cut"))))
+    assert peer(kind, "03:00.0", "04:00.0", TRUSTED).answer is POSSIBLE
+
+
+def test_what_egress_control_blocks_ends_there() -> None:
+    word = acs("SV CR UF EC", ALL, vector=0xFF)
+    found = scene(machine(*switch(word, word, root=None)))
+    plain = Branches(at("02:00.0"), at("02:01.0"), at("01:00.0"))
+    assert meeting_turn(found.topology, found.settings, plain, Traffic.UNTRANSLATED).answer is BLOCKED
+    assert meeting_turn(found.topology, found.settings, plain, Traffic.COMPLETION).answer is POSSIBLE
