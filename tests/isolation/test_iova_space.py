@@ -122,6 +122,26 @@ def test_scalable_mode_may_halve_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sagaw", "five_levels", "second_stage", "bits"),
+    [
+        (0b1100, False, True, 47),
+        (0b1100, True, True, 56),
+        (0b0100, True, True, 47),
+        (0b0000, False, False, 47),
+        (0b0000, True, False, 56),
+        (0b0010, True, True, None),
+    ],
+)
+def test_in_scalable_mode_the_first_stages_widths_count(
+    sagaw: int, five_levels: bool, second_stage: bool, bits: int | None
+) -> None:
+    cap = five_levels << 60 | 56 << 16 | sagaw << 8
+    ecap = 1 << 43 | second_stage << 46 | 1 << 47
+    unit = IommuUnit("unit0", "intel", (("cap", f"{cap:x}"), ("ecap", f"{ecap:x}")))
+    assert unit_aperture(machine(), unit).end == (None if bits is None else 2**bits - 1)
+
+
+@pytest.mark.parametrize(
     ("features", "end"),
     [("0:0", 48), ("400:0", 57), ("800:0", 64), ("c00:0", 47), ("what", 47), (None, 47), ("800", 64)],
 )

@@ -4,7 +4,10 @@ Intel. Capability register (VT-d specification, 11.4.2 CAP_REG): MGAW in bits 21
 12:8 (bit 1: 39 bits and 3 levels, bit 2: 48 and 4, bit 3: 57 and 5). Linux takes the widest of SAGAW up to 57 bits,
 then the lesser of that and MGAW: ``__iommu_calculate_agaw``, ``prepare_domain_attach_device`` and the aperture's end
 in drivers/iommu/intel/iommu.c. A domain on first-stage tables, which newer kernels take in scalable mode (extended
-capability bits 43 SMTS and 47 FLTS), has half of that: input addresses are canonical, the top bit is skipped.
+capability bits 43 SMTS and 47 FLTS), has half of its width: input addresses are canonical, the top bit is skipped. In
+that mode the widths that count are those of the first stage (48 bits, and 57 where capability bit 60, FL5LP, is set)
+that SAGAW has too; without second-stage tables (bit 46, SLTS) those of the first stage alone
+(``__iommu_calculate_sagaw``).
 
 AMD. Extended feature register (AMD IOMMU specification 48882, MMIO offset 30h): HATS in bits 11:10, 0 to 2 for 4 to
 6 levels of host page table, hence 48, 57 and 64 bits; ``amd_iommu=pgtbl_v2`` makes domains of guest page tables, of
@@ -95,20 +98,31 @@ def _intel(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
     if cap is None:
         return Aperture(None, f"{name}: its capability register (intel-iommu/cap) was not read")
     guest = (cap >> 16 & 0x3F) + 1
-    adjusted = next((width for bit, width in _SAGAW_WIDTHS.items() if cap >> 8 + bit & 1), None)
-    if adjusted is None:
-        return Aperture(None, f"{name}: capability 0x{cap:x} names no supported address width (SAGAW)")
-    width = min(adjusted, guest)
-    told = f"{name}: {width} bits (SAGAW {adjusted}, MGAW {guest}: capability 0x{cap:x})"
+    second = {width for bit, width in _SAGAW_WIDTHS.items() if cap >> 8 + bit & 1}
     ecap = _hexadecimal(attributes.get("ecap", ""))
-    words = value_of(host.command_line, "").split()
-    scalable = ecap is None or (ecap >> 43 & 1 and ecap >> 47 & 1)
-    if not scalable or "intel_iommu=sm_off" in words:
-        return Aperture((1 << width) - 1, told)
+    off = "intel_iommu=sm_off" in value_of(host.command_line, "").split()
+    scalable = not off and (ecap is None or (ecap >> 43 & 1 and ecap >> 47 & 1))
+    if not scalable:
+        if not second:
+            return Aperture(None, f"{name}: capability 0x{cap:x} names no supported address width (SAGAW)")
+        width = min(max(second), guest)
+        return Aperture((1 << width) - 1, f"{name}: {width} bits {_told(max(second), guest, cap)}")
+    first = {48, 57} if cap >> 60 & 1 else {48}
+    # Without a second stage the unit has nothing but the first; with it, either may be taken.
+    widths = first if ecap is not None and not ecap >> 46 & 1 else first & second
+    if not widths:
+        return Aperture(None, f"{name}: no address width is supported by both stages: capability 0x{cap:x}")
+    width = min(max(widths), guest)
+    least = (1 << width - 1) - 1
+    told = f"{name}: {width} bits {_told(max(widths), guest, cap)}"
     if ecap is None:
-        return Aperture((1 << width - 1) - 1, told, f"{name}: whether it uses first-stage tables was not read (ecap)")
+        return Aperture(least, told, f"{name}: whether it uses first-stage tables was not read (ecap)")
     more = f"{name}: first-stage tables (scalable mode) halve the aperture; whether this kernel uses them is not shown"
-    return Aperture((1 << width - 1) - 1, told, more)
+    return Aperture(least, told, more)
+
+
+def _told(adjusted: int, guest: int, cap: int) -> str:
+    return f"(SAGAW {adjusted}, MGAW {guest}: capability 0x{cap:x})"
 
 
 def _amd(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
