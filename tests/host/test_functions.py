@@ -10,7 +10,7 @@ from atoll.host.memory import FileEntry, MemoryTree
 from atoll.host.model import Function
 from atoll.host.place import find_places
 from atoll.pci.address import Address
-from atoll.pci.bar import Bar
+from atoll.pci.bar import Bar, Rom
 from host.trees import Link, Refusing, function_files, tree_of
 from pci.config_bytes import Space
 
@@ -127,6 +127,29 @@ def test_a_damaged_resource_file_falls_back_to_the_header() -> None:
     assert isinstance(function.bars, Known)
     assert function.bars.value == ()
     assert function.bars.source.endswith("/config")
+
+
+def test_roms_and_where_virtual_functions_answer() -> None:
+    space = Space().express(0).extended((0x10, 0x100)).put(0x10E, 8, 2).put(0x124, 0xE000_000C, 4)
+    folder = "sys/devices/pci0000:01/0000:01:00.0"
+    rom = "0xf1000000 0xf107ffff 0x46200\n"
+
+    def read(register: int, line: str, virtual: str = "0x38000000000 0x3800fffffff 0x14220c\n") -> Function:
+        config = bytes(space.put(0x30, register, 4).data)
+        lines = "0x0 0x0 0x0\n" * 6 + line + virtual + "0x0 0x0 0x0\n" * 5
+        return only({**function_files("0000:01:00.0", config=config), f"{folder}/resource": lines})
+
+    assert value_of(read(0, rom).rom, None) == Rom(0xF1000000, 0x80000, enabled=False), "the kernel's place, unwritten"
+    assert value_of(read(0xF1000001, rom).rom, None) == Rom(0xF1000000, 0x80000, enabled=True)
+    assert value_of(read(0xF2000001, rom).rom, None) == Rom(0xF2000000, 0, enabled=True), "it answers where it is on"
+    shadow = "0xc0000 0xdffff 0x212\n"
+    assert read(0, shadow).rom == Known(None, f"{folder}/config"), "a copy in memory"
+    sized = value_of(read(0, rom).sriov, None)
+    assert sized is not None
+    assert sized.bars == (Bar(0, 0x38000000000, 0x10000000, memory=True, prefetchable=True),)
+    bare = value_of(read(0, rom, "0x0 0x0 0x0\n").sriov, None)
+    assert bare is not None
+    assert bare.bars == (Bar(0, 0xE0000000, 0, memory=True, prefetchable=True),)
 
 
 def test_every_function_of_a_slot_is_multifunction() -> None:

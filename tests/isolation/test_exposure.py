@@ -20,12 +20,12 @@ _ONE_BAR: Fact[tuple[Bar, ...]] = Known((_BAR,))
 def _with(window: Fact[Bridge | None], bars: Fact[tuple[Bar, ...]] = _ONE_BAR, **more: object) -> Host:
     functions = {f.address: f for f in switch(OFF, OFF)}
     functions[at("02:01.0")] = replace(functions[at("02:01.0")], bridge=window)
-    functions[at("04:00.0")] = replace(functions[at("04:00.0")], bars=bars)
+    functions[at("04:00.0")] = replace(functions[at("04:00.0")], bars=bars, rom=Known(None))
     return machine(*functions.values(), **more)  # type: ignore[arg-type]
 
 
 def _window(start: int, end: int) -> Known[Bridge | None]:
-    return Known(Bridge(4, 4, (Window(start, end, memory=True), Window(0x1000, 0x1FFF, memory=False))))
+    return Known(Bridge(4, 4, (Window(start, end, memory=True), Window(0x1000, 0x1FFF, memory=False)), vga=False))
 
 
 def hits(host: Host) -> Exposure | None:
@@ -70,8 +70,16 @@ def test_what_was_hidden() -> None:
 def test_where_the_kernel_counts_addresses_otherwise() -> None:
     found = hits(_with(_window(0xA000_0000, 0xA00F_FFFF), platform=Platform.ARM))
     assert found is not None
+    assert found.exposed[0].ranges == Ranges.of((0xA000_0000, 0xA00F_FFFF)), "where it answers on the bus"
+    assert "count addresses otherwise" in found.exposed[0].doubt
+
+
+def test_a_bridge_of_subtractive_decoding_narrows_nothing() -> None:
+    host = _with(_window(0xA000_0000, 0xA00F_FFFF))
+    port = replace(host.functions[at("02:01.0")], class_code=0x060401)
+    found = hits(replace(host, functions={**host.functions, port.address: port}))
+    assert found is not None
     assert found.exposed[0].ranges == Ranges.of((0x9000_0000, 0x900F_FFFF))
-    assert found.exposed[0].doubt
 
 
 def test_nothing_turns() -> None:

@@ -13,11 +13,12 @@ from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bar, Bridge, Function, Host, RootRouting, Window
+from atoll.host.model import Bar, Function, Host, Platform, Rom, RootRouting, Sriov, Window
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.isolation.iova.conflicts import Conflict, ConflictKind
 from atoll.isolation.iova.layout import GIBIBYTE, Guest, Machine
 from atoll.isolation.iova.pollution import Claim, Fate, Polluter, Pollution
+from atoll.isolation.iova.ranges import Ranges
 from atoll.isolation.iova.survey import survey
 from atoll.pci.acs import Acs, AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
@@ -38,8 +39,7 @@ def windowed(bridge: Function, start: int, end: int) -> Function:
     assert numbers.value is not None
     window = Window(start, end, memory=True)
     io = Window(start >> 16, end >> 16, memory=False)
-    told: Known[Bridge | None] = Known(Bridge(numbers.value.secondary, numbers.value.subordinate, (io, window)))
-    return replace(bridge, bridge=told, command=ON, bars=Known(()))
+    return replace(bridge, bridge=Known(replace(numbers.value, windows=(io, window))), command=ON, bars=Known(()))
 
 
 def card(place: str, above: str, start: int, size: int = MIB) -> Function:
@@ -141,6 +141,120 @@ def test_a_bar_without_size_takes_what_it_may_hold() -> None:
     )
     found = pollution(box(extra=(second,)))
     assert ("claimed", "possible", "03:00.1", 0x80200000, 0x803FFFFF) in told(found)
+
+
+def changed(machine: Host, place: str, **more: object) -> Host:
+    functions = dict(machine.functions)
+    functions[at(place)] = replace(functions[at(place)], **more)  # type: ignore[arg-type]
+    return replace(machine, functions=functions)
+
+
+def forwarding_vga(machine: Host, place: str, vga: bool | None = True) -> Host:
+    bridge = machine.functions[at(place)].bridge
+    assert isinstance(bridge, Known)
+    assert bridge.value is not None
+    return changed(machine, place, bridge=Known(replace(bridge.value, vga=vga)))
+
+
+SHARED = "03:01.0"
+
+
+def conventional(*, first: int = 0x060400, second: int = 0x020000, vga: bool = False) -> Host:
+    """Below a PCIe-to-PCI bridge with 16 MiB: a card, and a card or bridge beside it."""
+    bridge = windowed(port(ROOT, 1), 0x80000000, 0x80FFFFFF)
+    above = windowed(port("01:00.0", 3, ROOT, PortType.PCIE_TO_PCI, acs=None), 0x80000000, 0x80FFFFFF)
+    old = {"port_type": Known(PortType.CONVENTIONAL), "class_code": second}
+    beside = card(SHARED, "01:00.0", 0x80200000)
+    if second >> 8 == 0x0604:
+        beside = windowed(port(SHARED, 4, "01:00.0", PortType.CONVENTIONAL, acs=None), 0x80200000, 0x802FFFFF)
+    beside = replace(beside, **old)  # type: ignore[arg-type]
+    red = replace(card(RED, "01:00.0", 0x80000000), port_type=Known(PortType.CONVENTIONAL))
+    return host([bridge, replace(above, class_code=first), red, beside])
+
+
+def test_an_expansion_rom_answers_where_it_is_on() -> None:
+    for enabled, answer in ((True, "direct"), (False, "possible")):
+        rom = Known(Rom(0x80400000, 0x80000, enabled))
+        found = pollution(changed(conventional(), SHARED, rom=rom))
+        claims = [c for c in found.claims if c.what == "ROM"]
+        assert [(c.answer.word, c.ranges) for c in claims] == [(answer, Ranges.of((0x80400000, 0x8047FFFF)))]
+        asleep = changed(conventional(), SHARED, rom=rom, command=Known(Command(0)))
+        assert {c.answer.word for c in pollution(asleep).claims if c.what == "ROM"} == {"possible"}
+    unread = pollution(changed(conventional(), SHARED, rom=Unknown("cut")))
+    assert [c.ranges for c in unread.claims if c.what == "ROM"] == [Ranges.of((0x80000000, 0x80FFFFFF))]
+    assert not [c for c in pollution(conventional()).claims if c.what == "ROM"]
+
+
+VGA = (0xA0000, 0xBFFFF)
+
+
+def test_vgas_window_is_a_window() -> None:
+    off = replace(ACS_OFF, control=AcsFlag.UF)
+    assert ("claimed", "direct", BLUE_PORT, *VGA) in told(pollution(forwarding_vga(box(red=off), BLUE_PORT)))
+    assert ("claimed", "possible", BLUE_PORT, *VGA) in told(pollution(forwarding_vga(box(red=off), BLUE_PORT, None)))
+    redirected = forwarding_vga(box(), BLUE_PORT)
+    assert VGA not in {entry[3:] for entry in told(pollution(redirected))}
+    own = box(red=replace(ACS_ON, control=ACS_ON.control & ~AcsFlag.UF))
+    assert ("lost", "direct", RED_PORT, *VGA) in told(pollution(forwarding_vga(own, RED_PORT)))
+    assert ("lost", "possible", RED_PORT, *VGA) in told(pollution(forwarding_vga(own, RED_PORT, None)))
+    top = told(pollution(forwarding_vga(box(), TOP)))
+    assert ("lost", "direct", TOP, *VGA) in top, "nothing behind the switch answers"
+
+
+def test_a_vga_controller_answers_to_vgas_memory() -> None:
+    screen = conventional(second=0x030000)
+    assert ("claimed", "possible", SHARED, *VGA) in told(pollution(screen))
+    assert VGA not in {entry[3:] for entry in told(pollution(conventional()))}
+
+
+def test_no_guest_of_a_pc_uses_vgas_memory() -> None:
+    machine = forwarding_vga(box(red=replace(ACS_OFF, control=AcsFlag.UF), base=0xE0000000), BLUE_PORT)
+    assert not [c for c in conflicts(machine, Guest(8 * GIBIBYTE)) if c.range.start == VGA[0]]
+    met = [c for c in conflicts(machine, Guest(2 * GIBIBYTE, Machine.MICROVM)) if c.range.start == VGA[0]]
+    assert [c.kind for c in met] == [ConflictKind.POLLUTED]
+
+
+def test_subtractive_decoding_takes_what_nobody_takes() -> None:
+    found = pollution(conventional(second=0x060401))
+    taken = [c for c in found.claims if c.what == "subtractive decoding"]
+    assert [(c.fate, c.answer, c.by) for c in taken] == [(Fate.CLAIMED, Answer.DIRECT, at(SHARED))]
+    assert taken[0].ranges == Ranges.of((0x80000000, 0x801FFFFF), (0x80300000, 0x80FFFFFF))
+    assert not [c for c in pollution(conventional(second=0x060400)).claims if c.what == "subtractive decoding"]
+
+
+def test_behind_a_subtractive_bridge_devices_answer_outside_its_windows() -> None:
+    bridge = windowed(port("00:1e.0", 5, None, PortType.CONVENTIONAL, acs=None), 0x90000000, 0x900FFFFF)
+    old = card("05:00.0", "00:1e.0", 0x91000000)
+    for code, seen in ((0x060401, True), (0x060400, False)):
+        machine = box(root=replace(ACS_OFF, control=AcsFlag.UF), extra=(replace(bridge, class_code=code), old))
+        assert (("claimed", "possible", "00:1e.0", 0x91000000, 0x910FFFFF) in told(pollution(machine))) is seen
+
+
+def test_where_virtual_functions_are_switched_on() -> None:
+    bar = Bar(0, 0x80300000, 0x40000, memory=True)
+    ranges = (0x80300000, 0x8033FFFF)
+    second = replace(
+        card("03:00.1", RED_PORT, 0x80200000), multifunction=Known(True), sriov=Known(Sriov(8, 0, 0x160, False, (bar,)))
+    )
+    assert ("claimed", "possible", "03:00.1", *ranges) in told(pollution(box(extra=(second,))))
+    unsized: Known[Sriov | None] = Known(Sriov(8, 4, 0x160, True, (replace(bar, size=0),)))
+    found = told(pollution(box(extra=(replace(second, sriov=unsized),))))
+    assert ("claimed", "possible", "03:00.1", 0x80300000, 0x803FFFFF) in found, "to the end of the port's window"
+    virtual = replace(card("03:00.2", RED_PORT, 0x80300000, 0x10000), physical_function=at("03:00.1"))
+    for memory, answer in ((True, "direct"), (False, "possible")):
+        owner = replace(second, acs=Known(ACS_OFF), sriov=Known(Sriov(8, 4, 0x160, memory, (bar,))))
+        red = replace(card(RED, RED_PORT, 0x80000000), acs=Known(ACS_OFF), multifunction=Known(True))
+        claims = pollution(box(extra=(red, owner, virtual))).claims
+        assert {c.answer.word for c in claims if c.by == virtual.address} == {answer}
+
+
+def test_elsewhere_than_on_x86_bars_may_count_addresses_otherwise() -> None:
+    off = replace(conventional(), platform=Platform.POWERNV)
+    far = changed(off, SHARED, bars=Known((Bar(0, 0x3FE0_8020_0000, MIB, memory=True),)))
+    claims = [c for c in pollution(far).claims if c.what == "BAR 0"]
+    assert [c.answer for c in claims] == [Answer.POSSIBLE]
+    assert all(0x80200000 in c.ranges for c in claims), "it answers somewhere in the window"
+    assert not [c for c in pollution(off).claims if c.what == "BAR 0" and c.answer is not Answer.DIRECT]
 
 
 def test_functions_of_a_device_without_acs_are_an_open_question() -> None:

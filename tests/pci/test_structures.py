@@ -7,7 +7,7 @@ import pytest
 from atoll.errors import Unreadable
 from atoll.pci.acs import AcsEnhanced, AcsFlag, has_dword_registers, read_acs
 from atoll.pci.ats import Ats, read_ats, read_pasid
-from atoll.pci.bar import Bar, read_bars
+from atoll.pci.bar import Bar, Rom, read_bars, read_rom
 from atoll.pci.bridge import Bridge, Window, read_bridge
 from atoll.pci.express import (
     PcieLink,
@@ -126,8 +126,11 @@ def test_ats_and_pasid() -> None:
 
 def test_sriov_counts_only_when_enabled() -> None:
     space = Space().express(0).extended((0x10, 0x100)).put(0x10E, 64, 2).put(0x110, 8, 2)
-    assert read_sriov(space.config()) == Sriov(total=64, enabled=0, offset=0x100)
-    assert read_sriov(space.put(0x108, 1, 2).config()) == Sriov(total=64, enabled=8, offset=0x100)
+    assert read_sriov(space.config()) == Sriov(total=64, enabled=0, offset=0x100, memory=False, bars=())
+    space.put(0x124, 0x9000_000C, 4).put(0x128, 0x38, 4)
+    bar = Bar(0, 0x38_9000_0000, 0, memory=True, prefetchable=True)
+    on = Sriov(total=64, enabled=8, offset=0x100, memory=True, bars=(bar,))
+    assert read_sriov(space.put(0x108, 9, 2).config()) == on
 
 
 def test_serial() -> None:
@@ -194,12 +197,31 @@ def test_bridge_windows() -> None:
             Window(0xBE00_0000, 0xC01F_FFFF, memory=True),
             Window(0x38_0000_0000, 0x39_001F_FFFF, memory=True, prefetchable=True),
         ),
+        vga=False,
     )
+
+
+def test_vgas_window() -> None:
+    for control, forwards in ((0x08, True), (0x10, False), (0x18, True)):
+        found = read_bridge(bridge_space().put(0x3E, control, 2).config())
+        assert found is not None
+        assert found.vga is forwards
+    unasked = read_bridge(bridge_space().put(0x3E, 8, 2).config(), vga=False)
+    assert unasked is not None
+    assert unasked.vga is None
+
+
+def test_roms() -> None:
+    assert read_rom(Space().config()) is None
+    assert read_rom(Space().put(0x30, 0xFE00_0000, 4).config()) == Rom(0xFE00_0000, 0, enabled=False)
+    assert read_rom(Space().put(0x30, 0xFE00_0001, 4).config()) == Rom(0xFE00_0000, 0, enabled=True)
+    assert read_rom(Space(header=1).put(0x38, 0xFE00_0801, 4).config()) == Rom(0xFE00_0800, 0, enabled=True)
+    assert read_rom(Space(header=1).put(0x30, 0xFE00_0001, 4).config()) is None, "I/O limits of a bridge"
 
 
 def test_closed_bridge_windows() -> None:
     space = bridge_space().put(0x1C, 0x00F0, 2).put(0x20, 0x0000_FFF0, 4).put(0x24, 0x0001_FFF1, 4)
-    assert read_bridge(space.config()) == Bridge(0x02, 0x05, ())
+    assert read_bridge(space.config()) == Bridge(0x02, 0x05, (), vga=False)
 
 
 def test_no_bridge() -> None:

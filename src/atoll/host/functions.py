@@ -18,7 +18,7 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Gap
 from atoll.host.place import Place, address_of
-from atoll.host.resources import bars_of, bridge_of
+from atoll.host.resources import bars_of, bridge_of, rom_of, sized_sriov
 from atoll.host.tree import Tree
 from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
@@ -171,7 +171,7 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         acs=told(lambda space: read_acs(space, *ids)),
         ats=told(read_ats),
         port_number=told(read_port_number),
-        bridge=bridge_of(tree, folder, listed, told),
+        bridge=bridge_of(tree, folder, listed, told, reader.extent),
         bars=bars_of(tree, folder, told, reader.extent, virtual=physical is not None),
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),
@@ -187,7 +187,8 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
     return replace(
         function,
         pasid=told(read_pasid),
-        sriov=told(read_sriov),
+        sriov=sized_sriov(tree, folder, told(read_sriov)),
+        rom=Known(None, "virtual function") if physical else rom_of(tree, folder, told),
         flr=told(read_flr),
         pending=told(read_pending),
         link=told(read_link),

@@ -10,7 +10,7 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 from atoll.pci.ats import Ats
-from atoll.pci.bar import Bar
+from atoll.pci.bar import Bar, Rom
 from atoll.pci.bridge import Bridge, Window
 from atoll.pci.express import PcieLink
 from atoll.pci.header import Command, HeaderType, PortType
@@ -36,6 +36,7 @@ __all__ = [
     "Platform",
     "Register",
     "ReservedRegion",
+    "Rom",
     "RootRouting",
     "Sriov",
     "Window",
@@ -128,6 +129,8 @@ class Function:
     """``D0``, ``D3hot``, …"""
     bridge: Fact[Bridge | None] = Unknown("not read")
     bars: Fact[tuple[Bar, ...]] = Unknown("not read")
+    rom: Fact[Rom | None] = Unknown("not read")
+    """None: it has no expansion ROM with an address."""
     revision: Fact[int] = Unknown("not read")
     subsystem: Fact[tuple[int, int]] = Unknown("not read")
     group: Fact[int | None] = Unknown("not read")

@@ -1,26 +1,32 @@
-"""Where functions answer: BARs and bridges' windows, from configuration space and from the kernel's ``resource`` file.
+"""Where functions answer: BARs, ROMs and bridges' windows, from configuration space and the kernel's ``resource``.
 
 Source: ``resource_show`` in Linux ``drivers/pci/pci-sysfs.c``: a line of start, end and flags for each of six BARs, the
-ROM, and a bridge's windows.
+ROM, those of virtual functions (six, where the kernel knows SR-IOV), and a bridge's windows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 
 from atoll.host.attribute import number, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Bar, Bridge, Window
+from atoll.host.model import Bar, Bridge, Rom, Sriov, Window
 from atoll.host.tree import Tree
-from atoll.pci.bar import read_bars
+from atoll.pci.bar import read_bars, read_rom
 from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
 
-__all__ = ["bars_of", "bridge_of"]
+__all__ = ["bars_of", "bridge_of", "rom_of", "sized_sriov"]
 
 _IO, _MEMORY, _PREFETCH = 0x100, 0x200, 0x2000
 """Flags in the ``resource`` file: ``IORESOURCE_*`` in Linux ``include/linux/ioport.h``."""
+_ROM_SHADOW = 0x2
+"""``IORESOURCE_ROM_SHADOW``: a copy of a primary VGA's ROM in memory, at 0xc0000: nothing that a device answers to."""
+_ROM, _FIRST_VIRTUAL = 6, 7
+_WITH_VIRTUAL = 13
+"""How many lines a function has that is no bridge, where the kernel knows SR-IOV (``PCI_BRIDGE_RESOURCES``)."""
 _NOTHING = " ".join(["0x" + "0" * 16] * 3)
 """The line of a resource that there is not."""
 _FIRST_WINDOW = 7
@@ -73,14 +79,49 @@ def bars_of(
     return Known(tuple(sorted(bars, key=lambda bar: bar.index)), f"{folder}/resource")
 
 
+def rom_of(
+    tree: Tree, folder: str, told: Callable[[Callable[[ConfigSpace], Rom | None]], Fact[Rom | None]]
+) -> Fact[Rom | None]:
+    """Return a function's expansion ROM: where the register says while it is on, else where the kernel has a place."""
+    register = told(read_rom)
+    lines = _resources(tree, folder) or []
+    start, end, flags = lines[_ROM] if len(lines) > _ROM else (0, 0, 0)
+    placed = flags & _MEMORY and not flags & _ROM_SHADOW and 0 < start <= end
+    if not placed:
+        return register
+    found = value_of(register, None)
+    if found is not None and found.enabled and found.start != start:
+        return register
+    on = found is not None and found.enabled
+    return Known(Rom(start, end - start + 1, on), f"{folder}/resource")
+
+
+def sized_sriov(tree: Tree, folder: str, found: Fact[Sriov | None]) -> Fact[Sriov | None]:
+    """Return an SR-IOV capability with the kernel's places and sizes of its virtual functions' BARs."""
+    if isinstance(found, Unknown) or found.value is None:
+        return found
+    lines = _resources(tree, folder)
+    if lines is None or len(lines) < _WITH_VIRTUAL:
+        return found
+    bars = tuple(
+        Bar(index, start, end - start + 1, memory=True, prefetchable=bool(flags & _PREFETCH))
+        for index, (start, end, flags) in enumerate(lines[_FIRST_VIRTUAL:_WITH_VIRTUAL])
+        if flags & _MEMORY and end >= start
+    )
+    shown = {bar.index for bar in bars}
+    bars += tuple(bar for bar in found.value.bars or () if bar.start and bar.index not in shown)
+    return Known(replace(found.value, bars=bars), found.source)
+
+
 def bridge_of(
     tree: Tree,
     folder: str,
     listed: Container[str],
     told: Callable[[Callable[[ConfigSpace], Bridge | None]], Fact[Bridge | None]],
+    extent: Extent,
 ) -> Fact[Bridge | None]:
     """Return what a bridge forwards, None for what is no bridge; ``listed`` holds the names in its folder."""
-    found = told(read_bridge)
+    found = told(lambda config: read_bridge(config, vga=extent is Extent.ALL))
     if isinstance(found, Known) or "secondary_bus_number" not in listed:
         return found
     secondary = number(tree, f"{folder}/secondary_bus_number")

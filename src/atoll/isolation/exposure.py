@@ -8,9 +8,8 @@ from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
-from atoll.host.model import Platform
 from atoll.isolation.iova.ranges import Ranges
-from atoll.isolation.iova.windows import addresses, windows
+from atoll.isolation.iova.windows import addresses, is_subtractive, windows
 from atoll.pci.address import Address
 
 __all__ = ["Exposed", "Exposure", "exposure"]
@@ -53,6 +52,8 @@ def exposure(
     forwarded: Ranges | None = None
     unknown: list[str] = []
     for port in ports:
+        if is_subtractive(topology.functions[port]):
+            continue
         window = windows(topology.functions[port])
         if window.unread:
             unknown.append(window.unread)
@@ -64,10 +65,6 @@ def exposure(
             unknown.append(answered.unread)
             continue
         within = answered.ranges if forwarded is None else answered.ranges & forwarded
-        doubt = answered.doubt
-        if within != answered.ranges and not doubt and topology.host.platform is not Platform.X86:
-            # Elsewhere what the kernel shows of BARs are CPU addresses, and registers hold bus addresses.
-            within, doubt = answered.ranges, "its port's windows do not hold it: they may count addresses otherwise"
         if within:
-            exposed.append(Exposed(answered.what, within, doubt))
+            exposed.append(Exposed(answered.what, within, answered.doubt))
     return Exposure(tuple(exposed), tuple(dict.fromkeys(unknown)))

@@ -1,6 +1,8 @@
-"""Base address registers as the header holds them.
+"""Base address registers as the header holds them, that of the expansion ROM among them.
 
-Source: PCI Local Bus Specification 3.0, 6.2.5.1 (bit 0 I/O; bits 2:1 type, 2 for 64 bits; bit 3 prefetchable).
+Source: PCI Local Bus Specification 3.0, 6.2.5.1 (bit 0 I/O; bits 2:1 type, 2 for 64 bits; bit 3 prefetchable) and
+6.2.5.2 (a ROM is answered for where bit 0 of its register and memory decoding are both set); a bridge's ROM register
+stands at 0x38 (PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5.17).
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from dataclasses import dataclass
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType
 
-__all__ = ["Bar", "read_bars"]
+__all__ = ["Bar", "Rom", "read_bars", "read_rom"]
 
+_ROM_AT = {HeaderType.NORMAL: 0x30, HeaderType.BRIDGE: 0x38}
 _COUNT = {HeaderType.NORMAL: 6, HeaderType.BRIDGE: 2, HeaderType.CARDBUS: 1}
 
 
@@ -28,23 +31,44 @@ class Bar:
     prefetchable: bool = False
 
 
-def read_bars(config: ConfigSpace) -> tuple[Bar, ...]:
+@dataclass(frozen=True, slots=True)
+class Rom:
+    """An expansion ROM that has an address."""
+
+    start: int
+    size: int
+    """Bytes; 0 where no source told."""
+    enabled: bool
+    """Whether it answers there, memory decoding provided. Reading a ROM switches it on for that long."""
+
+
+def read_rom(config: ConfigSpace) -> Rom | None:
+    """Return where the ROM register points to, without a size; None where it points nowhere and is off."""
+    at = _ROM_AT.get(config.header_type)
+    register = 0 if at is None else config.dword(at)
+    start, enabled = register & ~0x7FF, bool(register & 1)
+    return Rom(start, 0, enabled) if start or enabled else None
+
+
+def read_bars(config: ConfigSpace, *, at: int = 0x10, count: int | None = None) -> tuple[Bar, ...]:
     """Return the registers that hold anything, without sizes: to size one, it has to be written.
+
+    ``at``, ``count``: where they stand and how many there are; by default those of the header.
 
     A register of all zeros can be an unassigned 32-bit one or none at all; it is left out.
     """
     bars = []
-    count = _COUNT[config.header_type]
+    count = _COUNT[config.header_type] if count is None else count
     index = 0
     while index < count:
-        low = config.dword(0x10 + 4 * index)
+        low = config.dword(at + 4 * index)
         width = 1
         if low & 1:
             bars.append(Bar(index, low & ~0x3, 0, memory=False))
         elif low:
             start = low & ~0xF
             if low >> 1 & 0x3 == 2 and index + 1 < count:
-                start |= config.dword(0x14 + 4 * index) << 32
+                start |= config.dword(at + 4 + 4 * index) << 32
                 width = 2
             bars.append(Bar(index, start, 0, memory=True, prefetchable=bool(low & 8)))
         index += width

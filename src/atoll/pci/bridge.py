@@ -1,7 +1,8 @@
 """What a bridge forwards: its bus numbers and windows.
 
 Source: PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5; the reading of the registers follows
-``pci_read_bridge_io``, ``_mmio`` and ``_mmio_pref`` in Linux ``drivers/pci/probe.c``.
+``pci_read_bridge_io``, ``_mmio`` and ``_mmio_pref`` in Linux ``drivers/pci/probe.c``. Bridge control at 0x3e, bit 3
+(3.2.5.18): VGA addresses are forwarded downwards as well, the memory from 0xa0000 to 0xbffff; bit 4 is about I/O only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType
 
 __all__ = ["Bridge", "Window", "read_bridge"]
+
+_VGA_ENABLE = 0x8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,14 @@ class Bridge:
     subordinate: int
     """Highest bus number below."""
     windows: tuple[Window, ...] = ()
+    vga: bool | None = None
+    """Whether it forwards VGA's addresses; None: not read."""
+    unread: str = ""
+    """Why there may be more windows; empty where these are all."""
 
 
-def read_bridge(config: ConfigSpace) -> Bridge | None:
-    """Return what the function forwards, None where it is no bridge.
+def read_bridge(config: ConfigSpace, *, vga: bool = True) -> Bridge | None:
+    """Return what the function forwards, None where it is no bridge; ``vga``: with whether VGA's addresses.
 
     An I/O or prefetchable window whose registers all read as zero is taken as not implemented: both are
     optional, and optional registers read as zero.
@@ -46,7 +53,8 @@ def read_bridge(config: ConfigSpace) -> Bridge | None:
         return None
     found = _windows(config) if layout is HeaderType.BRIDGE else _cardbus_windows(config)
     kept = tuple(window for window in found if window is not None and window.start <= window.end)
-    return Bridge(config.byte(0x19), config.byte(0x1A), kept)
+    forwards = bool(config.word(0x3E) & _VGA_ENABLE) if vga else None
+    return Bridge(config.byte(0x19), config.byte(0x1A), kept, forwards)
 
 
 def _windows(config: ConfigSpace) -> list[Window | None]:

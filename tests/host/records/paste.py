@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
-from atoll.host.model import Function, Host
+from atoll.host.model import Function, Host, Sriov
 from atoll.host.records.text import read_text
 from atoll.pci.address import Address
 
-__all__ = ["CAPTURES", "MACHINES", "PORT", "RENDERED", "at", "host_of", "lspci", "one", "recorded_text"]
+__all__ = [
+    "CAPTURES",
+    "MACHINES",
+    "PORT",
+    "RENDERED",
+    "at",
+    "host_of",
+    "lspci",
+    "one",
+    "recorded_text",
+    "without_sizes",
+]
 
 _DATA = Path(__file__).parents[2] / "data"
 CAPTURES = _DATA / "kernel-captures"
@@ -85,3 +97,10 @@ def lspci(*details: str, heading: str = "00:01.0 PCI bridge [0604]: Intel Corpor
 def recorded_text(path: Path) -> bytes:
     """Return the bytes of a recorded text."""
     return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+
+
+def without_sizes(value: object) -> object:
+    """Return a fact's value without the sizes of virtual functions' BARs, which no configuration space tells."""
+    if isinstance(value, Sriov) and value.bars is not None:
+        return replace(value, bars=tuple(replace(bar, size=0) for bar in value.bars))
+    return value

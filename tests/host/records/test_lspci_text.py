@@ -268,7 +268,9 @@ def test_virtual_functions_are_told_by_their_physical_one() -> None:
     )
     functions = host_of(text).functions
     owner = functions[at("01:00.0")]
-    assert owner.sriov == Known(Sriov(8, 2, 0x160), owner.ats.source if isinstance(owner.ats, Known) else "")
+    bar = Bar(0, 0xD000_0000, 0, memory=True, prefetchable=True)
+    told = Sriov(8, 2, 0x160, memory=True, bars=(bar,))
+    assert owner.sriov == Known(told, owner.ats.source if isinstance(owner.ats, Known) else "")
     assert owner.virtual_functions == (at("02:00.0"), at("02:00.2"))
     assert isinstance(owner.bars, Known)
     assert len(owner.bars.value) == 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.interconnect import with_link_records
-from atoll.host.model import Holder, Host, Platform
+from atoll.host.model import Bar, Bridge, Holder, Host, Platform, Rom, Sriov, Window
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge import merge
 from atoll.host.records.text import read_text
@@ -50,6 +50,42 @@ def test_a_disagreement_is_kept_and_counts_as_unknown() -> None:
     assert "one line 1 says ACS SrcValid+ TransBlk- ReqRedir+" in gap.why
     assert "two line 1 says ACS SrcValid+ TransBlk- ReqRedir-" in gap.why
     assert at("01:00.0") in dict(predict(merged).undetermined)
+
+
+def test_of_bridges_any_window_that_a_record_shows_counts() -> None:
+    one, other = host_of(PORT, "one"), host_of(PORT, "two")
+    place = at("00:01.0")
+    low, high = Window(0x80000000, 0x800FFFFF, memory=True), Window(0x9000000000, 0x90000FFFFF, memory=True)
+
+    def telling(host: Host, *windows: Window, vga: bool | None = None, unread: str = "") -> Host:
+        bridge: Known[Bridge | None] = Known(Bridge(1, 1, windows, vga, unread), host.name)
+        return replace(host, functions={**host.functions, place: replace(host.functions[place], bridge=bridge)})
+
+    merged = merge([telling(one, low, unread="cut"), telling(other, low, high, vga=True)]).functions[place].bridge
+    assert value_of(merged, None) == Bridge(1, 1, (low, high), vga=True)
+    merged = merge([telling(one, high, vga=False), telling(other, vga=True)]).functions[place].bridge
+    assert value_of(merged, None) == Bridge(1, 1, (high,), vga=True)
+
+
+def test_of_addresses_what_any_record_shows_counts() -> None:
+    one, other = host_of(PORT, "one"), host_of(PORT, "two")
+    place = at("01:00.0")
+    first, second = Bar(0, 0x80000000, 0, memory=True), Bar(2, 0x90000000, 0x1000, memory=True)
+    small = Rom(0xFE000000, 0, enabled=True)
+
+    def telling(host: Host, sriov: Sriov | None, rom: Rom | None, *bars: Bar) -> Host:
+        told = replace(host.functions[place], bars=Known(bars), sriov=Known(sriov), rom=Known(rom))
+        return replace(host, functions={**host.functions, place: told})
+
+    bare, sized = Sriov(8, 0, 0x160), Sriov(8, 0, 0x160, memory=False, bars=(first,))
+    merged = merge([telling(one, bare, None, first), telling(other, sized, small, second)]).functions[place]
+    assert value_of(merged.bars, None) == (first, second)
+    assert value_of(merged.sriov, None) == sized
+    assert value_of(merged.rom, None) == small
+    moved = replace(small, start=0xFD000000)
+    merged = merge([telling(one, bare, moved, first), telling(other, replace(bare, enabled=2), small)]).functions[place]
+    assert isinstance(merged.rom, Unknown)
+    assert isinstance(merged.sriov, Unknown)
 
 
 def test_other_ids_at_one_address_are_a_disagreement() -> None:

@@ -13,7 +13,7 @@ from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
 from atoll.pci.ats import read_ats, read_pasid
-from atoll.pci.bar import read_bars
+from atoll.pci.bar import read_bars, read_rom
 from atoll.pci.bridge import read_bridge
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
@@ -82,6 +82,7 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         power_state=told(read_power_state),
         bridge=told(read_bridge),
         bars=told(read_bars),
+        rom=told(read_rom),
         revision=told(lambda space: space.byte(0x08)),
         subsystem=told(_subsystem),
         serial=told(read_serial),

@@ -10,6 +10,7 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Ats, Sriov
 from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_block_text import BlockText, number_in
+from atoll.host.records.lspci_header import region
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import Acs, AcsFlag, has_dword_registers
 from atoll.pci.express import PcieLink
@@ -123,7 +124,10 @@ class CapabilityText(BlockText):
         total, count = _after(numbers, "Total VFs:"), _after(numbers, "Number of VFs:")
         if total is None or count is None or not {"Enable+", "Enable-"}.intersection(words):
             return Unknown(f"{self._text}: the text names SR-IOV without its numbers: lspci -vvv shows them")
-        return Known(Sriov(total, count if "Enable+" in words else 0, found.offset or 0), self._source)
+        memory = True if "MSE+" in words else False if "MSE-" in words else None
+        bars = tuple(bar for detail in found.details for bar in (region(detail.text),) if bar is not None)
+        told = Sriov(total, count if "Enable+" in words else 0, found.offset or 0, memory, bars)
+        return Known(told, self._source)
 
     def virtual(self) -> VirtualFunctions | None:
         found = self._find("Single Root I/O Virtualization")

@@ -7,13 +7,14 @@ Source of the forms: pciutils ``lspci.c`` (``show_verbose``, ``show_bases``, ``s
 from __future__ import annotations
 
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Bar, Bridge, Window
+from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.heading import ids_in_brackets
 from atoll.host.records.lspci_block_text import CUT, SHALLOW, BlockText, group_of, numa_of, number_in
 from atoll.pci.header import Command, HeaderType
 
-__all__ = ["HeaderText"]
+__all__ = ["HeaderText", "region"]
 
+_SHADOW = 0xC_0000
 _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -68,7 +69,10 @@ class HeaderText(BlockText):
         windows = [self._window("I/O behind bridge:"), self._window("Memory behind bridge:")]
         windows.append(self._window("Prefetchable memory behind bridge:"))
         kept = tuple(window for window in windows if window is not None and window.start <= window.end)
-        return Known(Bridge(secondary, subordinate, kept), self._source)
+        control = (self._block.find("BridgeCtl:") or "").split()
+        vga = True if "VGA+" in control else False if "VGA-" in control else None
+        unread = f"{self._text}: {CUT}" if self._block.cut and not self._block.capabilities else ""
+        return Known(Bridge(secondary, subordinate, kept, vga, unread), self._source)
 
     def _window(self, key: str) -> Window | None:
         text = self._block.find(key) or ""
@@ -94,21 +98,28 @@ class HeaderText(BlockText):
             words = detail.text.removeprefix("[virtual] ").split()
             if len(words) >= 4 and words[:3] in (["Memory", "at", words[2]], ["I/O", "ports", "at"]):
                 return Unknown(f"{self._text}: lspci -v does not number the regions: use -vv")
-            if words[:1] != ["Region"] or len(words) < 4:
+            bar = region(detail.text)
+            if bar is not None:
+                bars.append(bar)
+        return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
+
+    def rom(self) -> Fact[Rom | None]:
+        if self._unread or (self._block.cut and not self._block.capabilities):
+            return Unknown(f"{self._text}: {self._unread or CUT}")
+        for detail in self._block.details:
+            text = detail.text.removeprefix("[virtual] ")
+            if not text.startswith("Expansion ROM at "):
                 continue
-            index = number_in(words[1].rstrip(":"))
-            rest = " ".join(words[2:])
-            memory = rest.removeprefix("[virtual] ").startswith("Memory at ")
-            place = rest.partition(" at ")[2].partition(" ")[0]
-            if index is None or index > 5 or place.startswith("<"):
-                continue
+            place, _, rest = text.removeprefix("Expansion ROM at ").partition(" ")
             try:
                 start = int(place, 16)
             except ValueError:
                 continue
-            prefetch = "prefetchable)" in rest and "non-prefetchable" not in rest
-            bars.append(Bar(index, start, _size(rest), memory=memory, prefetchable=prefetch))
-        return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
+            if start == _SHADOW:
+                # The kernel's copy of a primary VGA's ROM (IORESOURCE_ROM_SHADOW): nothing that a device answers to.
+                continue
+            return Known(Rom(start, _size(rest), "[disabled]" not in rest), self._source)
+        return Known(None, self._source)
 
     def subsystem(self) -> Fact[tuple[int, int]]:
         text = self._block.find("Subsystem:")
@@ -138,6 +149,25 @@ class HeaderText(BlockText):
         if number is None and not (self._custom.numa and not self._unread and not self._block.cut):
             return Unknown(f"{self._text}: the text shows no NUMA nodes")
         return Known(number, self._source)
+
+
+def region(text: str) -> Bar | None:
+    """Return the BAR of a line ``Region 0: Memory at e0000000 (32-bit, prefetchable) [size=64M]``; None: no BAR's."""
+    words = text.removeprefix("[virtual] ").split()
+    if words[:1] != ["Region"] or len(words) < 4:
+        return None
+    index = number_in(words[1].rstrip(":"))
+    rest = " ".join(words[2:])
+    memory = rest.removeprefix("[virtual] ").startswith("Memory at ")
+    place = rest.partition(" at ")[2].partition(" ")[0]
+    if index is None or index > 5 or place.startswith("<"):
+        return None
+    try:
+        start = int(place, 16)
+    except ValueError:
+        return None
+    prefetch = "prefetchable)" in rest and "non-prefetchable" not in rest
+    return Bar(index, start, _size(rest), memory=memory, prefetchable=prefetch)
 
 
 def _size(text: str) -> int:

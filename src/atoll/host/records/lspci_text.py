@@ -74,6 +74,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         power_state=text.power_state(),
         bridge=bridge,
         bars=text.bars(),
+        rom=text.rom(),
         revision=Known(heading.revision, source),
         subsystem=text.subsystem(),
         group=text.group(),

@@ -21,8 +21,9 @@ from atoll.host.told import ToldLinks, doubted_in
 from atoll.host.told import merge as merge_links
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
-from atoll.pci.bar import Bar
+from atoll.pci.bar import Bar, Rom
 from atoll.pci.bridge import Bridge
+from atoll.pci.sriov import Sriov
 
 __all__ = ["merge", "merge_function"]
 
@@ -41,7 +42,7 @@ _FACTS = (
         "link",
         "slot",
     ),
-    *("power_state", "bridge", "bars", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
+    *("power_state", "bridge", "bars", "rom", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
     *("numa_node", "iommu", "serial", "ari"),
 )
 _ASSUMED = (ALONE, SHARED)
@@ -193,7 +194,7 @@ def _fact(what: str, one: Any, other: Any, doubts: _Doubts) -> Any:
         return one
     better = _richer(one.value, other.value)
     if better is not None:
-        return one if better is one.value else other
+        return Known(better, one.source) if better is not other.value else other
     return doubts.add(what, one, other)
 
 
@@ -208,18 +209,43 @@ def _richer(one: Any, other: Any) -> Any:
         return None if not same else other if more > less else one
     if isinstance(one, Bridge) and isinstance(other, Bridge):
         # A dump, a text and sysfs do not show the same windows: what the kernel did not claim, it does not list.
-        same = (one.secondary, one.subordinate) == (other.secondary, other.subordinate)
-        return one if same else None
-    if _are_bars(one) and _are_bars(other):
-        places = {bar.index: bar.start for bar in one}
-        return (
-            None
-            if any(places.get(bar.index, bar.start) != bar.start for bar in other)
-            else max((one, other), key=lambda bars: (len(bars), sum(bar.size > 0 for bar in bars)))
+        # What any of them shows may be forwarded.
+        if (one.secondary, one.subordinate) != (other.secondary, other.subordinate):
+            return None
+        told = [bridge.vga for bridge in (one, other) if bridge.vga is not None]
+        return replace(
+            one,
+            windows=tuple(dict.fromkeys((*one.windows, *other.windows))),
+            vga=any(told) if told else None,
+            unread=one.unread and other.unread,
         )
+    if _are_bars(one) and _are_bars(other):
+        return _all_bars(one, other)
+    if isinstance(one, Sriov) and isinstance(other, Sriov):
+        if (one.total, one.enabled) != (other.total, other.enabled):
+            return None
+        bars = one.bars if other.bars is None else other.bars if one.bars is None else _all_bars(one.bars, other.bars)
+        memories = {found.memory for found in (one, other)} - {None}
+        return None if len(memories) > 1 else replace(one, memory=next(iter(memories), None), bars=bars)
+    if isinstance(one, Rom | None) and isinstance(other, Rom | None):
+        # What one record shows and another does not may have been switched on or placed between the two.
+        found = [rom for rom in (one, other) if rom is not None]
+        return max(found, key=lambda rom: (rom.enabled, rom.size)) if len({rom.start for rom in found}) == 1 else None
     if isinstance(one, str) and isinstance(other, str) and {one, other} <= {"D3hot", "D3cold", "D3"}:
         return one
     return None
+
+
+def _all_bars(one: tuple[Bar, ...], other: tuple[Bar, ...]) -> tuple[Bar, ...] | None:
+    """Return the BARs that either shows; None where one register stands at two places."""
+    found = {bar.index: bar for bar in one}
+    for bar in other:
+        known = found.setdefault(bar.index, bar)
+        if known.start != bar.start:
+            return None
+        if bar.size > known.size:
+            found[bar.index] = bar
+    return tuple(sorted(found.values(), key=lambda bar: bar.index))
 
 
 def _are_bars(value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from atoll.errors import InputError
 from atoll.host.coverage import coverage
-from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.kernel import doubt_remapping
 from atoll.host.model import Function, Gap, Group, Host, IommuUnit, KernelRelease, Platform
 from atoll.host.records.arrange import arranged
@@ -183,6 +183,7 @@ _FACTS = (
         "power_state",
         "bridge",
         "bars",
+        "rom",
         "revision",
         "subsystem",
         "group",
@@ -204,6 +205,9 @@ def _filled(one: Function, other: Function) -> Function:
         sizes = {(bar.index, bar.start): bar.size for bar in other.bars.value}
         bars = tuple(replace(bar, size=bar.size or sizes.get((bar.index, bar.start), 0)) for bar in one.bars.value)
         changes["bars"] = Known(bars, one.bars.source)
+    rom, same = value_of(one.rom, None), value_of(other.rom, None)
+    if rom is not None and same is not None and rom.start == same.start and isinstance(one.rom, Known):
+        changes["rom"] = Known(replace(rom, size=rom.size or same.size), one.rom.source)
     if not one.ids_told and other.ids_told:
         changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": (), "label": ""}
     if one.class_code >> 16 == 0xFF:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.meeting import bus_turn
@@ -23,7 +22,7 @@ from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
 from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
-from atoll.isolation.iova.windows import Addresses, addresses, decoding, windows
+from atoll.isolation.iova.windows import Addresses, addresses, decoding, is_subtractive, own_side, windows
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
@@ -78,15 +77,6 @@ class Polluter:
         self.topology = topology
         self.settings = settings
         self.policy = policy
-
-    @cached_property
-    def beside(self) -> dict[Address | None, tuple[Address, ...]]:
-        """What stands on each bus, by the port right above it; all that has none is together."""
-        found: dict[Address | None, list[Address]] = {}
-        for address in self.topology.functions:
-            up = self.topology.up(address)
-            found.setdefault(up[0] if up else None, []).append(address)
-        return {bridge: tuple(members) for bridge, members in found.items()}
 
     def of(self, device: Address) -> Pollution:
         """Return what becomes of a device's requests on their way up, nearest first; no address is claimed twice."""
@@ -159,7 +149,7 @@ class _Climb:
             [
                 self.claim(held, port, finding.answer, because, port)
                 for held in addresses(self.topology, port)
-                if held.what != "windows" and not held.unread
+                if held.what.startswith(("BAR", "ROM")) and not held.unread
             ]
         )
 
@@ -169,12 +159,8 @@ class _Climb:
         function = self.topology.functions[port]
         if kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM, None):
             return
-        held = windows(function)
         state = bit(function, self.settings, AcsFlag.UF)
         if state in (Bit.ON, Bit.STATED) and kind is not None:
-            return
-        if held.unread:
-            self.unknown[f"{held.unread} (which requests end there)"] = None
             return
         told = {
             Bit.OFF: f"UpstreamFwd- at {port}",
@@ -186,14 +172,17 @@ class _Climb:
             certain, told = False, f"the kind of port of {port} was not read"
         because = f"{told}: a request for its own side " + ("ends there" if certain else "may end there")
         answer = Answer.DIRECT if certain else Answer.POSSIBLE
-        self.take([self.claim(replace(held, what="own side"), port, answer, because, port, Fate.LOST)])
+        for held in own_side(function):
+            if held.unread:
+                self.unknown[f"{held.unread} (which requests end there)"] = None
+            self.take([self.claim(replace(held, what="own side"), port, answer, because, port, Fate.LOST)])
 
     # -- a bus on the way
 
     def bus(self, here: Address, bridge: Address | None) -> None:
         """What stands beside ``here`` on its bus."""
         found: list[Claim] = []
-        peers = [peer for peer in self.polluter.beside.get(bridge, ()) if peer != here]
+        peers = [peer for peer in self.topology.on_bus.get(bridge, ()) if peer != here]
         for peer in peers:
             found += self.peer(here, peer, bridge)
         self.take(found)
@@ -226,14 +215,18 @@ class _Climb:
         held = windows(self.topology.functions[bridge])
         if held.unread:
             self.unknown[f"{held.unread} (which requests end there)"] = None
-            return
         because = f"inside the windows of {bridge}, and nothing behind it answers"
         if shared:
+            for peer in self.topology.on_bus.get(bridge, ()):
+                if peer != here and is_subtractive(self.topology.functions[peer]):
+                    taken = f"inside the windows of {bridge}, and {peer} takes what nobody else there does"
+                    rest = Addresses("subtractive decoding", held.ranges)
+                    self.take([self.claim(rest, peer, Answer.DIRECT, taken, here)])
             # Nothing is redirected on a shared bus: what no one answers does not go up either.
             self.take([self.lost(bridge, held.ranges, Answer.DIRECT, because)])
             return
         sure, maybe, unread = NOTHING, NOTHING, ""
-        for member in self.polluter.beside.get(bridge, ()):
+        for member in self.topology.on_bus.get(bridge, ()):
             decodes = decoding(self.topology, self.polluter.settings, member)
             for one in addresses(self.topology, member):
                 unread = unread or one.unread

@@ -1,17 +1,30 @@
-"""The addresses that functions and ports answer to or forward, as far as they are known."""
+"""The addresses that functions and ports answer to or forward, as far as they are known.
+
+Beside BARs and windows: expansion ROMs (PCI Local Bus 3.0, 6.2.5.2), VGA's memory (PCI-to-PCI Bridge 1.2, 3.2.5.18;
+Linux, ``include/linux/vgaarb.h``, VGA_RSRC_LEGACY_MEM), what a bridge of subtractive decoding takes because nobody else
+does (programming interface 01h: PCI Code and ID Assignment, 1.7), and the BARs of virtual functions, which stand in
+their physical function's SR-IOV capability whether they are on or not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
-from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Bar, Function, Platform
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.pci.address import Address
 
-__all__ = ["Addresses", "addresses", "decoding", "windows"]
+__all__ = ["Addresses", "addresses", "decoding", "is_subtractive", "own_side", "windows"]
+
+_VGA = Ranges.of((0xA_0000, 0xB_FFFF))
+_VGA_CLASSES = (0x0300, 0x0001)
+"""VGA controllers; 00.01 from before there were classes."""
+_SUBTRACTIVE = 0x060401
+_LEAST_ROM = 0x800
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +40,28 @@ class Addresses:
     """Why ``ranges`` may not be all; empty where it is."""
 
 
+def is_subtractive(function: Function) -> bool:
+    """Whether a bridge takes what nobody on its bus takes, beside its windows (``transparent`` in Linux)."""
+    return function.is_port and function.class_code == _SUBTRACTIVE
+
+
 def windows(function: Function) -> Addresses:
-    """Return the memory that a port forwards downwards."""
+    """Return the memory that a port forwards downwards, VGA's where it is told to."""
     if isinstance(function.bridge, Unknown):
         return Addresses("windows", NOTHING, unread=f"the windows of {function.address}: {function.bridge.reason}")
     bridge = function.bridge.value
     if bridge is None:
         return Addresses("windows", NOTHING)
-    return Addresses("windows", Ranges.of(*((w.start, w.end) for w in bridge.windows if w.memory)))
+    forwarded = Ranges.of(*((w.start, w.end) for w in bridge.windows if w.memory))
+    unread = f"the windows of {function.address}: {bridge.unread}" if bridge.unread else ""
+    return Addresses("windows", forwarded | _VGA if bridge.vga else forwarded, unread=unread)
 
 
 def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
-    """Return all that a function answers to: its BARs, and as a port its windows."""
+    """Return all that a function answers to: its BARs, its ROM, VGA's memory, and as a port what it forwards."""
     function = topology.functions[address]
-    found = [windows(function)] if function.is_port else []
-    above = topology.functions.get(function.parent) if function.parent is not None else None
-    outer = windows(above) if above is not None else None
-    around = outer.ranges if outer is not None and not outer.unread else None
+    found = list(_forwarded(topology, function)) if function.is_port else []
+    around = _around(topology, function)
     if isinstance(function.bars, Unknown) or (function.physical_function is not None and not function.bars.value):
         why = function.bars.reason if isinstance(function.bars, Unknown) else "a virtual function's were not recorded"
         doubt = f"which addresses the BARs of {address} hold was not read ({why})"
@@ -53,24 +71,111 @@ def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
             found.append(Addresses("BARs", NOTHING, unread=doubt))
         return tuple(found)
     for bar in function.bars.value:
+        if bar.memory and bar.start:
+            found.append(_bar(topology, function, f"BAR {bar.index}", bar, around))
+    found += _rom(function, around)
+    if function.class_code >> 8 in _VGA_CLASSES:
+        doubt = f"{address} is a VGA controller, and whether it has VGA's addresses switched off is not known"
+        found.append(Addresses("VGA memory", _VGA, doubt=doubt))
+    return (*found, *_virtual(topology, function, around))
+
+
+def _around(topology: Topology, function: Function) -> Ranges | None:
+    """What the port right above forwards to a function; None where there is none, or it was not read."""
+    above = topology.functions.get(function.parent) if function.parent is not None else None
+    if above is None or is_subtractive(above):
+        return None
+    outer = windows(above)
+    return None if outer.unread else outer.ranges
+
+
+def own_side(function: Function) -> Iterator[Addresses]:
+    """Return what a port forwards downwards, and where it was not read, that it may forward VGA's addresses."""
+    yield windows(function)
+    bridge = value_of(function.bridge, None)
+    if bridge is not None and bridge.vga is None:
+        doubt = f"whether {function.address} forwards VGA's addresses (bridge control) was not read"
+        yield Addresses("VGA window", _VGA, doubt=doubt)
+
+
+def _forwarded(topology: Topology, function: Function) -> Iterator[Addresses]:
+    yield from own_side(function)
+    if not is_subtractive(function):
+        return
+    behind = [one for peer in topology.on_bus.get(function.address, ()) for one in addresses(topology, peer)]
+    ranges = Ranges.of(*((part.start, part.end) for one in behind for part in one.ranges))
+    unread = next((one.unread for one in behind if one.unread), "")
+    doubt = next((one.doubt for one in behind if one.doubt), "")
+    yield Addresses("behind it, by subtractive decoding", ranges, doubt, unread)
+
+
+def _bar(topology: Topology, function: Function, what: str, bar: Bar, around: Ranges | None) -> Addresses:
+    address = function.address
+    if not bar.size:
+        return Addresses(what, _most(bar.start, around), doubt=f"the size of {what} of {address} was not read")
+    exact = Ranges.of((bar.start, bar.start + bar.size - 1))
+    if topology.host.platform is not Platform.X86 and around and exact - around:
+        # Elsewhere what the kernel and lspci show of BARs are CPU addresses; windows were read from registers.
+        doubt = f"{what} of {address} lies in no window above it: they may count addresses otherwise"
+        return Addresses(what, exact | around, doubt=doubt)
+    return Addresses(what, exact)
+
+
+def _most(start: int, around: Ranges | None) -> Ranges:
+    """All that a BAR at ``start`` may hold: it stands at a multiple of its size, a power of two, in one window."""
+    most = Ranges.of((start, start + (start & -start) - 1))
+    held = [part for part in around or () if part.start <= start <= part.end]
+    return most & Ranges.of(*held) if held else most
+
+
+def _rom(function: Function, around: Ranges | None) -> Iterator[Addresses]:
+    address = function.address
+    if isinstance(function.rom, Unknown):
+        doubt = f"where the expansion ROM of {address} stands was not read ({function.rom.reason})"
+        yield Addresses("ROM", around or NOTHING, doubt=doubt)
+        return
+    rom = function.rom.value
+    if rom is None:
+        return
+    doubts = [] if rom.enabled else [f"the expansion ROM of {address} is off now, and on while it is read"]
+    if rom.size:
+        held = Ranges.of((rom.start, rom.start + rom.size - 1))
+    else:
+        held = _most(rom.start, around) if rom.start else Ranges.of((0, _LEAST_ROM - 1))
+        doubts.append(f"the size of the expansion ROM of {address} was not read")
+    yield Addresses("ROM", held, doubt="; ".join(doubts))
+
+
+def _virtual(topology: Topology, function: Function, around: Ranges | None) -> Iterator[Addresses]:
+    """Where virtual functions answer, or will once they are switched on."""
+    if not isinstance(function.sriov, Known) or function.sriov.value is None:
+        return
+    for bar in function.sriov.value.bars or ():
         if not bar.memory or not bar.start:
             continue
-        if bar.size:
-            found.append(Addresses(f"BAR {bar.index}", Ranges.of((bar.start, bar.start + bar.size - 1))))
+        what = f"BAR {bar.index} of virtual functions"
+        if not bar.size:
+            # It stands at a multiple of one function's size, and goes on for as many as there can be.
+            rest = Ranges.of((bar.start, (1 << 64) - 1))
+            if around is None:
+                yield Addresses(what, NOTHING, unread=f"how far {what} of {function.address} reaches was not read")
+                continue
+            within = Ranges.of(*(part for part in around if part.start <= bar.start <= part.end)) or around
+            yield Addresses(what, within & rest, doubt=f"the size of {what} of {function.address} was not read")
             continue
-        # A BAR stands at a multiple of its size, a power of two, and within the window above it.
-        most = Ranges.of((bar.start, bar.start + (bar.start & -bar.start) - 1))
-        held = [part for part in around or () if bar.start >= part.start and bar.start <= part.end]
-        most = most & Ranges.of(*held) if held else most
-        found.append(
-            Addresses(f"BAR {bar.index}", most, doubt=f"the size of BAR {bar.index} of {address} was not read")
-        )
-    return tuple(found)
+        held = _bar(topology, function, what, bar, around)
+        on = function.sriov.value.enabled and function.sriov.value.memory is not False
+        doubt = "as far as there are such functions" if on else "no virtual function is on now, and they may be"
+        yield Addresses(what, held.ranges, doubt="; ".join(filter(None, (held.doubt, doubt))))
 
 
 def decoding(topology: Topology, settings: Settings, address: Address) -> bool | None:
     """Whether a function answers to its addresses now; a virtual function's are its physical function's matter."""
     function = topology.functions[address]
-    if function.physical_function is not None:
-        return True if isinstance(function.bars, Known) else None
-    return settings.decodes_memory(address)
+    if function.physical_function is None:
+        return settings.decodes_memory(address)
+    physical = topology.functions.get(function.physical_function)
+    sriov = None if physical is None else value_of(physical.sriov, None)
+    if sriov is not None and (not sriov.enabled or sriov.memory is False):
+        return False
+    return True if isinstance(function.bars, Known) else None
