@@ -18,7 +18,7 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Gap
 from atoll.host.place import Place, address_of
-from atoll.host.resources import bars_of, bridge_of, rom_of, sized_sriov
+from atoll.host.resources import Resources, bars_of, bridge_of, rom_of, sized_sriov
 from atoll.host.tree import Tree
 from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
@@ -141,6 +141,7 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
     tree, folder = reader.tree, place.folder
     config_path = f"{folder}/config"
     event = _event(tree, folder)
+    resources = Resources(tree, folder)
 
     def told(read: Callable[[ConfigSpace], T]) -> Fact[T]:
         try:
@@ -171,8 +172,8 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         acs=told(lambda space: read_acs(space, *ids)),
         ats=told(read_ats),
         port_number=told(read_port_number),
-        bridge=bridge_of(tree, folder, listed, told, reader.extent),
-        bars=bars_of(tree, folder, told, reader.extent, virtual=physical is not None),
+        bridge=bridge_of(resources, listed, told, reader.extent),
+        bars=bars_of(resources, told, reader.extent, virtual=physical is not None),
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),
         driver=_driver(reader, event, folder, listed),
@@ -187,8 +188,8 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
     return replace(
         function,
         pasid=told(read_pasid),
-        sriov=sized_sriov(tree, folder, told(read_sriov)),
-        rom=Known(None, "virtual function") if physical else rom_of(tree, folder, told),
+        sriov=sized_sriov(resources, told(read_sriov)),
+        rom=Known(None, "virtual function") if physical else rom_of(resources, told),
         flr=told(read_flr),
         pending=told(read_pending),
         link=told(read_link),

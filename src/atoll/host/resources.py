@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from dataclasses import replace
+from functools import cached_property
 
 from atoll.host.attribute import number, text
 from atoll.host.extent import Extent
@@ -18,7 +19,7 @@ from atoll.pci.bar import read_bars, read_rom
 from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
 
-__all__ = ["bars_of", "bridge_of", "rom_of", "sized_sriov"]
+__all__ = ["Resources", "bars_of", "bridge_of", "rom_of", "sized_sriov"]
 
 _IO, _MEMORY, _PREFETCH = 0x100, 0x200, 0x2000
 """Flags in the ``resource`` file: ``IORESOURCE_*`` in Linux ``include/linux/ioport.h``."""
@@ -33,26 +34,34 @@ _FIRST_WINDOW = 7
 """The first line of ``resource`` after six BARs and the ROM."""
 
 
-def _resources(tree: Tree, folder: str) -> list[tuple[int, int, int]] | None:
-    found = text(tree, f"{folder}/resource")
-    if not isinstance(found, Known):
-        return None
-    lines = []
-    for line in found.value.splitlines():
-        if line == _NOTHING:
-            lines.append((0, 0, 0))
-            continue
-        try:
-            start, end, flags = (int(word, 16) for word in line.split())
-        except ValueError:
+class Resources:
+    """The lines of one function's ``resource``, read once, when asked for."""
+
+    def __init__(self, tree: Tree, folder: str) -> None:
+        self.tree, self.folder = tree, folder
+        self.path = f"{folder}/resource"
+
+    @cached_property
+    def lines(self) -> list[tuple[int, int, int]] | None:
+        """Start, end and flags of each; None where the file was not read or is damaged."""
+        found = text(self.tree, self.path)
+        if not isinstance(found, Known):
             return None
-        lines.append((start, end, flags))
-    return lines
+        lines = []
+        for line in found.value.splitlines():
+            if line == _NOTHING:
+                lines.append((0, 0, 0))
+                continue
+            try:
+                start, end, flags = (int(word, 16) for word in line.split())
+            except ValueError:
+                return None
+            lines.append((start, end, flags))
+        return lines
 
 
 def bars_of(
-    tree: Tree,
-    folder: str,
+    resources: Resources,
     told: Callable[[Callable[[ConfigSpace], tuple[Bar, ...]]], Fact[tuple[Bar, ...]]],
     extent: Extent,
     *,
@@ -65,7 +74,7 @@ def bars_of(
         # Whether a function answers to memory requests is all that routing asks: where and how far, the kernel's file
         # would tell. A virtual function answers whatever its own registers say.
         return registers
-    lines = _resources(tree, folder)
+    lines = resources.lines
     if lines is None:
         return registers
     bars = [
@@ -76,15 +85,15 @@ def bars_of(
     # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
     shown = {bar.index for bar in bars}
     bars += [bar for bar in value_of(registers, ()) if bar.start and bar.index not in shown]
-    return Known(tuple(sorted(bars, key=lambda bar: bar.index)), f"{folder}/resource")
+    return Known(tuple(sorted(bars, key=lambda bar: bar.index)), resources.path)
 
 
 def rom_of(
-    tree: Tree, folder: str, told: Callable[[Callable[[ConfigSpace], Rom | None]], Fact[Rom | None]]
+    resources: Resources, told: Callable[[Callable[[ConfigSpace], Rom | None]], Fact[Rom | None]]
 ) -> Fact[Rom | None]:
     """Return a function's expansion ROM: where the register says while it is on, else where the kernel has a place."""
     register = told(read_rom)
-    lines = _resources(tree, folder) or []
+    lines = resources.lines or []
     start, end, flags = lines[_ROM] if len(lines) > _ROM else (0, 0, 0)
     placed = flags & _MEMORY and not flags & _ROM_SHADOW and 0 < start <= end
     if not placed:
@@ -93,14 +102,14 @@ def rom_of(
     if found is not None and found.enabled and found.start != start:
         return register
     on = found is not None and found.enabled
-    return Known(Rom(start, end - start + 1, on), f"{folder}/resource")
+    return Known(Rom(start, end - start + 1, on), resources.path)
 
 
-def sized_sriov(tree: Tree, folder: str, found: Fact[Sriov | None]) -> Fact[Sriov | None]:
+def sized_sriov(resources: Resources, found: Fact[Sriov | None]) -> Fact[Sriov | None]:
     """Return an SR-IOV capability with the kernel's places and sizes of its virtual functions' BARs."""
     if isinstance(found, Unknown) or found.value is None:
         return found
-    lines = _resources(tree, folder)
+    lines = resources.lines
     if lines is None or len(lines) < _WITH_VIRTUAL:
         return found
     bars = tuple(
@@ -114,8 +123,7 @@ def sized_sriov(tree: Tree, folder: str, found: Fact[Sriov | None]) -> Fact[Srio
 
 
 def bridge_of(
-    tree: Tree,
-    folder: str,
+    resources: Resources,
     listed: Container[str],
     told: Callable[[Callable[[ConfigSpace], Bridge | None]], Fact[Bridge | None]],
     extent: Extent,
@@ -124,9 +132,9 @@ def bridge_of(
     found = told(lambda config: read_bridge(config, vga=extent is Extent.ALL))
     if isinstance(found, Known) or "secondary_bus_number" not in listed:
         return found
-    secondary = number(tree, f"{folder}/secondary_bus_number")
-    subordinate = number(tree, f"{folder}/subordinate_bus_number")
-    lines = _resources(tree, folder)
+    secondary = number(resources.tree, f"{resources.folder}/secondary_bus_number")
+    subordinate = number(resources.tree, f"{resources.folder}/subordinate_bus_number")
+    lines = resources.lines
     if isinstance(secondary, Unknown) or isinstance(subordinate, Unknown) or lines is None:
         return found
     windows = tuple(
