@@ -19,7 +19,7 @@ from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
 from atoll.twin import Twin, store
 
-__all__ = ["BLUE", "RED", "SPEC", "Resetless", "Watched", "host_of", "lose_journal", "planned", "state"]
+__all__ = ["BLUE", "RED", "SPEC", "Resetless", "Visited", "Watched", "host_of", "lose_journal", "planned", "state"]
 
 RED, BLUE = Address.parse("0004:04:00.0"), Address.parse("0004:05:00.0")
 SPEC = """
@@ -132,6 +132,31 @@ class Resetless(Watched):
         if path.endswith("/reset"):
             raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
         super().write(path, data, offset=offset)
+
+
+class Visited(Watched):
+    """A twin with one process more, 5000 (qemu), that has files open as ``/proc`` names them."""
+
+    def __init__(self, twin: Twin, *files: str) -> None:
+        super().__init__(twin)
+        self.files = files
+
+    def list(self, path: str) -> tuple[str, ...]:
+        match path:
+            case "proc":
+                return (*super().list(path), "5000")
+            case "proc/5000":
+                return ("comm", "fd")
+            case "proc/5000/fd":
+                return tuple(map(str, range(len(self.files))))
+        return super().list(path)
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        return b"qemu\n" if path == "proc/5000/comm" else super().read(path, offset=offset, size=size)
+
+    def readlink(self, path: str) -> str:
+        folder, _, number = path.rpartition("/")
+        return self.files[int(number)] if folder == "proc/5000/fd" else super().readlink(path)
 
 
 class _Watched:

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from act_bench import BLUE, RED, SPEC, Watched, host_of, planned, state
+from act_bench import BLUE, RED, SPEC, Visited, Watched, host_of, planned, state
 from deaths import Death, copied, dead_process, deaths
 from regroup_bench import regrouping, spoiled
 
@@ -433,3 +433,16 @@ def test_a_process_that_was_killed_is_recovered_from(tmp_path: Path, number: int
     assert (tmp_path / LOCK).read_bytes() == b""
     with machine_lock(machine), pytest.raises(RefusedError, match="another atoll"), machine_lock(machine):
         pass
+
+
+@pytest.mark.parametrize("files", [("/dev/vfio/vfio", "/dev/vfio/1"), ("anon_inode:[vfio-device]",)])
+def test_an_owner_beside_a_holder_that_has_not_ended_yet_keeps_its_cuts(files: tuple[str, ...]) -> None:
+    twin = after(deaths(Twin.new("ac922-4gpu"), {}, apply), f"{BLUE} BAR0")
+    mask = twin.peek(RED, "bar0", 0xA00148)
+    assert mask
+    (found,) = recover(Visited(twin, *files)).runs
+    assert found.fate is Fate.LEFT
+    assert any("5000 (qemu)" in left for left in found.left)
+    assert twin.peek(RED, "bar0", 0xA00148) == mask
+    (found,) = recover(twin).runs
+    assert found.fate is Fate.ROLLED_BACK

@@ -6,7 +6,7 @@ import errno
 from dataclasses import replace
 
 import pytest
-from act_bench import BLUE, RED, SPEC, Resetless, Watched, host_of, lose_journal, planned, state
+from act_bench import BLUE, RED, SPEC, Resetless, Visited, Watched, host_of, lose_journal, planned, state
 
 from atoll.act import device
 from atoll.act.database import Database
@@ -145,6 +145,37 @@ def test_a_running_guest_is_not_robbed() -> None:
         give_back(twin, spec)
     assert caught.value.exit_code == 4
     assert state(twin) == before
+
+
+GROUP, DEVICE = "/dev/vfio/1", "anon_inode:[vfio-device]"
+
+
+@pytest.mark.parametrize("files", [("/dev/vfio/vfio", GROUP, DEVICE), (DEVICE,)])
+def test_an_owner_who_was_handed_a_held_device_is_not_robbed(files: tuple[str, ...]) -> None:
+    twin = applied()
+    before = state(twin)
+    with pytest.raises(RefusedError, match=r"open in .*process .*5000 \(qemu\)") as caught:
+        give_back(Visited(twin, *files))
+    assert caught.value.exit_code == 4
+    assert state(twin) == before
+    assert give_back(Visited(twin, "/dev/null")).left == ()
+
+
+def test_an_owner_who_shows_no_group_is_not_robbed() -> None:
+    spec = SPEC.replace("held", "vfio")
+    twin = applied(spec)
+
+    class Enabled(Visited):
+        """vfio-pci has enabled a device: somebody has it open."""
+
+        def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+            return b"1\n" if path.endswith(f"{BLUE}/enable") else super().read(path, offset=offset, size=size)
+
+    before = state(twin)
+    with pytest.raises(RefusedError, match=rf"{BLUE} is open in .*5000 \(qemu\)"):
+        give_back(Enabled(twin, DEVICE), spec)
+    assert state(twin) == before
+    assert give_back(Visited(twin, DEVICE), spec).left == ()
 
 
 def test_another_device_is_refused() -> None:

@@ -71,7 +71,7 @@ def _decoding_off(machine: Machine, path: str, was: bytes) -> str:
     address = address_of(path.split("/")[-2])
     if address is None or Command.MEMORY & int.from_bytes(was, "little") or not device.present(machine, address):
         return ""
-    if device.driver(machine, address) is not None or device.holder(machine, address) is not None:
+    if device.driver(machine, address) is not None or device.holders(machine, address):
         return ""
     word = command_word(machine, address)
     if not word & Command.MEMORY:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.errors import Unreadable
-from atoll.fabric.domains import holder_of
+from atoll.fabric.domains import holders_of
 from atoll.host.attribute import names, reason, target, text
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.functions import read_functions
@@ -29,8 +29,10 @@ __all__ = [
     "group",
     "handed",
     "has_file",
-    "holder",
+    "holders",
+    "in_use",
     "is_open",
+    "other",
     "override",
     "present",
     "read_function",
@@ -140,17 +142,19 @@ def _check_identity(machine: Machine, function: Function) -> None:
         )
 
 
-def holder(machine: Machine, address: Address) -> Holder | None:
-    """Return the process that has the function's group or device open. Raises Failure where that cannot be seen."""
-    holders, _ = read_holders(machine)
-    if isinstance(holders, Unknown):
-        raise Failure(f"who has {address} open could not be seen: {holders.reason}")
+def holders(machine: Machine, address: Address) -> tuple[Holder, ...]:
+    """Return the processes that have the function's group or device open, by process id: who was handed a held device
+    has it open as its holder has. Raises Failure where that cannot be seen.
+    """
+    found, _ = read_holders(machine)
+    if isinstance(found, Unknown):
+        raise Failure(f"who has {address} open could not be seen: {found.reason}")
     function = read_function(machine, address)
     link = target(machine, f"{folder(address)}/iommu_group")
     number = link.rpartition("/")[2] if link else ""
     grouped = Known(int(number) if number.isascii() and number.isdigit() else None)
-    host = Host(machine.name, {}, Known({}), holders=holders)
-    return holder_of(host, replace(function, group=grouped))
+    host = Host(machine.name, {}, Known({}), holders=found)
+    return holders_of(host, replace(function, group=grouped))
 
 
 def handed(machine: Machine, address: Address) -> Holder | None:
@@ -164,12 +168,26 @@ def handed(machine: Machine, address: Address) -> Holder | None:
     enabled = text(machine, f"{folder(address)}/enable")
     if isinstance(enabled, Known) and enabled.value == "0":
         return None
-    holders, _ = read_holders(machine)
-    found = value_of(holders, ())
-    return next((one for one in found if one.uncertain), None)
+    found, _ = read_holders(machine)
+    return next((one for one in value_of(found, ()) if one.uncertain), None)
+
+
+def other(machine: Machine, address: Address, cluster: str | None = None) -> Holder | None:
+    """Return a process that has the function open, or may have, and is not the cluster's own holder.
+
+    Raises Failure where that cannot be seen.
+    """
+    certain = (one for one in holders(machine, address) if cluster is None or not holds_for(one, cluster))
+    return next(certain, None) or handed(machine, address)
+
+
+def in_use(address: Address, holder: Holder) -> str:
+    """Say that a process has a function open."""
+    if holder.uncertain:
+        return f"{address} is open in a process that was handed it: {holder.pid} ({holder.name}), or another such"
+    return f"{address} is open in process {holder.pid} ({holder.name})"
 
 
 def is_open(machine: Machine, address: Address, cluster: str) -> bool:
     """Whether the cluster's holder has the device, or its group, open: a holder may show no more than its groups."""
-    holder_now = holder(machine, address)
-    return holder_now is not None and holds_for(holder_now, cluster)
+    return any(holds_for(one, cluster) for one in holders(machine, address))

@@ -62,15 +62,12 @@ def check_loaded(machine: Machine, driver: str) -> None:
 
 def check_not_open(machine: Machine, step: Step) -> None:
     """Raise Failure where another process than the cluster's own holder has the device's group open."""
-    holder = device.holder(machine, step.device)
-    if holder is not None and not holds_for(holder, step.cluster or ""):
+    found = device.holders(machine, step.device)
+    others = (holder for holder in found if not holds_for(holder, step.cluster or ""))
+    other = next(others, None) if found else device.handed(machine, step.device)
+    if other is not None:
         raise Failure(
-            f"{step.device} is open in process {holder.pid} ({holder.name})",
-            hint="shut its user down first: atoll takes no device from a running owner",
-        )
-    if holder is None and (handed := device.handed(machine, step.device)) is not None:
-        raise Failure(
-            f"{step.device} is open in a process that was handed it: {handed.pid} ({handed.name}), or another such",
+            device.in_use(step.device, other),
             hint="shut its user down first: atoll takes no device from a running owner",
         )
 

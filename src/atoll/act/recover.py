@@ -38,7 +38,6 @@ from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.host.place import address_of
 from atoll.isolation.clusters import HOST
-from atoll.plan.possession import holds_for
 from atoll.plan.spec import read, read_spec
 from atoll.plan.step import StepKind
 
@@ -232,17 +231,14 @@ class _Recovering:
             if cluster in (None, HOST) or not device.present(self.work.machine, address):
                 continue
             try:
-                holder = device.holder(self.work.machine, address)
+                holder = device.other(self.work.machine, address, cluster or "")
             except Failure as error:
                 yield f"{error.message}: run as root"
                 continue
-            if holder is None:
-                # An owner that was handed the descriptor shows no group.
-                holder = device.handed(self.work.machine, address)
-            if holder is not None and not holds_for(holder, cluster or ""):
+            if holder is not None:
                 yield (
-                    f"{address} is open in process {holder.pid} ({holder.name}): its owner runs, so all cuts stay; "
-                    "when it has ended, run atoll recover again"
+                    f"{device.in_use(address, holder)}: its owner runs, so all cuts stay; when it has ended, run atoll "
+                    "recover again"
                 )
 
     def cut_again(self, entries: Sequence[Entry], host: Host) -> tuple[tuple[Deed, ...], tuple[str, ...]]:

@@ -117,7 +117,7 @@ def check_free(site: Site, address: Address) -> None:
         driver = device.driver(site.machine, found)
         if driver is not None:
             raise Failure(f"{found} is bound to {driver}")
-        holder = device.holder(site.machine, found) or device.handed(site.machine, found)
+        holder = device.other(site.machine, found)
         if holder is not None:
             raise Failure(f"{found} is open in process {holder.pid} ({holder.name}): removing it would wait for that")
         if function.virtual_functions:
@@ -128,7 +128,7 @@ def _take_away(site: Site, address: Address) -> None:
     """Remove a function or port, with the drivers that the kernel gave to what is there. Failure where it is open."""
     for found in (address, *_below(site.machine, address)):
         if not device.read_function(site.machine, found).is_port:
-            holder = device.holder(site.machine, found) or device.handed(site.machine, found)
+            holder = device.other(site.machine, found)
             if holder is not None:
                 raise Failure(f"{found} is open in process {holder.pid} ({holder.name})")
             unbind(site.machine, found)

@@ -35,7 +35,7 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
-from atoll.plan.possession import holder_name, holds_for
+from atoll.plan.possession import holder_name
 from atoll.plan.step import Step, StepKind
 
 __all__ = ["complete", "gone", "release"]
@@ -121,7 +121,7 @@ def _giving(machine: Machine, host: Host, clusters: Clusters, entries: tuple[Ent
         require(machine, ("attributes", "config"))
     if held and "hold" not in machine.capabilities:
         address, cluster = next(iter(held.items()))
-        holder = device.holder(machine, address)
+        holder = next(iter(device.holders(machine, address)), None)
         raise RefusedError(
             f"{address} is held open for {cluster.name} by process {holder.pid if holder else 'unknown'}",
             hint="end that process first (kill -TERM, or stop its service): it gives its devices back itself",
@@ -154,17 +154,17 @@ def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
             if address in followers or not device.present(site.machine, address):
                 continue
             try:
-                holder = device.holder(site.machine, address)
+                other = device.other(site.machine, address, cluster.name)
+                is_held = device.is_open(site.machine, address, cluster.name)
             except Failure as error:
                 raise RefusedError(error.message, hint="run as root") from error
-            if holder is None:
-                continue
-            if not holds_for(holder, cluster.name):
+            if other is not None:
                 raise RefusedError(
-                    f"{address} is open in process {holder.pid} ({holder.name})",
+                    device.in_use(address, other),
                     hint="shut its user down first: atoll takes no device from a running owner",
                 )
-            held[address] = cluster
+            if is_held:
+                held[address] = cluster
     return held
 
 

@@ -11,7 +11,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
 
-__all__ = ["NPU_UNCONFIGURED", "PROCESS", "cpu_link_domains", "default_domain", "domains", "holder_of"]
+__all__ = ["NPU_UNCONFIGURED", "PROCESS", "cpu_link_domains", "default_domain", "domains", "holder_of", "holders_of"]
 
 NPU_UNCONFIGURED = "npu-unconfigured"
 """Id of the assumption that an NPU which no kernel configures lets nothing through."""
@@ -26,12 +26,19 @@ _NO_IOMMU = "vfio-noiommu"
 
 
 def holder_of(host: Host, function: Function) -> Holder | None:
-    """Return the process that has a function's group or device open, None where none is known."""
+    """Return the process that has a function's group or device open, None where none is known: of several, which is
+    what descriptors that were handed on look like, the one with the lowest number."""
+    return next(iter(holders_of(host, function)), None)
+
+
+def holders_of(host: Host, function: Function) -> tuple[Holder, ...]:
+    """Return the processes that have a function's group or device open, by process id."""
     group = value_of(function.group, None)
-    for holder in value_of(host.holders, ()):
-        if function.address in holder.devices or (group is not None and group in holder.groups):
-            return holder
-    return None
+    return tuple(
+        holder
+        for holder in value_of(host.holders, ())
+        if function.address in holder.devices or (group is not None and group in holder.groups)
+    )
 
 
 def domains(host: Host) -> dict[Address, Domain]:
