@@ -28,12 +28,22 @@ NVLINK, XGMI = LinkKind.NVLINK, LinkKind.XGMI
         (0x1002, 0x74A1, XGMI),  # MI300X
         (0x1002, 0x740C, XGMI),  # MI250X
         (0x1002, 0x73BF, None),  # RX 6900
+        (0x10DE, 0x2B85, None),  # GeForce RTX 5090
+        (0x10DE, 0x2C02, None),  # GeForce RTX 5080
+        (0x10DE, 0x3182, NVLINK),  # B300
+        (0x10DE, 0x3400, NVLINK),  # not known here: newer
         (0x8086, 0x1DB1, None),
     ],
 )
 def test_families(vendor: int, device: int, kind: LinkKind | None) -> None:
     assert family(vendor, device) is kind
-    assert possible_kinds(endpoint("01:00.0", ids=(vendor, device))) == ({kind} if kind else set())
+    assert possible_kinds(endpoint("01:00.0", ids=(vendor, device), class_code=0x030200)) == ({kind} if kind else set())
+
+
+def test_an_accelerator_of_amds_that_is_not_known_may_have_links() -> None:
+    assert possible_kinds(endpoint("01:00.0", ids=(0x1002, 0x7FFF), class_code=0x120000)) == {XGMI}
+    assert possible_kinds(endpoint("01:00.0", ids=(0x1002, 0x7FFF), class_code=0x030000)) == set()
+    assert possible_kinds(endpoint("01:00.0", ids=(0x1022, 0x17F0), class_code=0x118000)) == set(), "an NPU"
 
 
 def test_links_to_the_processor() -> None:

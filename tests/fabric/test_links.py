@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from reach_hosts import Scene, at, clusters, endpoint, gpu, links, machine, scene
 
-from atoll.fabric.answer import Answer
+from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.domains import NPU_UNCONFIGURED
 from atoll.fabric.links import across_links, between, far_end, into_system, is_open, near_end, open_links
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import EndKind, Link, LinkEnd, LinkKind, NpuBrick, Platform, Register
+from atoll.isolation.contacts import contacts
 from atoll.isolation.handover import links_to_cut
 
 A, B, C = at("01:00.0"), at("02:00.0"), at("03:00.0")
@@ -104,6 +105,25 @@ def test_no_record_of_a_link_is_not_no_link() -> None:
     assert answer(gpus((), told=(), a=0x3F0000)) is POSSIBLE
     other = scene(machine(gpu("01:00.0"), endpoint("02:00.0", ids=(0x1002, 0x74A1)), told=()))
     assert answer(other) is BLOCKED, "of another family"
+
+
+def test_a_virtual_function_may_use_its_physical_functions_links() -> None:
+    a100 = (0x10DE, 0x20B0)
+    functions = [
+        *(endpoint(place, ids=a100, class_code=0x030200) for place in ("01:00.0", "02:00.0", "03:00.0")),
+        endpoint("01:00.4", ids=a100, class_code=0x030200, physical="01:00.0"),
+        endpoint("02:00.4", ids=a100, class_code=0x030200, physical="02:00.0"),
+        endpoint("01:00.5", ids=a100, class_code=0x030200, physical="01:00.0"),
+    ]
+    told = ("01:00.0", "02:00.0", "03:00.0")
+    found = scene(machine(*functions, links=PAIR, told=told))
+    assert answer(found) is DIRECT
+    for one, other in (("01:00.4", "02:00.0"), ("02:00.0", "01:00.4"), ("01:00.4", "02:00.4")):
+        assert answer(found, one, other) is POSSIBLE
+    for one, other in (("01:00.4", "03:00.0"), ("03:00.0", "02:00.4")):
+        assert answer(found, one, other) is BLOCKED, "all links of 03:00.0 are told: it has none"
+    pairs = {pair for contact in contacts(found.reach(Policy.STRICT), least=POSSIBLE) for pair in contact.pairs()}
+    assert {(at("01:00.4"), B), (B, at("01:00.4"))} <= pairs
 
 
 def test_links_of_others_are_no_links_between_two() -> None:

@@ -2,7 +2,9 @@
 
 Ids: NVIDIA's by die as in NVIDIA/gpu-admin-tools (Hopper, Blackwell ranges) and pci.ids (SXM boards and boards
 with a bridge connector before); AMD's as listed by the amdgpu driver for parts with XGMI; NVSwitch by pci.ids.
-A range takes in boards of the die without connector: they count as unknown until a source tells, never as safe.
+A range takes in boards of the die without connector: they count as unknown until a source tells, never as safe. So do
+parts that are newer than these tables: NVIDIA's ids from 0x3000 (consumer Blackwell ends at 0x2fff), and whatever AMD
+sells as a processing accelerator (class 12).
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ _NVLINK_RANGES = (
     (0x2300, 0x237F),  # GH100: H100, H200, H20, GH200
     (0x2900, 0x297F),  # GB100
     (0x2980, 0x29FF),  # GB102
-    (0x3180, 0x31FF),  # GB110
-    (0x3200, 0x327F),  # GB112
+    (0x3000, 0xFFFE),  # GB110 (0x3180), GB112 (0x3200), and what is newer
 )
 _NVLINK_IDS = frozenset(
     (
         # GP100, GV100 (SXM2, SXM3, DGX Station, Quadro)
         *(0x15F9, 0x15F0, 0x15F1),
-        *(0x1DB0, 0x1DB1, 0x1DB2, 0x1DB3, 0x1DB5, 0x1DB7, 0x1DB8, 0x1DBA, 0x1DBE, 0x1DF5),
+        *(0x1DB0, 0x1DB1, 0x1DB2, 0x1DB3, 0x1DB5, 0x1DB7, 0x1DB8, 0x1DBA, 0x1DBE),
+        *(0x1DF0, 0x1DF2, 0x1DF5),  # PG500 and PG503 boards: PG503 is that of the SXM2 V100
         # TU102, TU104, GA102 boards with a bridge connector
         *(0x1E02, 0x1E03, 0x1E04, 0x1E07, 0x1E2D, 0x1E2E, 0x1E30, 0x1E36, 0x1E3C, 0x1E3D, 0x1E3E, 0x1E78),
         *(0x1E81, 0x1E82, 0x1E84, 0x1E87, 0x1EB0, 0x1EB5, 0x1EC2, 0x1EC7),
@@ -44,6 +46,7 @@ _XGMI_IDS = frozenset(
         *(0x75A0, 0x75A3, 0x75B0, 0x75B3),  # MI350
     )
 )
+_ACCELERATOR = 0x12
 _LINKED_CLASSES = (0x03, 0x0B, 0x12)
 """Base classes of what has links: displays, processors, accelerators; NVSwitches are other bridges (06.80)."""
 _BRICK = (0x1014, 0x04EA)
@@ -74,6 +77,7 @@ def possible_kinds(function: Function) -> frozenset[LinkKind]:
         if vendor is not None and device is not None:
             kind = family(vendor, device)
             found |= {kind} if kind is not None else set()
+            found |= {LinkKind.XGMI} if vendor == _AMD and function.class_code >> 16 == _ACCELERATOR else set()
         elif function.class_code >> 16 in _LINKED_CLASSES or function.class_code >> 8 == 0x0680:
             found |= {LinkKind.NVLINK} if vendor in (None, _NVIDIA) else set()
             found |= {LinkKind.XGMI} if vendor in (None, _AMD) else set()

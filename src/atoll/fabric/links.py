@@ -81,6 +81,7 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
     """Say whether ``source`` can access ``target`` over links, directly or through a switch chip on them."""
     found = [_direct(topology, settings, source, target)]
     found.extend(_through_switch(topology, settings, source, target))
+    found.extend(_of_physical(topology, settings, source, target))
     shared = sorted(_may_join(topology, settings, source) & _may_join(topology, settings, target))
     told = topology.host.links_told
     if shared and not (source in told and target in told):
@@ -91,6 +92,22 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
         hop = Hop(str(source), "CPU-facing link", f"no source told all of where it leads; {target} may be behind it")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     return worst(*found)
+
+
+def _of_physical(topology: Topology, settings: Settings, source: Address, target: Address) -> Iterable[Finding]:
+    """What a virtual function can access over the links of its physical one, or can be accessed over.
+
+    NVIDIA's do, where one has a whole GPU's memory (vGPU documentation, "Peer-To-Peer CUDA Transfers"), and the members
+    of AMD's hives; which do now is the host driver's secret.
+    """
+    ends = [topology.functions[address].physical_function or address for address in (source, target)]
+    if ends == [source, target] or ends[0] == ends[1]:
+        return
+    if all(end in topology.links for end in ends):
+        finding = across_links(topology, settings, *ends)
+        if finding.answer > Answer.BLOCKED:
+            hop = Hop(str(source), "links of its device", "virtual functions may use those of their physical function")
+            yield Finding(min(finding.answer, Answer.POSSIBLE), (hop, *finding.path), finding.assumptions)
 
 
 def _may_join(topology: Topology, settings: Settings, address: Address) -> frozenset[LinkKind]:

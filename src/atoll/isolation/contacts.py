@@ -34,7 +34,11 @@ def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
     """Yield contacts over links that sources told, pair by pair, and over those that they did not, by kind."""
     topology, settings = reach.topology, reach.settings
     find = partial(across_links, topology, settings)
-    linked = [address for address in topology.endpoints if address in topology.links]
+    linked = [
+        address
+        for address in topology.endpoints
+        if address in topology.links or topology.functions[address].physical_function in topology.links
+    ]
     for source in linked:
         if source in topology.bricks:
             # What goes through it is what its GPU sends (see ``into_system``).
