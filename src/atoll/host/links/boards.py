@@ -84,7 +84,11 @@ def board_gaps(functions: Mapping[Address, Function], told: ToldLinks, *, powern
     Either they are not told, and the board is named that the host looks like, or those that are told are not the
     board's: a record of another machine, links that are down, or a board that only looks like it.
     """
-    gpus = [a for a, f in functions.items() if f.vendor == _NVIDIA and f.class_code >> 16 == 0x03]
+    gpus = [
+        address
+        for address, function in functions.items()
+        if function.vendor == _NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
+    ]
     if len(gpus) < 2:
         return ()
     ids = {functions[address].device for address in gpus}

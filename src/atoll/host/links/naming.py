@@ -28,8 +28,12 @@ class Naming:
 
 
 def boards(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
-    """Return the host's NVIDIA GPUs in PCI order."""
-    return tuple(a for a, f in sorted(functions.items()) if f.vendor == _NVIDIA and f.class_code >> 16 == 0x03)
+    """Return the host's NVIDIA GPUs in PCI order; virtual functions are no GPUs of their own."""
+    return tuple(
+        address
+        for address, function in sorted(functions.items())
+        if function.vendor == _NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
+    )
 
 
 def name_gpus(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from atoll.errors import InputError
 from atoll.host.links.hwloc import HwlocMatrix, hwloc_gpus, parse_hwloc
 from atoll.host.links.hwloc_xgmi import HwlocXgmi, hwloc_xgmi_links, parse_hwloc_xgmi
+from atoll.host.links.instances import instance_gaps, parse_instances
 from atoll.host.links.kfd import KfdNode, kfd_links
 from atoll.host.links.kfd_text import is_kfd_text, parse_kfd_text
 from atoll.host.links.matrix import matrix_links
@@ -57,6 +58,8 @@ class _Text:
     known: tuple[SmiGpu, ...] = ()
     """GPUs with what is told of their addresses and UUIDs."""
     queried: tuple[QueriedGpu, ...] = ()
+    instances: dict[int, int] = field(default_factory=dict)
+    """How many instances GPUs are split in, by index."""
     nccl: tuple[NcclGpu, ...] | None = None
     hwloc: tuple[HwlocMatrix, ...] = ()
     xgmi: HwlocXgmi | None = None
@@ -114,6 +117,11 @@ def read_link_records(
     switched = frozenset(gpu.address for record in parsed for gpu in record.queried if gpu.fabric)
     sources: list[ToldLinks] = []
     for record in parsed:
+        split = {str(gpu.address): gpu.instances for gpu in record.queried if gpu.instances is not None}
+        named = naming(tuple(gpu for gpu in record.known if gpu.index in record.instances)).addresses
+        split |= {str(named.get(index, f"GPU {index}")): count for index, count in record.instances.items()}
+        if split:
+            sources.append(ToldLinks(record.name, gaps=tuple(instance_gaps(split))))
         if record.gaps:
             sources.append(ToldLinks(record.name, gaps=tuple(record.gaps)))
         for gpus in record.remote:
@@ -197,6 +205,7 @@ def _read_text(record: _Text, text: str) -> None:
     record.matrices = parse_topo(text)
     _few(record.matrices)
     named = (*parse_gpu_query(text), *parse_gpu_list(text))
+    record.instances = parse_instances(text)
     record.known = tuple({(gpu.index, gpu.uuid, gpu.address): gpu for gpu in named}.values())
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.host.links.instances import split_gpus
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
@@ -34,6 +35,8 @@ class QueriedGpu:
     """Cluster and clique of a GPU whose registration is complete; empty otherwise."""
     module: str
     """Its place on the baseboard (``module_id``), which is not its PCI order."""
+    instances: int | None = None
+    """How many instances it is split in; None where it is not split, or the text does not say."""
 
     @property
     def smi(self) -> SmiGpu | None:
@@ -60,6 +63,7 @@ def parse_query(root: Element) -> tuple[QueriedGpu, ...]:
                 {"Enabled": True, "Disabled": False}.get(gpu.value("c2c_mode")),
                 _fabric(gpu),
                 _told(gpu.value("platformInfo", "module_id")),
+                split_gpus(gpu),
             )
         )
     return tuple(gpus)
