@@ -414,6 +414,45 @@ def test_the_second_time_nobody_is_waited_for(served: Served) -> None:
     assert served.left == [(stays,)]
 
 
+def test_where_it_is_not_seen_at_the_end_who_is_left_somebody_is(served: Served) -> None:
+    asked = 0
+
+    def fails() -> tuple[Tenant, ...]:
+        nonlocal asked
+        asked += 1
+        raise OSError(errno.EPERM, "hidden")
+
+    served.service._left = fails
+    served.service.stop()
+    wait(lambda: asked > 3)
+    assert served.thread.is_alive()
+    served.service.stop()
+    served.thread.join(20)
+    (found,) = served.left
+    assert ["hidden" in str(tenant) for tenant in found] == [True]
+
+
+def test_descriptors_that_an_owner_has_not_read_yet_are_open_in_it(served: Served) -> None:
+    """Nobody shows them in ``/proc`` meanwhile."""
+    with served.client(1002) as owner:
+        send(owner._connection, {"ask": "take", "of": "blue"})
+        with served.client(0) as root:
+            # The answer has been sent by now.
+            assert root.state()["ok"]
+            served.bench.want_back(2)
+            wait(lambda: "waits for" in root.state()["clusters"][1]["devices"][0]["reason"])
+            assert served.bench.opened(2)
+            served.service.stop()
+            wait(lambda: root.state()["ending"])
+            assert root.state()["ending"]
+            assert served.thread.is_alive()
+            while receive(owner._connection)[0] is not None:
+                pass
+            served.thread.join(20)
+        assert served.left == [()]
+        assert not served.bench.opened(2)
+
+
 def test_the_service_manager_hears_that_it_lives_and_ends(served: Served) -> None:
     assert served.manager.recv(4096) == b"WATCHDOG=1"
     served.service.stop()

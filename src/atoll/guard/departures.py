@@ -51,12 +51,15 @@ class Departures:
             return f"the kernel wants it back{self._reasons[address]}"
         return "the kernel wanted it back, and it was let go" if address in self.gone else ""
 
-    def settle(self) -> tuple[Address, ...]:
-        """Let go what no owner has open any more; return what that was."""
+    def settle(self, handed: Callable[[Address], Sequence[Tenant]]) -> tuple[Address, ...]:
+        """Let go what no owner has open any more; return what that was.
+
+        ``handed`` tells to whom a device is on its way: what was sent and is not received yet is open, and shows nowhere.
+        """
         done = []
         for address, keeping in tuple(self.wanted.items()):
             try:
-                left = tuple(self.users(address))
+                left = (*self.users(address), *handed(address))
                 if left:
                     self._reasons[address] = f", and waits for {', '.join(map(str, left))}"
                     continue

@@ -6,13 +6,16 @@ own message.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+import struct
+import termios
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["LONGEST", "MOST_DESCRIPTORS", "Malformed", "printed", "receive", "send"]
+__all__ = ["LONGEST", "MOST_DESCRIPTORS", "Malformed", "printed", "receive", "send", "unread"]
 
 LONGEST = 1 << 16
 """Bytes of a message."""
@@ -56,6 +59,13 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, tuple[int
             os.close(descriptor)
         raise
     return document, tuple(descriptors)
+
+
+def unread(connection: socket.socket) -> bool:
+    """Whether something that was sent has not been received yet (SIOCOUTQ, unix(7)): of descriptors in it, no process
+    shows that it has them."""
+    (size,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+    return bool(size)
 
 
 def printed(value: object) -> str:

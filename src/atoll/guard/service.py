@@ -17,7 +17,7 @@ from functools import partial
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Asker, Desk, error
 from atoll.guard.keepers import Keepers, Keeping
-from atoll.guard.message import Malformed, printed, receive, send
+from atoll.guard.message import Malformed, printed, receive, send, unread
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, peer
 from atoll.guard.recuts import Recuts
@@ -97,10 +97,10 @@ class Service:
             looked = now
             self._notifier.alive()
             self._check_keepers()
-            self._settle()
+            self._settle(desk)
             if self._deadline is not None:
                 self._say_ending(desk)
-                left = tuple(self._left())
+                left = self._owners()
                 if not left or now >= self._deadline:
                     return left
 
@@ -220,17 +220,33 @@ class Service:
             for asker in tuple(self._askers.values()):
                 if cluster in asker.taken:
                     self._reply(asker, {"tell": "wanted", "device": str(address)})
-        self._settle()
+        self._settle(desk)
 
-    def _settle(self) -> None:
-        for address in self._departures.settle():
+    def _settle(self, desk: Desk) -> None:
+        for address in self._departures.settle(lambda address: self._handed(desk.cluster_of(address))):
             self._notifier.status(f"{address} is not held any more: the kernel wanted it back")
 
     def _check_keepers(self) -> None:
         for keeping in self._keepers.by_holder.values():
             keeping.alive()
 
+    def _handed(self, cluster: str | None = None) -> tuple[Tenant, ...]:
+        """Return who has not received yet what was handed to it, of one cluster or of any."""
+        return tuple(
+            Tenant(asker.pid, f"of user {asker.uid}, who has not read yet what it was handed", certain=False)
+            for asker in self._askers.values()
+            if (cluster in asker.taken if cluster is not None else asker.taken) and unread(asker.connection)
+        )
+
     # -- the end
+
+    def _owners(self) -> tuple[Tenant, ...]:
+        """Return which owners are left; where that is not seen, somebody may be."""
+        try:
+            found = tuple(self._left())
+        except OSError as failed:
+            found = (Tenant(0, f"not seen: {failed.strerror or failed}", certain=False),)
+        return (*found, *self._handed())
 
     def _say_ending(self, desk: Desk) -> None:
         if self._told:
