@@ -118,8 +118,8 @@ def read_link_records(
     sources: list[ToldLinks] = []
     for record in parsed:
         split = {str(gpu.address): gpu.instances for gpu in record.queried if gpu.instances is not None}
-        named = naming(tuple(gpu for gpu in record.known if gpu.index in record.instances)).addresses
-        split |= {str(named.get(index, f"GPU {index}")): count for index, count in record.instances.items()}
+        places = naming(tuple(gpu for gpu in record.known if gpu.index in record.instances)).addresses
+        split |= {str(places.get(index, f"GPU {index}")): count for index, count in record.instances.items()}
         if split:
             sources.append(ToldLinks(record.name, gaps=tuple(instance_gaps(split))))
         if record.gaps:
