@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from atoll.host import read_host
-from atoll.host.links.boards import known_boards
+from atoll.host.links.boards import Board, board_gaps, known_boards
 from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.read import read_link_records
 from atoll.host.model import Host
+from atoll.host.told import ToldLinks
+from atoll.pci.address import Address
 from host.trees import function_files, tree_of
 from host.witherspoon import REDBUD, machine
+
+A = Address.parse
 
 
 def host_of(count: int, device: int, links: Callable[[int, int], int] | None = None) -> Host:
@@ -76,6 +82,29 @@ def test_a_board_tells_no_links() -> None:
     assert "18 to switches" in warning
     assert not warnings(host_of(7, 0x2330)), "no board has seven"
     assert not warnings(host_of(8, 0x26B9)), "no links at all"
+
+
+@pytest.mark.parametrize("board", [b for b in known_boards() if not b.powernv], ids=lambda board: board.name)
+def test_no_board_tells_a_link_or_that_there_is_none(board: Board) -> None:
+    """What was unknown stays so: a board says what to look for, and never what is there."""
+    for device in board.gpu_ids:
+        silent = host_of(board.gpus, device)
+        assert not silent.links
+        assert not silent.links_told
+        assert any(f"board:{board.name} " in warning for warning in warnings(silent))
+        apart = host_of(board.gpus, device, lambda a, b: 0)
+        assert not apart.links_told, "a matrix without NVLinks does not tell that there are none"
+        bare = read_link_records({}, silent.functions)
+        assert not bare.sources
+
+
+def test_virtual_functions_are_no_gpus_of_a_board() -> None:
+    host = host_of(8, 0x20B0)
+    first = A("0000:10:00.0")
+    virtual = replace(host.functions[first], address=A("0000:10:00.4"), physical_function=first)
+    functions = {**host.functions, virtual.address: virtual}
+    (gap,) = board_gaps(functions, ToldLinks(""), powernv=False)
+    assert "board:hgx-a100-8" in gap.why
 
 
 def test_power_machines() -> None:

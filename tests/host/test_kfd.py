@@ -145,6 +145,16 @@ def test_xgmi_without_a_hive_is_not_told() -> None:
     assert kfd_links(nodes({}, 4, hive_id=0), FOUR, {}).told == FOUR.keys()
 
 
+@pytest.mark.parametrize("weight", [30, 41])
+def test_links_over_others_without_a_hive_are_not_told(weight: int) -> None:
+    """A record whose hive ids are missing: nothing routes what it says that there is."""
+    shown = {(0, 1): weight, (1, 0): weight}
+    assert kfd_links(nodes(shown, 4, hive_id=0), FOUR, {}).told == {A("0000:12:00.0"), A("0000:13:00.0")}
+    assert kfd_links(nodes(shown, 4), FOUR, {}).told == FOUR.keys()
+    apart = (*nodes(shown, 4)[:1], *nodes(shown, 4, hive_id=8)[1:])
+    assert kfd_links(apart, FOUR, {}).told == {A("0000:12:00.0"), A("0000:13:00.0")}
+
+
 def test_hives_by_function_alone() -> None:
     files = {
         f"sys/devices/pci0000:{0x10 + n:02x}/0000:{0x10 + n:02x}:00.0/xgmi_hive_info/xgmi_hive_id": "77\n"

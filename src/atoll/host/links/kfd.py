@@ -159,6 +159,11 @@ def kfd_links(
     for hive, those in sorted(members.items()):
         if len(those) > 1 and not reading.all_joined(those):
             links += routed(those, EndKind.SWITCH, f"XGMI hive {hive:#x}", "KFD topology" if nodes else "amdgpu")
+    for here, there in sorted(reading.distant):
+        if of_nodes.get(here, -1) != of_nodes.get(there, -2):
+            why = f"an XGMI link over others leads to {there}, and no hive of both is shown that would route it"
+            doubts.setdefault(here, why)
+            doubts.setdefault(there, f"{here} shows an XGMI link to it over others, and no hive of both is shown")
     strange = {
         node.place: "the KFD topology shows a GPU there, the host has no such function"
         for node in nodes
@@ -187,6 +192,8 @@ class _Reading:
     places: Mapping[int, Address]
     doubts: dict[Address, str] = field(default_factory=dict)
     pairs: dict[tuple[Address, Address], KfdLink] = field(default_factory=dict)
+    distant: set[tuple[Address, Address]] = field(default_factory=set)
+    """Of which a link of more than one hop is shown: their hive routes it."""
 
     def address(self, node: KfdNode) -> Address | None:
         place = self.places.get(node.number)
@@ -215,8 +222,11 @@ class _Reading:
                     self.doubts.setdefault(here, f"an XGMI link leads to node {entry.to}, which is no function here")
                 elif there != here and entry.weight == _HOP:
                     self.pairs.setdefault((here, there), entry)
-                elif there != here and entry.weight % _HOP and entry.weight != _TWO_PARTITIONS:
-                    self.doubts.setdefault(here, f"the weight {entry.weight} of a link to {there} has no known meaning")
+                elif there != here:
+                    self.distant.add((here, there))
+                    if entry.weight % _HOP and entry.weight != _TWO_PARTITIONS:
+                        why = f"the weight {entry.weight} of a link to {there} has no known meaning"
+                        self.doubts.setdefault(here, why)
         for (here, there), entry in sorted(self.pairs.items()):
             if (there, here) not in self.pairs:
                 self.doubts.setdefault(here, f"its link to {there} is not shown from there")
