@@ -54,7 +54,8 @@ class Departures:
     def settle(self, handed: Callable[[Address], Sequence[Tenant]]) -> tuple[Address, ...]:
         """Let go what no owner has open any more; return what that was.
 
-        ``handed`` tells to whom a device is on its way: what was sent and is not received yet is open, and shows nowhere.
+        ``handed`` tells to whom a device is on its way: what was sent and is not received yet is open, and no process
+        shows it.
         """
         done = []
         for address, keeping in tuple(self.wanted.items()):
