@@ -357,6 +357,16 @@ def test_override_applies_to_ports_without_acs_only() -> None:
         found = predict(host(_pair(acs), command_line="quiet pcie_acs_override=downstream,multifunction"))
         assert found.override
         assert (found.groups == groups("00:01.0 01:00.0")) is together
+        assert [address for address, _ in found.undetermined] == ([] if together else [at("01:00.0")])
+
+
+def test_whether_the_kernel_obeys_an_override_is_open_only_where_it_decides() -> None:
+    line = "pcie_acs_override=downstream,multifunction"
+    ((_, why),) = predict(host(_pair(None), command_line=line)).undetermined
+    assert "whether this kernel has the patch that obeys pcie_acs_override=" in why
+    assert not predict(host(_pair(ACS_ON), command_line=line)).undetermined
+    single = [port("00:01.0", 1), function("01:00.0", "00:01.0", multifunction=False)]
+    assert not predict(host(single, command_line="pcie_acs_override=multifunction")).undetermined
 
 
 def test_override_by_id_and_by_multifunction() -> None:

@@ -12,6 +12,7 @@ from atoll.host.model import Function, Group, IommuUnit
 from atoll.isolation.groups import Prediction, predict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.header import PortType
+from atoll.pci.quirks.acs import kernel_decides_alike
 
 
 def _below(ids: tuple[int, int], acs: Acs | None = None, *, kernel: tuple[int, int] | None = (6, 12)) -> Prediction:
@@ -33,7 +34,7 @@ def _below(ids: tuple[int, int], acs: Acs | None = None, *, kernel: tuple[int, i
     ],
 )
 def test_root_ports_taken_as_isolating(ids: tuple[int, int]) -> None:
-    found = _below(ids)
+    found = _below(ids, kernel=(7, 3))
     assert found.groups == groups("00:1c.0", "01:00.0")
     assert not found.undetermined
 
@@ -69,6 +70,43 @@ def test_broken_source_validation_counts_as_on_from_7_0() -> None:
     assert len(_below(idt, acs, kernel=(7, 0)).groups) == 2
     assert len(_below(idt, acs, kernel=(6, 12)).groups) == 1
     assert _below(idt, acs, kernel=None).undetermined
+
+
+@pytest.mark.parametrize(
+    ("ids", "since"),
+    [
+        ((0x1D17, 0x0733), (6, 8)),  # Zhaoxin
+        ((0x17CB, 0x0115), (6, 12)),  # Qualcomm SA8775P
+        ((0x0014, 0x7A29), (6, 16)),  # Loongson
+        ((0x17CB, 0x0111), (7, 0)),  # Qualcomm Hamoa
+    ],
+)
+def test_rows_added_later_are_open_on_older_kernels(ids: tuple[int, int], since: tuple[int, int]) -> None:
+    before = (since[0], since[1] - 1) if since[1] else (6, 19)
+    assert not _below(ids, kernel=since).undetermined
+    ((address, why),) = _below(ids, kernel=before).undetermined
+    assert address == at("01:00.0")
+    assert "has the quirk that decides" in why
+
+
+def test_a_vendors_list_that_is_shorter_says_no_though_acs_is_on() -> None:
+    assert not _below((0x1D17, 0x0733), ACS_ON, kernel=(6, 8)).undetermined
+    assert _below((0x1D17, 0x0733), ACS_ON, kernel=(6, 7)).undetermined
+    assert not _below((0x0014, 0x7A29), ACS_ON, kernel=(6, 7)).undetermined
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [
+        ("6.1.191", False),
+        ("6.1.192-custom", True),
+        ("6.12.117+deb13-amd64", True),
+        ("6.1.0-56-amd64", False),
+        ("6", False),
+    ],
+)
+def test_long_term_releases_that_were_compared_have_the_later_rows(release: str, known: bool) -> None:
+    assert kernel_decides_alike(release, 0x0014, 0x7A29) is known
 
 
 def _slot(ids: tuple[int, int], kind: PortType = PortType.ENDPOINT, unit: str = "intel") -> int:

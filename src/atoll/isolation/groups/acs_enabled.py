@@ -21,6 +21,7 @@ from atoll.pci.quirks.acs import (
     is_intel_spt_root_port,
     is_wangxun_nic,
     is_zhaoxin_port,
+    kernel_decides_alike,
     one_of_each,
 )
 
@@ -30,8 +31,8 @@ _NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
 _DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 _BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)
 _MF_CONTROLS = AcsFlag.RR | AcsFlag.CR | AcsFlag.EC | AcsFlag.DT
-_TABLE_CHECKED = (6, 1)
-_LAST_HANDLERS = (AcsHandler.ZHAOXIN_PORTS, AcsHandler.WANGXUN_NIC)
+_OWN_LISTS_GROWN = (AcsHandler.ZHAOXIN_PORTS, AcsHandler.WANGXUN_NIC)
+"""Handlers that say no to what they do not list, and whose lists grew: older ones say no to what newer ones take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Judge:
         return verdict
 
     def _told(self, function: Function) -> Verdict:
-        return self._quirk(function) or self._by_type(function)
+        return self._overridden(function, self._quirk(function) or self._by_type(function))
 
     def _whatever_it_is(self, function: Function) -> Verdict:
         """What holds for every device that a function without told ids can be."""
@@ -152,39 +153,38 @@ class Judge:
 
     def _quirk(self, function: Function) -> Verdict | None:
         """``pci_dev_specific_acs_enabled``: the table in order; None where every handler declines."""
-        overridden = False
         for handler in acs_handlers(function.vendor, function.device):
-            if handler in _LAST_HANDLERS and not overridden:
-                overridden = True
-                verdict = self._overridden(function)
-                if verdict is not None:
-                    return verdict
             verdict = self._ask(handler, function)
             if verdict is not None:
-                return self._if_known_to_kernel(function, verdict)
-        return None if overridden else self._overridden(function)
+                return self._if_known_to_kernel(handler, function, verdict)
+        return None
 
-    def _if_known_to_kernel(self, function: Function, quirk: Verdict) -> Verdict:
-        """The table was compared for Linux 6.1 to 7.3; an older kernel may lack the row that decided."""
+    def _if_known_to_kernel(self, handler: AcsHandler, function: Function, quirk: Verdict) -> Verdict:
+        """A kernel may be too old for the row that decided."""
         kernel = value_of(self._host.kernel, None)
-        if kernel is not None and (kernel.major, kernel.minor) >= _TABLE_CHECKED:
+        if kernel is not None and kernel_decides_alike(kernel.text, function.vendor, function.device):
             return quirk
         plain = self._by_type(function)
-        if plain.certain and plain.enabled == quirk.enabled:
+        refused = handler in _OWN_LISTS_GROWN and quirk.enabled
+        if plain.certain and plain.enabled == quirk.enabled and not refused:
             return quirk
         text = kernel.text if kernel is not None else "an unknown release"
         missing = f"{function.address}: whether this kernel ({text}) has the quirk that decides"
         return Verdict(quirk.enabled, quirk.why, (*quirk.missing, missing))
 
-    def _overridden(self, function: Function) -> Verdict | None:
-        if not self._override:
-            return None
+    def _overridden(self, function: Function, verdict: Verdict) -> Verdict:
+        """What ``pcie_acs_override=`` makes of a verdict: nothing but a kernel with the patch obeys it."""
+        if not self._override or (verdict.enabled and verdict.certain):
+            return verdict
         port_type = self.port_type(function)
         if port_type is None or not isinstance(function.acs, Known) or function.acs.value is not None:
-            return None
+            return verdict
         if not self._override.covers(function, port_type, self.multifunction(function) is not False):
-            return None
-        return Verdict(True, (f"{function.address}: taken as isolating (pcie_acs_override=)",))
+            return verdict
+        missing = f"{function.address}: whether this kernel has the patch that obeys pcie_acs_override="
+        return Verdict(
+            True, (f"{function.address}: taken as isolating (pcie_acs_override=)",), (*verdict.missing, missing)
+        )
 
     def _ask(self, handler: AcsHandler, function: Function) -> Verdict | None:
         port_type = self.port_type(function)

@@ -2,7 +2,7 @@
 
 The rows stand in the order of ``pci_dev_acs_enabled[]`` in ``drivers/pci/quirks.c`` (Linux 7.3.4; the same 132
 entries in 6.1.192 and 6.12.117): the first row whose handler decides wins, and a handler may decline. What each
-handler decides is in :mod:`atoll.isolation.groups.acs_enabled`. A kernel older than 6.1 may lack some rows.
+handler decides is in :mod:`atoll.isolation.groups.acs_enabled`. Older kernels lack some: :func:`kernel_decides_alike`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "is_intel_spt_root_port",
     "is_wangxun_nic",
     "is_zhaoxin_port",
+    "kernel_decides_alike",
     "one_of_each",
 ]
 
@@ -130,6 +131,30 @@ _TABLE = (
     Row(AcsHandler.WANGXUN_NIC, 0x8088, None),
 )
 
+_COMPARED = (6, 1)
+"""From this release on, all are there but what is listed below: by the table of 5.18, which lacks these and the rows of
+Broadcom's 1750 to 1752, 7.3.4's."""
+_COMPARED_LONG_TERM = {(6, 1): 192, (6, 12): 117}
+"""Long-term releases whose tables were compared row by row: they have it all, by backports."""
+_ADDED = (
+    ((6, 3), 0x8088, None),  # "PCI: Add ACS quirk for Wangxun NICs"
+    ((6, 8), 0x1d17, frozenset(range(0x0733, 0x0753))),  # e367e3c765f5 "PCI: Add ACS quirk for more Zhaoxin Root Ports"
+    ((6, 12), 0x17cb, frozenset({0x0115})),  # "PCI: Add ACS quirk for Qualcomm SA8775P"
+    # 524e057b2d66 "PCI: Add ACS quirk for Broadcom BCM5760X NIC"
+    ((6, 12), 0x14e4, frozenset({0x1760, 0x1761, 0x1762, 0x1763})),
+    # aa46a3736afc "PCI: Add ACS quirk for Wangxun FF5xxx NICs"
+    ((6, 13), 0x8088, frozenset({0x5010, 0x5025, 0x5040, 0x5110, 0x5125, 0x5140})),
+    # "PCI: Add ACS quirk for Loongson PCIe"
+    (
+        (6, 16),
+        0x0014,
+        frozenset({0x3c09, 0x3c19, 0x3c29, 0x7a09, 0x7a19, 0x7a29, 0x7a39, 0x7a49, 0x7a59, 0x7a69}),
+    ),
+    ((7, 0), 0x17cb, frozenset({0x0111, 0x0120})),  # 44d2f70b1fd7, Hamoa and Glymur
+)
+"""What was added after 5.18: a release that has it for sure, the vendor, its devices (None for any). Most of it was
+also backported to the long-term releases of its time, so that an older number does not tell that it is missing."""
+
 _INTEL_PCH_ROOT_PORTS = frozenset(
     {
         0x3b42, 0x3b43, 0x3b44, 0x3b45, 0x3b46, 0x3b47, 0x3b48, 0x3b49, 0x3b4a, 0x3b4b, 0x3b4c, 0x3b4d, 0x3b4e,
@@ -160,6 +185,27 @@ _ROWS = _by_vendor()
 def acs_handlers(vendor: int, device: int) -> tuple[AcsHandler, ...]:
     """Return the handlers to ask for a function with these ids, in the kernel's order."""
     return tuple(row.handler for row in _ROWS.get(vendor, ()) if row.devices is None or device in row.devices)
+
+
+def kernel_decides_alike(release: str, vendor: int, device: int) -> bool:
+    """Whether a kernel of this release has all that this table has for these ids; False where its number does not tell.
+
+    ``release`` is as ``uname -r`` prints it.
+    """
+    numbers = []
+    for word in release.split(".")[:3]:
+        digits = word[: len(word) - len(word.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    if len(numbers) < 2:
+        return False
+    series = (numbers[0], numbers[1])
+    compared = _COMPARED_LONG_TERM.get(series)
+    if compared is not None and len(numbers) > 2 and numbers[2] >= compared:
+        return True
+    added = [since for since, owner, devices in _ADDED if owner == vendor and (devices is None or device in devices)]
+    return series >= max(added, default=_COMPARED)
 
 
 _BY_OWN_LIST = ((0x8086, 0x1C10), (0x8086, 0x9D10), (0x177D, 0xA000), (0x1D17, 0x0710), (0x8088, 0x0100))
