@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +82,13 @@ class Served:
             who=lambda connection: (4711, self.user),
         )
         watched = {RED: frozenset({1})}
-        desk = Desk(clusters, OWNERS, self.bench.keepers, watched, self.departures, lambda: PROOF, self.service.stop)
+        self.desk = Desk(
+            clusters, OWNERS, self.bench.keepers, watched, self.departures, lambda: PROOF, self.service.stop
+        )
 
         def serve() -> None:
             with self.recuts, listener, self.service:
-                self.left.append(self.service.run(desk))
+                self.left.append(self.service.run(self.desk))
 
         self.thread = threading.Thread(target=serve, daemon=True)
         self.thread.start()
@@ -269,6 +271,17 @@ def test_too_many_connections_of_one_user_leave_room_for_others(served: Served) 
         assert client.state()["ok"]
     for client in clients:
         client.close()
+
+
+def test_strangers_however_many_leave_room_for_owners_and_root(served: Served) -> None:
+    """Who may map user ids (subuid(5)) is as many users as he likes."""
+    with ExitStack() as connected:
+        for user in range(2000, 2009):
+            for _ in range(32):
+                connected.enter_context(served.client(user))
+        for user in (0, 1001):
+            with served.client(user) as client:
+                assert client.state()["ok"]
 
 
 def test_a_cut_is_written_down_once_a_device(served: Served) -> None:

@@ -112,6 +112,10 @@ class Desk:
             raise _Refused(f"nothing is held for user {asker.uid}", "a cluster's file names its owner: owner = …")
         return known
 
+    def knows(self, uid: int) -> bool:
+        """Whether a user has anything to ask here: root, and owners."""
+        return uid == ROOT or uid in self._uids.values()
+
     def cluster_of(self, address: Address) -> str | None:
         """Return the name of the held cluster that a device belongs to."""
         found = (name for name, cluster in self._clusters.items() if address in cluster.functions)

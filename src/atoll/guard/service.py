@@ -28,8 +28,8 @@ from atoll.vfio.errors import VfioError
 __all__ = ["Service"]
 
 _LOG = logging.getLogger("atoll.guard")
-_MOST = 256
 _MOST_OF_A_USER = 32
+"""Connections of root, of each owner, and of all others together."""
 _LOOK_SECONDS = 0.5
 """How often it is looked who is left, while it ends; and whether keepers run."""
 
@@ -80,7 +80,7 @@ class Service:
         """Serve; return the owners that are left at the end."""
         self._listener.setblocking(False)
         selector = self._selector
-        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        selector.register(self._listener, selectors.EVENT_READ, partial(self._accept, desk))
         selector.register(self._woken, selectors.EVENT_READ, self._drain)
         for keeping in self._keepers.by_holder.values():
             selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, desk, keeping))
@@ -120,7 +120,7 @@ class Service:
 
     # -- those who ask
 
-    def _accept(self) -> None:
+    def _accept(self, desk: Desk) -> None:
         try:
             connection, _ = self._listener.accept()
         except OSError:
@@ -131,8 +131,8 @@ class Service:
         except OSError:
             connection.close()
             return
-        of_user = sum(asker.uid == uid for asker in self._askers.values())
-        if len(self._askers) >= _MOST or of_user >= _MOST_OF_A_USER:
+        known = [asker.uid if desk.knows(asker.uid) else None for asker in self._askers.values()]
+        if known.count(uid if desk.knows(uid) else None) >= _MOST_OF_A_USER:
             with suppress(OSError):
                 send(connection, error("too many are connected", "close what is not used"))
             connection.close()
