@@ -466,6 +466,20 @@ def test_descriptors_that_an_owner_has_not_read_yet_are_open_in_it(served: Serve
         assert not served.bench.opened(2)
 
 
+def test_an_owner_who_reads_nothing_any_more_keeps_nothing_by_that(served: Served) -> None:
+    with served.client(1002) as owner:
+        assert taken(owner, "blue") == STOLEN
+        served.users[BLUE] = (Tenant(4711, "qemu", certain=True),)
+        served.bench.want_back(2)
+        with served.client(0) as root:
+            wait(lambda: "qemu" in root.state()["clusters"][1]["devices"][0]["reason"])
+        served.users.clear()
+        wait(lambda: not served.bench.opened(2))
+        served.service.stop()
+        served.thread.join(20)
+    assert served.left == [()]
+
+
 def test_the_service_manager_hears_that_it_lives_and_ends(served: Served) -> None:
     assert served.manager.recv(4096) == b"WATCHDOG=1"
     served.service.stop()

@@ -17,7 +17,7 @@ from typing import Any
 from atoll.errors import AtollError
 from atoll.guard.departures import Departures
 from atoll.guard.keepers import Keepers, Keeping
-from atoll.guard.message import printed
+from atoll.guard.message import printed, unread
 from atoll.guard.watch import Sight
 from atoll.isolation.clusters import Cluster
 from atoll.pci.address import Address
@@ -48,6 +48,17 @@ class Asker:
     uid: int
     taken: frozenset[str] = frozenset()
     """The clusters that were handed to it."""
+    sent: frozenset[str] = frozenset()
+    """Those of which it may not have received yet what was sent."""
+
+    def on_its_way(self) -> frozenset[str]:
+        """Return the clusters whose descriptors it may not have received yet: no process shows these meanwhile.
+
+        To be called before anything else is sent to it, which it may leave unread.
+        """
+        if self.sent and not unread(self.connection):
+            self.sent = frozenset()
+        return self.sent
 
 
 class Desk:
@@ -190,6 +201,7 @@ class Desk:
         reply = {"ok": True, "schema": SCHEMA, "cluster": cluster.name, "devices": [str(a) for a in devices]}
         keeping.order("hand", None, asker.connection.fileno(), devices=[str(a) for a in devices], reply=reply)
         asker.taken |= {cluster.name}
+        asker.sent = asker.on_its_way() | {cluster.name}
 
     def _wanted(self, wanted: object, asker: Asker) -> tuple[Cluster, list[Address]]:
         if not isinstance(wanted, str):

@@ -17,7 +17,7 @@ from functools import partial
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Asker, Desk, error
 from atoll.guard.keepers import Keepers, Keeping
-from atoll.guard.message import Malformed, printed, receive, send, unread
+from atoll.guard.message import Malformed, printed, receive, send
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, peer
 from atoll.guard.recuts import Recuts
@@ -168,6 +168,7 @@ class Service:
         _LOG.log(level, "ask=%s of=%s uid=%d pid=%d granted=%s", what, of, asker.uid, asker.pid, bool(granted))
 
     def _reply(self, asker: Asker, answer: Mapping[str, object]) -> None:
+        asker.on_its_way()
         try:
             send(asker.connection, answer)
         except OSError:
@@ -235,7 +236,7 @@ class Service:
         return tuple(
             Tenant(asker.pid, f"of user {asker.uid}, who has not read yet what it was handed", certain=False)
             for asker in self._askers.values()
-            if (cluster in asker.taken if cluster is not None else asker.taken) and unread(asker.connection)
+            if (cluster in asker.on_its_way() if cluster is not None else asker.on_its_way())
         )
 
     # -- the end
