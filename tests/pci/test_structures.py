@@ -206,9 +206,14 @@ def test_vgas_window() -> None:
         found = read_bridge(bridge_space().put(0x3E, control, 2).config())
         assert found is not None
         assert found.vga is forwards
-    unasked = read_bridge(bridge_space().put(0x3E, 8, 2).config(), vga=False)
-    assert unasked is not None
-    assert unasked.vga is None
+
+
+def test_enhanced_allocation_keeps_its_addresses_elsewhere() -> None:
+    space = Space().standard((0x14, 0x40)).put(0x10, 0xFE00_0000, 4)
+    with pytest.raises(Unreadable, match="Enhanced Allocation"):
+        read_bars(space.config())
+    assert read_bars(Space().put(0x10, 0xFE00_0000, 4).config())
+    assert read_bars(space.config(cut=64)), "what was not read may be there: the kernel's file tells"
 
 
 def test_roms() -> None:

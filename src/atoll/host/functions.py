@@ -172,7 +172,7 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         acs=told(lambda space: read_acs(space, *ids)),
         ats=told(read_ats),
         port_number=told(read_port_number),
-        bridge=bridge_of(resources, listed, told, reader.extent),
+        bridge=bridge_of(resources, listed, told),
         bars=bars_of(resources, told, reader.extent, virtual=physical is not None),
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),

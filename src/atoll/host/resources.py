@@ -126,10 +126,9 @@ def bridge_of(
     resources: Resources,
     listed: Container[str],
     told: Callable[[Callable[[ConfigSpace], Bridge | None]], Fact[Bridge | None]],
-    extent: Extent,
 ) -> Fact[Bridge | None]:
     """Return what a bridge forwards, None for what is no bridge; ``listed`` holds the names in its folder."""
-    found = told(lambda config: read_bridge(config, vga=extent is Extent.ALL))
+    found = told(read_bridge)
     if isinstance(found, Known) or "secondary_bus_number" not in listed:
         return found
     secondary = number(resources.tree, f"{resources.folder}/secondary_bus_number")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.errors import Unreadable
+from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType
 
@@ -50,15 +52,26 @@ def read_rom(config: ConfigSpace) -> Rom | None:
     return Rom(start, 0, enabled) if start or enabled else None
 
 
+def _is_enhanced(config: ConfigSpace) -> bool:
+    try:
+        return config.find(CapabilityId.ENHANCED_ALLOCATION) is not None
+    except Unreadable:
+        return False
+
+
 def read_bars(config: ConfigSpace, *, at: int = 0x10, count: int | None = None) -> tuple[Bar, ...]:
     """Return the registers that hold anything, without sizes: to size one, it has to be written.
 
-    ``at``, ``count``: where they stand and how many there are; by default those of the header.
+    ``at``, ``count``: where they stand and how many there are; by default those of the header. Raises Unreadable also
+    where the header's are known not to count (Enhanced Allocation).
 
     A register of all zeros can be an unassigned 32-bit one or none at all; it is left out.
     """
     bars = []
-    count = _COUNT[config.header_type] if count is None else count
+    if count is None:
+        if _is_enhanced(config):
+            raise Unreadable("its addresses stand in an Enhanced Allocation capability, not in BARs")
+        count = _COUNT[config.header_type]
     index = 0
     while index < count:
         low = config.dword(at + 4 * index)

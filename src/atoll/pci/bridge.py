@@ -42,8 +42,8 @@ class Bridge:
     """Why there may be more windows; empty where these are all."""
 
 
-def read_bridge(config: ConfigSpace, *, vga: bool = True) -> Bridge | None:
-    """Return what the function forwards, None where it is no bridge; ``vga``: with whether VGA's addresses.
+def read_bridge(config: ConfigSpace) -> Bridge | None:
+    """Return what the function forwards, None where it is no bridge.
 
     An I/O or prefetchable window whose registers all read as zero is taken as not implemented: both are
     optional, and optional registers read as zero.
@@ -53,8 +53,7 @@ def read_bridge(config: ConfigSpace, *, vga: bool = True) -> Bridge | None:
         return None
     found = _windows(config) if layout is HeaderType.BRIDGE else _cardbus_windows(config)
     kept = tuple(window for window in found if window is not None and window.start <= window.end)
-    forwards = bool(config.word(0x3E) & _VGA_ENABLE) if vga else None
-    return Bridge(config.byte(0x19), config.byte(0x1A), kept, forwards)
+    return Bridge(config.byte(0x19), config.byte(0x1A), kept, bool(config.word(0x3E) & _VGA_ENABLE))
 
 
 def _windows(config: ConfigSpace) -> list[Window | None]:

@@ -31,6 +31,8 @@ class CapabilityId(IntEnum):
     """PCI Express."""
     ADVANCED_FEATURES = 0x13
     """Conventional PCI advanced features: function level reset without PCI Express."""
+    ENHANCED_ALLOCATION = 0x14
+    """Enhanced Allocation: addresses that hardware fixed, instead of BARs."""
 
 
 class ExtendedId(IntEnum):
