@@ -50,6 +50,9 @@ def test_links_to_the_processor() -> None:
     assert has_cpu_links(0x10DE, 0x1DB1, powernv=True)
     assert not has_cpu_links(0x10DE, 0x1DB1, powernv=False)
     assert has_cpu_links(0x10DE, 0x2342, powernv=False), "GH200"
+    assert has_cpu_links(0x10DE, 0x2E12, powernv=False), "GB10"
+    assert has_cpu_links(0x10DE, 0x3400, powernv=False), "not known here: newer"
+    assert not has_cpu_links(0x10DE, 0x2B85, powernv=False), "GeForce RTX 5090"
     assert not has_cpu_links(0x1002, 0x2342, powernv=True)
 
 

@@ -28,7 +28,7 @@ _NVLINK_IDS = frozenset(
         # GP100, GV100 (SXM2, SXM3, DGX Station, Quadro)
         *(0x15F9, 0x15F0, 0x15F1),
         *(0x1DB0, 0x1DB1, 0x1DB2, 0x1DB3, 0x1DB5, 0x1DB7, 0x1DB8, 0x1DBA, 0x1DBE),
-        *(0x1DF0, 0x1DF2, 0x1DF5),  # PG500 and PG503 boards: PG503 is that of the SXM2 V100
+        *(0x1DF2, 0x1DF5),  # PG503 boards, that of the SXM2 V100; PG500 (1df0) is the PCIe one
         # TU102, TU104, GA102 boards with a bridge connector
         *(0x1E02, 0x1E03, 0x1E04, 0x1E07, 0x1E2D, 0x1E2E, 0x1E30, 0x1E36, 0x1E3C, 0x1E3D, 0x1E3E, 0x1E78),
         *(0x1E81, 0x1E82, 0x1E84, 0x1E87, 0x1EB0, 0x1EB5, 0x1EC2, 0x1EC7),
@@ -51,6 +51,8 @@ _LINKED_CLASSES = (0x03, 0x0B, 0x12)
 """Base classes of what has links: displays, processors, accelerators; NVSwitches are other bridges (06.80)."""
 _BRICK = (0x1014, 0x04EA)
 """The function that POWER8 and POWER9 firmware emulates for each CPU-facing link (skiboot hw/npu.c, hw/npu2.c)."""
+_C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
+_C2C_RANGES = ((0x2340, 0x237F), (0x2E00, 0x2E3F), (0x3280, 0xFFFE))
 _SXM2_IDS = frozenset((0x15F9, 0x1DB1, 0x1DB3, 0x1DB5))
 
 
@@ -64,10 +66,16 @@ def family(vendor: int, device: int) -> LinkKind | None:
 
 
 def has_cpu_links(vendor: int, device: int, *, powernv: bool) -> bool:
-    """Whether a device may have links to the CPU: SXM2 boards on POWER, C2C parts (gpu-admin-tools, vfio nvgrace)."""
+    """Whether a device may have links to the CPU: SXM2 boards on POWER, and C2C parts.
+
+    Those: Hopper's range and Blackwell's ids of gpu-admin-tools (Linux ``vfio/pci/nvgrace-gpu/main.c`` has a part of
+    them), GB10 (NVIDIA/NV-Kernels pull request 396: "device ID range for DGX Spark iGPU"), and what is newer.
+    """
     if vendor != _NVIDIA:
         return False
-    return (powernv and device in _SXM2_IDS) or 0x2340 <= device <= 0x237F or device in (0x2941, 0x297E, 0x29BC, 0x31C2)
+    if powernv and device in _SXM2_IDS:
+        return True
+    return device in _C2C_IDS or any(low <= device <= high for low, high in _C2C_RANGES)
 
 
 def possible_kinds(function: Function) -> frozenset[LinkKind]:

@@ -10,6 +10,12 @@ __all__ = ["has_c2c", "nvlinks_at_most"]
 
 _NVIDIA = 0x10DE
 
+_C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
+_C2C_RANGES = (
+    (0x2340, 0x237F),  # GH200: gpu-admin-tools' C2C parts; Linux vfio/pci/nvgrace-gpu/main.c
+    (0x2E00, 0x2E3F),  # GB10: NVIDIA/NV-Kernels pull request 396
+    (0x3280, 0xFFFE),  # not known here: newer
+)
 _BOARDS = {
     0x20B7: 4,  # A30: NVIDIA A30 datasheet, 200 GB/s over one bridge
 }
@@ -36,5 +42,7 @@ def nvlinks_at_most(vendor: int, device: int) -> int | None:
 
 
 def has_c2c(vendor: int, device: int) -> bool:
-    """Whether a GPU has a C2C link to its CPU (gpu-admin-tools' C2C parts; Linux ``vfio/pci/nvgrace-gpu/main.c``)."""
-    return vendor == _NVIDIA and (0x2340 <= device <= 0x237F or device in (0x2941, 0x297E, 0x29BC, 0x31C2))
+    """Whether a GPU has, or may have, a C2C link to its CPU: what ``atoll.fabric.families`` holds for one."""
+    if vendor != _NVIDIA:
+        return False
+    return device in _C2C_IDS or any(low <= device <= high for low, high in _C2C_RANGES)
