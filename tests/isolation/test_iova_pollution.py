@@ -204,6 +204,7 @@ def test_vgas_window_is_a_window() -> None:
 def test_a_vga_controller_answers_to_vgas_memory() -> None:
     screen = conventional(second=0x030000)
     assert ("claimed", "possible", SHARED, *VGA) in told(pollution(screen))
+    assert ("claimed", "possible", SHARED, *VGA) in told(pollution(changed(screen, SHARED, bars=Unknown("cut"))))
     assert VGA not in {entry[3:] for entry in told(pollution(conventional()))}
 
 

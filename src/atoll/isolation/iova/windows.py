@@ -62,6 +62,9 @@ def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
     function = topology.functions[address]
     found = list(_forwarded(topology, function)) if function.is_port else []
     around = _around(topology, function)
+    if function.class_code >> 8 in _VGA_CLASSES:
+        doubt = f"{address} is a VGA controller, and whether it has VGA's addresses switched off is not known"
+        found.append(Addresses("VGA memory", _VGA, doubt=doubt))
     if isinstance(function.bars, Unknown) or (function.physical_function is not None and not function.bars.value):
         why = function.bars.reason if isinstance(function.bars, Unknown) else "a virtual function's were not recorded"
         doubt = f"which addresses the BARs of {address} hold was not read ({why})"
@@ -73,11 +76,7 @@ def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
     for bar in function.bars.value:
         if bar.memory and bar.start:
             found.append(_bar(topology, function, f"BAR {bar.index}", bar, around))
-    found += _rom(function, around)
-    if function.class_code >> 8 in _VGA_CLASSES:
-        doubt = f"{address} is a VGA controller, and whether it has VGA's addresses switched off is not known"
-        found.append(Addresses("VGA memory", _VGA, doubt=doubt))
-    return (*found, *_virtual(topology, function, around))
+    return (*found, *_rom(function, around), *_virtual(topology, function, around))
 
 
 def _around(topology: Topology, function: Function) -> Ranges | None:
