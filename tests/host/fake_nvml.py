@@ -81,6 +81,8 @@ class FakeGpu:
     links: Sequence[FakeLink] = ()
     c2c: bool | None = None
     clique: int | None = None
+    instances: int | None = None
+    """How many instances it is split in; None: not split."""
     lost: bool = False
     """It fell off the bus: every question about it fails."""
 
@@ -114,6 +116,18 @@ class FakeNvml:
 
     def nvmlDeviceGetPciInfo(self, handle: int) -> nvmlPciInfo_t:
         return nvmlPciInfo_t(busId=self.gpus[handle].bus_id.encode())
+
+    def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
+        split = int(self.gpus[handle].instances is not None)
+        return [split, split]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: int) -> int:
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: int, index: int) -> int:
+        if index >= (self.gpus[handle].instances or 0):
+            raise NVMLError("Not Found")
+        return 1000 + index
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:
         return f"GPU-00000000-0000-0000-0000-{handle:012}"

@@ -68,6 +68,19 @@ def test_c2c_and_fabric() -> None:
     assert not host.links_told
 
 
+def test_instances_are_told_and_are_no_gpus() -> None:
+    gpus = pair()
+    gpus[0].instances = 3
+    host = host_of(document(gpus))
+    (gap,) = [gap for gap in host.gaps if "MIG" in gap.what]
+    assert (gap.what, "split in 3" in gap.why) == ("instances (MIG) of 0000:10:00.0", True)
+    assert host.links_told == {A("10:00.0"), A("11:00.0")}
+    older = json.loads(document(pair()))
+    for gpu in older["gpus"]:
+        del gpu["instances"]
+    assert host_of(json.dumps(older).encode()).links == host_of(document(pair())).links
+
+
 def test_a_switch_that_is_a_function() -> None:
     host = host_of(document([FakeGpu(ONE, [FakeLink(SWITCH, 7)])]))
     assert {(link.b.kind, link.b.number) for link in host.links} == {(EndKind.SWITCH, 7)}

@@ -2,8 +2,9 @@
 
 Source: nvidia-ml-py (``pynvml``) and NVIDIA's NVML API reference: ``nvmlDeviceGetNvLinkState``,
 ``nvmlDeviceGetNvLinkRemotePciInfo``, ``nvmlDeviceGetNvLinkRemoteDeviceType``, ``nvmlDeviceGetC2cModeInfoV``,
-``nvmlDeviceGetGpuFabricInfoV``, and of each link the fields NVLINK_REMOTE_NVLINK_ID and NVLINK_GET_SPEED (MB/s). What
-a driver or a GPU does not support is left out. It runs as a process of its own: a driver that hangs can be left.
+``nvmlDeviceGetGpuFabricInfoV``, ``nvmlDeviceGetMigMode``, and of each link the fields NVLINK_REMOTE_NVLINK_ID and
+NVLINK_GET_SPEED (MB/s). What a driver or a GPU does not support is left out. It runs as a process of its own: a driver
+that hangs can be left.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def _gpu(nvml: Any, index: int) -> dict[str, object]:
         "links": [link for number in range(_most(nvml)) if (link := _link(nvml, handle, number)) is not None],
         "c2c": None if c2c is None else bool(c2c.isC2cEnabled),
         "fabric": _asked(nvml, lambda: _fabric(nvml, handle)),
+        "instances": _asked(nvml, lambda: _instances(nvml, handle)),
     }
 
 
@@ -110,6 +112,16 @@ def _fabric(nvml: Any, handle: Any) -> dict[str, object] | None:
     digits = bytes(info.clusterUuid).hex()
     cluster = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
     return {"cluster": cluster, "clique": int(info.cliqueId)}
+
+
+def _instances(nvml: Any, handle: Any) -> int | None:
+    """How many instances (MIG) a GPU is split in; None where it is not split."""
+    current, _ = nvml.nvmlDeviceGetMigMode(handle)
+    if not current:
+        return None
+    places = range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle))
+    found = (_asked(nvml, partial(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, place)) for place in places)
+    return sum(instance is not None for instance in found)
 
 
 def _text(words: str | bytes) -> str:

@@ -61,6 +61,7 @@ def _checked(gpu: dict[str, Any]) -> dict[str, Any]:
         "uuid": str(gpu["uuid"])[:100],
         "c2c": gpu["c2c"] if isinstance(gpu["c2c"], bool) else None,
         "fabric": None if fabric is None else (str(fabric["cluster"])[:100], _number(fabric["clique"], 1 << 32)),
+        "instances": None if gpu.get("instances") is None else _number(gpu["instances"], _MOST_GPUS),
         "links": [(_number(link["link"], _MOST_LINKS), link) for link in gpu["links"][:_MOST_LINKS]],
     }
 
@@ -104,7 +105,7 @@ def _is_rate(value: object) -> bool:
 
 def _queried(gpu: dict[str, Any]) -> QueriedGpu:
     fabric = "" if gpu["fabric"] is None else f"NVLink fabric {gpu['fabric'][0]} clique {gpu['fabric'][1]}"
-    return QueriedGpu(gpu["index"], gpu["address"], gpu["uuid"], "", gpu["c2c"], fabric, "")
+    return QueriedGpu(gpu["index"], gpu["address"], gpu["uuid"], "", gpu["c2c"], fabric, "", gpu["instances"])
 
 
 def _address(text: object) -> Address | None:
