@@ -9,7 +9,7 @@ import pytest
 
 from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bar, Sriov, Window
+from atoll.host.model import Bar, Rom, Sriov, Window
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.content import read_record
 from atoll.isolation.groups import predict
@@ -307,6 +307,28 @@ def test_dump_beside_text_wins_and_a_short_one_is_filled_from_it() -> None:
     assert alone.header.value is HeaderType.BRIDGE
     assert isinstance(alone.acs, Unknown)
     assert "256" in alone.acs.reason
+
+
+def test_regions_that_registers_do_not_hold_yet_are_regions() -> None:
+    dump = bytearray(64)
+    dump[0:16] = bytes.fromhex("de10 801b 0000 1000 a100 0003 0000 0000".replace(" ", ""))
+    dump[0x10:0x14] = (0xDE00_0000).to_bytes(4, "little")
+    rows = "\n".join(f"{at:02x}: {dump[at : at + 16].hex(' ')}" for at in range(0, 64, 16))
+    text = (
+        "01:00.0 VGA compatible controller [0300]: NVIDIA [10de:1b80] (rev a1)\n"
+        "\tControl: I/O- Mem- BusMaster- SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-\n"
+        "\tRegion 0: Memory at de000000 (32-bit, non-prefetchable) [disabled] [size=16M]\n"
+        "\tRegion 1: Memory at c0000000 (64-bit, prefetchable) [virtual] [size=256M]\n"
+        "\tExpansion ROM at df000000 [virtual] [disabled] [size=512K]\n"
+    )
+    function = one(f"{text}{rows}\n", "01:00.0")
+    assert isinstance(function.bars, Known)
+    assert [(bar.index, bar.start, bar.size) for bar in function.bars.value] == [
+        (0, 0xDE000000, 16 << 20),
+        (1, 0xC0000000, 256 << 20),
+    ]
+    assert isinstance(function.rom, Known)
+    assert function.rom.value == Rom(0xDF000000, 512 << 10, enabled=False)
 
 
 @pytest.mark.parametrize("first", ["{n:02x}:00.0", "{n}:00.0", "000{n}:00:00.0", "{n}000:00:00.0"])

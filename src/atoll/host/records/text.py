@@ -203,11 +203,17 @@ def _filled(one: Function, other: Function) -> Function:
     }
     if isinstance(one.bars, Known) and isinstance(other.bars, Known):
         sizes = {(bar.index, bar.start): bar.size for bar in other.bars.value}
-        bars = tuple(replace(bar, size=bar.size or sizes.get((bar.index, bar.start), 0)) for bar in one.bars.value)
-        changes["bars"] = Known(bars, one.bars.source)
-    rom, same = value_of(one.rom, None), value_of(other.rom, None)
-    if rom is not None and same is not None and rom.start == same.start and isinstance(one.rom, Known):
-        changes["rom"] = Known(replace(rom, size=rom.size or same.size), one.rom.source)
+        bars = [replace(bar, size=bar.size or sizes.get((bar.index, bar.start), 0)) for bar in one.bars.value]
+        # What the kernel has a place for and the register does not hold yet ("[virtual]") will answer there.
+        shown = {bar.index for bar in bars}
+        bars += [bar for bar in other.bars.value if bar.index not in shown]
+        changes["bars"] = Known(tuple(sorted(bars, key=lambda bar: bar.index)), one.bars.source)
+    rom, placed = value_of(one.rom, None), value_of(other.rom, None)
+    if isinstance(one.rom, Known) and placed is not None:
+        if rom is None:
+            changes["rom"] = other.rom
+        elif rom.start == placed.start:
+            changes["rom"] = Known(replace(rom, size=rom.size or placed.size), one.rom.source)
     if not one.ids_told and other.ids_told:
         changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": (), "label": ""}
     if one.class_code >> 16 == 0xFF:
