@@ -114,7 +114,14 @@ def test_scalable_mode_may_halve_it() -> None:
     assert found.end == 2**47 - 1
     assert "first-stage" in found.notes[0]
     assert not found.unknown, "what is sure is enough for most guests"
-    assert one(machine(MSI, unit=unit, command_line="intel_iommu=sm_off")).end == 2**48 - 1
+    for words, bits in (
+        ("intel_iommu=sm_off", 48),
+        ("quiet intel_iommu=on,sm_off", 48),
+        ("intel_iommu=on,sm_on,sm_off", 48),
+        ("intel_iommu=sm_off intel_iommu=sm_on", 47),
+        ("other=sm_off", 47),
+    ):
+        assert one(machine(MSI, unit=unit, command_line=words)).end == 2**bits - 1
     high = one(machine(MSI, unit=unit), guest=Guest(200 << 40))
     assert [conflict.kind for conflict in high.conflicts] == [ConflictKind.APERTURE]
     assert high.undecided

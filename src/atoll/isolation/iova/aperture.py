@@ -100,7 +100,9 @@ def _intel(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
     guest = (cap >> 16 & 0x3F) + 1
     second = {width for bit, width in _SAGAW_WIDTHS.items() if cap >> 8 + bit & 1}
     ecap = _hexadecimal(attributes.get("ecap", ""))
-    off = "intel_iommu=sm_off" in value_of(host.command_line, "").split()
+    words = _options(host, "intel_iommu")
+    # The last one counts (intel_iommu_setup).
+    off = "sm_off" in words and "sm_on" not in words[words.index("sm_off") :]
     scalable = not off and (ecap is None or (ecap >> 43 & 1 and ecap >> 47 & 1))
     if not scalable:
         if not second:
@@ -133,8 +135,7 @@ def _amd(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
     levels = features.value[0] >> 10 & 0x3
     if levels not in _AMD_WIDTHS:
         return Aperture(least, f"{name}: {_AMD_LEAST} bits, which every AMD IOMMU has", f"{name}: HATS is reserved")
-    words = {word for option in value_of(host.command_line, "").split() for word in _amd_words(option)}
-    if "pgtbl_v2" in words:
+    if "pgtbl_v2" in _options(host, "amd_iommu"):
         return Aperture(least, f"{name}: {_AMD_LEAST} bits (amd_iommu=pgtbl_v2)", f"{name}: 5 levels have 56 bits")
     width = _AMD_WIDTHS[levels]
     if isinstance(host.command_line, Unknown):
@@ -143,8 +144,12 @@ def _amd(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
     return Aperture((1 << width) - 1, f"{name}: {width} bits (HATS {levels}: features 0x{features.value[0]:x})")
 
 
-def _amd_words(option: str) -> list[str]:
-    return option.removeprefix("amd_iommu=").split(",") if option.startswith("amd_iommu=") else []
+def _options(host: Host, name: str) -> list[str]:
+    """The words that the command line sets an option to, in order: ``intel_iommu=on,sm_off``."""
+    given = (
+        word.removeprefix(f"{name}=") for word in value_of(host.command_line, "").split() if word.startswith(f"{name}=")
+    )
+    return [word for words in given for word in words.split(",")]
 
 
 def extended_features(attributes: dict[str, str]) -> Known[tuple[int, int]] | Unknown:
