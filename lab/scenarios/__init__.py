@@ -46,6 +46,9 @@ SCENARIOS = {
     "twin": Scenario(
         "the same operations on a twin and on the kernel: after each the same is visible", DEBIAN_KERNELS, mixed=True
     ),
+    "ranges": Scenario(
+        "IOVA ranges: what atoll says is left, and what the kernel gives", ("6.1", "6.12-full", "7-full", "iommufd")
+    ),
     "vfio": Scenario("every call of atoll.vfio on real devices, over each interface that the kernel has", _X86),
 }
 

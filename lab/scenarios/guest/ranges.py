@@ -1,0 +1,51 @@
+"""Inside the guest: which IOVA ranges atoll says are left for a device, and which the kernel gives to who opens it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import labguest
+from atoll.pci.address import Address
+from atoll.vfio import interfaces, open_space
+from atoll.vfio.kernel import LiveKernel
+
+PCI = Path("/sys/bus/pci/devices")
+NVME = "0x010802"
+
+
+def atoll(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "atoll", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1, 3):
+        raise SystemExit(f"atoll {' '.join(arguments)}: exit code {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+place = min(folder.name for folder in PCI.iterdir() if (folder / "class").read_text().strip() == NVME)
+Path("/tmp/clusters.toml").write_text(f'[cluster.red]\ndevices = ["{place}"]\n')
+document = json.loads(atoll("iova", "/tmp/clusters.toml", "--json"))
+
+folder = PCI / place
+if (folder / "driver").exists():
+    (folder / "driver" / "unbind").write_text(place)
+(folder / "driver_override").write_text("vfio-pci")
+Path("/sys/bus/pci/drivers_probe").write_text(place)
+
+# Who may attack by interrupts is no matter here: on QEMU's AMD IOMMU the kernel finds none remapped.
+unsafe = Path("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts")
+if unsafe.exists():
+    unsafe.write_text("1")
+
+ranges = {}
+for api in interfaces(LiveKernel()):
+    with open_space(api) as space:
+        space.open(Address.parse(place))
+        ranges[str(api)] = [[one.first, one.last] for one in space.iova_ranges()]
+
+unit = (folder / "iommu").resolve()
+registers = {
+    name: (unit / kind / name).read_text().strip()
+    for kind, name in (("intel-iommu", "cap"), ("intel-iommu", "ecap"), ("amd-iommu", "features"))
+    if (unit / kind / name).exists()
+}
+labguest.answer({"document": document, "ranges": ranges, "registers": registers})
