@@ -72,6 +72,22 @@ def test_broken_source_validation_counts_as_on_from_7_0() -> None:
     assert _below(idt, acs, kernel=None).undetermined
 
 
+@pytest.mark.parametrize("unread", [False, True])
+def test_a_southbridges_pci_bridge_lends_its_id_also_where_its_type_was_not_read(unread: bool) -> None:
+    sb = (0x1002, 0x4384)
+    bridge = port("00:14.4", 1, None, PortType.CONVENTIONAL, acs=None, multifunction=True, ids=sb)
+    other = function("00:14.0", None, PortType.CONVENTIONAL, ids=(0x1002, 0x4385), multifunction=True)
+    if unread:
+        bridge = replace(bridge, port_type=Unknown("cut to 64 bytes"))
+    card = function("01:05.0", "00:14.4", PortType.CONVENTIONAL)
+    found = predict(host([other, bridge, card], units=(IommuUnit("ivhd0", "amd"),)))
+    if unread:
+        assert [address for address, _ in found.undetermined] == [at("01:05.0")]
+    else:
+        assert found.groups == groups("00:14.0", "00:14.4 01:05.0")
+        assert not found.undetermined
+
+
 @pytest.mark.parametrize(
     ("ids", "since"),
     [

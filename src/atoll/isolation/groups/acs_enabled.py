@@ -31,6 +31,8 @@ _NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
 _DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 _BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)
 _MF_CONTROLS = AcsFlag.RR | AcsFlag.CR | AcsFlag.EC | AcsFlag.DT
+_BY_IDS_OF_ANY_TYPE = (AcsHandler.AMD_SB, AcsHandler.MF_ENDPOINT, AcsHandler.WANGXUN_NIC)
+"""Handlers that go by ids alone, which are not those of root ports."""
 _OWN_LISTS_GROWN = (AcsHandler.ZHAOXIN_PORTS, AcsHandler.WANGXUN_NIC)
 """Handlers that say no to what they do not list, and whose lists grew: older ones say no to what newer ones take."""
 
@@ -156,8 +158,19 @@ class Judge:
         for handler in acs_handlers(function.vendor, function.device):
             verdict = self._ask(handler, function)
             if verdict is not None:
+                if verdict.enabled and handler in _BY_IDS_OF_ANY_TYPE:
+                    verdict = self._unless_it_aliases(function, verdict)
                 return self._if_known_to_kernel(handler, function, verdict)
         return None
+
+    def _unless_it_aliases(self, function: Function, quirk: Verdict) -> Verdict:
+        """A bridge that isolates lets what is below have groups of their own, unless its type makes it lend them its id
+        (``pci_for_each_dma_alias``): so the AMD southbridges' PCI bridge, which the table names.
+        """
+        if not function.is_port or self.port_type(function) is not None:
+            return quirk
+        missing = f"{function.address}: the PCI Express type was not read, and whether its id stands for those below"
+        return replace(quirk, missing=(*quirk.missing, missing))
 
     def _if_known_to_kernel(self, handler: AcsHandler, function: Function, quirk: Verdict) -> Verdict:
         """A kernel may be too old for the row that decided."""
