@@ -6,10 +6,11 @@ import errno
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -240,12 +241,55 @@ def test_requests_as_deep_as_can_be_read_are_answered(served: Served, field: str
 
 
 def test_descriptors_that_are_sent_are_not_kept(served: Served) -> None:
-    with served.client(0) as client:
-        before = len(os.listdir("/proc/self/fd"))
-        for _ in range(20):
-            send(client._connection, {"ask": "state"}, [0, 1, 2])
-            receive(client._connection)
-        assert len(os.listdir("/proc/self/fd")) == before
+    before = len(os.listdir("/proc/self/fd"))
+    for document in [b'{"ask": "state"}', b"no document"] * 10:
+        with served.client(0) as client:
+            socket.send_fds(client._connection, [document], [0, 1, 2])
+            answer, _ = receive(client._connection)
+            assert answer is not None
+            assert answer["ok"] is False
+        wait(lambda: len(os.listdir("/proc/self/fd")) == before)
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_descriptors_whose_closing_takes_its_time_keep_nobody_waiting(served: Served, *, read: bool) -> None:
+    """Closing a socket waits for its data to get away, where whoever sent it wants that (SO_LINGER, socket(7))."""
+    busy, goes_on = threading.Event(), threading.Event()
+
+    def prove() -> dict[str, str]:
+        busy.set()
+        assert goes_on.wait(20)
+        return PROOF
+
+    clients = served.client(1003), served.client(0), served.client(1002)
+    with clients[0] as stranger, clients[1] as root, clients[2] as other, slow_to_close() as slow:
+        other._connection.settimeout(10)
+        served.desk._prove = prove
+        send(root._connection, {"ask": "proof"})
+        assert busy.wait(20)
+        send(stranger._connection, {"ask": "state"}, [slow.fileno()])
+        # From now on the holder has it alone.
+        slow.close()
+        if not read:
+            stranger.close()
+        served.desk._prove = lambda: PROOF
+        goes_on.set()
+        receive(root._connection)
+        for _ in range(3):
+            assert other.state()["ok"]
+
+
+@contextmanager
+def slow_to_close() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        slow = socket.create_connection(listener.getsockname())
+        with slow, listener.accept()[0]:
+            slow.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    slow.send(bytes(1 << 16))
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+            yield slow
 
 
 def test_who_does_not_read_is_let_go_and_others_are_answered(served: Served) -> None:
@@ -466,6 +510,30 @@ def test_descriptors_that_an_owner_has_not_read_yet_are_open_in_it(served: Serve
         assert not served.bench.opened(2)
 
 
+def test_what_is_handed_to_who_is_let_go_then_is_open_still(served: Served) -> None:
+    bench = served.bench
+    with served.client(1002) as owner, served.client(0) as root:
+        send(owner._connection, {"ask": "take", "of": "blue"})
+        owner._connection.setblocking(False)
+        wait(lambda: is_let_go(owner))
+        bench.want_back(2)
+        wait(lambda: "waits for" in root.state()["clusters"][1]["devices"][0]["reason"])
+        assert bench.opened(2)
+    # With its connection go the descriptors in it.
+    wait(lambda: not bench.opened(2))
+
+
+def is_let_go(client: Client) -> bool:
+    """Ask as long as that can be done, and read no answer."""
+    try:
+        while True:
+            send(client._connection, {"ask": "proof"})
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def test_an_owner_who_reads_nothing_any_more_keeps_nothing_by_that(served: Served) -> None:
     with served.client(1002) as owner:
         assert taken(owner, "blue") == STOLEN
@@ -482,6 +550,10 @@ def test_an_owner_who_reads_nothing_any_more_keeps_nothing_by_that(served: Serve
 
 def test_the_service_manager_hears_that_it_lives_and_ends(served: Served) -> None:
     assert served.manager.recv(4096) == b"WATCHDOG=1"
+    with suppress(BlockingIOError):
+        # What finds no room is not told at all.
+        while True:
+            served.manager.recv(4096, socket.MSG_DONTWAIT)
     served.service.stop()
     served.thread.join(20)
     said = b""

@@ -46,6 +46,8 @@ class Asker:
     connection: socket.socket
     pid: int
     uid: int
+    whose: int | None = None
+    """Whom its connections are counted for: root, an owner, or (None) all others."""
     taken: frozenset[str] = frozenset()
     """The clusters that were handed to it."""
     sent: frozenset[str] = frozenset()

@@ -26,6 +26,7 @@ from atoll.fabric.answer import Policy
 from atoll.fabric.domains import holder_of
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
+from atoll.guard.discard import refuse_descriptors
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import Keepers
 from atoll.guard.notify import Notifier
@@ -223,6 +224,7 @@ class Holding:
         with suppress(FileNotFoundError):
             os.unlink(path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            refuse_descriptors(listener)
             listener.bind(str(path))
             try:
                 os.chmod(path, _SOCKET_MODE)

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["LONGEST", "MOST_DESCRIPTORS", "Malformed", "printed", "receive", "send", "unread"]
@@ -37,10 +37,13 @@ def send(connection: socket.socket, document: Mapping[str, Any], descriptors: Se
         connection.send(data, flags)
 
 
-def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, tuple[int, ...]]:
+def receive(
+    connection: socket.socket, close: Callable[[Sequence[int]], None] | None = None
+) -> tuple[dict[str, Any] | None, tuple[int, ...]]:
     """Return a message and its descriptors, now the caller's; None where the other side has ended.
 
-    Raises Malformed, with no descriptor left open; OSError as the kernel gives it.
+    Raises Malformed, with no descriptor left open (``close`` closes them, where that is not to be waited for);
+    OSError as the kernel gives it.
     """
     data, descriptors, flags, _ = socket.recv_fds(connection, LONGEST, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     try:
@@ -55,10 +58,14 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, tuple[int
         if not isinstance(document, dict):
             raise Malformed("a message that is no JSON object")
     except Malformed:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        (close or _close)(descriptors)
         raise
     return document, tuple(descriptors)
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def unread(connection: socket.socket) -> bool:

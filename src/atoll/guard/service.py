@@ -6,7 +6,6 @@ Nothing here waits for anybody: what does not read its answers is let go, and de
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import socket
 import time
@@ -16,6 +15,7 @@ from functools import partial
 
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Asker, Desk, error
+from atoll.guard.discard import Discard
 from atoll.guard.keepers import Keepers, Keeping
 from atoll.guard.message import Malformed, printed, receive, send
 from atoll.guard.notify import Notifier
@@ -30,6 +30,8 @@ __all__ = ["Service"]
 _LOG = logging.getLogger("atoll.guard")
 _MOST_OF_A_USER = 32
 """Connections of root, of each owner, and of all others together."""
+_MOST_CLOSING = 128
+"""Connections that do not let themselves be closed: then no more are accepted."""
 _LOOK_SECONDS = 0.5
 """How often it is looked who is left, while it ends; and whether keepers run."""
 
@@ -64,6 +66,10 @@ class Service:
         self._told = False
         self._selector = selectors.DefaultSelector()
         self._askers: dict[int, Asker] = {}
+        self._leaving: list[Asker] = []
+        """Who is let go, and may still receive what was handed to it."""
+        self._discard = Discard()
+        self._accepting = False
         self._woken, self._wake = socket.socketpair()
         for end in (self._woken, self._wake):
             end.setblocking(False)
@@ -80,7 +86,7 @@ class Service:
         """Serve; return the owners that are left at the end."""
         self._listener.setblocking(False)
         selector = self._selector
-        selector.register(self._listener, selectors.EVENT_READ, partial(self._accept, desk))
+        self._accept_more(desk)
         selector.register(self._woken, selectors.EVENT_READ, self._drain)
         for keeping in self._keepers.by_holder.values():
             selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, desk, keeping))
@@ -96,6 +102,7 @@ class Service:
                 continue
             looked = now
             self._notifier.alive()
+            self._accept_more(desk)
             self._check_keepers()
             self._settle(desk)
             if self._deadline is not None:
@@ -114,11 +121,21 @@ class Service:
     def __exit__(self, *error: object) -> None:
         for asker in tuple(self._askers.values()):
             self._let_go(asker)
+        self._discard.close(None, *(asker.connection for asker in self._leaving))
         self._selector.close()
         for end in (self._woken, self._wake):
             end.close()
 
     # -- those who ask
+
+    def _accept_more(self, desk: Desk) -> None:
+        """Accept, unless too many connections are still being closed."""
+        wanted = len(self._discard.under_way()) < _MOST_CLOSING
+        if wanted and not self._accepting:
+            self._selector.register(self._listener, selectors.EVENT_READ, partial(self._accept, desk))
+        elif self._accepting and not wanted:
+            self._selector.unregister(self._listener)
+        self._accepting = wanted
 
     def _accept(self, desk: Desk) -> None:
         try:
@@ -131,20 +148,30 @@ class Service:
         except OSError:
             connection.close()
             return
-        known = [asker.uid if desk.knows(asker.uid) else None for asker in self._askers.values()]
-        if known.count(uid if desk.knows(uid) else None) >= _MOST_OF_A_USER:
+        whose = uid if desk.knows(uid) else None
+        counted = [asker.whose for asker in self._known()] + self._discard.under_way()
+        if counted.count(whose) >= _MOST_OF_A_USER:
             with suppress(OSError):
                 send(connection, error("too many are connected", "close what is not used"))
-            connection.close()
+            self._discard.close(whose, connection)
+            self._accept_more(desk)
             return
-        asker = Asker(connection, pid, uid)
+        asker = Asker(connection, pid, uid, whose)
         self._askers[connection.fileno()] = asker
         self._selector.register(connection, selectors.EVENT_READ, asker)
 
     def _serve(self, desk: Desk, asker: Asker) -> None:
         """Take one request of a client; the next one when it is its turn again."""
+        if self._askers.get(asker.connection.fileno()) is not asker:
+            # Let go since it was known to be ready.
+            return
+        sent = ("sent", asker.whose)
+        if sent in self._discard.under_way():
+            # So nobody makes it have more open than one message brings.
+            self._let_go(asker)
+            return
         try:
-            request, descriptors = receive(asker.connection)
+            request, descriptors = receive(asker.connection, lambda found: self._discard.close(sent, *found))
         except BlockingIOError:
             return
         except Malformed as malformed:
@@ -153,9 +180,11 @@ class Service:
         except OSError:
             self._let_go(asker)
             return
-        for descriptor in descriptors:
-            # Nobody hands anything to the holder.
-            os.close(descriptor)
+        if descriptors:
+            self._discard.close(sent, *descriptors)
+            self._reply(asker, error("nobody hands anything to the holder", "send no descriptors"))
+            self._let_go(asker)
+            return
         if request is None:
             self._let_go(asker)
             return
@@ -179,13 +208,25 @@ class Service:
         if self._askers.pop(asker.connection.fileno(), None) is None:
             return
         self._selector.unregister(asker.connection)
-        asker.connection.close()
+        self._leave(asker)
         for cluster in asker.taken:
             keeping = self._keepers.by_holder.get(holder_name(cluster))
             if keeping is not None and not keeping.ended:
                 # It may have had the kernel ask him, and not us, for devices.
                 with suppress(VfioError):
                     keeping.order("listen")
+
+    def _leave(self, asker: Asker) -> None:
+        """Close a connection; not before what was handed over it is received, or gone with the other end."""
+        if asker.on_its_way():
+            with suppress(OSError):
+                asker.connection.shutdown(socket.SHUT_RDWR)
+            self._leaving.append(asker)
+        else:
+            self._discard.close(asker.whose, asker.connection)
+
+    def _known(self) -> tuple[Asker, ...]:
+        return (*self._askers.values(), *self._leaving)
 
     def _drain(self) -> None:
         with suppress(OSError):
@@ -224,6 +265,9 @@ class Service:
         self._settle(desk)
 
     def _settle(self, desk: Desk) -> None:
+        leaving, self._leaving = self._leaving, []
+        for asker in leaving:
+            self._leave(asker)
         for address in self._departures.settle(lambda address: self._handed(desk.cluster_of(address))):
             self._notifier.status(f"{address} is not held any more: the kernel wanted it back")
 
@@ -235,7 +279,7 @@ class Service:
         """Return who has not received yet what was handed to it, of one cluster or of any."""
         return tuple(
             Tenant(asker.pid, f"of user {asker.uid}, who has not read yet what it was handed", certain=False)
-            for asker in self._askers.values()
+            for asker in self._known()
             if (cluster in asker.on_its_way() if cluster is not None else asker.on_its_way())
         )
 
