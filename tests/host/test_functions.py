@@ -147,6 +147,9 @@ def test_roms_and_where_virtual_functions_answer() -> None:
     sized = value_of(read(0, rom).sriov, None)
     assert sized is not None
     assert sized.bars == (Bar(0, 0x38000000000, 0x10000000, memory=True, prefetchable=True),)
+    unset = value_of(read(0, rom, "0x0 0xfffffff 0x2014220c\n").sriov, None)
+    assert unset is not None
+    assert unset.bars == (Bar(0, 0xE0000000, 0, memory=True, prefetchable=True),), "the kernel found no place"
     bare = value_of(read(0, rom, "0x0 0x0 0x0\n").sriov, None)
     assert bare is not None
     assert bare.bars == (Bar(0, 0xE0000000, 0, memory=True, prefetchable=True),)

@@ -115,7 +115,7 @@ def sized_sriov(resources: Resources, found: Fact[Sriov | None]) -> Fact[Sriov |
     bars = tuple(
         Bar(index, start, end - start + 1, memory=True, prefetchable=bool(flags & _PREFETCH))
         for index, (start, end, flags) in enumerate(lines[_FIRST_VIRTUAL:_WITH_VIRTUAL])
-        if flags & _MEMORY and end >= start
+        if flags & _MEMORY and end >= start > 0
     )
     shown = {bar.index for bar in bars}
     bars += tuple(bar for bar in found.value.bars or () if bar.start and bar.index not in shown)
