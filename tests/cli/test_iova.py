@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from running import CAPTURES, Run
+
+from atoll.cli.iova import maker
+from atoll.host import read_host
+from atoll.isolation.iova.layout import Cpu
 
 TWIN = "twin:pcie-box"
 BARE, CLEAN = "0000:05:00.0", "0000:03:00.0"
@@ -93,6 +98,15 @@ def test_powernv_apertures_are_unknown(run: Run, tmp_path: Path) -> None:
     assert ran.json["clusters"][0]["aperture"] is None
     assert ran.json["clusters"][0]["usable"] is None
     assert "not known" in run("iova", spec, "--host", "twin:ac922-4gpu").out
+
+
+def test_who_made_the_hosts_processor() -> None:
+    host = read_host(str(next(path for path in CAPTURES if "amd" in path.name)))
+    assert maker(host) is Cpu.AMD
+    first = next(iter(host.functions.values()))
+    hygon = replace(host, functions={**host.functions, first.address: replace(first, vendor=0x1D94)})
+    assert maker(hygon) is None, "QEMU moves no memory for it, AMD's IOMMU or not"
+    assert maker(replace(host, iommu_units=())) is None
 
 
 @pytest.mark.parametrize("capture", CAPTURES[::4], ids=lambda path: path.name)

@@ -17,8 +17,9 @@ from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.survey import survey
 from atoll.report.iova import iova_document, iova_lines
 
-__all__ = ["run"]
+__all__ = ["maker", "run"]
 
+_HYGON = 0x1D94
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _OF_GUEST = ("machine", "cpu", "max_ram_below_4g", "max_memory", "memory_slots", "pci_hole64_size", "phys_bits")
 """Options that say something of a guest's memory, hence are nothing without its size."""
@@ -80,7 +81,7 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
         memory,
         machine,
         version,
-        Cpu(options.cpu) if options.cpu else _maker(host),
+        Cpu(options.cpu) if options.cpu else maker(host),
         below,
         max_memory=most,
         slots=slots,
@@ -93,8 +94,13 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
     return guest
 
 
-def _maker(host: Host) -> Cpu | None:
-    """Who made the host's processor, hence the guest's with ``-cpu host``, by its IOMMUs."""
+def maker(host: Host) -> Cpu | None:
+    """Who made the host's processor, hence the guest's with ``-cpu host``, by its IOMMUs.
+
+    Hygon's have AMD's IOMMU and another name, and QEMU moves memory for AMD's name alone (``IS_AMD_CPU``).
+    """
+    if any(function.vendor == _HYGON for function in host.functions.values()):
+        return None
     kinds = {unit.kind for unit in host.iommu_units}
     return Cpu(kinds.pop()) if len(kinds) == 1 and kinds <= set(Cpu) else None
 
