@@ -360,6 +360,14 @@ def test_override_applies_to_ports_without_acs_only() -> None:
         assert [address for address, _ in found.undetermined] == ([] if together else [at("01:00.0")])
 
 
+def test_a_group_is_open_as_a_whole_where_one_may_come_in() -> None:
+    found = predict(host([*_pair(Unknown("cut to 64 bytes")), function("00:04.0")]))
+    assert [address for address, _ in found.undetermined] == [at("01:00.0")]
+    assert list(found.company) == [at("00:01.0")]
+    assert "whether 0000:01:00.0 is in its group" in found.open_about(at("00:01.0"))
+    assert not found.open_about(at("00:04.0"))
+
+
 def test_whether_the_kernel_obeys_an_override_is_open_only_where_it_decides() -> None:
     line = "pcie_acs_override=downstream,multifunction"
     ((_, why),) = predict(host(_pair(None), command_line=line)).undetermined

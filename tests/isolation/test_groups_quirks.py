@@ -53,6 +53,10 @@ def test_chipset_ports_rest_on_registers_no_record_shows() -> None:
     ((address, why),) = found.undetermined
     assert address == at("01:00.0")
     assert "RCBA" in why
+    # The port is in its group for sure, and who else is in it is not.
+    assert list(found.company) == [at("00:1c.0")]
+    assert "whether 0000:01:00.0 is in its group" in found.open_about(at("00:1c.0"))
+    assert found.open_about(at("01:00.0")) == why
 
 
 def test_dword_registers_read_as_words_are_not_believed() -> None:

@@ -97,7 +97,7 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         recorded=known is not None,
         members=members,
         predicted=predicted,
-        undetermined=dict(prediction.undetermined).get(one, ""),
+        undetermined=prediction.open_about(one),
         reasons=tuple(dict.fromkeys(r for a in members for r in prediction.reasons.get(a, ()))) if shared else (),
         spoilers=found,
         changes=_changes(topology, settings, one, predicted, found) if shared else (),
@@ -161,4 +161,4 @@ def _changes(
 
 def _tried(host: Host, one: Address, words: Mapping[Address, AcsFlag]) -> tuple[tuple[Address, ...], str]:
     prediction = predict(host, acs_control=words)
-    return _group_of(prediction, one), dict(prediction.undetermined).get(one, "")
+    return _group_of(prediction, one), prediction.open_about(one)

@@ -85,7 +85,7 @@ def other_slots(topology: Topology, one: Address) -> Slots | None:
         place = prediction.index().get(there[one])
         if place is not None and set(prediction.groups[place]) <= set(there.values()):
             # Whether an IOMMU serves what is not there is not known of anything: it is not worth a word.
-            rests = dict(prediction.undetermined).get(there[one], "")
+            rests = prediction.open_about(there[one])
             rests = "; ".join(part for part in rests.split("; ") if "whether an IOMMU serves" not in part)
             slot = value_of(host.functions[address].slot, None)
             places.append(Place(address, topology.below.get(address, ()), slot, rests))

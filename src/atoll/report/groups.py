@@ -68,6 +68,7 @@ def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dic
         doubts=[_disagreement(doubt) for doubt in honesty.doubts],
         costs=[{"group": cost.group, "parts": _plain(cost.parts)} for cost in honesty.costs],
         missing={str(address): reason for address, reason in prediction.undetermined},
+        company={str(address): reason for address, reason in prediction.company.items()},
         reasons={str(address): list(reasons) for address, reasons in prediction.reasons.items()},
         differences=[]
         if claimed is None
@@ -135,8 +136,8 @@ def groups_lines(
                 lines += [
                     line for reason in prediction.reasons.get(address, ()) for line in wrap(reason, first="        ")
                 ]
-            if address in missing and not isinstance(host.groups, Known):
-                lines += wrap(missing[address], first="        ? ")
+            if not isinstance(host.groups, Known) and (rests := prediction.open_about(address)):
+                lines += wrap(rests, first="        ? ")
     if isinstance(host.groups, Known) and not numbered:
         lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
     if claimed is not None:

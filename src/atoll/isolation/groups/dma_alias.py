@@ -66,6 +66,11 @@ class Aliases:
                 self._unread.setdefault(bus, []).append(why)
         self._vmd = vmds_of(host.functions)
 
+    @property
+    def lenders(self) -> tuple[Function, ...]:
+        """Functions that may lend their id to what stands in a domain of their own (VMD)."""
+        return tuple(self._vmd)
+
     def on_bus(self, address: Address) -> bool:
         """Whether any function of this one's bus uses ids of others on the bus."""
         return (address.domain, address.bus) in self._aliasing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.acs_enabled import Judge, unseen_above
@@ -42,6 +42,7 @@ def predict_linux(
     return Prediction(
         groups=tuple(tuple(group) for group in sorted(members.values())),
         undetermined=tuple((address, "; ".join(former.missing[address])) for address in sorted(former.missing)),
+        company=former.company(),
         reasons={address: former.reasons[address] for address in sorted(former.reasons)},
         override=bool(override),
     )
@@ -85,6 +86,43 @@ class _Former:
                 open_questions.append(f"it joins {via}, of which: {self.missing[via][0]}")
         if open_questions:
             self.missing[address] = tuple(dict.fromkeys(open_questions))
+
+    def company(self) -> dict[Address, str]:
+        """Functions that nothing is open about but whether one that is undetermined comes into their group."""
+        members: dict[int, list[Address]] = {}
+        for address, number in self.group.items():
+            members.setdefault(number, []).append(address)
+        found: dict[Address, str] = {}
+        for address in sorted(self.missing):
+            near = (self._host.functions[address], *self._near(self._host.functions[address]))
+            for number in {self.group[f.address] for f in near if f.address in self.group}:
+                for other in members[number]:
+                    if other not in self.missing:
+                        found.setdefault(other, f"whether {address} is in its group: {self.missing[address][0]}")
+        return dict(sorted(found.items()))
+
+    def _near(self, function: Function) -> Iterator[Function]:
+        """Functions whose group an undetermined one may join, whatever is true of what the record lacks."""
+        steps = self._aliases.upwards(function)
+        tops = [step.function for step in steps]
+        if any(step.missing for step in steps):
+            tops += self._aliases.lenders
+        parent = function.parent
+        while parent is not None and (port := self._host.functions.get(parent)) is not None:
+            path = self._judge.path(port)
+            if path.enabled and path.certain:
+                break
+            tops.append(port)
+            parent = port.parent
+        for top in tops:
+            a = top.address
+            yield top
+            if self._aliases.on_bus(a) or self._aliases.unread_on_bus(a):
+                yield from self._buses[a.domain, a.bus]
+            for mate in self._slots[a.domain, a.bus, a.device]:
+                verdict = self._judge.function(mate)
+                if not (verdict.enabled and verdict.certain):
+                    yield mate
 
     def _find(self, function: Function, missing: list[str], reasons: list[str]) -> Address | None:
         """Return a grouped function whose group this one joins; None where it founds one."""

@@ -56,7 +56,12 @@ def predict(
             missing[address] = "; ".join(filter(None, (guessed[address], missing.get(address))))
     if acs_control is None and anew is None:
         missing |= _by_company(host, prediction, missing)
-    return replace(prediction, undetermined=tuple(sorted(missing.items())))
+    company = dict(prediction.company)
+    for group in prediction.groups:
+        for address in sorted(guessed.keys() & set(group)):
+            company |= dict.fromkeys(group, f"whether {address} is in its group: {guessed[address]}")
+    company = {address: why for address, why in sorted(company.items()) if address not in missing}
+    return replace(prediction, undetermined=tuple(sorted(missing.items())), company=company)
 
 
 def _by_company(host: Host, prediction: Prediction, missing: Mapping[Address, str]) -> dict[Address, str]:

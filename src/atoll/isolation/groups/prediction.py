@@ -22,11 +22,18 @@ class Prediction:
     They stand in ``groups`` where the best guess puts them; a function of which the record shows nothing but its
     group stands in none.
     """
+    company: Mapping[Address, str] = field(default_factory=dict)
+    """Functions that are placed for sure, but whose groups undetermined ones may come into, or not; with the reason.
+    A group of which no member is here nor undetermined is certain as a whole."""
     reasons: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
     """Why a function joined a group that others had founded; founders have no entry."""
     override: bool = False
     """Whether a command line parameter of an out-of-tree patch shapes the groups (``pcie_acs_override=``,
     ``isolate_nvlink``). A kernel without the patch ignores it."""
+
+    def open_about(self, address: Address) -> str:
+        """Return what a function's whole group rests on; empty where the group is certain."""
+        return dict(self.undetermined).get(address, "") or self.company.get(address, "")
 
     def index(self) -> dict[Address, int]:
         """Return for each grouped function the position of its group in ``groups``."""
