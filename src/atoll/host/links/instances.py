@@ -6,8 +6,9 @@ on as well while there is no instance::
     GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-…)
       MIG 3g.20gb     Device  0: (UUID: MIG-…)
 
-What is between instances is up to the GPU and its driver: nothing that atoll reads tells it. While an A100 is split its
-NVLinks are off, and on again afterwards; an H100's stay on (Fabric Manager user guide, "MIG Mode Support").
+What is between instances is up to the GPU and its driver: nothing that atoll reads tells it. Programs on instances get
+no NVLink (RAPIDS' deployment guide, "Multi-Instance GPU"); links that are down for it can come up once the GPU is whole
+again.
 """
 
 from __future__ import annotations
