@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from atoll.pci.header import Command as CommandBit
 from atoll.twin.function import Function
-from atoll.vfio.user.device import Irq, Region
-from atoll.vfio.user.protocol import IrqFlag, IrqIndex, RegionIndex
+from atoll.vfio.user.device import ONE_LINE_ONE_MESSAGE, Irq, Region
+from atoll.vfio.user.protocol import IrqIndex, RegionIndex
 from atoll.vfio.user.server import Server
 from lab.gpu.chip import Chip
 from lab.gpu.gates import Gates
@@ -98,10 +98,7 @@ class GpuDevice:
     @property
     def interrupts(self) -> Mapping[int, Irq]:
         """One message interrupt, and the line that every function with an interrupt pin has."""
-        return {
-            int(IrqIndex.INTX): Irq(1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED),
-            int(IrqIndex.MSI): Irq(1, IrqFlag.EVENTFD | IrqFlag.NORESIZE),
-        }
+        return ONE_LINE_ONE_MESSAGE
 
     def read(self, region: int, offset: int, count: int) -> bytes:
         """Load bytes of a region."""

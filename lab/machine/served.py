@@ -16,8 +16,8 @@ from types import TracebackType
 from atoll.twin.function import Function
 from atoll.twin.spec import FunctionSpec
 from atoll.vfio.user.connection import Connection
-from atoll.vfio.user.device import Irq, Region
-from atoll.vfio.user.protocol import IrqFlag, IrqIndex, RegionIndex
+from atoll.vfio.user.device import ONE_LINE_ONE_MESSAGE, Irq, Region
+from atoll.vfio.user.protocol import RegionIndex
 from atoll.vfio.user.server import Server
 from lab.errors import LabError
 
@@ -48,10 +48,7 @@ class ServedFunction:
     @property
     def interrupts(self) -> Mapping[int, Irq]:
         """The line that its pin tells of, and the message interrupt that its capability does."""
-        return {
-            int(IrqIndex.INTX): Irq(1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED),
-            int(IrqIndex.MSI): Irq(1, IrqFlag.EVENTFD | IrqFlag.NORESIZE),
-        }
+        return ONE_LINE_ONE_MESSAGE
 
     def read(self, region: int, offset: int, count: int) -> bytes:
         """Return configuration space, or zeros."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from atoll.host import read_host
 from atoll.host.attribute import number
 from atoll.host.extent import Extent
@@ -241,3 +243,16 @@ def test_routing_lists_no_folder_of_a_whole_function() -> None:
     missing = next(iter(read_host(tree, extent=Extent.ROUTING).functions.values())).iommu
     assert folder in tree.listed
     assert missing == Unknown(f"{folder}/iommu: not captured"), "nothing shows that the folder was copied whole"
+
+
+def test_a_device_whose_lock_the_kernel_holds_is_not_called_without_driver() -> None:
+    """Its driver is being taken off: the link is gone, and the driver has it until its user closes it."""
+    folder = "sys/devices/pci0000:01/0000:01:00.0"
+    files = {**function_files("0000:01:00.0"), f"{folder}/driver_override": "vfio-pci\n"}
+    held = [f"{folder}/uevent", f"{folder}/driver_override"]
+    (function,) = read_host(Refusing(tree_of(files), *held, number=errno.EBUSY)).functions.values()
+    assert isinstance(function.driver, Unknown)
+    assert isinstance(function.driver_override, Unknown)
+    assert (function.vendor, function.device, function.class_code) == (0x10DE, 0x1DB1, 0x030200)
+    (readable,) = read_host(tree_of(files)).functions.values()
+    assert readable.driver_override == Known("vfio-pci", f"{folder}/driver_override")

@@ -83,3 +83,26 @@ def test_without_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(live, "_FILES", str(tmp_path / "records"))
     with pytest.raises(FileNotFoundError):
         LiveTree().list("records")
+
+
+def test_nvidia_smi_that_does_not_end_is_left_and_not_asked_again(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    program.write_text(f"#!/bin/sh\necho $$ >> {asked}\nexec sleep 1000\n")
+    monkeypatch.setattr(live, "_SECONDS", 0.5)
+    tree = LiveTree()
+    with pytest.raises(OSError, match=r"nvidia-smi failed: it has not ended after 0.5 s"):
+        tree.read("records/nvidia-smi-nvlink-R.txt")
+    with pytest.raises(OSError, match="did not end when it was asked before"):
+        tree.read("records/nvidia-smi-L.txt")
+    (pid,) = asked.read_text().split()
+    assert not Path(f"/proc/{pid}").exists(), "it was killed"
+
+
+@pytest.mark.skipif(not DEVICES.is_dir(), reason="no PCI here")
+def test_attributes_behind_the_device_lock_are_as_the_kernel_shows_them() -> None:
+    tree = LiveTree()
+    for folder in DEVICES.iterdir():
+        path = f"{folder}/driver_override".lstrip("/")
+        assert tree.read(path, size=4096) == (folder / "driver_override").read_bytes()

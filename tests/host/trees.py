@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections.abc import Mapping
 
@@ -30,9 +32,10 @@ def tree_of(files: Mapping[str, str | bytes], name: str = "handmade") -> MemoryT
 class Refusing:
     """A tree of which some paths may not be read."""
 
-    def __init__(self, tree: MemoryTree, *refused: str) -> None:
+    def __init__(self, tree: MemoryTree, *refused: str, number: int = errno.EACCES) -> None:
         self._tree = tree
         self._refused = refused
+        self._number = number
 
     @property
     def name(self) -> str:
@@ -40,7 +43,7 @@ class Refusing:
 
     def _check(self, path: str) -> None:
         if any(path == refused or path.startswith(f"{refused}/") for refused in self._refused):
-            raise PermissionError(13, "Permission denied", path)
+            raise OSError(self._number, os.strerror(self._number), path)
 
     def list(self, path: str) -> tuple[str, ...]:
         self._check(path)

@@ -85,8 +85,22 @@ class Holder:
         return self.process.wait(120)
 
 
-def atoll(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PYTHON, "-m", "atoll", *arguments], capture_output=True, text=True, check=False)
+def atoll(*arguments: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """Run a command. One that the kernel does not let go is left, with where it sleeps in place of its errors."""
+    command = [*PYTHON, "-m", "atoll", *arguments]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        printed, errors = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, -1, "", _asleep(child.pid))
+    return subprocess.CompletedProcess(command, child.returncode, printed, errors)
+
+
+def _asleep(pid: int) -> str:
+    """Where in the kernel a process sleeps, and what it has open."""
+    folder = Path("/proc") / str(pid)
+    opened = [str(link.readlink()) for link in (folder / "fd").iterdir()]
+    return f"it has not ended: {(folder / 'stack').read_text()} {opened}"
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:

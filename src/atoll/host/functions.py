@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from errno import EBUSY
 from functools import cached_property
 from typing import TypeVar
 
 from atoll.errors import Unreadable
-from atoll.host.attribute import names, number, target, text
+from atoll.host.attribute import names, number, reason, target, text
 from atoll.host.config_file import config_opener
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
@@ -43,6 +44,7 @@ __all__ = ["read_functions"]
 T = TypeVar("T")
 
 _NO_CONFIG = Unknown("configuration space was not captured")
+_EVENT_SIZE_AT_MOST = 1 << 16
 
 
 def read_functions(
@@ -140,7 +142,7 @@ class _Reader:
 def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) -> Function | None:
     tree, folder = reader.tree, place.folder
     config_path = f"{folder}/config"
-    event = _event(tree, folder)
+    event, held = _event(tree, folder)
     resources = Resources(tree, folder)
 
     def told(read: Callable[[ConfigSpace], T]) -> Fact[T]:
@@ -176,7 +178,7 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         bars=bars_of(resources, told, reader.extent, virtual=physical is not None),
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),
-        driver=_driver(reader, event, folder, listed),
+        driver=Unknown(held) if held else _driver(reader, event, folder, listed),
         iommu=_link_name(reader, f"{folder}/iommu", listed),
         ari=reader.ari_of(place, listed),
         physical_function=physical,
@@ -204,11 +206,18 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
     )
 
 
-def _event(tree: Tree, folder: str) -> dict[str, str]:
-    """Return the variables of ``uevent``: one file that tells what five others do (``pci_uevent``, pci-driver.c)."""
-    found = text(tree, f"{folder}/uevent")
-    lines = found.value.splitlines() if isinstance(found, Known) else ()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+def _event(tree: Tree, folder: str) -> tuple[dict[str, str], str]:
+    """Return the variables of ``uevent``, one file that tells what five others do (``pci_uevent``, pci-driver.c).
+
+    Beside them stands why there are none where the kernel holds the device's lock: a driver that is being taken off
+    has no link any more, and has the device still (``__device_release_driver``, drivers/base/dd.c).
+    """
+    path = f"{folder}/uevent"
+    try:
+        found = tree.read(path, size=_EVENT_SIZE_AT_MOST).decode("utf-8", "replace")
+    except OSError as error:
+        return {}, reason(error, path) if error.errno == EBUSY else ""
+    return dict(line.split("=", 1) for line in found.splitlines() if "=" in line), ""
 
 
 def _ids(event: Mapping[str, str], name: str) -> tuple[int, int] | None:

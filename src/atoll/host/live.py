@@ -10,6 +10,7 @@ import sys
 
 from atoll.host import nvml
 from atoll.host.bar_file import check_load, is_bar_file
+from atoll.host.device_lock import LockedAttributes, is_locked
 from atoll.host.open_file import OpenFile, read_file
 from atoll.host.resolve import os_error
 
@@ -18,6 +19,7 @@ __all__ = ["LiveTree"]
 _RECORDS = "records"
 _FILES = "/etc/atoll/records"
 _SECONDS = 30
+_SECONDS_TO_DIE = 1
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _NVML = "nvml.json"
 """The record that ``atoll.host.nvml`` makes."""
@@ -39,6 +41,9 @@ class LiveTree:
     def __init__(self, root: str = "/") -> None:
         """Another ``root`` is a folder that plays the machine: its links must stay inside, as those of sysfs do."""
         self._root = f"{root.rstrip('/')}/"
+        self._locked = LockedAttributes()
+        self._hung: set[str] = set()
+        """Programs that did not end in time: they are not asked again."""
 
     @property
     def name(self) -> str:
@@ -57,7 +62,10 @@ class LiveTree:
             check_load(path, offset, size)
             return load(self._root + path, offset)
         if path.startswith(f"{_RECORDS}/"):
-            return _record(path.removeprefix(f"{_RECORDS}/"), offset, size)
+            return self._record(path.removeprefix(f"{_RECORDS}/"), offset, size)
+        if is_locked(path):
+            found = self._locked.read(self._root + path)
+            return found[offset:] if size is None else found[offset : offset + size]
         return read_file(self._root + path, offset, size)
 
     def readlink(self, path: str) -> str:
@@ -67,6 +75,22 @@ class LiveTree:
     def opened(self, path: str) -> OpenFile:
         """Return a file to be read in pieces, opened when the first is asked for."""
         return OpenFile(lambda: self._root + path)
+
+    def _record(self, name: str, offset: int, size: int | None) -> bytes:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return read_file(f"{_FILES}/{name}", offset, size)
+        command, path = _command(name), f"{_RECORDS}/{name}"
+        if command is None:
+            raise os_error(errno.ENOENT, path)
+        if command[0] in self._hung:
+            raise OSError(errno.EIO, f"{command[0]} did not end when it was asked before", path)
+        try:
+            printed = _printed(command)
+        except OSError as error:
+            if isinstance(error, TimeoutError):
+                self._hung.add(command[0])
+            raise OSError(errno.EIO, f"{command[0]} failed: {error.strerror}", path) from error
+        return printed[offset:] if size is None else printed[offset : offset + size]
 
 
 def _records() -> tuple[str, ...]:
@@ -80,29 +104,32 @@ def _records() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _record(name: str, offset: int, size: int | None) -> bytes:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return read_file(f"{_FILES}/{name}", offset, size)
-    command = _command(name)
-    if command is None:
-        raise os_error(errno.ENOENT, f"{_RECORDS}/{name}")
-    # A child finds the same atoll, wherever that was imported from.
-    found = os.pathsep.join(part for part in (_PACKAGES, os.environ.get("PYTHONPATH", "")) if part)
+def _printed(command: list[str]) -> bytes:
+    """Return what a program prints. Raises TimeoutError, or OSError where it fails.
+
+    One that hangs in its driver does not die when it is killed, so it is not waited for then.
+    """
     import subprocess
 
+    # A child finds the same atoll, wherever that was imported from.
+    found = os.pathsep.join(part for part in (_PACKAGES, os.environ.get("PYTHONPATH", "")) if part)
+    quiet, environment = subprocess.DEVNULL, {**os.environ, "PYTHONPATH": found}
+    child = subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, env=environment)
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=True,
-            env={**os.environ, "PYTHONPATH": found},
-        )
-    except subprocess.SubprocessError as error:
+        printed = child.communicate(timeout=_SECONDS)[0]
+    except BaseException as error:
+        child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_SECONDS_TO_DIE)
+        if child.stdout is not None:
+            child.stdout.close()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise TimeoutError(errno.ETIMEDOUT, f"it has not ended after {_SECONDS} s", command[0]) from error
+        raise
+    if child.returncode:
         # It fails where no GPU is bound to NVIDIA's driver, which is no error of this host.
-        raise OSError(errno.EIO, f"{command[0]} failed: {error}", f"{_RECORDS}/{name}") from error
-    return done.stdout[offset:] if size is None else done.stdout[offset : offset + size]
+        raise OSError(errno.EIO, f"it ended with exit code {child.returncode}", command[0])
+    return printed
 
 
 def _command(name: str) -> list[str] | None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from atoll.vfio.user.protocol import IrqFlag, RegionFlag
+from atoll.vfio.user.protocol import IrqFlag, IrqIndex, RegionFlag
 from atoll.vfio.user.region import Area
 
-__all__ = ["Device", "Irq", "Region"]
+__all__ = ["ONE_LINE_ONE_MESSAGE", "Device", "Irq", "Region"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,13 @@ class Irq:
 
     count: int
     flags: IrqFlag = IrqFlag.EVENTFD
+
+
+ONE_LINE_ONE_MESSAGE: Mapping[int, Irq] = {
+    int(IrqIndex.INTX): Irq(1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED),
+    int(IrqIndex.MSI): Irq(1, IrqFlag.EVENTFD | IrqFlag.NORESIZE),
+}
+"""The interrupts of a device with an interrupt pin and an MSI capability for one message."""
 
 
 class Device(Protocol):
