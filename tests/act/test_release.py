@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Resetless, Visited, Watched, host_of, lose_journal, planned, state
+from regroup_bench import DEVICE as DISK
+from regroup_bench import PORT, regrouping, spoiled
 
 from atoll.act import device
 from atoll.act.database import Database
@@ -17,6 +19,7 @@ from atoll.act.release import release
 from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
 from atoll.fabric.topology import Topology
+from atoll.pci.address import Address
 from atoll.plan.planner import plan
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
@@ -176,6 +179,64 @@ def test_an_owner_who_shows_no_group_is_not_robbed() -> None:
         give_back(Enabled(twin, DEVICE), spec)
     assert state(twin) == before
     assert give_back(Visited(twin, DEVICE), spec).left == ()
+
+
+class Pulled(Watched):
+    """A function that has gone after it was looked at a number of times."""
+
+    def __init__(self, twin: Twin, address: Address, looks: int) -> None:
+        super().__init__(twin)
+        self.path = f"sys/bus/pci/devices/{address}"
+        self.looks = looks
+
+    def _look(self, path: str) -> None:
+        if path.startswith(self.path):
+            self.looks -= 1
+            if self.looks < 0:
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    def list(self, path: str) -> tuple[str, ...]:
+        self._look(path)
+        return super().list(path)
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        self._look(path)
+        return super().read(path, offset=offset, size=size)
+
+    def readlink(self, path: str) -> str:
+        self._look(path)
+        return super().readlink(path)
+
+
+BOX = f'[cluster.red]\ndevices = ["{DISK}"]\n'
+
+
+@pytest.mark.parametrize("looks", range(12))
+def test_a_device_that_is_pulled_before_anything_is_given_back_is_refused(looks: int) -> None:
+    twin = spoiled()
+    made = regrouping(twin)
+    twin.write(f"sys/bus/pci/drivers/{made.steps[0].driver}/unbind", str(DISK).encode())
+    unbound = replace(made.steps[0], driver=None)
+    execute(twin, host_of(twin), replace(made, steps=(unbound, made.steps[1], made.steps[5])))
+    host = host_of(twin)
+    told: list[str] = []
+    try:
+        told += release(Pulled(twin, DISK, looks), host, read_spec(BOX, host, name="spec")).left
+    except RefusedError as error:
+        told.append(error.message)
+    assert any(str(DISK) in text for text in told)
+
+
+@pytest.mark.parametrize("looks", range(2, 10))
+def test_a_port_that_is_pulled_meanwhile_keeps_nobody_from_getting_the_others_back(looks: int) -> None:
+    twin = spoiled()
+    execute(twin, host_of(twin), regrouping(twin))
+    host = host_of(twin)
+    outcome = release(Pulled(twin, PORT, looks), host, read_spec(BOX, host, name="spec"))
+    assert f"{PORT} has vanished meanwhile: it is not given back" in outcome.left
+    # What is below is given back as far as it is there.
+    assert any(deed.kind == "bind" and deed.device == DISK for deed in outcome.deeds)
+    assert {entry.step.device for entry in read_journal(twin).entries} == {PORT}
 
 
 def test_another_device_is_refused() -> None:

@@ -245,10 +245,14 @@ def _is_as_before(site: Site, address: Address, work: _Work) -> bool:
     machine = site.machine
     if not work.driver_known or device.driver(machine, address) != work.driver:
         return False
-    if device.override(machine, address) != work.override:
-        return False
     hosts = isinstance(work.driver, str) and "vfio" not in work.driver
-    return hosts or not command_word(machine, address) & Command.MASTER
+    try:
+        if device.override(machine, address) != work.override:
+            return False
+        return hosts or not command_word(machine, address) & Command.MASTER
+    except Failure:
+        # Pulled since the host was read: what it is known by is checked next.
+        return False
 
 
 # -- doing it
@@ -289,7 +293,7 @@ class _Run:
         for address, work in self.works.items():
             if work.removed:
                 self.regroup(address)
-            if self.site.host.functions[address].is_port:
+            if self.site.host.functions[address].is_port and address not in self.vanished:
                 self.forget(address)
         for address in devices:
             self.give_back(address)
@@ -388,8 +392,13 @@ class _Run:
             self.left.append(rest)
 
     def restore_acs(self, address: Address, control: AcsFlag) -> None:
-        if read_control(self.site.machine, address) != control:
-            machine = self.site.machine
+        machine = self.site.machine
+        try:
+            as_before = read_control(machine, address) == control
+        except Failure:
+            # That is found again, and told, by who writes it.
+            as_before = False
+        if not as_before:
             self.attempt("set-acs", address, partial(set_control, machine, address, control), f"ACS {control.lspci}")
 
     def give_back(self, address: Address) -> None:
