@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 __all__ = ["show_log"]
 
@@ -12,7 +13,10 @@ class _ToStandardError(logging.Handler):
     """Writes to standard error as it is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"{record.name}: {record.getMessage()}", file=sys.stderr)
+        text = f"{record.name}: {record.getMessage()}"
+        # A holder stays, be its terminal closed or its journal restarted.
+        with suppress(OSError):
+            print(text, file=sys.stderr)
 
 
 _HANDLER = _ToStandardError()
