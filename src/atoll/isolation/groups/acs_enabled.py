@@ -125,7 +125,9 @@ class Judge:
     def port_type(self, function: Function) -> PortType | None:
         """The type as ``set_pcie_port_type`` corrects it: None where it was not read.
 
-        A downstream port right below one is taken as an upstream port.
+        A downstream port right below one is taken as an upstream port. The kernel (6.1 to 7.3) forgets to shift the
+        new type into place, so that it reads as an endpoint's, for which the same rules hold here; so they do for an
+        upstream port right below one, which it takes for a downstream port and which reads as an endpoint too.
         """
         found = value_of(function.port_type, None)
         if found is PortType.DOWNSTREAM and function.parent is not None:
