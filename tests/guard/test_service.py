@@ -561,6 +561,23 @@ def test_the_service_manager_hears_that_it_lives_and_ends(served: Served) -> Non
     assert b"EXTEND_TIMEOUT_USEC=" in said
 
 
+def test_the_service_manager_hears_that_it_lives_while_a_device_takes_long_to_close(served: Served) -> None:
+    """A reset of a device that does not answer lasts for a minute (``PCIE_RESET_READY_POLL_MS``, drivers/pci/pci.h)."""
+    keeping = served.bench.keepers.by_holder["atoll-hold:blue"]
+    orders = keeping.orders
+    keeping.orders, slow = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with orders, slow:
+        served.bench.want_back(2)
+        order, _ = receive(slow)
+        assert order is not None
+        assert order["do"] == "close"
+        for _ in range(12):
+            # More than had been told before found room.
+            assert served.manager.recv(4096) == b"WATCHDOG=1"
+        send(slow, {})
+        wait(lambda: BLUE in served.departures.gone)
+
+
 def test_no_holder_is_an_error_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         Client(str(tmp_path / "none"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,8 @@ __all__ = ["Keepers", "Keeping", "KeptLease", "start_keeper"]
 
 _PATIENCE = 300.0
 """Seconds that an order may take: the kernel resets a device within it, and closes several, each with a reset."""
+_STEP = 1.0
+"""Seconds after which ``waiting`` is called, again and again."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,8 @@ class Keeping:
     events: socket.socket
     leases: dict[Address, KeptLease] = field(default_factory=dict)
     ended: bool = False
+    waiting: Callable[[], None] | None = None
+    """Called as long as an answer is waited for: a reset may take longer than a service manager waits for a sign."""
 
     def order(self, what: str, device: Address | None = None, *descriptors: int, **details: Any) -> dict[str, Any]:
         """Give an order and return the answer. VfioError where it fails, or the keeper has ended."""
@@ -47,6 +52,7 @@ class Keeping:
             document["device"] = str(device)
         try:
             send(self.orders, document, descriptors)
+            self._wait()
             answer, sent = receive(self.orders)
         except TimeoutError:
             # What comes later would be taken for the answer to something else.
@@ -64,6 +70,17 @@ class Keeping:
         if "error" in answer:
             raise VfioError(answer["error"], hint=answer["hint"], number=answer["errno"])
         return answer
+
+    def _wait(self) -> None:
+        """Wait until there is an answer, or an end. TimeoutError where there is none."""
+        waiting = select.poll()
+        waiting.register(self.orders, select.POLLIN)
+        for _ in range(int(_PATIENCE / _STEP)):
+            if waiting.poll(_STEP * 1000):
+                return
+            if self.waiting is not None:
+                self.waiting()
+        raise TimeoutError
 
     def _gone(self) -> VfioError:
         return VfioError(f"the process {self.holder} ({self.pid}) has ended", hint="see its log", number=errno.EPIPE)

@@ -90,6 +90,7 @@ class Service:
         selector.register(self._woken, selectors.EVENT_READ, self._drain)
         for keeping in self._keepers.by_holder.values():
             selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, desk, keeping))
+            keeping.waiting = self._notifier.alive
         looked = self._clock()
         while True:
             for key, _ in selector.select(self._pause()):
