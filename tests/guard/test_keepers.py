@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from vfio_machine import address
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.guard.keeper import Pauses
 from atoll.guard.keepers import Keeping, start_keeper
-from atoll.guard.message import receive
+from atoll.guard.message import receive, send
 from atoll.twin import v100
 from atoll.vfio import VfioError
 
@@ -132,3 +133,26 @@ def test_looks_that_cost_more_are_made_less_often(interval: float, took: float) 
     assert pause >= interval
     assert pause <= max(interval, 0.05)
     assert pause >= took * 20 or pause >= 0.05
+
+
+def test_an_interrupted_order_leaves_no_answer_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.guard.keepers._STEP", 0.01)
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    orders, theirs = pairs[0]
+    calls: list[int] = []
+
+    def interrupt() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        if len(calls) == 2:
+            send(theirs, {"resets": True})
+
+    with orders, theirs, pairs[1][0] as events, pairs[1][1]:
+        keeping = Keeping("red", 0, orders, events, waiting=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            keeping.order("open", RED)
+        if len(calls) < 2:
+            send(theirs, {"resets": True})
+        send(theirs, {"value": 7})
+        assert keeping.order("read", RED) == {"value": 7}

@@ -46,14 +46,23 @@ class Keeping:
     """Called as long as an answer is waited for: a reset may take longer than a service manager waits for a sign."""
 
     def order(self, what: str, device: Address | None = None, *descriptors: int, **details: Any) -> dict[str, Any]:
-        """Give an order and return the answer. VfioError where it fails, or the keeper has ended."""
+        """Give an order and return the answer. VfioError where it fails, or the keeper has ended.
+
+        An interrupt is raised only once there is an answer: the next order must not take it for its own.
+        """
         document = {"do": what, **details}
         if device is not None:
             document["device"] = str(device)
+        interrupted: KeyboardInterrupt | None = None
         try:
             send(self.orders, document, descriptors)
-            self._wait()
-            answer, sent = receive(self.orders)
+            while True:
+                try:
+                    self._wait()
+                    answer, sent = receive(self.orders)
+                    break
+                except KeyboardInterrupt as error:
+                    interrupted = error
         except TimeoutError:
             # What comes later would be taken for the answer to something else.
             self.ended = True
@@ -64,8 +73,10 @@ class Keeping:
             raise self._gone() from error
         for descriptor in sent:
             os.close(descriptor)
+        self.ended |= answer is None
+        if interrupted is not None:
+            raise interrupted
         if answer is None:
-            self.ended = True
             raise self._gone()
         if "error" in answer:
             raise VfioError(answer["error"], hint=answer["hint"], number=answer["errno"])
