@@ -49,7 +49,7 @@ def run(setting: Setting) -> Report:
             result = boot(Boot(kernel, (*iommu, *_DEVICES), files, cmdline=cmdline, name="ranges"), folder=folder)
             setting.say(f"ranges on {kernel}, {name}: {result.seconds:.1f} s")
             checks += _checks(f"{kernel}, {name}", result)
-            facts[f"{kernel}, {name}"] = {key: result.answer.get(key) for key in ("ranges", "registers")}
+            facts[f"{kernel}, {name}"] = {key: result.answer.get(key) for key in ("ranges", "refused", "registers")}
     return Report(tuple(checks), facts)
 
 
@@ -61,7 +61,7 @@ def _checks(where: str, result: Result) -> Iterator[Check]:
     document, given = result.answer["document"], result.answer["ranges"]
     assert isinstance(document, dict)
     assert isinstance(given, dict)
-    yield Check(where, "the kernel has an interface", ok=bool(given))
+    yield Check(where, "the kernel gives the device to a user", ok=bool(given), detail=str(result.answer))
     for api, ranges in given.items():
         yield from compare(f"{where}, {api}", document["clusters"][0], Ranges.of(*((a, b) for a, b in ranges)))
 
