@@ -9,9 +9,12 @@ from types import FrameType
 import pytest
 from groups_hosts import ACS_OFF, ACS_ON, EMPTY_ACS, at, function, groups, host, port
 
+from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Group, Host, IommuUnit
 from atoll.isolation.groups import predict
+from atoll.isolation.groups.predict import ignores_override
+from atoll.isolation.spoilers import spoilers
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.header import PortType
 
@@ -375,6 +378,21 @@ def test_whether_the_kernel_obeys_an_override_is_open_only_where_it_decides() ->
     assert not predict(host(_pair(ACS_ON), command_line=line)).undetermined
     single = [port("00:01.0", 1), function("01:00.0", "00:01.0", multifunction=False)]
     assert not predict(host(single, command_line="pcie_acs_override=multifunction")).undetermined
+
+
+def test_recorded_groups_tell_whether_the_kernel_obeys_an_override() -> None:
+    line = "pcie_acs_override=downstream"
+    (together,) = predict(host(_pair(None))).groups
+    for recorded, obeyed in (((together,), False), (tuple((one,) for one in together), True)):
+        numbered = tuple(Group(number, members) for number, members in enumerate(recorded))
+        found = host(_pair(None), command_line=line, recorded=numbered)
+        prediction = predict(found)
+        assert prediction.groups == recorded
+        assert not prediction.undetermined
+        assert (prediction.override, ignores_override(found)) == (obeyed, not obeyed)
+        assert [s.address for s in spoilers(Topology(found), together)] == ([] if obeyed else [at("00:01.0")])
+    other = host([*_pair(None), function("00:04.0")], command_line=line, recorded=(Group(0, together),))
+    assert predict(other).undetermined, "groups that neither forms tell nothing"
 
 
 def test_override_by_id_and_by_multifunction() -> None:

@@ -16,6 +16,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour, detours
 from atoll.isolation.groups import Prediction, predict
+from atoll.isolation.groups.predict import override_in_force
 from atoll.isolation.slots import Slots, other_slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler, spoilers
 from atoll.pci.acs import REDIRECTING, AcsFlag
@@ -70,7 +71,7 @@ class Grouping:
     slots: Slots | None
     """Other places for its card; None where there is no card, or no need."""
     override: bool
-    """Whether ``pcie_acs_override=`` is on the command line."""
+    """Whether ``pcie_acs_override=`` is on the command line and may shape the groups."""
     real: tuple[Address, ...]
     """With an override: its group by what the hardware says of itself."""
 
@@ -86,7 +87,7 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
     if known is None and isinstance(host.functions[one].group, Known):
         # It is known to be in none.
         members = ()
-    override = "pcie_acs_override=" in value_of(host.command_line, "")
+    override = bool(override_in_force(host))
     real = _group_of(predict(_without_override(host)), one) if override else ()
     shared = [address for address in members if address != one]
     strangers = [a for a in shared if a in host.functions and _stranger(topology, one, a)]

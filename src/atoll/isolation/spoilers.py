@@ -13,7 +13,7 @@ from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.isolation.groups.acs_enabled import Judge
 from atoll.isolation.groups.dma_alias import Aliases
-from atoll.isolation.groups.override import acs_override
+from atoll.isolation.groups.predict import override_in_force
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -79,7 +79,7 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
     host = topology.host
     if host.platform is Platform.POWERNV:
         return ()
-    judge = Judge(host, acs_control={}, override=acs_override(value_of(host.command_line, "")))
+    judge = Judge(host, acs_control={}, override=override_in_force(host))
     inside = [address for address in members if address in host.functions]
     found: dict[Address, Spoiler] = {}
     aliases = Aliases(host)

@@ -10,9 +10,11 @@ from atoll.host.fact import Known
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour
 from atoll.isolation.grouping import Change, ChangeKind, Grouping
+from atoll.isolation.groups.predict import ignores_override
 from atoll.isolation.slots import Place, Slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
+from atoll.report.groups import IGNORED_OVERRIDE
 from atoll.report.layout import cut, plural, wrap
 from atoll.report.names import Names
 from atoll.report.quantity import bandwidth
@@ -149,6 +151,8 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
     lines = wrap(style.bold(headline(host, found)))
     if found.override:
         lines += _fiction(found, style)
+    elif ignores_override(host):
+        lines += wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
     lines += ["", "    " + cut(names.line(host.functions[found.one]), 96)]
     alike, ports, strangers = _sorted(host, found)
     for address in [*alike, *strangers][: 2 * _SHOWN]:

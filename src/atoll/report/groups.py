@@ -9,6 +9,7 @@ from typing import Any
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
+from atoll.isolation.groups.predict import ignores_override
 from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.pci.address import Address
 from atoll.report.document import document
@@ -18,9 +19,14 @@ from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
 
-__all__ = ["Difference", "differences", "groups_document", "groups_lines", "recorded"]
+__all__ = ["IGNORED_OVERRIDE", "Difference", "differences", "groups_document", "groups_lines", "recorded"]
 
 Groups = tuple[tuple[Address, ...], ...]
+
+IGNORED_OVERRIDE = (
+    "pcie_acs_override= is on the command line and this kernel does not obey it: its groups are those without it. Only "
+    "a kernel with an out-of-tree patch does, and then groups say less than before of what is isolated."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ def groups_lines(
     if isinstance(host.groups, Known) and not numbered:
         lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
     if claimed is not None:
-        lines += ["", *_comparison(claimed, prediction, missing, style)]
+        lines += ["", *_comparison(host, claimed, prediction, missing, style)]
     return [*lines, *_findings(honesty, style, verbose)]
 
 
@@ -186,7 +192,9 @@ def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
     return lines
 
 
-def _comparison(claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style) -> list[str]:
+def _comparison(
+    host: Host, claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style
+) -> list[str]:
     found = differences(claimed, prediction.groups)
     certain = [difference for difference in found if difference.function not in missing]
     lines: list[str] = []
@@ -219,9 +227,11 @@ def _comparison(claimed: Groups, prediction: Prediction, missing: Mapping[Addres
             )
     if prediction.override:
         lines += wrap(
-            "A parameter of an out-of-tree patch on the command line shapes the groups; a kernel without the patch "
-            "ignores it.",
+            "pcie_acs_override= on the command line shapes the groups, as far as this kernel has the out-of-tree patch "
+            "that obeys it.",
             first=style.doubtful("Override: "),
             rest="    ",
         )
+    elif ignores_override(host):
+        lines += wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Platform
+from atoll.isolation.groups.predict import ignores_override
 from atoll.report.check import Check, Status, Subject
 from atoll.report.layout import plural
 
@@ -141,7 +142,15 @@ def _override(s: Subject) -> Iterator[Check]:
         yield Check("acs-override", Status.UNKNOWN, s.host.command_line.reason, "", "capture /proc/cmdline too")
         return
     word = s.word("pcie_acs_override=")
-    if word:
+    if word and ignores_override(s.host):
+        yield Check(
+            "acs-override",
+            Status.WARN,
+            f"{word} is on the command line, and this kernel does not obey it",
+            "its groups are those without it; one with the out-of-tree patch would claim what the hardware has not",
+            "take it off",
+        )
+    elif word:
         yield Check(
             "acs-override",
             Status.FAIL,

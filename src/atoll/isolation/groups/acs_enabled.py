@@ -197,9 +197,8 @@ class Judge:
         if not self._override.covers(function, port_type, self.multifunction(function) is not False):
             return verdict
         missing = f"{function.address}: whether this kernel has the patch that obeys pcie_acs_override="
-        return Verdict(
-            True, (f"{function.address}: taken as isolating (pcie_acs_override=)",), (*verdict.missing, missing)
-        )
+        why = (f"{function.address}: taken as isolating (pcie_acs_override=)",)
+        return Verdict(True, why, verdict.missing if self._override.obeyed else (*verdict.missing, missing))
 
     def _ask(self, handler: AcsHandler, function: Function) -> Verdict | None:
         port_type = self.port_type(function)

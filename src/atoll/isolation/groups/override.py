@@ -17,6 +17,8 @@ class AcsOverride:
     downstream: bool = False
     multifunction: bool = False
     ids: frozenset[tuple[int, int]] = frozenset()
+    obeyed: bool = False
+    """Whether it is known that the kernel has the patch; else that is open."""
 
     def __bool__(self) -> bool:
         return self.downstream or self.multifunction or bool(self.ids)

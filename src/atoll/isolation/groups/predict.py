@@ -9,13 +9,13 @@ from atoll.host.fact import value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.groups.discovery import behind_iommu, grouped_with_driver, without_own_driver
 from atoll.isolation.groups.linux import predict_linux
-from atoll.isolation.groups.override import acs_override
+from atoll.isolation.groups.override import AcsOverride, acs_override
 from atoll.isolation.groups.powernv import predict_powernv
 from atoll.isolation.groups.prediction import Prediction
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["predict"]
+__all__ = ["ignores_override", "override_in_force", "predict"]
 
 
 def predict(
@@ -43,7 +43,7 @@ def predict(
             host,
             served,
             acs_control=acs_control or {},
-            override=acs_override(value_of(host.command_line, "")),
+            override=_in_force(host, served),
             kept=_kept(host, anew),
             anew=frozenset() if late or anew is None else anew,
         )
@@ -62,6 +62,34 @@ def predict(
             company |= dict.fromkeys(group, f"whether {address} is in its group: {guessed[address]}")
     company = {address: why for address, why in sorted(company.items()) if address not in missing}
     return replace(prediction, undetermined=tuple(sorted(missing.items())), company=company)
+
+
+def override_in_force(host: Host) -> AcsOverride:
+    """Return what ``pcie_acs_override=`` does on this host: nothing where the groups show that the patch is not there.
+
+    Only a kernel with an out-of-tree patch obeys it. Recorded groups tell which it is where they are exactly what one
+    of the two would form.
+    """
+    return _in_force(host, behind_iommu(host)[0])
+
+
+def ignores_override(host: Host) -> bool:
+    """Whether ``pcie_acs_override=`` is on the command line of a kernel whose groups show that it does not obey it."""
+    return bool(acs_override(value_of(host.command_line, ""))) and not override_in_force(host)
+
+
+def _in_force(host: Host, served: frozenset[Address]) -> AcsOverride:
+    asked = acs_override(value_of(host.command_line, ""))
+    claimed = {frozenset(group.members) for group in value_of(host.groups, {}).values() if group.members}
+    if not asked or not claimed:
+        return asked
+    obeyed, ignored = (
+        {frozenset(group) for group in predict_linux(host, served, acs_control={}, override=override).groups}
+        for override in (asked, AcsOverride())
+    )
+    if obeyed == ignored or claimed not in (obeyed, ignored):
+        return asked
+    return replace(asked, obeyed=True) if claimed == obeyed else AcsOverride()
 
 
 def _by_company(host: Host, prediction: Prediction, missing: Mapping[Address, str]) -> dict[Address, str]:
