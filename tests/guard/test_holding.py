@@ -183,6 +183,18 @@ def test_there_is_one_holder(tmp_path: Path) -> None:
         pass
 
 
+def test_who_only_looks_touches_nothing(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    with the_only_holder(twin, dry_run=True):
+        assert list(tmp_path.iterdir()) == []
+    with the_only_holder(twin):
+        written = (tmp_path / "run/atoll/hold.lock").read_bytes()
+        told = f"a holder runs on .*: process {os.getpid()}"
+        with pytest.raises(RefusedError, match=told), the_only_holder(twin, dry_run=True):
+            pass
+        assert (tmp_path / "run/atoll/hold.lock").read_bytes() == written
+
+
 def test_a_socket_that_was_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
     twin = machine(tmp_path)
     host, plan = planned(twin)

@@ -15,7 +15,7 @@ from atoll.act.owner import Owner, is_alive, this_process
 from atoll.act.pace import Pace
 from atoll.errors import InputError, RefusedError
 
-__all__ = ["LOCK", "file_lock", "machine_lock", "process_lock"]
+__all__ = ["LOCK", "check_free", "file_lock", "machine_lock", "process_lock"]
 
 LOCK = "run/atoll/lock"
 _LAST_WRITE_SECONDS = 5.0
@@ -70,6 +70,22 @@ def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> I
             yield descriptor
         finally:
             os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def check_free(path: Path, taken: Callable[[Owner | None], RefusedError]) -> None:
+    """Raise as ``process_lock`` does where another process has the lock, and touch nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise taken(_owner(os.pread(descriptor, 4096, 0))) from None
     finally:
         os.close(descriptor)
 

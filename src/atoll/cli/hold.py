@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             return _on_a_twin(options, session, text, clusters, policy)
         held_clusters(clusters)
         holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
-        with the_only_holder(session.machine):
+        with the_only_holder(session.machine, dry_run=options.dry_run):
             return _hold(options, session, holding)
 
 

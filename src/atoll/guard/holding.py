@@ -13,7 +13,7 @@ from typing import Any
 
 from atoll.act import device
 from atoll.act.executor import Progress, execute
-from atoll.act.lock import process_lock
+from atoll.act.lock import check_free, process_lock
 from atoll.act.machine import Machine
 from atoll.act.outcome import Outcome
 from atoll.act.owner import Owner
@@ -73,8 +73,9 @@ def held_clusters(clusters: Clusters) -> tuple[Cluster, ...]:
 
 
 @contextmanager
-def the_only_holder(machine: Machine) -> Iterator[None]:
-    """Be the only holder of a machine, for as long as this lasts. Raises RefusedError where another one runs."""
+def the_only_holder(machine: Machine, *, dry_run: bool = False) -> Iterator[None]:
+    """Be the only holder of a machine, for as long as this lasts; with ``dry_run`` only look. Raises RefusedError where
+    another one runs."""
     path = machine.state_path(_LOCK)
     assert path is not None, "a holder's machine has real files"
     hint = "one holder a host: end it (atoll hold --stop), and name all clusters in one file"
@@ -82,6 +83,10 @@ def the_only_holder(machine: Machine) -> Iterator[None]:
     def taken(other: Owner | None) -> RefusedError:
         return RefusedError(f"a holder runs on {machine.name}: {other or 'an unknown process'}", hint=hint)
 
+    if dry_run:
+        check_free(path, taken)
+        yield
+        return
     with process_lock(path, taken):
         yield
 
