@@ -578,6 +578,21 @@ def test_the_service_manager_hears_that_it_lives_while_a_device_takes_long_to_cl
         wait(lambda: BLUE in served.departures.gone)
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_holder_that_is_killed_or_silent_is_an_error_of_atolls(tmp_path: Path, *, killed: bool) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "hold.sock"))
+        listener.listen()
+        with Client(str(tmp_path / "hold.sock")) as client, listener.accept()[0] as holder:
+            client._connection.settimeout(0.05)
+            if killed:
+                # What it has not read makes its end a reset (ECONNRESET).
+                send(client._connection, {"ask": "state"})
+                holder.close()
+            with pytest.raises(NotGranted, match="the holder does not answer"):
+                client.hear()
+
+
 def test_no_holder_is_an_error_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         Client(str(tmp_path / "none"))

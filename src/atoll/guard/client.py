@@ -80,7 +80,7 @@ class Client:
     def hear(self) -> float | None:
         """Take what the holder tells by itself, into ``wanted`` and ``ending``; return ``ending``.
 
-        Raises NotGranted where it has ended.
+        Raises NotGranted where it has ended, or tells nothing for a minute.
         """
         self._receive()
         return self.ending
@@ -92,12 +92,12 @@ class Client:
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...]]:
         try:
             send(self._connection, request)
-            while True:
-                answer, descriptors = self._receive()
-                if "tell" not in answer:
-                    break
         except OSError as error:
-            raise NotGranted(f"the holder does not answer: {error.strerror or error}", hint="see its log") from error
+            raise _silent(error) from error
+        while True:
+            answer, descriptors = self._receive()
+            if "tell" not in answer:
+                break
         if not answer.get("ok"):
             raise NotGranted(str(answer.get("error")), hint=str(answer.get("hint", "")))
         return answer, descriptors
@@ -107,6 +107,8 @@ class Client:
             answer, descriptors = receive(self._connection)
         except Malformed as error:
             raise InputError(f"the holder's answer: {error}", hint="it may be another program") from error
+        except OSError as error:
+            raise _silent(error) from error
         if answer is None:
             raise NotGranted("the holder has ended", hint="start it: atoll hold SPEC")
         if answer.get("tell") == "ending":
@@ -120,3 +122,7 @@ class Client:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _silent(error: OSError) -> NotGranted:
+    return NotGranted(f"the holder does not answer: {error.strerror or error}", hint="see its log")
