@@ -135,7 +135,7 @@ def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
         for address, cluster in ((RED, "red"), (RED2, "red"), (BLUE, "blue")):
             bench.keepers.lease(address, holder=f"atoll-hold:{cluster}")
         held._links[RED2] = frozenset({1})
-        held._cut_off(host, RED)
+        held._cut_off(host, RED, {RED})
         assert held._links == {RED2: {1, 3}}
         looks = bench.keepers.by_holder["atoll-hold:red"].order("looks")["devices"]
         assert {device: seen["links"] for device, seen in looks.items()} == {str(RED2): [1, 3]}
@@ -146,7 +146,9 @@ def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
         watched = bench.keepers.by_holder["atoll-hold:red"]
         assert Pace().until(lambda: watched.order("looks")["devices"][str(RED2)]["sight"] != "cut", seconds=20)
         with pytest.raises(VfioError, match="are not seen to be cut"):
-            held._cut_off(host, RED)
+            held._cut_off(host, RED, {RED})
+        # Pulled together, neither stays.
+        held._cut_off(host, RED, {RED, RED2})
 
 
 def test_a_stray_keeper_is_named(tmp_path: Path) -> None:

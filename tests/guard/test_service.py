@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Served:
         self.user = 0
         self.tenants: list[Tenant] = []
         self.cut_off: list[Address] = []
+        self.silent = False
         self.users: dict[Address, tuple[Tenant, ...]] = {}
         self.left: list[tuple[Tenant, ...]] = []
         self.bench = Bench()
@@ -70,7 +71,7 @@ class Served:
         listener.bind(str(self.path))
         listener.listen(64)
         self.recuts = Recuts(self.machine)
-        self.departures = Departures(lambda address: self.users.get(address, ()), self.cut_off.append)
+        self.departures = Departures(lambda address: self.users.get(address, ()), self.cut)
         notifier = Notifier({"NOTIFY_SOCKET": str(self.notified), "WATCHDOG_USEC": "20000"})
         self.service = Service(
             listener,
@@ -93,6 +94,13 @@ class Served:
 
         self.thread = threading.Thread(target=serve, daemon=True)
         self.thread.start()
+
+    def cut(self, address: Address, leaving: Collection[Address]) -> None:
+        """RED and RED2 have links to one another."""
+        other = {RED: RED2, RED2: RED}.get(address)
+        if self.silent and other is not None and other not in leaving:
+            raise OSError(errno.EIO, f"{other} is not seen to be cut")
+        self.cut_off.append(address)
 
     def client(self, user: int) -> Client:
         """Connect as a user; the first answer says that it was accepted as that one."""
@@ -365,6 +373,21 @@ def test_what_the_kernel_wants_back_is_let_go_and_the_rest_is_held(served: Serve
         assert taken(client, "blue") == STOLEN
 
 
+def test_what_is_pulled_together_is_let_go_together(served: Served) -> None:
+    served.silent = True
+    served.bench.want_back(0)
+    with served.client(0) as root:
+        wait(lambda: "not seen to be cut" in root.state()["clusters"][0]["devices"][0]["reason"])
+        assert served.bench.opened(0)
+        served.users[RED2] = (Tenant(4711, "qemu", certain=True),)
+        served.bench.want_back(1)
+        wait(lambda: "qemu" in root.state()["clusters"][0]["devices"][1]["reason"])
+        # One that its owner has open stays, hence so does what is not cut from it.
+        assert served.bench.opened(0)
+    served.users.clear()
+    wait(lambda: not served.bench.opened(0) and not served.bench.opened(1))
+
+
 def test_what_an_owner_has_open_is_kept_and_cut_until_he_lets_go(served: Served) -> None:
     bench = served.bench
     served.users[RED] = (Tenant(4711, "qemu", certain=True),)
@@ -418,7 +441,7 @@ def test_where_owners_are_not_seen_or_links_not_cut_nothing_is_let_go_and_that_i
 ) -> None:
     asked: list[Address] = []
 
-    def fails(address: Address) -> tuple[Tenant, ...]:
+    def fails(address: Address, *leaving: object) -> tuple[Tenant, ...]:
         asked.append(address)
         raise OSError(errno.EPERM, "hidden")
 

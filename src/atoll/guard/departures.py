@@ -9,7 +9,7 @@ links to it is cut from it, since what comes back in its place is the host's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from atoll.act.failure import Failure
@@ -29,8 +29,9 @@ class Departures:
 
     users: Callable[[Address], Sequence[Tenant]]
     """Tells which owners have a device open. OSError where that cannot be seen."""
-    cut_off: Callable[[Address], None]
-    """Cuts the links of what stays held that lead to a device. OSError where they are not seen to be cut."""
+    cut_off: Callable[[Address, Collection[Address]], None]
+    """Cuts the links of what stays held, not of others that leave with it, that lead to a device. OSError where they
+    are not seen to be cut."""
     wanted: dict[Address, Keeping] = field(default_factory=dict)
     """Those that the kernel waits for."""
     gone: set[Address] = field(default_factory=set)
@@ -57,26 +58,58 @@ class Departures:
         ``handed`` tells to whom a device is on its way: what was sent and is not received yet is open, and no process
         shows it.
         """
-        done = []
+        leaving = set()
         for address, keeping in tuple(self.wanted.items()):
             try:
                 left = (*self.users(address), *handed(address))
-                if left:
-                    self._reasons[address] = f", and waits for {', '.join(map(str, left))}"
-                    continue
-                self.cut_off(address)
-                keeping.leases[address].close()
-            except (AtollError, Failure, OSError) as error:
-                # A keeper that has ended closed it by that.
-                if not keeping.ended:
-                    said = error.message if isinstance(error, AtollError | Failure) else error.strerror or str(error)
-                    reason = f", and it could not be let go: {said}"
-                    if reason != self._reasons[address]:
-                        _LOG.error("unreleased=%s error=%r", address, str(error))
-                    self._reasons[address] = reason
-                    continue
-            del self.wanted[address]
-            self.gone.add(address)
-            done.append(address)
-            _LOG.warning("released=%s reason='the kernel wanted it back, and no owner has it open'", address)
-        return tuple(done)
+            except OSError as error:
+                if not self._kept(address, keeping, error):
+                    leaving.add(address)
+                continue
+            if left:
+                self._reasons[address] = f", and waits for {', '.join(map(str, left))}"
+            else:
+                leaving.add(address)
+        leaving = self._cut_from_the_rest(leaving)
+        return tuple(address for address in tuple(self.wanted) if address in leaving and self._let_go(address))
+
+    def _cut_from_the_rest(self, leaving: set[Address]) -> set[Address]:
+        """Return what of it can go together: of links among these no end is held any more."""
+        while True:
+            kept = set()
+            for address in sorted(leaving):
+                try:
+                    self.cut_off(address, leaving)
+                except (AtollError, Failure, OSError) as error:
+                    if self._kept(address, self.wanted[address], error):
+                        kept.add(address)
+            if not kept:
+                return leaving
+            leaving = leaving - kept
+
+    def _let_go(self, address: Address) -> bool:
+        keeping = self.wanted[address]
+        try:
+            keeping.leases[address].close()
+        except (AtollError, Failure, OSError) as error:
+            if self._kept(address, keeping, error):
+                return False
+        del self.wanted[address]
+        self.gone.add(address)
+        _LOG.warning("released=%s reason='the kernel wanted it back, and no owner has it open'", address)
+        return True
+
+    def _kept(self, address: Address, keeping: Keeping, error: Exception) -> bool:
+        """Note why a device could not be let go; return whether it is held still."""
+        if keeping.ended:
+            # A keeper that has ended closed it by that.
+            return False
+        if isinstance(error, OSError) and not isinstance(error, AtollError):
+            said = error.strerror or str(error)
+        else:
+            said = str(getattr(error, "message", error))
+        reason = f", and it could not be let go: {said}"
+        if reason != self._reasons[address]:
+            _LOG.error("unreleased=%s error=%r", address, str(error))
+        self._reasons[address] = reason
+        return True

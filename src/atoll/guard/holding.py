@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -184,7 +184,9 @@ class Holding:
 
     def _serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
         departures = Departures(
-            lambda address: self._users(host, address), lambda address: self._cut_off(host, address), gone=self._gone
+            lambda address: self._users(host, address),
+            lambda address, leaving: self._cut_off(host, address, leaving),
+            gone=self._gone,
         )
         with (
             self._listener() as listener,
@@ -199,8 +201,11 @@ class Holding:
             self.notifier.ready(f"holding {names}")
             return service.run(desk)
 
-    def _cut_off(self, host: Host, address: Address) -> None:
-        """Have the links of what stays held kept cut that lead to a device. VfioError where they are not cut."""
+    def _cut_off(self, host: Host, address: Address, leaving: Collection[Address]) -> None:
+        """Have the links of what stays held kept cut that lead to a device. VfioError where they are not cut.
+
+        What is ``leaving`` too does not stay: pulled together, neither answers any more.
+        """
         facing: dict[Address, set[int]] = {}
         for link in host.links:
             for near, far in ((link.a, link.b), (link.b, link.a)):
@@ -209,7 +214,7 @@ class Holding:
         for keeping in self.keepers.by_holder.values():
             for other, lease in keeping.leases.items():
                 control = link_control(host.functions[other])
-                if other == address or control is None or not facing.get(other):
+                if other == address or other in leaving or control is None or not facing.get(other):
                     continue
                 wanted = self._links.get(other, frozenset()) | facing[other]
                 if wanted != self._links.get(other):
