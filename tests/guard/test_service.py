@@ -256,7 +256,7 @@ def test_descriptors_that_are_sent_are_not_kept(served: Served) -> None:
             answer, _ = receive(client._connection)
             assert answer is not None
             assert answer["ok"] is False
-        wait(lambda: len(os.listdir("/proc/self/fd")) == before)
+        wait(lambda: len(os.listdir("/proc/self/fd")) == before and not served.service._discard.under_way())
 
 
 @pytest.mark.parametrize("read", [True, False])
