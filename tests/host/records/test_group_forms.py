@@ -90,6 +90,29 @@ def _groups(host: Host) -> dict[int, list[str]]:
         # Markdown.
         "> IOMMU Group 1:  \n> 00:01.0 PCI bridge \\[0604\\]: X \\[8086:1901\\]  \n> 01:00.0 VGA: Y  \n"
         "> 01:00.1 Audio: Y  \n> IOMMU Group 2:  \n> 02:00.0 Ethernet: Z  \n",
+        "IOMMU Group 1:\n```\n00:01.0 PCI bridge: X\n01:00.0 VGA: Y\n01:00.1 Audio: Y\n```\nIOMMU Group 2:\n"
+        "```text\n02:00.0 Ethernet: Z\n```\n",
+        "`IOMMU Group 1 00:01.0 PCI bridge: X\nIOMMU Group 1 01:00.0 VGA: Y\nIOMMU Group 1 01:00.1 Audio: Y\n"
+        "IOMMU Group 2 02:00.0 Ethernet: Z [8086:1533]`\n",
+        # Line ends that a forum ate: all of them, and one.
+        "my groups: IOMMU Group 1: 00:01.0 PCI bridge [0604]: X [8086:1901] (rev 07) 01:00.0 VGA [0300]: Y [10de:1b80] "
+        "01:00.1 Audio [0403]: Y [10de:10f0] IOMMU Group 2: 02:00.0 Ethernet [0200]: Z [8086:1533]\n",
+        "IOMMU Group 1:\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA [0300]: Y [10de:1b80] 01:00.1 Audio [0403]: Y\n"
+        "IOMMU Group 2:\n\t02:00.0 Ethernet: Z\n",
+        # Class and name in columns, headings in other languages, units above groups.
+        "Group 1:\t[8086:1901]     00:01.0  PCI bridge                 X\n"
+        "\t\t[10de:1b80] [R] 01:00.0  VGA compatible controller  Y [Z: 2]\n"
+        "\t\t[10de:10f0]     01:00.1  Audio device               Y\n"
+        "Group 2:\t[8086:1533] [R] 02:00.0  Ethernet controller        Z\n",
+        "IOMMU-Gruppe 1:\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\nIOMMU-Gruppe 2:\n"
+        "\t02:00.0 Ethernet: Z\n",
+        "Groupe IOMMU 1 :\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\nGroupe IOMMU 2 :\n"
+        "\t02:00.0 Ethernet: Z\n",
+        "IOMMU 组 1:\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\nIOMMU 组 2:\n"
+        "\t02:00.0 Ethernet: Z\n",
+        "IOMMU: dmar0\n  IOMMU Group: 1\n    Group Device: 0000:00:01.0 - PCI bridge [0604]: X\n"
+        "    Group Device: 0000:01:00.0 - VGA [0300]: Y\n    Group Device: 0000:01:00.1 - Audio [0403]: Y\n\n"
+        "IOMMU: dmar1\n  IOMMU Group: 2\n    Group Device: 0000:02:00.0 - Ethernet [0200]: Z\n",
         _TREE,
         _PROXMOX,
     ],
@@ -104,6 +127,25 @@ def test_ids_before_the_address_are_ids() -> None:
     ]
     assert (function.vendor, function.device, function.class_code >> 8) == (0x10DE, 0x1B80, 0x0300)
     assert function.revision == Known(0xA1, "paste line 1")
+
+
+def test_columns_tell_class_and_name() -> None:
+    host = host_of(
+        "Group 1:\t[10de:1b80] [R] 01:00.0  VGA compatible controller  X [Y: 2]\n"
+        "\t\t[10de:10f0]     01:00.1  Audio device               X Audio\n"
+    )
+    told = [(f.vendor, f.device, f.class_code >> 8) for f in host.functions.values()]
+    assert told == [(0x10DE, 0x1B80, 0x0300), (0x10DE, 0x10F0, 0x0403)]
+
+
+def test_a_fence_is_no_part_of_a_name() -> None:
+    host = host_of("```\n01:00.0 VGA compatible controller: Some Thing\n```\nWhat now?\n")
+    assert [f.label for f in host.functions.values()] == ["Some Thing"]
+
+
+def test_lspci_s_own_line_begins_no_group() -> None:
+    host = host_of(PORT + "\n02:00.0 Ethernet controller [0200]: Z [8086:1533]\n\tIOMMU group: 7\n\n03:00.0 VGA: Y\n")
+    assert _groups(host) == {1: [_BAR], 2: [_GPU], 7: [_NIC]}
 
 
 def test_proxmox_tells_ids_classes_and_who_has_no_group() -> None:

@@ -6,7 +6,7 @@ All of these, mixed and quoted::
             00:01.0 PCI bridge [0604]: Intel …       its functions as lspci -nns prints them
             [RESET] 01:00.0 VGA compatible …         marked by loops that look for reset
     IOMMU Group 1 00:01.0 PCI bridge [0604]: …       the same on one line
-    Group 1:  [8086:1901] [R] 00:01.0  PCI bridge    Unraid, ls-iommu and their like, and
+    Group 1:  [8086:1901] [R] 00:01.0  PCI bridge  … Unraid, ls-iommu and their like, class and name in columns, and
     [8086:1905] 00:01.1  PCI bridge: …               the functions after the first
     /sys/kernel/iommu_groups/1/devices/0000:00:01.0  find
     /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l
@@ -36,7 +36,10 @@ _BULLETS = "├└─│|-+*• \t"
 _TREE = ("├", "│", "└", "|", "`")
 _MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
 _MOST_MARKS = 5
+_TRANSLATED = ("gruppe", "groupe", "grupo", "gruppo", "groep", "grupa", "групп", "组", "組", "グループ", "그룹")
+_MOST_TRANSLATED = 3
 _FURTHEST = 6
+_BEFORE = "#*=-+`> \t"
 _NO_CLASS = ":->=("
 _GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
 _DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
@@ -227,14 +230,19 @@ class GroupList:
 def _header(text: str) -> tuple[int | None, str]:
     """Split ``IOMMU Group 1:  …`` into the number and the rest; None where a line begins otherwise.
 
-    ``IOMMU group: 1`` with the colon before the number is lspci's, and belongs to the function above it.
+    ``IOMMU group: 1`` with the colon before the number is lspci's, and belongs to the function above it;
+    ``IOMMU Group: 1`` is no lspci's.
     """
     lowered = text.lower()
+    if "iommu" in lowered and any(word in lowered for word in _TRANSLATED):
+        return _translated(text), ""
     if "group" not in lowered and "grp" not in lowered:
         return None, ""
-    words = _GROUP.sub(lambda found: f"group {found[1] or ''}", text.lstrip("#*=-+ \t"), count=1).split(None, 2)
+    if text.startswith("IOMMU Group: ") and _is_number(text.removeprefix("IOMMU Group: ")):
+        return int(text.removeprefix("IOMMU Group: ")), ""
+    words = _GROUP.sub(lambda found: f"group {found[1] or ''}", text.lstrip(_BEFORE), count=1).split(None, 2)
     if words[:1] and words[0].lower() in ("iommu", "iommu_group"):
-        words = text.lstrip("#*=-+ \t").split(None, 3)[1:] if words[0].lower() == "iommu" else ["group", *words[1:]]
+        words = text.lstrip(_BEFORE).split(None, 3)[1:] if words[0].lower() == "iommu" else ["group", *words[1:]]
     if len(words) < 2 or words[0].lower().rstrip(":") not in ("group", "grp") or address_in(words[1]):
         return None, ""
     number = words[1].lstrip("[(#")
@@ -248,6 +256,13 @@ def _header(text: str) -> tuple[int | None, str]:
     return int(digits), rest
 
 
+def _translated(text: str) -> int | None:
+    """Return the number of a heading that somebody translated: a few words, one of them a number."""
+    words = [word.strip("#*=:`") for word in text.split()]
+    numbers = [int(word) for word in words if _is_number(word)]
+    return numbers[0] if len(numbers) == 1 and len([word for word in words if word]) <= _MOST_TRANSLATED else None
+
+
 def _marked(text: str) -> tuple[Address | None, str]:
     """Return the function that a line names after marks of its own, and the line as lspci would print it.
 
@@ -258,7 +273,7 @@ def _marked(text: str) -> tuple[Address | None, str]:
     for place, word in enumerate(words[:_MOST_MARKS]):
         address = address_in(word)
         if address is not None:
-            rest = " ".join((f"{address}", *words[place + 1 :])) if place else text
+            rest = f"{address} {_in_columns(text.partition(word)[2].strip())}" if place else text
             if ids and ids not in rest:
                 before, found, after = rest.partition(" (rev ")
                 rest = f"{before} {ids}{found}{after}"
@@ -268,6 +283,14 @@ def _marked(text: str) -> tuple[Address | None, str]:
         elif any(c.isalnum() for c in word) and word[0] not in "[(" and word.lower().strip(":") not in _MARKS:
             return None, text
     return None, text
+
+
+def _in_columns(text: str) -> str:
+    """Return ``class: name`` of a class and a name that only blanks divide."""
+    before, _, after = text.partition("  ")
+    if ":" in before or not after:
+        return text
+    return f"{before}: {after.strip()}"
 
 
 def _numbered(text: str) -> tuple[int, Address, str] | None:
@@ -289,7 +312,7 @@ def _further_on(text: str) -> tuple[Address | None, str]:
     for place, word in enumerate(words[1:_FURTHEST], 1):
         address = address_in(word)
         if address is not None:
-            return address, " ".join((f"{address}", *words[place + 1 :]))
+            return address, " ".join((f"{address}", *words[place + 1 :])).replace(f"{address} - ", f"{address} ", 1)
     return None, text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from atoll.errors import InputError
@@ -13,6 +14,12 @@ MOST_BYTES = 256 << 20
 """No paste is longer: the longest lspci -vvvxxxx line a function takes 30 kB, and 10,000 functions are many."""
 _LONGEST = 4096
 _MARKS = ("\ufeff", "\u200b")
+_FENCES = ("`", "~")
+_FENCE = re.compile(r"[`~]{3,}[\w+-]*$")
+_FUNCTION = r"(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7] [A-Z0-9][^:\[\]\n]{2,60} \[[\da-fA-F]{4}\]: "
+_EATEN = re.compile(rf"(?<=[\])]) +(?={_FUNCTION})|(?<=\S) +(?=IOMMU [Gg]roup \d+:? +{_FUNCTION})")
+"""Where a forum ate a line's end: before a group's heading, and where after ids or revision a function begins, by
+address, class and class number."""
 
 
 def text_lines(data: bytes, *, name: str) -> Iterator[str]:
@@ -26,11 +33,28 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     for mark in _MARKS:
         text = text.replace(mark, "")
     text = plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
-    lines = text.rstrip(" \t").removesuffix("\n").split("\n")
+    lines = [part for line in text.rstrip(" \t").removesuffix("\n").split("\n") for part in _parted(line)]
     taken = prefix_length(lines)
+    fenced = False
     for line in lines:
         rest = line[taken:] if isinstance(taken, int) else (line.partition(taken)[2] if taken in line else line)
-        yield _unquoted(rest[:_LONGEST]).rstrip()
+        found = _unquoted(rest[:_LONGEST]).rstrip()
+        if found.lstrip()[:1] in _FENCES and _FENCE.match(found.lstrip()):
+            # The first of two stands between what belongs together: the heading of a group, and the group.
+            fenced = not fenced
+            if fenced:
+                continue
+            found = ""
+        yield found
+
+
+def _parted(line: str) -> list[str]:
+    """Return the lines that one was before its ends were eaten, as far in as it."""
+    if "]: " not in line:
+        return [line]
+    margin = line[: len(line) - len(line.lstrip())]
+    first, *rest = _EATEN.split(line)
+    return [first, *(margin + part for part in rest)]
 
 
 def _unquoted(line: str) -> str:
