@@ -136,7 +136,7 @@ def _spoiler(host: Host, function: Function, judge: Judge, rule: Rule) -> Spoile
         return made(Cause.HARDWARE, f"is a {label}", "Linux never counts one as isolating (pci_acs_enabled)")
     if kind is None:
         reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
-        return made(Cause.UNKNOWN, "was not read", f"{reason}: record it as root with lspci -vvv")
+        return made(Cause.UNKNOWN, "was not read", reason or "record it as root with lspci -vvv")
     if isinstance(function.acs, Unknown):
         return made(Cause.UNKNOWN, "shows no ACS state", function.acs.reason)
     acs = function.acs.value

@@ -15,6 +15,7 @@ from atoll.isolation.slots import Place, Slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
 from atoll.report.groups import IGNORED_OVERRIDE
+from atoll.report.lacking import lacking
 from atoll.report.layout import cut, plural, wrap
 from atoll.report.names import Names
 from atoll.report.quantity import bandwidth
@@ -162,7 +163,8 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
     if left > 0:
         lines.append(f"  + and {left} more")
     if ports:
-        lines += wrap(f"{_several(ports)}: ports, which stay with the kernel's driver", first="  + ")
+        what = "a port, which stays" if len(ports) == 1 else "ports, which stay"
+        lines += wrap(f"{_several(ports)}: {what} with the kernel's driver", first="  + ")
     if alike or strangers:
         lines += wrap(
             "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
@@ -179,7 +181,8 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         lines += ["", style.bold("What would split it")]
         lines += _ways(host, found, bool(strangers), style)
     if found.undetermined:
-        lines += ["", *wrap(f"the groups rest on what the record lacks: {found.undetermined}", first=_q(style))]
+        facts = "; ".join(lacking([found.undetermined]))
+        lines += ["", *wrap(f"the groups rest on what the record lacks: {facts}", first=_q(style))]
     return lines
 
 
@@ -259,9 +262,15 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
         )
     if any(s.rule is Rule.ALIAS for s in found.spoilers):
         return "nothing: behind a conventional bridge all requests carry one id, and the bus is shared"
+    unread = any(s.cause is Cause.UNKNOWN for s in found.spoilers)
     if not strangers or (found.spoilers and all(s.rule is Rule.SLOT for s in found.spoilers)):
+        if unread:
+            return (
+                "most likely nothing: functions of one device. Only ACS in the device itself would tell them apart, "
+                "and the record does not show it"
+            )
         return "nothing: functions of one device that does not say it keeps them apart; give them away together"
-    if any(s.cause is Cause.UNKNOWN for s in found.spoilers):
+    if unread:
         return "not known: the record does not show what could be set; record it as root (lspci -vvv, atoll capture)"
     if not found.spoilers:
         return "nothing that the record shows"
@@ -281,7 +290,9 @@ def _change_lines(host: Host, found: Grouping, change: Change) -> list[str]:
             lines += wrap(f"({recipe.note})", first="      ")
     others = [a for a in change.group if a != found.one]
     then = f"predicted with it: {found.one} {'with ' + _several(others) if others else 'alone'}"
-    lines += wrap(then + (f"; rests on: {change.undetermined}" if change.undetermined else ""), first="      ")
+    if change.undetermined:
+        then += f"; rests on: {'; '.join(lacking([change.undetermined]))}"
+    lines += wrap(then, first="      ")
     for detour in change.detours[:_SHOWN]:
         lines += wrap(_cost(detour), first="      ")
     if len(change.detours) > _SHOWN:

@@ -14,6 +14,7 @@ from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
+from atoll.report.lacking import lacking
 from atoll.report.layout import cut, plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
@@ -137,17 +138,21 @@ def groups_lines(
                 lines.append(f"    {address} " + style.doubtful("has no record of its own"))
                 continue
             driver = driver_words(function)
-            lines.append("    " + cut(names.line(function) + (f"  {driver}" if driver not in "-?" else ""), 96))
+            rests = "" if isinstance(host.groups, Known) else prediction.open_about(address)
+            mark = f"  {style.doubtful('?')} " if rests else "    "
+            lines.append(mark + cut(names.line(function) + (f"  {driver}" if driver not in "-?" else ""), 96))
             if verbose:
                 lines += [
                     line for reason in prediction.reasons.get(address, ()) for line in wrap(reason, first="        ")
                 ]
-            if not isinstance(host.groups, Known) and (rests := prediction.open_about(address)):
-                lines += wrap(rests, first="        ? ")
+                if rests:
+                    lines += wrap(rests, first="        ? ")
     if isinstance(host.groups, Known) and not numbered:
         lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
     if claimed is not None:
-        lines += ["", *_comparison(host, claimed, prediction, missing, style)]
+        lines += ["", *_comparison(host, claimed, prediction, missing, style, verbose)]
+    elif missing:
+        lines += ["", *_undetermined(missing, style, verbose)]
     return [*lines, *_findings(honesty, style, verbose)]
 
 
@@ -192,8 +197,37 @@ def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
     return lines
 
 
+def _regrouped(found: Sequence[Difference]) -> list[str]:
+    """Each group that is otherwise than predicted, and what the prediction makes of its members."""
+    lines: list[str] = []
+    for one in dict.fromkeys(difference.recorded for difference in found):
+        parts = dict.fromkeys(d.predicted or (d.function,) for d in found if d.recorded == one)
+        nowhere = {d.function for d in found if not d.predicted}
+        if one:
+            lines += wrap(" ".join(map(str, one)), first="    recorded   ")
+        else:
+            lines.append("    recorded   in no group")
+        told = (" ".join(map(str, part)) + (" in no group" if nowhere.issuperset(part) else "") for part in parts)
+        lines += wrap(" | ".join(told), first="    predicted  ")
+    return lines
+
+
+def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -> list[str]:
+    """Each fact that is lacking once; who asks for all gets each function with all that it rests on."""
+    lines = [style.doubtful("Undetermined:") + f" {plural(len(missing), 'function')}, for want of these facts"]
+    if not verbose:
+        return lines + [line for fact in lacking(missing.values()) for line in wrap(fact, first="    ", rest="      ")]
+    by_reason: dict[str, list[str]] = {}
+    for address, reason in missing.items():
+        by_reason.setdefault(reason, []).append(str(address))
+    for reason, addresses in by_reason.items():
+        some = f"{' '.join(addresses[:4])}{' …' if len(addresses) > 4 else ''}"
+        lines += wrap(f"{some}: {reason}", first="    ", rest="      ")
+    return lines
+
+
 def _comparison(
-    host: Host, claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style
+    host: Host, claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style, verbose: bool
 ) -> list[str]:
     found = differences(claimed, prediction.groups)
     certain = [difference for difference in found if difference.function not in missing]
@@ -210,21 +244,9 @@ def _comparison(
         )
     else:
         lines.append(style.doubtful("Prediction open") + style.faint(" where the record lacks what the rules look at"))
-    for difference in found:
-        for word, group in (("recorded ", difference.recorded), ("predicted", difference.predicted)):
-            others = [str(address) for address in group if address != difference.function]
-            what = "in no group" if not group else "with " + " ".join(others) if others else "alone"
-            first = f"    {difference.function}  " if word == "recorded " else " " * (6 + len(str(difference.function)))
-            lines += wrap(what, first=f"{first}{word}  ")
+    lines += _regrouped(found)
     if missing:
-        lines.append(style.doubtful("Undetermined:") + f" {plural(len(missing), 'function')}, for want of these facts")
-        by_reason: dict[str, list[str]] = {}
-        for address, reason in missing.items():
-            by_reason.setdefault(reason, []).append(str(address))
-        for reason, addresses in by_reason.items():
-            lines += wrap(
-                f"{' '.join(addresses[:4])}{' …' if len(addresses) > 4 else ''}: {reason}", first="    ", rest="      "
-            )
+        lines += _undetermined(missing, style, verbose)
     if prediction.override:
         lines += wrap(
             "pcie_acs_override= on the command line shapes the groups, as far as this kernel has the out-of-tree patch "

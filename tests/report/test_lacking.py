@@ -1,0 +1,53 @@
+"""What is lacking is told once, with all that lack it, and nothing is lost over it."""
+
+from __future__ import annotations
+
+from reach_hosts import at, endpoint, machine
+
+from atoll.isolation.groups.prediction import Prediction
+from atoll.isolation.honesty import Honesty
+from atoll.report.groups import groups_lines
+from atoll.report.lacking import lacking
+from atoll.report.names import Names
+from atoll.report.style import PLAIN
+
+_ONE, _TWO = "0000:01:00.0", "0000:01:00.1"
+_TYPE = "the type was not read (cut; by a mailer)"
+
+
+def test_a_fact_is_told_once() -> None:
+    first = f"{_ONE}: {_TYPE}; {_TWO}: {_TYPE}; what stands above bus 0000:01"
+    second = f"what stands above bus 0000:02; {_TWO}: {_TYPE}; it joins {_ONE}, of which: {_ONE}: {_TYPE}"
+    assert lacking([first, second]) == (f"{_ONE} {_TWO}: {_TYPE}", "what stands above bus 0000:01 0000:02")
+
+
+def test_another_fact_of_the_same_stays_apart() -> None:
+    assert lacking([f"{_ONE}: its ids; {_ONE}: {_TYPE}"]) == (f"{_ONE}: its ids", f"{_ONE}: {_TYPE}")
+
+
+def test_what_names_no_function_stays_as_it_is() -> None:
+    assert lacking(["whether it is so", "note: this"]) == ("whether it is so", "note: this")
+
+
+def test_many_are_counted() -> None:
+    (told,) = lacking([f"0000:0{n}:00.0: its ids" for n in range(1, 7)])
+    assert told.endswith("0000:04:00.0 and 2 more: its ids")
+
+
+def test_who_is_in_whose_group_rests_on_the_other() -> None:
+    assert lacking([f"whether {_ONE} is in its group: what stands above bus 0000:01"]) == (
+        "what stands above bus 0000:01",
+    )
+
+
+def test_a_difference_is_told_once_a_group() -> None:
+    host = machine(*(endpoint(f"01:00.{n}", group=5) for n in range(3)))
+    members = tuple(at(f"01:00.{n}") for n in range(3))
+    prediction = Prediction(groups=(members[:1], members[1:]))
+    honesty = Honesty((), (), ())
+    lines = groups_lines(host, prediction, honesty, names=Names(), style=PLAIN)
+    found = [line for line in lines if line.startswith(("    recorded", "    predicted"))]
+    assert found == [
+        "    recorded   0000:01:00.0 0000:01:00.1 0000:01:00.2",
+        "    predicted  0000:01:00.0 | 0000:01:00.1 0000:01:00.2",
+    ]
