@@ -48,12 +48,13 @@ def run(setting: Setting) -> Report:
             folder = setting.folder / f"ranges-{kernel}-{name.replace(' ', '-').replace(',', '')}"
             result = boot(Boot(kernel, (*iommu, *_DEVICES), files, cmdline=cmdline, name="ranges"), folder=folder)
             setting.say(f"ranges on {kernel}, {name}: {result.seconds:.1f} s")
-            checks += _checks(f"{kernel}, {name}", result)
+            # Before the generic page tables (7) AMD's driver claims 64 bits, whatever the hardware can walk.
+            checks += _checks(f"{kernel}, {name}", result, more=iommu == AMD and kernel.startswith("6."))
             facts[f"{kernel}, {name}"] = {key: result.answer.get(key) for key in ("ranges", "refused", "registers")}
     return Report(tuple(checks), facts)
 
 
-def _checks(where: str, result: Result) -> Iterator[Check]:
+def _checks(where: str, result: Result, *, more: bool) -> Iterator[Check]:
     if not result.ok:
         error = str(result.answer.get("error", result.folder))
         yield Check(where, "the scenario ends well", ok=False, detail=error)
@@ -63,11 +64,12 @@ def _checks(where: str, result: Result) -> Iterator[Check]:
     assert isinstance(given, dict)
     yield Check(where, "the kernel gives the device to a user", ok=bool(given), detail=str(result.answer))
     for api, ranges in given.items():
-        yield from compare(f"{where}, {api}", document["clusters"][0], Ranges.of(*((a, b) for a, b in ranges)))
+        opened = Ranges.of(*((a, b) for a, b in ranges))
+        yield from compare(f"{where}, {api}", document["clusters"][0], opened, more=more)
 
 
-def compare(where: str, cluster: dict[str, object], given: Ranges) -> Iterator[Check]:
-    """Check one cluster of the document against the ranges that the kernel gave."""
+def compare(where: str, cluster: dict[str, object], given: Ranges, *, more: bool = False) -> Iterator[Check]:
+    """Check one cluster of the document against the ranges that the kernel gave; ``more``: it may give more."""
     aperture, usable, reserved = cluster["aperture"], cluster["usable"], cluster["reserved"]
     assert isinstance(aperture, dict)
     assert isinstance(usable, list)
@@ -77,7 +79,7 @@ def compare(where: str, cluster: dict[str, object], given: Ranges) -> Iterator[C
     told = f"kernel {_words(given)}, atoll {_words(left)}"
     yield Check(where, "the kernel gives all that is called usable", ok=not _all(usable) - given, detail=told)
     yield Check(where, "the kernel gives the aperture less what is reserved", ok=not left - given, detail=told)
-    if not cluster["notes"]:
+    if not cluster["notes"] and not more:
         yield Check(where, "and nothing else", ok=left == given, detail=told)
 
 
