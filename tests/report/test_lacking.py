@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reach_hosts import at, endpoint, machine
 
 from atoll.isolation.groups.prediction import Prediction
@@ -9,6 +11,7 @@ from atoll.isolation.honesty import Honesty
 from atoll.report.groups import groups_lines
 from atoll.report.lacking import lacking
 from atoll.report.names import Names
+from atoll.report.show import show_lines
 from atoll.report.style import PLAIN
 
 _ONE, _TWO = "0000:01:00.0", "0000:01:00.1"
@@ -51,3 +54,18 @@ def test_a_difference_is_told_once_a_group() -> None:
         "    recorded   0000:01:00.0 0000:01:00.1 0000:01:00.2",
         "    predicted  0000:01:00.0 | 0000:01:00.1 0000:01:00.2",
     ]
+
+
+def test_who_is_undetermined_is_named_though_others_lack_the_fact() -> None:
+    host = machine(endpoint("01:00.0", group=5))
+    prediction = Prediction(((at("01:00.0"),),), undetermined=((at("01:00.0"), f"{_TWO}: its ids"),))
+    lines = groups_lines(host, prediction, Honesty((), (), ()), names=Names(), style=PLAIN)
+    assert f"Undetermined: 1 function ({_ONE}), for want of these facts" in lines
+    assert f"    {_TWO}: its ids" in lines
+
+
+def test_groups_alone_are_not_called_nothing() -> None:
+    host = machine(endpoint("01:00.0", group=5))
+    text = "\n".join(show_lines(replace(host, functions={}), names=Names(), style=PLAIN))
+    assert "atoll groups" in text
+    assert "No PCI functions here." not in text

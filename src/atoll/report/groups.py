@@ -22,6 +22,7 @@ from atoll.report.style import Style
 
 __all__ = ["IGNORED_OVERRIDE", "Difference", "differences", "groups_document", "groups_lines", "recorded"]
 
+_NAMED = 4
 Groups = tuple[tuple[Address, ...], ...]
 
 IGNORED_OVERRIDE = (
@@ -214,9 +215,12 @@ def _regrouped(found: Sequence[Difference]) -> list[str]:
 
 def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -> list[str]:
     """Each fact that is lacking once; who asks for all gets each function with all that it rests on."""
-    lines = [style.doubtful("Undetermined:") + f" {plural(len(missing), 'function')}, for want of these facts"]
     if not verbose:
+        some = " ".join(map(str, list(missing)[:_NAMED])) + (" …" if len(missing) > _NAMED else "")
+        told = f"{plural(len(missing), 'function')} ({some}), for want of these facts"
+        lines = wrap(told, first=style.doubtful("Undetermined: "), rest="  ")
         return lines + [line for fact in lacking(missing.values()) for line in wrap(fact, first="    ", rest="      ")]
+    lines = [style.doubtful("Undetermined:") + f" {plural(len(missing), 'function')}, for want of these facts"]
     by_reason: dict[str, list[str]] = {}
     for address, reason in missing.items():
         by_reason.setdefault(reason, []).append(str(address))

@@ -86,6 +86,9 @@ def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False)
     """Return the host as people read it, within a hundred columns."""
     lines = host_lines(host, style)
     if not host.functions:
+        if any(group.members for group in value_of(host.groups, {}).values()):
+            told = "No function has a record of its own: groups name some. See: atoll groups; for more give lspci -vvv"
+            return [*lines, "", *wrap(told)]
         return [*lines, "", "No PCI functions here."]
     links = links_by_function(host)
     below: dict[Address | None, list[Function]] = {}
