@@ -6,6 +6,7 @@ Source: Linux Documentation/ABI/testing/sysfs-bus-pci.
 from __future__ import annotations
 
 from dataclasses import replace
+from errno import EBUSY
 
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
@@ -163,13 +164,26 @@ def handed(machine: Machine, address: Address) -> Holder | None:
     Such a process shows no group, and not which device. But vfio-pci enables a device when it is opened and
     disables it when it is closed (``vfio_pci_core_enable``, ``vfio_pci_core_disable``), which ``enable`` counts.
     """
-    if "vfio" not in (driver(machine, address) or ""):
+    if "vfio" not in (driver(machine, address) or _leaving(machine, address)):
         return None
     enabled = text(machine, f"{folder(address)}/enable")
     if isinstance(enabled, Known) and enabled.value == "0":
         return None
     found, _ = read_holders(machine)
     return next((one for one in value_of(found, ()) if one.uncertain), None)
+
+
+def _leaving(machine: Machine, address: Address) -> str:
+    """Return the driver that is being taken off a function, whose link is gone before it lets go; empty for none.
+
+    ``uevent`` names it; where the kernel shows that under the device's lock, which it holds meanwhile, it may be any
+    (``__device_release_driver`` in drivers/base/dd.c, ``uevent_show`` in drivers/base/core.c).
+    """
+    try:
+        event = machine.read(f"{folder(address)}/uevent").decode("utf-8", "replace")
+    except OSError as error:
+        return "vfio, perhaps" if error.errno == EBUSY else ""
+    return next((line.removeprefix("DRIVER=") for line in event.splitlines() if line.startswith("DRIVER=")), "")
 
 
 def other(machine: Machine, address: Address, cluster: str | None = None) -> Holder | None:
