@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, machine, port, scene, slots, switch
+from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, change, endpoint, machine, peer, port, scene, slots, switch
 
-from atoll.fabric.answer import Answer, Finding, Policy, Question
+from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.meeting import turns
-from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, peer_to_peer, sends_translated
+from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, sends_translated
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, RootRouting
 from atoll.pci.acs import Acs, AcsEnhanced
@@ -21,14 +21,6 @@ QUIET = Command.MEMORY
 DEAF = Command.MASTER
 NO_COMPLETIONS = acs("CR")
 """Requests go straight to peers, completions do not: what is left is what requests do."""
-
-
-def peer(found: Scene, one: str, other: str, policy: Policy = STRICT) -> Finding:
-    return peer_to_peer(found.topology, found.settings, policy, at(one), at(other))
-
-
-def change(functions: list[Function], place: str, **fields: object) -> list[Function]:
-    return [replace(f, **fields) if f.address == at(place) else f for f in functions]  # type: ignore[arg-type]
 
 
 # -- in a switch

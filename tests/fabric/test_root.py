@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import ALL, CLOSED, Scene, acs, at, endpoint, machine, port, scene, slots, switch
+from reach_hosts import ALL, CLOSED, Scene, acs, at, change, endpoint, machine, peer, port, scene, slots, switch
 
-from atoll.fabric.answer import Answer, Finding, Policy, Question
+from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.meeting import meeting_turn
-from atoll.fabric.pcie import climbs, peer_to_peer
+from atoll.fabric.pcie import climbs
 from atoll.fabric.root import reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.topology import Branches
@@ -23,14 +23,6 @@ DIRECT, POSSIBLE, IOMMU, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.IOMMU,
 STRICT, LINUX, TRUSTED = Policy.STRICT, Policy.LINUX, Policy.TRUSTED
 QUIET = Command.MEMORY
 DEAF = Command.MASTER
-
-
-def peer(found: Scene, one: str, other: str, policy: Policy = STRICT) -> Finding:
-    return peer_to_peer(found.topology, found.settings, policy, at(one), at(other))
-
-
-def change(functions: list[Function], place: str, **fields: object) -> list[Function]:
-    return [replace(f, **fields) if f.address == at(place) else f for f in functions]  # type: ignore[arg-type]
 
 
 # -- through the IOMMU

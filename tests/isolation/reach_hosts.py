@@ -15,7 +15,8 @@ from groups_hosts import at
 
 from atoll.controls.present import present
 from atoll.controls.registry import registers
-from atoll.fabric.answer import Policy
+from atoll.fabric.answer import Finding, Policy
+from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
@@ -52,12 +53,14 @@ __all__ = [
     "Scene",
     "acs",
     "at",
+    "change",
     "clusters",
     "endpoint",
     "flags",
     "gpu",
     "links",
     "machine",
+    "peer",
     "port",
     "scene",
     "slots",
@@ -285,3 +288,13 @@ def scene(host: Host | Tree) -> Scene:
     """Return the scene of a host, or of what a tree (a twin) shows now."""
     host = host if isinstance(host, Host) else read_host(host, registers=registers)
     return Scene(host, Topology(host), present(host))
+
+
+def peer(found: Scene, one: str, other: str, policy: Policy = Policy.STRICT) -> Finding:
+    """What one function's packets come to at another without going through the IOMMU."""
+    return peer_to_peer(found.topology, found.settings, policy, at(one), at(other))
+
+
+def change(functions: list[Function], place: str, **fields: object) -> list[Function]:
+    """The same functions, one of them with other facts."""
+    return [replace(f, **fields) if f.address == at(place) else f for f in functions]  # type: ignore[arg-type]

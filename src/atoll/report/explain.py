@@ -110,9 +110,12 @@ def _exposed_lines(exposed: Exposure | None) -> list[str]:
         return []
     lines: list[str] = []
     for one in exposed.exposed:
+        if one.doubt:
+            somewhere = ", ".join(f"{part.start:#x}-{part.end:#x}" for part in one.ranges)
+            lines += wrap(f"{one.what} in {somewhere}: {one.doubt}", first="        ")
+            continue
         for part in one.ranges:
-            text = f"{one.what} {part.start:#x}-{part.end:#x} ({size(part.size)})"
-            lines += wrap(text + (f": {one.doubt}" if one.doubt else ""), first="        ")
+            lines += wrap(f"{one.what} {part.start:#x}-{part.end:#x} ({size(part.size)})", first="        ")
     for reason in exposed.unknown:
         lines += wrap(reason, first="        ? ")
     if not lines:

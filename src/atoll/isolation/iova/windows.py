@@ -115,8 +115,8 @@ def _bar(topology: Topology, function: Function, what: str, bar: Bar, around: Ra
     exact = Ranges.of((bar.start, bar.start + bar.size - 1))
     if topology.host.platform is not Platform.X86 and around and exact - around:
         # Elsewhere what the kernel and lspci show of BARs are CPU addresses; windows were read from registers.
-        doubt = f"{what} of {address} lies in no window above it: they may count addresses otherwise"
-        return Addresses(what, exact | around, doubt=doubt)
+        where = f"is shown at {bar.start:#x}, in no window above it: they may count addresses otherwise"
+        return Addresses(what, exact | around, doubt=f"{what} of {address} {where}")
     return Addresses(what, exact)
 
 
