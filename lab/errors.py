@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from atoll.errors import AtollError
 
-__all__ = ["LabError"]
+__all__ = ["AbsentError", "LabError"]
 
 
 class LabError(AtollError):
@@ -18,3 +18,7 @@ class LabError(AtollError):
     def __init__(self, message: str, hint: str = "", *, folder: Path | None = None) -> None:
         super().__init__(message, hint=hint)
         self.folder = folder
+
+
+class AbsentError(LabError):
+    """The mirror's index names a file that the mirror does not hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -11,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import AbsentError, LabError
 from lab.fetch.apt import Apt, Package
 from lab.fetch.bundles import ARCHIVES, BUNDLES, Bundle
 from lab.fetch.cache import cache_folder, exclusive, replace_folder, require_space
 from lab.fetch.record import write_bundle
 from lab.fetch.sources import system_mirror
 
-__all__ = ["part", "versions_of"]
+__all__ = ["older_kernel", "part", "versions_of"]
 
 # An index this young is not fetched again: several bundles of one run come from one state of the archive.
 _INDEX_SECONDS = 3600
@@ -61,12 +62,21 @@ def _fetch(name: str, bundle: Bundle, place: Path, *, cache: Path, say: Say) -> 
     with exclusive(cache, f"apt-{bundle.archive}"):
         apt = _apt(bundle.archive, cache)
         packages = _choose(apt, bundle)
-        size = sum(package.size for package in packages)
-        say(f"{name}: {bundle.summary}: {len(packages)} packages, {size / 1e6:.1f} MB")
-        require_space(cache, size + bundle.unpacked)
         pool = cache / "pool"
         pool.mkdir(exist_ok=True)
-        apt.download(packages, pool)
+        while True:
+            size = sum(package.size for package in packages)
+            say(f"{name}: {bundle.summary}: {len(packages)} packages, {size / 1e6:.1f} MB")
+            require_space(cache, size + bundle.unpacked)
+            try:
+                apt.download(packages, pool)
+                break
+            except AbsentError as error:
+                older = older_kernel(apt, bundle, packages)
+                if not older:
+                    raise
+                say(f"{name}: {error.message}")
+                packages = older
     new = place.with_name(f"{name}.new")
     shutil.rmtree(new, ignore_errors=True)
     (new / "root").mkdir(parents=True)
@@ -124,6 +134,30 @@ def _behind(apt: Apt, meta: str, prefixes: tuple[str, ...]) -> list[str]:
                 seen.add(needed + slash + suite)
                 ahead.append(needed + slash + suite)
     return found
+
+
+# linux-image-6.12.107+deb13-cloud-amd64, linux-image-6.1.0-50-powerpc64le: the release, and the flavour.
+_IMAGE = re.compile(r"linux-image-(\d[^-]*(?:-\d+)?)-(\D.*)")
+
+
+def older_kernel(apt: Apt, bundle: Bundle, packages: list[Package]) -> list[Package]:
+    """The packages of the next older kernel of the bundle's series in the index; none where it has no older one."""
+    image = next((found for package in packages if (found := _IMAGE.fullmatch(package.name))), None)
+    if image is None or not bundle.series:
+        return []
+    release, flavour = image.groups()
+    others = (found for name in apt.names("linux-image-") if (found := _IMAGE.fullmatch(name)))
+    releases = {_numbers(found[1]): found[0] for found in others if found[2] == flavour}
+    older = [
+        numbers
+        for numbers in releases
+        if numbers < _numbers(release) and releases[numbers].startswith(f"linux-image-{bundle.series}.")
+    ]
+    return apt.locate(*_behind(apt, releases[max(older)], bundle.follow)) if older else []
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", release)))
 
 
 def _unpack(file: Path, root: Path) -> None:

@@ -13,7 +13,7 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import AbsentError, LabError
 from lab.fetch.sources import Mirror
 
 __all__ = ["Apt", "Package", "file_sha256"]
@@ -128,8 +128,15 @@ class Apt:
                 return [word.split()[0] for word in line.removeprefix("Depends:").split(",")]
         return []
 
+    def names(self, prefix: str) -> list[str]:
+        """The packages of the index whose names begin so."""
+        return self._run("apt-cache", "pkgnames", prefix).split()
+
     def download(self, packages: list[Package], pool: Path) -> None:
-        """Put the packages' files into ``pool``; raises `LabError` unless each SHA-256 is the index's."""
+        """Put the packages' files into ``pool``.
+
+        Raises `AbsentError` where the mirror does not hold one, `LabError` unless each SHA-256 is the index's.
+        """
         missing = [
             package
             for package in packages
@@ -172,7 +179,8 @@ class Apt:
         if done.returncode:
             complaints = [line for line in (done.stderr + done.stdout).splitlines() if line.startswith(("E:", "W:"))]
             said = complaints[0] if complaints else f"exit code {done.returncode}"
-            raise LabError(f"{' '.join(command[:3])}: {said}", _ABSENT_HINT if "404 " in said else _NETWORK_HINT)
+            what = f"{' '.join(command[:3])}: {said}"
+            raise AbsentError(what, _ABSENT_HINT) if "404 " in said else LabError(what, _NETWORK_HINT)
         return done.stdout
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["ARCHIVES", "BUNDLES", "KERNELS", "Archive", "Bundle"]
 
@@ -22,7 +22,8 @@ class Bundle:
 
     ``resolve``: with all that they depend on. ``follow``: packages of the direct dependencies to take instead of the
     named ones, by prefix, in several steps; so a kernel is found behind its meta package, whose name has no version.
-    ``leave``: patterns of folders that are not kept. ``unpacked``: about how many bytes the rest takes.
+    ``series``: the kernel's, as ``6.12``: an older one is taken where the mirror does not hold the newest. ``leave``:
+    patterns of folders that are not kept. ``unpacked``: about how many bytes the rest takes.
     """
 
     archive: str
@@ -30,6 +31,7 @@ class Bundle:
     summary: str
     resolve: bool = False
     follow: tuple[str, ...] = ()
+    series: str = field(default="", repr=False)
     leave: tuple[str, ...] = (
         "usr/share/doc",
         "usr/share/man",
@@ -65,23 +67,30 @@ _UNUSED_DRIVERS = tuple(
 )
 
 
-def _full(archive: str, package: str, summary: str) -> Bundle:
+def _full(archive: str, package: str, series: str, summary: str) -> Bundle:
     leave = ("usr/share/doc", *_UNUSED_DRIVERS, *(f"usr/{pattern}" for pattern in _UNUSED_DRIVERS))
-    return Bundle(archive, (package,), summary, follow=_KERNEL, leave=leave, unpacked=450 << 20)
+    return Bundle(archive, (package,), summary, follow=_KERNEL, series=series, leave=leave, unpacked=450 << 20)
 
 
 BUNDLES = {
     "qemu-x86": Bundle("trixie", ("qemu-system-x86",), "QEMU for x86", resolve=True, unpacked=160 << 20),
     "qemu-ppc": Bundle("trixie", ("qemu-system-ppc",), "QEMU for PowerNV", resolve=True, unpacked=160 << 20),
     "kernel-6.1": Bundle(
-        "bookworm", ("linux-image-cloud-amd64",), "Linux 6.1 (Debian 12)", follow=_KERNEL, unpacked=110 << 20
+        *("bookworm", ("linux-image-cloud-amd64",), "Linux 6.1 (Debian 12)"),
+        follow=_KERNEL,
+        series="6.1",
+        unpacked=110 << 20,
     ),
     "kernel-6.12": Bundle(
-        "trixie", ("linux-image-cloud-amd64/trixie",), "Linux 6.12 (Debian 13)", follow=_KERNEL, unpacked=110 << 20
+        *("trixie", ("linux-image-cloud-amd64/trixie",), "Linux 6.12 (Debian 13)"),
+        follow=_KERNEL,
+        series="6.12",
+        unpacked=110 << 20,
     ),
     "kernel-7": Bundle(
         *("trixie", ("linux-image-cloud-amd64/trixie-backports",), "Linux 7 (Debian 13 backports)"),
         follow=_KERNEL,
+        series="7",
         unpacked=110 << 20,
     ),
     "guest-x86": Bundle("bookworm", _GUEST, "the guest's Python, x86", unpacked=60 << 20),
@@ -92,17 +101,21 @@ BUNDLES = {
         "what building a kernel needs",
         unpacked=20 << 20,
     ),
-    "kernel-6.1-full": _full("bookworm", "linux-image-amd64", "Linux 6.1 (Debian 12), with AMD's IOMMU"),
-    "kernel-6.12-full": _full("trixie", "linux-image-amd64/trixie", "Linux 6.12 (Debian 13), with AMD's IOMMU"),
-    "kernel-7-full": _full("trixie", "linux-image-amd64/trixie-backports", "Linux 7 (backports), with AMD's IOMMU"),
+    "kernel-6.1-full": _full("bookworm", "linux-image-amd64", "6.1", "Linux 6.1 (Debian 12), with AMD's IOMMU"),
+    "kernel-6.12-full": _full("trixie", "linux-image-amd64/trixie", "6.12", "Linux 6.12 (Debian 13), with AMD's IOMMU"),
+    "kernel-7-full": _full(
+        "trixie", "linux-image-amd64/trixie-backports", "7", "Linux 7 (backports), with AMD's IOMMU"
+    ),
     "kernel-6.1-powernv": Bundle(
         *("bookworm-ppc64el", ("linux-image-powerpc64le",), "Linux 6.1 (Debian 12), ppc64el"),
         follow=_KERNEL,
+        series="6.1",
         unpacked=400 << 20,
     ),
     "kernel-6.12-powernv": Bundle(
         *("trixie-ppc64el", ("linux-image-powerpc64le",), "Linux 6.12 (Debian 13), ppc64el"),
         follow=_KERNEL,
+        series="6.12",
         unpacked=500 << 20,
     ),
     "guest-powernv": Bundle("bookworm-ppc64el", _GUEST, "the guest's Python, ppc64el", unpacked=60 << 20),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from lab.errors import LabError
-from lab.fetch import part, versions_of
+from lab.errors import AbsentError, LabError
+from lab.fetch import older_kernel, part, versions_of
 from lab.fetch.apt import Apt, Package
 from lab.fetch.bundles import ARCHIVES, BUNDLES, KERNELS
 from lab.fetch.cache import cache_folder, exclusive, replace_folder, require_space
@@ -125,3 +126,55 @@ def test_options_that_did_not_take_effect() -> None:
     assert missing_options(wanted, got.replace("A=y", "A=m")) == ["CONFIG_A=y"]
     assert missing_options(wanted, got.replace("# CONFIG_B is not set", "CONFIG_B=y")) == ["CONFIG_B=n"]
     assert "CONFIG_IOMMUFD=y" in CONFIGURATION.read_text()
+
+
+class FakeApt(Apt):
+    """An index of packages, each with what it depends on."""
+
+    def __init__(self, index: dict[str, list[str]]) -> None:
+        self.index = index
+
+    def names(self, prefix: str) -> list[str]:
+        return [name for name in self.index if name.startswith(prefix)]
+
+    def depends(self, name: str) -> list[str]:
+        return self.index.get(name, [])
+
+    def locate(self, *names: str) -> list[Package]:
+        return [Package(name, "1", "amd64", f"{name}.deb", 1, "ab" * 32) for name in sorted(names)]
+
+
+def test_an_older_kernel_of_the_series_where_the_mirror_lacks_the_newest() -> None:
+    modules = "linux-modules-6.12.9-cloud-amd64"
+    apt = FakeApt(
+        {
+            "linux-image-6.12.117-cloud-amd64": [],
+            "linux-image-6.12.107-amd64": [],
+            "linux-image-6.12.30-cloud-amd64-dbg": [],
+            "linux-image-6.12.9-cloud-amd64": [modules, "kmod"],
+            "linux-image-6.12.8-cloud-amd64": [],
+            "linux-image-6.1.0-50-cloud-amd64": [],
+            "linux-image-cloud-amd64": [],
+        }
+    )
+    newest = apt.locate("linux-image-6.12.117-cloud-amd64", "linux-image-cloud-amd64")
+    older = older_kernel(apt, BUNDLES["kernel-6.12"], newest)
+    assert [package.name for package in older] == ["linux-image-6.12.9-cloud-amd64", modules]
+    oldest = older_kernel(apt, BUNDLES["kernel-6.12"], apt.locate("linux-image-6.12.8-cloud-amd64"))
+    assert oldest == []
+    assert older_kernel(apt, BUNDLES["qemu-x86"], newest) == []
+
+
+def test_a_file_that_the_mirror_lacks_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "apt-get").write_text("#!/bin/sh\necho 'E: Failed to fetch x.deb  404  Not Found' >&2\nexit 100\n")
+    (programs / "apt-get").chmod(0o755)
+    apt = Apt(tmp_path / "apt", mirror=Mirror("file:/none", ""), suites=("trixie",), architecture="amd64")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with pytest.raises(AbsentError, match="404"):
+        apt.download([PACKAGE], tmp_path)
+    (programs / "apt-get").write_text("#!/bin/sh\necho 'E: no network' >&2\nexit 100\n")
+    with pytest.raises(LabError) as caught:
+        apt.download([PACKAGE], tmp_path)
+    assert not isinstance(caught.value, AbsentError)
