@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    names = options.names or list(SCENARIOS)
+    names = list(dict.fromkeys(options.names or SCENARIOS))
     if unknown := [name for name in names if name not in SCENARIOS]:
         raise LabError(f"{unknown[0]}: no scenario of the lab", f"There are {', '.join(SCENARIOS)}.")
     folder = options.folder or Path(tempfile.mkdtemp(prefix="atoll-lab-"))
@@ -73,7 +73,9 @@ def _run(options: argparse.Namespace) -> int:
         results[name] = {**report.document(), "seconds": round(time.monotonic() - began, 2)}
         _show(name, report)
         code = max(code, report.exit_code)
-    _write_results(options.output, results, seconds=time.monotonic() - started)
+        # After each, so that a run that is stopped has told what it found.
+        _write_results(options.output, results, ended=name == names[-1], seconds=time.monotonic() - started)
+    _say(f"{options.output} written, {time.monotonic() - started:.0f} s")
     if code:
         print(f"lab: what the runs left is in {folder}", file=sys.stderr)
     elif not options.folder:
@@ -81,19 +83,19 @@ def _run(options: argparse.Namespace) -> int:
     return code
 
 
-def _write_results(place: Path, results: dict[str, object], *, seconds: float) -> None:
+def _write_results(place: Path, results: dict[str, object], *, ended: bool, seconds: float) -> None:
     from lab.fetch.cache import cache_folder
     from lab.fetch.record import read_versions
 
     document = {
         "schema": SCHEMA,
-        "ok": all(isinstance(result, dict) and result["ok"] for result in results.values()),
+        "ok": ended and all(isinstance(result, dict) and result["ok"] for result in results.values()),
+        "ended": ended,
         "seconds": round(seconds, 2),
         "scenarios": results,
         "versions": read_versions(cache_folder()),
     }
     place.write_text(json.dumps(document, indent=1) + "\n")
-    _say(f"{place} written, {seconds:.0f} s")
 
 
 def _show(name: str, report: Report) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.kernels import DEBIAN_KERNELS
-from lab.report import Check, Report, Setting
+from lab.report import Report, Setting
 
-__all__ = ["SCENARIOS", "Scenario", "guest_file", "run_scenario"]
+__all__ = ["AT_ONCE", "SCENARIOS", "Scenario", "guest_file", "run_scenario"]
+
+AT_ONCE = 2
+"""Guests at once: each keeps one processor busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Scenario:
     kernels: tuple[str, ...]
     mixed: bool = False
     """Whether it boots several kernels at once, and tells itself which of them could not be."""
+    timed: bool = False
+    """Whether it measures times of what runs beside its guest: one kernel after the other."""
 
 
 _X86 = ("6.1", "6.12", "7", "iommufd")
@@ -33,11 +39,15 @@ SCENARIOS = {
     "virtio": Scenario("the same with a virtio IOMMU", ("6.12", "7", "iommufd")),
     "live": Scenario("devices are taken, reset, regrouped and given back; wrong use is told and changes nothing", _X86),
     "misuse": Scenario("each verb used wrongly in each way, and devices pulled and exchanged under it", _X86),
-    "hold": Scenario("two clusters of four emulated V100s held apart, while owners drive, attack and reset them", _X86),
-    "pulled": Scenario("held devices are pulled: told, the others stay apart, and all ends well", _X86),
+    "hold": Scenario(
+        "two clusters of four emulated V100s held apart, while owners drive, attack and reset them", _X86, timed=True
+    ),
+    "pulled": Scenario("held devices are pulled: told, the others stay apart, and all ends well", _X86, timed=True),
     "regroup": Scenario("what shares a group is taken apart by ACS, and put back, where ports have it", _X86),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
-    "kill": Scenario("apply, hold, release and recover are killed anywhere, under attack, and recovered from", _X86),
+    "kill": Scenario(
+        "apply, hold, release and recover are killed anywhere, under attack, and recovered from", _X86, timed=True
+    ),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),
     "a100": Scenario("two emulated A100s: a locked link, function level reset, DMA in shared memory", _X86),
     "machines": Scenario(
@@ -68,16 +78,17 @@ def run_scenario(name: str, setting: Setting) -> Report:
     run: Callable[[Setting], Report] = import_module(f"lab.scenarios.{name}").run
     if SCENARIOS[name].mixed:
         return run(setting)
-    checks: list[Check] = []
-    facts: dict[str, object] = {}
-    failed: dict[str, LabError] = {}
-    for kernel in setting.kernels:
+
+    def on(kernel: str) -> Report | LabError:
         try:
-            report = run(replace(setting, kernels=(kernel,)))
+            return run(replace(setting, kernels=(kernel,)))
         except LabError as error:
             setting.say(f"{name} on {kernel}: {error.message}")
-            failed[kernel] = error
-        else:
-            checks += report.checks
-            facts |= report.facts
-    return Report(tuple(checks), facts, failed)
+            return error
+
+    with ThreadPoolExecutor(1 if SCENARIOS[name].timed else AT_ONCE) as pool:
+        answers = dict(zip(setting.kernels, pool.map(on, setting.kernels), strict=True))
+    reports = [answer for answer in answers.values() if isinstance(answer, Report)]
+    failed = {kernel: answer for kernel, answer in answers.items() if isinstance(answer, LabError)}
+    facts = {kernel: fact for report in reports for kernel, fact in report.facts.items()}
+    return Report(tuple(check for report in reports for check in report.checks), facts, failed)

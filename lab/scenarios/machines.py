@@ -21,12 +21,11 @@ from lab.machine.machine import Iommu, Machine, build, identity
 from lab.machine.random import random_blueprint
 from lab.machine.served import Served
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import AT_ONCE, guest_file
 from lab.scenarios.smoke import groups_outside
 
 __all__ = ["Draw", "check", "empty_ports", "run", "run_on"]
 
-_AT_ONCE = 2
 _SECONDS = 600.0
 """A large machine on a busy host is slow."""
 _IOMMUS = (Iommu.INTEL, Iommu.AMD)
@@ -80,7 +79,7 @@ def run(setting: Setting) -> Report:
             (folder / "answer.json").write_text(json.dumps(result.answer, indent=1))
         return draw, found, result
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         for draw, found, result in pool.map(one, draws):
             checks += found
             seconds.append(result.seconds if result else 0.0)

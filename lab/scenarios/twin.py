@@ -23,12 +23,11 @@ from lab.errors import LabError
 from lab.machine.machine import build
 from lab.machine.random import random_blueprint
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import AT_ONCE, guest_file
 from lab.scenarios.operations import Operation, perform, visible
 
 __all__ = ["draw", "run"]
 
-_AT_ONCE = 2
 _SECONDS = 600.0
 _OPERATIONS = 40
 _LARGEST = 24
@@ -196,7 +195,7 @@ def run(setting: Setting) -> Report:
         except LabError as error:
             return kernel, seed, error
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         for kernel, seed, result in pool.map(one, tasks):
             checks.append(_check(kernel, seed, result))
             setting.say(f"twin {seed} on {kernel}: {'the same' if checks[-1].ok else checks[-1].detail}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,25 @@ def test_results_are_written_and_tell(
     document = json.loads(output.read_text())
     assert document["schema"] == "atoll.lab/1"
     assert document["ok"] is document["scenarios"]["smoke"]["ok"] is (code == 0)
+    assert document["ended"]
+
+
+def test_a_run_that_is_stopped_has_told_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(setting: Setting) -> Report:
+        return Report((Check("6.1", "it holds", ok=True),))
+
+    def stopped(setting: Setting) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(smoke, "run", run)
+    monkeypatch.setattr(powernv, "run", stopped)
+    output = tmp_path / "results.json"
+    with pytest.raises(KeyboardInterrupt):
+        main(["run", "smoke", "powernv", "--kernel", "6.1", "-o", str(output), "--folder", str(tmp_path / "runs")])
+    document = json.loads(output.read_text())
+    assert document["scenarios"]["smoke"]["ok"]
+    assert not document["ok"]
+    assert not document["ended"]
 
 
 @pytest.mark.parametrize("first", ["6.1-powernv", "6.12-powernv"])
@@ -107,3 +127,29 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert all(name in said for name in SCENARIOS)
     assert "kernel-iommufd" in said
+
+
+@pytest.mark.parametrize(("name", "at_once"), [("smoke", 2), ("hold", 1)])
+def test_kernels_two_at_a_time_unless_times_are_measured(
+    name: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, running, most = threading.Lock(), 0, 0
+    both = threading.Barrier(2)
+
+    def run(setting: Setting) -> Report:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        if at_once == 2:
+            both.wait(10)
+        with lock:
+            running -= 1
+        (kernel,) = setting.kernels
+        return Report((Check(kernel, "it ran", ok=True),), {kernel: 1})
+
+    monkeypatch.setattr(f"lab.scenarios.{name}.run", run)
+    report = run_scenario(name, Setting(("6.1", "6.12", "7", "iommufd"), tmp_path))
+    assert most == at_once
+    assert [check.kernel for check in report.checks] == ["6.1", "6.12", "7", "iommufd"]
+    assert list(report.facts) == ["6.1", "6.12", "7", "iommufd"]
