@@ -68,6 +68,11 @@ def test_links_to_the_processor() -> None:
         (((0x8086, None),), 0x030000, set()),
         (((0x10DE, 0x1EB8), (0x10DE, 0x1DB1)), 0x030200, {NVLINK}),
         (((0x10DE, 0x1EB8), (0x10DE, 0x1B06)), 0x030200, set()),
+        # lspci -t shows no class either.
+        (((None, None),), 0xFF0000, {NVLINK, XGMI}),
+        (((0x10DE, None),), 0xFF0000, {NVLINK}),
+        (((0x1002, 0x7FFF),), 0xFF0000, {XGMI}),
+        (((0x8086, 0x1533),), 0xFF0000, set()),
     ],
 )
 def test_hidden_ids_may_be_any_they_can_be(

@@ -79,14 +79,22 @@ def has_cpu_links(vendor: int, device: int, *, powernv: bool) -> bool:
 
 
 def possible_kinds(function: Function) -> frozenset[LinkKind]:
-    """Return the kinds of links that a function may have by its ids: where a record hides them, by all they can be."""
+    """Return the kinds of links that a function may have by its ids: where a record hides them, by all they can be.
+
+    The same holds for its class, which some records do not show (``lspci -t``).
+    """
     found = set()
     for vendor, device in _possible(function):
         if vendor is not None and device is not None:
             kind = family(vendor, device)
             found |= {kind} if kind is not None else set()
-            found |= {LinkKind.XGMI} if vendor == _AMD and function.class_code >> 16 == _ACCELERATOR else set()
-        elif function.class_code >> 16 in _LINKED_CLASSES or function.class_code >> 8 == 0x0680:
+            accelerator = function.class_code >> 16 == _ACCELERATOR or _of_any_class(function)
+            found |= {LinkKind.XGMI} if vendor == _AMD and accelerator else set()
+        elif (
+            function.class_code >> 16 in _LINKED_CLASSES
+            or function.class_code >> 8 == 0x0680
+            or _of_any_class(function)
+        ):
             found |= {LinkKind.NVLINK} if vendor in (None, _NVIDIA) else set()
             found |= {LinkKind.XGMI} if vendor in (None, _AMD) else set()
     return frozenset(found)
@@ -108,6 +116,11 @@ def is_brick(function: Function) -> bool | None:
     if not any(fits) or function.class_code >> 8 != 0x0680:
         return False
     return True if set(_possible(function)) == {_BRICK} else None
+
+
+def _of_any_class(function: Function) -> bool:
+    """Whether it may be a device of any class: the record does not show which."""
+    return not function.class_told and not function.is_port
 
 
 def _possible(function: Function) -> tuple[tuple[int | None, int | None], ...]:

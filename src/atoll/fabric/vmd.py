@@ -39,6 +39,6 @@ def vmds_of(functions: Mapping[Address, Function]) -> tuple[Function, ...]:
         for address, function in sorted(functions.items())
         if address.domain < FIRST_SEGMENT
         and function.parent is None
-        and function.class_code >> 8 == _RAID
+        and (function.class_code >> 8 == _RAID or not function.class_told)
         and (function.vendor == _INTEL or not function.ids_told)
     )

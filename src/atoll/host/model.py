@@ -91,7 +91,7 @@ class Function:
     device: int
     """Both 0xffff where the record does not show the ids: see ``possible_ids``."""
     class_code: int
-    """24 bits: base class, subclass, programming interface."""
+    """24 bits: base class, subclass, programming interface; base class 0xff where the record does not show it."""
     parent: Address | None
     """The bridge function right above; None on a root bus."""
     host_bridge: str
@@ -154,6 +154,11 @@ class Function:
     def ids_told(self) -> bool:
         """Whether ``vendor`` and ``device`` were read."""
         return not self.possible_ids
+
+    @property
+    def class_told(self) -> bool:
+        """Whether the record shows what kind of device it is; 0xff "does not fit any" and is met nowhere else."""
+        return self.class_code >> 16 != 0xFF
 
     @property
     def is_port(self) -> bool:

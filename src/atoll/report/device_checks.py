@@ -55,6 +55,7 @@ def _acs(s: Subject) -> Iterator[Check]:
         and f.acs.value is not None
         and REDIRECTING & f.acs.value.capability & ~f.acs.value.control
     ]
+    untyped = [f.address for f in s.host.functions.values() if f.is_port and isinstance(f.port_type, Unknown)]
     why = "peers below such ports may reach one another without the IOMMU seeing it"
     if without:
         yield Check(
@@ -72,6 +73,14 @@ def _acs(s: Subject) -> Iterator[Check]:
             why,
             "atoll plan switches on what isolation needs",
         )
+    if untyped:
+        yield Check(
+            "acs",
+            Status.UNKNOWN,
+            f"of {plural(len(untyped), 'bridge')} neither kind nor ACS was read: {shortened(untyped)}",
+            why,
+            "read the host as root, and record whole config files; of a paste: lspci -vvv, run as root",
+        )
     if unread:
         yield Check(
             "acs",
@@ -80,7 +89,7 @@ def _acs(s: Subject) -> Iterator[Check]:
             "it lies beyond the first 256 bytes of configuration space",
             "read the host as root, and record whole config files",
         )
-    elif not without and not unset:
+    elif not without and not unset and not untyped:
         yield Check("acs", Status.OK, f"all {plural(len(ports), 'port')} redirect" if ports else "no PCIe ports here")
 
 

@@ -62,8 +62,9 @@ def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
     function = topology.functions[address]
     found = list(_forwarded(topology, function)) if function.is_port else []
     around = _around(topology, function)
-    if function.class_code >> 8 in _VGA_CLASSES:
-        doubt = f"{address} is a VGA controller, and whether it has VGA's addresses switched off is not known"
+    if function.class_code >> 8 in _VGA_CLASSES or not (function.class_told or function.is_port):
+        verb = "is" if function.class_told else "may be"
+        doubt = f"{address} {verb} a VGA controller, and whether it has VGA's addresses switched off is not known"
         found.append(Addresses("VGA memory", _VGA, doubt=doubt))
     if isinstance(function.bars, Unknown) or (function.physical_function is not None and not function.bars.value):
         why = function.bars.reason if isinstance(function.bars, Unknown) else "a virtual function's were not recorded"
