@@ -6,7 +6,7 @@ way (``grow_tree`` in pciutils ``ls-tree.c``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from atoll.host.fact import Fact, Known, Unknown, value_of
@@ -32,12 +32,13 @@ def arranged(
     virtual: Mapping[Address, VirtualFunctions],
     unread: frozenset[Address] = frozenset(),
     cut: Address | None = None,
+    roots: Collection[tuple[int, int]] = (),
 ) -> dict[Address, Function]:
     """Return the functions in address order with their parents, root buses, slots and physical functions.
 
     ``above`` tells parents where the text does (``-P``), ``forwarding`` ARI of ports, ``virtual`` what physical
     functions say about their virtual ones, ``unread`` those that may have some and do not say where. The text may be
-    ``cut`` at a function: more of its slot may have come.
+    ``cut`` at a function: more of its slot may have come. ``roots`` are buses that it shows below no bridge, by domain.
     """
     physical = physical_of(functions, virtual)
     parents = _parents(functions, above, physical)
@@ -63,7 +64,7 @@ def arranged(
         result[address] = replace(
             function,
             parent=parent,
-            parent_told=parent is not None or not _hangs_loose(function),
+            parent_told=parent is not None or address[:2] in roots or not _hangs_loose(function),
             host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
             multifunction=_multifunction(function, slots, address in physical, unsure.get(address[:3])),
             perhaps_virtual=address in perhaps,

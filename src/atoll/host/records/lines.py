@@ -68,4 +68,4 @@ def _unquoted(line: str) -> str:
 
 
 def _begins_record(rest: str) -> bool:
-    return rest[0] in "0123456789abcdefABCDEF" and (":" in rest[:9])
+    return (rest[0] in "0123456789abcdefABCDEF" and ":" in rest[:9]) or rest.startswith(("-[", "-+-["))

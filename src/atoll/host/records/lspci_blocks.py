@@ -86,7 +86,7 @@ def heading_of(line: str) -> tuple[Slot, str] | None:
 
     A heading goes on with a class and a colon; other texts that begin with an address do not.
     """
-    word, _, rest = line.strip().removeprefix("- ").removeprefix("* ").partition(" ")
+    word, _, rest = line.strip().removeprefix("- ").removeprefix("* ").removeprefix("# ").partition(" ")
     if "." not in word[:40]:
         return None
     slot = parse_slot(word)

@@ -15,11 +15,13 @@ from atoll.host.model import Function, Gap, Group, Host, IommuUnit, KernelReleas
 from atoll.host.records.arrange import arranged
 from atoll.host.records.boot_log import BootLog, release_of
 from atoll.host.records.configured import from_dump
+from atoll.host.records.drawn import drawn_function
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.group_list import GroupList
 from atoll.host.records.lines import text_lines
 from atoll.host.records.lspci_blocks import Block, blocks
 from atoll.host.records.lspci_text import Habits, habits, read_block
+from atoll.host.records.lspci_tree import LspciTree
 from atoll.host.records.machine_form import MachineForm
 from atoll.host.records.merge import merge_function
 from atoll.host.records.platform import platform_by_bridges
@@ -54,6 +56,8 @@ class _Found:
     paths: dict[tuple[int, tuple[str, ...]], Address] = field(default_factory=dict)
     lost: int = 0
     """Functions of which the text does not tell the bus."""
+    undrawn: int = 0
+    """Functions that a drawing does not show below anything."""
 
 
 _MOST_BLOCKS = 1 << 15
@@ -63,11 +67,11 @@ _MOST_BLOCKS = 1 << 15
 def read_text(data: bytes, *, name: str) -> Host:
     """Return the host that a pasted text shows. Raises InputError where it shows none."""
     path, name = name, name.rstrip("/").rpartition("/")[2] or name
-    log, printed, listed, machine = BootLog(), Printed(), GroupList(), MachineForm()
+    log, printed, listed, machine, tree = BootLog(), Printed(), GroupList(), MachineForm(), LspciTree()
     numbered: list[tuple[int, str]] = []
     number = 0
     for number, line in enumerate(text_lines(data, name=path), 1):
-        if not (log.take(line) or printed.take(line)):
+        if not (tree.take(line, number) or log.take(line) or printed.take(line)):
             numbered += [(number, listed.take(plain)) for plain in machine.take(line)]
     numbered += [(number, listed.take(plain)) for plain in machine.end()]
     unsure = listed.end()
@@ -79,6 +83,7 @@ def read_text(data: bytes, *, name: str) -> Host:
     custom = habits(pages)
     for block in pages:
         _add(found, block, custom)
+    _add_drawn(found, tree)
     _add_logged(found, log)
     if not (found.functions or listed.members or log.members or log.release):
         raise InputError(f"{path}: no folder, archive or text that tells of PCI functions or groups", hint=_HINT)
@@ -89,6 +94,7 @@ def read_text(data: bytes, *, name: str) -> Host:
         virtual=found.virtual,
         unread=frozenset(found.virtual_unread - found.virtual.keys()),
         cut=found.cut,
+        roots=tree.roots,
     )
     told = _groups(found, functions, listed, log)
     if told.number or told.none or told.doubted:
@@ -221,6 +227,19 @@ def _filled(one: Function, other: Function) -> Function:
     return replace(one, **changes)
 
 
+def _add_drawn(found: _Found, tree: LspciTree) -> None:
+    """Take what ``lspci -t`` draws: bridges, what they stand above, and names."""
+    found.undrawn = tree.lost
+    for address, drawn in tree.functions.items():
+        source = f"{found.name} line {drawn.line}: lspci -t"
+        function = drawn_function(drawn, source=source)
+        known = found.functions.get(address)
+        found.functions[address] = function if known is None else merge_function(known, function)
+        found.forwarding.setdefault(address, Unknown("not shown"))
+        if drawn.above is not None:
+            found.above.setdefault(address, drawn.above)
+
+
 def _add_logged(found: _Found, log: BootLog) -> None:
     """Take ids, class and header type from the boot log, where the text has none."""
     for address, (vendor, device, class_code, layout) in log.found.items():
@@ -315,6 +334,9 @@ def _gaps(found: _Found, functions: dict[Address, Function], told: ToldGroups) -
     if found.lost:
         why = f"{found.name}: paths without bus numbers, and no bus numbers of the bridges"
         gaps.append(Gap(f"{found.lost} functions", why, "use lspci -PP, or -vvv"))
+    if found.undrawn:
+        why = f"{found.name}: a tree of lspci -t whose blanks are gone or which lacks lines"
+        gaps.append(Gap(f"{found.undrawn} functions", why, "paste it as code, where blanks stay as they are"))
     hidden = sorted(told.number.keys() - functions.keys())
     if hidden and functions:
         gaps.append(Gap(f"functions {_several(hidden)}", "the groups list them, the text does not show them"))
