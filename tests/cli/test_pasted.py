@@ -55,6 +55,32 @@ def test_explain_names_a_better_slot(run: Run, tmp_path: Path) -> None:
     assert "another slot for the card (0000:2a:00.0), now below 0000:03:09.0; predicted alone below:" in out
 
 
+_TREE = r"""
+-[0000:00]-+-00.0
+           +-01.0-[01-04]----00.0-[02-04]--+-00.0-[03]----00.0
+           |                               \-01.0-[04]----00.0
+           +-02.0-[05]----00.0
+           \-03.0-[06]----00.0
+"""
+
+
+def test_a_tree_alone_is_no_all_clear(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tree.txt").write_text(f"What hangs below what?\n{_TREE}")
+    named = ("--host", tmp_path / "tree.txt")
+    shown = run("show", *named)
+    assert (shown.code, shown.err) == (0, "")
+    assert "0000:04:00.0  class unknown" in shown.out
+    assert shown.out.count("ACS unknown") == 1, "told once"
+    doctor = run("doctor", *named).out
+    assert "of 6 bridges neither kind nor ACS was read" in " ".join(doctor.split())
+    for check in ("acs", "links"):
+        assert f"unknown  {check} " in doctor
+        assert f"ok       {check} " not in doctor
+    said = " ".join(run("explain", "03:00.0", "04:00.0", *named).out.split())
+    assert "may reach one another" in said
+    assert said.count("the PCI Express type was not read") == 1
+
+
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
     ran = run("groups", "--host", paste / "lspci.txt")
     assert ran.code == 0

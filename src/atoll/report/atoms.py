@@ -10,7 +10,7 @@ from atoll.host.model import Host
 from atoll.isolation.atoms import Atom
 from atoll.pci.address import Address
 from atoll.report.document import document
-from atoll.report.layout import cut, plural, wrap
+from atoll.report.layout import plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.quantity import hexadecimal
@@ -54,7 +54,7 @@ def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style
         alone = len(atom.functions) == 1
         lines += ["", style.bold(f"Atom {place}") + ("" if alone else f"  {plural(len(atom.functions), 'function')}")]
         for address in atom.functions:
-            lines.append("    " + cut(names.line(host.functions[address]), 96))
+            lines.append("    " + names.short_line(host.functions[address], 96))
         if not alone and atom.because:
             lines += ["  " + style.doubtful("not to be parted:"), *path_lines(atom.because)]
         for address, links in atom.cuts.items():

@@ -12,7 +12,8 @@ from atoll.pci.address import Address
 from atoll.report.contention import contention_document, contention_lines
 from atoll.report.document import document
 from atoll.report.findings import answer_words, finding_document
-from atoll.report.layout import cut, wrap
+from atoll.report.lacking import lacking
+from atoll.report.layout import wrap
 from atoll.report.names import Names
 from atoll.report.path import path_lines
 from atoll.report.quantity import hexadecimal, size
@@ -127,7 +128,7 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
     """Return the explanation as people read it: the claim, the reach both ways, what would change it."""
     one, other = explanation.one, explanation.other
     lines = wrap(style.bold(summary(explanation)))
-    lines += ["", *("    " + cut(names.line(host.functions[address]), 96) for address in (one, other))]
+    lines += ["", *("    " + names.short_line(host.functions[address], 96) for address in (one, other))]
     numbers = " and ".join("none" if group is None else str(group) for group in explanation.groups)
     if explanation.same_group is None:
         claim = "no groups recorded, and none can be predicted"
@@ -139,8 +140,9 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
         claim = f"not recorded; predicted into {'one group' if explanation.same_group else 'different groups'}"
     lines += ["", f"{style.bold('The kernel')}: {claim}"]
     if explanation.missing:
-        rests = f"it rests on what the record lacks: {'; '.join(explanation.missing)}"
-        lines += wrap(style.doubtful("? ") + rests, first="  ", rest="    ")
+        lines += wrap(style.doubtful("? ") + "it rests on what the record lacks:", first="  ", rest="    ")
+        for fact in lacking(explanation.missing):
+            lines += wrap(fact, first="      ", rest="        ")
     for reason in explanation.why:
         lines += wrap(reason, first="    ", rest="      ")
     lines += ["", style.bold("The hardware, as it is set now")]

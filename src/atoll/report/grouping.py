@@ -16,7 +16,7 @@ from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
 from atoll.report.groups import IGNORED_OVERRIDE
 from atoll.report.lacking import lacking
-from atoll.report.layout import cut, plural, wrap
+from atoll.report.layout import plural, wrap
 from atoll.report.names import Names
 from atoll.report.quantity import bandwidth
 from atoll.report.style import Style
@@ -154,11 +154,11 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         lines += _fiction(found, style)
     elif ignores_override(host):
         lines += wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
-    lines += ["", "    " + cut(names.line(host.functions[found.one]), 96)]
+    lines += ["", "    " + names.short_line(host.functions[found.one], 96)]
     alike, ports, strangers = _sorted(host, found)
     for address in [*alike, *strangers][: 2 * _SHOWN]:
         function = host.functions.get(address)
-        lines.append("  + " + cut(names.line(function) if function is not None else f"{address} (not read)", 96))
+        lines.append(f"  + {f'{address} (not read)' if function is None else names.short_line(function, 96)}")
     left = len(alike) + len(strangers) - 2 * _SHOWN
     if left > 0:
         lines.append(f"  + and {left} more")

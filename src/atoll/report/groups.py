@@ -15,7 +15,7 @@ from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
 from atoll.report.lacking import lacking
-from atoll.report.layout import cut, plural, wrap
+from atoll.report.layout import plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
@@ -141,7 +141,8 @@ def groups_lines(
             driver = driver_words(function)
             rests = "" if isinstance(host.groups, Known) else prediction.open_about(address)
             mark = f"  {style.doubtful('?')} " if rests else "    "
-            lines.append(mark + cut(names.line(function) + (f"  {driver}" if driver not in "-?" else ""), 96))
+            beside = f"  {driver}" if driver not in "-?" else ""
+            lines.append(mark + names.short_line(function, 96 - len(beside)) + beside)
             if verbose:
                 lines += [
                     line for reason in prediction.reasons.get(address, ()) for line in wrap(reason, first="        ")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from atoll.host.fact import Known
 from atoll.host.model import Function
+from atoll.report.layout import cut
 
 __all__ = ["PLACES", "Names"]
 
@@ -52,8 +53,10 @@ _CLASSES = {
     0x1080: "Signal processing controller",
     0x1200: "Processing accelerators",
     0x1300: "Non-Essential Instrumentation",
-    0xFFFF: "Unassigned class",
 }
+_UNTOLD = 0xFF
+"""Base class of what the record does not show the class of (``Function.class_told``)."""
+_LEAST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class Names:
     def class_name(self, class_code: int) -> str:
         """Return what lspci calls a class (24-bit code): ``3D controller``, or ``Class 1180``."""
         code = class_code >> 8
+        if code >> 8 == _UNTOLD:
+            return "class unknown"
         return self.classes.get(code) or _CLASSES.get(code) or f"Class {code:04x}"
 
     def device_name(self, vendor: int, device: int) -> str:
@@ -112,11 +117,21 @@ class Names:
     def line(self, function: Function) -> str:
         """Return a function as ``lspci -Dnns`` prints it."""
         revision = function.revision.value if isinstance(function.revision, Known) else 0
-        called = f"{self.function_name(function) or 'Device'} {self.ids(function)}".rstrip()
-        return (
-            f"{function.address} {self.class_name(function.class_code)} [{function.class_code >> 8:04x}]: "
-            f"{called}" + (f" (rev {revision:02x})" if revision else "")
+        nameless = "Device" if function.ids_told else "ids unknown"
+        called = f"{self.function_name(function) or nameless} {self.ids(function)}".rstrip()
+        code = f" [{function.class_code >> 8:04x}]" if function.class_told else ""
+        return f"{function.address} {self.class_name(function.class_code)}{code}: {called}" + (
+            f" (rev {revision:02x})" if revision else ""
         )
+
+    def short_line(self, function: Function, width: int) -> str:
+        """Return the same in at most ``width`` columns: names are cut before class and ids are."""
+        whole = self.line(function)
+        called = self.function_name(function)
+        before, found, after = whole.partition(f": {called}") if called else (whole, "", "")
+        if not found or len(whole) <= width:
+            return cut(whole, width)
+        return f"{before}: {cut(called, max(width - len(before) - len(after) - 2, _LEAST))}{after}"
 
     def function_name(self, function: Function) -> str:
         """Return what a function is called, by its ids or, where a record shows none, as the record has it."""

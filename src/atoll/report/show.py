@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -96,6 +98,9 @@ def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False)
         parent = function.parent if function.parent in host.functions else None
         below.setdefault(parent, []).append(function)
 
+    notes = {a: _notes(host, f, links.get(a, []), style, verbose) for a, f in host.functions.items()}
+    common = {} if verbose else _common(notes)
+
     right = [(group_words(function), driver_words(function)) for function in host.functions.values()]
     group_width = max(5, *(len(group) for group, _ in right))
     driver_width = min(max(6, *(len(driver) for _, driver in right)), 28)
@@ -111,8 +116,8 @@ def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False)
         text = f"{style.bold(name) if not function.is_port else name}  {what} {style.faint(ids)}"
         text += " " * (left - used - display_width(text))
         head = f"{text}  {group_words(function):>{group_width}}  {cut(driver_words(function), driver_width)}".rstrip()
-        notes = _notes(host, function, links.get(function.address, []), style, verbose)
-        return [head, *(line for note in notes for line in wrap(note, first="  ", width=WIDTH - used - 3))]
+        own = [note for note in notes[function.address] if note not in common]
+        return [head, *(line for note in own for line in wrap(note, first="  ", width=WIDTH - used - 3))]
 
     bridges: dict[str, list[Function]] = {}
     for function in below.get(None, []):
@@ -130,7 +135,19 @@ def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False)
 
     for host_bridge in bridges:
         lines += ["", *tree([host_bridge], children, draw_node)]
+    for note, count in common.items():
+        lines += ["", *wrap(f"Of {plural(count, 'function')} alike: {note}")]
     return [*lines, *_tail(host, style, verbose)]
+
+
+_UNTOLD = ("ACS unknown:", "links unknown:")
+_MOST_ALIKE = 4
+
+
+def _common(notes: Mapping[Address, list[str]]) -> dict[str, int]:
+    """Return what a record does not tell of many functions, with of how many: it is told once, below the tree."""
+    counts = Counter(note for own in notes.values() for note in own if any(word in note for word in _UNTOLD))
+    return {note: count for note, count in counts.items() if count > _MOST_ALIKE}
 
 
 def _notes(host: Host, function: Function, links: list[FunctionLink], style: Style, verbose: bool) -> list[str]:
@@ -161,6 +178,8 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
     if kinds and function.address not in host.links_told:
         words = " or ".join(_LINK_WORDS[kind.value] for kind in kinds)
         has = "its family has" if function.ids_told else "without its ids, it may have"
+        if function.ids_told and not function.class_told:
+            has = "without its class, it may have"
         what, untold = (
             ("more links possible:", "no source told all of them") if links else ("links unknown:", "no source told")
         )
