@@ -57,7 +57,7 @@ def atoll_dwords(folder: Path, extent: Extent) -> int:
 
 def lspci_dwords(peer: Peer, folder: Path) -> int:
     """Return how many dwords of configuration space lspci reads: its positioned reads are all of ``config``."""
-    lines = _traced(peer, folder, "-e", "trace=pread64").splitlines()
+    lines = _traced(peer, folder, "--seccomp-bpf", "-e", "trace=pread64").splitlines()
     answers = (line.rpartition("= ")[2] for line in lines if "pread" in line)
     return sum((int(answer) + 3) // 4 for answer in answers if answer.isdigit())
 

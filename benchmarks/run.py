@@ -39,28 +39,30 @@ def main() -> int:
     parser.add_argument("--captures", type=int, default=3, help="how many of the recorded kernels")
     parser.add_argument("--runs", type=int, default=5, help="rounds, of which the median counts")
     parser.add_argument("--seconds", type=float, default=60, help="how long one run may take")
+    parser.add_argument("--counted", type=int, default=1000, help="hosts of up to so many functions are counted too")
     options = parser.parse_args()
     peers = [peer for peer in PEERS if not missing(peer)]
     for peer in PEERS:
         if missing(peer):
             print(missing(peer), file=sys.stderr)
     failed: set[str] = set()
-    times: list[list[str]] = []
     counts: list[list[str]] = []
+    heads = ["host", "program", "median", "processor", "atoll groups takes", "and of the processor"]
+    print(f"{_machine()}; {options.runs} rounds\n")
+    _rule(heads)
     with tempfile.TemporaryDirectory(prefix="atoll-bench-") as place:
         for label, folder in _folders(Path(place), options.sizes, options.captures):
             print(f"measuring {label} …", file=sys.stderr)
             functions = len(os.listdir(folder / "sys/bus/pci/devices"))
             medians = _medians(peers, folder, options.runs, options.seconds, failed)
-            times += _rows(f"{label}: {functions} functions", medians)
+            _lines(_rows(f"{label}: {functions} functions", medians))
             ran = [peer for peer in peers if medians[peer.name] is not None]
-            counts += _counts(label, ran, folder, functions)
+            if functions <= options.counted:
+                counts += _counts(label, ran, folder, functions)
             shutil.rmtree(folder)
-    heads = ["host", "program", "median", "processor", "atoll groups takes", "and of the processor"]
-    print(f"{_machine()}; {options.runs} rounds\n")
-    _table(heads, times)
     print()
-    _table(["host", "program", "system calls per function", "dwords per function"], counts)
+    _rule(["host", "program", "system calls per function", "dwords per function"])
+    _lines(counts)
     for name in sorted(failed):
         print(f"failed or took longer than {options.seconds:.0f} s: {name}", file=sys.stderr)
     return 1 if failed else 0
@@ -158,9 +160,13 @@ def _counts(label: str, peers: Sequence[Peer], folder: Path, functions: int) -> 
     return rows
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    for row in (heads, ["---"] * len(heads), *rows):
-        print(f"| {' | '.join(row)} |")
+def _rule(heads: Sequence[str]) -> None:
+    _lines([heads, ["---"] * len(heads)])
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> None:
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
 def _machine() -> str:
