@@ -7,34 +7,31 @@ journal: of each device the oldest entry since it was given back last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atoll.act import device
-from atoll.act.capability import require
 from atoll.act.drivers import restore, set_override, unbind
-from atoll.act.exchanged import exchanged
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry, read_journal
 from atoll.act.leases import close
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
+from atoll.act.owed import Before, Owed, find_owed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.ports import read_control, set_control
-from atoll.act.quiesce import command_word, master_off
+from atoll.act.quiesce import master_off
 from atoll.act.regroup import check_free, regroup
 from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
-from atoll.act.site import Site, State, Value
-from atoll.errors import RefusedError, StepError
+from atoll.act.site import Site, State
+from atoll.errors import StepError
 from atoll.host.model import Host
-from atoll.isolation.clusters import HOST, Cluster, Clusters
+from atoll.isolation.clusters import Cluster, Clusters
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import Command
-from atoll.plan.fingerprint import fingerprint
 from atoll.plan.possession import holder_name
 from atoll.plan.step import Step, StepKind
 
@@ -60,20 +57,20 @@ def release(
     refuse_after_death(machine)
     record = read_journal(machine)
     entries = record.since(boot_of(machine)).entries
-    giving = _giving(machine, host, clusters, entries, pace or Pace())
-    if not giving.works:
-        if giving.over and not dry_run:
+    owed = find_owed(machine, host, clusters, entries, pace or Pace())
+    if not owed.works:
+        if owed.over and not dry_run:
             with running(machine, "release", {}, spec=spec) as work:
-                work.journal.forget(giving.over)
+                work.journal.forget(owed.over)
         told = "nothing to release: no device of these clusters was changed or is held"
         if len(entries) < len(record.entries):
             told += "; what had been done, a restart of the machine undid"
-        return Outcome((), (told, *giving.left), dry_run)
+        return Outcome((), (told, *owed.left), dry_run)
     if dry_run:
-        deeds = tuple(Deed("release", address, "would: give back") for address in giving.works)
+        deeds = tuple(Deed("release", address, "would: give back") for address in owed.works)
         return Outcome(deeds, dry_run=True)
-    with running(machine, "release", giving.site.fingerprints, spec=spec) as work:
-        return _carry_out(giving, work)
+    with running(machine, "release", owed.site.fingerprints, spec=spec) as work:
+        return _carry_out(owed, work)
 
 
 def gone(entries: Iterable[Entry], host: Host) -> frozenset[Address]:
@@ -84,178 +81,16 @@ def gone(entries: Iterable[Entry], host: Host) -> frozenset[Address]:
 def complete(work: Running, host: Host, clusters: Clusters, pace: Pace) -> Outcome:
     """Carry a release that died on to its end. Raises as ``release`` does."""
     machine = work.machine
-    giving = _giving(machine, host, clusters, work.journal.record.since(boot_of(machine)).entries, pace)
-    return _carry_out(giving, work)
+    owed = find_owed(machine, host, clusters, work.journal.record.since(boot_of(machine)).entries, pace)
+    return _carry_out(owed, work)
 
 
-@dataclass(frozen=True, slots=True)
-class _Giving:
-    """What there is to give back."""
-
-    site: Site
-    entries: tuple[Entry, ...]
-    works: Mapping[Address, _Work]
-    held: Mapping[Address, Cluster]
-    over: tuple[Entry, ...] = ()
-    """Entries of which nothing is left: the device was exchanged, or is as before, pulled and plugged again."""
-    left: tuple[str, ...] = ()
-
-
-def _giving(machine: Machine, host: Host, clusters: Clusters, entries: tuple[Entry, ...], pace: Pace) -> _Giving:
-    """Return what there is to give back. Raises RefusedError where it cannot be."""
-    held = _held(Site(machine, host), clusters)
-    # What its holder has open was not exchanged: there, the journal and the host cannot both be right.
-    strange, told = exchanged((entry for entry in entries if entry.step.device not in held), host.functions.get)
-    entries = tuple(entry for entry in entries if entry not in strange)
-    site = Site(machine, host, _fingerprints(host, entries), pace=pace)
-    owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
-    mine = {cluster.name for cluster in clusters.named}
-    others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
-    works = _works(host, entries, owners, others)
-    back = {address for address, work in works.items() if address not in held and _is_as_before(site, address, work)}
-    over = (*strange, *(entry for entry in entries if entry.step.device in back))
-    works = {address: work for address, work in works.items() if address not in back}
-    for address in held:
-        works.setdefault(address, _Work())
-    if works:
-        require(machine, ("attributes", "config"))
-    if held and "hold" not in machine.capabilities:
-        address, cluster = next(iter(held.items()))
-        holder = next(iter(device.holders(machine, address)), None)
-        raise RefusedError(
-            f"{address} is held open for {cluster.name} by process {holder.pid if holder else 'unknown'}",
-            hint="end that process first (kill -TERM, or stop its service): it gives its devices back itself",
-        )
-    for address in works:
-        try:
-            site.check_fingerprint(address)
-        except Failure as error:
-            raise RefusedError(
-                error.message, hint="that device was moved or exchanged: give it back by hand"
-            ) from error
-    left = (*_absent(host, entries), *told)
-    return _Giving(site, entries, works, held, over, left)
-
-
-def _carry_out(giving: _Giving, work: Running) -> Outcome:
-    site = replace(giving.site, machine=work.machine)
-    work.journal.forget(giving.over)
-    run = _Run(site, work, giving.works, giving.held, left=[*giving.left])
+def _carry_out(owed: Owed, work: Running) -> Outcome:
+    site = replace(owed.site, machine=work.machine)
+    work.journal.forget(owed.over)
+    run = _Run(site, work, owed.works, owed.held, left=[*owed.left])
     run.run()
     return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
-
-
-def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
-    """Return which devices the clusters' holders have open. Raises RefusedError for those that others have."""
-    held: dict[Address, Cluster] = {}
-    followers = {brick.function for brick in site.host.npu_bricks}
-    for cluster in clusters.named:
-        for address in cluster.functions:
-            if address in followers or not device.present(site.machine, address):
-                continue
-            try:
-                other = device.other(site.machine, address, cluster.name)
-                is_held = device.is_open(site.machine, address, cluster.name)
-            except Failure as error:
-                raise RefusedError(error.message, hint="run as root") from error
-            if other is not None:
-                raise RefusedError(
-                    device.in_use(address, other),
-                    hint="shut its user down first: atoll takes no device from a running owner",
-                )
-            if is_held:
-                held[address] = cluster
-    return held
-
-
-# -- what to do, from the journal
-
-
-@dataclass(slots=True)
-class _Work:
-    """What the journal says of one device as it was before atoll touched it."""
-
-    driver: Value = None
-    override: Value = None
-    driver_known: bool = False
-    cut: Value = None
-    acs: Value = None
-    removed: bool = False
-
-
-def _fingerprints(host: Host, entries: Iterable[Entry]) -> dict[Address, str]:
-    """What each device was known by when it was changed; of those that only a holder has, what it is known by now."""
-    found = {address: fingerprint(function) for address, function in host.functions.items()}
-    found.update((entry.step.device, str(entry.before["fingerprint"])) for entry in entries)
-    return found
-
-
-def _absent(host: Host, entries: Iterable[Entry]) -> Iterator[str]:
-    for address in sorted({entry.step.device for entry in entries} - host.functions.keys()):
-        yield f"{address} is not there: a rescan (/sys/bus/pci/rescan) may find it; it is not given back"
-
-
-def _owner(entry: Entry) -> str | None:
-    return entry.step.cluster
-
-
-def _works(
-    host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster], others: set[Address]
-) -> dict[Address, _Work]:
-    """Return the devices to give back, in address order. Ports above devices of others keep their setting, and
-    the host's own devices their cuts as long as others have devices."""
-    found: dict[Address, _Work] = {}
-    for entry in entries:
-        address = entry.step.device
-        if address not in host.functions or address in others:
-            continue
-        if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE) and any(
-            _above(host, other, address) for other in others
-        ):
-            continue
-        if address not in owners and _owner(entry) == HOST and others:
-            continue
-        work = found.setdefault(address, _Work())
-        before = entry.before
-        if "driver" in before and not work.driver_known:
-            work.driver, work.override, work.driver_known = before["driver"], before["override"], True
-        if work.cut is None and before.get("cut") is not None:
-            work.cut = before["cut"]
-        if work.acs is None and "acs" in before:
-            work.acs = before["acs"]
-        work.removed |= entry.step.kind is StepKind.REMOVE
-    return dict(sorted(found.items()))
-
-
-def _above(host: Host, address: Address, port: Address) -> bool:
-    """Whether a port, or a function itself, is on the way up from a function."""
-    at: Address | None = address
-    while at is not None:
-        if at == port:
-            return True
-        function = host.functions.get(at)
-        at = function.parent if function is not None else None
-    return False
-
-
-def _is_as_before(site: Site, address: Address, work: _Work) -> bool:
-    """Whether there is nothing to give back: a device that was pulled and plugged again is the host's as before."""
-    if site.host.functions[address].is_port or work.removed or work.cut is not None or work.acs is not None:
-        return False
-    machine = site.machine
-    if not work.driver_known or device.driver(machine, address) != work.driver:
-        return False
-    hosts = isinstance(work.driver, str) and "vfio" not in work.driver
-    try:
-        if device.override(machine, address) != work.override:
-            return False
-        return hosts or not command_word(machine, address) & Command.MASTER
-    except Failure:
-        # Pulled since the host was read: what it is known by is checked next.
-        return False
-
-
-# -- doing it
 
 
 @dataclass(slots=True)
@@ -264,7 +99,7 @@ class _Run:
 
     site: Site
     work: Running
-    works: Mapping[Address, _Work]
+    works: Mapping[Address, Before]
     held: Mapping[Address, Cluster]
     deeds: list[Deed] = field(default_factory=list)
     left: list[str] = field(default_factory=list)

@@ -1,0 +1,181 @@
+"""What is owed back: how the journal says devices were before atoll touched them, held against the host as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from atoll.act import device
+from atoll.act.capability import require
+from atoll.act.exchanged import exchanged
+from atoll.act.failure import Failure
+from atoll.act.journal import Entry
+from atoll.act.machine import Machine
+from atoll.act.pace import Pace
+from atoll.act.quiesce import command_word
+from atoll.act.site import Site, Value
+from atoll.errors import RefusedError
+from atoll.host.model import Host
+from atoll.isolation.clusters import HOST, Cluster, Clusters
+from atoll.pci.address import Address
+from atoll.pci.header import Command
+from atoll.plan.fingerprint import fingerprint
+from atoll.plan.step import StepKind
+
+__all__ = ["Before", "Owed", "find_owed"]
+
+
+@dataclass(slots=True)
+class Before:
+    """What the journal says of one device as it was before atoll touched it."""
+
+    driver: Value = None
+    override: Value = None
+    driver_known: bool = False
+    cut: Value = None
+    acs: Value = None
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What there is to give back."""
+
+    site: Site
+    entries: tuple[Entry, ...]
+    works: Mapping[Address, Before]
+    held: Mapping[Address, Cluster]
+    over: tuple[Entry, ...] = ()
+    """Entries of which nothing is left: the device was exchanged, or is as before, pulled and plugged again."""
+    left: tuple[str, ...] = ()
+
+
+def find_owed(machine: Machine, host: Host, clusters: Clusters, entries: tuple[Entry, ...], pace: Pace) -> Owed:
+    """Return what there is to give back. Raises RefusedError where it cannot be."""
+    held = _held(Site(machine, host), clusters)
+    # What its holder has open was not exchanged: there, the journal and the host cannot both be right.
+    strange, told = exchanged((entry for entry in entries if entry.step.device not in held), host.functions.get)
+    entries = tuple(entry for entry in entries if entry not in strange)
+    site = Site(machine, host, _fingerprints(host, entries), pace=pace)
+    owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
+    mine = {cluster.name for cluster in clusters.named}
+    others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
+    works = _works(host, entries, owners, others)
+    back = {address for address, work in works.items() if address not in held and _is_as_before(site, address, work)}
+    over = (*strange, *(entry for entry in entries if entry.step.device in back))
+    works = {address: work for address, work in works.items() if address not in back}
+    for address in held:
+        works.setdefault(address, Before())
+    if works:
+        require(machine, ("attributes", "config"))
+    if held and "hold" not in machine.capabilities:
+        address, cluster = next(iter(held.items()))
+        holder = next(iter(device.holders(machine, address)), None)
+        raise RefusedError(
+            f"{address} is held open for {cluster.name} by process {holder.pid if holder else 'unknown'}",
+            hint="end that process first (kill -TERM, or stop its service): it gives its devices back itself",
+        )
+    for address in works:
+        try:
+            site.check_fingerprint(address)
+        except Failure as error:
+            raise RefusedError(
+                error.message, hint="that device was moved or exchanged: give it back by hand"
+            ) from error
+    left = (*_absent(host, entries), *told)
+    return Owed(site, entries, works, held, over, left)
+
+
+def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
+    """Return which devices the clusters' holders have open. Raises RefusedError for those that others have."""
+    held: dict[Address, Cluster] = {}
+    followers = {brick.function for brick in site.host.npu_bricks}
+    for cluster in clusters.named:
+        for address in cluster.functions:
+            if address in followers or not device.present(site.machine, address):
+                continue
+            try:
+                other = device.other(site.machine, address, cluster.name)
+                is_held = device.is_open(site.machine, address, cluster.name)
+            except Failure as error:
+                raise RefusedError(error.message, hint="run as root") from error
+            if other is not None:
+                raise RefusedError(
+                    device.in_use(address, other),
+                    hint="shut its user down first: atoll takes no device from a running owner",
+                )
+            if is_held:
+                held[address] = cluster
+    return held
+
+
+def _fingerprints(host: Host, entries: Iterable[Entry]) -> dict[Address, str]:
+    """What each device was known by when it was changed; of those that only a holder has, what it is known by now."""
+    found = {address: fingerprint(function) for address, function in host.functions.items()}
+    found.update((entry.step.device, str(entry.before["fingerprint"])) for entry in entries)
+    return found
+
+
+def _absent(host: Host, entries: Iterable[Entry]) -> Iterator[str]:
+    for address in sorted({entry.step.device for entry in entries} - host.functions.keys()):
+        yield f"{address} is not there: a rescan (/sys/bus/pci/rescan) may find it; it is not given back"
+
+
+def _owner(entry: Entry) -> str | None:
+    return entry.step.cluster
+
+
+def _works(
+    host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster], others: set[Address]
+) -> dict[Address, Before]:
+    """Return the devices to give back, in address order. Ports above devices of others keep their setting, and
+    the host's own devices their cuts as long as others have devices."""
+    found: dict[Address, Before] = {}
+    for entry in entries:
+        address = entry.step.device
+        if address not in host.functions or address in others:
+            continue
+        if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE) and any(
+            _above(host, other, address) for other in others
+        ):
+            continue
+        if address not in owners and _owner(entry) == HOST and others:
+            continue
+        work = found.setdefault(address, Before())
+        before = entry.before
+        if "driver" in before and not work.driver_known:
+            work.driver, work.override, work.driver_known = before["driver"], before["override"], True
+        if work.cut is None and before.get("cut") is not None:
+            work.cut = before["cut"]
+        if work.acs is None and "acs" in before:
+            work.acs = before["acs"]
+        work.removed |= entry.step.kind is StepKind.REMOVE
+    return dict(sorted(found.items()))
+
+
+def _above(host: Host, address: Address, port: Address) -> bool:
+    """Whether a port, or a function itself, is on the way up from a function."""
+    at: Address | None = address
+    while at is not None:
+        if at == port:
+            return True
+        function = host.functions.get(at)
+        at = function.parent if function is not None else None
+    return False
+
+
+def _is_as_before(site: Site, address: Address, work: Before) -> bool:
+    """Whether there is nothing to give back: a device that was pulled and plugged again is the host's as before."""
+    if site.host.functions[address].is_port or work.removed or work.cut is not None or work.acs is not None:
+        return False
+    machine = site.machine
+    if not work.driver_known or device.driver(machine, address) != work.driver:
+        return False
+    hosts = isinstance(work.driver, str) and "vfio" not in work.driver
+    try:
+        if device.override(machine, address) != work.override:
+            return False
+        return hosts or not command_word(machine, address) & Command.MASTER
+    except Failure:
+        # Pulled since the host was read: what it is known by is checked next.
+        return False
