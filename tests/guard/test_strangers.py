@@ -1,0 +1,151 @@
+"""Nobody can stop a holder from answering."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+from guard_service import PROOF, Served, wait
+from guard_service import serving as serving
+
+from atoll.guard.client import NotGranted
+from atoll.guard.message import receive, send
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b'"take"',
+        b"\xff\xfe",
+        b"[" * 5000,
+        b"{}",
+        b'{"ask": 3}',
+        b'{"ask": "take"}',
+        b'{"ask": "take", "of": {"a": 1}}',
+        b'{"ask": "take", "of": "\\ud800"}',
+        b'{"ask": "stat"}',
+        b"x" * 70000,
+    ],
+)
+def test_malformed_requests_are_answered_and_the_next_one_too(served: Served, sent: bytes) -> None:
+    with served.client(1001) as client:
+        if not sent:
+            # An empty message is an end.
+            client._connection.send(sent)
+            assert client._connection.recv(100) == b""
+            return
+        client._connection.send(sent)
+        answer, _ = receive(client._connection)
+        assert answer is not None
+        assert answer["ok"] is False
+        assert answer["error"]
+        assert client.state()["ok"]
+
+
+@pytest.mark.parametrize("field", ["ask", "of"])
+def test_requests_as_deep_as_can_be_read_are_answered(served: Served, field: str) -> None:
+    most = sys.getrecursionlimit()
+    for depth in range(most - 60, most + 1):
+        with served.client(1003) as client:
+            client._connection.send(b'{"%s": %s}' % (field.encode(), b"[" * depth + b"]" * depth))
+            answer, _ = receive(client._connection)
+            assert answer is not None
+            assert answer["ok"] is False
+
+
+def test_descriptors_that_are_sent_are_not_kept(served: Served) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for document in [b'{"ask": "state"}', b"no document"] * 10:
+        with served.client(0) as client:
+            socket.send_fds(client._connection, [document], [0, 1, 2])
+            answer, _ = receive(client._connection)
+            assert answer is not None
+            assert answer["ok"] is False
+        wait(lambda: len(os.listdir("/proc/self/fd")) == before and not served.service._discard.under_way())
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_descriptors_whose_closing_takes_its_time_keep_nobody_waiting(served: Served, *, read: bool) -> None:
+    """Closing a socket waits for its data to get away, where whoever sent it wants that (SO_LINGER, socket(7))."""
+    busy, goes_on = threading.Event(), threading.Event()
+
+    def prove() -> dict[str, str]:
+        busy.set()
+        assert goes_on.wait(20)
+        return PROOF
+
+    clients = served.client(1003), served.client(0), served.client(1002)
+    with clients[0] as stranger, clients[1] as root, clients[2] as other, slow_to_close() as slow:
+        other._connection.settimeout(10)
+        served.desk._prove = prove
+        send(root._connection, {"ask": "proof"})
+        assert busy.wait(20)
+        send(stranger._connection, {"ask": "state"}, [slow.fileno()])
+        # From now on the holder has it alone.
+        slow.close()
+        if not read:
+            stranger.close()
+        served.desk._prove = lambda: PROOF
+        goes_on.set()
+        receive(root._connection)
+        for _ in range(3):
+            assert other.state()["ok"]
+
+
+@contextmanager
+def slow_to_close() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        slow = socket.create_connection(listener.getsockname())
+        with slow, listener.accept()[0]:
+            slow.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    slow.send(bytes(1 << 16))
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+            yield slow
+
+
+def test_who_does_not_read_is_let_go_and_others_are_answered(served: Served) -> None:
+    with served.client(1001) as slow:
+        slow._connection.setblocking(False)
+        sent = 0
+        try:
+            while sent < 100_000:
+                send(slow._connection, {"ask": "state"})
+                sent += 1
+        except OSError:
+            pass
+        with served.client(1002) as other:
+            assert other.state()["ok"]
+        assert sent < 100_000
+
+
+def test_too_many_connections_of_one_user_leave_room_for_others(served: Served) -> None:
+    clients = [served.client(1001) for _ in range(32)]
+    with pytest.raises(NotGranted), served.client(1001) as client:
+        client.state()
+    with served.client(1002) as client:
+        assert client.state()["ok"]
+    for client in clients:
+        client.close()
+
+
+def test_strangers_however_many_leave_room_for_owners_and_root(served: Served) -> None:
+    """Who may map user ids (subuid(5)) is as many users as he likes."""
+    with ExitStack() as connected:
+        for user in range(2000, 2009):
+            for _ in range(32):
+                connected.enter_context(served.client(user))
+        for user in (0, 1001):
+            with served.client(user) as client:
+                assert client.state()["ok"]
