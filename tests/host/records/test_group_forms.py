@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host
 from host.records.paste import PORT, at, host_of
 
@@ -197,3 +197,53 @@ def test_what_names_another_function_is_no_part_of_a_name() -> None:
 def test_ids_without_class_and_name() -> None:
     host = host_of("IOMMU group 2: 0000:01:00.0 [10de:1b80]\n")
     assert (host.functions[at(_GPU)].vendor, host.functions[at(_GPU)].device) == (0x10DE, 0x1B80)
+
+
+def test_a_folder_of_one_group_as_ls_shows_it() -> None:
+    lines = "lrwxrwxrwx 1 root root 0 Jun 21 19:40 0000:{0} -> ../../../../devices/pci0000:00/0000:00:02.1/0000:{0}\n"
+    typed = "me@box:~$ ls -la /sys/kernel/iommu_groups/15/devices/\ntotal 0\ndrwxr-xr-x 2 root root 0 Jun 21 19:40 .\n"
+    assert _groups(host_of(typed + lines.format("04:00.0") + lines.format("05:00.0"))) == {15: ["04:00.0", "05:00.0"]}
+    columns = "$ ls /sys/kernel/iommu_groups/6/devices/\n0000:86:00.0  0000:86:00.1\n\n$ lspci -s 86:00\n"
+    host = host_of(f"{columns}86:00.0 VGA compatible controller: X\n86:00.1 Audio device: X\n")
+    assert _groups(host) == {6: ["86:00.0", "86:00.1"]}
+    assert host.functions[at("86:00.0")].class_code >> 8 == 0x0300, "a row of ls is no function's first line"
+
+
+def test_what_qemu_says_of_a_device_it_cannot_open() -> None:
+    before = "qemu-system-x86_64: -device vfio-pci,host=01:00.0,multifunction=on: "
+    viable = f"{before}vfio error: 0000:01:00.0: group 1 is not viable\nPlease ensure all devices are bound.\n"
+    assert _groups(host_of(viable)) == {1: ["01:00.0"]}
+    assert _groups(host_of(viable.replace("vfio error:", "vfio"))) == {1: ["01:00.0"]}
+    lacking = (
+        f"{before}vfio 0000:01:00.0: no iommu_group found: No such file or directory\n01:00.0 VGA: X [10de:1b80]\n"
+    )
+    host = host_of(lacking)
+    assert host.functions[at("01:00.0")].group == Known(None, "paste: list of groups")
+    assert isinstance(host.groups, Unknown), "of others it says nothing"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$ find /sys/kernel/iommu_groups/ -type l\n/sys/kernel/iommu_groups/1/devices/axi:gpu\n"
+        "/sys/kernel/iommu_groups/0/devices/1000800000.codec\n",
+        "[    0.66] platform axi:gpu: Adding to iommu group 1\n"
+        "[    0.67] platform 1000800000.codec: Adding to iommu group 0\n",
+        "[ 0.7] iommu: Adding device axi:gpu to group 1\n[ 0.7] iommu: Adding device 1000800000.codec to group 2\n",
+    ],
+)
+def test_groups_of_platform_devices_only(text: str) -> None:
+    host = host_of(text)
+    assert not host.functions
+    assert isinstance(host.groups, Unknown)
+    assert "platform devices (axi:gpu, 1000800000.codec)" in host.groups.reason
+    beside = host_of(f"0001:01:00.0 Ethernet controller [0200]: X [8086:1521]\n\n{text}")
+    assert isinstance(beside.functions[at("0001:01:00.0")].group, Unknown)
+    some = host_of(f"{text}pci 0000:00:01.0: Adding to iommu group 7\n")
+    assert _groups(some) == {7: ["00:01.0"]}
+
+
+def test_a_command_that_printed_no_group() -> None:
+    host = host_of("$ find /sys/kernel/iommu_groups/ -type l\n$ lspci -nn\n01:00.0 VGA [0300]: X [10de:1b80]\n")
+    assert isinstance(host.groups, Unknown)
+    assert "if that is all of it, no IOMMU is in use" in host.groups.reason

@@ -21,6 +21,7 @@ _LONGEST = 4096
 NARROW = 50
 """Mailers wrap no line that is shorter."""
 _BEGINS = ("[", "<", "$", "#", "-", "*", "|", "/")
+_MOST_OTHERS = 64
 _OTHERS = (": ", "~$", "~#", " -> ", "Linux version")
 """What lines begin with and hold that do not go on with the one before: a time, a level, a prompt, a list."""
 
@@ -37,6 +38,8 @@ class BootLog:
     units: dict[str, str] = field(default_factory=dict)
     """Kind of IOMMU by what the log calls it."""
     platform: Platform | None = None
+    others: list[str] = field(default_factory=list)
+    """Members of groups that are no PCI functions: platform devices."""
     found: dict[Address, tuple[int, int, int, int]] = field(default_factory=dict)
     """Vendor, device, class code and header type of the functions that the log shows being found."""
     _wrapped: bool = False
@@ -113,8 +116,12 @@ class BootLog:
     def _add(self, words: list[str], number: str) -> bool:
         address = address_in(words[0]) if words else None
         digits = (number.split() or [""])[0].strip(".,:;")
-        if address is None or not (0 < len(digits) < 7 and digits.isascii() and digits.isdigit()):
+        if not (0 < len(digits) < 7 and digits.isascii() and digits.isdigit()):
             return False
+        if address is None:
+            if words and len(self.others) < _MOST_OTHERS:
+                self.others.append(words[0])
+            return bool(words)
         self.members[address] = int(digits)
         return True
 

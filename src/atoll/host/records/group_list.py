@@ -9,11 +9,12 @@ All of these, mixed and quoted::
     Group 1:  [8086:1901] [R] 00:01.0  PCI bridge  … Unraid, ls-iommu and their like, class and name in columns, and
     [8086:1905] 00:01.1  PCI bridge: …               the functions after the first
     /sys/kernel/iommu_groups/1/devices/0000:00:01.0  find
-    /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l
+    /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l, in columns too
     ├── 1                                            tree /sys/kernel/iommu_groups
     0000:00:01.0/iommu_group -> ../iommu_groups/1    ls -l, readlink
     1 0000:00:01.0                                   a number and an address
     │ 0x060400 │ 0x1901 │ 0000:00:01.0 │ 1 │ …       tables (group_table)
+    vfio 0000:01:00.0: group 1 is not viable         QEMU, also where there is no group
 
 A function that is lost makes a group look smaller than it is: what is marked in an unknown way is still taken, and a
 group of which no function was understood is told.
@@ -42,6 +43,12 @@ _FURTHEST = 6
 _BEFORE = "#*=-+`> \t"
 _NO_CLASS = ":->=("
 _GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|group (\d{1,6}) (?:is not viable|is used))"
+)
+_LISTING = ("find", "ls", "tree")
+_FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
+_MOST_OTHERS = 64
 _DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
 """What lspci prints of a function below it, and may hold an address."""
 
@@ -53,7 +60,11 @@ class GroupList:
     members: dict[Address, int] = field(default_factory=dict)
     conflicts: dict[Address, tuple[int, int]] = field(default_factory=dict)
     none: set[Address] = field(default_factory=set)
-    """Functions that a table shows without a group."""
+    """Functions that are told to be in no group."""
+    others: list[str] = field(default_factory=list)
+    """Members of groups that are no PCI functions: platform devices."""
+    asked: bool = False
+    """Whether somebody typed a command that lists groups."""
     _named: set[int] = field(default_factory=set)
     _current: int | None = None
     _indented: bool = False
@@ -106,6 +117,8 @@ class GroupList:
             return row.heading
         if self._sysfs(text) or (self._tree and self._branch(text)):
             return ""
+        if "vfio" in text and self._refused(text):
+            return ""
         number, rest = _header(text)
         if number is not None:
             self._begin(number, margin=len(line) - len(line.lstrip()))
@@ -135,6 +148,18 @@ class GroupList:
                 return ""
         return self._member(line, text) if self._current is not None else text
 
+    def _refused(self, text: str) -> bool:
+        """Take what QEMU says of a device that it cannot open (``vfio_get_group``, ``vfio_get_device`` in hw/vfio)."""
+        found = _REFUSED.search(text)
+        address = address_in(found[1]) if found is not None else None
+        if found is None or address is None:
+            return False
+        if found[2] is None:
+            self.none.add(address)
+        else:
+            self._add(address, int(found[2]))
+        return True
+
     def _begin(self, number: int, *, margin: int = 0, folder: bool = False) -> None:
         self._current, self._indented, self._apart = number, False, False
         self._margin, self._folder = margin, folder
@@ -154,6 +179,12 @@ class GroupList:
             found = _linked(text)
             if found is not None:
                 self._add(found, self._current)
+                return ""
+            names = [address_in(word) for word in text.split()]
+            if all(names):
+                for name in names:
+                    if name is not None:
+                        self._add(name, self._current)
                 return ""
             if text.startswith(("total ", "d")):
                 return ""
@@ -175,6 +206,8 @@ class GroupList:
         return heading
 
     def _sysfs(self, text: str) -> bool:
+        if "iommu_groups" in text and not _FUNCTIONS_IN.search(text):
+            self.asked = self.asked or any(word in _LISTING for word in text.split())
         if text.rstrip("/:").endswith("/iommu_groups") or text in (".", "iommu_groups"):
             self._tree = True
             return text != "."
@@ -190,6 +223,11 @@ class GroupList:
             address = address_in(words[0]) if words else None
             if address is not None:
                 self._add(address, int(number))
+            elif not words:
+                # What somebody typed: ls /sys/kernel/iommu_groups/1/devices/
+                self._begin(int(number), folder=True)
+            elif len(words) == 1 and len(self.others) < _MOST_OTHERS:
+                self.others.append(words[0])
         elif rest.rstrip().rstrip("/") in ("devices:", "devices"):
             self._begin(int(number), folder=True)
         elif _LINK in before:

@@ -94,7 +94,10 @@ def heading_of(line: str) -> tuple[Slot, str] | None:
     if slot is None or not rest or rest[0] in ":->=(" or ":" not in rest:
         return None
     before = rest.partition(":")[0]
-    return (slot, rest) if len(before) < 60 else None
+    if len(before) >= 60 or address_in(rest.split(None, 1)[0]) is not None:
+        # Addresses side by side: columns of ls, the heading of a matrix.
+        return None
+    return slot, rest
 
 
 def dumped(line: str) -> tuple[int, bytes] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from atoll.host.records.machine_form import MachineForm
 from atoll.host.records.merge import merge_function
 from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.printed import Printed
+from atoll.host.records.unread import instead
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
 _NO_LOG = "no boot log in the text"
+_NAMED = 4
 _NUMBERS = "lspci prints names only: add -nn"
 
 
@@ -85,8 +87,13 @@ def read_text(data: bytes, *, name: str) -> Host:
         _add(found, block, custom)
     _add_drawn(found, tree)
     _add_logged(found, log)
-    if not (found.functions or listed.members or log.members or log.release):
+    others = tuple(dict.fromkeys((*listed.others, *log.others)))
+    if not (found.functions or listed.members or log.members or log.release or others):
+        known = instead(data)
+        if known is not None:
+            raise InputError(f"{path}: {known[0]}", hint=known[1])
         raise InputError(f"{path}: no folder, archive or text that tells of PCI functions or groups", hint=_HINT)
+    why = _no_groups(log, others, asked=listed.asked)
     functions = arranged(
         found.functions,
         above=found.above,
@@ -100,9 +107,9 @@ def read_text(data: bytes, *, name: str) -> Host:
     if told.number or told.none or told.doubted:
         functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
     else:
-        unread = Unknown(_no_groups(log))
+        unread = Unknown(why)
         functions = {address: replace(function, group=unread) for address, function in functions.items()}
-    groups = told.fact(reason=_no_groups(log))
+    groups = told.fact(reason=why)
     groups = _with_types(groups, log)
     command_line = _command_line(log, printed, name)
     units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items()))
@@ -273,7 +280,13 @@ def _groups(found: _Found, functions: dict[Address, Function], listed: GroupList
     return join(told, ToldGroups(f"{found.name}: boot log", log.members))
 
 
-def _no_groups(log: BootLog) -> str:
+def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool) -> str:
+    if others:
+        some = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+        told = f"it names IOMMU groups of platform devices ({some}), and none of a PCI function"
+        return f"{told}: if it is whole, they are in none"
+    if asked:
+        return "it shows a command that lists IOMMU groups, and no group: if that is all of it, no IOMMU is in use"
     if log.release is not None:
         return "the text lists no IOMMU groups, and its boot log shows no device added to one"
     return "the text shows no IOMMU groups"

@@ -1,0 +1,90 @@
+"""Texts that people paste and that tell of no function: what each is, and what to paste instead.
+
+Sources of the forms: ``lspci -vvv | grep ACSCtl`` of NVIDIA's NCCL guide; ``rocm-smi --showtopo`` and ``amd-smi
+topology`` of ROCm; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); DPDK's ``dpdk-devbind.py --status``;
+``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device ids; VMware's ``esxcli hardware pci list``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["instead"]
+
+_LSPCI = "sudo lspci -nnvvv"
+_LIST = "find /sys/kernel/iommu_groups/ -type l"
+_SAMPLE = 1 << 18
+
+_FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("acsctl:", "acscap:"),
+        "it shows ACS bits without the functions that they are of, which grep has left out",
+        f"paste the whole output of {_LSPCI}; and for groups {_LIST}",
+    ),
+    (
+        (
+            "link type between two gpus",
+            "weight between two gpus",
+            "hops between two gpus",
+            "link type table",
+            "hops table",
+        ),
+        "it shows what joins AMD's GPUs, but neither which functions they are nor each link",
+        f"paste {_LSPCI}, and for links: grep -r . /sys/class/kfd/kfd/topology/nodes",
+    ),
+    (
+        ("p2p connectivity matrix", "pcibusid:"),
+        "it shows which GPUs CUDA lets reach one another, not what is between them",
+        f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
+    ),
+    (
+        ("| nvidia-smi ",),
+        "it is the table of nvidia-smi, which shows no links and nothing of the PCI tree",
+        f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
+    ),
+    (
+        ("@pci0:", "@pci1:"),
+        "it is a list of FreeBSD's pciconf, which shows no ACS bits and no groups",
+        "paste the output of lspci -nnvvv (pkg install pciutils), run as root",
+    ),
+    (
+        ("hostbridge", "pcibridge"),
+        "it is a drawing of lstopo, which leaves functions out",
+        f"paste {_LSPCI}, or what lstopo host.xml writes",
+    ),
+    (
+        ("pci@0000:",),
+        "it is a list of lshw, which shows neither bridges' buses nor ACS",
+        f"paste {_LSPCI}, and {_LIST}",
+    ),
+    (
+        ("network devices using", "dpdk-compatible"),
+        "it is the list of dpdk-devbind, which shows drivers and no groups",
+        f"paste {_LIST}, and {_LSPCI}",
+    ),
+    (("pci\\ven_",), "it is a list of Windows' devices", f"boot Linux (a live system does), and paste {_LSPCI}"),
+    (
+        ("vmkernel name:", "passthru capable:"),
+        "it is a list of esxcli, which shows neither ACS nor groups",
+        f"boot Linux (a live system does), and paste {_LSPCI}",
+    ),
+    (
+        ("lspci: command not found", "lspci: not found"),
+        "there was no lspci to run",
+        f"install pciutils, and paste {_LSPCI}",
+    ),
+    (
+        ("iommu group", "iommu_group"),
+        "it names IOMMU groups, and no function of them by its address",
+        f"paste {_LIST}, and {_LSPCI}",
+    ),
+    (
+        ("io_page_fault", "dmar: [dma", "dmar-ir:", "amd-vi:", "arm-smmu"),
+        "it is a part of a kernel's log in which no device is added to an IOMMU group",
+        f"paste the whole of dmesg from the boot on, and {_LSPCI}",
+    ),
+)
+
+
+def instead(data: bytes) -> tuple[str, str] | None:
+    """Return what a text is, in a clause, and what to paste instead; None for one of a form that is not known."""
+    text = data[:_SAMPLE].decode("utf-8", errors="replace").lower()
+    return next(((what, hint) for marks, what, hint in _FORMS if any(mark in text for mark in marks)), None)

@@ -1,0 +1,61 @@
+"""What people paste that tells of no function: it is refused with its name, and with what to paste instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.errors import InputError
+from atoll.host.records.content import read_record
+from host.records.paste import PORT
+
+_ACSCTL = "$ sudo lspci -vvv | grep ACSCtl\n" + 3 * (
+    "\t\tACSCtl: SrcValid+ TransBlk- ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-\n"
+)
+_ROCM = """\
+=========== Hops between two GPUs ===========
+       GPU0         GPU1
+GPU0   0            1
+GPU1   1            0
+========= Link Type between two GPUs ========
+       GPU0         GPU1
+GPU0   0            XGMI
+GPU1   XGMI         0
+"""
+_AMD_SMI = """\
+LINK TYPE TABLE:
+             0000:c1:00.0 0000:c6:00.0
+0000:c1:00.0 SELF         XGMI
+0000:c6:00.0 XGMI         SELF
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "paste"),
+    [
+        (_ACSCTL, "ACS bits without the functions", "lspci -nnvvv"),
+        (_ROCM, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
+        (_AMD_SMI, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
+        ("IOMMU Group  15: Some Maker Some GPU [10de:1b81] (rev a1)\n", "no function of them", "iommu_groups/ -type l"),
+        ("em0@pci0:0:25:0:\tclass=0x020000 chip=0x10ea8086 hdr=0x00\n    vendor = 'X'\n", "pciconf", "pciutils"),
+        ("HostBridge\n  PCIBridge\n    PCI 01:00.0 (VGA)\n", "lstopo", "lstopo host.xml"),
+        ("pci@0000:01:00.0              display        Some GPU\n", "lshw", "lspci -nnvvv"),
+        (
+            "Network devices using kernel driver\n===\n0000:44:00.0 'Controller X 15ff' if=eth0 drv=i40e unused=\n",
+            "dpdk-devbind",
+            "iommu_groups/ -type l",
+        ),
+        ("PCI\\VEN_10DE&DEV_1E07&SUBSYS_00000000\n", "Windows", "live system"),
+        ("[ 1.0] nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x1]\n", "log", "dmesg"),
+        ("-bash: lspci: command not found\n", "no lspci", "pciutils"),
+        ("So what do you all think?\n", "no folder, archive or text", "lspci -vvv"),
+    ],
+)
+def test_each_is_named_with_what_to_paste_instead(text: str, what: str, paste: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_record(text.encode(), name="post")
+    assert what in refused.value.message
+    assert paste in refused.value.hint
+    # Beside what tells of functions it is in nobody's way.
+    host = read_record(f"{text}\n\n{PORT}".encode(), name="post").host
+    assert host is not None
+    assert [str(address) for address in host.functions] == ["0000:00:01.0", "0000:01:00.0"]
