@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.errors import InputError
 from atoll.host.model import Host
@@ -32,6 +32,11 @@ def read_record(data: bytes, *, name: str) -> Record:
 
     if is_xml(data):
         return _xml(data, name)
+    from atoll.host.records.embedded import parted
+
+    apart = parted(data, name=name)
+    if apart is not None:
+        return _both(*apart, name)
     from atoll.host.records.rdma_dump import is_json, read_rdma_dump
 
     if is_json(data):
@@ -45,6 +50,21 @@ def read_record(data: bytes, *, name: str) -> Record:
     if is_udev(data):
         return Record(name, read_udev(data, name=name))
     return _text(data, name)
+
+
+def _both(documents: bytes, text: bytes, name: str) -> Record:
+    """Return what documents in a text and the text around them hold."""
+    inner = _xml(documents, name)
+    try:
+        outer = _text(text, name)
+    except InputError:
+        return inner
+    if inner.host is None or outer.host is None:
+        return Record(name, inner.host or outer.host, inner.links or outer.links)
+    from atoll.host.records.merge import merge
+
+    whole = replace(merge([outer.host, inner.host]), name=inner.host.name, provenance=inner.host.provenance)
+    return Record(name, whole, inner.links or outer.links)
 
 
 def _text(data: bytes, name: str) -> Record:
