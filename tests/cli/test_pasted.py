@@ -81,6 +81,35 @@ def test_a_tree_alone_is_no_all_clear(run: Run, tmp_path: Path) -> None:
     assert said.count("the PCI Express type was not read") == 1
 
 
+def test_a_log_of_groups_alone_is_told_as_what_it_is(run: Run, tmp_path: Path) -> None:
+    log = "".join(f"[ 0.4] pci 0000:{a}: Adding to iommu group {g}\n" for a, g in (("01:00.0", 7), ("01:00.1", 7)))
+    (tmp_path / "log.txt").write_text(log)
+    out = run("groups", "--host", tmp_path / "log.txt").out
+    assert "Not checked: of 2 functions (0000:01:00.0 0000:01:00.1) the record shows the group" in out
+    assert "in no group" not in out
+    refused = run("explain", "01:00.0", "--host", tmp_path / "log.txt")
+    assert refused.code == 2
+    assert "shows of 0000:01:00.0 only that group 7 holds it, with 0000:01:00.1" in refused.err
+    (tmp_path / "lspci.txt").write_text("01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n")
+    out = run("groups", "--host", tmp_path / "log.txt", "--host", tmp_path / "lspci.txt").out
+    assert "Not checked: of 1 function (0000:01:00.1)" in out
+    assert "As predicted, where the record tells enough" in out
+
+
+def test_in_no_group_and_no_reason_to_blame_a_port_for(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "post.txt").write_text(
+        "vfio 0000:08:00.0: no iommu_group found: No such file or directory\n"
+        "08:00.0 VGA compatible controller [0300]: X [1002:731f]\n08:00.1 Audio device [0403]: X [1002:ab38]\n"
+    )
+    assert "In no group: 0000:08:00.0" in run("groups", "--host", tmp_path / "post.txt").out
+    (tmp_path / "list.txt").write_text(
+        "IOMMU Group 5:\n\t00:08.0 Host bridge [0600]: X [1022:1632]\n\t00:08.1 PCI bridge [0604]: X [1022:1635]\n"
+        "\t04:00.6 Audio device [0403]: X [1022:15e3]\n"
+    )
+    out = " ".join(run("explain", "04:00.6", "--host", tmp_path / "list.txt").out.split())
+    assert "; why, the record does not show: 0000:00:08.0" in out
+
+
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
     ran = run("groups", "--host", paste / "lspci.txt")
     assert ran.code == 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from atoll.errors import InputError
+from atoll.host.fact import value_of
+from atoll.host.model import Host
 from atoll.pci.address import Address
 
 __all__ = ["address_of", "function_address"]
@@ -20,9 +20,17 @@ def address_of(text: str) -> Address:
         ) from error
 
 
-def function_address(text: str, functions: Container[Address], where: str) -> Address:
-    """Read the address of one of a machine's functions. Raises InputError."""
+def function_address(text: str, host: Host) -> Address:
+    """Read the address of one of a machine's functions. Raises InputError, which tells of its group what is known."""
     address = address_of(text)
-    if address not in functions:
-        raise InputError(f"{where} has no function {address}", hint="see: atoll show")
-    return address
+    if address in host.functions:
+        return address
+    group = next((group for group in value_of(host.groups, {}).values() if address in group.members), None)
+    if group is None:
+        raise InputError(f"{host.name} has no function {address}", hint="see: atoll show")
+    others = " ".join(str(other) for other in group.members if other != address)
+    told = f"group {group.number} holds it, {f'with {others}' if others else 'and nothing else'}"
+    raise InputError(
+        f"{host.name} shows of {address} only that {told}",
+        hint="give lspci -nnvvv, run as root, beside it: --host LIST --host LSPCI",
+    )

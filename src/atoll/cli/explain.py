@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Print why two functions share a group or reach each other; of one, its companions and whom it reaches."""
     host = open_session(options.host).host
     reach = reach_of(host, options.policy)
-    one = function_address(options.a, host.functions, host.name)
+    one = function_address(options.a, host)
     if options.b is None:
         found = [
             Neighbour(other, reach.answer(one, other), reach.answer(other, one), reach.identity(one, other))
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             ),
         )
         return 0
-    other = function_address(options.b, host.functions, host.name)
+    other = function_address(options.b, host)
     if one == other:
         raise InputError(f"{one} is named twice", hint=f"name two functions, or one: atoll explain {one}")
     explanation = explain(reach, one, other)

@@ -58,6 +58,8 @@ def _because(host: Host, found: Grouping) -> str:
         first = found.spoilers[0]
         others = len([s for s in found.spoilers if s.rule is not Rule.SLOT]) - 1
         more = f" (and {plural(others, 'other')})" if others > 0 else ""
+        if first.cause is Cause.UNKNOWN:
+            return f"; why, the record does not show: {first.address}{more} {first.what}"
         return f" because {first.address} ({first.kind}) {first.what}{more}"
     if host.platform is Platform.POWERNV:
         return ": PowerNV forms a group for each partitionable endpoint"

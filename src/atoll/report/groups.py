@@ -126,6 +126,8 @@ def groups_lines(
             for number, group in host.groups.value.items()
         ]
         lines.append(style.bold("Groups as this kernel formed them") + style.faint(" (its claim, made at discovery)"))
+    elif not host.functions:
+        return wrap(f"No PCI function in this record: {host.groups.reason}. For more give lspci -nnvvv, run as root.")
     else:
         numbered = [(f"Predicted group {place}", group, "") for place, group in enumerate(prediction.groups)]
         lines += wrap(
@@ -149,6 +151,7 @@ def groups_lines(
                 ]
                 if rests:
                     lines += wrap(rests, first="        ? ")
+    lines += _in_none(host, style)
     if isinstance(host.groups, Known) and not numbered:
         lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
     if claimed is not None:
@@ -156,6 +159,18 @@ def groups_lines(
     elif missing:
         lines += ["", *_undetermined(missing, style, verbose)]
     return [*lines, *_findings(honesty, style, verbose)]
+
+
+def _in_none(host: Host, style: Style) -> list[str]:
+    """Name the functions, ports aside, that the record shows in no group: nothing translates what they send."""
+    none = [
+        a for a, f in host.functions.items() if not f.is_port and isinstance(f.group, Known) and f.group.value is None
+    ]
+    if not none or value_of(host.groups, None) == {}:
+        return []
+    some = " ".join(map(str, none[:_NAMED])) + (f" and {len(none) - _NAMED} more" if len(none) > _NAMED else "")
+    why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
+    return ["", *wrap(f"{some}: {why}", first=style.bold("In no group: "))]
 
 
 def _by_kind(found: Sequence[Disagreement]) -> list[Disagreement]:
@@ -234,15 +249,25 @@ def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -
 def _comparison(
     host: Host, claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style, verbose: bool
 ) -> list[str]:
-    found = differences(claimed, prediction.groups)
+    unseen = {address for group in claimed for address in group if address not in host.functions}
+    found = [
+        d
+        for d in differences(claimed, prediction.groups)
+        if d.function not in unseen and set(d.recorded) - unseen != set(d.predicted)
+    ]
+    missing = {address: reason for address, reason in missing.items() if address not in unseen}
     certain = [difference for difference in found if difference.function not in missing]
     lines: list[str] = []
-    if not claimed and not prediction.groups:
+    if unseen:
+        some = " ".join(map(str, sorted(unseen)[:_NAMED])) + (" …" if len(unseen) > _NAMED else "")
+        why = f"of {plural(len(unseen), 'function')} ({some}) the record shows the group and nothing more"
+        lines += wrap(f"{why}: give lspci -nnvvv, run as root, beside it", first=style.doubtful("Not checked: "))
+    if not (prediction.groups or claimed) or unseen.issuperset(address for group in claimed for address in group):
         return lines
     if not found:
-        lines.append(
-            style.good("As predicted:") + f" the kernel's rules give the same {plural(len(claimed), 'group')}."
-        )
+        word = "As predicted, where the record tells enough:" if missing else "As predicted:"
+        seen = len([group for group in claimed if not unseen.issuperset(group)])
+        lines += wrap(f"{style.good(word)} the kernel's rules give the same {plural(seen, 'group')}.")
     elif certain:
         lines.append(
             style.bad("Not as predicted") + style.faint(" (removed and rescanned, the kernel would regroup them)")

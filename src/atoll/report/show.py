@@ -91,7 +91,8 @@ def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False)
         if any(group.members for group in value_of(host.groups, {}).values()):
             told = "No function has a record of its own: groups name some. See: atoll groups; for more give lspci -vvv"
             return [*lines, "", *wrap(told)]
-        return [*lines, "", "No PCI functions here."]
+        why = f" {host.groups.reason[:1].upper()}{host.groups.reason[1:]}." if isinstance(host.groups, Unknown) else ""
+        return [*lines, "", *wrap(f"No PCI functions here.{why}")]
     links = links_by_function(host)
     below: dict[Address | None, list[Function]] = {}
     for function in host.functions.values():
