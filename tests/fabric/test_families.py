@@ -8,7 +8,7 @@ import pytest
 from reach_hosts import endpoint
 
 from atoll.fabric.families import family, has_cpu_links, possible_cpu_links, possible_kinds
-from atoll.host.model import LinkKind
+from atoll.host.model import UNTOLD_CLASS, LinkKind
 
 NVLINK, XGMI = LinkKind.NVLINK, LinkKind.XGMI
 
@@ -69,10 +69,12 @@ def test_links_to_the_processor() -> None:
         (((0x10DE, 0x1EB8), (0x10DE, 0x1DB1)), 0x030200, {NVLINK}),
         (((0x10DE, 0x1EB8), (0x10DE, 0x1B06)), 0x030200, set()),
         # lspci -t shows no class either.
-        (((None, None),), 0xFF0000, {NVLINK, XGMI}),
-        (((0x10DE, None),), 0xFF0000, {NVLINK}),
-        (((0x1002, 0x7FFF),), 0xFF0000, {XGMI}),
-        (((0x8086, 0x1533),), 0xFF0000, set()),
+        (((None, None),), UNTOLD_CLASS, {NVLINK, XGMI}),
+        (((0x10DE, None),), UNTOLD_CLASS, {NVLINK}),
+        (((0x1002, 0x7FFF),), UNTOLD_CLASS, {XGMI}),
+        (((0x8086, 0x1533),), UNTOLD_CLASS, set()),
+        # That it fits no class is told: no GPU has it.
+        (((0x10DE, None),), 0xFF0000, set()),
     ],
 )
 def test_hidden_ids_may_be_any_they_can_be(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from reach_hosts import endpoint
 
+from atoll.host.model import UNTOLD_CLASS
 from atoll.report.layout import display_width
 from atoll.report.names import Names
 
@@ -25,7 +26,7 @@ def test_a_name_is_cut_and_the_ids_stay(width: int) -> None:
 
 
 def test_what_is_not_told_is_named_as_such() -> None:
-    hidden = replace(endpoint("01:00.0", ids=(0xFFFF, 0xFFFF), class_code=0xFF0000), possible_ids=((None, None),))
+    hidden = replace(endpoint("01:00.0", ids=(0xFFFF, 0xFFFF), class_code=UNTOLD_CLASS), possible_ids=((None, None),))
     assert Names().line(hidden) == "0000:01:00.0 class unknown: ids unknown"
     port = replace(hidden, class_code=0x060400, label="A Port")
     assert Names().line(port) == "0000:01:00.0 PCI bridge [0604]: A Port"

@@ -17,6 +17,7 @@ from atoll.pci.header import Command, HeaderType, PortType
 from atoll.pci.sriov import Sriov
 
 __all__ = [
+    "UNTOLD_CLASS",
     "Ats",
     "Bar",
     "Bridge",
@@ -41,6 +42,9 @@ __all__ = [
     "Sriov",
     "Window",
 ]
+
+UNTOLD_CLASS = 0xFFFFFF
+"""The class of what a record shows no class of. Devices that fit none have 0xff0000 (PCI Code and ID Assignment)."""
 
 
 class Platform(StrEnum):
@@ -91,7 +95,7 @@ class Function:
     device: int
     """Both 0xffff where the record does not show the ids: see ``possible_ids``."""
     class_code: int
-    """24 bits: base class, subclass, programming interface; base class 0xff where the record does not show it."""
+    """24 bits: base class, subclass, programming interface; ``UNTOLD_CLASS`` where the record does not show it."""
     parent: Address | None
     """The bridge function right above; None on a root bus."""
     host_bridge: str
@@ -157,8 +161,8 @@ class Function:
 
     @property
     def class_told(self) -> bool:
-        """Whether the record shows what kind of device it is; 0xff "does not fit any" and is met nowhere else."""
-        return self.class_code >> 16 != 0xFF
+        """Whether the record shows what kind of device it is."""
+        return self.class_code != UNTOLD_CLASS
 
     @property
     def is_port(self) -> bool:

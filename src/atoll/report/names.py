@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from atoll.host.fact import Known
-from atoll.host.model import Function
+from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.report.layout import cut
 
 __all__ = ["PLACES", "Names"]
@@ -53,9 +53,8 @@ _CLASSES = {
     0x1080: "Signal processing controller",
     0x1200: "Processing accelerators",
     0x1300: "Non-Essential Instrumentation",
+    0xFF00: "Unassigned class",
 }
-_UNTOLD = 0xFF
-"""Base class of what the record does not show the class of (``Function.class_told``)."""
 _LEAST = 8
 
 
@@ -105,7 +104,7 @@ class Names:
     def class_name(self, class_code: int) -> str:
         """Return what lspci calls a class (24-bit code): ``3D controller``, or ``Class 1180``."""
         code = class_code >> 8
-        if code >> 8 == _UNTOLD:
+        if class_code == UNTOLD_CLASS:
             return "class unknown"
         return self.classes.get(code) or _CLASSES.get(code) or f"Class {code:04x}"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Bridge, Function
-from atoll.host.records.heading import UNKNOWN_CLASS, parse_heading
+from atoll.host.model import UNTOLD_CLASS, Bridge, Function
+from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_tree import DrawnFunction
 from atoll.pci.header import HeaderType
 
@@ -30,7 +30,7 @@ def drawn_function(drawn: DrawnFunction, *, source: str) -> Function:
         address=drawn.address,
         vendor=0xFFFF if not told or vendor is None else vendor,
         device=0xFFFF if not told or device is None else device,
-        class_code=(UNKNOWN_CLASS if drawn.buses is None else _BRIDGE) << (16 if drawn.buses is None else 8),
+        class_code=UNTOLD_CLASS if drawn.buses is None else _BRIDGE << 8,
         parent=None,
         host_bridge="",
         possible_ids=() if told else ids,

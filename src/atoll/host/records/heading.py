@@ -13,9 +13,6 @@ from atoll.host.records.ids_by_name import ids_of
 
 __all__ = ["Heading", "ids_in_brackets", "parse_heading"]
 
-UNKNOWN_CLASS = 0xFF
-"""Base class "does not fit any": what is taken where neither number nor known name is there."""
-
 
 @dataclass(frozen=True, slots=True)
 class Heading:

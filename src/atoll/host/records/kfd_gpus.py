@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.links.kfd import KfdNode
-from atoll.host.model import Function, Gap, Host
+from atoll.host.model import UNTOLD_CLASS, Function, Gap, Host
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.host.records.smi_gpus import GPUS_ONLY
 from atoll.pci.address import Address
@@ -45,7 +45,7 @@ def _function(address: Address, node: KfdNode, source: str) -> Function:
         address=address,
         vendor=node.get("vendor_id"),
         device=node.get("device_id"),
-        class_code=0xFF0000,
+        class_code=UNTOLD_CLASS,
         parent=None,
         host_bridge="",
         multifunction=unread,

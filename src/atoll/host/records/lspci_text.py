@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Function
-from atoll.host.records.heading import UNKNOWN_CLASS, parse_heading
+from atoll.host.model import UNTOLD_CLASS, Function
+from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_block_text import Habits, group_of, habits, why_unread
 from atoll.host.records.lspci_blocks import Block
 from atoll.host.records.lspci_capabilities import CapabilityText
@@ -53,7 +53,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         address=address,
         vendor=0xFFFF if vendor is None else vendor,
         device=0xFFFF if device is None else device,
-        class_code=UNKNOWN_CLASS << 16 if heading.class_code is None else heading.class_code,
+        class_code=UNTOLD_CLASS if heading.class_code is None else heading.class_code,
         parent=None,
         host_bridge="",
         possible_ids=() if told else heading.possible_ids,

@@ -13,7 +13,7 @@ from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.kernel import doubt_remapping
 from atoll.host.links.boards import board_gaps, is_board_gap
-from atoll.host.model import Function, Gap, Group, Host, Platform
+from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, Platform
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.smi_gpus import GPUS_ONLY
@@ -146,8 +146,8 @@ def _two(one: Host, other: Host) -> Host:
     )
 
 
-_GPUS = (0x03, 0x12, 0xFF)
-"""Base classes of what a record of GPUs shows; 0xFF: not told."""
+_GPUS = (0x03, 0x12, UNTOLD_CLASS >> 16)
+"""Base classes of what a record of GPUs shows."""
 
 
 def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
@@ -299,8 +299,8 @@ def _identity(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]
 
 def _class(one: Function, other: Function, doubts: _Doubts) -> int:
     here, there = one.class_code, other.class_code
-    if here >> 16 == 0xFF or there >> 16 == 0xFF:
-        return there if here >> 16 == 0xFF else here
+    if not one.class_told or not other.class_told:
+        return here if one.class_told else there
     if here >> 8 == there >> 8:
         # Some records do not show the interface.
         return max(here, there)

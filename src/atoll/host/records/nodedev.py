@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.links.xml import Element
-from atoll.host.model import Function, Gap, Host
+from atoll.host.model import UNTOLD_CLASS, Function, Gap, Host
 from atoll.host.place import address_of
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown, standing_of_path
@@ -188,7 +188,7 @@ def _id(pci: Element, tag: str) -> int | None:
 
 def _class(text: str) -> int:
     number = _number(text, 0xFFFFFF)
-    return 0xFF0000 if number is None else number
+    return UNTOLD_CLASS if number is None else number
 
 
 def _number(text: str, most: int) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.links.xml import Element
-from atoll.host.model import Function, Gap, Host
+from atoll.host.model import UNTOLD_CLASS, Function, Gap, Host
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
@@ -49,7 +49,7 @@ def _function(gpu: Element, source: str) -> Function | None:
         address=address,
         vendor=ids[0],
         device=ids[1],
-        class_code=0xFF0000 if base is None or sub is None else base << 16 | sub << 8,
+        class_code=UNTOLD_CLASS if base is None or sub is None else base << 16 | sub << 8,
         parent=None,
         host_bridge="",
         multifunction=unread,

@@ -229,7 +229,7 @@ def _filled(one: Function, other: Function) -> Function:
             changes["rom"] = Known(replace(rom, size=rom.size or placed.size), one.rom.source)
     if not one.ids_told and other.ids_told:
         changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": (), "label": ""}
-    if one.class_code >> 16 == 0xFF:
+    if not one.class_told:
         changes["class_code"] = other.class_code
     return replace(one, **changes)
 
@@ -264,7 +264,7 @@ def _add_logged(found: _Found, log: BootLog) -> None:
         possible = not function.ids_told and any(
             pair[0] in (None, vendor) and pair[1] in (None, device) for pair in function.possible_ids
         )
-        if possible or function.class_code >> 16 == 0xFF:
+        if possible or not function.class_told:
             found.functions[address] = _filled(function, logged)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.groups import kind_of_unit
-from atoll.host.model import Function, Host, IommuUnit
+from atoll.host.model import UNTOLD_CLASS, Function, Host, IommuUnit
 from atoll.host.place import address_of
 from atoll.host.records.hexadecimal import hexadecimal, pair
 from atoll.host.records.lines import text_lines
@@ -97,7 +97,7 @@ def _function(
         address=address,
         vendor=ids[0],
         device=ids[1],
-        class_code=0xFF0000 if kind is None else kind,
+        class_code=UNTOLD_CLASS if kind is None else kind,
         parent=None,
         host_bridge="",
         header=unread,
