@@ -129,7 +129,8 @@ def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
     ]
     links = [Link(LinkKind.NVLINK, ends[n], ends[n + 1], None, "test") for n in (0, 2)]
     functions = {address: replace(gpu, address=address) for address in (RED, RED2, BLUE)}
-    host = Host("bench", functions, Known({}), links=tuple(links))
+    told = frozenset(functions)
+    host = Host("bench", functions, Known({}), links=tuple(links), links_told=told)
     with Bench() as bench, running(twin, "hold", {}, stays=True):
         held = replace(holding(twin), keepers=bench.keepers)
         for address, cluster in ((RED, "red"), (RED2, "red"), (BLUE, "blue")):
@@ -139,8 +140,21 @@ def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
         assert held._links == {RED2: {1, 3}}
         looks = bench.keepers.by_holder["atoll-hold:red"].order("looks")["devices"]
         assert {device: seen["links"] for device, seen in looks.items()} == {str(RED2): [1, 3]}
-        told = {write.target: json.loads(write.value) for write in read_journal(twin).writes}
-        assert told == {f"{RED2} links": [1, 3]}
+        written = {write.target: json.loads(write.value) for write in read_journal(twin).writes}
+        assert written == {f"{RED2} links": [1, 3]}
+        # Neither do ways that nothing can cut let it go.
+        nameless = replace(links[0], b=replace(ends[1], number=None))
+        chip = LinkEnd(EndKind.SWITCH, None, None, name="chip 0")
+        over_chip = tuple(replace(link, b=chip) for link in (links[0], replace(links[1], a=ends[1])))
+        for other, words in (
+            (replace(host, links=(nameless,)), "may reach it"),
+            (replace(host, links=over_chip), "both have a link to switch chip 0"),
+            (replace(host, links_told=told - {RED, RED2}), f"no source told the links of {RED2} or {RED}"),
+        ):
+            held._links[RED2] = frozenset({1})
+            with pytest.raises(VfioError, match=words):
+                held._cut_off(other, RED, {RED})
+            held._cut_off(other, RED, {RED, RED2, BLUE})
         # What cannot be seen as cut lets nothing go.
         bench.poke(1, v100.DISABLE, 0xFFFFFFFF)
         watched = bench.keepers.by_holder["atoll-hold:red"]

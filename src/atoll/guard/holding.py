@@ -20,10 +20,13 @@ from atoll.act.owner import Owner
 from atoll.act.pace import Pace
 from atoll.act.release import release
 from atoll.act.running import end_runs
+from atoll.controls.present import present
 from atoll.controls.registry import link_control
 from atoll.errors import InputError, RefusedError, StepError
-from atoll.fabric.answer import Policy
+from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.domains import holder_of
+from atoll.fabric.links import across_links
+from atoll.fabric.topology import Topology
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
 from atoll.guard.discard import refuse_descriptors
@@ -202,7 +205,8 @@ class Holding:
             return service.run(desk)
 
     def _cut_off(self, host: Host, address: Address, leaving: Collection[Address]) -> None:
-        """Have the links of what stays held kept cut that lead to a device. VfioError where they are not cut.
+        """Have the links of what stays held kept cut that lead to a device. VfioError where they are not cut, or where
+        another way leads to it that cannot be cut: over a switch chip, or over links that no source told.
 
         What is ``leaving`` too does not stay: pulled together, neither answers any more.
         """
@@ -224,6 +228,21 @@ class Holding:
                 seen = keeping.order("looks")["devices"][str(other)]
                 if seen["sight"] != Sight.CUT:
                     raise VfioError(f"the links of {other} that lead to it are not seen to be cut: {seen['reason']}")
+        self._check_cut_off(host, address, leaving)
+
+    def _check_cut_off(self, host: Host, address: Address, leaving: Collection[Address]) -> None:
+        """Raise VfioError where what stays held may reach a device over links, whose own end counts as open."""
+        settings = present(host, allow_assumed=self.clusters.allow_assumed)
+        held = {other for keeping in self.keepers.by_holder.values() for other in keeping.leases}
+        for other in held & settings.cut.keys():
+            settings = settings.with_cut(other, self._links.get(other, frozenset()))
+        if address in settings.cut:
+            settings = settings.with_cut(address, frozenset())
+        topology = Topology(host)
+        for other in sorted(held - {address, *leaving}):
+            found = across_links(topology, settings, other, address)
+            if found.answer > Answer.BLOCKED:
+                raise VfioError(f"{other} may reach it over links that are not cut: {found.path[0].because}")
 
     @contextmanager
     def _listener(self) -> Iterator[socket.socket]:
