@@ -65,7 +65,7 @@ def open_session(names: Sequence[str], *, extent: Extent = Extent.ALL) -> Sessio
 
 
 def _open_records(names: Sequence[str], extent: Extent) -> Session:
-    """Open trees and pasted texts: trees are laid over one another, and what texts show is merged with that."""
+    """Open trees and pasted texts, and merge what they show."""
     from atoll.host.open import open_named
     from atoll.host.records.content import Record
 
@@ -160,10 +160,14 @@ def _open_one(name: str, extent: Extent) -> Session:
 
 
 def _read(tree: Tree, extent: Extent = Extent.ALL) -> Host:
+    from atoll.cli.overlay import Overlay, read_each
     from atoll.controls.registry import registers
     from atoll.host import read_host
 
-    return read_host(tree, registers=registers, extent=extent)
+    def read(tree: Tree) -> Host:
+        return read_host(tree, registers=registers, extent=extent)
+
+    return read_each(tree, read) if isinstance(tree, Overlay) else read(tree)
 
 
 def is_twin_file(path: Path) -> bool:

@@ -60,9 +60,16 @@ class _Doubts:
     gaps: list[Gap] = field(default_factory=list)
 
     def add(self, what: str, one: Known[Any], other: Known[Any]) -> Unknown:
+        if one.source == other.source:
+            # The same file of two trees.
+            one, other = _of(self.one, one), _of(self.other, other)
         why = f"{_said(one)}, but {_said(other)}"
         self.gaps.append(Gap(what, why, _HINT))
         return Unknown(f"{_DISAGREE}{why}")
+
+
+def _of(name: str, fact: Known[Any]) -> Known[Any]:
+    return replace(fact, source=f"{name}: {fact.source}" if fact.source else name)
 
 
 def _said(fact: Known[Any]) -> str:
@@ -331,7 +338,7 @@ def _place(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]:
         parent, told = None, False
     owners = one.physical_function, other.physical_function
     if None not in owners and owners[0] != owners[1]:
-        doubts.add(f"physical function of {one.address}", *(Known(a, doubts.one) for a in owners))
+        doubts.add(f"physical function of {one.address}", Known(owners[0], doubts.one), Known(owners[1], doubts.other))
     return {
         "parent": parent,
         "parent_told": told,
