@@ -31,6 +31,16 @@ _PAIRS = (
     r"(?![0-9A-Za-z:-])|(?<![0-9A-Za-z])[0-9a-f]{2}(?:_[0-9a-f]{2}){5}(?![0-9A-Za-z_])"
 )
 """MAC addresses, EUI-64 and InfiniBand addresses; device serial numbers as lspci prints them; libvirt's names."""
+_QUADS = (
+    r"(?<![0-9A-Za-z:.-])[0-9A-Fa-f]{4}(?P<inside>[.-])[0-9A-Fa-f]{4}(?P=inside)[0-9A-Fa-f]{4}"
+    r"(?![0-9A-Za-z:-]|\.[0-9A-Za-z])"
+)
+"""MAC addresses as switches print them (Cisco's ``0011.2233.4455``, Huawei's ``0011-2233-4455``)."""
+_BARE = (
+    r"(?<![0-9A-Za-z])(?i:mac|hw_?addr|ether|lladdr|mac[ _-]?addr(?:ess)?)[\"']?(?:\s*[:=]\s*|\s+)[\"']?"
+    r"[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
+)
+"""MAC addresses without anything between their digits, behind what tells that they are some."""
 _INTERFACE = rf"{_START}(?:en|wl|ww|sl|ib)x[0-9a-f]{{12}}{_END}"
 """systemd's names of network interfaces that are made of their MAC address (systemd.net-naming-scheme(7))."""
 _GID = r"(?<![0-9A-Za-z:])fe80:0000:0000:0000(?::[0-9a-f]{4}){4}(?![0-9A-Za-z:])"
@@ -44,6 +54,8 @@ FORMS = "|".join(
         ("interface", _INTERFACE),
         ("gid", _GID),
         ("pairs", _PAIRS),
+        ("quads", _QUADS),
+        ("bare", _BARE),
     )
 )
 """One pattern with a named group for each form."""
@@ -54,7 +66,7 @@ _NAMES = (
 )
 KEYED = re.compile(
     rf"""(?i)((?<![a-z])(?:{_NAMES})(?:["']?\s*(?:[:=]|\()\s*["']?)|(?<![a-z])serial(?:[ _-]?(?:number|no\.?))?\s+"""
-    r"""(?=[A-Z0-9]*[0-9])|["']sn["']\s*:\s*["'])([^\s,;"'<>()\]}]+)"""
+    r"""(?=[A-Z0-9]*[0-9])|(?<![a-z])[a-z_]{0,40}(?:guid|wwn|wwnn|wwpn)\s+(?=(?:0x)?[0-9A-F]{16})|["']sn["']\s*:\s*["'])([^\s,;"'<>()\]}]+)"""
 )
 """In a log or a document: ``Serial Number: VALUE`` anywhere in a line, ``"serial": "VALUE"``, ``serial VALUE``."""
 _MARKED = r"serial|asset[ _]?tag|wwn|wwpn|guid|pdi|vendor_field|host_hash"
@@ -72,7 +84,7 @@ HOST_NAMES = re.compile(
     rf"(?:kernel|[0-9A-Za-z_.@-]+\[[0-9]+\]):|Hostname set to <{_HOST}>"
     rf"|^\[?[a-z_][0-9a-z_-]*@{_HOST}[: ][^\n]{{0,200}}[#$]"
     rf"|^Linux (?!version ){_HOST} [0-9]+\.[0-9]+\.[0-9]|(?i:\bname=[\"']HostName[\"']\s+value=[\"']{_HOST}[\"'])"
-    rf"|(?i:\bhost_?name(?:[\"']?\s*[:=]\s*[\"']?|>){_HOST})",
+    rf"|(?i:\b(?:host[ _-]?name|node_?name)(?:[\"']?\s*[:=]\s*[\"']?|>){_HOST})",
     re.MULTILINE,
 )
 """Where texts tell a host's name: syslog's and journalctl's lines, systemd, prompts, ``uname -a``, hwloc."""

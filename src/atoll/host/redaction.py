@@ -108,7 +108,9 @@ class Redactor:
                 return whole[:3] + self._mac(whole[3:])
             case "gid":
                 return whole[:20] + self._hex(Kind.DEVICE_SERIAL, whole[20:])
-            case "pairs":
+            case "bare":
+                return whole[:-12] + self._mac(whole[-12:])
+            case "pairs" | "quads":
                 return self._pairs(whole)
         return self._host(whole)
 
@@ -349,7 +351,7 @@ class Redactor:
         self._values.setdefault(kind, set()).add(value)
 
 
-_WITHOUT = dict.fromkeys(map(ord, ":-_"))
+_WITHOUT = dict.fromkeys(map(ord, ":-_."))
 
 
 def _like(found: str, digits: str) -> str:
