@@ -84,7 +84,7 @@ def test_by_what_means(kernel: tuple[int, int] | None, starts: list[str]) -> Non
     for recipe, start in zip(recipes, starts, strict=True):
         assert recipe.lines[0].startswith(start)
     assert recipes[-1].lines[0] in (
-        "setpci -s 0000:02:05.0 ECAP_ACS+6.w=001d:005d",
+        "setpci -s 0000:02:05.0 ECAP_ACS+6.w=001f:005f",
         "pci=config_acs=0x11111@0000:02:05.0",
     )
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from reach_hosts import CLOSED, OFF, at, endpoint, gpu, links, machine, port, scene, slots, switch
+from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, Host, KernelRelease
+from atoll.host.model import Ats, Function, Host, KernelRelease
 from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
@@ -118,6 +118,38 @@ def test_what_older_kernels_have() -> None:
     (remedy,) = told(old).remedies
     assert remedy.how == "setpci -s 0000:02:00.0 ECAP_ACS+6.w=001d:001d"
     assert "reset" in remedy.effect
+
+
+def with_ats(*functions: Function, ats: bool | None = True) -> Host:
+    """The function 03:00.0 may send requests that it marks as translated; no fact: whether it uses ATS was not read."""
+    known = Unknown("not shown") if ats is None else Known(Ats(ats, 0x1B0))
+    return machine(*(replace(f, ats=known) if f.address == at("03:00.0") else f for f in functions))
+
+
+def test_translated_requests_are_blocked_at_a_port_that_can() -> None:
+    found = told(with_ats(*switch(CLOSED, CLOSED)))
+    assert (found.there.answer, found.back.answer) == (Answer.DIRECT, Answer.IOMMU)
+    (remedy,) = found.remedies
+    assert remedy.what == "set TransBlk+ at 0000:02:00.0"
+    assert remedy.how == "pci=config_acs=xx11111@0000:02:00.0"
+    assert "ATS no longer works" in remedy.effect
+    old = replace(with_ats(*switch(CLOSED, CLOSED)), kernel=Known(KernelRelease(6, 1, "6.1")))
+    assert told(old).remedies[0].how == "setpci -s 0000:02:00.0 ECAP_ACS+6.w=001f:001f"
+    (remedy,) = told(with_ats(*switch(CLOSED, CLOSED), ats=None)).remedies
+    assert remedy.what == "set TransBlk+ at 0000:02:00.0"
+
+
+def test_redirection_and_blocking_where_it_takes_both() -> None:
+    (remedy,) = told(with_ats(*switch(OFF, CLOSED))).remedies
+    assert remedy.how == "pci=config_acs=xx11111@0000:02:00.0"
+    bits = "SrcValid+ ReqRedir+ CmpltRedir+ UpstreamFwd+"
+    assert remedy.what == f"set {bits} at 0000:02:00.0; TransBlk+ at 0000:02:00.0"
+
+
+def test_no_ats_where_no_port_can_block_it() -> None:
+    bare = acs("SV RR CR UF", "SV RR CR UF")
+    (remedy,) = told(with_ats(*switch(bare, bare, root=bare))).remedies
+    assert (remedy.what, remedy.how) == ("let 0000:03:00.0 use no ATS", "pci=noats")
 
 
 def test_letting_the_iommu_translate() -> None:

@@ -66,5 +66,5 @@ def _setpci(address: Address, acs: Acs | None, word: AcsFlag, cleared: AcsFlag) 
     """``VALUE:MASK`` leaves the bits outside the mask as they are (setpci(8)); the control word stands at +6."""
     behind = acs.control_offset - acs.offset if acs is not None else 6
     size, digits = ("l", 8) if behind == 8 else ("w", 4)
-    value = word & REDIRECTING
+    value = word & (REDIRECTING | AcsFlag.TB)
     return f"setpci -s {address} ECAP_ACS+{behind}.{size}={value:0{digits}x}:{value | cleared:0{digits}x}"

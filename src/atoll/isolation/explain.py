@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
@@ -10,6 +11,7 @@ from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.links import between, is_open, near_end
+from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of
@@ -21,6 +23,7 @@ from atoll.isolation.reach import Reach
 from atoll.isolation.slots import other_slots
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.header import PortType
 
 __all__ = ["Explanation", "Remedy", "explain"]
 
@@ -142,34 +145,76 @@ def _by_acs(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[
     trial, changed = settings, {}
     for source in (one, other):
         for address in (source, *topology.up(source)):
-            control = trial.acs.get(address)
-            if control is None:
-                continue
-            after = closed(topology.functions[address], control)
-            if after is None or after == control:
-                continue
-            tighter = trial.with_acs(address, after)
-            now = _state(Reach(topology, tighter, reach.policy), one, other)
-            splits = same and topology.host.platform is not Platform.POWERNV
-            if now < before or splits:
-                trial, before = tighter, min(now, before)
-                changed[address] = after
+            for word in _words(topology, trial, source, address):
+                tighter = trial.with_acs(address, word)
+                now = _state(Reach(topology, tighter, reach.policy), one, other)
+                splits = same and topology.host.platform is not Platform.POWERNV and AcsFlag.TB not in word
+                if now < before or splits:
+                    trial, before = tighter, min(now, before)
+                    changed[address] = word
     if not changed:
-        return ()
+        return _by_ats(reach, reach, one, other)
+    tightened = Reach(topology, trial, reach.policy)
+    blocks = any(word & ~(settings.acs.get(a) or AcsFlag(0)) & AcsFlag.TB for a, word in changed.items())
     separate = not same or not _together(topology, trial, one, other)
     effect = "traffic between them goes through the IOMMU, at its speed"
+    if blocks:
+        effect += "; ATS no longer works below a port with TransBlk+"
     if same:
         effect += "; the kernel would form separate groups once they are found again" if separate else ""
-        if not separate and _state(Reach(topology, trial, reach.policy), one, other) == _state(reach, one, other):
-            return ()
+        if not separate and _state(tightened, one, other) == _state(reach, one, other):
+            return _by_ats(reach, reach, one, other)
     loose = AcsFlag.EC | AcsFlag.DT
     cleared = {a: (settings.acs.get(a) or AcsFlag(0)) & ~word & loose for a, word in changed.items()}
-    ports = ", ".join(map(str, sorted(changed)))
-    what = f"set SrcValid+ ReqRedir+ CmpltRedir+ UpstreamFwd+ at {ports}"
-    return tuple(
-        Remedy(what, "\n".join(recipe.lines), f"{effect}; {recipe.note}")
-        for recipe in acs_recipes(topology.host, changed, cleared)
+    what = _bits_at(settings, changed)
+    return (
+        *(
+            Remedy(what, "\n".join(recipe.lines), f"{effect}; {recipe.note}")
+            for recipe in acs_recipes(topology.host, changed, cleared)
+        ),
+        *_by_ats(reach, tightened, one, other),
     )
+
+
+def _words(topology: Topology, settings: Settings, source: Address, address: Address) -> tuple[AcsFlag, ...]:
+    """Control words that could help ``source``: all redirection; at a port, where it may use ATS, blocking as well."""
+    function, control = topology.functions[address], settings.acs.get(address)
+    if control is None or not isinstance(function.acs, Known) or function.acs.value is None:
+        return ()
+    after = closed(function, control)
+    blocking = (after if after is not None else control) | (function.acs.value.capability & AcsFlag.TB)
+    words = [after] if after is not None else []
+    if topology.port_type(address) in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        words += [blocking] if sends_translated(topology, settings, source) is not False else []
+    return tuple(word for word in dict.fromkeys(words) if word != control)
+
+
+def _bits_at(settings: Settings, changed: Mapping[Address, AcsFlag]) -> str:
+    """Return which bits are to be set where: ``set SrcValid+ … at A, B; TransBlk+ at C``."""
+    redirect: list[Address] = []
+    block: list[Address] = []
+    for address, word in sorted(changed.items()):
+        control = settings.acs.get(address) or AcsFlag(0)
+        if AcsFlag.TB in word & ~control:
+            block.append(address)
+        if (word ^ control) & ~AcsFlag.TB:
+            redirect.append(address)
+    parts = (("SrcValid+ ReqRedir+ CmpltRedir+ UpstreamFwd+", redirect), ("TransBlk+", block))
+    return "set " + "; ".join(f"{bits} at {', '.join(map(str, ports))}" for bits, ports in parts if ports)
+
+
+def _by_ats(reach: Reach, tightened: Reach, one: Address, other: Address) -> tuple[Remedy, ...]:
+    """Use no ATS, where no port can block what is sent as translated; ``tightened`` has all that ACS does."""
+    topology, settings = reach.topology, tightened.settings
+    using = [a for a in (one, other) if sends_translated(topology, settings, a) is not False]
+    off: Mapping[Address, bool | None] = {**settings.ats, **dict.fromkeys(using, False)}
+    without = Reach(topology, replace(settings, ats=off), reach.policy)
+    known = [a for a in using if isinstance(topology.functions[a].ats, Known)]
+    if not known or _state(without, one, other) >= _state(tightened, one, other):
+        return ()
+    what = f"let {' and '.join(map(str, known))} use no ATS"
+    effect = "no device does then, at the next boot: the IOMMU translates each request, and blocks what is translated"
+    return (Remedy(what, "pci=noats", effect),)
 
 
 def _by_domain(reach: Reach, one: Address, other: Address) -> tuple[Remedy, ...]:
