@@ -59,6 +59,8 @@ def test_explain_and_atoms_of_records(run: Run, capture: Path) -> None:
 def test_atoms(run: Run) -> None:
     atoms = {tuple(atom["functions"]): atom for atom in run("atoms", "--host", TWIN, "--json").json["atoms"]}
     assert [cut["mask"] for cut in atoms[GPUS[:1]]["cuts"]] == ["0x150000"]
+    assert atoms[GPUS[:1]]["domains"] == {GPUS[0]: "identity"}
+    assert f"needs IOMMU translation for {GPUS[0]} (now identity" in run("atoms", "--host", TWIN).out
 
 
 def test_prove_now(run: Run, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from test_contact import hosts
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.host.fact import Known
-from atoll.host.model import EndKind
+from atoll.host.model import Ats, EndKind
 from atoll.isolation.atoms import atoms, most_closed
 from atoll.isolation.contacts import partition
 from atoll.isolation.partition import Partition
@@ -37,6 +37,20 @@ def test_what_acs_can_tell_apart() -> None:
     assert first.acs == {at("02:00.0"): CLOSED.control}
     assert second.acs == {at("02:01.0"): CLOSED.control}
     assert first.because == ()
+
+
+def test_what_the_iommu_would_have_to_do() -> None:
+    cards = slots(CLOSED, CLOSED)
+    cards[1] = replace(cards[1], ats=Known(Ats(True, 0x1B0)))
+    found = scene(machine(*cards, kind="identity"))
+    first, second = atoms(found.topology, found.settings, Policy.TRUSTED)
+    assert first.domains == {at("01:00.0"): DomainKind.IDENTITY}
+    assert second.domains == {at("02:00.0"): DomainKind.IDENTITY}
+    assert (first.ats, second.ats) == ({at("01:00.0"): True}, {})
+    blocked = [replace(cards[0], acs=Known(acs("SV TB RR CR UF"))), *cards[1:]]
+    found = scene(machine(*blocked, kind="DMA"))
+    first, second = atoms(found.topology, found.settings, Policy.TRUSTED)
+    assert (first.domains, second.domains, first.ats) == ({}, {}, {})
 
 
 def test_why_an_atom_is_one() -> None:

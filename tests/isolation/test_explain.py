@@ -9,7 +9,7 @@ import pytest
 from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Ats, Function, Host, KernelRelease
 from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.reach import Reach
@@ -122,7 +122,7 @@ def test_what_older_kernels_have() -> None:
 
 def with_ats(*functions: Function, ats: bool | None = True) -> Host:
     """The function 03:00.0 may send requests that it marks as translated; no fact: whether it uses ATS was not read."""
-    known = Unknown("not shown") if ats is None else Known(Ats(ats, 0x1B0))
+    known: Fact[Ats | None] = Unknown("not shown") if ats is None else Known(Ats(ats, 0x1B0))
     return machine(*(replace(f, ats=known) if f.address == at("03:00.0") else f for f in functions))
 
 

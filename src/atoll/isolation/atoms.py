@@ -10,6 +10,7 @@ from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Hop, Policy
 from atoll.fabric.links import far_end, near_end
+from atoll.fabric.pcie import sends_translated, translation_blocked
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
@@ -23,6 +24,9 @@ from atoll.pci.address import Address
 
 __all__ = ["Atom", "atoms", "most_closed"]
 
+_CONFINED = (DomainKind.TRANSLATED, DomainKind.BLOCKED)
+"""What the IOMMU can do with requests so that none passes as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Atom:
@@ -33,6 +37,10 @@ class Atom:
     """Control words, on the members and the ports above them, that isolating it may take and that are not set."""
     cuts: Mapping[Address, frozenset[int]]
     """Links to cut at its members."""
+    domains: Mapping[Address, DomainKind]
+    """Members whose requests the IOMMU would have to translate, and what it does with them now."""
+    ats: Mapping[Address, bool | None]
+    """Members that would have to use no ATS (or be blocked by a port above), and whether they do; None: not known."""
     because: tuple[Hop, ...]
     """Of several members: what joins the first two that nothing can tell apart."""
 
@@ -116,7 +124,27 @@ def _atom(
         if numbers:
             cuts[address] = numbers
     because = _joining(members[0], joined.get(members[0], ())) if len(members) > 1 else ()
-    return Atom(members, acs, cuts, because)
+    domains = _to_translate(settings, tight, members)
+    return Atom(members, acs, cuts, domains, _without_ats(topology, settings, members), because)
+
+
+def _to_translate(settings: Settings, tight: Settings, members: tuple[Address, ...]) -> dict[Address, DomainKind]:
+    found = {}
+    for address in members:
+        now, then = settings.domain.get(address), tight.domain.get(address)
+        kind = DomainKind.UNKNOWN if now is None else now.kind
+        if then is not None and then.kind is DomainKind.TRANSLATED and kind not in _CONFINED:
+            found[address] = kind
+    return found
+
+
+def _without_ats(topology: Topology, settings: Settings, members: tuple[Address, ...]) -> dict[Address, bool | None]:
+    found: dict[Address, bool | None] = {}
+    for address in members:
+        sends = sends_translated(topology, settings, address)
+        if sends is not False and translation_blocked(topology, settings, topology.up(address)) is not True:
+            found[address] = sends
+    return found
 
 
 def _joining(address: Address, touching: Sequence[Contact]) -> tuple[Hop, ...]:

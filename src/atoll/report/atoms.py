@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.controls.registry import link_control
+from atoll.fabric.settings import DomainKind
 from atoll.host.model import Host
 from atoll.isolation.atoms import Atom
 from atoll.pci.address import Address
@@ -17,6 +18,8 @@ from atoll.report.quantity import hexadecimal
 from atoll.report.style import Style
 
 __all__ = ["atoms_document", "atoms_lines"]
+
+_SHOWN = 4
 
 
 def _mask(host: Host, address: Address, links: Sequence[int]) -> str | None:
@@ -37,6 +40,8 @@ def atoms_document(host: Host, found: Sequence[Atom]) -> dict[str, Any]:
                     {"device": str(address), "links": sorted(links), "mask": _mask(host, address, sorted(links))}
                     for address, links in atom.cuts.items()
                 ],
+                "domains": {str(address): kind.value for address, kind in atom.domains.items()},
+                "ats": {str(address): state for address, state in atom.ats.items()},
                 "because": path_document(atom.because),
             }
             for atom in found
@@ -67,4 +72,37 @@ def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style
                 lines += wrap(f"ACS at {address}: {control.lspci}", first="  needs ", rest="        ")
         elif atom.acs:
             lines += wrap("ACS at " + " ".join(map(str, atom.acs)), first="  needs ")
+        lines += _translation(atom)
+    return [*lines, *_not_read(found)]
+
+
+def _translation(atom: Atom) -> list[str]:
+    """What the IOMMU would have to do for an atom, as far as it is known not to do it."""
+    lines: list[str] = []
+    for kind, now in ((DomainKind.IDENTITY, "now identity"), (DomainKind.NONE, "now none")):
+        addresses = [address for address, found in atom.domains.items() if found is kind]
+        if addresses:
+            what = f"IOMMU translation for {_several(addresses)} ({now}; VFIO gives it)"
+            lines += wrap(what, first="  needs ", rest="        ")
+    using = [address for address, state in atom.ats.items() if state]
+    if using:
+        what = f"no ATS of {_several(using)}, or TransBlk+ at a port above"
+        lines += wrap(what, first="  needs ", rest="        ")
     return lines
+
+
+def _not_read(found: Sequence[Atom]) -> list[str]:
+    """What each atom needs too, and the record does not tell whether it is so."""
+    domains = [a for atom in found for a, kind in atom.domains.items() if kind is DomainKind.UNKNOWN]
+    ats = [a for atom in found for a, state in atom.ats.items() if state is None]
+    lines: list[str] = []
+    if domains:
+        lines += wrap(f"Needed too, not known: that the IOMMU translates the requests of {_several(domains)}.")
+    if ats:
+        lines += wrap(f"Needed too, not known: that {_several(ats)} {'uses' if len(ats) == 1 else 'use'} no ATS.")
+    return ["", *lines] if lines else []
+
+
+def _several(addresses: Sequence[Address]) -> str:
+    shown = " ".join(map(str, addresses[:_SHOWN]))
+    return shown + (f" and {len(addresses) - _SHOWN} more" if len(addresses) > _SHOWN else "")
