@@ -158,5 +158,6 @@ def test_a_record_does_nothing_to_the_terminal(run: Run, tmp_path: Path) -> None
     (tmp_path / "lspci.txt").write_text(lines)
     for verb in (["show"], ["groups"], ["groups", "--format", "forum"], ["atoms"], ["doctor"], ["explain", "00:01.0"]):
         ran = run(*verb, "--host", tmp_path / "lspci.txt", "-v")
-        assert ran.code == 0, ran.err
+        # Whether an IOMMU serves the function is not told: its group is open.
+        assert ran.code == (3 if verb[0] == "groups" else 0), ran.err
         assert not set(ran.out) & set("\x1b\x07\x9b"), verb

@@ -35,6 +35,20 @@ def test_groups_of_a_pasted_lspci_and_a_pasted_list(run: Run, paste: Path) -> No
     assert run("groups", "--json", *reversed_hosts(names)).json["predicted"] == document["predicted"]
 
 
+def test_groups_that_are_otherwise_than_predicted(run: Run, paste: Path) -> None:
+    lines = (paste / "groups.txt").read_text().splitlines()
+    first, last = (line.split()[0] for line in (lines[0], lines[-1]))
+    (paste / "groups.txt").write_text("\n".join([*lines[:-1], lines[-1].replace(last, first, 1)]))
+    names = ("--host", paste / "lspci.txt", "--host", paste / "groups.txt")
+    ran = run("groups", *names)
+    assert (ran.code, ran.err) == (1, "")
+    assert "Not as predicted" in ran.out
+    found = run("groups", *names, "--json")
+    assert found.code == 1
+    assert found.json["differences"]
+    assert run("groups", "--format", "forum", *names).code == 0, "a listing compares nothing"
+
+
 def reversed_hosts(names: tuple[object, ...]) -> tuple[object, ...]:
     return (*names[2:], *names[:2])
 
@@ -112,7 +126,7 @@ def test_in_no_group_and_no_reason_to_blame_a_port_for(run: Run, tmp_path: Path)
 
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
     ran = run("groups", "--host", paste / "lspci.txt")
-    assert ran.code == 0
+    assert ran.code == 3
     assert "Groups were not recorded (the text shows no IOMMU groups)" in " ".join(ran.out.split())
 
 

@@ -9,10 +9,11 @@ from atoll.cli.session import open_session
 from atoll.cli.view import reach_of
 from atoll.errors import InputError
 from atoll.host.extent import Extent
-from atoll.host.fact import Known
-from atoll.isolation.groups import predict
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Host
+from atoll.isolation.groups import Prediction, predict
 from atoll.isolation.honesty import honesty
-from atoll.report.groups import groups_document, groups_lines
+from atoll.report.groups import certain, checked, groups_document, groups_lines, recorded
 from atoll.report.names import Names
 from atoll.report.printable import printable
 
@@ -20,7 +21,11 @@ __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the groups, recorded and predicted, and where reach disagrees with them."""
+    """Print the groups, recorded and predicted, and where reach disagrees with them.
+
+    Exit code 1 where the two differ for sure, 3 where the record lacks what the prediction rests on. What reach makes
+    of the groups (lies, doubts, costs) is the result, not a failure.
+    """
     forum = options.format == "forum"
     if forum and options.json:
         raise InputError("--format forum and --json are two forms of output", hint="give one of them")
@@ -30,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
         from atoll.report.forum import forum_lines
 
         print("\n".join(map(printable, forum_lines(host, prediction, names=Names.load()))))
-        return 0
+        # A listing compares nothing: only groups that are predicted can be open.
+        return 3 if isinstance(host.groups, Unknown) and prediction.undetermined else 0
     members = (
         {number: group.members for number, group in host.groups.value.items()}
         if isinstance(host.groups, Known)
@@ -42,4 +48,11 @@ def run(options: argparse.Namespace) -> int:
         lambda: groups_document(host, prediction, found),
         lambda style: groups_lines(host, prediction, found, names=Names.load(), style=style, verbose=options.verbose),
     )
-    return 0
+    return _exit_code(host, prediction)
+
+
+def _exit_code(host: Host, prediction: Prediction) -> int:
+    claimed = recorded(host)
+    if claimed is not None and certain(checked(host, claimed, prediction), prediction):
+        return 1
+    return 3 if prediction.undetermined else 0

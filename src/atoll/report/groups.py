@@ -20,7 +20,16 @@ from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
 
-__all__ = ["IGNORED_OVERRIDE", "Difference", "differences", "groups_document", "groups_lines", "recorded"]
+__all__ = [
+    "IGNORED_OVERRIDE",
+    "Difference",
+    "certain",
+    "checked",
+    "differences",
+    "groups_document",
+    "groups_lines",
+    "recorded",
+]
 
 _NAMED = 4
 Groups = tuple[tuple[Address, ...], ...]
@@ -57,6 +66,26 @@ def differences(claimed: Groups, predicted: Groups) -> tuple[Difference, ...]:
         for address in sorted(here.keys() | there.keys())
         if here.get(address, ()) != there.get(address, ())
     )
+
+
+def checked(host: Host, claimed: Groups, prediction: Prediction) -> tuple[Difference, ...]:
+    """Return the differences about functions of which the record shows more than their group."""
+    unseen = _unseen(host, claimed)
+    return tuple(
+        d
+        for d in differences(claimed, prediction.groups)
+        if d.function not in unseen and set(d.recorded) - unseen != set(d.predicted)
+    )
+
+
+def _unseen(host: Host, claimed: Groups) -> frozenset[Address]:
+    """The functions of which the record shows the group and nothing more."""
+    return frozenset(address for group in claimed for address in group if address not in host.functions)
+
+
+def certain(found: Iterable[Difference], prediction: Prediction) -> tuple[Difference, ...]:
+    """Return the differences of which neither side rests on a fact that is not known."""
+    return tuple(difference for difference in found if not prediction.open_about(difference.function))
 
 
 def _plain(groups: Iterable[Iterable[Address]]) -> list[list[str]]:
@@ -249,14 +278,9 @@ def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -
 def _comparison(
     host: Host, claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style, verbose: bool
 ) -> list[str]:
-    unseen = {address for group in claimed for address in group if address not in host.functions}
-    found = [
-        d
-        for d in differences(claimed, prediction.groups)
-        if d.function not in unseen and set(d.recorded) - unseen != set(d.predicted)
-    ]
+    unseen = _unseen(host, claimed)
+    found = checked(host, claimed, prediction)
     missing = {address: reason for address, reason in missing.items() if address not in unseen}
-    certain = [difference for difference in found if difference.function not in missing]
     lines: list[str] = []
     if unseen:
         some = " ".join(map(str, sorted(unseen)[:_NAMED])) + (" …" if len(unseen) > _NAMED else "")
@@ -268,7 +292,7 @@ def _comparison(
         word = "As predicted, where the record tells enough:" if missing else "As predicted:"
         seen = len([group for group in claimed if not unseen.issuperset(group)])
         lines += wrap(f"{style.good(word)} the kernel's rules give the same {plural(seen, 'group')}.")
-    elif certain:
+    elif certain(found, prediction):
         lines.append(
             style.bad("Not as predicted") + style.faint(" (removed and rescanned, the kernel would regroup them)")
         )
