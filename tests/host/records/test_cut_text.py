@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.isolation.groups import predict
 from host.records.paste import PORT, at, host_of
 
@@ -101,3 +101,67 @@ def test_without_the_numbers_they_may_be_virtual(lost: str) -> None:
 def test_a_text_without_groups_blames_no_boot_log() -> None:
     gpu = host_of(PORT.replace("\tIOMMU group: 1\n", "").replace("\tIOMMU group: 2\n", "")).functions[at("01:00.0")]
     assert gpu.group == Unknown("the text shows no IOMMU groups")
+
+
+def _tells_no_more(shown: str, whole: str) -> None:
+    all_told, told = host_of(whole), host_of(shown)
+    for address, function in told.functions.items():
+        for name in _FACTS:
+            one, other = getattr(all_told.functions[address], name), getattr(function, name)
+            if isinstance(other, Known):
+                assert isinstance(one, Known), (address, name, shown)
+                if name == "bridge" and value_of(other, None) is not None and value_of(other, None).unread:
+                    continue
+                assert other.value == one.value, (address, name, shown)
+
+
+@pytest.mark.parametrize("mark", ["...", "\t(...)", "[snip]", "…", "  <--- snip --->", "[…]"])
+def test_lines_that_somebody_left_out_are_no_facts(mark: str) -> None:
+    whole = PORT.replace("[8086:1901]", "[8086:ffff]").replace("[10de:1b80]", "[10de:fffe]")
+    lines = whole.splitlines()
+    for first in range(1, len(lines) - 2, 2):
+        for count in (1, 4, 9):
+            left = lines[first : first + count]
+            if "" in left or any(line.startswith("01:00.0") for line in left):
+                continue
+            _tells_no_more("\n".join([*lines[:first], mark, *lines[first + count :]]) + "\n", whole)
+
+
+@pytest.mark.parametrize("after", range(1, 24))
+def test_what_grep_prints_around_what_it_finds_is_not_all(after: int) -> None:
+    whole = PORT.replace("[8086:1901]", "[8086:ffff]").replace("[10de:1b80]", "[10de:fffe]")
+    lines = whole.splitlines()
+    found = [
+        number for number, line in enumerate(lines) if "PCI bridge" in line or "ACSCtl" in line or "VGA comp" in line
+    ]
+    shown: list[str] = []
+    last = -1
+    for number in found:
+        if shown and number > last + 1:
+            shown.append("--")
+        start = max(number, last + 1)
+        shown += lines[start : number + after + 1]
+        last = max(last, number + after)
+    _tells_no_more("\n".join([*shown, "--"]) + "\n", whole)
+
+
+def test_details_after_greps_separator_are_not_the_function_s_above() -> None:
+    host = host_of(
+        "00:01.0 PCI bridge [0604]: X [8086:ffff]\n\tControl: I/O+ Mem+ BusMaster+\n--\n"
+        "\tCapabilities: [140 v1] Access Control Services\n"
+        "\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-\n"
+        "\t\tACSCtl:\tSrcValid+ TransBlk- ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-\n"
+    )
+    assert isinstance(host.functions[at("00:01.0")].acs, Unknown)
+
+
+def test_a_short_listing_of_a_device_without_regions_does_not_make_it_conventional() -> None:
+    lines = "01:00.0 Ethernet controller: X [8086:1572]\n\tSubsystem: X\n\tFlags: bus master, fast devsel, latency 0\n"
+    nic = host_of(f"{lines}\nAnd that is all I have.\n").functions[at("01:00.0")]
+    assert isinstance(nic.port_type, Unknown)
+    assert isinstance(nic.acs, Unknown)
+    assert isinstance(nic.bars, Unknown)
+    whole = host_of(f"{lines}\tMemory at c0000000 (32-bit, non-prefetchable) [size=64K]\n\nAnd that is all I have.\n")
+    assert isinstance(whole.functions[at("01:00.0")].port_type, Known)
+    bridge = host_of("00:1f.0 ISA bridge [0601]: X [8086:a145]\n\tFlags: bus master, medium devsel, latency 0\n\n.\n")
+    assert isinstance(bridge.functions[at("00:1f.0")].port_type, Known), "such bridges have neither"

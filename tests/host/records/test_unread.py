@@ -32,7 +32,9 @@ LINK TYPE TABLE:
 @pytest.mark.parametrize(
     ("text", "what", "paste"),
     [
-        (_ACSCTL, "ACS bits without the functions", "lspci -nnvvv"),
+        (_ACSCTL, "ACS bits without the lines of the functions", "lspci -nnvvv"),
+        ('"1b:00.0" ACSCtl {SrcValid:false TransBlk:false}\n', "ACS bits without", "lspci -nnvvv"),
+        ("-01.0-[01-18]----00.0-[02-18]--+- … -[0e]----00.0  Some GPU\n", "a part of a tree", "the whole tree"),
         (_ROCM, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
         (_AMD_SMI, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
         ("IOMMU Group  15: Some Maker Some GPU [10de:1b81] (rev a1)\n", "no function of them", "iommu_groups/ -type l"),

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from atoll.host.fact import Unknown
+from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_blocks import Block, Capability
 
-__all__ = ["CUT", "SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "number_in", "why_unread"]
+__all__ = ["SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "number_in", "why_unread"]
 
 CUT = "the text ends in the middle of the function: give the whole output of lspci -vvv"
+LEFT_OUT = "somebody left out lines of the function: give the whole output of lspci -vvv"
 SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
+_REGIONS = ("Memory at ", "I/O ports at ", "Region ", "[virtual] ", "Expansion ROM ")
+_BRIDGES = 0x06
 _SPARSE = "the text shows the function's first line only: add the output of lspci -vvv, run as root"
 
 
@@ -92,14 +96,43 @@ class BlockText:
         )
 
     @cached_property
+    def _partial(self) -> str:
+        """Why the text may not show all of the function; empty where it does."""
+        if self._block.cut:
+            return CUT
+        return LEFT_OUT if self._block.shortened or self._headless else ""
+
+    @cached_property
+    def _headless(self) -> bool:
+        """Whether the text shows no region, no capability and no driver of a function that is no bridge's.
+
+        lspci -v does not say whether it has any. There are such devices, and more posts that leave the rest out.
+        """
+        block = self._block
+        if block.capabilities or block.after or block.find("Flags:") is None:
+            return False
+        if any(detail.text.startswith(_REGIONS) for detail in block.details):
+            return False
+        code = parse_heading(block.heading).class_code
+        return code is None or code >> 16 != _BRIDGES
+
+    @cached_property
+    def _early(self) -> str:
+        """Why the text may not show all that comes before the capabilities; empty where it does."""
+        block = self._block
+        if block.cut and not block.capabilities:
+            return CUT
+        return LEFT_OUT if block.shortened_early or self._headless else ""
+
+    @cached_property
     def _no_list(self) -> Unknown | None:
         """Why the list of capabilities is not told; None where it is."""
         if self._unread:
             return Unknown(f"{self._text}: {self._unread}")
         if self._denied:
             return Unknown(f"{self._text}: capabilities shown as <access denied>: run lspci as root")
-        if self._block.cut:
-            return Unknown(f"{self._text}: {CUT}")
+        if self._partial:
+            return Unknown(f"{self._text}: {self._partial}")
         if self._broken:
             return Unknown(f"{self._text}: lspci could not follow the list of capabilities")
         status = self._block.find("Status:") or ""

@@ -28,6 +28,11 @@ _KEYS = (
     *("AERCap:", "HeaderLog:", "RootCmd:", "ErrorSrc:", "Address:", "Masking:", "Vector table:", "PBA:", "Caps:"),
     *("Arb:", "Ctrl:", "VC0:", "Bridge:", "PTMCap:", "PTMControl:", "L1SubCap:", "L1SubCtl1:", "DpcCap:", "DpcCtl:"),
 )
+_SEPARATOR = "--"
+"""What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
+_DOTS = frozenset(".…()[]{}<>-–— \t*_~")
+_SNIPS = frozenset({"snip", "snipped", "cut", "truncated", "omitted", "shortened", "skipped", "etc"})
+_LONGEST_MARK = 40
 _LONGEST = 4096
 _MOST_DETAILS = 4096
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -71,6 +76,10 @@ class Block:
     dump: bytearray = field(default_factory=bytearray)
     cut: bool = False
     """Whether the text ends in the middle of it: what it does not show may yet have come."""
+    shortened: bool = False
+    """Whether somebody left lines of it out, as dots in their place or grep's separator tell."""
+    shortened_early: bool = False
+    """Whether that was before its first capability."""
     _found: dict[str, str | None] = field(default_factory=dict)
 
     def find(self, key: str) -> str | None:
@@ -132,6 +141,8 @@ class _Reader:
         self._length = 0
         self._line = 0
         self._open = False
+        self._gone = False
+        """Whether the lines are no longer the current function's: grep left its next heading out."""
 
     def take(self, number: int, line: str) -> Block | None:
         found = heading_of(line)
@@ -139,7 +150,7 @@ class _Reader:
             done = self.end()
             self._block = Block(found[0], "", number)
             self._begin(found[1], number)
-            self._open = True
+            self._open, self._gone = True, False
             return done
         if self._block is None:
             return None
@@ -147,6 +158,14 @@ class _Reader:
         if not text:
             self._finish()
             self._open = False
+            return None
+        if self._gone:
+            return None
+        if self._open and _leaves_out(text):
+            self._finish()
+            self._block.shortened = True
+            self._block.shortened_early |= not self._block.capabilities
+            self._gone = text == _SEPARATOR
             return None
         bytes_ = dumped(text)
         if bytes_ is not None:
@@ -200,6 +219,16 @@ class _Reader:
                 block.capabilities[-1].details.append(detail)
         elif len(block.details) < _MOST_DETAILS:
             block.details.append(detail)
+
+
+def _leaves_out(text: str) -> bool:
+    """Whether a line stands for others: ``...``, ``(…)``, ``[snip]``, and the ``--`` of grep."""
+    if text == _SEPARATOR:
+        return True
+    if len(text) > _LONGEST_MARK:
+        return False
+    word = text.strip(".…()[]{}<>-–— \t*_~").lower()
+    return word in _SNIPS if word else ("…" in text or ".." in text) and _DOTS.issuperset(text)
 
 
 def _names_another(text: str) -> bool:

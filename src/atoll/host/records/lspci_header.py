@@ -9,7 +9,7 @@ from __future__ import annotations
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.heading import ids_in_brackets
-from atoll.host.records.lspci_block_text import CUT, SHALLOW, BlockText, group_of, numa_of, number_in
+from atoll.host.records.lspci_block_text import SHALLOW, BlockText, group_of, numa_of, number_in
 from atoll.pci.header import Command, HeaderType
 
 __all__ = ["HeaderText", "region"]
@@ -71,7 +71,7 @@ class HeaderText(BlockText):
         kept = tuple(window for window in windows if window is not None and window.start <= window.end)
         control = (self._block.find("BridgeCtl:") or "").split()
         vga = True if "VGA+" in control else False if "VGA-" in control else None
-        unread = f"{self._text}: {CUT}" if self._block.cut and not self._block.capabilities else ""
+        unread = f"{self._text}: {self._early}" if self._early else ""
         return Known(Bridge(secondary, subordinate, kept, vga, unread), self._source)
 
     def _window(self, key: str) -> Window | None:
@@ -91,8 +91,8 @@ class HeaderText(BlockText):
         return Window(first, last, memory=memory, prefetchable=prefetch)
 
     def bars(self) -> Fact[tuple[Bar, ...]]:
-        if self._unread or (self._block.cut and not self._block.capabilities):
-            return Unknown(f"{self._text}: {self._unread or CUT}")
+        if self._unread or self._early:
+            return Unknown(f"{self._text}: {self._unread or self._early}")
         bars = []
         for detail in self._block.details:
             words = detail.text.removeprefix("[virtual] ").split()
@@ -104,8 +104,8 @@ class HeaderText(BlockText):
         return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
 
     def rom(self) -> Fact[Rom | None]:
-        if self._unread or (self._block.cut and not self._block.capabilities):
-            return Unknown(f"{self._text}: {self._unread or CUT}")
+        if self._unread or self._early:
+            return Unknown(f"{self._text}: {self._unread or self._early}")
         for detail in self._block.details:
             text = detail.text.removeprefix("[virtual] ")
             if not text.startswith("Expansion ROM at "):
@@ -132,7 +132,7 @@ class HeaderText(BlockText):
         number = group_of(self._block)
         if number is not None:
             return Known(number, self._source)
-        if self._custom.group and not self._unread and not (self._block.cut and not self._block.capabilities):
+        if self._custom.group and not (self._unread or self._early):
             return Known(None, self._source)
         return Unknown("the text shows no IOMMU groups: add a list of them")
 
@@ -140,13 +140,13 @@ class HeaderText(BlockText):
         found = self._block.find("Kernel driver in use:")
         if found:
             return Known(found.split()[0], self._source)
-        if self._custom.driver and self._unread in ("", SHALLOW) and not self._block.cut:
+        if self._custom.driver and self._unread in ("", SHALLOW) and not self._partial:
             return Known(None, self._source)
         return Unknown(f"{self._text}: the text shows no drivers")
 
     def numa(self) -> Fact[int | None]:
         number = numa_of(self._block)
-        if number is None and not (self._custom.numa and not self._unread and not self._block.cut):
+        if number is None and not (self._custom.numa and not self._unread and not self._partial):
             return Unknown(f"{self._text}: the text shows no NUMA nodes")
         return Known(number, self._source)
 

@@ -15,8 +15,8 @@ _SAMPLE = 1 << 18
 
 _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
-        ("acsctl:", "acscap:"),
-        "it shows ACS bits without the functions that they are of, which grep has left out",
+        ("acsctl", "acscap"),
+        "it shows ACS bits without the lines of the functions that they are of, which grep has left out",
         f"paste the whole output of {_LSPCI}; and for groups {_LIST}",
     ),
     (
@@ -29,6 +29,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ),
         "it shows what joins AMD's GPUs, but neither which functions they are nor each link",
         f"paste {_LSPCI}, and for links: grep -r . /sys/class/kfd/kfd/topology/nodes",
+    ),
+    (
+        ("]----", "]--+-"),
+        "it is a part of a tree of lspci -t, without the line that begins with the number of a bus",
+        f"paste the whole tree, as code; better {_LSPCI}",
     ),
     (
         ("p2p connectivity matrix", "pcibusid:"),
