@@ -124,6 +124,38 @@ def test_in_no_group_and_no_reason_to_blame_a_port_for(run: Run, tmp_path: Path)
     assert "; why, the record does not show: 0000:00:08.0" in out
 
 
+_SHORT = (
+    "IOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: X [8086:0c01]\n\t01:00.0 VGA compatible controller: X [10de:1187]\n"
+    "\t01:00.1 Audio device [0403]: X [10de:0e0a]\nIOMMU Group 3:\n\t00:03.0 Audio device [0403]: X [8086:0c0c]\n"
+    "IOMMU Group 4:\n\t00:1d.0 USB controller [0c03]: X [8086:8ca6]\n"
+)
+
+
+def test_atoms_proof_and_addresses_of_a_list_say_what_was_not_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(_SHORT)
+    (tmp_path / "spec.toml").write_text('[cluster.red]\ndevices = ["01:00.0", "01:00.1"]\n')
+    named = ("--host", tmp_path / "list.txt")
+    atoms = run("atoms", *named)
+    assert "not shown to be parted by anything:" in atoms.out
+    assert "What was not read counts as joined" in atoms.out
+    assert run("atoms", *named, "--json").json["atoms"][0]["open"] is True
+    proof = run("prove", tmp_path / "spec.toml", *named)
+    assert proof.code == 3
+    assert "0000:01:00.0 (red) may reach the port above 0000:01:00.0 (host)" in proof.out
+    assert "sudo lspci -nnvvv, and find /sys/kernel/iommu_groups/" in " ".join(proof.out.split())
+    iova = run("iova", tmp_path / "spec.toml", *named)
+    assert iova.code == 3
+    said = " ".join(iova.out.split())
+    assert said.count("which addresses the BARs of") == 1
+    assert "which addresses the BARs of 0000:00:01.0 0000:00:03.0 0000:00:1d.0 0000:01:00.1" in said
+    whole = " ".join(run("iova", tmp_path / "spec.toml", *named, "-v").out.split())
+    assert whole.count("which addresses the BARs of") > 4
+    (tmp_path / "list.txt").write_text("pci 0000:01:00.0: Adding to iommu group 1\n")
+    refused = run("prove", tmp_path / "spec.toml", *named)
+    assert refused.code == 2
+    assert "of 0000:01:00.0 this host shows only that group 1 holds it" in refused.err
+
+
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
     ran = run("groups", "--host", paste / "lspci.txt")
     assert ran.code == 3

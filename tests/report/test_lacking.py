@@ -9,7 +9,7 @@ from reach_hosts import at, endpoint, machine
 from atoll.isolation.groups.prediction import Prediction
 from atoll.isolation.honesty import Honesty
 from atoll.report.groups import groups_lines
-from atoll.report.lacking import lacking
+from atoll.report.lacking import folded, lacking
 from atoll.report.names import Names
 from atoll.report.show import show_lines
 from atoll.report.style import PLAIN
@@ -69,3 +69,15 @@ def test_groups_alone_are_not_called_nothing() -> None:
     text = "\n".join(show_lines(replace(host, functions={}), names=Names(), style=PLAIN))
     assert "atoll groups" in text
     assert "No PCI functions here." not in text
+
+
+def test_sentences_that_differ_in_addresses_are_told_as_one() -> None:
+    texts = [f"the BARs of 0000:0{n}:00.0 were not read (x); the port above {_ONE} was not read" for n in range(1, 8)]
+    told = folded([*texts, "another thing", "the windows of 10000:e0:06.0: not read"])
+    assert told == (
+        "the BARs of 0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0 and 3 more were not read (x); the port above "
+        f"{_ONE} was not read",
+        "another thing",
+        "the windows of 10000:e0:06.0: not read",
+    )
+    assert folded(["of 0000:01:00.0 and 1022:1480"]) == ("of 0000:01:00.0 and 1022:1480",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atoll.errors import InputError
-from atoll.host.fact import value_of
+from atoll.host.groups import only_grouped
 from atoll.host.model import Host
 from atoll.pci.address import Address
 
@@ -25,12 +25,8 @@ def function_address(text: str, host: Host) -> Address:
     address = address_of(text)
     if address in host.functions:
         return address
-    group = next((group for group in value_of(host.groups, {}).values() if address in group.members), None)
-    if group is None:
+    grouped = only_grouped(host, address)
+    if not grouped:
         raise InputError(f"{host.name} has no function {address}", hint="see: atoll show")
-    others = " ".join(str(other) for other in group.members if other != address)
-    told = f"group {group.number} holds it, {f'with {others}' if others else 'and nothing else'}"
-    raise InputError(
-        f"{host.name} shows of {address} only that {told}",
-        hint="give lspci -nnvvv, run as root, beside it: --host LIST --host LSPCI",
-    )
+    hint = "give lspci -nnvvv, run as root, beside it: --host LIST --host LSPCI"
+    raise InputError(f"{host.name} shows of {address} {grouped}", hint=hint)

@@ -12,12 +12,12 @@ from dataclasses import replace
 from atoll.host.attribute import names, target, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Group, IommuUnit, ReservedRegion
+from atoll.host.model import Group, Host, IommuUnit, ReservedRegion
 from atoll.host.place import Place, address_of
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["group_of", "kind_of_unit", "read_groups", "read_units"]
+__all__ = ["group_of", "kind_of_unit", "only_grouped", "read_groups", "read_units"]
 
 _GROUPS = "sys/kernel/iommu_groups"
 _UNITS = "sys/class/iommu"
@@ -123,3 +123,12 @@ def _unit(tree: Tree, name: str) -> IommuUnit:
                 if isinstance(found, Known):
                     attributes.append((attribute, found.value))
     return IommuUnit(name, kind or "unknown", tuple(attributes))
+
+
+def only_grouped(host: Host, address: Address) -> str:
+    """Return what a host tells of a function that only its groups name; empty where it tells nothing."""
+    group = next((group for group in value_of(host.groups, {}).values() if address in group.members), None)
+    if group is None:
+        return ""
+    others = " ".join(str(other) for other in group.members if other != address)
+    return f"only that group {group.number} holds it, {f'with {others}' if others else 'and nothing else'}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from atoll.controls.acs import closed
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
-from atoll.fabric.answer import Answer, Hop, Policy
+from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.pcie import sends_translated, translation_blocked
 from atoll.fabric.settings import Domain, DomainKind, Settings
@@ -43,6 +43,8 @@ class Atom:
     """Members that would have to use no ATS (or be blocked by a port above), and whether they do; None: not known."""
     because: tuple[Hop, ...]
     """Of several members: what joins the first two that nothing can tell apart."""
+    open: bool = False
+    """Whether that is not known to join them: the specification leaves it open, or a fact was not read."""
 
 
 def most_closed(topology: Topology, settings: Settings, *, allow_assumed: bool = False) -> Settings:
@@ -123,9 +125,9 @@ def _atom(
         numbers = _peers(tuple(links), address) & (tight.cut.get(address) or frozenset())
         if numbers:
             cuts[address] = numbers
-    because = _joining(members[0], joined.get(members[0], ())) if len(members) > 1 else ()
-    domains = _to_translate(settings, tight, members)
-    return Atom(members, acs, cuts, domains, _without_ats(topology, settings, members), because)
+    because = _joining(members[0], joined.get(members[0], ())) if len(members) > 1 else BLOCKED
+    domains, ats = _to_translate(settings, tight, members), _without_ats(topology, settings, members)
+    return Atom(members, acs, cuts, domains, ats, because.path, because.answer is Answer.POSSIBLE)
 
 
 def _to_translate(settings: Settings, tight: Settings, members: tuple[Address, ...]) -> dict[Address, DomainKind]:
@@ -147,10 +149,11 @@ def _without_ats(topology: Topology, settings: Settings, members: tuple[Address,
     return found
 
 
-def _joining(address: Address, touching: Sequence[Contact]) -> tuple[Hop, ...]:
-    """Return what shows the first contact that a function has."""
-    for contact in touching:
-        pair = contact.example(address)
-        if pair is not None:
-            return contact.find(*pair).path
-    return ()
+def _joining(address: Address, touching: Sequence[Contact]) -> Finding:
+    """Return what shows the first contact that a function has, what is certain before what is open."""
+    for answer in (Answer.DIRECT, Answer.POSSIBLE):
+        for contact in touching:
+            pair = contact.example(address) if contact.answer is answer else None
+            if pair is not None:
+                return contact.find(*pair)
+    return BLOCKED

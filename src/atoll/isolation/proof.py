@@ -152,9 +152,10 @@ class _Check:
             yield Violation(source, str(address), cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
         if self.topology.severed(source):
             top = (source, *self.topology.up(source))[-1]
-            hidden = self.topology.functions[top].parent or top
+            above = self.topology.functions[top].parent
+            hidden = f"the port above {top}" if above is None else str(above)
             hop = Hop(str(top), "PCIe", f"the port above {top} was not read")
-            yield Violation(source, str(hidden), cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
+            yield Violation(source, hidden, cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
         group = value_of(self.topology.functions[source].group, None)
         known = value_of(self.topology.host.groups, {}).get(group) if group is not None else None
         for member in known.members if known is not None else ():

@@ -16,6 +16,7 @@ on drivers. Class codes: PCI Code and ID Assignment Specification 1.15, 1.4 and 
 from __future__ import annotations
 
 from atoll.errors import InputError
+from atoll.host.groups import only_grouped
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 
@@ -101,6 +102,10 @@ def _address(text: str, host: Host) -> Address:
             hint='write an address (0004:04:00.0), ids ("10de:1db1") or GPUs by number (gpu[0:2])',
         ) from None
     if address not in host.functions:
+        grouped = only_grouped(host, address)
+        if grouped:
+            hint = "give lspci -nnvvv, run as root, beside it: --host LIST --host LSPCI"
+            raise InputError(f"of {address} this host shows {grouped}", hint=hint)
         near = [
             str(other) for other in host.functions if other[1:] == address[1:] and not host.functions[other].is_port
         ]

@@ -43,6 +43,7 @@ def atoms_document(host: Host, found: Sequence[Atom]) -> dict[str, Any]:
                 "domains": {str(address): kind.value for address, kind in atom.domains.items()},
                 "ats": {str(address): state for address, state in atom.ats.items()},
                 "because": path_document(atom.because),
+                "open": atom.open,
             }
             for atom in found
         ],
@@ -61,7 +62,8 @@ def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style
         for address in atom.functions:
             lines.append("    " + names.short_line(host.functions[address], 96))
         if not alone and atom.because:
-            lines += ["  " + style.doubtful("not to be parted:"), *path_lines(atom.because)]
+            words = "not shown to be parted by anything:" if atom.open else "not to be parted:"
+            lines += ["  " + style.doubtful(words), *path_lines(atom.because)]
         for address, links in atom.cuts.items():
             listed = " ".join(map(str, sorted(links)))
             lines += wrap(
@@ -73,6 +75,9 @@ def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style
         elif atom.acs:
             lines += wrap("ACS at " + " ".join(map(str, atom.acs)), first="  needs ")
         lines += _translation(atom)
+    if host.gaps and any(atom.open for atom in found):
+        told = "What was not read counts as joined: a record that tells more may show smaller sets. See: atoll doctor"
+        lines += ["", *wrap(told)]
     return [*lines, *_not_read(found)]
 
 

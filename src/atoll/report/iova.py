@@ -13,6 +13,7 @@ from atoll.isolation.iova.pollution import Claim, Fate
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.isolation.iova.survey import ClusterIova
 from atoll.report.document import document
+from atoll.report.lacking import folded
 from atoll.report.layout import columns, indent, plural, wrap
 from atoll.report.quantity import size
 from atoll.report.style import Style
@@ -158,7 +159,7 @@ def _cluster_lines(one: ClusterIova, guest: Guest | None, style: Style, *, verbo
     for title, texts in (("Not known", one.unknown), ("Not read, could only add to it", one.notes)):
         if texts:
             lines += ["", "  " + style.doubtful(title)]
-            for text in texts:
+            for text in texts if verbose else folded(texts):
                 lines += wrap(text, first="    ", rest="      ")
     if one.assumptions:
         lines += ["", *wrap("assumed: " + ", ".join(sorted(one.assumptions)), first="  ")]

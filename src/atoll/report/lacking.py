@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from atoll.pci.address import Address
 
-__all__ = ["lacking"]
+__all__ = ["folded", "lacking"]
 
 _NAMED = 4
 _OF_WHICH = ", of which: "
 _IN_ITS = " is in its group: "
+_ADDRESS = re.compile(r"\b[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b")
 _ABOVE = "what stands above bus "
 
 
@@ -25,6 +27,24 @@ def lacking(reasons: Iterable[str]) -> tuple[str, ...]:
             what, fact = _split(_innermost(part))
             facts.setdefault(fact, {})[what] = None
     return tuple(_sentence(list(whats), fact) for fact, whats in facts.items())
+
+
+def folded(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return sentences with those told as one that differ in functions' addresses only, which it then lists."""
+    alike: dict[str, list[list[str]]] = {}
+    for text in texts:
+        addresses = _ADDRESS.findall(text)
+        alike.setdefault(_ADDRESS.sub("\0", text), []).append(addresses)
+    told = []
+    for form, lists in alike.items():
+        parts = form.split("\0")
+        slots = (_several(list(dict.fromkeys(slot))) for slot in zip(*lists, strict=True))
+        told.append("".join(part + slot for part, slot in zip(parts, (*slots, ""), strict=True)))
+    return tuple(told)
+
+
+def _several(whats: list[str]) -> str:
+    return " ".join(whats[:_NAMED]) + (f" and {len(whats) - _NAMED} more" if len(whats) > _NAMED else "")
 
 
 def _innermost(part: str) -> str:
@@ -50,7 +70,7 @@ def _split(told: str) -> tuple[str, str]:
 
 
 def _sentence(whats: list[str], fact: str) -> str:
-    named = " ".join(whats[:_NAMED]) + (f" and {len(whats) - _NAMED} more" if len(whats) > _NAMED else "")
+    named = _several(whats)
     if fact == _ABOVE:
         return f"{fact}{named}"
     return f"{named}: {fact}" if named else fact

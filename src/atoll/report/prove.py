@@ -103,6 +103,9 @@ def prove_lines(
     lines += proof_lines(proof, style, verbose=verbose)
     if proof.verdict is Verdict.UNKNOWN and (remedies := _asleep_lines(host, clusters)):
         lines += ["", *remedies]
+    if proof.verdict is Verdict.UNKNOWN and host.gaps:
+        told = "What was not read decides. What to record: atoll doctor; beside a text: sudo lspci -nnvvv, and "
+        lines += ["", *wrap(f"{told}find /sys/kernel/iommu_groups/ -type l", first="    ")]
     lines += ["", f"{style.bold('Handed over')} ({_handovers(clusters)}): {verdict_words(over.verdict, style)}"]
     new = _only_there(proof, over)
     if over.verdict is not Verdict.PROVEN and new:
