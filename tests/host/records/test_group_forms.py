@@ -247,3 +247,33 @@ def test_a_command_that_printed_no_group() -> None:
     host = host_of("$ find /sys/kernel/iommu_groups/ -type l\n$ lspci -nn\n01:00.0 VGA [0300]: X [10de:1b80]\n")
     assert isinstance(host.groups, Unknown)
     assert "if that is all of it, no IOMMU is in use" in host.groups.reason
+
+
+@pytest.mark.parametrize("mark", ["IOMMU Group * ", "`IOMMU Group * ", "IOMMU Group *:\n\t", "IOMMU group \\*\n"])
+def test_a_loop_that_found_no_group_tells_that_there_is_none(mark: str) -> None:
+    rest = "00:01.0 PCI bridge [0604]: X [8086:1901]\n01:00.0 VGA compatible controller [0300]: Y [10de:1b80]\n"
+    host = host_of(f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\n{rest}")
+    assert [str(a)[5:] for a in host.functions] == ["00:00.0", _BAR, _GPU]
+    assert isinstance(host.groups, Known)
+    assert not host.groups.value
+    assert all(isinstance(f.group, Known) and f.group.value is None for f in host.functions.values())
+    some = host_of(
+        f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\npci 0000:00:01.0: Adding to iommu group 3\n{rest}"
+    )
+    assert _groups(some) == {3: [_BAR]}, "of another boot, then: what is listed counts"
+
+
+def test_what_scripts_and_posts_say_before_a_function_and_leave_out_after_its_class() -> None:
+    host = host_of(
+        "  Matched: 00:00.0 Host bridge [0600]: X [8086:191f] (rev 07)\n   [INFO] Driver is 'skl_uncore'\n"
+        "`01:00.0 3D controller [0302]: Y [10de:1f97] (rev a1)`\n"
+        "IOMMU Group   0: 0000:00:02.0 VGA compatible controller [0300] Z [Iris] [8086:9a49] (rev 01)\n"
+        "I would give away /dev/x 04:00.0 and not 05:00.0 or so, see [0604]: nothing\n"
+    )
+    ids = {str(a)[5:]: (f.class_code >> 8, f.vendor, f.device) for a, f in host.functions.items()}
+    assert ids == {
+        "00:00.0": (0x0600, 0x8086, 0x191F),
+        "00:02.0": (0x0300, 0x8086, 0x9A49),
+        "01:00.0": (0x0302, 0x10DE, 0x1F97),
+    }
+    assert _groups(host) == {0: ["00:02.0"]}

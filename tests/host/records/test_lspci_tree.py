@@ -214,3 +214,10 @@ def test_what_lspci_draws_of_a_folder_is_what_the_folder_tells(size: int, seed: 
             assert (bridge.secondary, bridge.subordinate) == (told.secondary, told.subordinate)
         else:
             assert (found.vendor, found.device) == (function.vendor, function.device)
+
+
+def test_a_tree_whose_first_host_somebody_left_out() -> None:
+    lines = [line for line in _TREE.strip("\n").splitlines() if not line.startswith(("-+-", " \\-", "   "))]
+    assert lines[0].startswith(" |")
+    host = host_of("$ lspci -tv\n +-[0000:40]-+-00.0  Some Bridge [1022:1480]\n" + "\n".join(lines) + "\n")
+    assert _above(host) == {address: above for address, above in _ABOVE.items() if address.startswith(("40", "41"))}

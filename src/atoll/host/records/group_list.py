@@ -15,6 +15,7 @@ All of these, mixed and quoted::
     1 0000:00:01.0                                   a number and an address
     │ 0x060400 │ 0x1901 │ 0000:00:01.0 │ 1 │ …       tables (group_table)
     vfio 0000:01:00.0: group 1 is not viable         QEMU, also where there is no group
+    IOMMU Group * 00:00.0 Host bridge [0600]: …      the loop on one line where there are no groups
 
 A function that is lost makes a group look smaller than it is: what is marked in an unknown way is still taken, and a
 group of which no function was understood is told.
@@ -46,6 +47,7 @@ _GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iom
 _REFUSED = re.compile(
     r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|group (\d{1,6}) (?:is not viable|is used))"
 )
+_UNFOUND = re.compile(r"[#*=\-+`> \t]*iommu[ _]group\s+\\?\*\s*:?\s*(.*)", re.IGNORECASE)
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
 _MOST_OTHERS = 64
@@ -63,6 +65,8 @@ class GroupList:
     """Functions that are told to be in no group."""
     others: list[str] = field(default_factory=list)
     """Members of groups that are no PCI functions: platform devices."""
+    unfound: bool = False
+    """Whether a loop over the groups found none: its pattern stands in place of the number."""
     asked: bool = False
     """Whether somebody typed a command that lists groups."""
     _named: set[int] = field(default_factory=set)
@@ -119,6 +123,10 @@ class GroupList:
             return ""
         if "vfio" in text and self._refused(text):
             return ""
+        unfound = _UNFOUND.match(text)
+        if unfound is not None:
+            self.unfound = True
+            return unfound[1]
         number, rest = _header(text)
         if number is not None:
             self._begin(number, margin=len(line) - len(line.lstrip()))

@@ -6,6 +6,7 @@ neither indentation nor line length matters: mailers change both.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -28,6 +29,11 @@ _KEYS = (
     *("AERCap:", "HeaderLog:", "RootCmd:", "ErrorSrc:", "Address:", "Masking:", "Vector table:", "PBA:", "Caps:"),
     *("Arb:", "Ctrl:", "VC0:", "Bridge:", "PTMCap:", "PTMControl:", "L1SubCap:", "L1SubCtl1:", "DpcCap:", "DpcCtl:"),
 )
+_CLASS = r"[A-Z0-9][^:\[\]]{2,60} \[[\da-fA-F]{4}\]"
+_INSIDE = re.compile(
+    rf"(?:[^\s/]{{1,24}} ){{1,3}}((?:[\da-fA-F]{{4,8}}:)?[\da-fA-F]{{2}}:[01][\da-fA-F]\.[0-7]) ({_CLASS}: .*)"
+)
+_NO_COLON = re.compile(rf"^({_CLASS}) (?=\S)")
 _SEPARATOR = "--"
 """What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
 _DOTS = frozenset(".…()[]{}<>-–— \t*_~")
@@ -95,12 +101,21 @@ def heading_of(line: str) -> tuple[Slot, str] | None:
 
     A heading goes on with a class and a colon; other texts that begin with an address do not.
     """
-    word, _, rest = line.strip().removeprefix("- ").removeprefix("* ").removeprefix("# ").partition(" ")
-    if "." not in word[:40]:
+    text = line.strip().removeprefix("- ").removeprefix("* ").removeprefix("# ").lstrip("`")
+    word, _, rest = text.partition(" ")
+    slot = parse_slot(word) if "." in word[:40] else None
+    rest = rest.strip().rstrip("`")
+    if slot is None:
+        # After what a script says before it: "Matched: 00:01.0 PCI bridge [0604]: …".
+        inside = _INSIDE.match(text) if "]: " in text else None
+        slot = None if inside is None else parse_slot(inside[1])
+        return None if inside is None or slot is None else (slot, inside[2])
+    if not rest or rest[0] in ":->=(":
         return None
-    slot = parse_slot(word)
-    rest = rest.strip()
-    if slot is None or not rest or rest[0] in ":->=(" or ":" not in rest:
+    if ":" not in rest.partition("[")[0]:
+        # Some scripts leave out the colon after the class.
+        rest = _NO_COLON.sub(r"\1: ", rest, count=1)
+    if ":" not in rest:
         return None
     before = rest.partition(":")[0]
     if len(before) >= 60 or address_in(rest.split(None, 1)[0]) is not None:

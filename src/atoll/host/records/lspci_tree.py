@@ -25,6 +25,7 @@ __all__ = ["DrawnFunction", "LspciTree"]
 
 _HEX = "[0-9a-fA-F]"
 _START = re.compile(rf"-(?:\+-)?\[(?:{_HEX}{{4,8}}:)?{_HEX}{{2}}\]-")
+_LATER = re.compile(rf"[+\\]-\[{_HEX}{{4,8}}:{_HEX}{{2}}\]-")
 _MARGIN = " \t|│#*>\u00a0"
 """What stands before a line's own branch: other branches, and what marks lines as comments or quoted."""
 _MORE = re.compile(rf"[+\\]?-+(?={_HEX}{{2}}\.[0-7]|\[(?:{_HEX}{{4,8}}:)?{_HEX}{{2}}\]-)")
@@ -96,9 +97,12 @@ class LspciTree:
         if "-" not in line:
             return False
         start = _START.search(line) if "]-" in line else None
+        if start is not None and self._left is None and line[: start.start()].strip(_MARGIN):
+            # Somebody left out the first host.
+            start = _LATER.search(line)
         if start is not None and not line[: start.start()].strip(_MARGIN):
             self._open = {}
-            self._left = start.start() + 1
+            self._left = start.start() + (line[start.start()] == "-")
             self._shift = 0
             self._draw(line, start.start(), None, number)
             return True

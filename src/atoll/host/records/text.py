@@ -88,7 +88,8 @@ def read_text(data: bytes, *, name: str) -> Host:
     _add_drawn(found, tree)
     _add_logged(found, log)
     others = tuple(dict.fromkeys((*listed.others, *log.others)))
-    if not (found.functions or listed.members or log.members or log.release or others):
+    unfound = listed.unfound and not (listed.members or log.members or found.group)
+    if not (found.functions or listed.members or log.members or log.release or others or unfound):
         known = instead(data)
         if known is not None:
             raise InputError(f"{path}: {known[0]}", hint=known[1])
@@ -104,12 +105,15 @@ def read_text(data: bytes, *, name: str) -> Host:
         roots=tree.roots,
     )
     told = _groups(found, functions, listed, log)
-    if told.number or told.none or told.doubted:
+    if unfound:
+        source = f"{found.name}: the loop over /sys/kernel/iommu_groups found none"
+        functions = {address: replace(function, group=Known(None, source)) for address, function in functions.items()}
+    elif told.number or told.none or told.doubted:
         functions = {address: replace(function, group=told.of(address)) for address, function in functions.items()}
     else:
         unread = Unknown(why)
         functions = {address: replace(function, group=unread) for address, function in functions.items()}
-    groups = told.fact(reason=why)
+    groups: Fact[Mapping[int, Group]] = Known({}, source) if unfound else told.fact(reason=why)
     groups = _with_types(groups, log)
     command_line = _command_line(log, printed, name)
     units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items()))
