@@ -108,6 +108,11 @@ def test_a_log_of_groups_alone_is_told_as_what_it_is(run: Run, tmp_path: Path) -
     out = run("groups", "--host", tmp_path / "log.txt", "--host", tmp_path / "lspci.txt").out
     assert "Not checked: of 1 function (0000:01:00.1)" in out
     assert "As predicted, where the record tells enough" in out
+    (tmp_path / "lspci.txt").write_text(
+        "01:00.0 VGA: X [10de:1b80]\n04:00.0 Ethernet controller [0200]: X [8086:1521]\n"
+    )
+    out = run("groups", "--host", tmp_path / "log.txt", "--host", tmp_path / "lspci.txt").out
+    assert "Group unknown: 0000:04:00.0" in out
 
 
 def test_in_no_group_and_no_reason_to_blame_a_port_for(run: Run, tmp_path: Path) -> None:

@@ -191,15 +191,28 @@ def groups_lines(
 
 
 def _in_none(host: Host, style: Style) -> list[str]:
-    """Name the functions, ports aside, that the record shows in no group: nothing translates what they send."""
-    none = [
-        a for a, f in host.functions.items() if not f.is_port and isinstance(f.group, Known) and f.group.value is None
-    ]
-    if not none or value_of(host.groups, None) == {}:
+    """Name the functions, ports aside, that the record shows in no group, and those that it shows in none it tells of.
+
+    Nothing translates what the first send; of the others it does not say.
+    """
+    if not value_of(host.groups, True):
         return []
-    some = " ".join(map(str, none[:_NAMED])) + (f" and {len(none) - _NAMED} more" if len(none) > _NAMED else "")
-    why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
-    return ["", *wrap(f"{some}: {why}", first=style.bold("In no group: "))]
+    ends = [function for function in host.functions.values() if not function.is_port]
+    none = [f.address for f in ends if isinstance(f.group, Known) and f.group.value is None]
+    lines: list[str] = []
+    if none:
+        why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
+        lines += ["", *wrap(f"{_some(none)}: {why}", first=style.bold("In no group: "))]
+    untold = [f.address for f in ends if isinstance(f.group, Unknown)] if isinstance(host.groups, Known) else []
+    if untold:
+        why = "the record shows them and does not tell their group; a whole list of groups would"
+        lines += ["", *wrap(f"{_some(untold)}: {why}", first=style.doubtful("Group unknown: "))]
+    return lines
+
+
+def _some(addresses: Sequence[Address]) -> str:
+    more = f" and {len(addresses) - _NAMED} more" if len(addresses) > _NAMED else ""
+    return " ".join(map(str, addresses[:_NAMED])) + more
 
 
 def _by_kind(found: Sequence[Disagreement]) -> list[Disagreement]:

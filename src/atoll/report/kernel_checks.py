@@ -81,7 +81,10 @@ def _iommu(s: Subject) -> Iterator[Check]:
         do = {
             Platform.X86: "switch on VT-d or AMD-Vi in the firmware, and intel_iommu=on where the kernel needs it",
             Platform.ARM: "the firmware has to describe an SMMU (IORT or device tree)",
-        }.get(host.platform, "the platform has to have one, and its driver has to be on")
+        }.get(
+            host.platform,
+            "the platform has to have one (VT-d or AMD-Vi in a PC's firmware), and its driver has to be on",
+        )
         if _is_virtual(s):
             do = "ask for a virtual machine with an emulated IOMMU, or look at the physical host"
         off = s.word("intel_iommu=off", "amd_iommu=off", "iommu=off", "iommu.passthrough=1")
