@@ -25,6 +25,8 @@ def test_overview(run: Run, arguments: list[str]) -> None:
     assert ran.code == 0
     assert all(verb.name in ran.out for verb in VERBS)
     assert max(map(len, ran.out.splitlines())) <= 100
+    # No option runs into what is said of it.
+    assert "  --policy POLICY  how open" in ran.out
 
 
 def test_nothing_is_show() -> None:

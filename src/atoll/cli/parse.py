@@ -89,15 +89,18 @@ def _parser(verb: Verb) -> _Parser:
 def _overview() -> str:
     from atoll.report.layout import wrap
 
-    margin = max(len("  -v, --verbose"), *(len(verb.name) + 2 for verb in VERBS)) + 2
+    heads = [
+        f"  {', '.join(argument.names)}"
+        + (f" {argument.metavar or argument.names[0].strip('-').upper()}" if argument.takes_value else "")
+        for argument in COMMON
+    ]
+    margin = max(len(head) for head in (*heads, *(f"  {verb.name}" for verb in VERBS))) + 2
     verbs = []
     for verb in VERBS:
         verbs += wrap(verb.summary, first=f"  {verb.name}".ljust(margin))
     options = []
-    for argument in COMMON:
-        value = argument.metavar or argument.names[0].strip("-").upper()
-        first = "  " + ", ".join(argument.names) + (f" {value}" if argument.takes_value else "")
-        options += wrap(argument.help, first=f"{first:<{margin}}", rest=" " * margin)
+    for argument, head in zip(COMMON, heads, strict=True):
+        options += wrap(argument.help, first=f"{head:<{margin}}", rest=" " * margin)
     text = [
         "usage: atoll [VERB] [--host HOST] [--policy POLICY] [--json] [-v] …",
         "",
