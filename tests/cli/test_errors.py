@@ -168,3 +168,36 @@ def test_a_reader_that_leaves(tmp_path: Path) -> None:
         )
     assert ran.stderr == b""
     assert ran.returncode == program.PIPE_CLOSED
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_file_that_is_closed(closed: str, tmp_path: Path) -> None:
+    """What services and cron do: the exit code still tells."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text(f'[cluster.red]\ndevices = ["{GPU}"]\n')
+    for arguments, code in (
+        (f"prove {spec} --host twin:ac922-4gpu", 1),
+        ("show --host -" if "<" in closed else "x", 2),
+    ):
+        command = f"exec {sys.executable} -m atoll {arguments} {closed}"
+        ran = subprocess.run(["sh", "-c", command], input="", capture_output=True, text=True, check=False)
+        assert ran.returncode == code, ran.stderr
+        assert "Traceback" not in ran.stderr + ran.stdout
+        if ">&-" in closed and "2>&-" not in closed:
+            assert ran.stdout == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m atoll show --host twin:ac922-4gpu > /dev/full"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "standard output" in told(Ran(ran.returncode, ran.stdout, ran.stderr))
+    spec = tmp_path / "spec.toml"
+    spec.write_text(f'[cluster.red]\ndevices = ["{GPU}"]\n')
+    assert "/dev/full: " in told(run("plan", spec, "-o", "/dev/full", "--host", "twin:ac922-4gpu"))
+    nowhere = tmp_path / "nowhere" / "x.twin"
+    assert told(run("twin", "new", "ac922-4gpu", nowhere)) == f"atoll: {nowhere}: No such file or directory"

@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     3 unknown, facts missing; 4 refused for safety; 5 failed half-way and rolled back.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_what_is_closed()
     try:
         if arguments[:1] == ["--version"]:
             from atoll import __version__
@@ -38,6 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return PIPE_CLOSED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _open_what_is_closed() -> None:
+    """Have all three standard files, be it nothing: else the next file that is opened would be one of them."""
+    import os
+
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is taken, hence this one.
+            place = os.open(os.devnull, os.O_RDWR)
+            assert place == number
+            setattr(sys, name, os.fdopen(place, mode, closefd=False))
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -85,6 +99,7 @@ def _os_hint(error: OSError) -> str:
         errno.EACCES: "run as a user who may read and write it, root for a live host",
         errno.EPERM: "run as root; a kernel that is locked down refuses it even then",
         errno.EISDIR: "name a file",
+        errno.ENOSPC: "make room there, or write it elsewhere",
         errno.ENODEV: "the devices of a host: atoll show --host HOST",
         errno.EBUSY: "who has it: atoll show --host HOST",
     }.get(error.errno or 0, "")

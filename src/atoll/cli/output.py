@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from atoll.errors import InputError
 from atoll.report.printable import printable
 from atoll.report.style import Style, style_for
 
@@ -20,6 +21,15 @@ def say(
     if options.json:
         from atoll.report.document import dump
 
-        print(dump(document()))
+        text = dump(document())
     else:
-        print("\n".join(map(printable, lines(style_for(sys.stdout)))))
+        text = "\n".join(map(printable, lines(style_for(sys.stdout))))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # A verb that changes a host tells what it has done: how that stands, only the host can tell now.
+        raise InputError(
+            f"standard output: {error.strerror or error}", hint="write it elsewhere; how the host is now: atoll show"
+        ) from error

@@ -27,13 +27,21 @@ def run(options: argparse.Namespace) -> int:
     settings = present(host, allow_assumed=clusters.allow_assumed)
     made = plan(Topology(host), settings, clusters, Policy(options.policy), spec=text)
     if options.output is not None:
-        Path(options.output).write_text(dump(to_document(made)) + "\n", encoding="utf-8")
+        _write(Path(options.output), dump(to_document(made)) + "\n")
     say(
         options,
         lambda: to_document(made),
         lambda style: plan_lines(made, style=style, verbose=options.verbose),
     )
     return exit_code(made)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        # Python names the file where it cannot be opened, not where it cannot be written.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def exit_code(made: Plan) -> int:

@@ -214,5 +214,9 @@ def load_twin(path: Path) -> Twin:
 
 def save_twin(twin: Twin, path: Path) -> None:
     """Write a twin's file. Raises OSError."""
-    with _twin_errors():
-        twin.save(path)
+    try:
+        with _twin_errors():
+            twin.save(path)
+    except OSError as error:
+        # It is written beside its place first, under a name that nobody gave.
+        raise OSError(error.errno, error.strerror, str(path)) from error
