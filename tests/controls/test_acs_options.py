@@ -8,6 +8,7 @@ from groups_hosts import at, function, host, port
 from atoll.controls.acs_options import AcsOption, acs_options, config_acs, option_on
 from atoll.controls.acs_recipe import acs_recipes
 from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
 _TREE = host(
@@ -61,7 +62,7 @@ def test_whom_the_command_line_names(line: str, names: str) -> None:
 
 
 def test_the_bits_of_an_entry() -> None:
-    (option,) = acs_options("pci=config_acs=10x01@00:01.0")
+    (option,) = acs_options("pci=config_acs=10X01@00:01.0")
     assert option == AcsOption("config_acs", AcsFlag.SV | AcsFlag.UF, AcsFlag.TB | AcsFlag.CR, "00:01.0")
 
 
@@ -87,6 +88,18 @@ def test_by_what_means(kernel: tuple[int, int] | None, starts: list[str]) -> Non
         "setpci -s 0000:02:05.0 ECAP_ACS+6.w=001f:005f",
         "pci=config_acs=0x11111@0000:02:05.0",
     )
+
+
+def test_what_early_kernels_make_of_it_is_told() -> None:
+    there = host(_TREE.functions.values(), kernel=(6, 12))
+    one, two = at("02:05.0"), at("00:01.0")
+
+    def note(words: dict[Address, AcsFlag], cleared: dict[Address, AcsFlag]) -> str:
+        return acs_recipes(there, words, cleared)[0].note
+
+    assert "early kernels" not in note({one: REDIRECTING}, {})
+    assert "clear no bits: check afterwards" in note({one: REDIRECTING}, {one: AcsFlag.DT})
+    assert "misread lists: check afterwards" in note({one: REDIRECTING, two: REDIRECTING}, {})
 
 
 def test_an_entry_that_is_there_already() -> None:

@@ -88,6 +88,7 @@ def _option(parameter: str, entry: str) -> AcsOption | None:
     if parameter == "disable_acs_redir":
         return AcsOption(parameter, AcsFlag(0), _REDIRECTION, entry) if entry else None
     bits, at, device = entry.partition("@")
+    bits = bits.lower()
     if not at or not device or len(bits) > len(_BITS) or set(bits) - set("01x"):
         return None
     on = off = AcsFlag(0)

@@ -40,9 +40,16 @@ def _parameter(host: Host, words: Mapping[Address, AcsFlag], cleared: Mapping[Ad
     note = "kernel command line, at the next boot"
     if not isinstance(host.kernel, Known):
         note += f"; since Linux {CONFIG_ACS_SINCE.text}"
+    # commit 47c8846a49ba read lists wrongly, and left firmware's value where a bit is 0, until "PCI: Fix Extend ACS
+    # configurability" (2025).
+    wrong = []
     if len(entries) > 1:
-        # commit 47c8846a49ba read lists wrongly until "PCI: Fix Extend ACS configurability" (2025).
-        note += "; quoted in GRUB's file, where ; ends a command; early kernels with it misread lists: check afterwards"
+        note += "; quoted in GRUB's file, where ; ends a command"
+        wrong.append("misread lists")
+    if any("0" in entry.partition("@")[0] for entry in entries):
+        wrong.append("clear no bits")
+    if wrong:
+        note += f"; early kernels with it {' and '.join(wrong)}: check afterwards"
     if any(option.parameter == "config_acs" for option in acs_options(value_of(host.command_line, ""))):
         note += "; together with the entries that are there already: the last pci=config_acs= replaces the others"
     return Recipe((f"pci=config_acs={';'.join(entries)}",), note)
