@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.interconnect import with_link_records
-from atoll.host.model import Bar, Bridge, Holder, Host, Platform, Rom, Sriov, Window
+from atoll.host.model import Bar, Bridge, Holder, Host, IommuUnit, Platform, Rom, Sriov, Window
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge import merge
 from atoll.host.records.text import read_text
@@ -93,6 +93,36 @@ def test_other_ids_at_one_address_are_a_disagreement() -> None:
     gpu = merged.functions[at("01:00.0")]
     assert gpu.possible_ids == ((0x10DE, 0x1B80), (0x10DE, 0x1B81))
     assert any(gap.what == "ids of 0000:01:00.0" for gap in merged.gaps)
+
+
+def test_another_class_at_one_address_is_none_that_is_told() -> None:
+    other = PORT.replace("VGA compatible controller [0300]", "Non-Volatile memory controller [0108]")
+    assert other != PORT
+    for hosts in ([host_of(PORT, "one"), host_of(other, "two")], [host_of(other, "two"), host_of(PORT, "one")]):
+        merged = merge(hosts)
+        assert not merged.functions[at("01:00.0")].class_told
+        assert not merge([merged, hosts[0]]).functions[at("01:00.0")].class_told, "no third one settles it"
+        assert any(gap.what == "class of 0000:01:00.0" for gap in merged.gaps)
+
+
+def test_what_records_tell_otherwise_of_an_iommu_is_not_told() -> None:
+    def telling(name: str, *units: IommuUnit) -> Host:
+        return replace(host_of(PORT, name), iommu_units=units)
+
+    one = telling("one", IommuUnit("dmar0", "intel", (("cap", "d2008c40660462"), ("ecap", "f050da"))))
+    other = telling(
+        "two",
+        IommuUnit("dmar0", "intel", (("cap", "d2078c106f0466"), ("version", "1:0"))),
+        IommuUnit("dmar1", "intel", (("cap", "1"),)),
+    )
+    merged = merge([one, other])
+    first, second = merged.iommu_units
+    assert first == IommuUnit("dmar0", "intel", (("ecap", "f050da"), ("version", "1:0")))
+    assert second == other.iommu_units[1]
+    gap = next(gap for gap in merged.gaps if gap.what == "cap of dmar0")
+    assert gap.why == "one: dmar0 says d2008c40660462, but two: dmar0 says d2078c106f0466"
+    assert merge([one, one]).iommu_units == one.iommu_units
+    assert merge([merged, one]).iommu_units == merge([one, merged]).iommu_units == merged.iommu_units
 
 
 def test_the_same_groups_under_other_numbers_agree() -> None:

@@ -13,17 +13,15 @@ from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.kernel import doubt_remapping
 from atoll.host.links.boards import board_gaps, is_board_gap
-from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, Platform
+from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, IommuUnit, Platform
 from atoll.host.records.arrange import ALONE, SHARED
+from atoll.host.records.fuller import fuller
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.smi_gpus import GPUS_ONLY
 from atoll.host.told import ToldLinks, doubted_in
 from atoll.host.told import merge as merge_links
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
-from atoll.pci.bar import Bar, Rom
-from atoll.pci.bridge import Bridge
-from atoll.pci.sriov import Sriov
 
 __all__ = ["merge", "merge_function"]
 
@@ -58,6 +56,8 @@ class _Doubts:
     other: str = "another"
     """What to call the records where a fact does not say where it is from."""
     gaps: list[Gap] = field(default_factory=list)
+    earlier: frozenset[str] = frozenset()
+    """What records that were merged before contradict each other about."""
 
     def add(self, what: str, one: Known[Any], other: Known[Any]) -> Unknown:
         if one.source == other.source:
@@ -98,7 +98,8 @@ def merge(hosts: Sequence[Host]) -> Host:
 
 
 def _two(one: Host, other: Host) -> Host:
-    doubts = _Doubts(one.name, other.name)
+    earlier = frozenset(gap.what for gap in (*one.gaps, *other.gaps) if gap.hint == _HINT)
+    doubts = _Doubts(one.name, other.name, earlier=earlier)
     functions: dict[Address, Function] = {}
     for address in sorted(one.functions.keys() | other.functions.keys()):
         here, there = one.functions.get(address), other.functions.get(address)
@@ -125,7 +126,7 @@ def _two(one: Host, other: Host) -> Host:
     kept = [gap for gap in dict.fromkeys((*one.gaps, *other.gaps)) if not (gap in partial or _filled(gap, functions))]
     platform = _platform(one, other, doubts)
     command_line = _fact("kernel command line", one.command_line, other.command_line, doubts)
-    units = one.iommu_units or other.iommu_units
+    units = _units(one, other, doubts)
     remapping = _fact("interrupt remapping", one.interrupt_remapping, other.interrupt_remapping, doubts)
     if isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
@@ -177,6 +178,30 @@ def _platform(one: Host, other: Host, doubts: _Doubts) -> Platform:
     return Platform.UNKNOWN
 
 
+def _units(one: Host, other: Host, doubts: _Doubts) -> tuple[IommuUnit, ...]:
+    """The IOMMUs that either shows, without what the two tell otherwise of them."""
+    found = {unit.name: unit for unit in other.iommu_units}
+    for unit in one.iommu_units:
+        there = found.get(unit.name, unit)
+        told = {**dict(there.attributes), **dict(unit.attributes)}
+        for name, value in there.attributes:
+            if told[name] != value:
+                here, its = (
+                    Known(v, f"{n}: {unit.name}") for v, n in ((told[name], doubts.one), (value, doubts.other))
+                )
+                doubts.add(f"{name} of {unit.name}", here, its)
+                del told[name]
+        kind = unit.kind or there.kind
+        if there.kind and there.kind != kind:
+            doubts.add(f"kind of {unit.name}", Known(kind, doubts.one), Known(there.kind, doubts.other))
+            kind = ""
+        found[unit.name] = replace(unit, kind=kind, attributes=tuple(sorted(told.items())))
+    for name, unit in found.items():
+        kept = tuple(pair for pair in unit.attributes if f"{pair[0]} of {name}" not in doubts.earlier)
+        found[name] = replace(unit, attributes=kept)
+    return tuple(found[name] for name in sorted(found))
+
+
 def _facts(what: str, one: Mapping[Any, Any], other: Mapping[Any, Any], doubts: _Doubts) -> dict[Any, Any]:
     """Return the facts of both by key; ``what`` is formatted with it."""
     found = {**other, **one}
@@ -199,64 +224,10 @@ def _fact(what: str, one: Any, other: Any, doubts: _Doubts) -> Any:
         return one
     if one.value == other.value:
         return one
-    better = _richer(one.value, other.value)
+    better = fuller(one.value, other.value)
     if better is not None:
         return Known(better, one.source) if better is not other.value else other
     return doubts.add(what, one, other)
-
-
-def _richer(one: Any, other: Any) -> Any:
-    """Return the value that says more, where two that differ do not contradict each other; None where they do."""
-    if isinstance(one, Acs) and isinstance(other, Acs):
-        same = (one.capability, one.control) == (other.capability, other.control)
-        if None not in (one.enhanced, other.enhanced):
-            same = same and one.enhanced == other.enhanced
-        more = (other.egress_vector is not None, other.enhanced is not None)
-        less = (one.egress_vector is not None, one.enhanced is not None)
-        return None if not same else other if more > less else one
-    if isinstance(one, Bridge) and isinstance(other, Bridge):
-        # A dump, a text and sysfs do not show the same windows: what the kernel did not claim, it does not list.
-        # What any of them shows may be forwarded.
-        if (one.secondary, one.subordinate) != (other.secondary, other.subordinate):
-            return None
-        told = [bridge.vga for bridge in (one, other) if bridge.vga is not None]
-        return replace(
-            one,
-            windows=tuple(dict.fromkeys((*one.windows, *other.windows))),
-            vga=any(told) if told else None,
-            unread=one.unread and other.unread,
-        )
-    if _are_bars(one) and _are_bars(other):
-        return _all_bars(one, other)
-    if isinstance(one, Sriov) and isinstance(other, Sriov):
-        if (one.total, one.enabled) != (other.total, other.enabled):
-            return None
-        bars = one.bars if other.bars is None else other.bars if one.bars is None else _all_bars(one.bars, other.bars)
-        memories = {found.memory for found in (one, other)} - {None}
-        return None if len(memories) > 1 else replace(one, memory=next(iter(memories), None), bars=bars)
-    if isinstance(one, Rom | None) and isinstance(other, Rom | None):
-        # What one record shows and another does not may have been switched on or placed between the two.
-        found = [rom for rom in (one, other) if rom is not None]
-        return max(found, key=lambda rom: (rom.enabled, rom.size)) if len({rom.start for rom in found}) == 1 else None
-    if isinstance(one, str) and isinstance(other, str) and {one, other} <= {"D3hot", "D3cold", "D3"}:
-        return one
-    return None
-
-
-def _all_bars(one: tuple[Bar, ...], other: tuple[Bar, ...]) -> tuple[Bar, ...] | None:
-    """Return the BARs that either shows; None where one register stands at two places."""
-    found = {bar.index: bar for bar in one}
-    for bar in other:
-        known = found.setdefault(bar.index, bar)
-        if known.start != bar.start:
-            return None
-        if bar.size > known.size:
-            found[bar.index] = bar
-    return tuple(sorted(found.values(), key=lambda bar: bar.index))
-
-
-def _are_bars(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(bar, Bar) for bar in value)
 
 
 def merge_function(one: Function, other: Function, *, doubts: _Doubts | None = None) -> Function:
@@ -269,7 +240,7 @@ def merge_function(one: Function, other: Function, *, doubts: _Doubts | None = N
     changes["multifunction"] = _multifunction(one, other, doubts)
     changes |= _identity(one, other, doubts)
     changes |= _place(one, other, doubts)
-    changes["virtual_functions"] = one.virtual_functions or other.virtual_functions
+    changes["virtual_functions"] = tuple(sorted({*one.virtual_functions, *other.virtual_functions}))
     changes["device_tree_path"] = one.device_tree_path or other.device_tree_path
     return replace(one, **changes)
 
@@ -306,13 +277,15 @@ def _identity(one: Function, other: Function, doubts: _Doubts) -> dict[str, Any]
 
 def _class(one: Function, other: Function, doubts: _Doubts) -> int:
     here, there = one.class_code, other.class_code
+    if f"class of {one.address}" in doubts.earlier:
+        return UNTOLD_CLASS
     if not one.class_told or not other.class_told:
         return here if one.class_told else there
     if here >> 8 == there >> 8:
         # Some records do not show the interface.
         return max(here, there)
     doubts.add(f"class of {one.address}", Known(f"{here:06x}", doubts.one), Known(f"{there:06x}", doubts.other))
-    return min(here, there)
+    return UNTOLD_CLASS
 
 
 def _ids(function: Function) -> str:
