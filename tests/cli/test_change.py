@@ -39,6 +39,19 @@ def test_applied_it_is_proven_and_attacks_fail(run: Run, ac922: Path, spec: Path
     assert functions[GPUS[2]]["links"][0]["cut"] is False
 
 
+def test_what_the_file_asks_to_survive_is_told_where_it_alone_makes_the_verdict(
+    run: Run, ac922: Path, spec: Path
+) -> None:
+    spec.write_text(spec.read_text() + "[policy]\nsurvive = { host = 1 }\n")
+    for verb in ("apply", "prove"):
+        ran = run(verb, spec, "--host", ac922)
+        assert ran.code == 1
+        assert "VIOLATED now" in ran.out
+        assert "asks it to survive 1 of the host's events, and it does not" in ran.out
+    ran = run("apply", spec, "--host", ac922, "--json")
+    assert (ran.json["violations"], ran.json["unsurvived"]) == ([], ["host"])
+
+
 def test_a_plan_is_applied(run: Run, ac922: Path, spec: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     assert run("plan", spec, "--host", ac922, "-o", plan).code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib import import_module
 
 import pytest
@@ -17,6 +18,15 @@ def test_every_verb_has_code_and_help(verb: Verb, run: Run) -> None:
     ran = run(*verb.name.split(), "--help")
     assert ran.code == 0
     assert ran.out.startswith(f"usage: atoll {verb.name}")
+
+
+@pytest.mark.parametrize("verb", ["prove", "plan", "apply", "hold", "release", "iova", "show"])
+def test_help_shows_what_a_cluster_file_is(verb: str, run: Run) -> None:
+    _, found, rest = run(verb, "--help").out.partition("a cluster file names who owns what")
+    assert bool(found) is (verb != "show")
+    if found:
+        shown = tomllib.loads(rest.partition("\n")[2])
+        assert shown == {"cluster": {"red": {"devices": ["0000:41:00.0", "gpu[1]"], "handover": "held"}}}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])

@@ -12,8 +12,22 @@ from atoll.errors import InputError
 __all__ = ["parse"]
 
 
+_CLUSTER_FILE = """
+a cluster file names who owns what; whatever it does not name is the host's:
+  [cluster.red]
+  devices = ["0000:41:00.0", "gpu[1]"]   # addresses, ids ("10de:1db1"), GPUs in address order
+  handover = "held"                      # vfio (the default), held, kernel
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that raises instead of leaving."""
+
+    after = ""
+    """What its help ends with, as it stands."""
+
+    def format_help(self) -> str:
+        return super().format_help() + self.after
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message, hint=f"see: {self.prog} --help")
@@ -83,6 +97,8 @@ def _parser(verb: Verb) -> _Parser:
     )
     for argument in (*verb.arguments, *COMMON):
         parser.add_argument(*argument.names, **argument.keywords())
+    if any((argument.metavar or "").startswith("SPEC") for argument in verb.arguments):
+        parser.after = _CLUSTER_FILE
     return parser
 
 

@@ -37,6 +37,8 @@ class Statement:
     """Of what is proven: a shortest sequence after which it is not known any more, where nothing as short breaks it."""
     untold: tuple[Trigger, ...] = ()
     """Triggers of which the file asks more events to be survived than can be told."""
+    asked: Mapping[Trigger, int] = field(default_factory=dict)
+    """By trigger, how many events the file asks to be survived."""
 
     @property
     def verdict(self) -> Verdict:
@@ -77,6 +79,7 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
         _within(found, clusters),
         unproven,
         _within(unproven, clusters),
+        clusters.survive,
     )
 
 

@@ -13,7 +13,7 @@ from atoll.report.document import document
 from atoll.report.findings import verdict_words, violation_document
 from atoll.report.layout import plural, table, wrap
 from atoll.report.plan import bandwidth_lines, lacking_lines
-from atoll.report.prove import proof_lines, resilience_lines
+from atoll.report.prove import proof_lines, resilience_lines, survival_lines
 from atoll.report.style import Style
 
 __all__ = ["apply_document", "apply_lines", "release_document", "release_lines"]
@@ -39,6 +39,7 @@ def apply_document(plan: Plan, outcome: Outcome | None, statement: Statement | N
         unachievable=planned["unachievable"],
         impossible=planned["impossible"],
         verdict=None if statement is None else statement.verdict.value,
+        unsurvived=[] if statement is None else [trigger.value for trigger in statement.unsurvived],
         violations=[] if statement is None else [violation_document(v) for v in statement.proof.violations],
         handed_over=None
         if statement is None
@@ -64,6 +65,7 @@ def apply_lines(
     if statement is not None:
         lines += ["", f"{verdict_words(statement.verdict, style)} {statement.moment}; "]
         lines[-1] += f"handed over: {verdict_words(statement.handed_over.verdict, style)}"
+        lines += survival_lines(statement)
         if statement.verdict is not Verdict.PROVEN:
             lines += proof_lines(statement.proof, style, verbose=verbose)
         lines += ["", *resilience_lines(statement, style)]

@@ -22,7 +22,7 @@ from atoll.report.findings import verdict_words, violation_document, violation_l
 from atoll.report.layout import columns, plural, wrap
 from atoll.report.style import Style
 
-__all__ = ["proof_lines", "prove_document", "prove_lines", "resilience_lines"]
+__all__ = ["proof_lines", "prove_document", "prove_lines", "resilience_lines", "survival_lines"]
 
 _SHOWN = 4
 """How many violations are told with their paths, unless all are asked for."""
@@ -94,12 +94,7 @@ def prove_lines(
         f"{verdict_words(statement.verdict, style)} {statement.moment}: {who} on {host.name}, "
         f"{plural(proof.pairs, 'pair')} and {plural(proof.edges, 'edge')} checked",
     )
-    for trigger in statement.unsurvived:
-        asked = clusters.survive.get(trigger)
-        lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, and it does not", first="  ")
-    for trigger in statement.untold:
-        asked = clusters.survive.get(trigger)
-        lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, which is not known", first="  ")
+    lines += survival_lines(statement)
     lines += proof_lines(proof, style, verbose=verbose)
     if proof.verdict is Verdict.UNKNOWN and (remedies := _asleep_lines(host, clusters)):
         lines += ["", *remedies]
@@ -122,6 +117,16 @@ def prove_lines(
         width = max(len(assumption.id) for assumption in proof.assumptions)
         for assumption in proof.assumptions:
             lines += wrap(assumption.text, first=f"    {assumption.id:<{width}}  ")
+    return lines
+
+
+def survival_lines(statement: Statement) -> list[str]:
+    """Return what the file asks it to survive and it does not, or may not: that alone can make the verdict."""
+    lines: list[str] = []
+    for triggers, word in ((statement.unsurvived, "and it does not"), (statement.untold, "which is not known")):
+        for trigger in triggers:
+            asked = statement.asked.get(trigger)
+            lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, {word}", first="  ")
     return lines
 
 
