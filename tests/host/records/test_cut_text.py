@@ -166,3 +166,29 @@ def test_a_short_listing_of_a_device_without_regions_does_not_make_it_convention
     assert isinstance(whole.functions[at("01:00.0")].port_type, Known)
     bridge = host_of("00:1f.0 ISA bridge [0601]: X [8086:a145]\n\tFlags: bus master, medium devsel, latency 0\n\n.\n")
     assert isinstance(bridge.functions[at("00:1f.0")].port_type, Known), "such bridges have neither"
+
+
+_BITS = """\
+\tCapabilities: [2a0 v1] Access Control Services
+\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans+
+\t\tACSCtl:\tSrcValid- TransBlk- ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-
+"""
+
+
+def test_what_a_pattern_picked_out_of_a_text_tells_what_it_shows_and_no_more() -> None:
+    picked = "".join(f"40:01.{n} PCI bridge: AMD Some GPP Bridge (prog-if 00 [Normal decode])\n{_BITS}" for n in (1, 2))
+    port = host_of(picked).functions[at("40:01.1")]
+    assert isinstance(port.acs, Known)
+    assert port.acs.value is not None
+    assert "SrcValid-" in port.acs.value.control.lspci
+    assert isinstance(port.port_type, Unknown), "not conventional: its Express capability is not among what was picked"
+    assert isinstance(port.ats, Unknown)
+    assert isinstance(port.driver, Unknown)
+    whole = PORT.replace("[8086:1901]", "[8086:ffff]").replace("[10de:1b80]", "[10de:fffe]")
+    for words in (
+        ("ACS", "Access Control"),
+        ("LnkSta", "LnkCap", "Express"),
+        ("Control:", "Status:", "Express", "ATS"),
+    ):
+        kept = [line for line in whole.splitlines() if line[:2].isdigit() or any(word in line for word in words)]
+        _tells_no_more("\n".join(kept) + "\n", whole)

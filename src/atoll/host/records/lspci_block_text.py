@@ -100,7 +100,21 @@ class BlockText:
         """Why the text may not show all of the function; empty where it does."""
         if self._block.cut:
             return CUT
-        return LEFT_OUT if self._block.shortened or self._headless else ""
+        return LEFT_OUT if self._block.shortened or self._headless or self._picked else ""
+
+    @cached_property
+    def _picked(self) -> bool:
+        """Whether somebody picked capabilities out of a longer text: what lspci prints of any function is not there.
+
+        ``show_verbose`` prints Flags: with -v, Control: and Status: with -vv, and ``cap_express`` DevCap: then.
+        """
+        block = self._block
+        if not block.capabilities or block.find("Flags:") is not None:
+            return False
+        if block.find("Control:") is None or block.find("Status:") is None:
+            return True
+        express = self._express()
+        return express is not None and express.find("DevCap:") is None
 
     @cached_property
     def _headless(self) -> bool:
@@ -122,7 +136,7 @@ class BlockText:
         block = self._block
         if block.cut and not block.capabilities:
             return CUT
-        return LEFT_OUT if block.shortened_early or self._headless else ""
+        return LEFT_OUT if block.shortened_early or self._headless or self._picked else ""
 
     @cached_property
     def _no_list(self) -> Unknown | None:
