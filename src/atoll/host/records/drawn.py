@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import UNTOLD_CLASS, Bridge, Function
+from dataclasses import replace
+from typing import Any
+
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Bridge, Function
+from atoll.host.records.bare import bare_function
 from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_tree import DrawnFunction
 from atoll.pci.header import HeaderType
@@ -17,43 +21,15 @@ _BRIDGE = 0x0604
 
 def drawn_function(drawn: DrawnFunction, *, source: str) -> Function:
     """Return what a drawing tells of a function."""
-    unread = Unknown(_PLACE_ONLY)
     ids = parse_heading(f": {drawn.name}").possible_ids if drawn.name else ((None, None),)
     vendor, device = ids[0] if len(ids) == 1 else (None, None)
-    told = vendor is not None and device is not None
-    header: Fact[HeaderType] = unread
-    bridge: Fact[Bridge | None] = unread
+    changes: dict[str, Any] = {}
+    if vendor is None or device is None:
+        vendor = device = 0xFFFF
+        changes |= {"possible_ids": ids, "label": drawn.name}
     if drawn.buses is not None:
-        header = Known(HeaderType.BRIDGE, source)
-        bridge = Known(Bridge(*drawn.buses, unread=_WINDOWS), source)
-    return Function(
-        address=drawn.address,
-        vendor=0xFFFF if not told or vendor is None else vendor,
-        device=0xFFFF if not told or device is None else device,
-        class_code=UNTOLD_CLASS if drawn.buses is None else _BRIDGE << 8,
-        parent=None,
-        host_bridge="",
-        possible_ids=() if told else ids,
-        label="" if told else drawn.name,
-        header=header,
-        multifunction=unread,
-        port_type=unread,
-        command=unread,
-        acs=unread,
-        ats=unread,
-        pasid=unread,
-        sriov=unread,
-        flr=unread,
-        pending=unread,
-        port_number=unread,
-        link=unread,
-        slot=unread,
-        power_state=unread,
-        bridge=bridge,
-        bars=unread,
-        rom=unread,
-        revision=unread,
-        subsystem=unread,
-        driver=unread,
-        serial=unread,
-    )
+        changes["header"] = Known(HeaderType.BRIDGE, source)
+        changes["bridge"] = Known(Bridge(*drawn.buses, unread=_WINDOWS), source)
+    kind = None if drawn.buses is None else _BRIDGE << 8
+    function = bare_function(drawn.address, (vendor, device), kind, _PLACE_ONLY)
+    return replace(function, driver=Unknown(_PLACE_ONLY), **changes)

@@ -8,9 +8,13 @@ left out.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from atoll.host.fact import Known, Unknown
 from atoll.host.links.xml import Element
 from atoll.host.model import Function, Gap, Host
+from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal, pair
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
@@ -70,30 +74,19 @@ def _function(element: Element, source: str) -> Function | None:
     subsystem = pair(words[2])
     revision = hexadecimal(words[3], 2) if len(words) > 3 else None
     interface = hexadecimal(words[4], 2) if len(words) > 4 else None
-    unread = Unknown(f"{source}: hwloc does not show it")
-    bridge = kind == 0x0604 and element.attributes.get("type") == "Bridge"
-    return Function(
-        address=address,
-        vendor=ids[0],
-        device=ids[1],
-        class_code=kind << 8 | (interface or 0),
-        parent=None,
-        host_bridge="",
+    function = bare_function(address, ids, kind << 8 | (interface or 0), f"{source}: hwloc does not show it")
+    changes: dict[str, Any] = {}
+    if revision is not None:
+        changes["revision"] = Known(revision, source)
+    if element.attributes.get("type") == "Bridge" and kind == 0x0604:
         # hwloc makes a bridge of what has this class and a bridge's header (hwloc_pcidisc_check_bridge_type).
-        header=Known(HeaderType.BRIDGE, source) if bridge else unread,
-        multifunction=unread,
-        port_type=unread,
-        command=unread,
+        changes["header"] = Known(HeaderType.BRIDGE, source)
+        changes["bridge"] = Unknown(f"{source}: hwloc shows a bridge's buses, not its windows")
+    elif subsystem is not None:
+        changes["subsystem"] = Known(subsystem, source)
+    return replace(
+        function,
         acs=Unknown(f"{source}: hwloc does not show configuration space"),
-        ats=unread,
-        pasid=unread,
-        sriov=unread,
-        flr=unread,
-        pending=unread,
-        port_number=unread,
-        bridge=Unknown(f"{source}: hwloc shows a bridge's buses, not its windows") if bridge else unread,
-        bars=unread,
-        revision=unread if revision is None else Known(revision, source),
-        subsystem=unread if subsystem is None or bridge else Known(subsystem, source),
         driver=Unknown(f"{source}: hwloc shows no drivers"),
+        **changes,
     )

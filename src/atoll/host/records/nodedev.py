@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.links.xml import Element
-from atoll.host.model import UNTOLD_CLASS, Function, Gap, Host
+from atoll.host.model import Function, Gap, Host
 from atoll.host.place import address_of
+from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown, standing_of_path
 from atoll.pci.address import Address
@@ -107,26 +108,13 @@ def _device(device: Element, source: str) -> _Device | None:
             header = Known(kind, source)
     node = next((_number(numa.attributes.get("node", ""), 0xFFFF) for numa in pci.all("numa")), None)
     driver = device.value("driver", "name")
-    function = Function(
-        address=address,
-        vendor=vendor,
-        device=product,
-        class_code=_class(pci.value("class")),
-        parent=None,
-        host_bridge="",
+    function = replace(
+        bare_function(
+            address, (vendor, product), _number(pci.value("class"), 0xFFFFFF), f"{source}: libvirt does not show it"
+        ),
         header=header,
-        multifunction=unread,
-        port_type=unread,
-        command=unread,
         acs=Unknown(f"{source}: libvirt does not show configuration space"),
-        ats=unread,
-        pasid=unread,
-        sriov=unread,
-        flr=unread,
-        pending=unread,
         port_number=_port(pci, source),
-        bridge=unread,
-        bars=unread,
         driver=Known(driver or None, source),
         numa_node=Unknown(f"{source}: libvirt shows no NUMA nodes") if node is None else Known(node, source),
     )
@@ -184,11 +172,6 @@ def _addresses(element: Element | None) -> tuple[Address, ...]:
 
 def _id(pci: Element, tag: str) -> int | None:
     return next((_number(found.attributes.get("id", ""), 0xFFFF) for found in pci.all(tag)), None)
-
-
-def _class(text: str) -> int:
-    number = _number(text, 0xFFFFFF)
-    return UNTOLD_CLASS if number is None else number
 
 
 def _number(text: str, most: int) -> int | None:

@@ -10,11 +10,13 @@ groups.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.fact import Known
 from atoll.host.groups import kind_of_unit
-from atoll.host.model import UNTOLD_CLASS, Function, Host, IommuUnit
+from atoll.host.model import Function, Host, IommuUnit
 from atoll.host.place import address_of
+from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal, pair
 from atoll.host.records.lines import text_lines
 from atoll.host.records.modalias import parse_modalias
@@ -91,28 +93,6 @@ def _function(
     driver: str | None,
     source: str,
 ) -> Function:
-    unread = Unknown(f"{source}: {_UNREAD}")
-    told: Fact[tuple[int, int]] = unread if subsystem is None else Known(subsystem, source)
-    return Function(
-        address=address,
-        vendor=ids[0],
-        device=ids[1],
-        class_code=UNTOLD_CLASS if kind is None else kind,
-        parent=None,
-        host_bridge="",
-        header=unread,
-        multifunction=unread,
-        port_type=unread,
-        command=unread,
-        acs=unread,
-        ats=unread,
-        pasid=unread,
-        sriov=unread,
-        flr=unread,
-        pending=unread,
-        port_number=unread,
-        bridge=unread,
-        bars=unread,
-        subsystem=told,
-        driver=Known(driver or None, source),
-    )
+    function = bare_function(address, ids, kind, f"{source}: {_UNREAD}")
+    told = function.subsystem if subsystem is None else Known(subsystem, source)
+    return replace(function, subsystem=told, driver=Known(driver or None, source))
