@@ -194,3 +194,11 @@ def test_groups_that_are_not_recorded_are_no_fact() -> None:
     joined = told(_without_groups(*switch(OFF, OFF, root=OFF)))
     assert joined.same_group
     assert "may share a group, as guessed from a record that does not tell all, " in summary(joined)
+
+
+def test_where_ports_were_not_read_nothing_is_said_to_be_impossible() -> None:
+    unread = Unknown("cut")
+    functions = [replace(f, acs=unread, port_type=unread) if f.is_port else f for f in switch(OFF, OFF)]
+    (remedy,) = told(machine(*functions)).remedies
+    assert remedy.what.startswith("not known")
+    assert "lspci -nnvvv" in remedy.effect

@@ -14,7 +14,7 @@ from atoll.fabric.links import between, is_open, near_end
 from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
-from atoll.host.fact import Known, value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Platform
 from atoll.isolation.contention import Contention, contention
 from atoll.isolation.exposure import Exposure, exposure
@@ -93,13 +93,28 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     )
     reached = any(finding.answer > Answer.IOMMU for finding in (*found, *identity))
     if not remedies and (same or reached):
-        remedies = (_nothing(topology, one, other),)
+        open_ = any(finding.answer is Answer.POSSIBLE for finding in (*found, *identity))
+        remedies = (_NOT_READ if open_ and _unread(topology, one, other) else _nothing(topology, one, other),)
     exposed = (
         exposure(topology, reach.settings, reach.policy, one, other),
         exposure(topology, reach.settings, reach.policy, other, one),
     )
     shared = contention(topology, {one: str(one), other: str(other)})
     return Explanation(one, other, groups, same, why, *found, *identity, remedies, *exposed, shared, recorded, missing)
+
+
+_NOT_READ = Remedy(
+    "not known: the record does not show what could be set", "", "record it as root: lspci -nnvvv, or atoll capture"
+)
+
+
+def _unread(topology: Topology, one: Address, other: Address) -> bool:
+    """Whether it was not read of the two, or of a port above them, what it is, its ACS, or what stands above it."""
+    return any(
+        topology.severed(address) or isinstance(function.acs, Unknown) or isinstance(function.port_type, Unknown)
+        for address in {one, other, *topology.up(one), *topology.up(other)}
+        for function in (topology.functions[address],)
+    )
 
 
 def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
