@@ -161,6 +161,17 @@ def test_atoms_proof_and_addresses_of_a_list_say_what_was_not_read(run: Run, tmp
     assert "of 0000:01:00.0 this host shows only that group 1 holds it" in refused.err
 
 
+def test_one_lspci_of_a_switch_says_what_reaches_what_and_where_to_ask_on(run: Run, tmp_path: Path) -> None:
+    text = lzma.decompress((_MACHINES / "asm1812-switch" / "lspci.txt.xz").read_bytes()).decode()
+    lines = [line for line in text.splitlines() if "IOMMU group:" not in line]
+    (tmp_path / "lspci.txt").write_text("\n".join(lines))
+    for atom in run("atoms", "--host", tmp_path / "lspci.txt", "--json").json["atoms"]:
+        assert len(atom["functions"]) == 1 or atom["because"], "what joins them is told"
+    doctor = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
+    assert "give find /sys/kernel/iommu_groups/ -type l" in doctor
+    assert "give dmesg from the boot on" in doctor
+
+
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
     ran = run("groups", "--host", paste / "lspci.txt")
     assert ran.code == 3

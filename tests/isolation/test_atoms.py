@@ -12,7 +12,7 @@ from test_contact import hosts
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind, Settings
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import Ats, EndKind
 from atoll.isolation.atoms import atoms, most_closed
 from atoll.isolation.contacts import partition
@@ -57,6 +57,24 @@ def test_why_an_atom_is_one() -> None:
     found = scene(machine(*switch(None, OFF)))
     (atom,) = atoms(found.topology, found.settings, Policy.STRICT)
     assert atom.because[0].at == "0000:02:00.0"
+    assert not atom.open, "the hardware lets it through"
+
+
+def test_what_only_missing_facts_join_is_open_and_says_so() -> None:
+    host = machine(*switch(OFF, OFF))
+    functions = {
+        address: replace(f, group=Unknown("no list"), iommu=Unknown("no list")) for address, f in host.functions.items()
+    }
+    found = scene(replace(host, functions=functions, groups=Unknown("the text shows no IOMMU groups")))
+    (atom,) = atoms(found.topology, found.settings, Policy.TRUSTED)
+    assert len(atom.functions) == 2
+    assert atom.open
+    assert "no IOMMU groups" in atom.because[-1].because, "no two touch: it is the IOMMU that is not told"
+    unread = [replace(f, acs=Unknown("cut")) if f.is_port else f for f in switch(OFF, OFF)]
+    found = scene(machine(*unread))
+    (atom,) = atoms(found.topology, found.settings, Policy.STRICT)
+    assert atom.open
+    assert atom.because
 
 
 def test_what_masks_can_tell_apart() -> None:

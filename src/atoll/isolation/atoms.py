@@ -16,7 +16,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import EndKind, Link, Platform
 from atoll.isolation.contact import Contact
-from atoll.isolation.contacts import contacts, partition
+from atoll.isolation.contacts import contacts, partition, roamers
 from atoll.isolation.handover import switched_on
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
@@ -99,9 +99,10 @@ def atoms(topology: Topology, settings: Settings, policy: Policy) -> tuple[Atom,
     for contact in touching:
         for address in {*contact.sources, *contact.targets}:
             joined.setdefault(address, []).append(contact)
+    roaming = roamers(reach, least=Answer.POSSIBLE)
     return tuple(
-        _atom(topology, settings, tight, members, joined)
-        for members in partition(reach, least=Answer.POSSIBLE, found=touching).classes
+        _atom(topology, settings, tight, members, joined, roaming)
+        for members in partition(reach, least=Answer.POSSIBLE, found=touching, roaming=roaming).classes
     )
 
 
@@ -111,6 +112,7 @@ def _atom(
     tight: Settings,
     members: tuple[Address, ...],
     joined: Mapping[Address, Sequence[Contact]],
+    roaming: Mapping[Address, Finding],
 ) -> Atom:
     deciders = sorted({port for member in members for port in (member, *topology.up(member))})
     acs = {}
@@ -125,7 +127,12 @@ def _atom(
         numbers = _peers(tuple(links), address) & (tight.cut.get(address) or frozenset())
         if numbers:
             cuts[address] = numbers
-    because = _joining(members[0], joined.get(members[0], ())) if len(members) > 1 else BLOCKED
+    because = BLOCKED
+    if len(members) > 1:
+        # Where no two touch, some member may access all memory there is.
+        roamer = next((roaming[address] for address in members if address in roaming), BLOCKED)
+        because = _joining(members[0], joined.get(members[0], ()))
+        because = roamer if because is BLOCKED else because
     domains, ats = _to_translate(settings, tight, members), _without_ats(topology, settings, members)
     return Atom(members, acs, cuts, domains, ats, because.path, because.answer is Answer.POSSIBLE)
 

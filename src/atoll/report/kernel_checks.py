@@ -71,7 +71,11 @@ def _iommu(s: Subject) -> Iterator[Check]:
     why = "without an IOMMU every device can read and write all of memory"
     if isinstance(host.groups, Unknown):
         yield Check(
-            "iommu", Status.UNKNOWN, f"groups: {host.groups.reason}", why, "capture /sys/kernel/iommu_groups too"
+            "iommu",
+            Status.UNKNOWN,
+            f"groups: {host.groups.reason}",
+            why,
+            "capture /sys/kernel/iommu_groups too, or give find /sys/kernel/iommu_groups/ -type l",
         )
     elif host.groups.value:
         kinds = sorted({unit.kind for unit in host.iommu_units})
@@ -96,7 +100,13 @@ def _interrupts(s: Subject) -> Iterator[Check]:
     fact = s.host.interrupt_remapping
     why = "without interrupt remapping a device can forge any interrupt, and VFIO refuses it by default"
     if isinstance(fact, Unknown):
-        yield Check("interrupt-remapping", Status.UNKNOWN, fact.reason, why, "capture /proc/interrupts too")
+        yield Check(
+            "interrupt-remapping",
+            Status.UNKNOWN,
+            fact.reason,
+            why,
+            "capture /proc/interrupts too, or give dmesg from the boot on",
+        )
     elif fact.value:
         yield Check("interrupt-remapping", Status.OK, f"on ({fact.source})" if fact.source else "on")
     else:
@@ -142,7 +152,13 @@ def _vfio(s: Subject) -> Iterator[Check]:
 
 def _override(s: Subject) -> Iterator[Check]:
     if isinstance(s.host.command_line, Unknown):
-        yield Check("acs-override", Status.UNKNOWN, s.host.command_line.reason, "", "capture /proc/cmdline too")
+        yield Check(
+            "acs-override",
+            Status.UNKNOWN,
+            s.host.command_line.reason,
+            "",
+            "capture /proc/cmdline too, or give cat /proc/cmdline",
+        )
         return
     word = s.word("pcie_acs_override=")
     if word and ignores_override(s.host):

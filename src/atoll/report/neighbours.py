@@ -99,6 +99,9 @@ def neighbours_lines(
     back = [n for n in found if n.back.answer > Answer.IOMMU]
     if back:
         lines += ["", *wrap(f"reached by {_names([n.address for n in back], many)}", first="    ", rest="        ")]
+    reached = next((n for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT), None)
+    if reached is not None:
+        lines += ["", *wrap(f"What would change that: atoll explain {group.one} {reached.address}", first="    ")]
     if not any((n.there.answer > Answer.BLOCKED or n.identity.answer > Answer.IOMMU) for n in found):
         lines += ["", *wrap("reaches no other function that the record shows, ports aside", first="    ")]
     return lines
