@@ -55,6 +55,17 @@ def _lspci() -> Iterator[bytes]:
         yield from _some_blocks(lzma.decompress(path.read_bytes()))
     for path in sorted((DATA / "records" / "machines").glob("*/lspci.*")):
         yield from _some_blocks(lzma.decompress(path.read_bytes()))
+    tree = (
+        b"-+-[0000:40]-+-00.0  Advanced Micro Devices, Inc. [AMD] Starship/Matisse Root Complex [1022:1480]\n"
+        b" |           \\-01.1-[41]--+-00.0  NVIDIA Corporation GA100 [A100 SXM4 40GB] [10de:20b0]\n"
+        b" |                        \\-00.1  NVIDIA Corporation Device [10de:1aef]\n"
+        b" \\-[0000:00]-+-00.0\n"
+        b"             +-01.0-[01-04]----00.0-[02-04]--+-04.0-[03]----00.0\n"
+        b"             |                               \\-08.0-[04]--\n"
+        b"             \\-1f.0\n"
+    )
+    yield tree
+    yield tree + b"IOMMU Group 1 40:01.1\nIOMMU Group 2 41:00.0\n"
 
 
 def _some_blocks(text: bytes) -> Iterator[bytes]:
@@ -155,6 +166,8 @@ _LSPCI_WORDS = tuple(
             "Address Translation Service (ATS)",
             "\tKernel driver in use: vfio-pci",
             "-[0000:00]-+-",
+            "+-01.0-[01]----00.0",
+            "\n             \\-",
             "Slot:\t",
             "Class:\t",
         ),
