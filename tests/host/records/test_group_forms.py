@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from atoll.host.fact import Known, Unknown
@@ -277,3 +279,21 @@ def test_what_scripts_and_posts_say_before_a_function_and_leave_out_after_its_cl
         "01:00.0": (0x0302, 0x10DE, 0x1F97),
     }
     assert _groups(host) == {0: ["00:02.0"]}
+
+
+@pytest.mark.parametrize("between", [" ", "\t", " \t "])
+@pytest.mark.parametrize("numbers", [True, False])
+def test_line_ends_that_became_blanks_or_tabs(between: str, numbers: bool) -> None:
+    lines = [
+        "IOMMU Group 1:",
+        "00:01.0 PCI bridge [0604]: Intel Port (x16) [8086:1901] (rev 07)",
+        "01:00.0 VGA compatible controller [0300]: Maker Some GPU [10de:1b80] (rev a1)",
+        "01:00.1 Audio device [0403]: Maker Some GPU Audio [10de:10f0] (rev a1)",
+    ]
+    text = between.join(lines)
+    if not numbers:
+        text = re.sub(r" \[\w{4}\]", "", text)
+    host = host_of(f"{text}\nIOMMU Group 2:{between}02:00.0 Ethernet controller [0200]: Intel X [8086:1533]\n")
+    assert _groups(host) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+    assert [host.functions[at(a)].class_code >> 8 for a in (_BAR, _GPU, _SOUND)] == [0x0604, 0x0300, 0x0403]
+    assert [host.functions[at(a)].device for a in (_BAR, _GPU, _SOUND)] == [0x1901, 0x1B80, 0x10F0]

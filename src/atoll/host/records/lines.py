@@ -16,10 +16,15 @@ _LONGEST = 4096
 _MARKS = ("\ufeff", "\u200b")
 _FENCES = ("`", "~")
 _FENCE = re.compile(r"[`~]{3,}[\w+-]*$")
-_FUNCTION = r"(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7] [A-Z0-9][^:\[\]\n]{2,60} \[[\da-fA-F]{4}\]: "
-_EATEN = re.compile(rf"(?<=[\])]) +(?={_FUNCTION})|(?<=\S) +(?=IOMMU [Gg]roup \d+:? +{_FUNCTION})")
+_ADDRESS = r"(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]"
+_FUNCTION = rf"{_ADDRESS} [A-Z0-9][^:\[\]\n]{{2,60}} \[[\da-fA-F]{{4}}\]: "
+_EATEN = re.compile(rf"(?<=[\])])[ \t]+(?={_FUNCTION})")
+_HEADING = re.compile(rf"(?<=\S)[ \t]+(?=IOMMU [Gg]roup \d+:?[ \t]+{_FUNCTION})")
 """Where a forum ate a line's end: before a group's heading, and where after ids or revision a function begins, by
 address, class and class number."""
+_UNNUMBERED = re.compile(rf"(?<=\S)[ \t]+(?={_ADDRESS} [A-Z][A-Za-z/ -]{{2,45}}: [A-Z])")
+"""The same where classes have no numbers."""
+_FIRST = re.compile(_ADDRESS)
 
 
 def text_lines(data: bytes, *, name: str) -> Iterator[str]:
@@ -49,12 +54,20 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
 
 
 def _parted(line: str) -> list[str]:
-    """Return the lines that one was before its ends were eaten, as far in as it."""
-    if "]: " not in line:
+    """Return the lines that one was before its ends were eaten, as far in as it.
+
+    What stands before the first function of a line is its own: marks, ids.
+    """
+    if line.count(":") < 3 or (held := _FIRST.search(line)) is None:
         return [line]
+    parts: list[str] = []
+    for piece in _HEADING.split(line):
+        held = _FIRST.search(piece)
+        start = len(piece) if held is None else held.end()
+        first, *rest = (_EATEN if "]: " in piece else _UNNUMBERED).split(piece[start:])
+        parts += [piece[:start] + first, *rest]
     margin = line[: len(line) - len(line.lstrip())]
-    first, *rest = _EATEN.split(line)
-    return [first, *(margin + part for part in rest)]
+    return [parts[0], *(margin + part for part in parts[1:])]
 
 
 def _unquoted(line: str) -> str:

@@ -61,6 +61,16 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste {_LSPCI}, and {_LIST}",
     ),
     (
+        ("<hostdev",),
+        "it is a part of a guest's definition, which shows nothing of the host",
+        f"paste the host's {_LSPCI}, and {_LIST}",
+    ),
+    (
+        ("pci_0000_",),
+        "it lists libvirt's names of devices and no more",
+        "paste for d in $(virsh nodedev-list --cap pci); do virsh nodedev-dumpxml $d; done",
+    ),
+    (
         ("network devices using", "dpdk-compatible"),
         "it is the list of dpdk-devbind, which shows drivers and no groups",
         f"paste {_LIST}, and {_LSPCI}",
