@@ -16,16 +16,12 @@ _ROCM = """\
        GPU0         GPU1
 GPU0   0            1
 GPU1   1            0
-========= Link Type between two GPUs ========
-       GPU0         GPU1
-GPU0   0            XGMI
-GPU1   XGMI         0
 """
 _AMD_SMI = """\
-LINK TYPE TABLE:
+HOPS TABLE:
              0000:c1:00.0 0000:c6:00.0
-0000:c1:00.0 SELF         XGMI
-0000:c6:00.0 XGMI         SELF
+0000:c1:00.0 0            1
+0000:c6:00.0 1            0
 """
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
+from atoll.host.links.amd_smi import AmdMatrix, amd_links, may_tell_amd, parse_amd
 from atoll.host.links.hwloc import HwlocMatrix, hwloc_gpus, parse_hwloc
 from atoll.host.links.hwloc_xgmi import HwlocXgmi, hwloc_xgmi_links, parse_hwloc_xgmi
 from atoll.host.links.instances import instance_gaps, parse_instances
@@ -64,6 +65,7 @@ class _Text:
     hwloc: tuple[HwlocMatrix, ...] = ()
     xgmi: HwlocXgmi | None = None
     kfd: tuple[KfdNode, ...] = ()
+    amd: tuple[AmdMatrix, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
     teller: str = ""
     """What told all of it, where that is no program with commands of its own."""
@@ -79,6 +81,7 @@ class _Text:
             self.hwloc,
             self.xgmi,
             self.kfd,
+            self.amd,
             self.gaps,
         )
         return self.nccl is not None or any(told)
@@ -146,6 +149,7 @@ def read_link_records(
             sources.append(nccl_links(hwloc_gpus(bandwidths, functions), functions, source=source))
         if record.xgmi is not None:
             sources += hwloc_xgmi_links(record.xgmi, functions, source=_called("hwloc", record))
+        sources += [amd_links(table, functions, source=_called("ROCm's topology", record)) for table in record.amd]
         if record.kfd:
             sources.append(kfd_links(record.kfd, functions, {}, source=_called("KFD topology", record)))
         if record.status:
@@ -184,6 +188,8 @@ def _parse(name: str, data: bytes) -> _Text:
             return record
         if is_kfd_text(data):
             record.kfd = parse_kfd_text(clean(data, name=name))
+        if may_tell_amd(data):
+            record.amd = parse_amd(clean(data, name=name))
         if not _may_tell(data):
             return record
         _read_text(record, clean(data, name=name))
