@@ -44,6 +44,11 @@ def read_record(data: bytes, *, name: str) -> Record:
 
         if is_nvml(data):
             return Record(name, None, data)
+        from atoll.host.records.pvesh_json import pvesh_table
+
+        table = pvesh_table(data)
+        if table is not None:
+            return _text(table, name)
         return Record(name, read_rdma_dump(data, name=name))
     from atoll.host.records.udev import is_udev, read_udev
 
@@ -54,7 +59,13 @@ def read_record(data: bytes, *, name: str) -> Record:
 
 def _both(documents: bytes, text: bytes, name: str) -> Record:
     """Return what documents in a text and the text around them hold."""
-    inner = _xml(documents, name)
+    try:
+        inner = _xml(documents, name)
+    except InputError as damaged:
+        try:
+            return _text(text, name)
+        except InputError:
+            raise damaged from None
     try:
         outer = _text(text, name)
     except InputError:

@@ -30,7 +30,7 @@ _MOST_BYTES = 128 << 20
 """10,000 functions of 4 KiB are 40 MB before they are packed."""
 _MOST_PACKED = 16 << 10
 _SPACE = 4096
-_HINT = "give the output of: rdma_topo dump"
+_HINT = "of JSON, give what rdma_topo dump or pvesh get /nodes/NODE/hardware/pci prints; else lspci -nnvvv, as root"
 _LEFT_OUT = Gap(
     "host bridges, ISA bridges, system peripherals and performance counters",
     "rdma_topo leaves them out of its dump",
