@@ -6,6 +6,7 @@ import html
 
 import pytest
 
+from atoll.errors import InputError
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host
 from atoll.host.records.content import read_record
@@ -76,3 +77,16 @@ def test_what_else_the_post_shows_counts_too() -> None:
 def test_a_post_about_tags_is_still_a_text() -> None:
     host = _host("I took the <device> out of:\n00:01.0 PCI bridge [0604]: Some Port [8086:1901]\n")
     assert [str(address) for address in host.functions] == ["0000:00:01.0"]
+
+
+def test_what_opens_and_never_closes_costs_no_more_than_its_length() -> None:
+    text = f"See <topology> of\n{_DEVICE}" + "<device> " * 200_000 + "\n"
+    assert [str(address) for address in _host(text).functions] == ["0000:01:00.0"]
+
+
+def test_a_damaged_document_takes_nothing_from_the_text_around_it() -> None:
+    damaged = _DEVICE.replace("</driver>", "")
+    host = _host(f"00:01.0 PCI bridge [0604]: Some Port [8086:1901]\n\n{damaged}\n")
+    assert [str(address) for address in host.functions] == ["0000:00:01.0"]
+    with pytest.raises(InputError, match="no XML that can be read"):
+        read_record(f"Why?\n{damaged}\n".encode(), name="post")

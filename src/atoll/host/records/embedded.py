@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from atoll.host.links.xml import is_xml
 from atoll.host.records.lines import MOST_BYTES, text_lines
@@ -20,7 +21,7 @@ _ROOTS = (
     b"&lt;nvidia_smi_log",
 )
 """How documents begin that are read here; some pages show them with entities."""
-_DOCUMENT = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]*>.*?</\1>", re.DOTALL)
+_OPENING = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]{0,4000}>")
 _AMPERSAND = re.compile(r"&(?![\w#]{1,8};)")
 """What a page's entities leave of one of the document's own."""
 _MOST = 4096
@@ -31,9 +32,29 @@ def parted(data: bytes, *, name: str) -> tuple[bytes, bytes] | None:
     if is_xml(data) or len(data) > MOST_BYTES or not any(root in data for root in _ROOTS):
         return None
     text = "\n".join(text_lines(data, name=name)) + "\n"
-    documents = [
-        _AMPERSAND.sub("&amp;", found[0]) for _, found in zip(range(_MOST), _DOCUMENT.finditer(text), strict=False)
-    ]
+    documents: list[str] = []
+    around: list[str] = []
+    done = 0
+    for first, end in _documents(text):
+        documents.append(_AMPERSAND.sub("&amp;", text[first:end]))
+        around.append(text[done:first])
+        done = end
     if not documents:
         return None
-    return "\n".join(documents).encode(), _DOCUMENT.sub("\n", text).encode()
+    return "\n".join(documents).encode(), "\n".join((*around, text[done:])).encode()
+
+
+def _documents(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where documents begin and end. What is opened and closed nowhere is none, nor what else opens the same."""
+    place, count = 0, 0
+    unclosed: set[str] = set()
+    while count < _MOST and (opened := _OPENING.search(text, place)) is not None:
+        place = opened.end()
+        closing = f"</{opened[1]}>"
+        end = -1 if opened[1] in unclosed else text.find(closing, place)
+        if end < 0:
+            unclosed.add(opened[1])
+            continue
+        place = end + len(closing)
+        count += 1
+        yield opened.start(), place
