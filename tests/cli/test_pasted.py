@@ -172,6 +172,24 @@ def test_one_lspci_of_a_switch_says_what_reaches_what_and_where_to_ask_on(run: R
     assert "give dmesg from the boot on" in doctor
 
 
+@pytest.mark.parametrize(
+    ("text", "why", "links"),
+    [
+        ("pci 0000:01:00.0: Adding to iommu group 7\n", "1 function that groups name", True),
+        ("platform axi:gpu: Adding to iommu group 0\n", "the record shows no function", True),
+        ("01:00.0 Ethernet controller [0200]: X [8086:1521]\n", "what stands above 1 function was not read", False),
+    ],
+)
+def test_doctor_is_content_with_nothing_that_it_did_not_see(
+    run: Run, tmp_path: Path, text: str, why: str, links: bool
+) -> None:
+    (tmp_path / "post.txt").write_text(text)
+    out = run("doctor", "--host", tmp_path / "post.txt").out
+    assert why in " ".join(out.split())
+    assert "ok       acs " not in out
+    assert ("unknown  links " in out) is links
+
+
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
     ran = run("groups", "--host", paste / "lspci.txt")
     assert ran.code == 3

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 from atoll.fabric.families import possible_kinds
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Host
 from atoll.isolation.groups import predict
 from atoll.pci.acs import REDIRECTING
+from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.report.check import Check, Status, Subject, shortened
 from atoll.report.functions import isolating_root
@@ -37,6 +39,23 @@ def _groups(s: Subject) -> Iterator[Check]:
         yield Check("groups", Status.UNKNOWN, what, "", "see: atoll groups")
     else:
         yield Check("groups", Status.OK, "as the kernel's rules form them")
+
+
+def _hidden(host: Host) -> list[Address]:
+    """Functions that groups name and of which nothing else was read."""
+    grouped = {address for group in value_of(host.groups, {}).values() for address in group.members}
+    return sorted(grouped - host.functions.keys())
+
+
+def _unseen(host: Host) -> str:
+    """Why there may be devices or ports of which the record shows nothing; empty where it does not say so."""
+    hidden = _hidden(host)
+    loose = [f.address for f in host.functions.values() if not f.parent_told]
+    if hidden:
+        return f"of {plural(len(hidden), 'function')} that groups name nothing else was read: {shortened(hidden)}"
+    if loose:
+        return f"what stands above {plural(len(loose), 'function')} was not read: {shortened(loose)}"
+    return "" if host.functions else "the record shows no function"
 
 
 def _acs(s: Subject) -> Iterator[Check]:
@@ -89,7 +108,9 @@ def _acs(s: Subject) -> Iterator[Check]:
             "it lies beyond the first 256 bytes of configuration space",
             "read the host as root, and record whole config files",
         )
-    elif not without and not unset and not untyped:
+    if unseen := _unseen(s.host):
+        yield Check("acs", Status.UNKNOWN, unseen, why, "give the whole of lspci -nnvvv, run as root")
+    elif not (without or unset or untyped or unread):
         yield Check("acs", Status.OK, f"all {plural(len(ports), 'port')} redirect" if ports else "no PCIe ports here")
 
 
@@ -127,6 +148,9 @@ def _links(s: Subject) -> Iterator[Check]:
         )
     elif linked:
         yield Check("links", Status.OK, f"known for all {plural(len(linked), 'device')} that may have them")
+    elif not s.host.functions or _hidden(s.host):
+        what = "the record does not show all devices, and those it does not show may have links"
+        yield Check("links", Status.UNKNOWN, what, "", "give the whole of lspci -nnvvv, run as root")
     else:
         yield Check("links", Status.OK, "no device of a family with links outside PCIe")
 
