@@ -190,6 +190,19 @@ def test_doctor_is_content_with_nothing_that_it_did_not_see(
     assert ("unknown  links " in out) is links
 
 
+def test_a_tree_beside_a_list_of_some_groups(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "post.txt").write_text(
+        "IOMMU Group 27:\n\t02:01.0 PCI bridge [0604]: X [1022:57a3]\n"
+        "\t03:00.0 VGA compatible controller: X [10de:1e82]\n"
+        + _TREE.replace("00.0-[03]", "01.0-[03]").replace("01.0-[04]", "02.0-[04]")
+    )
+    out = run("groups", "--host", tmp_path / "post.txt").out
+    assert "recorded   in no group" not in out, "what the list does not name, it does not put in no group"
+    assert "Group unknown: 0000:00:00.0" in out
+    out = run("explain", "03:00.0", "--host", tmp_path / "post.txt").out
+    assert out.count("no source told the links of") == 1
+
+
 def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste: Path) -> None:
     ran = run("groups", "--host", paste / "lspci.txt")
     assert ran.code == 3

@@ -69,12 +69,13 @@ def differences(claimed: Groups, predicted: Groups) -> tuple[Difference, ...]:
 
 
 def checked(host: Host, claimed: Groups, prediction: Prediction) -> tuple[Difference, ...]:
-    """Return the differences about functions of which the record shows more than their group."""
+    """Return the differences about functions of which the record shows their group, and more than that."""
     unseen = _unseen(host, claimed)
+    untold = {address for address, function in host.functions.items() if isinstance(function.group, Unknown)}
     return tuple(
         d
         for d in differences(claimed, prediction.groups)
-        if d.function not in unseen and set(d.recorded) - unseen != set(d.predicted)
+        if d.function not in unseen | untold and set(d.recorded) - unseen != set(d.predicted) - untold
     )
 
 

@@ -77,7 +77,9 @@ def neighbours_lines(
         for neighbour in found:
             if neighbour.there.answer is answer:
                 first = neighbour.there.path[0] if neighbour.there.path else None
-                ways.setdefault((first.via, first.because) if first else ("", ""), []).append(neighbour)
+                # What names the target in its reason is the same way all the same.
+                because = first.because.replace(str(neighbour.address), "") if first else ""
+                ways.setdefault((first.via if first else "", because), []).append(neighbour)
         for alike in ways.values():
             targets = _names([neighbour.address for neighbour in alike], many)
             verb = "reaches" if answer is Answer.DIRECT else "may reach"
