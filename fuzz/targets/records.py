@@ -86,6 +86,11 @@ def _logs() -> Iterator[bytes]:
         b"IOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: Intel [8086:1901] (rev 05)\n"
         b"\t01:00.0 VGA compatible controller [0300]: NVIDIA [10de:1b80] (rev a1)\n"
     )
+    yield (
+        b"IOMMU Group * 00:00.0 Host bridge [0600]: Intel [8086:191f]\n01:00.0 VGA: NVIDIA [10de:1b80]\n"
+        b"vfio 0000:01:00.0: group 1 is not viable\n$ ls /sys/kernel/iommu_groups/6/devices/\n"
+        b"0000:02:00.0 0000:02:00.1\n"
+    )
     yield b"/sys/kernel/iommu_groups/1/devices/0000:00:01.0\n/sys/kernel/iommu_groups/1/devices/0000:01:00.0\n"
 
 
@@ -108,6 +113,11 @@ def _udev() -> Iterator[bytes]:
 
 
 def _xml() -> Iterator[bytes]:
+    yield (
+        b"> virsh # nodedev-dumpxml pci_0000_01_00_0\n> <device>\n> <capability type='pci'>\n"
+        b"> <class>0x030000</class>\n> <domain>0</domain><bus>1</bus><slot>0</slot><function>0</function>\n> <product id='0x1b80'/>\n"
+        b"> <vendor id='0x10de'>A &amp; B</vendor>\n> </capability>\n> </device>\n\n00:01.0 PCI bridge: X [8086:1901]\n"
+    )
     for pattern in ("hwloc-*/*.xml", "rccl-*/*.xml", "nvidia-smi-qx-*/*.xml"):
         for path in sorted((DATA / "links").glob(pattern)):
             yield path.read_bytes()[:20000]
@@ -134,6 +144,10 @@ def _json() -> Iterator[bytes]:
     from fuzz.targets.seeds import nvml_record, rdma_dump
 
     yield rdma_dump()
+    yield (
+        b'[{"class":"0x030000","device":"0x1b80","id":"0000:01:00.0","iommugroup":1,"vendor":"0x10de"},'
+        b'{"class":"0x020000","device":"0x1533","id":"0000:02:00.0","iommugroup":-1,"vendor":"0x8086"}]'
+    )
     yield nvml_record()
 
 
@@ -146,6 +160,10 @@ def _texts_of_links() -> Iterator[bytes]:
         b"\t Link 0: Remote Device 00000000:0F:00.0: Link 0\n\t Link 1: 25.781 GB/s\n\t Link 2: <inactive>\n"
         b"GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-6a3c3d8e-0d5c-9b0e-3c4f-0a1b2c3d4e5f)\n"
         b"\t Link 0: Remote Device 00000000:07:00.0: Link 0\n"
+    )
+    yield (
+        b"LINK TYPE TABLE:\n 0000:03:00.0 0000:83:00.0\n0000:03:00.0 SELF XGMI\n0000:83:00.0 XGMI SELF\n\n"
+        b"== Link Type between two GPUs ==\n GPU0 GPU1\nGPU0 0 XGMI\nGPU1 XGMI 0\n\nGPU[0]\t\t: PCI Bus: 0000:03:00.0\n"
     )
     yield (
         b"index, pci.bus_id, uuid\n0, 00000000:07:00.0, GPU-5a3c3d8e-0d5c-9b0e-3c4f-0a1b2c3d4e5f\n"
