@@ -116,7 +116,8 @@ def _xml() -> Iterator[bytes]:
     yield (
         b"> virsh # nodedev-dumpxml pci_0000_01_00_0\n> <device>\n> <capability type='pci'>\n"
         b"> <class>0x030000</class>\n> <domain>0</domain><bus>1</bus><slot>0</slot><function>0</function>\n"
-        b"> <product id='0x1b80'/>\n> <vendor id='0x10de'>A &amp; B</vendor>\n> </capability>\n> </device>\n\n00:01.0 PCI bridge: X [8086:1901]\n"
+        b"> <product id='0x1b80'/>\n> <vendor id='0x10de'>A &amp; B</vendor>\n"
+        b"> </capability>\n> </device>\n\n00:01.0 PCI bridge: X [8086:1901]\n"
     )
     for pattern in ("hwloc-*/*.xml", "rccl-*/*.xml", "nvidia-smi-qx-*/*.xml"):
         for path in sorted((DATA / "links").glob(pattern)):
