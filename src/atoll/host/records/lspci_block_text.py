@@ -12,7 +12,7 @@ from atoll.host.records.lspci_blocks import Block, Capability
 __all__ = ["SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "number_in", "why_unread"]
 
 CUT = "the text ends in the middle of the function: give the whole output of lspci -vvv"
-LEFT_OUT = "somebody left out lines of the function: give the whole output of lspci -vvv"
+LEFT_OUT = "lines of the function seem to be left out: give the whole output of lspci -vvv"
 SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
 _REGIONS = ("Memory at ", "I/O ports at ", "Region ", "[virtual] ", "Expansion ROM ")
 _BRIDGES = 0x06
