@@ -38,6 +38,13 @@ def test_alone() -> None:
     assert headline(host, _of(host, "01:00.0")) == f"0000:01:00.0 is alone in group {number.value}."
 
 
+def test_who_else_is_in_the_group_only_a_whole_record_tells() -> None:
+    host = machine(*slots(CLOSED))
+    one = host.functions[at("01:00.0")]
+    part = replace(host, functions={one.address: replace(one, parent=None, parent_told=False)})
+    assert headline(part, _of(part, "01:00.0")).endswith(", as far as the record shows.")
+
+
 def test_in_none() -> None:
     host = machine(endpoint("01:00.0", group=None))
     assert headline(host, _of(host, "01:00.0")).startswith("0000:01:00.0 is in no group: no IOMMU is in use")

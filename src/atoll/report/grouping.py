@@ -37,10 +37,13 @@ def headline(host: Host, found: Grouping) -> str:
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     if not found.recorded and found.undetermined:
         group = "its group, as guessed from a record that does not tell all"
+    if found.recorded and not host.functions[one].parent_told:
+        # A record that leaves out what stands above may leave out who is beside it.
+        group = f"{group}, as far as the record shows,"
     alike, ports, strangers = _sorted(host, found)
     if not alike and not strangers:
         beside = ", but for ports, which stay with the kernel" if ports else ""
-        return f"{one} is alone in {group}{beside}."
+        return f"{one} is alone in {group.rstrip(',')}{beside}."
     if not strangers:
         rest = " (and ports, which stay with the kernel)" if ports else ""
         return f"{one} shares {group}{_comma(found)} only with {_several(alike)}, of the same device{rest}."
