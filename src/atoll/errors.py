@@ -7,13 +7,16 @@
     │   └── Unreadable         the bytes that would answer are not there (a fact turns unknown); 2
     ├── RefusedError           refused for safety; 4
     └── StepError              a step failed and was rolled back; 5
+
+    KeyboardInterrupt
+    └── Interrupted            the user ended a change of the host: undone (5), or to be recovered (130)
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["AtollError", "InputError", "RefusedError", "StepError", "Unreadable"]
+__all__ = ["AtollError", "InputError", "Interrupted", "RefusedError", "StepError", "Unreadable"]
 
 
 class AtollError(Exception):
@@ -47,3 +50,14 @@ class StepError(AtollError):
     """A step of a plan failed, and what was done before it was rolled back."""
 
     exit_code: ClassVar[int] = 5
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user ended a verb that had begun to change the host; the message says what became of that."""
+
+    def __init__(self, message: str, *, hint: str, undone: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = 5 if undone else 130
+        """130: 128 and SIGINT, as shells count."""

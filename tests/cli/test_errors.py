@@ -12,6 +12,7 @@ from running import CAPTURES, Ran, Run, unpack
 
 from atoll.cli import main as program
 from atoll.errors import AtollError, RefusedError, StepError
+from atoll.twin import Twin
 
 GPU = "0004:04:00.0"
 
@@ -153,6 +154,23 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(show, "run", interrupt)
     ran = run("show")
     assert (ran.code, ran.err) == (program.INTERRUPTED, "")
+
+
+def test_an_interrupt_in_the_middle_is_told(
+    run: Run, ac922: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text(f'[cluster.red]\ndevices = ["{GPU}"]\n')
+    write, came = Twin.write, list[str]()
+
+    def interrupted(twin: Twin, path: str, data: bytes, *, offset: int = 0) -> None:
+        if path.endswith("driver_override") and not came:
+            came.append(path)
+            raise KeyboardInterrupt
+        write(twin, path, data, offset=offset)
+
+    monkeypatch.setattr(Twin, "write", interrupted)
+    assert "interrupted at step s1" in told(run("apply", spec, "--host", ac922), 5)
 
 
 def test_a_reader_that_leaves(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from atoll.act.ports import check_closed
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
+from atoll.act.uninterrupted import uninterrupted
 from atoll.controls.link_control import Level
 from atoll.controls.registry import LINK_CONTROLS
-from atoll.errors import RefusedError, StepError
+from atoll.errors import Interrupted, RefusedError, StepError
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 from atoll.plan.document import to_document
@@ -127,6 +128,8 @@ def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
 
 # -- the run
 
+_AGAIN = "atoll show tells what is so now; make the plan anew"
+
 
 class _Run:
     """One plan being carried out."""
@@ -151,10 +154,13 @@ class _Run:
                 deeds.append(self.step(step))
             except (Failure, OSError) as error:
                 raise self.failed(step, error) from error
-            except BaseException:
+            except BaseException as error:
                 # Interrupted by the user, or a defect: roll back all the same.
-                roll_back(self.site, self.work, self.entries)
-                raise
+                told = self.back()
+                if not isinstance(error, KeyboardInterrupt) or not self.entries:
+                    raise
+                message = f"interrupted at step {step.id} ({step.kind} {step.device}). {told}"
+                raise Interrupted(message, hint=_AGAIN, undone=True) from error
         try:
             for address in dict.fromkeys(step.device for step in self.plan.steps):
                 # One that was exchanged behind the last write to it was given to nobody.
@@ -201,13 +207,20 @@ class _Run:
 
     def failed(self, step: Step, error: Exception) -> StepError:
         """Roll back and say what failed, what was undone and what was not."""
-        undone = roll_back(self.site, self.work, self.entries)
+        told = self.back()
+        hint = getattr(error, "hint", "") or _AGAIN
+        return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {told}", hint=hint)
+
+    def back(self) -> str:
+        """Roll back, and say what was undone and what was not."""
+        with uninterrupted():
+            undone = roll_back(self.site, self.work, self.entries)
+            self.work.undone = True
         machine = self.site.machine
         # Of what is not there any more nothing is left; should it come back, it is the host's as any other.
         self.journal.forget(pulled(self.entries, lambda address: device.present(machine, address)))
         self.journal.forget(exchanged(self.entries, self.look)[0])
-        hint = getattr(error, "hint", "") or "atoll show tells what is so now; make the plan anew"
-        return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {_told(undone)}", hint=hint)
+        return _told(undone)
 
     def look(self, address: Address) -> Function | None:
         """Return a function as it is now, None where it does not say."""

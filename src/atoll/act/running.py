@@ -13,14 +13,14 @@ from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import boot_of, this_process
 from atoll.act.recorded import Recorded
-from atoll.errors import InputError, RefusedError
+from atoll.errors import AtollError, InputError, Interrupted, RefusedError
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 
 __all__ = ["Running", "end_runs", "refuse_after_death", "running"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Running:
     """A verb at work."""
 
@@ -28,6 +28,8 @@ class Running:
     """What to work on: each write is checked, journalled and logged."""
     journal: Journal
     run: Run
+    undone: bool = False
+    """Whether all that it had done was undone, as far as it can be: then what ends it leaves nothing to recover."""
 
 
 @contextmanager
@@ -67,11 +69,21 @@ def running(
                     standing = record.since(boot_of(machine)).entries
                     journal.forget(entry for entry in record.entries if entry not in standing)
                 run = journal.begin(verb, spec=spec, plan=plan)
+                work = Running(Recorded(machine, journal, check), journal, run)
                 try:
-                    yield Running(Recorded(machine, journal, check), journal, run)
-                except BaseException:
+                    yield work
+                except (AtollError, Failure, OSError):
                     journal.end(run)
                     raise
+                except BaseException as error:
+                    # A defect, or the user: what was in the middle of something is for recover, as if it had died.
+                    if work.undone:
+                        journal.end(run)
+                    if work.undone or not isinstance(error, KeyboardInterrupt):
+                        raise
+                    raise Interrupted(
+                        f"{verb} was interrupted half-way", hint="run atoll recover", undone=False
+                    ) from error
                 if not stays:
                     journal.end(run)
             finally:

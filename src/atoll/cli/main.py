@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _leave_the_pipe()
         return PIPE_CLOSED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return _interrupted(error)
 
 
 def _open_what_is_closed() -> None:
@@ -82,6 +82,16 @@ def _dispatch(arguments: list[str]) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _report(f"{place}{error.strerror or error}", _os_hint(error), InputError.exit_code)
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    from atoll.errors import Interrupted
+
+    # A second interrupt comes in place of what the first one is told by.
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, Interrupted):
+        found = found.__context__
+    return INTERRUPTED if found is None else _report(found.message, found.hint, found.exit_code)
 
 
 def _collect_rarely() -> None:

@@ -1,0 +1,104 @@
+"""Somebody is impatient: what was begun is undone, be it with a second Ctrl-C, or is left for recover, and told."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from act_bench import SPEC, Watched, host_of, planned, state
+
+from atoll.act import journal
+from atoll.act.executor import execute
+from atoll.act.journal import read_journal
+from atoll.act.recover import Fate, recover
+from atoll.act.release import release
+from atoll.act.uninterrupted import uninterrupted
+from atoll.errors import Interrupted
+from atoll.plan.spec import read_spec
+from atoll.twin import Twin
+
+
+class Impatient(Watched):
+    """At its user's place: an interrupt comes at each change from the n-th on, ``times`` in all."""
+
+    def __init__(self, twin: Twin, at: int, *, times: int = 1, interrupt: Callable[[], object]) -> None:
+        super().__init__(twin)
+        self.at = at
+        self.times = times
+        self.interrupt = interrupt
+
+    def change(self, what: str, act: Callable[[], object]) -> None:
+        self.at -= 1
+        if self.at < 0 < self.times:
+            self.times -= 1
+            self.interrupt()
+        super().change(what, act)
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """A shell has what it starts in the background ignore SIGINT: these tests do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def at_once() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", [1, 4, 9, 15])
+def test_a_second_one_does_not_end_the_rollback(at: int) -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    host, made = planned(twin)
+    with pytest.raises(Interrupted, match=r"interrupted at step s\d+ .*Rolled back: s\d+") as caught:
+        execute(Impatient(twin, at, times=50, interrupt=ctrl_c), host, made)
+    assert (caught.value.exit_code, bool(caught.value.hint)) == (5, True)
+    assert state(twin) == before
+    assert read_journal(twin).entries == ()
+    assert all(run.ended for run in read_journal(twin).runs)
+
+
+def test_a_rollback_that_is_ended_all_the_same_is_for_recover(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    host, made = planned(twin)
+    with pytest.raises(Interrupted, match="half-way") as caught:
+        execute(Impatient(twin, 9, times=2, interrupt=at_once), host, made)
+    assert caught.value.hint == "run atoll recover"
+    assert state(twin) != before
+    # The process has ended.
+    monkeypatch.setattr(journal, "is_alive", lambda owner: False)
+    (found,) = recover(twin).runs
+    assert found.fate is Fate.ROLLED_BACK
+    assert state(twin) == before
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_release_that_is_interrupted_is_for_recover(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    host, made = planned(twin)
+    execute(twin, host, made)
+    host = host_of(twin)
+    with pytest.raises(Interrupted, match="release was interrupted half-way") as caught:
+        release(Impatient(twin, at, interrupt=ctrl_c), host, read_spec(SPEC, host, name="spec"), spec=SPEC)
+    assert caught.value.exit_code == 130
+    monkeypatch.setattr(journal, "is_alive", lambda owner: False)
+    (found,) = recover(twin).runs
+    assert found.fate is Fate.COMPLETED
+    assert state(twin) == before
+
+
+def test_handlers_are_as_before() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with uninterrupted():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
