@@ -205,6 +205,19 @@ def test_a_standard_file_that_is_closed(closed: str, tmp_path: Path) -> None:
             assert ran.stdout == ""
 
 
+def test_a_plan_is_written_over_plans_only(run: Run, ac922: Path, tmp_path: Path) -> None:
+    spec, plan = tmp_path / "spec.toml", tmp_path / "plan.json"
+    spec.write_text(f'[cluster.red]\ndevices = ["{GPU}"]\n')
+    for file in (spec, ac922):
+        before = file.read_bytes()
+        assert "is no plan" in told(run("plan", spec, "-o", file, "--host", ac922), 4)
+        assert file.read_bytes() == before
+    plan.touch()
+    for _ in range(2):
+        assert run("plan", spec, "-o", plan, "--host", ac922).err == ""
+        assert run("prove", spec, "--after", plan, "--host", ac922).err == ""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_what_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
     ran = subprocess.run(

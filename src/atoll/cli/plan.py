@@ -9,15 +9,19 @@ from atoll.cli.output import say
 from atoll.cli.session import open_session
 from atoll.cli.spec import read_clusters
 from atoll.controls.present import present
+from atoll.errors import RefusedError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.plan.document import to_document
+from atoll.plan.document import SCHEMA, to_document
 from atoll.plan.planner import plan
 from atoll.plan.step import Plan
 from atoll.report.document import dump
 from atoll.report.plan import plan_lines
 
 __all__ = ["exit_code", "run"]
+
+_HEAD = 200
+"""Bytes at a plan's beginning, among which its schema stands."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,6 +41,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a plan, over an earlier one only: a slip is not to cost a cluster file or a twin."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+        if head.strip() and f'"{SCHEMA}"'.encode() not in head:
+            raise RefusedError(f"{path} is there and is no plan", hint="name another file, or remove it first")
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
