@@ -115,7 +115,7 @@ def _explain(host: Host, reach: Reach, pair: tuple[Address, Address], say: _Say)
     explanation = explain(reach, one, other)
     say(
         "explain A B",
-        lambda: explain_document(explanation),
+        lambda: explain_document(host, explanation),
         lambda: explain_lines(host, explanation, names=_NAMES, style=PLAIN),
     )
     near = [

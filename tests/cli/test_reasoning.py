@@ -27,6 +27,7 @@ def clusters(folder: Path, *members: tuple[str, ...], handover: str = "held") ->
 def test_explain_two(run: Run) -> None:
     ran = run("explain", GPUS[0], GPUS[1], "--host", TWIN, "--json")
     assert ran.code == 0
+    assert ran.json["host"] == TWIN
     assert ran.json["same_group"] is False
     ways = {(answer["from"], answer["to"]): answer for answer in ran.json["answers"]}
     assert ways.keys() == {(GPUS[0], GPUS[1]), (GPUS[1], GPUS[0])}
@@ -37,6 +38,7 @@ def test_explain_two(run: Run) -> None:
 
 def test_explain_one(run: Run) -> None:
     ran = run("explain", GPUS[0], "--host", TWIN, "--json")
+    assert ran.json["host"] == TWIN
     assert {neighbour["address"] for neighbour in ran.json["neighbours"]} > set(GPUS[1:])
     assert GPUS[1] in run("explain", GPUS[0], "--host", TWIN).out
 

@@ -68,3 +68,14 @@ def test_a_folder_without_functions_is_held_against_the_others_too(run: Run, tmp
     (place / "15/devices/0000:06:01.0").rename(place / "16/devices/0000:06:01.0")
     gaps = run("show", *hosts, "--json").json["gaps"]
     assert any(gap["what"] == "group of 0000:06:01.0" for gap in gaps)
+
+
+def test_records_that_disagree_are_not_captured_as_one(run: Run, two: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "host.tar.xz"
+    ran = run("capture", file, "--host", two[0], "--host", two[1])
+    assert ran.code == 2
+    assert "they disagree about acs of 0000:00:05.0" in ran.err
+    assert not file.exists()
+    ran = run("capture", file, "--host", two[0], "--host", two[0])
+    assert ran.code == 0
+    assert "Not the same" not in ran.out

@@ -9,11 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from atoll.cli.output import say
+from atoll.cli.overlay import Overlay
 from atoll.cli.replacing import replacing
-from atoll.cli.session import open_session
+from atoll.cli.session import Session, open_session
+from atoll.controls.registry import registers
 from atoll.errors import InputError
+from atoll.host import read_host
 from atoll.host.capture import capture
+from atoll.host.model import Host
 from atoll.host.pack import pack
+from atoll.host.records.merge import is_disagreement
 from atoll.report.capture import capture_document, capture_lines
 
 __all__ = ["run"]
@@ -27,11 +32,12 @@ def run(options: argparse.Namespace) -> int:
         if session.texts:
             why = "a pasted text is a record already, and has no files to capture"
             raise InputError(f"{session.texts[0].name}: {why}", hint="keep the text itself; --host takes it as it is")
-        if not session.host.functions:
-            raise InputError(f"{session.host.name}: shows no PCI function to capture", hint="see: atoll doctor")
+        host = _of_one_record(session)
+        if not host.functions:
+            raise InputError(f"{host.name}: shows no PCI function to capture", hint="see: atoll doctor")
         made = capture(
             session.tree,
-            session.host,
+            host,
             secret=secrets.token_bytes(32) if options.redact else None,
             time=datetime.now(UTC).isoformat(timespec="seconds") if options.time else None,
             progress=progress,
@@ -42,11 +48,20 @@ def run(options: argparse.Namespace) -> int:
     say(
         options,
         lambda: capture_document(options.file, size, made.manifest),
-        lambda style: capture_lines(
-            options.file, size, made.manifest, session.host.gaps, style=style, verbose=options.verbose
-        ),
+        lambda style: capture_lines(options.file, size, made.manifest, host.gaps, style=style, verbose=options.verbose),
     )
     return 0
+
+
+def _of_one_record(session: Session) -> Host:
+    """Return the host that the archive will show. Raises InputError where records disagree: it could hold but one."""
+    if not isinstance(session.tree, Overlay):
+        return session.host
+    doubted = [gap.what for gap in session.host.gaps if is_disagreement(gap)]
+    if doubted:
+        about = ", ".join(doubted[:3]) + (f" and {len(doubted) - 3} things more" if len(doubted) > 3 else "")
+        raise InputError(f"{session.host.name}: they disagree about {about}", hint="capture one of them alone")
+    return read_host(session.tree, registers=registers)
 
 
 class _Progress:

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     explanation = explain(reach, one, other)
     say(
         options,
-        lambda: explain_document(explanation),
+        lambda: explain_document(host, explanation),
         lambda style: explain_lines(host, explanation, names=Names.load(), style=style),
     )
     return 0

@@ -22,11 +22,12 @@ from atoll.report.style import Style
 __all__ = ["explain_document", "explain_lines", "summary"]
 
 
-def explain_document(explanation: Explanation) -> dict[str, Any]:
+def explain_document(host: Host, explanation: Explanation) -> dict[str, Any]:
     """Return the explanation as programs get it; ``answers`` has both ways."""
     one, other = explanation.one, explanation.other
     return document(
         "explain",
+        host=host.name,
         a=str(one),
         b=str(other),
         summary=summary(explanation),

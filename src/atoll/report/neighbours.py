@@ -44,6 +44,7 @@ def neighbours_document(
     companions = [address for address in group.members if address != group.one]
     return document(
         "explain",
+        host=host.name,
         a=str(group.one),
         group=group.number,
         companions=[str(address) for address in companions],

@@ -23,7 +23,7 @@ from atoll.host.told import merge as merge_links
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 
-__all__ = ["merge", "merge_function"]
+__all__ = ["is_disagreement", "merge", "merge_function"]
 
 _FACTS = (
     *(
@@ -85,6 +85,11 @@ def _words(value: Any) -> str:
     return name if len(name) < 120 else name[:117] + "…"
 
 
+def is_disagreement(gap: Gap) -> bool:
+    """Whether a gap is one that ``merge`` found: what records contradict each other about."""
+    return gap.hint == _HINT
+
+
 def merge(hosts: Sequence[Host]) -> Host:
     """Return what records of one machine show together. The first names it.
 
@@ -98,7 +103,7 @@ def merge(hosts: Sequence[Host]) -> Host:
 
 
 def _two(one: Host, other: Host) -> Host:
-    earlier = frozenset(gap.what for gap in (*one.gaps, *other.gaps) if gap.hint == _HINT)
+    earlier = frozenset(gap.what for gap in (*one.gaps, *other.gaps) if is_disagreement(gap))
     doubts = _Doubts(one.name, other.name, earlier=earlier)
     functions: dict[Address, Function] = {}
     for address in sorted(one.functions.keys() | other.functions.keys()):
