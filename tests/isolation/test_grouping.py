@@ -39,6 +39,22 @@ def test_alone() -> None:
     assert (found.spoilers, found.changes, found.slots) == ((), (), None)
 
 
+def test_what_leaves_the_recorded_group_as_it_is_is_no_change() -> None:
+    """ACS of the root port went off after the groups had formed: on again, it keeps others out, and parts nobody."""
+    behind = [
+        port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None),
+        endpoint("02:01.0", "01:00.0", port_type=PortType.CONVENTIONAL),
+        endpoint("02:02.0", "01:00.0", port_type=PortType.CONVENTIONAL),
+    ]
+    host = machine(port("00:01.0", 1, acs=OFF), *(replace(f, group=Known(7)) for f in behind))
+    found = told(host, "02:01.0")
+    assert found.members == (at("01:00.0"), at("02:01.0"), at("02:02.0"))
+    assert at("00:01.0") in found.predicted
+    assert found.changes == ()
+    # Where no group is recorded, the port would part from them.
+    assert told(unrecorded(host), "02:01.0").changes
+
+
 def test_a_root_port_without_acs() -> None:
     found = told(predicted(*slots(None, CLOSED, None), port("00:04.0", 9, acs=CLOSED)), "01:00.0")
     assert found.members == (at("00:01.0"), at("01:00.0"))

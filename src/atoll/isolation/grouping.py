@@ -101,7 +101,7 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         undetermined=prediction.open_about(one),
         reasons=tuple(dict.fromkeys(r for a in members for r in prediction.reasons.get(a, ()))) if shared else (),
         spoilers=found,
-        changes=_changes(topology, settings, one, predicted, found) if shared else (),
+        changes=_changes(topology, settings, one, members, predicted, found) if shared else (),
         slots=other_slots(topology, one) if strangers and host.platform is not Platform.POWERNV else None,
         override=override,
         real=real,
@@ -125,9 +125,17 @@ def _without_override(host: Host) -> Host:
 
 
 def _changes(
-    topology: Topology, settings: Settings, one: Address, before: tuple[Address, ...], found: tuple[Spoiler, ...]
+    topology: Topology,
+    settings: Settings,
+    one: Address,
+    members: tuple[Address, ...],
+    before: tuple[Address, ...],
+    found: tuple[Spoiler, ...],
 ) -> tuple[Change, ...]:
-    """Try to set what can be set: all of it, then as little of it as splits as much."""
+    """Try to set what can be set: all of it, then as little of it as splits as much.
+
+    What was changed since the groups formed can make the prediction larger than the group: it is to leave ``members``.
+    """
     host = topology.host
     words: dict[Address, AcsFlag] = {}
     for spoiler in found:
@@ -139,7 +147,7 @@ def _changes(
     if not words:
         return ()
     best, _ = _tried(host, one, words)
-    if not set(best) < set(before):
+    if not set(best) < set(before) or set(members) <= set(best):
         return ()
     for address in reversed(list(words)):
         fewer = {a: word for a, word in words.items() if a != address}
