@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,8 +142,9 @@ def test_kernels_two_at_a_time_unless_times_are_measured(
         with lock:
             running += 1
             most = max(most, running)
-        if at_once == 2:
-            both.wait(10)
+        # Who is alone waits in vain, and whoever ran beside it would have come.
+        with suppress(threading.BrokenBarrierError):
+            both.wait(10 if at_once == 2 else 0.5)
         with lock:
             running -= 1
         (kernel,) = setting.kernels
