@@ -29,7 +29,7 @@ def is_told(function: Function) -> bool:
 def vmds_of(functions: Mapping[Address, Function]) -> tuple[Function, ...]:
     """Return them in address order. Where there are segments and none is told: all that may be one newer than the list.
 
-    They stand on a root bus and are RAID controllers of Intel, or of a vendor that was not read.
+    They stand on a root bus and are RAID controllers of Intel: by class and vendor, as far as these were read.
     """
     told = tuple(functions[a] for a in sorted(functions) if is_told(functions[a]))
     if told or all(address.domain < FIRST_SEGMENT for address in functions):
