@@ -13,7 +13,7 @@ from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bar, Function, Host, Platform, Rom, RootRouting, Sriov, Window
+from atoll.host.model import UNTOLD_CLASS, Bar, Function, Host, Platform, Rom, RootRouting, Sriov, Window
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.isolation.iova.conflicts import Conflict, ConflictKind
 from atoll.isolation.iova.layout import GIBIBYTE, Guest, Machine
@@ -206,6 +206,9 @@ def test_a_vga_controller_answers_to_vgas_memory() -> None:
     assert ("claimed", "possible", SHARED, *VGA) in told(pollution(screen))
     assert ("claimed", "possible", SHARED, *VGA) in told(pollution(changed(screen, SHARED, bars=Unknown("cut"))))
     assert VGA not in {entry[3:] for entry in told(pollution(conventional()))}
+    # What shows no class may be one; what fits no class is none.
+    assert ("claimed", "possible", SHARED, *VGA) in told(pollution(conventional(second=UNTOLD_CLASS)))
+    assert VGA not in {entry[3:] for entry in told(pollution(conventional(second=0xFF0000)))}
 
 
 def test_no_guest_of_a_pc_uses_vgas_memory() -> None:
