@@ -13,10 +13,11 @@ from typing import TypeAlias
 from atoll.host.model import EndKind, Gap, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
-__all__ = ["ToldLinks", "doubted_in", "in_order", "merge"]
+__all__ = ["CONTRADICTED", "ToldLinks", "doubted_in", "in_order", "merge"]
 
+CONTRADICTED = "find out which record is of this machine as it is now"
+"""The hint of a gap about what sources contradict each other about."""
 _LINKS_OF = "links of "
-_DOUBTED = "find out which record is of this machine as it is now"
 
 _Key: TypeAlias = tuple[bool, Address, int, str, str]
 _Place: TypeAlias = tuple[LinkKind, EndKind, Address | None]
@@ -53,7 +54,7 @@ def merge(sources: Sequence[ToldLinks]) -> ToldLinks:
     for source in sources[1:]:
         links = _union(links, source.links)
     gaps = [gap for source in sources for gap in source.gaps]
-    gaps += [Gap(f"{_LINKS_OF}{address}", why, _DOUBTED) for address, why in sorted(doubts.items())]
+    gaps += [Gap(f"{_LINKS_OF}{address}", why, CONTRADICTED) for address, why in sorted(doubts.items())]
     doubted = frozenset(doubts).union(*(source.doubted for source in sources))
     told = frozenset[Address]().union(*(source.told for source in sources)) - doubted
     return ToldLinks(" and ".join(source.source for source in sources), links, told, tuple(gaps), doubted)
@@ -64,7 +65,7 @@ def doubted_in(gaps: Iterable[Gap]) -> frozenset[Address]:
     return frozenset(
         Address.parse(gap.what.removeprefix(_LINKS_OF))
         for gap in gaps
-        if gap.hint == _DOUBTED and gap.what.startswith(_LINKS_OF) and gap.what.count(" ") == 2
+        if gap.hint == CONTRADICTED and gap.what.startswith(_LINKS_OF) and gap.what.count(" ") == 2
     )
 
 

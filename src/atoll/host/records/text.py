@@ -23,7 +23,7 @@ from atoll.host.records.lspci_blocks import Block, blocks
 from atoll.host.records.lspci_text import Habits, habits, read_block
 from atoll.host.records.lspci_tree import LspciTree
 from atoll.host.records.machine_form import MachineForm
-from atoll.host.records.merge import merge_function
+from atoll.host.records.merge_function import merge_function
 from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.printed import Printed
 from atoll.host.records.unread import instead

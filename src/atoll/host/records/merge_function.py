@@ -1,0 +1,124 @@
+"""What two records of one machine tell of one function."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from atoll.host.fact import Known, value_of
+from atoll.host.model import UNTOLD_CLASS, Function
+from atoll.host.records.arrange import ALONE, SHARED
+from atoll.host.records.disagreement import DISAGREE, Disagreements, agreed
+
+__all__ = ["merge_function"]
+
+_FACTS = (
+    *(
+        "header",
+        "port_type",
+        "command",
+        "acs",
+        "ats",
+        "pasid",
+        "sriov",
+        "flr",
+        "pending",
+        "port_number",
+        "link",
+        "slot",
+    ),
+    *("power_state", "bridge", "bars", "rom", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
+    *("numa_node", "iommu", "serial", "ari"),
+)
+_ASSUMED = (ALONE, SHARED)
+
+
+def merge_function(one: Function, other: Function, *, doubts: Disagreements | None = None) -> Function:
+    """Return what two records tell of one function."""
+    doubts = doubts or Disagreements()
+    changes: dict[str, Any] = {
+        name: agreed(f"{name.replace('_', ' ')} of {one.address}", getattr(one, name), getattr(other, name), doubts)
+        for name in _FACTS
+    }
+    changes["multifunction"] = _multifunction(one, other, doubts)
+    changes |= _identity(one, other, doubts)
+    changes |= _place(one, other, doubts)
+    changes["virtual_functions"] = tuple(sorted({*one.virtual_functions, *other.virtual_functions}))
+    changes["device_tree_path"] = one.device_tree_path or other.device_tree_path
+    return replace(one, **changes)
+
+
+def _multifunction(one: Function, other: Function, doubts: Disagreements) -> Any:
+    """What a text assumes from the slot gives way to what another record read."""
+    here, there = one.multifunction, other.multifunction
+    for assumed, read in ((here, there), (there, here)):
+        if isinstance(assumed, Known) and assumed.source in _ASSUMED and isinstance(read, Known):
+            if read.source in _ASSUMED:
+                return here if value_of(here, False) else there
+            return read
+    return agreed(f"multifunction bit of {one.address}", here, there, doubts)
+
+
+def _identity(one: Function, other: Function, doubts: Disagreements) -> dict[str, Any]:
+    """Ids and class: told by either, or what both leave possible."""
+    changes: dict[str, Any] = {"class_code": _class(one, other, doubts)}
+    first = one.possible_ids or ((one.vendor, one.device),)
+    second = other.possible_ids or ((other.vendor, other.device),)
+    common = tuple(dict.fromkeys(pair for a in first for b in second if (pair := _meet(a, b)) is not None))
+    label = one.label or other.label
+    if not common:
+        here, there = Known(_ids(one), doubts.one), Known(_ids(other), doubts.other)
+        label = doubts.add(f"ids of {one.address}", here, there).reason
+    if not common or label.startswith(DISAGREE):
+        common = tuple(dict.fromkeys((*first, *second)))
+    if len(common) == 1 and None not in common[0]:
+        changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": (), "label": ""}
+    else:
+        changes |= {"vendor": 0xFFFF, "device": 0xFFFF, "possible_ids": common, "label": label}
+    return changes
+
+
+def _class(one: Function, other: Function, doubts: Disagreements) -> int:
+    here, there = one.class_code, other.class_code
+    if f"class of {one.address}" in doubts.earlier:
+        return UNTOLD_CLASS
+    if not one.class_told or not other.class_told:
+        return here if one.class_told else there
+    if here >> 8 == there >> 8:
+        # Some records do not show the interface.
+        return max(here, there)
+    doubts.add(f"class of {one.address}", Known(f"{here:06x}", doubts.one), Known(f"{there:06x}", doubts.other))
+    return UNTOLD_CLASS
+
+
+def _ids(function: Function) -> str:
+    return f"{function.vendor:04x}:{function.device:04x}" if function.ids_told else "another device by name"
+
+
+def _meet(a: tuple[int | None, int | None], b: tuple[int | None, int | None]) -> tuple[int | None, int | None] | None:
+    found = []
+    for one, other in zip(a, b, strict=True):
+        if one is not None and other is not None and one != other:
+            return None
+        found.append(one if one is not None else other)
+    return found[0], found[1]
+
+
+def _place(one: Function, other: Function, doubts: Disagreements) -> dict[str, Any]:
+    """Parent and root bus: what one record does not show, the other may."""
+    first = one if one.parent_told or not other.parent_told else other
+    parent, told = first.parent, first.parent_told
+    if one.parent_told and other.parent_told and one.parent != other.parent:
+        what = f"bridge above {one.address}"
+        doubts.add(what, Known(one.parent, doubts.one), Known(other.parent, doubts.other))
+        parent, told = None, False
+    owners = one.physical_function, other.physical_function
+    if None not in owners and owners[0] != owners[1]:
+        doubts.add(f"physical function of {one.address}", Known(owners[0], doubts.one), Known(owners[1], doubts.other))
+    return {
+        "parent": parent,
+        "parent_told": told,
+        "host_bridge": first.host_bridge,
+        "behind": first.behind or one.behind or other.behind,
+        "physical_function": owners[0] or owners[1],
+    }
