@@ -9,7 +9,7 @@ import pytest
 from groups_hosts import at, function, groups, host, port
 
 from atoll.host.fact import Known
-from atoll.host.model import Function, Host, NpuBrick, Platform
+from atoll.host.model import EndKind, Function, Host, Link, LinkEnd, LinkKind, NpuBrick, Platform
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -147,6 +147,12 @@ def test_npu_functions_of_which_no_device_tree_tells_are_open() -> None:
     without = replace(whole, npu_bricks=())
     assert {address for address, _ in predict(without).undetermined} == set(_addresses(_BY_NPU))
     assert not predict(replace(without, kernel=_witherspoon(kernel=(5, 13)).kernel)).undetermined
+    cpu = tuple(
+        Link(LinkKind.NVLINK, LinkEnd(EndKind.FUNCTION, b.gpu, n), LinkEnd(EndKind.CPU), None, "nvidia-smi")
+        for n, b in enumerate(whole.npu_bricks)
+    )
+    told = replace(without, links=cpu, links_told=frozenset(b.gpu for b in whole.npu_bricks if b.gpu is not None))
+    assert {address for address, _ in predict(told).undetermined} == set(_addresses(_BY_NPU))
     lone = at("0007:00:00.0")
     partly = replace(whole, npu_bricks=tuple(b for b in whole.npu_bricks if b.function != lone))
     assert lone in {address for address, _ in predict(partly).undetermined}

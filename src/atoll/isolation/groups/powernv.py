@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atoll.fabric.families import is_brick, possible_cpu_links
 from atoll.host.fact import Known, value_of
-from atoll.host.model import Function, Host, KernelRelease
+from atoll.host.model import EndKind, Function, Host, KernelRelease
 from atoll.isolation.groups.override import has_parameter
 from atoll.isolation.groups.prediction import Prediction
 from atoll.pci.address import Address
@@ -124,8 +124,11 @@ def _untold(host: Host, pe: dict[Address, str], told: frozenset[Address | None],
         return
     for address in lone:
         missing[address] = f"{address}: which GPU it faces, and which NPU it is of, no device tree tells"
+    faced = {brick.gpu for brick in host.npu_bricks if brick.function in told}
+    facing = {link.a.function for link in host.links if link.b.kind is EndKind.CPU} - faced
     for address in pe:
-        if address not in host.links_told and possible_cpu_links(host.functions[address], powernv=True):
+        open_links = address in facing or address not in host.links_told
+        if open_links and possible_cpu_links(host.functions[address], powernv=True):
             missing[address] = f"{address}: which NPU functions face it, no device tree tells"
 
 
