@@ -17,6 +17,7 @@ from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, IommuUnit
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.disagreement import Disagreements, agreed, agreed_by_key, is_disagreement, is_disputed
 from atoll.host.records.group_facts import ToldGroups, join
+from atoll.host.records.merge_bricks import merge_bricks
 from atoll.host.records.merge_function import merge_function
 from atoll.host.records.smi_gpus import GPUS_ONLY
 from atoll.host.told import CONTRADICTED, ToldLinks, doubted_in
@@ -68,7 +69,7 @@ def _two(one: Host, other: Host) -> Host:
         links_told=links.told,
         registers=agreed_by_key("register {0[1].offset:#x} of {0[0]}", one.registers, other.registers, doubts),
         root_routing=agreed_by_key("routing of {0}", one.root_routing, other.root_routing, doubts),
-        npu_bricks=one.npu_bricks or other.npu_bricks,
+        npu_bricks=merge_bricks(one.npu_bricks, other.npu_bricks, doubts),
         unread=tuple(sorted({*one.unread, *other.unread} - functions.keys())),
         essential={**other.essential, **one.essential},
         provenance=(*one.provenance, *other.provenance),
