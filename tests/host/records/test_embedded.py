@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import html
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
 
 import pytest
 
@@ -10,8 +14,10 @@ from atoll.errors import InputError
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host
 from atoll.host.records.content import read_record
+from atoll.host.records.embedded import parted
 from host.records.paste import at
 
+_Result = TypeVar("_Result")
 _DEVICE = """\
 <device>
   <name>pci_0000_01_00_0</name>
@@ -79,9 +85,29 @@ def test_a_post_about_tags_is_still_a_text() -> None:
     assert [str(address) for address in host.functions] == ["0000:00:01.0"]
 
 
-def test_what_opens_and_never_closes_costs_no_more_than_its_length() -> None:
-    text = f"See <topology> of\n{_DEVICE}" + "<device> " * 200_000 + "\n"
-    assert [str(address) for address in _host(text).functions] == ["0000:01:00.0"]
+@pytest.mark.parametrize("opening", ["<device> ", "<topology> <system x='1'> <device> <nvidia_smi_log> "])
+def test_what_opens_and_never_closes_costs_no_more_than_its_length(opening: str) -> None:
+    text = f"See <topology> of\n{_DEVICE}{opening * 500}\n"
+    found, searched = _searched(lambda: parted(text.encode(), name="post"))
+    assert found is not None
+    assert found[0].decode().splitlines() == _DEVICE.splitlines()
+    assert searched < 8 * len(text), "once for each kind of document, not for each that opens"
+
+
+def _searched(call: Callable[[], _Result]) -> tuple[_Result, int]:
+    """Return what a call returns, and how many characters it searches for a word, at the most."""
+    lengths: list[int] = []
+
+    def count(_: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ == "find":
+            lengths.append(len(called.__self__))
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        return call(), sum(lengths)
+    finally:
+        sys.setprofile(before)
 
 
 def test_a_damaged_document_takes_nothing_from_the_text_around_it() -> None:
