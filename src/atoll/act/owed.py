@@ -15,14 +15,16 @@ from atoll.act.pace import Pace
 from atoll.act.quiesce import command_word
 from atoll.act.site import Site, Value
 from atoll.errors import RefusedError
-from atoll.host.model import Host
+from atoll.fabric.domains import holder_of
+from atoll.host.fact import value_of
+from atoll.host.model import Function, Host
 from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.step import StepKind
 
-__all__ = ["Before", "Owed", "find_owed"]
+__all__ = ["Before", "Owed", "find_owed", "is_above"]
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ def find_owed(machine: Machine, host: Host, clusters: Clusters, entries: tuple[E
     owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
     mine = {cluster.name for cluster in clusters.named}
     others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
-    works = _works(host, entries, owners, others)
+    kept = _kept(host, entries, owners)
+    works = _works(host, entries, owners, others, kept)
     back = {address for address, work in works.items() if address not in held and _is_as_before(site, address, work)}
     over = (*strange, *(entry for entry in entries if entry.step.device in back))
     works = {address: work for address, work in works.items() if address not in back}
@@ -82,7 +85,7 @@ def find_owed(machine: Machine, host: Host, clusters: Clusters, entries: tuple[E
             raise RefusedError(
                 error.message, hint="that device was moved or exchanged: give it back by hand"
             ) from error
-    left = (*_absent(host, entries), *told)
+    left = (*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items()))
     return Owed(site, entries, works, held, over, left)
 
 
@@ -125,18 +128,49 @@ def _owner(entry: Entry) -> str | None:
     return entry.step.cluster
 
 
+def _kept(host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster]) -> dict[Address, Address]:
+    """Return the ports that were changed and stay so, each with a device of another user below it.
+
+    What a VFIO driver has may be in use now or be opened at any moment, by who relies on the setting; of one that
+    needed no other change than that of the port, no entry tells.
+    """
+    ports = {entry.step.device for entry in entries if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE)}
+    found: dict[Address, Address] = {}
+    for address, function in sorted(host.functions.items()):
+        if address in owners or address in ports or function.is_port or not _may_be_used(host, function):
+            continue
+        for port in ports & host.functions.keys():
+            if is_above(host, address, port):
+                found.setdefault(port, address)
+    return dict(sorted(found.items()))
+
+
+def _may_be_used(host: Host, function: Function) -> bool:
+    return "vfio" in (value_of(function.driver, "vfio") or "") or holder_of(host, function) is not None
+
+
+def _stays(host: Host, port: Address, user: Address) -> str:
+    holder = holder_of(host, host.functions[user])
+    who = f"open in process {holder.pid} ({holder.name})" if holder is not None else "bound to a VFIO driver"
+    return f"{port} stays as it is set: {user} below it is {who}, and is not released with this"
+
+
 def _works(
-    host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster], others: set[Address]
+    host: Host,
+    entries: Iterable[Entry],
+    owners: Mapping[Address, Cluster],
+    others: set[Address],
+    kept: Mapping[Address, Address],
 ) -> dict[Address, Before]:
     """Return the devices to give back, in address order. Ports above devices of others keep their setting, and
     the host's own devices their cuts as long as others have devices."""
     found: dict[Address, Before] = {}
     for entry in entries:
         address = entry.step.device
-        if address not in host.functions or address in others:
+        if address not in host.functions or address in others or address in kept:
             continue
         if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE) and any(
-            _above(host, other, address) for other in others
+            is_above(host, other, address) for other in others
         ):
             continue
         if address not in owners and _owner(entry) == HOST and others:
@@ -153,7 +187,7 @@ def _works(
     return dict(sorted(found.items()))
 
 
-def _above(host: Host, address: Address, port: Address) -> bool:
+def is_above(host: Host, address: Address, port: Address) -> bool:
     """Whether a port, or a function itself, is on the way up from a function."""
     at: Address | None = address
     while at is not None:

@@ -23,6 +23,7 @@ from atoll.act.finished import differences, finished
 from atoll.act.journal import Entry, Record, Run, read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
+from atoll.act.owed import is_above
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.registers import control_of, cut, cut_now
@@ -38,6 +39,7 @@ from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.host.place import address_of
 from atoll.isolation.clusters import HOST
+from atoll.pci.address import Address
 from atoll.plan.spec import read, read_spec
 from atoll.plan.step import StepKind
 
@@ -48,7 +50,7 @@ class Fate(StrEnum):
     """What became of a run that died."""
 
     ROLLED_BACK = "rolled back"
-    """All that it had done was undone."""
+    """All that it had done was undone, but for ports that stay closed since somebody uses what is below them."""
     COMPLETED = "completed"
     """It was carried to its end."""
     RESTARTED = "undone by a restart"
@@ -186,7 +188,11 @@ class _Recovering:
         needed = {entry.step.device for entry in kept}
         taken = {found for entry in entries if entry.step.kind is StepKind.REMOVE for found in removed_with(entry)}
         there = [e for e in entries if e.step.device in host.functions or e.step.device in taken]
-        undone = roll_back(site, self.work, [entry for entry in there if entry.step.device not in needed])
+        closed = self.closed(entries, host)
+        stays = needed | closed.keys()
+        undone = roll_back(site, self.work, [entry for entry in there if entry.step.device not in stays])
+        # Closed ports are as an apply leaves them: release gives them back.
+        left += closed.values()
         left += [f"{e.step.kind} of {e.step.device} stays: {host.essential[e.step.device]}" for e in kept]
         left += undone.left
         failed = [*kept, *undone.failed]
@@ -240,6 +246,25 @@ class _Recovering:
                     f"{device.in_use(address, holder)}: its owner runs, so all cuts stay; when it has ended, run atoll "
                     "recover again"
                 )
+
+    def closed(self, entries: Sequence[Entry], host: Host) -> dict[Address, str]:
+        """Return the ports that the run had closed and that somebody has devices open below, with the sentence that
+        tells it: of its clusters' devices that needed no change of their own, no entry tells."""
+        known = {entry.step.device for entry in entries}
+        ports = {entry.step.device for entry in entries if entry.step.kind is StepKind.SET_ACS}
+        found: dict[Address, str] = {}
+        for address, function in sorted(host.functions.items()):
+            above = [port for port in ports if is_above(host, address, port)]
+            if function.is_port or address in known or not above:
+                continue
+            try:
+                holder = device.other(self.work.machine, address)
+                because = device.in_use(address, holder) if holder is not None else ""
+            except Failure as error:
+                because = error.message
+            if because:
+                found.update((port, f"{port} stays as it is set: below it, {because}") for port in above)
+        return found
 
     def cut_again(self, entries: Sequence[Entry], host: Host) -> tuple[tuple[Deed, ...], tuple[str, ...]]:
         """Cut what the run had cut and is open by now, an owner having reset its device; return what was done, and what
