@@ -199,6 +199,8 @@ def test_a_tree_beside_a_list_of_some_groups(run: Run, tmp_path: Path) -> None:
     out = run("groups", "--host", tmp_path / "post.txt").out
     assert "recorded   in no group" not in out, "what the list does not name, it does not put in no group"
     assert "Group unknown: 0000:00:00.0" in out
+    assert run("groups", "--json", "--host", tmp_path / "post.txt").json["differences"] == []
+    assert " grouped otherwise " not in run("doctor", "--host", tmp_path / "post.txt").out
     out = run("explain", "03:00.0", "--host", tmp_path / "post.txt").out
     assert out.count("no source told the links of") == 1
 

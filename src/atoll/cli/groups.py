@@ -12,8 +12,9 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction, predict
+from atoll.isolation.groups.comparison import compare
 from atoll.isolation.honesty import honesty
-from atoll.report.groups import certain, checked, groups_document, groups_lines, recorded
+from atoll.report.groups import groups_document, groups_lines
 from atoll.report.names import Names
 from atoll.report.printable import printable
 
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _exit_code(host: Host, prediction: Prediction) -> int:
-    claimed = recorded(host)
-    if claimed is not None and certain(checked(host, claimed, prediction), prediction):
+    comparison = compare(host, prediction)
+    if comparison is not None and comparison.certain:
         return 1
     return 3 if prediction.undetermined else 0

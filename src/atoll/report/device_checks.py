@@ -8,24 +8,24 @@ from atoll.fabric.families import possible_kinds
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import predict
+from atoll.isolation.groups.comparison import compare
 from atoll.pci.acs import REDIRECTING
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.report.check import Check, Status, Subject, shortened
 from atoll.report.functions import isolating_root
-from atoll.report.groups import differences, recorded
 from atoll.report.layout import plural
 
 __all__ = ["DEVICE_CHECKS", "STATE_CHECKS"]
 
 
 def _groups(s: Subject) -> Iterator[Check]:
-    claimed = recorded(s.host)
-    if not claimed:
-        return
     prediction = predict(s.host)
+    comparison = compare(s.host, prediction)
+    if comparison is None or not comparison.recorded:
+        return
     missing = dict(prediction.undetermined)
-    found = [d.function for d in differences(claimed, prediction.groups) if d.function not in missing]
+    found = [difference.function for difference in comparison.certain]
     if found:
         yield Check(
             "groups",

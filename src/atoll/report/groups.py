@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
+from atoll.isolation.groups.comparison import Comparison, Difference, compare
 from atoll.isolation.groups.predict import ignores_override
 from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.pci.address import Address
@@ -20,73 +20,13 @@ from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
 
-__all__ = [
-    "IGNORED_OVERRIDE",
-    "Difference",
-    "certain",
-    "checked",
-    "differences",
-    "groups_document",
-    "groups_lines",
-    "recorded",
-]
-
-_NAMED = 4
-Groups = tuple[tuple[Address, ...], ...]
+__all__ = ["IGNORED_OVERRIDE", "groups_document", "groups_lines"]
 
 IGNORED_OVERRIDE = (
     "pcie_acs_override= is on the command line and this kernel does not obey it: its groups are those without it. Only "
     "a kernel with an out-of-tree patch does, and then groups say less than before of what is isolated."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A function that the record groups otherwise than the kernel's rules would."""
-
-    function: Address
-    recorded: tuple[Address, ...]
-    """Its group as recorded; empty where it has none."""
-    predicted: tuple[Address, ...]
-
-
-def recorded(host: Host) -> Groups | None:
-    """Return the groups as this kernel formed them, in address order; None where they were not read."""
-    if isinstance(host.groups, Unknown):
-        return None
-    return tuple(sorted(tuple(sorted(group.members)) for group in host.groups.value.values() if group.members))
-
-
-def differences(claimed: Groups, predicted: Groups) -> tuple[Difference, ...]:
-    """Return the functions that the two group otherwise, in address order."""
-    here = {address: group for group in claimed for address in group}
-    there = {address: group for group in predicted for address in group}
-    return tuple(
-        Difference(address, here.get(address, ()), there.get(address, ()))
-        for address in sorted(here.keys() | there.keys())
-        if here.get(address, ()) != there.get(address, ())
-    )
-
-
-def checked(host: Host, claimed: Groups, prediction: Prediction) -> tuple[Difference, ...]:
-    """Return the differences about functions of which the record shows their group, and more than that."""
-    unseen = _unseen(host, claimed)
-    untold = {address for address, function in host.functions.items() if isinstance(function.group, Unknown)}
-    return tuple(
-        d
-        for d in differences(claimed, prediction.groups)
-        if d.function not in unseen | untold and set(d.recorded) - unseen != set(d.predicted) - untold
-    )
-
-
-def _unseen(host: Host, claimed: Groups) -> frozenset[Address]:
-    """The functions of which the record shows the group and nothing more."""
-    return frozenset(address for group in claimed for address in group if address not in host.functions)
-
-
-def certain(found: Iterable[Difference], prediction: Prediction) -> tuple[Difference, ...]:
-    """Return the differences of which neither side rests on a fact that is not known."""
-    return tuple(difference for difference in found if not prediction.open_about(difference.function))
+_NAMED = 4
 
 
 def _plain(groups: Iterable[Iterable[Address]]) -> list[list[str]]:
@@ -95,11 +35,11 @@ def _plain(groups: Iterable[Iterable[Address]]) -> list[list[str]]:
 
 def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dict[str, Any]:
     """Return the groups as programs get them; ``honesty`` is of the recorded groups, or else of the predicted."""
-    claimed = recorded(host)
+    comparison = compare(host, prediction)
     return document(
         "groups",
         host=host.name,
-        recorded=None if claimed is None else _plain(claimed),
+        recorded=None if comparison is None else _plain(comparison.recorded),
         predicted=_plain(sorted(tuple(sorted(group)) for group in prediction.groups)),
         undetermined=[str(address) for address, _ in prediction.undetermined],
         lies=[_disagreement(lie) for lie in honesty.lies],
@@ -109,14 +49,14 @@ def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dic
         company={str(address): reason for address, reason in prediction.company.items()},
         reasons={str(address): list(reasons) for address, reasons in prediction.reasons.items()},
         differences=[]
-        if claimed is None
+        if comparison is None
         else [
             {
                 "function": str(d.function),
                 "recorded": [str(a) for a in d.recorded],
                 "predicted": [str(a) for a in d.predicted],
             }
-            for d in differences(claimed, prediction.groups)
+            for d in comparison.differences
         ],
     )
 
@@ -148,8 +88,7 @@ def groups_lines(
 ) -> list[str]:
     """Return the groups as people read them: the claim, then what does not fit it."""
     lines: list[str] = []
-    missing = dict(prediction.undetermined)
-    claimed = recorded(host)
+    comparison = compare(host, prediction)
     if isinstance(host.groups, Known):
         numbered: Sequence[tuple[str, tuple[Address, ...], str]] = [
             (f"IOMMU Group {number}", group.members, value_of(group.type, ""))
@@ -166,29 +105,32 @@ def groups_lines(
     for title, members, kind in numbered:
         lines += ["", style.bold(title) + (style.faint(f"  {kind}") if kind and kind != "unknown" else "")]
         for address in sorted(members):
-            function = host.functions.get(address)
-            if function is None:
-                lines.append(f"    {address} " + style.doubtful("has no record of its own"))
-                continue
-            driver = driver_words(function)
-            rests = "" if isinstance(host.groups, Known) else prediction.open_about(address)
-            mark = f"  {style.doubtful('?')} " if rests else "    "
-            beside = f"  {driver}" if driver not in "-?" else ""
-            lines.append(mark + names.short_line(function, 96 - len(beside)) + beside)
-            if verbose:
-                lines += [
-                    line for reason in prediction.reasons.get(address, ()) for line in wrap(reason, first="        ")
-                ]
-                if rests:
-                    lines += wrap(rests, first="        ? ")
+            lines += _member_lines(host, address, prediction, names, style, verbose)
     lines += _in_none(host, style)
     if isinstance(host.groups, Known) and not numbered:
         lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
-    if claimed is not None:
-        lines += ["", *_comparison(host, claimed, prediction, missing, style, verbose)]
-    elif missing:
-        lines += ["", *_undetermined(missing, style, verbose)]
+    if comparison is not None:
+        lines += ["", *_comparison_lines(host, comparison, prediction, style, verbose)]
+    elif prediction.undetermined:
+        lines += ["", *_undetermined(dict(prediction.undetermined), style, verbose)]
     return [*lines, *_findings(honesty, style, verbose)]
+
+
+def _member_lines(
+    host: Host, address: Address, prediction: Prediction, names: Names, style: Style, verbose: bool
+) -> list[str]:
+    function = host.functions.get(address)
+    if function is None:
+        return [f"    {address} " + style.doubtful("has no record of its own")]
+    driver = driver_words(function)
+    rests = "" if isinstance(host.groups, Known) else prediction.open_about(address)
+    mark = f"  {style.doubtful('?')} " if rests else "    "
+    beside = f"  {driver}" if driver not in "-?" else ""
+    lines = [mark + names.short_line(function, 96 - len(beside)) + beside]
+    if verbose:
+        lines += [line for reason in prediction.reasons.get(address, ()) for line in wrap(reason, first="        ")]
+        lines += wrap(rests, first="        ? ") if rests else []
+    return lines
 
 
 def _in_none(host: Host, style: Style) -> list[str]:
@@ -289,12 +231,11 @@ def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -
     return lines
 
 
-def _comparison(
-    host: Host, claimed: Groups, prediction: Prediction, missing: Mapping[Address, str], style: Style, verbose: bool
+def _comparison_lines(
+    host: Host, comparison: Comparison, prediction: Prediction, style: Style, verbose: bool
 ) -> list[str]:
-    unseen = _unseen(host, claimed)
-    found = checked(host, claimed, prediction)
-    missing = {address: reason for address, reason in missing.items() if address not in unseen}
+    claimed, unseen, found = comparison.recorded, comparison.unseen, comparison.differences
+    missing = {address: reason for address, reason in prediction.undetermined if address not in unseen}
     lines: list[str] = []
     if unseen:
         some = " ".join(map(str, sorted(unseen)[:_NAMED])) + (" …" if len(unseen) > _NAMED else "")
@@ -306,7 +247,7 @@ def _comparison(
         word = "As predicted, where the record tells enough:" if missing else "As predicted:"
         seen = len([group for group in claimed if not unseen.issuperset(group)])
         lines += wrap(f"{style.good(word)} the kernel's rules give the same {plural(seen, 'group')}.")
-    elif certain(found, prediction):
+    elif comparison.certain:
         lines.append(
             style.bad("Not as predicted") + style.faint(" (removed and rescanned, the kernel would regroup them)")
         )
