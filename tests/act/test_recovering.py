@@ -446,3 +446,20 @@ def test_an_owner_beside_a_holder_that_has_not_ended_yet_keeps_its_cuts(files: t
     assert twin.peek(RED, "bar0", 0xA00148) == mask
     (found,) = recover(twin).runs
     assert found.fate is Fate.ROLLED_BACK
+
+
+def test_an_owner_who_calls_himself_as_the_holder_keeps_its_cuts() -> None:
+    class Posing(Visited):
+        """The owner's process bears the holder's name, as whoever was handed a device may have it."""
+
+        def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+            told = {"proc/5000/comm": b"atoll-hold:red\n", "proc/5000/status": b"Uid:\t1000\t1000\t1000\t1000\n"}
+            return told.get(path) or super().read(path, offset=offset, size=size)
+
+    twin = after(deaths(Twin.new("ac922-4gpu"), {}, apply), f"{BLUE} BAR0")
+    mask = twin.peek(RED, "bar0", 0xA00148)
+    group = twin.readlink(f"{PATH}/iommu_group").rpartition("/")[2]
+    (found,) = recover(Posing(twin, "/dev/vfio/vfio", f"/dev/vfio/{group}")).runs
+    assert found.fate is Fate.LEFT
+    assert any("5000 (atoll-hold:red)" in left for left in found.left)
+    assert twin.peek(RED, "bar0", 0xA00148) == mask != 0

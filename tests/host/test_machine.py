@@ -122,6 +122,22 @@ def test_holders() -> None:
     assert [holder.uncertain for holder in holders.value] == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("status", "root"),
+    [
+        ("Name:\tvmm\nUid:\t0\t0\t0\t0\n", True),
+        ("Name:\tvmm\nUid:\t1000\t0\t0\t0\n", False),
+        ("Name:\tUid:\nUid:\t1000\t1000\t1000\t1000\n", False),
+        ("Name:\tvmm\n", None),
+        (None, None),
+    ],
+)
+def test_whether_a_holder_is_root(status: str | None, root: bool | None) -> None:
+    holders = read({**PROCESSES, **({"proc/43/status": status} if status is not None else {})}).holders
+    assert isinstance(holders, Known)
+    assert [holder.root for holder in holders.value] == [None, root, None]
+
+
 def test_holders_that_may_be_hidden() -> None:
     tree = tree_of({**function_files(GPU), **PROCESSES})
     hidden = read_host(Refusing(tree, "proc/43/fd"))

@@ -36,6 +36,12 @@ def test_short_names_stand_as_they_are() -> None:
     assert not holds_for(None, "red")
 
 
+def test_another_users_word_is_not_taken() -> None:
+    process_of_root = replace(process(holder_name("red")), root=True)
+    assert holds_for(process_of_root, "red")
+    assert not holds_for(replace(process_of_root, root=False), "red")
+
+
 @given(_NAMES, _NAMES)
 def test_a_name_fits_and_is_one_cluster_s(one: str, other: str) -> None:
     assert len(holder_name(one)) <= 15

@@ -98,4 +98,16 @@ def _holder(tree: Tree, pid: int, descriptors: Iterable[str], devices: Mapping[s
         return None
     name_of = value_of(text(tree, f"proc/{pid}/comm"), "")
     source = f"proc/{pid}/fd"
-    return Holder(pid, name_of, tuple(sorted(groups)), tuple(sorted(held)), Known(containers, source), nameless)
+    shown = tuple(sorted(groups)), tuple(sorted(held))
+    return Holder(pid, name_of, *shown, Known(containers, source), nameless, _is_root(tree, pid))
+
+
+def _is_root(tree: Tree, pid: int) -> bool | None:
+    """Whether all user ids of a process are root's (``Uid:`` of ``/proc/PID/status``: real, effective, saved, file
+    system): a program that is set-user-ID root may bear a name that its user chose. None where that is not told."""
+    try:
+        status = tree.read(f"proc/{pid}/status").decode("utf-8", "replace")
+    except OSError:
+        return None
+    ids = next((line.split()[1:] for line in status.splitlines() if line.startswith("Uid:")), [])
+    return all(number == "0" for number in ids) if ids else None

@@ -217,6 +217,8 @@ class Holder:
     """How many containers or I/O address spaces it has open."""
     nameless: bool = False
     """Whether it has a device open whose name the kernel has taken back: it is about to be removed."""
+    root: bool | None = field(default=None, compare=False)
+    """Whether it runs as root, by all of its user ids; None where that was not read, as in records."""
 
     @property
     def uncertain(self) -> bool:

@@ -43,8 +43,8 @@ _DIGITS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 def holds_for(holder: Holder | None, cluster: str) -> bool:
-    """Whether a process is the holder of a cluster, as far as its name tells."""
-    return holder is not None and holder.name == holder_name(cluster)
+    """Whether a process is the holder of a cluster, as far as its name tells: root's word, no other user's."""
+    return holder is not None and holder.name == holder_name(cluster) and holder.root is not False
 
 
 def obstacles(
