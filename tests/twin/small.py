@@ -10,7 +10,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import Twin
 from atoll.twin.machines.intel import KIBIBYTE, dmar, endpoint, host_bridge, kernels, port
-from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Platform
+from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Platform, Window
 
 __all__ = ["bridge", "card", "small"]
 
@@ -42,7 +42,7 @@ def small(
             description="",
             platform=Platform.INTEL,
             kernel=replace(kernels(command_line)["6.12"], sets_acs=False),
-            bridges=(host_bridge(0, 0, 0xFF, 0), *behind),
+            bridges=(replace(host_bridge(0, 0, 0xFF, 0), io=Window(0x1000, 0x1000, 0xF000)), *behind),
             functions=ordered,
             default_domain=domain,
             disk=Disk(Address(0, 0, 0x1F, 7), "none", "vda", "vda1", (254, 0)),

@@ -88,7 +88,7 @@ def test_raw_secondary_bus_reset_leaves_the_device_unconfigured() -> None:
     assert twin.peek(GPU, "config", 0x10) == 0
     assert twin.peek(GPU, "bar0", 0) == 0xFFFFFFFF
     set_command(twin, GPU, on=0x2)
-    assert twin.peek(GPU, "bar0", 0) == 0xFFFFFFFF, "a BAR at 0 answers nothing"
+    assert twin.peek(GPU, "bar0", 0) == 0xFFFFFFFF, "no load comes to a BAR at 0"
     twin.poke(GPU, "config", 0x10, 0x81000000)
     assert twin.peek(GPU, "bar0", DISABLE) == 0
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import PortType
 from atoll.twin import v100
 from atoll.twin.function import Function
 from atoll.twin.iommu import BYPASS, HOST, Iommu
+from atoll.twin.placement import ROM, Range
 from atoll.twin.spec import CpuLink, Model, Platform
 from atoll.twin.traffic import Hop, Kind, Outcome, Packet, Router
 
 __all__ = ["Attack", "Attacker", "Attempt"]
 
+MOST_PARTS = 6
+"""How many parts of a range the attack tells apart."""
 DEEP = 0x1000
 """How far into a region the attack aims, in bytes, where the region is that big."""
 HOST_PAGE = 0x1_0000_0000
@@ -57,14 +62,17 @@ class Attacker:
         self.kernel = iommu.kernel
         self.vfio = iommu.vfio
         self.hardware = router.hardware
+        self._edges: dict[int, list[int]] = {}
 
     def attack(self, source: Function, victim: Function) -> Attack:
         """Return what of ``victim`` and its owner's memory ``source`` reaches now."""
-        self.router.begin()
+        self.router.begin(victim.address)
+        self._edges.clear()
         attempts: list[Attempt] = []
         if source.spec.model is not Model.NPU:
             targets = list(self.targets(source, victim))
             attempts += self.requests(source, victim, targets)
+            attempts += self.ports(source, victim)
             attempts += self.links(source, victim)
         attempts += self.npu(source, victim)
         completions = [] if source.spec.model is Model.NPU else list(self.completions(source, victim))
@@ -83,24 +91,59 @@ class Attacker:
         holder = self.vfio.holder_of(function.address) or self.vfio.owner(function.address)
         return HOST if holder is None else holder.name
 
-    def regions(self, victim: Function) -> Iterator[tuple[str, int, int]]:
-        """Yield what to aim at: a word for it, its system address, its address on the PCI bus."""
-        spec, bars = victim.spec, self.hardware.placement.bars
-        for bar in spec.bars if spec.physfn is None else ():
-            place = bars[spec.address, bar.index]
-            shift = min(DEEP, place.size - 4)
-            yield f"BAR {bar.index} of {spec.address}", place.system + shift, place.start + shift
-        if spec.physfn is not None:
-            place = bars[spec.physfn, -1]
-            size = self.hardware.functions[spec.physfn].spec.vf_bar
-            shift = spec.vf_index * size + min(DEEP, size - 4)
-            yield f"BAR 0 of {spec.address}", place.system + shift, place.start + shift
+    def regions(self, victim: Function) -> Iterator[tuple[str, int | None, int | None]]:
+        """Yield what to aim at in memory: a word for it, its system address, its address on the PCI bus.
+
+        What a function answers to now, wherever its registers have it, in each part that other registers tell apart;
+        and what firmware gave it and it does not answer to.
+        """
+        address = victim.address
+        answering = set()
+        for what, first, last in self.hardware.claimed(victim):
+            answering.add(what)
+            for at in self.parts(address.domain, first, last):
+                yield f"{what} of {address}", self.hardware.system_address(victim, at), at
+        for what, place in self.assigned(victim):
+            if what not in answering:
+                shift = min(DEEP, place.size - 4)
+                yield f"{what} of {address}", place.system + shift, place.start + shift
         for gpu, base, _ in self.kernel.blueprint.coherent:
-            if gpu == spec.address:
-                yield f"coherent memory of {spec.address}", base + DEEP, base + DEEP
+            if gpu == address:
+                yield f"coherent memory of {address}", base + DEEP, base + DEEP
         owner = self.owner(victim)
         memory = HOST_PAGE if owner == HOST else self.vfio.holders[owner].ram + DEEP
         yield f"memory of {owner}", memory, memory
+
+    def assigned(self, victim: Function) -> Iterator[tuple[str, Range]]:
+        """Yield the memory that firmware gave a function."""
+        spec, bars = victim.spec, self.hardware.placement.bars
+        if spec.physfn is not None:
+            pool, size = bars[spec.physfn, -1], self.hardware.functions[spec.physfn].spec.vf_bar
+            yield "BAR 0", Range(pool.start + spec.vf_index * size, size, pool.shift)
+            return
+        for bar in spec.bars:
+            if not bar.io:
+                yield f"BAR {bar.index}", bars[spec.address, bar.index]
+        if spec.rom:
+            yield "ROM", bars[spec.address, ROM]
+
+    def parts(self, domain: int, first: int, last: int) -> Iterator[int]:
+        """Yield an address in each part of a range that windows and other functions' ranges cut it into."""
+        edges = self.edges(domain)
+        inside = edges[bisect_right(edges, first) : bisect_right(edges, last)][: MOST_PARTS - 1]
+        for start, end in pairwise((first, *inside, last + 1)):
+            yield start + min(DEEP, max(0, end - start - 4))
+
+    def edges(self, domain: int) -> list[int]:
+        """Return where ranges of memory begin in a domain, or end before, in order."""
+        if domain not in self._edges:
+            found: set[int] = set()
+            for function in self.hardware.functions.values():
+                if function.address.domain == domain:
+                    spans = (*self.router.claimed(function), *self.router.windows(function))
+                    found.update(edge for first, last in spans for edge in (first, last + 1))
+            self._edges[domain] = sorted(found)
+        return self._edges[domain]
 
     def targets(self, source: Function, victim: Function) -> Iterator[tuple[str, int]]:
         """Yield every address worth sending to: bus and system addresses, bypass, and whatever is mapped to them."""
@@ -108,7 +151,11 @@ class Attacker:
         powernv = self.kernel.blueprint.platform is Platform.POWERNV
         same = source.address.domain == victim.address.domain
         for what, system, bus in self.regions(victim):
-            addresses = [bus] if same else []
+            addresses = [bus] if same and bus is not None else []
+            if system is None:
+                for address in addresses:
+                    yield what, address
+                continue
             addresses += [system, system | BYPASS] if powernv else [system]
             for holder in self.vfio.holders.values():
                 for mapping in self.vfio.mappings(holder):
@@ -162,6 +209,17 @@ class Attacker:
                     target = f"{what} at {address:#x} as {requester:04x}"
                     yield self.judge(victim, f"{prefix}write", target, self.router.send(source, packet))
 
+    def ports(self, source: Function, victim: Function) -> Iterator[Attempt]:
+        """Requests for the victim's I/O ports, which nothing translates."""
+        if source.address.domain != victim.address.domain:
+            return
+        for what, first, last in self.hardware.claimed(victim, io=True):
+            for kind in (Kind.WRITE, Kind.READ):
+                address = min(first + 4, last)
+                packet = Packet(kind, address, source.address.requester_id, io=True)
+                target = f"{what} of {victim.address} at port {address:#x}"
+                yield self.judge(victim, f"io-{kind}", target, self.router.send(source, packet))
+
     def completions(self, source: Function, victim: Function) -> Iterator[Attempt]:
         """Forged completions, strictly ordered and relaxed; they go by requester id and need no bus mastering."""
         if source.address.domain != victim.address.domain:
@@ -210,6 +268,8 @@ class Attacker:
             if source.address not in (link.gpu, link.function):
                 continue
             for what, system, _ in self.regions(victim):
+                if system is None:
+                    continue
                 yield self.judge(victim, "npu-write", f"{what} at {system:#x}", self.over_npu(link, system))
 
     def over_npu(self, link: CpuLink, system: int) -> Outcome:

@@ -95,15 +95,20 @@ def _header(out: _Builder, spec: FunctionSpec) -> None:
     out.put(0x0E, 1, (0x80 if spec.multifunction else 0) | (1 if spec.is_bridge else 0))
     out.put(0x3C, 1, 0, 0xFF)
     for bar in () if virtual else spec.bars:
-        kind = (0x4 if bar.wide else 0) | (0x8 if bar.prefetchable else 0)
+        kind = 0x1 if bar.io else (0x4 if bar.wide else 0) | (0x8 if bar.prefetchable else 0)
         span = 64 if bar.wide else 32
-        out.put(0x10 + 4 * bar.index, span // 8, kind, (1 << span) - bar.size & ~0xF)
+        out.put(0x10 + 4 * bar.index, span // 8, kind, (1 << span) - bar.size & ~(0x3 if bar.io else 0xF))
+    if spec.rom and not virtual:
+        out.put(0x38 if spec.is_bridge else 0x30, 4, 0, (1 << 32) - spec.rom | 1)
     if spec.is_bridge:
         out.put(0x18, 3, 0, 0xFFFFFF)
-        out.put(0x1C, 2, 0x0101)
+        out.put(0x1C, 2, 0x0101, 0xF0F0)
         out.put(0x20, 4, 0, 0xFFF0FFF0)
-        out.put(0x24, 4, 0x00010001, 0xFFF0FFF0)
-        out.put(0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
+        if spec.prefetch_bits:
+            out.put(0x24, 4, 0x00010001 if spec.prefetch_bits == 64 else 0, 0xFFF0FFF0)
+        if spec.prefetch_bits == 64:
+            out.put(0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
+        out.put(0x30, 4, 0, 0xFFFFFFFF)
         out.put(0x3E, 2, 0, 0x005F)
     else:
         vendor, device = spec.subsystem

@@ -123,22 +123,9 @@ class Function:
         """The buses below a bridge, from secondary to subordinate, as its registers say now."""
         return range(self.get(0x19, 1), self.get(0x1A, 1) + 1) if self.spec.is_bridge else range(0)
 
-    def bar(self, index: int, wide: bool) -> int:
-        """Return the address that a base address register holds."""
-        return self.get(0x10 + 4 * index, 8 if wide else 4) & ~0xF
-
-    @property
-    def windows(self) -> tuple[tuple[int, int], ...]:
-        """What a bridge forwards downwards: first and last byte of each memory window that is open."""
-        found = []
-        base, limit = self.get(0x20, 2) & 0xFFF0, self.get(0x22, 2) & 0xFFF0
-        if 0 < base <= limit:
-            found.append((base << 16, limit << 16 | 0xFFFFF))
-        base = (self.get(0x24, 2) & 0xFFF0) << 16 | self.get(0x28, 4) << 32
-        limit = (self.get(0x26, 2) & 0xFFF0) << 16 | 0xFFFFF | self.get(0x2C, 4) << 32
-        if 0 < base <= limit:
-            found.append((base, limit))
-        return tuple(found)
+    def bar(self, index: int, wide: bool, io: bool = False) -> int:
+        """Return the address that a base address register holds: of memory, or of I/O ports."""
+        return self.get(0x10 + 4 * index, 8 if wide else 4) & ~(0x3 if io else 0xF)
 
     @property
     def holds_secondary_in_reset(self) -> bool:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
-from atoll.twin import v100, vmd
+from atoll.twin import decoding, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
-from atoll.twin.placement import Placement, place
-from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model
+from atoll.twin.placement import ROM, Placement, Space, place
+from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model, Platform
 
 __all__ = ["ALL_ONES", "ARI_FORWARDING", "Hardware"]
 
@@ -114,7 +114,7 @@ class Hardware:
     # -- addresses
 
     def bars(self, function: Function) -> tuple[tuple[int, int, int], ...]:
-        """Return index, first and last byte (bus addresses) of each BAR that answers now."""
+        """Return index, first and last byte (bus addresses) of each BAR of memory that answers now."""
         if function.power or self.in_reset(function) or not self.exists(function):
             return ()
         spec = function.spec
@@ -127,8 +127,26 @@ class Hardware:
             return ((0, start, start + pf.spec.vf_bar - 1),)
         if Command.MEMORY not in function.command:
             return ()
-        found = [(bar.index, function.bar(bar.index, bar.wide), bar.size) for bar in spec.bars]
-        return tuple((index, start, start + size - 1) for index, start, size in found if start)
+        found = [(bar.index, function.bar(bar.index, bar.wide), bar.size) for bar in spec.bars if not bar.io]
+        return tuple((index, start, start + size - 1) for index, start, size in found)
+
+    def claimed(self, function: Function, *, io: bool = False) -> tuple[tuple[str, int, int], ...]:
+        """Return all that a function answers to itself now, with a word for each: memory, or I/O ports."""
+        if function.spec.physfn is not None:
+            return () if io else tuple((f"BAR {index}", first, last) for index, first, last in self.bars(function))
+        if self.in_reset(function):
+            return ()
+        return tuple(decoding.claimed(function, io))
+
+    def system_address(self, function: Function, address: int) -> int | None:
+        """Return where a bus address on a function's side is in the system's address space; None: nowhere."""
+        bridge = self.host_bridge(self.real_requester(function).address)
+        for window in (bridge.low, bridge.high):
+            if window.bus <= address < window.bus + window.size:
+                return address - window.bus + window.cpu
+        first, last = decoding.VGA_MEMORY
+        powernv = self.blueprint.platform is Platform.POWERNV
+        return address if first <= address <= last and not powernv else None
 
     def passes(self, device: Function, address: int) -> bool:
         """Whether a Volume Management Device lets a bus address through to what is behind it."""
@@ -136,12 +154,6 @@ class Hardware:
         return any(
             start + first[index] <= address <= last for index, start, last in self.bars(device) if index in first
         )
-
-    def windows(self, bridge: Function) -> tuple[tuple[int, int], ...]:
-        """Return first and last byte (bus addresses) of what a bridge forwards downwards now."""
-        if not bridge.spec.is_bridge or Command.MEMORY not in bridge.command or bridge.power:
-            return ()
-        return bridge.windows
 
     # -- registers
 
@@ -166,9 +178,13 @@ class Hardware:
         if pcie and function.spec.flr and function.get(pcie + 8, 2) & INITIATE_FLR:
             self.reset_function(function)
 
+    def _loads(self, function: Function) -> bool:
+        """Whether a processor's loads come to BAR 0: not where it was left at 0, which no processor maps."""
+        return any(index == 0 and first for index, first, _ in self.bars(function))
+
     def read_bar0(self, function: Function, offset: int) -> int:
         """Load from BAR 0; all ones with decoding off, in D3 and in reset, as on the bus."""
-        if not any(index == 0 for index, _, _ in self.bars(function)):
+        if not self._loads(function):
             return ALL_ONES
         if function.spec.model is Model.V100:
             return v100.read(function.registers, offset)
@@ -182,7 +198,7 @@ class Hardware:
 
     def write_bar0(self, function: Function, offset: int, value: int) -> None:
         """Store to BAR 0; lost with decoding off, in D3 and in reset."""
-        if not any(index == 0 for index, _, _ in self.bars(function)):
+        if not self._loads(function):
             return
         if function.spec.model is Model.V100:
             v100.write(function.registers, offset, value)
@@ -225,7 +241,13 @@ class Hardware:
         spec = function.spec
         if spec.is_bridge:
             return bool(function.get(0x19, 1))
-        return spec.physfn is not None or any(function.bar(bar.index, bar.wide) for bar in spec.bars)
+        return spec.physfn is not None or any(function.bar(bar.index, bar.wide, bar.io) for bar in spec.bars)
+
+    def spaces(self, function: Function) -> Command:
+        """Return what a kernel switches on to enable a function: decoding of what it was given addresses for."""
+        address, done = function.address, self.placement
+        io = address in done.io or any((address, bar.index) in done.ports for bar in function.spec.bars)
+        return Command.MEMORY | Command.IO if io else Command.MEMORY
 
     def program(self, function: Function) -> None:
         """Write BARs, windows and bus numbers as firmware assigned them, and nothing else."""
@@ -233,21 +255,38 @@ class Hardware:
         bars = self.placement.bars
         for bar in spec.bars if spec.physfn is None else ():
             width = 8 if bar.wide else 4
-            flags = function.layout.image[0x10 + 4 * bar.index] & 0xF
-            function.put(0x10 + 4 * bar.index, width, bars[spec.address, bar.index].start | flags)
+            flags = function.layout.image[0x10 + 4 * bar.index] & (0x3 if bar.io else 0xF)
+            found = (self.placement.ports if bar.io else bars).get((spec.address, bar.index))
+            function.put(0x10 + 4 * bar.index, width, (0 if found is None else found.start) | flags)
+        if spec.rom and spec.physfn is None:
+            function.put(decoding.rom_register(function), 4, bars[spec.address, ROM].start | spec.rom_on)
         if spec.vf_total:
             function.put(function.layout.sriov + 0x24, 8, bars[spec.address, -1].start | 0xC)
         if not spec.is_bridge:
             return
         function.put(0x18, 3, spec.address.bus | spec.secondary << 8 | spec.subordinate << 16)
-        low, high = self.placement.low.get(spec.address), self.placement.high.get(spec.address)
+        self._program_windows(function)
+        held = function.get(0x3E, 2) & ~(decoding.VGA_ENABLE | decoding.ISA_ENABLE | decoding.VGA_16)
+        function.put(0x3E, 2, held | spec.bridge_control)
+
+    def _program_windows(self, bridge: Function) -> None:
+        """Write a bridge's windows, closed where nothing is below."""
+        address, bits = bridge.address, bridge.spec.prefetch_bits
+        low, high, io = (self.placement.windows(space).get(address) for space in (Space.LOW, Space.HIGH, Space.IO))
+        first, last = (0xF000, 0) if io is None else (io.start, io.end)
+        bridge.put(0x1C, 2, first >> 8 & 0xF0 | 1 | (last >> 8 & 0xF0 | 1) << 8)
+        bridge.put(0x30, 4, first >> 16 | last >> 16 << 16)
         if low is not None:
-            function.put(0x20, 4, low.start >> 16 & 0xFFF0 | (low.end >> 16 & 0xFFF0) << 16)
+            bridge.put(0x20, 4, low.start >> 16 & 0xFFF0 | (low.end >> 16 & 0xFFF0) << 16)
         else:
-            function.put(0x20, 4, 0x0000FFF0)
+            bridge.put(0x20, 4, 0x0000FFF0)
+        if not bits:
+            return
+        kind = 1 if bits == 64 else 0
         if high is not None:
-            function.put(0x24, 4, high.start >> 16 & 0xFFF0 | 1 | (high.end >> 16 & 0xFFF0 | 1) << 16)
-            function.put(0x28, 4, high.start >> 32)
-            function.put(0x2C, 4, high.end >> 32)
+            bridge.put(0x24, 4, high.start >> 16 & 0xFFF0 | kind | (high.end >> 16 & 0xFFF0 | kind) << 16)
         else:
-            function.put(0x24, 4, 0x0001FFF1)
+            bridge.put(0x24, 4, 0x0000FFF0 | kind | kind << 16)
+        if bits == 64:
+            bridge.put(0x28, 4, 0 if high is None else high.start >> 32)
+            bridge.put(0x2C, 4, 0 if high is None else high.end >> 32)

@@ -68,6 +68,8 @@ class Kernel:
                 self._find(bridge.domain, bridge.bus, found)
         for function in found:
             self._settle(function)
+        for store in self.blueprint.stray:
+            self.hardware.write_config(self.hardware.functions[store.function], store.offset, store.width, store.value)
 
     def _find(self, domain: int, bus: int, found: list[Function]) -> None:
         here = self.hardware.on_bus(domain, bus)
@@ -128,7 +130,7 @@ class Kernel:
         if not self.hardware.programmed(function):
             self.hardware.program(function)
         if function.spec.is_bridge:
-            function.set_command(on=Command.MEMORY)
+            function.set_command(on=self.hardware.spaces(function))
         if self.spec.sets_acs:
             function.set_acs(function.acs | REDIRECTING)
         function.set_ats(self.policy_ats(function))
@@ -239,10 +241,10 @@ class Kernel:
         function = self.hardware.functions[device.address]
         device.driver = driver
         if driver == "pcieport":
-            function.set_command(on=Command.MASTER | Command.MEMORY)
+            function.set_command(on=Command.MASTER | self.hardware.spaces(function))
         elif driver not in MANAGED_DMA:
             function.set_power(0)
-            function.set_command(on=Command.MASTER | Command.MEMORY)
+            function.set_command(on=Command.MASTER | self.hardware.spaces(function))
             self.enable_above(function)
             if self.spec.npu and function.spec.model is Model.V100:
                 self.npu_seen.add(device.address)
@@ -271,7 +273,7 @@ class Kernel:
         """Enable the bridges above a device that is being enabled (``pci_enable_bridge``); they stay so."""
         bridge = self.hardware.parent(function)
         while bridge is not None:
-            bridge.set_command(on=Command.MASTER | Command.MEMORY)
+            bridge.set_command(on=Command.MASTER | self.hardware.spaces(bridge))
             if bridge.address in self.devices:
                 self.devices[bridge.address].enabled = True
             bridge = self.hardware.parent(bridge)

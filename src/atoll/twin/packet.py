@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A memory request to ``address``, or a completion to the requester id ``address``."""
+    """A request to ``address`` in memory or among I/O ports, or a completion to the requester id ``address``."""
 
     kind: Kind
     address: int
@@ -29,10 +29,12 @@ class Packet:
     """Address type 10: the sender says that the address is translated already."""
     relaxed: bool = False
     """Relaxed ordering."""
+    io: bool = False
+    """To an I/O port."""
 
     @property
     def request(self) -> bool:
-        """Whether it is a memory request."""
+        """Whether it is a request."""
         return self.kind is not Kind.COMPLETION
 
 
@@ -54,3 +56,5 @@ class Outcome:
     memory_of: str | None = None
     stopped: str = ""
     """Why it went no further; empty where it arrived."""
+    asked: bool = False
+    """Whether it came to the translation of a root complex."""

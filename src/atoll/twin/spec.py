@@ -26,6 +26,7 @@ __all__ = [
     "Network",
     "Platform",
     "Routing",
+    "Store",
     "Window",
 ]
 
@@ -81,13 +82,15 @@ CONVENTIONAL_BUS = frozenset({PortType.PCIE_TO_PCI, PortType.CONVENTIONAL})
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One memory base address register; ``size`` in bytes, a power of two."""
+    """One base address register; ``size`` in bytes, a power of two."""
 
     index: int
     size: int
     wide: bool = False
     """64-bit: takes this register and the next."""
     prefetchable: bool = False
+    io: bool = False
+    """I/O ports instead of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,10 @@ class FunctionSpec:
     """24 bits: class, subclass, programming interface."""
     port: PortType = PortType.ENDPOINT
     bars: tuple[Bar, ...] = ()
+    rom: int = 0
+    """The size in bytes of its expansion ROM, a power of two from 2 KiB; 0 without one."""
+    rom_on: bool = False
+    """Firmware leaves the ROM switched on."""
     secondary: int = 0
     subordinate: int = 0
     multifunction: bool = False
@@ -145,6 +152,14 @@ class FunctionSpec:
     vf_index: int = 0
     console: bool = False
     """The VGA device that firmware used."""
+    bridge_control: int = 0
+    """What firmware sets of a bridge's control register: VGA and ISA (PCI-to-PCI Bridge 1.2, 3.2.5.18)."""
+    prefetch_bits: int = 64
+    """How wide the addresses of a bridge's prefetchable window are: 64, 32, or 0 without such a window."""
+    spare: int = 0
+    """So many bytes more than needed are in a bridge's memory window, and in its prefetchable one: for hot-plug."""
+    windowless: bool = False
+    """Firmware gives a bridge of subtractive decoding no windows: what is below has addresses of the bus above."""
 
     @property
     def is_bridge(self) -> bool:
@@ -177,6 +192,8 @@ class HostBridge:
     of_node: str | None = None
     vmd: Address | None = None
     """The Volume Management Device that it is behind: its apertures are that function's memory BARs."""
+    io: Window = Window(0, 0, 0)
+    """I/O ports."""
 
     @property
     def name(self) -> str:
@@ -239,6 +256,16 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """A write to a function's configuration space; ``width`` in bytes."""
+
+    function: Address
+    offset: int
+    width: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class KernelSpec:
     """The kernel that runs on the machine."""
 
@@ -282,3 +309,5 @@ class Blueprint:
     """Whether the files tell the links."""
     interrupt_chip: str = ""
     """What ``/proc/interrupts`` names the chip of message interrupts."""
+    stray: tuple[Store, ...] = ()
+    """What somebody wrote to configuration space once the machine was up, past the kernel."""

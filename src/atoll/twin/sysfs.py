@@ -16,7 +16,7 @@ from atoll.twin.device import Device
 from atoll.twin.files import Attribute, Files, Folder, attribute
 from atoll.twin.function import Function
 from atoll.twin.kernel import Kernel
-from atoll.twin.placement import Range
+from atoll.twin.placement import ROM, Range
 from atoll.twin.resets import Resets
 from atoll.twin.spec import HostBridge, IommuUnit, Platform
 
@@ -31,8 +31,13 @@ WIDE_FLAGS = 0x14220C
 """The same, 64-bit and prefetchable, with the low bits of the register."""
 WIDE_PLAIN_FLAGS = 0x140204
 """The same without being prefetchable."""
+PORT_FLAGS = 0x40101
+"""IORESOURCE_IO and IORESOURCE_SIZEALIGN, with the low bit of the register."""
+ROM_FLAGS = 0x46200
+"""Memory, prefetchable and read-only, sized and aligned; bit 0 where it is switched on."""
 WINDOW_FLAGS = 0x200
-HIGH_WINDOW_FLAGS = 0x102201
+HIGH_WINDOW_FLAGS = {64: 0x102201, 32: 0x2200, 0: 0}
+IO_WINDOW_FLAGS = 0x101
 
 
 class Sysfs:
@@ -159,7 +164,8 @@ class Sysfs:
         if spec.vf_total:
             self.sriov(function, here)
         for bar in spec.bars:
-            add(f"{here}/resource{bar.index}", self.resource_file(function, bar.index))
+            if not bar.io:
+                add(f"{here}/resource{bar.index}", self.resource_file(function, bar.index))
 
     def since(self, feature: str) -> bool:
         """Whether the machine's kernel has a file."""
@@ -185,7 +191,8 @@ class Sysfs:
 
     def resource(self, function: Function) -> str:
         """Return the ``resource`` text: BARs, ROM, BARs of virtual functions, windows of a bridge."""
-        bars, spec = self.hardware.placement.bars, function.spec
+        done, spec = self.hardware.placement, function.spec
+        bars = done.bars
         lines: list[tuple[Range | None, int]] = [(None, 0)] * (17 if spec.is_bridge else 13)
         if spec.physfn is not None:
             pool = bars[spec.physfn, -1]
@@ -193,12 +200,18 @@ class Sysfs:
             lines[0] = (Range(pool.start + spec.vf_index * size, size, pool.shift), WIDE_FLAGS)
         for bar in spec.bars if spec.physfn is None else ():
             wide = WIDE_FLAGS if bar.prefetchable else WIDE_PLAIN_FLAGS
-            lines[bar.index] = (bars[spec.address, bar.index], wide if bar.wide else MEMORY_FLAGS)
+            if bar.io:
+                lines[bar.index] = (done.ports.get((spec.address, bar.index)), PORT_FLAGS)
+            else:
+                lines[bar.index] = (bars[spec.address, bar.index], wide if bar.wide else MEMORY_FLAGS)
+        if spec.rom and spec.physfn is None:
+            lines[ROM] = (bars[spec.address, ROM], ROM_FLAGS | spec.rom_on)
         if spec.vf_total:
             lines[7] = (bars[spec.address, -1], WIDE_FLAGS)
         if spec.is_bridge:
-            lines[14] = (self.hardware.placement.low.get(spec.address), WINDOW_FLAGS)
-            lines[15] = (self.hardware.placement.high.get(spec.address), HIGH_WINDOW_FLAGS)
+            lines[13] = (done.io.get(spec.address), IO_WINDOW_FLAGS)
+            lines[14] = (done.low.get(spec.address), WINDOW_FLAGS)
+            lines[15] = (done.high.get(spec.address), HIGH_WINDOW_FLAGS[spec.prefetch_bits])
         text = ""
         for place, flags in lines:
             start, end = (0, 0) if place is None else (place.system, place.system + place.size - 1)
@@ -242,7 +255,7 @@ class Sysfs:
         if _set(text):
             device.enabled = True
             function.set_power(0)
-            function.set_command(on=Command.MEMORY)
+            function.set_command(on=self.hardware.spaces(function))
             self.kernel.enable_above(function)
         elif not device.enabled:
             raise OSError(errno.EIO, f"{device.address} is not enabled")

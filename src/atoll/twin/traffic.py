@@ -2,21 +2,27 @@
 
 Written from the facts' section H.2 and PCI Express Base 6.12 alone; shares nothing with ``atoll.fabric``.
 Controls act where a packet enters a port from below; nothing acts on packets that travel down.
+
+What several answer to, which no specification allows and nothing hinders, arrives where the attacker wants it.
+Declared: root complexes take no requests for I/O ports that come up from below, but to another root port where they
+route between these at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.twin.decoding import VGA_MEMORY, Span, forwarded, subtracts
 from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
 from atoll.twin.iommu import Iommu
 from atoll.twin.packet import Hop, Kind, Outcome, Packet
 from atoll.twin.peers import Way, own_memory, toward, upstream_memory
-from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Routing
+from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Platform, Routing
 
 __all__ = ["Hop", "Kind", "Outcome", "Packet", "Router"]
 
@@ -27,28 +33,62 @@ class Router:
     def __init__(self, hardware: Hardware, iommu: Iommu) -> None:
         self.hardware = hardware
         self.iommu = iommu
-        self._bars: dict[Address, tuple[tuple[int, int], ...]] = {}
-        self._windows: dict[Address, tuple[tuple[int, int], ...]] = {}
+        self.wanted: Address | None = None
+        """Who is to get what several answer to."""
+        self._claimed: dict[tuple[Address, bool], tuple[Span, ...]] = {}
+        self._windows: dict[tuple[Address, bool], tuple[Span, ...]] = {}
 
-    def begin(self) -> None:
+    def begin(self, wanted: Address | None = None) -> None:
         """Forget what functions answer to: to be called before packets are sent, where registers may have changed."""
-        self._bars.clear()
+        self.wanted = wanted
+        self._claimed.clear()
         self._windows.clear()
 
-    def claims(self, function: Function, address: int) -> bool:
-        """Whether a function answers to a bus address, or a bridge forwards it downwards."""
-        bars = self._bars.get(function.address)
-        if bars is None:
-            bars = tuple((first, last) for _, first, last in self.hardware.bars(function))
-            self._bars[function.address] = bars
-        return any(first <= address <= last for first, last in bars) or self.forwards(function, address)
+    def claimed(self, function: Function, *, io: bool = False) -> tuple[Span, ...]:
+        """Return what a function answers to itself."""
+        key = (function.address, io)
+        if key not in self._claimed:
+            found = self.hardware.claimed(function, io=io)
+            self._claimed[key] = tuple((first, last) for _, first, last in found)
+        return self._claimed[key]
 
-    def forwards(self, bridge: Function, address: int) -> bool:
-        """Whether a bridge's open windows hold a bus address."""
-        windows = self._windows.get(bridge.address)
-        if windows is None:
-            windows = self._windows[bridge.address] = self.hardware.windows(bridge)
-        return any(first <= address <= last for first, last in windows)
+    def windows(self, bridge: Function, *, io: bool = False) -> tuple[Span, ...]:
+        """Return what a bridge forwards downwards."""
+        key = (bridge.address, io)
+        if key not in self._windows:
+            self._windows[key] = forwarded(bridge, io)
+        return self._windows[key]
+
+    def claims(self, function: Function, packet: Packet) -> bool:
+        """Whether a function answers to a request's address, or a bridge forwards it downwards."""
+        claimed = self.claimed(function, io=packet.io)
+        return any(first <= packet.address <= last for first, last in claimed) or self.forwards(function, packet)
+
+    def forwards(self, bridge: Function, packet: Packet) -> bool:
+        """Whether a bridge's open windows hold a request's address."""
+        return any(first <= packet.address <= last for first, last in self.windows(bridge, io=packet.io))
+
+    def leads(self, function: Function) -> bool:
+        """Whether a function is the wanted one, or has it below."""
+        at = None if self.wanted is None else self.hardware.functions[self.wanted]
+        while at is not None:
+            if at is function:
+                return True
+            above = self.hardware.parent(at)
+            device = self.hardware.real_requester(at)
+            at = device if above is None and device is not at else above
+        return False
+
+    def taker(self, functions: Iterable[Function], packet: Packet, *, left: bool = False) -> Function | None:
+        """Return who of those on one bus takes a packet: whoever the attacker wants, where several would.
+
+        With ``left`` nobody else is there to take it, and bridges of subtractive decoding do.
+        """
+        beside = list(functions)
+        takers = [each for each in beside if self._targets(each, packet)]
+        if not takers and left and packet.request:
+            takers = [each for each in beside if subtracts(each, packet.io)]
+        return next((each for each in takers if self.leads(each)), takers[0] if takers else None)
 
     def send(self, source: Function, packet: Packet) -> Outcome:
         """Let a function send a packet."""
@@ -84,14 +124,18 @@ class Router:
 
     def _listen(self, source: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
         """On a conventional bus whoever claims an address takes it."""
-        for mate in self.hardware.on_bus(source.address.domain, source.address.bus):
-            if mate is not source and self._targets(mate, packet):
-                return self._descend(mate, packet, (*hops, Hop(str(mate.address), "shared bus", "everybody listens")))
-        return None
+        others = [mate for mate in self.hardware.on_bus(*source.address[:2]) if mate is not source]
+        parent = self.hardware.parent(source)
+        left = parent is not None and self._below(parent, packet)
+        mate = self.taker(others, packet, left=left)
+        if mate is None:
+            return None
+        because = "everybody listens" if self._targets(mate, packet) else "takes what nobody else takes"
+        return self._descend(mate, packet, (*hops, Hop(str(mate.address), "shared bus", because)))
 
     def _inside(self, source: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
         """Inside a device, to another of its functions where no control says otherwise."""
-        for mate in self.hardware.mates(source):
+        for mate in sorted(self.hardware.mates(source), key=lambda each: not self.leads(each)):
             if not self._targets(mate, packet):
                 continue
             way, why = toward(source, mate, packet)
@@ -126,7 +170,7 @@ class Router:
                     return Outcome(hops, stopped=stop)
                 if packet.request and self._own(here, packet) and own_memory(here) is not Way.UP:
                     return self._at_port(here, own_memory(here), here, packet, hops)
-                own = self._below(here, packet)
+                own = self._below(here, packet) and not self._contested(here, bridge, packet)
                 if own and AcsFlag.UF not in here.acs:
                     return Outcome(hops, stopped=f"{name} does not send back what is below itself (no UpstreamFwd)")
                 if own:
@@ -175,28 +219,37 @@ class Router:
             return f"SrcValid at {port.address}: requester id {packet.requester:04x} is not below it"
         if packet.translated and AcsFlag.TB in port.acs:
             return f"TransBlk at {port.address}: translated requests are blocked"
+        if packet.io and AcsEnhanced.IO_BLOCK in port.acs_enhanced:
+            return f"I/O Request Blocking at {port.address}"
         return ""
+
+    def _contested(self, port: Function, bridge: HostBridge, packet: Packet) -> bool:
+        """Whether what a port has below itself is what a wanted port beside it claims, too."""
+        if not packet.request or (port.spec.port is PortType.ROOT_PORT and bridge.routing is not Routing.DIRECT):
+            return False
+        beside = self.hardware.on_bus(*port.address[:2])
+        return any(each is not port and self.leads(each) and self._targets(each, packet) for each in beside)
 
     def _below(self, port: Function, packet: Packet) -> bool:
         if packet.request:
-            return self.forwards(port, packet.address)
+            return self.forwards(port, packet)
         return packet.address >> 8 in port.buses
 
     def _targets(self, function: Function, packet: Packet) -> bool:
         """Whether a packet is for a function, or for something below it."""
         if packet.request:
-            return self.claims(function, packet.address)
+            return self.claims(function, packet)
         return function.address.requester_id == packet.address or self._below(function, packet)
 
     def _switch(self, port: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | tuple[Hop, ...]:
         """Inside a switch: to a sibling port, to the upstream port's own memory, or up."""
-        for sibling in self.hardware.on_bus(port.address.domain, port.address.bus):
-            if sibling is not port and self._targets(sibling, packet):
-                way, why = toward(port, sibling, packet)
-                if way is Way.BLOCKED:
-                    return Outcome(hops, stopped=why)
-                hop = Hop(str(port.address), "up" if way is Way.UP else "across the switch", why)
-                return (*hops, hop) if way is Way.UP else self._descend(sibling, packet, (*hops, hop))
+        sibling = self.taker((each for each in self.hardware.on_bus(*port.address[:2]) if each is not port), packet)
+        if sibling is not None:
+            way, why = toward(port, sibling, packet)
+            if way is Way.BLOCKED:
+                return Outcome(hops, stopped=why)
+            hop = Hop(str(port.address), "up" if way is Way.UP else "across the switch", why)
+            return (*hops, hop) if way is Way.UP else self._descend(sibling, packet, (*hops, hop))
         upstream = self.hardware.parent(port)
         if upstream is not None and packet.request and self._own(upstream, packet):
             way = upstream_memory(port)
@@ -211,7 +264,7 @@ class Router:
 
     def _own(self, port: Function, packet: Packet) -> bool:
         """Whether a request is for a port's own BARs."""
-        return self.claims(port, packet.address) and not self.forwards(port, packet.address)
+        return self.claims(port, packet) and not self.forwards(port, packet)
 
     def _at_port(self, port: Function, way: Way, by: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         """End at a port's own memory, or before it."""
@@ -225,9 +278,9 @@ class Router:
         """At a root port: to another one of the same host bridge where that is what it does, else translation."""
         why = f"{bridge.name} translates"
         if bridge.routing is Routing.DIRECT and not (packet.request and self._own(port, packet)):
-            for other in self.hardware.on_bus(bridge.domain, bridge.bus):
-                if other is port or not self._targets(other, packet):
-                    continue
+            others = [each for each in self.hardware.on_bus(bridge.domain, bridge.bus) if each is not port]
+            other = self.taker(others, packet, left=self._in_aperture(bridge, packet))
+            if other is not None:
                 way, why = toward(port, other, packet)
                 if way is Way.BLOCKED:
                     return Outcome(hops, stopped=why)
@@ -236,9 +289,18 @@ class Router:
                     return self._descend(other, packet, (*hops, hop))
         return self._translate(bridge, packet, (*hops, Hop(str(port.address), "up", why)))
 
+    def _in_aperture(self, bridge: HostBridge, packet: Packet) -> bool:
+        """Whether a request's address is one that a host bridge sends down, to whom it may concern."""
+        if not packet.request or bridge.vmd is not None:
+            return False
+        windows = (bridge.io,) if packet.io else (bridge.low, bridge.high)
+        return any(each.bus <= packet.address < each.bus + each.size for each in windows)
+
     def _translate(self, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         if not packet.request:
             return Outcome(hops, stopped=f"{bridge.name} drops a completion that it did not ask for")
+        if packet.io:
+            return Outcome(hops, stopped=f"{bridge.name} takes no requests for I/O ports from below")
         domain = bridge.domain
         origins: tuple[HostBridge, ...] = (bridge,)
         if bridge.vmd is not None:
@@ -248,9 +310,9 @@ class Router:
             domain, origins = device.address.domain, (bridge, self.hardware.host_bridge(device.address))
         answer = self.iommu.translate(domain, packet.requester, packet.address, packet.translated)
         if answer.system is None:
-            return Outcome(hops, stopped=answer.because)
+            return Outcome(hops, stopped=answer.because, asked=True)
         hops = (*hops, Hop(origins[-1].name, "translation", answer.because))
-        return self.system(answer.system, packet, hops, origins)
+        return replace(self.system(answer.system, packet, hops, origins), asked=True)
 
     def system(
         self, address: int, packet: Packet, hops: tuple[Hop, ...], origins: tuple[HostBridge, ...] = ()
@@ -273,14 +335,29 @@ class Router:
                         return Outcome(hops, stopped=f"{bridge.name} sends nothing down again that came up")
                     down = replace(packet, address=address - window.cpu + window.bus)
                     hops = (*hops, Hop(bridge.name, "down", f"reflected to {down.address:#x}"))
-                    for top in self.hardware.on_bus(bridge.domain, bridge.bus):
-                        if self.claims(top, down.address):
-                            return self._descend(top, down, hops, origins)
+                    top = self.taker(self.hardware.on_bus(bridge.domain, bridge.bus), down, left=True)
+                    if top is not None:
+                        return self._descend(top, down, hops, origins)
                     return Outcome(hops, stopped=f"nobody below {bridge.name} claims {down.address:#x}")
+        if VGA_MEMORY[0] <= address <= VGA_MEMORY[1] and self.hardware.blueprint.platform is not Platform.POWERNV:
+            return self._legacy(address, packet, hops, origins)
         owner = self.iommu.memory_owner(address)
         if owner is not None:
             return Outcome((*hops, Hop("system memory", f"{address:#x}", f"memory of {owner}")), memory_of=owner)
         return Outcome(hops, stopped=f"nothing at {address:#x} of the system")
+
+    def _legacy(self, address: int, packet: Packet, hops: tuple[Hop, ...], origins: tuple[HostBridge, ...]) -> Outcome:
+        """VGA's memory in the system's address space: there is no memory behind it, but whom bridges lead to."""
+        down = replace(packet, address=address)
+        bridges = [each for each in self.hardware.blueprint.bridges if each.vmd is None]
+        tops = [top for each in bridges for top in self.hardware.on_bus(each.domain, each.bus)]
+        top = self.taker(tops, down, left=True)
+        if top is None:
+            return Outcome(hops, stopped=f"nobody claims {address:#x}")
+        bridge = self.hardware.host_bridge(top.address)
+        if self._keeps(bridge, origins):
+            return Outcome(hops, stopped=f"{bridge.name} sends nothing down again that came up")
+        return self._descend(top, down, (*hops, Hop(bridge.name, "down", "VGA's memory")), origins)
 
     # -- downwards
 
@@ -294,13 +371,14 @@ class Router:
         """Follow windows or bus numbers down to the function that answers."""
         while True:
             volume = self.hardware.volume(function)
-            if volume is not None and packet.request and self.hardware.passes(function, packet.address):
+            memory = packet.request and not packet.io
+            if volume is not None and memory and self.hardware.passes(function, packet.address):
                 name = str(function.address)
                 if self._keeps(volume, origins):
                     return Outcome(hops, stopped=f"{volume.name} sends nothing down again that came up")
                 hops = (*hops, Hop(name, "down", f"in its memory BARs: {volume.name} is behind"))
                 tops = self.hardware.on_bus(volume.domain, volume.bus)
-                inner = next((top for top in tops if self._targets(top, packet)), None)
+                inner = self.taker(tops, packet, left=True)
                 if inner is None:
                     return Outcome(hops, stopped=f"nobody behind {name} answers to {packet.address:#x}")
                 function = inner
@@ -308,16 +386,16 @@ class Router:
             for_itself = not packet.request and function.address.requester_id == packet.address
             if not function.spec.is_bridge or for_itself:
                 return self._arrive(function, packet, hops)
-            if packet.request and not self.forwards(function, packet.address):
-                return self._arrive(function, packet, hops)
-            hops = (
-                *hops,
-                Hop(str(function.address), "down", "in its window" if packet.request else "in its bus range"),
-            )
-            below = [child for child in self.hardware.children(function) if self._targets(child, packet)]
-            if not below:
+            word = "in its window" if packet.request else "in its bus range"
+            if packet.request and not self.forwards(function, packet):
+                if self.claims(function, packet) or not subtracts(function, packet.io):
+                    return self._arrive(function, packet, hops)
+                word = "nobody else takes it"
+            hops = (*hops, Hop(str(function.address), "down", word))
+            below = self.taker(self.hardware.children(function), packet, left=True)
+            if below is None:
                 return Outcome(hops, stopped=f"nobody below {function.address} answers to {packet.address:#x}")
-            function = below[0]
+            function = below
 
     def _arrive(self, function: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         if self.hardware.in_reset(function):

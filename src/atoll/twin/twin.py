@@ -18,6 +18,7 @@ from atoll.twin.kernel import Kernel
 from atoll.twin.lease import ResourceLease, VfioLease, lease_resource
 from atoll.twin.machines import blueprint
 from atoll.twin.occurrence import EventKind, happen
+from atoll.twin.packet import Kind, Outcome, Packet
 from atoll.twin.procfs import Procfs
 from atoll.twin.resets import Resets
 from atoll.twin.spec import Blueprint
@@ -176,6 +177,18 @@ class Twin:
         if source == victim:
             raise ValueError(f"{source} cannot attack itself")
         return self._attacker.attack(self._hardware(source), self._hardware(victim))
+
+    def send(
+        self, source: Address, target: int, *, kind: Kind = Kind.WRITE, io: bool = False, wanted: Address | None = None
+    ) -> Outcome:
+        """Let a function send one request under its own name, untranslated, and return where it ends.
+
+        ``target`` is an address in memory, or with ``io`` a port; what several answer to, ``wanted`` gets. Changes
+        nothing.
+        """
+        router = self._attacker.router
+        router.begin(wanted)
+        return router.send(self._hardware(source), Packet(kind, target, source.requester_id, io=io))
 
     # -- parts
 

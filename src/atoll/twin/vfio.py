@@ -13,6 +13,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.twin.function import Function
 from atoll.twin.kernel import MANAGED_DMA, Kernel
+from atoll.twin.placement import ROM
 from atoll.twin.resets import Resets
 
 __all__ = ["Holder", "Mapping", "Open", "Vfio"]
@@ -113,7 +114,7 @@ class Vfio:
         group = self.kernel.device(address).group
         assert group is not None
         self.kernel.owner_of_group[group] = name
-        function.set_command(on=Command.MEMORY, off=Command.MASTER)
+        function.set_command(on=self.kernel.hardware.spaces(function), off=Command.MASTER)
         self.kernel.enable_above(function)
         function.set_power(0)
         works = bool(self.resets.usable(function))
@@ -180,7 +181,7 @@ class Vfio:
             self.resets.reset_function(address)
         elif self.resets.alone(function):
             self.resets.by_method(function, "bus")
-        function.set_command(on=Command.MASTER | Command.MEMORY)
+        function.set_command(on=Command.MASTER | self.kernel.hardware.spaces(function))
 
     # -- address spaces
 
@@ -191,7 +192,7 @@ class Vfio:
         blueprint = self.kernel.blueprint
         for address in sorted(holder.devices):
             for (owner, index), place in self.kernel.hardware.placement.bars.items():
-                if owner == address and index >= 0:
+                if owner == address and 0 <= index < ROM:
                     at = (at + place.size - 1) & ~(place.size - 1)
                     found.append(Mapping(at, place.size, place.system, f"BAR {index} of {address}"))
                     at += place.size

@@ -8,7 +8,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import vmd
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
-from atoll.twin.placement import room
+from atoll.twin.placement import Space, room
 from atoll.twin.spec import Bar, FunctionSpec, HostBridge, Routing, Window
 
 __all__ = ["IDS", "companion", "device", "segment"]
@@ -45,8 +45,8 @@ def device(
     buses = behind.last_bus - behind.bus + 1
     bars = (
         Bar(vmd.CONFIG, buses * MEBIBYTE, wide=True, prefetchable=True),
-        Bar(vmd.LOW, room(inside, behind, wide=False)),
-        Bar(vmd.HIGH, room(inside, behind, wide=True, start=vmd.OWN), wide=True),
+        Bar(vmd.LOW, room(inside, behind, Space.LOW)),
+        Bar(vmd.HIGH, room(inside, behind, Space.HIGH, start=vmd.OWN), wide=True),
     )
     return FunctionSpec(
         behind.vmd,
