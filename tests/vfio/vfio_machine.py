@@ -74,9 +74,9 @@ class FakeMachine:
 
     devices: list[FakeDevice]
     cdev: bool = False
+    """Whether there are device nodes and /dev/iommu (CONFIG_VFIO_DEVICE_CDEV and CONFIG_IOMMUFD)."""
     container: bool = True
     """Whether there is /dev/vfio/vfio (CONFIG_VFIO_CONTAINER)."""
-    """CONFIG_VFIO_DEVICE_CDEV and CONFIG_IOMMUFD."""
     isolated_msi: bool = True
     noiommu: frozenset[int] = frozenset()
     type1: bool = True
