@@ -15,12 +15,14 @@ from atoll.act.journal import Write
 from atoll.act.machine import Machine
 from atoll.act.quiesce import COMMAND, command_word
 from atoll.host.place import address_of
+from atoll.pci.address import Address
 from atoll.pci.header import Command
 
 __all__ = ["PUT_BACK", "Borrowed", "borrowed"]
 
 PUT_BACK = "to put back what was changed for a moment"
 """The reason of writes that do so after a death: what they find is no setting of the host's, what they write is."""
+_DEVICES = "sys/bus/pci/devices/"
 _ATTRIBUTES = ("/drivers_autoprobe", "/reset_method", "/power/control")
 
 
@@ -30,6 +32,12 @@ class Borrowed:
 
     path: str
     was: bytes
+
+    @property
+    def device(self) -> Address | None:
+        """The device that it is about; None for a setting of the bus."""
+        below = self.path.removeprefix(_DEVICES)
+        return address_of(below.partition("/")[0]) if below != self.path else None
 
     def put_back(self, machine: Machine) -> str:
         """Put it back and say so; nothing where it is as it was. Raises Failure where it cannot be put back."""

@@ -9,6 +9,7 @@ recovering itself dies, it can be done again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -36,10 +37,13 @@ from atoll.controls.present import present
 from atoll.controls.registry import registers
 from atoll.errors import AtollError, InputError, RefusedError
 from atoll.host import read_host
+from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.host.place import address_of
 from atoll.isolation.clusters import HOST
 from atoll.pci.address import Address
+from atoll.plan.document import from_document
+from atoll.plan.fingerprint import fingerprint
 from atoll.plan.spec import read, read_spec
 from atoll.plan.step import StepKind
 
@@ -96,10 +100,19 @@ def recover(machine: Machine, *, dry_run: bool = False, pace: Pace | None = None
     boot = boot_of(machine)
     if dry_run:
         return Recovery(tuple(_foreseen(record, boot)), specs, dry_run=True)
-    known = {entry.step.device: str(entry.before["fingerprint"]) for entry in record.of(*record.dead)}
+    known = dict(pair for run in record.dead for pair in _planned(run))
+    known.update((entry.step.device, str(entry.before["fingerprint"])) for entry in record.of(*record.dead))
     with running(machine, "recover", known, resumes=True) as work:
         recovering = _Recovering(work, boot, pace or Pace())
         return Recovery(tuple(recovering.run()), specs, tuple(recovering.restored))
+
+
+def _planned(run: Run) -> tuple[tuple[Address, str], ...]:
+    """Return what a run's plan knew its devices by: of what it only looked at, no entry tells."""
+    try:
+        return from_document(json.loads(run.plan)).fingerprints
+    except (ValueError, RecursionError, InputError):
+        return ()
 
 
 def _foreseen(record: Record, boot: str | None) -> Iterator[Recovered]:
@@ -144,12 +157,24 @@ class _Recovering:
         failed = []
         with self.work.machine.during(None, PUT_BACK):
             for setting in borrowed(write for write in standing.writes if write.run in dead):
+                if setting.device is not None and self.is_another(setting.device):
+                    continue
                 try:
                     if told := setting.put_back(self.work.machine):
                         self.restored.append(told)
                 except (Failure, OSError) as error:
                     failed.append(f"{setting.path} could not be put back: {error}")
         return tuple(failed)
+
+    def is_another(self, address: Address) -> bool:
+        """Whether another device stands at an address by now: that has settings of its own. One whose serial number
+        cannot be read may be the same, in reset or asleep."""
+        known = self.work.fingerprints.get(address)
+        try:
+            function = device.read_function(self.work.machine, address)
+        except Failure:
+            return False
+        return known is not None and isinstance(function.serial, Known) and fingerprint(function) != known
 
     def entries(self, run: Run) -> tuple[Entry, ...]:
         return self.work.journal.record.of(run)

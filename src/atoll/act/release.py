@@ -82,6 +82,8 @@ def complete(work: Running, host: Host, clusters: Clusters, pace: Pace) -> Outco
     """Carry a release that died on to its end. Raises as ``release`` does."""
     machine = work.machine
     owed = find_owed(machine, host, clusters, work.journal.record.since(boot_of(machine)).entries, pace)
+    # Who carries it on knew the devices of the runs that died, not yet those of the runs that they were to undo.
+    work.fingerprints.update(owed.site.fingerprints)
     return _carry_out(owed, work)
 
 

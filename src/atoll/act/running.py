@@ -28,6 +28,8 @@ class Running:
     """What to work on: each write is checked, journalled and logged."""
     journal: Journal
     run: Run
+    fingerprints: dict[Address, str]
+    """What devices are known by: no write is made to another."""
     undone: bool = False
     """Whether all that it had done was undone, as far as it can be: then what ends it leaves nothing to recover."""
 
@@ -53,8 +55,10 @@ def running(
     where none can be kept.
     """
 
+    known = dict(fingerprints)
+
     def check(machine: Machine, address: Address) -> None:
-        planned = fingerprints.get(address)
+        planned = known.get(address)
         if planned is not None and (found := fingerprint(device.read_function(machine, address))) != planned:
             raise Failure(f"{address} is not the device that was planned for: {found}, planned: {planned}")
 
@@ -69,7 +73,7 @@ def running(
                     standing = record.since(boot_of(machine)).entries
                     journal.forget(entry for entry in record.entries if entry not in standing)
                 run = journal.begin(verb, spec=spec, plan=plan)
-                work = Running(Recorded(machine, journal, check), journal, run)
+                work = Running(Recorded(machine, journal, check), journal, run, known)
                 try:
                     yield work
                 except (AtollError, Failure, OSError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deaths import dead_process
 from live_root import DEVICE, Played, played_root
 
 from atoll.act.executor import execute
 from atoll.act.journal import Journal, Write, read_journal
+from atoll.act.recorded import Recorded
+from atoll.act.recover import Fate, recover
 from atoll.act.release import release
 from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
@@ -20,6 +24,7 @@ from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
+from atoll.plan.document import to_document
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan, StepKind
@@ -163,6 +168,63 @@ def test_a_device_exchanged_while_the_journal_waits_for_the_disk_is_not_written_
         execute(machine, host, made)
     assert len(announced) >= number
     assert machine.writes == before, "neither the write that was announced, nor any of the rollback"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_device_exchanged_while_a_release_that_died_is_completed_is_not_written_to(
+    machine: Played, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    host, made = planned(machine)
+    execute(machine, host, made)
+
+    class Died(BaseException):
+        pass
+
+    def die(path: str) -> None:
+        if path.startswith("sys/"):
+            raise Died
+
+    machine.before_write = die
+    with dead_process(), pytest.raises(Died):
+        release(machine, read_host(machine), clusters(host), spec=SPEC)
+    announce = Journal.announce
+    announced: list[str] = []
+
+    def slow(journal: Journal, write: Write) -> int:
+        found = announce(journal, write)
+        announced.append(write.target)
+        if len(announced) == number:
+            machine.exchange(DEVICE)
+            machine.writes.clear()
+        return found
+
+    machine.before_write = None
+    monkeypatch.setattr(Journal, "announce", slow)
+    (found,) = recover(machine).runs
+    assert len(announced) >= number
+    assert found.fate is Fate.LEFT
+    assert any(f"{DEVICE} is not the device that" in left for left in found.left)
+    assert machine.writes == []
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_what_was_changed_for_a_moment_is_not_put_back_on_another_device(machine: Played, exchanged: bool) -> None:
+    _, made = planned(machine)
+    method = machine.device(DEVICE) / "reset_method"
+    method.write_text("flr bus\n")
+    with dead_process():
+        journal = Journal(machine)
+        journal.begin("apply", plan=json.dumps(to_document(made)))
+        recorded = Recorded(machine, journal, lambda tree, address: None)
+        recorded.write(f"sys/bus/pci/devices/{DEVICE}/reset_method", b"bus")
+        journal.close()
+    if exchanged:
+        machine.exchange(DEVICE)
+        (machine.device(DEVICE) / "uevent").write_text("PCI_CLASS=120000\nPCI_ID=10EE:1234\n")
+    found = recover(machine)
+    assert [run.fate for run in found.runs] == [Fate.ROLLED_BACK]
+    assert method.read_text() == ("bus" if exchanged else "flr bus")
+    assert bool(found.restored) is not exchanged
 
 
 def test_a_device_that_vanishes_between_steps_is_told(machine: Played) -> None:
