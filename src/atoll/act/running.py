@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from atoll.act import device
@@ -62,52 +62,48 @@ def running(
         if planned is not None and (found := fingerprint(device.read_function(machine, address))) != planned:
             raise Failure(f"{address} is not the device that was planned for: {found}, planned: {planned}")
 
-    with machine_lock(machine):
+    with _journal_of(machine) as journal:
+        record = journal.record
+        if not resumes:
+            _refuse(machine, record)
+            # Nothing of what an earlier boot saw done is left to be given back.
+            standing = record.since(boot_of(machine)).entries
+            journal.forget(entry for entry in record.entries if entry not in standing)
+        run = journal.begin(verb, spec=spec, plan=plan)
+        work = Running(Recorded(machine, journal, check), journal, run, known)
         try:
-            journal = Journal(machine)
-            try:
-                record = journal.record
-                if not resumes:
-                    _refuse(machine, record)
-                    # Nothing of what an earlier boot saw done is left to be given back.
-                    standing = record.since(boot_of(machine)).entries
-                    journal.forget(entry for entry in record.entries if entry not in standing)
-                run = journal.begin(verb, spec=spec, plan=plan)
-                work = Running(Recorded(machine, journal, check), journal, run, known)
-                try:
-                    yield work
-                except (AtollError, Failure, OSError):
-                    journal.end(run)
-                    raise
-                except BaseException as error:
-                    # A defect, or the user: what was in the middle of something is for recover, as if it had died.
-                    if work.undone:
-                        journal.end(run)
-                    if work.undone or not isinstance(error, KeyboardInterrupt):
-                        raise
-                    raise Interrupted(
-                        f"{verb} was interrupted half-way", hint="run atoll recover", undone=False
-                    ) from error
-                if not stays:
-                    journal.end(run)
-            finally:
-                journal.close()
-        except Failure as error:
-            # Only the journal's own are left: what a step raises, its executor turns into what the user sees.
-            raise InputError(error.message, hint=error.hint) from error
+            yield work
+        except (AtollError, Failure, OSError):
+            journal.end(run)
+            raise
+        except BaseException as error:
+            # A defect, or the user: what was in the middle of something is for recover, as if it had died.
+            if work.undone:
+                journal.end(run)
+            if work.undone or not isinstance(error, KeyboardInterrupt):
+                raise
+            raise Interrupted(f"{verb} was interrupted half-way", hint="run atoll recover", undone=False) from error
+        if not stays:
+            journal.end(run)
 
 
 def end_runs(machine: Machine) -> None:
     """Note that the runs of this process that stayed have ended in good order. Raises RefusedError, InputError."""
+    with _journal_of(machine) as journal:
+        me = this_process()
+        journal.end(*(run for run in journal.record.runs if run.ended is None and run.owner == me))
+
+
+@contextmanager
+def _journal_of(machine: Machine) -> Iterator[Journal]:
+    """Lock a machine and open its journal. Raises RefusedError where another has the lock, InputError for a journal
+    that is damaged or cannot be kept."""
     with machine_lock(machine):
         try:
-            journal = Journal(machine)
-            try:
-                me = this_process()
-                journal.end(*(run for run in journal.record.runs if run.ended is None and run.owner == me))
-            finally:
-                journal.close()
+            with closing(Journal(machine)) as journal:
+                yield journal
         except Failure as error:
+            # Only the journal's own come here: what a step raises, its executor turns into what the user sees.
             raise InputError(error.message, hint=error.hint) from error
 
 
