@@ -297,3 +297,39 @@ def test_line_ends_that_became_blanks_or_tabs(between: str, numbers: bool) -> No
     assert _groups(host) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
     assert [host.functions[at(a)].class_code >> 8 for a in (_BAR, _GPU, _SOUND)] == [0x0604, 0x0300, 0x0403]
     assert [host.functions[at(a)].device for a in (_BAR, _GPU, _SOUND)] == [0x1901, 0x1B80, 0x10F0]
+
+
+def test_what_hangs_on_a_usb_controller_ends_no_group() -> None:
+    text = (
+        "Group 3:\t[8086:43ed]     00:14.0  USB controller                           Some xHCI\n"
+        "USB:\t\t[1d6b:0002]\t\t Bus 001 Device 001                       Linux Foundation 2.0 root hub\n"
+        "USB:\t\t[1d6b:0003]\t\t Bus 002 Device 001                       Linux Foundation 3.0 root hub\n"
+        "\t\t[8086:43ef]     00:14.2  RAM memory                               Some SRAM\n"
+    )
+    host = host_of(text)
+    assert _groups(host) == {3: ["00:14.0", "00:14.2"]}
+    assert [f.device for f in host.functions.values()] == [0x43ED, 0x43EF], "a hub's ids are not the controller's"
+
+
+def test_the_marks_of_forums_hide_no_function() -> None:
+    text = (
+        "[COLOR=#ff0000][    0.657621] pci 0000:00:02.0: Adding to iommu group 0[/COLOR]\n"
+        "[B]IOMMU group 1 00:01.0 PCI bridge [0604]: Intel Corporation Some Port [8086:1901] (rev 05)[/B]\n"
+        "IOMMU group 1 01:00.0 VGA compatible controller [0300]: NVIDIA [[color=red]10de:1b80[/color]] (rev a1)\n"
+    )
+    host = host_of(text)
+    assert _groups(host) == {0: ["00:02.0"], 1: ["00:01.0", "01:00.0"]}
+    assert host.functions[at("01:00.0")].device == 0x1B80
+
+
+def test_brackets_are_no_marks_where_none_is_closed() -> None:
+    host = host_of("IOMMU Group 1 01:00.0 Co-processor [0b40]: Some [B] Thing [10de:1b80] (rev a1)\n")
+    assert host.functions[at("01:00.0")].label.startswith("Some [B] Thing")
+
+
+def test_a_function_shown_twice_in_two_groups_is_in_neither() -> None:
+    twice = PORT + "\n" + PORT.replace("IOMMU group: 1", "IOMMU group: 2")
+    for text in (twice, PORT.replace("IOMMU group: 1", "IOMMU group: 1\n\tIOMMU group: 2")):
+        function = host_of(text).functions[at(_BAR)]
+        assert isinstance(function.group, Unknown)
+        assert "in group 1 and in group 2" in function.group.reason

@@ -6,6 +6,7 @@ import pytest
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
+from atoll.pci.header import PortType
 from host.records.paste import PORT, at, host_of
 
 
@@ -96,3 +97,38 @@ def test_lspci_lists_and_logs_in_one_text() -> None:
                    "[ 0.1] AMD-Vi: Interrupt remapping enabled\n")  # fmt: skip
     assert _groups(host) == {1: ["00:01.0"], 2: ["01:00.0"]}
     assert isinstance(host.interrupt_remapping, Known)
+
+
+_FOUND = """\
+[    0.1] pci_bus 0000:16: root bus resource [bus 16-63]
+[    0.2] pci 0000:00:14.0: [8086:51ed] type 00 class 0x0c0330 conventional PCI endpoint
+[    0.2] pci 0000:00:1c.0: [8086:51bd] type 01 class 0x060400 PCIe Root Port
+[    0.2] pci 0000:00:1c.0: PCI bridge to [bus 01-02]
+[    0.2] pci 0000:01:00.0: [10b5:8112] type 01 class 0x060400 PCIe to PCI/PCI-X bridge
+[    0.2] pci 0000:01:00.0: PCI bridge to [bus 00]
+[    0.3] pci 0000:01:00.0: PCI bridge to [bus 02]
+[    0.3] pci 0000:02:04.0: [1102:0004] type 00 class 0x040100
+[    0.3] pci 0000:16:00.0: [8086:09a2] type 00 class 0x088000
+[    0.3] pci 0000:17:00.0: [8086:1563] type 00 class 0x020000 PCIe unknown
+"""
+
+
+def test_a_boot_log_tells_types_and_what_stands_above() -> None:
+    found = host_of(_FOUND).functions
+    told = {str(a)[5:]: f.port_type.value for a, f in found.items() if isinstance(f.port_type, Known)}
+    assert told == {
+        "00:14.0": PortType.CONVENTIONAL,
+        "00:1c.0": PortType.ROOT_PORT,
+        "01:00.0": PortType.PCIE_TO_PCI,
+    }
+    above = {str(a)[5:]: str(f.parent)[5:] for a, f in found.items() if f.parent is not None}
+    assert above == {"01:00.0": "00:1c.0", "02:04.0": "01:00.0"}
+    assert not found[at("17:00.0")].parent_told
+    assert found[at("16:00.0")].parent_told, "its bus hangs below no bridge"
+
+
+def test_what_lspci_shows_counts_more_than_the_boot_log() -> None:
+    found = host_of(PORT + _FOUND.replace("00:1c.0", "00:01.0").replace("PCIe Root Port", "PCIe Endpoint")).functions
+    kind = found[at("00:01.0")].port_type
+    assert isinstance(kind, Known)
+    assert kind.value is PortType.ROOT_PORT

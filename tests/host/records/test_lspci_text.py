@@ -15,6 +15,7 @@ from atoll.host.records.content import read_record
 from atoll.isolation.groups import predict
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.header import Command, HeaderType, PortType
+from atoll.report.names import Names
 from host.records.paste import PORT, at, host_of, lspci, one
 
 _FLAGS = "SrcValid{} TransBlk{} ReqRedir{} CmpltRedir{} UpstreamFwd{} EgressCtrl- DirectTrans-"
@@ -354,3 +355,30 @@ def test_the_driver_alone_shows_no_regions_and_no_header() -> None:
     for function in (gpu, usb):
         for fact in (function.bars, function.header, function.acs, function.group, function.port_type):
             assert isinstance(fact, Unknown)
+
+
+_BESIDE = """\
+01:00.{n} Ethernet controller [0200]: Intel Corporation {name} [8086:1520] (rev 01)
+\tControl: I/O- Mem- BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-
+\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-
+\tCapabilities: [a0] Express (v2) Endpoint, MSI 00
+
+"""
+
+
+def test_what_is_called_a_virtual_function_may_be_one() -> None:
+    text = "".join(_BESIDE.format(n=n, name="Ethernet Virtual Function 700 Series") for n in (0, 2))
+    found = host_of(text).functions
+    for address in (at("01:00.0"), at("01:00.2")):
+        assert found[address].perhaps_virtual
+        assert isinstance(found[address].multifunction, Unknown)
+    alone = host_of(_BESIDE.format(n=0, name="Some Virtual Function")).functions[at("01:00.0")]
+    assert not alone.perhaps_virtual, "alone in its slot it is the same"
+    others = host_of("".join(_BESIDE.format(n=n, name="Some NIC") for n in (0, 1))).functions
+    assert not any(function.perhaps_virtual for function in others.values())
+
+
+def test_a_name_that_the_text_has_is_kept() -> None:
+    found = host_of(_BESIDE.format(n=0, name="Some NIC")).functions[at("01:00.0")]
+    assert Names().function_name(found) == "Intel Corporation Some NIC"
+    assert Names({0x8086: "I"}, {(0x8086, 0x1520): "I350"}).function_name(found) == "I I350"

@@ -6,6 +6,7 @@ way (``grow_tree`` in pciutils ``ls-tree.c``).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -31,14 +32,16 @@ def arranged(
     forwarding: Mapping[Address, Fact[bool]],
     virtual: Mapping[Address, VirtualFunctions],
     unread: frozenset[Address] = frozenset(),
+    named: frozenset[Address] = frozenset(),
     cut: Address | None = None,
     roots: Collection[tuple[int, int]] = (),
 ) -> dict[Address, Function]:
     """Return the functions in address order with their parents, root buses, slots and physical functions.
 
     ``above`` tells parents where the text does (``-P``), ``forwarding`` ARI of ports, ``virtual`` what physical
-    functions say about their virtual ones, ``unread`` those that may have some and do not say where. The text may be
-    ``cut`` at a function: more of its slot may have come. ``roots`` are buses that it shows below no bridge, by domain.
+    functions say about their virtual ones, ``unread`` those that may have some and do not say where, ``named`` those
+    that are virtual by their names. The text may be ``cut`` at a function: more of its slot may have come. ``roots``
+    are buses that it shows below no bridge, by domain.
     """
     physical = physical_of(functions, virtual)
     parents = _parents(functions, above, physical)
@@ -46,11 +49,18 @@ def arranged(
     for a in sorted(physical):
         virtuals.setdefault(physical[a], []).append(a)
     perhaps = _perhaps_virtual(functions, parents, unread, physical)
+    beside = Counter(a[:3] for a in functions)
+    # A guest has virtual functions too, each alone in its slot: there it makes no difference.
+    perhaps |= {a: a for a in named if a not in physical | perhaps and (a.function or beside[a[:3]] > 1)}
     slots: dict[tuple[int, int, int], int] = {}
     for a in functions:
         if a not in physical and a not in perhaps:
             slots[a[:3]] = slots.get(a[:3], 0) + 1
-    unsure = {a[:3]: f"whether {a} in its slot is a virtual function of {owner}" for a, owner in perhaps.items()}
+    unsure = {
+        a[:3]: f"whether {a} in its slot is a virtual function"
+        + (f" of {owner}" if owner != a else ", as it is called")
+        for a, owner in perhaps.items()
+    }
     if cut is not None:
         unsure.setdefault(cut[:3], "the text ends within its slot")
     result = {}

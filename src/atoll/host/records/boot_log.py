@@ -1,9 +1,10 @@
-"""What a kernel's boot log tells: release, command line, groups, IOMMUs, interrupt remapping.
+"""What a kernel's boot log tells: release, command line, groups, IOMMUs, interrupt remapping, where functions stand.
 
 Source of the lines: ``iommu_group_add_device`` ("Adding to iommu group", before 5.3 "Adding device … to group"),
 ``iommu_subsys_init`` ("Default domain type"), ``start_kernel`` in Linux; ``drivers/iommu/intel/dmar.c`` and
 ``irq_remapping.c`` ("DMAR: …", "DMAR-IR: Enabled IRQ remapping"), ``drivers/iommu/amd/init.c`` ("AMD-Vi: Interrupt
-remapping enabled").
+remapping enabled"); ``pci_setup_device``, ``pci_scan_bridge_extend`` and ``pci_register_host_bridge`` in
+``drivers/pci/probe.c`` (ids and type of each function, the bus below a bridge, buses below none).
 """
 
 from __future__ import annotations
@@ -13,10 +14,24 @@ from dataclasses import dataclass, field
 from atoll.host.model import KernelRelease, Platform
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address
+from atoll.pci.header import PortType
 
 __all__ = ["NARROW", "BootLog", "goes_on", "release_of"]
 
-_WORDS = ("type 0", "iommu", "Linux version", "ommand line: ", "DMAR", "AMD-Vi", "arm-smmu", "PowerNV", "remapping")
+_WORDS = (
+    "type 0",
+    "bridge to [bus ",
+    "host bridge to bus ",
+    "root bus resource",
+    "iommu",
+    "Linux version",
+    "ommand line: ",
+    "DMAR",
+    "AMD-Vi",
+    "arm-smmu",
+    "PowerNV",
+    "remapping",
+)
 _LONGEST = 4096
 NARROW = 50
 """Mailers wrap no line that is shorter."""
@@ -24,6 +39,22 @@ _BEGINS = ("[", "<", "$", "#", "-", "*", "|", "/")
 _MOST_OTHERS = 64
 _OTHERS = (": ", "~$", "~#", " -> ", "Linux version")
 """What lines begin with and hold that do not go on with the one before: a time, a level, a prompt, a list."""
+
+
+_TYPES = {
+    "PCIe Endpoint": PortType.ENDPOINT,
+    "PCIe Legacy Endpoint": PortType.LEGACY_ENDPOINT,
+    "PCIe Root Port": PortType.ROOT_PORT,
+    "PCIe Switch Upstream Port": PortType.UPSTREAM,
+    "PCIe Switch Downstream Port": PortType.DOWNSTREAM,
+    "PCIe to PCI/PCI-X bridge": PortType.PCIE_TO_PCI,
+    "PCI/PCI-X to PCIe bridge": PortType.PCI_TO_PCIE,
+    "PCIe Root Complex Integrated Endpoint": PortType.ROOT_INTEGRATED,
+    "PCIe Root Complex Event Collector": PortType.EVENT_COLLECTOR,
+    "conventional PCI endpoint": PortType.CONVENTIONAL,
+    "conventional PCI bridge": PortType.CONVENTIONAL,
+}
+"""``pci_type_str`` (drivers/pci/probe.c; Linux 6.12 and 7.3 have it, 6.1 has not)."""
 
 
 @dataclass(slots=True)
@@ -42,6 +73,11 @@ class BootLog:
     """Members of groups that are no PCI functions: platform devices."""
     found: dict[Address, tuple[int, int, int, int]] = field(default_factory=dict)
     """Vendor, device, class code and header type of the functions that the log shows being found."""
+    types: dict[Address, PortType] = field(default_factory=dict)
+    bridges: dict[tuple[int, int], Address] = field(default_factory=dict)
+    """The bridge right above a bus, by segment and bus."""
+    roots: set[tuple[int, int]] = field(default_factory=set)
+    """Buses below no bridge."""
     _wrapped: bool = False
     """Whether the line before is a command line that may go on."""
     boots: int = 0
@@ -57,8 +93,34 @@ class BootLog:
         self._wrapped = False
         for word in _WORDS:
             if word in line:
-                return self._boot(line) or self._group(line) or self._function(line) or self._iommu(line)
+                told = self._boot(line) or self._group(line) or self._function(line) or self._bus(line)
+                return told or self._iommu(line)
         return False
+
+    def _bus(self, line: str) -> bool:
+        """``pci 0000:00:1c.0: PCI bridge to [bus 02-0a]``; ``PCI host bridge to bus 0000:16``; ``pci_bus 0000:16: root
+        bus resource …``."""
+        before, found, rest = line.partition(" bridge to [bus ")
+        if found:
+            words = before.split()
+            address = next((a for word in words[-2:] if (a := address_in(word.rstrip(":"))) is not None), None)
+            number = rest.partition("]")[0].partition("-")[0]
+            if address is None or not 0 < len(number) < 3:
+                return False
+            try:
+                bus = int(number, 16)
+            except ValueError:
+                return False
+            if bus > address.bus:
+                # A bridge that has no numbers yet shows 00.
+                self.bridges[address.domain, bus] = address
+            return True
+        _, found, rest = line.partition("host bridge to bus ")
+        word = rest.split()[:1] if found else line.partition(": root bus resource")[0].split()[-1:]
+        address = address_in(f"{word[0]}:00.0") if word else None
+        if address is not None:
+            self.roots.add((address.domain, address.bus))
+        return address is not None
 
     def _function(self, line: str) -> bool:
         """``pci 0000:00:01.0: [8086:1901] type 01 class 0x060400`` (``pci_setup_device`` in drivers/pci/probe.c)."""
@@ -75,6 +137,8 @@ class BootLog:
         if address is None or not colon or max(numbers[:2]) > 0xFFFF or not 0 <= numbers[2] <= 0xFFFFFF:
             return False
         self.found[address] = numbers
+        if (kind := _TYPES.get(" ".join(after[3:]))) is not None:
+            self.types[address] = kind
         return True
 
     def _boot(self, line: str) -> bool:
@@ -94,7 +158,7 @@ class BootLog:
     def _again(self) -> None:
         self.boots += 1
         if self.boots > 1:
-            self.members, self.units = {}, {}
+            self.members, self.units, self.bridges = {}, {}, {}
             self.command_line = self.default_domain = self.remapping = None
 
     def _group(self, line: str) -> bool:

@@ -7,7 +7,8 @@ All of these, mixed and quoted::
             [RESET] 01:00.0 VGA compatible …         marked by loops that look for reset
     IOMMU Group 1 00:01.0 PCI bridge [0604]: …       the same on one line
     Group 1:  [8086:1901] [R] 00:01.0  PCI bridge  … Unraid, ls-iommu and their like, class and name in columns, and
-    [8086:1905] 00:01.1  PCI bridge: …               the functions after the first
+    [8086:1905] 00:01.1  PCI bridge: …               the functions after the first,
+    USB:      [1d6b:0002]  Bus 001 Device 001  …     and what hangs on a USB controller between them
     /sys/kernel/iommu_groups/1/devices/0000:00:01.0  find
     /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l, in columns too
     ├── 1                                            tree /sys/kernel/iommu_groups
@@ -48,6 +49,7 @@ _REFUSED = re.compile(
     r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|group (\d{1,6}) (?:is not viable|is used))"
 )
 _UNFOUND = re.compile(r"[#*=\-+`> \t]*iommu[ _]group\s+\\?\*\s*:?\s*(.*)", re.IGNORECASE)
+_USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \d{1,3}\b", re.IGNORECASE)
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
 _MOST_OTHERS = 64
@@ -110,6 +112,8 @@ class GroupList:
         if not text:
             self._apart = True
             return text
+        if self._current is not None and _USB.match(text):
+            return ""
         row = self._table.take(text)
         if row:
             if row is True:

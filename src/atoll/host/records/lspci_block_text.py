@@ -57,12 +57,18 @@ def why_unread(block: Block) -> str:
 
 
 def group_of(block: Block) -> int | None:
-    found = block.find("IOMMU group:")
-    if found is None:
-        # lspci -v puts it among the flags.
-        flags = block.find("Flags:") or ""
-        found = flags.rpartition("IOMMU group ")[2] if "IOMMU group " in flags else ""
-    return number_in(found)
+    return next(iter(groups_of(block)), None)
+
+
+def groups_of(block: Block) -> tuple[int, ...]:
+    """The groups that it names: more than one where somebody put together what is of two functions."""
+    texts = [detail.text for part in (block.details, block.after) for detail in part]
+    # lspci -v puts it among the flags.
+    flags = (
+        text.rpartition("IOMMU group ")[2] for text in texts if text.startswith("Flags:") and "IOMMU group " in text
+    )
+    told = (text.removeprefix("IOMMU group:") for text in texts if text.startswith("IOMMU group:"))
+    return tuple(dict.fromkeys(number for text in (*told, *flags) if (number := number_in(text)) is not None))
 
 
 def numa_of(block: Block) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.host.records.heading import parse_heading
-from atoll.host.records.lspci_block_text import Habits, group_of, habits, why_unread
+from atoll.host.records.lspci_block_text import Habits, groups_of, habits, why_unread
 from atoll.host.records.lspci_blocks import Block
 from atoll.host.records.lspci_capabilities import CapabilityText
 from atoll.host.records.lspci_header import HeaderText
@@ -20,17 +20,23 @@ from atoll.pci.address import Address
 
 __all__ = ["Habits", "Told", "habits", "read_block"]
 
+_VIRTUAL = "virtual function"
+"""pci.ids calls them so: ``Ethernet Virtual Function 700 Series``, ``… [ConnectX-5 Ex Virtual Function]``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """A function as its text shows it. Its place (parent, root bus) is found from all of them."""
 
     function: Function
-    group: int | None
+    groups: tuple[int, ...]
+    """All that it names: one, or none."""
     ari_forwarding: Fact[bool]
     virtual: VirtualFunctions | None = None
     virtual_unread: bool = False
     """Whether it may have virtual functions and the text does not tell where."""
+    named_virtual: bool = False
+    """Whether its name says that it is a virtual function."""
 
 
 class _Text(HeaderText, CapabilityText):
@@ -57,7 +63,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         parent=None,
         host_bridge="",
         possible_ids=() if told else heading.possible_ids,
-        label="" if told else heading.name,
+        label=heading.name.removesuffix(f"[{vendor:04x}:{device:04x}]").rstrip() if told else heading.name,
         header=header,
         multifunction=Unknown("lspci prints no multifunction bit"),
         port_type=text.port_type(),
@@ -84,7 +90,8 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
     )
     virtual = text.virtual()
     unread_place = virtual is None and text.may_have_virtual()
-    return Told(function, group_of(block), text.ari_forwarding(), virtual, unread_place)
+    named = _VIRTUAL in heading.name.lower()
+    return Told(function, groups_of(block), text.ari_forwarding(), virtual, unread_place, named)
 
 
 def _name(block: Block) -> str:

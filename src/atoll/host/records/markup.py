@@ -1,7 +1,8 @@
 """What terminals, mails, web pages and tools put around a text: colours, tags, soft breaks, line numbers, prefixes.
 
 Sources of the forms: ECMA-48 5.4 (control sequences), RFC 2045 6.7 (quoted-printable), ``cat -n`` (the number in six
-columns, then a tab), ``grep -n`` (the number and a colon), ``diff`` (a plus), syslog (RFC 3164 4.1.2).
+columns, then a tab), ``grep -n`` (the number and a colon), ``diff`` (a plus), syslog (RFC 3164 4.1.2), BBCode
+(``[color=#ff0000]…[/color]``: vBulletin, phpBB, XenForo).
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ _TAGS = re.compile(rf"(?:(?:</?(?:{_NAME})(?:\s[^<>]{{0,400}})?/?>|<!doctype htm
 _ESCAPED = re.compile(r"\\([\[\]_*#])")
 _BREAK = re.compile(r"<br\s?/?>\n?", re.IGNORECASE)
 _BLOCKS = re.compile(rf"</?(?:{'|'.join(_BLOCK.split())})[\s/>]|<!doctype", re.IGNORECASE)
+_BBCODE = re.compile(
+    r"\[/?(?:b|i|u|s|color|size|font|code|icode|quote|spoiler|highlight|bgcolor|left|center|right|indent|mono|pre)"
+    r"(?:=[^\[\]\n]{0,80})?\]",
+    re.IGNORECASE,
+)
 _ENTITIES = ("&lt;", "&gt;", "&amp;", "&nbsp;", "&quot;", "&#")
 _SAMPLE = 4000
 _ENOUGH = 3
@@ -46,11 +52,14 @@ def decoded(data: bytes) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text without escape sequences, tags of web pages, Markdown's backslashes and entities."""
+    """Return a text without escape sequences, tags of web pages and of forums, Markdown's backslashes and entities."""
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     if "<" in text:
         text = _TAGS.sub(_in_place_of_tags, _BREAK.sub("\n", text))
+    if "[/" in text:
+        # Only a text that closes one has them.
+        text = _BBCODE.sub("", text)
     if "\\[" in text:
         text = _ESCAPED.sub(r"\1", text)
     if any(entity in text for entity in _ENTITIES):

@@ -65,14 +65,15 @@ def _identity(one: Function, other: Function, doubts: Disagreements) -> dict[str
     first = one.possible_ids or ((one.vendor, one.device),)
     second = other.possible_ids or ((other.vendor, other.device),)
     common = tuple(dict.fromkeys(pair for a in first for b in second if (pair := _meet(a, b)) is not None))
-    label = one.label or other.label
+    called = one.label or other.label
+    label = next((label for label in (one.label, other.label) if label.startswith(DISAGREE)), called)
     if not common:
         here, there = Known(_ids(one), doubts.one), Known(_ids(other), doubts.other)
         label = doubts.add(f"ids of {one.address}", here, there).reason
     if not common or label.startswith(DISAGREE):
         common = tuple(dict.fromkeys((*first, *second)))
     if len(common) == 1 and None not in common[0]:
-        changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": (), "label": ""}
+        changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": (), "label": called}
     else:
         changes |= {"vendor": 0xFFFF, "device": 0xFFFF, "possible_ids": common, "label": label}
     return changes

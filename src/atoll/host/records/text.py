@@ -51,9 +51,12 @@ class _Found:
     forwarding: dict[Address, Fact[bool]] = field(default_factory=dict)
     virtual: dict[Address, VirtualFunctions] = field(default_factory=dict)
     virtual_unread: set[Address] = field(default_factory=set)
+    named_virtual: set[Address] = field(default_factory=set)
     cut: Address | None = None
     """The function in the middle of which the text ends."""
     group: dict[Address, int] = field(default_factory=dict)
+    regrouped: dict[Address, tuple[int, int]] = field(default_factory=dict)
+    """Functions that it shows twice, in two groups."""
     gaps: list[Gap] = field(default_factory=list)
     paths: dict[tuple[int, tuple[str, ...]], Address] = field(default_factory=dict)
     lost: int = 0
@@ -101,8 +104,9 @@ def read_text(data: bytes, *, name: str) -> Host:
         forwarding=found.forwarding,
         virtual=found.virtual,
         unread=frozenset(found.virtual_unread - found.virtual.keys()),
+        named=frozenset(found.named_virtual),
         cut=found.cut,
-        roots=tree.roots,
+        roots=tree.roots | log.roots,
     )
     told = _groups(found, functions, listed, log)
     if unfound:
@@ -161,8 +165,10 @@ def _add(found: _Found, block: Block, custom: Habits) -> None:
     found.paths[slot.domain, slot.path] = address
     text = read_block(block, address, name=found.name, custom=custom)
     function, forwarding, virtual = text.function, text.ari_forwarding, text.virtual
-    if text.group is not None:
-        found.group.setdefault(address, text.group)
+    for group in text.groups:
+        first = found.group.setdefault(address, group)
+        if first != group:
+            found.regrouped[address] = first, group
     dump = from_dump(address, bytes(block.dump), source=f"{found.name} line {block.line}: dump") if block.dump else None
     if dump is not None:
         function = _filled(dump.function, function)
@@ -182,6 +188,8 @@ def _add(found: _Found, block: Block, custom: Habits) -> None:
         found.virtual[address] = virtual
     if text.virtual_unread:
         found.virtual_unread.add(address)
+    if text.named_virtual:
+        found.named_virtual.add(address)
     if block.cut:
         found.cut = address
 
@@ -270,6 +278,14 @@ def _add_logged(found: _Found, log: BootLog) -> None:
         )
         if possible or not function.class_told:
             found.functions[address] = _filled(function, logged)
+    for address, kind in log.types.items():
+        function = found.functions.get(address)
+        if function is not None and isinstance(function.port_type, Unknown):
+            found.functions[address] = replace(function, port_type=Known(kind, f"{found.name}: boot log"))
+    for address in found.functions:
+        bridge = log.bridges.get((address.domain, address.bus))
+        if bridge is not None:
+            found.above.setdefault(address, bridge)
 
 
 def _groups(found: _Found, functions: dict[Address, Function], listed: GroupList, log: BootLog) -> ToldGroups:
@@ -280,7 +296,12 @@ def _groups(found: _Found, functions: dict[Address, Function], listed: GroupList
     }
     number = {address: group for address, group in listed.members.items() if address not in doubted}
     told = ToldGroups(f"{found.name}: list of groups", number, frozenset(listed.none - number.keys()), doubted)
-    told = join(ToldGroups(f"{found.name}: lspci", found.group, none), told)
+    doubted = {
+        address: f"group of {address}: {found.name} shows it in group {one} and in group {other}"
+        for address, (one, other) in found.regrouped.items()
+    }
+    number = {address: group for address, group in found.group.items() if address not in doubted}
+    told = join(ToldGroups(f"{found.name}: lspci", number, none - doubted.keys(), doubted), told)
     return join(told, ToldGroups(f"{found.name}: boot log", log.members))
 
 
