@@ -455,3 +455,45 @@ def test_a_group_that_only_an_open_function_changes_is_open_too() -> None:
     # A difference between functions of which nothing is open stays one.
     recorded = (Group(0, (at("00:01.0"), at("00:02.0"))), Group(1, (at("01:00.0"),)))
     assert at("00:02.0") not in dict(predict(host(members, recorded=recorded)).undetermined)
+
+
+def test_a_port_that_the_record_names_and_lacks_may_be_anything() -> None:
+    functions = [function("02:00.0", "01:00.0"), port("03:00.0", 4, "01:00.0"), function("04:00.0", "03:00.0")]
+    found = dict(predict(host(functions)).undetermined)
+    assert set(found) == {f.address for f in functions}
+    assert all("what stands above bus 0000:0" in why for why in found.values())
+
+
+def test_without_groups_a_missing_link_to_an_iommu_tells_nothing() -> None:
+    recorded = host(_pair(ACS_ON))
+    bare = replace(
+        recorded,
+        functions={a: replace(f, iommu=Known(None, "no link")) for a, f in recorded.functions.items()},
+        groups=Unknown("not captured"),
+        iommu_units=(),
+    )
+    found = predict(bare)
+    assert found.groups == groups("00:01.0", "01:00.0")
+    assert all("whether an IOMMU serves it" in why for _, why in found.undetermined)
+
+
+def _grouped(functions: list[Function], *members: str) -> Host:
+    known = {n: Group(n, groups(one)[0]) for n, one in enumerate(members)}
+    return replace(host(functions), groups=Known(known), command_line=Unknown("not shown"))
+
+
+def test_groups_as_an_override_makes_them_are_open_where_the_command_line_is_not_shown() -> None:
+    hidden = _grouped(_pair(None), "00:01.0", "01:00.0")
+    found = predict(hidden)
+    assert found.groups == groups("00:01.0 01:00.0")
+    assert all("whether pcie_acs_override=downstream is on" in why for _, why in found.undetermined)
+    assert {a for a, _ in found.undetermined} == set(hidden.functions)
+    assert not predict(replace(hidden, command_line=Known("quiet"))).undetermined, "it is not there"
+    clean = replace(hidden, functions={f.address: f for f in _pair(ACS_OFF)})
+    assert not predict(clean).undetermined, "the patch leaves ports with ACS alone"
+
+
+def test_an_override_explains_all_that_is_recorded_or_nothing() -> None:
+    other = [port("00:02.0", 2, acs=None), function("02:00.0", "00:02.0")]
+    found = predict(_grouped([*_pair(None), *other], "00:01.0", "01:00.0", "00:02.0 02:00.0"))
+    assert not found.undetermined

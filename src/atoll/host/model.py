@@ -106,7 +106,7 @@ class Function:
     """Where the record does not show the ids, all that they can be; a device (or a vendor) of None: any. Empty: they
     are told."""
     label: str = ""
-    """What a text calls it, where the text does not show the ids."""
+    """What a text calls it: all that there is to call it by where the text does not show the ids."""
     parent_told: bool = True
     """False: ``parent`` is None because the record does not show what stands above the function's bus."""
     header: Fact[HeaderType] = Unknown("not read")
@@ -324,3 +324,10 @@ class Host:
     gaps: tuple[Gap, ...] = ()
     provenance: tuple[str, ...] = ()
     """What was read to make this, in order."""
+
+    def is_loose(self, function: Function) -> bool:
+        """Whether the record does not show what stands right above a function: it tells of nothing, or names a port
+        that it lacks."""
+        if function.parent is None:
+            return not function.parent_told
+        return function.parent not in self.functions

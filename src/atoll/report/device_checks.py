@@ -50,7 +50,7 @@ def _hidden(host: Host) -> list[Address]:
 def _unseen(host: Host) -> str:
     """Why there may be devices or ports of which the record shows nothing; empty where it does not say so."""
     hidden = _hidden(host)
-    loose = [f.address for f in host.functions.values() if not f.parent_told]
+    loose = [f.address for f in host.functions.values() if host.is_loose(f)]
     if hidden:
         return f"of {plural(len(hidden), 'function')} that groups name nothing else was read: {shortened(hidden)}"
     if loose:

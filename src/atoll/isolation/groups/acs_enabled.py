@@ -148,7 +148,7 @@ class Judge:
             chain.append(at)
             at = self._host.functions.get(at.parent) if at.parent is not None else None
         verdict = above or Verdict(True)
-        if above is None and chain and not chain[-1].parent_told:
+        if above is None and chain and self._host.is_loose(chain[-1]):
             verdict = Verdict(True, missing=(unseen_above(chain[-1]),))
         for member in reversed(chain):
             verdict = _both(self.function(member), verdict)

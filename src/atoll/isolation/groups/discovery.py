@@ -73,15 +73,17 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
     recorded: set[Address] | None = None
     if isinstance(host.groups, Known):
         recorded = {address for group in host.groups.value.values() for address in group.members}
-    # PowerNV translates everything and has no links to IOMMUs in sysfs.
-    silent = host.platform is Platform.POWERNV
+    # PowerNV translates everything and has no links to IOMMUs in sysfs; nor has Linux before 3.17 (commit c61959ecbbc6
+    # "iommu: Add sysfs support for IOMMUs"). Without groups and IOMMUs beside it, a link that is missing tells nothing.
+    untold = isinstance(host.groups, Unknown) and not host.iommu_units
+    unlinked = host.platform is Platform.POWERNV or untold
     served: set[Address] = set()
     guessed: dict[Address, str] = {}
     above: frozenset[Address] = frozenset()
     for address, function in host.functions.items():
         if function.class_code >> 8 == _IOMMU_CLASS and not (recorded and address in recorded):
             continue
-        if isinstance(function.iommu, Known) and not (silent and function.iommu.value is None):
+        if isinstance(function.iommu, Known) and not (unlinked and function.iommu.value is None):
             if function.iommu.value is not None or (recorded and address in recorded):
                 served.add(address)
         elif recorded:

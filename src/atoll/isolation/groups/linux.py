@@ -146,7 +146,7 @@ class _Former:
             if port.address in self.group:
                 return port.address
             parent = port.parent
-        if parent is None and not top.parent_told:
+        if self._host.is_loose(top):
             missing.append(unseen_above(top))
         visited: set[int] = set()
         missing += self._aliases.unread_on_bus(top.address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from atoll.host.fact import value_of
+from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.groups.discovery import behind_iommu, grouped_with_driver, without_own_driver
 from atoll.isolation.groups.linux import predict_linux
@@ -16,6 +16,13 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
 __all__ = ["ignores_override", "override_in_force", "predict"]
+
+
+_OVERRIDES = {
+    "downstream": AcsOverride(downstream=True),
+    "multifunction": AcsOverride(multifunction=True),
+    "downstream,multifunction": AcsOverride(downstream=True, multifunction=True),
+}
 
 
 def predict(
@@ -48,6 +55,8 @@ def predict(
             anew=frozenset() if late or anew is None else anew,
         )
     missing = dict(prediction.undetermined)
+    if acs_control is None and anew is None:
+        missing |= _perhaps_overridden(host, served, prediction)
     missing |= _listed_only(host)
     if not missing and not guessed:
         return prediction
@@ -90,6 +99,26 @@ def _in_force(host: Host, served: frozenset[Address]) -> AcsOverride:
     if obeyed == ignored or claimed not in (obeyed, ignored):
         return asked
     return replace(asked, obeyed=True) if claimed == obeyed else AcsOverride()
+
+
+def _perhaps_overridden(host: Host, served: frozenset[Address], prediction: Prediction) -> dict[Address, str]:
+    """Functions that are grouped otherwise than recorded, where all of them are as ``pcie_acs_override=`` would have it
+    and the record does not show the command line."""
+    if isinstance(host.command_line, Known) or host.platform is Platform.POWERNV:
+        return {}
+    here = {a: frozenset(g.members) for g in value_of(host.groups, {}).values() for a in g.members}
+    there = {address: frozenset(group) for group in prediction.groups for address in group}
+    open_ = dict(prediction.undetermined)
+    apart = [a for a in here if a in there and here[a] != there[a] and a not in open_]
+    if not apart:
+        return {}
+    for words, override in _OVERRIDES.items():
+        formed = predict_linux(host, served, acs_control={}, override=override)
+        with_it = {address: frozenset(group) for group in formed.groups for address in group}
+        if all(with_it[a] == here[a] or a in open_ for a in here if a in with_it):
+            open_question = f"whether pcie_acs_override={words} is on the command line, which is not shown"
+            return {a: f"{a}: {open_question}" for a in apart}
+    return {}
 
 
 def _by_company(host: Host, prediction: Prediction, missing: Mapping[Address, str]) -> dict[Address, str]:
