@@ -107,3 +107,28 @@ def test_behind_a_vmd_nothing_splits_but_the_firmware() -> None:
     assert "because 0000:00:0e.0 (root-integrated) lends its requester id to what is behind it (and 1 other)" in words
     assert "nothing while the VMD 0000:00:0e.0 serves them: with VMD off in the firmware's setup" in words
     assert "conventional" not in words
+
+
+def test_no_rule_is_said_to_be_broken_where_the_record_hides_what_it_looks_at() -> None:
+    first, second = (replace(endpoint(f"{bus:02x}:00.0", group=5), parent_told=False) for bus in (1, 2))
+    host = machine(first, second)
+    words = _lines(host, "01:00.0")
+    assert "with 1 function of other devices; why, the record does not show." in words
+    assert "by the rules" not in words
+    assert "not known: the record does not show what could be set" in words
+
+
+def test_a_port_further_up_that_is_not_shown_may_have_more_below_it() -> None:
+    host = machine(*slots(CLOSED))
+    loose = {a: replace(f, parent=at("00:1e.0")) if a == at("00:01.0") else f for a, f in host.functions.items()}
+    part = replace(host, functions=loose)
+    assert headline(part, _of(part, "01:00.0")).endswith(", as far as the record shows.")
+
+
+def test_virtual_functions_are_not_called_inseparable() -> None:
+    members = (replace(endpoint(f"01:00.{n}", group=5), port_type=Unknown("cut")) for n in range(3))
+    functions = {f.address: replace(f, perhaps_virtual=f.address.function > 0) for f in members}
+    host = machine(*functions.values())
+    words = _lines(host, "01:00.1")
+    assert "not known: virtual functions count as apart" in words
+    assert "most likely nothing" not in words

@@ -81,3 +81,15 @@ def test_sentences_that_differ_in_addresses_are_told_as_one() -> None:
         "the windows of 10000:e0:06.0: not read",
     )
     assert folded(["of 0000:01:00.0 and 1022:1480"]) == ("of 0000:01:00.0 and 1022:1480",)
+
+
+def test_groups_that_the_prediction_joins_are_told_once() -> None:
+    host = machine(*(endpoint(f"01:00.{n}", group=n) for n in range(4)))
+    members = tuple(at(f"01:00.{n}") for n in range(4))
+    prediction = Prediction(groups=(members[:3], members[3:]))
+    lines = groups_lines(host, prediction, Honesty((), (), ()), names=Names(), style=PLAIN)
+    found = [line for line in lines if line.startswith(("    recorded", "    predicted"))]
+    assert found == [
+        "    recorded   0000:01:00.0 | 0000:01:00.1 | 0000:01:00.2",
+        "    predicted  0000:01:00.0 0000:01:00.1 0000:01:00.2",
+    ]

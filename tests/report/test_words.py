@@ -39,6 +39,7 @@ def test_pci_ids(tmp_path: Path) -> None:
     assert names.device_name(0x10DE, 0x9999) == "NVIDIA Corporation Device"
     assert names.device_name(0x9999, 0x1DB1) == ""
     assert names.class_name(0x030200) == "3D controller"
+    assert names.class_name(0x037700) == "Display controller"
     assert names.devices == {(0x10DE, 0x1DB1): "GV100GL [Tesla V100 SXM2 16GB]"}
 
 

@@ -62,7 +62,8 @@ def _domain(host: Host, function: Function) -> Domain:
         )
     if _may_be_vfio(function):
         if isinstance(host.holders, Unknown):
-            return Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")
+            may = "its driver was not read: VFIO may hold it" if isinstance(function.driver, Unknown) else ""
+            return Domain(DomainKind.UNKNOWN, "", may or f"who holds it was not seen ({host.holders.reason})")
         handed = next((h for h in host.holders.value if h.uncertain), None)
         if handed is not None:
             because = f"{handed.name} ({handed.pid}) has VFIO devices open, and which does not show"

@@ -37,7 +37,7 @@ def headline(host: Host, found: Grouping) -> str:
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     if not found.recorded and found.undetermined:
         group = "its group, as guessed from a record that does not tell all"
-    if found.recorded and not host.functions[one].parent_told:
+    if found.recorded and _loose(host, one):
         # A record that leaves out what stands above may leave out who is beside it.
         group = f"{group}, as far as the record shows,"
     alike, ports, strangers = _sorted(host, found)
@@ -50,6 +50,19 @@ def headline(host: Host, found: Grouping) -> str:
     because = _because(host, found)
     others = f"{plural(len(strangers), 'function')} of other devices"
     return f"{one} shares {group}{_comma(found)} with {others}{because}."
+
+
+def _loose(host: Host, one: Address) -> bool:
+    """Whether a port on the way up from a function is not shown."""
+    seen: set[Address] = set()
+    at: Address | None = one
+    while at is not None and at not in seen:
+        seen.add(at)
+        if at not in host.functions:
+            return True
+        function = host.functions[at]
+        at = function.parent
+    return at is None and host.is_loose(function)
 
 
 def _comma(found: Grouping) -> str:
@@ -67,6 +80,8 @@ def _because(host: Host, found: Grouping) -> str:
     if host.platform is Platform.POWERNV:
         return ": PowerNV forms a group for each partitionable endpoint"
     if found.recorded and set(found.members) != set(found.predicted):
+        if found.undetermined:
+            return "; why, the record does not show"
         return "; by the rules it should not: the groups are of another boot, or something changed since"
     return ""
 
@@ -269,13 +284,18 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
         return "nothing: behind a conventional bridge all requests carry one id, and the bus is shared"
     unread = any(s.cause is Cause.UNKNOWN for s in found.spoilers)
     if not strangers or (found.spoilers and all(s.rule is Rule.SLOT for s in found.spoilers)):
-        if unread:
+        if any(a in host.functions and host.functions[a].perhaps_virtual for a in found.members):
+            return (
+                "not known: virtual functions count as apart, and then the port above them decides; record it as root "
+                "(lspci -vvv, atoll capture)"
+            )
+        if unread or found.undetermined:
             return (
                 "most likely nothing: functions of one device. Only ACS in the device itself would tell them apart, "
                 "and the record does not show it"
             )
         return "nothing: functions of one device that does not say it keeps them apart; give them away together"
-    if unread:
+    if unread or (found.undetermined and not found.spoilers):
         return "not known: the record does not show what could be set; record it as root (lspci -vvv, atoll capture)"
     if not found.spoilers:
         return "nothing that the record shows"

@@ -200,18 +200,36 @@ def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
 
 
 def _regrouped(found: Sequence[Difference]) -> list[str]:
-    """Each group that is otherwise than predicted, and what the prediction makes of its members."""
+    """What is otherwise than predicted, each set of functions once that the two part differently."""
     lines: list[str] = []
-    for one in dict.fromkeys(difference.recorded for difference in found):
-        parts = dict.fromkeys(d.predicted or (d.function,) for d in found if d.recorded == one)
-        nowhere = {d.function for d in found if not d.predicted}
-        if one:
-            lines += wrap(" ".join(map(str, one)), first="    recorded   ")
-        else:
-            lines.append("    recorded   in no group")
-        told = (" ".join(map(str, part)) + (" in no group" if nowhere.issuperset(part) else "") for part in parts)
-        lines += wrap(" | ".join(told), first="    predicted  ")
+    for alike in _entangled(found):
+        for word, sides in (
+            ("recorded", [(d.function, d.recorded) for d in alike]),
+            ("predicted", [(d.function, d.predicted) for d in alike]),
+        ):
+            parts = [" ".join(map(str, group)) for group in dict.fromkeys(group for _, group in sides if group)]
+            if nowhere := [str(address) for address, group in sides if not group]:
+                parts.append((" ".join(nowhere) + " " if parts or word == "predicted" else "") + "in no group")
+            lines += wrap(" | ".join(parts), first=f"    {word:<11}")
     return lines
+
+
+def _entangled(found: Sequence[Difference]) -> list[list[Difference]]:
+    """The differences about functions that a group of either side has together, in order of the first of each."""
+    root: dict[Address, Address] = {}
+
+    def top(address: Address) -> Address:
+        while root.setdefault(address, address) != address:
+            address = root[address]
+        return address
+
+    for one in found:
+        for other in (*one.recorded, *one.predicted):
+            root[max(top(one.function), top(other))] = min(top(one.function), top(other))
+    sets: dict[Address, list[Difference]] = {}
+    for one in found:
+        sets.setdefault(top(one.function), []).append(one)
+    return list(sets.values())
 
 
 def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -> list[str]:

@@ -65,6 +65,9 @@ class Names:
     vendors: dict[int, str] = field(default_factory=dict)
     devices: dict[tuple[int, int], str] = field(default_factory=dict)
     classes: dict[int, str] = field(default_factory=dict)
+    """By class and subclass."""
+    kinds: dict[int, str] = field(default_factory=dict)
+    """By class alone, for subclasses without a name."""
 
     @classmethod
     def load(cls, places: Iterable[str | Path] = PLACES) -> Names:
@@ -93,8 +96,7 @@ class Names:
                 continue
             if not line.startswith("\t"):
                 above, in_classes = number, line.startswith("C ")
-                if not in_classes:
-                    names.vendors[number] = name
+                (names.kinds if in_classes else names.vendors)[number] = name
             elif above >= 0 and in_classes:
                 names.classes[above << 8 | number] = name
             elif above >= 0:
@@ -106,7 +108,7 @@ class Names:
         code = class_code >> 8
         if class_code == UNTOLD_CLASS:
             return "class unknown"
-        return self.classes.get(code) or _CLASSES.get(code) or f"Class {code:04x}"
+        return self.classes.get(code) or _CLASSES.get(code) or self.kinds.get(code >> 8) or f"Class {code:04x}"
 
     def device_name(self, vendor: int, device: int) -> str:
         """Return ``NVIDIA Corporation GV100GL [Tesla V100 SXM2]``; empty where neither id has a name."""
@@ -133,8 +135,11 @@ class Names:
         return f"{before}: {cut(called, max(width - len(before) - len(after) - 2, _LEAST))}{after}"
 
     def function_name(self, function: Function) -> str:
-        """Return what a function is called, by its ids or, where a record shows none, as the record has it."""
-        return self.device_name(function.vendor, function.device) if function.ids_told else function.label
+        """Return what a function is called, by its ids or, where these have no name or are not shown, as the record
+        has it."""
+        if function.label and (not function.ids_told or (function.vendor, function.device) not in self.devices):
+            return function.label
+        return self.device_name(function.vendor, function.device) if function.ids_told else ""
 
     def ids(self, function: Function) -> str:
         """Return ``[10de:1db1]``; empty where the record does not show the ids."""
