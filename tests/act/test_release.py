@@ -303,6 +303,21 @@ def test_an_exchanged_device_keeps_no_other_from_its_driver() -> None:
     assert all(entry.step.device != RED for entry in read_journal(twin).entries)
 
 
+def test_a_number_that_names_another_clusters_gpu_by_now_gives_nothing_back() -> None:
+    red = SPEC.replace('"held"', '"vfio"').split("[cluster.blue]")[0]
+    twin = Twin.new("ac922-4gpu")
+    host = host_of(twin)
+    spec = SPEC.replace('"held"', '"vfio"')
+    made = plan(Topology(host), present(host), read_spec(spec, host, name="spec"), spec=spec)
+    execute(twin, host, replace(made, impossible=()))
+    twin.write(f"sys/bus/pci/devices/{RED}/remove", b"1")
+    before = state(twin)
+    with pytest.raises(RefusedError, match=f"{BLUE} was given to cluster blue, and this file counts it to red") as told:
+        give_back(twin, red)
+    assert str(BLUE) in told.value.hint
+    assert state(twin) == before
+
+
 def test_a_failure_half_way_can_be_repeated() -> None:
     twin = applied()
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from act_bench import BLUE, RED, SPEC, planned
-from deaths import Death, deaths
+from act_bench import BLUE, RED, SPEC, Visited, host_of, planned
+from deaths import Death, dead_process, deaths
 from running import Run
 
 from atoll.act.executor import execute
+from atoll.act.journal import Journal
 from atoll.act.machine import Machine
+from atoll.act.recover import Given, Recovery
+from atoll.cli.recover import _running
+from atoll.fabric.answer import Policy
+from atoll.isolation.proof import Verdict
+from atoll.pci.header import Command
+from atoll.plan.selector import gpus
 from atoll.twin import Twin
 
 
@@ -99,6 +107,70 @@ def test_after_a_restart_there_is_nothing_to_undo(run: Run, dead: Path, spec: Pa
     assert [one["done"] for one in found.json["runs"]] == [[]]
     assert "nothing to release" in run("release", spec, "--host", dead).out
     assert run("apply", spec, "--host", dead).code == 0
+
+
+THREE = """
+[cluster.blue]
+devices = ["gpu[0]"]
+handover = "held"
+
+[cluster.red]
+devices = ["gpu[1]", "gpu[2]"]
+handover = "held"
+"""
+
+
+@pytest.mark.parametrize("pulled", [0, 2])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_owners_who_run_are_told_apart_by_what_they_were_given_when_a_device_is_gone(
+    run: Run, tmp_path: Path, numbered: bool, pulled: int
+) -> None:
+    """The number of a GPU names another one once an earlier one is pulled."""
+    twin = Twin.new("ac922-4gpu")
+    three = gpus(host_of(twin))[:3]
+    text = THREE
+    for number, address in enumerate(three):
+        text = text if numbered else text.replace(f"gpu[{number}]", str(address))
+    host, made = planned(twin, text)
+    execute(twin, host, made)
+    with dead_process():
+        journal = Journal(twin)
+        journal.begin("apply")
+        journal.close()
+    twin.vfio.close(three[pulled])
+    twin.write(f"sys/bus/pci/devices/{three[pulled]}/remove", b"1")
+    for address in three:
+        if address != three[pulled]:
+            twin.reset(address, "bus")
+    path = tmp_path / "pulled.twin"
+    twin.save(path)
+    ran = run("recover", "--host", path, "--json")
+    assert [entry["fate"] for entry in ran.json["runs"]] == ["rolled-back"]
+    # 0 and 1 were two owners', 1 and 2 one's.
+    assert (ran.json["verdict"], ran.code) == (("proven", 0) if pulled == 0 else ("violated", 1))
+    assert len(ran.json["violations"]) == (0 if pulled == 0 else 2)
+
+
+class Handed(Visited):
+    """Somebody was handed an open device: which one shows only by what is enabled."""
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        return b"1\n" if path.endswith("/enable") else super().read(path, offset=offset, size=size)
+
+
+@pytest.mark.parametrize("spec", [SPEC, "no cluster file"])
+def test_an_owner_who_was_handed_a_device_counts_as_running(spec: str) -> None:
+    twin = Twin.new("ac922-4gpu")
+    host, made = planned(twin, SPEC.replace("held", "vfio"))
+    execute(twin, host, replace(made, impossible=()))
+    recovery = Recovery(given=(Given(spec, {}),))
+    assert _running(twin, host_of(twin), recovery, Policy.STRICT) is None
+    for address in (RED, BLUE):
+        twin.kernel.hardware.functions[address].set_command(on=Command.MASTER)
+    handed = Handed(twin, "anon_inode:[vfio-device]")
+    found = _running(handed, host_of(handed), recovery, Policy.STRICT)
+    assert found is not None
+    assert found.verdict is Verdict.UNKNOWN
 
 
 def test_writes_are_shown_when_asked_for(run: Run, ac922: Path, spec: Path) -> None:

@@ -28,6 +28,7 @@ from atoll.guard.service import Service
 from atoll.host.fact import Known
 from atoll.host.model import EndKind, Host, Link, LinkEnd, LinkKind
 from atoll.isolation.proof import Verdict
+from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin, v100
 from atoll.vfio.errors import VfioError
@@ -163,6 +164,28 @@ def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
             held._cut_off(host, RED, {RED})
         # Pulled together, neither stays.
         held._cut_off(host, RED, {RED, RED2})
+
+
+def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    spec = SPEC.replace('["gpu[1]"]', '["gpu[1]", "gpu[2]"]')
+    host, plan = planned(twin, spec)
+    held = holding(twin, spec)
+    held.achieve(host, plan)
+    assert held.prove()["verdict"] == "proven"
+    red, blue, blue2 = gpus(host)[:3]
+    twin.vfio.close(red)
+    twin.write(f"sys/bus/pci/devices/{red}/remove", b"1")
+    held._gone.add(red)
+    held._proof = None
+    # By their numbers blue's would be red's and blue's now, and the second of them a third one.
+    assert held.prove()["verdict"] == "proven"
+    twin.vfio.close(blue2)
+    twin.write(f"sys/bus/pci/devices/{blue2}/remove", b"1")
+    held._proof = None
+    with pytest.raises(InputError, match=f"not there any more: {blue2} of blue"):
+        held.prove()
+    assert blue in held.clusters.owner()
 
 
 def test_a_stray_keeper_is_named(tmp_path: Path) -> None:

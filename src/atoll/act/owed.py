@@ -62,6 +62,7 @@ def find_owed(machine: Machine, host: Host, clusters: Clusters, entries: tuple[E
     owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
     mine = {cluster.name for cluster in clusters.named}
     others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
+    _check_owners(entries, owners)
     kept = _kept(host, entries, owners)
     works = _works(host, entries, owners, others, kept)
     back = {address for address, work in works.items() if address not in held and _is_as_before(site, address, work)}
@@ -126,6 +127,18 @@ def _absent(host: Host, entries: Iterable[Entry]) -> Iterator[str]:
 
 def _owner(entry: Entry) -> str | None:
     return entry.step.cluster
+
+
+def _check_owners(entries: Iterable[Entry], owners: Mapping[Address, Cluster]) -> None:
+    """Raise RefusedError where a device was given to another cluster than the one that is to give it back: numbers of
+    GPUs are counted anew each time a file is read, and name others once one was pulled or plugged in."""
+    given = {entry.step.device: entry.step.cluster for entry in entries if entry.step.cluster not in (HOST, None)}
+    for address, name in given.items():
+        if address in owners and owners[address].name != name:
+            raise RefusedError(
+                f"{address} was given to cluster {name}, and this file counts it to {owners[address].name}",
+                hint=f'name devices by their addresses, as they were given: [cluster.{name}] devices = ["{address}"]',
+            )
 
 
 def _kept(host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster]) -> dict[Address, Address]:

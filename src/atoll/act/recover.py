@@ -10,7 +10,7 @@ recovering itself dies, it can be done again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -40,14 +40,14 @@ from atoll.host import read_host
 from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.host.place import address_of
-from atoll.isolation.clusters import HOST
+from atoll.isolation.clusters import HOST, Clusters
 from atoll.pci.address import Address
 from atoll.plan.document import from_document
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.spec import read, read_spec
-from atoll.plan.step import StepKind
+from atoll.plan.step import Plan, StepKind
 
-__all__ = ["Fate", "Recovered", "Recovery", "recover"]
+__all__ = ["Fate", "Given", "Recovered", "Recovery", "recover"]
 
 
 class Fate(StrEnum):
@@ -75,12 +75,22 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """A cluster file as a run had it."""
+
+    spec: str
+    clusters: Mapping[str, tuple[Address, ...]]
+    """Its devices by cluster as the run's plan had them; empty for a run without one. The file read again would count
+    GPUs anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """What recovering came to."""
 
     runs: tuple[Recovered, ...] = ()
-    specs: tuple[str, ...] = ()
-    """The cluster files of all runs that the journal knew, for the proof of what runs now."""
+    given: tuple[Given, ...] = ()
+    """The clusters of all runs that the journal knew, for the proof of what runs now."""
     restored: tuple[str, ...] = ()
     """Settings of the host's own that had been changed for a moment and are put back: sentences."""
     dry_run: bool = False
@@ -93,26 +103,36 @@ def recover(machine: Machine, *, dry_run: bool = False, pace: Pace | None = None
     damaged journal.
     """
     record = read_journal(machine)
-    specs = tuple(dict.fromkeys(run.spec for run in record.runs if run.spec))
     if not record.dead:
-        return Recovery(specs=specs, dry_run=dry_run)
+        return Recovery(dry_run=dry_run)
+    given = tuple(_given(record.runs))
     require(machine, ("attributes", "config"))
     boot = boot_of(machine)
     if dry_run:
-        return Recovery(tuple(_foreseen(record, boot)), specs, dry_run=True)
-    known = dict(pair for run in record.dead for pair in _planned(run))
+        return Recovery(tuple(_foreseen(record, boot)), given, dry_run=True)
+    plans = (plan for run in record.dead if (plan := _plan_of(run)) is not None)
+    known = dict(pair for plan in plans for pair in plan.fingerprints)
     known.update((entry.step.device, str(entry.before["fingerprint"])) for entry in record.of(*record.dead))
     with running(machine, "recover", known, resumes=True) as work:
         recovering = _Recovering(work, boot, pace or Pace())
-        return Recovery(tuple(recovering.run()), specs, tuple(recovering.restored))
+        return Recovery(tuple(recovering.run()), given, tuple(recovering.restored))
 
 
-def _planned(run: Run) -> tuple[tuple[Address, str], ...]:
-    """Return what a run's plan knew its devices by: of what it only looked at, no entry tells."""
+def _plan_of(run: Run) -> Plan | None:
     try:
-        return from_document(json.loads(run.plan)).fingerprints
+        return from_document(json.loads(run.plan))
     except (ValueError, RecursionError, InputError):
-        return ()
+        return None
+
+
+def _given(runs: Sequence[Run]) -> Iterator[Given]:
+    seen = []
+    for run in runs:
+        plan = _plan_of(run)
+        given = Given(run.spec, {} if plan is None else {one.cluster: one.functions for one in plan.clusters})
+        if run.spec and given not in seen:
+            seen.append(given)
+            yield given
 
 
 def _foreseen(record: Record, boot: str | None) -> Iterator[Recovered]:
@@ -344,10 +364,25 @@ class _Recovering:
             host = self.host()
             absent = gone(self.work.journal.record.since(self.boot).entries, host)
             clusters = read_spec(run.spec, host, name="the cluster file of the release", gone=absent)
-            outcome = complete(self.work, host, clusters, self.pace)
+            entries = self.work.journal.record.since(self.boot).entries
+            outcome = complete(self.work, host, _as_given(clusters, host, entries), self.pace)
         except (InputError, RefusedError) as error:
             hint = f" ({error.hint})" if error.hint else ""
             return Recovered(run, Fate.LEFT, (), (*left, f"{error.message}{hint}"))
         except AtollError as error:
             return Recovered(run, Fate.LEFT, (), (*left, error.message))
         return Recovered(run, Fate.COMPLETED, outcome.deeds, (*left, *outcome.left))
+
+
+def _as_given(clusters: Clusters, host: Host, entries: Sequence[Entry]) -> Clusters:
+    """Return clusters with the devices that the journal says were given to them, and none that were given to others:
+    a file that counts GPUs names others once one is gone."""
+    to = {
+        e.step.device: e.step.cluster for e in entries if e.step.cluster is not None and e.step.device in host.functions
+    }
+    named = []
+    for cluster in clusters.named:
+        mine = {address for address in cluster.functions if to.get(address, cluster.name) == cluster.name}
+        mine |= {address for address, name in to.items() if name == cluster.name}
+        named.append(replace(cluster, functions=tuple(sorted(mine))))
+    return replace(clusters, named=tuple(named))

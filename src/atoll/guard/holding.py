@@ -148,7 +148,7 @@ class Holding:
         outcome = execute(self.machine, host, plan, progress=progress, verb="hold", stays=True)
         try:
             now = read_now(self.machine, self.keepers)
-            found = statement(now, self.spec, self.policy)
+            found = statement(now, self.clusters, self.policy)
             if found.verdict is Verdict.PROVEN:
                 self._intend(now)
         except BaseException:
@@ -267,7 +267,7 @@ class Holding:
         """Return what is proven now, as those who ask get it."""
         clock = time.monotonic()
         if self._proof is None or clock - self._proof[0] > _PROOF_SECONDS:
-            found = statement(read_now(self.machine, self.keepers), self.spec, self.policy, gone=self._gone)
+            found = statement(read_now(self.machine, self.keepers), self.clusters, self.policy, gone=self._gone)
             document = {
                 "verdict": found.verdict.value,
                 "handed_over": found.handed_over.verdict.value,

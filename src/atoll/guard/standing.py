@@ -8,6 +8,7 @@ from typing import Any
 
 from atoll.controls.present import present
 from atoll.controls.registry import link_control, registers
+from atoll.errors import InputError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.guard.keepers import Keepers, Keeping, KeptLease
@@ -15,9 +16,9 @@ from atoll.host import read_host
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
 from atoll.host.tree import Tree
+from atoll.isolation.clusters import Clusters
 from atoll.isolation.moment import Statement, state
 from atoll.pci.address import Address
-from atoll.plan.spec import read_spec
 
 __all__ = ["cut_now", "read_now", "statement"]
 
@@ -70,14 +71,19 @@ def _read(lease: KeptLease, register: Register) -> Fact[int]:
     return Known(value, "read by its keeper")
 
 
-def statement(host: Host, spec: str, policy: Policy, *, gone: Collection[Address] = ()) -> Statement:
-    """Return what is so now of a cluster file's clusters, as far as they are there: ``gone`` devices may not be.
+def statement(host: Host, clusters: Clusters, policy: Policy, *, gone: Collection[Address] = ()) -> Statement:
+    """Return what is so now of clusters as they were when they were given out, but for devices that are ``gone``: what
+    stands in their place is the host's.
 
-    Raises InputError where others are not there any more.
+    Their file is not read again: numbers of GPUs in it would name others by now. Raises InputError where other devices
+    are not there any more.
     """
-    clusters = read_spec(spec, host, name="the cluster file", gone=gone)
+    left = tuple(replace(c, functions=tuple(f for f in c.functions if f not in gone)) for c in clusters.named)
+    missing = [f"{f} of {cluster.name}" for cluster in left for f in cluster.functions if f not in host.functions]
+    if missing:
+        raise InputError(f"not there any more: {', '.join(missing)}", hint="atoll show lists the functions")
     settings = present(host, allow_assumed=clusters.allow_assumed)
-    return state(Topology(host), settings, clusters, policy, moment="now")
+    return state(Topology(host), settings, replace(clusters, named=left), policy, moment="now")
 
 
 def cut_now(host: Host, keepers: Keepers) -> dict[Address, frozenset[int]]:
