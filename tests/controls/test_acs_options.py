@@ -53,6 +53,13 @@ def test_the_kernels_parameter(control: AcsFlag, clear: AcsFlag, expected: str) 
         ("pci=disable_acs_redir=nonsense", ""),
         ("pci=disable_acs_redir=pci:1:2:3", ""),
         ("config_acs=1@00:01.0", ""),
+        # A comma ends the option.
+        ("pci=disable_acs_redir=00:01.0,02:05.0", "00:01.0"),
+        # What cannot be parsed ends the reading.
+        ("pci=disable_acs_redir=00:01.0;pci:10de:*;02:05.0", "00:01.0"),
+        ("pci=disable_acs_redir=00:01.0;;02:05.0", "00:01.0"),
+        ("pci=config_acs=xx1@00:01.0;yy1@01:00.0;xx1@02:05.0", "00:01.0"),
+        ("pci=disable_acs_redir=0:0:1.0;2:5.0", "00:01.0 02:05.0"),
     ],
 )
 def test_whom_the_command_line_names(line: str, names: str) -> None:

@@ -45,7 +45,10 @@ class AcsOption:
 
 
 def acs_options(command_line: str) -> tuple[AcsOption, ...]:
-    """Return the entries in force, in order. Of several parameters of one name, the last counts."""
+    """Return the entries in force, in order. Of several parameters of one name, the last counts.
+
+    The kernel reads no further than an entry that it cannot parse.
+    """
     last: dict[str, str] = {}
     for word in command_line.replace('"', "").split():
         name, _, value = word.partition("=")
@@ -59,8 +62,9 @@ def acs_options(command_line: str) -> tuple[AcsOption, ...]:
     for parameter, entries in last.items():
         for entry in entries.split(";"):
             option = _option(parameter, entry)
-            if option is not None:
-                found.append(option)
+            if option is None or not _parses(option.device):
+                break
+            found.append(option)
     return tuple(found)
 
 
@@ -100,13 +104,38 @@ def _option(parameter: str, entry: str) -> AcsOption | None:
     return AcsOption(parameter, on, off, device)
 
 
-def _by_ids(text: str, function: Function) -> bool:
-    """``pci:VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE]``; zero stands for any."""
+def _parses(device: str) -> bool:
+    """Whether ``pci_dev_str_match`` understands what names a function: ``pci:10de:*`` it does not."""
+    if device.startswith("pci:"):
+        return _ids(device.removeprefix("pci:")) is not None
+    return _path(device) is not None
+
+
+def _ids(text: str) -> list[int] | None:
     try:
         wanted = [int(word, 16) for word in text.split(":")]
     except ValueError:
-        return False
-    if len(wanted) not in (2, 4):
+        return None
+    return wanted if len(wanted) in (2, 4) else None
+
+
+def _path(text: str) -> tuple[Address, list[tuple[int, int]]] | None:
+    first, *rest = text.split("/")
+    *buses, last = first.split(":")
+    if len(buses) not in (1, 2):
+        return None
+    try:
+        # The kernel's %x takes any number of digits.
+        domain, bus = (int(word, 16) for word in ("0", *buses)[-2:])
+        return Address(domain, bus, *_place(last)), [_place(step) for step in rest]
+    except ValueError:
+        return None
+
+
+def _by_ids(text: str, function: Function) -> bool:
+    """``pci:VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE]``; zero stands for any."""
+    wanted = _ids(text)
+    if wanted is None:
         return False
     subsystem = value_of(function.subsystem, (0, 0))
     there = (function.vendor, function.device, *subsystem)
@@ -115,12 +144,10 @@ def _by_ids(text: str, function: Function) -> bool:
 
 def _by_path(text: str, function: Function, functions: Mapping[Address, Function]) -> bool:
     """``[DOMAIN:]BUS:DEV.FN[/DEV.FN]*``: the last names the function, those before it the bridges above."""
-    first, *rest = text.split("/")
-    try:
-        top = Address.parse(first)
-        steps = [_place(step) for step in rest]
-    except ValueError:
+    named = _path(text)
+    if named is None:
         return False
+    top, steps = named
     at: Function | None = function
     for step in reversed(steps):
         if at is None or at.address[2:] != step:
