@@ -333,3 +333,25 @@ def test_a_function_shown_twice_in_two_groups_is_in_neither() -> None:
         function = host_of(text).functions[at(_BAR)]
         assert isinstance(function.group, Unknown)
         assert "in group 1 and in group 2" in function.group.reason
+
+
+def test_a_wrapped_line_of_flags_begins_no_group() -> None:
+    flags = "\tFlags: bus master, fast devsel, latency 0, IRQ 11, NUMA node 0, IOMMU group {}\n"
+    text = (
+        "00:01.0 PCI bridge [0604]: Some Port [8086:1901]\n" + flags.format(4) + "\n"
+        "01:00.0 VGA compatible controller [0300]: Some GPU [10de:1b80]\n" + flags.format(7) + "\n"
+    )
+    whole = {4: [_BAR], 7: [_GPU]}
+    assert _groups(host_of(text)) == whole
+    for end in (" IOMMU group", " group"):
+        assert _groups(host_of(text.replace(end, f"\n{end.strip()}"))) == whole
+        assert _groups(host_of(text.replace(end, f" \n\t{end.strip()}"))) == whole
+        # A blank line parts it from its function.
+        found = host_of(text.replace(" IOMMU group 7", "\n\nIOMMU  7")).functions[at(_GPU)].group
+        assert isinstance(found, Unknown), "it is not known to be in none"
+
+
+def test_a_list_after_a_comma_is_one() -> None:
+    assert _groups(host_of("These are my groups,\nIOMMU group 1\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n")) == {
+        1: [_BAR]
+    }

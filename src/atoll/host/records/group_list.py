@@ -50,6 +50,7 @@ _REFUSED = re.compile(
 )
 _UNFOUND = re.compile(r"[#*=\-+`> \t]*iommu[ _]group\s+\\?\*\s*:?\s*(.*)", re.IGNORECASE)
 _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \d{1,3}\b", re.IGNORECASE)
+_FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
 _MOST_OTHERS = 64
@@ -79,6 +80,8 @@ class GroupList:
     """How far the current group's heading is indented."""
     _apart: bool = False
     """Whether a blank line came after it."""
+    _wrapped: bool = False
+    """Whether the line before are flags of lspci that go on: ``Flags: fast devsel, IRQ 11,``, then ``IOMMU group 1``."""
     _folder: bool = False
     """Whether the lines are of ls in the group's folder."""
     _tree: bool = False
@@ -111,6 +114,9 @@ class GroupList:
         text = line.strip()
         if not text:
             self._apart = True
+            return text
+        wrapped, self._wrapped = self._wrapped, text.endswith((",", "IOMMU")) and any(map(text.__contains__, _FLAGS))
+        if wrapped and text.startswith(("IOMMU group ", "group ")):
             return text
         if self._current is not None and _USB.match(text):
             return ""

@@ -132,6 +132,8 @@ class HeaderText(BlockText):
         number = group_of(self._block)
         if number is not None:
             return Known(number, self._source)
+        if (self._block.find("Flags:") or "").endswith((",", "IOMMU", "IOMMU group")):
+            return Unknown("the end of its line of flags is lost, where lspci -v shows the group")
         if self._custom.group and not (self._unread or self._early):
             return Known(None, self._source)
         return Unknown("the text shows no IOMMU groups: add a list of them")
