@@ -9,16 +9,40 @@ from hypothesis import strategies as st
 from packets import Tally, try_fabric
 
 from atoll.twin import Twin
+from atoll.twin.decoding import VGA_MEMORY, claimed, forwarded, subtracts
+from atoll.twin.function import Function
 
 
 def test_no_packet_arrives_that_reach_denies_and_each_direct_is_shown_by_one() -> None:
     tally = Tally()
     for seed in range(40):
-        tally += try_fabric(f"random-{seed}", random.Random(seed), pairs=25)
+        tally += try_fabric(f"random-{seed}", random.Random(seed), pairs=25, clusters=1)
     assert not tally.wrong, tally.wrong[0]
     assert tally.packets > 50_000
     assert tally.delivered > 1_000, "hardly a packet arrived: the law was not tried"
     assert tally.directs > 100, "hardly a pair was direct: the law was not tried"
+    assert tally.requests > 3_000
+    assert tally.answered > 500, "hardly a request was answered before the IOMMU: the law was not tried"
+    assert tally.taken > 100, "hardly a range is surely taken: the law was not tried"
+
+
+def test_random_machines_decode_all_there_is() -> None:
+    """Each of these in some of the machines that the law above tries, and machines without any of it, too."""
+    machines = [Twin.new(f"random-{seed}") for seed in range(40)]
+    functions = [each for twin in machines for each in twin.kernel.hardware.functions.values()]
+    words = {what for each in functions for what, _, _ in each_claims(each)}
+    assert {"ROM", "VGA memory", "VGA ports", "BAR 0"} <= words
+    assert any(subtracts(each, io=False) for each in functions)
+    bridges = [each for each in functions if each.spec.is_bridge]
+    assert any(VGA_MEMORY in forwarded(each, io=False) for each in bridges)
+    assert any(forwarded(each, io=True) for each in bridges)
+    strayed = {store.offset for twin in machines for store in twin.blueprint.stray}
+    assert {0x04, 0x10, 0x20, 0x3E} <= strayed
+    assert any(not any(bridge.io.size for bridge in twin.blueprint.bridges) for twin in machines)
+
+
+def each_claims(function: Function) -> list[tuple[str, int, int]]:
+    return [*claimed(function, io=False), *claimed(function, io=True)]
 
 
 @settings(max_examples=25)

@@ -5,8 +5,9 @@ ports and nested switches with all, some or none of the ACS controls (egress con
 devices with several functions, virtual functions, conventional PCI behind bridges and PCI Express behind those,
 endpoints in the root complex, devices that use other requester ids beside their own, ATS, linked GPUs, several host
 bridges and segments with every kind of routing, segments behind Volume Management Devices, Intel's and AMD's IOMMUs,
-and kernels without any. They are for trying laws on, not for looking like a product: identifiers are those of devices
-without quirks, but where the quirk is told.
+and kernels without any; in more than half of them also all that can be decoded, rightly and wrongly. They are for
+trying laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is
+told.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from atoll.twin.error import TwinError
 from atoll.twin.machines import volume
 from atoll.twin.machines.amd import ivhd
 from atoll.twin.machines.chance import Controls, port_controls
+from atoll.twin.machines.decoding import varied
 from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
 from atoll.twin.machines.records import nvlink_records, root_complex
 from atoll.twin.machines.tree import BUS_NAMED, CARD, PLAIN, ROOT_PORT, Bus, Tree
@@ -60,7 +62,8 @@ def machine(name: str, kernel: str, links: bool) -> Blueprint:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
     dice = random.Random(f"atoll fabric {int(text)}")
-    return _Fabric(dice, hidden=random.Random(f"atoll volumes {int(text)}")).blueprint(name, kernel, links)
+    plan = _Fabric(dice, hidden=random.Random(f"atoll volumes {int(text)}")).blueprint(name, kernel, links)
+    return varied(plan, random.Random(f"atoll decoding {int(text)}"))
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.placement import Space, room
 from atoll.twin.spec import Bar, FunctionSpec, HostBridge, Routing, Window
 
-__all__ = ["IDS", "companion", "device", "segment"]
+__all__ = ["IDS", "bars", "companion", "device", "segment"]
 
 IDS = (0x201D, 0x28C0, 0x467F, 0x4C3D, 0x9A0B, 0xA77F, 0x7D0B, 0xAD0B)
 """Intel's, as in ``vmd_ids``."""
@@ -24,6 +24,16 @@ def segment(index: int, bus: int, behind: Address, routing: Routing, numa: int) 
     """Return the root complex behind a device; ``bus`` is 0, 0x80 or 0xe0."""
     last = bus + _BUSES[bus] - 1
     return HostBridge(0x10000 + index, bus, last, _NOTHING, _NOTHING, routing, numa_node=numa, vmd=behind)
+
+
+def bars(behind: HostBridge, inside: tuple[FunctionSpec, ...]) -> tuple[Bar, ...]:
+    """Return a device's BARs, as big as what is behind it needs."""
+    buses = behind.last_bus - behind.bus + 1
+    return (
+        Bar(vmd.CONFIG, buses * MEBIBYTE, wide=True, prefetchable=True),
+        Bar(vmd.LOW, room(inside, behind, Space.LOW)),
+        Bar(vmd.HIGH, room(inside, behind, Space.HIGH, start=vmd.OWN), wide=True),
+    )
 
 
 def device(
@@ -41,20 +51,13 @@ def device(
     the kernel knows (``pci_quirk_rciep_acs``, facts A.5).
     """
     assert behind.vmd is not None
-    inside = tuple(functions)
-    buses = behind.last_bus - behind.bus + 1
-    bars = (
-        Bar(vmd.CONFIG, buses * MEBIBYTE, wide=True, prefetchable=True),
-        Bar(vmd.LOW, room(inside, behind, Space.LOW)),
-        Bar(vmd.HIGH, room(inside, behind, Space.HIGH, start=vmd.OWN), wide=True),
-    )
     return FunctionSpec(
         behind.vmd,
         0x8086,
         ids,
         0x010400,
         port=PortType.ROOT_INTEGRATED,
-        bars=bars,
+        bars=bars(behind, tuple(functions)),
         multifunction=multifunction,
         loopback=False,
         acs_quirk=True,
