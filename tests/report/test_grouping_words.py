@@ -132,3 +132,9 @@ def test_virtual_functions_are_not_called_inseparable() -> None:
     words = _lines(host, "01:00.1")
     assert "not known: virtual functions count as apart" in words
     assert "most likely nothing" not in words
+
+
+def test_in_a_group_that_the_record_does_not_tell() -> None:
+    unlisted = replace(endpoint("02:00.0"), group=Unknown("not listed"), iommu=Unknown("not shown"))
+    host = machine(endpoint("01:00.0", group=5), unlisted)
+    assert headline(host, _of(host, "02:00.0")) == "The group of 0000:02:00.0 is not known: not listed."

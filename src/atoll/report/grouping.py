@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.controls.acs_recipe import acs_recipes
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour
 from atoll.isolation.grouping import Change, ChangeKind, Grouping
@@ -33,6 +33,9 @@ def headline(host: Host, found: Grouping) -> str:
     if not found.members:
         if isinstance(host.groups, Known) and not host.groups.value:
             return f"{one} is in no group: no IOMMU is in use on this host."
+        untold = host.functions[one].group
+        if isinstance(untold, Unknown):
+            return f"The group of {one} is not known: {untold.reason}."
         return f"{one} is in no group: no IOMMU serves it, as far as the record tells."
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     if not found.recorded and found.undetermined:

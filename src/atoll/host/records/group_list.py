@@ -81,7 +81,7 @@ class GroupList:
     _apart: bool = False
     """Whether a blank line came after it."""
     _wrapped: bool = False
-    """Whether the line before holds flags of lspci that go on: ``Flags: fast devsel, IRQ 11,`` and ``IOMMU group 1``."""
+    """Whether the line before holds flags of lspci that go on: ``Flags: fast devsel, IRQ 11,``; ``IOMMU group 1``."""
     _folder: bool = False
     """Whether the lines are of ls in the group's folder."""
     _tree: bool = False
