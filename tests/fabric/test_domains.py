@@ -170,3 +170,11 @@ def test_a_group_of_several() -> None:
     host = machine(endpoint("01:00.0", group=5), endpoint("02:00.0", group=5))
     assert host.groups == Known({5: Group(5, (CARD, at("02:00.0")), Known("DMA"))})
     assert domains(host)[CARD].space == domains(host)[at("02:00.0")].space == "group 5"
+
+
+def test_what_is_in_no_group_is_not_translated_for_being_held() -> None:
+    """VFIO has device files for what no IOMMU serves, too: /dev/vfio/devices/noiommu-vfioN, and a container beside."""
+    holder = Holder(7, "dpdk", (), (CARD,), Known(1))
+    for group, kind in ((None, DomainKind.NONE), (Unknown("not captured"), DomainKind.UNKNOWN)):
+        host = machine(endpoint("01:00.0", group=group, driver="vfio-pci"))
+        assert one(replace(host, holders=Known((holder,)))).kind is kind

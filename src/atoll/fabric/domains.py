@@ -21,9 +21,6 @@ _AMD, _IOMMU_CLASS = 0x1022, 0x0806
 PROCESS = "process "
 """How the address spaces of processes that hold devices are named; the process's number follows."""
 
-_NO_IOMMU = "vfio-noiommu"
-"""The name of groups that VFIO makes up where there is no IOMMU (drivers/vfio/group.c)."""
-
 
 def holder_of(host: Host, function: Function) -> Holder | None:
     """Return the process that has a function's group or device open, None where none is known: of several, which is
@@ -49,8 +46,11 @@ def domains(host: Host) -> dict[Address, Domain]:
 def _domain(host: Host, function: Function) -> Domain:
     holder = holder_of(host, function)
     group = _group_of(host, function)
-    if group is not None and group.name == _NO_IOMMU:
+    if group is not None and group.made_up:
         return _without_iommu(group)
+    if holder is not None and value_of(function.group, None) is None:
+        # VFIO's device files work without an IOMMU as well (/dev/vfio/devices/noiommu-vfioN), and without any group.
+        return default_domain(host, function)
     if holder is not None and value_of(holder.containers, 1) == 0:
         return Domain(DomainKind.UNKNOWN, "", f"{holder.name} ({holder.pid}) has its group open, but no container")
     if holder is not None:
@@ -106,7 +106,7 @@ def _without_iommu(group: Group) -> Domain:
 
 def _of_group(host: Host, group: Group | None, number: int) -> Domain:
     space = f"group {number}"
-    if group is not None and group.name == _NO_IOMMU:
+    if group is not None and group.made_up:
         return _without_iommu(group)
     words = value_of(host.command_line, "").split()
     match value_of(group.type, None) if group is not None else None:

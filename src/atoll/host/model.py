@@ -191,7 +191,12 @@ class Group:
     """Type of the default domain: ``blocked``, ``identity``, ``DMA``, ``DMA-FQ``, ``unmanaged``, ``unknown``."""
     reserved_regions: Fact[tuple[ReservedRegion, ...]] = Unknown("not read")
     name: str | None = None
-    """The name that a driver gave it: ``vfio-noiommu`` for a group without any IOMMU behind it."""
+    """The name that a driver gave it."""
+
+    @property
+    def made_up(self) -> bool:
+        """Whether VFIO made it for a function that no IOMMU serves (drivers/vfio/group.c, no-IOMMU mode)."""
+        return self.name == "vfio-noiommu"
 
 
 @dataclass(frozen=True, slots=True)
