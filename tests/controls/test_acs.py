@@ -39,6 +39,9 @@ def test_who_asks_for_acs() -> None:
     assert kernel_requests_acs(replace(host, platform=Platform.POWERNV)) is False
     assert kernel_requests_acs(replace(host, groups=Known({}), iommu_units=())) is False
     assert kernel_requests_acs(replace(host, groups=Unknown("not captured"))) is None
+    assert isinstance(host.groups, Known)
+    unsafe = {n: replace(group, name="vfio-noiommu") for n, group in host.groups.value.items()}
+    assert kernel_requests_acs(replace(host, groups=Known(unsafe), iommu_units=())) is False
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,13 @@ def test_atoms_do_not_depend_on_the_present_setting(name: str) -> None:
     )
     made = [atoms(found.topology, setting, Policy.STRICT) for setting in (found.settings, opened)]
     assert [atom.functions for atom in made[0]] == [atom.functions for atom in made[1]]
+
+
+def test_nothing_translates_for_groups_that_vfio_made_up() -> None:
+    """No-IOMMU mode: such a function reaches all memory in every setting."""
+    host = machine(*slots(CLOSED, CLOSED))
+    assert isinstance(host.groups, Known)
+    card = host.functions[at("01:00.0")].group
+    unsafe = {n: replace(g, name="vfio-noiommu" if Known(n) == card else None) for n, g in host.groups.value.items()}
+    assert parts(scene(replace(host, groups=Known(unsafe)))) == ["01:00.0 02:00.0"]
+    assert parts(scene(host)) == ["01:00.0", "02:00.0"]

@@ -497,3 +497,16 @@ def test_an_override_explains_all_that_is_recorded_or_nothing() -> None:
     other = [port("00:02.0", 2, acs=None), function("02:00.0", "00:02.0")]
     found = predict(_grouped([*_pair(None), *other], "00:01.0", "01:00.0", "00:02.0 02:00.0"))
     assert not found.undetermined
+
+
+def test_groups_that_vfio_made_up_follow_no_rule_of_pci() -> None:
+    """``vfio_noiommu_group_alloc`` (drivers/vfio/group.c): one for each function, whatever its device is."""
+    device = [function(f"00:02.{n}", None, PortType.ROOT_INTEGRATED, multifunction=True) for n in (0, 1)]
+    bare = [replace(f, iommu=Known(None), group=Known(n)) for n, f in enumerate(device)]
+    formed = tuple(Group(n, (f.address,)) for n, f in enumerate(device))
+    assert predict(host(bare, recorded=formed)).groups == groups("00:02.0 00:02.1")
+    unsafe = host(bare, recorded=tuple(replace(group, name="vfio-noiommu") for group in formed), units=())
+    found = predict(unsafe)
+    assert found.groups == groups("00:02.0", "00:02.1")
+    assert not found.undetermined
+    assert predict(unsafe, anew=frozenset({at("00:02.0")})).groups == found.groups

@@ -42,9 +42,8 @@ def machine(
     unknown = next((region for region in regions if isinstance(region, Unknown)), None)
     group = Group(1, (at(CARD),), reserved_regions=unknown or Known(tuple(told)))
     card = replace(function(CARD, "00:01.0"), group=Known(1), bars=Known(()))
-    return host(
-        [port("00:01.0", 1), card], recorded=(group,), units=(unit,), platform=platform, command_line=command_line
-    )
+    root = replace(port("00:01.0", 1), bars=Known(()))
+    return host([root, card], recorded=(group,), units=(unit,), platform=platform, command_line=command_line)
 
 
 def one(
@@ -260,3 +259,12 @@ def test_memory_beyond_the_aperture() -> None:
 def test_x86_memory_never_meets_the_interrupt_window() -> None:
     for gib in (1, 2, 3, 4, 64, 500):
         assert not one(machine(MSI), guest=Guest(gib * GIBIBYTE)).conflicts
+
+
+def test_in_no_iommu_mode_nothing_can_be_assigned() -> None:
+    host = machine(MSI)
+    assert isinstance(host.groups, Known)
+    unsafe = {n: replace(group, name="vfio-noiommu") for n, group in host.groups.value.items()}
+    found = one(replace(host, groups=Known(unsafe)))
+    assert "vfio-noiommu" in found.unassignable[0].because
+    assert found.refuted

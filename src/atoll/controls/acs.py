@@ -27,7 +27,7 @@ def closed(function: Function, control: AcsFlag) -> AcsFlag | None:
 
 
 def kernel_requests_acs(host: Host) -> bool | None:
-    """Whether an IOMMU driver of this kernel asked for ACS (x86 with a unit in use); None unknown.
+    """Whether an IOMMU driver of this kernel asked for ACS; None unknown.
 
     PowerNV never does: its isolation does not rest on ACS.
     """
@@ -35,7 +35,7 @@ def kernel_requests_acs(host: Host) -> bool | None:
         return False
     if isinstance(host.groups, Unknown):
         return None
-    return bool(host.groups.value or host.iommu_units)
+    return any(not group.made_up for group in host.groups.value.values()) or bool(host.iommu_units)
 
 
 def policy(host: Host, function: Function) -> AcsFlag | None:

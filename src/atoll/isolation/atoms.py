@@ -85,7 +85,11 @@ def _peers(links: tuple[Link, ...], address: Address) -> frozenset[int]:
 
 def _behind_iommu(topology: Topology, address: Address) -> bool:
     function = topology.functions[address]
-    if value_of(function.iommu, None) is not None or value_of(function.group, None) is not None:
+    number = value_of(function.group, None)
+    group = value_of(topology.host.groups, {}).get(number) if number is not None else None
+    if group is not None and group.made_up:
+        return False
+    if value_of(function.iommu, None) is not None or number is not None:
         return True
     return topology.host.platform is Platform.POWERNV
 

@@ -77,10 +77,10 @@ def _iommu(s: Subject) -> Iterator[Check]:
             why,
             "capture /sys/kernel/iommu_groups too, or give find /sys/kernel/iommu_groups/ -type l",
         )
-    elif host.groups.value:
+    elif formed := [group for group in host.groups.value.values() if not group.made_up]:
         kinds = sorted({unit.kind for unit in host.iommu_units})
         units = f", {plural(len(host.iommu_units), 'unit')} ({', '.join(kinds)})" if kinds else ""
-        yield Check("iommu", Status.OK, f"in use: {plural(len(host.groups.value), 'group')}{units}")
+        yield Check("iommu", Status.OK, f"in use: {plural(len(formed), 'group')}{units}")
     else:
         do = {
             Platform.X86: "switch on VT-d or AMD-Vi in the firmware, and intel_iommu=on where the kernel needs it",

@@ -6,7 +6,13 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
 
-__all__ = ["behind_iommu", "discovery_order", "grouped_with_driver", "without_own_driver"]
+__all__ = [
+    "behind_iommu",
+    "discovery_order",
+    "grouped_by_vfio",
+    "grouped_with_driver",
+    "without_own_driver",
+]
 
 _IOMMU_CLASS = 0x0806
 _BY_THEMSELVES = ("intel", "amd")
@@ -63,16 +69,24 @@ def without_own_driver(host: Host, anew: frozenset[Address]) -> frozenset[Addres
     return frozenset(found)
 
 
+def grouped_by_vfio(host: Host) -> frozenset[Address]:
+    """Return the functions of groups that VFIO made up, one for each, where there is no IOMMU."""
+    groups = (group for group in value_of(host.groups, {}).values() if group.made_up)
+    return frozenset(address for group in groups for address in group.members if address in host.functions)
+
+
 def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
     """Return the functions that have a group, and among them those of which the record does not say so.
 
     The IOMMU's own function has none (``ivrs`` and ``dmar`` tables do not list it).
     """
-    if isinstance(host.groups, Known) and not host.groups.value and not host.iommu_units:
+    formed = [group for group in value_of(host.groups, {}).values() if not group.made_up]
+    if isinstance(host.groups, Known) and not formed and not host.iommu_units:
         return frozenset(), {}
     recorded: set[Address] | None = None
     if isinstance(host.groups, Known):
-        recorded = {address for group in host.groups.value.values() for address in group.members}
+        recorded = {address for group in formed for address in group.members}
+    alone = grouped_by_vfio(host)
     # PowerNV translates everything and has no links to IOMMUs in sysfs; nor has Linux before 3.17 (commit c61959ecbbc6
     # "iommu: Add sysfs support for IOMMUs"). Without groups and IOMMUs beside it, a link that is missing tells nothing.
     untold = isinstance(host.groups, Unknown) and not host.iommu_units
@@ -81,6 +95,8 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
     guessed: dict[Address, str] = {}
     above: frozenset[Address] = frozenset()
     for address, function in host.functions.items():
+        if address in alone:
+            continue
         if function.class_code >> 8 == _IOMMU_CLASS and not (recorded and address in recorded):
             continue
         if isinstance(function.iommu, Known) and not (unlinked and function.iommu.value is None):

@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
-from atoll.isolation.groups.discovery import behind_iommu, grouped_with_driver, without_own_driver
+from atoll.isolation.groups.discovery import (
+    behind_iommu,
+    grouped_by_vfio,
+    grouped_with_driver,
+    without_own_driver,
+)
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override import AcsOverride, acs_override
 from atoll.isolation.groups.powernv import predict_powernv
@@ -54,6 +59,8 @@ def predict(
             kept=_kept(host, anew),
             anew=frozenset() if late or anew is None else anew,
         )
+    alone = [(address,) for address in grouped_by_vfio(host)]
+    prediction = replace(prediction, groups=tuple(sorted((*prediction.groups, *alone)))) if alone else prediction
     missing = dict(prediction.undetermined)
     if acs_control is None and anew is None:
         missing |= _perhaps_overridden(host, served, prediction)
@@ -159,6 +166,7 @@ def _kept(host: Host, anew: frozenset[Address] | None) -> dict[Address, int]:
     return {
         address: group.number
         for group in groups.values()
+        if not group.made_up
         for address in group.members
         if address in host.functions and address not in anew
     }

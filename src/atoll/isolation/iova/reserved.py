@@ -132,6 +132,10 @@ def _untranslated(host: Host, function: Function) -> str:
         return "no IOMMU is in use on this host"
     if isinstance(function.group, Known) and function.group.value is None and host.platform is not Platform.POWERNV:
         return "it is in no IOMMU group: nothing translates for it"
+    number = value_of(function.group, None)
+    group = value_of(host.groups, {}).get(number) if number is not None else None
+    if group is not None and group.made_up:
+        return f"group {number} has no IOMMU behind it (vfio-noiommu)"
     return ""
 
 
