@@ -9,7 +9,7 @@ from reach_hosts import ALL, acs, endpoint, flags, machine, port
 
 from atoll.controls.acs import closed, kernel_requests_acs, policy
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Platform
+from atoll.host.model import IommuUnit, Platform
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,9 @@ def test_who_asks_for_acs() -> None:
     assert kernel_requests_acs(replace(host, platform=Platform.POWERNV)) is False
     assert kernel_requests_acs(replace(host, groups=Known({}), iommu_units=())) is False
     assert kernel_requests_acs(replace(host, groups=Unknown("not captured"))) is None
+    assert kernel_requests_acs(replace(host, platform=Platform.OTHER)) is True
+    partition = replace(host, platform=Platform.OTHER, iommu_units=(IommuUnit("iommu-phb0000", "unknown"),))
+    assert kernel_requests_acs(partition) is None
     assert isinstance(host.groups, Known)
     unsafe = {n: replace(group, name="vfio-noiommu") for n, group in host.groups.value.items()}
     assert kernel_requests_acs(replace(host, groups=Known(unsafe), iommu_units=())) is False

@@ -11,7 +11,7 @@ from groups_hosts import ACS_OFF, ACS_ON, EMPTY_ACS, at, function, groups, host,
 
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, Group, Host, IommuUnit
+from atoll.host.model import Function, Group, Host, IommuUnit, Platform
 from atoll.isolation.groups import predict
 from atoll.isolation.groups.predict import ignores_override
 from atoll.isolation.spoilers import spoilers
@@ -510,3 +510,23 @@ def test_groups_that_vfio_made_up_follow_no_rule_of_pci() -> None:
     assert found.groups == groups("00:02.0", "00:02.1")
     assert not found.undetermined
     assert predict(unsafe, anew=frozenset({at("00:02.0")})).groups == found.groups
+
+
+@pytest.mark.parametrize(
+    ("platform", "unit", "told"),
+    [
+        (Platform.OTHER, None, False),
+        (Platform.OTHER, IommuUnit("iommu-phb0000", "unknown"), False),
+        (Platform.OTHER, IommuUnit("riscv-iommu@1000", "unknown"), True),
+        (Platform.OTHER, IommuUnit("smmu3.0x1", "smmu"), True),
+        (Platform.UNKNOWN, None, True),
+    ],
+)
+def test_groups_of_a_platform_whose_rule_is_not_known_are_undetermined(
+    platform: Platform, unit: IommuUnit | None, told: bool
+) -> None:
+    """POWER's logical partitions group by partitionable endpoint, and say nothing of it (kernel/iommu.c of powerpc)."""
+    functions = [replace(f, group=Known(n)) for n, f in enumerate(_pair(ACS_ON))]
+    recorded = tuple(Group(n, (f.address,)) for n, f in enumerate(functions))
+    found = predict(host(functions, recorded=recorded, units=() if unit is None else (unit,), platform=platform))
+    assert {address for address, _ in found.undetermined} == (set() if told else {f.address for f in functions})

@@ -15,6 +15,10 @@ from atoll.pci.quirks.acs import BROKEN_SOURCE_VALIDATION
 __all__ = ["closed", "kernel_requests_acs", "policy"]
 
 
+_REQUESTING = ("intel", "amd", "smmu", "virtio")
+"""Kinds of IOMMU whose set-up calls ``pci_request_acs()``, be it by way of IORT, VIOT or device trees."""
+
+
 def closed(function: Function, control: AcsFlag) -> AcsFlag | None:
     """Return the control word that closes all peer-to-peer there is a bit for; None without ACS.
 
@@ -34,6 +38,9 @@ def kernel_requests_acs(host: Host) -> bool | None:
     if host.platform is Platform.POWERNV:
         return False
     if isinstance(host.groups, Unknown):
+        return None
+    if host.platform is Platform.OTHER and not any(unit.kind in _REQUESTING for unit in host.iommu_units):
+        # Logical partitions of POWER (spapr) and s390 have groups, and nothing there calls pci_request_acs().
         return None
     return any(not group.made_up for group in host.groups.value.values()) or bool(host.iommu_units)
 

@@ -8,6 +8,7 @@ from atoll.pci.address import Address
 
 __all__ = [
     "behind_iommu",
+    "by_unknown_rule",
     "discovery_order",
     "grouped_by_vfio",
     "grouped_with_driver",
@@ -19,6 +20,8 @@ _BY_THEMSELVES = ("intel", "amd")
 """Kinds of IOMMU that know which functions are theirs; others are told by firmware (``iommu_fwspec``)."""
 _TOLD_EARLY = (6, 15)
 """Commit bcb81ac6ae3c "iommu: Get DT/ACPI parsing into the proper probe path" (in v6.15): all learn it at discovery."""
+_BY_PCI_RULE = ("intel", "amd", "smmu", "virtio", "riscv")
+"""Kinds of IOMMU whose drivers form groups by ``pci_device_group`` (``device_group`` of their ``iommu_ops``)."""
 _TAKEN = ("vfio", "pci-stub", "pci-pf-stub", "pciback", "xen-pciback")
 """Drivers that bind because they were told to: not again by themselves."""
 
@@ -67,6 +70,14 @@ def without_own_driver(host: Host, anew: frozenset[Address]) -> frozenset[Addres
         if driver is None or driver.startswith(_TAKEN):
             found.add(address)
     return frozenset(found)
+
+
+def by_unknown_rule(host: Host) -> bool:
+    """Whether nothing tells that this host's groups are formed by Linux's rule for PCI: on logical partitions of POWER
+    (arch/powerpc/kernel/iommu.c) they are not.
+    """
+    told = any(unit.kind in _BY_PCI_RULE or unit.name.startswith(_BY_PCI_RULE) for unit in host.iommu_units)
+    return host.platform is Platform.OTHER and not told
 
 
 def grouped_by_vfio(host: Host) -> frozenset[Address]:

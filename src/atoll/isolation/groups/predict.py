@@ -9,6 +9,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.groups.discovery import (
     behind_iommu,
+    by_unknown_rule,
     grouped_by_vfio,
     grouped_with_driver,
     without_own_driver,
@@ -51,6 +52,8 @@ def predict(
         # generic_device_group (drivers/iommu/s390-iommu.c): a group each.
         prediction = Prediction(tuple((address,) for address in sorted(served)))
     else:
+        if by_unknown_rule(host):
+            guessed |= dict.fromkeys(served, "by which rule this platform's kernel forms groups is not known")
         prediction = predict_linux(
             host,
             served,
