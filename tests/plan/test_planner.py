@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
-from reach_hosts import clusters, endpoint, machine, port, scene, switch
+from reach_hosts import CLOSED, at, clusters, endpoint, machine, port, scene, slots, switch
 
 from atoll.controls.present import present
 from atoll.controls.registry import registers
 from atoll.fabric.answer import Policy
+from atoll.fabric.settings import DomainKind
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
-from atoll.host.fact import Unknown
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import Platform
+from atoll.isolation.moment import state
+from atoll.isolation.proof import Verdict
 from atoll.plan.bandwidth import inside
+from atoll.plan.effects import after_steps
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
-from atoll.plan.step import Plan, StepKind
+from atoll.plan.step import Plan, Step, StepKind
 from atoll.twin import Twin
 
 V100 = 0x1DB1
@@ -147,3 +153,30 @@ def test_no_more_resets_than_the_fewest_that_open_what_is_inside(seed: int) -> N
 
     fewest = next(n for n in range(7) if any(opens(some) for some in itertools.combinations(owner, n)))
     assert sum(step.kind is StepKind.RESET for step in made.steps) == fewest
+
+
+@pytest.mark.parametrize("ats", [None, False])
+def test_ats_that_holding_may_switch_on_is_not_planned_away(ats: bool | None) -> None:
+    """Off because addresses pass unchanged (SMMU): what it is once its holder has it open does not follow."""
+    cards = slots(CLOSED, CLOSED)
+    cards[1] = endpoint("01:00.0", "00:01.0", ats=ats, driver="vfio-pci")
+    found = scene(machine(*cards, kind="identity", platform=Platform.ARM))
+    named = clusters(found.host, red="01:00.0")
+    made = plan(found.topology, found.settings, named)
+    assert made.steps
+    assert bool(made.unachievable) is (ats is False)
+    host, reached = after_steps(found.host, found.settings, made.steps)
+    stated = state(Topology(host), reached, named, Policy.STRICT, moment="after")
+    assert stated.proof.verdict is stated.handed_over.verdict
+    assert stated.proof.verdict is (Verdict.PROVEN if ats is None else Verdict.UNKNOWN)
+
+
+def test_a_lease_makes_no_iommu() -> None:
+    """No-IOMMU mode: what a holder has open reaches all memory as before."""
+    host = machine(*slots(CLOSED, CLOSED))
+    assert isinstance(host.groups, Known)
+    groups = {n: replace(group, name="vfio-noiommu") for n, group in host.groups.value.items()}
+    found = scene(replace(host, groups=Known(groups)))
+    lease = Step("s1", StepKind.LEASE, at("01:00.0"), "", "", "", "", cluster="red")
+    _, reached = after_steps(found.host, found.settings, [lease])
+    assert reached.domain[at("01:00.0")].kind is DomainKind.NONE

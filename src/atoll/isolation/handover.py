@@ -20,7 +20,7 @@ from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 
-__all__ = ["HELD_SPACE", "handed_over", "links_to_cut", "switched_on"]
+__all__ = ["HELD_SPACE", "handed_over", "in_space_of", "links_to_cut", "switched_on"]
 
 _ON = Command.MEMORY | Command.MASTER
 
@@ -102,12 +102,8 @@ def _hand_over(
     if cluster.handover is Handover.KERNEL:
         return settings.with_domain(address, default_domain(topology.host, function))
     held = _already_held(topology, settings, address)
-    space = _held_space(topology, cluster, function)
     if not held:
-        settings = replace(settings, ats=_ats_when_held(topology, settings, address))
-        settings = settings.with_domain(address, space)
-        if address in settings.cpu_links and settings.cpu_links[address].kind is not DomainKind.BLOCKED:
-            settings = replace(settings, cpu_links={**settings.cpu_links, address: space})
+        settings = in_space_of(topology, settings, cluster.name, address)
     if cluster.handover is Handover.VFIO:
         # A tenant's VMM resets whether or not somebody held the device before.
         return reset_functions(topology, settings, (address,), reset_kinds(function)[0])
@@ -123,18 +119,28 @@ def _hand_over(
     return settings.with_cut(address, links_to_cut(topology, owner, address))
 
 
-def _held_space(topology: Topology, cluster: Cluster, function: Function) -> Domain:
+def in_space_of(topology: Topology, settings: Settings, cluster: str, address: Address) -> Settings:
+    """Return the settings with a function in its cluster's address space, as VFIO puts it there, at the NPU too."""
+    space = _held_space(topology, cluster, topology.functions[address])
+    settings = replace(settings, ats=_ats_when_held(topology, settings, address)).with_domain(address, space)
+    npu = settings.cpu_links.get(address)
+    if npu is None or npu.kind is DomainKind.BLOCKED:
+        return settings
+    return replace(settings, cpu_links={**settings.cpu_links, address: space})
+
+
+def _held_space(topology: Topology, cluster: str, function: Function) -> Domain:
     """The address space that VFIO has a function in: one of its cluster's, if an IOMMU serves the function at all."""
     host = topology.host
     if function.address in topology.bricks:
         # It follows its GPU.
-        return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, f"its GPU is held by {cluster.name}")
+        return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster, f"its GPU is held by {cluster}")
     default = default_domain(host, function)
     served = isinstance(host.groups, Known) and value_of(function.group, None) is not None
     if not served or default.kind is DomainKind.NONE:
         # Only its no-IOMMU mode hands such a function over, or nothing does.
         return default
-    return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster.name, f"its owner {cluster.name} holds it through VFIO")
+    return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster, f"its owner {cluster} holds it through VFIO")
 
 
 def _ats_when_held(topology: Topology, settings: Settings, address: Address) -> Mapping[Address, bool | None]:

@@ -10,11 +10,12 @@ from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_functions
 from atoll.events.reset import ResetKind, kind_of_method
 from atoll.fabric.domains import default_domain
-from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
 from atoll.host.model import Group, Host
-from atoll.isolation.handover import HELD_SPACE, switched_on
+from atoll.isolation.clusters import HOST
+from atoll.isolation.handover import in_space_of, switched_on
 from atoll.pci.header import Command
 from atoll.plan.step import Step, StepKind
 
@@ -73,15 +74,11 @@ def _with(host: Host, step: Step, *, driver: Known[str | None]) -> Host:
 
 def _held(host: Host, settings: Settings, step: Step) -> Settings:
     """The cluster's holder has it open: its group is in the holder's address space, at the NPU too."""
-    space = Domain(DomainKind.TRANSLATED, f"{HELD_SPACE}{step.cluster}", f"the holder of {step.cluster} has it open")
-    settings = settings.with_domain(step.device, space)
-    npu = settings.cpu_links.get(step.device)
-    if npu is not None and npu.kind is not DomainKind.BLOCKED:
-        settings = replace(settings, cpu_links={**settings.cpu_links, step.device: space})
+    topology = Topology(host)
     companions = [brick.function for brick in host.npu_bricks if brick.gpu == step.device]
-    for companion in companions:
-        if companion is not None:
-            settings = settings.with_domain(companion, space)
+    for address in (step.device, *companions):
+        if address is not None and address in host.functions:
+            settings = in_space_of(topology, settings, step.cluster or HOST, address)
     return settings
 
 
