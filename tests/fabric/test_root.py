@@ -217,3 +217,36 @@ def test_what_egress_control_blocks_ends_there() -> None:
     plain = Branches(at("02:00.0"), at("02:01.0"), at("01:00.0"))
     assert meeting_turn(found.topology, found.settings, plain, Traffic.UNTRANSLATED).answer is BLOCKED
     assert meeting_turn(found.topology, found.settings, plain, Traffic.COMPLETION).answer is POSSIBLE
+
+
+# -- below a port that is not shown
+
+
+def unshown(*acs_of: Acs | None, above: PortType = PortType.UPSTREAM) -> list[Function]:
+    """Return what a guest may see of a switch: its upstream port, or its downstream ports, on the root bus."""
+    if above is PortType.DOWNSTREAM:
+        ports = [port(f"00:{n:02x}.0", n, None, above, acs=word) for n, word in enumerate(acs_of, start=1)]
+    else:
+        below = PortType.DOWNSTREAM
+        ports = [port(f"01:{n:02x}.0", 1 + n, "00:01.0", below, acs=word) for n, word in enumerate(acs_of, start=1)]
+    cards = [endpoint(f"{1 + n:02x}:00.0", str(p.address)[5:]) for n, p in enumerate(ports, start=1)]
+    return [*([port("00:01.0", 1, None, above, acs=None)] if above is PortType.UPSTREAM else []), *ports, *cards]
+
+
+@pytest.mark.parametrize("above", [PortType.UPSTREAM, PortType.DOWNSTREAM])
+@pytest.mark.parametrize("routing", [None, RootRouting.NONE, RootRouting.TRANSLATED, RootRouting.DIRECT])
+def test_a_root_port_that_is_not_shown_may_send_back(above: PortType, routing: RootRouting | None) -> None:
+    """Ports of switches and endpoints stand below one (Base Specification 1.3), whatever the record has above them."""
+    found = scene(machine(*unshown(CLOSED, CLOSED, above=above), routing=routing))
+    expected = BLOCKED if routing is RootRouting.TRANSLATED else POSSIBLE
+    assert peer(found, "02:00.0", "03:00.0").answer is expected
+
+
+@pytest.mark.parametrize("kind", [PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.ROOT_INTEGRATED])
+def test_an_endpoint_on_a_root_bus_hangs_below_a_port_that_is_not_shown(kind: PortType) -> None:
+    """Its own ACS tells what its device does inside; what is built into the root complex decides by its own."""
+    pair = [endpoint(f"00:0{n}.0", port_type=kind, acs=acs("", "")) for n in (2, 3)]
+    found = scene(machine(*pair))
+    assert peer(found, "00:02.0", "00:03.0").answer is (BLOCKED if kind is PortType.ROOT_INTEGRATED else POSSIBLE)
+    # What comes to it from a port that redirects goes through the IOMMU first.
+    assert peer(scene(machine(*slots(CLOSED), *pair)), "01:00.0", "00:02.0").answer is BLOCKED

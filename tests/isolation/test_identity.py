@@ -254,3 +254,20 @@ def test_scope_of_forging(down: Acs | Unknown | None, root: Acs, scope: str | No
     found = scene(machine(*switch(down, CLOSED, root=root)))
     spoofs = spoofing(found.topology, found.settings, at("03:00.0"))
     assert (spoofs.validator, spoofs.answer) == (at(scope) if scope else None, answer)
+
+
+@pytest.mark.parametrize("kind", [PortType.ENDPOINT, PortType.ROOT_INTEGRATED])
+def test_a_root_port_that_is_not_shown_may_not_validate(kind: PortType) -> None:
+    pair = [endpoint(f"00:0{n}.0", port_type=kind) for n in (2, 3)]
+    found = scene(machine(*pair))
+    finding = shared(found, "00:02.0", "00:03.0")
+    assert finding.answer is (POSSIBLE if kind is PortType.ENDPOINT else BLOCKED)
+    assert (INTEGRATED_IDENTITY in finding.assumptions) is (kind is PortType.ROOT_INTEGRATED)
+    contacts = list(impersonations(found.reach(), POSSIBLE))
+    assert bool(contacts) is (kind is PortType.ENDPOINT)
+    # With pass-through for some, what goes up under their ids is not translated.
+    open_ = machine(pair[0], replace(pair[1], group=Known(9)))
+    assert isinstance(open_.groups, Known)
+    mixed = {n: replace(g, type=Known("identity" if n == 9 else "DMA")) for n, g in open_.groups.value.items()}
+    reach = scene(replace(open_, groups=Known(mixed))).reach()
+    assert (reach.memory(at("00:02.0")).answer > Answer.IOMMU) is (kind is PortType.ENDPOINT)

@@ -64,14 +64,19 @@ def _sent_back(topology: Topology, settings: Settings, bridge: Address, traffic:
     at, kind = str(root.address), topology.port_type(root.address)
     if topology.severed(bridge):
         return Turn(Answer.POSSIBLE, f"the port above {at} was not read: it may send back what is for its own side")
-    if kind not in (PortType.ROOT_PORT, None):
+    hidden = topology.below_hidden_port(root.address)
+    if kind not in (PortType.ROOT_PORT, None) and not hidden:
         return None
     if traffic is not Traffic.COMPLETION and any(settings.can_master(port) is False for port in ports):
         return None
     if any(_ends_own_side(topology, settings, port) for port in ports[:-1]):
         return None
     routing = routing_of(topology, root)
-    if routing in (RootRouting.TRANSLATED, RootRouting.NONE):
+    if routing is RootRouting.TRANSLATED:
+        return None
+    if hidden:
+        return Turn(Answer.POSSIBLE, _hidden(root.address))
+    if routing is RootRouting.NONE:
         return None
     if kind is None:
         return Turn(Answer.POSSIBLE, f"the kind of port of {at} was not read: it may send back what it gets")
@@ -92,8 +97,22 @@ def _ends_own_side(topology: Topology, settings: Settings, port: Address) -> boo
     return bit(topology.functions[port], settings, AcsFlag.UF) in (Bit.OFF, Bit.ABSENT, Bit.NO_ACS)
 
 
+def _hidden(address: Address) -> str:
+    return f"the port that {address} hangs below is not shown: it may send back what it gets, or pass it to a peer"
+
+
 def bus_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
     """What happens on the bus where the ways meet, and only there."""
+    found = _bus_turn(topology, settings, branches, traffic)
+    if found.answer is not Answer.BLOCKED or found.ends or branches.bridge is not None:
+        return found
+    source = topology.functions[branches.source]
+    if topology.below_hidden_port(branches.source) and routing_of(topology, source) is not RootRouting.TRANSLATED:
+        return Turn(Answer.POSSIBLE, f"{found.because}; {_hidden(branches.source)}")
+    return found
+
+
+def _bus_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
     decider = topology.functions[branches.source]
     peer = topology.functions[branches.target]
     kind = topology.port_type(branches.source)

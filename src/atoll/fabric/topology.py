@@ -15,6 +15,8 @@ from atoll.pci.header import PortType
 __all__ = ["Branches", "Topology"]
 
 _PCIE_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+_BELOW_A_PORT = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.DOWNSTREAM)
+"""What has a link above it; what is built into a root complex is of other types (Base Specification 7.5.3.2)."""
 _CONVENTIONAL_BRIDGES = (PortType.PCIE_TO_PCI, PortType.CONVENTIONAL)
 
 
@@ -79,6 +81,13 @@ class Topology:
         """Whether the way up from a function ends at a port that was not read: where it hangs is not known."""
         self.up(address)
         return address in self._severed
+
+    def below_hidden_port(self, address: Address) -> bool:
+        """Whether a function of a root bus must hang below a port that the host does not show.
+
+        Virtual machines and some platforms show what is below root ports as if it stood on the root bus.
+        """
+        return self.functions[address].parent is None and self.port_type(address) in _BELOW_A_PORT
 
     def port_type(self, address: Address) -> PortType | None:
         """The device or port type; None where it was not read."""

@@ -128,7 +128,7 @@ def spoofing(topology: Topology, settings: Settings, source: Address) -> Spoofin
     validator = next((p for p in above if topology.port_type(p) in _VALIDATING and p not in passed), None)
     if validator is not None and not open_ports:
         answer = Answer.BLOCKED
-    elif topology.severed(source):
+    elif topology.severed(source) or (not open_ports and topology.below_hidden_port((source, *above)[-1])):
         answer = Answer.POSSIBLE
     elif not open_ports:
         # No port stands between it and the root complex, which tags its own integrated endpoints.
@@ -147,7 +147,7 @@ def spoofs(topology: Topology, found: Spoofing, source: Address) -> Address | No
     ``found`` is what ``spoofing`` says of it.
     """
     if not found.open_ports:
-        return source if topology.severed(source) else None
+        return source if found.answer > Answer.BLOCKED else None
     return found.validator or source
 
 
@@ -217,7 +217,7 @@ def _spoofing_hop(topology: Topology, spoofs: Spoofing, source: Address, target:
     above = topology.up(source)
     if not inside:
         return Hop(str(target), "requester id", f"whether {target} hangs below {spoofs.validator} was not read")
-    if topology.severed(source):
+    if topology.severed(source) or not spoofs.open_ports:
         return Hop(str(source), "requester id", f"the port above {(source, *above)[-1]} was not read")
     nearest, _ = spoofs.open_ports[0]
     taker = next((port for port in above if topology.port_type(port) is PortType.PCIE_TO_PCI), None)
