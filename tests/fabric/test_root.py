@@ -174,7 +174,7 @@ def test_upstream_forwarding_of_what_is_below_the_same_port(root: Acs | None, ex
         (None, None, POSSIBLE),
         (None, RootRouting.DIRECT, POSSIBLE),
         (None, RootRouting.TRANSLATED, BLOCKED),
-        (None, RootRouting.NONE, BLOCKED),
+        (None, RootRouting.NONE, POSSIBLE),  # what is stated is what it does between its ports
         (Unknown("cut"), None, POSSIBLE),
     ],
 )
@@ -250,3 +250,17 @@ def test_an_endpoint_on_a_root_bus_hangs_below_a_port_that_is_not_shown(kind: Po
     assert peer(found, "00:02.0", "00:03.0").answer is (BLOCKED if kind is PortType.ROOT_INTEGRATED else POSSIBLE)
     # What comes to it from a port that redirects goes through the IOMMU first.
     assert peer(scene(machine(*slots(CLOSED), *pair)), "01:00.0", "00:02.0").answer is BLOCKED
+
+
+def test_what_no_root_complex_routes_between_its_ports_may_come_back_at_one() -> None:
+    """Stated is what it does between ports; Upstream Forwarding has it decide about one port's own side as well."""
+    for root, expected in ((None, POSSIBLE), (CLOSED, BLOCKED)):
+        found = scene(machine(*switch(CLOSED, CLOSED, root=root), routing=RootRouting.NONE))
+        assert peer(found, "03:00.0", "04:00.0").answer is expected
+        assert peer(found, "03:00.0", "04:00.0", TRUSTED).answer is BLOCKED
+    same = scene(machine(*switch(CLOSED, CLOSED), kind="identity", routing=RootRouting.NONE))
+    finding = to_memory(same.topology, same.settings, STRICT, at("03:00.0"))
+    assert reflected(same.topology, same.settings, at("03:00.0"), at("04:00.0"), finding).answer is POSSIBLE
+    apart = scene(machine(*slots(CLOSED, CLOSED), kind="identity", routing=RootRouting.NONE))
+    finding = to_memory(apart.topology, apart.settings, STRICT, at("01:00.0"))
+    assert reflected(apart.topology, apart.settings, at("01:00.0"), at("02:00.0"), finding).answer is BLOCKED

@@ -155,7 +155,7 @@ def test_an_egress_vector_or_number_that_was_not_read_is_open(
         (None, RootRouting.NONE, BLOCKED),
         (None, RootRouting.DIRECT, DIRECT),
         (None, None, POSSIBLE),
-        (acs("", ""), RootRouting.DIRECT, BLOCKED),
+        (acs("", ""), RootRouting.DIRECT, POSSIBLE),
         (Unknown("cut"), RootRouting.TRANSLATED, BLOCKED),
         (Unknown("cut"), RootRouting.NONE, BLOCKED),
         (Unknown("cut"), RootRouting.DIRECT, POSSIBLE),
@@ -225,3 +225,15 @@ def test_settings_decide_not_the_record() -> None:
 )
 def test_policies(question: Question, still_open: set[Policy]) -> None:
     assert {policy for policy in Policy if question.open_under(policy)} == still_open
+
+
+@pytest.mark.parametrize("traffic", Traffic)
+def test_a_root_complex_stated_to_route_is_not_gainsaid_by_what_its_port_lacks(traffic: Traffic) -> None:
+    """Two facts that disagree leave it open."""
+    for word in (acs("SV", "SV"), acs("", "")):
+        assert decided(word, traffic, Place.ROOT, routing=RootRouting.DIRECT).answer is POSSIBLE
+        assert decided(word, traffic, Place.ROOT).answer is BLOCKED
+        assert decided(word, traffic).answer is BLOCKED
+    function, settings = settled(port("00:01.0", 1, acs=None, ids=(0x1C36, 0x0031)))
+    stated = turn(function, settings, traffic, Place.ROOT, routing=RootRouting.DIRECT)
+    assert (stated.answer, stated.assumption) == (POSSIBLE, None)

@@ -76,13 +76,12 @@ def _sent_back(topology: Topology, settings: Settings, bridge: Address, traffic:
         return None
     if hidden:
         return Turn(Answer.POSSIBLE, _hidden(root.address))
-    if routing is RootRouting.NONE:
-        return None
     if kind is None:
         return Turn(Answer.POSSIBLE, f"the kind of port of {at} was not read: it may send back what it gets")
     match bit(root, settings, AcsFlag.UF):
         case Bit.NO_ACS:
-            question = Question.ROOT_COMPLEX if routing is None else None
+            # Stated of a root complex is what it does between its ports, not what it sends back to one.
+            question = None if routing is RootRouting.DIRECT else Question.ROOT_COMPLEX
             because = f"{at} has no ACS: whether it sends back what is for its own side is not known"
             return Turn(Answer.POSSIBLE, because, question=question)
         case Bit.UNREAD:

@@ -67,8 +67,9 @@ def reflected(topology: Topology, settings: Settings, source: Address, target: A
         return BLOCKED
     one, other = topology.functions[source], topology.functions[target]
     routing = {routing_of(topology, end) for end in (one, other, *_makers(topology, one), *_makers(topology, other))}
-    tops = {topology.port_type((address, *topology.up(address))[-1]) for address in (source, target)}
-    if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge and tops == {PortType.ROOT_PORT}:
+    tops = {(address, *topology.up(address))[-1] for address in (source, target)}
+    ports = {topology.port_type(top) for top in tops} == {PortType.ROOT_PORT} and len(tops) == 2
+    if routing == {RootRouting.NONE} and one.host_bridge == other.host_bridge and ports:
         return BLOCKED
     # What a host bridge that routes nothing does with requests from, or for, another one is left open.
     sure = RootRouting.NONE not in routing

@@ -104,12 +104,15 @@ def turn(
     match state:
         case Bit.ON:
             return Turn(Answer.BLOCKED, f"{word}+ at {at}")
+        case Bit.STATED | Bit.ABSENT if place is Place.ROOT and routing is RootRouting.DIRECT:
+            because = f"{at} is not known to route to peers, but its root complex is stated to route between its ports"
+            return Turn(Answer.POSSIBLE, because)
         case Bit.STATED:
             because = f"{at} does no such routing, its vendor says"
             return Turn(Answer.BLOCKED, because, assumption=VENDOR_STATEMENT)
         case Bit.ABSENT if (other := contradicting(function, settings, traffic)) is not None:
             because = f"{at} has {other}, which only routing to peers needs, without {word}"
-            if place is Place.ROOT and routing is not RootRouting.DIRECT:
+            if place is Place.ROOT:
                 return _through(place, routing, because)
             return Turn(Answer.POSSIBLE, because)
         case Bit.ABSENT:
