@@ -441,3 +441,18 @@ def test_no_address_surely_ends_twice(seed: int) -> None:
     for source in polluter.topology.endpoints:
         sure = [claim.ranges for claim in polluter.of(source).claims if claim.answer is Answer.DIRECT]
         assert sum(ranges.size for ranges in sure) == polluter.of(source).ranges(Answer.DIRECT).size
+
+
+@pytest.mark.parametrize("what", ["bars", "rom"])
+def test_what_a_port_above_holds_and_no_window_bounds_is_told_where_it_was_not_read(what: str) -> None:
+    """No port stands above a root port: its own BARs and ROM may be anywhere, and whether it redirects from them is
+    left open."""
+    machine = box()
+    assert not pollution(machine).unknown
+    root = machine.functions[at(ROOT)]
+    if what == "rom":
+        root = replace(root, bars=Known((Bar(0, 0xC0000000, MIB, memory=True),)), rom=Unknown("not shown"))
+    else:
+        root = replace(root, bars=Unknown("not shown"))
+    found = pollution(replace(machine, functions={**machine.functions, at(ROOT): root}))
+    assert any(ROOT in text and "not shown" in text for text in found.unknown)

@@ -145,6 +145,9 @@ class _Climb:
         if finding.answer <= Answer.IOMMU:
             return
         because = finding.path[-1].because
+        for held in addresses(self.topology, port):
+            if held.unread and held.what.startswith(("BAR", "ROM")):
+                self.unknown[f"{held.unread}; {because}"] = None
         self.take(
             [
                 self.claim(held, port, finding.answer, because, port)

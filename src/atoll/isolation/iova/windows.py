@@ -132,7 +132,10 @@ def _rom(function: Function, around: Ranges | None) -> Iterator[Addresses]:
     address = function.address
     if isinstance(function.rom, Unknown):
         doubt = f"where the expansion ROM of {address} stands was not read ({function.rom.reason})"
-        yield Addresses("ROM", around or NOTHING, doubt=doubt)
+        if around is None:
+            yield Addresses("ROM", NOTHING, unread=doubt)
+        else:
+            yield Addresses("ROM", around, doubt=doubt)
         return
     rom = function.rom.value
     if rom is None:
