@@ -382,3 +382,15 @@ def test_a_name_that_the_text_has_is_kept() -> None:
     found = host_of(_BESIDE.format(n=0, name="Some NIC")).functions[at("01:00.0")]
     assert Names().function_name(found) == "Intel Corporation Some NIC"
     assert Names({0x8086: "I"}, {(0x8086, 0x1520): "I350"}).function_name(found) == "I I350"
+
+
+def test_bus_numbers_that_grep_left_tell_what_stands_above() -> None:
+    text = "".join(line for line in PORT.splitlines(True) if line[:1].isalnum() or "Bus:" in line)
+    found = host_of(text).functions
+    assert found[at("01:00.0")].parent == at("00:01.0")
+    bridge = found[at("00:01.0")].bridge
+    assert isinstance(bridge, Known)
+    assert bridge.value is not None
+    assert bridge.value.unread, "its windows are not known to be none"
+    assert isinstance(found[at("00:01.0")].acs, Unknown)
+    assert isinstance(found[at("01:00.0")].header, Unknown)

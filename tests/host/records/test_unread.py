@@ -34,6 +34,7 @@ HOPS TABLE:
         (_ROCM, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
         (_AMD_SMI, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
         ("IOMMU Group  15: Some Maker Some GPU [10de:1b81] (rev a1)\n", "no function of them", "iommu_groups/ -type l"),
+        (" \tGPU0\tGPU1\n GPU0\tX\tOK\n\nLegend:\n  CNS  = Chipset not supported\n", "the driver lets", "topo -m"),
         ("em0@pci0:0:25:0:\tclass=0x020000 chip=0x10ea8086 hdr=0x00\n    vendor = 'X'\n", "pciconf", "pciutils"),
         ("HostBridge\n  PCIBridge\n    PCI 01:00.0 (VGA)\n", "lstopo", "lstopo host.xml"),
         ("pci@0000:01:00.0              display        Some GPU\n", "lshw", "lspci -nnvvv"),

@@ -22,7 +22,7 @@ class HeaderText(BlockText):
     """What stands before the capabilities and after them."""
 
     def header(self, class_code: int | None) -> Fact[HeaderType]:
-        if self._unread:
+        if self._unread and self._block.find("Bus:") is None:
             return Unknown(f"{self._text}: {self._unread}")
         if any(d.text.startswith(("!!! Unknown header", "!!! Invalid class")) for d in self._block.details):
             return Unknown(f"{self._text}: lspci says that its header is of an unknown type")
@@ -71,7 +71,8 @@ class HeaderText(BlockText):
         kept = tuple(window for window in windows if window is not None and window.start <= window.end)
         control = (self._block.find("BridgeCtl:") or "").split()
         vga = True if "VGA+" in control else False if "VGA-" in control else None
-        unread = f"{self._text}: {self._early}" if self._early else ""
+        hidden = self._unread or self._early
+        unread = f"{self._text}: {hidden}" if hidden else ""
         return Known(Bridge(secondary, subordinate, kept, vga, unread), self._source)
 
     def _window(self, key: str) -> Window | None:

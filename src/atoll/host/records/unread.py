@@ -41,6 +41,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
     ),
     (
+        ("cns  = chipset not supported", "topo -p2p"),
+        "it shows which GPUs the driver lets reach one another, not what is between them",
+        f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
+    ),
+    (
         ("| nvidia-smi ",),
         "it is the table of nvidia-smi, which shows no links and nothing of the PCI tree",
         f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
