@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from groups_hosts import ACS_OFF, ACS_ON, at, function, groups, host, port
 
-from atoll.host.fact import Unknown
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Group, IommuUnit
 from atoll.isolation.groups import Prediction, predict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
@@ -57,6 +57,15 @@ def test_chipset_ports_rest_on_registers_no_record_shows() -> None:
     assert list(found.company) == [at("00:1c.0")]
     assert "whether 0000:01:00.0 is in its group" in found.open_about(at("00:1c.0"))
     assert found.open_about(at("01:00.0")) == why
+
+
+def test_the_boot_log_may_tell_those_registers() -> None:
+    functions = [port("00:1c.0", 1, acs=None, ids=(0x8086, 0x8C10)), function("01:00.0", "00:1c.0")]
+    for done, expected in ((True, groups("00:1c.0", "01:00.0")), (False, groups("00:1c.0 01:00.0"))):
+        told = [replace(functions[0], chipset_acs=Known(done)), functions[1]]
+        found = predict(host(told))
+        assert found.groups == expected
+        assert not found.undetermined
 
 
 def test_dword_registers_read_as_words_are_not_believed() -> None:

@@ -115,6 +115,8 @@ class Function:
     command: Fact[Command] = Unknown("not read")
     acs: Fact[Acs | None] = Unknown("not read")
     """None: the function has no ACS capability."""
+    chipset_acs: Fact[bool] = Unknown("not read")
+    """Of root ports of Intel's chipsets without ACS capability: whether the kernel set up what stands in for it."""
     ats: Fact[Ats | None] = Unknown("not read")
     pasid: Fact[bool] = Unknown("not read")
     """Whether there is a PASID capability."""

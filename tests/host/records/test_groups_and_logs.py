@@ -132,3 +132,17 @@ def test_what_lspci_shows_counts_more_than_the_boot_log() -> None:
     kind = found[at("00:01.0")].port_type
     assert isinstance(kind, Known)
     assert kind.value is PortType.ROOT_PORT
+
+
+def test_a_boot_log_tells_what_became_of_the_chipsets_root_ports() -> None:
+    text = (
+        "00:1c.0 PCI bridge [0604]: Intel Corporation Root Port 1 [8086:1d10]\n"
+        "00:1c.7 PCI bridge [0604]: Intel Corporation Root Port 8 [8086:1d1e]\n"
+        "[    0.3] pci 0000:00:1c.0: Intel PCH root port ACS workaround enabled\n"
+        "[    0.3] pci 0000:00:1c.7: Failed to enable Intel PCH ACS quirk\n"
+    )
+    told = {str(a)[5:]: f.chipset_acs for a, f in host_of(text).functions.items()}
+    assert {place: fact.value for place, fact in told.items() if isinstance(fact, Known)} == {
+        "00:1c.0": True,
+        "00:1c.7": False,
+    }

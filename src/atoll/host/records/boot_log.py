@@ -23,6 +23,7 @@ _WORDS = (
     "bridge to [bus ",
     "host bridge to bus ",
     "root bus resource",
+    "Intel PCH ",
     "iommu",
     "Linux version",
     "ommand line: ",
@@ -41,6 +42,7 @@ _OTHERS = (": ", "~$", "~#", " -> ", "Linux version")
 """What lines begin with and hold that do not go on with the one before: a time, a level, a prompt, a list."""
 
 
+_CHIPSET = (("Intel PCH root port ACS workaround enabled", True), ("Failed to enable Intel PCH ACS quirk", False))
 _TYPES = {
     "PCIe Endpoint": PortType.ENDPOINT,
     "PCIe Legacy Endpoint": PortType.LEGACY_ENDPOINT,
@@ -74,6 +76,8 @@ class BootLog:
     found: dict[Address, tuple[int, int, int, int]] = field(default_factory=dict)
     """Vendor, device, class code and header type of the functions that the log shows being found."""
     types: dict[Address, PortType] = field(default_factory=dict)
+    chipset_acs: dict[Address, bool] = field(default_factory=dict)
+    """Root ports of Intel's chipsets that have no ACS: whether the kernel set up what stands in for it."""
     bridges: dict[tuple[int, int], Address] = field(default_factory=dict)
     """The bridge right above a bus, by segment and bus."""
     roots: set[tuple[int, int]] = field(default_factory=set)
@@ -94,7 +98,18 @@ class BootLog:
         for word in _WORDS:
             if word in line:
                 told = self._boot(line) or self._group(line) or self._function(line) or self._bus(line)
-                return told or self._iommu(line)
+                return told or self._chipset(line) or self._iommu(line)
+        return False
+
+    def _chipset(self, line: str) -> bool:
+        """``pci 0000:00:1c.0: Intel PCH root port ACS workaround enabled`` (``pci_quirk_enable_intel_pch_acs``)."""
+        for message, done in _CHIPSET:
+            before, found, _ = line.partition(message)
+            words = before.split()
+            address = address_in(words[-1].rstrip(":")) if found and words else None
+            if address is not None:
+                self.chipset_acs[address] = done
+                return True
         return False
 
     def _bus(self, line: str) -> bool:
@@ -158,7 +173,7 @@ class BootLog:
     def _again(self) -> None:
         self.boots += 1
         if self.boots > 1:
-            self.members, self.units, self.bridges = {}, {}, {}
+            self.members, self.units, self.bridges, self.chipset_acs = {}, {}, {}, {}
             self.command_line = self.default_domain = self.remapping = None
 
     def _group(self, line: str) -> bool:

@@ -28,7 +28,7 @@ _FACTS = (
         "slot",
     ),
     *("power_state", "bridge", "bars", "rom", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
-    *("numa_node", "iommu", "serial", "ari"),
+    *("numa_node", "iommu", "serial", "ari", "chipset_acs"),
 )
 _ASSUMED = (ALONE, SHARED)
 

@@ -282,6 +282,10 @@ def _add_logged(found: _Found, log: BootLog) -> None:
         function = found.functions.get(address)
         if function is not None and isinstance(function.port_type, Unknown):
             found.functions[address] = replace(function, port_type=Known(kind, f"{found.name}: boot log"))
+    for address, done in log.chipset_acs.items():
+        if address in found.functions:
+            told = Known(done, f"{found.name}: boot log")
+            found.functions[address] = replace(found.functions[address], chipset_acs=told)
     for address in found.functions:
         bridge = log.bridges.get((address.domain, address.bus))
         if bridge is not None:

@@ -213,6 +213,8 @@ class Judge:
             case AcsHandler.INTEL_PCH:
                 if port_type not in (PortType.ROOT_PORT, None) or not is_intel_pch_root_port(function.device):
                     return None
+                if isinstance(function.chipset_acs, Known):
+                    return yes if function.chipset_acs.value else no
                 missing = f"{function.address}: whether the kernel could set up the chipset's peer decoding (RCBA)"
                 return Verdict(True, yes.why, (f"{missing} ({handler})",))
             case AcsHandler.INTEL_SPT_PCH:
