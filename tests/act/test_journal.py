@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from act_bench import RED, Watched
+from act_bench import RED, SPEC, Watched, planned, state
+from deaths import dead_process
 
-from atoll.act.database import PATH, SPARE
+from atoll.act.database import PATH, SPARE, Database
+from atoll.act.executor import execute
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, EntryState, Journal, Record, Write, read_journal
+from atoll.act.journal import Entry, EntryState, Journal, Record, Run, Write, read_journal
 from atoll.act.machine import Machine
 from atoll.act.owner import Owner, is_alive, this_process
+from atoll.act.recover import recover
+from atoll.act.running import refuse_after_death
 from atoll.act.site import State
-from atoll.errors import InputError
+from atoll.errors import InputError, RefusedError, StepError
 from atoll.plan.step import Step, StepKind
 from atoll.twin import Twin
 
@@ -239,6 +245,74 @@ def test_a_journal_that_cannot_be_written_stops_everything() -> None:
     with pytest.raises(Failure, match="No space left") as caught:
         Journal(Full(Twin.new("ac922-4gpu")))
     assert caught.value.hint == "nothing is done without a journal"
+
+
+def applied_with(machine: Machine) -> str:
+    """What an apply says whose journal has no more room at some time."""
+    host, made = planned(machine, SPEC.replace("held", "vfio"))
+    with dead_process(), pytest.raises(StepError) as caught:
+        execute(machine, host, replace(made, impossible=()))
+    assert caught.value.exit_code == 5
+    assert "then run atoll recover" in caught.value.hint
+    return caught.value.message
+
+
+@pytest.mark.parametrize("number", [8, 20, 38])
+def test_a_disk_that_is_full_half_way_is_told_and_is_for_recover(number: int) -> None:
+    """From the commit with this number on."""
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    count = 0
+    commit = Database.commit
+
+    def full(database: Database) -> None:
+        nonlocal count
+        count += 1
+        if count >= number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        commit(database)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Database, "commit", full)
+        message = applied_with(twin)
+    told = f"the journal cannot be written ({PATH}: No space left on device), and apply is left half-way: step s"
+    assert message.startswith(told)
+    assert "Nothing had been done" not in message
+    assert state(twin) != before
+    with pytest.raises(RefusedError, match="an earlier run died"):
+        refuse_after_death(twin)
+    assert [run.fate for run in recover(twin).runs] == ["rolled back"]
+    assert state(twin) == before
+
+
+def test_an_end_that_cannot_be_noted_is_told() -> None:
+    twin = Twin.new("ac922-4gpu")
+
+    def full(journal: Journal, *runs: Run) -> None:
+        raise Failure(f"{PATH}: No space left on device")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Journal, "end", full)
+        message = applied_with(twin)
+    assert message.endswith("and all that apply had to do is done")
+    assert [run.fate for run in recover(twin).runs] == ["completed"]
+
+
+def test_what_could_not_be_noted_is_not_noted_with_what_comes_next(tmp_path: Path) -> None:
+    journal = Journal(Filed(tmp_path))
+    run = journal.begin("apply")
+    journal._connection.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(tmp_path / PATH, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM run").fetchone()
+        with pytest.raises(Failure, match="locked") as caught:
+            journal.intend(STEP, BEFORE)
+        assert caught.value.hint == "nothing is done without a journal"
+    journal.announce(Write("", "the next one", b""))
+    assert journal.entries == ()
+    assert len(journal.record.writes) == 1
+    journal.end(run)
+    journal.close()
 
 
 # -- who wrote it

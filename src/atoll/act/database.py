@@ -87,7 +87,10 @@ class Database:
             if self.connection.in_transaction:
                 self.connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise OSError(f"{PATH}: {error}") from error
+            # What could not be noted is not to be noted with what comes next: it is not done.
+            with suppress(sqlite3.Error):
+                self.connection.rollback()
+            raise OSError(errno.EIO, str(error)) from error
         if self._path is None:
             content = self.connection.serialize()
             self._machine.write(SPARE, content)

@@ -217,9 +217,12 @@ class _Run:
             undone = roll_back(self.site, self.work, self.entries)
             self.work.undone = True
         machine = self.site.machine
-        # Of what is not there any more nothing is left; should it come back, it is the host's as any other.
-        self.journal.forget(pulled(self.entries, lambda address: device.present(machine, address)))
-        self.journal.forget(exchanged(self.entries, self.look)[0])
+        try:
+            # Of what is not there any more nothing is left; should it come back, it is the host's as any other.
+            self.journal.forget(pulled(self.entries, lambda address: device.present(machine, address)))
+            self.journal.forget(exchanged(self.entries, self.look)[0])
+        except Failure as error:
+            undone = replace(undone, left=(*undone.left, error.message))
         return _told(undone)
 
     def look(self, address: Address) -> Function | None:
@@ -232,7 +235,8 @@ class _Run:
 
 def _told(undone: Undone) -> str:
     steps = ", ".join(entry.step.id for entry in undone.undone)
-    back = f"Rolled back: {steps}." if steps else "Nothing had been done."
+    nothing = "Nothing could be undone." if undone.left else "Nothing had been done."
+    back = f"Rolled back: {steps}." if steps else nothing
     return f"{back} Not undone: {'; '.join(undone.left)}." if undone.left else back
 
 

@@ -13,11 +13,13 @@ from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import boot_of, this_process
 from atoll.act.recorded import Recorded
-from atoll.errors import AtollError, InputError, Interrupted, RefusedError
+from atoll.errors import AtollError, InputError, Interrupted, RefusedError, StepError
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 
 __all__ = ["Running", "end_runs", "refuse_after_death", "running"]
+
+_MAKE_ROOM = "make room for the journal (/var/lib/atoll), then run atoll recover"
 
 
 @dataclass(slots=True)
@@ -73,18 +75,31 @@ def running(
         work = Running(Recorded(machine, journal, check), journal, run, known)
         try:
             yield work
-        except (AtollError, Failure, OSError):
-            journal.end(run)
+        except (AtollError, Failure, OSError) as error:
+            message = error.message if isinstance(error, AtollError | Failure) else str(error)
+            _end(journal, run, f"{verb} is left half-way", message)
+            if isinstance(error, Failure):
+                # Only the journal's own come here: what a step raises, its executor turns into what the user sees.
+                raise StepError(f"{verb} stopped half-way: {message}", hint=f"run atoll {verb} again") from error
             raise
         except BaseException as error:
             # A defect, or the user: what was in the middle of something is for recover, as if it had died.
             if work.undone:
-                journal.end(run)
+                _end(journal, run, f"what {verb} had done was undone as far as that can be", str(error))
             if work.undone or not isinstance(error, KeyboardInterrupt):
                 raise
             raise Interrupted(f"{verb} was interrupted half-way", hint="run atoll recover", undone=False) from error
         if not stays:
-            journal.end(run)
+            _end(journal, run, f"all that {verb} had to do is done")
+
+
+def _end(journal: Journal, run: Run, how: str, message: str = "") -> None:
+    """Note that a run ended. Raises StepError, with what had ended it, where that cannot be noted: recover ends it."""
+    try:
+        journal.end(run)
+    except Failure as error:
+        told = f"the journal cannot be written ({error.message}), and {how}"
+        raise StepError(f"{told}: {message}" if message else told, hint=_MAKE_ROOM) from error
 
 
 def end_runs(machine: Machine) -> None:
@@ -103,7 +118,7 @@ def _journal_of(machine: Machine) -> Iterator[Journal]:
             with closing(Journal(machine)) as journal:
                 yield journal
         except Failure as error:
-            # Only the journal's own come here: what a step raises, its executor turns into what the user sees.
+            # The journal's own, before anything was done.
             raise InputError(error.message, hint=error.hint) from error
 
 
