@@ -268,3 +268,25 @@ def test_in_no_iommu_mode_nothing_can_be_assigned() -> None:
     found = one(replace(host, groups=Known(unsafe)))
     assert "vfio-noiommu" in found.unassignable[0].because
     assert found.refuted
+
+
+@pytest.mark.parametrize(
+    ("ids", "possible", "expected"),
+    [
+        ((0x1022, 0x1451), (), True),
+        ((0xFFFF, 0xFFFF), ((0x1022, None),), True),
+        ((0xFFFF, 0xFFFF), ((0x1022, None), (0x1AF4, 0x1057)), False),
+        ((0x1AF4, 0x1057), (), False),
+    ],
+)
+def test_amds_own_function_tells_of_its_hole(
+    ids: tuple[int, int], possible: tuple[tuple[int | None, int | None], ...], expected: bool
+) -> None:
+    known = machine(Unknown("not read"))
+    unit = replace(function("00:00.2", ids=ids, class_code=0x080600), possible_ids=possible, group=Known(None))
+    functions = {
+        unit.address: unit,
+        **{a: replace(f, iommu=Unknown("not shown")) for a, f in known.functions.items()},
+    }
+    found = one(replace(known, functions=functions, iommu_units=()))
+    assert (("reserved", False) in {(region.type, region.told) for region in found.regions}) is expected

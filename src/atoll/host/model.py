@@ -161,6 +161,10 @@ class Function:
         """Whether ``vendor`` and ``device`` were read."""
         return not self.possible_ids
 
+    def made_by(self, *vendors: int) -> bool:
+        """Whether its vendor is one of these for sure; a text may show the vendor's name and not the device's id."""
+        return all(vendor in vendors for vendor, _ in self.possible_ids or ((self.vendor, self.device),))
+
     @property
     def class_told(self) -> bool:
         """Whether the record shows what kind of device it is."""

@@ -354,9 +354,9 @@ def _amd_iommu(host: Host) -> bool | None:
     if isinstance(host.groups, Known) and host.groups.value:
         # Groups need an IOMMU. AMD's is a PCI function of its own; Intel's is none.
         # Those of the RD890 and 990FX have ATI's vendor id (1002:5a23).
-        if any(f.class_code >> 8 == 0x0806 and f.vendor in (0x1022, 0x1002) for f in host.functions.values()):
+        if any(f.class_code >> 8 == 0x0806 and f.made_by(0x1022, 0x1002) for f in host.functions.values()):
             return True
-        if any(f.class_code >> 8 == 0x0600 and f.vendor == 0x8086 for f in host.functions.values()):
+        if any(f.class_code >> 8 == 0x0600 and f.made_by(0x8086) for f in host.functions.values()):
             return False
     return None
 

@@ -28,6 +28,9 @@ _SOFTWARE_MSI = Range(0x0800_0000, 0x080F_FFFF)
 _IGNORES_HT = 1 << 11
 """Bit of AMD's second extended feature register: the HyperTransport range is memory like any other."""
 
+_AMD = (0x1022, 0x1002)
+"""AMD, and ATI: the IOMMUs of the RD890 and 990FX."""
+
 _RELAXABLE = "direct-relaxable"
 _DIRECT = "direct"
 
@@ -143,15 +146,23 @@ def _expected(host: Host, function: Function, group: int | None) -> list[Region]
     """What kernels reserve for every device behind such an IOMMU, where no record shows it."""
     name = value_of(function.iommu, None)
     units = [unit for unit in host.iommu_units if name in (None, unit.name)]
-    kinds = {unit.kind for unit in units}
+    kinds = {unit.kind for unit in units} or _shown(host)
     found = []
     if kinds & {"intel", "amd"} or (not kinds and host.platform is Platform.X86):
         found.append(Region(*MSI, "msi", group, told=False))
-    if "amd" in kinds and not all(_ignores_hyper_transport(unit) for unit in units if unit.kind == "amd"):
+    ignoring = [_ignores_hyper_transport(unit) for unit in units if unit.kind == "amd"]
+    if "amd" in kinds and not (ignoring and all(ignoring)):
         found.append(Region(*HYPER_TRANSPORT, "reserved", group, told=False))
     if kinds & {"smmu", "virtio"}:
         found.append(Region(*_SOFTWARE_MSI, "msi", group, told=False))
     return found
+
+
+def _shown(host: Host) -> set[str]:
+    """The kind of IOMMU that its own PCI function shows, where groups tell that one is in use: AMD's has one."""
+    in_use = bool(value_of(host.groups, {}))
+    shown = any(f.class_code >> 8 == 0x0806 and f.made_by(*_AMD) for f in host.functions.values())
+    return {"amd"} if in_use and shown else set()
 
 
 def _ignores_hyper_transport(unit: IommuUnit) -> bool:
