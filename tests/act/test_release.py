@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Resetless, Visited, Watched, host_of, lose_journal, planned, state
@@ -15,6 +16,7 @@ from atoll.act.database import Database
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.outcome import Outcome
+from atoll.act.owed import Owed, find_owed
 from atoll.act.release import release
 from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
@@ -316,6 +318,26 @@ def test_a_number_that_names_another_clusters_gpu_by_now_gives_nothing_back() ->
         give_back(twin, red)
     assert str(BLUE) in told.value.hint
     assert state(twin) == before
+
+
+def test_what_another_has_done_since_it_was_looked_at_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = applied(SPEC.split("[cluster.blue]")[0])
+
+    def slow(*arguments: Any) -> Owed:
+        found = find_owed(*arguments)
+        host, made = planned(twin)
+        execute(twin, host, made)
+        done.append(state(twin))
+        return found
+
+    done: list[dict[str, Any]] = []
+    monkeypatch.setattr("atoll.act.release.find_owed", slow)
+    with pytest.raises(RefusedError, match="another atoll has changed") as told:
+        give_back(twin)
+    assert told.value.hint == "run atoll release again"
+    assert [state(twin)] == done
+    monkeypatch.undo()
+    assert give_back(twin).left == ()
 
 
 def test_a_failure_half_way_can_be_repeated() -> None:

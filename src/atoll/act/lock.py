@@ -28,8 +28,12 @@ def machine_lock(machine: Machine) -> Iterator[None]:
 
     Where that is a real file, it is locked by flock(2), which ends with its process; elsewhere, what it says counts
     as long as that process runs. What a process that died leaves behind is in nobody's way, once the kernel has
-    returned from what it wrote last: that is waited for a while.
+    returned from what it wrote last: that is waited for a while. Who has it through this object takes it again at once:
+    a verb holds it from before it reads the host, so that nobody changes what it decides by.
     """
+    if isinstance(machine, Outliving) and machine.locked:
+        yield
+        return
     path = machine.state_path(LOCK)
     if path is not None:
         outliving = machine if isinstance(machine, Outliving) else None

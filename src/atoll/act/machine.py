@@ -85,5 +85,9 @@ class Explaining(Protocol):
 class Outliving(Protocol):
     """A machine whose writes may still be under way when the process that made them has ended."""
 
+    @property
+    def locked(self) -> bool:
+        """Whether its lock is held through this very object."""
+
     def locked_by(self, descriptor: int) -> AbstractContextManager[None]:
         """Meanwhile, let each write keep the descriptor of the lock open until it has ended."""

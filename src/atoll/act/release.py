@@ -27,7 +27,7 @@ from atoll.act.regroup import check_free, regroup
 from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
-from atoll.errors import StepError
+from atoll.errors import RefusedError, StepError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.pci.acs import AcsFlag
@@ -70,6 +70,9 @@ def release(
         deeds = tuple(Deed("release", address, "would: give back") for address in owed.works)
         return Outcome(deeds, dry_run=True)
     with running(machine, "release", owed.site.fingerprints, spec=spec) as work:
+        if work.journal.record.since(boot_of(machine)).entries != entries:
+            text = f"another atoll has changed {machine.name} since it was looked at"
+            raise RefusedError(text, hint="run atoll release again")
         return _carry_out(owed, work)
 
 

@@ -29,7 +29,7 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Carry the plan out; the exit code is that of the proof afterwards, or of what the plan could not achieve."""
     policy = Policy(options.policy)
-    with changing(options.host) as session:
+    with changing(options.host, dry_run=options.dry_run) as session:
         assert session.machine is not None
         # What a dead run left half done is nothing to plan from.
         refuse_after_death(session.machine)

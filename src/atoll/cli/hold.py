@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from atoll.act.executor import execute
+from atoll.act.lock import machine_lock
+from atoll.act.outcome import Outcome
 from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.plan import exit_code
@@ -25,6 +27,7 @@ from atoll.guard.holding import DEFAULT_GRACE, Ended, Holding, held_clusters, th
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import Keepers
 from atoll.guard.service import Service
+from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.moment import Statement, state
 from atoll.isolation.proof import Verdict
@@ -67,27 +70,42 @@ def run(options: argparse.Namespace) -> int:
         if not session.is_live:
             return _on_a_twin(options, session, text, clusters, policy)
         held_clusters(clusters)
-        holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
         with the_only_holder(session.machine, dry_run=options.dry_run):
-            return _hold(options, session, holding)
+            if options.dry_run:
+                holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
+                return _foretell(options, session.host, holding)
+            # What it decides by is read with the lock, once more: another may have changed it since.
+            with machine_lock(session.machine):
+                host = session.reread()
+                text, clusters = read_clusters(options.spec, host)
+                held_clusters(clusters)
+                holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
+                holding.check(host)
+                made = _plan(host, clusters, text, policy)
+                if made.impossible:
+                    return _impossible(options, made)
+                progress = None if options.json or not sys.stderr.isatty() else _progress
+                outcome, found = holding.achieve(host, made, progress=progress)
+            return _hold(options, host, holding, made, outcome, found)
 
 
-def _hold(options: argparse.Namespace, session: Session, holding: Holding) -> int:
-    holding.check(session.host)
-    made = _plan(session, holding.clusters, holding.spec, holding.policy)
+def _foretell(options: argparse.Namespace, host: Host, holding: Holding) -> int:
+    holding.check(host)
+    made = _plan(host, holding.clusters, holding.spec, holding.policy)
     if made.impossible:
         return _impossible(options, made)
-    assert session.machine is not None
-    if options.dry_run:
-        outcome = execute(session.machine, session.host, made, dry_run=True)
-        say(
-            options,
-            lambda: apply_document(made, outcome, None),
-            lambda style: apply_lines(made, outcome, None, style=style, verbose=options.verbose),
-        )
-        return exit_code(made)
-    progress = None if options.json or not sys.stderr.isatty() else _progress
-    outcome, found = holding.achieve(session.host, made, progress=progress)
+    outcome = execute(holding.machine, host, made, dry_run=True)
+    say(
+        options,
+        lambda: apply_document(made, outcome, None),
+        lambda style: apply_lines(made, outcome, None, style=style, verbose=options.verbose),
+    )
+    return exit_code(made)
+
+
+def _hold(
+    options: argparse.Namespace, host: Host, holding: Holding, made: Plan, outcome: Outcome, found: Statement
+) -> int:
     held = holding.held if found.verdict is Verdict.PROVEN else ()
 
     def started(service: Service | None) -> None:
@@ -103,13 +121,13 @@ def _hold(options: argparse.Namespace, session: Session, holding: Holding) -> in
     if not held:
         started(None)
         return EXIT[found.verdict]
-    left = holding.serve(session.host, started)
+    left = holding.serve(host, started)
     for number in _SIGNALS:
         # Giving back is not left half done.
         signal.signal(number, signal.SIG_IGN)
     ended = holding.end(left)
     if not options.json:
-        print("\n".join(ended_lines(session.host.name, ended, style=style_for(sys.stdout))))
+        print("\n".join(ended_lines(host.name, ended, style=style_for(sys.stdout))))
     return _code(ended)
 
 
@@ -120,7 +138,7 @@ def _code(ended: Ended) -> int:
 def _on_a_twin(options: argparse.Namespace, session: Session, text: str, clusters: Clusters, policy: Policy) -> int:
     """A twin keeps open devices in its file, so it is done as ``apply`` does it, and no process stays."""
     assert session.machine is not None
-    made = _plan(session, clusters, text, policy)
+    made = _plan(session.host, clusters, text, policy)
     if made.impossible:
         return _impossible(options, made)
     outcome = execute(session.machine, session.host, made, dry_run=options.dry_run, verb="hold")
@@ -140,9 +158,9 @@ def _on_a_twin(options: argparse.Namespace, session: Session, text: str, cluster
     return (0 if found is None else EXIT[found.verdict]) or exit_code(made)
 
 
-def _plan(session: Session, clusters: Clusters, text: str, policy: Policy) -> Plan:
-    settings = present(session.host, allow_assumed=clusters.allow_assumed)
-    return plan(Topology(session.host), settings, clusters, policy, spec=text)
+def _plan(host: Host, clusters: Clusters, text: str, policy: Policy) -> Plan:
+    settings = present(host, allow_assumed=clusters.allow_assumed)
+    return plan(Topology(host), settings, clusters, policy, spec=text)
 
 
 def _impossible(options: argparse.Namespace, made: Plan) -> int:

@@ -30,7 +30,7 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Recover; exit code 1 where something remains, or tenants that run are not apart, 3 where that is not known."""
-    with changing(options.host) as session:
+    with changing(options.host, dry_run=options.dry_run) as session:
         assert session.machine is not None
         recovery = recover(session.machine, dry_run=options.dry_run)
         host = session.reread() if recovery.runs else session.host

@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Undo what can be undone, in the order that opens nothing between tenants; exit code 1 where something is left."""
-    with changing(options.host) as session:
+    with changing(options.host, dry_run=options.dry_run) as session:
         assert session.machine is not None
         refuse_after_death(session.machine)
         entries = read_journal(session.machine).since(boot_of(session.machine)).entries

@@ -97,12 +97,15 @@ def _together(tree: Tree, texts: tuple[Record, ...], extent: Extent = Extent.ALL
 
 
 @contextmanager
-def changing(names: Sequence[str], *, hold: bool = False, vfio: VfioLeases | None = None) -> Iterator[Session]:
+def changing(
+    names: Sequence[str], *, dry_run: bool = False, hold: bool = False, vfio: VfioLeases | None = None
+) -> Iterator[Session]:
     """Open what ``--host`` named to change it, and keep what became of it, be it a failure that was rolled back.
 
-    A twin's file is locked from before it is read until after it is written. ``hold``: this process stays, and may
-    keep devices of the live machine open, through ``vfio`` where that is given. Raises RefusedError for what can be
-    read only, InputError, OSError.
+    A twin's file is locked from before it is read until after it is written, the live machine likewise unless with
+    ``dry_run``, which touches nothing. ``hold``: this process stays, may keep devices of the live machine open, through
+    ``vfio`` where that is given, and takes the lock itself for as long as it changes something. Raises RefusedError for
+    what can be read only, InputError, OSError.
     """
     if len(names) == 1 and is_twin_file(Path(names[0])):
         from atoll.act.lock import file_lock
@@ -115,7 +118,8 @@ def changing(names: Sequence[str], *, hold: bool = False, vfio: VfioLeases | Non
                 session.save()
         return
     if list(names) == ["live"]:
-        yield _live(hold, vfio)
+        with _live(hold, vfio, lock=not (hold or dry_run)) as session:
+            yield session
         return
     session = open_session(names)
     if session.machine is None:
@@ -126,14 +130,20 @@ def changing(names: Sequence[str], *, hold: bool = False, vfio: VfioLeases | Non
     yield session
 
 
-def _live(hold: bool, vfio: VfioLeases | None) -> Session:
-    """Open the running machine to change it. Raises RefusedError, before it is read, where it cannot be changed."""
+@contextmanager
+def _live(hold: bool, vfio: VfioLeases | None, *, lock: bool) -> Iterator[Session]:
+    """Open the running machine to change it. Raises RefusedError, before it is read, where it cannot be changed, or
+    another changes it."""
+    from contextlib import nullcontext
+
     from atoll.act.capability import require
     from atoll.act.live import LiveMachine
+    from atoll.act.lock import machine_lock
 
     machine = LiveMachine(hold=hold, vfio=vfio)
     require(machine, ("attributes",))
-    return Session(machine, _read(machine), machine)
+    with machine_lock(machine) if lock else nullcontext():
+        yield Session(machine, _read(machine), machine)
 
 
 @contextmanager

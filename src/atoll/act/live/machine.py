@@ -103,6 +103,11 @@ class LiveMachine(LiveTree):
         seconds = self._seconds or (_RESET_SECONDS if name in _SLOW else _SECONDS)
         write_attribute(real, data, seconds=seconds, keep=self._lock)
 
+    @property
+    def locked(self) -> bool:
+        """Whether its lock is held through this very object."""
+        return bool(self._lock)
+
     @contextmanager
     def locked_by(self, descriptor: int) -> Iterator[None]:
         """Let what the kernel has not returned from keep the lock, even where this process is killed meanwhile."""
