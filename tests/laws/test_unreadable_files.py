@@ -29,7 +29,6 @@ from fuzz.targets.trees import Broken, whole
 ERRORS = (errno.EACCES, errno.EIO, errno.ENOENT, errno.ENODEV, errno.EPERM, errno.EINVAL)
 ORDER = ("blocked", "iommu", "possible", "direct")
 OPEN = ("possible", "direct")
-VERDICTS = ("proven", "unknown", "violated")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from atoll.twin import Attack, Twin
 from twin.bench import at, get_acs, give, set_acs, set_command
 
 FIRST, ATS, BARE, OTHER = at("0000:03:00.0"), at("0000:04:00.0"), at("0000:05:00.0"), at("0000:06:00.0")
-FIRST_PORT, ATS_PORT, BARE_PORT = at("0000:02:00.0"), at("0000:02:01.0"), at("0000:02:02.0")
+ATS_PORT = at("0000:02:01.0")
 NO_ACS, WITH_ACS = at("0000:07:00.0"), at("0000:0f:00.0")
 SV, TB, RR, CR, UF, DT = 0x01, 0x02, 0x04, 0x08, 0x10, 0x40
 

@@ -17,10 +17,10 @@ from twin.bench import at, give, set_acs, set_command, sysfs, text
 from twin.small import bridge, card, small
 
 FIRST, SECOND = at("0000:00:05.5"), at("0000:80:05.5")
-DISK, DRIVE, BELOW, BESIDE = (at(f"10000:{bus:02x}:00.0") for bus in (1, 2, 5, 6))
+DISK, DRIVE, BESIDE = (at(f"10000:{bus:02x}:00.0") for bus in (1, 2, 6))
 OTHER = at("10001:01:00.0")
-CARD, FAR_CARD = at("0000:02:00.0"), at("0000:81:00.0")
-DISK_PORT, DRIVE_PORT, CARD_PORT = at("10000:00:02.0"), at("10000:00:03.0"), at("0000:00:02.0")
+CARD = at("0000:02:00.0")
+DISK_PORT, DRIVE_PORT = at("10000:00:02.0"), at("10000:00:03.0")
 SV, RR, CR, UF = 0x01, 0x04, 0x08, 0x10
 
 

@@ -122,10 +122,6 @@ class Topology:
         first, second = a.physical_function or one, b.physical_function or other
         return first[:3] == second[:3]
 
-    def is_switch_bus(self, bridge: Address | None) -> bool:
-        """Whether the bus below a bridge is the inside of a switch."""
-        return bridge is not None and self.port_type(bridge) is PortType.UPSTREAM
-
     @cached_property
     def links(self) -> dict[Address, tuple[Link, ...]]:
         """Links by the functions at their ends."""

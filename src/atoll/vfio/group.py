@@ -73,13 +73,6 @@ class Group:
             what = f"putting group {self.number} into its container"
             raise diagnosis.attach_failed(kernel, error, what, self.number) from error
 
-    def unset_container(self) -> None:
-        """Take it out of its container. Raises VfioError (EBUSY while a device of it is open)."""
-        try:
-            self.descriptor.ioctl(GroupRequest.UNSET_CONTAINER)
-        except OSError as error:
-            raise diagnosis.other(error, f"taking group {self.number} out of its container") from error
-
     def device_descriptor(self, address: Address, token: UUID | None = None) -> int:
         """Return a new descriptor of a device of the group; the first resets the device. Raises VfioError."""
         # drivers/vfio/pci/vfio_pci_core.c vfio_pci_core_match: the name, and a token where one is wanted.
