@@ -232,7 +232,7 @@ def killed_at(
         points = Points(at, owners, hands_over)
         commit = database.Database.commit
         database.Database.commit = lambda self: points.commit(lambda: commit(self))  # type: ignore[method-assign]
-        deadline._fork = points.fork
+        deadline.fork = points.fork  # type: ignore[attr-defined]
         try:
             code, said = act(points)
         except BaseException as error:

@@ -16,9 +16,9 @@ import select
 import signal
 import socket
 import threading
-import warnings
 from collections.abc import Callable
 
+from atoll.host.fork import fork
 from atoll.host.open_file import read_file
 
 __all__ = ["LockedAttributes", "is_locked"]
@@ -88,10 +88,7 @@ class LockedAttributes:
             # The child belongs to the process that this one is a fork of.
             self._line.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with warnings.catch_warnings():
-            # The child of a process with threads (since Python 3.12) makes system calls and nothing else.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+        child = fork()
         if child == 0:
             _become_reader(theirs, self._read)
         theirs.close()

@@ -12,9 +12,10 @@ import errno
 import os
 import select
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+
+from atoll.host.fork import fork
 
 __all__ = ["write_within"]
 
@@ -42,7 +43,7 @@ def write_within(
     told, tell = os.pipe2(os.O_CLOEXEC)
     try:
         try:
-            child = _fork()
+            child = fork()
             if not child:
                 _write(descriptor, data, tell, keep)
         finally:
@@ -59,13 +60,6 @@ def write_within(
     number = int.from_bytes(answer, "little")
     if number:
         raise OSError(number, os.strerror(number), path)
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        # The child of a process with threads (since Python 3.12) makes system calls and nothing else.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 def _write(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None:
