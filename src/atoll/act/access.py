@@ -27,7 +27,10 @@ _POWER_STATE = 0x3
 
 @contextmanager
 def access(machine: Machine, address: Address, holder: str | None) -> Iterator[Lease]:
-    """Give access to BARs for a while. A holder's lease stays open; what ``resource0`` needed is put back."""
+    """Give access to BARs for a while. A holder's lease stays open; what ``resource0`` needed is put back.
+
+    Raises Failure where there is no access.
+    """
     if holder is not None:
         try:
             lease = machine.lease_vfio(address, holder=holder)

@@ -67,7 +67,10 @@ def driver(machine: Machine, address: Address) -> str | None:
 
 
 def override(machine: Machine, address: Address) -> str | None:
-    """Return ``driver_override``; the kernel prints ``(null)`` or nothing where there is none."""
+    """Return ``driver_override``; the kernel prints ``(null)`` or nothing where there is none.
+
+    Raises Failure where it cannot be read.
+    """
     found = text(machine, f"{folder(address)}/driver_override")
     if isinstance(found, Unknown):
         raise Failure(found.reason)

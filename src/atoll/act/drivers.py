@@ -22,7 +22,7 @@ _DRIVERS = "sys/bus/pci/drivers"
 
 
 def set_override(machine: Machine, address: Address, driver: str | None) -> None:
-    """Set or clear ``driver_override``, and read it back."""
+    """Set or clear ``driver_override``, and read it back. Raises Failure where it reads otherwise."""
     if device.override(machine, address) != driver:
         device.write(machine, f"{device.folder(address)}/driver_override", f"{driver or ''}\n")
         found = device.override(machine, address)
@@ -31,7 +31,7 @@ def set_override(machine: Machine, address: Address, driver: str | None) -> None
 
 
 def unbind(machine: Machine, address: Address) -> None:
-    """Take the driver off, if there is one."""
+    """Take the driver off, if there is one. Raises Failure where it stays."""
     driver = device.driver(machine, address)
     if driver is not None:
         device.write(machine, f"{_DRIVERS}/{driver}/unbind", str(address))
@@ -41,7 +41,10 @@ def unbind(machine: Machine, address: Address) -> None:
 
 
 def bind(machine: Machine, address: Address, driver: str) -> None:
-    """Give the device to a driver, if it has not got it. Another driver is never pushed away."""
+    """Give the device to a driver, if it has not got it.
+
+    Raises Failure where another has it, which is never pushed away, or where the driver does not take it.
+    """
     now = device.driver(machine, address)
     if now == driver:
         return

@@ -21,7 +21,7 @@ __all__ = ["Lease", "close"]
 
 
 def close(machine: Machine, address: Address, holder: str) -> None:
-    """Close a holder's lease, with the reset that this is."""
+    """Close a holder's lease, with the reset that this is. Raises Failure."""
     try:
         machine.lease_vfio(address, holder=holder).close()
     except OSError as error:

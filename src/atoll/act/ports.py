@@ -39,7 +39,7 @@ def read_control(machine: Machine, address: Address) -> AcsFlag:
 
 
 def set_control(machine: Machine, address: Address, control: AcsFlag) -> None:
-    """Read, change the named bits, write, read back."""
+    """Set a port's ACS control and read it back. Raises Failure where it reads otherwise."""
     acs = _acs(machine, address)
     if acs.control == control:
         return

@@ -34,7 +34,7 @@ def command_word(machine: Machine, address: Address) -> int:
 
 
 def master_off(machine: Machine, address: Address) -> None:
-    """Switch bus mastering off and read it back."""
+    """Switch bus mastering off and read it back. Raises Failure where it is on still."""
     word = command_word(machine, address)
     if word & Command.MASTER:
         device.write_word(machine, address, COMMAND, word & ~Command.MASTER)

@@ -70,7 +70,10 @@ def read_cut(machine: Machine, host: Host, address: Address, holder: str | None)
 
 
 def cut(lease: Lease, host: Host, control: LinkControl, links: Iterable[int]) -> frozenset[int]:
-    """Cut links and read back; return all that are cut then. Never opens a link."""
+    """Cut links and read back; return all that are cut then. Never opens a link.
+
+    Raises Failure for a device that is not what the control is for, and where it reads back otherwise.
+    """
     wanted = frozenset(links)
     identify(lease, control)
     before = cut_now(lease, host, control)

@@ -28,7 +28,7 @@ _PROBE = "sys/bus/pci/drivers_probe"
 
 
 def remove(machine: Machine, address: Address) -> None:
-    """Take a function out of the kernel's view."""
+    """Take a function out of the kernel's view. Raises Failure where it stays."""
     device.write(machine, f"{device.folder(address)}/remove", "1")
     if device.present(machine, address):
         raise Failure(f"{address} is still there")

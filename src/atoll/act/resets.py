@@ -28,7 +28,10 @@ __all__ = ["Reset", "cut_state", "holding", "reset", "restore_cut"]
 
 
 def reset(machine: Machine, address: Address, method: str) -> None:
-    """Reset one function by a method; the order of methods is as before afterwards."""
+    """Reset one function by a method; the order of methods is as before afterwards.
+
+    Raises Failure where it has no such method.
+    """
     here = device.folder(address)
     if not device.has_file(machine, address, "reset"):
         raise Failure(f"{address} has no reset method")
@@ -62,6 +65,7 @@ def restore_cut(site: Site, address: Address, was: Value, holder: str | None) ->
     """Bring a device's cuts back to what they were; return what stays.
 
     A device that a holder has open is never reset: its owner runs, and links cut in excess open no path.
+    Raises Failure where the device was not there before, and where it gives no access or does not do as told.
     """
     function = site.host.functions.get(address)
     if function is None:

@@ -108,7 +108,11 @@ class VfioLease(ResourceLease):
 
 
 def lease_resource(kernel: Kernel, address: Address) -> ResourceLease:
-    """Map ``resource0``: EINVAL while a driver or an open descriptor has the device, or it does not answer."""
+    """Map ``resource0``.
+
+    Raises OSError: ENOENT where there is none, EINVAL while a driver or an open descriptor has the device, or it does
+    not answer.
+    """
     device, function = kernel.device(address), kernel.function(address)
     if device.driver not in (None, "vfio-pci"):
         raise OSError(errno.EINVAL, f"Invalid argument: resource0 of {address} is claimed by {device.driver}")

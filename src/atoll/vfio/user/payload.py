@@ -225,7 +225,7 @@ def pack_writes(writes: tuple[RegionAccess, ...]) -> bytes:
 
 
 def parse_writes(body: bytes) -> tuple[RegionAccess, ...]:
-    """Return the writes of a ``REGION_WRITE_MULTI``."""
+    """Return the writes of a ``REGION_WRITE_MULTI``. Raises ProtocolError where the body is not as long as it says."""
     (count,) = _fields(_COUNT, body, "REGION_WRITE_MULTI")
     if count * _WRITE_SIZE != len(body) - _COUNT.size:
         raise ProtocolError(f"REGION_WRITE_MULTI of {count} writes in {len(body)} bytes")
