@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["ARCHIVES", "BUNDLES", "KERNELS", "Archive", "Bundle"]
 
@@ -24,6 +24,8 @@ class Bundle:
     named ones, by prefix, in several steps; so a kernel is found behind its meta package, whose name has no version.
     ``series``: the kernel's, as ``6.12``: an older one is taken where the mirror does not hold the newest. ``leave``:
     patterns of folders that are not kept. ``unpacked``: about how many bytes the rest takes.
+
+    What was fetched is known by the ``repr`` of its bundle: with another it is fetched anew.
     """
 
     archive: str
@@ -58,6 +60,9 @@ _GUEST = (
     *("zlib1g", "libexpat1", "libffi8", "libbz2-1.0", "liblzma5", "libsqlite3-0"),
 )
 
+# bc and the compiler are expected on the machine; flex, bison, libelf and their libraries rarely are.
+_TOOLS = ("flex", "bison", "m4", "libsigsegv2", "libelf-dev", "libelf1", "zlib1g-dev", "zlib1g")
+
 # The image came in one package until 6.x; 7 has it in several.
 _KERNEL = ("linux-image-", "linux-binary-", "linux-modules-", "linux-base-")
 
@@ -67,57 +72,34 @@ _UNUSED_DRIVERS = tuple(
 )
 
 
+def _kernel(archive: str, package: str, series: str, summary: str, *, unpacked: int) -> Bundle:
+    return Bundle(archive, (package,), summary, follow=_KERNEL, series=series, unpacked=unpacked)
+
+
 def _full(archive: str, package: str, series: str, summary: str) -> Bundle:
     leave = ("usr/share/doc", *_UNUSED_DRIVERS, *(f"usr/{pattern}" for pattern in _UNUSED_DRIVERS))
-    return Bundle(archive, (package,), summary, follow=_KERNEL, series=series, leave=leave, unpacked=450 << 20)
+    return replace(_kernel(archive, package, series, f"{summary}, with AMD's IOMMU", unpacked=450 << 20), leave=leave)
 
+
+_CLOUD, _FULL, _POWERNV = "linux-image-cloud-amd64", "linux-image-amd64", "linux-image-powerpc64le"
+_BOOKWORM, _TRIXIE = "Linux 6.1 (Debian 12)", "Linux 6.12 (Debian 13)"
 
 BUNDLES = {
     "qemu-x86": Bundle("trixie", ("qemu-system-x86",), "QEMU for x86", resolve=True, unpacked=160 << 20),
     "qemu-ppc": Bundle("trixie", ("qemu-system-ppc",), "QEMU for PowerNV", resolve=True, unpacked=160 << 20),
-    "kernel-6.1": Bundle(
-        *("bookworm", ("linux-image-cloud-amd64",), "Linux 6.1 (Debian 12)"),
-        follow=_KERNEL,
-        series="6.1",
-        unpacked=110 << 20,
-    ),
-    "kernel-6.12": Bundle(
-        *("trixie", ("linux-image-cloud-amd64/trixie",), "Linux 6.12 (Debian 13)"),
-        follow=_KERNEL,
-        series="6.12",
-        unpacked=110 << 20,
-    ),
-    "kernel-7": Bundle(
-        *("trixie", ("linux-image-cloud-amd64/trixie-backports",), "Linux 7 (Debian 13 backports)"),
-        follow=_KERNEL,
-        series="7",
-        unpacked=110 << 20,
+    "kernel-6.1": _kernel("bookworm", _CLOUD, "6.1", _BOOKWORM, unpacked=110 << 20),
+    "kernel-6.12": _kernel("trixie", f"{_CLOUD}/trixie", "6.12", _TRIXIE, unpacked=110 << 20),
+    "kernel-7": _kernel(
+        "trixie", f"{_CLOUD}/trixie-backports", "7", "Linux 7 (Debian 13 backports)", unpacked=110 << 20
     ),
     "guest-x86": Bundle("bookworm", _GUEST, "the guest's Python, x86", unpacked=60 << 20),
     "kernel-source": Bundle("trixie", ("linux-source-6.12",), "the source of Linux 6.12", unpacked=170 << 20),
-    # bc and the compiler are expected on the machine; these three and their libraries rarely are.
-    "kernel-tools": Bundle(
-        *("bookworm", ("flex", "bison", "m4", "libsigsegv2", "libelf-dev", "libelf1", "zlib1g-dev", "zlib1g")),
-        "what building a kernel needs",
-        unpacked=20 << 20,
-    ),
-    "kernel-6.1-full": _full("bookworm", "linux-image-amd64", "6.1", "Linux 6.1 (Debian 12), with AMD's IOMMU"),
-    "kernel-6.12-full": _full("trixie", "linux-image-amd64/trixie", "6.12", "Linux 6.12 (Debian 13), with AMD's IOMMU"),
-    "kernel-7-full": _full(
-        "trixie", "linux-image-amd64/trixie-backports", "7", "Linux 7 (backports), with AMD's IOMMU"
-    ),
-    "kernel-6.1-powernv": Bundle(
-        *("bookworm-ppc64el", ("linux-image-powerpc64le",), "Linux 6.1 (Debian 12), ppc64el"),
-        follow=_KERNEL,
-        series="6.1",
-        unpacked=400 << 20,
-    ),
-    "kernel-6.12-powernv": Bundle(
-        *("trixie-ppc64el", ("linux-image-powerpc64le",), "Linux 6.12 (Debian 13), ppc64el"),
-        follow=_KERNEL,
-        series="6.12",
-        unpacked=500 << 20,
-    ),
+    "kernel-tools": Bundle("bookworm", _TOOLS, "what building a kernel needs", unpacked=20 << 20),
+    "kernel-6.1-full": _full("bookworm", _FULL, "6.1", _BOOKWORM),
+    "kernel-6.12-full": _full("trixie", f"{_FULL}/trixie", "6.12", _TRIXIE),
+    "kernel-7-full": _full("trixie", f"{_FULL}/trixie-backports", "7", "Linux 7 (backports)"),
+    "kernel-6.1-powernv": _kernel("bookworm-ppc64el", _POWERNV, "6.1", f"{_BOOKWORM}, ppc64el", unpacked=400 << 20),
+    "kernel-6.12-powernv": _kernel("trixie-ppc64el", _POWERNV, "6.12", f"{_TRIXIE}, ppc64el", unpacked=500 << 20),
     "guest-powernv": Bundle("bookworm-ppc64el", _GUEST, "the guest's Python, ppc64el", unpacked=60 << 20),
 }
 
