@@ -1,7 +1,7 @@
-"""The PCI side of ``/sys``: devices, drivers, groups and IOMMUs, as Linux lays them out.
+"""The PCI side of ``/sys``, as Linux lays it out: devices here, drivers and IOMMUs beside this.
 
-Sources: drivers/pci/pci-sysfs.c, drivers/iommu/iommu.c, Documentation/ABI/testing/sysfs-bus-pci; the facts'
-section B. Which file came with which release is in ``SINCE``.
+Sources: drivers/pci/pci-sysfs.c, drivers/iommu/iommu.c, Documentation/ABI/testing/sysfs-bus-pci. Which file came
+with which release is in ``SINCE``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from atoll.twin.function import Function
 from atoll.twin.kernel import Kernel
 from atoll.twin.placement import ROM, Range
 from atoll.twin.resets import Resets
-from atoll.twin.spec import HostBridge, IommuUnit, Platform
+from atoll.twin.spec import HostBridge
+from atoll.twin.sysfs_drivers import DriverFiles
+from atoll.twin.sysfs_iommu import IommuFiles
 
 __all__ = ["SINCE", "Sysfs"]
 
@@ -48,6 +50,8 @@ class Sysfs:
         self.kernel = kernel
         self.resets = resets
         self.hardware = kernel.hardware
+        self.drivers = DriverFiles(files, kernel, self.path)
+        self.iommus = IommuFiles(files, kernel, self.path, types=self.since("group type"))
 
     def build(self) -> None:
         """Add everything."""
@@ -55,15 +59,10 @@ class Sysfs:
         for name in ("devices", "drivers", "slots"):
             self.files.add(f"{bus}/{name}", Folder())
         self.files.add(f"{bus}/rescan", attribute(store=lambda text: self.rescan_all() if _set(text) else None))
-        self.files.add(f"{bus}/drivers_probe", attribute(store=self.drivers_probe))
         for address in sorted(self.kernel.devices):
             self.device(self.kernel.devices[address])
-        for driver in self.kernel.drivers:
-            self.driver(driver)
-        self.files.add("sys/kernel/iommu_groups", Folder())
-        for number in sorted(self.kernel.groups):
-            self.group(number)
-        self.iommus()
+        self.drivers.build()
+        self.iommus.build()
 
     # -- devices
 
@@ -126,7 +125,7 @@ class Sysfs:
             self.files.link(f"{here}/iommu_group", f"sys/kernel/iommu_groups/{device.group}")
         if spec.iommu is not None:
             units = {unit.name: unit for unit in self.kernel.blueprint.iommus}
-            self.files.link(f"{here}/iommu", self.unit(units[spec.iommu]))
+            self.files.link(f"{here}/iommu", self.iommus.unit(units[spec.iommu]))
         if spec.of_node is not None:
             self.files.link(f"{here}/of_node", f"sys/firmware/devicetree/base/{spec.of_node}")
         if spec.physfn is not None and spec.physfn in self.kernel.devices:
@@ -303,87 +302,6 @@ class Sysfs:
         )
         self.files.add(f"{here}/sriov_numvfs", count)
 
-    # -- drivers, groups, IOMMUs
-
-    def drivers_probe(self, text: str) -> None:
-        """``drivers_probe``: bind what matches; ENODEV for an unknown address."""
-        self.kernel.probe(self.kernel.device(_address(text)))
-
-    def driver(self, name: str) -> None:
-        """Add a driver's folder."""
-        here = f"sys/bus/pci/drivers/{name}"
-        add = self.files.add
-        add(f"{here}/bind", attribute(store=lambda text: self.kernel.bind(_address(text), name)))
-        add(f"{here}/unbind", attribute(store=lambda text: self.unbind(name, text)))
-        add(f"{here}/new_id", attribute(store=lambda text: self.new_id(name, text)))
-        add(f"{here}/remove_id", attribute(store=lambda text: self.remove_id(name, text)))
-        add(f"{here}/uevent", attribute(store=lambda text: None))
-        for device in self.kernel.devices.values():
-            if device.driver == name:
-                self.files.link(f"{here}/{device.address}", self.path(device.address))
-
-    def unbind(self, name: str, text: str) -> None:
-        """``unbind``: ENODEV where the device is not this driver's."""
-        device = self.kernel.device(_address(text))
-        if device.driver != name:
-            raise OSError(errno.ENODEV, f"No such device: {device.address} is not bound to {name}")
-        self.kernel.unbind(device)
-
-    def new_id(self, name: str, text: str) -> None:
-        """``new_id``: remember the ids and offer the driver to every device; EEXIST for known ones."""
-        found = _ids(text)
-        known = self.kernel.dynamic_ids.setdefault(name, [])
-        if found in known:
-            raise OSError(errno.EEXIST, f"{name} knows {text!r} already")
-        known.append(found)
-        for address in sorted(self.kernel.devices):
-            device = self.kernel.devices[address]
-            if device.driver is None and self.kernel.matching(device, name):
-                self.kernel.bind(address, name)
-
-    def remove_id(self, name: str, text: str) -> None:
-        """``remove_id``: forget ids; ENODEV for unknown ones."""
-        known = self.kernel.dynamic_ids.get(name, [])
-        if _ids(text) not in known:
-            raise OSError(errno.ENODEV, f"{name} does not know {text!r}")
-        known.remove(_ids(text))
-
-    def group(self, number: int) -> None:
-        """Add an IOMMU group's folder."""
-        here = f"sys/kernel/iommu_groups/{number}"
-        group = self.kernel.groups[number]
-        powernv = self.kernel.blueprint.platform is Platform.POWERNV
-        regions = "" if powernv else "0x00000000fee00000 0x00000000feefffff msi\n"
-        if self.kernel.blueprint.platform is Platform.AMD:  # amd_iommu_get_resv_regions: HyperTransport
-            regions += "0x000000fd00000000 0x000000ffffffffff reserved\n"
-        self.files.add(f"{here}/reserved_regions", attribute(regions))
-        self.files.add(f"{here}/devices", Folder())
-        if self.since("group type"):
-            kind = attribute(lambda: f"{group.kind}\n", lambda text: self.kernel.set_group_type(number, text))
-            self.files.add(f"{here}/type", kind)
-        for address in group.members:
-            self.files.link(f"{here}/devices/{address}", self.path(address))
-
-    def unit(self, unit: IommuUnit) -> str:
-        """Return where an IOMMU's folder is: below the PCI function that it is, where it is one."""
-        above = "sys/devices/virtual" if unit.function is None else self.path(unit.function)
-        return f"{above}/iommu/{unit.name}"
-
-    def iommus(self) -> None:
-        """Add the IOMMU units."""
-        self.files.add("sys/class/iommu", Folder())
-        for unit in self.kernel.blueprint.iommus:
-            here = self.unit(unit)
-            self.files.link(f"sys/class/iommu/{unit.name}", here)
-            for name, text in unit.files:
-                self.files.add(f"{here}/{name}", attribute(text))
-            self.files.add(f"{here}/devices", Folder())
-            for address in sorted(self.kernel.devices):
-                if self.hardware.functions[address].spec.iommu == unit.name:
-                    self.files.link(f"{here}/devices/{address}", self.path(address))
-        self.files.add("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", attribute("N\n"))
-        self.files.add("sys/module/vfio_pci/parameters/disable_idle_d3", attribute("Y\n"))
-
 
 def _set(text: str) -> bool:
     """Read a number that switches something."""
@@ -395,20 +313,6 @@ def _number(text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise OSError(errno.EINVAL, f"not a number: {text!r}") from None
-
-
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except ValueError:
-        raise OSError(errno.ENODEV, f"No such device: {text!r}") from None
-
-
-def _ids(text: str) -> tuple[int, int]:
-    words = text.replace(":", " ").split()
-    if len(words) < 2 or not all(0 < len(word) <= 8 and set(word) <= set("0123456789abcdefABCDEF") for word in words):
-        raise OSError(errno.EINVAL, f"not a vendor and a device id: {text!r}")
-    return int(words[0], 16), int(words[1], 16)
 
 
 def _override(device: Device) -> Callable[[str], None]:
