@@ -1,7 +1,7 @@
 """One routing step: does traffic that comes from below turn here, towards a peer, or does it go on upwards?
 
 Source of the decision table: PCI Express Base Specification 6.12.1 (ACS redirect, egress control, direct
-translated P2P); section H of the project's notes on the kernel gives it with its sources.
+translated P2P).
 """
 
 from __future__ import annotations

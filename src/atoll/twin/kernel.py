@@ -1,7 +1,7 @@
 """The kernel of a simulated machine: what it discovers, binds, groups, removes and finds again.
 
-Sources: drivers/pci/pci-driver.c, pci-sysfs.c, probe.c, remove.c and drivers/base/bus.c; the facts' sections
-A.1, A.6, B.2 and D.3 cite them line by line.
+Sources: drivers/pci/pci-driver.c, pci-sysfs.c, probe.c, remove.c, pci.c (``pci_enable_acs``), drivers/base/bus.c and
+drivers/iommu/iommu.c.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the ACS controls of a port or function make of a packet for a peer.
 
-Source: PCI Express Base 6.12.1.1 to 6.12.3 and 7.7.11; the facts' section H.1. A peer is another port of a
-switch or root complex, or another function of the same device.
+Source: PCI Express Base 6.12.1.1 to 6.12.3 and 7.7.11. A peer is another port of a switch or root
+complex, or another function of the same device.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Resets that the kernel carries out: which methods a function has, what is saved and restored around them.
 
 Sources: drivers/pci/pci.c ``pci_reset_function``, ``pci_reset_fn_methods``, ``pci_parent_bus_reset``,
-``pci_save_state`` and ``pci_restore_state``; the facts' section C.1. ACS control is not part of the saved
-state: after a restore it is policy.
+``pci_save_state`` and ``pci_restore_state``. ACS control is not part of the saved state: after a restore
+it is policy.
 """
 
 from __future__ import annotations

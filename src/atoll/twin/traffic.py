@@ -1,6 +1,6 @@
 """Packets on their way: through ports, root complexes, IOMMUs and the system's address space.
 
-Written from the facts' section H.2 and PCI Express Base 6.12 alone; shares nothing with ``atoll.fabric``.
+Written from PCI Express Base 6.12 alone; shares nothing with ``atoll.fabric``.
 Controls act where a packet enters a port from below; nothing acts on packets that travel down.
 
 What several answer to, which no specification allows and nothing hinders, arrives where the attacker wants it.

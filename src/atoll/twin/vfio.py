@@ -1,7 +1,7 @@
 """Who has devices open through vfio-pci: holders, their containers and memory, and what open and close do.
 
 Sources: drivers/vfio/pci/vfio_pci_core.c ``vfio_pci_core_enable`` and ``vfio_pci_core_disable``,
-drivers/vfio/group.c; the facts' sections C.2 and D.3.
+drivers/vfio/group.c, drivers/vfio/vfio_main.c.
 """
 
 from __future__ import annotations
