@@ -1,8 +1,9 @@
 """Intel's Volume Management Device (VMD): a function that is the root complex of a PCI segment of its own.
 
-Sources: Linux ``pci_real_dma_dev`` (arch/x86/pci/common.c) for whose requests come up; drivers/pci/controller/vmd.c for
-what its BARs are and what its driver does. The function is an endpoint of the root complex. Its first BAR is the configuration space of
-all that lies behind, the two others are that segment's memory; what comes up from there leaves under its own name.
+Sources: Linux ``pci_real_dma_dev`` (arch/x86/pci/common.c) for whose requests come up; drivers/pci/controller/vmd.c
+for what its BARs are and what its driver does. The function is an endpoint of the root complex. Its first BAR is the
+configuration space of all that lies behind, the two others are that segment's memory; what comes up from there leaves
+under its own name.
 
 Declared: the kernel counts segments up from 10000 in the order in which it binds the driver; the twin's keep their
 numbers whatever the order. Nothing says that the function's own bus mastering holds back what comes up through it:
