@@ -79,7 +79,8 @@ def _try_device(
             if outcome.asked:
                 continue
             tally.answered += 1
-            if usable and (_is_rom_of_port(router, outcome, address) or _is_moved_bar(router, outcome, address)):
+            known = (_is_rom_of_port, _is_moved_bar, _is_left_over)
+            if usable and any(is_known(router, outcome, address) for is_known in known):
                 tally.known += 1
             elif usable:
                 end = outcome.path[-1].at if outcome.function else outcome.stopped
@@ -138,12 +139,23 @@ def _is_moved_bar(router: Router, outcome: Outcome, address: int) -> bool:
     if outcome.function is None:
         return False
     function = router.hardware.functions[outcome.function]
-    given = router.hardware.placement.bars
+    spec, given = function.spec, router.hardware.placement.bars
     for index, first, last in router.hardware.bars(function):
         if first <= address <= last:
-            place = given.get((function.address, index))
-            return place is not None and first != place.start
+            key = (function.address, index) if spec.physfn is None else (spec.physfn, -1)
+            return first != given[key].start + spec.vf_index * (last - first + 1)
     return False
+
+
+def _is_left_over(router: Router, outcome: Outcome, address: int) -> bool:
+    """Whether a bridge of subtractive decoding on a root bus took what nobody claims, and nobody answered behind it.
+
+    That a root complex which routes between its ports sends such requests there is the twin's declaration.
+    """
+    del address
+    functions = {str(each.address): each for each in router.hardware.functions.values()}
+    taken = [functions[hop.at] for hop in outcome.path if hop.because == "nobody else takes it" and hop.at in functions]
+    return outcome.function is None and any(router.hardware.parent(each) is None for each in taken)
 
 
 def _holds(ranges: Ranges, address: int) -> bool:

@@ -23,6 +23,8 @@ __all__ = ["varied"]
 _SUBTRACTIVE, _VGA, _OLD_VGA, _CARDS = 0x060401, 0x030000, 0x000100, 0x12
 _PORTS = Window(0x1000, 0x1000, 0xF000)
 _CLOSED = 0x0000FFF0
+_SRIOV = 0x280
+"""Where a twin's SR-IOV capability stands."""
 _MOST_STRAYS = 5
 
 
@@ -165,6 +167,8 @@ class _Strays:
             self.command,
             self.control,
             self.ports,
+            self.virtual,
+            self.no_memory,
         )
         for _ in range(self.dice.randint(1, _MOST_STRAYS)):
             yield from self.dice.choice(ways)()
@@ -247,6 +251,21 @@ class _Strays:
         """Decoding and bus mastering switched on or off."""
         for spec in self.any(list(self.plan.functions)):
             yield Store(spec.address, 4, 2, self.dice.choice((1, 2, 4, 5, 6, 7)))
+
+    def no_memory(self) -> Iterator[Store]:
+        """Memory decoding off, and I/O ports on, at a function that has them."""
+        for spec in self.any([each for each in self.plan.functions if any(bar.io for bar in each.bars)]):
+            yield Store(spec.address, 4, 2, self.dice.choice((1, 5)))
+
+    def virtual(self) -> Iterator[Store]:
+        """Virtual functions' BARs elsewhere, or decoding nothing (SR-IOV's BAR 0, and VF MSE of its control)."""
+        for spec in self.any([each for each in self.plan.functions if each.vf_total]):
+            if self.dice.random() < 0.3:
+                yield Store(spec.address, _SRIOV + 0x08, 2, 0x1)
+                continue
+            size = 1 << (spec.vf_bar * spec.vf_total - 1).bit_length()
+            yield Store(spec.address, _SRIOV + 0x24, 4, self.somewhere(spec.address.domain, size))
+            yield Store(spec.address, _SRIOV + 0x28, 4, 0)
 
     def control(self) -> Iterator[Store]:
         """VGA and ISA forwarded otherwise."""
