@@ -5,18 +5,16 @@ Source: Linux Documentation/ABI/testing/sysfs-bus-pci.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from errno import EBUSY
 
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.errors import Unreadable
-from atoll.fabric.domains import holders_of
 from atoll.host.attribute import names, reason, target, text
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.functions import read_functions
 from atoll.host.holders import read_holders
-from atoll.host.model import Function, Holder, Host
+from atoll.host.model import Function, Holder
 from atoll.host.place import Place, address_of, addresses_in
 from atoll.host.resolve import join
 from atoll.pci.address import Address
@@ -153,12 +151,11 @@ def holders(machine: Machine, address: Address) -> tuple[Holder, ...]:
     found, _ = read_holders(machine)
     if isinstance(found, Unknown):
         raise Failure(f"who has {address} open could not be seen: {found.reason}")
-    function = read_function(machine, address)
     link = target(machine, f"{folder(address)}/iommu_group")
     number = link.rpartition("/")[2] if link else ""
-    grouped = Known(int(number) if number.isascii() and number.isdigit() else None)
-    host = Host(machine.name, {}, Known({}), holders=found)
-    return holders_of(host, replace(function, group=grouped))
+    # The device itself is not asked: its owner may be resetting it.
+    group = int(number) if number.isascii() and number.isdigit() else None
+    return tuple(one for one in found.value if address in one.devices or (group is not None and group in one.groups))
 
 
 def handed(machine: Machine, address: Address) -> Holder | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from atoll.act import device
 from atoll.act.actions import ACTIONS, capabilities
+from atoll.act.busy import busy
 from atoll.act.capability import require
 from atoll.act.drivers import check_loaded, check_not_open
 from atoll.act.exchanged import exchanged, pulled
@@ -128,6 +129,7 @@ def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
 
 # -- the run
 
+_ENDED = "when its owner has ended, run atoll recover"
 _AGAIN = "atoll show tells what is so now; make the plan anew"
 
 
@@ -160,7 +162,8 @@ class _Run:
                 if not isinstance(error, KeyboardInterrupt) or not self.entries:
                     raise
                 message = f"interrupted at step {step.id} ({step.kind} {step.device}). {told}"
-                raise Interrupted(message, hint=_AGAIN, undone=True) from error
+                left = self.work.left
+                raise Interrupted(message, hint=_ENDED if left else _AGAIN, undone=not left) from error
         try:
             for address in dict.fromkeys(step.device for step in self.plan.steps):
                 # One that was exchanged behind the last write to it was given to nobody.
@@ -208,11 +211,17 @@ class _Run:
     def failed(self, step: Step, error: Exception) -> StepError:
         """Roll back and say what failed, what was undone and what was not."""
         told = self.back()
-        hint = getattr(error, "hint", "") or _AGAIN
+        hint = _ENDED if self.work.left else getattr(error, "hint", "") or _AGAIN
         return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {told}", hint=hint)
 
     def back(self) -> str:
-        """Roll back, and say what was undone and what was not."""
+        """Roll back, and say what was undone and what was not.
+
+        Where an owner has opened a device meanwhile all stays as it is, closed as it is, for ``recover``.
+        """
+        if kept := tuple(busy(self.site.machine, self.entries)):
+            self.work.left = True
+            return f"Nothing was undone: {'; '.join(kept)}."
         with uninterrupted():
             undone = roll_back(self.site, self.work, self.entries)
             self.work.undone = True

@@ -17,6 +17,7 @@ from enum import StrEnum
 from atoll.act import device
 from atoll.act.access import access
 from atoll.act.borrowed import PUT_BACK, borrowed
+from atoll.act.busy import busy
 from atoll.act.capability import require
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
@@ -40,7 +41,7 @@ from atoll.host import read_host
 from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.host.place import address_of
-from atoll.isolation.clusters import HOST, Clusters
+from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
 from atoll.plan.document import from_document
 from atoll.plan.fingerprint import fingerprint
@@ -223,9 +224,10 @@ class _Recovering:
         plan = finished(run, entries)
         if plan is not None and not any(differences(self.work.machine, host, plan)):
             return Recovered(run, Fate.COMPLETED, (), tuple(left))
-        if busy := tuple(self.busy(entries)):
+        if told := tuple(busy(self.work.machine, entries)):
             again, still = self.cut_again(entries, host)
-            return Recovered(run, Fate.LEFT, again, (*left, *busy, *still))
+            told = tuple(f"{why}; when it has ended, run atoll recover again" for why in told)
+            return Recovered(run, Fate.LEFT, again, (*left, *told, *still))
         known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
         leased = frozenset(entry.step.device for entry in entries if entry.step.kind is StepKind.LEASE)
         site = Site(self.work.machine, host, known, leased, self.pace)
@@ -274,23 +276,6 @@ class _Recovering:
         others, told = exchanged(entries, host.functions.get)
         self.work.journal.forget(others)
         return [entry for entry in entries if entry not in others], [*told]
-
-    def busy(self, entries: Sequence[Entry]) -> Iterator[str]:
-        """Yield which devices an owner still has open, who is not one of atoll's holders."""
-        owners = {entry.step.device: entry.step.cluster for entry in entries}
-        for address, cluster in sorted(owners.items()):
-            if cluster in (None, HOST) or not device.present(self.work.machine, address):
-                continue
-            try:
-                holder = device.other(self.work.machine, address, cluster or "")
-            except Failure as error:
-                yield f"{error.message}: run as root"
-                continue
-            if holder is not None:
-                yield (
-                    f"{device.in_use(address, holder)}: its owner runs, so all cuts stay; when it has ended, run atoll "
-                    "recover again"
-                )
 
     def closed(self, entries: Sequence[Entry], host: Host) -> dict[Address, str]:
         """Return the ports that the run had closed and that somebody has devices open below, with the sentence that

@@ -34,6 +34,8 @@ class Running:
     """What devices are known by: no write is made to another."""
     undone: bool = False
     """Whether all that it had done was undone, as far as it can be: then what ends it leaves nothing to recover."""
+    left: bool = False
+    """Whether what it had done is left as it is, for ``recover``."""
 
 
 @contextmanager
@@ -76,6 +78,8 @@ def running(
         try:
             yield work
         except (AtollError, Failure, OSError) as error:
+            if work.left:
+                raise
             message = error.message if isinstance(error, AtollError | Failure) else str(error)
             _end(journal, run, f"{verb} is left half-way", message)
             if isinstance(error, Failure):
@@ -86,7 +90,7 @@ def running(
             # A defect, or the user: what was in the middle of something is for recover, as if it had died.
             if work.undone:
                 _end(journal, run, f"what {verb} had done was undone as far as that can be", str(error))
-            if work.undone or not isinstance(error, KeyboardInterrupt):
+            if work.undone or work.left or not isinstance(error, KeyboardInterrupt):
                 raise
             raise Interrupted(f"{verb} was interrupted half-way", hint="run atoll recover", undone=False) from error
         if not stays:
