@@ -15,6 +15,9 @@ from atoll.host.tree import Tree
 
 __all__ = ["Owner", "boot_of", "is_alive", "this_process"]
 
+_PROC = "/proc"
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""The PID namespace that the kernel starts with (``PROC_PID_INIT_INO``, include/linux/proc_ns.h)."""
 _BOOT = "proc/sys/kernel/random/boot_id"
 
 
@@ -41,17 +44,38 @@ def this_process() -> Owner:
 
 
 def is_alive(owner: Owner) -> bool:
-    """Whether a process still runs. One that cannot be seen from here, in another PID namespace, counts as running."""
+    """Whether a process still runs. One in another PID namespace that cannot be seen from here counts as running; from
+    the first namespace all are seen, with their numbers in their own (``NSpid`` of ``/proc/PID/status``)."""
     boot = _boot()
     if owner.boot and boot and owner.boot != boot:
         return False
     namespace = _namespace()
     if owner.namespace and namespace and owner.namespace != namespace:
-        return True
+        return namespace != _FIRST_NAMESPACE or _runs_in(owner.namespace, owner.pid)
     started = _started(owner.pid)
     if started is None:
         return False
     return not owner.started or started == owner.started
+
+
+def _runs_in(namespace: str, number: int) -> bool:
+    """Whether a process has a number in a PID namespace below this one; also where that cannot be told of one."""
+    for name in os.listdir(_PROC):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"{_PROC}/{name}/status", encoding="utf-8", errors="replace") as file:
+                numbers = next((line.split()[1:] for line in file if line.startswith("NSpid:")), [])
+            # One number: it is of this namespace. Several: the last is that in its own.
+            perhaps = len(numbers) != 1 and numbers[-1:] in ([], [str(number)])
+            if perhaps and os.readlink(f"{_PROC}/{name}/ns/pid") == namespace:
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            # It ended meanwhile.
+            continue
+        except OSError:
+            return True
+    return False
 
 
 def boot_of(tree: Tree) -> str | None:
