@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from act_bench import RED, host_of
+from act_bench import RED, Watched, host_of
 
 from atoll.act.access import access
 from atoll.act.failure import Failure
@@ -70,6 +70,20 @@ def test_decoding_is_put_back_when_something_fails_inside() -> None:
     with pytest.raises(ZeroDivisionError), access(twin, RED, None):
         raise ZeroDivisionError
     assert Command.MEMORY not in function.command
+
+
+def test_what_failed_first_is_told_where_putting_back_fails_too() -> None:
+    twin = driverless()
+    twin.kernel.hardware.functions[RED].set_command(off=Command.MEMORY)
+    machine = Watched(twin)
+
+    def fail() -> None:
+        with access(machine, RED, None):
+            machine.armed = True
+            raise Failure("the register reads nonsense")
+
+    with pytest.raises(Failure, match=r"^the register reads nonsense; and what .* not put back: .*injected"):
+        fail()
 
 
 def test_a_device_that_a_driver_has_is_not_touched() -> None:

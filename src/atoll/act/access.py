@@ -6,11 +6,12 @@ Source: drivers/pci/pci-sysfs.c: mapping ``resource0`` needs memory decoding and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.machine import Lease, Machine
+from atoll.act.put_back import put_back
 from atoll.act.quiesce import COMMAND, command_word
 from atoll.errors import Unreadable
 from atoll.host.attribute import text
@@ -58,10 +59,8 @@ def _decoding(machine: Machine, address: Address) -> Iterator[None]:
         yield
         return
     device.write_word(machine, address, COMMAND, word | Command.MEMORY)
-    try:
+    with put_back(lambda: device.write_word(machine, address, COMMAND, word)):
         yield
-    finally:
-        device.write_word(machine, address, COMMAND, word)
 
 
 @contextmanager
@@ -71,7 +70,7 @@ def _awake(machine: Machine, address: Address) -> Iterator[None]:
     managed = value_of(text(machine, control), "") == "auto"
     if managed:
         device.write(machine, control, "on")
-    try:
+    with put_back(lambda: device.write(machine, control, "auto")) if managed else nullcontext():
         space = device.config(machine, address)
         try:
             at = space.find(CapabilityId.POWER)
@@ -81,6 +80,3 @@ def _awake(machine: Machine, address: Address) -> Iterator[None]:
         if at is not None and word & _POWER_STATE:
             device.write_word(machine, address, at + 4, word & ~_POWER_STATE)
         yield
-    finally:
-        if managed:
-            device.write(machine, control, "auto")

@@ -9,11 +9,14 @@ when it is discovered, and never again.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from atoll.act import device
 from atoll.act.drivers import check_not_open, set_override, unbind
 from atoll.act.failure import Absent, Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
+from atoll.act.put_back import put_back
 from atoll.act.site import Site, State
 from atoll.host.attribute import names, text
 from atoll.host.fact import Known
@@ -46,11 +49,8 @@ def rescan(machine: Machine, address: Address, parent: Address | None) -> None:
         held_back = isinstance(probing, Known) and probing.value == "1"
         if held_back:
             device.write(machine, _AUTOPROBE, "0")
-        try:
+        with put_back(lambda: device.write(machine, _AUTOPROBE, "1")) if held_back else nullcontext():
             device.write(machine, _rescan_file(machine, address, parent), "1")
-        finally:
-            if held_back:
-                device.write(machine, _AUTOPROBE, "1")
     if not device.present(machine, address):
         raise Absent(f"{address} was not found again")
     if not device.read_function(machine, address).is_port:

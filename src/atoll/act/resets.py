@@ -6,12 +6,14 @@ Source: drivers/pci/pci-sysfs.c ``reset`` and ``reset_method`` (since 5.15; befo
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 
 from atoll.act import device
 from atoll.act.access import access
 from atoll.act.drivers import check_not_open
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
+from atoll.act.put_back import put_back
 from atoll.act.quiesce import command_word
 from atoll.act.registers import cut, cut_now, identify, read_cut
 from atoll.act.site import Site, State, Value
@@ -41,11 +43,9 @@ def reset(machine: Machine, address: Address, method: str) -> None:
         if method not in value_of(order, "").split():
             raise Failure(f"{address} has no reset method {method}, only {value_of(order, '') or 'none'}")
         device.write(machine, f"{here}/reset_method", method)
-    try:
+    before = value_of(order, "")
+    with put_back(lambda: device.write(machine, f"{here}/reset_method", before)) if chosen else nullcontext():
         device.write(machine, f"{here}/reset", "1")
-    finally:
-        if chosen:
-            device.write(machine, f"{here}/reset_method", value_of(order, ""))
 
 
 def cut_state(site: Site, address: Address, holder: str | None) -> Value:
