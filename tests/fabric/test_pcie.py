@@ -11,7 +11,8 @@ from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.meeting import turns
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, sends_translated
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, RootRouting
+from atoll.host.model import Bar, Function, Rom, RootRouting
+from atoll.isolation.crossing import Crossings
 from atoll.pci.acs import Acs, AcsEnhanced
 from atoll.pci.header import Command, PortType
 
@@ -372,3 +373,28 @@ def test_turns_says_whether_any_traffic_may_turn() -> None:
 
     assert not turning("02:00.0", "02:01.0")
     assert turning("02:01.0", "02:00.0"), "completions"
+
+
+@pytest.mark.parametrize(
+    ("rom", "ports", "command", "expected"),
+    [
+        (None, False, Command.MEMORY | Command.IO, BLOCKED),
+        (Rom(0x1000, 0x800, enabled=False), False, Command.MEMORY, BLOCKED),
+        (Rom(0x1000, 0x800, enabled=True), False, Command.MEMORY, DIRECT),
+        (Rom(0x1000, 0x800, enabled=True), False, Command(0), BLOCKED),
+        (None, True, Command.IO, POSSIBLE),
+        (None, True, Command.MEMORY, BLOCKED),
+    ],
+)
+def test_what_has_no_memory_bars_may_have_other_addresses(
+    rom: Rom | None, ports: bool, command: Command, expected: Answer
+) -> None:
+    """An expansion ROM answers while it is on; I/O requests are for those who send them."""
+    bars = (Bar(0, 0xE000, 0x100, memory=False),) if ports else ()
+    functions = change(
+        switch(NO_COMPLETIONS, CLOSED), "04:00.0", bars=Known(bars), rom=Known(rom), command=Known(command)
+    )
+    found = scene(machine(*functions))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+    joined = [c for c in Crossings(found.reach(), POSSIBLE).contacts() if at("04:00.0") in c.targets]
+    assert {contact.answer for contact in joined if at("03:00.0") in contact.sources} == {expected} - {BLOCKED}

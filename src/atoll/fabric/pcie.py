@@ -23,6 +23,7 @@ from atoll.pci.header import PortType
 __all__ = [
     "TRANSLATED_WITHOUT_ATS",
     "Ascent",
+    "answers",
     "climbs",
     "decodes",
     "outcome",
@@ -36,6 +37,10 @@ __all__ = [
 
 TRANSLATED_WITHOUT_ATS = "translated-without-ats"
 """Id of the assumption that a function whose ATS is off sends nothing that it marks as translated."""
+
+
+_UNREAD = "a command register or ATS state on the way was not read"
+_PORTS = "its target has I/O ports only, which whoever sends I/O requests hits"
 
 
 class Ascent(NamedTuple):
@@ -84,13 +89,16 @@ def peer_to_peer(topology: Topology, settings: Settings, policy: Policy, source:
         sends_translated(topology, settings, source),
         translation_blocked(topology, settings, passed),
     )
-    answering = topology.has_memory(topology.functions[target]) and decodes(topology, settings, target, branches.target)
+    answering = _answering(topology, settings, target, branches.target)
+    function = topology.functions[target]
+    ports = topology.has_ports(function) and not topology.has_memory(function)
     findings = []
     for traffic in Traffic:
         passing = passes(traffic, ascent, answering)
         if passing is not False:
             step = meeting_turn(topology, settings, branches, traffic)
-            findings.append(_judge(policy, step, passing is True, source, target, branches, traffic))
+            doubt = "" if passing else _PORTS if ports else _UNREAD
+            findings.append(_judge(policy, step, doubt, source, target, branches, traffic))
         elif traffic is Traffic.TRANSLATED and ascent.translating is False:
             findings += _without_ats(topology, settings, branches)
     return worst(BLOCKED, *findings)
@@ -127,32 +135,60 @@ def outcome(policy: Policy, step: Turn, passing: bool | None) -> Answer:
 
 
 def _judge(
-    policy: Policy, step: Turn, certain: bool, source: Address, target: Address, branches: Branches, traffic: Traffic
+    policy: Policy, step: Turn, doubt: str, source: Address, target: Address, branches: Branches, traffic: Traffic
 ) -> Finding:
-    """The finding that one turn makes under a policy."""
+    """The finding that one turn makes under a policy; ``doubt``: why it may not arrive, empty where it surely does."""
     if step.answer is Answer.BLOCKED:
         return BLOCKED if step.assumption is None else Finding(Answer.BLOCKED, (), frozenset({step.assumption}))
     if step.question is not None and not step.question.open_under(policy):
         return Finding(Answer.BLOCKED, (), frozenset({step.question.value}))
-    answer = outcome(policy, step, True if certain else None)
+    answer = outcome(policy, step, None if doubt else True)
     hops = [Hop(str(branches.source), traffic.value, step.because)]
-    if not certain:
-        hops.append(Hop(str(source), traffic.value, "a command register or ATS state on the way was not read"))
+    if doubt:
+        hops.append(Hop(str(source), traffic.value, doubt))
     hops.append(Hop(str(target), "PCIe", "delivered below " + str(branches.target)))
     return Finding(answer, tuple(hops))
 
 
 def decodes(topology: Topology, settings: Settings, target: Address, branch: Address) -> bool | None:
     """Whether requests come down from the meeting bus to the target and are answered there; None unknown."""
-    chain = (target, *topology.up(target))
-    ports = chain[1 : chain.index(branch) + 1] if branch in chain else chain[1:]
-    states = [settings.decodes_memory(port) for port in ports]
+    states = _forwarding(topology, settings, target, branch)
     if topology.functions[target].physical_function is None:
         # A virtual function's own memory enable reads as zero: the physical function's SR-IOV control decides.
         states.append(settings.decodes_memory(target))
     if False in states:
         return False
     return None if None in states else True
+
+
+def _forwarding(topology: Topology, settings: Settings, target: Address, branch: Address) -> list[bool | None]:
+    """Whether each port between the meeting bus and the target forwards memory requests downwards."""
+    chain = (target, *topology.up(target))
+    ports = chain[1 : chain.index(branch) + 1] if branch in chain else chain[1:]
+    return [settings.decodes_memory(port) for port in ports]
+
+
+def _answering(topology: Topology, settings: Settings, target: Address, branch: Address) -> bool | None:
+    states = [*_forwarding(topology, settings, target, branch), answers(topology, settings, target)]
+    if False in states:
+        return False
+    return None if None in states else True
+
+
+def answers(topology: Topology, settings: Settings, target: Address) -> bool | None:
+    """Whether a function answers to requests that come down to it; None unknown.
+
+    Of what has no memory that answers, but I/O ports: whoever sends I/O requests hits it. PCI Express endpoints must
+    not, legacy ones may (Base Specification 1.3.2.1); whether a sender does is up to it.
+    """
+    function = topology.functions[target]
+    memory = topology.has_memory(function) and (
+        # A virtual function's own memory enable reads as zero.
+        function.physical_function is not None or settings.decodes_memory(target)
+    )
+    if memory is not False:
+        return memory
+    return None if topology.has_ports(function) and settings.decodes_ports(target) is not False else False
 
 
 def stops_translated(topology: Topology, settings: Settings, port: Address) -> bool | None:

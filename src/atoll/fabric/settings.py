@@ -82,6 +82,11 @@ class Settings:
         command = self.command.get(address)
         return None if command is None else bool(int.__and__(command, Command.MASTER))
 
+    def decodes_ports(self, address: Address) -> bool | None:
+        """Whether a function answers to its I/O BARs; None unknown."""
+        command = self.command.get(address)
+        return None if command is None else bool(int.__and__(command, Command.IO))
+
     def decodes_memory(self, address: Address) -> bool | None:
         """Whether a function answers to its memory BARs (a bridge: to its windows); None unknown."""
         command = self.command.get(address)

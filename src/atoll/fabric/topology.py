@@ -183,4 +183,9 @@ class Topology:
         if function.physical_function is not None and not function.bars.value:
             # Its own registers read as zero: the physical function's SR-IOV capability holds its addresses.
             return True
-        return any(bar.memory for bar in function.bars.value)
+        rom = value_of(function.rom, None)
+        return any(bar.memory for bar in function.bars.value) or (rom is not None and rom.enabled)
+
+    def has_ports(self, function: Function) -> bool:
+        """Whether the function has an address of its own that I/O requests can hit."""
+        return any(not bar.memory for bar in value_of(function.bars, ()))

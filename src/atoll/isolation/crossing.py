@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.meeting import decider_key, decides_by_number, device_of, meeting_turn, peer_key
-from atoll.fabric.pcie import Ascent, outcome, passes, peer_to_peer, sends_translated, stops_translated
+from atoll.fabric.pcie import Ascent, answers, outcome, passes, peer_to_peer, sends_translated, stops_translated
 from atoll.fabric.topology import Branches
 from atoll.fabric.turn import Traffic, Turn
 from atoll.isolation.contact import Contact
@@ -83,9 +83,8 @@ class Crossings:
         ascent = Ascent(
             self.settings.can_master(address), sends_translated(self.topology, self.settings, address), stopped=False
         )
-        decodes = function.physical_function is not None or self.settings.decodes_memory(address)
         senders = {} if address in self.topology.bricks else {ascent: [address]}
-        return senders, {self.topology.has_memory(function) and decodes: [address]}
+        return senders, {answers(self.topology, self.settings, address): [address]}
 
     def _from(self, member: Address) -> Mapping[Ascent, list[Address]]:
         known = self._senders.get(member)
