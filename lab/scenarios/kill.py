@@ -23,6 +23,7 @@ _SHARES = (0.6, 0.95)
 """How far something had come, of 1, when it died that recovering is killed after."""
 _MOST = 2
 _SECONDS = 900
+_GUEST = ("killing", "killed_host", "killed_verbs", "tenant")
 _SECONDS_A_REPEAT = 300
 _END = 1 << 63
 
@@ -61,7 +62,7 @@ def _boot(kernel: str, gpus: Gpus, setting: Setting) -> Result:
     }
     files = {
         "scenario/main.py": guest_file("kill"),
-        "scenario/killing.py": guest_file("killing"),
+        **{f"scenario/{name}.py": guest_file(name) for name in _GUEST},
         "scenario/order.json": json.dumps(order).encode(),
         **guest_files(),
     }

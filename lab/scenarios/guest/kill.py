@@ -3,193 +3,27 @@
 import json
 import os
 import random
-import signal
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from killing import DEVICES, Bar, Ended, Observed, Points, killed_at
+from killed_host import BLUE, DRIVER, JOURNAL, RED, Broken, journal, must, prepare, spec, state
+from killed_verbs import Act, applying, holding, recovering, releasing, run
+from killing import Ended
+from tenant import Tenant
 
 import labguest
-from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.live import LiveMachine
-from atoll.act.recover import recover
-from atoll.act.release import release
-from atoll.controls.present import present
-from atoll.controls.registry import registers
-from atoll.errors import AtollError
-from atoll.fabric.answer import Policy
-from atoll.fabric.topology import Topology
-from atoll.guard import message
-from atoll.guard.holding import Holding, the_only_holder
-from atoll.guard.keepers import Keepers
-from atoll.host import read_host
-from atoll.host.model import Host
-from atoll.isolation.proof import Verdict
-from atoll.plan.planner import plan
-from atoll.plan.possession import holder_name
-from atoll.plan.spec import read_spec
-from atoll.plan.step import Plan
-from atoll.vfio.handover import receive
-from lab.gpu.driver import MAILBOX, Register
 
-DRIVER = Path("/sys/bus/pci/drivers/pci-pf-stub")
-"""Stands for the host's own driver of GPUs: it leaves them as they are."""
 OUTLIVE = "hold, with tenants that outlive it"
-MASK = 0xA00148
-LINKS = 6
-JOURNAL = Path("/var/lib/atoll/journal.sqlite")
-
 order = json.loads(Path("/scenario/order.json").read_text())
-gpus = [path.name for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
-RED, BLUE = gpus
 failures: list[dict[str, Any]] = []
 counts: dict[str, dict[str, Any]] = {}
-
-
-# -- the machine
-
-
-def link(path: Path) -> str | None:
-    return os.path.basename(os.readlink(path)) if path.is_symlink() else None
-
-
-def text(path: Path) -> str:
-    return path.read_text().strip()
-
-
-def state() -> dict[str, Any]:
-    """All that atoll may change, by the lab's own eyes."""
-    found: dict[str, Any] = {"autoprobe": text(Path("/sys/bus/pci/drivers_autoprobe"))}
-    for address in gpus:
-        folder = DEVICES / address
-        port = folder.resolve().parent
-        with Bar(address) as words:
-            cut = words[MASK // 4] >> 16
-        members = sorted(os.listdir(folder / "iommu_group" / "devices"))
-        command = int.from_bytes((folder / "config").read_bytes()[4:6], "little") & 6
-        found[address] = [link(folder / "driver"), text(folder / "driver_override"), members, command, cut]
-        found[f"{address} host's"] = [text(folder / "reset_method"), text(folder / "power/control")]
-        found[f"{address} port"] = (port / "config").read_bytes()[0x148:0x150].hex()
-    return found
-
-
-def journal() -> bytes:
-    return JOURNAL.read_bytes() if JOURNAL.exists() else b""
-
-
-def prepare() -> None:
-    """As a host is found: its driver has every GPU, memory decoding is on, bus mastering off."""
-    (DRIVER / "new_id").write_text("10de 1db1")
-    for address in gpus:
-        config = os.open(DEVICES / address / "config", os.O_RDWR)
-        os.pwrite(config, b"\x02\x01", 4)
-        os.close(config)
-    ends = [
-        {
-            "index": index,
-            "bus_id": address,
-            "uuid": f"GPU-{index}",
-            "c2c": None,
-            "fabric": None,
-            "links": [
-                {"link": number, "up": True, "remote": gpus[1 - index], "remote_link": number}
-                for number in range(LINKS)
-            ],
-        }
-        for index, address in enumerate(gpus)
-    ]
-    Path("/etc/atoll/records").mkdir(parents=True)
-    Path("/etc/atoll/records/links.json").write_text(json.dumps({"schema": "atoll.nvml/1", "gpus": ends}))
-
-
-def spec(handover: str, *clusters: str) -> str:
-    """The cluster file of red, of blue, or of both."""
-    driver = DRIVER.name if handover == "kernel" else "vfio-pci"
-    addresses = {"red": RED, "blue": BLUE}
-    tables = [
-        f'[cluster.{name}]\ndevices = ["{addresses[name]}"]\nhandover = "{handover}"\ndriver = "{driver}"\n'
-        for name in clusters
-    ]
-    return "".join(tables)
-
-
-# -- verbs, each in a process of its own
-
-Act = Callable[[LiveMachine], str]
-
-
-def planned(spec: str) -> tuple[Host, Plan]:
-    machine = LiveMachine()
-    host = read_host(machine, registers=registers)
-    clusters = read_spec(spec, host, name="spec")
-    return host, plan(Topology(host), present(host), clusters, spec=spec)
-
-
-def applying(spec: str) -> Act:
-    """Carry out a plan, made for the machine as it is now."""
-    host, made = planned(spec)
-    must(not made.impossible, "it can be planned", made.impossible)
-
-    def act(machine: LiveMachine) -> str:
-        execute(machine, host, made)
-        return ""
-
-    return act
-
-
-def holding(text: str, tenants: Sequence["Tenant"] = ()) -> Act:
-    """Hold, and give back; with tenants, hand their devices to them and end as if killed."""
-    host, made = planned(text)
-
-    def act(machine: LiveMachine) -> str:
-        assert isinstance(machine, Observed)
-        # Tenants run on what is open for them, not on what is bound to a driver in the end.
-        machine.points.hands_over = False
-        clusters = read_spec(text, host, name="spec")
-        # QEMU's root ports have a BAR, and whether redirection covers a port's own BAR is an open question.
-        hold = Holding(machine, machine.keepers, clusters, text, Policy.TRUSTED)
-        with the_only_holder(machine):
-            outcome, found = hold.achieve(host, made)
-            must(found.verdict is Verdict.PROVEN, "what is held is proven", (outcome.left, found))
-            for tenant in tenants:
-                tenant.take(machine)
-            if tenants:
-                machine.points.die()
-            return "; ".join(hold.give_back().left)
-
-    return act
-
-
-def releasing(spec: str) -> Act:
-    def act(machine: LiveMachine) -> str:
-        host = read_host(machine, registers=registers)
-        return "; ".join(release(machine, host, read_spec(spec, host, name="spec"), spec=spec).left)
-
-    return act
-
-
-def recovering(machine: LiveMachine) -> str:
-    return "; ".join(f"{one.fate} {one.left or ''}" for one in recover(machine).runs)
-
-
-def run(act: Act, *, at: int | None = None, tokens: int = 0) -> Ended:
-    """Run it; with ``tokens``, whoever gets a device runs on it from then on."""
-    owners = {address: tokens + number for number, address in enumerate(gpus)}
-
-    def inside(points: Points) -> tuple[int, str]:
-        try:
-            return 0, act(Observed(points, keepers=Keepers()))
-        except AtollError as error:
-            return error.exit_code, error.message
-
-    return killed_at(at, inside, owners=owners, hands_over=bool(tokens))
 
 
 def fresh_tokens() -> int:
@@ -203,15 +37,6 @@ round_ = 0
 
 
 # -- what must be so
-
-
-class Broken(Exception):
-    """Something is not as it must be."""
-
-
-def must(holds: object, what: str, detail: object = "") -> None:
-    if not holds:
-        raise Broken(f"{what}: {detail}")
 
 
 def recovered(ends: tuple[dict[str, Any], ...]) -> None:
@@ -339,60 +164,6 @@ def recoveries(dying: Dying, count: int) -> None:
         before = (*dying.before, died(act, at, gives=dying.gives))
         name = f"recover of {dying.name}, dead at {at}"
         Dying(name, dying.spec, lambda: recovering, before, dying.runs, resumes=True).deaths()
-
-
-class Tenant:
-    """An owner's process. It drives the device that it is handed, and ends when it is killed."""
-
-    def __init__(self, cluster: str, address: str) -> None:
-        self.cluster = cluster
-        self.address = address
-        self.connection, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = os.fork()
-        if not self.pid:
-            try:
-                Path("/proc/self/comm").write_text("tenant")
-                self.connection.close()
-                self.live(there)
-            finally:
-                os._exit(0)
-        there.close()
-
-    @staticmethod
-    def live(connection: socket.socket) -> None:
-        """Look at the device, reset it, or run on it no longer, whenever that is asked for."""
-        answer, descriptors = message.receive(connection)
-        assert answer is not None
-        device = receive(answer["handover"], descriptors).devices[0]
-        connection.send(b"taken")
-        while asked := connection.recv(64):
-            if asked == b"reset":
-                device.reset()
-                device.decode(True)
-            elif asked == b"stop":
-                device.region(0).write32(MAILBOX + Register.OWNER, 0)
-            connection.send(str(device.region(0).read32(MASK) >> 16).encode())
-
-    def take(self, machine: Observed) -> None:
-        """Have its device handed to it by its keeper."""
-        keeping = machine.keepers.by_holder[holder_name(self.cluster)]
-        keeping.order("hand", None, self.connection.fileno(), devices=[self.address], reply={})
-        # Its keeper sends through it without waiting, which holds for all who have it.
-        self.connection.setblocking(True)
-        must(self.connection.recv(64) == b"taken", "the tenant has its device")
-        machine.points.mine.pop(self.address)
-
-    def ask(self, what: bytes) -> int:
-        """Return the links that it sees as cut, after what it was asked to do."""
-        self.connection.send(what)
-        return int(self.connection.recv(64))
-
-    def end(self) -> None:
-        """Kill it: what it has open is closed, which resets its device."""
-        self.ask(b"stop")
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self.connection.close()
 
 
 def orphans() -> None:
