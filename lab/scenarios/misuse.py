@@ -39,7 +39,8 @@ def run(setting: Setting) -> Report:
 
 def run_on(kernel: str, setting: Setting) -> Result:
     """One boot."""
-    files = {"scenario/main.py": guest_file("misuse"), "scenario/plug.py": guest_file("plug")}
+    helpers = {f"scenario/{name}.py": guest_file(name) for name in ("misuse_bench", "plug")}
+    files = {"scenario/main.py": guest_file("misuse"), **helpers}
     run = Boot(
         *(kernel, MACHINE, files),
         cmdline="intel_iommu=on no_timer_check",

@@ -2,189 +2,47 @@
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
-from plug import DEVICES, Monitor
+from misuse_bench import (
+    BLUE,
+    OTHER,
+    RED,
+    SYSFS,
+    announced,
+    applied,
+    as_found,
+    atoll,
+    check,
+    checks,
+    dies,
+    driver,
+    exchange,
+    given,
+    intercepted,
+    monitor,
+    one_line,
+    plug,
+    plugged,
+    refused,
+    state,
+    succeeds,
+    told,
+    write,
+)
 
 import labguest
-from atoll.act.journal import Journal, Write
 from atoll.act.live import LiveMachine
 from atoll.act.lock import machine_lock
-from atoll.act.recorded import Recorded
-from atoll.cli.main import main
 from atoll.pci.address import Address
 
-RED, BLUE = "0000:01:00.0", "0000:02:00.0"
 JOURNAL = Path("/var/lib/atoll")
-SYSFS = "sys/bus/pci/"
 NOBODY = 65534
 VERBS = (("apply", "/vfio.toml"), ("hold", "/held.toml"), ("release", "/vfio.toml"), ("recover",))
-BUS = {RED: "rp0", BLUE: "rp1"}
-
-checks: list[dict[str, object]] = []
-monitor = Monitor()
-plugged = {RED: "red0", BLUE: "blue0"}
-found = {RED: ("e1000e", {"romfile": ""}), BLUE: ("nvme", {"serial": "blue"})}
-"""What stands in each place when the work begins."""
-_plugs = iter(range(1, 1000))
-
-
-# -- looking
-
-
-def check(says: str, ok: object, detail: object = "") -> None:
-    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)})
-
-
-def driver(address: str) -> str | None:
-    link = DEVICES / address / "driver"
-    return os.path.basename(os.readlink(link)) if link.is_symlink() else None
-
-
-def state() -> dict[str, object]:
-    """What atoll may change, by its users' eyes."""
-    seen: dict[str, object] = {}
-    for folder in sorted(DEVICES.iterdir()):
-        control = (folder / "power/control").read_text().strip()
-        words = (folder / "config").read_bytes()[4:6].hex(), (folder / "driver_override").read_text().strip(), control
-        group = sorted(os.listdir(folder / "iommu_group/devices"))
-        seen[folder.name] = (driver(folder.name), *words, group)
-    seen["autoprobe"] = Path("/sys/bus/pci/drivers_autoprobe").read_text()
-    return seen
-
-
-def given(seen: dict[str, object]) -> dict[str, object]:
-    """The same without command registers: a driver that comes back writes its own."""
-    return {name: (one[0], *one[2:]) if isinstance(one, tuple) else one for name, one in seen.items()}
-
-
-def atoll(*arguments: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run it: in this process, which is quicker under emulation, unless for another user."""
-    if user is not None:
-        command = [sys.executable, "-m", "atoll", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, user=user)
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        code = main(arguments)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-
-
-def told(ran: subprocess.CompletedProcess[str]) -> str:
-    return f"exit {ran.returncode}: {ran.stdout} {ran.stderr}"
-
-
-def one_line(ran: subprocess.CompletedProcess[str]) -> bool:
-    lines = ran.stderr.splitlines()
-    return len(lines) == 2 and lines[0].startswith("atoll: ") and lines[1].startswith("  ") and lines[1].strip() != ""
-
-
-def refused(says: str, code: int, words: str, *arguments: str, user: int | None = None) -> None:
-    """Check that a call is refused with one line and a hint, and changes nothing."""
-    before = state()
-    ran = atoll(*arguments, user=user)
-    good = ran.returncode == code and words in ran.stderr and one_line(ran)
-    check(f"{says}, {arguments[0]}: one line, a hint, exit code {code}", good, told(ran))
-    check(f"{says}, {arguments[0]}: nothing is changed", state() == before, (before, state()))
-
-
-# -- bringing about
-
-
-def write(path: str, text: str) -> None:
-    Path(path).write_text(text)
-
-
-def succeeds(says: str, *arguments: str) -> None:
-    ran = atoll(*arguments)
-    check(says, ran.returncode == 0, told(ran))
-
-
-@contextmanager
-def applied() -> Iterator[None]:
-    before = given(state())
-    succeeds("(apply)", "apply", "/vfio.toml")
-    yield
-    succeeds("(release)", "release", "/vfio.toml")
-    check("(all is as before)", given(state()) == before, (before, state()))
-
-
-@contextmanager
-def intercepted(hook: Callable[[str, bytes], None]) -> Iterator[None]:
-    """Call a hook before each write to sysfs that atoll makes, and before what it checks right before that."""
-    original = Recorded.write
-
-    def hooked(self: Recorded, path: str, data: bytes, *, offset: int = 0) -> None:
-        if path.startswith(SYSFS):
-            hook(path, data)
-        original(self, path, data, offset=offset)
-
-    Recorded.write = hooked  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Recorded.write = original  # type: ignore[method-assign]
-
-
-@contextmanager
-def announced(hook: Callable[[str, bytes], None]) -> Iterator[None]:
-    """Call a hook once each write to sysfs is in the journal, as if the disk had been slow."""
-    original = Journal.announce
-
-    def hooked(self: Journal, write: Write) -> int:
-        number = original(self, write)
-        if write.target.startswith(SYSFS):
-            hook(write.target, write.value)
-        return number
-
-    Journal.announce = hooked  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Journal.announce = original  # type: ignore[method-assign]
-
-
-def dies(*arguments: str, at: str, after: int = 0) -> None:
-    """A run that is killed right before it writes to a file whose path ends so, after so many such writes."""
-    child = os.fork()
-    if not child:
-        passed = iter(range(after))
-
-        def kill(path: str, data: bytes) -> None:
-            if path.endswith(at) and next(passed, None) is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        with intercepted(kill):
-            atoll(*arguments)
-        os._exit(1)
-    _, status = os.waitpid(child, 0)
-    check(f"({arguments[0]} is killed)", os.WIFSIGNALED(status), status)
-
-
-def exchange(address: str, name: str, properties: dict[str, str]) -> None:
-    monitor.pull(plugged[address], address)
-    plug(address, name, properties)
-
-
-def plug(address: str, name: str, properties: dict[str, str]) -> None:
-    plugged[address] = f"plugged{next(_plugs)}"
-    monitor.plug(plugged[address], address, name, bus=BUS[address], **properties)
-
-
-def as_found(address: str) -> None:
-    """The device that stood there at the beginning, fresh from the kernel's hands."""
-    if (DEVICES / address).exists():
-        monitor.pull(plugged[address], address)
-    plug(address, *found[address])
-
-
-OTHER = {RED: ("nvme", {"serial": "other"}), BLUE: ("e1000e", {"romfile": ""})}
-"""What a device is exchanged for: for red's, one that the kernel has a driver for."""
 
 
 # -- refusals
