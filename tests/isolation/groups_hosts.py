@@ -54,6 +54,7 @@ def function(
         subsystem=Known(subsystem) if subsystem else Unknown("not read"),
         bridge=Known(Bridge(secondary, secondary, vga=False) if secondary is not None else None),
         rom=Known(None),
+        cxl_cache=Known(False),
         iommu=Known("unit0"),
         ari=Known(ari),
         physical_function=at(physical) if physical else None,

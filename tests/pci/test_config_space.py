@@ -15,6 +15,7 @@ from atoll.pci.bar import read_bars
 from atoll.pci.bridge import read_bridge
 from atoll.pci.capability import CapabilityId, ExtendedId
 from atoll.pci.config import ConfigSpace
+from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import read_ari_forwarding, read_flr, read_pending, read_port_number, read_port_type
 from atoll.pci.header import Command, HeaderType
 from atoll.pci.power import read_power_state
@@ -30,6 +31,7 @@ READERS: tuple[Callable[[ConfigSpace], object], ...] = (
     lambda config: read_acs(config, 0x10DE, 0x1DB1),
     read_ats,
     read_pasid,
+    read_cxl_cache,
     read_sriov,
     read_serial,
     read_power_state,

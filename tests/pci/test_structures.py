@@ -9,6 +9,7 @@ from atoll.pci.acs import AcsEnhanced, AcsFlag, has_dword_registers, read_acs
 from atoll.pci.ats import Ats, read_ats, read_pasid
 from atoll.pci.bar import Bar, Rom, read_bars, read_rom
 from atoll.pci.bridge import Bridge, Window, read_bridge
+from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import (
     PcieLink,
     read_ari_forwarding,
@@ -122,6 +123,22 @@ def test_ats_and_pasid() -> None:
     assert read_ats(space.put(0x106, 0x8000, 2).config()) == Ats(enabled=True, offset=0x100)
     assert read_pasid(space.config())
     assert read_ats(Space().express(0).config()) is None
+
+
+def test_cxl_cache_is_on_by_the_devices_own_structure() -> None:
+    """Others of CXL's structures, and of other vendors', have other things at that place."""
+    space = Space().express(0).extended((0x23, 0x100), (0x23, 0x140), (0x23, 0x180))
+    for at, vendor, number in ((0x100, 0x8086, 0), (0x140, 0x1E98, 7), (0x180, 0x1E98, 0)):
+        space.put(at + 4, vendor, 2).put(at + 8, number, 2).put(at + 0xA, 0x7, 2)
+    for at in (0x100, 0x140):
+        space.put(at + 0xC, 1, 2)
+    assert not read_cxl_cache(space.put(0x18C, 0x6, 2).config())
+    assert read_cxl_cache(space.put(0x18C, 0x1, 2).config())
+    assert not read_cxl_cache(Space().express(0).config())
+    with pytest.raises(Unreadable):
+        read_cxl_cache(space.config(cut=0x100))
+    with pytest.raises(Unreadable):
+        read_cxl_cache(space.config(cut=0x180))
 
 
 def test_sriov_counts_only_when_enabled() -> None:

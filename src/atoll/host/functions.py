@@ -25,6 +25,7 @@ from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
 from atoll.pci.ats import read_ats, read_pasid
 from atoll.pci.config import ConfigSpace
+from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import (
     read_ari_forwarding,
     read_flr,
@@ -173,6 +174,7 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         command=told(lambda space: space.command),
         acs=told(lambda space: read_acs(space, *ids)),
         ats=told(read_ats),
+        cxl_cache=told(read_cxl_cache),
         port_number=told(read_port_number),
         bridge=bridge_of(resources, listed, told),
         bars=bars_of(resources, told, reader.extent, virtual=physical is not None),

@@ -120,6 +120,8 @@ class Function:
     ats: Fact[Ats | None] = Unknown("not read")
     pasid: Fact[bool] = Unknown("not read")
     """Whether there is a PASID capability."""
+    cxl_cache: Fact[bool] = Unknown("not read")
+    """Whether it may cache the host's memory (CXL.cache is enabled)."""
     sriov: Fact[Sriov | None] = Unknown("not read")
     flr: Fact[bool] = Unknown("not read")
     """Whether the function advertises function level reset."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
+from atoll.fabric.cache import by_caching
 from atoll.fabric.domains import default_domain
 from atoll.fabric.links import across_links, into_system
 from atoll.fabric.pcie import peer_to_peer
@@ -84,7 +85,8 @@ class Reach:
         if source in self.topology.bricks:
             return self._into_system(source)
         if source not in self._memory:
-            self._memory[source] = worst(self._over_pcie(source), self._into_system(source))
+            caching = by_caching(self.topology, self.policy, source)
+            self._memory[source] = worst(self._over_pcie(source), self._into_system(source), caching)
         return self._memory[source]
 
     def _over_pcie(self, source: Address) -> Finding:

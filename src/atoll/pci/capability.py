@@ -45,6 +45,8 @@ class ExtendedId(IntEnum):
     ATS = 0x0F
     SRIOV = 0x10
     PASID = 0x1B
+    DVSEC = 0x23
+    """Designated vendor-specific: CXL's among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,7 @@ def function_document(function: Function, links: list[FunctionLink], *, links_to
         "acs": None if acs is None else _acs_document(acs),
         "ats": None if ats is None else {"enabled": ats.enabled},
         "pasid": fact("pasid", function.pasid),
+        "cxl_cache": fact("cxl_cache", function.cxl_cache),
         "sriov": None if sriov is None else {"total": sriov.total, "enabled": sriov.enabled},
         "flr": fact("flr", function.flr),
         "reset_methods": fact("reset_methods", function.reset_methods),

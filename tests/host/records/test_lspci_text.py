@@ -8,7 +8,7 @@ import quopri
 import pytest
 
 from atoll.errors import InputError
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bar, Rom, Sriov, Window
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.content import read_record
@@ -394,3 +394,22 @@ def test_bus_numbers_that_grep_left_tell_what_stands_above() -> None:
     assert bridge.value.unread, "its windows are not known to be none"
     assert isinstance(found[at("00:01.0")].acs, Unknown)
     assert isinstance(found[at("01:00.0")].header, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("Designated Vendor-Specific: Vendor=1e98 ID=0000 Rev=1 Len=60: CXL\n\t\tCXLCap:\tCache+ IO+ Mem+\n"
+         "\t\tCXLCtl:\tCache+ IO+ Mem+ CacheSFCov 0 CacheSFGran 0 CacheClean- Viral-", True),
+        ("CXL Designated Vendor-Specific:\n\t\tCXLCap: Cache+ IO+ Mem+\n\t\tCXLCtl: Cache- IO+ Mem-", False),
+        ("Designated Vendor-Specific: Vendor=1e98 ID=0000 Rev=0 Len=56: CXL", None),
+        ("Designated Vendor-Specific <?>", None),
+        ("Designated Vendor-Specific: Vendor=1e98 ID=0007 Rev=1 Len=32: CXL\n\t\tFBCap:\tCache+ IO+", False),
+        ("Designated Vendor-Specific: Vendor=8086 ID=0005 Rev=0 Len=24 <?>", False),
+    ],
+)  # fmt: skip
+def test_whether_cxl_cache_is_on(lines: str, told: bool | None) -> None:
+    after = "\tCapabilities: [140 v1]"
+    text = PORT.replace(after, f"\tCapabilities: [100 v1] {lines}\n{after}")
+    fact = host_of(text).functions[at("00:01.0")].cxl_cache
+    assert value_of(fact, None) is told

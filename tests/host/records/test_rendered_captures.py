@@ -24,6 +24,7 @@ _TOLD = (
     "command",
     "ats",
     "pasid",
+    "cxl_cache",
     "sriov",
     "pending",
     "port_number",

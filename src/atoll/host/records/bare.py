@@ -29,6 +29,7 @@ def bare_function(address: Address, ids: tuple[int, int], class_code: int | None
         acs=unread,
         ats=unread,
         pasid=unread,
+        cxl_cache=unread,
         sriov=unread,
         flr=unread,
         pending=unread,

@@ -17,6 +17,7 @@ from atoll.pci.bar import read_bars, read_rom
 from atoll.pci.bridge import read_bridge
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
+from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import (
     read_ari_forwarding,
     read_flr,
@@ -73,6 +74,7 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         acs=told(lambda space: read_acs(space, vendor, device)),
         ats=told(read_ats),
         pasid=told(read_pasid),
+        cxl_cache=told(read_cxl_cache),
         sriov=told(read_sriov),
         flr=told(read_flr),
         pending=told(read_pending),

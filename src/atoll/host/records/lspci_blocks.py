@@ -24,6 +24,7 @@ _KEYS = (
     *("RootCap:", "RootCtl:", "RootSta:", "DevCap2:", "DevCtl2:", "DevSta2:", "LnkCap2:", "LnkCtl2:", "LnkSta2:"),
     *("DevCap3:", "DevCtl3:", "LnkCap3:", "LnkCtl3:", "LaneErrStat:", "AtomicOpsCap:", "AtomicOpsCtl:"),
     *("ACSCap:", "ACSCtl:", "ATSCap:", "ATSCtl:", "IOVCap:", "IOVCtl:", "IOVSta:", "Initial VFs:", "VF offset:"),
+    *("CXLCap:", "CXLCtl:", "CXLSta:", "CXLCtl2:"),
     *("Supported Page Size:", "VF Migration:", "PASIDCap:", "PASIDCtl:", "PRICtl:", "PRISta:", "Page Request"),
     *("AFCap:", "AFCtrl:", "AFStatus:", "ARICap:", "ARICtl:", "UESta:", "UEMsk:", "UESvrt:", "CESta:", "CEMsk:"),
     *("AERCap:", "HeaderLog:", "RootCmd:", "ErrorSrc:", "Address:", "Masking:", "Vector table:", "PBA:", "Caps:"),

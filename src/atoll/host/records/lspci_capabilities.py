@@ -32,6 +32,7 @@ _TYPES = (
     ("Legacy Endpoint", PortType.LEGACY_ENDPOINT),
     ("Endpoint", PortType.ENDPOINT),
 )
+_DVSEC = ("Designated Vendor-Specific", "CXL Designated Vendor-Specific")
 _FLAGS = {
     "SrcValid": AcsFlag.SV,
     "TransBlk": AcsFlag.TB,
@@ -113,6 +114,18 @@ class CapabilityText(BlockText):
     def pasid(self, extended: Unknown | None) -> Fact[bool]:
         if self._find("Process Address Space ID") is not None:
             return Known(True, self._source)
+        return Known(False, self._source) if extended is None else extended
+
+    def cxl_cache(self, extended: Unknown | None) -> Fact[bool]:
+        """As pciutils prints it from 3.8 on (``dvsec_cxl_device`` in ls-ecaps.c); not of the first revision."""
+        for found in self._block.capabilities:
+            if not found.name.startswith(_DVSEC):
+                continue
+            words = (found.find("CXLCtl:") or "").split()
+            if {"Cache+", "Cache-"}.intersection(words):
+                return Known("Cache+" in words, self._source)
+            if "Vendor=" not in found.name or found.name.partition("Vendor=")[2].startswith("1e98 ID=0000"):
+                return Unknown(f"{self._text}: the text does not tell whether CXL.cache is enabled: lspci -xxxx does")
         return Known(False, self._source) if extended is None else extended
 
     def sriov(self, extended: Unknown | None) -> Fact[Sriov | None]:

@@ -71,6 +71,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         acs=text.acs(extended, _name(block)),
         ats=text.ats(extended),
         pasid=text.pasid(extended),
+        cxl_cache=text.cxl_cache(extended),
         sriov=text.sriov(extended),
         flr=text.flr(),
         pending=text.pending(),

@@ -20,6 +20,7 @@ _FACTS = (
         "acs",
         "ats",
         "pasid",
+        "cxl_cache",
         "sriov",
         "flr",
         "pending",

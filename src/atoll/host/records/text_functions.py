@@ -21,7 +21,8 @@ from atoll.pci.header import HeaderType
 __all__ = ["TextFunctions"]
 
 _FACTS = (
-    *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid", "sriov", "flr", "pending"),
+    *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid"),
+    *("cxl_cache", "sriov", "flr", "pending"),
     *("port_number", "link", "slot", "power_state", "bridge", "bars", "rom", "revision", "subsystem"),
     *("group", "driver", "numa_node", "serial"),
 )
