@@ -138,3 +138,10 @@ def test_in_a_group_that_the_record_does_not_tell() -> None:
     unlisted = replace(endpoint("02:00.0"), group=Unknown("not listed"), iommu=Unknown("not shown"))
     host = machine(endpoint("01:00.0", group=5), unlisted)
     assert headline(host, _of(host, "02:00.0")) == "The group of 0000:02:00.0 is not known: not listed."
+
+
+def test_nothing_is_alone_in_an_excerpt() -> None:
+    host = replace(machine(*slots(CLOSED)), excerpt=True)
+    assert headline(host, _of(host, "01:00.0")).endswith(", as far as the record shows.")
+    bare = _pasted(host)
+    assert headline(bare, _of(bare, "01:00.0")).endswith("its group, as predicted, as far as the record shows.")

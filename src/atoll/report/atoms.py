@@ -11,6 +11,7 @@ from atoll.host.model import Host
 from atoll.isolation.atoms import Atom
 from atoll.pci.address import Address
 from atoll.report.document import document
+from atoll.report.lacking import EXCERPT
 from atoll.report.layout import plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
@@ -78,6 +79,8 @@ def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style
     if host.gaps and any(atom.open for atom in found):
         told = "What was not read counts as joined: a record that tells more may show smaller sets. See: atoll doctor"
         lines += ["", *wrap(told)]
+    if host.excerpt:
+        lines += ["", *wrap(EXCERPT)]
     return [*lines, *_not_read(found)]
 
 

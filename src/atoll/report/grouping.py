@@ -40,19 +40,20 @@ def headline(host: Host, found: Grouping) -> str:
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     if not found.recorded and found.undetermined:
         group = "its group, as guessed from a record that does not tell all"
-    if found.recorded and _loose(host, one):
+    comma = "" if found.recorded else ","
+    if host.excerpt or (found.recorded and _loose(host, one)):
         # A record that leaves out what stands above may leave out who is beside it.
-        group = f"{group}, as far as the record shows,"
+        group, comma = f"{group}, as far as the record shows", ","
     alike, ports, strangers = _sorted(host, found)
     if not alike and not strangers:
         beside = ", but for ports, which stay with the kernel" if ports else ""
-        return f"{one} is alone in {group.rstrip(',')}{beside}."
+        return f"{one} is alone in {group}{beside}."
     if not strangers:
         rest = " (and ports, which stay with the kernel)" if ports else ""
-        return f"{one} shares {group}{_comma(found)} only with {_several(alike)}, of the same device{rest}."
+        return f"{one} shares {group}{comma} only with {_several(alike)}, of the same device{rest}."
     because = _because(host, found)
     others = f"{plural(len(strangers), 'function')} of other devices"
-    return f"{one} shares {group}{_comma(found)} with {others}{because}."
+    return f"{one} shares {group}{comma} with {others}{because}."
 
 
 def _loose(host: Host, one: Address) -> bool:
@@ -66,10 +67,6 @@ def _loose(host: Host, one: Address) -> bool:
         function = host.functions[at]
         at = function.parent
     return at is None and host.is_loose(function)
-
-
-def _comma(found: Grouping) -> str:
-    return "" if found.recorded else ","
 
 
 def _because(host: Host, found: Grouping) -> str:

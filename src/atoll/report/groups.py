@@ -14,7 +14,7 @@ from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
-from atoll.report.lacking import lacking
+from atoll.report.lacking import EXCERPT, lacking
 from atoll.report.layout import plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
@@ -107,6 +107,8 @@ def groups_lines(
         for address in sorted(members):
             lines += _member_lines(host, address, prediction, names, style, verbose)
     lines += _in_none(host, style)
+    if host.excerpt and numbered:
+        lines += ["", *wrap(EXCERPT)]
     if isinstance(host.groups, Known) and not numbered:
         lines += ["", "None: no IOMMU is in use on this host. See: atoll doctor"]
     if comparison is not None:

@@ -7,7 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from atoll.pci.address import Address
 
-__all__ = ["folded", "lacking"]
+__all__ = ["EXCERPT", "folded", "lacking"]
+
+EXCERPT = (
+    "The record seems to show a part of the machine: functions that it leaves out may stand beside these, and in their "
+    "groups."
+)
 
 _NAMED = 4
 _OF_WHICH = ", of which: "

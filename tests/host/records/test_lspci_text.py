@@ -12,6 +12,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bar, Rom, Sriov, Window
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.content import read_record
+from atoll.host.records.merge import merge
 from atoll.isolation.groups import predict
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.header import Command, HeaderType, PortType
@@ -413,3 +414,16 @@ def test_whether_cxl_cache_is_on(lines: str, told: bool | None) -> None:
     text = PORT.replace(after, f"\tCapabilities: [100 v1] {lines}\n{after}")
     fact = host_of(text).functions[at("00:01.0")].cxl_cache
     assert value_of(fact, None) is told
+
+
+def test_a_machine_without_its_first_function_is_an_excerpt() -> None:
+    first = "00:00.0 Host bridge [0600]: Some Bridge [8086:3ec2]\n"
+    assert host_of(PORT).excerpt
+    assert not host_of(first + PORT).excerpt
+    # AMD's is in no group; a long list that begins right after it is whole.
+    amd = "".join(f"/sys/kernel/iommu_groups/{n}/devices/0000:00:{n + 1:02x}.0\n" for n in range(12))
+    assert not host_of(amd).excerpt
+    assert host_of(amd[: amd.index("0000:00:05.0")]).excerpt
+    assert host_of(amd.replace("00:01.0", "00:1f.0")).excerpt
+    assert not merge([host_of(PORT, "one"), host_of(first, "two")]).excerpt
+    assert not host_of("0004:00:00.0 PCI bridge [0604]: IBM Host Bridge [1014:04c1]\n").excerpt

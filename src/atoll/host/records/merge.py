@@ -72,6 +72,7 @@ def _two(one: Host, other: Host) -> Host:
         npu_bricks=merge_bricks(one.npu_bricks, other.npu_bricks, doubts),
         unread=tuple(sorted({*one.unread, *other.unread} - functions.keys())),
         essential={**other.essential, **one.essential},
+        excerpt=one.excerpt and other.excerpt,
         provenance=(*one.provenance, *other.provenance),
     )
     return replace(merged, gaps=_gaps(one, other, merged, doubts.gaps, links))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -35,6 +35,8 @@ T = TypeVar("T")
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
 _NO_LOG = "no boot log in the text"
 _NAMED = 4
+_LIST = 10
+"""No machine has fewer functions in groups; who lists this many lists all."""
 
 
 _MOST_BLOCKS = 1 << 15
@@ -136,9 +138,17 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         iommu_units=units,
         interrupt_remapping=remapping,
         holders=Unknown("a text does not show who holds devices open"),
+        excerpt=_is_excerpt(functions, listed.members.keys() | log.members.keys()),
         gaps=(*gaps, *coverage(functions, groups)),
         provenance=(path,),
     )
+
+
+def _is_excerpt(functions: Collection[Address], grouped: Collection[Address]) -> bool:
+    """Whether a text shows not all of a machine: every machine has a function 00:00.0, but AMD's is in no group."""
+    domain = min((address.domain for address in (*functions, *grouped)), default=0)
+    first, dummy = Address(domain, 0, 0, 0), Address(domain, 0, 1, 0)
+    return not (first in functions or first in grouped or (dummy in grouped and len(grouped) >= _LIST))
 
 
 def _known(value: T | None, source: str, reason: str) -> Fact[T]:

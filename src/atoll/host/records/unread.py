@@ -93,7 +93,7 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("iommu group", "iommu_group"),
-        "it names IOMMU groups, and no function of them by its address",
+        "it names IOMMU groups, and lists no function of them by its address",
         f"paste {_LIST}, and {_LSPCI}",
     ),
     (
