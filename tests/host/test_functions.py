@@ -131,6 +131,23 @@ def test_a_damaged_resource_file_falls_back_to_the_header() -> None:
     assert function.bars.source.endswith("/config")
 
 
+def test_a_bar_that_was_moved_behind_the_kernels_back_is_told() -> None:
+    folder = "sys/devices/pci0000:01/0000:01:00.0"
+
+    def register(low: int, line: str = "0xf0000000 0xf0ffffff 0x40200\n") -> int:
+        config = bytes(Space().put(0x10, low, 4).data)
+        function = only(
+            {**function_files("0000:01:00.0", config=config), f"{folder}/resource": line + "0x0 0x0 0x0\n" * 12}
+        )
+        return value_of(function.bars, ())[0].register
+
+    assert register(0xF000_0000) == 0
+    assert register(0xA800_0000) == 0xA800_0000
+    assert register(0) == 0, "a reset cleared it"
+    assert register(0xFFFF_FFFF) == 0, "it does not answer"
+    assert register(0xE001, "0xe000 0xe0ff 0x40101\n") == 0, "I/O ports"
+
+
 def test_roms_and_where_virtual_functions_answer() -> None:
     space = Space().express(0).extended((0x10, 0x100)).put(0x10E, 8, 2).put(0x124, 0xE000_000C, 4)
     folder = "sys/devices/pci0000:01/0000:01:00.0"
@@ -148,7 +165,8 @@ def test_roms_and_where_virtual_functions_answer() -> None:
     assert read(0, shadow).rom == Known(None, f"{folder}/config"), "a copy in memory"
     sized = value_of(read(0, rom).sriov, None)
     assert sized is not None
-    assert sized.bars == (Bar(0, 0x38000000000, 0x10000000, memory=True, prefetchable=True),)
+    moved = Bar(0, 0x38000000000, 0x10000000, memory=True, prefetchable=True, register=0xE0000000)
+    assert sized.bars == (moved,), "the register points elsewhere"
     unset = value_of(read(0, rom, "0x0 0xfffffff 0x2014220c\n").sriov, None)
     assert unset is not None
     assert unset.bars == (Bar(0, 0xE0000000, 0, memory=True, prefetchable=True),), "the kernel found no place"

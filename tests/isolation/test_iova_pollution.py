@@ -143,6 +143,16 @@ def test_a_bar_without_size_takes_what_it_may_hold() -> None:
     assert ("claimed", "possible", "03:00.1", 0x80200000, 0x803FFFFF) in told(found)
 
 
+def test_a_bar_that_was_moved_answers_in_either_place() -> None:
+    bar = Bar(0, 0x80400000, MIB, memory=True, register=0x80900000)
+    second = replace(function("03:00.1", RED_PORT, multifunction=True), bars=Known((bar,)), command=ON)
+    found = [one for one in told(pollution(box(extra=(second,)))) if one[2] == "03:00.1"]
+    assert found == [
+        ("claimed", "possible", "03:00.1", 0x80400000, 0x804FFFFF),
+        ("claimed", "possible", "03:00.1", 0x80900000, 0x809FFFFF),
+    ]
+
+
 def changed(machine: Host, place: str, **more: object) -> Host:
     functions = dict(machine.functions)
     functions[at(place)] = replace(functions[at(place)], **more)  # type: ignore[arg-type]

@@ -79,8 +79,7 @@ def _try_device(
             if outcome.asked:
                 continue
             tally.answered += 1
-            known = (_is_rom_of_port, _is_moved_bar, _is_left_over)
-            if usable and any(is_known(router, outcome, address) for is_known in known):
+            if usable and _is_left_over(router, outcome):
                 tally.known += 1
             elif usable:
                 end = outcome.path[-1].at if outcome.function else outcome.stopped
@@ -125,34 +124,11 @@ def _edges(twin: Twin, domain: int) -> Iterator[int]:
                     yield first - 4
 
 
-def _is_rom_of_port(router: Router, outcome: Outcome, address: int) -> bool:
-    """Whether a port on the way answered with its own ROM, which ``iova`` leaves out."""
-    if outcome.function is None:
-        return False
-    port = router.hardware.functions[outcome.function]
-    claimed = router.hardware.claimed(port)
-    return port.spec.is_bridge and any(what == "ROM" and first <= address <= last for what, first, last in claimed)
-
-
-def _is_moved_bar(router: Router, outcome: Outcome, address: int) -> bool:
-    """Whether a BAR answered that holds another address than firmware gave it: ``iova`` goes by what a kernel keeps."""
-    if outcome.function is None:
-        return False
-    function = router.hardware.functions[outcome.function]
-    spec, given = function.spec, router.hardware.placement.bars
-    for index, first, last in router.hardware.bars(function):
-        if first <= address <= last:
-            key = (function.address, index) if spec.physfn is None else (spec.physfn, -1)
-            return first != given[key].start + spec.vf_index * (last - first + 1)
-    return False
-
-
-def _is_left_over(router: Router, outcome: Outcome, address: int) -> bool:
+def _is_left_over(router: Router, outcome: Outcome) -> bool:
     """Whether a bridge of subtractive decoding on a root bus took what nobody claims, and nobody answered behind it.
 
     That a root complex which routes between its ports sends such requests there is the twin's declaration.
     """
-    del address
     functions = {str(each.address): each for each in router.hardware.functions.values()}
     taken = [functions[hop.at] for hop in outcome.path if hop.because == "nobody else takes it" and hop.at in functions]
     return outcome.function is None and any(router.hardware.parent(each) is None for each in taken)

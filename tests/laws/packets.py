@@ -110,11 +110,7 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
         delivered = [attempt for attempt in attack.attempts if attempt.delivered]
         tally.delivered += len(delivered)
         for attempt in delivered:
-            if any(_told(reach, one, other, attempt)):
-                continue
-            if attempt.kind.startswith("io-"):
-                tally.known += 1  # reach goes by memory: of who decodes I/O ports alone it says too little
-            else:
+            if not any(_told(reach, one, other, attempt)):
                 tally.wrong.append(f"{name}: {one} to {other}: {attempt} against {answer}")
         if answer.answer is Answer.DIRECT:
             tally.directs += 1

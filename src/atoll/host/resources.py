@@ -6,7 +6,7 @@ ROM, those of virtual functions (six, where the kernel knows SR-IOV), and a brid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from functools import cached_property
 
@@ -77,15 +77,24 @@ def bars_of(
     lines = resources.lines
     if lines is None:
         return registers
+    held = value_of(registers, ())
     bars = [
-        Bar(index, start, end - start + 1, memory=bool(flags & _MEMORY), prefetchable=bool(flags & _PREFETCH))
-        for index, (start, end, flags) in enumerate(lines[:6])
-        if flags & (_IO | _MEMORY) and end >= start
+        _shown(index, line, held)
+        for index, line in enumerate(lines[:6])
+        if line[2] & (_IO | _MEMORY) and line[1] >= line[0]
     ]
     # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
     shown = {bar.index for bar in bars}
-    bars += [bar for bar in value_of(registers, ()) if bar.start and bar.index not in shown]
+    bars += [bar for bar in held if bar.start and bar.index not in shown]
     return Known(tuple(sorted(bars, key=lambda bar: bar.index)), resources.path)
+
+
+def _shown(index: int, line: tuple[int, int, int], held: Iterable[Bar]) -> Bar:
+    """Return a BAR as the kernel shows it, and where the register points if it was moved behind the kernel's back."""
+    start, end, flags = line
+    memory = bool(flags & _MEMORY)
+    moved = next((bar.start for bar in held if bar.index == index and bar.memory and bar.start != start), 0)
+    return Bar(index, start, end - start + 1, memory, bool(flags & _PREFETCH), register=moved if memory else 0)
 
 
 def rom_of(
@@ -113,9 +122,9 @@ def sized_sriov(resources: Resources, found: Fact[Sriov | None]) -> Fact[Sriov |
     if lines is None or len(lines) < _WITH_VIRTUAL:
         return found
     bars = tuple(
-        Bar(index, start, end - start + 1, memory=True, prefetchable=bool(flags & _PREFETCH))
-        for index, (start, end, flags) in enumerate(lines[_FIRST_VIRTUAL:_WITH_VIRTUAL])
-        if flags & _MEMORY and end >= start > 0
+        _shown(index, line, found.value.bars or ())
+        for index, line in enumerate(lines[_FIRST_VIRTUAL:_WITH_VIRTUAL])
+        if line[2] & _MEMORY and line[1] >= line[0] > 0
     )
     shown = {bar.index for bar in bars}
     bars += tuple(bar for bar in found.value.bars or () if bar.start and bar.index not in shown)

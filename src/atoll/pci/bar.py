@@ -31,6 +31,8 @@ class Bar:
     """Bytes; 0 where no source told."""
     memory: bool
     prefetchable: bool = False
+    register: int = 0
+    """Where the register points, if that is another address than the kernel's ``start``; 0 otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

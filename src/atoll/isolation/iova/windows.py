@@ -118,6 +118,11 @@ def _bar(topology: Topology, function: Function, what: str, bar: Bar, around: Ra
         # Elsewhere what the kernel and lspci show of BARs are CPU addresses; windows were read from registers.
         where = f"is shown at {bar.start:#x}, in no window above it: they may count addresses otherwise"
         return Addresses(what, exact | around, doubt=f"{what} of {address} {where}")
+    if topology.host.platform is Platform.X86 and bar.register:
+        # It answers where the register points, if the kernel does not put that back first.
+        where = f"stands at {bar.start:#x} for the kernel, and its register points to {bar.register:#x}"
+        moved = Ranges.of((bar.register, bar.register + bar.size - 1))
+        return Addresses(what, exact | moved, doubt=f"{what} of {address} {where}")
     return Addresses(what, exact)
 
 
