@@ -325,6 +325,14 @@ def test_bars_of_the_ports_above() -> None:
     assert peer(bars(CLOSED), "03:00.0", "02:00.0").answer is BLOCKED, "it has none"
 
 
+@pytest.mark.parametrize("kind", [PortType.PCIE_TO_PCI, PortType.CONVENTIONAL, PortType.PCI_TO_PCIE])
+def test_whether_a_bridge_answers_from_below_is_open(kind: PortType) -> None:
+    bar = Known((Bar(0, 0x80000000, 0x1000, memory=True),))
+    bridge = replace(port("01:00.0", 2, "00:01.0", kind, acs=None), bars=bar)
+    functions = [port("00:01.0", 1), bridge, endpoint("02:00.0", "01:00.0")]
+    assert peer(scene(machine(*functions)), "02:00.0", "01:00.0").answer is POSSIBLE
+
+
 @pytest.mark.parametrize(("root", "expected"), [(OFF, DIRECT), (CLOSED, POSSIBLE)])
 def test_a_root_ports_own_redirection_counts_for_its_bars(root: Acs, expected: Answer) -> None:
     assert peer(bars(CLOSED, root=root), "03:00.0", "00:01.0").answer is expected

@@ -109,6 +109,11 @@ def test_without_upstream_forwarding_the_own_side_is_lost() -> None:
     assert ("lost", "direct", ROOT, 0x80000000, 0x807FFFFF) in told(found)
 
 
+def test_a_bridge_to_pcie_keeps_what_is_for_its_own_side() -> None:
+    machine = changed(box(), RED_PORT, port_type=Known(PortType.PCI_TO_PCIE), acs=Known(None))
+    assert ("lost", "direct", RED_PORT, 0x80000000, 0x803FFFFF) in told(pollution(machine))
+
+
 def test_acs_that_was_not_read_is_possible() -> None:
     found = pollution(box(red=Unknown("cut")))
     assert ("claimed", "possible", BLUE_PORT, 0x80400000, 0x807FFFFF) in told(found)

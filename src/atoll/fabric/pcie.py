@@ -43,6 +43,9 @@ _UNREAD = "a command register or ATS state on the way was not read"
 _PORTS = "its target has I/O ports only, which whoever sends I/O requests hits"
 
 
+_BRIDGES = (PortType.PCIE_TO_PCI, PortType.PCI_TO_PCIE, PortType.CONVENTIONAL)
+
+
 class Ascent(NamedTuple):
     """What the requests of a function meet on their way up to a bus. None: not read."""
 
@@ -235,6 +238,11 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
     if state is Bit.ON:
         because = f"ReqRedir+ at {decider}; whether that covers the BARs of {port} is left open"
         return Finding(Answer.POSSIBLE, (Hop(str(port), Traffic.UNTRANSLATED.value, because),))
+    because = f"{port} answers to its own BARs"
     certain = state is not Bit.UNREAD and climbing is True and settings.decodes_memory(port) is True
+    if topology.port_type(port) in _BRIDGES:
+        # It is a target on its primary side (PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5); of what comes
+        # from the other nothing is said.
+        certain, because = False, f"whether {port} answers to its own BARs from below is left open"
     answer = Answer.DIRECT if certain else Answer.POSSIBLE
-    return Finding(answer, (Hop(str(port), Traffic.UNTRANSLATED.value, f"{port} answers to its own BARs"),))
+    return Finding(answer, (Hop(str(port), Traffic.UNTRANSLATED.value, because),))

@@ -160,7 +160,7 @@ class _Climb:
         """What a port's own windows hold comes back from above only if it forwards upwards (UF)."""
         kind = self.topology.port_type(port)
         function = self.topology.functions[port]
-        if kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM, None):
+        if kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM, PortType.PCI_TO_PCIE, None):
             return
         state = bit(function, self.settings, AcsFlag.UF)
         if state in (Bit.ON, Bit.STATED) and kind is not None:
@@ -170,7 +170,9 @@ class _Climb:
             Bit.ABSENT: f"{port} has ACS without UpstreamFwd",
             Bit.NO_ACS: f"{port} has no ACS, hence no UpstreamFwd",
         }.get(state, f"ACS of {port} was not read")
-        certain = state in (Bit.OFF, Bit.ABSENT) or (state is Bit.NO_ACS and kind is PortType.DOWNSTREAM)
+        # A PCI bridge takes from below what its windows do not hold (PCI-to-PCI Bridge Architecture Specification 1.2, chapter 4).
+        ends = kind in (PortType.DOWNSTREAM, PortType.PCI_TO_PCIE)
+        certain = state in (Bit.OFF, Bit.ABSENT) or (state is Bit.NO_ACS and ends)
         if kind is None:
             certain, told = False, f"the kind of port of {port} was not read"
         because = f"{told}: a request for its own side " + ("ends there" if certain else "may end there")
