@@ -327,8 +327,8 @@ def test_bars_of_the_ports_above() -> None:
 
 @pytest.mark.parametrize("kind", [PortType.PCIE_TO_PCI, PortType.CONVENTIONAL, PortType.PCI_TO_PCIE])
 def test_whether_a_bridge_answers_from_below_is_open(kind: PortType) -> None:
-    bar = Known((Bar(0, 0x80000000, 0x1000, memory=True),))
-    bridge = replace(port("01:00.0", 2, "00:01.0", kind, acs=None), bars=bar)
+    bars: Known[tuple[Bar, ...]] = Known((Bar(0, 0x80000000, 0x1000, memory=True),))
+    bridge = replace(port("01:00.0", 2, "00:01.0", kind, acs=None), bars=bars)
     functions = [port("00:01.0", 1), bridge, endpoint("02:00.0", "01:00.0")]
     assert peer(scene(machine(*functions)), "02:00.0", "01:00.0").answer is POSSIBLE
 

@@ -170,7 +170,8 @@ class _Climb:
             Bit.ABSENT: f"{port} has ACS without UpstreamFwd",
             Bit.NO_ACS: f"{port} has no ACS, hence no UpstreamFwd",
         }.get(state, f"ACS of {port} was not read")
-        # A PCI bridge takes from below what its windows do not hold (PCI-to-PCI Bridge Architecture Specification 1.2, chapter 4).
+        # A PCI bridge takes from below only what its windows do not hold (PCI-to-PCI Bridge Architecture Specification
+        # 1.2, chapter 4).
         ends = kind in (PortType.DOWNSTREAM, PortType.PCI_TO_PCIE)
         certain = state in (Bit.OFF, Bit.ABSENT) or (state is Bit.NO_ACS and ends)
         if kind is None:
