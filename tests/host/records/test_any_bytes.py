@@ -70,9 +70,9 @@ def test_a_real_text_with_a_piece_replaced(data: st.DataObject) -> None:
     ],
 )
 def test_long_texts_take_time_in_proportion(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     _read(text.encode())
-    assert time.monotonic() - start < 60
+    assert time.process_time() - start < 60
 
 
 def test_nothing_that_is_known_is_an_error_with_a_hint() -> None:

@@ -78,9 +78,9 @@ def _laughs() -> bytes:
     ids=range(11),
 )
 def test_bombs_end_soon_and_small(data: bytes) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     _read(data)
-    assert time.monotonic() - start < 60
+    assert time.process_time() - start < 60
 
 
 def test_a_packed_bomb_is_not_unpacked() -> None:
