@@ -8,8 +8,8 @@ import pytest
 from reach_hosts import at, endpoint, links, machine, port, scene, slots, switch
 
 from atoll.fabric.topology import Branches, Topology
-from atoll.host.fact import Unknown
-from atoll.host.model import EndKind, Function
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import EndKind, Function, Rom
 from atoll.pci.header import PortType
 
 
@@ -108,6 +108,9 @@ def test_memory_of_functions() -> None:
     assert not topology.has_memory(silent)
     assert topology.has_memory(unread), "what was not read may be there"
     assert topology.has_memory(virtual), "its physical function holds its addresses"
+    assert topology.has_memory(replace(silent, rom=Unknown("cut"))), "a ROM may be on"
+    assert topology.has_memory(replace(silent, rom=Known(Rom(0x1000, 0x800, enabled=True))))
+    assert not topology.has_memory(replace(silent, rom=Known(Rom(0x1000, 0x800, enabled=False))))
 
 
 def test_links_stand_at_both_ends_once() -> None:

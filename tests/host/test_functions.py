@@ -7,7 +7,7 @@ import errno
 from atoll.host import read_host
 from atoll.host.attribute import number
 from atoll.host.extent import Extent
-from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.memory import FileEntry, MemoryTree
 from atoll.host.model import Function
 from atoll.host.place import find_places
@@ -173,6 +173,26 @@ def test_roms_and_where_virtual_functions_answer() -> None:
     bare = value_of(read(0, rom, "0x0 0x0 0x0\n").sriov, None)
     assert bare is not None
     assert bare.bars == (Bar(0, 0xE0000000, 0, memory=True, prefetchable=True),)
+
+
+def test_routing_asks_for_a_rom_where_no_bar_answers() -> None:
+    folder = "sys/devices/pci0000:01/0000:01:00.0"
+
+    def rom(bar: int) -> Fact[Rom | None]:
+        space = Space().put(0x10, bar, 4).put(0x30, 0xF100_0001, 4)
+        files = function_files("0000:01:00.0", config=bytes(space.data))
+        return read_host(tree_of(files), extent=Extent.ROUTING).functions[A("0000:01:00.0")].rom
+
+    assert rom(0) == Known(Rom(0xF1000000, 0, enabled=True), f"{folder}/config")
+    assert isinstance(rom(0xF000_0000), Unknown), "the BAR is enough"
+
+
+def test_a_rom_of_which_only_the_kernel_tells_may_be_on() -> None:
+    folder = "sys/devices/pci0000:01/0000:01:00.0"
+    files = function_files("0000:01:00.0")
+    del files[f"{folder}/config"]
+    files[f"{folder}/resource"] = "0x0 0x0 0x0\n" * 6 + "0xf1000000 0xf107ffff 0x46200\n"
+    assert value_of(only(files).rom, None) == Rom(0xF1000000, 0x80000, enabled=True)
 
 
 def test_every_function_of_a_slot_is_multifunction() -> None:

@@ -177,14 +177,15 @@ class Topology:
         return tuple(address for address, function in self.functions.items() if not function.is_port)
 
     def has_memory(self, function: Function) -> bool:
-        """Whether the function has an address of its own that memory requests can hit; unread BARs count."""
+        """Whether the function has an address of its own that memory requests can hit; what was not read counts."""
         if not isinstance(function.bars, Known):
             return True
         if function.physical_function is not None and not function.bars.value:
             # Its own registers read as zero: the physical function's SR-IOV capability holds its addresses.
             return True
-        rom = value_of(function.rom, None)
-        return any(bar.memory for bar in function.bars.value) or (rom is not None and rom.enabled)
+        if any(bar.memory for bar in function.bars.value):
+            return True
+        return not isinstance(function.rom, Known) or (function.rom.value is not None and function.rom.value.enabled)
 
     def has_ports(self, function: Function) -> bool:
         """Whether the function has an address of its own that I/O requests can hit."""

@@ -17,7 +17,7 @@ from atoll.host.attribute import names, number, reason, target, text
 from atoll.host.config_file import config_opener
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Function, Gap
+from atoll.host.model import Function, Gap, Rom
 from atoll.host.place import Place, address_of
 from atoll.host.resources import Resources, bars_of, bridge_of, rom_of, sized_sriov
 from atoll.host.tree import Tree
@@ -160,6 +160,12 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         return None
     ids, class_code = identity
     physical = address_of((target(tree, f"{folder}/physfn") or "").rpartition("/")[2])
+    bars = bars_of(resources, told, reader.extent, virtual=physical is not None)
+    rom: Fact[Rom | None] = Known(None, "virtual function")
+    if physical is None:
+        answers = reader.extent is Extent.ROUTING and any(bar.memory for bar in value_of(bars, ()))
+        # Routing asks only whether there is anything to hit.
+        rom = Unknown("not read") if answers else rom_of(resources, told)
     function = Function(
         address=place.address,
         vendor=ids[0],
@@ -177,7 +183,8 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         cxl_cache=told(read_cxl_cache),
         port_number=told(read_port_number),
         bridge=bridge_of(resources, listed, told),
-        bars=bars_of(resources, told, reader.extent, virtual=physical is not None),
+        bars=bars,
+        rom=rom,
         subsystem=_subsystem(event, attribute, told),
         group=reader.group_of(place),
         driver=Unknown(held) if held else _driver(reader, event, folder, listed),
@@ -193,7 +200,6 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         function,
         pasid=told(read_pasid),
         sriov=sized_sriov(resources, told(read_sriov)),
-        rom=Known(None, "virtual function") if physical else rom_of(resources, told),
         flr=told(read_flr),
         pending=told(read_pending),
         link=told(read_link),

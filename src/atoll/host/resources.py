@@ -110,7 +110,7 @@ def rom_of(
     found = value_of(register, None)
     if found is not None and found.enabled and found.start != start:
         return register
-    on = found is not None and found.enabled
+    on = isinstance(register, Unknown) or (found is not None and found.enabled)
     return Known(Rom(start, end - start + 1, on), resources.path)
 
 

@@ -43,7 +43,8 @@ class Rom:
     size: int
     """Bytes; 0 where no source told."""
     enabled: bool
-    """Whether it answers there, memory decoding provided. Reading a ROM switches it on for that long."""
+    """Whether it answers there, memory decoding provided; true where its register was not read. Reading a ROM switches
+    it on for that long."""
 
 
 def read_rom(config: ConfigSpace) -> Rom | None:
