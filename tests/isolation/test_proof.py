@@ -48,6 +48,12 @@ def test_a_function_that_was_not_read_leaves_the_proof_open() -> None:
     assert wrong(found) == {("01:00.0", "09:00.0", Breach.ACCESS)}
 
 
+def test_an_excerpt_leaves_the_proof_open() -> None:
+    found = proof(replace(machine(*slots(CLOSED, CLOSED)), excerpt=True), red="01:00.0")
+    assert found.verdict is UNKNOWN
+    assert wrong(found) == {("01:00.0", "what is left out", Breach.ACCESS)}
+
+
 def test_inside_a_cluster_nothing_needs_isolation() -> None:
     host = machine(*switch(OFF, OFF))
     assert proof(host, red="03:00.0 04:00.0").verdict is PROVEN

@@ -77,7 +77,7 @@ def prove(reach: Reach, clusters: Clusters) -> Proof:
     interrupts are remapped. A check over nothing is unknown.
     """
     check = _Check(reach, clusters)
-    found = sorted([*check.pairs(), *check.interrupts()], key=lambda v: v.target_cluster == HOST)
+    found = sorted([*check.pairs(), *check.interrupts(), *check.left_out()], key=lambda v: v.target_cluster == HOST)
     violations = tuple(v for v in found if v.answer is Answer.DIRECT)
     unknown = tuple(v for v in found if v.answer is Answer.POSSIBLE)
     reasons = () if check.counted else ("nothing to check: no untrusted function and something outside its cluster",)
@@ -243,3 +243,12 @@ class _Check:
                 source = min(cluster.functions)
                 hop = Hop(str(source), "interrupt", because)
                 yield Violation(source, "interrupts", cluster.name, HOST, Breach.INTERRUPTS, answer, (hop,))
+
+    def left_out(self) -> Iterator[Violation]:
+        """Yield what a record may leave out that shows a part of the machine, once a cluster."""
+        because = "the record seems to show a part of the machine: others may stand beside it"
+        for cluster in self.clusters.named if self.topology.host.excerpt else ():
+            if cluster.functions:
+                source = min(cluster.functions)
+                hop = Hop(str(source), "PCIe", because)
+                yield Violation(source, "what is left out", cluster.name, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
