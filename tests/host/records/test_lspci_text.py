@@ -405,6 +405,8 @@ def test_bus_numbers_that_grep_left_tell_what_stands_above() -> None:
         ("CXL Designated Vendor-Specific:\n\t\tCXLCap: Cache+ IO+ Mem+\n\t\tCXLCtl: Cache- IO+ Mem-", False),
         ("Designated Vendor-Specific: Vendor=1e98 ID=0000 Rev=0 Len=56: CXL", None),
         ("Designated Vendor-Specific <?>", None),
+        ("#23", None),
+        ("Extended Capability ID 0x23", None),
         ("Designated Vendor-Specific: Vendor=1e98 ID=0007 Rev=1 Len=32: CXL\n\t\tFBCap:\tCache+ IO+", False),
         ("Designated Vendor-Specific: Vendor=8086 ID=0005 Rev=0 Len=24 <?>", False),
     ],

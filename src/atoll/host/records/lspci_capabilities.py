@@ -32,7 +32,8 @@ _TYPES = (
     ("Legacy Endpoint", PortType.LEGACY_ENDPOINT),
     ("Endpoint", PortType.ENDPOINT),
 )
-_DVSEC = ("Designated Vendor-Specific", "CXL Designated Vendor-Specific")
+_DVSEC = ("Designated Vendor-Specific", "CXL Designated Vendor-Specific", "#23", "Extended Capability ID 0x23")
+"""As versions of lspci name it; old ones, that do not know it, by its number (0023h)."""
 _FLAGS = {
     "SrcValid": AcsFlag.SV,
     "TransBlk": AcsFlag.TB,
