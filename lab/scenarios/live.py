@@ -33,7 +33,7 @@ def run(setting: Setting) -> Report:
     checks: list[Check] = []
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
-        files = {"scenario/main.py": guest_file("live")}
+        files = {"scenario/main.py": guest_file("live"), "scenario/verbs.py": guest_file("verbs")}
         run = Boot(kernel, MACHINE, files, cmdline=_CMDLINE, seconds=600, name="live")
         result = boot(run, folder=setting.folder / f"live-{kernel}")
         setting.say(f"live on {kernel}: {result.seconds:.1f} s")

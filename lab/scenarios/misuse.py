@@ -39,7 +39,7 @@ def run(setting: Setting) -> Report:
 
 def run_on(kernel: str, setting: Setting) -> Result:
     """One boot."""
-    helpers = {f"scenario/{name}.py": guest_file(name) for name in ("misuse_bench", "plug")}
+    helpers = {f"scenario/{name}.py": guest_file(name) for name in ("misuse_bench", "plug", "verbs")}
     files = {"scenario/main.py": guest_file("misuse"), **helpers}
     run = Boot(
         *(kernel, MACHINE, files),

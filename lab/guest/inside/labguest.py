@@ -16,13 +16,17 @@ import traceback
 import zlib
 from pathlib import Path
 
-__all__ = ["answer", "frames", "give"]
+__all__ = ["answer", "check", "checks", "frames", "give"]
 
 SCENARIO = Path("/scenario/main.py")
 
 _MARK = "lab|"
 _CHUNK = 3072  # bytes a line, before base64
+_DETAIL = 2000
 _document: dict[str, object] = {}
+
+checks: list[dict[str, object]] = []
+"""What a scenario has held against what it should be, so far."""
 
 
 class _Channel:
@@ -75,6 +79,11 @@ def answer(document: dict[str, object]) -> None:
     """Hand back the scenario's document; further calls add to it."""
     _document.update(document)
     _open_channel().send("answer", "", json.dumps(_document).encode())
+
+
+def check(says: str, ok: object, detail: object = "") -> None:
+    """Note whether something is as it should be, with what shows it where it is not."""
+    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)[:_DETAIL]})
 
 
 def give(name: str, data: bytes) -> None:

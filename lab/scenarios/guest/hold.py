@@ -19,6 +19,7 @@ from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
 from atoll.vfio import open_space
 from lab.gpu.driver import Gpu, mapped_registers
+from labguest import check, checks
 
 SETTING: dict[str, Any] = json.loads(Path("/scenario/setting.json").read_text())
 SECRETS: list[str] = SETTING["secrets"]
@@ -29,12 +30,7 @@ USERS = {"red": 1001, "blue": 1002}
 ALONE = 100
 """The token that tells the GPUs' logs that the holder is about to go."""
 
-checks: list[dict[str, object]] = []
 facts: dict[str, object] = {}
-
-
-def check(says: str, ok: object, detail: object = "") -> None:
-    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)[:2000]})
 
 
 ADDRESSES = gpus()

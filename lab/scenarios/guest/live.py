@@ -3,11 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from io import StringIO
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from verbs import DEVICES, atoll, driver
 
 import labguest
 from atoll.act.access import access
@@ -16,7 +16,6 @@ from atoll.act.live import LiveMachine
 from atoll.act.lock import machine_lock
 from atoll.act.release import release
 from atoll.act.resets import reset
-from atoll.cli.main import main
 from atoll.controls.present import present
 from atoll.controls.registry import registers
 from atoll.fabric.answer import Policy
@@ -31,35 +30,14 @@ from atoll.plan.needs import Needs
 from atoll.plan.sequence import Sequence
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan, StepKind
+from labguest import check, checks
 
-DEVICES = Path("/sys/bus/pci/devices")
 RED, BLUE = "0000:01:00.0", "0000:02:00.0"
 ROOT_PORT, UPSTREAM = "0000:00:05.0", "0000:03:00.0"
 SWITCHED = ("0000:05:00.0", "0000:06:00.0")
 STATUS, RING = 0x0008, 0x2800
 """Registers of an 82574: its status; where its receive descriptors are (RDBAL), which a reset clears."""
 NOBODY = 65534
-
-checks: list[dict[str, object]] = []
-
-
-def check(says: str, ok: object, detail: object = "") -> None:
-    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)})
-
-
-def atoll(*arguments: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run it: in this process, which is quicker under emulation, unless for another user."""
-    if user is not None:
-        command = [sys.executable, "-m", "atoll", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, user=user)
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        code = main(arguments)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-
-
-def driver(address: str) -> str | None:
-    link = DEVICES / address / "driver"
-    return os.path.basename(os.readlink(link)) if link.is_symlink() else None
 
 
 def groups() -> set[tuple[str, ...]]:

@@ -16,11 +16,7 @@ from misuse_bench import (
     announced,
     applied,
     as_found,
-    atoll,
-    check,
-    checks,
     dies,
-    driver,
     exchange,
     given,
     intercepted,
@@ -34,11 +30,13 @@ from misuse_bench import (
     told,
     write,
 )
+from verbs import atoll, driver
 
 import labguest
 from atoll.act.live import LiveMachine
 from atoll.act.lock import machine_lock
 from atoll.pci.address import Address
+from labguest import check, checks
 
 JOURNAL = Path("/var/lib/atoll")
 NOBODY = 65534

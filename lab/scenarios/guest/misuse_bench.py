@@ -3,23 +3,21 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 
-from plug import DEVICES, Monitor
+from plug import Monitor
+from verbs import DEVICES, atoll, driver
 
 from atoll.act.journal import Journal, Write
 from atoll.act.recorded import Recorded
-from atoll.cli.main import main
+from labguest import check
 
 RED, BLUE = "0000:01:00.0", "0000:02:00.0"
 SYSFS = "sys/bus/pci/"
 BUS = {RED: "rp0", BLUE: "rp1"}
 
-checks: list[dict[str, object]] = []
 monitor = Monitor()
 plugged = {RED: "red0", BLUE: "blue0"}
 found = {RED: ("e1000e", {"romfile": ""}), BLUE: ("nvme", {"serial": "blue"})}
@@ -28,15 +26,6 @@ _plugs = iter(range(1, 1000))
 
 
 # -- looking
-
-
-def check(says: str, ok: object, detail: object = "") -> None:
-    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)})
-
-
-def driver(address: str) -> str | None:
-    link = DEVICES / address / "driver"
-    return os.path.basename(os.readlink(link)) if link.is_symlink() else None
 
 
 def state() -> dict[str, object]:
@@ -54,16 +43,6 @@ def state() -> dict[str, object]:
 def given(seen: dict[str, object]) -> dict[str, object]:
     """The same without command registers: a driver that comes back writes its own."""
     return {name: (one[0], *one[2:]) if isinstance(one, tuple) else one for name, one in seen.items()}
-
-
-def atoll(*arguments: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run it: in this process, which is quicker under emulation, unless for another user."""
-    if user is not None:
-        command = [sys.executable, "-m", "atoll", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, user=user)
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        code = main(arguments)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def told(ran: subprocess.CompletedProcess[str]) -> str:

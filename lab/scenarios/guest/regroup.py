@@ -9,6 +9,7 @@ from pathlib import Path
 import labguest
 from atoll.act.pace import Pace
 from atoll.cli.main import main
+from labguest import check, checks
 
 DEVICES = Path("/sys/bus/pci/devices")
 GROUPS = Path("/sys/kernel/iommu_groups")
@@ -16,12 +17,7 @@ SECONDS = 20.0
 """How long a driver may take to bind, after what asked for it has returned."""
 
 asked = json.loads(Path("/scenario/asked.json").read_text())
-checks: list[dict[str, object]] = []
 facts: dict[str, object] = {}
-
-
-def check(says: str, ok: object, detail: object = "") -> None:
-    checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)})
 
 
 def atoll(*arguments: str) -> tuple[int, str]:
