@@ -17,6 +17,7 @@ from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Platform
+from atoll.isolation.handover import HELD_SPACE
 from atoll.isolation.moment import state
 from atoll.isolation.proof import Verdict
 from atoll.plan.bandwidth import inside
@@ -180,3 +181,13 @@ def test_a_lease_makes_no_iommu() -> None:
     lease = Step("s1", StepKind.LEASE, at("01:00.0"), "", "", "", "", cluster="red")
     _, reached = after_steps(found.host, found.settings, [lease])
     assert reached.domain[at("01:00.0")].kind is DomainKind.NONE
+
+
+def test_a_leases_address_space_is_that_of_the_npu_functions_too() -> None:
+    found = read_host(Twin.new("ac922-4gpu", kernel="5.4"), registers=registers)
+    gpu = at("0004:04:00.0")
+    companions = {b.function for b in found.npu_bricks if b.gpu == gpu and b.function is not None}
+    assert companions
+    lease = Step("s1", StepKind.LEASE, gpu, "", "", "", "", cluster="red")
+    _, reached = after_steps(found, present(found), [lease])
+    assert {reached.domain[one].space for one in (gpu, *companions)} == {f"{HELD_SPACE}red"}

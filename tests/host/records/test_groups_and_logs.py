@@ -134,6 +134,22 @@ def test_what_lspci_shows_counts_more_than_the_boot_log() -> None:
     assert kind.value is PortType.ROOT_PORT
 
 
+def test_what_an_earlier_boot_told_is_not_so_now() -> None:
+    boot = "[    0.0] Linux version 6.1.0-20-amd64 (debian) #1 SMP\n"
+    text = (
+        "00:1c.0 PCI bridge [0604]: Intel Corporation Root Port 1 [8086:1d10]\n"
+        "02:00.0 VGA compatible controller [0300]: NVIDIA Corporation X [10de:1b06]\n"
+        f"{boot}[    0.2] pci 0000:00:1c.0: PCI bridge to [bus 02]\n"
+        "[    0.3] pci 0000:00:1c.0: Intel PCH root port ACS workaround enabled\n"
+    )
+    before = host_of(text).functions
+    assert isinstance(before[at("00:1c.0")].chipset_acs, Known)
+    assert before[at("02:00.0")].parent == at("00:1c.0")
+    again = host_of(text + boot).functions
+    assert isinstance(again[at("00:1c.0")].chipset_acs, Unknown)
+    assert again[at("02:00.0")].parent is None
+
+
 def test_a_boot_log_tells_what_became_of_the_chipsets_root_ports() -> None:
     text = (
         "00:1c.0 PCI bridge [0604]: Intel Corporation Root Port 1 [8086:1d10]\n"
