@@ -10,7 +10,7 @@ from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType, PortType
 
-__all__ = ["ACS_OFF", "ACS_ON", "EMPTY_ACS", "at", "function", "groups", "host", "port"]
+__all__ = ["ACS_OFF", "ACS_ON", "EMPTY_ACS", "at", "function", "groups", "host", "pair", "port"]
 
 _CAPABLE = REDIRECTING | AcsFlag.TB | AcsFlag.DT
 
@@ -109,3 +109,8 @@ def host(
 def groups(*texts: str) -> tuple[tuple[Address, ...], ...]:
     """Return groups written as addresses with spaces between."""
     return tuple(tuple(at(place) for place in text.split()) for text in texts)
+
+
+def pair(acs: Acs | Unknown | None) -> list[Function]:
+    """Return a root port and the function below it."""
+    return [port("00:01.0", 1, acs=acs), function("01:00.0", "00:01.0")]

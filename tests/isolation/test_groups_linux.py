@@ -7,29 +7,22 @@ from dataclasses import replace
 from types import FrameType
 
 import pytest
-from groups_hosts import ACS_OFF, ACS_ON, EMPTY_ACS, at, function, groups, host, port
+from groups_hosts import ACS_OFF, ACS_ON, EMPTY_ACS, at, function, groups, host, pair, port
 
-from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, Group, Host, IommuUnit, Platform
+from atoll.host.model import Function, Group, Host
 from atoll.isolation.groups import predict
-from atoll.isolation.groups.predict import ignores_override
-from atoll.isolation.spoilers import spoilers
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.header import PortType
 
 
-def _pair(acs: Acs | Unknown | None) -> list[Function]:
-    return [port("00:01.0", 1, acs=acs), function("01:00.0", "00:01.0")]
-
-
 def test_endpoint_below_isolating_port_is_alone() -> None:
-    assert predict(host(_pair(ACS_ON))).groups == groups("00:01.0", "01:00.0")
+    assert predict(host(pair(ACS_ON))).groups == groups("00:01.0", "01:00.0")
 
 
 @pytest.mark.parametrize("acs", [None, ACS_OFF])
 def test_endpoint_below_other_port_joins_it(acs: Acs | None) -> None:
-    found = predict(host(_pair(acs)))
+    found = predict(host(pair(acs)))
     assert found.groups == groups("00:01.0 01:00.0")
     assert not found.undetermined
     (why,) = found.reasons[at("01:00.0")]
@@ -39,21 +32,21 @@ def test_endpoint_below_other_port_joins_it(acs: Acs | None) -> None:
 
 def test_each_missing_bit_is_named() -> None:
     acs = Acs(ACS_ON.capability, AcsFlag.SV | AcsFlag.UF, 0x148, 0x14E)
-    (why,) = predict(host(_pair(acs))).reasons[at("01:00.0")]
+    (why,) = predict(host(pair(acs))).reasons[at("01:00.0")]
     assert "ReqRedir- CmpltRedir-" in why
     assert "SrcValid-" not in why
 
 
 def test_bits_that_the_capability_lacks_count_as_on() -> None:
     acs = Acs(AcsFlag.SV | AcsFlag.RR, AcsFlag.SV | AcsFlag.RR, 0x148, 0x14E)
-    assert predict(host(_pair(acs))).groups == groups("00:01.0", "01:00.0")
-    assert predict(host(_pair(EMPTY_ACS))).groups == groups("00:01.0", "01:00.0")
+    assert predict(host(pair(acs))).groups == groups("00:01.0", "01:00.0")
+    assert predict(host(pair(EMPTY_ACS))).groups == groups("00:01.0", "01:00.0")
 
 
 def test_control_words_of_a_plan_stand_in_for_those_recorded() -> None:
-    plain = host(_pair(ACS_OFF))
+    plain = host(pair(ACS_OFF))
     assert predict(plain, acs_control={at("00:01.0"): REDIRECTING}).groups == groups("00:01.0", "01:00.0")
-    isolating = host(_pair(ACS_ON))
+    isolating = host(pair(ACS_ON))
     assert predict(isolating, acs_control={at("00:01.0"): AcsFlag.SV}).groups == groups("00:01.0 01:00.0")
 
 
@@ -215,38 +208,8 @@ def test_ids_that_may_be_those_of_a_quirk() -> None:
     assert not predict(host([told, function("02:01.0")])).undetermined
 
 
-def test_the_iommu_itself_has_no_group() -> None:
-    members = [function("00:00.2", class_code=0x080600), function("00:03.0")]
-    assert predict(host(members)).groups == groups("00:03.0")
-
-
-def test_without_iommu_there_are_no_groups() -> None:
-    members = [replace(f, iommu=Known(None)) for f in _pair(ACS_ON)]
-    assert predict(host(members, recorded=(), units=())).groups == ()
-
-
-def test_recorded_groups_say_who_is_served_where_nothing_else_does() -> None:
-    members = [replace(f, iommu=Unknown("not read"), group=Known(None)) for f in _pair(ACS_ON)]
-    recorded = (Group(7, (at("01:00.0"),)),)
-    assert predict(host(members, recorded=recorded)).groups == groups("01:00.0")
-
-
-def test_a_list_with_a_function_and_not_the_port_above_it_is_a_part_of_a_list() -> None:
-    members = [replace(f, iommu=Unknown("not read"), group=Unknown("not listed")) for f in _pair(ACS_ON)]
-    prediction = predict(host(members, recorded=(Group(7, (at("01:00.0"),)),)))
-    assert prediction.groups == groups("00:01.0", "01:00.0")
-    assert at("00:01.0") in dict(prediction.undetermined)
-
-
-def test_a_record_that_does_not_tell_of_iommus_leaves_all_open() -> None:
-    members = [replace(f, iommu=Unknown("not read")) for f in _pair(ACS_ON)]
-    found = predict(host(members, units=()))
-    assert found.groups == groups("00:01.0", "01:00.0")
-    assert len(found.undetermined) == 2
-
-
 def test_unread_acs_leaves_what_is_below_open() -> None:
-    found = predict(host(_pair(Unknown("cut to 256 bytes"))))
+    found = predict(host(pair(Unknown("cut to 256 bytes"))))
     assert [address for address, _ in found.undetermined] == [at("01:00.0")]
     assert "cut to 256 bytes" in found.undetermined[0][1]
 
@@ -254,15 +217,15 @@ def test_unread_acs_leaves_what_is_below_open() -> None:
 @pytest.mark.parametrize("line", ["pci=nommconf", "pci=noats,nommconf"])
 def test_told_to_use_short_configuration_space_a_kernel_finds_no_acs(line: str) -> None:
     unread = Unknown("configuration space ends at 256 bytes")
-    found = predict(host(_pair(unread), command_line=line))
+    found = predict(host(pair(unread), command_line=line))
     assert found.groups == groups("00:01.0 01:00.0")
     assert found.undetermined, "it is a guess still"
-    assert predict(host(_pair(unread), command_line="pci=noats")).groups == groups("00:01.0", "01:00.0")
-    assert predict(host(_pair(ACS_ON), command_line=line)).groups == groups("00:01.0", "01:00.0")
+    assert predict(host(pair(unread), command_line="pci=noats")).groups == groups("00:01.0", "01:00.0")
+    assert predict(host(pair(ACS_ON), command_line=line)).groups == groups("00:01.0", "01:00.0")
 
 
 def test_a_plan_settles_unread_acs() -> None:
-    found = predict(host(_pair(Unknown("cut"))), acs_control={at("00:01.0"): REDIRECTING})
+    found = predict(host(pair(Unknown("cut"))), acs_control={at("00:01.0"): REDIRECTING})
     assert found.groups == groups("00:01.0", "01:00.0")
     assert not found.undetermined
 
@@ -299,113 +262,12 @@ def test_unread_types_are_open() -> None:
     assert [address for address, _ in found.undetermined] == [at("01:00.0")]
 
 
-def test_functions_found_one_by_one_do_not_see_those_to_come() -> None:
-    isolating = [function(f"01:00.{n}", "00:01.0", acs=EMPTY_ACS, multifunction=True) for n in (0, 3)]
-    # Its vendor's handler says no to this device, whatever its ACS says (pci_quirk_wangxun_nic_acs).
-    other = function("01:00.1", "00:01.0", acs=ACS_ON, multifunction=True, ids=(0x8088, 0x0200))
-    # This one uses the ids of the whole bus (quirk_plx_ntb_dma_alias).
-    bridge = function("01:00.2", "00:01.0", multifunction=True, ids=(0x10B5, 0x87B0), class_code=0x068000)
-    members = [port("00:01.0", 1), *isolating, other, bridge]
-    together = "01:00.0 01:00.1 01:00.2 01:00.3"
-    assert predict(host(members)).groups == groups("00:01.0", together), "at boot all are there"
-    recorded = host(members, recorded=(Group(0, (at("00:01.0"),)), Group(1, tuple(map(at, together.split())))))
-    anew = frozenset(map(at, together.split()))
-    assert predict(recorded, anew=anew).groups == groups("00:01.0", "01:00.0 01:00.2 01:00.3", "01:00.1")
-    assert predict(recorded, anew=anew - {at("01:00.2")}).groups == groups("00:01.0", together)
-    # What stayed comes before what is found again, whatever its address.
-    stayed = predict(recorded, anew=frozenset(map(at, ("01:00.0", "01:00.2"))))
-    assert stayed.groups == groups("00:01.0", "01:00.0", "01:00.1 01:00.2 01:00.3")
-    assert not stayed.undetermined
-
-
-@pytest.mark.parametrize(
-    ("unit", "kernel", "late"),
-    [("virtio", (6, 12), True), ("smmu", (6, 14), True), ("virtio", (6, 15), False), ("intel", (6, 12), False)],
-)
-def test_where_groups_come_with_drivers_what_has_none_is_open(unit: str, kernel: tuple[int, int], late: bool) -> None:
-    bound = replace(function("01:00.0", "00:01.0"), driver=Known("nvme"))
-    taken = replace(function("02:00.0", "00:02.0"), driver=Known("vfio-pci"))
-    bare = replace(function("03:00.0", "00:03.0"), driver=Known(None))
-    mates = [
-        replace(function(f"04:00.{n}", "00:04.0", multifunction=True), driver=Known("nvme" if n else None))
-        for n in (0, 1)
-    ]
-    ports = [port(f"00:0{n}.0", n) for n in (1, 2, 3, 4)]
-    members = [*ports, bound, taken, bare, *mates]
-    places = [f.address for f in members]
-    recorded = tuple(Group(number, (place,)) for number, place in enumerate(places))
-    told = host(members, recorded=recorded, units=(IommuUnit("unit0", unit),), kernel=kernel)
-    found = predict(told, anew=frozenset(places[4:]))
-    assert (at("01:00.0"),) in found.groups
-    assert (at("03:00.0"),) in found.groups, "where the driver that may come puts it"
-    there = {address for address, _ in found.undetermined}
-    assert there == (set(places[5:]) if late else set())
-    assert all("a driver binds" in why for _, why in found.undetermined)
-    assert not predict(told).undetermined, "at present all have theirs"
-
-
-def test_of_what_stayed_the_record_does_not_tell_which_was_found_first() -> None:
-    alone = [function(f"01:00.{n}", "00:01.0", acs=EMPTY_ACS, multifunction=True) for n in (0, 1)]
-    bridge = function("01:00.2", "00:01.0", multifunction=True, ids=(0x10B5, 0x87B0), class_code=0x068000)
-    groups_of = [(at("00:01.0"),), (at("01:00.0"), at("01:00.2")), (at("01:00.1"),)]
-    recorded = tuple(Group(number, members) for number, members in enumerate(groups_of))
-    found = predict(host([port("00:01.0", 1), *alone, bridge], recorded=recorded), anew=frozenset((at("01:00.2"),)))
-    assert found.groups == groups("00:01.0", "01:00.0 01:00.2", "01:00.1")
-    assert [address for address, _ in found.undetermined] == [at("01:00.2")]
-    assert "found 0000:01:00.0 or 0000:01:00.1 first" in found.undetermined[0][1]
-
-
-def test_override_applies_to_ports_without_acs_only() -> None:
-    for acs, together in ((None, False), (ACS_OFF, True)):
-        found = predict(host(_pair(acs), command_line="quiet pcie_acs_override=downstream,multifunction"))
-        assert found.override
-        assert (found.groups == groups("00:01.0 01:00.0")) is together
-        assert [address for address, _ in found.undetermined] == ([] if together else [at("01:00.0")])
-
-
 def test_a_group_is_open_as_a_whole_where_one_may_come_in() -> None:
-    found = predict(host([*_pair(Unknown("cut to 64 bytes")), function("00:04.0")]))
+    found = predict(host([*pair(Unknown("cut to 64 bytes")), function("00:04.0")]))
     assert [address for address, _ in found.undetermined] == [at("01:00.0")]
     assert list(found.company) == [at("00:01.0")]
     assert "whether 0000:01:00.0 is in its group" in found.open_about(at("00:01.0"))
     assert not found.open_about(at("00:04.0"))
-
-
-def test_whether_the_kernel_obeys_an_override_is_open_only_where_it_decides() -> None:
-    line = "pcie_acs_override=downstream,multifunction"
-    ((_, why),) = predict(host(_pair(None), command_line=line)).undetermined
-    assert "whether this kernel has the patch that obeys pcie_acs_override=" in why
-    assert not predict(host(_pair(ACS_ON), command_line=line)).undetermined
-    single = [port("00:01.0", 1), function("01:00.0", "00:01.0", multifunction=False)]
-    assert not predict(host(single, command_line="pcie_acs_override=multifunction")).undetermined
-
-
-def test_recorded_groups_tell_whether_the_kernel_obeys_an_override() -> None:
-    line = "pcie_acs_override=downstream"
-    (together,) = predict(host(_pair(None))).groups
-    for recorded, obeyed in (((together,), False), (tuple((one,) for one in together), True)):
-        numbered = tuple(Group(number, members) for number, members in enumerate(recorded))
-        found = host(_pair(None), command_line=line, recorded=numbered)
-        prediction = predict(found)
-        assert prediction.groups == recorded
-        assert not prediction.undetermined
-        assert (prediction.override, ignores_override(found)) == (obeyed, not obeyed)
-        assert [s.address for s in spoilers(Topology(found), together)] == ([] if obeyed else [at("00:01.0")])
-    other = host([*_pair(None), function("00:04.0")], command_line=line, recorded=(Group(0, together),))
-    assert predict(other).undetermined, "groups that neither forms tell nothing"
-
-
-def test_override_by_id_and_by_multifunction() -> None:
-    line = "pcie_acs_override=id:1b36:000c"
-    assert len(predict(host(_pair(None), command_line=line)).groups) == 2
-    slot = [function(f"00:03.{n}", multifunction=True) for n in range(2)]
-    assert len(predict(host(slot, command_line="pcie_acs_override=multifunction")).groups) == 2
-    assert len(predict(host(slot, command_line="pcie_acs_override=downstream")).groups) == 1
-
-
-def test_s390_gives_each_function_a_group() -> None:
-    found = predict(host(_pair(None), units=(IommuUnit("s390-iommu.1", "s390"),)))
-    assert found.groups == groups("00:01.0", "01:00.0")
 
 
 def _many(domains: int) -> Host:
@@ -462,71 +324,3 @@ def test_a_port_that_the_record_names_and_lacks_may_be_anything() -> None:
     found = dict(predict(host(functions)).undetermined)
     assert set(found) == {f.address for f in functions}
     assert all("what stands above bus 0000:0" in why for why in found.values())
-
-
-def test_without_groups_a_missing_link_to_an_iommu_tells_nothing() -> None:
-    recorded = host(_pair(ACS_ON))
-    bare = replace(
-        recorded,
-        functions={a: replace(f, iommu=Known(None, "no link")) for a, f in recorded.functions.items()},
-        groups=Unknown("not captured"),
-        iommu_units=(),
-    )
-    found = predict(bare)
-    assert found.groups == groups("00:01.0", "01:00.0")
-    assert all("whether an IOMMU serves it" in why for _, why in found.undetermined)
-
-
-def _grouped(functions: list[Function], *members: str) -> Host:
-    known = {n: Group(n, groups(one)[0]) for n, one in enumerate(members)}
-    return replace(host(functions), groups=Known(known), command_line=Unknown("not shown"))
-
-
-def test_groups_as_an_override_makes_them_are_open_where_the_command_line_is_not_shown() -> None:
-    hidden = _grouped(_pair(None), "00:01.0", "01:00.0")
-    found = predict(hidden)
-    assert found.groups == groups("00:01.0 01:00.0")
-    assert all("whether pcie_acs_override=downstream is on" in why for _, why in found.undetermined)
-    assert {a for a, _ in found.undetermined} == set(hidden.functions)
-    assert not predict(replace(hidden, command_line=Known("quiet"))).undetermined, "it is not there"
-    clean = replace(hidden, functions={f.address: f for f in _pair(ACS_OFF)})
-    assert not predict(clean).undetermined, "the patch leaves ports with ACS alone"
-
-
-def test_an_override_explains_all_that_is_recorded_or_nothing() -> None:
-    other = [port("00:02.0", 2, acs=None), function("02:00.0", "00:02.0")]
-    found = predict(_grouped([*_pair(None), *other], "00:01.0", "01:00.0", "00:02.0 02:00.0"))
-    assert not found.undetermined
-
-
-def test_groups_that_vfio_made_up_follow_no_rule_of_pci() -> None:
-    """``vfio_noiommu_group_alloc`` (drivers/vfio/group.c): one for each function, whatever its device is."""
-    device = [function(f"00:02.{n}", None, PortType.ROOT_INTEGRATED, multifunction=True) for n in (0, 1)]
-    bare = [replace(f, iommu=Known(None), group=Known(n)) for n, f in enumerate(device)]
-    formed = tuple(Group(n, (f.address,)) for n, f in enumerate(device))
-    assert predict(host(bare, recorded=formed)).groups == groups("00:02.0 00:02.1")
-    unsafe = host(bare, recorded=tuple(replace(group, name="vfio-noiommu") for group in formed), units=())
-    found = predict(unsafe)
-    assert found.groups == groups("00:02.0", "00:02.1")
-    assert not found.undetermined
-    assert predict(unsafe, anew=frozenset({at("00:02.0")})).groups == found.groups
-
-
-@pytest.mark.parametrize(
-    ("platform", "unit", "told"),
-    [
-        (Platform.OTHER, None, False),
-        (Platform.OTHER, IommuUnit("iommu-phb0000", "unknown"), False),
-        (Platform.OTHER, IommuUnit("riscv-iommu@1000", "unknown"), True),
-        (Platform.OTHER, IommuUnit("smmu3.0x1", "smmu"), True),
-        (Platform.UNKNOWN, None, True),
-    ],
-)
-def test_groups_of_a_platform_whose_rule_is_not_known_are_undetermined(
-    platform: Platform, unit: IommuUnit | None, told: bool
-) -> None:
-    """POWER's logical partitions group by partitionable endpoint, and say nothing of it (kernel/iommu.c of powerpc)."""
-    functions = [replace(f, group=Known(n)) for n, f in enumerate(_pair(ACS_ON))]
-    recorded = tuple(Group(n, (f.address,)) for n, f in enumerate(functions))
-    found = predict(host(functions, recorded=recorded, units=() if unit is None else (unit,), platform=platform))
-    assert {address for address, _ in found.undetermined} == (set() if told else {f.address for f in functions})
