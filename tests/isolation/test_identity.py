@@ -12,7 +12,7 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bridge, Function, Platform
-from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, aliases, shares_identity, spoofing
+from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, aliases, spoofing
 from atoll.isolation.impersonation import impersonations
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
@@ -23,7 +23,7 @@ SECONDARY = Bridge(2, 2)
 
 
 def shared(found: Scene, one: str, other: str) -> Finding:
-    return shares_identity(found.topology, found.settings, at(one), at(other))
+    return Identities(found.topology, found.settings).shared(at(one), at(other))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, scene, slots, switch
+from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.model import EndKind, Link, LinkEnd, LinkKind, NpuBrick
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind, NpuBrick
 from atoll.isolation.reach import Reach
+from atoll.pci.header import PortType
 
 A, B = at("01:00.0"), at("02:00.0")
 DIRECT, POSSIBLE, IOMMU, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.IOMMU, Answer.BLOCKED
@@ -130,3 +131,24 @@ def test_ports_ids_pass_too_where_pass_through_is_the_default() -> None:
     for place in ("03:00.0", "04:00.0"):
         settings = settings.with_domain(at(place), Domain(DomainKind.TRANSLATED, place))
     assert Reach(found.topology, settings).memory(at("03:00.0")).answer is DIRECT
+
+
+def vmd(place: str, behind: str = "") -> Function:
+    found = endpoint(place, port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
+    return replace(found, behind=at(behind) if behind else None)
+
+
+@pytest.mark.parametrize("behind", ["00:0e.0", "10000:00:05.5"])
+def test_what_comes_to_a_vmd_may_go_on_to_what_is_behind_it(behind: str) -> None:
+    """Behind one after another too, and in a ring of them, as a record may show them."""
+    beside = endpoint("00:0e.1", port_type=PortType.ROOT_INTEGRATED, acs=OFF)
+    ring = [vmd("10000:00:05.5", "10001:00:05.5"), vmd("10001:00:05.5", "10000:00:05.5")]
+    disk = replace(endpoint("10000:01:00.0", "10000:00:01.0"), behind=at(behind))
+    top = replace(port("10000:00:01.0", 1), behind=at(behind))
+    reach = scene(machine(vmd("00:0e.0"), beside, *ring, top, disk, kind="blocked")).reach(Policy.TRUSTED)
+    found = reach.answer(beside.address, disk.address)
+    if behind == "00:0e.0":
+        assert (found.answer, found.path[-1].via) == (POSSIBLE, "in its memory BARs")
+        assert reach.answer(beside.address, at("00:0e.0")).answer is DIRECT
+    else:
+        assert found.answer is BLOCKED, "nothing in a ring can be reached from outside"

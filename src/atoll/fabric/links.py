@@ -13,7 +13,17 @@ from atoll.host.asleep import asleep
 from atoll.host.model import EndKind, Link, LinkEnd, LinkKind, Platform
 from atoll.pci.address import Address
 
-__all__ = ["across_links", "between", "far_end", "into_system", "is_open", "near_end", "open_links", "unended"]
+__all__ = [
+    "across_links",
+    "between",
+    "far_end",
+    "into_system",
+    "is_open",
+    "linkless",
+    "near_end",
+    "open_links",
+    "unended",
+]
 
 
 def near_end(link: Link, address: Address) -> LinkEnd:
@@ -92,6 +102,17 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
         hop = Hop(str(source), "CPU-facing link", f"no source told all of where it leads; {target} may be behind it")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     return worst(*found)
+
+
+def linkless(topology: Topology, settings: Settings, target: Address) -> bool:
+    """Whether surely no link leads to a function: ``across_links`` says ``blocked`` then, whoever asks."""
+    ends = {target, topology.functions[target].physical_function}
+    return (
+        ends.isdisjoint(topology.links)
+        and not _may_join(topology, settings, target)
+        and target not in topology.bricks
+        and is_brick(topology.functions[target]) is False
+    )
 
 
 def _of_physical(topology: Topology, settings: Settings, source: Address, target: Address) -> Iterable[Finding]:

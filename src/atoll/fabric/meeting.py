@@ -19,6 +19,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
 __all__ = [
+    "Meetings",
     "bus_turn",
     "decider_key",
     "decides_by_number",
@@ -41,6 +42,24 @@ def turns(topology: Topology, settings: Settings, source: Address, target: Addre
     """
     branches = Branches(source, target, bridge)
     return any(bus_turn(topology, settings, branches, traffic).answer > Answer.BLOCKED for traffic in Traffic)
+
+
+class Meetings:
+    """The turns of one host in one setting, each found out once: very many pairs of functions have one meeting."""
+
+    def __init__(self, topology: Topology, settings: Settings) -> None:
+        self.topology = topology
+        self.settings = settings
+        self._turns: dict[Branches, tuple[tuple[Traffic, Turn], ...]] = {}
+
+    def at(self, branches: Branches) -> tuple[tuple[Traffic, Turn], ...]:
+        """Return what each kind of traffic does where two ways meet (see ``meeting_turn``)."""
+        found = self._turns.get(branches)
+        if found is None:
+            found = self._turns[branches] = tuple(
+                (traffic, meeting_turn(self.topology, self.settings, branches, traffic)) for traffic in Traffic
+            )
+        return found
 
 
 def meeting_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
-from atoll.fabric.meeting import meeting_turn
+from atoll.fabric.meeting import Meetings
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
@@ -23,6 +23,7 @@ from atoll.pci.header import PortType
 __all__ = [
     "TRANSLATED_WITHOUT_ATS",
     "Ascent",
+    "PeerToPeer",
     "answers",
     "climbs",
     "decodes",
@@ -78,33 +79,64 @@ def sends_translated(topology: Topology, settings: Settings, source: Address) ->
 
 def peer_to_peer(topology: Topology, settings: Settings, policy: Policy, source: Address, target: Address) -> Finding:
     """Say whether packets of ``source`` arrive at ``target`` without going through the IOMMU."""
-    branches = topology.meeting(source, target)
-    if source in topology.up(target) and not topology.functions[source].is_port:
-        # No rule says what such a function, no bridge as far as it was read, sends down to those below it.
-        because = f"{target} stands below it, which is no bridge as far as it was read"
-        return Finding(Answer.POSSIBLE, (Hop(str(source), "PCIe", because),))
-    if branches.source == branches.target:
-        return _port_bar(topology, settings, policy, source, target)
-    up = topology.up(source)
-    passed = up[: up.index(branches.source) + 1] if branches.source in up else ()
-    ascent = Ascent(
-        climbs(topology, settings, source, passed),
-        sends_translated(topology, settings, source),
-        translation_blocked(topology, settings, passed),
-    )
-    answering = _answering(topology, settings, target, branches.target)
-    function = topology.functions[target]
-    ports = topology.has_ports(function) and not topology.has_memory(function)
-    findings = []
-    for traffic in Traffic:
-        passing = passes(traffic, ascent, answering)
-        if passing is not False:
-            step = meeting_turn(topology, settings, branches, traffic)
-            doubt = "" if passing else _PORTS if ports else _UNREAD
-            findings.append(_judge(policy, step, doubt, source, target, branches, traffic))
-        elif traffic is Traffic.TRANSLATED and ascent.translating is False:
-            findings += _without_ats(topology, settings, branches)
-    return worst(BLOCKED, *findings)
+    return PeerToPeer(topology, settings, policy).between(source, target)
+
+
+class PeerToPeer:
+    """``peer_to_peer`` of many pairs in one setting: what many pairs have in common is found out once."""
+
+    def __init__(self, topology: Topology, settings: Settings, policy: Policy) -> None:
+        self.topology = topology
+        self.settings = settings
+        self.policy = policy
+        self._meetings = Meetings(topology, settings)
+        self._ascents: dict[tuple[Address, Address], Ascent] = {}
+        self._answering: dict[tuple[Address, Address], bool | None] = {}
+
+    def between(self, source: Address, target: Address) -> Finding:
+        """Say whether packets of ``source`` arrive at ``target`` without going through the IOMMU."""
+        topology, settings = self.topology, self.settings
+        branches = topology.meeting(source, target)
+        if source in topology.up(target) and not topology.functions[source].is_port:
+            # No rule says what such a function, no bridge as far as it was read, sends down to those below it.
+            because = f"{target} stands below it, which is no bridge as far as it was read"
+            return Finding(Answer.POSSIBLE, (Hop(str(source), "PCIe", because),))
+        if branches.source == branches.target:
+            return _port_bar(topology, settings, self.policy, source, target)
+        ascent = self._ascent(source, branches.source)
+        answering = self._answers(target, branches.target)
+        findings: list[Finding] = []
+        for traffic, step in self._meetings.at(branches):
+            passing = passes(traffic, ascent, answering)
+            if passing is not False:
+                doubt = "" if passing else self._doubt(target)
+                findings.append(_judge(self.policy, step, doubt, source, target, branches, traffic))
+            elif traffic is Traffic.TRANSLATED and ascent.translating is False:
+                findings += _without_ats(topology, settings, branches)
+        return worst(BLOCKED, *findings)
+
+    def _ascent(self, source: Address, branch: Address) -> Ascent:
+        """Return what requests meet on their way up to the bus where ``branch`` stands."""
+        found = self._ascents.get((source, branch))
+        if found is None:
+            up = self.topology.up(source)
+            passed = up[: up.index(branch) + 1] if branch in up else ()
+            found = self._ascents[source, branch] = Ascent(
+                climbs(self.topology, self.settings, source, passed),
+                sends_translated(self.topology, self.settings, source),
+                translation_blocked(self.topology, self.settings, passed),
+            )
+        return found
+
+    def _answers(self, target: Address, branch: Address) -> bool | None:
+        """Whether requests come down from the bus where ``branch`` stands to the target, and are answered there."""
+        if (target, branch) not in self._answering:
+            self._answering[target, branch] = _answering(self.topology, self.settings, target, branch)
+        return self._answering[target, branch]
+
+    def _doubt(self, target: Address) -> str:
+        function = self.topology.functions[target]
+        return _PORTS if self.topology.has_ports(function) and not self.topology.has_memory(function) else _UNREAD
 
 
 def _without_ats(topology: Topology, settings: Settings, branches: Branches) -> Iterator[Finding]:

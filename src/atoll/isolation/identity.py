@@ -28,12 +28,12 @@ from atoll.pci.quirks.aliases import dma_alias_mask
 __all__ = [
     "INTEGRATED_IDENTITY",
     "SIBLING_IDENTITY",
+    "Identities",
     "Spoofing",
     "alias_ids",
     "aliases",
     "may_alias",
     "shares_above",
-    "shares_identity",
     "spoofing",
     "spoofs",
     "tables",
@@ -151,28 +151,61 @@ def spoofs(topology: Topology, found: Spoofing, source: Address) -> Address | No
     return found.validator or source
 
 
-def shares_identity(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:
-    """Say whether ``source`` can use ``target``'s mappings by sending requests under an id of ``target``.
+class Identities:
+    """Who shares an identity with whom in one setting; what is so of a function or a bus alone is found out once."""
 
-    ``DIRECT``: it can; ``POSSIBLE``: a port's state was not read; ``BLOCKED``: it cannot.
-    """
-    if climbs(topology, settings, source, topology.up(source)) is False:
-        return BLOCKED
-    shared = aliases(topology, source) & aliases(topology, target)
-    if shared:
-        because = f"both send the same id: {_sharing(topology, source, target, shared)}"
-        return Finding(Answer.DIRECT, (Hop(str(source), "requester id", because),))
-    looked_up = target.domain == source.domain and same_tables(topology, source, target)
-    found = _spoofed(topology, settings, source, target) if looked_up else BLOCKED
-    if found.answer is Answer.BLOCKED and may_alias(topology, source, target):
-        because = f"whether {source} or {target} uses the other's requester id was not read"
-        return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
-    if looked_up and found.answer is Answer.BLOCKED and (topology.severed(source) or topology.severed(target)):
-        taker = shares_above(topology, source) or shares_above(topology, target)
-        if taker is not None:
-            because = f"whether both {source} and {target} stand behind {taker}, which shares an id, was not read"
+    def __init__(self, topology: Topology, settings: Settings) -> None:
+        self.topology = topology
+        self.settings = settings
+        self._ids: dict[Address, frozenset[tuple[int, int]]] = {}
+        self._above: dict[Address, frozenset[tuple[int, int]]] = {}
+        self._climbs: dict[Address, bool | None] = {}
+        self._spoofing: dict[tuple[Address, ...] | Address, Spoofing] = {}
+
+    def ids(self, address: Address) -> frozenset[tuple[int, int]]:
+        """Return the ``aliases`` of a function."""
+        found = self._ids.get(address)
+        if found is None:
+            found = self._ids[address] = alias_ids(self.topology, address, self._above)
+        return found
+
+    def spoofing(self, source: Address) -> Spoofing:
+        """Return whose ids a function can send: the same for all that stand on one bus."""
+        bus = self.topology.up(source)[:1] or source
+        found = self._spoofing.get(bus)
+        if found is None:
+            found = self._spoofing[bus] = spoofing(self.topology, self.settings, source)
+        return found
+
+    def shared(self, source: Address, target: Address) -> Finding:
+        """Say whether ``source`` can use ``target``'s mappings by sending requests under an id of ``target``.
+
+        ``DIRECT``: it can; ``POSSIBLE``: a port's state was not read; ``BLOCKED``: it cannot.
+        """
+        topology = self.topology
+        if self._sends(source) is False:
+            return BLOCKED
+        shared = self.ids(source) & self.ids(target)
+        if shared:
+            because = f"both send the same id: {_sharing(topology, source, target, shared)}"
+            return Finding(Answer.DIRECT, (Hop(str(source), "requester id", because),))
+        looked_up = target.domain == source.domain and same_tables(topology, source, target)
+        found = _spoofed(topology, self.settings, self.spoofing(source), source, target) if looked_up else BLOCKED
+        if found.answer is Answer.BLOCKED and may_alias(topology, source, target):
+            because = f"whether {source} or {target} uses the other's requester id was not read"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
-    return found
+        if looked_up and found.answer is Answer.BLOCKED and (topology.severed(source) or topology.severed(target)):
+            taker = shares_above(topology, source) or shares_above(topology, target)
+            if taker is not None:
+                because = f"whether both {source} and {target} stand behind {taker}, which shares an id, was not read"
+                return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
+        return found
+
+    def _sends(self, source: Address) -> bool | None:
+        """Whether a function's requests come up to the root; None where that was not read."""
+        if source not in self._climbs:
+            self._climbs[source] = climbs(self.topology, self.settings, source, self.topology.up(source))
+        return self._climbs[source]
 
 
 def _sharing(topology: Topology, source: Address, target: Address, shared: frozenset[tuple[int, int]]) -> str:
@@ -195,9 +228,8 @@ def may_alias(topology: Topology, one: Address, other: Address) -> bool:
     return other.devfn in unread_aliases(a) or one.devfn in unread_aliases(b)
 
 
-def _spoofed(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:
+def _spoofed(topology: Topology, settings: Settings, spoofs: Spoofing, source: Address, target: Address) -> Finding:
     """Say whether ``source`` can send requests under ``target``'s id, past the ports above it."""
-    spoofs = spoofing(topology, settings, source)
     validator = spoofs.validator
     inside = validator is None or within(topology, validator, target)
     if validator is not None and (not spoofs.open_ports or inside is False):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from atoll.fabric.answer import Answer, Finding, Hop
+from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
@@ -163,29 +163,28 @@ class _Check:
                 hop = Hop(str(source), "IOMMU group", f"{member} is in its group {group}, and was not read")
                 yield Violation(source, str(member), cluster, HOST, Breach.DOMAIN, Answer.POSSIBLE, (hop,))
 
-    def _note(self, finding: Finding) -> None:
-        self.assumptions |= finding.assumptions
-
-    def _violation(
-        self, cluster: str, source: Address, target: str, of: str, breach: Breach, finding: Finding
+    def _judge(
+        self, cluster: str, source: Address, target: Address | str, of: str, found: Iterable[tuple[Breach, Finding]]
     ) -> Iterator[Violation]:
-        self._note(finding)
-        if finding.answer > Answer.IOMMU:
-            yield Violation(source, target, cluster, of, breach, finding.answer, finding.path)
+        for breach, finding in found:
+            if not finding.assumptions <= self.assumptions:
+                self.assumptions |= finding.assumptions
+            if finding.answer > Answer.IOMMU:
+                yield Violation(source, str(target), cluster, of, breach, finding.answer, finding.path)
 
     def _against(self, cluster: str, source: Address, target: Address) -> Iterator[Violation]:
-        of = self.owner[target]
         self.counted += 1
         self.turns += 1
-        answer = self.reach.answer(source, target)
-        yield from self._violation(cluster, source, str(target), of, Breach.ACCESS, answer)
+        return self._judge(cluster, source, target, self.owner[target], self._found(source, target))
+
+    def _found(self, source: Address, target: Address) -> Iterator[tuple[Breach, Finding]]:
+        """Yield all that is to be said of what one function can do to another."""
+        yield Breach.ACCESS, self.reach.answer(source, target)
         if self.topology.functions[target].is_port:
             return
-        yield from self._violation(cluster, source, str(target), of, Breach.CONTROL, self._control(source, target))
-        identity = self.reach.identity(source, target)
-        yield from self._violation(cluster, source, str(target), of, Breach.IDENTITY, identity)
-        shared = self._shared_space(source, target)
-        yield from self._violation(cluster, source, str(target), of, Breach.DOMAIN, shared)
+        yield Breach.CONTROL, self._control(source, target)
+        yield Breach.IDENTITY, self.reach.identity(source, target)
+        yield Breach.DOMAIN, self._shared_space(source, target)
 
     def _control(self, source: Address, target: Address) -> Finding:
         """A physical function programs, disables and resets its virtual ones, and routes what they send.
@@ -201,13 +200,12 @@ class _Check:
         if maybe and one.parent == other.parent and source.domain == target.domain and source < target:
             hop = Hop(str(source), "SR-IOV", f"whether {target} is its virtual function was not read")
             return Finding(Answer.POSSIBLE, (hop,))
-        return Finding(Answer.BLOCKED)
+        return BLOCKED
 
     def _against_memory(self, cluster: str, source: Address, of: str) -> Iterator[Violation]:
         self.counted += 1
         self.turns += 1
-        finding = self.reach.memory(source)
-        yield from self._violation(cluster, source, f"memory:{of}", of, Breach.MEMORY, finding)
+        return self._judge(cluster, source, f"memory:{of}", of, ((Breach.MEMORY, self.reach.memory(source)),))
 
     def _shared_space(self, source: Address, target: Address) -> Finding:
         """Same group or same I/O address space: what is mapped for one is mapped for the other."""
@@ -219,7 +217,7 @@ class _Check:
         a, b = self.settings.domain.get(source), self.settings.domain.get(target)
         if a is None or b is None or DomainKind.UNKNOWN in (a.kind, b.kind):
             if self.settings.can_master(source) is False:
-                return Finding(Answer.BLOCKED)
+                return BLOCKED
             missing = a.because if a is not None and a.kind is DomainKind.UNKNOWN else ""
             missing = missing or (b.because if b is not None else "") or "address spaces were not read"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", missing),))
@@ -228,7 +226,7 @@ class _Check:
                 return Finding(Answer.DIRECT, (Hop(str(source), "address space", f"both are in {a.space}"),))
             because = f"{a.space} has both open, and which of its containers holds which does not show"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", because),))
-        return Finding(Answer.BLOCKED)
+        return BLOCKED
 
     def interrupts(self) -> Iterator[Violation]:
         """Yield a violation where interrupts of an untrusted function are not remapped, or not known to be."""

@@ -8,14 +8,14 @@ from functools import cached_property
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.cache import by_caching
 from atoll.fabric.domains import default_domain
-from atoll.fabric.links import across_links, into_system
-from atoll.fabric.pcie import peer_to_peer
+from atoll.fabric.links import across_links, into_system, linkless
+from atoll.fabric.pcie import PeerToPeer
 from atoll.fabric.root import reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import value_of
-from atoll.isolation.identity import Spoofing, shares_identity, spoofing, spoofs
+from atoll.isolation.identity import Identities, spoofs
 from atoll.pci.address import Address
 
 __all__ = ["Reach"]
@@ -34,7 +34,9 @@ class Reach:
         self._memory: dict[Address, Finding] = {}
         self._root: dict[Address, Finding] = {}
         self._system: dict[Address, Finding] = {}
-        self._spoofing: dict[Address, Spoofing] = {}
+        self._peers = PeerToPeer(topology, settings, policy)
+        self._linkless: dict[Address, bool] = {}
+        self._identities = Identities(topology, settings)
         self._unmapped: dict[Address | int, tuple[tuple[Address, Domain], ...]] = {}
 
     def answer(self, source: Address, target: Address) -> Finding:
@@ -46,34 +48,54 @@ class Reach:
         return finding
 
     def _find(self, source: Address, target: Address) -> Finding:
+        straight = self._straight(source, target)
+        return straight if source in self.topology.bricks else worst(straight, *self._carried(source, target))
+
+    def _straight(self, source: Address, target: Address) -> Finding:
+        """What ``source`` can do to ``target`` where no VMD's memory BARs are in between."""
         if source == target:
             return Finding(Answer.DIRECT, (Hop(str(source), "itself", "it is the same function"),))
         topology, settings = self.topology, self.settings
         if source in topology.bricks:
             return self._into_system(source) if topology.has_memory(topology.functions[target]) else BLOCKED
         found = [
-            across_links(topology, settings, source, target),
-            peer_to_peer(topology, settings, self.policy, source, target),
+            self._over_links(source, target),
+            self._peers.between(source, target),
             reflected(topology, settings, source, target, self._over_pcie(source)),
         ]
         system = self._into_system(source)
         if topology.has_memory(topology.functions[target]):
             found.append(system)
-        return worst(*found, *self._carried(source, target))
+        return worst(*found)
+
+    def _over_links(self, source: Address, target: Address) -> Finding:
+        if target not in self._linkless:
+            self._linkless[target] = linkless(self.topology, self.settings, target)
+        return BLOCKED if self._linkless[target] else across_links(self.topology, self.settings, source, target)
 
     def _carried(self, source: Address, target: Address) -> Iterator[Finding]:
         """What comes to a VMD's memory BARs goes on to what is behind it (vmd_enable_domain, pci/controller/vmd.c).
 
         Whether the target answers at an address there is left open.
         """
-        if target.domain < FIRST_SEGMENT or source.domain == target.domain:
-            return
-        behind = self.topology.functions[target].behind
-        for vmd in self.topology.vmds if behind is None else (behind,):
-            if vmd != source and vmd in self.topology.functions:
-                found = self.answer(source, vmd)
+        for vmd in self._vmds_before(target):
+            if vmd != source and source.domain != target.domain:
+                found = self._straight(source, vmd)
                 hop = Hop(str(vmd), "in its memory BARs", f"{target} is behind it")
                 yield Finding(min(found.answer, Answer.POSSIBLE), (*found.path, hop), found.assumptions)
+
+    def _vmds_before(self, target: Address) -> tuple[Address, ...]:
+        """Return the VMDs that a function may be behind, and those that these may be behind themselves."""
+        found: dict[Address, None] = {}
+        seen = [target]
+        for address in seen:
+            if address.domain >= FIRST_SEGMENT:
+                behind = self.topology.functions[address].behind
+                for vmd in self.topology.vmds if behind is None else (behind,):
+                    if vmd in self.topology.functions and vmd not in found:
+                        found[vmd] = None
+                        seen.append(vmd)
+        return tuple(found)
 
     def _into_system(self, source: Address) -> Finding:
         if source not in self._system:
@@ -100,7 +122,7 @@ class Reach:
 
         Arrival then does not rest on the mappings of the sender's own ids. Of several the first that is certain.
         """
-        scope = spoofs(self.topology, self._spoofing_of(source), source)
+        scope = spoofs(self.topology, self._identities.spoofing(source), source)
         if scope is None:
             return BLOCKED
         found = BLOCKED
@@ -115,14 +137,6 @@ class Reach:
             if found.answer is Answer.DIRECT or (found.answer > Answer.IOMMU and domain.kind is DomainKind.UNKNOWN):
                 break
         return found
-
-    def _spoofing_of(self, source: Address) -> Spoofing:
-        """Return whose ids a function can send: the same for all that stand on one bus."""
-        above = self.topology.up(source)
-        bus = above[0] if above else source
-        if bus not in self._spoofing:
-            self._spoofing[bus] = spoofing(self.topology, self.settings, source)
-        return self._spoofing[bus]
 
     def _untranslated(self, scope: Address) -> tuple[tuple[Address, Domain], ...]:
         """The functions below a port (or in a function's segment) whose ids the IOMMU may let through; sure ones first.
@@ -167,8 +181,6 @@ class Reach:
 
     def identity(self, source: Address, target: Address) -> Finding:
         """Return whether ``source`` can send requests under ``target``'s identity."""
-        return (
-            BLOCKED
-            if source == target or source in self.topology.bricks
-            else shares_identity(self.topology, self.settings, source, target)
-        )
+        if source == target or source in self.topology.bricks:
+            return BLOCKED
+        return self._identities.shared(source, target)
