@@ -22,6 +22,38 @@ _ONE_IN = 8
 """How many inputs are read for one that is also reasoned about, which takes ten times as long."""
 
 
+_RARE = b"""\
+0000:00:0e.0 RAID bus controller [0104]: Intel Corporation Volume Management Device [8086:467f]
+\tControl: I/O+ Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-
+\tCapabilities: [70] Express (v2) Root Complex Integrated Endpoint, MSI 00
+
+10000:e0:06.0 PCI bridge [0604]: Intel Corporation PCIe Controller [8086:a74d] (prog-if 00 [Normal decode])
+\tBus: primary=e0, secondary=e1, subordinate=e1, sec-latency=0
+\tCapabilities: [40] Express (v2) Root Port (Slot+), MSI 00
+
+10000:e1:00.0 RAID bus controller [0104]: Intel Corporation Volume Management Device [8086:201d]
+\tControl: I/O+ Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-
+
+10001:01:00.0 Non-Volatile memory controller [0108]: Samsung NVMe SSD [144d:a808] (prog-if 02 [NVM Express])
+
+0000:00:1e.0 PCI bridge [0604]: Intel Corporation 82801 PCI Bridge [8086:244e] (prog-if 01 [Subtractive decode])
+\tBus: primary=00, secondary=05, subordinate=09, sec-latency=32
+
+0000:05:04.0 CardBus bridge [0607]: Texas Instruments PCI1510 PC card Cardbus Controller [104c:ac56]
+\tBus: primary=05, secondary=06, subordinate=09, sec-latency=176
+
+0000:07:00.0 Bridge [0680]: IBM Device [1014:04ea]
+
+0000:08:00.0 Ethernet controller [0200]: Intel Corporation 82576 Gigabit Network Connection [8086:10c9]
+\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)
+\t\tInitial VFs: 8, Total VFs: 8, Number of VFs: 2, Function Dependency Link: 00
+\t\tVF offset: 128, stride: 2, Device ID: 10ca
+
+0000:08:10.0 Ethernet controller [0200]: Intel Corporation 82576 Virtual Function [8086:10ca]
+"""
+"""Kinds of functions that few machines have."""
+
+
 def _answer(host: Host, data: bytes) -> None:
     if len(host.functions) <= _ANSWERED and crc32(data) % _ONE_IN == 0:
         answers(host)
@@ -65,6 +97,7 @@ def _lspci() -> Iterator[bytes]:
         b"             \\-1f.0\n"
     )
     yield tree
+    yield _RARE
     yield tree + b"IOMMU Group 1 40:01.1\nIOMMU Group 2 41:00.0\n"
 
 
