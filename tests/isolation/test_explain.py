@@ -10,7 +10,7 @@ from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, por
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Ats, Function, Host, KernelRelease
+from atoll.host.model import Ats, EndKind, Function, Host, KernelRelease
 from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
@@ -77,6 +77,52 @@ def test_what_masks_would_change() -> None:
     ]
     cut = told(machine(*functions, links=wires, masks={"01:00.0": 0x50000}), "01:00.0", "02:00.0")
     assert cut.remedies == ()
+
+
+def _over_a_chip(*numbers: int | None, **changes: object) -> Host:
+    """Two GPUs in slots that ACS keeps apart, each with links of these numbers to one NVSwitch."""
+    pair = [replace(gpu(f"0{n}:00.0", f"00:0{n}.0"), **changes) for n in (1, 2)]  # type: ignore[arg-type]
+    wires = [
+        link
+        for n in (1, 2)
+        for number in numbers
+        for link in links(f"0{n}:00.0", EndKind.SWITCH, (number, None), name="NVSwitch 2")
+    ]
+    return machine(*slots(CLOSED, CLOSED)[::2], *pair, links=wires)
+
+
+def test_links_to_a_switch_that_both_have_are_cut_as_well() -> None:
+    found = told(_over_a_chip(0, 3), "01:00.0", "02:00.0")
+    assert found.there.answer is Answer.DIRECT
+    assert [remedy.how for remedy in found.remedies] == ["nvlink-mask-v100 mask 0x90000"] * 2
+
+
+def test_links_without_numbers_or_without_a_control() -> None:
+    remedies = told(_over_a_chip(None), "01:00.0", "02:00.0").remedies
+    assert [r.what for r in remedies] == [
+        f"cut the links of 0000:0{n}:00.0, whose numbers no record tells" for n in (1, 2)
+    ]
+    assert all("nvlink -R" in remedy.effect and not remedy.how for remedy in remedies)
+    hopper = told(_over_a_chip(0, device=0x2330), "01:00.0", "02:00.0").remedies
+    assert [r.what for r in hopper] == [f"no control is known that cuts the links of 0000:0{n}:00.0" for n in (1, 2)]
+    assert all("Fabric Manager" in remedy.effect for remedy in hopper)
+
+
+def test_another_slot_ends_no_link() -> None:
+    """Links that no source told: a slot is not what is missing."""
+    functions = [*slots(CLOSED, CLOSED, CLOSED)[::2], gpu("01:00.0", "00:01.0"), gpu("02:00.0", "00:02.0")]
+    found = told(machine(*functions), "01:00.0", "02:00.0")
+    assert found.there.answer is Answer.POSSIBLE
+    (remedy,) = found.remedies
+    assert remedy.what == "not known: no record tells all links of 0000:01:00.0 and 0000:02:00.0"
+
+
+def test_another_slot_is_no_promise_where_the_root_complex_may_route() -> None:
+    host = machine(*slots(None, None), port("00:03.0", 3, acs=CLOSED))
+    found = told(host, "01:00.0", "02:00.0")
+    assert (found.same_group, found.there.answer) == (False, Answer.POSSIBLE)
+    (remedy,) = found.remedies
+    assert "another slot would is not known" in remedy.effect
 
 
 def test_groups_that_were_not_read() -> None:

@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
 from atoll.controls.acs_recipe import acs_recipes
-from atoll.controls.link_control import Level
-from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Finding
-from atoll.fabric.links import between, is_open, near_end
 from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
@@ -19,23 +16,15 @@ from atoll.host.model import Platform
 from atoll.isolation.contention import Contention, contention
 from atoll.isolation.exposure import Exposure, exposure
 from atoll.isolation.groups import predict
+from atoll.isolation.link_remedies import link_remedies
 from atoll.isolation.reach import Reach
+from atoll.isolation.remedy import Remedy
 from atoll.isolation.slots import other_slots
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
 __all__ = ["Explanation", "Remedy", "explain"]
-
-
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """Something that would change it, and what it is worth."""
-
-    what: str
-    how: str
-    """Ready to use: a register value, a kernel parameter, a cluster file's line; empty where there is nothing."""
-    effect: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +76,20 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     found = (reach.answer(one, other), reach.answer(other, one))
     identity = (reach.identity(one, other), reach.identity(other, one))
     remedies = (
-        *_by_links(topology, reach.settings, one, other),
+        *link_remedies(topology, reach.settings, one, other),
         *_by_acs(reach, one, other, same=bool(same)),
         *_by_domain(reach, one, other),
     )
     reached = any(finding.answer > Answer.IOMMU for finding in (*found, *identity))
     if not remedies and (same or reached):
-        open_ = any(finding.answer is Answer.POSSIBLE for finding in (*found, *identity))
-        remedies = (_NOT_READ if open_ and _unread(topology, one, other) else _nothing(topology, one, other),)
+        answers = [finding.answer for finding in (*found, *identity)]
+        # A slot with ACS all the way up ends what passes under a port: not what a root complex may route, nor what
+        # the one that stays sends under false names.
+        moved = bool(same) or any(finding.answer is Answer.DIRECT for finding in found)
+        if Answer.POSSIBLE in answers and _unread(topology, one, other):
+            remedies = (_NOT_READ,)
+        else:
+            remedies = (_nothing(topology, one, other) if moved else _NOTHING,)
     exposed = (
         exposure(topology, reach.settings, reach.policy, one, other),
         exposure(topology, reach.settings, reach.policy, other, one),
@@ -106,6 +101,9 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
 _NOT_READ = Remedy(
     "not known: the record does not show what could be set", "", "record it as root: lspci -nnvvv, or atoll capture"
 )
+
+
+_NOTHING = Remedy("nothing that can be set separates them", "", "whether another slot would is not known")
 
 
 def _unread(topology: Topology, one: Address, other: Address) -> bool:
@@ -128,29 +126,6 @@ def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
             effect = f"{address} is predicted into a group of its own below {places}"
             return Remedy("nothing that can be set separates them; another slot would", "", effect)
     return Remedy("nothing that can be set separates them", "", "nor does another slot of this machine that is known")
-
-
-def _by_links(topology: Topology, settings: Settings, one: Address, other: Address) -> tuple[Remedy, ...]:
-    """Cut at either end what is open; nothing where every link is closed already."""
-    links = [link for link in between(topology, one, other) if is_open(settings, link) is not False]
-    found = []
-    for end in (one, other):
-        numbers = sorted(n for link in links if (n := near_end(link, end).number) is not None)
-        control = link_control(topology.functions[end])
-        if not numbers:
-            continue
-        if control is None:
-            found.append(Remedy(f"no control is known that cuts the links of {end}", "", "they stay open"))
-            continue
-        level = f" (level {control.level})" if control.level is not Level.OBSERVED else ""
-        found.append(
-            Remedy(
-                f"cut link(s) {', '.join(map(str, numbers))} of {end}{level}",
-                f"{control.name} mask {control.mask(numbers):#x}",
-                "closes the links both ways until the next bus reset of that end; cut both ends",
-            )
-        )
-    return tuple(found)
 
 
 def _by_acs(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[Remedy, ...]:

@@ -1,0 +1,67 @@
+"""What would cut the links by which two functions reach one another: directly, or over a switch chip on both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atoll.controls.link_control import Level
+from atoll.controls.registry import link_control
+from atoll.fabric.answer import Answer
+from atoll.fabric.links import across_links, far_end, is_open, near_end
+from atoll.fabric.settings import Settings
+from atoll.fabric.topology import Topology
+from atoll.host.model import EndKind, Link, LinkKind
+from atoll.isolation.remedy import Remedy
+from atoll.pci.address import Address
+
+__all__ = ["link_remedies"]
+
+_RECORD = "record nvidia-smi nvlink -R, or the KFD topology, beside it: they tell where each link leads"
+
+
+def link_remedies(topology: Topology, settings: Settings, one: Address, other: Address) -> tuple[Remedy, ...]:
+    """Return what cuts what is open, at either end; nothing where no link, told or untold, leads from one to the other.
+
+    A virtual function uses the links of its physical one.
+    """
+    ways = (across_links(topology, settings, one, other), across_links(topology, settings, other, one))
+    if all(way.answer is Answer.BLOCKED for way in ways):
+        return ()
+    a, b = (topology.functions[end].physical_function or end for end in (one, other))
+    found = []
+    for end, far in ((a, b), (b, a)):
+        links = _joining(topology, settings, end, far)
+        if links:
+            found.append(_cut(topology, end, links))
+    untold = [str(end) for end in (a, b) if end not in topology.host.links_told]
+    if untold and len(found) < 2:
+        found.append(Remedy(f"not known: no record tells all links of {' and '.join(untold)}", "", _RECORD))
+    return tuple(found)
+
+
+def _joining(topology: Topology, settings: Settings, end: Address, far: Address) -> list[Link]:
+    """Return the links of ``end`` that are not cut and lead to ``far``, or to what may lead on to it."""
+    open_ = [link for link in topology.links.get(end, ()) if is_open(settings, link) is not False]
+    return [link for link in open_ if far_end(link, end).function == far or _leads_on(link, end)]
+
+
+def _leads_on(link: Link, end: Address) -> bool:
+    return far_end(link, end).kind not in (EndKind.FUNCTION, EndKind.CPU)
+
+
+def _cut(topology: Topology, end: Address, links: Sequence[Link]) -> Remedy:
+    numbers = sorted(n for link in links if (n := near_end(link, end).number) is not None)
+    control = link_control(topology.functions[end])
+    if control is None:
+        routed = any(link.kind is LinkKind.NVLINK and far_end(link, end).kind is EndKind.SWITCH for link in links)
+        # Fabric Manager User Guide, "Shared NVSwitch": the host assigns GPUs to partitions, and switches route by them.
+        effect = "they stay open" + ("; Fabric Manager's partitions say what NVSwitches route" if routed else "")
+        return Remedy(f"no control is known that cuts the links of {end}", "", effect)
+    if len(numbers) < len(links):
+        return Remedy(f"cut the links of {end}, whose numbers no record tells", "", _RECORD)
+    level = f" (level {control.level})" if control.level is not Level.OBSERVED else ""
+    return Remedy(
+        f"cut link(s) {', '.join(map(str, numbers))} of {end}{level}",
+        f"{control.name} mask {control.mask(numbers):#x}",
+        "closes the links both ways until the next bus reset of that end; cut both ends",
+    )
