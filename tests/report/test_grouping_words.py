@@ -118,6 +118,20 @@ def test_no_rule_is_said_to_be_broken_where_the_record_hides_what_it_looks_at() 
     assert "not known: the record does not show what could be set" in words
 
 
+def test_ports_that_were_not_read_may_hold_what_splits_functions_of_other_devices() -> None:
+    """A list of groups only: root ports of one device, and a card below each; their ACS is what would tell."""
+    unread = Unknown("first line only")
+    ports = [
+        replace(port(f"00:01.{n}", n), port_type=unread, acs=unread, bridge=unread, group=Known(5)) for n in (1, 2)
+    ]
+    cards = [replace(endpoint(f"0{n}:00.0", group=5), port_type=unread, parent_told=False) for n in (1, 2)]
+    both = [replace(endpoint("01:00.1", group=5), port_type=unread, parent_told=False)]
+    words = _lines(machine(*ports, *cards, *both), "01:00.0")
+    assert "with 1 function of other devices; why, the record does not show" in words
+    assert "most likely nothing" not in words
+    assert "not known: the record does not show what could be set" in words
+
+
 def test_a_port_further_up_that_is_not_shown_may_have_more_below_it() -> None:
     host = machine(*slots(CLOSED))
     loose = {a: replace(f, parent=at("00:1e.0")) if a == at("00:01.0") else f for a, f in host.functions.items()}

@@ -283,7 +283,7 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
     if any(s.rule is Rule.ALIAS for s in found.spoilers):
         return "nothing: behind a conventional bridge all requests carry one id, and the bus is shared"
     unread = any(s.cause is Cause.UNKNOWN for s in found.spoilers)
-    if not strangers or (found.spoilers and all(s.rule is Rule.SLOT for s in found.spoilers)):
+    if not strangers or (found.spoilers and not unread and all(s.rule is Rule.SLOT for s in found.spoilers)):
         if any(a in host.functions and host.functions[a].perhaps_virtual for a in found.members):
             return (
                 "not known: virtual functions count as apart, and then the port above them decides; record it as root "
