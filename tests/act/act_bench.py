@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from atoll.act.executor import execute
 from atoll.act.machine import Lease, Machine
 from atoll.controls.present import present
 from atoll.controls.registry import registers
@@ -19,7 +20,19 @@ from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
 from atoll.twin import Twin, store
 
-__all__ = ["BLUE", "RED", "SPEC", "Resetless", "Visited", "Watched", "host_of", "lose_journal", "planned", "state"]
+__all__ = [
+    "BLUE",
+    "RED",
+    "SPEC",
+    "Resetless",
+    "Visited",
+    "Watched",
+    "apply",
+    "host_of",
+    "lose_journal",
+    "planned",
+    "state",
+]
 
 RED, BLUE = Address.parse("0004:04:00.0"), Address.parse("0004:05:00.0")
 SPEC = """
@@ -42,6 +55,12 @@ def planned(machine: Machine, spec: str = SPEC) -> tuple[Host, Plan]:
     """The machine as it is now, and the plan for it."""
     host = host_of(machine)
     return host, plan(Topology(host), present(host), read_spec(spec, host, name="spec"), spec=spec)
+
+
+def apply(machine: Machine, spec: str = SPEC) -> None:
+    """Plan for the machine as it is now, and carry it out."""
+    host, made = planned(machine, spec)
+    execute(machine, host, made)
 
 
 def state(twin: Twin) -> dict[str, Any]:

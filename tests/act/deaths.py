@@ -16,7 +16,7 @@ from atoll.pci.address import Address
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin, store
 
-__all__ = ["OWN", "Death", "assert_apart", "copied", "dead_process", "deaths", "owners_of"]
+__all__ = ["OWN", "Death", "after", "assert_apart", "copied", "dead_process", "deaths", "owners_of"]
 
 OWN = ("var/lib/atoll/", "run/atoll/")
 
@@ -39,6 +39,11 @@ def copied(twin: Twin) -> Twin:
     frame = store.Document(document["machine"], document["kernel"], document["links"], document["state"])
     frame.restore(other.kernel, other.vfio, other.own_files)
     return other
+
+
+def after(died: list[Death], what: str) -> Twin:
+    """A copy of the machine that died right after its last write of this kind."""
+    return copied([death for death in died if what in death.what][-1].twin)
 
 
 @contextmanager

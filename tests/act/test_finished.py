@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from act_bench import BLUE, RED, SPEC, host_of, planned, state
+from act_bench import BLUE, RED, SPEC, apply, host_of, planned, state
 from deaths import dead_process, deaths
 
 from atoll.act.executor import execute
 from atoll.act.finished import differences, finished
 from atoll.act.journal import Journal, read_journal
-from atoll.act.machine import Machine
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
 from atoll.act.resets import reset
@@ -21,15 +20,10 @@ from atoll.twin import Twin, v100
 STOCK = SPEC.replace("held", "vfio")
 
 
-def apply(machine: Machine) -> None:
-    host, made = planned(machine, STOCK)
-    execute(machine, host, made)
-
-
 def ended_badly(twin: Twin) -> None:
     """Apply; only that it has ended is not noted."""
     with dead_process():
-        apply(twin)
+        apply(twin, STOCK)
         journal = Journal(twin)
         journal._change("UPDATE run SET ended = NULL", ())
         journal._commit()

@@ -146,81 +146,6 @@ def test_a_function_inside_a_switch_is_reached_like_a_port() -> None:
     assert peer(found, "04:00.0", "02:1f.0").answer is BLOCKED
 
 
-# -- in a device
-
-
-def device(*words: Acs | Unknown | None, **fields: object) -> Scene:
-    functions = [
-        replace(endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=word), **fields)  # type: ignore[arg-type]
-        for n, word in enumerate(words)
-    ]
-    return scene(machine(port("00:01.0", 1), *functions))
-
-
-@pytest.mark.parametrize(
-    ("word", "strict", "linux", "trusted"),
-    [
-        (None, POSSIBLE, POSSIBLE, BLOCKED),
-        (Unknown("cut"), POSSIBLE, POSSIBLE, POSSIBLE),
-        (acs("", ""), BLOCKED, BLOCKED, BLOCKED),
-        (OFF, DIRECT, DIRECT, DIRECT),
-        (acs("RR CR"), BLOCKED, BLOCKED, BLOCKED),
-    ],
-)
-def test_functions_of_a_device(word: Acs | Unknown | None, strict: Answer, linux: Answer, trusted: Answer) -> None:
-    found = device(word, acs("", ""))
-    for policy, expected in ((STRICT, strict), (LINUX, linux), (TRUSTED, trusted)):
-        assert peer(found, "01:00.0", "01:00.1", policy).answer is expected, policy
-    assert peer(found, "01:00.1", "01:00.0").answer is BLOCKED
-    taken = peer(device(None, None), "01:00.0", "01:00.1", TRUSTED)
-    assert taken.assumptions == {Question.MULTIFUNCTION.value}
-
-
-@pytest.mark.parametrize(
-    ("ari", "expected"), [(Known(False), BLOCKED), (Known(True), POSSIBLE), (Unknown("?"), POSSIBLE)]
-)
-def test_egress_vectors_of_functions(ari: Known[bool] | Unknown, expected: Answer) -> None:
-    """With ARI a bit may stand for a group of functions, and function numbers have eight bits."""
-    word = acs("RR CR EC", ALL, vector=1 << 1)
-    found = device(word, CLOSED, CLOSED, ari=ari)
-    assert peer(found, "01:00.0", "01:00.1").answer is expected
-    assert peer(found, "01:00.0", "01:00.2").answer is (DIRECT if expected is BLOCKED else POSSIBLE)
-
-
-def virtual(word: Acs | Unknown | None, own: Acs | None = None, *, physical: bool = True) -> Scene:
-    functions = [port("00:01.0", 1)]
-    if physical:
-        functions.append(endpoint("01:00.0", "00:01.0", acs=word))
-    for n in (1, 2):
-        one = endpoint(f"01:00.{n}", "00:01.0", acs=own, physical="01:00.0", memory=False)
-        functions.append(replace(one, command=Known(Command.MASTER)))
-    return scene(machine(*functions))
-
-
-@pytest.mark.parametrize(
-    ("word", "own", "expected", "trusted"),
-    [
-        (None, None, POSSIBLE, BLOCKED),
-        (OFF, None, DIRECT, DIRECT),
-        (CLOSED, None, BLOCKED, BLOCKED),
-        (Unknown("cut"), None, POSSIBLE, POSSIBLE),
-        (OFF, CLOSED, BLOCKED, BLOCKED),
-        (CLOSED, OFF, DIRECT, DIRECT),
-    ],
-)
-def test_virtual_functions(word: Acs | Unknown | None, own: Acs | None, expected: Answer, trusted: Answer) -> None:
-    """Their physical function's ACS decides where they have none; their own BARs and memory enable read as zero."""
-    found = virtual(word, own)
-    assert peer(found, "01:00.1", "01:00.2").answer is expected
-    assert peer(found, "01:00.1", "01:00.2", TRUSTED).answer is trusted
-
-
-def test_virtual_functions_whose_physical_function_was_not_read() -> None:
-    found = virtual(None, physical=False)
-    assert peer(found, "01:00.1", "01:00.2").answer is POSSIBLE
-    assert peer(found, "01:00.1", "01:00.2", TRUSTED).assumptions == {Question.VIRTUAL_FUNCTION.value}
-
-
 # -- on a conventional bus
 
 
@@ -287,12 +212,6 @@ def test_what_is_stated_of_root_ports_is_not_stated_of_integrated_endpoints() ->
     nothing = scene(machine(*functions, routing=RootRouting.NONE))
     pairs = (("00:0a.0", "00:0b.0"), ("00:0a.0", "01:00.0"), ("01:00.0", "00:0a.0"))
     assert {peer(nothing, *pair).answer for pair in pairs} == {POSSIBLE}
-
-
-def test_functions_of_an_integrated_device_are_a_device() -> None:
-    pair = [endpoint(f"00:0a.{n}", port_type=PortType.ROOT_INTEGRATED, multifunction=True) for n in range(2)]
-    found = peer(scene(machine(*pair, routing=RootRouting.TRANSLATED)), "00:0a.0", "00:0a.1")
-    assert found.answer is POSSIBLE, "what host bridges translate does not count inside a device"
 
 
 @pytest.mark.parametrize("routing", [None, *RootRouting])

@@ -11,13 +11,9 @@ import pytest
 
 from atoll.twin import MACHINES, Twin, TwinError
 from atoll.twin.decoding import forwarded
-from twin.bench import at, get_acs, give, set_acs, sysfs, text
+from twin.bench import at, sysfs, text
 
 GPU = at("0004:04:00.0")
-
-
-def group_of(twin: Twin, address: str) -> str:
-    return twin.readlink(f"sys/bus/pci/devices/{address}/iommu_group").rsplit("/", 1)[1]
 
 
 def is_link(twin: Twin, path: str) -> bool:
@@ -25,10 +21,6 @@ def is_link(twin: Twin, path: str) -> bool:
         return bool(twin.readlink(path))
     except OSError:
         return False
-
-
-def members(twin: Twin, address: str) -> set[str]:
-    return set(twin.list(f"sys/bus/pci/devices/{address}/iommu_group/devices"))
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -195,146 +187,6 @@ def test_own_files_can_be_made_and_grow() -> None:
         twin.write("var/lib/atoll/../../../etc/passwd", b"x")
 
 
-# -- drivers
-
-
-def test_binding_by_override() -> None:
-    twin = Twin.new("ac922-4gpu")
-    assert text(twin, sysfs(GPU, "driver_override")) == "(null)"
-    give(twin, GPU)
-    assert twin.readlink(sysfs(GPU, "driver")).endswith("drivers/vfio-pci")
-    assert str(GPU) in twin.list("sys/bus/pci/drivers/vfio-pci")
-    assert str(GPU) not in twin.list("sys/bus/pci/drivers/nouveau")
-    assert twin.peek(GPU, "config", 4) & 0x6 == 0x2, "unbinding clears bus mastering only"
-    twin.write(sysfs(GPU, "driver_override"), b"\n")
-    twin.write("sys/bus/pci/drivers/vfio-pci/unbind", str(GPU).encode())
-    assert "driver" not in twin.list(f"sys/bus/pci/devices/{GPU}")
-    twin.write("sys/bus/pci/drivers_probe", str(GPU).encode())
-    assert twin.readlink(sysfs(GPU, "driver")).endswith("drivers/nouveau")
-    assert twin.peek(GPU, "config", 4) & 0x6 == 0x6
-
-
-def test_binding_by_new_id() -> None:
-    twin = Twin.new("ac922-4gpu")
-    twin.write(sysfs(GPU, "driver/unbind"), str(GPU).encode())
-    twin.write("sys/bus/pci/drivers/vfio-pci/new_id", b"10de 1db1")
-    assert twin.readlink(sysfs(GPU, "driver")).endswith("drivers/vfio-pci")
-    with pytest.raises(FileExistsError):
-        twin.write("sys/bus/pci/drivers/vfio-pci/new_id", b"10de 1db1")
-    twin.write("sys/bus/pci/drivers/vfio-pci/remove_id", b"10de 1db1")
-    with pytest.raises(OSError, match="does not know"):
-        twin.write("sys/bus/pci/drivers/vfio-pci/remove_id", b"10de 1db1")
-
-
-# -- remove, rescan and groups
-
-
-def test_removed_device_comes_back_with_defaults() -> None:
-    twin = Twin.new("ac922-4gpu")
-    give(twin, GPU)
-    before = group_of(twin, str(GPU))
-    twin.write(sysfs(GPU, "remove"), b"1")
-    assert str(GPU) not in twin.list("sys/bus/pci/devices")
-    assert before not in twin.list("sys/kernel/iommu_groups")
-    with pytest.raises(OSError, match="No such device"):
-        twin.reset(GPU, "bus")
-    twin.write("sys/bus/pci/devices/0004:02:0a.0/rescan", b"1")
-    assert group_of(twin, str(GPU)) == before, "the lowest free number"
-    assert text(twin, sysfs(GPU, "driver_override")) == "(null)"
-    assert twin.readlink(sysfs(GPU, "driver")).endswith("nouveau")
-
-
-def test_removing_a_switch_takes_all_below() -> None:
-    twin = Twin.new("ac922-4gpu")
-    before = twin.list("sys/bus/pci/devices")
-    twin.write("sys/bus/pci/devices/0035:01:00.0/remove", b"1")
-    assert [name for name in twin.list("sys/bus/pci/devices") if name.startswith("0035")] == ["0035:00:00.0"]
-    twin.write("sys/bus/pci/devices/0035:00:00.0/pci_bus/0035:01/rescan", b"1")
-    assert twin.list("sys/bus/pci/devices") == before
-
-
-def test_groups_of_power_machines() -> None:
-    new, old = Twin.new("ac922-4gpu"), Twin.new("ac922-4gpu", kernel="5.4")
-    isolating = Twin.new("ac922-4gpu", kernel="5.4-isolate")
-    assert members(new, "0004:04:00.0") == {"0004:04:00.0"}
-    assert members(new, "0030:01:00.0") == {"0030:01:00.0", "0030:01:00.1"}
-    assert "iommu_group" not in new.list("sys/bus/pci/devices/0004:02:0a.0")
-    assert members(old, "0004:04:00.0") == {
-        *("0004:04:00.0", "0004:05:00.0"),
-        *(f"0006:00:0{group}.{n}" for group in (0, 1) for n in (0, 1, 2)),
-    }
-    assert members(isolating, "0004:05:00.0") == {"0004:05:00.0", *(f"0006:00:01.{n}" for n in (0, 1, 2))}
-    assert not [name for name in new.list("sys/bus/pci/devices") if name.startswith("0006")]
-
-
-def test_groups_of_the_box() -> None:
-    twin = Twin.new("pcie-box")
-    assert members(twin, "0000:03:00.0") == {"0000:03:00.0"}
-    assert members(twin, "0000:05:00.0") == {"0000:02:02.0", "0000:05:00.0"}, "separate slots without ACS"
-    assert members(twin, "0000:07:00.0") == {"0000:00:02.0", "0000:07:00.0"}
-    assert members(twin, "0000:08:00.0") == {"0000:08:00.0", "0000:08:00.1"}
-    assert members(twin, "0000:09:00.0") == {"0000:09:00.0"}
-    assert members(twin, "0000:0b:00.0") == {"0000:0a:00.0", "0000:0b:00.0", "0000:0b:01.0"}
-    assert members(twin, "0000:0c:00.3") == {"0000:0c:00.3"}
-
-
-def test_regrouping_follows_live_control_and_touching_the_port_brings_policy_back() -> None:
-    twin = Twin.new("pcie-box")
-    port = at("0000:02:00.0")
-    policy = get_acs(twin, port)
-    assert policy == 0x1D
-    set_acs(twin, port, 0x19)
-    assert members(twin, "0000:03:00.0") == {"0000:03:00.0"}, "nothing is evaluated again"
-    twin.write("sys/bus/pci/devices/0000:03:00.0/remove", b"1")
-    twin.write("sys/bus/pci/rescan", b"1")
-    assert members(twin, "0000:03:00.0") == {"0000:02:00.0", "0000:03:00.0"}
-    twin.write(sysfs(port, "remove"), b"1")
-    twin.write("sys/bus/pci/rescan", b"1")
-    assert get_acs(twin, port) == policy
-    assert members(twin, "0000:03:00.0") == {"0000:03:00.0"}
-
-
-def test_reset_of_a_switch_brings_policy_back() -> None:
-    twin = Twin.new("pcie-box")
-    port = at("0000:02:00.0")
-    set_acs(twin, port, 0x5F)
-    twin.reset(at("0000:00:01.0"), "subordinate")
-    assert get_acs(twin, port) == 0x1D
-    set_acs(twin, port, 0x5F)
-    twin.event("suspend")
-    assert get_acs(twin, port) == 0x1D
-
-
-def test_type_of_a_group() -> None:
-    twin = Twin.new("pcie-box")
-    path = f"sys/kernel/iommu_groups/{group_of(twin, '0000:03:00.0')}/type"
-    with pytest.raises(PermissionError, match="bound to xdma"):
-        twin.write(path, b"identity")
-    twin.write("sys/bus/pci/drivers/xdma/unbind", b"0000:03:00.0")
-    twin.write(path, b"identity")
-    assert text(twin, path) == "identity"
-    with pytest.raises(OSError, match="Invalid argument"):
-        twin.write(path, b"marvellous")
-
-
-def test_virtual_functions_come_and_go() -> None:
-    twin = Twin.new("pcie-box")
-    here = "sys/bus/pci/devices/0000:0c:00.0"
-    assert text(twin, f"{here}/sriov_numvfs") == "4"
-    assert twin.readlink(f"{here}/virtfn2") == "../0000:0c:00.3"
-    assert twin.readlink("sys/bus/pci/devices/0000:0c:00.3/physfn") == "../0000:0c:00.0"
-    with pytest.raises(OSError, match="enabled already"):
-        twin.write(f"{here}/sriov_numvfs", b"2")
-    twin.write(f"{here}/sriov_numvfs", b"0")
-    assert "0000:0c:00.1" not in twin.list("sys/bus/pci/devices")
-    twin.write(f"{here}/sriov_numvfs", b"2")
-    assert "0000:0c:00.2" in twin.list("sys/bus/pci/devices")
-    assert "0000:0c:00.3" not in twin.list("sys/bus/pci/devices")
-    with pytest.raises(OSError, match="has 4 VFs") as caught:
-        twin.write(f"{here}/sriov_numvfs", b"9")
-    assert caught.value.errno == errno.ERANGE
-
-
 # -- what the host needs, and what tells links
 
 
@@ -386,31 +238,3 @@ def test_nvlink_record_is_the_mesh() -> None:
     first = [far for (near, _), (far, _) in sorted(ends.items()) if near == buses["0"]]
     assert [first.count(buses[str(n)]) for n in range(8)] == [0, 1, 1, 2, 2, 0, 0, 0]
     assert set(Twin.new("dgx1v", links=False).list("records")) == {"root-complex.json"}
-
-
-def test_virtual_functions_go_with_the_driver_of_their_physical_one() -> None:
-    twin = Twin.new("pcie-box")
-    give(twin, at("0000:0c:00.1"))
-    twin.lease_vfio(at("0000:0c:00.1"), holder="red")
-    for path in ("driver/unbind", "remove"):
-        with pytest.raises(OSError, match=r"0000:0c:00\.1 is open through VFIO"):
-            twin.write(f"sys/bus/pci/devices/0000:0c:00.0/{path}", b"1" if path == "remove" else b"0000:0c:00.0")
-    twin.event("close", [at("0000:0c:00.1")])
-    twin.write("sys/bus/pci/devices/0000:0c:00.0/remove", b"1")
-    assert not [name for name in twin.list("sys/bus/pci/devices") if name.startswith("0000:0c")]
-    twin.write("sys/bus/pci/rescan", b"1")
-    assert [name for name in twin.list("sys/bus/pci/devices") if name.startswith("0000:0c")] == ["0000:0c:00.0"]
-
-
-def test_a_bus_reset_is_listed_for_who_was_found_first() -> None:
-    twin = Twin.new("pcie-box")
-    first, second = at("0000:0c:00.0"), at("0000:0c:00.1")
-    assert text(twin, sysfs(first, "reset_method")).split()[-1] == "bus", "found before its virtual functions"
-    assert "bus" not in text(twin, sysfs(second, "reset_method"))
-    with pytest.raises(OSError, match="no reset method") as caught:
-        twin.reset(first, "bus")
-    assert caught.value.errno == errno.ENOTTY, "listed, and refused: others are on the bus now"
-    with pytest.raises(OSError, match="no reset method"):
-        twin.write(sysfs(first, "reset_method"), b"bus")
-    twin.write(sysfs(first, "reset_method"), b"default")
-    assert "bus" not in text(twin, sysfs(first, "reset_method")), "found out anew"
