@@ -111,7 +111,7 @@ def test_exactly_what_never_comes_to_the_iommu(name: str, seed: int) -> None:
     machine = read_host(twin)
     polluter = Polluter(Topology(machine), present(machine), Policy.STRICT)
     router = Router(twin.kernel.hardware, Iommu(twin.kernel, twin.vfio))
-    router.begin()
+    router.claims.begin()
     addresses = edges(machine)
     polluted = 0
     for source, sender in twin.kernel.hardware.functions.items():

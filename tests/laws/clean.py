@@ -102,10 +102,10 @@ def _outcomes(router: Router, device: Address, address: int) -> Iterator[Outcome
         each.address
         for each in functions.values()
         if each.address.domain == device.domain and each.address != device
-        if any(first <= address <= last for first, last in router.claimed(each))
+        if any(first <= address <= last for first, last in router.claims.claimed(each))
     ]
     for wanted in (None, *takers):
-        router.wanted = wanted
+        router.claims.wanted = wanted
         yield router.send(functions[device], packet)
 
 

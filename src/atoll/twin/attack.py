@@ -66,7 +66,7 @@ class Attacker:
 
     def attack(self, source: Function, victim: Function) -> Attack:
         """Return what of ``victim`` and its owner's memory ``source`` reaches now."""
-        self.router.begin(victim.address)
+        self.router.claims.begin(victim.address)
         self._edges.clear()
         attempts: list[Attempt] = []
         if source.spec.model is not Model.NPU:
@@ -140,7 +140,7 @@ class Attacker:
             found: set[int] = set()
             for function in self.hardware.functions.values():
                 if function.address.domain == domain:
-                    spans = (*self.router.claimed(function), *self.router.windows(function))
+                    spans = (*self.router.claims.claimed(function), *self.router.claims.windows(function))
                     found.update(edge for first, last in spans for edge in (first, last + 1))
             self._edges[domain] = sorted(found)
         return self._edges[domain]

@@ -3,20 +3,18 @@
 Written from PCI Express Base 6.12 alone; shares nothing with ``atoll.fabric``.
 Controls act where a packet enters a port from below; nothing acts on packets that travel down.
 
-What several answer to, which no specification allows and nothing hinders, arrives where the attacker wants it.
 Declared: root complexes take no requests for I/O ports that come up from below, but to another root port where they
 route between these at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from atoll.pci.acs import AcsEnhanced, AcsFlag
-from atoll.pci.address import Address
 from atoll.pci.header import PortType
-from atoll.twin.decoding import VGA_MEMORY, Span, forwarded, subtracts
+from atoll.twin.claims import Claims
+from atoll.twin.decoding import VGA_MEMORY, subtracts
 from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
 from atoll.twin.iommu import Iommu
@@ -33,62 +31,7 @@ class Router:
     def __init__(self, hardware: Hardware, iommu: Iommu) -> None:
         self.hardware = hardware
         self.iommu = iommu
-        self.wanted: Address | None = None
-        """Who is to get what several answer to."""
-        self._claimed: dict[tuple[Address, bool], tuple[Span, ...]] = {}
-        self._windows: dict[tuple[Address, bool], tuple[Span, ...]] = {}
-
-    def begin(self, wanted: Address | None = None) -> None:
-        """Forget what functions answer to: to be called before packets are sent, where registers may have changed."""
-        self.wanted = wanted
-        self._claimed.clear()
-        self._windows.clear()
-
-    def claimed(self, function: Function, *, io: bool = False) -> tuple[Span, ...]:
-        """Return what a function answers to itself."""
-        key = (function.address, io)
-        if key not in self._claimed:
-            found = self.hardware.claimed(function, io=io)
-            self._claimed[key] = tuple((first, last) for _, first, last in found)
-        return self._claimed[key]
-
-    def windows(self, bridge: Function, *, io: bool = False) -> tuple[Span, ...]:
-        """Return what a bridge forwards downwards."""
-        key = (bridge.address, io)
-        if key not in self._windows:
-            self._windows[key] = forwarded(bridge, io)
-        return self._windows[key]
-
-    def claims(self, function: Function, packet: Packet) -> bool:
-        """Whether a function answers to a request's address, or a bridge forwards it downwards."""
-        claimed = self.claimed(function, io=packet.io)
-        return any(first <= packet.address <= last for first, last in claimed) or self.forwards(function, packet)
-
-    def forwards(self, bridge: Function, packet: Packet) -> bool:
-        """Whether a bridge's open windows hold a request's address."""
-        return any(first <= packet.address <= last for first, last in self.windows(bridge, io=packet.io))
-
-    def leads(self, function: Function) -> bool:
-        """Whether a function is the wanted one, or has it below."""
-        at = None if self.wanted is None else self.hardware.functions[self.wanted]
-        while at is not None:
-            if at is function:
-                return True
-            above = self.hardware.parent(at)
-            device = self.hardware.real_requester(at)
-            at = device if above is None and device is not at else above
-        return False
-
-    def taker(self, functions: Iterable[Function], packet: Packet, *, left: bool = False) -> Function | None:
-        """Return who of those on one bus takes a packet: whoever the attacker wants, where several would.
-
-        With ``left`` nobody else is there to take it, and bridges of subtractive decoding do.
-        """
-        beside = list(functions)
-        takers = [each for each in beside if self._targets(each, packet)]
-        if not takers and left and packet.request:
-            takers = [each for each in beside if subtracts(each, packet.io)]
-        return next((each for each in takers if self.leads(each)), takers[0] if takers else None)
+        self.claims = Claims(hardware)
 
     def send(self, source: Function, packet: Packet) -> Outcome:
         """Let a function send a packet."""
@@ -126,17 +69,17 @@ class Router:
         """On a conventional bus whoever claims an address takes it."""
         others = [mate for mate in self.hardware.on_bus(*source.address[:2]) if mate is not source]
         parent = self.hardware.parent(source)
-        left = parent is not None and self._below(parent, packet)
-        mate = self.taker(others, packet, left=left)
+        left = parent is not None and self.claims.below(parent, packet)
+        mate = self.claims.taker(others, packet, left=left)
         if mate is None:
             return None
-        because = "everybody listens" if self._targets(mate, packet) else "takes what nobody else takes"
+        because = "everybody listens" if self.claims.targets(mate, packet) else "takes what nobody else takes"
         return self._descend(mate, packet, (*hops, Hop(str(mate.address), "shared bus", because)))
 
     def _inside(self, source: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
         """Inside a device, to another of its functions where no control says otherwise."""
-        for mate in sorted(self.hardware.mates(source), key=lambda each: not self.leads(each)):
-            if not self._targets(mate, packet):
+        for mate in sorted(self.hardware.mates(source), key=lambda each: not self.claims.leads(each)):
+            if not self.claims.targets(mate, packet):
                 continue
             way, why = toward(source, mate, packet)
             if way is Way.BLOCKED:
@@ -168,9 +111,9 @@ class Router:
                 stop = self._admit(here, packet)
                 if stop:
                     return Outcome(hops, stopped=stop)
-                if packet.request and self._own(here, packet) and own_memory(here) is not Way.UP:
+                if packet.request and self.claims.own(here, packet) and own_memory(here) is not Way.UP:
                     return self._at_port(here, own_memory(here), here, packet, hops)
-                own = self._below(here, packet) and not self._contested(here, bridge, packet)
+                own = self.claims.below(here, packet) and not self._contested(here, bridge, packet)
                 if own and AcsFlag.UF not in here.acs:
                     return Outcome(hops, stopped=f"{name} does not send back what is below itself (no UpstreamFwd)")
                 if own:
@@ -195,7 +138,7 @@ class Router:
         Conventional PCI knows neither requester ids nor address types, so both end here (PCIe-to-PCI Bridge 1.0, 2).
         """
         name = str(bridge.address)
-        if self._below(bridge, packet):
+        if self.claims.below(bridge, packet):
             return Outcome(hops, stopped=f"no function behind {name} answers to {packet.address:#x}")
         if packet.request:
             takes_bus = bridge.spec.port is PortType.PCIE_TO_PCI or bridge.spec.bus_alias
@@ -228,22 +171,15 @@ class Router:
         if not packet.request or (port.spec.port is PortType.ROOT_PORT and bridge.routing is not Routing.DIRECT):
             return False
         beside = self.hardware.on_bus(*port.address[:2])
-        return any(each is not port and self.leads(each) and self._targets(each, packet) for each in beside)
-
-    def _below(self, port: Function, packet: Packet) -> bool:
-        if packet.request:
-            return self.forwards(port, packet)
-        return packet.address >> 8 in port.buses
-
-    def _targets(self, function: Function, packet: Packet) -> bool:
-        """Whether a packet is for a function, or for something below it."""
-        if packet.request:
-            return self.claims(function, packet)
-        return function.address.requester_id == packet.address or self._below(function, packet)
+        return any(
+            each is not port and self.claims.leads(each) and self.claims.targets(each, packet) for each in beside
+        )
 
     def _switch(self, port: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | tuple[Hop, ...]:
         """Inside a switch: to a sibling port, to the upstream port's own memory, or up."""
-        sibling = self.taker((each for each in self.hardware.on_bus(*port.address[:2]) if each is not port), packet)
+        sibling = self.claims.taker(
+            (each for each in self.hardware.on_bus(*port.address[:2]) if each is not port), packet
+        )
         if sibling is not None:
             way, why = toward(port, sibling, packet)
             if way is Way.BLOCKED:
@@ -251,20 +187,16 @@ class Router:
             hop = Hop(str(port.address), "up" if way is Way.UP else "across the switch", why)
             return (*hops, hop) if way is Way.UP else self._descend(sibling, packet, (*hops, hop))
         upstream = self.hardware.parent(port)
-        if upstream is not None and packet.request and self._own(upstream, packet):
+        if upstream is not None and packet.request and self.claims.own(upstream, packet):
             way = upstream_memory(port)
             if way is not Way.UP:
                 return self._at_port(upstream, way, port, packet, hops)
             return (*hops, Hop(str(port.address), "up", "requests for the upstream port's memory are redirected"))
-        if upstream is not None and self._below(upstream, packet):
+        if upstream is not None and self.claims.below(upstream, packet):
             if not (packet.request and AcsEnhanced.UNCLAIMED_REDIRECT in port.acs_enhanced):
                 return Outcome(hops, stopped=f"{upstream.address}: nobody below claims {packet.address:#x}")
             return (*hops, Hop(str(port.address), "up", "unclaimed requests are redirected"))
         return (*hops, Hop(str(port.address), "up", "not for a sibling port"))
-
-    def _own(self, port: Function, packet: Packet) -> bool:
-        """Whether a request is for a port's own BARs."""
-        return self.claims(port, packet) and not self.forwards(port, packet)
 
     def _at_port(self, port: Function, way: Way, by: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         """End at a port's own memory, or before it."""
@@ -277,9 +209,9 @@ class Router:
     def _root(self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         """At a root port: to another one of the same host bridge where that is what it does, else translation."""
         why = f"{bridge.name} translates"
-        if bridge.routing is Routing.DIRECT and not (packet.request and self._own(port, packet)):
+        if bridge.routing is Routing.DIRECT and not (packet.request and self.claims.own(port, packet)):
             others = [each for each in self.hardware.on_bus(bridge.domain, bridge.bus) if each is not port]
-            other = self.taker(others, packet, left=self._in_aperture(bridge, packet))
+            other = self.claims.taker(others, packet, left=self._in_aperture(bridge, packet))
             if other is not None:
                 way, why = toward(port, other, packet)
                 if way is Way.BLOCKED:
@@ -335,7 +267,7 @@ class Router:
                         return Outcome(hops, stopped=f"{bridge.name} sends nothing down again that came up")
                     down = replace(packet, address=address - window.cpu + window.bus)
                     hops = (*hops, Hop(bridge.name, "down", f"reflected to {down.address:#x}"))
-                    top = self.taker(self.hardware.on_bus(bridge.domain, bridge.bus), down, left=True)
+                    top = self.claims.taker(self.hardware.on_bus(bridge.domain, bridge.bus), down, left=True)
                     if top is not None:
                         return self._descend(top, down, hops, origins)
                     return Outcome(hops, stopped=f"nobody below {bridge.name} claims {down.address:#x}")
@@ -351,7 +283,7 @@ class Router:
         down = replace(packet, address=address)
         bridges = [each for each in self.hardware.blueprint.bridges if each.vmd is None]
         tops = [top for each in bridges for top in self.hardware.on_bus(each.domain, each.bus)]
-        top = self.taker(tops, down, left=True)
+        top = self.claims.taker(tops, down, left=True)
         if top is None:
             return Outcome(hops, stopped=f"nobody claims {address:#x}")
         bridge = self.hardware.host_bridge(top.address)
@@ -378,7 +310,7 @@ class Router:
                     return Outcome(hops, stopped=f"{volume.name} sends nothing down again that came up")
                 hops = (*hops, Hop(name, "down", f"in its memory BARs: {volume.name} is behind"))
                 tops = self.hardware.on_bus(volume.domain, volume.bus)
-                inner = self.taker(tops, packet, left=True)
+                inner = self.claims.taker(tops, packet, left=True)
                 if inner is None:
                     return Outcome(hops, stopped=f"nobody behind {name} answers to {packet.address:#x}")
                 function = inner
@@ -387,12 +319,12 @@ class Router:
             if not function.spec.is_bridge or for_itself:
                 return self._arrive(function, packet, hops)
             word = "in its window" if packet.request else "in its bus range"
-            if packet.request and not self.forwards(function, packet):
-                if self.claims(function, packet) or not subtracts(function, packet.io):
+            if packet.request and not self.claims.forwards(function, packet):
+                if self.claims.answers(function, packet) or not subtracts(function, packet.io):
                     return self._arrive(function, packet, hops)
                 word = "nobody else takes it"
             hops = (*hops, Hop(str(function.address), "down", word))
-            below = self.taker(self.hardware.children(function), packet, left=True)
+            below = self.claims.taker(self.hardware.children(function), packet, left=True)
             if below is None:
                 return Outcome(hops, stopped=f"nobody below {function.address} answers to {packet.address:#x}")
             function = below

@@ -187,7 +187,7 @@ class Twin:
         nothing.
         """
         router = self._attacker.router
-        router.begin(wanted)
+        router.claims.begin(wanted)
         return router.send(self._hardware(source), Packet(kind, target, source.requester_id, io=io))
 
     # -- parts
