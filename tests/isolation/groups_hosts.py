@@ -55,6 +55,7 @@ def function(
         bridge=Known(Bridge(secondary, secondary, vga=False) if secondary is not None else None),
         rom=Known(None),
         cxl_cache=Known(False),
+        multicast=Known(None),
         iommu=Known("unit0"),
         ari=Known(ari),
         physical_function=at(physical) if physical else None,

@@ -9,7 +9,23 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
+from reach_hosts import (
+    ALL,
+    CLOSED,
+    OFF,
+    Scene,
+    acs,
+    at,
+    change,
+    endpoint,
+    gpu,
+    links,
+    machine,
+    port,
+    scene,
+    slots,
+    switch,
+)
 from wild_hosts import wild_scene
 
 from atoll.fabric.answer import Answer, Policy, worst
@@ -24,6 +40,7 @@ from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.pci.multicast import Multicast
 from atoll.twin import MACHINES, Twin
 
 Pairs = dict[tuple[Address, Address, bool], Answer]
@@ -84,6 +101,9 @@ def hosts(draw: st.DrawFn) -> Scene:
         functions.append(endpoint("30:00.0", "00:1f.0"))
     functions += [port("0001:00:01.0", 1, acs=draw(words)), endpoint("0001:01:00.0", "0001:00:01.0")]
     functions += [gpu("40:00.0"), gpu("41:00.0")]
+    for place in ("02:00.0", "00:02.0"):
+        copying = draw(st.sampled_from((Known(None), Known(Multicast(True, 0x1000, 0x1000)), Unknown("cut"))))
+        functions = change(functions, place, multicast=copying)
     told = draw(st.sampled_from(((), ("40:00.0",), ("40:00.0", "41:00.0"))))
     wires = draw(st.sampled_from(((), links("40:00.0", "41:00.0", (0, 0)), links("40:00.0", EndKind.SWITCH, (0, 0)))))
     routing = draw(st.sampled_from((None, *RootRouting)))

@@ -65,7 +65,7 @@ def blinded(rng: Random, host: Host, much: float) -> Host:
 
 _FACTS = (
     *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid", "sriov", "port_number", "bridge"),
-    *("cxl_cache", "bars", "subsystem", "group", "driver", "reset_methods", "iommu", "ari"),
+    *("cxl_cache", "multicast", "bars", "subsystem", "group", "driver", "reset_methods", "iommu", "ari"),
 )
 
 

@@ -18,6 +18,7 @@ from atoll.pci.config import ConfigSpace
 from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import read_ari_forwarding, read_flr, read_pending, read_port_number, read_port_type
 from atoll.pci.header import Command, HeaderType
+from atoll.pci.multicast import read_multicast
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
 from atoll.pci.sriov import read_sriov
@@ -32,6 +33,7 @@ READERS: tuple[Callable[[ConfigSpace], object], ...] = (
     read_ats,
     read_pasid,
     read_cxl_cache,
+    read_multicast,
     read_sriov,
     read_serial,
     read_power_state,

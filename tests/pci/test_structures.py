@@ -21,6 +21,7 @@ from atoll.pci.express import (
     read_slot,
 )
 from atoll.pci.header import PortType
+from atoll.pci.multicast import Multicast, read_multicast
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
 from atoll.pci.sriov import Sriov, read_sriov
@@ -250,3 +251,14 @@ def test_no_bridge() -> None:
     assert read_bridge(Space().config()) is None
     with pytest.raises(Unreadable, match="header type"):
         read_bridge(Space(header=0x7F).config())
+
+
+def test_multicast_and_its_window() -> None:
+    space = Space().express(4).extended((0x12, 0x100)).put(0x108, 0x8000000D, 4).put(0x10C, 0x1, 4)
+    assert read_multicast(space.put(0x106, 0x0003, 2).config()) == Multicast(False, 0x1_8000_0000, 4 << 13)
+    assert read_multicast(space.put(0x106, 0x8000, 2).config()) == Multicast(True, 0x1_8000_0000, 1 << 13)
+    assert read_multicast(Space().express(4).config()) is None
+    with pytest.raises(Unreadable):
+        read_multicast(space.config(cut=0x108))
+    with pytest.raises(Unreadable):
+        read_multicast(space.config(cut=0x100))

@@ -36,6 +36,7 @@ from atoll.pci.express import (
     read_slot,
 )
 from atoll.pci.header import HeaderType
+from atoll.pci.multicast import read_multicast
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
 from atoll.pci.sriov import read_sriov
@@ -181,6 +182,7 @@ def _read(reader: _Reader, place: Place, listed: _Names, config: ConfigSpace) ->
         acs=told(lambda space: read_acs(space, *ids)),
         ats=told(read_ats),
         cxl_cache=told(read_cxl_cache),
+        multicast=told(read_multicast),
         port_number=told(read_port_number),
         bridge=bridge_of(resources, listed, told),
         bars=bars,

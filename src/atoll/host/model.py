@@ -14,6 +14,7 @@ from atoll.pci.bar import Bar, Rom
 from atoll.pci.bridge import Bridge, Window
 from atoll.pci.express import PcieLink
 from atoll.pci.header import Command, HeaderType, PortType
+from atoll.pci.multicast import Multicast
 from atoll.pci.sriov import Sriov
 
 __all__ = [
@@ -123,6 +124,8 @@ class Function:
     cxl_cache: Fact[bool] = Unknown("not read")
     """Whether it may cache the host's memory (CXL.cache is enabled)."""
     sriov: Fact[Sriov | None] = Unknown("not read")
+    multicast: Fact[Multicast | None] = Unknown("not read")
+    """None: the function has no Multicast capability."""
     flr: Fact[bool] = Unknown("not read")
     """Whether the function advertises function level reset."""
     pending: Fact[bool] = Unknown("not read")

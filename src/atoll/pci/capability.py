@@ -44,6 +44,7 @@ class ExtendedId(IntEnum):
     ARI = 0x0E
     ATS = 0x0F
     SRIOV = 0x10
+    MULTICAST = 0x12
     PASID = 0x1B
     DVSEC = 0x23
     """Designated vendor-specific: CXL's among them."""

@@ -121,6 +121,7 @@ def function_document(function: Function, links: list[FunctionLink], *, links_to
     acs = fact("acs", function.acs)
     ats = fact("ats", function.ats)
     sriov = fact("sriov", function.sriov)
+    multicast = fact("multicast", function.multicast)
     bridge = fact("bridge", function.bridge)
     subsystem = fact("subsystem", function.subsystem)
     bars = fact("bars", function.bars)
@@ -145,6 +146,7 @@ def function_document(function: Function, links: list[FunctionLink], *, links_to
         "ats": None if ats is None else {"enabled": ats.enabled},
         "pasid": fact("pasid", function.pasid),
         "cxl_cache": fact("cxl_cache", function.cxl_cache),
+        "multicast": None if multicast is None else {"enabled": multicast.enabled},
         "sriov": None if sriov is None else {"total": sriov.total, "enabled": sriov.enabled},
         "flr": fact("flr", function.flr),
         "reset_methods": fact("reset_methods", function.reset_methods),

@@ -161,6 +161,9 @@ def _notes(host: Host, function: Function, links: list[FunctionLink], style: Sty
     ats = value_of(function.ats, None)
     if ats is not None and ats.enabled:
         notes.append("ATS on: it may send requests that the IOMMU no longer checks")
+    multicast = value_of(function.multicast, None)
+    if multicast is not None and multicast.enabled and function.is_port:
+        notes.append("Multicast on: what hits its window goes to other ports too, whatever ACS says")
     sriov = value_of(function.sriov, None)
     if sriov is not None and sriov.total:
         notes.append(f"SR-IOV: {sriov.enabled} of {plural(sriov.total, 'virtual function')} on")

@@ -11,7 +11,7 @@ from host.records.paste import PORT, at, host_of
 
 _FACTS = (
     *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid", "sriov", "bridge", "group"),
-    *("cxl_cache", "driver", "numa_node", "flr", "bars", "serial", "power_state"),
+    *("cxl_cache", "multicast", "driver", "numa_node", "flr", "bars", "serial", "power_state"),
 )
 _SRIOV = """\
 \tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)

@@ -9,7 +9,10 @@ from atoll.host.model import Bar, Rom, Sriov, Window
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.header import Command, HeaderType, PortType
+from atoll.pci.multicast import Multicast
 from atoll.report.names import Names
+from atoll.report.show import show_lines
+from atoll.report.style import PLAIN
 from host.records.paste import PORT, at, host_of, lspci, one
 
 _FLAGS = "SrcValid{} TransBlk{} ReqRedir{} CmpltRedir{} UpstreamFwd{} EgressCtrl- DirectTrans-"
@@ -297,3 +300,40 @@ def test_whether_cxl_cache_is_on(lines: str, told: bool | None) -> None:
     text = PORT.replace(after, f"\tCapabilities: [100 v1] {lines}\n{after}")
     fact = host_of(text).functions[at("00:01.0")].cxl_cache
     assert value_of(fact, None) is told
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("Multicast\n\t\tMcastCap: MaxGroups 64, ECRCRegen-\n\t\tMcastCtl: NumGroups 2, Enable+\n"
+         "\t\tMcastBAR: IndexPos 12, BaseAddr 00000001c0000000\n", Known(Multicast(True, 0x1_C000_0000, 0x2000))),
+        ("Multicast\n\t\tMcastCtl: NumGroups 1, Enable-\n\t\tMcastBAR: IndexPos 0, BaseAddr 0000000000000000\n",
+         Known(Multicast(False, 0, 1))),
+        ("Multicast <?>", None),
+        ("#12", None),
+        ("Extended Capability ID 0x12", None),
+        ("Multicast\n\t\tMcastCtl: NumGroups 1, Enable+\n\t\tMcastBAR: IndexPos 99999999, BaseAddr 00\n", None),
+        ("Multicast\n\t\tMcastCtl: NumGroups 99999999, Enable+\n\t\tMcastBAR: IndexPos 12, BaseAddr 00\n", None),
+        ("Multicast\n\t\tMcastCtl: NumGroups 1, Enable\n\t\tMcastBAR: IndexPos 12, BaseAddr 00\n", None),
+        ("Power Budgeting <?>", Known(None)),
+    ],
+)  # fmt: skip
+def test_whether_multicast_is_on(lines: str, told: Known[Multicast | None] | None) -> None:
+    after = "\tCapabilities: [140 v1]"
+    text = PORT.replace(after, f"\tCapabilities: [100 v1] {lines}\n{after}")
+    fact = host_of(text).functions[at("00:01.0")].multicast
+    assert value_of(fact, "not told") == ("not told" if told is None else told.value)
+
+
+def test_a_switch_that_copies_requests_is_shown_as_such() -> None:
+    """PLX's upstream port in pciutils' ``cap-multicast``, a dump."""
+    dump = "07:00.0 PCI bridge: PLX Technology, Inc. Device 8796 (rev ab)\n"
+    space = bytearray(4096)
+    for offset, value in ((0, 0x879610B5), (4, 0x00100107), (8, 0x060400AB), (0xC, 0x00010000), (0x34, 0x68)):
+        space[offset : offset + 4] = value.to_bytes(4, "little")
+    for offset, value in ((0x68, 0x00520010), (0x100, 0x00010012), (0x104, 0x8000003F), (0x108, 0xC000000C)):
+        space[offset : offset + 4] = value.to_bytes(4, "little")
+    dump += "".join(f"{at:02x}: {space[at : at + 16].hex(' ')}\n" for at in range(0, 4096, 16))
+    host = host_of(dump)
+    assert value_of(host.functions[at("07:00.0")].multicast, None) == Multicast(True, 0xC000_0000, 1 << 12)
+    assert any("Multicast on" in line for line in show_lines(host, names=Names.load(), style=PLAIN))

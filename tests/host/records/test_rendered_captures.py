@@ -25,6 +25,7 @@ _TOLD = (
     "ats",
     "pasid",
     "cxl_cache",
+    "multicast",
     "sriov",
     "pending",
     "port_number",

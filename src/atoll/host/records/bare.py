@@ -30,6 +30,7 @@ def bare_function(address: Address, ids: tuple[int, int], class_code: int | None
         ats=unread,
         pasid=unread,
         cxl_cache=unread,
+        multicast=unread,
         sriov=unread,
         flr=unread,
         pending=unread,

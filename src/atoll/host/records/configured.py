@@ -28,6 +28,7 @@ from atoll.pci.express import (
     read_slot,
 )
 from atoll.pci.header import HeaderType
+from atoll.pci.multicast import read_multicast
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
 from atoll.pci.sriov import read_sriov
@@ -75,6 +76,7 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         ats=told(read_ats),
         pasid=told(read_pasid),
         cxl_cache=told(read_cxl_cache),
+        multicast=told(read_multicast),
         sriov=told(read_sriov),
         flr=told(read_flr),
         pending=told(read_pending),

@@ -9,12 +9,14 @@ from __future__ import annotations
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Ats, Sriov
 from atoll.host.records.heading import parse_heading
+from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.lspci_block_text import BlockText, number_in
 from atoll.host.records.lspci_header import region
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import Acs, AcsFlag, has_dword_registers
 from atoll.pci.express import PcieLink
 from atoll.pci.header import PortType
+from atoll.pci.multicast import Multicast
 
 __all__ = ["CapabilityText"]
 
@@ -34,6 +36,7 @@ _TYPES = (
 )
 _DVSEC = ("Designated Vendor-Specific", "CXL Designated Vendor-Specific", "#23", "Extended Capability ID 0x23")
 """As versions of lspci name it; old ones, that do not know it, by its number (0023h)."""
+_MULTICAST = ("Multicast", "#12", "Extended Capability ID 0x12")
 _FLAGS = {
     "SrcValid": AcsFlag.SV,
     "TransBlk": AcsFlag.TB,
@@ -128,6 +131,19 @@ class CapabilityText(BlockText):
             if "Vendor=" not in found.name or found.name.partition("Vendor=")[2].startswith("1e98 ID=0000"):
                 return Unknown(f"{self._text}: the text does not tell whether CXL.cache is enabled: lspci -xxxx does")
         return Known(False, self._source) if extended is None else extended
+
+    def multicast(self, extended: Unknown | None) -> Fact[Multicast | None]:
+        """As pciutils prints it from 3.1.8 on (``cap_multicast`` in ls-ecaps.c)."""
+        found = next((c for c in self._block.capabilities if c.name.startswith(_MULTICAST)), None)
+        if found is None:
+            return Known(None, self._source) if extended is None else extended
+        control, window = found.find("McastCtl:") or "", found.find("McastBAR:") or ""
+        groups, position = _after(control, "NumGroups"), _after(window, "IndexPos")
+        base = hexadecimal(window.rpartition("BaseAddr ")[2], most=16)
+        enabled = {"Enable+", "Enable-"}.intersection(control.split())
+        if groups is None or position is None or base is None or not enabled or groups > 64 or position > 63:
+            return Unknown(f"{self._text}: the text names Multicast without its state: lspci -vvv shows it")
+        return Known(Multicast("Enable+" in enabled, base, groups << position), self._source)
 
     def sriov(self, extended: Unknown | None) -> Fact[Sriov | None]:
         found = self._find("Single Root I/O Virtualization")

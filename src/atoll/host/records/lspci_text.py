@@ -72,6 +72,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         ats=text.ats(extended),
         pasid=text.pasid(extended),
         cxl_cache=text.cxl_cache(extended),
+        multicast=text.multicast(extended),
         sriov=text.sriov(extended),
         flr=text.flr(),
         pending=text.pending(),

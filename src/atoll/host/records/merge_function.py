@@ -21,6 +21,7 @@ _FACTS = (
         "ats",
         "pasid",
         "cxl_cache",
+        "multicast",
         "sriov",
         "flr",
         "pending",

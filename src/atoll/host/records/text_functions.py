@@ -22,7 +22,7 @@ __all__ = ["TextFunctions"]
 
 _FACTS = (
     *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid"),
-    *("cxl_cache", "sriov", "flr", "pending"),
+    *("cxl_cache", "multicast", "sriov", "flr", "pending"),
     *("port_number", "link", "slot", "power_state", "bridge", "bars", "rom", "revision", "subsystem"),
     *("group", "driver", "numa_node", "serial"),
 )

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from atoll.fabric.answer import Answer, Policy
-from atoll.fabric.meeting import bus_turn
+from atoll.fabric.meeting import bus_turn, copies
 from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
+from atoll.host.fact import value_of
 from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
 from atoll.isolation.iova.windows import Addresses, addresses, decoding, is_subtractive, own_side, windows
 from atoll.pci.acs import AcsEnhanced, AcsFlag
@@ -187,13 +188,23 @@ class _Climb:
 
     def bus(self, here: Address, bridge: Address | None) -> None:
         """What stands beside ``here`` on its bus."""
-        found: list[Claim] = []
+        found = list(self.copied(here))
         peers = [peer for peer in self.topology.on_bus.get(bridge, ()) if peer != here]
         for peer in peers:
             found += self.peer(here, peer, bridge)
         self.take(found)
         if bridge is not None:
             self.unclaimed(bridge, here)
+
+    def copied(self, here: Address) -> Iterator[Claim]:
+        """What hits the Multicast window of a port does not, or not only, go upwards."""
+        because = copies(self.topology, here)
+        window = value_of(self.topology.functions[here].multicast, None)
+        if because and window is not None:
+            ranges = Ranges.of((window.base, window.base + window.size - 1))
+            yield Claim(self.device, ranges, here, "Multicast window", Fate.CLAIMED, Answer.POSSIBLE, because, here)
+        elif because:
+            self.unknown[because] = None
 
     def peer(self, here: Address, peer: Address, bridge: Address | None) -> Iterator[Claim]:
         held = addresses(self.topology, peer)

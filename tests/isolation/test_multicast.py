@@ -1,0 +1,66 @@
+"""Ports that copy requests to several others: no redirection looks at those."""
+
+from __future__ import annotations
+
+import pytest
+from reach_hosts import CLOSED, at, change, clusters, machine, scene, slots, switch
+
+from atoll.fabric.answer import Answer, Policy
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import RootRouting
+from atoll.isolation.iova.pollution import Fate, Polluter
+from atoll.isolation.iova.ranges import Ranges
+from atoll.isolation.proof import Verdict
+from atoll.pci.multicast import Multicast
+
+ON = Known(Multicast(enabled=True, base=0x1_0000_0000, size=0x2000))
+OFF = Known(Multicast(enabled=False, base=0x1_0000_0000, size=0x2000))
+UNREAD = Unknown("cut")
+RED, BLUE = at("03:00.0"), at("04:00.0")
+STATES = [(Known(None), Answer.IOMMU), (OFF, Answer.IOMMU), (ON, Answer.POSSIBLE), (UNREAD, Answer.POSSIBLE)]
+
+
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize(("multicast", "expected"), STATES)
+def test_a_switch_that_copies_requests_redirects_none(
+    multicast: Fact[Multicast | None], expected: Answer, policy: Policy
+) -> None:
+    """What comes up to one port is copied; the other port's own state is another matter."""
+    found = scene(machine(*change(switch(CLOSED, CLOSED), "02:00.0", multicast=multicast)))
+    reach = found.reach(policy)
+    assert reach.answer(RED, BLUE).answer is expected
+    assert reach.answer(BLUE, RED).answer is Answer.IOMMU
+    verdict = found.state(clusters(found.host, red="03:00.0", blue="04:00.0")).proof.verdict
+    assert verdict is (Verdict.PROVEN if expected is Answer.IOMMU else Verdict.UNKNOWN)
+
+
+@pytest.mark.parametrize(("multicast", "expected"), STATES)
+def test_nor_does_a_root_port(multicast: Fact[Multicast | None], expected: Answer) -> None:
+    functions = change(slots(CLOSED, CLOSED), "00:01.0", multicast=multicast)
+    for routing in (None, RootRouting.DIRECT, RootRouting.NONE):
+        reach = scene(machine(*functions, routing=routing)).reach()
+        assert reach.answer(at("01:00.0"), at("02:00.0")).answer is expected
+    translated = scene(machine(*functions, routing=RootRouting.TRANSLATED)).reach()
+    assert translated.answer(at("01:00.0"), at("02:00.0")).answer is (
+        Answer.POSSIBLE if multicast is UNREAD else Answer.IOMMU
+    )
+
+
+def test_what_copies_nothing_upwards_is_no_port_of_that_kind() -> None:
+    """A card that has the capability only receives."""
+    reach = scene(machine(*change(switch(CLOSED, CLOSED), "03:00.0", multicast=ON))).reach()
+    assert reach.answer(RED, BLUE).answer is Answer.IOMMU
+
+
+def test_its_window_is_no_place_for_memory() -> None:
+    for multicast in (ON, OFF, UNREAD):
+        found = scene(machine(*change(switch(CLOSED, CLOSED), "02:00.0", multicast=multicast)))
+        told = Polluter(found.topology, found.settings, Policy.STRICT).of(RED)
+        windows = [claim for claim in told.claims if claim.what == "Multicast window"]
+        if multicast is ON:
+            (window,) = windows
+            assert (window.fate, window.answer, window.by) == (Fate.CLAIMED, Answer.POSSIBLE, at("02:00.0"))
+            assert window.ranges == Ranges.of((0x1_0000_0000, 0x1_0000_1FFF))
+        else:
+            assert not windows
+        assert any("Multicast" in why for why in told.unknown) is (multicast is UNREAD)
