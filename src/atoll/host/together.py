@@ -24,6 +24,8 @@ def read_together(
     """
     hosts = [host for host in (read, *(record.host for record in records)) if host is not None]
     if not hosts:
+        hosts = _by_links(records)
+    if not hosts:
         names = " and ".join(record.name for record in records)
         raise InputError(
             f"{names}: links of GPUs, but nothing that shows the PCI functions they belong to",
@@ -36,3 +38,11 @@ def read_together(
             texts[name if name not in texts else f"{name} ({number})"] = record.links
     host = merge(hosts)
     return with_link_records(host, texts, uuids=uuids) if texts else host
+
+
+def _by_links(records: Sequence[Record]) -> list[Host]:
+    """Return what records of links show of functions: weaker than any other record, used where there is no other."""
+    from atoll.host.records.nccl_functions import read_nccl_functions
+
+    found = (read_nccl_functions(record.links, name=record.name) for record in records if record.links is not None)
+    return [host for host in found if host is not None]

@@ -1,0 +1,115 @@
+"""The functions of NCCL's or RCCL's topology as a host: for where no other record of the machine shows any.
+
+Source: NCCL ``src/graph/xml.cc`` (``ncclTopoGetXmlFromSys``: class, ids and subsystem's ids as sysfs has them, empty
+where it has no such function; of the bridges on the way up each second one is left out, so what stands right above is
+not told) and ``src/transport/net_ib.cc`` (``ncclIbGetPciPath``: a port of a network device, or a virtual function, is
+shown under function 0 of the physical one). ``NCCL_TOPO_FILE`` is written by hand as well, with bridges that are none
+(``ffff:ff:01.0``, vendor 0): such a file proves nothing against what another record shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from atoll.errors import InputError
+from atoll.host.fact import Known, Unknown
+from atoll.host.links.xml import Element, is_xml, parse_series
+from atoll.host.model import Function, Gap, Host
+from atoll.host.records.bare import bare_function
+from atoll.host.records.hexadecimal import hexadecimal
+from atoll.host.records.shown import Shown, Standing, host_of_shown
+from atoll.pci.address import Address
+from atoll.pci.header import HeaderType
+
+__all__ = ["read_nccl_functions"]
+
+_LONE = "NCCL shows GPUs, network devices and some bridges, not what stands beside them"
+_HINT = "name an lspci text or a folder of the same machine as well: --host lspci.txt --host topo.xml"
+_LEFT_OUT = (
+    Gap("functions that NCCL has no use for, and bridges on the way up", "NCCL leaves them out", _HINT),
+    Gap(
+        "ports of network devices beyond the first, and virtual functions",
+        "NCCL shows them under function 0; and a file for NCCL_TOPO_FILE may be written by hand",
+        _HINT,
+    ),
+)
+_NVIDIA = 0x10DE
+_NVSWITCH = 0x068000
+_MADE_UP = (0, 0xFFFF)
+_BRIDGES = 0x0604
+_NOWHERE = (0xFFFF, 0xFF)
+"""Domain and bus that such files give to bridges that are none."""
+
+
+def read_nccl_functions(data: bytes, *, name: str) -> Host | None:
+    """Return the host of a ``<system>``, None for what is no such document, is damaged or shows no function."""
+    if not is_xml(data):
+        return None
+    try:
+        root = parse_series(data, name=name)[0]
+    except InputError:
+        return None
+    if root.tag != "system" or "version" not in root.attributes:
+        return None
+    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    for element in root.walk():
+        function = None
+        if element.tag == "pci":
+            function = _function(element, shown.name)
+        elif element.tag == "nvlink" and _number(element, "tclass", 6) == _NVSWITCH:
+            function = _switch(element, shown.name)
+        if function is not None and function.address not in shown.functions:
+            shown.add(function, Standing())
+    if not shown.functions:
+        return None
+    return host_of_shown(shown, path=name, lone=_LONE, left_out=_LEFT_OUT, no_groups="NCCL shows no IOMMU groups")
+
+
+def _function(element: Element, source: str) -> Function | None:
+    address, class_code = _address(element, "busid"), _number(element, "class", 6)
+    vendor, device = _number(element, "vendor", 4), _number(element, "device", 4)
+    if address is None or class_code is None or vendor in _MADE_UP or address[:2] == _NOWHERE:
+        return None
+    changes: dict[str, Any] = {}
+    subsystem = _number(element, "subsystem_vendor", 4), _number(element, "subsystem_device", 4)
+    if class_code >> 8 == _BRIDGES:
+        changes["header"] = Known(HeaderType.BRIDGE, source)
+    elif None not in subsystem and subsystem[0] not in _MADE_UP:
+        changes["subsystem"] = Known(subsystem, source)
+    return _bare(address, (vendor, device), class_code, source, changes)
+
+
+def _switch(element: Element, source: str) -> Function | None:
+    """The NVSwitch that a link leads to; its class was read where it stands (``tclass``)."""
+    address = _address(element, "target")
+    return None if address is None else _bare(address, (_NVIDIA, None), _NVSWITCH, source, {})
+
+
+def _bare(
+    address: Address, ids: tuple[int | None, int | None], class_code: int, source: str, changes: dict[str, Any]
+) -> Function:
+    vendor, device = ids
+    unread = f"{source}: NCCL does not show it"
+    if vendor is None or device is None:
+        function = bare_function(address, (0xFFFF, 0xFFFF), class_code, unread)
+        changes = {**changes, "possible_ids": (ids,)}
+    else:
+        function = bare_function(address, (vendor, device), class_code, unread)
+    return replace(
+        function,
+        acs=Unknown(f"{source}: NCCL does not show configuration space"),
+        driver=Unknown(f"{source}: NCCL shows no drivers"),
+        **changes,
+    )
+
+
+def _address(element: Element, attribute: str) -> Address | None:
+    try:
+        return Address.parse(element.attributes.get(attribute, ""))
+    except ValueError:
+        return None
+
+
+def _number(element: Element, attribute: str, digits: int) -> int | None:
+    return hexadecimal(element.attributes.get(attribute, "").removeprefix("0x"), digits)
