@@ -8,6 +8,7 @@ from reach_hosts import CLOSED, at, change, clusters, machine, scene, slots, swi
 from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import RootRouting
+from atoll.isolation.explain import explain
 from atoll.isolation.iova.pollution import Fate, Polluter
 from atoll.isolation.iova.ranges import Ranges
 from atoll.isolation.proof import Verdict
@@ -64,3 +65,10 @@ def test_its_window_is_no_place_for_memory() -> None:
         else:
             assert not windows
         assert any("Multicast" in why for why in told.unknown) is (multicast is UNREAD)
+
+
+def test_what_switches_it_off_is_ready_to_paste() -> None:
+    for multicast, told in ((ON, 1), (OFF, 0), (UNREAD, 1)):
+        reach = scene(machine(*change(switch(CLOSED, CLOSED), "02:01.0", multicast=multicast))).reach()
+        remedies = [remedy.how for remedy in explain(reach, RED, BLUE).remedies]
+        assert remedies.count("setpci -s 0000:02:01.0 ECAP12+6.w=0:8000") == told

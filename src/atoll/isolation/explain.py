@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from atoll.controls.acs import closed
 from atoll.controls.acs_recipe import acs_recipes
 from atoll.fabric.answer import Answer, Finding
+from atoll.fabric.meeting import copies
 from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
@@ -78,6 +79,7 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
     remedies = (
         *link_remedies(topology, reach.settings, one, other),
         *_by_acs(reach, one, other, same=bool(same)),
+        *_by_multicast(topology, one, other),
         *_by_domain(reach, one, other),
     )
     reached = any(finding.answer > Answer.IOMMU for finding in (*found, *identity))
@@ -126,6 +128,20 @@ def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
             effect = f"{address} is predicted into a group of its own below {places}"
             return Remedy("nothing that can be set separates them; another slot would", "", effect)
     return Remedy("nothing that can be set separates them", "", "nor does another slot of this machine that is known")
+
+
+def _by_multicast(topology: Topology, one: Address, other: Address) -> tuple[Remedy, ...]:
+    """Switch Multicast off at the ports by which what one of the two sends is copied to the other's."""
+    ports = {topology.meeting(*way).source for way in ((one, other), (other, one))} - {one, other}
+    return tuple(
+        Remedy(
+            f"switch Multicast off at {port}",
+            f"setpci -s {port} ECAP12+6.w=0:8000",
+            "what hits its window then goes where ACS says, until the next reset; no kernel switches it on",
+        )
+        for port in sorted(ports)
+        if copies(topology, port)
+    )
 
 
 def _by_acs(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[Remedy, ...]:
