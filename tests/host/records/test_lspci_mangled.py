@@ -12,7 +12,7 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.records.content import read_record
 from atoll.host.records.merge import merge
 from atoll.isolation.groups import predict
-from host.records.paste import PORT, at, host_of, one
+from host.records.paste import PORT, at, host_of, lspci, one
 
 
 def _colour(text: str) -> str:
@@ -138,3 +138,27 @@ def test_a_machine_without_its_first_function_is_an_excerpt() -> None:
     assert host_of(amd.replace("00:01.0", "00:1f.0")).excerpt
     assert not merge([host_of(PORT, "one"), host_of(first, "two")]).excerpt
     assert not host_of("0004:00:00.0 PCI bridge [0604]: IBM Host Bridge [1014:04c1]\n").excerpt
+
+
+def test_what_stands_above_a_conventional_bus_an_excerpt_may_leave_out() -> None:
+    """What was asked for by address: the port above a bridge to PCI, or that bridge, may be the one left out."""
+    bridge = lspci(
+        "Bus: primary=08, secondary=09, subordinate=09, sec-latency=32",
+        "Capabilities: [80] Express (v1) PCI-Express to PCI/PCI-X Bridge, MSI 00",
+        heading="08:00.0 PCI bridge [0604]: ASPEED Technology, Inc. AST1150 PCI-to-PCI Bridge [1a03:1150]",
+    )
+    card = lspci(
+        "Capabilities: [40] Power Management version 3",
+        heading="09:00.0 VGA compatible controller [0300]: ASPEED Technology, Inc. Graphics [1a03:2000]",
+    )
+    uncore = lspci(
+        "Control: I/O- Mem- BusMaster- SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-",
+        "Status: Cap- 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-",
+        heading="ff:08.0 System peripheral [0880]: Intel Corporation Xeon QPI Link 0 [8086:6f80]",
+    )
+    first = "00:00.0 Host bridge [0600]: Intel Corporation Device [8086:6f00]\n\n"
+    assert {a.bus: f.parent_told for a, f in host_of(bridge + card).functions.items()} == {8: False, 9: True}
+    assert {a for a, _ in predict(host_of(bridge + card)).undetermined} == {at("08:00.0"), at("09:00.0")}
+    assert not host_of(card).functions[at("09:00.0")].parent_told
+    assert not host_of(first + bridge).functions[at("08:00.0")].parent_told, "it has a link, so a port stands above"
+    assert host_of(first + uncore).functions[at("ff:08.0")].parent_told, "Xeons have root buses for these"

@@ -22,7 +22,15 @@ ALONE = "taken as single: alone in its slot, and lspci prints no multifunction b
 SHARED = "more than one function in its slot"
 NUMBERED = "its number is not 0, and it is no virtual function that the text tells of (pci_scan_slot)"
 
-_BELOW_A_PORT = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.DOWNSTREAM)
+_BELOW_A_PORT = (
+    PortType.ENDPOINT,
+    PortType.LEGACY_ENDPOINT,
+    PortType.UPSTREAM,
+    PortType.DOWNSTREAM,
+    PortType.PCIE_TO_PCI,
+)
+_ON_A_BUS = (PortType.CONVENTIONAL, PortType.PCI_TO_PCIE)
+"""What stands on a conventional bus: a root bus, or one below a bridge that an excerpt leaves out."""
 
 
 def arranged(
@@ -35,13 +43,14 @@ def arranged(
     named: frozenset[Address] = frozenset(),
     cut: Address | None = None,
     roots: Collection[tuple[int, int]] = (),
+    excerpt: bool = False,
 ) -> dict[Address, Function]:
     """Return the functions in address order with their parents, root buses, slots and physical functions.
 
     ``above`` tells parents where the text does (``-P``), ``forwarding`` ARI of ports, ``virtual`` what physical
     functions say about their virtual ones, ``unread`` those that may have some and do not say where, ``named`` those
     that are virtual by their names. The text may be ``cut`` at a function: more of its slot may have come. ``roots``
-    are buses that it shows below no bridge, by domain.
+    are buses that it shows below no bridge, by domain. ``excerpt``: it shows a part of the machine.
     """
     physical = physical_of(functions, virtual)
     parents = _parents(functions, above, physical)
@@ -74,7 +83,7 @@ def arranged(
         result[address] = replace(
             function,
             parent=parent,
-            parent_told=parent is not None or address[:2] in roots or not _hangs_loose(function),
+            parent_told=parent is not None or address[:2] in roots or not _hangs_loose(function, excerpt),
             host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
             multifunction=_multifunction(function, slots, address in physical, unsure.get(address[:3])),
             perhaps_virtual=address in perhaps,
@@ -108,8 +117,8 @@ def _parents(
     return parents
 
 
-def _hangs_loose(function: Function) -> bool:
-    """Whether something must stand above a function for which no bridge was found.
+def _hangs_loose(function: Function, excerpt: bool) -> bool:
+    """Whether something must stand above a function for which no bridge was found, or may, in an excerpt.
 
     Bus 0 is a root bus. Elsewhere only a root port, what is integrated into a root complex and conventional
     functions stand on one; host bridges that show an endpoint's type do too.
@@ -117,7 +126,7 @@ def _hangs_loose(function: Function) -> bool:
     if function.address.bus == 0 or function.class_code >> 8 == 0x0600:
         return False
     port_type = value_of(function.port_type, None)
-    return port_type is None or port_type in _BELOW_A_PORT
+    return port_type is None or port_type in _BELOW_A_PORT or (excerpt and port_type in _ON_A_BUS)
 
 
 def _perhaps_virtual(

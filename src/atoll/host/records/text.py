@@ -100,6 +100,7 @@ def read_text(data: bytes, *, name: str) -> Host:
 def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> Host:
     """Put together what was found; ``unfound``: what lists groups ran, and found none."""
     name, log, listed = lines.name, lines.log, lines.listed
+    excerpt = _is_excerpt(found.functions, listed.members.keys() | log.members.keys())
     functions = arranged(
         found.functions,
         above=found.above,
@@ -109,6 +110,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         named=frozenset(found.named_virtual),
         cut=found.cut,
         roots=lines.tree.roots | log.roots,
+        excerpt=excerpt,
     )
     told = _groups(found, functions, listed, log)
     why = _no_groups(log, lines.others, asked=listed.asked)
@@ -138,7 +140,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         iommu_units=units,
         interrupt_remapping=remapping,
         holders=Unknown("a text does not show who holds devices open"),
-        excerpt=_is_excerpt(functions, listed.members.keys() | log.members.keys()),
+        excerpt=excerpt,
         gaps=(*gaps, *coverage(functions, groups)),
         provenance=(path,),
     )
