@@ -25,7 +25,6 @@ from atoll.pci.quirks.aliases import (
     dma_alias_mask,
     is_one_of,
 )
-from atoll.pci.quirks.resets import no_bus_reset, no_flr, no_pm_reset
 
 
 def _rows() -> list[tuple[str, str, int, int | None]]:
@@ -117,14 +116,3 @@ def test_switchtec() -> None:
         # Of two makers: the PCI100x parts are EFAR's (SWITCHTEC_PCI100X_QUIRK).
         assert is_one_of(SWITCHTEC_NTB, vendor, device)
     assert sum(map(len, SWITCHTEC_NTB.values())) == len(_ids("switchtec-ntb-dma-alias"))
-
-
-def test_resets() -> None:
-    assert all(no_bus_reset(*ids) for ids in _ids("no_bus_reset"))
-    assert all(no_flr(*ids) for ids in _ids("no_flr"))
-    assert all(no_pm_reset(*ids, 0x020000, on_root_bus=False) for ids in _ids("no_pm_reset"))
-    assert no_bus_reset(0x10DE, 0x2342)
-    assert not no_bus_reset(0x10DE, 0x1DB1)
-    assert no_pm_reset(0x1002, 0x67DF, 0x030000, on_root_bus=False)
-    assert not no_pm_reset(0x1002, 0x67DF, 0x030000, on_root_bus=True)
-    assert not no_flr(0x1AF4, 0x1000)
