@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.boot import Result
 from lab.gpu.gpus import Gpus
+from lab.noted import ended
 from lab.report import Check, Report, Setting
 from lab.scenarios.gpu import run_on
 
@@ -29,8 +30,7 @@ def run(setting: Setting) -> Report:
         if result.ok:
             checks += _checks(kernel, result, gpus, kinds)
         else:
-            detail = str(result.answer.get("error", result.folder))
-            checks.append(Check(kernel, "the scenario ends well", ok=False, detail=detail))
+            checks += ended(kernel, result)
         facts[kernel] = {"seconds": round(result.seconds, 2)}
     return Report(tuple(checks), facts)
 

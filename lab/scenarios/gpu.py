@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab.boot import Boot, Result, boot
 from lab.gpu.gpus import Gpus, guest_files
+from lab.noted import ended
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -33,8 +34,7 @@ def run(setting: Setting) -> Report:
             sysfs = _part(result, "sysfs")
             facts[kernel] = {"seconds": round(result.seconds, 2), "microseconds_a_read": sysfs["microseconds_a_read"]}
         else:
-            detail = str(result.answer.get("error", result.folder))
-            checks.append(Check(kernel, "the scenario ends well", ok=False, detail=detail))
+            checks += ended(kernel, result)
     return Report(tuple(checks), facts)
 
 

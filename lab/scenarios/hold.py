@@ -10,6 +10,7 @@ from pathlib import Path
 from lab.boot import Boot, Result, boot
 from lab.gpu.gpus import Gpus, guest_files
 from lab.gpu.record import Record
+from lab.noted import noted
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -80,12 +81,7 @@ def _facts(result: Result) -> dict[str, object]:
 
 def checks_of(kernel: str, result: Result, record: Record) -> Iterator[Check]:
     """What the guest found, and what the GPUs saw."""
-    told = result.answer.get("checks")
-    if not result.ok or not isinstance(told, list):
-        detail = str(result.answer.get("error", result.folder))
-        yield Check(kernel, "the scenario ends well", ok=False, detail=detail)
-    for one in told if isinstance(told, list) else ():
-        yield Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"]))
+    yield from noted(kernel, result)
     api = _facts(result).get("api")
     wanted = ["iommufd" if kernel == "iommufd" else "legacy"]
     yield Check(kernel, f"it is held over {wanted[0]}", ok=api == wanted, detail=str(api))

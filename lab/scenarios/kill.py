@@ -10,6 +10,7 @@ import json
 from lab.boot import Boot, Result, boot
 from lab.gpu.gpus import Gpus, guest_files
 from lab.gpu.record import Record
+from lab.noted import ended
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -74,11 +75,8 @@ def _boot(kernel: str, gpus: Gpus, setting: Setting) -> Result:
 def checks_of(kernel: str, result: Result, record: Record) -> list[Check]:
     """Return what must be so, by what the guest found and what the GPUs saw."""
     counts, failures = result.answer.get("counts"), result.answer.get("failures")
-    checks = []
     told = isinstance(counts, dict) and isinstance(failures, list) and bool(counts)
-    if not result.ok or not told:
-        detail = str(result.answer.get("error", result.folder))
-        checks.append(Check(kernel, "the scenario ends well", ok=False, detail=detail))
+    checks = [*ended(kernel, result, told=told)]
     # What it found before it ended is told all the same.
     counts, failures = (counts, failures) if told else ({}, [])
     assert isinstance(counts, dict)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lab.boot import Boot, Result, boot
+from lab.boot import Boot, boot
+from lab.noted import noted
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -37,14 +38,6 @@ def run(setting: Setting) -> Report:
         run = Boot(kernel, MACHINE, files, cmdline=_CMDLINE, seconds=600, name="live")
         result = boot(run, folder=setting.folder / f"live-{kernel}")
         setting.say(f"live on {kernel}: {result.seconds:.1f} s")
-        checks += _checks(kernel, result)
+        checks += noted(kernel, result)
         facts[kernel] = {"release": result.answer.get("release"), "seconds": round(result.seconds, 2)}
     return Report(tuple(checks), facts)
-
-
-def _checks(kernel: str, result: Result) -> list[Check]:
-    told = result.answer.get("checks")
-    if not result.ok or not isinstance(told, list):
-        detail = str(result.answer.get("error", result.folder))
-        return [Check(kernel, "the scenario ends well", ok=False, detail=detail)]
-    return [Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"])) for one in told]

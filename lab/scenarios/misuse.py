@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from lab.boot import Boot, Result, boot
 from lab.kernels import DEBIAN_KERNELS
+from lab.noted import noted
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -53,11 +54,7 @@ def run_on(kernel: str, setting: Setting) -> Result:
 
 def checks_of(kernel: str, result: Result) -> list[Check]:
     """What the guest found."""
-    told = result.answer.get("checks")
-    if not result.ok or not isinstance(told, list):
-        detail = str(result.answer.get("error", result.folder))
-        return [Check(kernel, "the scenario ends well", ok=False, detail=detail)]
-    checks = [Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"])) for one in told]
-    if kernel in DEBIAN_KERNELS:
+    checks = [*noted(kernel, result)]
+    if result.ok and kernel in DEBIAN_KERNELS:
         checks.append(Check(kernel, "it can be locked down", ok=result.answer.get("lockdown") is True))
     return checks

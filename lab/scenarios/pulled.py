@@ -8,6 +8,7 @@ from pathlib import Path
 from lab.boot import Boot, Result, boot
 from lab.gpu.gpus import Gpus, guest_files
 from lab.gpu.record import Record
+from lab.noted import noted
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 from lab.scenarios.hold import all_to_all
@@ -63,13 +64,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None) -> Result:
 
 def checks_of(kernel: str, result: Result, record: Record) -> list[Check]:
     """What the guest found, and what the GPUs saw."""
-    told = result.answer.get("checks")
-    checks = []
-    if not result.ok or not isinstance(told, list):
-        detail = str(result.answer.get("error", result.folder))
-        checks.append(Check(kernel, "the scenario ends well", ok=False, detail=detail))
-    for one in told if isinstance(told, list) else ():
-        checks.append(Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"])))
+    checks = [*noted(kernel, result)]
     breaches = record.breaches(0, _END)
     says = "by the GPUs' logs no link was open between two owners that both ran, at any time"
     checks.append(Check(kernel, says, ok=not breaches, detail=f"open: {breaches}"))

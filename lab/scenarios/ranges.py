@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from atoll.isolation.iova.ranges import Ranges
 from lab.boot import Boot, Result, boot
+from lab.noted import ended
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 from lab.scenarios.amd import AMD
@@ -56,8 +57,7 @@ def run(setting: Setting) -> Report:
 
 def _checks(where: str, result: Result, *, more: bool) -> Iterator[Check]:
     if not result.ok:
-        error = str(result.answer.get("error", result.folder))
-        yield Check(where, "the scenario ends well", ok=False, detail=error)
+        yield from ended(where, result)
         return
     document, given = result.answer["document"], result.answer["ranges"]
     assert isinstance(document, dict)

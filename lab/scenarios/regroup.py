@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 
-from lab.boot import Boot, Result, boot
+from lab.boot import Boot, boot
+from lab.noted import noted
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -64,14 +65,6 @@ def run(setting: Setting) -> Report:
         run = Boot(kernel, _MACHINE, files, cmdline=f"intel_iommu=on {_OPEN}", seconds=600, name="regroup")
         result = boot(run, folder=setting.folder / f"regroup-{kernel}")
         setting.say(f"regroup on {kernel}: {result.seconds:.1f} s")
-        checks += _checks(kernel, result)
+        checks += noted(kernel, result)
         facts[kernel] = {"seconds": round(result.seconds, 2), "groups": result.answer.get("facts")}
     return Report(tuple(checks), facts)
-
-
-def _checks(kernel: str, result: Result) -> list[Check]:
-    told = result.answer.get("checks")
-    if not result.ok or not isinstance(told, list):
-        detail = str(result.answer.get("error", result.folder))
-        return [Check(kernel, "the scenario ends well", ok=False, detail=detail)]
-    return [Check(kernel, str(one["says"]), ok=bool(one["ok"]), detail=str(one["detail"])) for one in told]

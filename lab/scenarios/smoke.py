@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.boot import Boot, Result, boot
 from lab.guest.image import SOURCE
+from lab.noted import ended
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -66,9 +67,7 @@ def check_groups(kernel: str, result: Result, capture: Path) -> list[Check]:
     ``capture``: where to put the archive that the guest handed back.
     """
     if not result.ok:
-        return [
-            Check(kernel, "the scenario ends well", ok=False, detail=str(result.answer.get("error", result.folder)))
-        ]
+        return [*ended(kernel, result)]
     document, groups = result.answer["document"], result.answer["groups"]
     assert isinstance(document, dict)
     assert isinstance(groups, dict)

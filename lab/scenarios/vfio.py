@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lab.boot import Boot, Result, boot
+from lab.noted import ended
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_file
 
@@ -66,8 +67,7 @@ def run(setting: Setting) -> Report:
 
 def _checks(kernel: str, result: Result) -> list[Check]:
     if not result.ok:
-        error = str(result.answer.get("error", result.folder))
-        return [Check(kernel, "the scenario ends well", ok=False, detail=error)]
+        return [*ended(kernel, result)]
     found = result.answer["found"]
     assert isinstance(found, dict)
     expected = {"legacy", "iommufd"} if kernel == "iommufd" else {"legacy"}
