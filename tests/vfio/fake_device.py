@@ -110,13 +110,15 @@ class DeviceFile:
         index = struct.unpack_from("=I", data, 8)[0]
         if argsz < 32 or index >= _REGIONS or index == _VGA:
             raise Refusal(errno.EINVAL)
+        if device.broken:
+            raise Refusal(device.broken)
         size = {BAR0: len(device.memory), CONFIG: len(device.config)}.get(index, 0)
         flags = {BAR0: 7, CONFIG: 3}.get(index, 0)
         chain = device.chain if index == BAR0 else b""
         whole = 32 + len(chain)
         room = argsz >= whole
         told = (argsz if room else whole, flags | (8 if chain else 0), index, 32 if chain and room else 0)
-        struct.pack_into("=IIIIQQ", data, 0, *told, size, index << 40)
+        struct.pack_into("=IIIIQQ", data, 0, *told, size, index << 40 | (device.file_offset if index == BAR0 else 0))
         if room and chain:
             data[32:whole] = chain
         return 0
@@ -134,6 +136,8 @@ class DeviceFile:
         if argsz < 20 or start + count > device.irqs.get(index, 0):
             raise Refusal(errno.EINVAL)
         kind, action = flags & 7, flags & 0x38
+        if kind == 4 and action == 32 and index in (1, 2) and start + count > device.vectors:
+            return device.vectors
         if kind == 4:
             if argsz < 20 + 4 * count:
                 raise Refusal(errno.EINVAL)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import mmap
+from collections.abc import Callable, Iterator
 
 import pytest
 from fake_vfio import FakeKernel
@@ -11,7 +12,7 @@ from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.pci.header import Command
 from atoll.vfio import AddressSpace, Api, Device, IrqIndex, RegionIndex, VfioError, open_space
-from atoll.vfio.errors import Closed, HotResetRefused, VfioMissing
+from atoll.vfio.errors import Closed, HotResetRefused, MappingError, VfioMissing
 from atoll.vfio.uapi.feature import Feature
 
 A, B, C = address("01:00.0"), address("02:00.0"), address("02:01.0")
@@ -144,6 +145,68 @@ def test_interrupts(space: AddressSpace) -> None:
     assert device.interrupt(IrqIndex.MSIX).info.count == 0
 
 
+def test_fewer_vectors_than_wanted_are_an_error_and_none_is_on(space: AddressSpace, fake: FakeKernel) -> None:
+    """The kernel answers with their number, which is no error of the request's."""
+    fake.machine.devices[0].vectors = 2
+    msi = space.open(A).interrupt(IrqIndex.MSI)
+    with space.open(A).event() as event:
+        with pytest.raises(VfioError, match="the kernel has 2 vectors for it, not 4") as caught:
+            msi.signal([event] * 3, start=1)
+        assert caught.value.errno == errno.ENOSPC
+        assert "2 vectors at most" in caught.value.hint
+        msi.trigger(1)
+        assert event.take() == 0
+        msi.signal([event] * 2)
+        msi.trigger(1)
+        assert event.take() == 1
+
+
+def test_what_an_interrupt_cannot_do_is_told(space: AddressSpace) -> None:
+    device = space.open(A)
+    with pytest.raises(VfioError) as caught:
+        device.interrupt(IrqIndex.MSI).mask()
+    assert caught.value.errno == errno.ENOTTY
+    assert "info.flags" in caught.value.hint
+    with device.event() as event, pytest.raises(VfioError) as caught:
+        device.interrupt(IrqIndex.MSI).signal([event] * 5)
+    assert caught.value.errno == errno.EINVAL
+    assert "exclude one another" in caught.value.hint
+    event = device.event()
+    event.close()
+    with pytest.raises(Closed):
+        device.interrupt(IrqIndex.MSI).signal([event])
+
+
+def test_numbers_that_no_register_holds(space: AddressSpace) -> None:
+    bar = space.open(A).region(RegionIndex.BAR0)
+    with bar.map() as window:
+        stores: list[Callable[[], None]] = [lambda: bar.write32(0, -1), lambda: bar.store(0, 256, 1)]
+        stores.append(lambda: window.write32(0, 1 << 32))
+        for wrong in stores:
+            with pytest.raises(VfioError, match="no number") as caught:
+                wrong()
+            assert caught.value.errno == errno.EINVAL
+    bar.write32(0, 0xFFFFFFFF)
+    assert bar.read32(0) == 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("offset", [(1 << 63) - 0x1000, 1 << 63, (1 << 64) - 0x1000])
+def test_a_region_beyond_what_a_file_can_have(fake: FakeKernel, offset: int) -> None:
+    fake.machine.devices[0].file_offset = offset
+    with open_space(kernel=fake) as space, pytest.raises(VfioError, match="beyond what a file can have"):
+        space.open(A).region(0)
+
+
+def test_regions_that_cannot_be_asked_for_are_not_passed_over(space: AddressSpace, fake: FakeKernel) -> None:
+    device = space.open(A)
+    fake.machine.devices[0].broken = errno.EIO
+    with pytest.raises(VfioError, match="for region 0"):
+        device.regions()
+    device.close()
+    with pytest.raises(Closed):
+        device.regions()
+
+
 def test_masking(space: AddressSpace, fake: FakeKernel) -> None:
     device = space.open(A)
     intx = device.interrupt(IrqIndex.INTX)
@@ -155,6 +218,26 @@ def test_masking(space: AddressSpace, fake: FakeKernel) -> None:
     assert fake.machine.devices[0].seen[-2:] == ["mask", "unmask"]
     with pytest.raises(VfioError):
         device.interrupt(IrqIndex.MSI).mask()
+
+
+def test_somebody_else_took_a_mapping_out(space: AddressSpace, fake: FakeKernel) -> None:
+    """Who was handed the address space can unmap: the memory is free then, and the rest still ends in order."""
+    memory, more = mmap.mmap(-1, 4096), mmap.mmap(-1, 4096)
+    space.open(A)
+    first, second = space.map(0x10000, memory), space.map(0x20000, more)
+    space._unmap(0x10000, 4096)
+    with pytest.raises(MappingError) as caught:
+        first.unmap()
+    assert caught.value.errno == errno.ENOENT
+    assert not first.mapped
+    assert space.mappings == (second,)
+    first.unmap()
+    memory.close()
+    space._unmap(0x20000, 4096)
+    with pytest.raises(MappingError):
+        space.close()
+    assert not second.mapped
+    more.close()
 
 
 def test_reset(space: AddressSpace) -> None:

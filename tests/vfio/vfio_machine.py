@@ -40,6 +40,12 @@ class FakeDevice:
     resets: bool = True
     bus_resets: bool = True
     irqs: dict[int, int] = field(default_factory=lambda: {0: 1, 1: 4, 2: 0, 3: 1, 4: 1})
+    vectors: int = 1 << 16
+    """How many MSI or MSI-X vectors the kernel has left for it."""
+    file_offset: int = 0
+    """Where BAR 0 stands in the device's file."""
+    broken: int = 0
+    """What asking for its regions fails with."""
     chain: bytes = b""
     """A capability chain that stands behind the information on BAR 0; its offsets count from 32."""
     aperture: tuple[tuple[int, int], ...] = ((0, 0xFEDFFFFF), (0xFEF00000, (1 << 39) - 1))

@@ -215,7 +215,7 @@ class Container(AddressSpace):
         try:
             self.descriptor.ioctl(ContainerRequest.IOMMU_MAP_DMA, asked)
         except OSError as error:
-            raise diagnosis.map_failed(error, iova, size, None) from error
+            raise diagnosis.map_failed(error, iova, size) from error
 
     def _unmap(self, iova: int, size: int) -> None:
         asked = DmaUnmap(argsz=ctypes.sizeof(DmaUnmap), iova=iova, size=size)
@@ -227,6 +227,7 @@ class Container(AddressSpace):
             raise MappingError(
                 f"unmapping {size:#x} bytes at {iova:#x}: {asked.size:#x} were mapped there",
                 hint="somebody else changed the container's mappings",
+                number=errno.EINVAL if asked.size else errno.ENOENT,
             )
 
     def _shown(self) -> dict[int, int]:
@@ -245,6 +246,7 @@ class Container(AddressSpace):
             stack.callback(group.close)
             if not self._groups:
                 stack.callback(self._forget_model)
+                stack.callback(self._forget_all)
                 for mapping in self.mappings:
                     stack.callback(mapping.unmap)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from atoll.pci.header import Command
 from atoll.vfio import feature, reset
 from atoll.vfio.descriptor import Descriptor
 from atoll.vfio.diagnosis import other
+from atoll.vfio.errors import VfioError
 from atoll.vfio.event import Event
 from atoll.vfio.info import DeviceInfo, RegionInfo, device_info, region_info
 from atoll.vfio.interrupt import Interrupt
@@ -86,11 +88,14 @@ class Device:
         return self._regions[index]
 
     def regions(self) -> tuple[RegionInfo, ...]:
-        """Return what there is, by index. A VGA region that the kernel does not offer is left out."""
+        """Return what there is, by index. A VGA region that the kernel does not offer is left out. Raises VfioError."""
         found = []
         for index in range(self.info.regions):
-            with contextlib.suppress(OSError):
+            try:
                 found.append(self.region(index).info)
+            except VfioError as error:
+                if error.errno != errno.EINVAL:
+                    raise
         return tuple(info for info in found if info.size)
 
     @property

@@ -177,7 +177,7 @@ def device_failed(tree: Tree, error: OSError, address: Address, group: int | Non
     return other(error, f"opening {address}")
 
 
-def map_failed(error: OSError, iova: int, size: int, alignment: int | None) -> VfioError:
+def map_failed(error: OSError, iova: int, size: int) -> VfioError:
     """Return the error for a mapping that was refused."""
     _pass_on(error)
     what = f"mapping {size:#x} bytes at {iova:#x}"
@@ -201,10 +201,9 @@ def map_failed(error: OSError, iova: int, size: int, alignment: int | None) -> V
             f"{what}: the memory cannot be given to devices", hint="map ordinary memory", number=errno.EFAULT
         )
     if error.errno in (errno.EINVAL, errno.EADDRINUSE, errno.ENOENT, errno.EOVERFLOW):
-        aligned = f" and multiples of {alignment:#x}" if alignment else ""
         return MappingError(
             f"{what}: the address space has no such place",
-            hint=f"stay within iova_ranges(){aligned}",
+            hint="stay within iova_ranges(), with address, size and memory at multiples of alignment",
             number=error.errno,
         )
     return other(error, what)

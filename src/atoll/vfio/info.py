@@ -20,6 +20,11 @@ L = TypeVar("L", bound=Layout)
 __all__ = ["Area", "DeviceInfo", "RegionInfo", "device_info", "region_info"]
 
 
+_FILE_END = 1 << 63
+"""Offsets in files are signed 64-bit numbers (loff_t)."""
+_DEFECT = "the kernel's driver of this device has a defect: report it"
+
+
 @dataclass(frozen=True, slots=True)
 class Area:
     """A part of a region, in bytes from its start."""
@@ -89,6 +94,11 @@ def region_info(descriptor: Descriptor, index: int) -> RegionInfo:
         uapi_region.RegionInfo, lambda buffer: descriptor.ioctl(DeviceRequest.GET_REGION_INFO, buffer), fill
     )
     flags = RegionFlags(answer.flags)
+    if answer.size and answer.offset + answer.size > _FILE_END:
+        raise VfioError(
+            f"region {index} has {answer.size:#x} bytes at {answer.offset:#x}, beyond what a file can have",
+            hint=_DEFECT,
+        )
     fixed = ctypes.sizeof(uapi_region.RegionInfo)
     found = capabilities(data, answer.cap_offset, fixed) if RegionFlags.CAPS in flags else ()
     areas: tuple[Area, ...] = (Area(0, answer.size),) if RegionFlags.MMAP in flags and answer.size else ()
@@ -126,4 +136,4 @@ def _read(layout: type[L], capability: Capability) -> L:
 
 
 def _bad(what: str) -> VfioError:
-    return VfioError(f"a region's capability {what}", hint="the kernel's driver of this device has a defect: report it")
+    return VfioError(f"a region's capability {what}", hint=_DEFECT)

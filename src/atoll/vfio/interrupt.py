@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class Interrupt:
     def signal(self, events: Sequence[Event | None], *, start: int = 0) -> None:
         """Let vectors from ``start`` signal these events; None switches a vector off.
 
-        The first call enables the index. Where NORESIZE is set, it must name all vectors that will be wanted.
+        The first call enables the index. Where NORESIZE is set, it must name all vectors that will be wanted. Raises
+        VfioError; with ENOSPC, and nothing enabled, where the kernel has fewer vectors for the device.
         """
         numbers = [-1 if event is None else event.fileno() for event in events]
         data = struct.pack(f"={len(numbers)}i", *numbers)
@@ -78,10 +80,27 @@ class Interrupt:
         size = ctypes.sizeof(uapi.IrqSet) + len(data)
         head = uapi.IrqSet(argsz=size, flags=flags, index=self.info.index, start=start, count=count)
         try:
-            self._descriptor.ioctl(DeviceRequest.SET_IRQS, bytearray(head) + data)
+            had = self._descriptor.ioctl(DeviceRequest.SET_IRQS, bytearray(head) + data)
         except OSError as error:
             raise self._failed(error, doing, self.info.index) from error
+        if had > 0:
+            # drivers/vfio/pci/vfio_pci_intrs.c vfio_msi_enable: "return the number of supported vectors if we can't
+            # get all" is no error of the request's, and nothing was set up.
+            raise VfioError(
+                f"{doing} {self._name(self.info.index)}: the kernel has {had} vectors for it, not {start + count}",
+                hint=f"ask for {had} vectors at most",
+                number=errno.ENOSPC,
+            )
+
+    def _name(self, index: int) -> str:
+        return f"{_NAMES.get(index, f'interrupt {index}')} of {self._descriptor.name}"
 
     def _failed(self, error: OSError, doing: str, index: int) -> VfioError:
-        name = _NAMES.get(index, f"interrupt {index}")
-        return other(error, f"{doing} {name} of {self._descriptor.name}")
+        what = f"{doing} {self._name(index)}"
+        if isinstance(error, VfioError) or error.errno not in (errno.EINVAL, errno.ENOTTY):
+            return other(error, what)
+        if error.errno == errno.ENOTTY:
+            hint = "this kind of interrupt cannot do that: see info.flags"
+        else:
+            hint = "see info.count and info.flags; INTX, MSI and MSIX exclude one another: disable() the one that is on"
+        return VfioError(f"{what}: {error.strerror or error}", hint=hint, number=error.errno)

@@ -221,11 +221,21 @@ class IoAddressSpace(AddressSpace):
         try:
             self.descriptor.ioctl(IommufdRequest.IOAS_MAP, asked)
         except OSError as error:
-            raise diagnosis.map_failed(error, iova, size, None) from error
+            raise diagnosis.map_failed(error, iova, size) from error
 
     def _unmap(self, iova: int, size: int) -> None:
         asked = IoasUnmap(size=ctypes.sizeof(IoasUnmap), ioas_id=self.ioas, iova=iova, length=size)
-        self._request(IommufdRequest.IOAS_UNMAP, asked, f"unmapping {size:#x} bytes at {iova:#x}")
+        what = f"unmapping {size:#x} bytes at {iova:#x}"
+        try:
+            self.descriptor.ioctl(IommufdRequest.IOAS_UNMAP, asked)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise diagnosis.other(error, what) from error
+            raise MappingError(
+                f"{what}: nothing is mapped there",
+                hint="somebody else changed the mappings of this address space",
+                number=errno.ENOENT,
+            ) from error
         if asked.length != size:
             raise MappingError(
                 f"unmapping {size:#x} bytes at {iova:#x}: {asked.length:#x} were mapped there",

@@ -83,6 +83,7 @@ class Region:
     def store(self, offset: int, value: int, width: int) -> None:
         """Store a number of 1, 2, 4 or 8 bytes; ``offset`` is a multiple of them."""
         self._aligned(offset, width)
+        _fits(self.name, value, width)
         self.write(offset, value.to_bytes(width, "little"))
 
     def read32(self, offset: int) -> int:
@@ -176,6 +177,7 @@ class Window:
 
     def write32(self, offset: int, value: int) -> None:
         """Store 32 bits in one access."""
+        _fits(f"the window of {self._name}", value, 4)
         self.words[self._index(offset)] = value if sys.byteorder == "little" else _swapped(value)
 
     @property
@@ -212,6 +214,15 @@ class Window:
                 number=errno.EINVAL,
             )
         return place // 4
+
+
+def _fits(name: str, value: int, width: int) -> None:
+    if not 0 <= value < 1 << 8 * width:
+        raise VfioError(
+            f"{name}: {value:#x} is no number of {width} bytes",
+            hint="registers hold unsigned numbers: mask the value",
+            number=errno.EINVAL,
+        )
 
 
 def _swapped(value: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from atoll.pci.address import Address
 from atoll.vfio.device import Device
-from atoll.vfio.errors import Closed, MappingError
+from atoll.vfio.errors import Closed, MappingError, VfioError
 from atoll.vfio.kernel import Buffer, Kernel
 
 __all__ = ["Access", "AddressSpace", "Api", "IovaRange", "Mapping"]
@@ -66,7 +67,10 @@ class Mapping:
         return self._keep is not None
 
     def unmap(self) -> None:
-        """Take it out of the address space; the second time does nothing. Raises MappingError."""
+        """Take it out of the address space; the second time does nothing.
+
+        Raises MappingError: with ENOENT where somebody else took it out already, then it is unmapped for here, too.
+        """
         if self._keep is not None:
             self._space._unmap_one(self)
 
@@ -182,6 +186,7 @@ class AddressSpace(ABC):
             return
         self._ended = True
         with contextlib.ExitStack() as stack:
+            stack.callback(self._forget_all)
             stack.callback(self._release)
             for mapping in self.mappings:
                 stack.callback(mapping.unmap)
@@ -205,12 +210,22 @@ class AddressSpace(ABC):
             raise Closed("the address space is closed", hint="open another")
 
     def _unmap_one(self, mapping: Mapping) -> None:
-        self._unmap(mapping.iova, mapping.size)
+        try:
+            self._unmap(mapping.iova, mapping.size)
+        except VfioError as error:
+            if error.errno == errno.ENOENT:
+                self._forget_one(mapping)
+            raise
         self._forget_one(mapping)
 
     def _forget_one(self, mapping: Mapping) -> None:
         del self._mappings[mapping.iova]
         mapping._forget()
+
+    def _forget_all(self) -> None:
+        """Let go of what could not be unmapped, once the kernel has no more of it through this object."""
+        for mapping in self.mappings:
+            self._forget_one(mapping)
 
     def __enter__(self) -> Self:
         return self
