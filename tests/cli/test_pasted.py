@@ -235,3 +235,12 @@ def test_a_text_that_tells_nothing(run: Run, tmp_path: Path) -> None:
     assert ran.code == 2
     assert "mail.txt: no folder, archive or text" in ran.err
     assert "lspci -vvv" in ran.err
+
+
+def test_doctor_tells_what_of_the_command_line_has_no_effect(run: Run, tmp_path: Path) -> None:
+    """An option each, or a comma between ports: the kernel takes one of them."""
+    port = "00:01.0 PCI bridge [0604]: Intel Corporation Root Port [8086:a340]\n"
+    for words in ("pci=disable_acs_redir=00:01.0,00:02.0", "pci=disable_acs_redir=00:02.0;00:01.0"):
+        (tmp_path / "lspci.txt").write_text(f"$ cat /proc/cmdline\nroot=/dev/sda1 quiet {words}\n\n$ lspci -nn\n{port}")
+        told = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
+        assert ("the kernel does not act on 00:02.0 (after a comma" in told) == ("," in words)

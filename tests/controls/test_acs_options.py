@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from groups_hosts import at, function, host, port
 
-from atoll.controls.acs_options import AcsOption, acs_options, config_acs, option_on
+from atoll.controls.acs_options import AcsOption, acs_ignored, acs_options, config_acs, option_on
 from atoll.controls.acs_recipe import acs_recipes
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
@@ -66,6 +66,30 @@ def test_whom_the_command_line_names(line: str, names: str) -> None:
     options = acs_options(line)
     found = [a for a, f in _TREE.functions.items() if option_on(f, _TREE.functions, options) is not None]
     assert found == [at(name) for name in names.split()]
+
+
+@pytest.mark.parametrize(
+    ("line", "ignored"),
+    [
+        ("quiet pci=noats pci=disable_acs_redir=00:01.0;02:05.0", ""),
+        ("pci=disable_acs_redir=00:01.0,realloc,noaer", ""),
+        ("pci=config_acs=1@00:01.0 pci=disable_acs_redir=00:01.0", ""),
+        ("pci=resource_alignment=20@00:01.0,disable_acs_redir=00:01.0", ""),
+        # An option each: the last counts.
+        ("pci=disable_acs_redir=00:01.0 pci=disable_acs_redir=02:05.0", "disable_acs_redir=00:01.0"),
+        ("pci=realloc,config_acs=1@00:01.0 pci=config_acs=1@02:05.0,noats", "config_acs=1@00:01.0"),
+        # A comma ends the option, and what comes after it is no option of pci=.
+        ("pci=disable_acs_redir=00:01.0,02:05.0,0000:03:00.0", "02:05.0 0000:03:00.0"),
+        ("pci=config_acs=1@00:01.0,x1@02:05.0,noats", "x1@02:05.0"),
+        # What cannot be parsed ends the reading.
+        ("pci=disable_acs_redir=00:01.0;pci:10de:*;02:05.0", "pci:10de:*;02:05.0"),
+        ("pci=config_acs=10x", "10x"),
+        ("disable_acs_redir=00:01.0", ""),
+    ],
+)
+def test_what_the_kernel_does_not_act_on(line: str, ignored: str) -> None:
+    assert [what for what, _ in acs_ignored(line)] == ignored.split()
+    assert all(why for _, why in acs_ignored(line))
 
 
 def test_the_bits_of_an_entry() -> None:

@@ -15,13 +15,14 @@ from atoll.host.model import Function, KernelRelease
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["CONFIG_ACS_SINCE", "AcsOption", "acs_options", "config_acs", "option_on"]
+__all__ = ["CONFIG_ACS_SINCE", "AcsOption", "acs_ignored", "acs_options", "config_acs", "option_on"]
 
 CONFIG_ACS_SINCE = KernelRelease(6, 11, "6.11")
 """First release with ``pci=config_acs=``."""
 
 _BITS = (AcsFlag.DT, AcsFlag.EC, AcsFlag.UF, AcsFlag.CR, AcsFlag.RR, AcsFlag.TB, AcsFlag.SV)
 """The flags string from left to right: its last character is bit 0, Source Validation."""
+_PARAMETERS = ("config_acs", "disable_acs_redir")
 _NOTHING = AcsFlag(0)
 _REDIRECTION = AcsFlag.RR | AcsFlag.CR | AcsFlag.EC
 
@@ -49,23 +50,54 @@ def acs_options(command_line: str) -> tuple[AcsOption, ...]:
 
     The kernel reads no further than an entry that it cannot parse.
     """
-    last: dict[str, str] = {}
-    for word in command_line.replace('"', "").split():
-        name, _, value = word.partition("=")
-        if name != "pci":
-            continue
-        for part in value.split(","):
-            parameter, equals, entries = part.partition("=")
-            if equals and parameter in ("config_acs", "disable_acs_redir"):
-                last[parameter] = entries
     found = []
-    for parameter, entries in last.items():
+    for parameter, entries in dict(_written(command_line)).items():
         for entry in entries.split(";"):
             option = _option(parameter, entry)
             if option is None or not _parses(option.device):
                 break
             found.append(option)
     return tuple(found)
+
+
+def acs_ignored(command_line: str) -> tuple[tuple[str, str], ...]:
+    """Return what is written there for ACS and has no effect, each with the reason.
+
+    Source: ``pci_setup`` in ``drivers/pci/pci.c`` parts ``pci=`` at commas and keeps the last string of each parameter;
+    ``__pci_config_acs`` parts that at semicolons.
+    """
+    found: list[tuple[str, str]] = []
+    written = _written(command_line)
+    last = dict(written)
+    for number, (parameter, entries) in enumerate(written):
+        if any(parameter == later for later, _ in written[number + 1 :]):
+            found.append((f"{parameter}={entries}", f"a later {parameter}= replaces it: one holds all, parted by ;"))
+    for parameter, entries in last.items():
+        for entry in entries.split(";"):
+            option = _option(parameter, entry)
+            if option is None or not _parses(option.device):
+                rest = entries[entries.index(entry) :] if entry else entries
+                found.append((rest, f"{parameter}= is not understood there, and read no further"))
+                break
+    for word in _words(command_line):
+        after = ""
+        for part in word.split(","):
+            parameter, equals, _ = part.partition("=")
+            if equals or not (after and (_parses(part) or "@" in part)):
+                after = parameter if equals and parameter in _PARAMETERS else ""
+            else:
+                found.append((part, f"after a comma, which ends {after}=: a ; parts its entries"))
+    return tuple(found)
+
+
+def _words(command_line: str) -> list[str]:
+    return [w.removeprefix("pci=") for w in command_line.replace('"', "").split() if w.startswith("pci=")]
+
+
+def _written(command_line: str) -> list[tuple[str, str]]:
+    """Return each parameter about ACS with its entries, as written, in order."""
+    parts = [part.partition("=") for word in _words(command_line) for part in word.split(",")]
+    return [(parameter, entries) for parameter, equals, entries in parts if equals and parameter in _PARAMETERS]
 
 
 def option_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from atoll.controls.acs_options import acs_ignored
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Platform
@@ -12,6 +13,9 @@ from atoll.report.check import Check, Status, Subject
 from atoll.report.layout import plural
 
 __all__ = ["KERNEL_CHECKS", "lockdown"]
+
+_SHOWN = 3
+"""How many parameters without effect are named for each reason."""
 
 
 def _privileges(s: Subject) -> Iterator[Check]:
@@ -187,6 +191,22 @@ def _override(s: Subject) -> Iterator[Check]:
             f"{knob} sets ACS at boot",
             "a port that it opens lets peers reach one another; groups formed before or after may differ",
             "compare: atoll groups",
+        )
+    ignored = acs_ignored(value_of(s.host.command_line, ""))
+    if ignored:
+        alike: dict[str, list[str]] = {}
+        for what, why in ignored:
+            alike.setdefault(why, []).append(what)
+        told = (
+            " ".join(whats[:_SHOWN]) + (f" and {more} more" if (more := len(whats) - _SHOWN) > 0 else "") + f" ({why})"
+            for why, whats in alike.items()
+        )
+        yield Check(
+            "acs-parameter-ignored",
+            Status.WARN,
+            "the kernel does not act on " + "; ".join(told),
+            "those ports are as firmware and the kernel's own rule left them, whatever the command line seems to say",
+            "write one pci=config_acs= or pci=disable_acs_redir= with all entries, quoted in GRUB's file",
         )
 
 
