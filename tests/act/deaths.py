@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 from act_bench import Watched, host_of
 
+from atoll.act.borrowed import borrowed
+from atoll.act.journal import Journal, read_journal
 from atoll.act.machine import Machine
 from atoll.act.owner import Owner, this_process
 from atoll.pci.address import Address
+from atoll.plan.document import step_to_document
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin, store
 
-__all__ = ["OWN", "Death", "after", "assert_apart", "copied", "dead_process", "deaths", "owners_of"]
+__all__ = [
+    "OWN",
+    "Death",
+    "after",
+    "apart",
+    "assert_apart",
+    "copied",
+    "dead_process",
+    "deaths",
+    "left_by",
+    "owners_of",
+]
 
 OWN = ("var/lib/atoll/", "run/atoll/")
 
@@ -109,6 +124,37 @@ def deaths(
     with dead_process():
         act(machine)
     return machine.left
+
+
+def left_by(twin: Twin) -> str:
+    """Return all that a death left and that anything done afterwards can depend on, as text: the machine, and what its
+    journal says. Not which run it was, nor when; of single writes, what those of dead runs had changed for a moment."""
+    document = store.capture(twin.blueprint, twin.kernel, twin.vfio, {})["state"]
+    del document["next_pid"]
+    record = read_journal(twin)
+    place = {run.id: number for number, run in enumerate(record.runs)}
+    dead = {run.id for run in record.dead}
+    runs = [[run.verb, run.id in dead, run.ended is None, run.machine_boot, run.spec, run.plan] for run in record.runs]
+    entries = [
+        [place[entry.run], entry.state, step_to_document(entry.step), entry.before, entry.after]
+        for entry in record.entries
+    ]
+    changed = [[one.path, one.was.hex()] for one in borrowed(write for write in record.writes if write.run in dead)]
+    return json.dumps([document, runs, entries, changed], sort_keys=True, default=str)
+
+
+def apart(deaths: Iterable[Death], seen: set[str]) -> Iterator[Death]:
+    """Yield the deaths of which none of the same was ``seen``, by what they left; for others it suffices that whoever
+    opens the journal to work on finds in it what a reader does."""
+    for death in deaths:
+        left = left_by(death.twin)
+        if left not in seen:
+            seen.add(left)
+            yield death
+        elif any(path.startswith(OWN) for path in death.twin.own_files):
+            with closing(Journal(death.twin)):
+                pass
+            assert left_by(death.twin) == left, death.what
 
 
 def assert_apart(twin: Twin, owners: Mapping[Address, str], when: str) -> None:

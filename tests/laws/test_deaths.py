@@ -1,6 +1,8 @@
 """Death at any write of apply, release and recover: recovering ends safe, can be repeated, and opens nothing.
 
 ATOLL_DEATHS=all tries every write of everything, which takes minutes; by default each case takes a sample of them.
+What two deaths have left alike, the machine and what its journal says, is carried on from once: it tells how many of
+each there were.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 from act_bench import RED, SPEC, host_of, planned, state
-from deaths import Death, assert_apart, copied, deaths, owners_of
+from deaths import Death, apart, assert_apart, copied, deaths, owners_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from regroup_bench import DEVICE, regrouping, spoiled
@@ -78,6 +80,11 @@ def sample(seed: str, most: int) -> Callable[[int], bool]:
     return lambda number: ALL or dice.randrange(100) < most
 
 
+def tell(what: str, count: int, seen: set[str]) -> None:
+    """Say how many deaths of something there were (pytest -rP shows it), and how many left something of its own."""
+    print(f"{what}: {count} deaths, {len(seen)} unlike each other")
+
+
 def killed(twin: Twin) -> None:
     """The process that died was the one that had the devices open."""
     while twin.kernel.open_devices:
@@ -104,9 +111,12 @@ def test_apply(name: str, closes: bool) -> None:
     case = CASES[name]
     twin = case.make()
     initial, owners = state(twin), owners_of(twin, case.spec)
-    for death in deaths(twin, owners, case.apply, wanted=sample(f"{name} {closes}", 8 // case.cost)):
-        if closes:
+    died = deaths(twin, owners, case.apply, wanted=sample(f"{name} {closes}", 8 // case.cost))
+    if closes:
+        for death in died:
             killed(death.twin)
+    seen: set[str] = set()
+    for death in apart(died, seen):
         for run in recovered(death).runs:
             # Of one that had done all, only its end was missing.
             assert (run.fate is Fate.COMPLETED) == (state(death.twin) != initial), death.what
@@ -114,6 +124,7 @@ def test_apply(name: str, closes: bool) -> None:
         give_back(case.spec)(death.twin)
         assert state(death.twin) == initial, death.what
         assert read_journal(death.twin).entries == ()
+    tell(f"apply {name}", len(died), seen)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -122,12 +133,15 @@ def test_release(name: str) -> None:
     twin = case.make()
     initial, owners = state(twin), owners_of(twin, case.spec)
     case.apply(twin)
-    for death in deaths(twin, owners, give_back(case.spec), wanted=sample(name, 8 // case.cost)):
+    died = deaths(twin, owners, give_back(case.spec), wanted=sample(name, 8 // case.cost))
+    seen: set[str] = set()
+    for death in apart(died, seen):
         if recovered(death).runs:
             assert state(death.twin) == initial, death.what
         give_back(case.spec)(death.twin)
         assert state(death.twin) == initial, death.what
         assert read_journal(death.twin).entries == ()
+    tell(f"release {name}", len(died), seen)
 
 
 @pytest.mark.parametrize("dying", ["apply", "release"])
@@ -139,13 +153,17 @@ def test_recover_itself(name: str, dying: str) -> None:
     if dying == "release":
         case.apply(twin)
     act = case.apply if dying == "apply" else give_back(case.spec)
-    for first in deaths(twin, owners, act, wanted=sample(f"{name} first", 3)):
+    firsts, seen, count = set[str](), set[str](), 0
+    for first in apart(deaths(twin, owners, act, wanted=sample(f"{name} first", 3)), firsts):
         if not read_journal(first.twin).dead:
             continue
-        for second in deaths(first.twin, owners, recover, wanted=sample(f"{name} {first.number}", 4 // case.cost)):
+        died = deaths(first.twin, owners, recover, wanted=sample(f"{name} {first.number}", 4 // case.cost))
+        count += len(died)
+        for second in apart(died, seen):
             recovered(second)
             assert state(second.twin) == initial, (first.what, second.what)
             assert_apart(second.twin, owners, second.what)
+    tell(f"recover of {dying} {name}, begun {len(firsts)} times", count, seen)
 
 
 def test_a_death_stops_everything_else() -> None:
@@ -166,7 +184,7 @@ def test_a_tenant_that_runs_is_not_touched_when_another_is_added() -> None:
     red = SPEC.split("[cluster.blue]")[0]
     apply(red)(twin)
     before, owners = state(twin), owners_of(twin, SPEC)
-    for death in deaths(twin, owners, apply(SPEC), wanted=sample("added", 10)):
+    for death in apart(deaths(twin, owners, apply(SPEC), wanted=sample("added", 10)), set()):
         if recovered(death).runs:
             now = state(death.twin)
             assert now["holders"] == before["holders"], death.what
