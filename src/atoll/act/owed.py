@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from atoll.act import device
+from atoll.act.below import is_above
 from atoll.act.capability import require
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Failure
@@ -24,7 +25,7 @@ from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.step import StepKind
 
-__all__ = ["Before", "Owed", "find_owed", "is_above"]
+__all__ = ["Before", "Owed", "find_owed"]
 
 
 @dataclass(slots=True)
@@ -198,17 +199,6 @@ def _works(
             work.acs = before["acs"]
         work.removed |= entry.step.kind is StepKind.REMOVE
     return dict(sorted(found.items()))
-
-
-def is_above(host: Host, address: Address, port: Address) -> bool:
-    """Whether a port, or a function itself, is on the way up from a function."""
-    at: Address | None = address
-    while at is not None:
-        if at == port:
-            return True
-        function = host.functions.get(at)
-        at = function.parent if function is not None else None
-    return False
 
 
 def _is_as_before(site: Site, address: Address, work: Before) -> bool:

@@ -9,28 +9,28 @@ recovering itself dies, it can be done again.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from atoll.act import device
 from atoll.act.access import access
+from atoll.act.below import used_below
 from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.busy import busy
 from atoll.act.capability import require
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
 from atoll.act.finished import differences, finished
+from atoll.act.given import Given, all_given, clusters_of, plan_of, spec_of
 from atoll.act.journal import Entry, Record, Run, read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
-from atoll.act.owed import is_above
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.registers import control_of, cut, cut_now
 from atoll.act.regroup import removed_with, rescan
-from atoll.act.release import complete, gone
+from atoll.act.release import complete
 from atoll.act.rollback import roll_back
 from atoll.act.running import Running, running
 from atoll.act.site import Site
@@ -41,12 +41,9 @@ from atoll.host import read_host
 from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.host.place import address_of
-from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
-from atoll.plan.document import from_document
 from atoll.plan.fingerprint import fingerprint
-from atoll.plan.spec import read, read_spec
-from atoll.plan.step import Plan, StepKind
+from atoll.plan.step import StepKind
 
 __all__ = ["Fate", "Given", "Recovered", "Recovery", "recover"]
 
@@ -76,16 +73,6 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A cluster file as a run had it."""
-
-    spec: str
-    clusters: Mapping[str, tuple[Address, ...]]
-    """Its devices by cluster as the run's plan had them; empty for a run without one. The file read again would count
-    GPUs anew."""
-
-
-@dataclass(frozen=True, slots=True)
 class Recovery:
     """What recovering came to."""
 
@@ -106,34 +93,17 @@ def recover(machine: Machine, *, dry_run: bool = False, pace: Pace | None = None
     record = read_journal(machine)
     if not record.dead:
         return Recovery(dry_run=dry_run)
-    given = tuple(_given(record.runs))
+    given = tuple(all_given(record.runs))
     require(machine, ("attributes", "config"))
     boot = boot_of(machine)
     if dry_run:
         return Recovery(tuple(_foreseen(record, boot)), given, dry_run=True)
-    plans = (plan for run in record.dead if (plan := _plan_of(run)) is not None)
+    plans = (plan for run in record.dead if (plan := plan_of(run)) is not None)
     known = dict(pair for plan in plans for pair in plan.fingerprints)
     known.update((entry.step.device, str(entry.before["fingerprint"])) for entry in record.of(*record.dead))
     with running(machine, "recover", known, resumes=True) as work:
         recovering = _Recovering(work, boot, pace or Pace())
         return Recovery(tuple(recovering.run()), given, tuple(recovering.restored))
-
-
-def _plan_of(run: Run) -> Plan | None:
-    try:
-        return from_document(json.loads(run.plan))
-    except (ValueError, RecursionError, InputError):
-        return None
-
-
-def _given(runs: Sequence[Run]) -> Iterator[Given]:
-    seen = []
-    for run in runs:
-        plan = _plan_of(run)
-        given = Given(run.spec, {} if plan is None else {one.cluster: one.functions for one in plan.clusters})
-        if run.spec and given not in seen:
-            seen.append(given)
-            yield given
 
 
 def _foreseen(record: Record, boot: str | None) -> Iterator[Recovered]:
@@ -235,7 +205,8 @@ class _Recovering:
         needed = {entry.step.device for entry in kept}
         taken = {found for entry in entries if entry.step.kind is StepKind.REMOVE for found in removed_with(entry)}
         there = [e for e in entries if e.step.device in host.functions or e.step.device in taken]
-        closed = self.closed(entries, host)
+        ports = {entry.step.device for entry in entries if entry.step.kind is StepKind.SET_ACS}
+        closed = used_below(self.work.machine, host, ports, {entry.step.device for entry in entries})
         stays = needed | closed.keys()
         undone = roll_back(site, self.work, [entry for entry in there if entry.step.device not in stays])
         # Closed ports are as an apply leaves them: release gives them back.
@@ -277,25 +248,6 @@ class _Recovering:
         self.work.journal.forget(others)
         return [entry for entry in entries if entry not in others], [*told]
 
-    def closed(self, entries: Sequence[Entry], host: Host) -> dict[Address, str]:
-        """Return the ports that the run had closed and that somebody has devices open below, with the sentence that
-        tells it: of its clusters' devices that needed no change of their own, no entry tells."""
-        known = {entry.step.device for entry in entries}
-        ports = {entry.step.device for entry in entries if entry.step.kind is StepKind.SET_ACS}
-        found: dict[Address, str] = {}
-        for address, function in sorted(host.functions.items()):
-            above = [port for port in ports if is_above(host, address, port)]
-            if function.is_port or address in known or not above:
-                continue
-            try:
-                holder = device.other(self.work.machine, address)
-                because = device.in_use(address, holder) if holder is not None else ""
-            except Failure as error:
-                because = error.message
-            if because:
-                found.update((port, f"{port} stays as it is set: below it, {because}") for port in above)
-        return found
-
     def cut_again(self, entries: Sequence[Entry], host: Host) -> tuple[tuple[Deed, ...], tuple[str, ...]]:
         """Cut what the run had cut and is open by now, an owner having reset its device; return what was done, and what
         could not be."""
@@ -325,7 +277,8 @@ class _Recovering:
     def needed(self, run: Run, host: Host, entries: Sequence[Entry]) -> Iterator[Entry]:
         """Yield what changed devices that the host itself needs by now."""
         try:
-            permitted = read(run.spec, host, name="its cluster file").essential if run.spec else frozenset()
+            record = self.work.journal.record.since(self.boot)
+            permitted = spec_of(run, record, host, name="its cluster file").essential if run.spec else frozenset()
         except AtollError:
             permitted = frozenset()
         for entry in entries:
@@ -347,27 +300,12 @@ class _Recovering:
                         left.append(f"{address}: {error}")
         try:
             host = self.host()
-            absent = gone(self.work.journal.record.since(self.boot).entries, host)
-            clusters = read_spec(run.spec, host, name="the cluster file of the release", gone=absent)
-            entries = self.work.journal.record.since(self.boot).entries
-            outcome = complete(self.work, host, _as_given(clusters, host, entries), self.pace)
+            record = self.work.journal.record.since(self.boot)
+            clusters = clusters_of(run, record, host, name="the cluster file of the release")
+            outcome = complete(self.work, host, clusters, self.pace)
         except (InputError, RefusedError) as error:
             hint = f" ({error.hint})" if error.hint else ""
             return Recovered(run, Fate.LEFT, (), (*left, f"{error.message}{hint}"))
         except AtollError as error:
             return Recovered(run, Fate.LEFT, (), (*left, error.message))
         return Recovered(run, Fate.COMPLETED, outcome.deeds, (*left, *outcome.left))
-
-
-def _as_given(clusters: Clusters, host: Host, entries: Sequence[Entry]) -> Clusters:
-    """Return clusters with the devices that the journal says were given to them, and none that were given to others:
-    a file that counts GPUs names others once one is gone."""
-    to = {
-        e.step.device: e.step.cluster for e in entries if e.step.cluster is not None and e.step.device in host.functions
-    }
-    named = []
-    for cluster in clusters.named:
-        mine = {address for address in cluster.functions if to.get(address, cluster.name) == cluster.name}
-        mine |= {address for address, name in to.items() if name == cluster.name}
-        named.append(replace(cluster, functions=tuple(sorted(mine))))
-    return replace(clusters, named=tuple(named))

@@ -7,14 +7,14 @@ journal: of each device the oldest entry since it was given back last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atoll.act import device
 from atoll.act.drivers import restore, set_override, unbind
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, read_journal
+from atoll.act.journal import read_journal
 from atoll.act.leases import close
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
@@ -35,7 +35,7 @@ from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
 from atoll.plan.step import Step, StepKind
 
-__all__ = ["complete", "gone", "release"]
+__all__ = ["complete", "release"]
 
 
 def release(
@@ -74,11 +74,6 @@ def release(
             text = f"another atoll has changed {machine.name} since it was looked at"
             raise RefusedError(text, hint="run atoll release again")
         return _carry_out(owed, work)
-
-
-def gone(entries: Iterable[Entry], host: Host) -> frozenset[Address]:
-    """Return which devices of the journal are not there now: a cluster file may name them still."""
-    return frozenset(entry.step.device for entry in entries) - host.functions.keys()
 
 
 def complete(work: Running, host: Host, clusters: Clusters, pace: Pace) -> Outcome:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from atoll.act import device
 from atoll.act.failure import Failure
+from atoll.act.given import Given
 from atoll.act.machine import Machine
-from atoll.act.recover import Fate, Given, Recovery, recover
+from atoll.act.recover import Fate, Recovery, recover
 from atoll.cli.output import say
 from atoll.cli.prove import EXIT
 from atoll.cli.session import changing
@@ -59,9 +60,8 @@ def _running(machine: Machine, host: Host, recovery: Recovery, policy: Policy) -
 def _proof(machine: Machine, host: Host, given: Given, policy: Policy) -> Proof | None:
     told = [address for functions in given.clusters.values() for address in functions]
     try:
-        clusters = read_spec(
-            given.spec, host, name="the journal's cluster file", gone=set(told) - host.functions.keys()
-        )
+        gone = set(told) - host.functions.keys()
+        clusters = read_spec(given.spec, host, name="the journal's cluster file", gone=gone, known=given.clusters)
     except AtollError as error:
         # Whose devices these are cannot be told any more: of those that are in use, nothing is proven.
         left = [address for address in (told or host.functions) if address in host.functions]

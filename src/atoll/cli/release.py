@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from atoll.act.given import gone
 from atoll.act.journal import read_journal
 from atoll.act.owner import boot_of
-from atoll.act.release import gone, release
+from atoll.act.release import release
 from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.session import changing

@@ -20,7 +20,7 @@ from atoll.host.groups import only_grouped
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 
-__all__ = ["gpus", "resolve"]
+__all__ = ["counts", "gpus", "resolve"]
 
 _NVIDIA, _AMD, _INTEL = 0x10DE, 0x1002, 0x8086
 _DISPLAY = (0x0300, 0x0302, 0x0380)
@@ -40,6 +40,11 @@ def _is_gpu(function: Function) -> bool:
     if kind in _DISPLAY:
         return function.vendor in (_NVIDIA, _AMD, _INTEL)
     return kind == _ACCELERATOR and function.vendor == _AMD
+
+
+def counts(text: str) -> bool:
+    """Whether what a selector names depends on what there is: it gives no address."""
+    return _ids(text) is not None or text.startswith("gpu[")
 
 
 def resolve(text: str, host: Host) -> tuple[Address, ...]:

@@ -29,7 +29,7 @@ from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.plan.locate import KeyPath, Positions, locate
 from atoll.plan.npu import follow
-from atoll.plan.selector import resolve
+from atoll.plan.selector import counts, resolve
 
 __all__ = ["Spec", "SpecError", "read", "read_spec"]
 
@@ -58,18 +58,34 @@ class Spec:
     """Functions that the host needs and that the file gives away by name."""
 
 
-def read_spec(text: str, host: Host, *, name: str, gone: Collection[Address] = ()) -> Clusters:
+def read_spec(
+    text: str,
+    host: Host,
+    *,
+    name: str,
+    gone: Collection[Address] = (),
+    known: Mapping[str, Collection[Address]] | None = None,
+) -> Clusters:
     """Return the clusters of a cluster file; ``name`` is what to call the file.
 
     What is ``gone`` was there once, and may be named still: it is left out, and a cluster may have nothing left.
+    ``known`` (None where nothing is) tells what clusters had when the file was read before: of these nothing is counted
+    anew, and where something is gone, what others count may be no more.
     Raises SpecError, and RefusedError for a device that the host itself needs.
     """
-    return read(text, host, name=name, gone=gone).clusters
+    return read(text, host, name=name, gone=gone, known=known).clusters
 
 
-def read(text: str, host: Host, *, name: str, gone: Collection[Address] = ()) -> Spec:
+def read(
+    text: str,
+    host: Host,
+    *,
+    name: str,
+    gone: Collection[Address] = (),
+    known: Mapping[str, Collection[Address]] | None = None,
+) -> Spec:
     """Return the clusters of a cluster file and its permissions. Raises as ``read_spec`` does."""
-    return _Reader(text, host, name, frozenset(map(str, gone))).read()
+    return _Reader(text, host, name, frozenset(map(str, gone)), known).read()
 
 
 @dataclass(slots=True)
@@ -81,6 +97,8 @@ class _Reader:
     name: str
     gone: frozenset[str] = frozenset()
     """Addresses that are named and not there, and need not be."""
+    before: Mapping[str, Collection[Address]] | None = None
+    """What clusters had when the file was read before."""
     positions: Positions = field(default_factory=Positions)
 
     def read(self) -> Spec:
@@ -173,17 +191,39 @@ class _Reader:
             raise self.error(
                 path, "empty, expected at least one selector", hint="a cluster without devices proves nothing"
             )
+        had = (self.before or {}).get(cluster)
         for index, selector in enumerate(selectors):
+            if had is not None and counts(selector):
+                continue
             try:
                 found = resolve(selector, self.host)
             except InputError as error:
-                if selector in self.gone:
+                if selector in self.gone or (self.gone and self.before is not None and counts(selector)):
                     continue
                 raise self.error((*path, index), error.message, hint=error.hint) from None
             for address in found:
-                if address in owner:
-                    raise self.twice((*path, index), address, cluster, owner[address])
-                owner[address] = (cluster, selector, (*path, index))
+                self.enter(owner, address, cluster, selector, (*path, index))
+        counting = [(index, selector) for index, selector in enumerate(selectors) if counts(selector)]
+        if had is None or not counting:
+            return
+        index, selector = counting[0]
+        followers = follow(self.host)
+        for address in had:
+            mine = address in owner and owner[address][0] == cluster
+            if address in self.host.functions and address not in followers and not mine:
+                self.enter(owner, address, cluster, selector, (*path, index))
+
+    def enter(
+        self,
+        owner: dict[Address, tuple[str, str, KeyPath]],
+        address: Address,
+        cluster: str,
+        selector: str,
+        path: KeyPath,
+    ) -> None:
+        if address in owner:
+            raise self.twice(path, address, cluster, owner[address])
+        owner[address] = (cluster, selector, path)
 
     def check_name(self, path: KeyPath, cluster: str) -> None:
         if cluster == HOST:

@@ -1,0 +1,86 @@
+"""Whose devices are whose, as the journal has it: a cluster file that counts GPUs names others once one is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from atoll.act.journal import Entry, Record, Run
+from atoll.errors import InputError
+from atoll.host.model import Host
+from atoll.isolation.clusters import HOST, Clusters
+from atoll.pci.address import Address
+from atoll.plan.document import from_document
+from atoll.plan.spec import Spec, read
+from atoll.plan.step import Plan
+
+__all__ = ["Given", "all_given", "clusters_of", "gone", "plan_of", "spec_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A cluster file as a run had it."""
+
+    spec: str
+    clusters: Mapping[str, tuple[Address, ...]]
+    """Its devices by cluster as the run's plan had them; empty for a run without one."""
+
+
+def plan_of(run: Run) -> Plan | None:
+    """Return the plan of a run, None where it had none that can be read."""
+    try:
+        return from_document(json.loads(run.plan))
+    except (ValueError, RecursionError, InputError):
+        return None
+
+
+def all_given(runs: Sequence[Run]) -> Iterator[Given]:
+    """Yield the cluster files of runs, each once."""
+    seen = []
+    for run in runs:
+        given = Given(run.spec, _planned(run))
+        if run.spec and given not in seen:
+            seen.append(given)
+            yield given
+
+
+def gone(entries: Iterable[Entry], host: Host) -> frozenset[Address]:
+    """Return which devices of the journal are not there now: a cluster file may name them still."""
+    return frozenset(entry.step.device for entry in entries) - host.functions.keys()
+
+
+def spec_of(run: Run, record: Record, host: Host, *, name: str) -> Spec:
+    """Return a run's cluster file, read anew, with the devices that it meant then. Raises as ``plan.spec.read`` does.
+
+    ``record`` is what was done since the machine booted. What a plan had counted is not counted once more; of what none
+    had, a number that names nothing by now named what is gone.
+    """
+    known: dict[str, tuple[Address, ...]] = {}
+    for other in record.runs:
+        known.update(_planned(other))
+    known.update(_planned(run))
+    absent = gone(record.entries, host).union(*known.values()) - host.functions.keys()
+    return read(run.spec, host, name=name, gone=absent, known=known)
+
+
+def clusters_of(run: Run, record: Record, host: Host, *, name: str) -> Clusters:
+    """Return the clusters of a run's file with the devices that the journal says were given to them, and none that were
+    given to others. Raises as ``spec_of`` does."""
+    clusters = spec_of(run, record, host, name=name).clusters
+    to = {
+        entry.step.device: entry.step.cluster
+        for entry in record.entries
+        if entry.step.cluster not in (None, HOST) and entry.step.device in host.functions
+    }
+    named = []
+    for cluster in clusters.named:
+        mine = {address for address in cluster.functions if to.get(address, cluster.name) == cluster.name}
+        mine |= {address for address, name in to.items() if name == cluster.name}
+        named.append(replace(cluster, functions=tuple(sorted(mine))))
+    return replace(clusters, named=tuple(named))
+
+
+def _planned(run: Run) -> dict[str, tuple[Address, ...]]:
+    plan = plan_of(run)
+    return {} if plan is None else {one.cluster: one.functions for one in plan.clusters}
