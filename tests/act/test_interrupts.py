@@ -13,7 +13,7 @@ from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
-from atoll.act.uninterrupted import uninterrupted
+from atoll.act.uninterrupted import deferred, uninterrupted
 from atoll.errors import Interrupted
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin
@@ -102,3 +102,45 @@ def test_handlers_are_as_before() -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.raise_signal(number)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_one_that_comes_in_the_middle_takes_effect_at_the_end() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    done = []
+
+    def act() -> None:
+        with deferred():
+            ctrl_c()
+            ctrl_c()
+            done.append("all")
+
+    with pytest.raises(KeyboardInterrupt):
+        act()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_one_that_comes_while_handlers_are_set_back_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps the others from being set back then: they do what those of before would have done."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    real = signal.signal
+
+    def setting(number: int, handler: object) -> object:
+        if handler is before[signal.SIGTERM]:
+            at_once()
+        return real(number, handler)  # type: ignore[arg-type]
+
+    heard: list[int] = []
+    real(signal.SIGTERM, lambda number, frame: heard.append(number))
+    before[signal.SIGTERM] = signal.getsignal(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as context:
+            context.setattr("atoll.act.uninterrupted.signal.signal", setting)
+            with pytest.raises(KeyboardInterrupt), uninterrupted():
+                pass
+        signal.raise_signal(signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+    finally:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            real(number, signal.SIG_DFL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import time
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from atoll.act.live import deadline
 from atoll.act.live.deadline import write_within
 from atoll.act.live.files import keep, write_attribute, write_config
 
@@ -59,6 +61,40 @@ def test_a_write_that_does_not_return_is_given_up() -> None:
         while len(os.read(into, 65536)) == 65536:
             pass
     finally:
+        os.close(out)
+        os.close(into)
+
+
+def test_an_interrupt_right_after_the_fork_waits_for_the_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever undoes what is not done yet would have it done after the undoing."""
+    into, out = filled_pipe()
+    real = os.fork
+
+    def forked() -> int:
+        child = real()
+        if child:
+            signal.raise_signal(signal.SIGINT)
+        return child
+
+    def clock() -> float:
+        # It is waited for: let the write end.
+        os.set_blocking(into, False)
+        with suppress(BlockingIOError):
+            while True:
+                read.append(os.read(into, 65536))
+        return time.monotonic()
+
+    read: list[bytes] = []
+    monkeypatch.setattr(deadline, "fork", forked)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write_within(out, b"1", "sys/full", seconds=10, clock=clock)
+        with suppress(BlockingIOError):
+            read.append(os.read(into, 65536))
+        assert read[-1][-1:] == b"1"
+    finally:
+        signal.signal(signal.SIGINT, before)
         os.close(out)
         os.close(into)
 

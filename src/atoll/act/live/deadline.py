@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+from atoll.act.uninterrupted import deferred
 from atoll.host.fork import fork
 
 __all__ = ["write_within"]
@@ -40,6 +41,22 @@ def write_within(
     place. An interrupt is raised only once the write has ended or its time is over, so that nobody undoes
     something that is still being done.
     """
+    with deferred():
+        answer = _told(descriptor, data, keep, seconds, clock)
+    if answer is None:
+        text = f"the kernel has not returned from it after {seconds:g} s, and may still do it"
+        raise OSError(errno.ETIMEDOUT, text, path)
+    if len(answer) < len(_DONE):
+        raise OSError(errno.EIO, "the process that wrote it was killed; whether it was written is not known", path)
+    number = int.from_bytes(answer, "little")
+    if number:
+        raise OSError(number, os.strerror(number), path)
+
+
+def _told(
+    descriptor: int, data: bytes, keep: Iterable[int], seconds: float, clock: Callable[[], float]
+) -> bytes | None:
+    """Have a child write; return what it told, nothing where it was killed, None where it told nothing in time."""
     told, tell = os.pipe2(os.O_CLOEXEC)
     try:
         try:
@@ -51,15 +68,9 @@ def write_within(
         answer = _wait(told, clock() + seconds, clock)
     finally:
         os.close(told)
-    if answer is None:
-        text = f"the kernel has not returned from it after {seconds:g} s, and may still do it"
-        raise OSError(errno.ETIMEDOUT, text, path)
-    os.waitpid(child, 0)
-    if len(answer) < len(_DONE):
-        raise OSError(errno.EIO, "the process that wrote it was killed; whether it was written is not known", path)
-    number = int.from_bytes(answer, "little")
-    if number:
-        raise OSError(number, os.strerror(number), path)
+    if answer is not None:
+        os.waitpid(child, 0)
+    return answer
 
 
 def _write(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None:
@@ -81,19 +92,9 @@ def _write(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None
 
 
 def _wait(told: int, end: float, clock: Callable[[], float]) -> bytes | None:
-    """Return what the child told, nothing where it was killed, None where it told nothing in time."""
-    interrupted: KeyboardInterrupt | None = None
-    answer: bytes | None = None
     while True:
-        try:
-            ready, _, _ = select.select([told], [], [], max(0.0, end - clock()))
-            if ready:
-                answer = os.read(told, len(_DONE))
-            elif clock() < end:
-                continue
-            break
-        except KeyboardInterrupt as error:
-            interrupted = error
-    if interrupted is not None:
-        raise interrupted
-    return answer
+        ready, _, _ = select.select([told], [], [], max(0.0, end - clock()))
+        if ready:
+            return os.read(told, len(_DONE))
+        if clock() >= end:
+            return None
