@@ -191,3 +191,32 @@ def test_a_leases_address_space_is_that_of_the_npu_functions_too() -> None:
     lease = Step("s1", StepKind.LEASE, gpu, "", "", "", "", cluster="red")
     _, reached = after_steps(found, present(found), [lease])
     assert {reached.domain[one].space for one in (gpu, *companions)} == {f"{HELD_SPACE}red"}
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "command_line", "then"),
+    [
+        ("DMA", "DMA", "", DomainKind.TRANSLATED),
+        ("DMA", "DMA-FQ", "", DomainKind.TRANSLATED),
+        ("identity", "identity", "iommu=pt", DomainKind.IDENTITY),
+        # Somebody has changed one or the other: what the kernel chooses by itself does not show.
+        ("DMA", "identity", "", DomainKind.UNKNOWN),
+        ("identity", "DMA", "", DomainKind.UNKNOWN),
+        ("DMA", "DMA", "quiet iommu.passthrough=1", DomainKind.IDENTITY),
+        ("blocked", "DMA", "", DomainKind.UNKNOWN),
+    ],
+)
+def test_a_rescan_gives_the_domain_that_the_kernel_chooses(
+    mine: str, others: str, command_line: str, then: DomainKind
+) -> None:
+    host = machine(*slots(CLOSED, CLOSED), command_line=command_line)
+    gpu = at("01:00.0")
+    assert isinstance(host.groups, Known)
+    groups = {
+        n: replace(group, type=Known(mine if gpu in group.members else others))
+        for n, group in host.groups.value.items()
+    }
+    found = scene(replace(host, groups=Known(groups)))
+    step = Step("s1", StepKind.RESCAN, gpu, "", "", "", "", group=(gpu,))
+    _, reached = after_steps(found.host, found.settings, [step])
+    assert reached.domain[gpu].kind is then

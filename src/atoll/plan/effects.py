@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from atoll.controls.registry import link_control
@@ -12,8 +12,8 @@ from atoll.events.reset import ResetKind, kind_of_method
 from atoll.fabric.domains import default_domain
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
-from atoll.host.fact import Known
-from atoll.host.model import Group, Host
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Group, Host, Platform
 from atoll.isolation.clusters import HOST
 from atoll.isolation.handover import in_space_of, switched_on
 from atoll.pci.header import Command
@@ -93,13 +93,35 @@ def _regrouped(host: Host, step: Step) -> Host:
     for old, group in groups.items():
         if step.device in group.members:
             groups[old] = replace(group, members=tuple(a for a in group.members if a != step.device))
-    old_type = next((g.type for g in host.groups.value.values() if step.device in g.members), None)
     if number is None or not set(step.group) >= set(groups[number].members):
         number = max(groups, default=-1) + 1
-        groups[number] = Group(number, (step.device,))
-        if old_type is not None:
-            groups[number] = replace(groups[number], type=old_type)
+        groups[number] = Group(number, (step.device,), _new_type(host, host.groups.value, step))
     else:
         groups[number] = replace(groups[number], members=tuple(sorted({*groups[number].members, step.device})))
     function = replace(host.functions[step.device], group=Known(number, "plan"), driver_override=Known(None, "plan"))
     return replace(host, groups=Known(groups, "plan"), functions={**host.functions, step.device: function})
+
+
+def _new_type(host: Host, groups: Mapping[int, Group], step: Step) -> Fact[str]:
+    """Return the type of the default domain that the kernel makes for a new group: by command line, build and driver,
+    not by what somebody had written to the old group's ``type`` (``iommu_get_default_domain_type``).
+
+    As long as all groups have one kind of it, that is the kernel's; else which one is not known.
+    """
+    old = next((group.type for group in groups.values() if step.device in group.members), Unknown("not read"))
+    words = value_of(host.command_line, "").split()
+    if isinstance(old, Unknown) or host.platform is Platform.POWERNV:
+        return old
+    if "iommu=pt" in words or "iommu.passthrough=1" in words:
+        return old if old.value == "identity" else Unknown(_MADE_ANEW)
+    kinds = {_kind(group.type) for group in groups.values()}
+    return old if len(kinds) == 1 else Unknown(_MADE_ANEW)
+
+
+_MADE_ANEW = "the group is made anew, and its domain is of a kind that the kernel chooses"
+
+
+def _kind(type_: Fact[str]) -> str:
+    """Lazy or strict, DMA is translated."""
+    kind = value_of(type_, "")
+    return "DMA" if kind == "DMA-FQ" else kind
