@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -232,3 +233,13 @@ def test_what_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
     assert "/dev/full: " in told(run("plan", spec, "-o", "/dev/full", "--host", "twin:ac922-4gpu"))
     nowhere = tmp_path / "nowhere" / "x.twin"
     assert told(run("twin", "new", "ac922-4gpu", nowhere)) == f"atoll: {nowhere}: No such file or directory"
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of standard output nobody may want to read more; of anything else somebody has to know."""
+
+    def broken(options: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe", "/sys/bus/pci/rescan")
+
+    monkeypatch.setattr("atoll.cli.show.run", broken)
+    assert told(run("show")) == "atoll: /sys/bus/pci/rescan: Broken pipe"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,64 @@ def test_no_holder_answers(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ran = run("hold", "--state")
     assert ran.code == 2
     assert "no holder answers" in ran.err
+
+
+@pytest.fixture
+def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A holder's socket, without a holder."""
+    path = tmp_path / "hold.sock"
+    monkeypatch.setattr(client.Client.__init__, "__defaults__", (str(path),))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        yield listener
+
+
+@pytest.mark.parametrize("asked", ["--state", "--proof", "--stop"])
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (None, 3, "the holder has ended"),
+        (b"", 3, "the holder does not answer within 0.05 s"),
+        (b"[1]", 2, "the holder's answer: a message that is no JSON object"),
+        (b'{"ok": true}', 2, "the holder's answer makes no sense"),
+        (b'{"ok": true, "schema": "atoll.hold/1", "clusters": 1}', 2, "the holder's answer makes no sense"),
+        (b'{"ok": false, "error": "not for you", "hint": "ask"}', 4, "not for you"),
+        (b'{"tell": "wanted", "device": "0000:01:00.0"}', 3, "the holder does not answer within"),
+    ],
+)
+def test_a_holder_that_does_not_tell_is_told(
+    run: Run,
+    holder: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    answer: bytes | None,
+    code: int,
+    words: str,
+) -> None:
+    """Whatever it says or does not say: one line of what is wrong, one of what to do, and no success."""
+    monkeypatch.setattr(client, "_SECONDS", 0.05)
+    kept: list[socket.socket] = []
+
+    def serve() -> None:
+        connection, _ = holder.accept()
+        kept.append(connection)
+        connection.recv(1 << 16)
+        if answer is None:
+            connection.close()
+        elif answer:
+            connection.send(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    ran = run("hold", asked, "--json")
+    thread.join(10)
+    for connection in kept:
+        connection.close()
+    assert (ran.code, ran.out) == (code, "")
+    first, second = ran.err.splitlines()
+    assert words in first
+    assert second.strip()
 
 
 def test_a_record_is_not_held(run: Run, tmp_path: Path, spec: Path) -> None:

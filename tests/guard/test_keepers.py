@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 from vfio_machine import address
 
 from atoll.controls.nvlink_mask import VOLTA
-from atoll.guard.keeper import Pauses
+from atoll.guard.keeper import Keeper, Pauses, serve
 from atoll.guard.keepers import Keeping, start_keeper
-from atoll.guard.message import receive, send
+from atoll.guard.message import LONGEST, receive, send
 from atoll.twin import v100
 from atoll.vfio import VfioError
 
@@ -50,6 +51,28 @@ def test_a_lease_reads_writes_resets_and_closes() -> None:
         assert len(bench.keepers.by_holder) == 2
     assert [device.opened for device in bench.kernel.machine.devices] == [0, 0, 0]
     assert bench.kernel.files == {}
+
+
+def test_an_open_that_fails_at_any_call_leaves_nothing_behind() -> None:
+    """Its container may stay open: nothing is in it."""
+    with Bench() as bench:
+        kernel, order = bench.kernel, {"do": "open", "device": str(RED)}
+        for at in range(1, 100):
+            keeper = Keeper(lambda event: None, kernel=kernel)
+            kernel.calls, kernel.fail_at = 0, {at: errno.EIO}
+            answer = keeper.obey(order)
+            kernel.fail_at = {}
+            if "error" in answer:
+                assert keeper.requests == {}, kernel.log[-1]
+                assert not any(device.opened for device in kernel.machine.devices), kernel.log[-1]
+                assert not [file for file in kernel.files.values() if isinstance(file, int)], kernel.log[-1]
+            keeper.close()
+            assert kernel.files == {}
+            if kernel.calls < at:
+                break
+        else:
+            pytest.fail("it never ends")
+        assert at > 8
 
 
 def test_what_the_kernel_refuses_comes_back_with_its_number() -> None:
@@ -156,3 +179,51 @@ def test_an_interrupted_order_leaves_no_answer_to_the_next(monkeypatch: pytest.M
             send(theirs, {"resets": True})
         send(theirs, {"value": 7})
         assert keeping.order("read", RED) == {"value": 7}
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it comes nothing is ordered, and the keeper is not told to end: it watches what others run on."""
+    monkeypatch.setattr("atoll.guard.keepers._STEP", 0.01)
+    orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+    events, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with orders, theirs, events, told:
+        keeping = Keeping("red", 0, orders, events)
+        with pytest.raises(VfioError, match="does not answer") as caught:
+            keeping.order("looks", patience=0.01)
+        assert caught.value.errno == errno.ETIMEDOUT
+        assert receive(theirs)[0] == {"do": "looks"}
+        with pytest.raises(VfioError, match="an earlier order is not done yet"):
+            keeping.order("read", RED)
+        with pytest.raises(BlockingIOError):
+            receive(theirs)
+        assert keeping.alive()
+        send(theirs, {"devices": {}})
+        send(theirs, {"value": 7})
+        assert keeping.order("read", RED) == {"value": 7}
+        with pytest.raises(VfioError):
+            keeping.order("looks", patience=0.01)
+        theirs.close()
+        with pytest.raises(VfioError, match="has ended"):
+            keeping.order("read", RED)
+        assert not keeping.alive()
+
+
+def test_an_answer_that_is_too_long_ends_no_keeper() -> None:
+    orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    class Talking(Keeper):
+        def obey(self, order: dict[str, object], descriptors: tuple[int, ...] = ()) -> dict[str, object]:
+            return {"value": "x" * (LONGEST if order["do"] == "looks" else 1)}
+
+    with orders, theirs:
+        thread = threading.Thread(target=serve, args=(theirs, Talking(lambda event: None)), daemon=True)
+        thread.start()
+        keeping = Keeping("red", 0, orders, orders)
+        with pytest.raises(VfioError) as caught:
+            keeping.order("looks")
+        assert caught.value.errno == errno.EMSGSIZE
+        assert keeping.order("read", RED) == {"value": "x"}
+        orders.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        assert not thread.is_alive()

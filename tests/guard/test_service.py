@@ -14,6 +14,7 @@ from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
 from atoll.errors import InputError
 from atoll.guard.client import Client, NotGranted
+from atoll.guard.message import LONGEST
 from atoll.twin import v100
 
 
@@ -103,3 +104,27 @@ def test_a_lost_keeper_is_told_and_nothing_of_it_is_handed_out(served: Served) -
         assert state["devices"][0]["sight"] == "unknown"
     with served.client(1002) as client:
         assert taken(client, "blue") == STOLEN
+
+
+def test_an_answer_that_is_too_long_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served.client(0) as client:
+        monkeypatch.setattr(served.desk, "state", lambda clusters: {"clusters": ["x" * LONGEST]})
+        with pytest.raises(NotGranted, match="go in a message"):
+            client.state()
+        assert client.proof()["verdict"] == "proven"
+
+
+def test_a_holder_answers_beside_a_keeper_that_does_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reset that does not end keeps it from that: how its devices stand is not known, the others are told as ever."""
+    monkeypatch.setattr("atoll.guard.desk.LOOK_PATIENCE", 0.01)
+    red = served.bench.keepers.by_holder["atoll-hold:red"]
+    with served.client(1001) as owner, served.client(0) as client:
+        # As if an answer to something earlier were still to come.
+        red.unanswered += 1
+        state = {cluster["name"]: cluster for cluster in client.state()["clusters"]}
+        assert state["red"]["devices"][0]["sight"] == "unknown"
+        assert state["blue"]["keeper"] is not None
+        with pytest.raises(NotGranted, match="not seen to be cut now"):
+            owner.take("red")
+        red.unanswered -= 1
+        assert taken(owner, "red") == STOLEN

@@ -77,9 +77,11 @@ def _dispatch(arguments: list[str]) -> int:
         return code
     except AtollError as error:
         return _report(error.message, error.hint, error.exit_code)
-    except (BrokenPipeError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            raise
         place = f"{error.filename}: " if error.filename else ""
         return _report(f"{place}{error.strerror or error}", _os_hint(error), InputError.exit_code)
 
@@ -133,6 +135,20 @@ def _line(text: str) -> str:
         character if character.isprintable() else "?" for character in " ".join(text[: 2 * _LONGEST].split())
     )
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _nobody_reads() -> bool:
+    """Whether it is our own output that nobody reads any more: of any other broken pipe somebody has to be told."""
+    import select
+
+    waiting = select.poll()
+    for file in (sys.stdout, sys.stderr):
+        try:
+            waiting.register(file.fileno(), 0)
+        except (OSError, ValueError):
+            # In a test it is no file.
+            continue
+    return any(found & (select.POLLERR | select.POLLHUP) for _, found in waiting.poll(0))
 
 
 def _leave_the_pipe() -> None:

@@ -13,13 +13,13 @@ import os
 import socket
 from typing import Any
 
-from atoll.errors import AtollError, InputError
-from atoll.guard.message import Malformed, receive, send
+from atoll.errors import AtollError, InputError, RefusedError
+from atoll.guard.message import SCHEMA, Malformed, receive, send
 from atoll.vfio.handover import receive as receive_space
 from atoll.vfio.kernel import Kernel
 from atoll.vfio.space import AddressSpace
 
-__all__ = ["SOCKET", "Client", "NotGranted"]
+__all__ = ["SOCKET", "Client", "NotAnswered", "NotGranted"]
 
 SOCKET = "/run/atoll/hold.sock"
 _SECONDS = 60.0
@@ -27,6 +27,15 @@ _SECONDS = 60.0
 
 class NotGranted(AtollError):
     """The holder says no, with its reason."""
+
+    exit_code = RefusedError.exit_code
+
+
+class NotAnswered(NotGranted):
+    """The holder does not say anything: it has ended, or is kept from it."""
+
+    exit_code = 3
+    """How things stand is not known."""
 
 
 class Client:
@@ -54,15 +63,15 @@ class Client:
 
     def state(self) -> dict[str, Any]:
         """Return how the clusters stand that this user may know of."""
-        return self._ask({"ask": "state"})[0]
+        return self._told("state", clusters=list)
 
     def proof(self) -> dict[str, Any]:
         """Return what the holder proves now."""
-        return self._ask({"ask": "proof"})[0]
+        return self._told("proof", verdict=str)
 
     def stop(self) -> float:
         """End the holder; return for how many seconds it waits for owners."""
-        return float(self._ask({"ask": "stop"})[0]["ending"])
+        return float(self._told("stop", ending=float)["ending"])
 
     def take(self, of: str) -> AddressSpace:
         """Return a cluster's devices, or one device, by the cluster's name or the device's address.
@@ -74,7 +83,7 @@ class Client:
         if not isinstance(text, str):
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise InputError("the holder's answer makes no sense", hint="holder and client must be the same atoll")
+            raise _senseless()
         return receive_space(text, descriptors, kernel=self._kernel)
 
     def hear(self) -> float | None:
@@ -88,6 +97,15 @@ class Client:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+    def _told(self, ask: str, **parts: type) -> dict[str, Any]:
+        """Ask, and return an answer that has these parts, each of its type."""
+        answer, descriptors = self._ask({"ask": ask})
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if answer.get("schema") != SCHEMA or any(not isinstance(answer.get(part), parts[part]) for part in parts):
+            raise _senseless()
+        return answer
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...]]:
         try:
@@ -110,7 +128,7 @@ class Client:
         except OSError as error:
             raise _silent(error) from error
         if answer is None:
-            raise NotGranted("the holder has ended", hint="start it: atoll hold SPEC")
+            raise NotAnswered("the holder has ended", hint="start it: atoll hold SPEC")
         if answer.get("tell") == "ending":
             self.ending = float(answer["seconds"])
         elif answer.get("tell") == "wanted":
@@ -124,5 +142,12 @@ class Client:
         self.close()
 
 
-def _silent(error: OSError) -> NotGranted:
-    return NotGranted(f"the holder does not answer: {error.strerror or error}", hint="see its log")
+def _senseless() -> InputError:
+    return InputError("the holder's answer makes no sense", hint="holder and client must be the same atoll")
+
+
+def _silent(error: OSError) -> NotAnswered:
+    if isinstance(error, TimeoutError):
+        text = f"the holder does not answer within {_SECONDS:g} s: a reset that does not end may keep it from that"
+        return NotAnswered(text, hint="ask again, and see its log")
+    return NotAnswered(f"the holder does not answer: {error.strerror or error}", hint="see its log")

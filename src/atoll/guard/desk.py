@@ -16,16 +16,15 @@ from typing import Any
 
 from atoll.errors import AtollError
 from atoll.guard.departures import Departures
-from atoll.guard.keepers import Keepers, Keeping
-from atoll.guard.message import printed, unread
+from atoll.guard.keepers import LOOK_PATIENCE, Keepers, Keeping
+from atoll.guard.message import SCHEMA, printed, unread
 from atoll.guard.watch import Sight
 from atoll.isolation.clusters import Cluster
 from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
 
-__all__ = ["SCHEMA", "Asker", "Desk"]
+__all__ = ["Asker", "Desk"]
 
-SCHEMA = "atoll.hold/1"
 ROOT = 0
 _ASKS = ("state", "proof", "take", "stop")
 
@@ -172,7 +171,7 @@ class Desk:
         if keeping is None or keeping.ended:
             return {}
         try:
-            found: dict[str, Any] = keeping.order("looks")["devices"]
+            found: dict[str, Any] = keeping.order("looks", patience=LOOK_PATIENCE)["devices"]
         except OSError:
             return {}
         for seen in found.values():
@@ -201,9 +200,10 @@ class Desk:
                 reason = looks.get(str(address), {}).get("reason", "it is not watched")
                 raise _Refused(f"{address} is not seen to be cut now: {reason}", "ask again")
         reply = {"ok": True, "schema": SCHEMA, "cluster": cluster.name, "devices": [str(a) for a in devices]}
-        keeping.order("hand", None, asker.connection.fileno(), devices=[str(a) for a in devices], reply=reply)
+        # Noted first: a keeper that does not answer in time may hand it over later.
         asker.taken |= {cluster.name}
         asker.sent = asker.on_its_way() | {cluster.name}
+        keeping.order("hand", None, asker.connection.fileno(), devices=[str(a) for a in devices], reply=reply)
 
     def _wanted(self, wanted: object, asker: Asker) -> tuple[Cluster, list[Address]]:
         if not isinstance(wanted, str):

@@ -31,7 +31,7 @@ from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
 from atoll.guard.discard import refuse_descriptors
 from atoll.guard.keeper import DEFAULT_INTERVAL
-from atoll.guard.keepers import Keepers
+from atoll.guard.keepers import LOOK_PATIENCE, Keepers
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, owner_uid, tenants
 from atoll.guard.recuts import Recuts, intend
@@ -267,7 +267,8 @@ class Holding:
         """Return what is proven now, as those who ask get it."""
         clock = time.monotonic()
         if self._proof is None or clock - self._proof[0] > _PROOF_SECONDS:
-            found = statement(read_now(self.machine, self.keepers), self.clusters, self.policy, gone=self._gone)
+            host = read_now(self.machine, self.keepers, patience=LOOK_PATIENCE)
+            found = statement(host, self.clusters, self.policy, gone=self._gone)
             document = {
                 "verdict": found.verdict.value,
                 "handed_over": found.handed_over.verdict.value,

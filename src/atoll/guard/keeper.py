@@ -6,6 +6,7 @@ holder's process orders over a socket, and watches each device in a thread of it
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -143,7 +144,10 @@ class Keeper:
         lease = VfioLease(self._space.open(address))
         try:
             self._hear(lease)
-        except OSError:
+        except BaseException:
+            event = self._requests.pop(address, None)
+            if event is not None:
+                event.close()
             lease.close()
             raise
         self._leases[address] = lease
@@ -310,7 +314,13 @@ def serve(orders: socket.socket, keeper: Keeper) -> None:
         if order is None:
             return
         try:
-            send(orders, keeper.obey(order, descriptors))
+            answer = keeper.obey(order, descriptors)
+            try:
+                send(orders, answer)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+                send(orders, {"error": error.strerror, "hint": "", "errno": error.errno})
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -16,16 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.act.pace import Pace
+from atoll.act.uninterrupted import deferred
 from atoll.controls.link_control import LinkControl
 from atoll.guard.keeper import run_keeper
 from atoll.guard.message import Malformed, receive, send
 from atoll.pci.address import Address
 from atoll.vfio.errors import VfioError
 
-__all__ = ["Keepers", "Keeping", "KeptLease", "start_keeper"]
+__all__ = ["LOOK_PATIENCE", "PATIENCE", "Keepers", "Keeping", "KeptLease", "start_keeper"]
 
-_PATIENCE = 300.0
+PATIENCE = 300.0
 """Seconds that an order may take: the kernel resets a device within it, and closes several, each with a reset."""
+LOOK_PATIENCE = 10.0
+"""Seconds that an order to tell what was seen may take: whoever asks the holder waits for it."""
 _STEP = 1.0
 """Seconds after which ``waiting`` is called, again and again."""
 
@@ -42,56 +45,70 @@ class Keeping:
     events: socket.socket
     leases: dict[Address, KeptLease] = field(default_factory=dict)
     ended: bool = False
+    unanswered: int = 0
+    """Orders whose answers did not come in time. It is given no other before these have come: until then all that it
+    has open stays open, and watched."""
     waiting: Callable[[], None] | None = None
     """Called as long as an answer is waited for: a reset may take longer than a service manager waits for a sign."""
 
-    def order(self, what: str, device: Address | None = None, *descriptors: int, **details: Any) -> dict[str, Any]:
-        """Give an order and return the answer. VfioError where it fails, or the keeper has ended.
+    def order(
+        self, what: str, device: Address | None = None, *descriptors: int, patience: float = PATIENCE, **details: Any
+    ) -> dict[str, Any]:
+        """Give an order and return the answer. VfioError where it fails, or the keeper has ended; with ETIMEDOUT where
+        it does not answer, for ``patience`` seconds.
 
         An interrupt is raised only once there is an answer: the next order must not take it for its own.
         """
         document = {"do": what, **details}
         if device is not None:
             document["device"] = str(device)
-        interrupted: KeyboardInterrupt | None = None
         try:
-            send(self.orders, document, descriptors)
-            while True:
-                try:
-                    self._wait()
-                    answer, sent = receive(self.orders)
-                    break
-                except KeyboardInterrupt as error:
-                    interrupted = error
-        except TimeoutError:
-            # What comes later would be taken for the answer to something else.
-            self.ended = True
-            self.orders.close()
-            raise VfioError(f"{self.holder} did not answer within {_PATIENCE:g} s", number=errno.ETIMEDOUT) from None
+            with deferred():
+                self._catch_up()
+                send(self.orders, document, descriptors)
+                self.unanswered += 1
+                self._wait(patience)
+                answer = self._receive()
+        except TimeoutError as error:
+            text = f"{self.holder} does not answer: {error}"
+            raise VfioError(text, hint="what it has open stays so", number=errno.ETIMEDOUT) from None
         except (OSError, Malformed) as error:
             self.ended = True
             raise self._gone() from error
-        for descriptor in sent:
-            os.close(descriptor)
-        self.ended |= answer is None
-        if interrupted is not None:
-            raise interrupted
         if answer is None:
+            self.ended = True
             raise self._gone()
         if "error" in answer:
             raise VfioError(answer["error"], hint=answer["hint"], number=answer["errno"])
         return answer
 
-    def _wait(self) -> None:
+    def _receive(self) -> dict[str, Any] | None:
+        answer, sent = receive(self.orders)
+        for descriptor in sent:
+            os.close(descriptor)
+        self.unanswered -= 1
+        return answer
+
+    def _catch_up(self) -> None:
+        """Take the answers to earlier orders that came late. TimeoutError where one has not come yet."""
+        waiting = select.poll()
+        waiting.register(self.orders, select.POLLIN)
+        while self.unanswered:
+            if not waiting.poll(0):
+                raise TimeoutError("an earlier order is not done yet")
+            if self._receive() is None:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    def _wait(self, seconds: float) -> None:
         """Wait until there is an answer, or an end. TimeoutError where there is none."""
         waiting = select.poll()
         waiting.register(self.orders, select.POLLIN)
-        for _ in range(int(_PATIENCE / _STEP)):
-            if waiting.poll(_STEP * 1000):
+        for _ in range(max(1, int(seconds / _STEP))):
+            if waiting.poll(min(_STEP, seconds) * 1000):
                 return
             if self.waiting is not None:
                 self.waiting()
-        raise TimeoutError
+        raise TimeoutError(f"nothing for {seconds:g} s")
 
     def _gone(self) -> VfioError:
         return VfioError(f"the process {self.holder} ({self.pid}) has ended", hint="see its log", number=errno.EPIPE)
@@ -108,7 +125,7 @@ class Keeping:
         self.orders.close()
         self.events.close()
         if self.pid:
-            Pace().until(self._reaped, seconds=_PATIENCE)
+            Pace().until(self._reaped, seconds=PATIENCE)
 
     def _reaped(self) -> bool:
         try:
@@ -188,7 +205,7 @@ def start_keeper(holder: str) -> Keeping:
         undo.pop_all()
     theirs.close()
     told.close()
-    orders.settimeout(_PATIENCE)
+    orders.settimeout(PATIENCE)
     events.setblocking(False)
     return Keeping(holder, child, orders, events)
 

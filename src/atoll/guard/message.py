@@ -6,6 +6,7 @@ own message.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,8 +16,10 @@ import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["LONGEST", "MOST_DESCRIPTORS", "Malformed", "printed", "receive", "send", "unread"]
+__all__ = ["LONGEST", "MOST_DESCRIPTORS", "SCHEMA", "Malformed", "printed", "receive", "send", "unread"]
 
+SCHEMA = "atoll.hold/1"
+"""What a holder's answers to those who ask say that they are."""
 LONGEST = 1 << 16
 """Bytes of a message."""
 MOST_DESCRIPTORS = 253
@@ -30,6 +33,8 @@ class Malformed(Exception):
 def send(connection: socket.socket, document: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
     """Send a message. OSError: EMSGSIZE for one that is too long, EAGAIN where the other side does not read."""
     data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    if len(data) > LONGEST:
+        raise OSError(errno.EMSGSIZE, f"an answer of {len(data)} bytes, and no more than {LONGEST} go in a message")
     flags = socket.MSG_NOSIGNAL
     if descriptors:
         socket.send_fds(connection, [data], list(descriptors), flags)

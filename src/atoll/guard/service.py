@@ -5,6 +5,7 @@ Nothing here waits for anybody: what does not read its answers is let go, and de
 
 from __future__ import annotations
 
+import errno
 import logging
 import selectors
 import socket
@@ -200,7 +201,12 @@ class Service:
     def _reply(self, asker: Asker, answer: Mapping[str, object]) -> None:
         asker.on_its_way()
         try:
-            send(asker.connection, answer)
+            try:
+                send(asker.connection, answer)
+            except OSError as failed:
+                if failed.errno != errno.EMSGSIZE:
+                    raise
+                send(asker.connection, error(str(failed.strerror), "more clusters than one holder can tell of"))
         except OSError:
             # It does not read, or is gone.
             self._let_go(asker)

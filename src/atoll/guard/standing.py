@@ -11,7 +11,7 @@ from atoll.controls.registry import link_control, registers
 from atoll.errors import InputError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.guard.keepers import Keepers, Keeping, KeptLease
+from atoll.guard.keepers import PATIENCE, Keepers, Keeping, KeptLease
 from atoll.host import read_host
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
@@ -25,15 +25,16 @@ __all__ = ["cut_now", "read_now", "statement"]
 _ALL_ONES = 0xFFFFFFFF
 
 
-def read_now(tree: Tree, keepers: Keepers) -> Host:
-    """Return the host as it is now. What its files do not show while a device is held, its keeper tells.
+def read_now(tree: Tree, keepers: Keepers, *, patience: float = PATIENCE) -> Host:
+    """Return the host as it is now. What its files do not show while a device is held, its keeper tells, for which it
+    has ``patience`` seconds.
 
     A device that is watched is not read anew: that would wait for as long as its owner resets it.
     """
     host = read_host(tree, registers=registers)
     found: dict[tuple[Address, Register], Fact[int]] = {}
     for keeping in keepers.by_holder.values():
-        looks = _looks(keeping)
+        looks = _looks(keeping, patience)
         for address, lease in keeping.leases.items():
             function = host.functions.get(address)
             control = None if function is None else link_control(function)
@@ -52,11 +53,11 @@ def read_now(tree: Tree, keepers: Keepers) -> Host:
     return replace(host, registers={**host.registers, **found})
 
 
-def _looks(keeping: Keeping) -> dict[str, Any]:
+def _looks(keeping: Keeping, patience: float) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = keeping.order("looks")["devices"]
+        found: dict[str, Any] = keeping.order("looks", patience=patience)["devices"]
     except OSError:
-        # It has ended: what it had open reads as closed.
+        # It has ended, what it had open reads as closed; or it does not answer, and nothing is known of that.
         return {}
     return found
 
