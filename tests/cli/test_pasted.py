@@ -107,7 +107,8 @@ def test_a_log_of_groups_alone_is_told_as_what_it_is(run: Run, tmp_path: Path) -
     (tmp_path / "lspci.txt").write_text("01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n")
     out = run("groups", "--host", tmp_path / "log.txt", "--host", tmp_path / "lspci.txt").out
     assert "Not checked: of 1 function (0000:01:00.1)" in out
-    assert "As predicted, where the record tells enough" in out
+    assert "As predicted" not in out, "of 01:00.0 neither the type nor what stands above it is told"
+    assert "Not checked: of no group the record tells what the kernel's rules look at." in out
     (tmp_path / "lspci.txt").write_text(
         "01:00.0 VGA: X [10de:1b80]\n04:00.0 Ethernet controller [0200]: X [8086:1521]\n"
     )
@@ -237,6 +238,25 @@ def test_a_text_that_tells_nothing(run: Run, tmp_path: Path) -> None:
     assert "lspci -vvv" in ran.err
 
 
+def test_groups_counts_those_that_the_record_lets_it_check(run: Run, tmp_path: Path) -> None:
+    """What stands above one of the two is not shown; the other is on bus 0."""
+    text = (
+        "00:14.0 USB controller [0c03]: Intel Corporation xHCI [8086:a36d] (prog-if 30 [XHCI])\n"
+        "\tControl: I/O- Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx+\n"
+        "\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=medium >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-\n"
+        "\tIOMMU group: 3\n"
+        "\tCapabilities: [70] Power Management version 2\n\n"
+        "05:00.0 Ethernet controller [0200]: Intel Corporation I210 [8086:1533]\n"
+        "\tIOMMU group: 9\n\n"
+    )
+    (tmp_path / "lspci.txt").write_text(text)
+    ran = run("groups", "--host", tmp_path / "lspci.txt")
+    told = " ".join(ran.out.split())
+    assert ran.code == 3
+    assert "As predicted, where the record tells enough: the kernel's rules give 1 of the 2 groups." in told
+    assert "Undetermined: 1 function (0000:05:00.0)" in told
+
+
 def test_doctor_tells_what_of_the_command_line_has_no_effect(run: Run, tmp_path: Path) -> None:
     """An option each, or a comma between ports: the kernel takes one of them."""
     port = "00:01.0 PCI bridge [0604]: Intel Corporation Root Port [8086:a340]\n"
@@ -244,3 +264,8 @@ def test_doctor_tells_what_of_the_command_line_has_no_effect(run: Run, tmp_path:
         (tmp_path / "lspci.txt").write_text(f"$ cat /proc/cmdline\nroot=/dev/sda1 quiet {words}\n\n$ lspci -nn\n{port}")
         told = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
         assert ("the kernel does not act on 00:02.0 (after a comma" in told) == ("," in words)
+        assert f"{words} sets ACS at boot" in told
+    words = "pci=disable_acs_redir=00:01.0 pci=disable_acs_redir=00:02.0"
+    (tmp_path / "lspci.txt").write_text(f"$ cat /proc/cmdline\nquiet {words}\n\n$ lspci -nn\n{port}")
+    told = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
+    assert "acs-parameter pci=disable_acs_redir=00:02.0 sets ACS at boot" in told

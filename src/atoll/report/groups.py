@@ -264,9 +264,16 @@ def _comparison_lines(
     if not (prediction.groups or claimed) or unseen.issuperset(address for group in claimed for address in group):
         return lines
     if not found:
-        word = "As predicted, where the record tells enough:" if missing else "As predicted:"
-        seen = len([group for group in claimed if not unseen.issuperset(group)])
-        lines += wrap(f"{style.good(word)} the kernel's rules give the same {plural(seen, 'group')}.")
+        seen = [group for group in claimed if not unseen.issuperset(group)]
+        sure = len([group for group in seen if missing.keys().isdisjoint(group)])
+        if not missing:
+            told = f"{style.good('As predicted:')} the kernel's rules give the same {plural(len(seen), 'group')}."
+        elif sure:
+            word = style.good("As predicted, where the record tells enough:")
+            told = f"{word} the kernel's rules give {sure} of the {plural(len(seen), 'group')}."
+        else:
+            told = f"{style.doubtful('Not checked:')} of no group the record tells what the kernel's rules look at."
+        lines += wrap(told)
     elif comparison.certain:
         lines.append(
             style.bad("Not as predicted") + style.faint(" (removed and rescanned, the kernel would regroup them)")

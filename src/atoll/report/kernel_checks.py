@@ -183,12 +183,13 @@ def _override(s: Subject) -> Iterator[Check]:
         )
     else:
         yield Check("acs-override", Status.OK, "no pcie_acs_override= on the command line")
-    knob = next((w for w in s.words if w.startswith("pci=") and ("acs" in w)), None)
-    if knob:
+    # The last string of each parameter counts.
+    last = {p: w for w in s.words for p in ("config_acs=", "disable_acs_redir=") if w.startswith("pci=") and p in w}
+    if last:
         yield Check(
             "acs-parameter",
             Status.WARN,
-            f"{knob} sets ACS at boot",
+            f"{' '.join(dict.fromkeys(last.values()))} sets ACS at boot",
             "a port that it opens lets peers reach one another; groups formed before or after may differ",
             "compare: atoll groups",
         )
