@@ -58,7 +58,6 @@ def running(
     has the lock, or (unless ``resumes``) an earlier run died and was not recovered; InputError for a damaged journal or
     where none can be kept.
     """
-
     known = dict(fingerprints)
 
     def check(machine: Machine, address: Address) -> None:

@@ -25,8 +25,8 @@ _OF_GUEST = ("machine", "cpu", "max_ram_below_4g", "max_memory", "memory_slots",
 """Options that say something of a guest's memory, hence are nothing without its size."""
 _MOST_SLOTS = 256
 """``ACPI_MAX_RAM_SLOTS`` in QEMU."""
-_MOST = 1 << 52
-"""More memory than any processor addresses."""
+_MOST_BITS = 52
+"""Of a physical address: MAXPHYADDR is at most 52 on x86 (Intel SDM volume 3, 4.1.4)."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,23 +60,14 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
             f"--machine: {options.machine!r} is no machine type that is known here",
             hint="one of q35, i440fx, microvm, virt, pseries, or with its version: pc-q35-7.0",
         ) from None
-    below = None if options.max_ram_below_4g is None else _size("--max-ram-below-4g", options.max_ram_below_4g)
+    below = _size("--max-ram-below-4g", options.max_ram_below_4g)
     if below is not None and below > 4 << 30:
         raise InputError(f"--max-ram-below-4g: {options.max_ram_below_4g} is more than 4G", hint="QEMU takes up to 4G")
     memory = _size("--guest-memory", options.guest_memory)
-    most = None if options.max_memory is None else _size("--max-memory", options.max_memory)
-    if most is not None and most < memory:
-        raise InputError(
-            f"--max-memory: {options.max_memory} is less than the guest has from the start",
-            hint="as in QEMU, it counts all memory, not only what is plugged in later",
-        )
-    slots = 0 if options.memory_slots is None else _number("--memory-slots", options.memory_slots, _MOST_SLOTS)
-    if slots and most is None:
-        raise InputError("--memory-slots without --max-memory", hint="say how much memory there may be: 512G")
-    if most is not None and machine is Machine.MICROVM:
-        raise InputError("--max-memory: nothing is plugged into a microvm", hint="leave it out")
-    hole = None if options.pci_hole64_size is None else _size("--pci-hole64-size", options.pci_hole64_size)
-    bits = None if options.phys_bits is None else _number("--phys-bits", options.phys_bits, 52)
+    assert memory is not None
+    most, slots = _pluggable(options, memory, machine)
+    hole = _size("--pci-hole64-size", options.pci_hole64_size)
+    bits = _number("--phys-bits", options.phys_bits, _MOST_BITS)
     guest = Guest(
         memory,
         machine,
@@ -94,6 +85,23 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
     return guest
 
 
+def _pluggable(options: argparse.Namespace, memory: int, machine: Machine) -> tuple[int | None, int]:
+    """Return how much memory, in bytes, the guest may have once all is plugged in (None: no more), and in how many
+    slots."""
+    most = _size("--max-memory", options.max_memory)
+    if most is not None and most < memory:
+        raise InputError(
+            f"--max-memory: {options.max_memory} is less than the guest has from the start",
+            hint="as in QEMU, it counts all memory, not only what is plugged in later",
+        )
+    slots = _number("--memory-slots", options.memory_slots, _MOST_SLOTS) or 0
+    if slots and most is None:
+        raise InputError("--memory-slots without --max-memory", hint="say how much memory there may be: 512G")
+    if most is not None and machine is Machine.MICROVM:
+        raise InputError("--max-memory: nothing is plugged into a microvm", hint="leave it out")
+    return most, slots
+
+
 def maker(host: Host) -> Cpu | None:
     """Who made the host's processor, hence the guest's with ``-cpu host``, by its IOMMUs.
 
@@ -105,20 +113,25 @@ def maker(host: Host) -> Cpu | None:
     return Cpu(kinds.pop()) if len(kinds) == 1 and kinds <= set(Cpu) else None
 
 
-def _number(option: str, text: str, most: int) -> int:
+def _number(option: str, text: str | None, most: int) -> int | None:
+    """Return a number from 1 to ``most``; None where the option is not given."""
+    if text is None:
+        return None
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
         raise InputError(f"{option}: {text!r} is no number from 1 to {most}", hint=f"write {option} 4")
     return int(text)
 
 
-def _size(option: str, text: str) -> int:
-    """Return a size in bytes; without a unit it is MiB, as in QEMU's ``-m``."""
+def _size(option: str, text: str | None) -> int | None:
+    """Return a size in bytes; without a unit it is MiB, as in QEMU's ``-m``. None where the option is not given."""
+    if text is None:
+        return None
     plain = text.strip().upper().removesuffix("B").removesuffix("I")
     digits = plain.rstrip("KMGT")
     unit = plain[len(digits) :]
     if not digits.isascii() or not digits.isdigit() or len(digits) > 18 or unit not in _UNITS:
         raise InputError(f"{option}: {text!r} is no size", hint="write 65536M, 64G or 1T")
     size = int(digits) * (_UNITS[unit] if unit else 1 << 20)
-    if not 1 << 20 <= size <= _MOST:
+    if not 1 << 20 <= size <= 1 << _MOST_BITS:
         raise InputError(f"{option}: {text} is not between 1M and 4096T", hint="write 64G for 64 GiB")
     return size
