@@ -255,16 +255,9 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
         return BLOCKED
     # An upstream port's BARs are reached from the downstream port below it; other ports see the request themselves.
     decider = passed[-1] if passed and topology.port_type(port) is PortType.UPSTREAM else port
-    state = bit(topology.functions[decider], settings, AcsFlag.RR)
-    enhanced = settings.enhanced.get(decider)
-    if enhanced is not None and topology.port_type(decider) in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
-        own = decider == port
-        block = AcsEnhanced.OWN_BLOCK if own else AcsEnhanced.UP_BLOCK
-        redirect = AcsEnhanced.OWN_REDIRECT if own else AcsEnhanced.UP_REDIRECT
-        if bool(enhanced & block) != bool(enhanced & redirect):
-            return BLOCKED
-        if not enhanced & (block | redirect):
-            state = Bit.OFF
+    state = _redirects_from_bars(topology, settings, decider, own=decider == port)
+    if state is None:
+        return BLOCKED
     if state is Bit.ON and not Question.PORT_BAR.open_under(policy):
         return Finding(Answer.BLOCKED, (), frozenset({Question.PORT_BAR.value}))
     if state is Bit.ON:
@@ -278,3 +271,21 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
         certain, because = False, f"whether {port} answers to its own BARs from below is left open"
     answer = Answer.DIRECT if certain else Answer.POSSIBLE
     return Finding(answer, (Hop(str(port), Traffic.UNTRANSLATED.value, because),))
+
+
+def _redirects_from_bars(topology: Topology, settings: Settings, decider: Address, *, own: bool) -> Bit | None:
+    """Whether ``decider`` redirects requests for a port's BARs, its ``own`` or those of the upstream port above it.
+
+    None where Enhanced ACS keeps them away for sure. Of the two bits that it has for either (Base Specification 5.0,
+    7.7.11.3) one blocks and one redirects; none lets requests through, and both together are reserved, hence settle
+    nothing.
+    """
+    state = bit(topology.functions[decider], settings, AcsFlag.RR)
+    enhanced = settings.enhanced.get(decider)
+    if enhanced is None or topology.port_type(decider) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        return state
+    block = AcsEnhanced.OWN_BLOCK if own else AcsEnhanced.UP_BLOCK
+    redirect = AcsEnhanced.OWN_REDIRECT if own else AcsEnhanced.UP_REDIRECT
+    if bool(enhanced & block) != bool(enhanced & redirect):
+        return None
+    return state if enhanced & (block | redirect) else Bit.OFF
