@@ -72,6 +72,7 @@ class KfdNode:
 
     @property
     def is_gpu(self) -> bool:
+        """Whether it is AMD's, and no CPU."""
         return self.get("cpu_cores_count") == 0 and self.get("vendor_id") == _AMD
 
     @property
@@ -200,6 +201,7 @@ class _Reading:
         return place if place in self.functions else None
 
     def links(self) -> list[Link]:
+        """Return the links to CPUs, and those between pairs, each once; note what contradicts itself or lacks."""
         by_number = {node.number: node for node in self.nodes}
         links: list[Link] = []
         for node in self.nodes:
@@ -212,21 +214,27 @@ class _Reading:
                 why = f"{len(node.links)} of its {node.get('io_links_count')} links were read"
                 self.doubts.setdefault(here, why)
             for entry in node.links:
-                if entry.type != _XGMI:
-                    continue
-                far = by_number.get(entry.to)
-                there = self.address(far) if far is not None else None
-                if far is not None and not far.is_gpu and far.get("cpu_cores_count"):
-                    links.append(self._link(here, LinkEnd(EndKind.CPU, None, None, f"node {far.number}"), entry))
-                elif there is None:
-                    self.doubts.setdefault(here, f"an XGMI link leads to node {entry.to}, which is no function here")
-                elif there != here and entry.weight == _HOP:
-                    self.pairs.setdefault((here, there), entry)
-                elif there != here:
-                    self.distant.add((here, there))
-                    if entry.weight % _HOP and entry.weight != _TWO_PARTITIONS:
-                        why = f"the weight {entry.weight} of a link to {there} has no known meaning"
-                        self.doubts.setdefault(here, why)
+                if entry.type == _XGMI:
+                    links += self._take(here, entry, by_number.get(entry.to))
+        return links + self._between_pairs()
+
+    def _take(self, here: Address, entry: KfdLink, far: KfdNode | None) -> list[Link]:
+        """Note where an entry leads from a function; return the link that it is, where it leads to a CPU."""
+        there = self.address(far) if far is not None else None
+        if far is not None and not far.is_gpu and far.get("cpu_cores_count"):
+            return [self._link(here, LinkEnd(EndKind.CPU, None, None, f"node {far.number}"), entry)]
+        if there is None:
+            self.doubts.setdefault(here, f"an XGMI link leads to node {entry.to}, which is no function here")
+        elif there != here and entry.weight == _HOP:
+            self.pairs.setdefault((here, there), entry)
+        elif there != here:
+            self.distant.add((here, there))
+            if entry.weight % _HOP and entry.weight != _TWO_PARTITIONS:
+                self.doubts.setdefault(here, f"the weight {entry.weight} of a link to {there} has no known meaning")
+        return []
+
+    def _between_pairs(self) -> list[Link]:
+        links: list[Link] = []
         for (here, there), entry in sorted(self.pairs.items()):
             if (there, here) not in self.pairs:
                 self.doubts.setdefault(here, f"its link to {there} is not shown from there")

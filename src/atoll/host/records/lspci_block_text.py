@@ -57,6 +57,7 @@ def why_unread(block: Block) -> str:
 
 
 def group_of(block: Block) -> int | None:
+    """The first IOMMU group that it names; None where it names none."""
     return next(iter(groups_of(block)), None)
 
 
@@ -72,6 +73,7 @@ def groups_of(block: Block) -> tuple[int, ...]:
 
 
 def numa_of(block: Block) -> int | None:
+    """The NUMA node, of a line of its own or, with lspci -v, among the flags; None where it names none."""
     found = block.find("NUMA node:")
     if found is None:
         flags = block.find("Flags:") or ""
@@ -80,6 +82,7 @@ def numa_of(block: Block) -> int | None:
 
 
 def number_in(text: str) -> int | None:
+    """The decimal number that a text begins with; None where it begins with something else."""
     word = (text.split() or [""])[0].rstrip(",")
     return int(word) if word.isascii() and word.isdigit() and len(word) < 9 else None
 
