@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from atoll.vfio.user.client import Client
 from atoll.vfio.user.connection import Connection
 from atoll.vfio.user.device import Irq, Region
-from atoll.vfio.user.protocol import IrqFlag, IrqIndex, RegionIndex
+from atoll.vfio.user.protocol import HeaderFlag, IrqFlag, IrqIndex, RegionIndex
 from atoll.vfio.user.server import Server
+from atoll.vfio.user.version import Version
 
 SIZE = 0x4000
 ORDER = 0x100
@@ -35,6 +36,8 @@ class Memory:
         os.ftruncate(self.file, 0x2000)
         self.resets = 0
         self.server: Server | None = None
+        self.more_regions: dict[int, Region] = {}
+        self.more_interrupts: dict[int, Irq] = {}
 
     @property
     def regions(self) -> Mapping[int, Region]:
@@ -42,6 +45,7 @@ class Memory:
             0: Region(SIZE),
             1: Region(0x2000, descriptor=self.file),
             int(RegionIndex.CONFIG): Region(4096),
+            **self.more_regions,
         }
 
     @property
@@ -49,6 +53,7 @@ class Memory:
         return {
             int(IrqIndex.INTX): Irq(1, IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED),
             int(IrqIndex.MSI): Irq(4, IrqFlag.EVENTFD | IrqFlag.NORESIZE),
+            **self.more_interrupts,
         }
 
     def read(self, region: int, offset: int, count: int) -> bytes:
@@ -81,8 +86,8 @@ class Memory:
 class Served:
     """A server in a thread of its own, until its connection ends."""
 
-    def __init__(self, *, max_dma_maps: int = 65535) -> None:
-        self.device = Memory()
+    def __init__(self, *, max_dma_maps: int = 65535, device: Memory | None = None) -> None:
+        self.device = device or Memory()
         self.far, near = socket.socketpair()
         self.server = Server(Connection(near), self.device, max_dma_maps=max_dma_maps)
         self.device.server = self.server
@@ -105,9 +110,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(*, max_dma_maps: int = 65535) -> Iterator[Served]:
+def serving(*, max_dma_maps: int = 65535, device: Memory | None = None) -> Iterator[Served]:
     """A server whose client is the far socket itself."""
-    served = Served(max_dma_maps=max_dma_maps)
+    served = Served(max_dma_maps=max_dma_maps, device=device)
     try:
         yield served
     finally:
@@ -115,7 +120,24 @@ def serving(*, max_dma_maps: int = 65535) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def connected() -> Iterator[tuple[Client, Memory]]:
+def connected(device: Memory | None = None) -> Iterator[tuple[Client, Memory]]:
     """A client that agreed with its server."""
-    with serving() as served, Client(served.far, seconds=10) as client:
+    with serving(device=device) as served, Client(served.far, seconds=10) as client:
         yield client, served.device
+
+
+def false_server(near: socket.socket, replies: list[tuple[int, int, bytes, HeaderFlag]]) -> threading.Thread:
+    """Answer the first message well and each further one with what is given, then go away."""
+
+    def run() -> None:
+        connection = Connection(near)
+        for command, shift, body, flags in [(1, 0, Version().pack(), HeaderFlag.REPLY), *replies]:
+            while (message := connection.receive()) is None:
+                select.select([near], [], [])
+            message.close()
+            connection.send(command, message.header.identity + shift, body, flags=flags)
+        connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread

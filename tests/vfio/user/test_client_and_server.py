@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served import DATA, ORDER, RESULT, SIZE, STORE, Memory, connected
+from served import DATA, ORDER, RESULT, SIZE, STORE, Memory, connected, false_server
 
 from atoll.vfio.user.client import Client
 from atoll.vfio.user.connection import Connection
@@ -206,24 +206,6 @@ def test_a_server_that_nobody_serves(tmp_path: Path) -> None:
         Client.connect(tmp_path / "none")
 
 
-def false_server(near: socket.socket, replies: list[tuple[int, int, bytes, HeaderFlag]]) -> threading.Thread:
-    """Answer the first message well and each further one with what is given, then go away."""
-
-    def run() -> None:
-        connection = Connection(near)
-        for number, (command, shift, body, flags) in enumerate([(1, 0, Version().pack(), HeaderFlag.REPLY), *replies]):
-            while (message := connection.receive()) is None:
-                select.select([near], [], [])
-            message.close()
-            assert number < 9
-            connection.send(command, message.header.identity + shift, body, flags=flags)
-        connection.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread
-
-
 @pytest.mark.parametrize(
     "reply",
     [
@@ -237,8 +219,11 @@ def false_server(near: socket.socket, replies: list[tuple[int, int, bytes, Heade
 def test_a_server_that_answers_nonsense(reply: tuple[int, int, bytes, HeaderFlag]) -> None:
     far, near = socket.socketpair()
     thread = false_server(near, [reply])
-    with Client(far, seconds=10) as client, pytest.raises(ProtocolError):
-        client.read(0, 0, 4)
+    with Client(far, seconds=10) as client:
+        with pytest.raises(ProtocolError):
+            client.read(0, 0, 4)
+        with pytest.raises(ConnectionError, match="connection is closed"):
+            client.reset()
     thread.join(10)
 
 

@@ -93,6 +93,14 @@ def test_the_minor_version_is_never_raised() -> None:
         assert not Version.parse(reply.body).write_multiple, "capabilities are a subset of those proposed"
 
 
+@pytest.mark.parametrize("kind", [2, 15])
+def test_a_type_that_cannot_be_ends_the_connection(kind: int) -> None:
+    with serving() as served, peer(served) as client:
+        served.far.sendall(message(Command.DEVICE_RESET, flags=kind))
+        assert client.closed()
+        assert not served.device.resets
+
+
 @pytest.mark.parametrize("size", [0, 1, 15, MAX_MESSAGE + 1, 0xFFFFFFFF])
 def test_a_size_that_cannot_be_ends_the_connection(size: int) -> None:
     with serving() as served, peer(served) as client:

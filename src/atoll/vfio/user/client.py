@@ -6,13 +6,14 @@ client waits for an answer, and by ``serve``; memory that was opened nowhere is 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -47,6 +48,8 @@ __all__ = ["Client"]
 
 _BOTH = DmaFlag.READ | DmaFlag.WRITE
 _WORD = struct.Struct("<I")
+_LINUX_FDS = 253
+"""SCM_MAX_FD of Linux include/net/scm.h: descriptors that one message can carry at all."""
 _WINDOW = 1 << 16
 """Room for a region's capabilities."""
 
@@ -103,16 +106,29 @@ class Client:
 
     def info(self) -> DeviceInfo:
         """Return how many regions and interrupt kinds the device has."""
-        return DeviceInfo.parse(self._call(Command.DEVICE_GET_INFO, DeviceInfo().pack()))
+        body = self._call(Command.DEVICE_GET_INFO, DeviceInfo().pack())
+        with self._believing():
+            return DeviceInfo.parse(body)
 
     def region(self, index: int) -> RegionInfo:
         """Return what a region is."""
-        request = RegionInfo(index, room=_WINDOW).pack()
-        message = self._exchange(Command.DEVICE_GET_REGION_INFO, request)
+        info = self._region(index, _WINDOW)
+        if info.room > _WINDOW:
+            # What can be mapped of it did not fit into the answer.
+            info = self._region(index, info.room)
+        return info
+
+    def _region(self, index: int, room: int) -> RegionInfo:
+        if not (0 <= index < 1 << 32 and room <= MAX_DATA):
+            raise OSError(errno.EINVAL, f"region {index}, with {room} bytes of capabilities")
+        message = self._exchange(Command.DEVICE_GET_REGION_INFO, RegionInfo(index, room=room).pack())
         try:
-            info = RegionInfo.parse(message.body)
-            if info.index != index:
-                raise ProtocolError(f"asked for region {index}, told of {info.index}")
+            with self._believing():
+                info = RegionInfo.parse(message.body)
+                if info.index != index:
+                    raise ProtocolError(f"asked for region {index}, told of {info.index}")
+                if info.room > room > _WINDOW:
+                    raise ProtocolError(f"region {index} has {info.room} bytes of capabilities, and more each time")
             if RegionFlag.MMAP in info.flags and message.descriptors:
                 old = self._files.pop(index, None)
                 if old is not None:
@@ -126,7 +142,12 @@ class Client:
 
     def irq(self, index: int) -> IrqInfo:
         """Return what a kind of interrupt is."""
-        return IrqInfo.parse(self._call(Command.DEVICE_GET_IRQ_INFO, IrqInfo(index).pack()))
+        body = self._call(Command.DEVICE_GET_IRQ_INFO, IrqInfo(index).pack())
+        with self._believing():
+            info = IrqInfo.parse(body)
+            if info.index != index:
+                raise ProtocolError(f"asked for interrupts of kind {index}, told of {info.index}")
+            return info
 
     # -- regions
 
@@ -135,9 +156,11 @@ class Client:
         found = b""
         while count > len(found):
             asked = RegionAccess(offset + len(found), region, min(count - len(found), self._step))
-            answer = RegionAccess.parse(self._call(Command.REGION_READ, asked.pack()), with_data=True)
-            if (answer.offset, answer.region, answer.count) != (asked.offset, asked.region, asked.count):
-                raise ProtocolError(f"asked for {asked.count} bytes of region {region}, got {answer.count}")
+            body = self._call(Command.REGION_READ, asked.pack())
+            with self._believing():
+                answer = RegionAccess.parse(body, with_data=True)
+                if (answer.offset, answer.region, answer.count) != (asked.offset, asked.region, asked.count):
+                    raise ProtocolError(f"asked for {asked.count} bytes of region {region}, got {answer.count}")
             found += answer.data
         return found
 
@@ -145,7 +168,13 @@ class Client:
         """Store bytes in a region."""
         for at in range(0, len(data), self._step):
             piece = data[at : at + self._step]
-            self._call(Command.REGION_WRITE, RegionAccess(offset + at, region, len(piece), piece).pack())
+            body = self._call(Command.REGION_WRITE, RegionAccess(offset + at, region, len(piece), piece).pack())
+            with self._believing():
+                count = RegionAccess.parse(body, with_data=False).count
+                if count > len(piece):
+                    raise ProtocolError(f"gave {len(piece)} bytes to region {region}, and it took {count}")
+            if count < len(piece):
+                raise OSError(errno.EIO, f"region {region} took {count} of {len(piece)} bytes at {offset + at:#x}")
 
     def write_many(self, writes: Sequence[tuple[int, int, bytes]]) -> None:
         """Store several pieces (region, offset, at most 8 bytes) by one message.
@@ -164,6 +193,8 @@ class Client:
 
     def write32(self, region: int, offset: int, value: int) -> None:
         """Store a 32-bit register."""
+        if not 0 <= value < 1 << 32:
+            raise OSError(errno.EINVAL, f"{value:#x} is no 32-bit number")
         self.write(region, offset, _WORD.pack(value))
 
     def map_region(self, index: int) -> mmap.mmap:
@@ -175,7 +206,13 @@ class Client:
         descriptor = self._files.get(index)
         if descriptor is None or info.areas:
             raise OSError(errno.ENODEV, f"region {index} cannot be mapped as a whole")
-        return mmap.mmap(descriptor, info.size, mmap.MAP_SHARED, offset=info.offset)
+        try:
+            if not info.size:
+                raise ValueError("a region without a size")
+            return mmap.mmap(descriptor, info.size, mmap.MAP_SHARED, offset=info.offset)
+        except (ValueError, OverflowError) as error:
+            # Python's own checks: the file is shorter, or no file has such an offset.
+            raise OSError(errno.EINVAL, f"region {index} is not in its file: {error}") from error
 
     # -- memory
 
@@ -195,8 +232,10 @@ class Client:
         stays the caller's. OSError: EEXIST over an open range, EINVAL for a file that is too short.
         """
         wanted = DmaMap(flags, offset, address, size)
-        self._memory.map(wanted, descriptor)
         told = wanted if share else DmaMap(flags, 0, address, size)
+        if min(offset, address) < 0 or size <= 0 or max(address, offset) + size > 1 << 64:
+            raise OSError(errno.EINVAL, f"{size:#x} bytes at {address:#x}, from {offset:#x} of the file")
+        self._memory.map(wanted, descriptor)
         try:
             self._call(Command.DMA_MAP, told.pack(), (descriptor,) if share else ())
         except BaseException:
@@ -211,9 +250,16 @@ class Client:
     # -- interrupts and reset
 
     def set_eventfds(self, index: int, eventfds: Sequence[int], *, start: int = 0) -> None:
-        """Signal eventfds with a kind of interrupt, from number ``start``. They become non-blocking."""
-        flags = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
-        self._call(Command.DEVICE_SET_IRQS, IrqSetting(flags, index, start, len(eventfds)).pack(), tuple(eventfds))
+        """Signal eventfds with a kind of interrupt, from number ``start``. They become non-blocking.
+
+        The server gets as many in one message as it takes. OSError ENOTSUP where it takes none.
+        """
+        flags, most = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER, min(self.version.max_message_fds, _LINUX_FDS)
+        if not most:
+            raise OSError(errno.ENOTSUP, "the server takes no descriptors")
+        for at in range(0, max(1, len(eventfds)), most):
+            piece = tuple(eventfds[at : at + most])
+            self._call(Command.DEVICE_SET_IRQS, IrqSetting(flags, index, start + at, len(piece)).pack(), piece)
 
     def disable_irqs(self, index: int) -> None:
         """Signal nothing any more with a kind of interrupt."""
@@ -257,6 +303,15 @@ class Client:
 
     def _set(self, action: IrqSet, index: int, start: int, count: int) -> None:
         self._call(Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | action, index, start, count).pack())
+
+    @contextlib.contextmanager
+    def _believing(self) -> Iterator[None]:
+        """Close the connection where an answer makes no sense: what comes after it will not either."""
+        try:
+            yield
+        except ProtocolError:
+            self._connection.close()
+            raise
 
     def _agree(self) -> Version:
         mine = Version(max_message_fds=MAX_MESSAGE_FDS, write_multiple=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import select
 import socket
@@ -135,15 +136,28 @@ class Connection:
         error: int = 0,
         descriptors: tuple[int, ...] = (),
     ) -> None:
-        """Queue a message and send as much as goes now. ``descriptors`` are copied and stay the caller's."""
+        """Queue a message and send as much as goes now. ``descriptors`` are copied and stay the caller's.
+
+        Raises ConnectionError once closed, or where the other side is gone; OSError, with nothing queued, for
+        descriptors that cannot be copied.
+        """
+        if self.fileno() < 0:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the connection is closed")
         header = Header(identity, command, HEADER_SIZE + len(body), flags, error)
-        copies = [os.dup(descriptor) for descriptor in descriptors]
+        copies: list[int] = []
+        try:
+            for descriptor in descriptors:
+                copies.append(os.dup(descriptor))
+        except BaseException:
+            for copy in copies:
+                os.close(copy)
+            raise
         self._queue.append(Unsent(memoryview(header.pack() + body), copies))
         self._unsent += header.size
         self.flush()
 
     def flush(self) -> None:
-        """Send as much of the queue as the other side takes now; OSError where it is gone."""
+        """Send as much of the queue as the other side takes now; ConnectionError where nothing can be sent any more."""
         while self._queue:
             head = self._queue[0]
             rights = array.array("i", head.descriptors)
@@ -152,6 +166,11 @@ class Connection:
                 sent = self._socket.sendmsg([head.data], ancillary, socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 return
+            except ConnectionError:
+                raise
+            except OSError as error:
+                # What stands first in the queue can never go out, and so nothing behind it.
+                raise ConnectionAbortedError(error.errno, f"it cannot be sent: {error.strerror}") from error
             _close(head)
             self._unsent -= sent
             head.data = head.data[sent:]

@@ -87,13 +87,14 @@ def open_backing(descriptor: int, offset: int, size: int, flags: DmaFlag) -> Bac
     It is mapped where the file is sealed against shrinking, and read and written otherwise. OSError EINVAL for a
     file that does not hold the range.
     """
-    length = os.fstat(descriptor).st_size
-    if offset + size > length:
-        raise OSError(errno.EINVAL, f"a range of {size:#x} bytes at {offset:#x} in a file of {length:#x}")
     try:
         sealed = bool(fcntl.fcntl(descriptor, _F_GET_SEALS) & _F_SEAL_SHRINK)
     except OSError:
         sealed = False  # EINVAL: a file system without seals
+    # Only what was sealed before it was measured still has that length.
+    length = os.fstat(descriptor).st_size
+    if offset + size > length:
+        raise OSError(errno.EINVAL, f"a range of {size:#x} bytes at {offset:#x} in a file of {length:#x}")
     return _Mapped(descriptor, offset, size, flags) if sealed else _File(descriptor, offset)
 
 

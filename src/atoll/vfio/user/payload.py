@@ -1,12 +1,14 @@
 """The bodies of vfio-user messages: each packs to the bytes after the header, and parses from them.
 
 Source: QEMU ``docs/interop/vfio-user.rst``, a section per command. ``argsz`` is what the sender has room for (in a
-request) or what the whole answer takes (in a reply). Every ``parse`` raises ProtocolError for a body that is shorter
+request) or what the whole answer takes (in a reply). Every ``pack`` raises OSError EINVAL for a number that no field
+holds. Every ``parse`` raises ProtocolError for a body that is shorter
 than its fields say.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 
@@ -42,6 +44,13 @@ def _fields(layout: struct.Struct, body: bytes, what: str) -> tuple[int, ...]:
     return layout.unpack_from(body)
 
 
+def _packed(layout: struct.Struct, *values: int) -> bytes:
+    try:
+        return layout.pack(*values)
+    except struct.error as error:
+        raise OSError(errno.EINVAL, f"no message holds {', '.join(map(hex, values))}: {error}") from None
+
+
 def _sized(argsz: int, layout: struct.Struct, what: str) -> int:
     if argsz < layout.size:
         raise ProtocolError(f"{what} with argsz {argsz}, not {layout.size} or more")
@@ -65,7 +74,7 @@ class DmaMap:
 
     def pack(self) -> bytes:
         """Return the body."""
-        return _MAP.pack(_MAP.size, int(self.flags), self.offset, self.address, self.size)
+        return _packed(_MAP, _MAP.size, int(self.flags), self.offset, self.address, self.size)
 
     @classmethod
     def parse(cls, body: bytes) -> DmaMap:
@@ -85,7 +94,7 @@ class DmaUnmap:
 
     def pack(self) -> bytes:
         """Return the body."""
-        return _UNMAP.pack(_UNMAP.size, 0, self.address, self.size)
+        return _packed(_UNMAP, _UNMAP.size, 0, self.address, self.size)
 
     @classmethod
     def parse(cls, body: bytes) -> DmaUnmap:
@@ -107,7 +116,7 @@ class DeviceInfo:
 
     def pack(self) -> bytes:
         """Return the body."""
-        return _FOUR.pack(_FOUR.size, int(self.flags), self.regions, self.interrupts)
+        return _packed(_FOUR, _FOUR.size, int(self.flags), self.regions, self.interrupts)
 
     @classmethod
     def parse(cls, body: bytes) -> DeviceInfo:
@@ -127,7 +136,7 @@ class IrqInfo:
 
     def pack(self) -> bytes:
         """Return the body."""
-        return _FOUR.pack(_FOUR.size, int(self.flags), self.index, self.count)
+        return _packed(_FOUR, _FOUR.size, int(self.flags), self.index, self.count)
 
     @classmethod
     def parse(cls, body: bytes) -> IrqInfo:
@@ -151,7 +160,7 @@ class IrqSetting:
     def pack(self) -> bytes:
         """Return the body."""
         data = bytes(self.wanted)
-        return _SET.pack(_SET.size + len(data), int(self.flags), self.index, self.start, self.count) + data
+        return _packed(_SET, _SET.size + len(data), int(self.flags), self.index, self.start, self.count) + data
 
     @classmethod
     def parse(cls, body: bytes) -> IrqSetting:
@@ -180,7 +189,7 @@ class RegionAccess:
 
     def pack(self) -> bytes:
         """Return the body."""
-        return _ACCESS.pack(self.offset, self.region, self.count) + self.data
+        return _packed(_ACCESS, self.offset, self.region, self.count) + self.data
 
     @classmethod
     def parse(cls, body: bytes, *, with_data: bool) -> RegionAccess:
@@ -202,7 +211,7 @@ class DmaAccess:
 
     def pack(self) -> bytes:
         """Return the body."""
-        return _DMA.pack(self.address, self.count) + self.data
+        return _packed(_DMA, self.address, self.count) + self.data
 
     @classmethod
     def parse(cls, body: bytes, *, with_data: bool) -> DmaAccess:
@@ -220,7 +229,7 @@ def pack_writes(writes: tuple[RegionAccess, ...]) -> bytes:
     for write in writes:
         if len(write.data) > 8:
             raise ValueError(f"{len(write.data)} bytes in one of several writes, which hold 8")
-        body += _ACCESS.pack(write.offset, write.region, len(write.data)) + write.data.ljust(8, b"\0")
+        body += _packed(_ACCESS, write.offset, write.region, len(write.data)) + write.data.ljust(8, b"\0")
     return body
 
 

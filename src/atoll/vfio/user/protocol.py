@@ -117,13 +117,16 @@ class Header:
     def parse(cls, data: bytes) -> Header:
         """Return the header that 16 bytes hold.
 
-        Raises ProtocolError for a size that no message has: where the next one starts is then unknown.
+        Raises ProtocolError for a size that no message has, as where the next one starts is then unknown, and for a
+        type that is neither a command's nor a reply's.
         """
         if len(data) != HEADER_SIZE:
             raise ProtocolError(f"a header of {len(data)} bytes, not {HEADER_SIZE}")
         identity, command, size, flags, error = _HEADER.unpack(data)
         if not HEADER_SIZE <= size <= MAX_MESSAGE:
             raise ProtocolError(f"command {command} in a message of {size} bytes, not {HEADER_SIZE} to {MAX_MESSAGE}")
+        if flags & HeaderFlag.TYPE > HeaderFlag.REPLY:
+            raise ProtocolError(f"command {command} in a message of type {flags & HeaderFlag.TYPE}")
         return cls(identity, command, size, HeaderFlag(flags), error)
 
     @property

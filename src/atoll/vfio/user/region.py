@@ -71,7 +71,7 @@ class RegionInfo:
 
 def _areas(body: bytes, at: int) -> tuple[Area, ...]:
     """Walk the capabilities, each further on than the one before: a circle has no end."""
-    last = 0
+    last = _INFO.size - 1
     while at:
         if at <= last or at + _CAPABILITY.size > len(body):
             raise ProtocolError(f"region capability at {at:#x} of {len(body)} bytes, after one at {last:#x}")

@@ -81,6 +81,7 @@ class Server:
         self._asked: dict[int, tuple[Command, _Order]] = {}
         self._identity = 0
         self._handling = False
+        self._sending = False
         self.reason = ""
         """Why the connection ended; empty while it stands."""
         self._handlers: dict[int, Callable[[Message], _Reply]] = {
@@ -138,13 +139,19 @@ class Server:
                 self._send_orders()
 
     def _send_orders(self) -> None:
-        while self._orders:
-            order = self._orders.popleft()
-            if not self._by_backing(order):
-                try:
-                    self._ask(order)
-                except OSError as error:
-                    self.close(str(error))
+        if self._sending:
+            return  # an order's ``done`` gave another: the loop below comes to it
+        self._sending = True
+        try:
+            while self._orders:
+                order = self._orders.popleft()
+                if not self._by_backing(order):
+                    try:
+                        self._ask(order)
+                    except OSError as error:
+                        self.close(str(error))
+        finally:
+            self._sending = False
 
     def _by_backing(self, order: _Order) -> bool:
         """Carry DMA out in memory that the client handed over; False where it has to be asked.
