@@ -15,11 +15,11 @@ from atoll.host.model import Host
 from atoll.isolation.iova.layout import Cpu, Guest, Machine, parse_machine
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.survey import survey
+from atoll.pci.vendor import HYGON
 from atoll.report.iova import iova_document, iova_lines
 
 __all__ = ["maker", "run"]
 
-_HYGON = 0x1D94
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _OF_GUEST = ("machine", "cpu", "max_ram_below_4g", "max_memory", "memory_slots", "pci_hole64_size", "phys_bits")
 """Options that say something of a guest's memory, hence are nothing without its size."""
@@ -107,7 +107,7 @@ def maker(host: Host) -> Cpu | None:
 
     Hygon's have AMD's IOMMU and another name, and QEMU moves memory for AMD's name alone (``IS_AMD_CPU``).
     """
-    if any(function.vendor == _HYGON for function in host.functions.values()):
+    if any(function.vendor == HYGON for function in host.functions.values()):
         return None
     kinds = {unit.kind for unit in host.iommu_units}
     return Cpu(kinds.pop()) if len(kinds) == 1 and kinds <= set(Cpu) else None

@@ -18,10 +18,10 @@ from atoll.events.reset import ResetKind
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
 from atoll.pci.address import Address
+from atoll.pci.vendor import NVIDIA
 
 __all__ = ["PASCAL", "VOLTA", "NvlinkMask"]
 
-_NVIDIA = 0x10DE
 
 _BOOT_0 = Register(0, 0x000000)
 """PMC_BOOT_0: the chip; bits 31:20 name the architecture and implementation (0x140 GV100, 0x130 GP100)."""
@@ -55,7 +55,7 @@ class NvlinkMask:
 
     def applies(self, vendor: int, device: int) -> bool:
         """Whether the id is on the allow-list."""
-        return vendor == _NVIDIA and device in self.devices
+        return vendor == NVIDIA and device in self.devices
 
     def state(self, host: Host, address: Address) -> Fact[frozenset[int]]:
         """Return the disabled links; unknown where BAR0 was not read, or the chip is not the one expected."""

@@ -10,13 +10,14 @@ from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
+from atoll.pci.vendor import AMD
 
 __all__ = ["NPU_UNCONFIGURED", "PROCESS", "cpu_link_domains", "default_domain", "domains", "holder_of", "holders_of"]
 
 NPU_UNCONFIGURED = "npu-unconfigured"
 """Id of the assumption that an NPU which no kernel configures lets nothing through."""
 
-_AMD, _IOMMU_CLASS = 0x1022, 0x0806
+_IOMMU_CLASS = 0x0806
 
 PROCESS = "process "
 """How the address spaces of processes that hold devices are named; the process's number follows."""
@@ -93,7 +94,7 @@ def default_domain(host: Host, function: Function) -> Domain:
     if number is None:
         if host.platform is Platform.POWERNV:
             return Domain(DomainKind.UNKNOWN, "", "in no IOMMU group")
-        if function.vendor == _AMD and function.class_code >> 8 == _IOMMU_CLASS:
+        if function.vendor == AMD and function.class_code >> 8 == _IOMMU_CLASS:
             # init_device_table_dma(): the entries of ids that were given no domain are valid and map nothing.
             return Domain(DomainKind.BLOCKED, "", "it is an IOMMU itself: nothing is mapped for its id")
         return Domain(DomainKind.NONE, "", "in no IOMMU group: no IOMMU translates for it")

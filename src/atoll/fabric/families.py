@@ -10,11 +10,10 @@ sells as a processing accelerator (class 12).
 from __future__ import annotations
 
 from atoll.host.model import Function, LinkKind
+from atoll.pci.vendor import ATI, NVIDIA
 
 __all__ = ["family", "has_cpu_links", "is_brick", "possible_cpu_links", "possible_kinds"]
 
-_NVIDIA = 0x10DE
-_AMD = 0x1002
 
 _NVLINK_RANGES = (
     (0x2080, 0x20FF),  # GA100: A100, A30, A800
@@ -58,9 +57,9 @@ _SXM2_IDS = frozenset((0x15F9, 0x1DB1, 0x1DB3, 0x1DB5))
 
 def family(vendor: int, device: int) -> LinkKind | None:
     """Return the kind of links that a device of these ids may have, None where its family has none."""
-    if vendor == _NVIDIA and (device in _NVLINK_IDS or any(low <= device <= high for low, high in _NVLINK_RANGES)):
+    if vendor == NVIDIA and (device in _NVLINK_IDS or any(low <= device <= high for low, high in _NVLINK_RANGES)):
         return LinkKind.NVLINK
-    if vendor == _AMD and device in _XGMI_IDS:
+    if vendor == ATI and device in _XGMI_IDS:
         return LinkKind.XGMI
     return None
 
@@ -71,7 +70,7 @@ def has_cpu_links(vendor: int, device: int, *, powernv: bool) -> bool:
     Those: Hopper's range and Blackwell's ids of gpu-admin-tools (Linux ``vfio/pci/nvgrace-gpu/main.c`` has a part of
     them), GB10 (NVIDIA/NV-Kernels pull request 396: "device ID range for DGX Spark iGPU"), and what is newer.
     """
-    if vendor != _NVIDIA:
+    if vendor != NVIDIA:
         return False
     if powernv and device in _SXM2_IDS:
         return True
@@ -89,14 +88,14 @@ def possible_kinds(function: Function) -> frozenset[LinkKind]:
             kind = family(vendor, device)
             found |= {kind} if kind is not None else set()
             accelerator = function.class_code >> 16 == _ACCELERATOR or _of_any_class(function)
-            found |= {LinkKind.XGMI} if vendor == _AMD and accelerator else set()
+            found |= {LinkKind.XGMI} if vendor == ATI and accelerator else set()
         elif (
             function.class_code >> 16 in _LINKED_CLASSES
             or function.class_code >> 8 == 0x0680
             or _of_any_class(function)
         ):
-            found |= {LinkKind.NVLINK} if vendor in (None, _NVIDIA) else set()
-            found |= {LinkKind.XGMI} if vendor in (None, _AMD) else set()
+            found |= {LinkKind.NVLINK} if vendor in (None, NVIDIA) else set()
+            found |= {LinkKind.XGMI} if vendor in (None, ATI) else set()
     return frozenset(found)
 
 
@@ -105,7 +104,7 @@ def possible_cpu_links(function: Function, *, powernv: bool) -> bool:
     return any(
         has_cpu_links(vendor, device, powernv=powernv)
         if vendor is not None and device is not None
-        else vendor in (None, _NVIDIA) and LinkKind.NVLINK in possible_kinds(function)
+        else vendor in (None, NVIDIA) and LinkKind.NVLINK in possible_kinds(function)
         for vendor, device in _possible(function)
     )
 

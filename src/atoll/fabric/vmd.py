@@ -12,11 +12,11 @@ from atoll.host.fact import value_of
 from atoll.host.model import Function
 from atoll.pci.address import Address
 from atoll.pci.quirks.aliases import VMD, is_one_of
+from atoll.pci.vendor import INTEL
 
 __all__ = ["FIRST_SEGMENT", "is_told", "vmds_of"]
 
 FIRST_SEGMENT = 0x10000
-_INTEL = 0x8086
 _RAID = 0x0104
 """The class of every one of them."""
 
@@ -40,5 +40,5 @@ def vmds_of(functions: Mapping[Address, Function]) -> tuple[Function, ...]:
         if address.domain < FIRST_SEGMENT
         and function.parent is None
         and (function.class_code >> 8 == _RAID or not function.class_told)
-        and (function.vendor == _INTEL or not function.ids_told)
+        and (function.vendor == INTEL or not function.ids_told)
     )

@@ -18,10 +18,10 @@ from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
 from atoll.host.speed import nvlink_speed
 from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
+from atoll.pci.vendor import IBM, NVIDIA
 
 __all__ = ["SmiGpu", "nvlinks", "parse_gpu_list", "parse_gpu_query", "parse_remote_links"]
 
-_NVIDIA, _IBM = 0x10DE, 0x1014
 _SOURCE = "nvidia-smi nvlink -R"
 _HINT = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
 _HINT_UP = "record it again with all links up"
@@ -99,9 +99,9 @@ def _between(tables: Mapping[Address, SmiGpu], address: Address, far: Address) -
 
 
 def _kind(function: Function) -> EndKind:
-    if function.vendor == _IBM:
+    if function.vendor == IBM:
         return EndKind.CPU
-    if function.vendor == _NVIDIA and function.class_code >> 8 == 0x0680:
+    if function.vendor == NVIDIA and function.class_code >> 8 == 0x0680:
         return EndKind.SWITCH
     return EndKind.FUNCTION
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from atoll.pci.vendor import NVIDIA
+
 __all__ = ["device_tree_speed", "nvlink_speed"]
 
-_NVIDIA = 0x10DE
 
 _BY_DIE = (
     (0x15F0, 0x15FF, 20_000_000_000),  # GP100: NVIDIA Tesla P100 whitepaper, 40 GB/s a link in both directions
@@ -31,7 +32,7 @@ _BY_CODE = {3: 20_000_000_000, 8: 25_000_000_000, 9: 25_000_000_000}
 
 def nvlink_speed(vendor: int, device: int) -> int | None:
     """Return the bytes per second of one NVLink in one direction, None for what the table does not know."""
-    if vendor != _NVIDIA:
+    if vendor != NVIDIA:
         return None
     return next((speed for first, last, speed in _BY_DIE if first <= device <= last), None)
 

@@ -17,10 +17,10 @@ from atoll.isolation.groups.predict import override_in_force
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.pci.vendor import AMD
 
 __all__ = ["Cause", "Rule", "Spoiler", "spoilers"]
 
-_AMD = 0x1022
 _NOTHING = AcsFlag(0)
 
 
@@ -152,7 +152,7 @@ def _why_none(function: Function, kind: PortType, rule: Rule) -> str:
     if rule is Rule.SLOT and kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
         return "nothing says that its device keeps its functions apart, and Linux has no quirk for it"
     text = "the chip has none, or firmware hides it; Linux has no quirk for it"
-    if function.vendor == _AMD and kind is PortType.ROOT_PORT:
+    if function.vendor == AMD and kind is PortType.ROOT_PORT:
         return text + ". Look for ACS (and AER, which it may hang on) in the firmware's setup: AMD's often has a switch"
     return text
 

@@ -16,6 +16,7 @@ from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
 from atoll.pci.express import read_port_type
 from atoll.pci.header import PortType
+from atoll.pci.vendor import INTEL
 
 __all__ = ["REDIRECTING", "Acs", "AcsEnhanced", "AcsFlag", "has_dword_registers", "read_acs"]
 
@@ -114,7 +115,7 @@ _DWORD_PORTS = (
 
 def has_dword_registers(vendor: int, device: int) -> bool:
     """Return whether a root port of these ids holds its ACS registers as dwords."""
-    return vendor == 0x8086 and any(first <= device <= last for first, last in _DWORD_PORTS)
+    return vendor == INTEL and any(first <= device <= last for first, last in _DWORD_PORTS)
 
 
 def read_acs(config: ConfigSpace, vendor: int, device: int) -> Acs | None:

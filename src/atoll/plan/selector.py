@@ -19,10 +19,10 @@ from atoll.errors import InputError
 from atoll.host.groups import only_grouped
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
+from atoll.pci.vendor import ATI, INTEL, NVIDIA
 
 __all__ = ["counts", "gpus", "resolve"]
 
-_NVIDIA, _AMD, _INTEL = 0x10DE, 0x1002, 0x8086
 _DISPLAY = (0x0300, 0x0302, 0x0380)
 _ACCELERATOR = 0x1200
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -38,8 +38,8 @@ def _is_gpu(function: Function) -> bool:
         return False
     kind = function.class_code >> 8
     if kind in _DISPLAY:
-        return function.vendor in (_NVIDIA, _AMD, _INTEL)
-    return kind == _ACCELERATOR and function.vendor == _AMD
+        return function.vendor in (NVIDIA, ATI, INTEL)
+    return kind == _ACCELERATOR and function.vendor == ATI
 
 
 def counts(text: str) -> bool:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from atoll.host.model import EndKind, Function, Gap, Link, LinkKind
 from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
+from atoll.pci.vendor import NVIDIA
 
 __all__ = ["Board", "board_gaps", "is_board_gap", "known_boards"]
-
-_NVIDIA = 0x10DE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def board_gaps(functions: Mapping[Address, Function], told: ToldLinks, *, powern
     gpus = [
         address
         for address, function in functions.items()
-        if function.vendor == _NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
+        if function.vendor == NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
     ]
     if len(gpus) < 2:
         return ()

@@ -6,9 +6,10 @@ chip may have does not show all of them.
 
 from __future__ import annotations
 
+from atoll.pci.vendor import NVIDIA
+
 __all__ = ["has_c2c", "nvlinks_at_most"]
 
-_NVIDIA = 0x10DE
 
 _C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
 _C2C_RANGES = (
@@ -34,7 +35,7 @@ _BY_DIE = (
 
 def nvlinks_at_most(vendor: int, device: int) -> int | None:
     """Return how many NVLinks a GPU has at most, None for what the table does not know."""
-    if vendor != _NVIDIA:
+    if vendor != NVIDIA:
         return None
     if device in _BOARDS:
         return _BOARDS[device]
@@ -43,6 +44,6 @@ def nvlinks_at_most(vendor: int, device: int) -> int | None:
 
 def has_c2c(vendor: int, device: int) -> bool:
     """Whether a GPU has, or may have, a C2C link to its CPU: what ``atoll.fabric.families`` holds for one."""
-    if vendor != _NVIDIA:
+    if vendor != NVIDIA:
         return False
     return device in _C2C_IDS or any(low <= device <= high for low, high in _C2C_RANGES)

@@ -30,6 +30,7 @@ from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.host.told import ToldLinks, in_order
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
+from atoll.pci.vendor import ATI
 
 __all__ = ["MOST_LINKS", "MOST_NODES", "KfdLink", "KfdNode", "kfd_links", "kfd_node", "parse_properties", "read_kfd"]
 
@@ -40,7 +41,6 @@ _MOST_PARALLEL = 64
 _XGMI = 11
 _HOP, _TWO_PARTITIONS = 15, 41
 _MEGABYTE = 1_000_000
-_AMD = 0x1002
 _HINT = "record the host with all its GPUs bound to amdgpu"
 _Hives: TypeAlias = "Mapping[Address, int]"
 
@@ -73,7 +73,7 @@ class KfdNode:
     @property
     def is_gpu(self) -> bool:
         """Whether it is AMD's, and no CPU."""
-        return self.get("cpu_cores_count") == 0 and self.get("vendor_id") == _AMD
+        return self.get("cpu_cores_count") == 0 and self.get("vendor_id") == ATI
 
     @property
     def place(self) -> Address:
@@ -133,7 +133,7 @@ def _hives(tree: Tree, functions: Mapping[Address, Function]) -> dict[Address, i
     """Hives by function, as ``xgmi_hive_info/xgmi_hive_id`` tells them."""
     found = {}
     for address, function in functions.items():
-        if function.vendor != _AMD or function.class_code >> 16 not in (0x03, 0x12):
+        if function.vendor != ATI or function.class_code >> 16 not in (0x03, 0x12):
             continue
         value = value_of(text(tree, f"sys/bus/pci/devices/{address}/xgmi_hive_info/xgmi_hive_id"), "").strip()
         if value.isascii() and value.isdigit() and len(value) <= 20 and int(value):

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from atoll.host.links.smi import SmiGpu
 from atoll.host.model import Function
 from atoll.pci.address import Address
+from atoll.pci.vendor import NVIDIA
 
 __all__ = ["Naming", "boards", "name_gpus"]
-
-_NVIDIA = 0x10DE
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ def boards(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
     return tuple(
         address
         for address, function in sorted(functions.items())
-        if function.vendor == _NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
+        if function.vendor == NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
     )
 
 

@@ -17,6 +17,7 @@ from atoll.pci.acs import Acs, AcsFlag, has_dword_registers
 from atoll.pci.express import PcieLink
 from atoll.pci.header import PortType
 from atoll.pci.multicast import Multicast
+from atoll.pci.vendor import INTEL
 
 __all__ = ["CapabilityText"]
 
@@ -102,7 +103,7 @@ class CapabilityText(BlockText):
             return False
         pairs = parse_heading(self._block.heading).possible_ids
         return any(
-            vendor in (None, 0x8086) and (device is None or has_dword_registers(0x8086, device))
+            vendor in (None, INTEL) and (device is None or has_dword_registers(INTEL, device))
             for vendor, device in pairs
         )
 

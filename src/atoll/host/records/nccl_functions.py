@@ -21,6 +21,7 @@ from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType
+from atoll.pci.vendor import NVIDIA
 
 __all__ = ["read_nccl_functions"]
 
@@ -34,7 +35,6 @@ _LEFT_OUT = (
         _HINT,
     ),
 )
-_NVIDIA = 0x10DE
 _NVSWITCH = 0x068000
 _MADE_UP = (0, 0xFFFF)
 _BRIDGES = 0x0604
@@ -83,7 +83,7 @@ def _function(element: Element, source: str) -> Function | None:
 def _switch(element: Element, source: str) -> Function | None:
     """The NVSwitch that a link leads to; its class was read where it stands (``tclass``)."""
     address = _address(element, "target")
-    return None if address is None else _bare(address, (_NVIDIA, None), _NVSWITCH, source, {})
+    return None if address is None else _bare(address, (NVIDIA, None), _NVSWITCH, source, {})
 
 
 def _bare(

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from atoll.host.model import Function, Platform
 from atoll.pci.address import Address
+from atoll.pci.vendor import AMD, INTEL, ZHAOXIN
 
 __all__ = ["platform_by_bridges"]
 
 _POWERNV_BRIDGES = frozenset({(0x1014, 0x03DC), (0x1014, 0x04C1), (0x1014, 0x0652)})
 """PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
-_X86 = frozenset({0x8086, 0x1022, 0x1D17})
+_X86 = frozenset({INTEL, AMD, ZHAOXIN})
 """Makers of x86 processors: Intel, AMD, Zhaoxin."""
 
 

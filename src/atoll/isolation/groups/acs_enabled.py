@@ -24,6 +24,7 @@ from atoll.pci.quirks.acs import (
     kernel_decides_alike,
     one_of_each,
 )
+from atoll.pci.vendor import AMD, ATI, INTEL
 
 __all__ = ["Judge", "Verdict", "unseen_above"]
 
@@ -320,7 +321,7 @@ def _ruled_out(function: Function, vendor: int, device: int) -> bool:
     zero where the word is read, and a reader that does not know the ids leaves such a reading unknown.
     """
     acs = value_of(function.acs, None)
-    if vendor != 0x8086 or acs is None:
+    if vendor != INTEL or acs is None:
         return False
     return is_intel_pch_root_port(device) or (is_intel_spt_root_port(device) and bool(acs.control))
 
@@ -340,7 +341,7 @@ def _both(one: Verdict, rest: Verdict) -> Verdict:
 
 def _misread(function: Function, port_type: PortType, acs: Acs) -> bool:
     """Whether a control word was taken from where these Intel ports have none, as lspci does."""
-    spt = function.vendor == 0x8086 and port_type is PortType.ROOT_PORT and is_intel_spt_root_port(function.device)
+    spt = function.vendor == INTEL and port_type is PortType.ROOT_PORT and is_intel_spt_root_port(function.device)
     return spt and acs.control_offset != acs.offset + 8
 
 
@@ -354,9 +355,9 @@ def _amd_iommu(host: Host) -> bool | None:
     if isinstance(host.groups, Known) and host.groups.value:
         # Groups need an IOMMU. AMD's is a PCI function of its own; Intel's is none.
         # Those of the RD890 and 990FX have ATI's vendor id (1002:5a23).
-        if any(f.class_code >> 8 == 0x0806 and f.made_by(0x1022, 0x1002) for f in host.functions.values()):
+        if any(f.class_code >> 8 == 0x0806 and f.made_by(AMD, ATI) for f in host.functions.values()):
             return True
-        if any(f.class_code >> 8 == 0x0600 and f.made_by(0x8086) for f in host.functions.values()):
+        if any(f.class_code >> 8 == 0x0600 and f.made_by(INTEL) for f in host.functions.values()):
             return False
     return None
 

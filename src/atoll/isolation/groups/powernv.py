@@ -13,6 +13,7 @@ from atoll.isolation.groups.override import has_parameter
 from atoll.isolation.groups.prediction import Prediction
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.pci.vendor import NVIDIA
 
 __all__ = ["predict_powernv"]
 
@@ -20,7 +21,6 @@ _COMPOUND_FIRST = (5, 0)
 """commit 0bd971676e68 "powerpc/powernv/npu: Add compound IOMMU groups" (in v5.0)."""
 _NVLINK_GONE = (5, 13)
 """The NVLink support of powernv was removed in v5.13."""
-_NVIDIA = 0x10DE
 
 
 def predict_powernv(host: Host, served: frozenset[Address]) -> Prediction:
@@ -141,7 +141,7 @@ def _is_power8(host: Host) -> bool:
     if any("power8" in brick.npu or "power8" in brick.path for brick in host.npu_bricks):
         return True
     gpus = [host.functions[b.gpu] for b in host.npu_bricks if b.gpu is not None and b.gpu in host.functions]
-    return any(gpu.vendor == _NVIDIA and gpu.device & 0xFFF0 == 0x15F0 for gpu in gpus)
+    return any(gpu.vendor == NVIDIA and gpu.device & 0xFFF0 == 0x15F0 for gpu in gpus)
 
 
 class _Union:

@@ -16,6 +16,7 @@ from atoll.host.model import Function, Host, IommuUnit, Platform
 from atoll.isolation.iova.aperture import extended_features
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.pci.address import Address
+from atoll.pci.vendor import AMD, ATI
 
 __all__ = ["HYPER_TRANSPORT", "MSI", "Region", "Reserved", "Unassignable", "reserved"]
 
@@ -28,7 +29,6 @@ _SOFTWARE_MSI = Range(0x0800_0000, 0x080F_FFFF)
 _IGNORES_HT = 1 << 11
 """Bit of AMD's second extended feature register: the HyperTransport range is memory like any other."""
 
-_AMD = (0x1022, 0x1002)
 """AMD, and ATI: the IOMMUs of the RD890 and 990FX."""
 
 _RELAXABLE = "direct-relaxable"
@@ -161,7 +161,7 @@ def _expected(host: Host, function: Function, group: int | None) -> list[Region]
 def _shown(host: Host) -> set[str]:
     """The kind of IOMMU that its own PCI function shows, where groups tell that one is in use: AMD's has one."""
     in_use = bool(value_of(host.groups, {}))
-    shown = any(f.class_code >> 8 == 0x0806 and f.made_by(*_AMD) for f in host.functions.values())
+    shown = any(f.class_code >> 8 == 0x0806 and f.made_by(AMD, ATI) for f in host.functions.values())
     return {"amd"} if in_use and shown else set()
 
 
