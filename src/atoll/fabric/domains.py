@@ -10,14 +10,24 @@ from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
-from atoll.pci.vendor import AMD
+from atoll.pci.vendor import AMD, ATI
 
-__all__ = ["NPU_UNCONFIGURED", "PROCESS", "cpu_link_domains", "default_domain", "domains", "holder_of", "holders_of"]
+__all__ = [
+    "NPU_UNCONFIGURED",
+    "PROCESS",
+    "cpu_link_domains",
+    "default_domain",
+    "domains",
+    "holder_of",
+    "holders_of",
+    "is_amd_iommu",
+]
 
 NPU_UNCONFIGURED = "npu-unconfigured"
 """Id of the assumption that an NPU which no kernel configures lets nothing through."""
 
 _IOMMU_CLASS = 0x0806
+"""PCI Code and ID Assignment Specification 1.11: base system peripheral, IOMMU."""
 
 PROCESS = "process "
 """How the address spaces of processes that hold devices are named; the process's number follows."""
@@ -94,11 +104,19 @@ def default_domain(host: Host, function: Function) -> Domain:
     if number is None:
         if host.platform is Platform.POWERNV:
             return Domain(DomainKind.UNKNOWN, "", "in no IOMMU group")
-        if function.vendor == AMD and function.class_code >> 8 == _IOMMU_CLASS:
+        if is_amd_iommu(function):
             # init_device_table_dma(): the entries of ids that were given no domain are valid and map nothing.
             return Domain(DomainKind.BLOCKED, "", "it is an IOMMU itself: nothing is mapped for its id")
         return Domain(DomainKind.NONE, "", "in no IOMMU group: no IOMMU translates for it")
     return _of_group(host, host.groups.value.get(number), number)
+
+
+def is_amd_iommu(function: Function) -> bool:
+    """Whether a function is an IOMMU of AMD's, which is one; Intel's is none.
+
+    That of the RD890 and 990FX has ATI's vendor id (1002:5a23).
+    """
+    return function.class_code >> 8 == _IOMMU_CLASS and function.made_by(AMD, ATI)
 
 
 def _without_iommu(group: Group) -> Domain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from atoll.fabric.domains import is_amd_iommu
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.override import AcsOverride, pci_options
@@ -24,7 +25,7 @@ from atoll.pci.quirks.acs import (
     kernel_decides_alike,
     one_of_each,
 )
-from atoll.pci.vendor import AMD, ATI, INTEL
+from atoll.pci.vendor import INTEL
 
 __all__ = ["Judge", "Verdict", "unseen_above"]
 
@@ -354,8 +355,7 @@ def _amd_iommu(host: Host) -> bool | None:
         return any(name.startswith("ivhd") for name in names)
     if isinstance(host.groups, Known) and host.groups.value:
         # Groups need an IOMMU. AMD's is a PCI function of its own; Intel's is none.
-        # Those of the RD890 and 990FX have ATI's vendor id (1002:5a23).
-        if any(f.class_code >> 8 == 0x0806 and f.made_by(AMD, ATI) for f in host.functions.values()):
+        if any(map(is_amd_iommu, host.functions.values())):
             return True
         if any(f.class_code >> 8 == 0x0600 and f.made_by(INTEL) for f in host.functions.values()):
             return False

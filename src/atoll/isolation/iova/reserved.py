@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from atoll.fabric.domains import is_amd_iommu
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, IommuUnit, Platform
 from atoll.isolation.iova.aperture import extended_features
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.pci.address import Address
-from atoll.pci.vendor import AMD, ATI
 
 __all__ = ["HYPER_TRANSPORT", "MSI", "Region", "Reserved", "Unassignable", "reserved"]
 
@@ -161,8 +161,7 @@ def _expected(host: Host, function: Function, group: int | None) -> list[Region]
 def _shown(host: Host) -> set[str]:
     """The kind of IOMMU that its own PCI function shows, where groups tell that one is in use: AMD's has one."""
     in_use = bool(value_of(host.groups, {}))
-    shown = any(f.class_code >> 8 == 0x0806 and f.made_by(AMD, ATI) for f in host.functions.values())
-    return {"amd"} if in_use and shown else set()
+    return {"amd"} if in_use and any(map(is_amd_iommu, host.functions.values())) else set()
 
 
 def _ignores_hyper_transport(unit: IommuUnit) -> bool:
