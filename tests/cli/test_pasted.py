@@ -269,3 +269,24 @@ def test_doctor_tells_what_of_the_command_line_has_no_effect(run: Run, tmp_path:
     (tmp_path / "lspci.txt").write_text(f"$ cat /proc/cmdline\nquiet {words}\n\n$ lspci -nn\n{port}")
     told = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
     assert "acs-parameter pci=disable_acs_redir=00:02.0 sets ACS at boot" in told
+
+
+def test_doctor_tells_why_acs_is_not_known(run: Run, tmp_path: Path) -> None:
+    """lspci takes the wrong half of a dword for the ACS control of these chips: the same text again would not help."""
+    off = " ".join(f"{flag}-" for flag in ("SrcValid", "TransBlk", "ReqRedir", "CmpltRedir", "UpstreamFwd"))
+    text = (
+        "00:00.0 Host bridge [0600]: Intel Corporation Device [8086:591f]\n\n"
+        "00:1b.0 PCI bridge [0604]: Intel Corporation 200 Series PCH Root Port #17 [8086:a2e7] (prog-if 00)\n"
+        "\tControl: I/O+ Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx+\n"
+        "\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-\n"
+        "\tBus: primary=00, secondary=02, subordinate=02, sec-latency=0\n"
+        "\tCapabilities: [40] Express (v2) Root Port (Slot+), MSI 00\n"
+        "\tCapabilities: [140 v1] Access Control Services\n"
+        f"\t\tACSCap:\t{off.replace('-', '+')} EgressCtrl- DirectTrans-\n"
+        f"\t\tACSCtl:\t{off} EgressCtrl- DirectTrans-\n\n"
+        "02:00.0 Non-Volatile memory controller [0108]: X [144d:a804]\n"
+    )
+    (tmp_path / "lspci.txt").write_text(text)
+    told = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
+    assert "ACS of 1 port was not read: 0000:00:1b.0 why: lspci.txt: lspci misreads the ACS control" in told
+    assert "of a paste: lspci -nnvvvxxxx, run as root" in told

@@ -101,7 +101,7 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
 
 
 _NOT_READ = Remedy(
-    "not known: the record does not show what could be set", "", "record it as root: lspci -nnvvv, or atoll capture"
+    "not known: the record does not show what could be set", "", "record it as root: lspci -nnvvvxxxx, or atoll capture"
 )
 
 

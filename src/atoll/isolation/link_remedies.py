@@ -16,7 +16,7 @@ from atoll.pci.address import Address
 
 __all__ = ["link_remedies"]
 
-_RECORD = "record nvidia-smi nvlink -R, or the KFD topology, beside it: they tell where each link leads"
+_RECORD = "record what tells where each link leads beside it: nvidia-smi nvlink -R; of AMD's, the KFD topology"
 
 
 def link_remedies(topology: Topology, settings: Settings, one: Address, other: Address) -> tuple[Remedy, ...]:

@@ -66,6 +66,7 @@ def _acs(s: Subject) -> Iterator[Check]:
         or (kind is PortType.ROOT_PORT and not isolating_root(s.host, f))
     ]
     unread = [f.address for f in ports if isinstance(f.acs, Unknown)]
+    reasons = list(dict.fromkeys(f.acs.reason for f in ports if isinstance(f.acs, Unknown)))
     without = [f.address for f in ports if isinstance(f.acs, Known) and f.acs.value is None]
     unset = [
         f.address
@@ -105,8 +106,8 @@ def _acs(s: Subject) -> Iterator[Check]:
             "acs",
             Status.UNKNOWN,
             f"ACS of {plural(len(unread), 'port')} was not read: {shortened(unread)}",
-            "it lies beyond the first 256 bytes of configuration space",
-            "read the host as root, and record whole config files",
+            reasons[0] + (f" (and {len(reasons) - 1} more reasons: atoll show -v)" if len(reasons) > 1 else ""),
+            "read the host as root, and record whole config files; of a paste: lspci -nnvvvxxxx, run as root",
         )
     if unseen := _unseen(s.host):
         yield Check("acs", Status.UNKNOWN, unseen, why, "give the whole of lspci -nnvvv, run as root")
