@@ -47,8 +47,8 @@ def test_the_command_line_asks_for_identity(words: str) -> None:
 def test_nothing_is_mapped_for_amds_iommu_itself() -> None:
     """It is in no group, and yet nobody gets through under its id (``init_device_table_dma``)."""
     others = endpoint("02:00.0")
-    # That of the RD890 and 990FX has ATI's vendor id.
-    for ids in ((0x1022, 0x1481), (0x1002, 0x5A23)):
+    # That of the RD890 and 990FX has ATI's vendor id, Hygon's theirs.
+    for ids in ((0x1022, 0x1481), (0x1002, 0x5A23), (0x1D94, 0x1451)):
         itself = endpoint("01:00.0", ids=ids, class_code=0x080600, group=None)
         assert one(machine(itself, others)).kind is DomainKind.BLOCKED
     strange = endpoint("01:00.0", ids=(0x8086, 0x1481), class_code=0x080600, group=None)

@@ -10,7 +10,7 @@ from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
-from atoll.pci.vendor import AMD, ATI
+from atoll.pci.vendor import AMD, ATI, HYGON
 
 __all__ = [
     "NPU_UNCONFIGURED",
@@ -112,11 +112,11 @@ def default_domain(host: Host, function: Function) -> Domain:
 
 
 def is_amd_iommu(function: Function) -> bool:
-    """Whether a function is an IOMMU of AMD's, which is one; Intel's is none.
+    """Whether a function is an IOMMU of AMD's kind, which is one; Intel's is none.
 
-    That of the RD890 and 990FX has ATI's vendor id (1002:5a23).
+    That of the RD890 and 990FX has ATI's vendor id (1002:5a23), that of Hygon's processors theirs (1d94:1451).
     """
-    return function.class_code >> 8 == _IOMMU_CLASS and function.made_by(AMD, ATI)
+    return function.class_code >> 8 == _IOMMU_CLASS and function.made_by(AMD, ATI, HYGON)
 
 
 def _without_iommu(group: Group) -> Domain:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from atoll.host.model import Function, Platform
 from atoll.pci.address import Address
-from atoll.pci.vendor import AMD, INTEL, ZHAOXIN
+from atoll.pci.vendor import AMD, HYGON, IBM, INTEL, ZHAOXIN
 
 __all__ = ["platform_by_bridges"]
 
-_POWERNV_BRIDGES = frozenset({(0x1014, 0x03DC), (0x1014, 0x04C1), (0x1014, 0x0652)})
+_POWERNV_BRIDGES = frozenset({(IBM, 0x03DC), (IBM, 0x04C1), (IBM, 0x0652)})
 """PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
-_X86 = frozenset({INTEL, AMD, ZHAOXIN})
-"""Makers of x86 processors: Intel, AMD, Zhaoxin."""
+_X86 = frozenset({INTEL, AMD, HYGON, ZHAOXIN})
+"""Makers of x86 processors, whose host bridges bear their ids (pci.ids)."""
 
 
 def platform_by_bridges(functions: Mapping[Address, Function]) -> Platform:

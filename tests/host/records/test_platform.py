@@ -1,0 +1,27 @@
+"""The platform of a machine of which a list of functions is all there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.host.model import Platform
+from host.records.paste import host_of
+
+CARD = "01:00.0 3D controller [0302]: NVIDIA Corporation Device [10de:1db1]\n"
+
+
+@pytest.mark.parametrize(
+    ("bridge", "platform"),
+    [
+        ("Host bridge [0600]: X [8086:3ec2]", Platform.X86),
+        ("Host bridge [0600]: X [1022:1450]", Platform.X86),
+        ("Host bridge [0600]: X [1d94:1450]", Platform.X86),
+        ("Host bridge [0600]: X [1d17:31b0]", Platform.X86),
+        ("Host bridge [0600]: X [1d0f:0200]", Platform.UNKNOWN),
+        ("PCI bridge [0604]: X [8086:1901]", Platform.UNKNOWN),
+        ("PCI bridge [0604]: IBM POWER9 Host Bridge (PHB4) [1014:04c1]", Platform.POWERNV),
+        ("PCI bridge [0604]: X [1014:0001]", Platform.UNKNOWN),
+    ],
+)
+def test_bridges_tell_it(bridge: str, platform: Platform) -> None:
+    assert host_of(f"00:00.0 {bridge}\n{CARD}").platform is platform
