@@ -227,3 +227,22 @@ def test_an_answer_that_is_too_long_ends_no_keeper() -> None:
         orders.shutdown(socket.SHUT_RDWR)
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_an_order_that_makes_no_sense_ends_no_keeper_and_no_watch() -> None:
+    """A close that was given up, and done late all the same, leaves the holder with a lease that the keeper lacks."""
+    with Bench() as bench:
+        lease, other = (bench.keepers.lease(device, holder="atoll-hold:red") for device in (RED, BLUE))
+        other.watch(VOLTA, [1], interval=0.001)
+        keeping = bench.keepers.by_holder["atoll-hold:red"]
+        keeping.order("close", RED)
+        for act in (lambda: lease.read32(0, 0), lease.reset, lambda: keeping.order("dance")):
+            with pytest.raises(VfioError) as caught:
+                act()
+            assert caught.value.errno == errno.EINVAL
+        with pytest.raises(VfioError):
+            keeping.order("watch", BLUE, control="none such", links=[1], interval=0.001)
+        bench.poke(2, v100.DISABLE, 0)
+        assert heard(keeping)["event"] in ("sight", "cut again")
+        assert keeping.alive()
+        assert list(keeping.order("looks")["devices"]) == [str(BLUE)]

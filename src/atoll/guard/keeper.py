@@ -112,7 +112,8 @@ class Keeper:
         }
 
     def obey(self, order: dict[str, Any], descriptors: tuple[int, ...] = ()) -> dict[str, Any]:
-        """Do what is ordered and return the answer; an error is an answer too."""
+        """Do what is ordered and return the answer; an error is an answer too, and a defect no end: owners run on what
+        is open here, and rely on its being watched."""
         try:
             if order["do"] == "hand":
                 return self._hand(order, descriptors)
@@ -122,6 +123,8 @@ class Keeper:
             return {"error": error.message, "hint": error.hint, "errno": number}
         except OSError as error:
             return {"error": error.strerror or str(error), "hint": "", "errno": error.errno}
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}", "hint": "", "errno": errno.EINVAL}
 
     def close(self) -> None:
         """Stop watching and close everything, the last close of a device resetting it."""
@@ -212,10 +215,11 @@ class Keeper:
 
     def _watch(self, order: dict[str, Any]) -> dict[str, Any]:
         lease = self._lease(order)
-        self._rest(lease.address)
         control = next(control for control in LINK_CONTROLS if control.name == order["control"])
         watch = Watch(lease.address, control, frozenset(order["links"]), _HeldBars(lease.device))
         watching = _Watching(watch)
+        # The one of before watches until this one can.
+        self._rest(lease.address)
         watch.look()
         pauses = Pauses(order["interval"])
         name = f"watch {lease.address}"
