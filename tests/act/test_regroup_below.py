@@ -9,9 +9,12 @@ from act_bench import Watched, host_of
 from deaths import deaths
 
 from atoll.act.executor import execute
+from atoll.act.failure import Failure
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.recover import recover
 from atoll.act.release import release
+from atoll.act.site import Site
 from atoll.controls.present import present
 from atoll.errors import StepError
 from atoll.fabric.answer import Policy
@@ -137,3 +140,31 @@ def test_a_death_while_a_sub_hierarchy_is_away_is_recovered_from() -> None:
         assert [run.left for run in recovered.runs] == [()], death.what
         assert groups(death.twin) == before, death.what
         assert drivers(death.twin) == driven, death.what
+
+
+def test_a_port_stays_closed_while_what_is_below_it_keeps_groups_that_rely_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What cannot be found again now, somebody using it, would show groups that nothing isolates any more."""
+    twin = spoiled_below()
+    before, driven = groups(twin), drivers(twin)
+    execute(twin, *regrouping_below(twin))
+    applied, acs = groups(twin), twin.kernel.hardware.functions[ROOT_PORT].acs
+    now = host_of(twin)
+    clusters = read_spec(SPEC, now, name="spec")
+
+    def used(site: Site, address: Address) -> None:
+        if address == OPEN_PORTS[1]:
+            raise Failure(f"{BLUE[1]} is open in process 4711 (qemu)")
+
+    with monkeypatch.context() as context:
+        context.setattr("atoll.act.release.check_free", used)
+        outcome = release(twin, now, clusters)
+    assert any("keeps the group that it has, and ports their setting" in told for told in outcome.left)
+    assert groups(twin) == applied
+    assert twin.kernel.hardware.functions[ROOT_PORT].acs == acs
+    assert drivers(twin) == driven
+    assert release(twin, host_of(twin), clusters).left == ()
+    assert groups(twin) == before
+    assert drivers(twin) == driven
+    assert read_journal(twin).entries == ()

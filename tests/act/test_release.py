@@ -375,3 +375,28 @@ def test_a_neighbour_whose_driver_was_never_changed_keeps_what_it_has(driver: st
     assert device.driver(twin, BLUE) == driver
     if driver is None:
         assert state(twin) == without
+
+
+@pytest.mark.parametrize("permitted", [False, True])
+def test_a_neighbour_that_the_host_needs_by_now_is_left_as_it_is(permitted: bool) -> None:
+    """Its links were cut for a cluster; by now it shows the console, and opening them would reset it."""
+    twin = Twin.new("ac922-4gpu")
+    initial = state(twin)
+    red = SPEC.split("[cluster.blue]")[0]
+    host, made = planned(twin, red)
+    assert any(step.device == BLUE for step in made.steps)
+    execute(twin, host, made)
+    before = state(twin)["functions"][str(BLUE)]
+    needed = replace(host_of(twin), essential={BLUE: "console"})
+    spec = f'{red}\n[policy]\nessential = ["{BLUE}"]\n' if permitted else red
+    outcome = release(twin, needed, read_spec(spec, needed, name="spec"), spec=spec)
+    if permitted:
+        assert outcome.left == ()
+        assert state(twin) == initial
+        return
+    assert outcome.left == (f"{BLUE} stays as it is: by now the host itself needs it (console)",)
+    assert state(twin)["functions"][str(BLUE)] == before
+    assert device.driver(twin, RED) == initial["devices"][str(RED)]["driver"]
+    assert {entry.step.device for entry in read_journal(twin).entries} == {BLUE}
+    assert give_back(twin, red).left == ()
+    assert state(twin) == initial

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from atoll.act.journal import Entry, Record, Run
 from atoll.errors import InputError
 from atoll.host.model import Host
-from atoll.isolation.clusters import HOST, Clusters
+from atoll.isolation.clusters import HOST
 from atoll.pci.address import Address
 from atoll.plan.document import from_document
 from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan
 
-__all__ = ["Given", "all_given", "clusters_of", "gone", "plan_of", "spec_of"]
+__all__ = ["Given", "all_given", "gone", "owed_spec_of", "plan_of", "spec_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +64,21 @@ def spec_of(run: Run, record: Record, host: Host, *, name: str) -> Spec:
     return read(run.spec, host, name=name, gone=absent, known=known)
 
 
-def clusters_of(run: Run, record: Record, host: Host, *, name: str) -> Clusters:
-    """Return the clusters of a run's file with the devices that the journal says were given to them, and none that were
-    given to others. Raises as ``spec_of`` does."""
-    clusters = spec_of(run, record, host, name=name).clusters
+def owed_spec_of(run: Run, record: Record, host: Host, *, name: str) -> Spec:
+    """Return a run's file with the devices that the journal says were given to its clusters, and none that were given
+    to others. Raises as ``spec_of`` does."""
+    spec = spec_of(run, record, host, name=name)
     to = {
         entry.step.device: entry.step.cluster
         for entry in record.entries
         if entry.step.cluster not in (None, HOST) and entry.step.device in host.functions
     }
     named = []
-    for cluster in clusters.named:
+    for cluster in spec.clusters.named:
         mine = {address for address in cluster.functions if to.get(address, cluster.name) == cluster.name}
         mine |= {address for address, name in to.items() if name == cluster.name}
         named.append(replace(cluster, functions=tuple(sorted(mine))))
-    return replace(clusters, named=tuple(named))
+    return replace(spec, clusters=replace(spec.clusters, named=tuple(named)))
 
 
 def _planned(run: Run) -> dict[str, tuple[Address, ...]]:

@@ -23,6 +23,7 @@ from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
+from atoll.plan.spec import Spec
 from atoll.plan.step import StepKind
 
 __all__ = ["Before", "Owed", "find_owed"]
@@ -53,8 +54,9 @@ class Owed:
     left: tuple[str, ...] = ()
 
 
-def find_owed(machine: Machine, host: Host, clusters: Clusters, entries: tuple[Entry, ...], pace: Pace) -> Owed:
+def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ...], pace: Pace) -> Owed:
     """Return what there is to give back. Raises RefusedError where it cannot be."""
+    clusters = spec.clusters
     held = _held(Site(machine, host), clusters)
     # What its holder has open was not exchanged: there, the journal and the host cannot both be right.
     strange, told = exchanged((entry for entry in entries if entry.step.device not in held), host.functions.get)
@@ -65,8 +67,17 @@ def find_owed(machine: Machine, host: Host, clusters: Clusters, entries: tuple[E
     others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
     _check_owners(entries, owners)
     kept = _kept(host, entries, owners)
-    works = _works(host, entries, owners, others, kept)
-    back = {address for address, work in works.items() if address not in held and _is_as_before(site, address, work)}
+    # What the clusters were given is theirs to give back: whoever read their file has checked that.
+    needed = host.essential.keys() - owners.keys() - spec.essential
+    works = _works(host, [entry for entry in entries if entry.step.device not in needed], owners, others, kept)
+    moved = [address for address, work in works.items() if work.removed]
+    back = {
+        address
+        for address, work in works.items()
+        if address not in held
+        and not any(is_above(host, address, port) for port in moved)
+        and _is_as_before(site, address, work)
+    }
     over = (*strange, *(entry for entry in entries if entry.step.device in back))
     works = {address: work for address, work in works.items() if address not in back}
     for address in held:
@@ -87,8 +98,12 @@ def find_owed(machine: Machine, host: Host, clusters: Clusters, entries: tuple[E
             raise RefusedError(
                 error.message, hint="that device was moved or exchanged: give it back by hand"
             ) from error
-    left = (*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items()))
-    return Owed(site, entries, works, held, over, left)
+    left = [*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items())]
+    left += [
+        f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
+        for address in sorted({entry.step.device for entry in entries} & needed)
+    ]
+    return Owed(site, entries, works, held, over, tuple(left))
 
 
 def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:

@@ -22,7 +22,7 @@ from atoll.act.capability import require
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
 from atoll.act.finished import differences, finished
-from atoll.act.given import Given, all_given, clusters_of, plan_of, spec_of
+from atoll.act.given import Given, all_given, owed_spec_of, plan_of, spec_of
 from atoll.act.journal import Entry, Record, Run, read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
@@ -301,8 +301,8 @@ class _Recovering:
         try:
             host = self.host()
             record = self.work.journal.record.since(self.boot)
-            clusters = clusters_of(run, record, host, name="the cluster file of the release")
-            outcome = complete(self.work, host, clusters, self.pace)
+            spec = owed_spec_of(run, record, host, name="the cluster file of the release")
+            outcome = complete(self.work, host, spec, self.pace)
         except (InputError, RefusedError) as error:
             hint = f" ({error.hint})" if error.hint else ""
             return Recovered(run, Fate.LEFT, (), (*left, f"{error.message}{hint}"))

@@ -7,14 +7,16 @@ journal: of each device the oldest entry since it was given back last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atoll.act import device
+from atoll.act.below import is_above
 from atoll.act.drivers import restore, set_override, unbind
 from atoll.act.failure import Failure
-from atoll.act.journal import read_journal
+from atoll.act.given import gone
+from atoll.act.journal import Entry, read_journal
 from atoll.act.leases import close
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
@@ -27,12 +29,13 @@ from atoll.act.regroup import check_free, regroup
 from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
-from atoll.errors import RefusedError, StepError
+from atoll.errors import AtollError, RefusedError, StepError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
+from atoll.plan.spec import Spec, read
 from atoll.plan.step import Step, StepKind
 
 __all__ = ["complete", "release"]
@@ -57,7 +60,7 @@ def release(
     refuse_after_death(machine)
     record = read_journal(machine)
     entries = record.since(boot_of(machine)).entries
-    owed = find_owed(machine, host, clusters, entries, pace or Pace())
+    owed = find_owed(machine, host, _permitting(clusters, spec, host, entries), entries, pace or Pace())
     if not owed.works:
         if owed.over and not dry_run:
             with running(machine, "release", {}, spec=spec) as work:
@@ -76,10 +79,19 @@ def release(
         return _carry_out(owed, work)
 
 
-def complete(work: Running, host: Host, clusters: Clusters, pace: Pace) -> Outcome:
+def _permitting(clusters: Clusters, text: str, host: Host, entries: Iterable[Entry]) -> Spec:
+    """Return the clusters with what their file permits; a file that cannot be read any more permits nothing."""
+    try:
+        permitted = read(text, host, name="the clusters' file", gone=gone(entries, host)).essential if text else ()
+    except AtollError:
+        permitted = ()
+    return Spec(clusters, frozenset(permitted))
+
+
+def complete(work: Running, host: Host, spec: Spec, pace: Pace) -> Outcome:
     """Carry a release that died on to its end. Raises as ``release`` does."""
     machine = work.machine
-    owed = find_owed(machine, host, clusters, work.journal.record.since(boot_of(machine)).entries, pace)
+    owed = find_owed(machine, host, spec, work.journal.record.since(boot_of(machine)).entries, pace)
     # Who carries it on knew the devices of the runs that died, not yet those of the runs that they were to undo.
     work.fingerprints.update(owed.site.fingerprints)
     return _carry_out(owed, work)
@@ -122,17 +134,26 @@ class _Run:
         for address in devices:
             if self.works[address].cut is not None:
                 self.attempt("open-links", address, partial(self.reopen, address), "links as before")
+        stays = [a for a, work in self.works.items() if work.removed and not self.can_be_regrouped(a)]
+        closed = {port for port in self.works for a in stays if is_above(self.site.host, a, port)}
+
+        def below(address: Address) -> bool:
+            """Whether it is wanted once more, so that it can be found again in its group of before."""
+            return any(is_above(self.site.host, address, port) for port in closed)
+
         for address, work in self.works.items():
-            if isinstance(work.acs, int):
+            if isinstance(work.acs, int) and address not in closed:
                 self.restore_acs(address, AcsFlag(work.acs))
         for address, work in self.works.items():
+            if below(address):
+                continue
             if work.removed:
                 self.regroup(address)
             if self.site.host.functions[address].is_port and address not in self.vanished:
                 self.forget(address)
         for address in devices:
             self.give_back(address)
-            if address not in self.vanished:
+            if address not in self.vanished and not below(address):
                 self.forget(address)
 
     def there(self, address: Address) -> bool:
@@ -142,14 +163,21 @@ class _Run:
             self.left.append(f"{address} has vanished meanwhile: it is not given back")
         return address not in self.vanished
 
-    def regroup(self, address: Address) -> None:
-        """Let a function, or a port and all below it, be grouped by what is set now; not while something there is
-        in use again."""
+    def can_be_regrouped(self, address: Address) -> bool:
+        """Whether a function, or a port and all below it, can be grouped by what is set then; not while something there
+        is in use again. What isolates groups that stay as they are is not taken away beneath them."""
+        if address in self.vanished:
+            return True
         try:
             check_free(self.site, address)
         except Failure as error:
-            self.left.append(f"{address} keeps the group that it has: {error.message}")
-            return
+            if not self.there(address):
+                return True
+            self.left.append(f"{address} keeps the group that it has, and ports their setting: {error.message}")
+            return False
+        return True
+
+    def regroup(self, address: Address) -> None:
         self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
 
     def note_held(self) -> None:
