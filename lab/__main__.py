@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("names", nargs="*", metavar="NAME")
     run.add_argument("--kernel", action="append", choices=list(KERNELS), help="on this kernel; may be repeated")
     run.add_argument("--repeat", type=int, default=1, metavar="N", help="how often random machines are drawn")
-    run.add_argument("--seed", type=int, default=0, help="where random machines begin")
+    run.add_argument("--seed", type=int, default=0, help="where random machines, and points to be killed at, begin")
     run.add_argument("--folder", type=Path, help="what runs leave; unless named it is removed if all went well")
     run.add_argument("-o", "--output", type=Path, default=Path("lab-results.json"), help="default: %(default)s")
     run.set_defaults(command=_run)

@@ -4,8 +4,8 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,13 +56,30 @@ def well(ran: Ended, what: str) -> None:
 
 
 def chosen(name: str, count: int) -> list[int]:
-    """The points at which something dies: some by chance, or all."""
-    dice = random.Random(f"{order['seed']} {name}")
-    return sorted(dice.sample(range(count), min(order["most"], count)))
+    """The points at which something dies: some, or all. Of one seed after the other it is the next ones each time, in
+    an order by chance: so that all have been tried once as many seeds have as there are parts."""
+    numbers = list(range(count))
+    random.Random(name).shuffle(numbers)
+    most = min(order["most"], count)
+    begin = order["seed"] * order["most"] % count
+    return sorted((numbers * 2)[begin : begin + most])
 
 
 def tell() -> None:
     labguest.answer({"release": os.uname().release, "counts": counts, "failures": failures})
+
+
+class Clock:
+    """Where the time goes, by what is done."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[what] = round(self.seconds.get(what, 0) + time.monotonic() - began, 1)
 
 
 Before = Callable[[int], None]
@@ -111,15 +128,19 @@ class Dying:
         after = state()
         self.give_back(initial)
         ends = (initial, after) if self.resumes else (initial, between, after)
-        began, survived = time.monotonic(), 0
+        began, survived, clock = time.monotonic(), 0, Clock()
         numbers = chosen(self.name, len(whole.points))
         for at in numbers:
             try:
-                tokens = self.ready()
-                must(state() == between, "it is as it was before the first time", (state(), between))
-                died(act, at, gives=self.gives)(tokens)
-                recovered(ends)
-                self.give_back(initial)
+                with clock("begin"):
+                    tokens = self.ready()
+                    must(state() == between, "it is as it was before the first time", (state(), between))
+                with clock("die"):
+                    died(act, at, gives=self.gives)(tokens)
+                with clock("recover"):
+                    recovered(ends)
+                with clock("give back"):
+                    self.give_back(initial)
             except Broken as broken:
                 point = f"{at}: {whole.points[at]}"
                 failures.append({"verb": self.name, "point": point, "what": str(broken), "round": round_})
@@ -129,7 +150,13 @@ class Dying:
                 break
             survived += 1
         seconds = round(time.monotonic() - began, 1)
-        told = {"points": len(whole.points), "chosen": len(numbers), "survived": survived, "seconds": seconds}
+        told = {
+            "points": len(whole.points),
+            "chosen": len(numbers),
+            "survived": survived,
+            "seconds": seconds,
+            "of which": clock.seconds,
+        }
         counts[self.name] = told
         tell()
         return len(whole.points)

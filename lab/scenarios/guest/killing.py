@@ -1,8 +1,8 @@
 """Inside the guest: a process that does what a verb does on the running machine, and is killed at a chosen point.
 
-Points lie before and after each change of the machine and each commit of the journal, within each commit, and while
-a child makes a write that the kernel may take long for. The kernel ends the process, closes what it had open, and
-nothing of Python's runs any more.
+Points lie before each change of the machine and each commit of the journal (which is between any two of them), at the
+end, within each commit, and while a child makes a write that the kernel may take long for. The kernel ends the process,
+closes what it had open, and nothing of Python's runs any more.
 """
 
 from __future__ import annotations
@@ -104,10 +104,9 @@ class Points:
             Gpu(words).run(token)
 
     def change(self, name: str, act: Callable[[], None]) -> None:
-        """One change of the machine, with a point on either side."""
+        """One change of the machine, with a point before it; after it, what comes next has one."""
         self.here(f"before {name}")
         act()
-        self.here(f"after {name}")
 
     def commit(self, act: Callable[[], None]) -> None:
         """One commit of the journal, with a point before it and one within; after it, what comes next has one."""
@@ -158,7 +157,6 @@ class Observed(LiveMachine):
         if kind == "config" and offset == _COMMAND and address in self._held and data[0] & _MASTER:
             points.mine[address] = self._held[address]
             _run(self._held[address], points.owners[address])
-        points.here(f"after {name}")
 
     def lease_resource(self, address: Address) -> Lease:  # type: ignore[override]
         """As on the machine."""
@@ -235,6 +233,7 @@ def killed_at(
         deadline.fork = points.fork  # type: ignore[attr-defined]
         try:
             code, said = act(points)
+            points.here("at the end")
         except BaseException as error:
             code, said = 99, repr(error)
         points.stop()
