@@ -21,6 +21,7 @@ _BYTES_AT_MOST = 1 << 20
 """More than any chain needs: 65,535 sparse areas fit in it."""
 
 _TRIES = 8
+"""How often a request is made with the room that it asked for before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from atoll.vfio.uapi.iommufd import (
 __all__ = ["IoAddressSpace"]
 
 _TRIES = 8
+"""How often it is asked with the room that it wanted before: each device that is opened may take ranges apart."""
 
 
 class IoAddressSpace(AddressSpace):

@@ -18,6 +18,7 @@ from atoll.vfio.uapi.layout import from_bytes
 __all__ = ["Affected", "HotResetScope", "hot_reset", "hot_reset_scope", "reset"]
 
 _TRIES = 8
+"""How often it is asked with the room that it wanted before: hot-plug may add devices meanwhile."""
 _NOT_OWNED = 0xFFFFFFFF
 """VFIO_PCI_DEVID_NOT_OWNED, as the kernel's unsigned field shows it."""
 

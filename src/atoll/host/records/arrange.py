@@ -22,6 +22,8 @@ ALONE = "taken as single: alone in its slot, and lspci prints no multifunction b
 SHARED = "more than one function in its slot"
 NUMBERED = "its number is not 0, and it is no virtual function that the text tells of (pci_scan_slot)"
 
+_BUSES = 256
+"""Of a segment."""
 _BELOW_A_PORT = (
     PortType.ENDPOINT,
     PortType.LEGACY_ENDPOINT,
@@ -76,10 +78,7 @@ def arranged(
     for address in sorted(functions):
         function = functions[address]
         parent = parents.get(address)
-        root = address
-        seen = 0
-        while (up := parents.get(root)) is not None and seen < 300:
-            root, seen = up, seen + 1
+        root = _root(parents, address)
         result[address] = replace(
             function,
             parent=parent,
@@ -92,6 +91,18 @@ def arranged(
             ari=Known(False, "on a root bus") if parent is None else forwarding.get(parent, Unknown("not shown")),
         )
     return result
+
+
+def _root(parents: Mapping[Address, Address], address: Address) -> Address:
+    """Return the topmost port above a function, itself where there is none.
+
+    In a made-up text a port may stand above itself: no way is longer than a segment has buses.
+    """
+    for _ in range(_BUSES):
+        if (up := parents.get(address)) is None:
+            break
+        address = up
+    return address
 
 
 def _parents(

@@ -39,9 +39,12 @@ _BULLETS = "├└─│|-+*• \t"
 _TREE = ("├", "│", "└", "|", "`")
 _MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
 _MOST_MARKS = 5
+"""Words of a script's own before an address."""
 _TRANSLATED = ("gruppe", "groupe", "grupo", "gruppo", "groep", "grupa", "групп", "组", "組", "グループ", "그룹")
 _MOST_TRANSLATED = 3
+"""Words of a heading in another language."""
 _FURTHEST = 6
+"""Words among which a line has its address."""
 _BEFORE = "#*=-+`> \t"
 _NO_CLASS = ":->=("
 _GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
@@ -54,6 +57,7 @@ _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
 _MOST_OTHERS = 64
+"""Members that are no PCI functions, of a text that may be anything."""
 _DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
 """What lspci prints of a function below it, and may hold an address."""
 
@@ -137,6 +141,10 @@ class GroupList:
         if unfound is not None:
             self.unfound = True
             return unfound[1]
+        return self._listed(line, text)
+
+    def _listed(self, line: str, text: str) -> str:
+        """A line of a list: a group's heading, a function after a number, a member of the group above."""
         number, rest = _header(text)
         if number is not None:
             self._begin(number, margin=len(line) - len(line.lstrip()))
@@ -155,16 +163,23 @@ class GroupList:
             else:
                 self._numbered.append((number, address))
             return heading
-        words = text.split()
+        if self._pair(text):
+            return ""
+        return self._member(line, text) if self._current is not None else text
+
+    def _pair(self, text: str) -> bool:
+        """A line that holds nothing but a group's number and a function's full address."""
         if "partition" in text.lower():
             # Lists of GPUs by their place in a fabric look the same.
             self._numbers_are_groups = False
-        if len(words) == 2 and _is_number(words[0]) and self._numbers_are_groups:
-            address = address_in(words[1])
-            if address is not None and words[1].count(":") == 2:
-                self._add(address, int(words[0]))
-                return ""
-        return self._member(line, text) if self._current is not None else text
+        words = text.split()
+        if len(words) != 2 or not _is_number(words[0]) or not self._numbers_are_groups:
+            return False
+        address = address_in(words[1])
+        if address is None or words[1].count(":") != 2:
+            return False
+        self._add(address, int(words[0]))
+        return True
 
     def _refused(self, text: str) -> bool:
         """Take what QEMU says of a device that it cannot open (``vfio_get_group``, ``vfio_get_device`` in hw/vfio)."""
@@ -270,7 +285,7 @@ class GroupList:
         return True
 
     def _first_address(self, rest: str, number: int) -> None:
-        for word in rest.split()[:6]:
+        for word in rest.split()[:_FURTHEST]:
             address = address_in(word)
             if address is not None:
                 self._add(address, number)
@@ -307,7 +322,7 @@ def _header(text: str) -> tuple[int | None, str]:
     if not _is_number(digits) or (after and after[0] not in "[("):
         return None, ""
     rest = " ".join((after, *words[2:])).strip()
-    if words[0].endswith(":") and not any(map(address_in, rest.split()[:6])):
+    if words[0].endswith(":") and not any(map(address_in, rest.split()[:_FURTHEST])):
         return None, ""
     return int(digits), rest
 
