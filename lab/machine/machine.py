@@ -16,7 +16,7 @@ from lab.machine.device import QemuDevice, choose
 from lab.machine.numbering import Place, Placing, place
 from lab.machine.served import served_argument
 
-__all__ = ["Attach", "Iommu", "Machine", "build", "gpu_links", "gpus", "identity"]
+__all__ = ["Attach", "Iommu", "Machine", "build", "gpus", "identity"]
 
 Attach = Callable[[int, str, str, bool], str]
 """Returns the ``-device`` argument of an emulated GPU: its index, QEMU's bus, slot and function, multifunction."""
@@ -51,16 +51,6 @@ class Machine:
 def gpus(blueprint: Blueprint) -> tuple[Address, ...]:
     """Return the GPUs to be emulated, in the order of their addresses: their indices."""
     return tuple(sorted(spec.address for spec in blueprint.functions if spec.model is Model.V100))
-
-
-def gpu_links(blueprint: Blueprint) -> tuple[tuple[int, int, int, int], ...]:
-    """Return the links between GPUs, by index: GPU, link number, GPU, link number."""
-    index = {address: number for number, address in enumerate(gpus(blueprint))}
-    return tuple(
-        (index[link.a], link.a_number, index[link.b], link.b_number)
-        for link in blueprint.links
-        if link.a in index and link.b in index
-    )
 
 
 def build(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.host import read_host
+from atoll.host.links.smi import parse_gpu_query, parse_links
 from atoll.host.model import EndKind, Host
-from atoll.host.nvlink import parse_gpu_query, parse_remote_links
 from atoll.host.speed import nvlink_speed
 from atoll.pci.address import Address
 from host.trees import function_files, tree_of
@@ -158,9 +158,9 @@ def test_a_record_of_other_links_makes_both_unknown() -> None:
 
 def test_parsing() -> None:
     text = "GPU 0: NVIDIA H100 80GB HBM3\n         Link 0: Remote Device 00000000:07:00.0: Link 46\n"
-    (gpu,) = parse_remote_links(text)
+    (gpu,) = parse_links(text)
     assert (gpu.index, gpu.uuid, gpu.remote, gpu.down) == (0, "", {0: (A("0000:07:00.0"), 46)}, ())
-    (twice,) = parse_remote_links(text + text.splitlines()[1].replace("46", "47"))
+    (twice,) = parse_links(text + text.splitlines()[1].replace("46", "47"))
     assert twice.down == (0,), "a link told twice is not told"
     (row,) = parse_gpu_query("pci.bus_id, index\n00000001:0A:00.0, 3\n")
     assert (row.index, row.address) == (3, A("0001:0a:00.0"))
@@ -169,7 +169,7 @@ def test_parsing() -> None:
 
 @given(st.text(alphabet="GPU LinkRemotDvc0123456789:.<>-(\n\t)", max_size=300))
 def test_any_text_parses(text: str) -> None:
-    for gpu in (*parse_remote_links(text), *parse_gpu_query(text)):
+    for gpu in (*parse_links(text), *parse_gpu_query(text)):
         assert 0 <= gpu.index <= 4096
 
 

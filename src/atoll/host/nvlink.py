@@ -13,23 +13,18 @@ from dataclasses import replace
 
 from atoll.host.links.chips import nvlinks_at_most
 from atoll.host.links.naming import Naming
-from atoll.host.links.smi import SmiGpu, parse_gpu_list, parse_gpu_query, parse_links
+from atoll.host.links.smi import SmiGpu
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
 from atoll.host.speed import nvlink_speed
 from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
 from atoll.pci.vendor import IBM, NVIDIA
 
-__all__ = ["SmiGpu", "nvlinks", "parse_gpu_list", "parse_gpu_query", "parse_remote_links"]
+__all__ = ["nvlinks"]
 
 _SOURCE = "nvidia-smi nvlink -R"
 _HINT = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
 _HINT_UP = "record it again with all links up"
-
-
-def parse_remote_links(text: str) -> tuple[SmiGpu, ...]:
-    """Return the GPUs of ``nvidia-smi nvlink -R`` or ``-p``. Lines of another form are passed over."""
-    return tuple(gpu for gpu in parse_links(text) if not gpu.rates)
 
 
 def nvlinks(
