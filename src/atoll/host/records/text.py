@@ -14,6 +14,7 @@ from atoll.host.kernel import doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
 from atoll.host.records.arrange import arranged
 from atoll.host.records.boot_log import BootLog, release_of
+from atoll.host.records.device_paths import DevicePaths
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.group_list import GroupList
 from atoll.host.records.lines import text_lines
@@ -52,6 +53,7 @@ class _Lines:
     printed: Printed = field(default_factory=Printed)
     listed: GroupList = field(default_factory=GroupList)
     tree: LspciTree = field(default_factory=LspciTree)
+    paths: DevicePaths = field(default_factory=DevicePaths)
     unsure: Sequence[Address] = ()
     """Functions before whose lines a number stands that may be a group's or a line's."""
 
@@ -61,6 +63,7 @@ class _Lines:
         numbered: list[tuple[int, str]] = []
         number = 0
         for number, line in enumerate(text_lines(data, name=path), 1):
+            self.paths.take(line)
             if not (self.tree.take(line, number) or self.log.take(line) or self.printed.take(line)):
                 numbered += [(number, self.listed.take(plain)) for plain in machine.take(line)]
         numbered += [(number, self.listed.take(plain)) for plain in machine.end()]
@@ -103,13 +106,13 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     excerpt = _is_excerpt(found.functions, listed.members.keys() | log.members.keys())
     functions = arranged(
         found.functions,
-        above=found.above,
+        above={**lines.paths.above, **found.above},
         forwarding=found.forwarding,
         virtual=found.virtual,
         unread=frozenset(found.virtual_unread - found.virtual.keys()),
         named=frozenset(found.named_virtual),
         cut=found.cut,
-        roots=lines.tree.roots | log.roots,
+        roots=lines.tree.roots | log.roots | lines.paths.roots,
         excerpt=excerpt,
     )
     told = _groups(found, functions, listed, log)

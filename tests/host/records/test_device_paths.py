@@ -1,0 +1,53 @@
+"""Places told by the targets of links that ``ls -l`` prints."""
+
+from __future__ import annotations
+
+from atoll.isolation.groups import predict
+from host.records.paste import at, host_of
+
+LSPCI = """60:03.1 PCI bridge [0604]: AMD GPP Bridge [1022:1483]
+61:00.0 VGA compatible controller [0300]: NVIDIA X [10de:2203]
+61:00.1 Audio device [0403]: NVIDIA X [10de:1aef]
+"""
+ROOT = "devices/pci0000:60/0000:60:03.1"
+LS = f"""$ ls -l /sys/kernel/iommu_groups/42/devices
+total 0
+lrwxrwxrwx 1 root root 0 Jun 12 13:05 0000:61:00.0 -> ../../../../{ROOT}/0000:61:00.0/
+lrwxrwxrwx 1 root root 0 Jun 12 13:05 0000:61:00.1 -> ../../../../{ROOT}/0000:61:00.1/
+"""
+
+
+def test_what_stands_above_a_bus() -> None:
+    found = host_of(f"{LSPCI}\n{LS}").functions
+    assert [found[at(f"61:00.{n}")].parent for n in range(2)] == [at("60:03.1")] * 2
+    port = found[at("60:03.1")]
+    assert (port.parent, port.parent_told) == (None, True)
+    assert not host_of(LSPCI).functions[at("61:00.0")].parent_told
+    assert not any("what stands above" in why for _, why in predict(host_of(f"{LSPCI}\n{LS}")).undetermined)
+    assert found[at("61:00.0")].group.value == 42  # type: ignore[union-attr]
+
+
+def test_the_bridge_has_to_be_shown() -> None:
+    text = LSPCI.partition("\n")[2]
+    function = host_of(f"{text}\n{LS}").functions[at("61:00.0")]
+    assert (function.parent, function.parent_told) == (None, False)
+
+
+def test_paths_that_disagree_tell_nothing() -> None:
+    other = LS.replace("0000:60:03.1/", "0000:60:01.1/")
+    function = host_of(f"{LSPCI}\n{LS}\n{other}").functions[at("61:00.0")]
+    assert (function.parent, function.parent_told) == (None, False)
+
+
+def test_behind_a_vmd_the_last_root_bus_counts() -> None:
+    text = "10000:e0:06.0 PCI bridge [0604]: Intel X [8086:9a09]\n10000:e1:00.0 NVMe [0108]: X [144d:a80a]\n"
+    path = "devices/pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:06.0/10000:e1:00.0"
+    found = host_of(f"{text}\nlrwxrwxrwx 1 root root 0 10000:e1:00.0 -> ../../../{path}\n").functions
+    assert found[at("10000:e1:00.0")].parent == at("10000:e0:06.0")
+    assert found[at("10000:e0:06.0")].parent_told
+
+
+def test_devlinks_and_other_paths_are_no_places() -> None:
+    link = "consumer:pci:0000:61:00.1 -> ../../../virtual/devlink/pci:0000:61:00.0--pci:0000:61:00.1"
+    lines = f"{link}\n/x/pci/0000:61:00.0\n"
+    assert not host_of(f"{LSPCI}\n{lines}").functions[at("61:00.0")].parent_told
