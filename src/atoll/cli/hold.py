@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from atoll.act.executor import execute
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     interval = _number(options.interval, "--interval", DEFAULT_INTERVAL * 1e6, 10.0, 1e6) / 1e6
     grace = _number(options.grace, "--grace", DEFAULT_GRACE, 0.0, 86400.0)
     policy = Policy(options.policy)
-    with _interruptible(), Keepers() as keepers, changing(options.host, hold=True, vfio=keepers) as session:
+    with _interruptible(), Keepers() as keepers, _session(options, keepers) as session:
         assert session.machine is not None
         refuse_after_death(session.machine)
         text, clusters = read_clusters(options.spec, session.host)
@@ -87,6 +87,10 @@ def run(options: argparse.Namespace) -> int:
                 progress = None if options.json or not sys.stderr.isatty() else _progress
                 outcome, found = holding.achieve(host, made, progress=progress)
             return _hold(options, host, holding, made, outcome, found)
+
+
+def _session(options: argparse.Namespace, keepers: Keepers) -> AbstractContextManager[Session]:
+    return changing(options.host, dry_run=options.dry_run, hold=True, vfio=keepers)
 
 
 def _foretell(options: argparse.Namespace, host: Host, holding: Holding) -> int:
@@ -147,6 +151,7 @@ def _on_a_twin(options: argparse.Namespace, session: Session, text: str, cluster
         host = session.reread()
         settings = present(host, allow_assumed=clusters.allow_assumed)
         found = state(Topology(host), settings, clusters, policy, moment="now")
+        session.save()  # before it is told as done
     say(
         options,
         lambda: hold_document(made, outcome, found, ()),

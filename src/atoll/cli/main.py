@@ -29,14 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["--version"]:
             from atoll import __version__
 
-            print(f"atoll {__version__}")
-            code = 0
-        else:
-            code = _dispatch(arguments)
-        sys.stdout.flush()
-        return code
+            return _flushed(0, f"atoll {__version__}\n")
+        return _flushed(_dispatch(arguments))
     except BrokenPipeError:
-        _leave_the_pipe()
+        _leave_output()
         return PIPE_CLOSED
     except KeyboardInterrupt as error:
         return _interrupted(error)
@@ -86,6 +82,18 @@ def _dispatch(arguments: list[str]) -> int:
         return _report(f"{place}{error.strerror or error}", _os_hint(error), InputError.exit_code)
 
 
+def _flushed(code: int, text: str = "") -> int:
+    """Print a text after what still waits to be printed, and return the exit code: 2 where that fails."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _leave_output()
+        return _report(f"standard output: {error.strerror or error}", "write it elsewhere", 2)
+    return code
+
+
 def _interrupted(error: KeyboardInterrupt) -> int:
     from atoll.errors import Interrupted
 
@@ -119,9 +127,14 @@ def _os_hint(error: OSError) -> str:
 
 def _report(message: str, hint: str, code: int) -> int:
     """Say what went wrong in one line, and in one more what to do."""
-    sys.stdout.flush()
-    print(f"atoll: {_line(message)}", file=sys.stderr)
-    print(f"  {_line(hint or 'see: atoll --help')}", file=sys.stderr)
+    from contextlib import suppress
+
+    from atoll.report.printable import spelled
+
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    for line in (f"atoll: {_line(message)}", f"  {_line(hint or 'see: atoll --help')}"):
+        print(spelled(line, sys.stderr.encoding), file=sys.stderr)
     return code
 
 
@@ -151,10 +164,7 @@ def _nobody_reads() -> bool:
     return any(found & (select.POLLERR | select.POLLHUP) for _, found in waiting.poll(0))
 
 
-def _leave_the_pipe() -> None:
-    """Keep the interpreter from complaining, at its end, about what it could not write."""
-    import os
-    from contextlib import suppress
+def _leave_output() -> None:
+    from atoll.cli.output import leave_output
 
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    leave_output()

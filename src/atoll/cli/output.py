@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from atoll.errors import InputError
-from atoll.report.printable import printable
+from atoll.report.printable import printable, spelled
 from atoll.report.style import Style, style_for
 
-__all__ = ["say"]
+__all__ = ["leave_output", "put", "say"]
 
 
 def say(
@@ -23,13 +25,23 @@ def say(
 
         text = dump(document())
     else:
-        text = "\n".join(map(printable, lines(style_for(sys.stdout))))
+        text = spelled("\n".join(map(printable, lines(style_for(sys.stdout)))), sys.stdout.encoding)
+    # A verb that changes a host tells what it has done: how that stands, only the host can tell now.
+    put(text + "\n", hint="write it elsewhere; how the host is now: atoll show")
+
+
+def put(text: str, *, hint: str = "write it elsewhere") -> None:
+    """Print a text as it stands. Raises InputError where it cannot be written, BrokenPipeError where nobody reads."""
     try:
-        print(text, flush=True)
+        print(text, end="", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        # A verb that changes a host tells what it has done: how that stands, only the host can tell now.
-        raise InputError(
-            f"standard output: {error.strerror or error}", hint="write it elsewhere; how the host is now: atoll show"
-        ) from error
+        leave_output()
+        raise InputError(f"standard output: {error.strerror or error}", hint=hint) from error
+
+
+def leave_output() -> None:
+    """Keep the interpreter from complaining, later and at its end, about what could not be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

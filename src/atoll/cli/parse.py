@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from atoll.cli.output import put
 from atoll.cli.verbs import COMMON, VERBS, Verb
 from atoll.errors import InputError
 
@@ -36,22 +37,23 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
     """Return the verb and its options; no verb where help was asked for, and printed.
 
-    The common options may stand before the verb or after it. Raises InputError for wrong use.
+    The common options may stand before the verb or after it. Raises InputError for wrong use, and where help cannot be
+    printed.
     """
     if any("\0" in argument for argument in arguments):
         raise InputError("an argument has a NUL character in it", hint="no file and no device is called so")
     words, rest = _split(arguments)
     if not words:
         if {"-h", "--help"} & set(rest):
-            print(_overview(), end="")
+            put(_overview())
             return None, argparse.Namespace()
         words = (VERBS[0].name,)
     if words == ("help",):
-        print(_overview(), end="")
+        put(_overview())
         return None, argparse.Namespace()
     verb = _verb(words)
     if {"-h", "--help"} & set(rest):
-        _parser(verb).print_help()
+        put(_parser(verb).format_help())
         return None, argparse.Namespace()
     options = _parser(verb).parse_args(rest)
     options.host = options.host or ["live"]

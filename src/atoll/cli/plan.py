@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from atoll.cli.output import say
+from atoll.cli.replacing import replacing
 from atoll.cli.session import open_session
 from atoll.cli.spec import read_clusters
 from atoll.controls.present import present
@@ -41,13 +42,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a plan, over an earlier one only: a slip is not to cost a cluster file or a twin."""
+    """Write a plan, over an earlier one only: a slip is not to cost a cluster file or a twin.
+
+    A file is written whole or not at all: a full disk costs no earlier plan either.
+    """
     if path.is_file():
         with open(path, "rb") as file:
             head = file.read(_HEAD)
         if head.strip() and f'"{SCHEMA}"'.encode() not in head:
             raise RefusedError(f"{path} is there and is no plan", hint="name another file, or remove it first")
+    if path.is_file() or not path.exists():
+        with replacing(str(path), force=True) as whole:
+            whole.write(text.encode())
+        return
     try:
+        # A device or a pipe: there is nothing to lose.
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         # Python names the file where it cannot be opened, not where it cannot be written.

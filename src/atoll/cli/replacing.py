@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -13,6 +14,9 @@ from typing import BinaryIO
 from atoll.errors import InputError
 
 __all__ = ["replacing"]
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -40,6 +44,11 @@ def replacing(name: str, *, force: bool) -> Iterator[BinaryIO]:
             os.replace(beside, path)
         else:
             _put(beside, path, name)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        # Python names the file where it cannot be opened, not where it cannot be written.
+        raise OSError(error.errno, error.strerror, name) from error
     finally:
         with suppress(FileNotFoundError):
             os.unlink(beside)

@@ -103,7 +103,7 @@ def changing(
     """Open what ``--host`` named to change it, and keep what became of it, be it a failure that was rolled back.
 
     A twin's file is locked from before it is read until after it is written, the live machine likewise unless with
-    ``dry_run``, which touches nothing. ``hold``: this process stays, may keep devices of the live machine open, through
+    ``dry_run``, which writes neither. ``hold``: this process stays, may keep devices of the live machine open, through
     ``vfio`` where that is given, and takes the lock itself for as long as it changes something. Raises RefusedError for
     what can be read only, InputError, OSError.
     """
@@ -115,7 +115,8 @@ def changing(
             try:
                 yield session
             finally:
-                session.save()
+                if not dry_run:
+                    session.save()
         return
     if list(names) == ["live"]:
         with _live(hold, vfio, lock=not (hold or dry_run)) as session:

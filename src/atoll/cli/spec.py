@@ -19,6 +19,8 @@ __all__ = ["is_plan", "read_clusters", "read_plan", "read_text"]
 
 def read_text(path: str) -> str:
     """Return a file's text. Raises InputError where it is none, OSError where it cannot be read."""
+    if not path:
+        raise InputError("a file without a name", hint="name a cluster file (TOML)")
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -37,6 +39,8 @@ def read_clusters(path: str, host: Host, *, gone: Collection[Address] = ()) -> t
     """
     text = read_text(path)
     if is_plan(text):
+        if f'"{SCHEMA}"' not in text:
+            raise InputError(f"{path}: JSON, where a cluster file is wanted", hint="name a cluster file (TOML)")
         raise InputError(
             f"{path}: a plan, where a cluster file is wanted", hint="plans go to: atoll apply, prove --after"
         )
@@ -51,4 +55,8 @@ def read_plan(path: str) -> Plan:
     except (ValueError, RecursionError) as error:
         hint = f"make one: atoll plan SPEC -o {path}"
         raise InputError(f"{path}: not a plan ({SCHEMA}): {str(error)[:120]}", hint=hint) from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        what = document.get("schema") if isinstance(document, dict) else type(document).__name__
+        hint = f"make one: atoll plan SPEC -o {path}"
+        raise InputError(f"{path}: not a plan ({SCHEMA}): {str(what)!r:.60}", hint=hint)
     return from_document(document)

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import Any
@@ -55,7 +56,9 @@ class Client:
         except OSError as error:
             self._connection.close()
             text = f"no holder answers at {path}: {error.strerror or error}"
-            raise InputError(text, hint="start it: atoll hold SPEC") from error
+            barred = error.errno in (errno.EACCES, errno.EPERM)
+            hint = "run as root, or as an owner whom its file names" if barred else "start it: atoll hold SPEC"
+            raise InputError(text, hint=hint) from error
 
     def fileno(self) -> int:
         """For waiting until the holder tells something: then call ``hear``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -49,7 +50,7 @@ def open_named(name: str) -> Tree | Record:
         topology = None if _places(tree) else _topology(tree)
         return _of_a_host(tree) if topology is None else _read(topology, name=name)
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
+        raise _unread(name, error) from error
 
 
 def open_tree(name: str) -> Tree:
@@ -60,7 +61,13 @@ def open_tree(name: str) -> Tree:
     try:
         return _of_a_host(_open(name))
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}", hint=_HINT) from error
+        raise _unread(name, error) from error
+
+
+def _unread(name: str, error: OSError) -> InputError:
+    barred = error.errno in (errno.EACCES, errno.EPERM)
+    hint = "run as a user who may read it" if barred else _HINT
+    return InputError(f"{name or 'a host without a name'}: {error.strerror or error}", hint=hint)
 
 
 def _open(name: str) -> Tree:

@@ -8,10 +8,23 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable"]
+__all__ = ["printable", "spelled"]
 
 _OURS = re.compile(r"(\x1b\[(?:0|1|2|31|32|33)m)")
 """What ``atoll.report.style`` writes."""
+
+
+_PLAIN = str.maketrans("├└│─┌╞×–—•…→", "|`|-,|x--*~>")
+"""What atoll itself draws and writes, as ASCII has it, each as wide as before."""
+
+
+def spelled(text: str, encoding: str | None) -> str:
+    """Return a text with ASCII for our own lines and signs where an encoding lacks some of it."""
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_PLAIN)
+    return text
 
 
 def printable(line: str) -> str:
