@@ -5,11 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, OFF, acs, at, clusters, endpoint, gpu, links, machine, port, scene, slots, switch
+from reach_hosts import (
+    CLOSED,
+    OFF,
+    acs,
+    at,
+    change,
+    clusters,
+    endpoint,
+    gpu,
+    links,
+    machine,
+    port,
+    scene,
+    slots,
+    switch,
+)
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Group, Holder, Host
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.proof import Breach, Proof, Verdict, breaches, prove, refuted, verdict_of
@@ -275,6 +290,30 @@ def test_standing_assumptions() -> None:
     text = {assumption.id: assumption.text for assumption in answer.assumptions}
     assert text["identity-host-devices"].startswith("1 host device")
     assert "observed" in text["control:nvlink-mask-v100"]
+
+
+@pytest.mark.parametrize(
+    ("driver", "kind", "assumed"),
+    [
+        (Known("nvme"), "DMA", "seen too"),
+        (Known("nvme"), "DMA-FQ", "10 ms"),
+        (Unknown("not read"), "DMA", "seen too"),
+        (Known(None), "DMA-FQ", ""),
+        (Known("vfio-pci"), "DMA", ""),
+    ],
+)
+def test_what_drivers_of_the_host_map_is_assumed_to_hold_no_more(
+    driver: Fact[str | None], kind: str, assumed: str
+) -> None:
+    """Of the functions that are named, as long as the kernel's own domain translates for them."""
+    host = machine(*change(slots(CLOSED, CLOSED), "01:00.0", driver=driver), kind=kind)
+    for tenant, expected in (("01:00.0", assumed), ("02:00.0", "")):
+        stated = scene(host).state(clusters(host, red=tenant))
+        text = {assumption.id: assumption.text for assumption in stated.proof.assumptions}.get("kernel-mappings", "")
+        assert bool(text) is bool(expected)
+        assert expected in text
+        assert ("10 ms" in text) is (expected == "10 ms")
+        assert "kernel-mappings" not in ids(stated.handed_over), "it is held there"
 
 
 def test_completions_pass_inside_devices_too() -> None:

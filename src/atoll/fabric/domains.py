@@ -13,6 +13,7 @@ from atoll.pci.address import Address
 from atoll.pci.vendor import AMD, ATI, HYGON
 
 __all__ = [
+    "DEFAULT",
     "NPU_UNCONFIGURED",
     "PROCESS",
     "cpu_link_domains",
@@ -28,6 +29,9 @@ NPU_UNCONFIGURED = "npu-unconfigured"
 
 _IOMMU_CLASS = 0x0806
 """PCI Code and ID Assignment Specification 1.11: base system peripheral, IOMMU."""
+
+DEFAULT = "group "
+"""How the address spaces of groups are named in which the kernel maps for its drivers; the group's number follows."""
 
 PROCESS = "process "
 """How the address spaces of processes that hold devices are named; the process's number follows."""
@@ -124,7 +128,7 @@ def _without_iommu(group: Group) -> Domain:
 
 
 def _of_group(host: Host, group: Group | None, number: int) -> Domain:
-    space = f"group {number}"
+    space = f"{DEFAULT}{number}"
     if group is not None and group.made_up:
         return _without_iommu(group)
     words = value_of(host.command_line, "").split()

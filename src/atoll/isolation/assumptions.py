@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
-from atoll.fabric.domains import NPU_UNCONFIGURED, PROCESS
+from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
-from atoll.host.fact import Known
+from atoll.host.fact import Known, value_of
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
@@ -44,6 +44,14 @@ _TEXTS = {
 }
 
 
+_MAPPINGS = (
+    "drivers of the host map for a cluster's devices what these may see: mappings are of whole pages, so what shares a"
+    " page with a buffer is seen too"
+)
+_LAZILY = "; with deferred flushing (DMA-FQ) a page stays within reach for some 10 ms after it was unmapped"
+"""``IOVA_DEFAULT_FQ_TIMEOUT`` in drivers/iommu/dma-iommu.c."""
+
+
 def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Assumption, ...]:
     """Return the assumptions used, and those that every proof of this host rests on, in a fixed order."""
     found = {name: Assumption(name, _TEXTS[name]) for name in sorted(used)}
@@ -72,6 +80,10 @@ def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Ass
             "separate-containers",
             "processes that hold devices share no I/O address space by passing descriptors (nothing shows it)",
         )
+    driven = sorted(address for address in owner if _by_host_driver(reach, address))
+    if driven:
+        lazily = any("DMA-FQ" in settings.domain[address].because for address in driven)
+        found["kernel-mappings"] = Assumption("kernel-mappings", _MAPPINGS + (_LAZILY if lazily else ""))
     found["configuration-space"] = Assumption(
         "configuration-space", "ports do what their configuration space says, and only the host can write it"
     )
@@ -107,3 +119,12 @@ def _process(reach: Reach, address: Address) -> str | None:
 def _identity(reach: Reach, address: Address) -> bool:
     domain = reach.settings.domain.get(address)
     return domain is not None and domain.kind in (DomainKind.IDENTITY, DomainKind.NONE)
+
+
+def _by_host_driver(reach: Reach, address: Address) -> bool:
+    """Whether a driver of the host, not one that gives the device to user space, maps memory for a function."""
+    domain = reach.settings.domain.get(address)
+    if domain is None or domain.kind is not DomainKind.TRANSLATED or not domain.space.startswith(DEFAULT):
+        return False
+    driver = value_of(reach.topology.functions[address].driver, "")
+    return driver is not None and "vfio" not in driver
