@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEVICES", "POLICY", "PYTHON", "Holder", "Owner", "atoll", "gpus", "record_links", "until"]
+__all__ = ["DEVICES", "POLICY", "PYTHON", "Holder", "Owner", "atoll", "document", "gpus", "record_links", "until"]
 
 DEVICES = Path("/sys/bus/pci/devices")
 PYTHON = (sys.executable, "-S")
@@ -94,6 +94,14 @@ def atoll(*arguments: str, seconds: float = 120.0) -> subprocess.CompletedProces
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, -1, "", _asleep(child.pid))
     return subprocess.CompletedProcess(command, child.returncode, printed, errors)
+
+
+def document(ran: subprocess.CompletedProcess[str]) -> Any:
+    """Return what a command printed; where that is no document, tell how it ended and what it said instead."""
+    try:
+        return json.loads(ran.stdout)
+    except ValueError:
+        raise SystemExit(f"{ran.args[-3:]} ended with {ran.returncode}: {ran.stdout!r} {ran.stderr!r}") from None
 
 
 def _asleep(pid: int) -> str:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hold_run import DEVICES, Holder, Owner, atoll, gpus, record_links, until
+from hold_run import DEVICES, Holder, Owner, atoll, document, gpus, record_links, until
 from plug import Monitor
 
 import labguest
@@ -72,7 +72,7 @@ def recuts(address: str) -> int:
 def stands(address: str) -> dict[str, Any]:
     """How the holder says that a device stands."""
     ran = atoll("hold", "--state", "--json")
-    devices = [d for cluster in json.loads(ran.stdout)["clusters"] for d in cluster["devices"]]
+    devices = [d for cluster in document(ran)["clusters"] for d in cluster["devices"]]
     return next(d for d in devices if d["address"] == address)
 
 
@@ -151,7 +151,7 @@ def nobody_has_it() -> None:
     check("the holder says so", said["sight"] == "unknown" and "was let go" in said["reason"], said)
     check("the others are seen to be cut", stands(FIRST)["sight"] == stands(OTHER)["sight"] == "cut", holder.said())
     ran = atoll("hold", "--proof", "--json")
-    open_still = ran.returncode == 3 and json.loads(ran.stdout)["verdict"] == "unknown"
+    open_still = ran.returncode == 3 and document(ran)["verdict"] == "unknown"
     check("what records tell of and is not there proves nothing", open_still, ran)
     found = owners()
     check("of the cluster the rest is handed out", red_has(found) == [FIRST], red_has(found))
@@ -246,7 +246,7 @@ def the_holder_dies() -> None:
     # Its override is behind the device's lock, which the kernel holds (before 7): not even looked at for a detail.
     check("the holder is killed: the owner has it still", there(SECOND))
     ran = atoll("show", "--json")
-    seen = [f for f in json.loads(ran.stdout)["functions"] if f["address"] == SECOND] if ran.returncode == 0 else []
+    seen = [f for f in document(ran)["functions"] if f["address"] == SECOND] if ran.returncode == 0 else []
     check("atoll show ends, whatever the kernel holds", len(seen) == 1, ran)
     facts["the override of what the kernel waits for"] = seen[0]["driver_override"] if seen else None
     ran = atoll("recover")
