@@ -157,11 +157,16 @@ def test_recover_itself(name: str, dying: str) -> None:
     for first in apart(deaths(twin, owners, act, wanted=sample(f"{name} first", 3)), firsts):
         if not read_journal(first.twin).dead:
             continue
+        # Of an apply that had done all only its end is missing: then that is where recovering leads.
+        whole = Death(first.number, first.what, copied(first.twin))
+        recovered(whole)
+        end = state(whole.twin)
+        assert end in (initial, state(first.twin)), first.what
         died = deaths(first.twin, owners, recover, wanted=sample(f"{name} {first.number}", 4 // case.cost))
         count += len(died)
         for second in apart(died, seen):
             recovered(second)
-            assert state(second.twin) == initial, (first.what, second.what)
+            assert state(second.twin) == end, (first.what, second.what)
             assert_apart(second.twin, owners, second.what)
     tell(f"recover of {dying} {name}, begun {len(firsts)} times", count, seen)
 
