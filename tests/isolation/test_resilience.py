@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 from reach_hosts import (
@@ -11,6 +11,7 @@ from reach_hosts import (
     Scene,
     acs,
     at,
+    change,
     clusters,
     endpoint,
     gpu,
@@ -30,12 +31,13 @@ from atoll.fabric.settings import Settings
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import EndKind, KernelRelease, Platform
 from atoll.isolation.clusters import Clusters
+from atoll.isolation.handover import switched_on
 from atoll.isolation.proof import refuted
 from atoll.isolation.reach import Reach
 from atoll.isolation.resilience import relevant_functions, resilience
 from atoll.pci.acs import AcsEnhanced
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import Command, PortType
 
 TENANT, HOST, MACHINE = Trigger.TENANT, Trigger.HOST, Trigger.MACHINE
 
@@ -236,3 +238,83 @@ def test_settings_of_others_do_not_multiply() -> None:
     weakness = resilience(found.topology, found.settings, happening, found.topology.endpoints, violated)
     assert weakness == dict.fromkeys(Trigger)
     assert 20 < len(asked) < 20 * 10
+
+
+@pytest.mark.parametrize("on", list(product((False, True), repeat=3)))
+@pytest.mark.parametrize(
+    "named", [{"red": "03:00.0", "blue": "04:00.0 05:00.0"}, {"red": "03:00.0"}, {"red": "05:00.0"}]
+)
+def test_owners_open_what_is_off(on: tuple[bool, ...], named: dict[str, str]) -> None:
+    """Nothing redirects, and what hides that is that something is off: against all that can be opened."""
+    functions = switch(acs("SV CR UF"), acs("SV CR UF"), CLOSED)
+    for n, state in enumerate(on):
+        functions = change(
+            functions, f"0{3 + n}:00.0", command=Known(Command.MEMORY | Command.MASTER if state else Command(0))
+        )
+    found = scene(machine(*functions))
+    owners = clusters(found.host, **named)
+    reached = {
+        count
+        for count in range(4)
+        for opened in combinations(sorted(owners.owner()), count)
+        if refuted(Reach(found.topology, switched_on(found.topology, found.settings, opened)), owners)
+    }
+    assert least(found, **named)[TENANT] == min(reached, default=None)
+
+
+def test_a_port_that_forwards_nothing_is_opened_with_what_is_below_it() -> None:
+    functions = change(switch(acs("SV CR UF"), CLOSED), "02:00.0", command=Known(Command(0)))
+    found = scene(machine(*functions))
+    named = clusters(found.host, red="03:00.0")
+    stated = found.state(replace(named, survive={TENANT: 1}))
+    assert (stated.proof.verdict, stated.handed_over.verdict, stated.verdict) == ("proven", "violated", "violated")
+    path = stated.resilience[TENANT]
+    assert path is not None
+    assert [event.name for event in path] == ["vfio-open of 0000:03:00.0"]
+
+
+def test_drivers_switch_on_what_the_kernel_finds_again() -> None:
+    """The host's own do so as well as a tenant's: after a rescan, or when the machine boots."""
+    functions = change(switch(acs("SV CR UF"), CLOSED), "03:00.0", command=Known(Command(0)))
+    found = scene(machine(*functions))
+    stated = found.state(clusters(found.host, red="03:00.0"))
+    assert stated.verdict == "proven"
+    kinds = {trigger: [event.kind for event in path or ()] for trigger, path in stated.resilience.items()}
+    assert kinds[HOST] == [EventKind.REMOVE_RESCAN]
+    assert kinds[MACHINE] == [EventKind.POWER_LOSS]
+
+
+def test_what_is_off_is_counted_as_in_use() -> None:
+    """A port that is reset redirects no more; that the device is off now saves nobody for long."""
+    functions = change(switch(CLOSED, CLOSED), "03:00.0", command=Known(Command(0)))
+    found = scene(machine(*functions, platform=Platform.POWERNV))
+    assert least(found, red="03:00.0") == {TENANT: None, HOST: 1, MACHINE: 1}
+
+
+def test_opening_may_leave_open_what_is_so() -> None:
+    """Whether the root complex routes is not told: proven while the device is off, and not a moment longer."""
+    functions = change(slots(acs("SV CR"), CLOSED), "01:00.0", command=Known(Command(0)))
+    found = scene(machine(*functions))
+    stated = found.state(replace(clusters(found.host, red="01:00.0"), survive={TENANT: 1}))
+    assert (stated.proof.verdict, stated.verdict, stated.untold) == ("proven", "unknown", (TENANT,))
+    assert {trigger: len(path) for trigger, path in stated.unproven.items()} == {TENANT: 1, HOST: 1, MACHINE: 1}
+
+
+def test_a_cut_that_is_undone_may_leave_open_what_the_far_end_does() -> None:
+    """The mask of the other was not read."""
+    found = pair(0x10000, 0x80000)
+    registers = {key: value for key, value in found.host.registers.items() if key[0] != at("02:00.0")}
+    found = scene(replace(found.host, registers=registers))
+    stated = found.state(replace(clusters(found.host, red="01:00.0", blue="02:00.0"), survive={TENANT: 1}))
+    assert (stated.proof.verdict, stated.verdict, stated.untold) == ("proven", "unknown", (TENANT,))
+    assert {trigger: len(path) for trigger, path in stated.unproven.items()} == {TENANT: 1, HOST: 1}
+    assert {trigger: len(path or ()) for trigger, path in stated.resilience.items()} == {TENANT: 2, HOST: 2, MACHINE: 1}
+
+
+def test_a_cut_that_is_undone_may_lead_to_another_chip() -> None:
+    """Two switch chips: whether they are joined, no source told."""
+    functions = [*slots(CLOSED, CLOSED)[::2], gpu("01:00.0", "00:01.0"), gpu("02:00.0", "00:02.0")]
+    wires = [links(f"0{n}:00.0", EndKind.SWITCH, (0, None), name=f"nvs{n}") for n in (1, 2)]
+    found = scene(machine(*functions, links=(*wires[0], *wires[1]), masks={"01:00.0": 0x10000}))
+    stated = found.state(replace(clusters(found.host, red="01:00.0", blue="02:00.0"), survive={TENANT: 1}))
+    assert (stated.proof.verdict, stated.verdict, stated.untold) == ("proven", "unknown", (TENANT,))

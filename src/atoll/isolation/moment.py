@@ -16,7 +16,7 @@ from atoll.isolation.clusters import Clusters
 from atoll.isolation.handover import handed_over
 from atoll.isolation.proof import Proof, Verdict, breaches, prove, refuted
 from atoll.isolation.reach import Reach
-from atoll.isolation.resilience import Weakness, resilience
+from atoll.isolation.resilience import Weakness, resilience, unused
 from atoll.pci.address import Address
 
 __all__ = ["Statement", "state"]
@@ -66,7 +66,7 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
 
     found = weakness(lambda reach, source: refuted(reach, clusters, {source}))
     unproven: dict[Trigger, Weakness] = {}
-    if proof.verdict is Verdict.PROVEN and _leave_open(topology, settings):
+    if proof.verdict is Verdict.PROVEN and _leave_open(topology, settings, clusters):
         for trigger, path in weakness(lambda reach, source: any(breaches(reach, clusters, {source}))).items():
             sooner = found[trigger]
             if path is not None and (sooner is None or len(path) < len(sooner)):
@@ -92,8 +92,13 @@ def _within(found: Mapping[Trigger, Weakness | None], clusters: Clusters) -> tup
     )
 
 
-def _leave_open(topology: Topology, settings: Settings) -> bool:
-    """Whether events may leave what cannot be told: the kernel's policy for a port's ACS, or bits of ACS Enhanced."""
+def _leave_open(topology: Topology, settings: Settings, clusters: Clusters) -> bool:
+    """Whether events may leave what cannot be told.
+
+    That is the kernel's policy for a port's ACS, bits of ACS Enhanced, links that are cut (where the far end's mask or
+    what stands there was not read, only the cut is sure), and what functions do once their owners switch them on.
+    """
     functions = topology.functions.values()
     untold = any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions)
-    return untold or bool(settings.enhanced)
+    cut = any(settings.cut.values())
+    return untold or bool(settings.enhanced) or cut or unused(topology, settings, clusters.owner())

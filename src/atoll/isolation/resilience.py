@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from atoll.events.effect import after
-from atoll.events.event import Event
+from atoll.events.event import Event, EventKind
 from atoll.events.trigger import Trigger
 from atoll.fabric.links import far_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind
+from atoll.isolation.handover import switched_on
 from atoll.pci.address import Address
 
-__all__ = ["Weakness", "least_events", "relevant_functions", "resilience"]
+__all__ = ["Weakness", "least_events", "relevant_functions", "resilience", "unused"]
 
 Weakness = tuple[Event, ...]
+
+_BINDING = (EventKind.REMOVE_RESCAN, EventKind.POWER_LOSS)
+"""After these the kernel finds devices anew, and the host's drivers switch them on."""
 
 
 def resilience(
@@ -31,22 +35,94 @@ def resilience(
     An empty sequence: it is violated already. ``violated`` says whether some function of ``sources`` breaks out in
     given settings. A sequence that makes it break out has a part that touches what decides about its reach, and
     this part does, too: so functions are looked at one by one, each with the few settings that matter to it.
+
+    ``sources`` are what tenants own. They switch decoding and bus mastering of these on when they open them, and
+    that this opens a path is an event of theirs (or one after which the host's drivers do). Where it does not, what
+    else it takes is counted with all of it on.
     """
     functions = sorted(sources)
     if any(violated(settings, source) for source in functions):
         return dict.fromkeys(Trigger, ())
+    opening = _by_opening(topology, settings, functions, violated)
     found: dict[Trigger, Weakness | None] = dict.fromkeys(Trigger)
+    in_use = settings if opening is not None else switched_on(topology, settings, functions)
     for trigger in Trigger:
         mine = [event for event in events if event.trigger is trigger]
+        if opening is not None:
+            found[trigger] = opening if trigger is Trigger.TENANT else _by_drivers(mine, opening)
+            if found[trigger] is not None:
+                continue
         best: Weakness | None = None
         for source in functions:
             relevant = relevant_functions(topology, source)
             breaks_out = _of(violated, source)
             at_most = None if best is None else len(best) - 1
-            weakness = least_events(topology, settings, mine, breaks_out, relevant, at_most=at_most)
+            weakness = least_events(topology, in_use, mine, breaks_out, relevant, at_most=at_most)
             best = weakness if weakness is not None else best
         found[trigger] = best
     return found
+
+
+def _by_opening(
+    topology: Topology,
+    settings: Settings,
+    functions: Sequence[Address],
+    violated: Callable[[Settings, Address], bool],
+) -> Weakness | None:
+    """Return the fewest functions that tenants have to open for one to break out; None if opening does not do it.
+
+    It takes a function that sends and one that answers: at most the two of them.
+    """
+    closed = [address for address in functions if _is_off(topology, settings, address)]
+    on = switched_on(topology, settings, closed)
+    best: Weakness | None = None
+    for source in functions if closed else ():
+        if not violated(on, source):
+            continue
+        own = [source] if source in closed else []
+        if own and violated(switched_on(topology, settings, own), source):
+            return tuple(map(_opening, own))
+        # The more are on, the more is open: the last of the fewest first ones that it takes is the one that answers.
+        others = [address for address in closed if address != source]
+        few, many = 0, len(others)
+        while few < many:
+            half = (few + many) // 2
+            if violated(switched_on(topology, settings, [*own, *others[:half]]), source):
+                many = half
+            else:
+                few = half + 1
+        weakness = tuple(map(_opening, [*own, others[few - 1]]))
+        if len(weakness) == 1:
+            return weakness
+        best = best or weakness
+    return best
+
+
+def _by_drivers(events: Sequence[Event], opening: Weakness) -> Weakness | None:
+    """Return the fewest events after which drivers have switched on what it takes to be opened; None without any."""
+    binding = [event for event in events if event.kind in _BINDING]
+    wanted = sorted(address for event in opening for address in event.scope)
+    at_once = next((event for event in binding if set(wanted).issubset(event.scope)), None)
+    if at_once is not None:
+        return (at_once,)
+    each = [next((event for event in binding if address in event.scope), None) for address in wanted]
+    found = tuple(event for event in each if event is not None)
+    return found if len(found) == len(each) else None
+
+
+def _is_off(topology: Topology, settings: Settings, address: Address) -> bool:
+    """Whether a function or a port above it is not known to have bus mastering and memory decoding on."""
+    way = (address, *topology.up(address))
+    return not all(settings.can_master(one) and settings.decodes_memory(one) for one in way)
+
+
+def unused(topology: Topology, settings: Settings, functions: Iterable[Address]) -> bool:
+    """Whether some of these functions are not switched on yet, as far as is known."""
+    return any(_is_off(topology, settings, address) for address in functions)
+
+
+def _opening(address: Address) -> Event:
+    return Event(EventKind.VFIO_OPEN, Trigger.TENANT, (address,), address, None)
 
 
 def _of(violated: Callable[[Settings, Address], bool], source: Address) -> Callable[[Settings], bool]:

@@ -205,7 +205,7 @@ def resilience_lines(statement: Statement, style: Style) -> list[str]:
         elif open_after is not None:
             count = plural(len(open_after), "event")
             after = style.doubtful(f"not known after {count}")
-            rows.append((f"    {trigger.value}", after, f"{_sequence(open_after)}, which may leave ports open"))
+            rows.append((f"    {trigger.value}", after, f"{_sequence(open_after)}, which may open a path"))
         elif weakness is None:
             rows.append((f"    {trigger.value}", style.good("no sequence of its events"), ""))
         elif not weakness:
