@@ -60,6 +60,11 @@ def test_a_device_that_is_held_stays_as_it_is() -> None:
     assert over(gpus(held=True, a=0x20000), Handover.VFIO).cut[A] == frozenset(), "a VMM resets it all the same"
 
 
+def test_a_host_driver_gets_what_closing_left() -> None:
+    assert over(gpus(held=True, a=0x10000), Handover.KERNEL, "nvidia").cut[A] == frozenset()
+    assert over(gpus(a=0x10000), Handover.KERNEL, "nvidia").cut[A] == frozenset({0}), "nobody has to close it"
+
+
 def test_owners_switch_their_devices_on_and_have_address_spaces_of_their_own() -> None:
     found = gpus()
     quiet = replace(found, settings=replace(found.settings, command={A: Command(0), B: None, C: Command(0)}))

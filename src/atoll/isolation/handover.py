@@ -99,9 +99,12 @@ def _hand_over(
     topology: Topology, settings: Settings, clusters: Clusters, cluster: Cluster, address: Address
 ) -> Settings:
     function = topology.functions[address]
-    if cluster.handover is Handover.KERNEL:
-        return settings.with_domain(address, default_domain(topology.host, function))
     held = _already_held(topology, settings, address)
+    if cluster.handover is Handover.KERNEL:
+        if held:
+            # Who holds it closes it first, which resets it.
+            settings = reset_functions(topology, settings, (address,), reset_kinds(function)[0])
+        return settings.with_domain(address, default_domain(topology.host, function))
     if not held:
         settings = in_space_of(topology, settings, cluster.name, address)
     if cluster.handover is Handover.VFIO:
