@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.interconnect import with_link_records
+from atoll.host.links.xml import parse_xml
 from atoll.host.model import Bar, Bridge, Holder, Host, IommuUnit, Platform, Rom, Sriov, Window
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge import merge
+from atoll.host.records.smi_gpus import read_smi_gpus
 from atoll.host.records.text import read_text
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
@@ -39,6 +41,20 @@ def test_ids_that_one_shows_settle_what_the_other_leaves_open() -> None:
     merged = merge([open_host, host_of("01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n", "numbers")])
     gpu = merged.functions[at("01:00.0")]
     assert (gpu.vendor, gpu.device, gpu.ids_told) == (0x10DE, 0x1B80, True)
+
+
+def test_a_list_of_gpus_makes_no_excerpt_whole() -> None:
+    gpus = (
+        "<nvidia_smi_log><gpu><pci><pci_bus_id>00000000:01:00.0</pci_bus_id>"
+        "<pci_device_id>1B8010DE</pci_device_id></pci></gpu></nvidia_smi_log>"
+    )
+    part, shown = host_of(PORT), read_smi_gpus(parse_xml(gpus.encode(), name="gpus"), name="gpus")
+    assert part.excerpt
+    assert merge([part, shown]).excerpt
+    assert merge([shown, part]).excerpt
+    whole = host_of("00:00.0 Host bridge [0600]: X [8086:1237]\n" + PORT, "whole")
+    assert not merge([part, whole]).excerpt
+    assert not merge([merge([shown, part]), whole]).excerpt
 
 
 def test_a_disagreement_is_kept_and_counts_as_unknown() -> None:

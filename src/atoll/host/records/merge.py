@@ -16,6 +16,7 @@ from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, IommuUnit, Platform
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.disagreement import Disagreements, agreed, agreed_by_key, is_disagreement, is_disputed
+from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge_bricks import merge_bricks
 from atoll.host.records.merge_function import merge_function
@@ -72,7 +73,7 @@ def _two(one: Host, other: Host) -> Host:
         npu_bricks=merge_bricks(one.npu_bricks, other.npu_bricks, doubts),
         unread=tuple(sorted({*one.unread, *other.unread} - functions.keys())),
         essential={**other.essential, **one.essential},
-        excerpt=one.excerpt and other.excerpt,
+        excerpt=_left_out(one, other, functions, told),
         provenance=(*one.provenance, *other.provenance),
     )
     return replace(merged, gaps=_gaps(one, other, merged, doubts.gaps, links))
@@ -83,6 +84,13 @@ def _functions(one: Host, other: Host, doubts: Disagreements) -> dict[Address, F
     for address in sorted(one.functions.keys() & other.functions.keys()):
         found[address] = merge_function(one.functions[address], other.functions[address], doubts=doubts)
     return _settled(dict(sorted(found.items())))
+
+
+def _left_out(one: Host, other: Host, functions: Mapping[Address, Function], told: ToldGroups) -> bool:
+    """Whether both together may show a part of the machine: a record of GPUs alone makes no excerpt whole."""
+    if one.excerpt and other.excerpt:
+        return True
+    return (one.excerpt or other.excerpt) and is_excerpt(functions, told.number.keys())
 
 
 def _told_links(host: Host) -> ToldLinks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -15,6 +15,7 @@ from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
 from atoll.host.records.arrange import arranged
 from atoll.host.records.boot_log import BootLog, release_of
 from atoll.host.records.device_paths import DevicePaths
+from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.group_list import GroupList
 from atoll.host.records.lines import text_lines
@@ -36,10 +37,6 @@ T = TypeVar("T")
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
 _NO_LOG = "no boot log in the text"
 _NAMED = 4
-_LIST = 10
-"""No machine has fewer functions in groups; who lists this many lists all."""
-
-
 _MOST_BLOCKS = 1 << 15
 """Functions told of, each time counted: lists of groups, trees and dumps of 10,000 functions may stand in one text."""
 
@@ -103,7 +100,7 @@ def read_text(data: bytes, *, name: str) -> Host:
 def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> Host:
     """Put together what was found; ``unfound``: what lists groups ran, and found none."""
     name, log, listed = lines.name, lines.log, lines.listed
-    excerpt = _is_excerpt(found.functions, listed.members.keys() | log.members.keys())
+    excerpt = is_excerpt(found.functions, listed.members.keys() | log.members.keys())
     functions = arranged(
         found.functions,
         above={**lines.paths.above, **found.above},
@@ -147,13 +144,6 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         gaps=(*gaps, *coverage(functions, groups)),
         provenance=(path,),
     )
-
-
-def _is_excerpt(functions: Collection[Address], grouped: Collection[Address]) -> bool:
-    """Whether a text shows not all of a machine: every machine has a function 00:00.0, but AMD's is in no group."""
-    domain = min((address.domain for address in (*functions, *grouped)), default=0)
-    first, dummy = Address(domain, 0, 0, 0), Address(domain, 0, 1, 0)
-    return not (first in functions or first in grouped or (dummy in grouped and len(grouped) >= _LIST))
 
 
 def _known(value: T | None, source: str, reason: str) -> Fact[T]:
