@@ -49,3 +49,26 @@ def test_version_imports_little() -> None:
     )
     assert run.stdout.startswith("atoll ")
     assert (set(run.stderr.split()) - set(bare.stdout.split())) & HEAVY == set()
+
+
+UNUSED = {"pathlib", "shutil", "lzma", "tarfile", "atoll.host.archive", "atoll.host.live", "atoll.host.records.lines"}
+"""What a folder without archives, pasted texts and records of links has no use for."""
+
+
+def test_groups_of_a_folder_import_no_readers_of_other_records(tmp_path: Path) -> None:
+    """Isolated from the environment: without ``site``'s and other packages' own imports."""
+    (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); bare = set(sys.modules); from atoll.cli.main import main; "
+        "main(sys.argv[1:]); print(*set(sys.modules) - bare, file=sys.stderr)"
+    )
+    source = Path(__file__).resolve().parents[1] / "src"
+    run = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(source), "groups", "--json", "--host", str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert '"schema": "atoll.groups/1"' in run.stdout
+    assert "atoll.host.folder" in run.stderr.split()
+    assert set(run.stderr.split()) & UNUSED == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
 from atoll.cli.output import put
@@ -19,6 +20,10 @@ a cluster file names who owns what; whatever it does not name is the host's:
   devices = ["0000:41:00.0", "gpu[1]"]   # addresses, ids ("10de:1db1"), GPUs in address order
   handover = "held"                      # vfio (the default), held, kernel
 """
+
+
+_ANY_WIDTH = 80
+"""Of help that nobody sees: argparse formats each argument to check it, and to find the terminal's width takes long."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +60,7 @@ def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
     if {"-h", "--help"} & set(rest):
         put(_parser(verb).format_help())
         return None, argparse.Namespace()
-    options = _parser(verb).parse_args(rest)
+    options = _parser(verb, width=_ANY_WIDTH).parse_args(rest)
     options.host = options.host or ["live"]
     options.verb = verb.name
     return verb, options
@@ -93,9 +98,13 @@ def _verb(words: tuple[str, ...]) -> Verb:
     raise InputError(f"no such verb: {name}", hint=f"did you mean: atoll {near[0]}" if near else "see: atoll --help")
 
 
-def _parser(verb: Verb) -> _Parser:
+def _parser(verb: Verb, *, width: int | None = None) -> _Parser:
+    """Return the parser of a verb; ``width`` is that of its help, None the terminal's."""
     parser = _Parser(
-        prog=f"atoll {verb.name}", description=verb.summary[0].upper() + verb.summary[1:] + ".", allow_abbrev=False
+        prog=f"atoll {verb.name}",
+        description=verb.summary[0].upper() + verb.summary[1:] + ".",
+        formatter_class=partial(argparse.HelpFormatter, width=width),
+        allow_abbrev=False,
     )
     for argument in (*verb.arguments, *COMMON):
         parser.add_argument(*argument.names, **argument.keywords())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atoll.errors import InputError, RefusedError
@@ -15,6 +15,8 @@ from atoll.host.model import Host
 from atoll.host.tree import Tree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from atoll.act.live.machine import VfioLeases
     from atoll.act.machine import Machine
     from atoll.host.records.content import Record
@@ -59,7 +61,7 @@ def open_session(names: Sequence[str], *, extent: Extent = Extent.ALL) -> Sessio
     if len(names) == 1:
         return _open_one(names[0], extent)
     for name in names:
-        if name.startswith("twin:") or is_twin_file(Path(name)):
+        if name.startswith("twin:") or is_twin_file(name):
             raise InputError(f"{name} is a twin, and several --host name records of one machine", hint="name it alone")
     return _open_records(names, extent)
 
@@ -107,7 +109,9 @@ def changing(
     ``vfio`` where that is given, and takes the lock itself for as long as it changes something. Raises RefusedError for
     what can be read only, InputError, OSError.
     """
-    if len(names) == 1 and is_twin_file(Path(names[0])):
+    if len(names) == 1 and is_twin_file(names[0]):
+        from pathlib import Path
+
         from atoll.act.lock import file_lock
 
         with file_lock(Path(names[0])):
@@ -163,8 +167,10 @@ def _open_one(name: str, extent: Extent) -> Session:
         twin_name, _, kernel = name.removeprefix("twin:").partition(":")
         twin = new_twin(twin_name, kernel=kernel or None)
         return Session(twin, _read(twin, extent), twin, twin)
-    path = Path(name)
-    if is_twin_file(path):
+    if is_twin_file(name):
+        from pathlib import Path
+
+        path = Path(name)
         twin = load_twin(path)
         return Session(twin, _read(twin, extent), twin, twin, path)
     return _open_records([name], extent)
@@ -181,10 +187,10 @@ def _read(tree: Tree, extent: Extent = Extent.ALL) -> Host:
     return read_each(tree, read) if isinstance(tree, Overlay) else read(tree)
 
 
-def is_twin_file(path: Path) -> bool:
+def is_twin_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins like a twin's: a JSON object whose schema stands first."""
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):
             return False
         with open(path, "rb") as file:
             head = file.read(200).split()

@@ -68,9 +68,9 @@ def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
     """Return the state of one ACS bit of a function under the given settings."""
     if not isinstance(function.acs, Known):
         return Bit.UNREAD
-    if function.acs.value is None:
-        return Bit.STATED if stated(function) & flag else Bit.NO_ACS
     # int's own ``&``: an enum's makes a member of what is left, of which only whether it is nothing matters here.
+    if function.acs.value is None:
+        return Bit.STATED if int.__and__(stated(function), flag) else Bit.NO_ACS
     if not int.__and__(function.acs.value.capability, flag):
         return Bit.ABSENT
     control = settings.acs.get(function.address)

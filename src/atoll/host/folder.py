@@ -68,13 +68,14 @@ class FolderTree:
         folder, _, name = found.rpartition("/")
         if name in self._files.get(folder, ()):
             return self._at(found)
-        mode = os.lstat(self._at(found)).st_mode
+        real = self._at(found)
+        mode = os.lstat(real).st_mode
         if stat.S_ISLNK(mode):
-            found = self._find(path)
-            mode = os.lstat(self._at(found)).st_mode
+            real = self._at(self._find(path))
+            mode = os.lstat(real).st_mode
         if not stat.S_ISREG(mode):
             raise os_error(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, path)
-        return self._at(found)
+        return real
 
     def _at(self, found: str) -> str:
         return f"{self._base}/{found}"

@@ -13,7 +13,6 @@ from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.links.chips import has_c2c
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.kfd import read_kfd
-from atoll.host.links.text import MOST_BYTES
 from atoll.host.model import Function, Host, LinkKind, NpuBrick, Platform
 from atoll.host.told import ToldLinks, doubted_in, merge
 from atoll.host.tree import Tree
@@ -95,8 +94,13 @@ def _checked(told: ToldLinks, functions: Mapping[Address, Function], *, powernv:
 
 def _texts(tree: Tree) -> dict[str, bytes]:
     """What lies in ``records/``. A file that cannot be read is none: nvidia-smi fails where no GPU is its driver's."""
+    held = value_of(names(tree, _RECORDS), ())
+    if not held:
+        return {}
+    from atoll.host.links.text import MOST_BYTES
+
     found = {}
-    for name in value_of(names(tree, _RECORDS), ()):
+    for name in held:
         with suppress(OSError):
             found[name] = tree.read(f"{_RECORDS}/{name}", size=MOST_BYTES + 1)
     return found

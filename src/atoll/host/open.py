@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from atoll.errors import InputError
@@ -43,7 +42,7 @@ def open_named(name: str) -> Tree | Record:
             # A shell's <(lspci -vvv): it can be read once.
             with open(name, "rb") as pipe:
                 return _record(pipe, name=name)
-        if stat.S_ISREG(mode) and not _is_tree(Path(name)):
+        if stat.S_ISREG(mode) and not _is_tree(name):
             with open(name, "rb") as file:
                 return _record(file, name=name)
         tree = _open(name)
@@ -75,19 +74,19 @@ def _open(name: str) -> Tree:
         from atoll.host.live import LiveTree
 
         return LiveTree()
-    path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(name):
         from atoll.host.folder import FolderTree
 
-        return FolderTree(path, name=name)
-    if _is_blob(path):
+        return FolderTree(name)
+    if _is_blob(name):
         from atoll.host.dtb import read_blob
 
-        return read_blob(path.read_bytes(), name=name)
-    if _is_archive(path):
+        with open(name, "rb") as file:
+            return read_blob(file.read(), name=name)
+    if _is_archive(name):
         from atoll.host.archive import read_archive
 
-        return read_archive(path, name=name)
+        return read_archive(name, name=name)
     raise InputError(f"{name}: neither a folder nor a tar archive nor a device tree blob", hint=_HINT)
 
 
@@ -114,7 +113,7 @@ def _rooted(tree: Tree, folder: str) -> Tree:
     if isinstance(tree, MemoryTree):
         entry = tree.entry(folder)
         return MemoryTree(tree.name, entry if isinstance(entry, FolderEntry) else None)
-    return FolderTree(Path(tree.name) / folder, name=tree.name)
+    return FolderTree(os.path.join(tree.name, folder), name=tree.name)
 
 
 def _topology(tree: Tree) -> bytes | None:
@@ -142,16 +141,16 @@ def _of_a_host(tree: Tree) -> Tree:
     raise InputError(f"{tree.name}: holds no sys/: it is no record of a host", hint=_HINT)
 
 
-def _is_blob(path: Path) -> bool:
+def _is_blob(path: str) -> bool:
     with open(path, "rb") as file:
         return file.read(4) == _BLOB
 
 
-def _is_tree(path: Path) -> bool:
+def _is_tree(path: str) -> bool:
     return _is_blob(path) or _is_archive(path)
 
 
-def _is_archive(path: Path) -> bool:
+def _is_archive(path: str) -> bool:
     from atoll.host.archive import is_archive
 
     return is_archive(path)

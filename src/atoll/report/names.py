@@ -5,9 +5,9 @@ The file's format: https://pci-ids.ucw.cz/ (``vendor  name``, tab ``device  name
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from atoll.host.fact import Known
 from atoll.host.model import UNTOLD_CLASS, Function
@@ -70,7 +70,7 @@ class Names:
     """By class alone, for subclasses without a name."""
 
     @classmethod
-    def load(cls, places: Iterable[str | Path] = PLACES) -> Names:
+    def load(cls, places: Iterable[str | os.PathLike[str]] = PLACES) -> Names:
         """Read the first file there is; no names where there is none or it can't be read."""
         for place in places:
             try:

@@ -141,7 +141,6 @@ def possible_alias_mask(
     tables = (_FUNCTION_0, _FUNCTION_1, *((_MIC_X200, _VCA, _PLX_NTB) if card else ()))
     for one in {number for table in tables for number in table.get(vendor, ())} if device is None else {device}:
         found |= dma_alias_mask(vendor, one, subsystem, devfn)
-    fixed = {row[:2] for row in _FIXED}
-    if subsystem is None and any(vendor == row[0] and device in (None, row[1]) for row in fixed):
+    if subsystem is None and any(vendor == row[0] and device in (None, row[1]) for row in _FIXED):
         found.add(1 << 3)
     return frozenset(found - {devfn})
