@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if options.after is not None:
         plan = read_plan(options.after)
         check_planned_for(plan, host)
-        host, settings = after_steps(host, settings, plan.steps)
+        host, settings = after_steps(host, settings, plan.steps, allow_assumed=clusters.allow_assumed)
         moment = f"after {options.after}"
     statement = state(Topology(host), settings, clusters, Policy(options.policy), moment=moment)
     say(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_functions
@@ -22,10 +23,18 @@ from atoll.plan.step import Step, StepKind
 __all__ = ["after_steps"]
 
 
-def after_steps(host: Host, settings: Settings, steps: Iterable[Step]) -> tuple[Host, Settings]:
-    """Return the host (whose groups rescans change) and the settings that steps lead to, if each does what it says."""
+def after_steps(
+    host: Host, settings: Settings, steps: Iterable[Step], *, allow_assumed: bool = True
+) -> tuple[Host, Settings]:
+    """Return the host (whose groups rescans change) and the settings that steps lead to, if each does what it says.
+
+    Unless allowed, cuts by a control that is only assumed to work are unknown, as they are where they are read.
+    """
     for step in steps:
         host, settings = _after(host, settings, step)
+        control = link_control(host.functions[step.device])
+        if step.kind is StepKind.CUT_LINKS and control is not None and control.level is Level.ASSUMED:
+            settings = settings if allow_assumed else replace(settings, cut={**settings.cut, step.device: None})
     return host, settings
 
 
