@@ -1,7 +1,7 @@
 """Death at any point: verbs are killed by SIGKILL on a real kernel, and recovered, while the GPUs attack each other.
 
 At two points of each, chosen by chance, for every repeat, and at others with the next seed: at all of them with some
-50 repeats, or as many seeds.
+90 repeats, or as many seeds.
 """
 
 from __future__ import annotations

@@ -98,8 +98,11 @@ class LinkControl(Protocol):
     def state(self, host: Host, address: Address) -> Fact[frozenset[int]]:
         """Return the numbers of the links that are cut at this device, from the registers in the host's record."""
 
+    def names(self, link: int) -> bool:
+        """Whether the device may have a link of this number: a record's others cannot be named, hence not cut."""
+
     def mask(self, links: Iterable[int]) -> int:
-        """Return the register value that names links."""
+        """Return the register value that names links. Raises ValueError for one that it cannot name."""
 
     def program(self, links: Iterable[int]) -> tuple[Operation, ...]:
         """Return the register operations that cut links, in order."""

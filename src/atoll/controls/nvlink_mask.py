@@ -73,11 +73,15 @@ class NvlinkMask:
         bits = mask.value >> _FIRST_LINK_BIT
         return Known(frozenset(n for n in range(self.links) if bits >> n & 1), mask.source)
 
+    def names(self, link: int) -> bool:
+        """Whether the chip has a link of this number."""
+        return 0 <= link < self.links
+
     def mask(self, links: Iterable[int]) -> int:
         """Return the bits of the disable register for links. Raises ValueError for a link the chip has not."""
         value = 0
         for link in links:
-            if not 0 <= link < self.links:
+            if not self.names(link):
                 raise ValueError(f"{self.name} has links 0 to {self.links - 1}, not {link}")
             value |= 1 << (_FIRST_LINK_BIT + link)
         return value

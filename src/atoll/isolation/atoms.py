@@ -60,7 +60,7 @@ def most_closed(topology: Topology, settings: Settings, *, allow_assumed: bool =
     for address, links in topology.links.items():
         cutter = link_control(topology.functions[address])
         if cutter is not None and (cutter.level is not Level.ASSUMED or allow_assumed):
-            cut[address] = _peers(links, address)
+            cut[address] = frozenset(number for number in _peers(links, address) if cutter.names(number))
     domain = dict(settings.domain)
     cpu_links = dict(settings.cpu_links)
     for address in topology.endpoints:

@@ -32,14 +32,16 @@ def links_to_cut(topology: Topology, owner: Mapping[Address, str], function: Add
     """Return the numbers of a function's links over which functions of other owners can be reached.
 
     ``owner`` names the cluster of every function. A link to a switch chip counts where something of another owner
-    hangs on any (chips may be joined), and where the far end is not known. Links whose number no source told are not
-    in it: they cannot be named to any control. CPU-facing links are never part of a disable mask. Of the trusted
-    host's functions only links to others' functions count: the host may reach whom it likes over a switch.
+    hangs on any (chips may be joined), and where the far end is not known. Links whose number no source told, or one
+    that the device's control cannot have, are not in it: they cannot be named to any control. CPU-facing links are
+    never part of a disable mask. Of the trusted host's functions only links to others' functions count: the host may
+    reach whom it likes over a switch.
     """
     found = set()
+    control = link_control(topology.functions[function])
     for link in topology.links.get(function, ()):
         near, far = near_end(link, function), far_end(link, function)
-        if near.number is None:
+        if near.number is None or (control is not None and not control.names(near.number)):
             continue
         match far.kind:
             case EndKind.CPU:

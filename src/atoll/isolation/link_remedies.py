@@ -50,13 +50,13 @@ def _leads_on(link: Link, end: Address) -> bool:
 
 
 def _cut(topology: Topology, end: Address, links: Sequence[Link]) -> Remedy:
-    numbers = sorted(n for link in links if (n := near_end(link, end).number) is not None)
     control = link_control(topology.functions[end])
     if control is None:
         routed = any(link.kind is LinkKind.NVLINK and far_end(link, end).kind is EndKind.SWITCH for link in links)
         # Fabric Manager User Guide, "Shared NVSwitch": the host assigns GPUs to partitions, and switches route by them.
         effect = "they stay open" + ("; Fabric Manager's partitions say what NVSwitches route" if routed else "")
         return Remedy(f"no control is known that cuts the links of {end}", "", effect)
+    numbers = sorted(n for link in links if (n := near_end(link, end).number) is not None and control.names(n))
     if len(numbers) < len(links):
         return Remedy(f"cut the links of {end}, whose numbers no record tells", "", _RECORD)
     level = f" (level {control.level})" if control.level is not Level.OBSERVED else ""
