@@ -8,10 +8,11 @@ import quopri
 import pytest
 
 from atoll.errors import InputError
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.records.content import read_record
 from atoll.host.records.merge import merge
 from atoll.isolation.groups import predict
+from atoll.pci.header import PortType
 from host.records.paste import PORT, at, host_of, lspci, one
 
 
@@ -157,6 +158,9 @@ def test_what_stands_above_a_conventional_bus_an_excerpt_may_leave_out() -> None
         heading="ff:08.0 System peripheral [0880]: Intel Corporation Xeon QPI Link 0 [8086:6f80]",
     )
     first = "00:00.0 Host bridge [0600]: Intel Corporation Device [8086:6f00]\n\n"
+    excerpt = host_of(uncore).functions[at("ff:08.0")]
+    assert value_of(excerpt.port_type, None) is PortType.CONVENTIONAL
+    assert not excerpt.parent_told
     assert {a.bus: f.parent_told for a, f in host_of(bridge + card).functions.items()} == {8: False, 9: True}
     assert {a for a, _ in predict(host_of(bridge + card)).undetermined} == {at("08:00.0"), at("09:00.0")}
     assert not host_of(card).functions[at("09:00.0")].parent_told
