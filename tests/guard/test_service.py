@@ -14,6 +14,7 @@ from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
 from atoll.errors import InputError
 from atoll.guard.client import Client, NotGranted
+from atoll.guard.keepers import LOOK_PATIENCE, PATIENCE, Keeping
 from atoll.guard.message import LONGEST
 from atoll.twin import v100
 
@@ -112,6 +113,21 @@ def test_an_answer_that_is_too_long_is_told(served: Served, monkeypatch: pytest.
         with pytest.raises(NotGranted, match="go in a message"):
             client.state()
         assert client.proof()["verdict"] == "proven"
+
+
+def test_who_asks_waits_no_longer_than_a_look_takes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    order = Keeping.order
+
+    def noted(keeping: Keeping, what: str, *args: Any, patience: float = PATIENCE, **details: Any) -> dict[str, Any]:
+        waited.append(patience)
+        return order(keeping, what, *args, patience=patience, **details)
+
+    monkeypatch.setattr(Keeping, "order", noted)
+    with served.client(0) as client:
+        client.state()
+        client.proof()
+    assert set(waited) == {LOOK_PATIENCE}
 
 
 def test_a_holder_answers_beside_a_keeper_that_does_not(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
