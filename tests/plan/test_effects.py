@@ -38,3 +38,12 @@ def test_what_is_only_assumed_to_cut_proves_nothing_unless_allowed(allowed: bool
     host, settings = after_steps(found.host, found.settings, [cut], allow_assumed=allowed)
     named = clusters(host, red="01:00.0", blue="02:00.0")
     assert prove(Reach(Topology(host), settings), named).verdict == verdict
+
+
+def test_a_plan_that_names_links_a_chip_has_not_cuts_none_of_them() -> None:
+    """As somebody may have written it: the register has no bit for them."""
+    cards = [gpu(f"0{n}:00.0", f"00:0{n}.0") for n in (1, 2)]
+    found = scene(machine(*slots(CLOSED, CLOSED)[::2], *cards, links=links("01:00.0", "02:00.0", (0, 0), (7, 7))))
+    step = Step("1", StepKind.CUT_LINKS, at("01:00.0"), "", "", "", "", control="nvlink-mask-v100", links=(0, 7))
+    _, reached = after_steps(found.host, found.settings, [step])
+    assert reached.cut[at("01:00.0")] == frozenset({0})

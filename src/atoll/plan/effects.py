@@ -24,7 +24,7 @@ __all__ = ["after_steps"]
 
 
 def after_steps(
-    host: Host, settings: Settings, steps: Iterable[Step], *, allow_assumed: bool = True
+    host: Host, settings: Settings, steps: Iterable[Step], *, allow_assumed: bool = False
 ) -> tuple[Host, Settings]:
     """Return the host (whose groups rescans change) and the settings that steps lead to, if each does what it says.
 
@@ -68,9 +68,10 @@ def _after(host: Host, settings: Settings, step: Step) -> tuple[Host, Settings]:
             settings = reset_functions(Topology(host), settings, (address,), reset_kinds(function)[0])
             settings = reset_functions(Topology(host), settings, (address,), ResetKind.BUS)
         case StepKind.CUT_LINKS:
-            if link_control(function) is not None:
+            control = link_control(function)
+            if control is not None:
                 before = settings.cut.get(address) or frozenset()
-                settings = settings.with_cut(address, before | frozenset(step.links))
+                settings = settings.with_cut(address, before | frozenset(filter(control.names, step.links)))
         case _:
             pass
     return host, settings

@@ -49,7 +49,7 @@ def plan(
     if impossible:
         return Plan(host.name, spec, (), bandwidth(topology, settings, clusters), (), impossible)
     steps = Sequence(topology, settings, clusters, wanted, grouping).steps()
-    reached_host, reached = after_steps(host, settings, steps)
+    reached_host, reached = after_steps(host, settings, steps, allow_assumed=clusters.allow_assumed)
     changed = Topology(reached_host)
     touched = sorted({step.device for step in steps} | set(clusters.owner()))
     return Plan(
