@@ -10,6 +10,7 @@ from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import AMD, ATI, HYGON
 
 __all__ = [
@@ -26,9 +27,6 @@ __all__ = [
 
 NPU_UNCONFIGURED = "npu-unconfigured"
 """Id of the assumption that an NPU which no kernel configures lets nothing through."""
-
-_IOMMU_CLASS = 0x0806
-"""PCI Code and ID Assignment Specification 1.11: base system peripheral, IOMMU."""
 
 DEFAULT = "group "
 """How the address spaces of groups are named in which the kernel maps for its drivers; the group's number follows."""
@@ -120,7 +118,7 @@ def is_amd_iommu(function: Function) -> bool:
 
     That of the RD890 and 990FX has ATI's vendor id (1002:5a23), that of Hygon's processors theirs (1d94:1451).
     """
-    return function.class_code >> 8 == _IOMMU_CLASS and function.made_by(AMD, ATI, HYGON)
+    return function.device_class == DeviceClass.IOMMU and function.made_by(AMD, ATI, HYGON)
 
 
 def _without_iommu(group: Group) -> Domain:

@@ -10,6 +10,7 @@ sells as a processing accelerator (class 12).
 from __future__ import annotations
 
 from atoll.host.model import Function, LinkKind
+from atoll.pci.class_code import BaseClass, DeviceClass
 from atoll.pci.vendor import ATI, NVIDIA
 
 __all__ = ["family", "has_cpu_links", "is_brick", "possible_cpu_links", "possible_kinds"]
@@ -45,9 +46,8 @@ _XGMI_IDS = frozenset(
         *(0x75A0, 0x75A3, 0x75B0, 0x75B3),  # MI350
     )
 )
-_ACCELERATOR = 0x12
-_LINKED_CLASSES = (0x03, 0x0B, 0x12)
-"""Base classes of what has links: displays, processors, accelerators; NVSwitches are other bridges (06.80)."""
+_LINKED_CLASSES = (BaseClass.DISPLAY, BaseClass.PROCESSOR, BaseClass.ACCELERATOR)
+"""What has links; NVSwitches, which do too, are other bridges."""
 _BRICK = (0x1014, 0x04EA)
 """The function that POWER8 and POWER9 firmware emulates for each CPU-facing link (skiboot hw/npu.c, hw/npu2.c)."""
 _C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
@@ -87,11 +87,11 @@ def possible_kinds(function: Function) -> frozenset[LinkKind]:
         if vendor is not None and device is not None:
             kind = family(vendor, device)
             found |= {kind} if kind is not None else set()
-            accelerator = function.class_code >> 16 == _ACCELERATOR or _of_any_class(function)
+            accelerator = function.base_class == BaseClass.ACCELERATOR or _of_any_class(function)
             found |= {LinkKind.XGMI} if vendor == ATI and accelerator else set()
         elif (
-            function.class_code >> 16 in _LINKED_CLASSES
-            or function.class_code >> 8 == 0x0680
+            function.base_class in _LINKED_CLASSES
+            or function.device_class == DeviceClass.OTHER_BRIDGE
             or _of_any_class(function)
         ):
             found |= {LinkKind.NVLINK} if vendor in (None, NVIDIA) else set()
@@ -112,7 +112,7 @@ def possible_cpu_links(function: Function, *, powernv: bool) -> bool:
 def is_brick(function: Function) -> bool | None:
     """Whether a function is an NPU brick of POWER by its ids; None where a record hides what decides."""
     fits = [vendor in (None, _BRICK[0]) and device in (None, _BRICK[1]) for vendor, device in _possible(function)]
-    if not any(fits) or function.class_code >> 8 != 0x0680:
+    if not any(fits) or function.device_class != DeviceClass.OTHER_BRIDGE:
         return False
     return True if set(_possible(function)) == {_BRICK} else None
 

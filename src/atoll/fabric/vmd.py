@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from atoll.host.fact import value_of
 from atoll.host.model import Function
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.quirks.aliases import VMD, is_one_of
 from atoll.pci.vendor import INTEL
 
 __all__ = ["FIRST_SEGMENT", "is_told", "vmds_of"]
 
 FIRST_SEGMENT = 0x10000
-_RAID = 0x0104
-"""The class of every one of them."""
 
 
 def is_told(function: Function) -> bool:
@@ -39,6 +38,6 @@ def vmds_of(functions: Mapping[Address, Function]) -> tuple[Function, ...]:
         for address, function in sorted(functions.items())
         if address.domain < FIRST_SEGMENT
         and function.parent is None
-        and (function.class_code >> 8 == _RAID or not function.class_told)
+        and (function.device_class == DeviceClass.RAID or not function.class_told)
         and (function.vendor == INTEL or not function.ids_told)
     )

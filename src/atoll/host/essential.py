@@ -16,6 +16,7 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Gap
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass
 
 __all__ = ["read_essential"]
 
@@ -54,7 +55,7 @@ def read_essential(
     if missing:
         gaps.append(Gap("functions that the host itself needs", "; ".join(missing), _HINT))
     for address in functions:
-        if functions[address].class_code >> 16 == 0x03:
+        if functions[address].base_class == BaseClass.DISPLAY:
             shown = text(tree, f"{folders[address]}/boot_vga")
             if isinstance(shown, Known) and shown.value == "1":
                 found.setdefault(address, []).append("console")

@@ -12,6 +12,7 @@ from atoll.pci.address import Address
 from atoll.pci.ats import Ats
 from atoll.pci.bar import Bar, Rom
 from atoll.pci.bridge import Bridge, Window
+from atoll.pci.class_code import BUS_BRIDGES
 from atoll.pci.express import PcieLink
 from atoll.pci.header import Command, HeaderType, PortType
 from atoll.pci.multicast import Multicast
@@ -171,6 +172,16 @@ class Function:
         return all(vendor in vendors for vendor, _ in self.possible_ids or ((self.vendor, self.device),))
 
     @property
+    def base_class(self) -> int:
+        """The upper byte of the class code, to compare with ``BaseClass``."""
+        return self.class_code >> 16
+
+    @property
+    def device_class(self) -> int:
+        """Base class and sub-class, to compare with ``DeviceClass``."""
+        return self.class_code >> 8
+
+    @property
     def class_told(self) -> bool:
         """Whether the record shows what kind of device it is."""
         return self.class_code != UNTOLD_CLASS
@@ -180,7 +191,7 @@ class Function:
         """Whether it is a bridge function: infrastructure, neither source nor target."""
         if isinstance(self.header, Known):
             return self.header.value is not HeaderType.NORMAL
-        return self.class_code >> 8 in (0x0604, 0x0609, 0x0607)
+        return self.device_class in BUS_BRIDGES
 
 
 @dataclass(frozen=True, slots=True)

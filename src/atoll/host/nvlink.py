@@ -18,6 +18,7 @@ from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
 from atoll.host.speed import nvlink_speed
 from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import IBM, NVIDIA
 
 __all__ = ["nvlinks"]
@@ -96,7 +97,7 @@ def _between(tables: Mapping[Address, SmiGpu], address: Address, far: Address) -
 def _kind(function: Function) -> EndKind:
     if function.vendor == IBM:
         return EndKind.CPU
-    if function.vendor == NVIDIA and function.class_code >> 8 == 0x0680:
+    if function.vendor == NVIDIA and function.device_class == DeviceClass.OTHER_BRIDGE:
         return EndKind.SWITCH
     return EndKind.FUNCTION
 

@@ -12,16 +12,18 @@ from atoll.host.fact import value_of
 from atoll.host.model import Function
 from atoll.isolation.contention import Contention, SharedKind, contention
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass
 
 __all__ = ["shared_on_host"]
 
-_FILLS_LINKS = frozenset((0x01, 0x02, 0x03, 0x0B, 0x12))
-"""Base classes (PCI Code and ID Assignment): storage, network, display, processor, accelerator."""
+_FILLS_LINKS = frozenset(
+    {BaseClass.STORAGE, BaseClass.NETWORK, BaseClass.DISPLAY, BaseClass.PROCESSOR, BaseClass.ACCELERATOR}
+)
 
 
 def shared_on_host(topology: Topology) -> tuple[Contention, ...]:
     """Return the links, buses and switch chips that busy devices of different groups share."""
-    owner = {a: _owner(f) for a, f in topology.functions.items() if f.class_code >> 16 in _FILLS_LINKS}
+    owner = {a: _owner(f) for a, f in topology.functions.items() if f.base_class in _FILLS_LINKS}
     return tuple(one for one in contention(topology, owner) if one.kind is not SharedKind.IOMMU)
 
 

@@ -19,12 +19,12 @@ from atoll.errors import InputError
 from atoll.host.groups import only_grouped
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import ATI, INTEL, NVIDIA
 
 __all__ = ["counts", "gpus", "resolve"]
 
-_DISPLAY = (0x0300, 0x0302, 0x0380)
-_ACCELERATOR = 0x1200
+_DISPLAY = (DeviceClass.VGA, DeviceClass.DISPLAY_3D, DeviceClass.OTHER_DISPLAY)
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -36,10 +36,10 @@ def gpus(host: Host) -> tuple[Address, ...]:
 def _is_gpu(function: Function) -> bool:
     if function.physical_function is not None:
         return False
-    kind = function.class_code >> 8
+    kind = function.device_class
     if kind in _DISPLAY:
         return function.vendor in (NVIDIA, ATI, INTEL)
-    return kind == _ACCELERATOR and function.vendor == ATI
+    return kind == DeviceClass.ACCELERATOR and function.vendor == ATI
 
 
 def counts(text: str) -> bool:

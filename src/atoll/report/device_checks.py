@@ -11,6 +11,7 @@ from atoll.isolation.groups import predict
 from atoll.isolation.groups.comparison import compare
 from atoll.pci.acs import REDIRECTING
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass
 from atoll.pci.header import PortType
 from atoll.report.check import Check, Status, Subject, shortened
 from atoll.report.functions import isolating_root
@@ -160,7 +161,7 @@ def _resets(s: Subject) -> Iterator[Check]:
     without = [
         f.address
         for f in s.host.functions.values()
-        if not f.is_port and f.class_code >> 16 != 0x06 and value_of(f.reset_methods, ("?",)) == ()
+        if not f.is_port and f.base_class != BaseClass.BRIDGE and value_of(f.reset_methods, ("?",)) == ()
     ]
     if without:
         yield Check(

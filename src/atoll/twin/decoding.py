@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, VGA_CLASSES
 from atoll.pci.header import Command
 from atoll.twin.function import Function
 from atoll.twin.spec import CONVENTIONAL_BUS
@@ -38,9 +39,8 @@ ISA_ENABLE, VGA_ENABLE, VGA_16 = 0x04, 0x08, 0x10
 """Of bridge control, bits 2, 3 and 4."""
 VGA_MEMORY: Span = (0xA0000, 0xBFFFF)
 _VGA_PORTS: tuple[Span, ...] = ((0x3B0, 0x3BB), (0x3C0, 0x3DF))
-_VGA_CLASSES = (0x030000, 0x000100)
-"""VGA compatible controllers: of today, and of before there were class codes."""
-_SUBTRACTIVE = 0x060401
+_VGA = frozenset(kind << 8 for kind in VGA_CLASSES)
+"""Programming interface 0: that of VGA, and not of the 8514."""
 _ROM_ENABLE = 1
 _ISA_LIMIT, _ISA_BLOCK, _ISA_KEPT = 0x10000, 0x400, 0x100
 
@@ -52,7 +52,7 @@ def rom_register(function: Function) -> int:
 
 def shows_vga(function: Function) -> bool:
     """Whether a function answers to VGA's addresses."""
-    return function.spec.class_code in _VGA_CLASSES and function.spec.physfn is None
+    return function.spec.class_code in _VGA and function.spec.physfn is None
 
 
 def on(function: Function, io: bool) -> bool:
@@ -97,7 +97,7 @@ def forwarded(bridge: Function, io: bool) -> tuple[Span, ...]:
 def subtracts(bridge: Function, io: bool) -> bool:
     """Whether a bridge takes what nobody else on its primary bus takes."""
     spec = bridge.spec
-    return spec.class_code == _SUBTRACTIVE and spec.port in CONVENTIONAL_BUS and spec.is_bridge and on(bridge, io)
+    return spec.class_code == SUBTRACTIVE_BRIDGE and spec.port in CONVENTIONAL_BUS and spec.is_bridge and on(bridge, io)
 
 
 def _memory_windows(bridge: Function) -> tuple[Span, ...]:

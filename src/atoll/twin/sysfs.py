@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable
 
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import Command, PortType
 from atoll.twin import vmd
 from atoll.twin.device import Device
@@ -106,7 +107,7 @@ class Sysfs:
             texts |= {"max_link_speed": "8.0 GT/s PCIe\n", "max_link_width": "16\n"}
         if self.since("power_state"):
             texts["power_state"] = lambda: ("D0", "D1", "D2", "D3hot")[function.power] + "\n"
-        if spec.class_code >> 8 == 0x0300:
+        if spec.class_code >> 8 == DeviceClass.VGA:
             texts["boot_vga"] = f"{int(spec.console)}\n"
         if spec.is_bridge:
             texts["secondary_bus_number"] = f"{spec.secondary}\n"

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.host.links.naming import nvidia_gpus
 from atoll.host.model import EndKind, Function, Gap, Link, LinkKind
 from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
-from atoll.pci.vendor import NVIDIA
 
 __all__ = ["Board", "board_gaps", "is_board_gap", "known_boards"]
 
@@ -83,11 +83,7 @@ def board_gaps(functions: Mapping[Address, Function], told: ToldLinks, *, powern
     Either they are not told, and the board is named that the host looks like, or those that are told are not the
     board's: a record of another machine, links that are down, or a board that only looks like it.
     """
-    gpus = [
-        address
-        for address, function in functions.items()
-        if function.vendor == NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
-    ]
+    gpus = nvidia_gpus(functions)
     if len(gpus) < 2:
         return ()
     ids = {functions[address].device for address in gpus}

@@ -30,6 +30,7 @@ from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.host.told import ToldLinks, in_order
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass
 from atoll.pci.vendor import ATI
 
 __all__ = ["MOST_LINKS", "MOST_NODES", "KfdLink", "KfdNode", "kfd_links", "kfd_node", "parse_properties", "read_kfd"]
@@ -133,7 +134,7 @@ def _hives(tree: Tree, functions: Mapping[Address, Function]) -> dict[Address, i
     """Hives by function, as ``xgmi_hive_info/xgmi_hive_id`` tells them."""
     found = {}
     for address, function in functions.items():
-        if function.vendor != ATI or function.class_code >> 16 not in (0x03, 0x12):
+        if function.vendor != ATI or function.base_class not in (BaseClass.DISPLAY, BaseClass.ACCELERATOR):
             continue
         value = value_of(text(tree, f"sys/bus/pci/devices/{address}/xgmi_hive_info/xgmi_hive_id"), "").strip()
         if value.isascii() and value.isdigit() and len(value) <= 20 and int(value):

@@ -24,13 +24,13 @@ from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
 from atoll.host.speed import nvlink_speed
 from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import NVIDIA
 
 __all__ = ["matrix_links"]
 
 _MOST = 64
 """More NVLinks than any GPU has, for those whose chip is not known."""
-_BRIDGE = 0x0680
 _HINT = "record nvidia-smi nvlink -R as well: it tells where each link leads"
 _HINT_ADDRESS = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
 
@@ -158,7 +158,7 @@ class _Reading:
         return found
 
     def _has_switches(self) -> bool:
-        return any(f.vendor == NVIDIA and f.class_code >> 8 == _BRIDGE for f in self.functions.values())
+        return any(f.vendor == NVIDIA and f.device_class == DeviceClass.OTHER_BRIDGE for f in self.functions.values())
 
     def _switched(self, members: list[int]) -> bool:
         if self._has_switches() or any(self.naming.addresses.get(index) in self.fabric for index in members):

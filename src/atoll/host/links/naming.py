@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from atoll.host.links.smi import SmiGpu
 from atoll.host.model import Function
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass
 from atoll.pci.vendor import NVIDIA
 
-__all__ = ["Naming", "boards", "name_gpus"]
+__all__ = ["Naming", "name_gpus", "nvidia_gpus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,12 @@ class Naming:
         return f"{source}, addresses by PCI order" if self.by_order else source
 
 
-def boards(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
+def nvidia_gpus(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
     """Return the host's NVIDIA GPUs in PCI order; virtual functions are no GPUs of their own."""
     return tuple(
         address
         for address, function in sorted(functions.items())
-        if function.vendor == NVIDIA and function.class_code >> 16 == 0x03 and function.physical_function is None
+        if function.vendor == NVIDIA and function.base_class == BaseClass.DISPLAY and function.physical_function is None
     )
 
 
@@ -64,7 +65,7 @@ def name_gpus(
             found[index] = address
     if found or not wanted:
         return Naming(found)
-    there = boards(functions)
+    there = nvidia_gpus(functions)
     if sorted(wanted) != list(range(len(there))):
         return Naming()
     return Naming(dict(enumerate(there)), by_order=True)

@@ -14,6 +14,7 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Bridge, Function
 from atoll.host.records.virtual import VirtualFunctions, physical_of
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
 
 __all__ = ["ALONE", "SHARED", "arranged"]
@@ -134,7 +135,7 @@ def _hangs_loose(function: Function, excerpt: bool) -> bool:
     Bus 0 is a root bus. Elsewhere only a root port, what is integrated into a root complex and conventional
     functions stand on one; host bridges that show an endpoint's type do too.
     """
-    if function.address.bus == 0 or function.class_code >> 8 == 0x0600:
+    if function.address.bus == 0 or function.device_class == DeviceClass.HOST_BRIDGE:
         return False
     port_type = value_of(function.port_type, None)
     return port_type is None or port_type in _BELOW_A_PORT or (excerpt and port_type in _ON_A_BUS)
@@ -157,7 +158,7 @@ def _perhaps_virtual(
         for address, function in functions.items():
             if address.domain != owner.domain or address <= owner or address in unread or address in physical:
                 continue
-            if function.is_port or function.class_code >> 16 != one.class_code >> 16:
+            if function.is_port or function.base_class != one.base_class:
                 continue
             if function.ids_told and one.ids_told and function.vendor != one.vendor:
                 continue

@@ -10,13 +10,13 @@ from atoll.host.model import Bridge, Function
 from atoll.host.records.bare import bare_function
 from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_tree import DrawnFunction
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import HeaderType
 
 __all__ = ["drawn_function"]
 
 _PLACE_ONLY = "lspci -t shows where it stands and no more: add the output of lspci -vvv, run as root"
 _WINDOWS = "lspci -t shows a bridge's buses, not its windows: add the output of lspci -vvv"
-_BRIDGE = 0x0604
 
 
 def drawn_function(drawn: DrawnFunction, *, source: str) -> Function:
@@ -30,6 +30,6 @@ def drawn_function(drawn: DrawnFunction, *, source: str) -> Function:
     if drawn.buses is not None:
         changes["header"] = Known(HeaderType.BRIDGE, source)
         changes["bridge"] = Known(Bridge(*drawn.buses, unread=_WINDOWS), source)
-    kind = None if drawn.buses is None else _BRIDGE << 8
+    kind = None if drawn.buses is None else DeviceClass.PCI_BRIDGE << 8
     function = bare_function(drawn.address, (vendor, device), kind, _PLACE_ONLY)
     return replace(function, driver=Unknown(_PLACE_ONLY), **changes)

@@ -18,6 +18,7 @@ from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal, pair
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import HeaderType
 
 __all__ = ["read_hwloc"]
@@ -78,7 +79,7 @@ def _function(element: Element, source: str) -> Function | None:
     changes: dict[str, Any] = {}
     if revision is not None:
         changes["revision"] = Known(revision, source)
-    if element.attributes.get("type") == "Bridge" and kind == 0x0604:
+    if element.attributes.get("type") == "Bridge" and kind == DeviceClass.PCI_BRIDGE:
         # hwloc makes a bridge of what has this class and a bridge's header (hwloc_pcidisc_check_bridge_type).
         changes["header"] = Known(HeaderType.BRIDGE, source)
         changes["bridge"] = Unknown(f"{source}: hwloc shows a bridge's buses, not its windows")

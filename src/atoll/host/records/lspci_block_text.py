@@ -8,6 +8,7 @@ from functools import cached_property
 from atoll.host.fact import Unknown
 from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_blocks import Block, Capability
+from atoll.pci.class_code import BaseClass
 
 __all__ = ["SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "number_in", "why_unread"]
 
@@ -15,7 +16,6 @@ CUT = "the text ends in the middle of the function: give the whole output of lsp
 LEFT_OUT = "lines of the function seem to be left out: give the whole output of lspci -vvv"
 SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
 _REGIONS = ("Memory at ", "I/O ports at ", "Region ", "[virtual] ", "Expansion ROM ")
-_BRIDGES = 0x06
 _SPARSE = "the text shows the function's first line only: add the output of lspci -vvv, run as root"
 
 
@@ -137,7 +137,7 @@ class BlockText:
         if any(detail.text.startswith(_REGIONS) for detail in block.details):
             return False
         code = parse_heading(block.heading).class_code
-        return code is None or code >> 16 != _BRIDGES
+        return code is None or code >> 16 != BaseClass.BRIDGE
 
     @cached_property
     def _early(self) -> str:

@@ -10,6 +10,7 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.heading import ids_in_brackets
 from atoll.host.records.lspci_block_text import SHALLOW, BlockText, group_of, numa_of, number_in
+from atoll.pci.class_code import BUS_BRIDGES, DeviceClass
 from atoll.pci.header import Command, HeaderType
 
 __all__ = ["HeaderText", "region"]
@@ -27,10 +28,10 @@ class HeaderText(BlockText):
         if any(d.text.startswith(("!!! Unknown header", "!!! Invalid class")) for d in self._block.details):
             return Unknown(f"{self._text}: lspci says that its header is of an unknown type")
         if self._block.find("Bus:") is None:
-            if class_code is not None and class_code >> 8 in (0x0604, 0x0607, 0x0609):
+            if class_code is not None and class_code >> 8 in BUS_BRIDGES:
                 return Unknown(f"{self._text}: a bridge without its Bus: line")
             return Known(HeaderType.NORMAL, self._source)
-        cardbus = class_code is not None and class_code >> 8 == 0x0607
+        cardbus = class_code is not None and class_code >> 8 == DeviceClass.CARDBUS_BRIDGE
         return Known(HeaderType.CARDBUS if cardbus else HeaderType.BRIDGE, self._source)
 
     def command(self) -> Fact[Command]:

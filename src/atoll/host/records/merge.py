@@ -24,6 +24,7 @@ from atoll.host.records.smi_gpus import GPUS_ONLY
 from atoll.host.told import CONTRADICTED, ToldLinks, doubted_in
 from atoll.host.told import merge as merge_links
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass
 
 __all__ = ["merge"]
 
@@ -101,7 +102,7 @@ def _tells_links(host: Host) -> bool:
     return bool(host.links or host.links_told or doubted_in(host.gaps))
 
 
-_GPUS = (0x03, 0x12, UNTOLD_CLASS >> 16)
+_GPUS = (BaseClass.DISPLAY, BaseClass.ACCELERATOR, UNTOLD_CLASS >> 16)
 """Base classes of what a record of GPUs shows."""
 
 
@@ -121,7 +122,7 @@ def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
     if is_board_gap(gap):
         return True
     if gap.what == GPUS_ONLY.what:
-        return any(function.class_code >> 16 not in _GPUS for function in functions.values())
+        return any(function.base_class not in _GPUS for function in functions.values())
     if gap.what.startswith("ids of "):
         return all(function.ids_told for function in functions.values())
     return gap.what.startswith("what stands above ") and all(function.parent_told for function in functions.values())

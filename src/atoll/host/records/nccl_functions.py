@@ -20,6 +20,7 @@ from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import HeaderType
 from atoll.pci.vendor import NVIDIA
 
@@ -35,9 +36,8 @@ _LEFT_OUT = (
         _HINT,
     ),
 )
-_NVSWITCH = 0x068000
+_NVSWITCH = DeviceClass.OTHER_BRIDGE << 8
 _MADE_UP = (0, 0xFFFF)
-_BRIDGES = 0x0604
 _NOWHERE = (0xFFFF, 0xFF)
 """Domain and bus that such files give to bridges that are none."""
 
@@ -73,7 +73,7 @@ def _function(element: Element, source: str) -> Function | None:
         return None
     changes: dict[str, Any] = {}
     subsystem = _number(element, "subsystem_vendor", 4), _number(element, "subsystem_device", 4)
-    if class_code >> 8 == _BRIDGES:
+    if class_code >> 8 == DeviceClass.PCI_BRIDGE:
         changes["header"] = Known(HeaderType.BRIDGE, source)
     elif None not in subsystem and subsystem[0] not in _MADE_UP:
         changes["subsystem"] = Known(subsystem, source)

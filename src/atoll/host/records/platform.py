@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from atoll.host.model import Function, Platform
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import AMD, HYGON, IBM, INTEL, ZHAOXIN
 
 __all__ = ["platform_by_bridges"]
@@ -18,10 +19,10 @@ _X86 = frozenset({INTEL, AMD, HYGON, ZHAOXIN})
 
 def platform_by_bridges(functions: Mapping[Address, Function]) -> Platform:
     """Return the platform whose root ports or host bridges a record shows, unknown where it shows neither."""
-    bridges = [f for f in functions.values() if f.class_code >> 8 in (0x0600, 0x0604)]
+    bridges = [f for f in functions.values() if f.device_class in (DeviceClass.HOST_BRIDGE, DeviceClass.PCI_BRIDGE)]
     if any(_pairs(f) & _POWERNV_BRIDGES for f in bridges):
         return Platform.POWERNV
-    if any(f.class_code >> 8 == 0x0600 and _vendors(f) <= _X86 for f in bridges):
+    if any(f.device_class == DeviceClass.HOST_BRIDGE and _vendors(f) <= _X86 for f in bridges):
         return Platform.X86
     return Platform.UNKNOWN
 

@@ -11,6 +11,7 @@ from atoll.host.model import Function, Host
 from atoll.isolation.groups.override import AcsOverride, pci_options
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass, DeviceClass
 from atoll.pci.header import PortType
 from atoll.pci.quirks.acs import (
     BROKEN_SOURCE_VALIDATION,
@@ -259,7 +260,7 @@ class Judge:
         multifunction = self.multifunction(function)
         port_type = self.port_type(function)
         if port_type is None:
-            guess = not function.is_port and multifunction is False and function.class_code >> 16 != 0x06
+            guess = not function.is_port and multifunction is False and function.base_class != BaseClass.BRIDGE
             reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
             missing = f"{address}: the PCI Express type was not read ({reason})"
             return Verdict(guess, (f"{address}: type not known",), (missing,))
@@ -357,7 +358,7 @@ def _amd_iommu(host: Host) -> bool | None:
         # Groups need an IOMMU. AMD's is a PCI function of its own; Intel's is none.
         if any(map(is_amd_iommu, host.functions.values())):
             return True
-        if any(f.class_code >> 8 == 0x0600 and f.made_by(INTEL) for f in host.functions.values()):
+        if any(f.device_class == DeviceClass.HOST_BRIDGE and f.made_by(INTEL) for f in host.functions.values()):
             return False
     return None
 

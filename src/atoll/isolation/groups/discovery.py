@@ -5,6 +5,7 @@ from __future__ import annotations
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 
 __all__ = [
     "behind_iommu",
@@ -15,7 +16,6 @@ __all__ = [
     "without_own_driver",
 ]
 
-_IOMMU_CLASS = 0x0806
 _BY_THEMSELVES = ("intel", "amd")
 """Kinds of IOMMU that know which functions are theirs; others are told by firmware (``iommu_fwspec``)."""
 _TOLD_EARLY = (6, 15)
@@ -108,7 +108,7 @@ def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
     for address, function in host.functions.items():
         if address in alone:
             continue
-        if function.class_code >> 8 == _IOMMU_CLASS and not (recorded and address in recorded):
+        if function.device_class == DeviceClass.IOMMU and not (recorded and address in recorded):
             continue
         if isinstance(function.iommu, Known) and not (unlinked and function.iommu.value is None):
             if function.iommu.value is not None or (recorded and address in recorded):

@@ -8,6 +8,7 @@ from atoll.fabric.vmd import FIRST_SEGMENT, is_told, vmds_of
 from atoll.host.fact import value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass, DeviceClass
 from atoll.pci.header import HeaderType, PortType
 from atoll.pci.quirks.aliases import (
     BRIDGE_ALIAS,
@@ -22,12 +23,22 @@ from atoll.pci.quirks.aliases import (
 __all__ = ["AliasStep", "Aliases", "unread_aliases"]
 
 _NO_ALIAS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
-_OTHER_BRIDGE = 0x0680
 _WHOLE_BUS = frozenset(range(256))
 _ADAPTEC = 0x9005
 """Whose cards are told apart by their subsystem ids (``quirk_fixed_dma_alias``)."""
-_PLAIN_CLASSES = frozenset({0x01, 0x02, 0x03, 0x04, 0x07, 0x09, 0x0C, 0x0D})
-"""Base classes of storage, network, display, multimedia, communication, input, serial and wireless devices."""
+_PLAIN_CLASSES = frozenset(
+    {
+        BaseClass.STORAGE,
+        BaseClass.NETWORK,
+        BaseClass.DISPLAY,
+        BaseClass.MULTIMEDIA,
+        BaseClass.COMMUNICATION,
+        BaseClass.INPUT,
+        BaseClass.SERIAL_BUS,
+        BaseClass.WIRELESS,
+    }
+)
+"""What is never a bridge to another bus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Aliases:
                 self._masks[address] = mask
                 self._aliasing.add(bus)
             switchtec = is_one_of(SWITCHTEC_NTB, function.vendor, function.device)
-            if switchtec and function.class_code >> 8 == _OTHER_BRIDGE:
+            if switchtec and function.device_class == DeviceClass.OTHER_BRIDGE:
                 why = f"{address}: the proxy ids of this Switchtec bridge (quirk_switchtec_ntb_dma_alias)"
                 self._unread.setdefault(bus, []).append(why)
             elif not mask and any((*bus, devfn) in there for devfn in _possible(function)):
@@ -162,7 +173,7 @@ def unread_aliases(function: Function) -> frozenset[int]:
     if function.possible_ids or function.vendor == _ADAPTEC:
         return _possible(function)
     switchtec = is_one_of(SWITCHTEC_NTB, function.vendor, function.device)
-    return _WHOLE_BUS if switchtec and function.class_code >> 8 == _OTHER_BRIDGE else frozenset()
+    return _WHOLE_BUS if switchtec and function.device_class == DeviceClass.OTHER_BRIDGE else frozenset()
 
 
 def _possible(function: Function) -> frozenset[int]:
@@ -170,7 +181,7 @@ def _possible(function: Function) -> frozenset[int]:
     subsystem = value_of(function.subsystem, None)
     # A root bus carries what is built in; a record that does not show the bridge above a bus may have one there.
     within = function.parent is not None or not function.parent_told
-    card = within and not function.is_port and function.class_code >> 16 not in _PLAIN_CLASSES
+    card = within and not function.is_port and function.base_class not in _PLAIN_CLASSES
     pairs = function.possible_ids or ((function.vendor, function.device),)
     return frozenset[int]().union(
         *(possible_alias_mask(vendor, device, subsystem, function.address.devfn, card=card) for vendor, device in pairs)

@@ -17,13 +17,11 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bar, Function, Platform
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.pci.address import Address
+from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, VGA_CLASSES
 
 __all__ = ["Addresses", "addresses", "decoding", "is_subtractive", "own_side", "windows"]
 
 _VGA = Ranges.of((0xA_0000, 0xB_FFFF))
-_VGA_CLASSES = (0x0300, 0x0001)
-"""VGA controllers; 00.01 from before there were classes."""
-_SUBTRACTIVE = 0x060401
 _LEAST_ROM = 0x800
 
 
@@ -42,7 +40,7 @@ class Addresses:
 
 def is_subtractive(function: Function) -> bool:
     """Whether a bridge takes what nobody on its bus takes, beside its windows (``transparent`` in Linux)."""
-    return function.is_port and function.class_code == _SUBTRACTIVE
+    return function.is_port and function.class_code == SUBTRACTIVE_BRIDGE
 
 
 def windows(function: Function) -> Addresses:
@@ -62,7 +60,7 @@ def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
     function = topology.functions[address]
     found = list(_forwarded(topology, function)) if function.is_port else []
     around = _around(topology, function)
-    if function.class_code >> 8 in _VGA_CLASSES or not (function.class_told or function.is_port):
+    if function.device_class in VGA_CLASSES or not (function.class_told or function.is_port):
         verb = "is" if function.class_told else "may be"
         doubt = f"{address} {verb} a VGA controller, and whether it has VGA's addresses switched off is not known"
         found.append(Addresses("VGA memory", _VGA, doubt=doubt))

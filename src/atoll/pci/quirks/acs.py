@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, BaseClass, DeviceClass
 
 __all__ = [
     "BROKEN_SOURCE_VALIDATION",
@@ -212,8 +213,14 @@ _BY_OWN_LIST = ((0x8086, 0x1C10), (0x8086, 0x9D10), (0x177D, 0xA000), (0x1D17, 0
 """A device of each list that a handler keeps by itself: two of Intel's, Cavium, Zhaoxin, Wangxun."""
 _NETWORK = (0x8086, 0x14E4, 0x1924, 0x177D)
 """Vendors whose multifunction endpoints in the table are all network controllers."""
-_AMD_SB_CLASSES = (0x0C05, 0x0101, 0x0403, 0x0601, 0x0C03)
-"""Of the southbridge functions in the table (pci.ids); the bridges among them decode subtractively (060401)."""
+_AMD_SB_CLASSES = (
+    DeviceClass.SMBUS,
+    DeviceClass.IDE,
+    DeviceClass.AUDIO,
+    DeviceClass.ISA_BRIDGE,
+    DeviceClass.USB,
+)
+"""Of the southbridge functions in the table (pci.ids); the bridges among them decode subtractively."""
 
 
 def one_of_each(vendor: int | None, class_code: int) -> tuple[tuple[int, int], ...]:
@@ -222,8 +229,8 @@ def one_of_each(vendor: int | None, class_code: int) -> tuple[tuple[int, int], .
     For functions whose ids are not known: what all of these agree on holds.
     """
     rows = [row for row in _TABLE if vendor in (None, row.vendor) and row.devices is not None]
-    network = class_code >> 16 == 0x02
-    southbridge = class_code >> 8 in _AMD_SB_CLASSES or class_code == 0x060401
+    network = class_code >> 16 == BaseClass.NETWORK
+    southbridge = class_code >> 8 in _AMD_SB_CLASSES or class_code == SUBTRACTIVE_BRIDGE
     found = [
         (row.vendor, min(row.devices))
         for row in rows

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, BaseClass, DeviceClass
 from atoll.twin.decoding import ISA_ENABLE, VGA_16, VGA_ENABLE
 from atoll.twin.machines import volume
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
@@ -20,7 +21,7 @@ from atoll.twin.spec import CONVENTIONAL_BUS, Bar, Blueprint, FunctionSpec, Host
 
 __all__ = ["varied"]
 
-_SUBTRACTIVE, _VGA, _OLD_VGA, _CARDS = 0x060401, 0x030000, 0x000100, 0x12
+_CARDS = (BaseClass.ACCELERATOR, BaseClass.COMMUNICATION)
 _PORTS = Window(0x1000, 0x1000, 0xF000)
 _CLOSED = 0x0000FFF0
 _SRIOV = 0x280
@@ -80,7 +81,7 @@ def _varied(spec: FunctionSpec, plan: Blueprint, dice: random.Random, most_spare
         spec = replace(spec, bridge_control=ISA_ENABLE)
     if spec.port in CONVENTIONAL_BUS:
         if dice.random() < 0.4:
-            spec = replace(spec, class_code=_SUBTRACTIVE, windowless=dice.random() < 0.5)
+            spec = replace(spec, class_code=SUBTRACTIVE_BRIDGE, windowless=dice.random() < 0.5)
         if not any(bar.prefetchable for each in _below(spec, plan.functions) for bar in each.bars):
             spec = replace(spec, prefetch_bits=dice.choice((64, 32, 0)), spare=0)
     return spec
@@ -117,11 +118,12 @@ def _showing(functions: tuple[FunctionSpec, ...], plan: Blueprint, dice: random.
     cards = [
         spec.address
         for spec in functions
-        if spec.class_code >> 16 in (_CARDS, 0x07) and not spec.is_bridge and not _special(spec, plan)
+        if spec.class_code >> 16 in _CARDS and not spec.is_bridge and not _special(spec, plan)
     ]
     bridges = [spec.address for spec in functions if spec.is_bridge]
     for address in dice.sample(cards, min(len(cards), dice.choice((0, 1, 1, 2)))):
-        found[address] = replace(found[address], class_code=_VGA if dice.random() < 0.9 else _OLD_VGA)
+        vga = DeviceClass.VGA if dice.random() < 0.9 else DeviceClass.UNCLASSIFIED_VGA
+        found[address] = replace(found[address], class_code=vga << 8)
         control = VGA_ENABLE | (VGA_16 if dice.random() < 0.3 else 0)
         above = [spec.address for spec in _above(found[address], functions)]
         if dice.random() < 0.2 and bridges:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.twin.devicetree import DeviceTree, cells, strings
 from atoll.twin.spec import CpuLink, FunctionSpec, HostBridge, Link, Model
 
@@ -18,13 +19,13 @@ LINK_RATE = (0x6, 0xAEA7D0)
 """``ibm,link-speed``: 25.78125 Gbit/s a lane, eight lanes: 25 GB/s each way."""
 LINK_CODE = 0x8
 """``nvidia,link-speed``: NVIDIA's number for that."""
-NAMES = {
-    0x0604: "pci",
-    0x0302: "3d-controller",
-    0x0106: "sata",
-    0x0C03: "usb-xhci",
-    0x0200: "ethernet",
-    0x0680: "bridge",
+NAMES: dict[int, str] = {
+    DeviceClass.PCI_BRIDGE: "pci",
+    DeviceClass.DISPLAY_3D: "3d-controller",
+    DeviceClass.SATA: "sata",
+    DeviceClass.USB: "usb-xhci",
+    DeviceClass.ETHERNET: "ethernet",
+    DeviceClass.OTHER_BRIDGE: "bridge",
 }
 
 
