@@ -1,4 +1,4 @@
-"""The lines of a pasted text, without what mailers, forums and pagers put around them."""
+"""The lines of a pasted text, without what mailers, forums and pagers put around them, and programs between them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from atoll.errors import InputError
+from atoll.host.records.interleaved import without_messages
 from atoll.host.records.markup import decoded, plain, prefix_length
 
 __all__ = ["MOST_BYTES", "text_lines"]
@@ -30,7 +31,7 @@ _FIRST = re.compile(_ADDRESS)
 def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     """Yield the lines, unquoted (``> ``), without trailing blanks; lines are cut at 4096 characters.
 
-    Raises InputError for a text that is too long to be one.
+    A line that a message of pciutils parted is one again. Raises InputError for a text that is too long to be one.
     """
     if len(data) > MOST_BYTES:
         raise InputError(f"{name}: {len(data)} bytes are too many for a text", hint="name an archive, or cut it")
@@ -38,6 +39,10 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     for mark in _MARKS:
         text = text.replace(mark, "")
     text = plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
+    yield from without_messages(_own(text))
+
+
+def _own(text: str) -> Iterator[str]:
     lines = [part for line in text.rstrip(" \t").removesuffix("\n").split("\n") for part in _parted(line)]
     taken = prefix_length(lines)
     fenced = False
