@@ -15,6 +15,7 @@ from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.header import PortType
 from atoll.report.explain import explain_lines, summary
 from atoll.report.names import Names
 from atoll.report.style import Style
@@ -60,6 +61,15 @@ def test_a_group_that_nothing_separates() -> None:
     pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True) for n in range(2)]
     found = told(together(port("00:01.0", 1), *pair), "01:00.0", "01:00.1")
     assert [remedy.what for remedy in found.remedies] == ["nothing that can be set separates them"]
+
+
+def test_the_firmware_parts_what_a_vmd_serves() -> None:
+    vmd = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
+    disks = [endpoint(f"10000:0{n}:00.0", f"10000:00:0{n}.0") for n in (1, 2)]
+    host = together(vmd, *(port(f"10000:00:0{n}.0", n) for n in (1, 2)), *disks, port("00:1c.0", 3))
+    for one, other in (("10000:01:00.0", "10000:02:00.0"), ("00:0e.0", "10000:01:00.0")):
+        (remedy,) = told(host, one, other).remedies
+        assert remedy.what.startswith("turn VMD off in the firmware's setup")
 
 
 def test_what_masks_would_change() -> None:

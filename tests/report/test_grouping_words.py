@@ -105,8 +105,20 @@ def test_behind_a_vmd_nothing_splits_but_the_firmware() -> None:
     more = [port("10000:00:03.0", 2, acs=None), endpoint("10000:02:00.0", "10000:00:03.0")]
     words = _lines(_pasted(machine(vmd, *behind, *more)), "10000:02:00.0")
     assert "because 0000:00:0e.0 (root-integrated) lends its requester id to what is behind it (and 1 other)" in words
-    assert "nothing while the VMD 0000:00:0e.0 serves them: with VMD off in the firmware's setup" in words
+    assert (
+        "- VMD off in the firmware's setup (a choice named after VMD, RST or RAID there): what the VMD 0000:00:0e.0"
+        in words
+    )
+    assert "- nothing" not in words
     assert "conventional" not in words
+
+
+def test_the_firmware_is_named_beside_another_slot() -> None:
+    vmd = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
+    behind = [port("10000:00:02.0", 1), endpoint("10000:01:00.0", "10000:00:02.0")]
+    words = _lines(_pasted(machine(vmd, *behind, port("00:1c.0", 3))), "10000:01:00.0")
+    assert "- VMD off in the firmware's setup" in words
+    assert "- another slot for the card (10000:01:00.0), now below 10000:00:02.0" in words
 
 
 def test_no_rule_is_said_to_be_broken_where_the_record_hides_what_it_looks_at() -> None:

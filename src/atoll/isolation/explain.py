@@ -12,6 +12,7 @@ from atoll.fabric.meeting import copies
 from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
+from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Platform
 from atoll.isolation.contention import Contention, contention
@@ -117,8 +118,18 @@ def _unread(topology: Topology, one: Address, other: Address) -> bool:
     )
 
 
+_NO_VMD = Remedy(
+    "turn VMD off in the firmware's setup (a choice named after VMD, RST or RAID there)",
+    "",
+    "what it serves then stands in a segment of the host, each function with its own id; nothing that can be set under "
+    "Linux does it",
+)
+
+
 def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
     """Where nothing can be set: another slot for either, where one would give it a group of its own."""
+    if topology.vmds and max(one, other).domain >= FIRST_SEGMENT:
+        return _NO_VMD
     for address, left in ((one, other), (other, one)):
         slots = other_slots(topology, address)
         kept = {left, *topology.up(left)}

@@ -260,13 +260,19 @@ def _ways(host: Host, found: Grouping, strangers: bool, style: Style) -> list[st
     lines: list[str] = []
     for change in found.changes:
         lines += _change_lines(host, found, change)
+    if vmd := next((s.address for s in found.spoilers if s.rule is Rule.SEGMENT), None):
+        lines += wrap(
+            f"VMD off in the firmware's setup (a choice named after VMD, RST or RAID there): what the VMD {vmd} serves "
+            "then stands in a segment of the host, each with its own id; nothing that can be set under Linux does it",
+            first="    - ",
+        )
     slots = found.slots
     if slots is not None and slots.places:
         lines += _slot_lines(slots)
-    elif strangers and slots is not None:
+    elif strangers and slots is not None and not vmd:
         more = f" of {slots.tried} tried" if slots.tried else ""
         lines += wrap(f"another slot: no slot of this machine{more} would isolate the card", first="    - ")
-    if not lines or (not found.changes and not (slots and slots.places)):
+    if not lines or not (found.changes or vmd or (slots and slots.places)):
         lines += wrap(_nothing(host, found, strangers), first="    - ")
     return lines
 
@@ -274,12 +280,6 @@ def _ways(host: Host, found: Grouping, strangers: bool, style: Style) -> list[st
 def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
     if host.platform is Platform.POWERNV:
         return "nothing that can be set: PowerNV's groups follow buses and NVLinks, not ACS"
-    vmd = next((s.address for s in found.spoilers if s.rule is Rule.SEGMENT), None)
-    if vmd is not None:
-        return (
-            f"nothing while the VMD {vmd} serves them: with VMD off in the firmware's setup they stand in a segment of "
-            "the host, each with its own id"
-        )
     if any(s.rule is Rule.ALIAS for s in found.spoilers):
         return "nothing: behind a conventional bridge all requests carry one id, and the bus is shared"
     unread = any(s.cause is Cause.UNKNOWN for s in found.spoilers)
