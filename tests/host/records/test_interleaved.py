@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from paste import PORT, at, host_of
 
 from atoll.host.fact import Known
 from atoll.host.records.interleaved import without_messages
+from host.records.paste import PORT, at, host_of
 
 _VPD = "pcilib: sysfs_read_vpd: read failed: No such device\n"
 _LABEL = "pcilib: Error reading /sys/bus/pci/devices/0000:00:08.3/label: Operation not permitted\n"
