@@ -73,6 +73,8 @@ def test_another_slot_for_a_card_that_shares() -> None:
         port("00:03.0", 4, acs=CLOSED),
         port("00:04.0", 5, acs=OFF),
         replace(port("00:05.0", 6, acs=CLOSED), slot=Known(False)),
+        # A chipset's host bridge: the root port's end of DMI, with nothing below it.
+        replace(port("00:00.0", 7, acs=CLOSED), bridge=Known(None)),
     ]
     found = told(predicted(*multi, *cards, *rest), "01:00.0")
     assert set(found.members) == {f.address for f in (*multi, *cards)}

@@ -154,6 +154,23 @@ def test_intel_root_complex_endpoints() -> None:
     assert _slot((0x1022, 0x1234), PortType.ROOT_INTEGRATED) == 1
 
 
+@pytest.mark.parametrize(
+    ("numbers", "line", "known"),
+    [((1, 2), None, True), ((1, 1), None, False), ((1, 2), "pcie_acs_override=multifunction", False)],
+)
+def test_recorded_groups_may_show_that_the_kernel_has_a_row(
+    numbers: tuple[int, int], line: str | None, known: bool
+) -> None:
+    """Nothing but the row tells 00:14.0 and 00:14.1 apart; once it is there, it counts for 00:15.x too."""
+    places = ("00:14.0", "00:14.1", "00:15.0", "00:15.1")
+    kind, ids = PortType.ROOT_INTEGRATED, (0x8086, 0x1234)
+    found = [function(place, None, kind, ids=ids, multifunction=True) for place in places]
+    found[:2] = [replace(f, group=Known(number)) for f, number in zip(found, numbers, strict=False)]
+    whole = host(found, kernel=None)
+    whole = replace(whole, command_line=Known(line) if line is not None else whole.command_line)
+    assert bool(predict(whole).undetermined) is not known
+
+
 def test_amd_southbridge_needs_an_amd_iommu() -> None:
     assert _slot((0x1022, 0x780F), PortType.CONVENTIONAL, "amd") == 2
     assert _slot((0x1022, 0x780F), PortType.CONVENTIONAL, "intel") == 1

@@ -73,7 +73,8 @@ def other_slots(topology: Topology, one: Address) -> Slots | None:
     for address, function in host.functions.items():
         if topology.port_type(address) not in _PORTS or address == port or address in card:
             continue
-        if value_of(function.slot, True) is False or not isinstance(function.bridge, Known):
+        # Without a bridge's header: the DMI port that is a chipset's host bridge.
+        if value_of(function.slot, True) is False or value_of(function.bridge, None) is None:
             continue
         if judge.path(function).enabled:
             wanted.append(address)

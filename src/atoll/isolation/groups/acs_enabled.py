@@ -73,6 +73,7 @@ class Judge:
         self._shared = _shared_slots(host)
         self._functions: dict[Address, Verdict] = {}
         self._paths: dict[Address, Verdict] = {}
+        self._shown: dict[tuple[int, int | None], bool] = {}
 
     def multifunction(self, function: Function) -> bool | None:
         """``pdev->multifunction``: None where the record does not tell.
@@ -186,9 +187,33 @@ class Judge:
         refused = handler in _OWN_LISTS_GROWN and quirk.enabled
         if plain.certain and plain.enabled == quirk.enabled and not refused:
             return quirk
+        if quirk.enabled and self._groups_show(handler, function):
+            return quirk
         text = kernel.text if kernel is not None else "an unknown release"
         missing = f"{function.address}: whether this kernel ({text}) has the quirk that decides"
         return Verdict(quirk.enabled, quirk.why, (*quirk.missing, missing))
+
+    def _groups_show(self, handler: AcsHandler, function: Function) -> bool:
+        """Whether the recorded groups show that the kernel has a row: two functions of one slot to which it applies, and
+        which nothing else tells apart, are in different groups.
+        """
+        if handler not in (AcsHandler.RCIEP, AcsHandler.MF_ENDPOINT) or self._override:
+            return False
+        device = None if handler is AcsHandler.RCIEP else function.device
+        shown = self._shown.get((function.vendor, device))
+        if shown is None:
+            slots: dict[tuple[int, int, int], set[int]] = {}
+            for other in self._host.functions.values():
+                if other.vendor != function.vendor or device not in (None, other.device) or other.possible_ids:
+                    continue
+                if device is None and self.port_type(other) is not PortType.ROOT_INTEGRATED:
+                    continue
+                number, plain = value_of(other.group, None), self._by_type(other)
+                if number is not None and plain.certain and not plain.enabled:
+                    slots.setdefault(other.address[:3], set()).add(number)
+            shown = any(len(numbers) > 1 for numbers in slots.values())
+            self._shown[function.vendor, device] = shown
+        return shown
 
     def _overridden(self, function: Function, verdict: Verdict) -> Verdict:
         """What ``pcie_acs_override=`` makes of a verdict: nothing but a kernel with the patch obeys it."""
