@@ -194,8 +194,8 @@ class Judge:
         return Verdict(quirk.enabled, quirk.why, (*quirk.missing, missing))
 
     def _groups_show(self, handler: AcsHandler, function: Function) -> bool:
-        """Whether the recorded groups show that the kernel has a row: two functions of one slot to which it applies, and
-        which nothing else tells apart, are in different groups.
+        """Whether the recorded groups show that the kernel has a row: two functions of one slot to which it applies,
+        and which nothing else tells apart, are in different groups.
         """
         if handler not in (AcsHandler.RCIEP, AcsHandler.MF_ENDPOINT) or self._override:
             return False
