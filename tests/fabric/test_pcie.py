@@ -139,6 +139,20 @@ def test_egress_vectors_go_by_the_peers_port_number() -> None:
     assert peer(scene(machine(*unnumbered)), "03:00.0", "04:00.0").answer is POSSIBLE
 
 
+def test_no_bit_of_a_vector_is_for_what_is_no_port_of_the_component() -> None:
+    """Port numbers of a function inside a switch, and of another root complex, may be those of other ports."""
+    word = acs("SV CR UF EC", ALL, vector=0xFF)
+    inside = replace(endpoint("02:1f.0", "01:00.0"), port_number=Known(1))
+    assert peer(scene(machine(*switch(word, CLOSED), inside)), "03:00.0", "04:00.0").answer is BLOCKED
+    assert peer(scene(machine(*switch(word, CLOSED), inside)), "03:00.0", "02:1f.0").answer is POSSIBLE
+    far = [port("80:02.0", 0x81), endpoint("81:00.0", "80:02.0")]
+    elsewhere = [replace(function, host_bridge="pci0000:80") for function in far]
+    for other, expected in ((far, BLOCKED), (elsewhere, POSSIBLE)):
+        assert peer(scene(machine(*slots(word), *other)), "01:00.0", "81:00.0").answer is expected
+        integrated = endpoint("00:0a.0", port_type=PortType.ROOT_INTEGRATED, multifunction=True, acs=word)
+        assert peer(scene(machine(integrated, *other)), "00:0a.0", "81:00.0").answer is POSSIBLE
+
+
 def test_a_function_inside_a_switch_is_reached_like_a_port() -> None:
     inside = endpoint("02:1f.0", "01:00.0")
     found = scene(machine(*switch(OFF, CLOSED), inside))

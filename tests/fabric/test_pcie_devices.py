@@ -55,6 +55,16 @@ def test_egress_vectors_of_functions(ari: Known[bool] | Unknown, expected: Answe
     assert peer(found, "01:00.0", "01:00.2").answer is (DIRECT if expected is BLOCKED else POSSIBLE)
 
 
+def test_egress_vectors_do_not_tell_of_virtual_functions_on_other_buses() -> None:
+    """Without ARI a virtual function 02:00.1 is no function 1 of the device 01:00."""
+    word = acs("CR EC", ALL, vector=0xFF)
+    functions = [endpoint("01:00.0", "00:01.0", multifunction=True, acs=word)]
+    functions += [endpoint(place, "00:01.0", physical="01:00.0") for place in ("01:00.1", "02:00.1")]
+    found = scene(machine(port("00:01.0", 1), *(replace(f, ari=Known(False)) for f in functions)))
+    assert peer(found, "01:00.0", "01:00.1").answer is BLOCKED
+    assert peer(found, "01:00.0", "02:00.1").answer is POSSIBLE
+
+
 def virtual(word: Acs | Unknown | None, own: Acs | None = None, *, physical: bool = True) -> Scene:
     functions = [port("00:01.0", 1)]
     if physical:

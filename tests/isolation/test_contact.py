@@ -145,6 +145,17 @@ def test_functions_that_egress_control_tells_apart_are_no_class() -> None:
     assert reached == {(one, other) for one, other in permutations(range(4), 2) if other != 1}
 
 
+def test_ports_that_no_bit_of_a_vector_is_for_are_no_class_with_those_that_one_is_for() -> None:
+    word = acs("SV CR UF EC", ALL, vector=0xFF)
+    far = [port("80:02.0", 0x81), endpoint("81:00.0", "80:02.0")]
+    elsewhere = (replace(function, host_bridge="pci0000:80") for function in far)
+    reach = scene(machine(*slots(word, word), *elsewhere)).reach()
+    assert by_class(reach) == by_pair(reach) != {}
+    inside = replace(endpoint("02:1f.0", "01:00.0"), port_number=Known(1))
+    reach = scene(machine(*switch(word, word), inside)).reach()
+    assert by_class(reach) == by_pair(reach) != {}
+
+
 def test_ports_that_may_route_without_redirection_are_no_class_with_those_that_do_not() -> None:
     """Egress control that is off, and none at all, are two things where redirection is missing."""
     without, with_egress = acs("SV UF", "SV UF"), acs("SV UF", "SV UF EC")

@@ -164,7 +164,7 @@ def _bus_turn(topology: Topology, settings: Settings, branches: Branches, traffi
             if topology.severed(branch):
                 return Turn(Answer.POSSIBLE, f"the port above {branch} was not read")
     if kind is PortType.DOWNSTREAM:
-        return turn(decider, settings, traffic, Place.SWITCH, egress=value_of(peer.port_number, None))
+        return turn(decider, settings, traffic, Place.SWITCH, egress=_port_bit(topology, branches))
     if kind is PortType.ROOT_PORT or branches.bridge is None:
         return _root_turn(topology, settings, branches, traffic)
     if kind is None or (kind is PortType.CONVENTIONAL and topology.port_type(branches.bridge) is None):
@@ -176,7 +176,8 @@ def _bus_turn(topology: Topology, settings: Settings, branches: Branches, traffi
 def _device_turn(topology: Topology, settings: Settings, decider: Function, peer: Function, traffic: Traffic) -> Turn:
     """Between functions of one device (or a function inside a switch): the sender's own ACS, a PF's for its VFs."""
     # With ARI, bits of the vector may stand for groups of functions (6.12.1.2); which, is not read.
-    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address.device == decider.address.device
+    # Nor does one stand for what virtual functions on other buses are.
+    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address[:3] == decider.address[:3]
     egress = peer.address.function if numbered else None
     if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
         physical = topology.functions.get(decider.physical_function)
@@ -211,7 +212,20 @@ def _root_turn(topology: Topology, settings: Settings, branches: Branches, traff
     if routing in _OF_PORTS and inside:
         # What is stated of root ports is not stated of integrated endpoints: theirs is a matter of their own.
         routing = None
-    return turn(decider, settings, traffic, Place.ROOT, egress=value_of(peer.port_number, None), routing=routing)
+    return turn(decider, settings, traffic, Place.ROOT, egress=_port_bit(topology, branches), routing=routing)
+
+
+def _port_bit(topology: Topology, branches: Branches) -> int | None:
+    """Return the bit of a port's egress control vector that stands for its peer; None where no bit is known to.
+
+    Bits are port numbers, which tell apart the ports of one component (Base Specification 6.12.1.1, 7.5.3.6): those of
+    another root complex, and of functions inside a switch, may be the same.
+    """
+    one, other = topology.functions[branches.source], topology.functions[branches.target]
+    kind = topology.port_type(one.address)
+    if kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM) or topology.port_type(other.address) is not kind:
+        return None
+    return value_of(other.port_number, None) if one.host_bridge == other.host_bridge else None
 
 
 def routing_of(topology: Topology, function: Function) -> RootRouting | None:
@@ -237,7 +251,9 @@ def decider_key(topology: Topology, settings: Settings, address: Address, bridge
             physical = topology.functions.get(function.physical_function)
             found.append("no physical function" if physical is None else _bits(physical, settings))
         if decides_by_number(topology, settings, address):
-            found.append(address.device)
+            found.append(address[:3])
+    if bridge is None and decides_by_number(topology, settings, address):
+        found.append(function.host_bridge)
     return tuple(found)
 
 
@@ -276,7 +292,8 @@ def peer_key(topology: Topology, address: Address, bridge: Address | None, *, nu
         found += [function.host_bridge, topology.port_type(address) is PortType.ROOT_PORT]
     if numbered:
         plain = isinstance(function.ari, Known) and not function.ari.value
-        found += [value_of(function.port_number, None), (address.device, address.function) if plain else None]
+        found += [topology.port_type(address), function.host_bridge, value_of(function.port_number, None)]
+        found.append(address if plain else None)
     return tuple(found)
 
 
