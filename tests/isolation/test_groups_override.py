@@ -10,7 +10,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Group, Host
 from atoll.isolation.groups import predict
-from atoll.isolation.groups.predict import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override
 from atoll.isolation.spoilers import spoilers
 
 

@@ -16,7 +16,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour, detours
 from atoll.isolation.groups import Prediction, predict
-from atoll.isolation.groups.predict import override_in_force
+from atoll.isolation.groups.override_evidence import override_in_force
 from atoll.isolation.slots import Slots, other_slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler, spoilers
 from atoll.pci.acs import REDIRECTING, AcsFlag

@@ -13,7 +13,7 @@ from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.isolation.groups.acs_enabled import Judge
 from atoll.isolation.groups.dma_alias import Aliases
-from atoll.isolation.groups.predict import override_in_force
+from atoll.isolation.groups.override_evidence import override_in_force
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType

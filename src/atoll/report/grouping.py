@@ -10,7 +10,7 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour
 from atoll.isolation.grouping import Change, ChangeKind, Grouping
-from atoll.isolation.groups.predict import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override
 from atoll.isolation.slots import Place, Slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address

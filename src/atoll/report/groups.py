@@ -9,7 +9,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import Comparison, Difference, compare
-from atoll.isolation.groups.predict import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override
 from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.pci.address import Address
 from atoll.report.document import document

@@ -8,7 +8,7 @@ from atoll.controls.acs_options import acs_ignored
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Platform
-from atoll.isolation.groups.predict import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override
 from atoll.report.check import Check, Status, Subject
 from atoll.report.layout import plural
 
