@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from atoll.errors import InputError
 from atoll.host.archive import ArchiveLimits, read_archive
 from atoll.host.memory import FileEntry, LinkEntry
-from atoll.host.open import open_tree
 from atoll.host.tar import read_members
+from host.trees import opened_tree
 
 CAPTURES = Path(__file__).parents[1] / "data" / "kernel-captures"
 
@@ -54,7 +54,7 @@ def write(path: Path, data: bytes) -> Path:
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_compressions(tmp_path: Path, compress: type[bytes]) -> None:
-    tree = open_tree(str(write(tmp_path / "record", compress(SOUND))))
+    tree = opened_tree(write(tmp_path / "record", compress(SOUND)))
     assert tree.list("sys") == ("file", "folder", "link", "twin")
     assert tree.read("sys/link") == tree.read("sys/twin") == b"hello"
     assert tree.list("sys/folder") == ()
@@ -180,10 +180,10 @@ def test_a_header_that_asks_for_too_much() -> None:
 
 
 def test_not_an_archive(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neither"):
-        open_tree(str(write(tmp_path / "t", b"nonsense")))
+    with pytest.raises(InputError, match="no folder, archive or text"):
+        opened_tree(write(tmp_path / "t", b"nonsense"))
     with pytest.raises(InputError, match="No such file"):
-        open_tree(str(tmp_path / "missing"))
+        opened_tree(tmp_path / "missing")
     with pytest.raises(InputError, match="damaged"):
         read_archive(write(tmp_path / "u", b"x" * 1024))
 
@@ -220,12 +220,12 @@ def test_a_host_packed_from_further_up(tmp_path: Path) -> None:
     with tarfile.open(archive, "w") as packed:
         packed.add(tmp_path / "ticket", "ticket")
     for name in (tmp_path / "ticket", archive):
-        tree = open_tree(str(name))
+        tree = opened_tree(name)
         assert tree.name == str(name)
         assert tree.read("sys/class/uevent_seqnum") == b"7\n"
     place(tmp_path / "ticket/other/proc/cmdline", b"\n")
     with pytest.raises(InputError, match="holds 2 hosts: other, attachments/host"):
-        open_tree(str(tmp_path / "ticket"))
+        opened_tree(tmp_path / "ticket")
 
 
 def test_a_link_to_a_host_outside_is_none(tmp_path: Path) -> None:
@@ -235,18 +235,18 @@ def test_a_link_to_a_host_outside_is_none(tmp_path: Path) -> None:
     place(Path(f"{record}{outside}/sys/kernel/uevent_seqnum"), b"8\n")
     (record / "host").symlink_to(outside)
     with pytest.raises(InputError, match="holds no sys/"):
-        open_tree(str(record))
+        opened_tree(record)
 
 
 def test_a_folder_without_a_host_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no sys/: it is no record"):
-        open_tree(str(tmp_path))
+        opened_tree(tmp_path)
     for name in ("SOURCE.txt", "iommu_groups.txt", "lspci.txt"):
         write(tmp_path / name, b"GROUP 1 0000:00:01.0\n")
     with pytest.raises(InputError, match="holds no sys/, but texts") as caught:
-        open_tree(str(tmp_path))
+        opened_tree(tmp_path)
     assert caught.value.hint == (
         f"name those of one machine: --host {tmp_path}/iommu_groups.txt --host {tmp_path}/lspci.txt"
     )
     (tmp_path / "sys").mkdir()
-    assert open_tree(str(tmp_path)).list("sys") == ()
+    assert opened_tree(tmp_path).list("sys") == ()

@@ -19,13 +19,12 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.live import LiveTree
 from atoll.host.memory import MemoryTree
 from atoll.host.model import Host, Register
-from atoll.host.open import open_tree
 from atoll.host.pack import pack
 from atoll.host.register_record import read_record
 from atoll.pci.address import Address
 from atoll.twin import Twin
 from host.capture_bench import taken
-from host.trees import Refusing, tree_of
+from host.trees import Refusing, opened_tree, tree_of
 
 CAPTURES = sorted((Path(__file__).parents[1] / "data" / "kernel-captures").glob("*.tar.xz"))
 HWLOC = Path(__file__).parents[1] / "data" / "sysfs" / "2pa-pcidomain32bits.tar.bz2"
@@ -62,7 +61,7 @@ def test_a_twin_and_its_capture_are_the_same_host(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("path", [*CAPTURES[::4], HWLOC], ids=lambda path: path.name)
 def test_a_record_and_its_capture_are_the_same_host(path: Path, tmp_path: Path) -> None:
-    tree = open_tree(str(path))
+    tree = opened_tree(path)
     assert without_sources(through_a_file(taken(tree), tmp_path)) == without_sources(
         read_host(tree, registers=registers)
     )

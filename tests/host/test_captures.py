@@ -10,19 +10,19 @@ from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.memory import FileEntry, MemoryTree
 from atoll.host.model import Host, Platform
-from atoll.host.open import open_tree
 from atoll.pci.acs import AcsFlag
 from atoll.pci.bar import read_bars
 from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType, PortType
+from host.trees import opened_tree
 
 CAPTURES = sorted((Path(__file__).parents[1] / "data" / "kernel-captures").glob("*.tar.xz"))
 
 
 @pytest.fixture(params=CAPTURES[::3], ids=lambda path: path.name.removesuffix(".tar.xz"))
 def record(request: pytest.FixtureRequest) -> tuple[MemoryTree, Host]:
-    tree = open_tree(str(request.param))
+    tree = opened_tree(request.param)
     assert isinstance(tree, MemoryTree)
     return tree, read_host(tree)
 
@@ -121,7 +121,7 @@ def test_iommu_units(record: tuple[MemoryTree, Host]) -> None:
 
 
 def test_a_capture_cut_to_64_bytes() -> None:
-    tree = open_tree(str(CAPTURES[0]))
+    tree = opened_tree(CAPTURES[0])
     assert isinstance(tree, MemoryTree)
     full = read_host(tree)
     for path in list(tree):

@@ -18,10 +18,9 @@ from atoll.host import read_host
 from atoll.host.capture import Capture, capture
 from atoll.host.fact import value_of
 from atoll.host.memory import FileEntry, MemoryTree
-from atoll.host.open import open_tree
 from atoll.host.redaction import Kind, Redactor
 from atoll.twin import Twin
-from host.trees import Link, function_files, tree_of
+from host.trees import Link, function_files, opened_tree, tree_of
 
 UUID = "3f0a1b2c-4d5e-6f70-8192-a3b4c5d6e7f8"
 MAC = "a4:bf:01:5d:22:9c"
@@ -275,7 +274,7 @@ def test_a_twin(name: str) -> None:
 def test_a_real_kernel_without_identifiers_stays_as_it_is() -> None:
     """Addresses, masks, sizes and numbers of a real sysfs are not taken for identifiers."""
     for path in CAPTURES[::5]:
-        tree = open_tree(str(path))
+        tree = opened_tree(path)
         host = read_host(tree)
         plain, clean = capture(tree, host), capture(tree, host, secret=b"s")
         kinds = {entry.kind for entry in clean.manifest.redactions or ()}

@@ -6,10 +6,14 @@ import errno
 import os
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 
 from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
+from atoll.host.open import open_named
+from atoll.host.records.content import Record
+from atoll.host.tree import Tree
 
-__all__ = ["Link", "Refusing", "cells", "function_files", "tree_of"]
+__all__ = ["Link", "Refusing", "cells", "function_files", "opened_tree", "tree_of"]
 
 
 class Link(str):
@@ -27,6 +31,13 @@ def tree_of(files: Mapping[str, str | bytes], name: str = "handmade") -> MemoryT
         else:
             tree.add(path, FileEntry(value.encode() if isinstance(value, str) else value))
     return tree
+
+
+def opened_tree(path: Path) -> Tree:
+    """Return the tree that ``--host PATH`` names, for what is one."""
+    found = open_named(str(path))
+    assert not isinstance(found, Record)
+    return found
 
 
 class Refusing:

@@ -16,12 +16,10 @@ from atoll.host.tree import Tree
 if TYPE_CHECKING:
     from atoll.host.records.content import Record
 
-__all__ = ["open_named", "open_tree"]
+__all__ = ["open_named"]
 
 _BLOB = b"\xd0\x0d\xfe\xed"
 """Magic number of a flattened device tree (Devicetree Specification 0.4, 5.2)."""
-
-
 _PARTS = frozenset(("sys", "proc", "records"))
 """What stands at the top of a host's files, or of some of them."""
 _DEEPEST = 4
@@ -48,17 +46,6 @@ def open_named(name: str) -> Tree | Record:
         tree = _open(name)
         topology = None if _places(tree) else _topology(tree)
         return _of_a_host(tree) if topology is None else _read(topology, name=name)
-    except OSError as error:
-        raise _unread(name, error) from error
-
-
-def open_tree(name: str) -> Tree:
-    """Return the tree of ``live``, a folder, a tar archive (plain, gzip, bzip2, xz) or a ``.dtb``.
-
-    Raises InputError for what is not there, is none of these or is damaged.
-    """
-    try:
-        return _of_a_host(_open(name))
     except OSError as error:
         raise _unread(name, error) from error
 

@@ -14,12 +14,12 @@ from atoll.errors import InputError
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
-from atoll.host.open import open_tree
 from atoll.host.place import find_places
 from atoll.host.records.content import read_record
 from atoll.host.tree import Tree
 from atoll.isolation.groups import predict
 from host.records.paste import CAPTURES, at, without_sizes
+from host.trees import opened_tree
 
 _IGNORED = {0x060000, 0x060100, 0x080700, 0x088000, 0x110100, 0x130000}
 
@@ -59,7 +59,7 @@ def read(document: object) -> Host:
 
 @pytest.mark.parametrize("capture", sorted(CAPTURES.glob("*.tar.xz"))[::3], ids=lambda path: path.stem)
 def test_the_dump_and_the_kernels_own_files_tell_the_same(capture: Path) -> None:
-    tree = open_tree(str(capture))
+    tree = opened_tree(capture)
     folder = read_host(tree)
     dump = read(dumped(tree, folder))
     for address, found in dump.functions.items():

@@ -11,13 +11,13 @@ from atoll.host import read_host
 from atoll.host.attribute import text
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host, Platform
-from atoll.host.open import open_tree
 from atoll.host.place import find_places
 from atoll.host.records.content import read_record
 from atoll.host.records.merge import merge
 from atoll.host.tree import Tree
 from atoll.isolation.groups import predict
 from host.records.paste import CAPTURES, PORT, at, host_of
+from host.trees import opened_tree
 
 GPU = """\
 P: /devices/pci0000:00/0000:00:01.0/0000:01:00.0
@@ -97,7 +97,7 @@ def test_a_bridge_that_is_not_in_it_is_no_parent() -> None:
 
 @pytest.mark.parametrize("capture", sorted(CAPTURES.glob("*.tar.xz"))[::4], ids=lambda path: path.stem)
 def test_the_same_functions_as_the_kernels_own_files(capture: Path) -> None:
-    tree = open_tree(str(capture))
+    tree = opened_tree(capture)
     folder, udev = read_host(tree), database(rendered(tree))
     assert list(udev.functions) == list(folder.functions)
     for address, function in folder.functions.items():
