@@ -25,9 +25,10 @@ from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
 from atoll.report.demo import Stage, Tried, demo_document, stage_lines
 from atoll.report.document import dump
-from atoll.report.functions import group_words, links_by_function
+from atoll.report.function_links import link_lines, links_by_function
+from atoll.report.functions import group_words
 from atoll.report.layout import indent, wrap
-from atoll.report.show import host_lines, link_lines
+from atoll.report.show import host_lines
 from atoll.report.style import Style, style_for
 from atoll.twin import Twin
 

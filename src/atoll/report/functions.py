@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from atoll.controls.registry import link_control
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import EndKind, Function, Host, Link, LinkEnd, LinkKind, RootRouting
+from atoll.host.model import Bar, Bridge, Function, Host, RootRouting
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.report.function_links import FunctionLink, link_document
 from atoll.report.quantity import hexadecimal
 
 __all__ = [
-    "FunctionLink",
     "driver_words",
     "function_document",
     "group_words",
     "isolating_root",
-    "links_by_function",
     "type_words",
 ]
 
@@ -36,59 +33,6 @@ _WORDS = {
     PortType.EVENT_COLLECTOR: "event collector",
     PortType.CONVENTIONAL: "conventional PCI",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionLink:
-    """A link as seen from one of its ends."""
-
-    kind: LinkKind
-    near: LinkEnd
-    far: LinkEnd
-    bytes_per_second: int | None
-    cut: bool | None
-    """Whether this end is cut; None where that is unknown."""
-    source: str
-
-    @property
-    def goes_to(self) -> str:
-        """What is at the other end, in words."""
-        if self.far.kind is EndKind.FUNCTION:
-            return str(self.far.function) if self.far.function else self.far.name or "some function"
-        words = {
-            EndKind.CPU: "the CPU",
-            EndKind.SWITCH: "a switch",
-            EndKind.OUTSIDE: "outside this host",
-            EndKind.UNKNOWN: "unknown",
-        }[self.far.kind]
-        return f"{words} ({self.far.name})" if self.far.name else words
-
-
-def links_by_function(host: Host) -> dict[Address, list[FunctionLink]]:
-    """Return each function's links in the order of their numbers, those without one last."""
-    cut: dict[Address, Fact[frozenset[int]]] = {}
-    for address, function in host.functions.items():
-        control = link_control(function)
-        if control is not None:
-            cut[address] = control.state(host, address)
-
-    def ends(link: Link) -> Iterator[tuple[LinkEnd, LinkEnd]]:
-        yield link.a, link.b
-        yield link.b, link.a
-
-    found: dict[Address, list[FunctionLink]] = {}
-    for link in host.links:
-        for near, far in ends(link):
-            if near.kind is not EndKind.FUNCTION or near.function is None:
-                continue
-            cuts = cut.get(near.function, Unknown("no control reads it"))
-            state = near.number in cuts.value if isinstance(cuts, Known) and near.number is not None else None
-            found.setdefault(near.function, []).append(
-                FunctionLink(link.kind, near, far, link.bytes_per_second, state, link.source)
-            )
-    for links in found.values():
-        links.sort(key=lambda link: (link.near.number is None, link.near.number or 0, link.far.function or ()))
-    return found
 
 
 def isolating_root(host: Host, function: Function) -> bool:
@@ -110,75 +54,59 @@ def function_document(function: Function, links: list[FunctionLink], *, links_to
     """Return a function as programs get it. A field whose fact is unknown is null, and ``unknown`` says why."""
     unknown: dict[str, str] = {}
 
-    def fact(name: str, value: Fact[Any]) -> Any:
-        if isinstance(value, Known):
-            return value.value
-        unknown[name] = value.reason
-        return None
+    def fact(name: str, value: Fact[Any], shape: Callable[[Any], Any] | None = None) -> Any:
+        if isinstance(value, Unknown):
+            unknown[name] = value.reason
+            return None
+        return value.value if shape is None or value.value is None else shape(value.value)
 
-    port_type = fact("type", function.port_type)
-    command = fact("command", function.command)
-    acs = fact("acs", function.acs)
-    ats = fact("ats", function.ats)
-    sriov = fact("sriov", function.sriov)
-    multicast = fact("multicast", function.multicast)
-    bridge = fact("bridge", function.bridge)
-    subsystem = fact("subsystem", function.subsystem)
-    bars = fact("bars", function.bars)
     fields = {
         "address": str(function.address),
         "vendor": function.vendor,
         "device": function.device,
         "class": function.class_code,
-        "type": None if port_type is None else port_type.label,
+        "type": fact("type", function.port_type, lambda kind: kind.label),
         "port": function.is_port,
         "group": fact("group", function.group),
         "driver": fact("driver", function.driver),
-        "links": [_link_document(link) for link in links],
+        "links": [link_document(link) for link in links],
         "links_told": links_told,
-        "parent": None if function.parent is None else str(function.parent),
+        "parent": _address(function.parent),
         "host_bridge": function.host_bridge,
         "revision": fact("revision", function.revision),
-        "subsystem": None if subsystem is None else {"vendor": subsystem[0], "device": subsystem[1]},
+        "subsystem": fact("subsystem", function.subsystem, lambda ids: {"vendor": ids[0], "device": ids[1]}),
         "driver_override": fact("driver_override", function.driver_override),
-        "command": None if command is None else hexadecimal(int(command)),
-        "acs": None if acs is None else _acs_document(acs),
-        "ats": None if ats is None else {"enabled": ats.enabled},
+        "command": fact("command", function.command, hexadecimal),
+        "acs": fact("acs", function.acs, _acs_document),
+        "ats": fact("ats", function.ats, lambda ats: {"enabled": ats.enabled}),
         "pasid": fact("pasid", function.pasid),
         "cxl_cache": fact("cxl_cache", function.cxl_cache),
-        "multicast": None if multicast is None else {"enabled": multicast.enabled},
-        "sriov": None if sriov is None else {"total": sriov.total, "enabled": sriov.enabled},
+        "multicast": fact("multicast", function.multicast, lambda multicast: {"enabled": multicast.enabled}),
+        "sriov": fact("sriov", function.sriov, lambda sriov: {"total": sriov.total, "enabled": sriov.enabled}),
         "flr": fact("flr", function.flr),
         "reset_methods": fact("reset_methods", function.reset_methods),
         "power_state": fact("power_state", function.power_state),
         "numa_node": fact("numa_node", function.numa_node),
         "iommu": fact("iommu", function.iommu),
-        "bridge": None if bridge is None else {"secondary": bridge.secondary, "subordinate": bridge.subordinate},
-        "bars": None
-        if bars is None
-        else [
-            {"index": bar.index, "start": hexadecimal(bar.start), "size": bar.size, "memory": bar.memory}
-            for bar in bars
-        ],
-        "physical_function": None if function.physical_function is None else str(function.physical_function),
+        "bridge": fact("bridge", function.bridge, _bridge_document),
+        "bars": fact("bars", function.bars, lambda bars: [_bar_document(bar) for bar in bars]),
+        "physical_function": _address(function.physical_function),
         "virtual_functions": [str(address) for address in function.virtual_functions],
         "serial": fact("serial", function.serial),
     }
     return {**fields, "unknown": unknown}
 
 
-def _link_document(link: FunctionLink) -> dict[str, Any]:
-    return {
-        "number": link.near.number,
-        "peer": None if link.far.function is None else str(link.far.function),
-        "peer_number": link.far.number,
-        "bytes_per_second": link.bytes_per_second,
-        "cut": link.cut,
-        "kind": link.kind.value,
-        "peer_kind": link.far.kind.value,
-        "peer_name": link.far.name or None,
-        "source": link.source,
-    }
+def _address(address: Address | None) -> str | None:
+    return None if address is None else str(address)
+
+
+def _bridge_document(bridge: Bridge) -> dict[str, Any]:
+    return {"secondary": bridge.secondary, "subordinate": bridge.subordinate}
+
+
+def _bar_document(bar: Bar) -> dict[str, Any]:
+    return {"index": bar.index, "start": hexadecimal(bar.start), "size": bar.size, "memory": bar.memory}
 
 
 def _acs_document(acs: Acs) -> dict[str, Any]:
