@@ -17,7 +17,7 @@ from atoll.host.place import Place, address_of
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["group_of", "kind_of_unit", "only_grouped", "read_groups", "read_units"]
+__all__ = ["group_of", "kind_of_unit", "listed_only", "only_grouped", "read_groups", "read_units"]
 
 _GROUPS = "sys/kernel/iommu_groups"
 _UNITS = "sys/class/iommu"
@@ -123,6 +123,12 @@ def _unit(tree: Tree, name: str) -> IommuUnit:
                 if isinstance(found, Known):
                     attributes.append((attribute, found.value))
     return IommuUnit(name, kind or "unknown", tuple(attributes))
+
+
+def listed_only(host: Host) -> list[Address]:
+    """Return the functions that groups name and of which nothing else was read, in address order."""
+    grouped = {address for group in value_of(host.groups, {}).values() for address in group.members}
+    return sorted(grouped - host.functions.keys())
 
 
 def only_grouped(host: Host, address: Address) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from atoll.controls.acs_options import acs_ignored
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Platform
-from atoll.isolation.groups.override_evidence import ignores_override
+from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
 from atoll.report.layout import plural
 
 __all__ = ["KERNEL_CHECKS", "lockdown"]
 
-_SHOWN = 3
 """How many parameters without effect are named for each reason."""
 
 
@@ -154,63 +152,6 @@ def _vfio(s: Subject) -> Iterator[Check]:
             yield Check(check, Status.OK, f"{name} is not on")
 
 
-def _override(s: Subject) -> Iterator[Check]:
-    if isinstance(s.host.command_line, Unknown):
-        yield Check(
-            "acs-override",
-            Status.UNKNOWN,
-            s.host.command_line.reason,
-            "",
-            "capture /proc/cmdline too, or give cat /proc/cmdline",
-        )
-        return
-    word = s.word("pcie_acs_override=")
-    if word and ignores_override(s.host):
-        yield Check(
-            "acs-override",
-            Status.WARN,
-            f"{word} is on the command line, and this kernel does not obey it",
-            "its groups are those without it; one with the out-of-tree patch would claim what the hardware has not",
-            "take it off",
-        )
-    elif word:
-        yield Check(
-            "acs-override",
-            Status.FAIL,
-            f"{word} is on the command line",
-            "it makes the kernel claim isolation that the hardware does not have: groups lie",
-            "take it off; see what is really isolated: atoll atoms",
-        )
-    else:
-        yield Check("acs-override", Status.OK, "no pcie_acs_override= on the command line")
-    # The last string of each parameter counts.
-    last = {p: w for w in s.words for p in ("config_acs=", "disable_acs_redir=") if w.startswith("pci=") and p in w}
-    if last:
-        yield Check(
-            "acs-parameter",
-            Status.WARN,
-            f"{' '.join(dict.fromkeys(last.values()))} sets ACS at boot",
-            "a port that it opens lets peers reach one another; groups formed before or after may differ",
-            "compare: atoll groups",
-        )
-    ignored = acs_ignored(value_of(s.host.command_line, ""))
-    if ignored:
-        alike: dict[str, list[str]] = {}
-        for what, why in ignored:
-            alike.setdefault(why, []).append(what)
-        told = (
-            " ".join(whats[:_SHOWN]) + (f" and {more} more" if (more := len(whats) - _SHOWN) > 0 else "") + f" ({why})"
-            for why, whats in alike.items()
-        )
-        yield Check(
-            "acs-parameter-ignored",
-            Status.WARN,
-            "the kernel does not act on " + "; ".join(told),
-            "those ports are as firmware and the kernel's own rule left them, whatever the command line seems to say",
-            "write one pci=config_acs= or pci=disable_acs_redir= with all entries, quoted in GRUB's file",
-        )
-
-
 def _passthrough(s: Subject) -> Iterator[Check]:
     if isinstance(s.host.groups, Unknown) or not s.host.groups.value:
         return
@@ -263,6 +204,7 @@ KERNEL_CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
     _iommu,
     _interrupts,
     _vfio,
-    _override,
+    acs_override,
+    acs_parameters,
     _passthrough,
 )

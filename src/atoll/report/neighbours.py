@@ -72,42 +72,49 @@ def neighbours_lines(
     many = sys.maxsize if verbose else _NAMED
     lines = grouping_lines(host, group, names=names, style=style)
     lines += ["", style.bold("The hardware, as it is set now")]
-    for answer in (Answer.DIRECT, Answer.POSSIBLE):
-        # Alike: the same way out, so that one path stands for many targets.
-        ways: dict[tuple[str, str], list[Neighbour]] = {}
-        for neighbour in found:
-            if neighbour.there.answer is answer:
-                first = neighbour.there.path[0] if neighbour.there.path else None
-                # What names the target in its reason is the same way all the same.
-                because = first.because.replace(str(neighbour.address), "") if first else ""
-                ways.setdefault((first.via if first else "", because), []).append(neighbour)
-        for alike in ways.values():
-            targets = _names([neighbour.address for neighbour in alike], many)
-            verb = "reaches" if answer is Answer.DIRECT else "may reach"
-            paint = style.bad if answer is Answer.DIRECT else style.doubtful
-            lines += ["", *wrap(f"{paint(verb)} {targets}", first="    ", rest="        ")]
-            lines += path_lines(alike[0].there.path, margin="      ")
-    rest = [n for n in found if n.there.answer <= Answer.IOMMU]
+    lines += _reached_lines(found, Answer.DIRECT, style.bad("reaches"), many)
+    lines += _reached_lines(found, Answer.POSSIBLE, style.doubtful("may reach"), many)
+    rest = [n.address for n in found if n.there.answer <= Answer.IOMMU]
     if rest:
-        lines += [
-            "",
-            *wrap(f"{answer_words(Answer.IOMMU, style)}: {_names([n.address for n in rest], many)}", first="    "),
-        ]
-    passes = [n for n in found if n.identity.answer > Answer.IOMMU]
-    if passes:
-        sure = any(n.identity.answer is Answer.DIRECT for n in passes)
-        targets = _names([n.address for n in passes], many)
-        lines += ["", *wrap(f"{style.bad('can' if sure else 'may')} pass for {targets}", first="    ", rest="        ")]
-        lines += path_lines(passes[0].identity.path, margin="      ")
-    back = [n for n in found if n.back.answer > Answer.IOMMU]
+        lines += ["", *wrap(f"{answer_words(Answer.IOMMU, style)}: {_names(rest, many)}", first="    ")]
+    lines += _identity_lines(found, style, many)
+    back = [n.address for n in found if n.back.answer > Answer.IOMMU]
     if back:
-        lines += ["", *wrap(f"reached by {_names([n.address for n in back], many)}", first="    ", rest="        ")]
+        lines += ["", *wrap(f"reached by {_names(back, many)}", first="    ", rest="        ")]
     reached = next((n for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT), None)
     if reached is not None:
         lines += ["", *wrap(f"What would change that: atoll explain {group.one} {reached.address}", first="    ")]
     if not any((n.there.answer > Answer.BLOCKED or n.identity.answer > Answer.IOMMU) for n in found):
         lines += ["", *wrap("reaches no other function that the record shows, ports aside", first="    ")]
     return lines
+
+
+def _reached_lines(found: Sequence[Neighbour], answer: Answer, verb: str, many: int) -> list[str]:
+    """The targets reached with one answer, with a path for all to which the same way out leads."""
+    ways: dict[tuple[str, str], list[Neighbour]] = {}
+    for neighbour in found:
+        if neighbour.there.answer is answer:
+            first = neighbour.there.path[0] if neighbour.there.path else None
+            # What names the target in its reason is the same way all the same.
+            because = first.because.replace(str(neighbour.address), "") if first else ""
+            ways.setdefault((first.via if first else "", because), []).append(neighbour)
+    lines = []
+    for alike in ways.values():
+        targets = _names([neighbour.address for neighbour in alike], many)
+        lines += ["", *wrap(f"{verb} {targets}", first="    ", rest="        ")]
+        lines += path_lines(alike[0].there.path, margin="      ")
+    return lines
+
+
+def _identity_lines(found: Sequence[Neighbour], style: Style, many: int) -> list[str]:
+    """The functions whose requester ids this one can use, with one path."""
+    passes = [n for n in found if n.identity.answer > Answer.IOMMU]
+    if not passes:
+        return []
+    verb = "can" if any(n.identity.answer is Answer.DIRECT for n in passes) else "may"
+    targets = _names([n.address for n in passes], many)
+    lines = wrap(f"{style.bad(verb)} pass for {targets}", first="    ", rest="        ")
+    return ["", *lines, *path_lines(passes[0].identity.path, margin="      ")]
 
 
 def _names(addresses: Sequence[Address], many: int) -> str:

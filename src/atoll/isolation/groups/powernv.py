@@ -25,111 +25,109 @@ _NVLINK_GONE = (5, 13)
 
 def predict_powernv(host: Host, served: frozenset[Address]) -> Prediction:
     """Return the groups of the ``served`` functions; ports are in none."""
-    union = _Union()
-    reasons: dict[Address, tuple[str, ...]] = {}
-    missing: dict[Address, str] = {}
-    pe: dict[Address, str] = {}
+    endpoints = _Endpoints(host)
     for address in sorted(served):
-        function = host.functions[address]
-        if not function.is_port:
-            pe[address] = _endpoint(host, function, reasons, missing)
-    isolated = _nvlink(host, pe, union, reasons, missing)
-    members: dict[str, list[Address]] = {}
-    for address, name in pe.items():
-        members.setdefault(union.top(name), []).append(address)
-    founders = {group[0] for group in members.values()}
+        if not host.functions[address].is_port:
+            endpoints.add(host.functions[address])
+    kernel = value_of(host.kernel, None)
+    isolated = (kernel is None or _release(kernel) < _NVLINK_GONE) and endpoints.join_nvlinked(kernel)
+    members = endpoints.members()
+    founders = {group[0] for group in members}
+    pe, reasons = endpoints.pe, endpoints.reasons
     return Prediction(
-        groups=tuple(tuple(group) for group in sorted(members.values())),
-        undetermined=tuple(sorted((a, why) for a, why in missing.items() if a in pe)),
+        groups=members,
+        undetermined=tuple(sorted((a, why) for a, why in endpoints.missing.items() if a in pe)),
         reasons={a: reasons[a] for a in sorted(reasons) if a in pe and a not in founders},
         override=isolated,
     )
 
 
-def _endpoint(
-    host: Host,
-    function: Function,
-    reasons: dict[Address, tuple[str, ...]],
-    missing: dict[Address, str],
-) -> str:
-    """Return a name for the PE of a function: its bus, the outermost PCI bus above it, or its own if virtual."""
-    address = function.address
-    if function.physical_function is not None:
-        return f"vf {address}"
-    name = f"bus {address.domain:04x}:{address.bus:02x}"
-    why = f"PE: all functions of {name} share one (pnv_ioda_setup_bus_PE)"
-    parent = function.parent
-    below = False
-    while parent is not None and (bridge := host.functions.get(parent)) is not None:
-        if not isinstance(bridge.port_type, Known):
-            if below and bridge.parent is not None:
-                missing[address] = f"{bridge.address}: the PCI Express type was not read"
-        elif bridge.port_type.value is PortType.PCIE_TO_PCI:
-            name = f"below {bridge.address}"
-            why = f"PE: everything below the PCIe-to-PCI bridge {bridge.address} shares one (PNV_IODA_PE_BUS_ALL)"
-        below = True
-        parent = bridge.parent
-    reasons[address] = (why,)
-    return name
+class _Endpoints:
+    """Partitionable endpoints being set up."""
 
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._union = _Union()
+        self.pe: dict[Address, str] = {}
+        """A name for the PE of each function."""
+        self.reasons: dict[Address, tuple[str, ...]] = {}
+        self.missing: dict[Address, str] = {}
 
-def _nvlink(
-    host: Host,
-    pe: dict[Address, str],
-    union: _Union,
-    reasons: dict[Address, tuple[str, ...]],
-    missing: dict[Address, str],
-) -> bool:
-    """Merge the PEs of GPUs and of their NPU functions; return whether ``isolate_nvlink`` decided."""
-    kernel = value_of(host.kernel, None)
-    functions = [brick.function for brick in host.npu_bricks if brick.function in pe]
-    if kernel is None or _release(kernel) < _NVLINK_GONE:
-        _untold(host, pe, frozenset(functions), missing)
-    if not host.npu_bricks:
-        return False
-    if kernel is None:
-        for brick in host.npu_bricks:
+    def members(self) -> tuple[tuple[Address, ...], ...]:
+        """Return the functions of each group, in address order."""
+        found: dict[str, list[Address]] = {}
+        for address, name in self.pe.items():
+            found.setdefault(self._union.top(name), []).append(address)
+        return tuple(tuple(group) for group in sorted(found.values()))
+
+    def add(self, function: Function) -> None:
+        """Name the PE of a function: its bus, the outermost PCI bus above it, or its own if virtual."""
+        address = function.address
+        if function.physical_function is not None:
+            self.pe[address] = f"vf {address}"
+            return
+        name = f"bus {address.domain:04x}:{address.bus:02x}"
+        why = f"PE: all functions of {name} share one (pnv_ioda_setup_bus_PE)"
+        parent = function.parent
+        below = False
+        while parent is not None and (bridge := self._host.functions.get(parent)) is not None:
+            if not isinstance(bridge.port_type, Known):
+                if below and bridge.parent is not None:
+                    self.missing[address] = f"{bridge.address}: the PCI Express type was not read"
+            elif bridge.port_type.value is PortType.PCIE_TO_PCI:
+                name = f"below {bridge.address}"
+                why = f"PE: everything below the PCIe-to-PCI bridge {bridge.address} shares one (PNV_IODA_PE_BUS_ALL)"
+            below = True
+            parent = bridge.parent
+        self.pe[address] = name
+        self.reasons[address] = (why,)
+
+    def join_nvlinked(self, kernel: KernelRelease | None) -> bool:
+        """Join the PEs of GPUs and of their NPU functions; return whether ``isolate_nvlink`` decided."""
+        bricks = self._host.npu_bricks
+        faced = frozenset(brick.function for brick in bricks if brick.function in self.pe)
+        self._note_untold(faced)
+        if kernel is None:
+            ends = (end for brick in bricks for end in (brick.gpu, brick.function) if end is not None)
+            what = "the kernel's release, which decides how NVLinked GPUs are grouped"
+            self.missing |= {end: f"{end}: {what}" for end in ends}
+        if not faced:
+            return False
+        power8 = _is_power8(self._host)
+        isolate = not power8 and has_parameter(value_of(self._host.command_line, ""), "isolate_nvlink")
+        compound = not power8 and not isolate and (kernel is None or _release(kernel) >= _COMPOUND_FIRST)
+        if compound:
+            rule = "NVLink: GPUs and bricks of one NPU (pnv_try_setup_npu_table_group, POWER9)"
+        elif isolate:
+            rule = "NVLink: a GPU and its bricks (isolate_nvlink)"
+        else:
+            rule = "NVLink: a GPU and its bricks (pnv_pci_npu_setup_iommu)"
+        for brick in bricks:
+            faces = brick.gpu or brick.path
+            hub = f"npu {brick.npu}" if compound else f"gpu {faces}"
+            if brick.function is not None and brick.function in faced:
+                # The bricks that face one GPU share a PE; their bus has none (pnv_ioda_setup_npu_PE).
+                self.pe[brick.function] = f"bricks {faces}"
             for end in (brick.gpu, brick.function):
-                if end is not None:
-                    missing[end] = f"{end}: the kernel's release, which decides how NVLinked GPUs are grouped"
-    elif _release(kernel) >= _NVLINK_GONE:
-        return False
-    if not functions:
-        return False
-    power8 = _is_power8(host)
-    isolate = not power8 and has_parameter(value_of(host.command_line, ""), "isolate_nvlink")
-    compound = not power8 and not isolate and (kernel is None or _release(kernel) >= _COMPOUND_FIRST)
-    if compound:
-        rule = "NVLink: GPUs and bricks of one NPU (pnv_try_setup_npu_table_group, POWER9)"
-    elif isolate:
-        rule = "NVLink: a GPU and its bricks (isolate_nvlink)"
-    else:
-        rule = "NVLink: a GPU and its bricks (pnv_pci_npu_setup_iommu)"
-    for brick in host.npu_bricks:
-        hub = f"npu {brick.npu}" if compound else f"gpu {brick.gpu or brick.path}"
-        for end in (brick.gpu, brick.function):
-            if end is not None and end in pe:
-                if end == brick.function:
-                    # The bricks that face one GPU share a PE; their bus has none (pnv_ioda_setup_npu_PE).
-                    pe[end] = f"bricks {brick.gpu or brick.path}"
-                union.merge(pe[end], hub)
-                reasons[end] = (rule,)
-    return isolate
+                if end is not None and end in self.pe:
+                    self._union.merge(self.pe[end], hub)
+                    self.reasons[end] = (rule,)
+        return isolate
 
-
-def _untold(host: Host, pe: dict[Address, str], told: frozenset[Address | None], missing: dict[Address, str]) -> None:
-    """Note the NPU functions of which no device tree tells which GPU they face, and the GPUs that they may face."""
-    lone = [address for address in pe if address not in told and is_brick(host.functions[address])]
-    if not lone:
-        return
-    for address in lone:
-        missing[address] = f"{address}: which GPU it faces, and which NPU it is of, no device tree tells"
-    faced = {brick.gpu for brick in host.npu_bricks if brick.function in told}
-    facing = {link.a.function for link in host.links if link.b.kind is EndKind.CPU} - faced
-    for address in pe:
-        open_links = address in facing or address not in host.links_told
-        if open_links and possible_cpu_links(host.functions[address], powernv=True):
-            missing[address] = f"{address}: which NPU functions face it, no device tree tells"
+    def _note_untold(self, told: frozenset[Address | None]) -> None:
+        """Note the NPU functions of which no device tree tells which GPU they face, and the GPUs they may face."""
+        host = self._host
+        lone = [address for address in self.pe if address not in told and is_brick(host.functions[address])]
+        if not lone:
+            return
+        for address in lone:
+            self.missing[address] = f"{address}: which GPU it faces, and which NPU it is of, no device tree tells"
+        faced = {brick.gpu for brick in host.npu_bricks if brick.function in told}
+        facing = {link.a.function for link in host.links if link.b.kind is EndKind.CPU} - faced
+        for address in self.pe:
+            open_links = address in facing or address not in host.links_told
+            if open_links and possible_cpu_links(host.functions[address], powernv=True):
+                self.missing[address] = f"{address}: which NPU functions face it, no device tree tells"
 
 
 def _release(kernel: KernelRelease) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from atoll.host.fact import value_of
+from atoll.host.groups import listed_only
 from atoll.host.model import Host
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force, perhaps_overridden
@@ -37,7 +38,8 @@ def predict(
     elif anew is not None and rule is not Rule.POWERNV and grouped_with_driver(host):
         guessed |= waiting_for_drivers(host, anew)
     prediction = _formed(host, rule, served, acs_control or {}, anew)
-    missing = {**dict(prediction.undetermined), **_listed_only(host)}
+    missing = dict(prediction.undetermined)
+    missing |= dict.fromkeys(listed_only(host), "the record shows nothing of it but its group")
     as_recorded = acs_control is None and anew is None
     if as_recorded:
         missing |= perhaps_overridden(host, prediction)
@@ -99,13 +101,3 @@ def _beside_guessed(prediction: Prediction, guessed: Mapping[Address, str]) -> d
         for address in sorted(guessed.keys() & set(group)):
             found |= dict.fromkeys(group, f"whether {address} is in its group: {guessed[address]}")
     return found
-
-
-def _listed_only(host: Host) -> dict[Address, str]:
-    """Functions of which a record shows their group and nothing else: there is nothing to predict from."""
-    return {
-        address: "the record shows nothing of it but its group"
-        for group in value_of(host.groups, {}).values()
-        for address in group.members
-        if address not in host.functions
-    }
