@@ -224,10 +224,6 @@ def _chip(end: LinkEnd) -> str:
     return f"{end.kind.value} {end.function or end.name or '?'}"
 
 
-def _faces_unknown(source: Address) -> Finding:
-    return Finding(Answer.POSSIBLE, (Hop(str(source), "CPU-facing link", "which GPU it faces is not known"),))
-
-
 def into_system(topology: Topology, settings: Settings, source: Address) -> Finding:
     """Say what a function's CPU-facing links let it access of the system address space (memory, peers mapped there).
 
@@ -235,26 +231,28 @@ def into_system(topology: Topology, settings: Settings, source: Address) -> Find
     """
     brick = topology.bricks.get(source)
     gpu = brick.gpu if brick is not None and brick.gpu is not None and brick.gpu in topology.functions else source
-    function = topology.functions[gpu]
+    faces_unknown = gpu == source if brick is not None else is_brick(topology.functions[source]) is None
+    if faces_unknown:
+        return _possible(source, "which GPU it faces is not known")
     links = [link for link in topology.links.get(gpu, ()) if far_end(link, gpu).kind is EndKind.CPU]
     if brick is not None:
-        if gpu == source:
-            return _faces_unknown(source)
         links = [link for link in links if far_end(link, gpu).function == source]
         if not links and _leads_somewhere(topology, gpu):
-            hop = Hop(str(gpu), "CPU-facing link", f"no source told whether one of its links leads to {source}")
-            return Finding(Answer.POSSIBLE, (hop,))
-    elif is_brick(function) is None:
-        return _faces_unknown(source)
-    powernv = topology.host.platform is Platform.POWERNV
-    if not links:
-        if gpu not in topology.host.links_told and possible_cpu_links(function, powernv=powernv):
-            hop = Hop(str(gpu), "CPU-facing link", "no source told its links")
-            return Finding(Answer.POSSIBLE, (hop,))
-        return BLOCKED
+            return _possible(gpu, f"no source told whether one of its links leads to {source}")
+    if not links and gpu not in topology.host.links_told:
+        powernv = topology.host.platform is Platform.POWERNV
+        told = not possible_cpu_links(topology.functions[gpu], powernv=powernv)
+        return BLOCKED if told else _possible(gpu, "no source told its links")
     link = next((link for link in links if is_open(settings, link) is not False), None)
-    if link is None:
-        return BLOCKED
+    return BLOCKED if link is None else _over_bridge(settings, gpu, link)
+
+
+def _possible(source: Address, why: str) -> Finding:
+    return Finding(Answer.POSSIBLE, (Hop(str(source), "CPU-facing link", why),))
+
+
+def _over_bridge(settings: Settings, gpu: Address, link: Link) -> Finding:
+    """What a CPU-facing link that is not cut leads to: its bridge translates by itself."""
     via = f"{link.kind.value} {_name(near_end(link, gpu))} to the CPU"
     domain = settings.cpu_links.get(gpu)
     if domain is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
@@ -55,44 +55,63 @@ _LAZILY = "; with deferred flushing (DMA-FQ) a page stays within reach for some 
 def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Assumption, ...]:
     """Return the assumptions used, and those that every proof of this host rests on, in a fixed order."""
     found = {name: Assumption(name, _TEXTS[name]) for name in sorted(used)}
-    topology, settings = reach.topology, reach.settings
-    identity = [a for a in topology.endpoints if _identity(reach, a)]
+    for of in (_trusted_host, _controls, _completions, _processes, _host_drivers, _ports, _root_complexes):
+        found |= {name: Assumption(name, text) for name, text in of(reach, clusters)}
+    return tuple(found.values())
+
+
+def _trusted_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     owner = clusters.owner()
-    host_identity = [address for address in identity if address not in owner]
-    if host_identity:
-        text = f"{len(host_identity)} host device(s) have untranslated access to all memory: the host is trusted"
-        found["identity-host-devices"] = Assumption("identity-host-devices", text)
-    for address in sorted(owner):
-        control = link_control(topology.functions[address])
-        if control is not None and settings.cut.get(address):
-            key = f"control:{control.name}"
-            found[key] = Assumption(key, f"{control.name} cuts links as written; level: {control.level}")
-    below_switch = any(topology.port_type(p) is PortType.DOWNSTREAM for a in owner for p in topology.up(a))
+    identity = [a for a in reach.topology.endpoints if a not in owner and _identity(reach, a)]
+    if identity:
+        text = f"{len(identity)} host device(s) have untranslated access to all memory: the host is trusted"
+        yield "identity-host-devices", text
+
+
+def _controls(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    for address in sorted(clusters.owner()):
+        control = link_control(reach.topology.functions[address])
+        if control is not None and reach.settings.cut.get(address):
+            yield f"control:{control.name}", f"{control.name} cuts links as written; level: {control.level}"
+
+
+def _completions(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    topology = reach.topology
+    above = (port for address in clusters.owner() for port in topology.up(address))
+    below_switch = any(topology.port_type(port) is PortType.DOWNSTREAM for port in above)
     if below_switch or _devices_of_several(topology, clusters):
         what = "switch" if below_switch else "device of several functions"
-        found["unsolicited-completions"] = Assumption(
+        yield (
             "unsolicited-completions",
             "a device takes no completion that it did not ask for: completions with relaxed ordering pass a "
             f"{what} whatever CmpltRedir says",
         )
-    if sum(1 for space in {_process(reach, address) for address in owner} if space is not None) > 1:
-        found["separate-containers"] = Assumption(
+
+
+def _processes(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    if len({_process(reach, address) for address in clusters.owner()} - {None}) > 1:
+        yield (
             "separate-containers",
             "processes that hold devices share no I/O address space by passing descriptors (nothing shows it)",
         )
-    driven = sorted(address for address in owner if _by_host_driver(reach, address))
+
+
+def _host_drivers(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    driven = [address for address in clusters.owner() if _by_host_driver(reach, address)]
     if driven:
-        lazily = any("DMA-FQ" in settings.domain[address].because for address in driven)
-        found["kernel-mappings"] = Assumption("kernel-mappings", _MAPPINGS + (_LAZILY if lazily else ""))
-    found["configuration-space"] = Assumption(
-        "configuration-space", "ports do what their configuration space says, and only the host can write it"
-    )
-    sources = sorted({f.source for f in topology.host.root_routing.values() if isinstance(f, Known)})
+        lazily = any("DMA-FQ" in reach.settings.domain[address].because for address in driven)
+        yield "kernel-mappings", _MAPPINGS + (_LAZILY if lazily else "")
+
+
+def _ports(_reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
+    yield "configuration-space", "ports do what their configuration space says, and only the host can write it"
+
+
+def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
+    routing = reach.topology.host.root_routing.values()
+    sources = sorted({fact.source for fact in routing if isinstance(fact, Known)})
     if sources:
-        found["root-complex-routing"] = Assumption(
-            "root-complex-routing", "what root complexes do between their ports is as stated: " + "; ".join(sources)
-        )
-    return tuple(found.values())
+        yield "root-complex-routing", "what root complexes do between their ports is as stated: " + "; ".join(sources)
 
 
 def _devices_of_several(topology: Topology, clusters: Clusters) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Remedy"]
+from atoll.isolation.reach import Reach
+from atoll.pci.address import Address
+
+__all__ = ["Remedy", "closeness"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +18,14 @@ class Remedy:
     how: str
     """Ready to use: a register value, a kernel parameter, a cluster file's line; empty where there is nothing."""
     effect: str
+
+
+def closeness(reach: Reach, one: Address, other: Address) -> int:
+    """Return how much joins two functions, to compare two settings: the sum of the answers both ways."""
+    findings = (
+        reach.answer(one, other),
+        reach.answer(other, one),
+        reach.identity(one, other),
+        reach.identity(other, one),
+    )
+    return sum(finding.answer for finding in findings)

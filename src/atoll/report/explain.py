@@ -69,33 +69,7 @@ def _answer(
 
 def summary(explanation: Explanation) -> str:
     """Return the answer in one sentence: the claim, and what the hardware says to it."""
-    one, other = explanation.one, explanation.other
-    if explanation.recorded:
-        apart = "are in different groups" if None not in explanation.groups else "are not in one group"
-        claims = {True: f"share group {explanation.groups[0]}", False: apart}
-    elif explanation.missing:
-        rests = "as guessed from a record that does not tell all"
-        claims = {True: f"may share a group, {rests}", False: f"may be in different groups, {rests}"}
-    else:
-        claims = {True: "would share a group, as predicted", False: "would be in different groups, as predicted"}
-    claim = "have no groups that are known" if explanation.same_group is None else claims[explanation.same_group]
-    ways = ((one, other, explanation.there), (other, one, explanation.back))
-    direct = [way for way in ways if way[2].answer is Answer.DIRECT]
-    maybe = [way for way in ways if way[2].answer is Answer.POSSIBLE]
-    identities = ((one, other, explanation.identity_there), (other, one, explanation.identity_back))
-    passing = [way for way in identities if way[2].answer is Answer.DIRECT]
-    posing = [way for way in identities if way[2].answer is Answer.POSSIBLE]
-    if direct:
-        reach = "reach one another directly" if len(direct) == 2 else f"{direct[0][0]} reaches {direct[0][1]} directly"
-    elif passing:
-        reach = f"{passing[0][0]} can send requests as {passing[0][1]}"
-    elif maybe:
-        reach = "may reach one another" if len(maybe) == 2 else f"{maybe[0][0]} may reach {maybe[0][1]}"
-    elif posing:
-        reach = f"{posing[0][0]} may send requests as {posing[0][1]}"
-    else:
-        reach = "neither reaches the other but by the IOMMU's mappings"
-    joined = bool(direct or passing or maybe or posing)
+    reach, joined = _reach_words(explanation)
     if explanation.same_group is None:
         link = "; they" if reach.startswith(("reach", "may")) else ";"
     else:
@@ -104,7 +78,42 @@ def summary(explanation: Explanation) -> str:
             link = ", and"
         if not explanation.recorded:
             link = f",{link.lstrip(',')}"
-    return f"{one} and {other} {claim}{link} {reach}."
+    return f"{explanation.one} and {explanation.other} {_claim_words(explanation)}{link} {reach}."
+
+
+def _claim_words(explanation: Explanation) -> str:
+    """What the kernel says of the two, or is predicted to say."""
+    if explanation.same_group is None:
+        return "have no groups that are known"
+    if explanation.recorded and explanation.same_group:
+        return f"share group {explanation.groups[0]}"
+    if explanation.recorded:
+        return "are in different groups" if None not in explanation.groups else "are not in one group"
+    if explanation.missing:
+        claim = "may share a group" if explanation.same_group else "may be in different groups"
+        return f"{claim}, as guessed from a record that does not tell all"
+    claim = "would share a group" if explanation.same_group else "would be in different groups"
+    return f"{claim}, as predicted"
+
+
+def _reach_words(explanation: Explanation) -> tuple[str, bool]:
+    """The worst that the hardware lets the two do to one another, and whether that is anything."""
+    one, other = explanation.one, explanation.other
+    ways = ((one, other, explanation.there), (other, one, explanation.back))
+    identities = ((one, other, explanation.identity_there), (other, one, explanation.identity_back))
+    for answer, reaches, sends in (
+        (Answer.DIRECT, "{} reaches {} directly", "{} can send requests as {}"),
+        (Answer.POSSIBLE, "{} may reach {}", "{} may send requests as {}"),
+    ):
+        reaching = [(source, target) for source, target, found in ways if found.answer is answer]
+        if len(reaching) == 2:
+            return "reach one another directly" if answer is Answer.DIRECT else "may reach one another", True
+        if reaching:
+            return reaches.format(*reaching[0]), True
+        posing = [(source, target) for source, target, found in identities if found.answer is answer]
+        if posing:
+            return sends.format(*posing[0]), True
+    return "neither reaches the other but by the IOMMU's mappings", False
 
 
 def _exposed_lines(exposed: Exposure | None) -> list[str]:
