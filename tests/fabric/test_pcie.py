@@ -55,6 +55,13 @@ def test_the_witness_names_the_port_and_what_lets_it_through() -> None:
     path = peer(scene(machine(*switch(OFF, CLOSED))), "03:00.0", "04:00.0").path
     assert [(hop.at, hop.via) for hop in path] == [("0000:02:00.0", "untranslated request"), ("0000:04:00.0", "PCIe")]
     assert path[0].because == "ReqRedir- at 0000:02:00.0"
+    assert path[1].because == "delivered below 0000:02:01.0"
+
+
+def test_the_witness_names_no_port_above_the_other_function_of_a_card() -> None:
+    card = [endpoint(place, "00:01.0", multifunction=True) for place in ("01:00.0", "01:00.1")]
+    path = peer(scene(machine(port("00:01.0", 1, None, None), *card)), "01:00.0", "01:00.1").path
+    assert path[-1].because == "delivered on its own bus"
 
 
 @pytest.mark.parametrize(

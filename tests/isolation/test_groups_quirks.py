@@ -118,6 +118,11 @@ def test_rows_added_later_are_open_on_older_kernels(ids: tuple[int, int], since:
     assert "has the quirk that decides" in why
 
 
+def test_where_no_release_is_known_the_reason_says_what_tells_it() -> None:
+    ((_, why),) = _below((0x17CB, 0x0400), kernel=None).undetermined
+    assert "an unknown release: add what uname -a prints" in why
+
+
 def test_a_vendors_list_that_is_shorter_says_no_though_acs_is_on() -> None:
     assert not _below((0x1D17, 0x0733), ACS_ON, kernel=(6, 8)).undetermined
     assert _below((0x1D17, 0x0733), ACS_ON, kernel=(6, 7)).undetermined

@@ -181,7 +181,8 @@ def _judge(
     hops = [Hop(str(branches.source), traffic.value, step.because)]
     if doubt:
         hops.append(Hop(str(source), traffic.value, doubt))
-    hops.append(Hop(str(target), "PCIe", "delivered below " + str(branches.target)))
+    place = "on its own bus" if branches.target == target else f"below {branches.target}"
+    hops.append(Hop(str(target), "PCIe", f"delivered {place}"))
     return Finding(answer, tuple(hops))
 
 

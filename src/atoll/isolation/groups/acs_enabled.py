@@ -189,7 +189,7 @@ class Judge:
             return quirk
         if quirk.enabled and self._groups_show(handler, function):
             return quirk
-        text = kernel.text if kernel is not None else "an unknown release"
+        text = kernel.text if kernel is not None else "an unknown release: add what uname -a prints"
         missing = f"{function.address}: whether this kernel ({text}) has the quirk that decides"
         return Verdict(quirk.enabled, quirk.why, (*quirk.missing, missing))
 
