@@ -57,6 +57,17 @@ def test_nothing_is_mapped_for_amds_iommu_itself() -> None:
     assert one(machine(card, others)).kind is DomainKind.NONE
 
 
+def test_nothing_is_mapped_for_what_stands_beside_amds_iommu() -> None:
+    """Its table has an entry for every id, of functions that the firmware's table leaves out as well."""
+    bridge, mate = endpoint("00:00.0", group=None), endpoint("00:14.0")
+    ours = endpoint("00:00.2", ids=(0x1022, 0x1481), class_code=0x080600, group=None)
+    theirs = endpoint("00:00.2", ids=(0x8086, 0x1481), class_code=0x080600, group=None)
+    for iommu, kind in ((ours, DomainKind.BLOCKED), (theirs, DomainKind.NONE)):
+        assert domains(machine(bridge, iommu, mate))[bridge.address].kind is kind
+    elsewhere = endpoint("40:00.0", group=None)
+    assert domains(machine(elsewhere, ours, mate))[elsewhere.address].kind is DomainKind.NONE
+
+
 def test_powernv_has_a_bypass_window() -> None:
     card = endpoint("01:00.0")
     open_window = machine(card, kind="unknown", platform=Platform.POWERNV)

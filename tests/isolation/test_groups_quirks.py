@@ -176,6 +176,31 @@ def test_recorded_groups_may_show_that_the_kernel_has_a_row(
     assert bool(predict(whole).undetermined) is not known
 
 
+@pytest.mark.parametrize(
+    ("apart", "numbers", "known"),
+    [
+        ((0x1022, 0x780F), (1, 2), True),
+        # A mate that isolates on no kernel.
+        ((0x1022, 0x1439), (1, 2), True),
+        ((0x1022, 0x1439), (1, 1), False),
+        # The mate's row alone may have parted them.
+        ((0x1022, 0x7809), (1, 2), False),
+    ],
+)
+def test_a_southbridges_row_shows_in_groups(apart: tuple[int, int], numbers: tuple[int, int], *, known: bool) -> None:
+    shown = [
+        function(place, None, PortType.CONVENTIONAL, ids=ids, multifunction=True)
+        for place, ids in (("00:14.4", (0x1022, 0x780F)), ("00:14.5", apart))
+    ]
+    shown = [replace(f, group=Known(number)) for f, number in zip(shown, numbers, strict=True)]
+    others = [
+        function(place, None, PortType.CONVENTIONAL, ids=ids, multifunction=True)
+        for place, ids in (("00:15.0", (0x1022, 0x780F)), ("00:15.1", (0x1022, 0x1439)))
+    ]
+    found = predict(host([*shown, *others], units=(IommuUnit("ivhd0", "amd"),), kernel=None)).undetermined
+    assert (at("00:15.0") not in {address for address, _ in found}) is known
+
+
 def test_amd_southbridge_needs_an_amd_iommu() -> None:
     assert _slot((0x1022, 0x780F), PortType.CONVENTIONAL, "amd") == 2
     assert _slot((0x1022, 0x780F), PortType.CONVENTIONAL, "intel") == 1

@@ -109,6 +109,8 @@ def default_domain(host: Host, function: Function) -> Domain:
         if is_amd_iommu(function):
             # init_device_table_dma(): the entries of ids that were given no domain are valid and map nothing.
             return Domain(DomainKind.BLOCKED, "", "it is an IOMMU itself: nothing is mapped for its id")
+        if _beside_amd_iommu(host, function):
+            return Domain(DomainKind.BLOCKED, "", "in no IOMMU group: AMD's device table maps nothing for its id")
         return Domain(DomainKind.NONE, "", "in no IOMMU group: no IOMMU translates for it")
     return _of_group(host, host.groups.value.get(number), number)
 
@@ -119,6 +121,15 @@ def is_amd_iommu(function: Function) -> bool:
     That of the RD890 and 990FX has ATI's vendor id (1002:5a23), that of Hygon's processors theirs (1d94:1451).
     """
     return function.device_class == DeviceClass.IOMMU and function.made_by(AMD, ATI, HYGON)
+
+
+def _beside_amd_iommu(host: Host, function: Function) -> bool:
+    """Whether a function stands on a root bus that AMD's IOMMU serves, which is always its function 00.2: what the
+    firmware's table (IVRS) leaves out there, such as the host bridge, has an entry that maps nothing as well.
+    """
+    at = function.address
+    iommu = host.functions.get(Address(at.domain, at.bus, 0, 2)) if function.parent is None else None
+    return iommu is not None and is_amd_iommu(iommu)
 
 
 def _without_iommu(group: Group) -> Domain:

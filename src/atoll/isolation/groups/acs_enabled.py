@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from atoll.fabric.domains import is_amd_iommu
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.override import AcsOverride, pci_options
+from atoll.isolation.groups.shown_rows import ShownRows
+from atoll.isolation.groups.verdict import Verdict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass, DeviceClass
@@ -40,23 +42,6 @@ _OWN_LISTS_GROWN = (AcsHandler.ZHAOXIN_PORTS, AcsHandler.WANGXUN_NIC)
 """Handlers that say no to what they do not list, and whose lists grew: older ones say no to what newer ones take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a function, or every port of a path, isolates; as far as the record tells."""
-
-    enabled: bool
-    """The best guess where ``missing`` says that the record does not tell."""
-    why: tuple[str, ...] = ()
-    """What decided, one entry a function."""
-    missing: tuple[str, ...] = ()
-    """What the record does not tell and the verdict rests on; empty where it is certain."""
-
-    @property
-    def certain(self) -> bool:
-        """Whether nothing is missing."""
-        return not self.missing
-
-
 def _words(flags: AcsFlag) -> str:
     return " ".join(f"{word[:-1]}-" for word in flags.lspci.split() if word.endswith("+"))
 
@@ -73,7 +58,7 @@ class Judge:
         self._shared = _shared_slots(host)
         self._functions: dict[Address, Verdict] = {}
         self._paths: dict[Address, Verdict] = {}
-        self._shown: dict[tuple[int, int | None], bool] = {}
+        self._shown = None if override else ShownRows(host, self._by_type, self._ask)
 
     def multifunction(self, function: Function) -> bool | None:
         """``pdev->multifunction``: None where the record does not tell.
@@ -187,33 +172,11 @@ class Judge:
         refused = handler in _OWN_LISTS_GROWN and quirk.enabled
         if plain.certain and plain.enabled == quirk.enabled and not refused:
             return quirk
-        if quirk.enabled and self._groups_show(handler, function):
+        if quirk.enabled and self._shown is not None and self._shown.has(handler, function):
             return quirk
         text = kernel.text if kernel is not None else "an unknown release: add what uname -a prints"
         missing = f"{function.address}: whether this kernel ({text}) has the quirk that decides"
         return Verdict(quirk.enabled, quirk.why, (*quirk.missing, missing))
-
-    def _groups_show(self, handler: AcsHandler, function: Function) -> bool:
-        """Whether the recorded groups show that the kernel has a row: two functions of one slot to which it applies,
-        and which nothing else tells apart, are in different groups.
-        """
-        if handler not in (AcsHandler.RCIEP, AcsHandler.MF_ENDPOINT) or self._override:
-            return False
-        device = None if handler is AcsHandler.RCIEP else function.device
-        shown = self._shown.get((function.vendor, device))
-        if shown is None:
-            slots: dict[tuple[int, int, int], set[int]] = {}
-            for other in self._host.functions.values():
-                if other.vendor != function.vendor or device not in (None, other.device) or other.possible_ids:
-                    continue
-                if device is None and self.port_type(other) is not PortType.ROOT_INTEGRATED:
-                    continue
-                number, plain = value_of(other.group, None), self._by_type(other)
-                if number is not None and plain.certain and not plain.enabled:
-                    slots.setdefault(other.address[:3], set()).add(number)
-            shown = any(len(numbers) > 1 for numbers in slots.values())
-            self._shown[function.vendor, device] = shown
-        return shown
 
     def _overridden(self, function: Function, verdict: Verdict) -> Verdict:
         """What ``pcie_acs_override=`` makes of a verdict: nothing but a kernel with the patch obeys it."""

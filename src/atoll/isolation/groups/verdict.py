@@ -1,0 +1,24 @@
+"""Whether something isolates, and how far that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a function, or every port of a path, isolates; as far as the record tells."""
+
+    enabled: bool
+    """The best guess where ``missing`` says that the record does not tell."""
+    why: tuple[str, ...] = ()
+    """What decided, one entry a function."""
+    missing: tuple[str, ...] = ()
+    """What the record does not tell and the verdict rests on; empty where it is certain."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing
