@@ -21,6 +21,7 @@ from atoll.pci.address import Address
 from atoll.twin import Twin
 from atoll.twin.decoding import forwarded
 from atoll.twin.iommu import Iommu
+from atoll.twin.multicast import multicast
 from atoll.twin.packet import Kind, Outcome, Packet
 from atoll.twin.traffic import Router
 
@@ -122,6 +123,10 @@ def _edges(twin: Twin, domain: int) -> Iterator[int]:
                 yield from (first, last - 3, (first + last) // 2 & ~3, last + 1)
                 if first:
                     yield first - 4
+            found = multicast(function)
+            if found is not None and found.enabled:
+                starts = (found.base + (group << found.index) for group in range(found.groups + 1))
+                yield from (edge for start in starts for edge in (max(start - 4, 0), start))
 
 
 def _is_left_over(router: Router, outcome: Outcome) -> bool:

@@ -72,6 +72,7 @@ class Attacker:
         if source.spec.model is not Model.NPU:
             targets = list(self.targets(source, victim))
             attempts += self.requests(source, victim, targets)
+            attempts += self.groups(source, victim, targets)
             attempts += self.ports(source, victim)
             attempts += self.links(source, victim)
         attempts += self.npu(source, victim)
@@ -209,6 +210,40 @@ class Attacker:
                     target = f"{what} at {address:#x} as {requester:04x}"
                     yield self.judge(victim, f"{prefix}write", target, self.router.send(source, packet))
 
+    def groups(self, source: Function, victim: Function, targets: list[tuple[str, int]]) -> Iterator[Attempt]:
+        """Posted writes to groups of Multicast that anybody receives: overlays put the end of an address elsewhere."""
+        aims = list(self.aims(source.address.domain, targets))
+        for translated in (False, True) if source.ats else (False,):
+            for requester in (source.address.requester_id, *self.identities(source)) if aims else ():
+                spoofed = requester != source.address.requester_id
+                kind = f"{'spoofed-' if spoofed else ''}{'translated-' if translated else ''}multicast-write"
+                for what, address in aims:
+                    packet = Packet(Kind.WRITE, address, requester, translated=translated)
+                    target = f"{what} at {address:#x}" + (f" as {requester:04x}" if spoofed else "")
+                    yield self.judge(victim, kind, target, self.router.send(source, packet))
+
+    def aims(self, domain: int, targets: list[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+        """Yield the addresses in groups that end like one that is worth sending to."""
+        functions = [each for each in self.hardware.functions.values() if each.layout.multicast]
+        known = [found for each in functions if (found := self.router.claims.multicast(each)) is not None]
+        received = 0
+        for each in known:
+            received |= each.receive
+        here = [each for each in functions if each.address.domain == domain]
+        windows = {
+            (found.base, found.index, found.groups)
+            for each in here
+            if (found := self.router.claims.multicast(each)) is not None and found.enabled
+        }
+        seen = set()
+        for base, index, count in sorted(windows):
+            for group in (group for group in range(count) if received >> group & 1):
+                for what, address in targets:
+                    at = base + (group << index) + address % (1 << index)
+                    if (what, at) not in seen:
+                        seen.add((what, at))
+                        yield f"group {group} for {what}", at
+
     def ports(self, source: Function, victim: Function) -> Iterator[Attempt]:
         """Requests for the victim's I/O ports, which nothing translates."""
         if source.address.domain != victim.address.domain:
@@ -233,11 +268,14 @@ class Attacker:
     def judge(self, victim: Function, kind: str, target: str, outcome: Outcome) -> Attempt:
         """Say whether an outcome is one for the attacker."""
         owner = self.owner(victim)
-        hit = outcome.function == victim.address or outcome.memory_of == owner
-        stopped = outcome.stopped
-        if not hit and not stopped:
-            stopped = f"arrives at {outcome.function or 'memory of ' + str(outcome.memory_of)} instead"
-        return Attempt(kind, target, hit, outcome.path, stopped)
+        ends = list(outcome.ends())
+        for end in ends:
+            if end.function == victim.address or end.memory_of == owner:
+                return Attempt(kind, target, True, end.path, end.stopped)
+        stops = [
+            end.stopped or f"arrives at {end.function or 'memory of ' + str(end.memory_of)} instead" for end in ends
+        ]
+        return Attempt(kind, target, False, ends[0].path, "; ".join(dict.fromkeys(stops)))
 
     # -- links
 

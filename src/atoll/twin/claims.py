@@ -11,6 +11,7 @@ from atoll.pci.address import Address
 from atoll.twin.decoding import Span, forwarded, subtracts
 from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
+from atoll.twin.multicast import Multicast, multicast
 from atoll.twin.packet import Packet
 
 __all__ = ["Claims"]
@@ -25,12 +26,14 @@ class Claims:
         """Who is to get what several answer to."""
         self._claimed: dict[tuple[Address, bool], tuple[Span, ...]] = {}
         self._windows: dict[tuple[Address, bool], tuple[Span, ...]] = {}
+        self._multicast: dict[Address, Multicast | None] = {}
 
     def begin(self, wanted: Address | None = None) -> None:
         """Forget what functions answer to: to be called before packets are sent, where registers may have changed."""
         self.wanted = wanted
         self._claimed.clear()
         self._windows.clear()
+        self._multicast.clear()
 
     def claimed(self, function: Function, *, io: bool = False) -> tuple[Span, ...]:
         """Return what a function answers to itself."""
@@ -46,6 +49,14 @@ class Claims:
         if key not in self._windows:
             self._windows[key] = forwarded(bridge, io)
         return self._windows[key]
+
+    def multicast(self, function: Function) -> Multicast | None:
+        """Return a function's Multicast registers; None without the capability."""
+        if not function.layout.multicast:
+            return None
+        if function.address not in self._multicast:
+            self._multicast[function.address] = multicast(function)
+        return self._multicast[function.address]
 
     def answers(self, function: Function, packet: Packet) -> bool:
         """Whether a function answers to a request's address, or a bridge forwards it downwards."""

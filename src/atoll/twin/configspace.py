@@ -15,7 +15,11 @@ __all__ = ["Layout", "build"]
 
 PM_ID, MSI_ID, EXPRESS_ID = 0x01, 0x05, 0x10
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
+MULTICAST_ID = 0x12
 ARI_AT = 0x260
+MULTICAST_AT = 0x2D0
+MULTICAST_PAGE = 12
+"""The exponent of the window of addresses that an endpoint asks for: as small as there is (7.9.11.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Layout:
     ats: int
     sriov: int
     ari: int = 0
+    multicast: int = 0
 
 
 class _Builder:
@@ -79,8 +84,18 @@ def build(spec: FunctionSpec) -> Layout:
         return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=0, acs=0, ats=0, sriov=0)
     express = _express(out, spec)
     acs, ats, sriov = _extended(out, spec)
-    ari = ARI_AT if spec.vf_total or spec.physfn is not None else 0
-    return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=express, acs=acs, ats=ats, sriov=sriov, ari=ari)
+    multicast = _multicast(out, spec)
+    return Layout(
+        bytes(out.image),
+        bytes(out.mask),
+        pm=pm,
+        express=express,
+        acs=acs,
+        ats=ats,
+        sriov=sriov,
+        ari=ARI_AT if spec.vf_total or spec.physfn is not None else 0,
+        multicast=multicast,
+    )
 
 
 def _header(out: _Builder, spec: FunctionSpec) -> None:
@@ -177,3 +192,19 @@ def _sriov(out: _Builder, spec: FunctionSpec) -> int:
     out.put(sriov + 0x20, 4, 1, 0xFFFFFFFF)
     out.put(sriov + 0x24, 8, 0xC, (1 << 64) - spec.vf_bar & ~0xF)
     return sriov
+
+
+def _multicast(out: _Builder, spec: FunctionSpec) -> int:
+    """Multicast (PCI Express Base 7.9.11); only ports have the overlay."""
+    if not spec.multicast_groups:
+        return 0
+    at = out.extended(MULTICAST_AT, MULTICAST_ID)
+    each = (1 << spec.multicast_groups) - 1
+    out.put(at + 0x04, 2, spec.multicast_groups - 1 | (0 if spec.is_bridge else MULTICAST_PAGE << 8))
+    out.put(at + 0x06, 2, 0, 0x803F)
+    out.put(at + 0x08, 8, 0, 0xFFFFFFFF_FFFFF03F)
+    for vector in (0x10, 0x18, 0x20):
+        out.put(at + vector, 8, 0, each)
+    if spec.is_bridge:
+        out.put(at + 0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
+    return at

@@ -18,6 +18,7 @@ ACS_ENHANCED = 0x1F80
 """The control bits that came with ACS Enhanced (PCIe 7.7.11.3)."""
 ATS_ENABLE = 0x8000
 """Enable, bit 15 of the ATS control word (PCIe 10.5.1.3)."""
+MULTICAST_SIZE = 0x30
 
 _NONE = Command(0)
 
@@ -102,6 +103,14 @@ class Function:
             at = self.layout.acs
             self.put(at + 6, 2, self.get(at + 6, 2) & 0x7F)
             self.put(at + 8, (self.spec.egress_bits + 7) // 8, 0)
+
+    def put_back(self, config: bytes) -> None:
+        """Restore a saved configuration space, but for the registers of Multicast, which a kernel does not save."""
+        at = self.layout.multicast
+        kept = bytes(self.config[at : at + MULTICAST_SIZE])
+        self.config[:] = config
+        if at:
+            self.config[at : at + MULTICAST_SIZE] = kept
 
     @property
     def port_number(self) -> int:

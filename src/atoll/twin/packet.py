@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,4 +58,23 @@ class Outcome:
     stopped: str = ""
     """Why it went no further; empty where it arrived."""
     asked: bool = False
-    """Whether it came to the translation of a root complex."""
+    """Whether it came to the translation of a root complex: a copy at least, and none that arrived elsewhere."""
+    copies: tuple[Outcome, ...] = ()
+    """What became of each copy, where there are several."""
+
+    def ends(self) -> Iterator[Outcome]:
+        """Yield where it ended: each copy on its own."""
+        if not self.copies:
+            yield self
+        for copy in self.copies:
+            yield from copy.ends()
+
+    @classmethod
+    def of(cls, path: tuple[Hop, ...], copies: Iterable[Outcome]) -> Outcome:
+        """Return what became of a packet with one copy at least: of a single one, that."""
+        found = tuple(copies)
+        if len(found) == 1:
+            return found[0]
+        stopped = "" if any(not each.stopped for each in found) else "; ".join(each.stopped for each in found)
+        asked = any(each.asked for each in found) and all(each.asked or each.stopped for each in found)
+        return cls(path, stopped=stopped, asked=asked, copies=found)

@@ -2,7 +2,7 @@
 
 Sources: drivers/pci/pci.c ``pci_reset_function``, ``pci_reset_fn_methods``, ``pci_parent_bus_reset``,
 ``pci_save_state`` and ``pci_restore_state``. ACS control is not part of the saved state: after a restore
-it is policy.
+it is policy. Nor are the registers of Multicast: nobody restores those.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Resets:
     def restore(self, saved: list[tuple[Function, bytes]]) -> None:
         """Put configuration back, with ACS as the policy says; what the kernel enabled of ATS is on again."""
         for function, config in saved:
-            function.config[:] = config
+            function.put_back(config)
             function.set_power(0)
             function.set_acs(self.kernel.policy_acs(function))
             function.forget_egress()

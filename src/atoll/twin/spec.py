@@ -160,6 +160,8 @@ class FunctionSpec:
     """So many bytes more than needed are in a bridge's memory window, and in its prefetchable one: for hot-plug."""
     windowless: bool = False
     """Firmware gives a bridge of subtractive decoding no windows: what is below has addresses of the bus above."""
+    multicast_groups: int = 0
+    """How many groups its Multicast capability has, at most 64; 0 without it."""
 
     @property
     def is_bridge(self) -> bool:
@@ -309,5 +311,7 @@ class Blueprint:
     """Whether the files tell the links."""
     interrupt_chip: str = ""
     """What ``/proc/interrupts`` names the chip of message interrupts."""
+    multicast: tuple[Store, ...] = ()
+    """How somebody set up Multicast once the machine was up: its kernel never does."""
     stray: tuple[Store, ...] = ()
     """What somebody wrote to configuration space once the machine was up, past the kernel."""

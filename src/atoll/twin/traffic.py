@@ -1,6 +1,6 @@
 """Packets on their way: through ports, root complexes, IOMMUs and the system's address space.
 
-Written from PCI Express Base 6.12 alone; shares nothing with ``atoll.fabric``.
+Written from PCI Express Base 6.12 and, for Multicast, 6.14 alone; shares nothing with ``atoll.fabric``.
 Controls act where a packet enters a port from below; nothing acts on packets that travel down.
 
 Declared: root complexes take no requests for I/O ports that come up from below, but to another root port where they
@@ -10,28 +10,21 @@ route between these at all.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.header import PortType
-from atoll.twin.claims import Claims
-from atoll.twin.decoding import VGA_MEMORY, subtracts
+from atoll.twin.downwards import Downwards
 from atoll.twin.function import Function
-from atoll.twin.hardware import Hardware
-from atoll.twin.iommu import Iommu
 from atoll.twin.packet import Hop, Kind, Outcome, Packet
 from atoll.twin.peers import Way, own_memory, toward, upstream_memory
-from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Platform, Routing
+from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Routing
 
 __all__ = ["Hop", "Kind", "Outcome", "Packet", "Router"]
 
 
-class Router:
+class Router(Downwards):
     """Routes one packet at a time; never changes state."""
-
-    def __init__(self, hardware: Hardware, iommu: Iommu) -> None:
-        self.hardware = hardware
-        self.iommu = iommu
-        self.claims = Claims(hardware)
 
     def send(self, source: Function, packet: Packet) -> Outcome:
         """Let a function send a packet."""
@@ -42,13 +35,21 @@ class Router:
             return Outcome(hops, stopped=f"bus mastering of {source.address} is off")
         if packet.request and source.power:
             return Outcome(hops, stopped=f"{source.address} is in D{source.power}")
+        held = self.replication.held(source, packet)
+        if held:
+            return Outcome(hops, stopped=held)
+        copies, surely = self.replication.sent(source, packet, hops)
+        return Outcome.of(hops, (*copies, self._out(source, packet, hops, multicast=surely)))
+
+    def _out(self, source: Function, packet: Packet, hops: tuple[Hop, ...], *, multicast: bool) -> Outcome:
+        """Beside the sender, where what it sends is not ``multicast`` already, else upwards."""
         parent = self.hardware.parent(source)
-        inside = self._beside(source, parent, packet, hops)
+        inside = None if multicast else self._beside(source, parent, packet, hops)
         if inside is not None:
             return inside
         bridge = self.hardware.host_bridge(source.address)
         if parent is None:
-            return self._translate(bridge, packet, hops)
+            return self._integrated(source, bridge, packet, hops)
         return self._ascend(parent, bridge, packet, hops)
 
     # -- beside the sender
@@ -74,7 +75,7 @@ class Router:
         if mate is None:
             return None
         because = "everybody listens" if self.claims.targets(mate, packet) else "takes what nobody else takes"
-        return self._descend(mate, packet, (*hops, Hop(str(mate.address), "shared bus", because)))
+        return self.descend(mate, packet, (*hops, Hop(str(mate.address), "shared bus", because)))
 
     def _inside(self, source: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
         """Inside a device, to another of its functions where no control says otherwise."""
@@ -85,14 +86,17 @@ class Router:
             if way is Way.BLOCKED:
                 return Outcome(hops, stopped=why)
             if way is Way.PEER:
-                return self._descend(mate, packet, (*hops, Hop(str(mate.address), "inside the device", why)))
+                return self.descend(mate, packet, (*hops, Hop(str(mate.address), "inside the device", why)))
         return None
 
     # -- upwards
 
-    def _ascend(self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
-        here: Function | None = port
-        while here is not None:
+    def _ascend(
+        self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...], *, unicast: bool = False
+    ) -> Outcome:
+        """Up from port to port; ``unicast`` tells that the first one goes by the address alone."""
+        here = port
+        while True:
             name = str(here.address)
             if packet.request and not here.master:
                 return Outcome(hops, stopped=f"bus mastering of the bridge {name} is off")
@@ -108,6 +112,13 @@ class Router:
                     return turned
                 hops = (*hops, Hop(name, "up", "an upstream port has no controls but those of its device"))
             else:
+                stop = self._validate(here, packet)
+                if stop:
+                    return Outcome(hops, stopped=stop)
+                if self.replication.present and not (unicast and here is port):
+                    copied = self._replicate(here, bridge, packet, hops)
+                    if copied is not None:
+                        return copied
                 stop = self._admit(here, packet)
                 if stop:
                     return Outcome(hops, stopped=stop)
@@ -127,8 +138,42 @@ class Router:
                     return self._root(here, bridge, packet, hops)
                 if kind is PortType.ROOT_PORT:
                     return self._translate(bridge, packet, hops)
-            here = self.hardware.parent(here)
-        return self._translate(bridge, packet, hops)
+            above = self.hardware.parent(here)
+            if above is None:
+                return self._integrated(here, bridge, packet, hops)
+            here = above
+
+    def _replicate(self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
+        """Make copies of what comes in by a port from below; None where it goes by its address."""
+        if port.spec.port is PortType.DOWNSTREAM:
+
+            def up(upstream: Function, copy: Packet, path: tuple[Hop, ...]) -> Outcome:
+                return self._up(upstream, bridge, copy, path)
+
+            copies, surely = self.replication.into_switch(port, packet, hops, up)
+        else:
+            beside = self.hardware.on_bus(bridge.domain, bridge.bus)
+            translate = partial(self._translate, bridge, packet, hops)
+            copies, surely = self.replication.into_root(port, beside, packet, hops, translate)
+        if not copies:
+            return None
+        rest = [] if surely else [self._ascend(port, bridge, packet, hops, unicast=True)]
+        return Outcome.of(hops, (*copies, *rest))
+
+    def _up(self, upstream: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
+        """A copy out of a switch upwards."""
+        if not upstream.master:
+            return Outcome(hops, stopped=f"bus mastering of the bridge {upstream.address} is off")
+        above = self.hardware.parent(upstream)
+        if above is None:
+            return self._integrated(upstream, bridge, packet, hops)
+        return self._ascend(above, bridge, packet, hops)
+
+    def _integrated(self, last: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
+        """Into the root complex from an endpoint in it, or from a bridge on a root bus that is no root port."""
+        beside = self.hardware.on_bus(bridge.domain, bridge.bus)
+        copies = self.replication.inside_root(last, beside, packet, hops)
+        return Outcome.of(hops, (*copies, self._translate(bridge, packet, hops)))
 
     def _bridge(
         self, bridge: Function, packet: Packet, hops: tuple[Hop, ...]
@@ -156,10 +201,14 @@ class Router:
             found = None
         return (packet, hops) if found is None else found
 
-    def _admit(self, port: Function, packet: Packet) -> str:
-        """Return why a port blocks a packet from below, or nothing."""
+    def _validate(self, port: Function, packet: Packet) -> str:
+        """Return why a port does not believe who sent a packet from below, or nothing."""
         if packet.request and AcsFlag.SV in port.acs and packet.requester >> 8 not in port.buses:
             return f"SrcValid at {port.address}: requester id {packet.requester:04x} is not below it"
+        return ""
+
+    def _admit(self, port: Function, packet: Packet) -> str:
+        """Return why a port blocks a packet from below that goes by its address, or nothing."""
         if packet.translated and AcsFlag.TB in port.acs:
             return f"TransBlk at {port.address}: translated requests are blocked"
         if packet.io and AcsEnhanced.IO_BLOCK in port.acs_enhanced:
@@ -185,7 +234,7 @@ class Router:
             if way is Way.BLOCKED:
                 return Outcome(hops, stopped=why)
             hop = Hop(str(port.address), "up" if way is Way.UP else "across the switch", why)
-            return (*hops, hop) if way is Way.UP else self._descend(sibling, packet, (*hops, hop))
+            return (*hops, hop) if way is Way.UP else self.descend(sibling, packet, (*hops, hop))
         upstream = self.hardware.parent(port)
         if upstream is not None and packet.request and self.claims.own(upstream, packet):
             way = upstream_memory(port)
@@ -202,7 +251,7 @@ class Router:
         """End at a port's own memory, or before it."""
         if way is Way.BLOCKED:
             return Outcome(hops, stopped=f"ACS Enhanced at {by.address} blocks requests for {port.address}")
-        return self._arrive(port, packet, (*hops, Hop(str(by.address), "inside the switch", "nothing redirects")))
+        return self.arrive(port, packet, (*hops, Hop(str(by.address), "inside the switch", "nothing redirects")))
 
     # -- the root complex
 
@@ -218,7 +267,7 @@ class Router:
                     return Outcome(hops, stopped=why)
                 if way is Way.PEER:
                     hop = Hop(str(port.address), "across the root complex", why)
-                    return self._descend(other, packet, (*hops, hop))
+                    return self.descend(other, packet, (*hops, hop))
         return self._translate(bridge, packet, (*hops, Hop(str(port.address), "up", why)))
 
     def _in_aperture(self, bridge: HostBridge, packet: Packet) -> bool:
@@ -245,92 +294,3 @@ class Router:
             return Outcome(hops, stopped=answer.because, asked=True)
         hops = (*hops, Hop(origins[-1].name, "translation", answer.because))
         return replace(self.system(answer.system, packet, hops, origins), asked=True)
-
-    def system(
-        self, address: int, packet: Packet, hops: tuple[Hop, ...], origins: tuple[HostBridge, ...] = ()
-    ) -> Outcome:
-        """Deliver in the system's address space: memory, coherent GPU memory, or down to a BAR.
-
-        ``origins`` are the host bridges that it came up through: two, from behind a Volume Management Device.
-        """
-        gpu = self.iommu.coherent_at(address)
-        if gpu is not None:
-            name, why = str(gpu), self.iommu.coherent_stop(gpu)
-            if why:
-                return Outcome(hops, stopped=why)
-            hop = Hop(name, "CPU-facing link", f"its memory is at {address:#x} of the system")
-            return Outcome((*hops, hop), function=gpu)
-        for bridge in self.hardware.blueprint.bridges:
-            for window in (bridge.low, bridge.high):
-                if window.cpu <= address < window.cpu + window.size:
-                    if self._keeps(bridge, origins):
-                        return Outcome(hops, stopped=f"{bridge.name} sends nothing down again that came up")
-                    down = replace(packet, address=address - window.cpu + window.bus)
-                    hops = (*hops, Hop(bridge.name, "down", f"reflected to {down.address:#x}"))
-                    top = self.claims.taker(self.hardware.on_bus(bridge.domain, bridge.bus), down, left=True)
-                    if top is not None:
-                        return self._descend(top, down, hops, origins)
-                    return Outcome(hops, stopped=f"nobody below {bridge.name} claims {down.address:#x}")
-        if VGA_MEMORY[0] <= address <= VGA_MEMORY[1] and self.hardware.blueprint.platform is not Platform.POWERNV:
-            return self._legacy(address, packet, hops, origins)
-        owner = self.iommu.memory_owner(address)
-        if owner is not None:
-            return Outcome((*hops, Hop("system memory", f"{address:#x}", f"memory of {owner}")), memory_of=owner)
-        return Outcome(hops, stopped=f"nothing at {address:#x} of the system")
-
-    def _legacy(self, address: int, packet: Packet, hops: tuple[Hop, ...], origins: tuple[HostBridge, ...]) -> Outcome:
-        """VGA's memory in the system's address space: there is no memory behind it, but whom bridges lead to."""
-        down = replace(packet, address=address)
-        bridges = [each for each in self.hardware.blueprint.bridges if each.vmd is None]
-        tops = [top for each in bridges for top in self.hardware.on_bus(each.domain, each.bus)]
-        top = self.claims.taker(tops, down, left=True)
-        if top is None:
-            return Outcome(hops, stopped=f"nobody claims {address:#x}")
-        bridge = self.hardware.host_bridge(top.address)
-        if self._keeps(bridge, origins):
-            return Outcome(hops, stopped=f"{bridge.name} sends nothing down again that came up")
-        return self._descend(top, down, (*hops, Hop(bridge.name, "down", "VGA's memory")), origins)
-
-    # -- downwards
-
-    def _keeps(self, bridge: HostBridge, origins: tuple[HostBridge, ...]) -> bool:
-        """Whether a host bridge sends nothing down again that came up through it."""
-        return bridge.routing is Routing.NONE and any(bridge is origin for origin in origins)
-
-    def _descend(
-        self, function: Function, packet: Packet, hops: tuple[Hop, ...], origins: tuple[HostBridge, ...] = ()
-    ) -> Outcome:
-        """Follow windows or bus numbers down to the function that answers."""
-        while True:
-            volume = self.hardware.volume(function)
-            memory = packet.request and not packet.io
-            if volume is not None and memory and self.hardware.passes(function, packet.address):
-                name = str(function.address)
-                if self._keeps(volume, origins):
-                    return Outcome(hops, stopped=f"{volume.name} sends nothing down again that came up")
-                hops = (*hops, Hop(name, "down", f"in its memory BARs: {volume.name} is behind"))
-                tops = self.hardware.on_bus(volume.domain, volume.bus)
-                inner = self.claims.taker(tops, packet, left=True)
-                if inner is None:
-                    return Outcome(hops, stopped=f"nobody behind {name} answers to {packet.address:#x}")
-                function = inner
-                continue
-            for_itself = not packet.request and function.address.requester_id == packet.address
-            if not function.spec.is_bridge or for_itself:
-                return self._arrive(function, packet, hops)
-            word = "in its window" if packet.request else "in its bus range"
-            if packet.request and not self.claims.forwards(function, packet):
-                if self.claims.answers(function, packet) or not subtracts(function, packet.io):
-                    return self._arrive(function, packet, hops)
-                word = "nobody else takes it"
-            hops = (*hops, Hop(str(function.address), "down", word))
-            below = self.claims.taker(self.hardware.children(function), packet, left=True)
-            if below is None:
-                return Outcome(hops, stopped=f"nobody below {function.address} answers to {packet.address:#x}")
-            function = below
-
-    def _arrive(self, function: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
-        if self.hardware.in_reset(function):
-            return Outcome(hops, stopped=f"{function.address} does not answer")
-        because = "answers to the address" if packet.request else "takes the requester id"
-        return Outcome((*hops, Hop(str(function.address), "arrives", because)), function=function.address)
