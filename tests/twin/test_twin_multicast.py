@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,65 +12,33 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import Twin
 from atoll.twin.packet import Kind, Outcome, Packet
-from atoll.twin.spec import DomainKind, FunctionSpec
-from twin.bench import at, set_acs, set_command
+from atoll.twin.spec import DomainKind, Routing
+from twin.bench import set_acs, set_command
+from twin.groups import (
+    BASE,
+    EVERYTHING,
+    FAR,
+    FIRST,
+    GROUPS,
+    INDEX,
+    OTHER_ROOT,
+    PORTS,
+    ROOT_PORT,
+    SECOND,
+    THIRD,
+    UPSTREAM,
+    capability,
+    control,
+    load,
+    parts,
+    receive,
+    store,
+    switched_on,
+    to_all,
+)
 from twin.small import bridge, card, small
 
 ROOT, UP, DOWN, INTEGRATED = PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM, PortType.ROOT_INTEGRATED
-MC = 0x2D0
-"""Where a twin's Multicast capability stands."""
-BASE, INDEX, GROUPS = 0x6000_0000_0000, 16, 4
-EVERYTHING = AcsFlag(0x7F)
-PORTS = tuple(at(f"0000:02:0{number}.0") for number in (1, 2, 3))
-FIRST, SECOND, THIRD, FAR = (at(f"0000:0{bus}:00.0") for bus in (3, 4, 5, 6))
-UPSTREAM, ROOT_PORT, OTHER_ROOT = at("0000:01:00.0"), at("0000:00:01.0"), at("0000:00:02.0")
-
-
-def parts(groups: int = GROUPS, cards: int = 0, **more: Any) -> list[FunctionSpec]:
-    """A switch with three ports below one root port, and a card at each; a fourth below another root port."""
-    return [
-        bridge("00:01.0", ROOT, (1, 5), EVERYTHING, multicast_groups=groups),
-        bridge("01:00.0", UP, (2, 5), multicast_groups=groups),
-        *(
-            bridge(
-                f"02:0{number}.0", DOWN, (2 + number, 2 + number), EVERYTHING, multicast_groups=groups, egress_bits=8
-            )
-            for number in (1, 2, 3)
-        ),
-        *(card(f"0{bus}:00.0", multicast_groups=cards, ats=True, flr=True, **more) for bus in (3, 4, 5)),
-        bridge("00:02.0", ROOT, (6, 6), EVERYTHING, multicast_groups=groups),
-        card("06:00.0"),
-    ]
-
-
-def store(twin: Twin, address: Address, register: int, value: int) -> None:
-    for half in (0, 4):
-        twin.poke(address, "config", MC + register + half, value >> 8 * half & 0xFFFFFFFF)
-
-
-def load(twin: Twin, address: Address, register: int) -> int:
-    return twin.peek(address, "config", MC + register) | twin.peek(address, "config", MC + register + 4) << 32
-
-
-def control(twin: Twin, address: Address, word: int) -> None:
-    twin.poke(address, "config", MC + 4, word << 16)
-
-
-def switched_on(*addresses: Address, twin: Twin | None = None, index: int = INDEX) -> Twin:
-    """Multicast on at some functions, or at all that have it, nobody receiving anything yet."""
-    twin = small(*parts()) if twin is None else twin
-    having = [each.address for each in twin.kernel.hardware.functions.values() if each.spec.multicast_groups]
-    for address in addresses or having:
-        store(twin, address, 0x08, BASE | index)
-        control(twin, address, 0x8000 | GROUPS - 1)
-    return twin
-
-
-def receive(twin: Twin, address: Address, *groups: int, onto: Address | None = None) -> None:
-    """Let a port forward groups, overlaid onto somebody's first BAR, or a function take them."""
-    store(twin, address, 0x10, sum(1 << group for group in groups))
-    if onto is not None:
-        store(twin, address, 0x28, twin.kernel.hardware.placement.bars[onto, 0].start | 16)
 
 
 def packet(source: Address, group: int, *, kind: Kind = Kind.WRITE, **more: Any) -> Packet:
@@ -84,13 +53,6 @@ def send(twin: Twin, source: Address, group: int = 1, **more: Any) -> Outcome:
 
 def takers(twin: Twin, source: Address, group: int = 1, **more: Any) -> set[Address]:
     return {end.function for end in send(twin, source, group, **more).ends() if end.function is not None}
-
-
-def to_all(twin: Twin, group: int = 1) -> Twin:
-    """Each port forwards a group, onto the card below it."""
-    for port, below in zip(PORTS, (FIRST, SECOND, THIRD), strict=True):
-        receive(twin, port, group, onto=below)
-    return twin
 
 
 # -- registers
@@ -116,11 +78,10 @@ def test_registers_hold_what_the_specification_lets_them_hold(groups: int) -> No
     for address, port in ((PORTS[0], True), (FIRST, False)):
         for register in (0x08, 0x10, 0x18, 0x20):
             store(twin, address, register, ones)
-        twin.poke(address, "config", MC + 4, 0xFFFFFFFF)
-        word = twin.peek(address, "config", MC + 4)
-        assert word & 0x3F == groups - 1
-        assert word >> 8 & 0x3F == (0 if port else 12)
-        assert word >> 16 == 0x803F
+        control(twin, address, 0xFFFF)
+        assert capability(twin, address) & 0x3F == groups - 1
+        assert capability(twin, address) >> 8 == (0 if port else 12)
+        assert load(twin, address, 0x04) >> 16 & 0xFFFF == 0x803F
         assert load(twin, address, 0x08) == ones & ~0xFC0
         assert [load(twin, address, register) for register in (0x10, 0x18, 0x20)] == [each] * 3
     store(twin, PORTS[0], 0x28, ones)
@@ -131,7 +92,7 @@ def test_registers_hold_what_the_specification_lets_them_hold(groups: int) -> No
 
 
 def test_no_kernel_restores_it_after_a_reset() -> None:
-    twin = switched_on(twin=small(*parts(cards=GROUPS)))
+    twin = switched_on(twin=small(*parts(cards=GROUPS, ats=True)))
     receive(twin, PORTS[0], 1)
     receive(twin, FIRST, 1)
     twin.reset(FIRST, "flr")
@@ -274,7 +235,7 @@ def test_a_port_without_the_capability_may_let_it_in_and_never_out() -> None:
 
 
 def test_an_endpoint_with_the_capability_takes_its_groups_and_no_bar_of_its_own_there() -> None:
-    twin = switched_on(twin=small(*parts(cards=GROUPS)))
+    twin = switched_on(twin=small(*parts(cards=GROUPS, ats=True)))
     receive(twin, PORTS[1], 0, 1, 2)
     receive(twin, SECOND, 1)
     assert [takers(twin, FIRST, group) for group in (0, 1, 2)] == [set(), {SECOND}, set()]
@@ -283,7 +244,7 @@ def test_an_endpoint_with_the_capability_takes_its_groups_and_no_bar_of_its_own_
 
 
 def test_an_endpoint_does_not_send_what_it_blocks() -> None:
-    twin = to_all(switched_on(twin=small(*parts(cards=GROUPS))))
+    twin = to_all(switched_on(twin=small(*parts(cards=GROUPS, ats=True))))
     for address in (SECOND, THIRD):
         control(twin, address, 0)
     assert takers(twin, FIRST) == {SECOND, THIRD}
@@ -333,6 +294,22 @@ def test_a_root_complex_forwards_between_its_ports_and_asks_its_translation() ->
     assert not send(twin, FAR).asked
 
 
+@pytest.mark.parametrize("routing", [Routing.TRANSLATED, Routing.NONE])
+def test_a_root_complex_that_routes_nothing_by_itself_copies_nothing_by_itself(routing: Routing) -> None:
+    inside = card("00:05.0", INTEGRATED, multicast_groups=GROUPS)
+    plan = small(*parts(), inside).blueprint
+    twin = Twin(replace(plan, bridges=(replace(plan.bridges[0], routing=routing),)))
+    twin.kernel.boot()
+    switched_on(twin=twin)
+    receive(twin, ROOT_PORT, 1, onto=FIRST)
+    receive(twin, inside.address, 1)
+    for source in (FAR, inside.address):
+        assert takers(twin, source) == set()
+        assert send(twin, source).asked
+    to_all(twin)
+    assert takers(twin, FIRST) == {SECOND, THIRD}, "a switch does not ask it"
+
+
 def test_endpoints_in_a_root_complex_send_and_take() -> None:
     inside = card("00:05.0", INTEGRATED, multicast_groups=GROUPS)
     twin = switched_on(ROOT_PORT, OTHER_ROOT, inside.address, twin=small(*parts(), inside))
@@ -342,6 +319,10 @@ def test_endpoints_in_a_root_complex_send_and_take() -> None:
     assert takers(twin, FAR) == {inside.address}
     store(twin, inside.address, 0x20, 0b10)
     assert takers(twin, inside.address) == set()
+    told = card("00:05.0", INTEGRATED, acs_quirk=True)
+    twin = switched_on(ROOT_PORT, OTHER_ROOT, twin=small(*parts(), told))
+    receive(twin, OTHER_ROOT, 1, onto=FAR)
+    assert takers(twin, told.address) == set(), "the vendor says that what it sends is translated"
 
 
 def test_what_was_translated_may_hit_again() -> None:
@@ -356,7 +337,7 @@ def test_what_was_translated_may_hit_again() -> None:
 
 
 def test_an_attack_finds_a_group_that_leads_to_its_victim() -> None:
-    twin = switched_on(UPSTREAM, *PORTS)
+    twin = switched_on(UPSTREAM, *PORTS, twin=small(*parts(ats=True)))
     for port in (ROOT_PORT, *PORTS):
         set_acs(twin, port, int(REDIRECTING | AcsFlag.TB))
     assert not twin.attack(FIRST, SECOND).reached

@@ -15,9 +15,12 @@ What the specification leaves open is the worst for isolation here:
   says of memory. Endpoints take what hits while they decode memory, as for all requests.
 - Functions of one device reach each other inside it, as far as the device does so at all: those that receive a
   group take what another one sends; a switch beside it takes it as what comes from above.
-- A root complex is one component with its root ports and the endpoints in it, whatever it does with other requests.
-  The register block that says whether it takes a group itself is none of a function: it sends a copy to the
-  translation, always. What comes out of the translation may hit there again.
+- A root complex is one component with its root ports and the endpoints in it. The register block that says whether it
+  takes a group itself is none of a function: it sends a copy to the translation, always. What comes out of the
+  translation may hit there again.
+
+Declared: a root complex that does not route between its ports, or sends everything to the translation, does so with
+what hits, too; and so does one with what an endpoint sends that is known to isolate (Intel's, VT-d 3.16).
 """
 
 from __future__ import annotations

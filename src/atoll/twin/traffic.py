@@ -151,6 +151,8 @@ class Router(Downwards):
                 return self._up(upstream, bridge, copy, path)
 
             copies, surely = self.replication.into_switch(port, packet, hops, up)
+        elif bridge.routing is not Routing.DIRECT:
+            return None
         else:
             beside = self.hardware.on_bus(bridge.domain, bridge.bus)
             translate = partial(self._translate, bridge, packet, hops)
@@ -171,8 +173,10 @@ class Router(Downwards):
 
     def _integrated(self, last: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         """Into the root complex from an endpoint in it, or from a bridge on a root bus that is no root port."""
-        beside = self.hardware.on_bus(bridge.domain, bridge.bus)
-        copies = self.replication.inside_root(last, beside, packet, hops)
+        copies = []
+        if bridge.routing is Routing.DIRECT and not last.spec.acs_quirk:
+            beside = self.hardware.on_bus(bridge.domain, bridge.bus)
+            copies = self.replication.inside_root(last, beside, packet, hops)
         return Outcome.of(hops, (*copies, self._translate(bridge, packet, hops)))
 
     def _bridge(
