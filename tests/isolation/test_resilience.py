@@ -28,10 +28,10 @@ from atoll.events.effect import after
 from atoll.events.event import EventKind
 from atoll.events.trigger import Trigger
 from atoll.fabric.settings import Settings
+from atoll.fabric.switching import switched_on
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import EndKind, KernelRelease, Platform
 from atoll.isolation.clusters import Clusters
-from atoll.isolation.handover import switched_on
 from atoll.isolation.proof import refuted
 from atoll.isolation.reach import Reach
 from atoll.isolation.resilience import relevant_functions, resilience

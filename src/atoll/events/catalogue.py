@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from atoll.events.event import Event, EventKind
 from atoll.events.reset import ResetKind, kind_of_method
@@ -29,7 +30,8 @@ def reset_kinds(function: Function) -> tuple[ResetKind, ...]:
 
 def events(topology: Topology, owners: Mapping[str, Sequence[Address]]) -> tuple[Event, ...]:
     """Return every event, tenants' first, in address order. ``owners`` are the untrusted clusters' functions."""
-    return (*_tenants(topology, owners), *_host(topology), *_machine(topology))
+    named = frozenset(address for functions in owners.values() for address in functions)
+    return (*_tenants(topology, owners), *_host(topology, named), *_machine(topology))
 
 
 def _tenants(topology: Topology, owners: Mapping[str, Sequence[Address]]) -> Iterator[Event]:
@@ -46,7 +48,7 @@ def _tenants(topology: Topology, owners: Mapping[str, Sequence[Address]]) -> Ite
             yield Event(EventKind.GUEST_REBOOT, Trigger.TENANT, members, None, kind)
 
 
-def _host(topology: Topology) -> Iterator[Event]:
+def _host(topology: Topology, named: AbstractSet[Address]) -> Iterator[Event]:
     for address, function in topology.functions.items():
         if function.is_port:
             below = topology.below.get(address, ())
@@ -57,15 +59,20 @@ def _host(topology: Topology) -> Iterator[Event]:
         else:
             for kind in reset_kinds(function):
                 yield Event(EventKind.FUNCTION_RESET, Trigger.HOST, (address,), address, kind)
+            if address not in named:
+                yield Event(EventKind.DRIVER_BIND, Trigger.HOST, (address,), address, None)
+            yield Event(EventKind.REMOVE_RESCAN, Trigger.HOST, (address,), address, None)
 
 
 def _machine(topology: Topology) -> Iterator[Event]:
     everything = tuple(topology.functions)
-    for address, function in topology.functions.items():
-        below = topology.below.get(address, ())
-        if function.is_port and below:
-            yield Event(EventKind.ERROR_RECOVERY, Trigger.MACHINE, below, address, ResetKind.BUS)
-            yield Event(EventKind.HOT_PLUG, Trigger.MACHINE, below, address, ResetKind.POWER)
+    functions = topology.functions
+    ports = [(port, below) for port, below in sorted(topology.below.items()) if functions[port].is_port]
+    for address, below in ports:
+        yield Event(EventKind.ERROR_RECOVERY, Trigger.MACHINE, below, address, ResetKind.BUS)
     if everything:
         yield Event(EventKind.SUSPEND, Trigger.MACHINE, everything, None, ResetKind.POWER)
         yield Event(EventKind.POWER_LOSS, Trigger.MACHINE, everything, None, ResetKind.POWER)
+    # Last, for not every port has a slot: what any machine meets with is the better example.
+    for address, below in ports:
+        yield Event(EventKind.HOT_PLUG, Trigger.MACHINE, below, address, ResetKind.POWER)

@@ -1,7 +1,11 @@
-"""What an event leaves of the settings: link cuts that the reset undoes, ACS that becomes the kernel's policy."""
+"""What an event leaves of the settings.
+
+Link cuts that the reset undoes, ACS that becomes the kernel's policy, address spaces that the kernel gives anew.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from atoll.controls.acs import policy
@@ -9,25 +13,33 @@ from atoll.controls.kernel_mask import kernel_cuts
 from atoll.controls.registry import link_control
 from atoll.events.event import Event, EventKind
 from atoll.events.reset import ResetKind
-from atoll.fabric.settings import Settings
+from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.model import Host
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["after", "reset_functions"]
+__all__ = ["FOUND_AGAIN", "after", "reset_functions"]
 
+FOUND_AGAIN = (EventKind.REMOVE_RESCAN, EventKind.HOT_PLUG, EventKind.POWER_LOSS)
+"""After these the kernel finds anew what was hit."""
 _OF_BRIDGES = (EventKind.SUBORDINATE_RESET, EventKind.ERROR_RECOVERY)
 
 
 def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     """Return the settings that an event leaves.
 
-    Command registers and address spaces stay: the kernel restores the former, and no event takes a device
-    from its owner. ACS of ports is not saved: a port that was reset comes back with the kernel's policy, one that
-    was only found again or bound again has the policy added.
+    A reset leaves command registers and address spaces: the kernel restores the former, and it takes no device from
+    its owner. What is found again is its owner's no more: a driver of the host gets it and switches it on, in the
+    address space that the kernel gives it. ACS of ports is not saved: a port that was reset comes back with the
+    kernel's policy, one that was only found again or bound again has the policy added.
     """
     host = topology.host
+    if event.kind is EventKind.DRIVER_BIND:
+        return switched_on(topology, settings, event.scope)
+    if event.kind in FOUND_AGAIN:
+        settings = _found_again(topology, settings, event.scope)
     if event.resets is not None:
         bridge = event.at if event.kind in _OF_BRIDGES else None
         settings = reset_functions(topology, settings, event.scope, event.resets, bridge=bridge)
@@ -41,6 +53,16 @@ def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     # No kernel up to 7.3 sets the bits of ACS Enhanced: what a reset leaves of them is not relied on.
     enhanced = {address: bits for address, bits in settings.enhanced.items() if address not in event.scope}
     return replace(settings, acs=acs, enhanced=enhanced)
+
+
+def _found_again(topology: Topology, settings: Settings, scope: Sequence[Address]) -> Settings:
+    anew = topology.found_anew
+    domain = {**settings.domain, **{address: anew[address] for address in scope if address in anew}}
+    links = dict(settings.cpu_links)
+    for address in scope:
+        if address in links and links[address].kind is DomainKind.TRANSLATED:
+            links[address] = Domain(DomainKind.IDENTITY, "", "the NPU is in bypass for the host's driver")
+    return switched_on(topology, replace(settings, domain=domain, cpu_links=links), scope)
 
 
 def _policy_after(host: Host, address: Address, control: AcsFlag | None, *, added: bool) -> AcsFlag | None:

@@ -20,6 +20,7 @@ __all__ = [
     "cpu_link_domains",
     "default_domain",
     "domains",
+    "found_anew",
     "holder_of",
     "holders_of",
     "is_amd_iommu",
@@ -115,6 +116,23 @@ def default_domain(host: Host, function: Function) -> Domain:
     return _of_group(host, host.groups.value.get(number), number)
 
 
+def found_anew(host: Host, function: Function) -> Domain:
+    """Return the address space that a function gets when the kernel finds it again, its driver the host's own.
+
+    What was written to a group's ``type`` goes with the group: a new one gets what the command line asks for.
+    """
+    domain = default_domain(host, function)
+    if domain.kind is DomainKind.TRANSLATED and host.platform is not Platform.POWERNV and _asks_for_identity(host):
+        because = f"{domain.because} now, and the command line asks for pass-through"
+        return Domain(DomainKind.UNKNOWN, "", because)
+    return domain
+
+
+def _asks_for_identity(host: Host) -> bool:
+    words = value_of(host.command_line, "").split()
+    return "iommu=pt" in words or "iommu.passthrough=1" in words
+
+
 def is_amd_iommu(function: Function) -> bool:
     """Whether a function is an IOMMU of AMD's kind, which is one; Intel's is none.
 
@@ -140,7 +158,6 @@ def _of_group(host: Host, group: Group | None, number: int) -> Domain:
     space = f"{DEFAULT}{number}"
     if group is not None and group.made_up:
         return _without_iommu(group)
-    words = value_of(host.command_line, "").split()
     match value_of(group.type, None) if group is not None else None:
         case "DMA" | "DMA-FQ" | "unmanaged" as kind:
             return Domain(DomainKind.TRANSLATED, space, f"{space} has type {kind}")
@@ -150,10 +167,10 @@ def _of_group(host: Host, group: Group | None, number: int) -> Domain:
             return Domain(DomainKind.BLOCKED, space, f"{space} has type blocked")
     if host.platform is Platform.POWERNV:
         # pnv_pci_ioda2_setup_dma_pe() opens a 64-bit bypass window for every endpoint unless told not to.
-        if "iommu=nobypass" in words:
+        if "iommu=nobypass" in value_of(host.command_line, "").split():
             return Domain(DomainKind.TRANSLATED, space, "iommu=nobypass: no bypass window")
         return Domain(DomainKind.IDENTITY, space, "PowerNV's 64-bit bypass window is open")
-    if isinstance(host.command_line, Known) and ("iommu=pt" in words or "iommu.passthrough=1" in words):
+    if _asks_for_identity(host):
         return Domain(DomainKind.IDENTITY, space, "the command line asks for pass-through")
     return Domain(DomainKind.UNKNOWN, "", f"the type of {space} was not read")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from atoll.fabric.domains import found_anew
 from atoll.fabric.families import is_brick
+from atoll.fabric.settings import Domain
 from atoll.fabric.vmd import vmds_of
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
@@ -170,6 +172,15 @@ class Topology:
             for port in self.up(address):
                 found.setdefault(port, []).append(address)
         return {port: tuple(members) for port, members in found.items()}
+
+    @cached_property
+    def found_anew(self) -> dict[Address, Domain]:
+        """The address spaces that functions get when the kernel finds them again; NPU functions follow their GPUs."""
+        return {
+            address: found_anew(self.host, function)
+            for address, function in self.functions.items()
+            if not function.is_port and address not in self.bricks
+        }
 
     @cached_property
     def endpoints(self) -> tuple[Address, ...]:

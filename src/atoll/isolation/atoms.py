@@ -12,12 +12,12 @@ from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.pcie import sends_translated, translation_blocked
 from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import EndKind, Link, Platform
 from atoll.isolation.contact import Contact
 from atoll.isolation.contacts import contacts, partition, roamers
-from atoll.isolation.handover import switched_on
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address

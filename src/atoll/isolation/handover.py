@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from atoll.controls.link_control import Effect, Level
@@ -13,16 +13,14 @@ from atoll.fabric.domains import default_domain, holder_of
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of
 from atoll.host.model import EndKind, Function, Platform
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
-from atoll.pci.header import Command
 
-__all__ = ["HELD_SPACE", "handed_over", "in_space_of", "links_to_cut", "switched_on"]
-
-_ON = Command.MEMORY | Command.MASTER
+__all__ = ["HELD_SPACE", "handed_over", "in_space_of", "links_to_cut", "opened"]
 
 HELD_SPACE = "cluster "
 """How the address space of a cluster that is handed over is named, followed by the cluster's name."""
@@ -86,15 +84,14 @@ def handed_over(topology: Topology, settings: Settings, clusters: Clusters) -> S
     return settings
 
 
-def switched_on(topology: Topology, settings: Settings, addresses: Iterable[Address]) -> Settings:
-    """Return the settings with memory decoding and bus mastering on, of functions and of all ports above them.
-
-    Enabling a device enables the bridges above it (drivers/pci/pci.c ``pci_enable_bridge``).
-    """
-    command = dict(settings.command)
-    for address in dict.fromkeys(one for a in addresses for one in (a, *topology.up(a))):
-        command[address] = (command.get(address) or Command(0)) | _ON
-    return replace(settings, command=command)
+def opened(topology: Topology, settings: Settings, clusters: Clusters, addresses: Collection[Address]) -> Settings:
+    """Return the settings once owners have opened these functions of theirs: through VFIO, but for host drivers."""
+    settings = switched_on(topology, settings, addresses)
+    for cluster in clusters.named:
+        for address in cluster.functions if cluster.handover is not Handover.KERNEL else ():
+            if address in addresses and not _already_held(topology, settings, address):
+                settings = in_space_of(topology, settings, cluster.name, address)
+    return settings
 
 
 def _hand_over(

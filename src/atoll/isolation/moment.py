@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from atoll.controls.acs import policy as acs_policy
 from atoll.events.catalogue import events
 from atoll.events.trigger import Trigger
-from atoll.fabric.answer import Policy
-from atoll.fabric.settings import Settings
+from atoll.fabric.answer import Answer, Policy
+from atoll.fabric.settings import DomainKind, Settings
+from atoll.fabric.switching import is_off, switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.isolation.clusters import Clusters
-from atoll.isolation.handover import handed_over
+from atoll.isolation.handover import handed_over, opened
 from atoll.isolation.proof import Proof, Verdict, breaches, prove, refuted
 from atoll.isolation.reach import Reach
 from atoll.isolation.resilience import Weakness, resilience, unused
@@ -55,19 +56,22 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
     owners = {cluster.name: cluster.functions for cluster in clusters.named}
     possible = events(topology, owners)
 
-    def weakness(broken: Callable[[Reach, Address], bool]) -> dict[Trigger, Weakness | None]:
+    def weakness(broken: Callable[[Reach, Address], bool], least: Answer) -> dict[Trigger, Weakness | None]:
         return resilience(
             topology,
             settings,
             possible,
             clusters.owner(),
             lambda reached, source: broken(Reach(topology, reached, policy), source),
+            opened=lambda before, addresses: opened(topology, before, clusters, addresses),
+            exposed=lambda in_use: _exposed(topology, in_use, clusters, policy, least),
         )
 
-    found = weakness(lambda reach, source: refuted(reach, clusters, {source}))
+    found = weakness(lambda reach, source: refuted(reach, clusters, {source}), Answer.DIRECT)
     unproven: dict[Trigger, Weakness] = {}
-    if proof.verdict is Verdict.PROVEN and _leave_open(topology, settings, clusters):
-        for trigger, path in weakness(lambda reach, source: any(breaches(reach, clusters, {source}))).items():
+    if proof.verdict is Verdict.PROVEN and _leave_open(topology, settings, clusters, policy):
+        left = weakness(lambda reach, source: any(breaches(reach, clusters, {source})), Answer.POSSIBLE)
+        for trigger, path in left.items():
             sooner = found[trigger]
             if path is not None and (sooner is None or len(path) < len(sooner)):
                 unproven[trigger] = path
@@ -92,13 +96,30 @@ def _within(found: Mapping[Trigger, Weakness | None], clusters: Clusters) -> tup
     )
 
 
-def _leave_open(topology: Topology, settings: Settings, clusters: Clusters) -> bool:
+def _exposed(
+    topology: Topology, settings: Settings, clusters: Clusters, policy: Policy, least: Answer
+) -> Address | None:
+    """Return a function of the host that is off now, and that a tenant reaches once its driver switches it on."""
+    owner = clusters.owner()
+    off = [a for a in topology.endpoints if a not in owner and is_off(topology, settings, a)]
+    reach = Reach(topology, switched_on(topology, settings, off), policy)
+    found = (one for one in breaches(reach, clusters, frozenset(owner), off) if one.answer >= least)
+    first = next(found, None)
+    return None if first is None else Address.parse(first.target)
+
+
+def _leave_open(topology: Topology, settings: Settings, clusters: Clusters, policy: Policy) -> bool:
     """Whether events may leave what cannot be told.
 
     That is the kernel's policy for a port's ACS, bits of ACS Enhanced, links that are cut (where the far end's mask or
-    what stands there was not read, only the cut is sure), and what functions do once their owners switch them on.
+    what stands there was not read, only the cut is sure), address spaces that the kernel would give anew, and what
+    functions do once their owners, or the host's drivers, switch them on.
     """
+    if any(topology.found_anew[a].kind is DomainKind.UNKNOWN for a in clusters.owner() if a in topology.found_anew):
+        return True
     functions = topology.functions.values()
     untold = any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions)
     cut = any(settings.cut.values())
-    return untold or bool(settings.enhanced) or cut or unused(topology, settings, clusters.owner())
+    if untold or settings.enhanced or cut or unused(topology, settings, clusters.owner()):
+        return True
+    return _exposed(topology, settings, clusters, policy, Answer.POSSIBLE) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
@@ -104,9 +104,15 @@ def refuted(reach: Reach, clusters: Clusters, sources: AbstractSet[Address] | No
     return any(violation.answer is Answer.DIRECT for violation in found)
 
 
-def breaches(reach: Reach, clusters: Clusters, sources: AbstractSet[Address]) -> Iterator[Violation]:
-    """Yield what is wrong or open with what these functions do: part of what ``prove`` finds."""
-    yield from _Check(reach, clusters).pairs(sources)
+def breaches(
+    reach: Reach, clusters: Clusters, sources: AbstractSet[Address], targets: Sequence[Address] | None = None
+) -> Iterator[Violation]:
+    """Yield what is wrong or open with what these functions do: part of what ``prove`` finds.
+
+    With ``targets``, only what they do to these functions.
+    """
+    check = _Check(reach, clusters)
+    yield from check.pairs(sources) if targets is None else check.against(sources, targets)
 
 
 def verdict_of(violated: bool, unknown: bool) -> Verdict:
@@ -144,6 +150,13 @@ class _Check:
                 for name in names:
                     if name != cluster.name:
                         yield from self._against_memory(cluster.name, source, name)
+
+    def against(self, sources: AbstractSet[Address], targets: Sequence[Address]) -> Iterator[Violation]:
+        """Yield what is wrong or open between untrusted functions and functions of others."""
+        for source in sorted(sources):
+            for target in targets:
+                if self.owner[target] != self.owner[source]:
+                    yield from self._against(self.owner[source], source, target)
 
     def _unseen(self, cluster: str, source: Address) -> Iterator[Violation]:
         """Yield what is known to be there and was not read: other functions, a port above, members of its group."""

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
-from atoll.events.effect import after
+from atoll.events.effect import FOUND_AGAIN, after
 from atoll.events.event import Event, EventKind
 from atoll.events.trigger import Trigger
 from atoll.fabric.links import far_end
 from atoll.fabric.settings import Settings
+from atoll.fabric.switching import is_off, switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind
-from atoll.isolation.handover import switched_on
 from atoll.pci.address import Address
 
 __all__ = ["Weakness", "least_events", "relevant_functions", "resilience", "unused"]
 
 Weakness = tuple[Event, ...]
 
-_BINDING = (EventKind.REMOVE_RESCAN, EventKind.POWER_LOSS)
-"""After these the kernel finds devices anew, and the host's drivers switch them on."""
+_BINDING = (EventKind.DRIVER_BIND, *FOUND_AGAIN)
+"""After these the host's drivers have switched devices on."""
 
 
 def resilience(
@@ -29,6 +29,9 @@ def resilience(
     events: Sequence[Event],
     sources: Iterable[Address],
     violated: Callable[[Settings, Address], bool],
+    *,
+    opened: Callable[[Settings, Sequence[Address]], Settings] | None = None,
+    exposed: Callable[[Settings], Address | None] = lambda settings: None,
 ) -> dict[Trigger, Weakness | None]:
     """Return, by trigger, a shortest sequence of its events whose effect is violated; None if there is none.
 
@@ -36,23 +39,31 @@ def resilience(
     given settings. A sequence that makes it break out has a part that touches what decides about its reach, and
     this part does, too: so functions are looked at one by one, each with the few settings that matter to it.
 
-    ``sources`` are what tenants own. They switch decoding and bus mastering of these on when they open them, and
-    that this opens a path is an event of theirs (or one after which the host's drivers do). Where it does not, what
-    else it takes is counted with all of it on.
+    ``sources`` are what tenants own. They switch decoding and bus mastering of these on when they open them (``opened``
+    says what else that changes), and that this opens a path is an event of theirs (or one after which the host's
+    drivers do). Where it does not, what else it takes is counted with all of it on. ``exposed`` returns a function of
+    the host that is off and would be reached if it were not.
     """
     functions = sorted(sources)
     if any(violated(settings, source) for source in functions):
         return dict.fromkeys(Trigger, ())
-    opening = _by_opening(topology, settings, functions, violated)
+    use = opened or (lambda before, addresses: switched_on(topology, before, addresses))
+    closed = [address for address in functions if is_off(topology, settings, address)]
+    opening = _by_opening(use, settings, functions, closed, violated)
     found: dict[Trigger, Weakness | None] = dict.fromkeys(Trigger)
-    in_use = settings if opening is not None else switched_on(topology, settings, functions)
+    in_use = settings if opening is not None else use(settings, closed)
+    target = exposed(in_use)
     for trigger in Trigger:
         mine = [event for event in events if event.trigger is trigger]
-        if opening is not None:
-            found[trigger] = opening if trigger is Trigger.TENANT else _by_drivers(mine, opening)
-            if found[trigger] is not None:
-                continue
         best: Weakness | None = None
+        if trigger is Trigger.TENANT:
+            if opening is not None:
+                found[trigger] = opening
+                continue
+        else:
+            by_drivers = [_by_drivers(mine, [target])] if target is not None else []
+            by_drivers += [_by_drivers(mine, [a for event in opening for a in event.scope])] if opening else []
+            best = min((path for path in by_drivers if path is not None), key=len, default=None)
         for source in functions:
             relevant = relevant_functions(topology, source)
             breaks_out = _of(violated, source)
@@ -64,30 +75,30 @@ def resilience(
 
 
 def _by_opening(
-    topology: Topology,
+    use: Callable[[Settings, Sequence[Address]], Settings],
     settings: Settings,
     functions: Sequence[Address],
+    closed: Sequence[Address],
     violated: Callable[[Settings, Address], bool],
 ) -> Weakness | None:
     """Return the fewest functions that tenants have to open for one to break out; None if opening does not do it.
 
     It takes a function that sends and one that answers: at most the two of them.
     """
-    closed = [address for address in functions if _is_off(topology, settings, address)]
-    on = switched_on(topology, settings, closed)
+    on = use(settings, closed)
     best: Weakness | None = None
     for source in functions if closed else ():
         if not violated(on, source):
             continue
         own = [source] if source in closed else []
-        if own and violated(switched_on(topology, settings, own), source):
+        if own and violated(use(settings, own), source):
             return tuple(map(_opening, own))
         # The more are on, the more is open: the last of the fewest first ones that it takes is the one that answers.
         others = [address for address in closed if address != source]
         few, many = 0, len(others)
         while few < many:
             half = (few + many) // 2
-            if violated(switched_on(topology, settings, [*own, *others[:half]]), source):
+            if violated(use(settings, [*own, *others[:half]]), source):
                 many = half
             else:
                 few = half + 1
@@ -98,10 +109,12 @@ def _by_opening(
     return best
 
 
-def _by_drivers(events: Sequence[Event], opening: Weakness) -> Weakness | None:
-    """Return the fewest events after which drivers have switched on what it takes to be opened; None without any."""
+def _by_drivers(events: Sequence[Event], functions: Iterable[Address]) -> Weakness | None:
+    """Return the fewest events after which drivers have switched on what it takes; None without any."""
+    # Of those that do it the one that hits the least; a slot to pull something from is not everywhere.
     binding = [event for event in events if event.kind in _BINDING]
-    wanted = sorted(address for event in opening for address in event.scope)
+    binding.sort(key=lambda event: (event.kind is EventKind.HOT_PLUG, len(event.scope)))
+    wanted = sorted(functions)
     at_once = next((event for event in binding if set(wanted).issubset(event.scope)), None)
     if at_once is not None:
         return (at_once,)
@@ -110,15 +123,9 @@ def _by_drivers(events: Sequence[Event], opening: Weakness) -> Weakness | None:
     return found if len(found) == len(each) else None
 
 
-def _is_off(topology: Topology, settings: Settings, address: Address) -> bool:
-    """Whether a function or a port above it is not known to have bus mastering and memory decoding on."""
-    way = (address, *topology.up(address))
-    return not all(settings.can_master(one) and settings.decodes_memory(one) for one in way)
-
-
 def unused(topology: Topology, settings: Settings, functions: Iterable[Address]) -> bool:
     """Whether some of these functions are not switched on yet, as far as is known."""
-    return any(_is_off(topology, settings, address) for address in functions)
+    return any(is_off(topology, settings, address) for address in functions)
 
 
 def _opening(address: Address) -> Event:
@@ -179,6 +186,6 @@ def least_events(
 
 
 def _key(settings: Settings, relevant: AbstractSet[Address]) -> tuple[object, ...]:
-    """What events change of what matters: ACS, its enhanced bits too, and link cuts."""
-    changed = (settings.acs, settings.enhanced, settings.cut)
+    """What events change of what matters: ACS, its enhanced bits too, link cuts, address spaces, what is on."""
+    changed = (settings.acs, settings.enhanced, settings.cut, settings.domain, settings.cpu_links, settings.command)
     return tuple(tuple(item for item in one.items() if item[0] in relevant) for one in changed)

@@ -12,11 +12,12 @@ from atoll.events.effect import reset_functions
 from atoll.events.reset import ResetKind, kind_of_method
 from atoll.fabric.domains import default_domain
 from atoll.fabric.settings import Settings
+from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Group, Host, Platform
 from atoll.isolation.clusters import HOST
-from atoll.isolation.handover import in_space_of, switched_on
+from atoll.isolation.handover import in_space_of
 from atoll.pci.header import Command
 from atoll.plan.step import Step, StepKind
 
