@@ -71,7 +71,13 @@ def test_another_slot_for_a_card_that_shares() -> None:
         port("00:02.0", 3, acs=CLOSED),
         endpoint("03:00.0", "00:02.0"),
         port("00:03.0", 4, acs=CLOSED),
+        # Without redirection, and yet a function of no slot that others stand in: only the port joins the card's group.
         port("00:04.0", 5, acs=OFF),
+        port("00:06.0", 8, acs=None),
+        endpoint("08:00.0", "00:06.0"),
+        # Two that share a group, with a card each.
+        *[replace(port(f"00:08.{n}", 9 + n, acs=None), multifunction=Known(True)) for n in range(2)],
+        *[endpoint(f"{9 + n:02x}:00.0", f"00:08.{n}") for n in range(2)],
         replace(port("00:05.0", 6, acs=CLOSED), slot=Known(False)),
         # A chipset's host bridge: the root port's end of DMI, with nothing below it.
         replace(port("00:00.0", 7, acs=CLOSED), bridge=Known(None)),
@@ -81,8 +87,10 @@ def test_another_slot_for_a_card_that_shares() -> None:
     assert [s.address for s in found.spoilers] == [at("00:01.0"), at("00:01.1")]
     assert found.slots is not None
     assert found.slots.card == (at("01:00.0"),)
-    assert [p.port for p in found.slots.places] == [at("00:03.0"), at("00:02.0")], "empty ones first"
-    assert found.slots.places[1].taken_by == (at("03:00.0"),)
+    places = [at("00:03.0"), at("00:04.0"), at("00:02.0"), at("00:06.0")]
+    assert [p.port for p in found.slots.places] == places, "empty ones first, then those that isolate"
+    assert [p.isolates for p in found.slots.places] == [True, False, True, False]
+    assert found.slots.places[2].taken_by == (at("03:00.0"),)
 
 
 @pytest.mark.parametrize(

@@ -141,10 +141,11 @@ def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
     for address, left in ((one, other), (other, one)):
         slots = other_slots(topology, address)
         kept = {left, *topology.up(left)}
-        ports = [p.port for p in slots.places if p.port not in kept and left not in p.taken_by] if slots else []
+        places = [p for p in slots.places if p.isolates and left not in p.taken_by] if slots is not None else []
+        ports = [p.port for p in places if p.port not in kept]
         if slots is not None and left not in slots.card and ports:
-            places = ", ".join(map(str, ports[:4]))
-            effect = f"{address} is predicted into a group of its own below {places}"
+            below = ", ".join(map(str, ports[:4]))
+            effect = f"{address} is predicted into a group of its own below {below}"
             return Remedy("nothing that can be set separates them; another slot would", "", effect)
     return Remedy("nothing that can be set separates them", "", "nor does another slot of this machine that is known")
 

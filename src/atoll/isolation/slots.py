@@ -25,9 +25,11 @@ _TRIED = 12
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A port below which the card would be isolated, as predicted with it there."""
+    """A port below which the card would share a group with ports at most, as predicted with it there."""
 
     port: Address
+    isolates: bool
+    """Whether the port isolates what is below it; one that does not joins the card's group, and does no harm there."""
     taken_by: tuple[Address, ...]
     """What stands there now."""
     slot: bool | None
@@ -45,14 +47,14 @@ class Slots:
     port: Address
     """The port that it stands below now."""
     places: tuple[Place, ...]
-    """Empty ones first."""
+    """Empty ones first, and those that isolate before those that do not."""
     tried: int
     untried: int
     """Ports that look as good, and were not tried."""
 
 
 def other_slots(topology: Topology, one: Address) -> Slots | None:
-    """Return the ports of this machine below which ``one``'s card would share a group with nothing else.
+    """Return the ports of this machine below which ``one``'s card would share a group with ports at most.
 
     The card is what stands below the nearest port above that says it leads to a slot, or else below the root port.
     None for what stands in no slot: functions on a root bus, and what a conventional bus carries.
@@ -68,29 +70,51 @@ def other_slots(topology: Topology, one: Address) -> Slots | None:
         return None
     port = next((p for p in ports if value_of(host.functions[p].slot, False)), ports[-1])
     card = topology.below.get(port, ())
-    judge = Judge(host, acs_control={}, override=AcsOverride())
-    wanted = []
-    for address, function in host.functions.items():
-        if topology.port_type(address) not in _PORTS or address == port or address in card:
-            continue
-        # Without a bridge's header: the DMI port that is a chipset's host bridge.
-        if value_of(function.slot, True) is False or value_of(function.bridge, None) is None:
-            continue
-        if judge.path(function).enabled:
-            wanted.append(address)
-    wanted.sort(key=lambda a: (bool(topology.below.get(a)), a))
+    wanted = _wanted(topology, port, card)
     places = []
-    for address in wanted[:_TRIED]:
+    for address, isolates in wanted[:_TRIED]:
         moved, there = _moved(topology, card, port, address)
         prediction = predict(moved)
         place = prediction.index().get(there[one])
-        if place is not None and set(prediction.groups[place]) <= set(there.values()):
+        if place is not None and _ends(moved, prediction.groups[place]) <= set(there.values()):
             # Whether an IOMMU serves what is not there is not known of anything: it is not worth a word.
             rests = prediction.open_about(there[one])
             rests = "; ".join(part for part in rests.split("; ") if "whether an IOMMU serves" not in part)
             slot = value_of(host.functions[address].slot, None)
-            places.append(Place(address, topology.below.get(address, ()), slot, rests))
+            places.append(Place(address, isolates, topology.below.get(address, ()), slot, rests))
     return Slots(card, port, tuple(places), min(len(wanted), _TRIED), max(len(wanted) - _TRIED, 0))
+
+
+def _wanted(topology: Topology, now: Address, card: Iterable[Address]) -> list[tuple[Address, bool]]:
+    """The ports worth a try, the best first, and whether each isolates.
+
+    One that does not is worth it where its group holds no device but those below it, which would change places with the
+    card: so do the groups of root ports without ACS that are functions of no common slot.
+    """
+    host = topology.host
+    judge = Judge(host, acs_control={}, override=AcsOverride())
+    prediction = predict(host)
+    index = prediction.index()
+    moving = set(card)
+    wanted = []
+    for address, function in host.functions.items():
+        if topology.port_type(address) not in _PORTS or address == now or address in moving:
+            continue
+        # Without a bridge's header: the DMI port that is a chipset's host bridge.
+        if value_of(function.slot, True) is False or value_of(function.bridge, None) is None:
+            continue
+        isolates = judge.path(function).enabled
+        if not isolates:
+            members = prediction.groups[index[address]] if address in index else ()
+            if not members or _ends(host, members) - set(topology.below.get(address, ())):
+                continue
+        wanted.append((address, isolates))
+    return sorted(wanted, key=lambda w: (bool(topology.below.get(w[0])), not w[1], w[0]))
+
+
+def _ends(host: Host, members: Iterable[Address]) -> set[Address]:
+    """The members of a group that VFIO gives away: all but ports."""
+    return {a for a in members if not host.functions[a].is_port}
 
 
 def _moved(

@@ -159,7 +159,13 @@ def _slots_document(slots: Slots) -> dict[str, Any]:
         "card": _plain(slots.card),
         "now": str(slots.port),
         "places": [
-            {"port": str(p.port), "taken_by": _plain(p.taken_by), "slot": p.slot, "undetermined": p.rests_on or None}
+            {
+                "port": str(p.port),
+                "isolates": p.isolates,
+                "taken_by": _plain(p.taken_by),
+                "slot": p.slot,
+                "undetermined": p.rests_on or None,
+            }
             for p in slots.places
         ],
         "tried": slots.tried,
@@ -349,9 +355,10 @@ def _slot_lines(slots: Slots) -> list[str]:
 
 def _place(place: Place) -> str:
     taken = f"now: {_several(place.taken_by)}" if place.taken_by else "empty"
+    joins = "" if place.isolates else "; it does not isolate, and joins the group"
     slot = "" if place.slot else "; whether it has a slot was not read"
     rests = f"; rests on: {place.rests_on}" if place.rests_on else ""
-    return f"{place.port} ({taken}{slot}{rests})"
+    return f"{place.port} ({taken}{joins}{slot}{rests})"
 
 
 def _several(addresses: Sequence[Address]) -> str:
