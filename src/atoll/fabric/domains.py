@@ -142,11 +142,15 @@ def is_amd_iommu(function: Function) -> bool:
 
 
 def _beside_amd_iommu(host: Host, function: Function) -> bool:
-    """Whether a function stands on a root bus that AMD's IOMMU serves, which is always its function 00.2: what the
-    firmware's table (IVRS) leaves out there, such as the host bridge, has an entry that maps nothing as well.
+    """Whether a function is the host bridge of a root bus that AMD's IOMMU serves, which is always its function 00.2.
+
+    The firmware's table (IVRS) leaves it out, and its entry maps nothing. Anything else there that has no group may
+    be one that the kernel failed to set up, and lets pass: ``iommu_ignore_device`` makes such an entry invalid.
     """
     at = function.address
-    iommu = host.functions.get(Address(at.domain, at.bus, 0, 2)) if function.parent is None else None
+    if function.parent is not None or function.device_class != DeviceClass.HOST_BRIDGE:
+        return False
+    iommu = host.functions.get(Address(at.domain, at.bus, 0, 2))
     return iommu is not None and is_amd_iommu(iommu)
 
 
