@@ -67,6 +67,8 @@ def test_explain_names_a_better_slot(run: Run, tmp_path: Path) -> None:
     out = " ".join(run("explain", "2a:00.0", "--host", tmp_path / "lspci.txt").out.split())
     assert out.startswith("0000:2a:00.0 shares group 15 with 4 functions of other devices because 0000:02:00.2")
     assert "another slot for the card (0000:2a:00.0), now below 0000:03:09.0; predicted alone below:" in out
+    assert "no path to 0000:00:00.0 0000:00:00.2" in out, "they have no address: no mapping leads there"
+    assert "only through the IOMMU's mappings" not in out
 
 
 _TREE = r"""

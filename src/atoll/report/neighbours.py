@@ -74,9 +74,14 @@ def neighbours_lines(
     lines += ["", style.bold("The hardware, as it is set now")]
     lines += _reached_lines(found, Answer.DIRECT, style.bad("reaches"), many)
     lines += _reached_lines(found, Answer.POSSIBLE, style.doubtful("may reach"), many)
-    rest = [n.address for n in found if n.there.answer <= Answer.IOMMU]
-    if rest:
-        lines += ["", *wrap(f"{answer_words(Answer.IOMMU, style)}: {_names(rest, many)}", first="    ")]
+    mapped = [n.address for n in found if n.there.answer is Answer.IOMMU]
+    if mapped:
+        lines += ["", *wrap(f"{answer_words(Answer.IOMMU, style)}: {_names(mapped, many)}", first="    ")]
+    away = [n.address for n in found if n.there.answer is Answer.BLOCKED]
+    nowhere = len(away) == len(found) and not any(n.identity.answer > Answer.IOMMU for n in found)
+    if away and not nowhere:
+        words = f"{answer_words(Answer.BLOCKED, style)} to {_names(away, many)}"
+        lines += ["", *wrap(words, first="    ", rest="        ")]
     lines += _identity_lines(found, style, many)
     back = [n.address for n in found if n.back.answer > Answer.IOMMU]
     if back:
@@ -84,7 +89,7 @@ def neighbours_lines(
     reached = next((n for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT), None)
     if reached is not None:
         lines += ["", *wrap(f"What would change that: atoll explain {group.one} {reached.address}", first="    ")]
-    if not any((n.there.answer > Answer.BLOCKED or n.identity.answer > Answer.IOMMU) for n in found):
+    if nowhere:
         lines += ["", *wrap("reaches no other function that the record shows, ports aside", first="    ")]
     return lines
 
