@@ -26,7 +26,7 @@ from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.twin import Twin
 from atoll.twin.attack import Attempt
-from atoll.twin.machines.fabric import MULTICAST, PREFIX
+from atoll.twin.machines.fabric import FIXED, MULTICAST, PREFIX
 
 __all__ = ["Tally", "disturb", "try_fabric"]
 
@@ -173,12 +173,11 @@ def main() -> int:
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0, help="the first fabric's")
     parser.add_argument("--pairs", type=int, default=60, help="pairs tried on each fabric")
-    parser.add_argument("--multicast", action="store_true", help="on the same fabrics with Multicast")
+    parser.add_argument("--kind", choices=("", MULTICAST, FIXED), default="", help="how their names end")
     options = parser.parse_args()
     started, tally, seed = time.monotonic(), Tally(), options.seed
     while tally.packets < options.packets:
-        name = f"{PREFIX}{seed}{MULTICAST if options.multicast else ''}"
-        tally += try_fabric(name, random.Random(seed), pairs=options.pairs)
+        tally += try_fabric(f"{PREFIX}{seed}{options.kind}", random.Random(seed), pairs=options.pairs)
         seed += 1
     for wrong in tally.wrong[:10]:
         print(wrong, file=sys.stderr)

@@ -26,6 +26,17 @@ def test_no_packet_arrives_that_reach_denies_and_each_direct_is_shown_by_one() -
     assert tally.taken > 100, "hardly a range is surely taken: the law was not tried"
 
 
+def test_the_same_where_hardware_fixed_addresses() -> None:
+    tally, fixed = Tally(), 0
+    for seed in range(12):
+        tally += try_fabric(f"random-{seed}-fixed", random.Random(seed), pairs=25, clusters=1)
+        fixed += sum(spec.fixed for spec in Twin.new(f"random-{seed}-fixed").blueprint.functions)
+    assert not tally.wrong, tally.wrong[0]
+    assert fixed > 50
+    assert tally.directs > 20
+    assert tally.taken > 20
+
+
 def test_random_machines_decode_all_there_is() -> None:
     """Each of these in some of the machines that the law above tries, and machines without any of it, too."""
     machines = [Twin.new(f"random-{seed}") for seed in range(40)]

@@ -1,6 +1,6 @@
 """Reach and IOVA ranges against copies that Multicast makes, one machine for each way in which it decides.
 
-Each was found on random fabrics (``make law LAW_ARGS=--multicast``), and is the smallest that shows it.
+Each was found on random fabrics (``make law LAW_ARGS=--kind=-multicast``), and is the smallest that shows it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from atoll.twin.spec import FunctionSpec, Model
 
 __all__ = ["Layout", "build"]
 
-PM_ID, MSI_ID, EXPRESS_ID = 0x01, 0x05, 0x10
+PM_ID, MSI_ID, EXPRESS_ID, ALLOCATION_ID = 0x01, 0x05, 0x10, 0x14
+ALLOCATION_AT = 0xC0
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
 MULTICAST_ID = 0x12
 ARI_AT = 0x260
@@ -36,6 +37,7 @@ class Layout:
     sriov: int
     ari: int = 0
     multicast: int = 0
+    allocation: int = 0
 
 
 class _Builder:
@@ -80,8 +82,9 @@ def build(spec: FunctionSpec) -> Layout:
         out.put(msi + 4, 4, 0, 0xFFFFFFFC)
         out.put(msi + 8, 4, 0, 0xFFFFFFFF)
         out.put(msi + 12, 2, 0, 0xFFFF)
+    allocation = out.capability(ALLOCATION_AT, ALLOCATION_ID) if spec.fixed else 0
     if conventional:
-        return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=0, acs=0, ats=0, sriov=0)
+        return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=0, acs=0, ats=0, sriov=0, allocation=allocation)
     express = _express(out, spec)
     acs, ats, sriov = _extended(out, spec)
     multicast = _multicast(out, spec)
@@ -95,6 +98,7 @@ def build(spec: FunctionSpec) -> Layout:
         sriov=sriov,
         ari=ARI_AT if spec.vf_total or spec.physfn is not None else 0,
         multicast=multicast,
+        allocation=allocation,
     )
 
 
@@ -109,7 +113,7 @@ def _header(out: _Builder, spec: FunctionSpec) -> None:
     out.put(0x0C, 1, 0, 0xFF)
     out.put(0x0E, 1, (0x80 if spec.multifunction else 0) | (1 if spec.is_bridge else 0))
     out.put(0x3C, 1, 0, 0xFF)
-    for bar in () if virtual else spec.bars:
+    for bar in () if virtual or spec.fixed else spec.bars:
         kind = 0x1 if bar.io else (0x4 if bar.wide else 0) | (0x8 if bar.prefetchable else 0)
         span = 64 if bar.wide else 32
         out.put(0x10 + 4 * bar.index, span // 8, kind, (1 << span) - bar.size & ~(0x3 if bar.io else 0xF))

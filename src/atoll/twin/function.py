@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command
-from atoll.twin import configspace
+from atoll.twin import allocation, configspace
 from atoll.twin.spec import FunctionSpec
 
 __all__ = ["SECONDARY_RESET", "Function"]
@@ -133,7 +133,9 @@ class Function:
         return range(self.get(0x19, 1), self.get(0x1A, 1) + 1) if self.spec.is_bridge else range(0)
 
     def bar(self, index: int, wide: bool, io: bool = False) -> int:
-        """Return the address that a base address register holds: of memory, or of I/O ports."""
+        """Return the address that a base address register holds, or what stands for it: of memory, or of I/O ports."""
+        if self.layout.allocation:
+            return allocation.address(self.config, self.layout.allocation, index)
         return self.get(0x10 + 4 * index, 8 if wide else 4) & ~(0x3 if io else 0xF)
 
     @property
@@ -146,6 +148,14 @@ class Function:
         """How many virtual functions are enabled."""
         at = self.layout.sriov
         return self.get(at + 0x10, 2) if at and self.get(at + 0x08, 2) & 1 else 0
+
+    def solder(self, entries: bytes) -> None:
+        """Fix what hardware tells by Enhanced Allocation, for good."""
+        at, image = self.layout.allocation, bytearray(self.layout.image)
+        image[at + 2] = len(entries) // allocation.ENTRY
+        image[at + allocation.FIRST : at + allocation.FIRST + len(entries)] = entries
+        self.layout = replace(self.layout, image=bytes(image))
+        self.config[:] = image
 
     def power_on(self) -> None:
         """Forget everything, as at power-on and at a conventional reset."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
-from atoll.twin import decoding, v100, vmd
+from atoll.twin import allocation, decoding, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
-from atoll.twin.placement import ROM, Placement, Space, place
+from atoll.twin.placement import ROM, Placement, Range, Space, place
 from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model, Platform
 
 __all__ = ["ALL_ONES", "ARI_FORWARDING", "Hardware"]
@@ -31,6 +31,9 @@ class Hardware:
         self.functions: dict[Address, Function] = {
             spec.address: Function(spec) for spec in sorted(blueprint.functions, key=lambda spec: spec.address)
         }
+        for function in self.functions.values():
+            if function.layout.allocation:
+                function.solder(allocation.entries(function.spec, self._placed(function.spec)))
         self._parents: dict[Address, Function | None] = {}
         self._by_bus: dict[tuple[int, int], list[Function]] = {}
         for function in self.functions.values():
@@ -39,6 +42,12 @@ class Hardware:
         for function in self.functions.values():
             self._parents[function.address] = bridges.get(function.address[:2])
         self._volumes = {bridge.vmd: bridge for bridge in blueprint.bridges if bridge.vmd is not None}
+
+    def _placed(self, spec: FunctionSpec) -> dict[int, Range]:
+        """Return where a function's BARs are, as far as there was room for them."""
+        bars, ports = self.placement.bars, self.placement.ports
+        found = ((bar.index, (ports if bar.io else bars).get((spec.address, bar.index))) for bar in spec.bars)
+        return {index: place for index, place in found if place is not None}
 
     # -- the tree
 
@@ -253,7 +262,7 @@ class Hardware:
         """Write BARs, windows and bus numbers as firmware assigned them, and nothing else."""
         spec: FunctionSpec = function.spec
         bars = self.placement.bars
-        for bar in spec.bars if spec.physfn is None else ():
+        for bar in spec.bars if spec.physfn is None and not spec.fixed else ():
             width = 8 if bar.wide else 4
             flags = function.layout.image[0x10 + 4 * bar.index] & (0x3 if bar.io else 0xF)
             found = (self.placement.ports if bar.io else bars).get((spec.address, bar.index))

@@ -160,6 +160,8 @@ class FunctionSpec:
     """So many bytes more than needed are in a bridge's memory window, and in its prefetchable one: for hot-plug."""
     windowless: bool = False
     """Firmware gives a bridge of subtractive decoding no windows: what is below has addresses of the bus above."""
+    fixed: bool = False
+    """Hardware fixed its addresses: it has Enhanced Allocation instead of base address registers, at most three."""
     multicast_groups: int = 0
     """How many groups its Multicast capability has, at most 64; 0 without it."""
 

@@ -19,7 +19,7 @@ from atoll.twin.function import Function
 from atoll.twin.kernel import Kernel
 from atoll.twin.placement import ROM, Range
 from atoll.twin.resets import Resets
-from atoll.twin.spec import HostBridge
+from atoll.twin.spec import Bar, HostBridge
 from atoll.twin.sysfs_drivers import DriverFiles
 from atoll.twin.sysfs_iommu import IommuFiles
 
@@ -41,6 +41,18 @@ ROM_FLAGS = 0x46200
 WINDOW_FLAGS = 0x200
 HIGH_WINDOW_FLAGS = {64: 0x102201, 32: 0x2200, 0: 0}
 IO_WINDOW_FLAGS = 0x101
+FIXED_FLAGS, FIXED_PORT_FLAGS, PREFETCHED = 0x230, 0x130, 0x2000
+"""With IORESOURCE_PCI_FIXED and IORESOURCE_PCI_EA_BEI: Enhanced Allocation (``pci_ea_flags``)."""
+
+
+def _flags(bar: Bar, fixed: bool) -> int:
+    """Return what the kernel notes of a BAR, or of what stands for it."""
+    if fixed:
+        return FIXED_PORT_FLAGS if bar.io else FIXED_FLAGS | (PREFETCHED if bar.prefetchable else 0)
+    if bar.io:
+        return PORT_FLAGS
+    wide = WIDE_FLAGS if bar.prefetchable else WIDE_PLAIN_FLAGS
+    return wide if bar.wide else MEMORY_FLAGS
 
 
 class Sysfs:
@@ -199,11 +211,8 @@ class Sysfs:
             size = self.hardware.functions[spec.physfn].spec.vf_bar
             lines[0] = (Range(pool.start + spec.vf_index * size, size, pool.shift), WIDE_FLAGS)
         for bar in spec.bars if spec.physfn is None else ():
-            wide = WIDE_FLAGS if bar.prefetchable else WIDE_PLAIN_FLAGS
-            if bar.io:
-                lines[bar.index] = (done.ports.get((spec.address, bar.index)), PORT_FLAGS)
-            else:
-                lines[bar.index] = (bars[spec.address, bar.index], wide if bar.wide else MEMORY_FLAGS)
+            place = done.ports.get((spec.address, bar.index)) if bar.io else bars[spec.address, bar.index]
+            lines[bar.index] = (place, _flags(bar, spec.fixed))
         if spec.rom and spec.physfn is None:
             lines[ROM] = (bars[spec.address, ROM], ROM_FLAGS | spec.rom_on)
         if spec.vf_total:

@@ -7,7 +7,8 @@ endpoints in the root complex, devices that use other requester ids beside their
 bridges and segments with every kind of routing, segments behind Volume Management Devices, Intel's and AMD's IOMMUs,
 and kernels without any; in more than half of them also all that can be decoded, rightly and wrongly. They are for
 trying laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is
-told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions.
+told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions, ``random-SEED-fixed`` with
+Enhanced Allocation instead of base address registers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from atoll.twin.machines import volume
 from atoll.twin.machines.amd import ivhd
 from atoll.twin.machines.chance import Controls, port_controls
 from atoll.twin.machines.decoding import varied
+from atoll.twin.machines.fixed import with_fixed
 from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
 from atoll.twin.machines.multicast import with_multicast
 from atoll.twin.machines.records import nvlink_records, root_complex
@@ -41,12 +43,12 @@ from atoll.twin.spec import (
     Window,
 )
 
-__all__ = ["KERNELS", "MULTICAST", "PREFIX", "machine"]
+__all__ = ["FIXED", "KERNELS", "MULTICAST", "PREFIX", "machine"]
 
 PREFIX = "random-"
 """How the names of these machines begin; a decimal seed follows."""
-MULTICAST = "-multicast"
-"""How the names of those end that have Multicast, too."""
+MULTICAST, FIXED = "-multicast", "-fixed"
+"""How the names of those end that have Multicast, too, or addresses that hardware fixed."""
 KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
 
@@ -61,14 +63,16 @@ _HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
 
 def machine(name: str, kernel: str, links: bool) -> Blueprint:
     """Return the machine that a name of this kind stands for. TwinError for a seed that is no number."""
-    multicast = name.endswith(MULTICAST)
-    text = name.removeprefix(PREFIX).removesuffix(MULTICAST)
+    kind = next((kind for kind in (MULTICAST, FIXED) if name.endswith(kind)), "")
+    text = name.removeprefix(PREFIX).removesuffix(kind)
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
     dice = random.Random(f"atoll fabric {int(text)}")
     plan = _Fabric(dice, hidden=random.Random(f"atoll volumes {int(text)}")).blueprint(name, kernel, links)
     plan = varied(plan, random.Random(f"atoll decoding {int(text)}"))
-    return with_multicast(plan, random.Random(f"atoll multicast {int(text)}")) if multicast else plan
+    if kind == MULTICAST:
+        return with_multicast(plan, random.Random(f"atoll multicast {int(text)}"))
+    return with_fixed(plan, random.Random(f"atoll fixed {int(text)}")) if kind == FIXED else plan
 
 
 @dataclass(slots=True)
