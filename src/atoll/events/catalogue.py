@@ -58,7 +58,9 @@ def _host(topology: Topology, named: AbstractSet[Address]) -> Iterator[Event]:
             yield Event(EventKind.REMOVE_RESCAN, Trigger.HOST, (address, *below), address, None)
         else:
             for kind in reset_kinds(function):
-                yield Event(EventKind.FUNCTION_RESET, Trigger.HOST, (address,), address, kind)
+                # With it go its virtual functions (Base Specification 9.2.1.2).
+                hit = (address, *topology.virtual.get(address, ()))
+                yield Event(EventKind.FUNCTION_RESET, Trigger.HOST, hit, address, kind)
             if address not in named:
                 yield Event(EventKind.DRIVER_BIND, Trigger.HOST, (address,), address, None)
             yield Event(EventKind.REMOVE_RESCAN, Trigger.HOST, (address,), address, None)

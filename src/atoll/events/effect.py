@@ -16,11 +16,12 @@ from atoll.events.reset import ResetKind
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
-from atoll.host.model import Host
+from atoll.host.fact import value_of
+from atoll.host.model import Function, Host
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["FOUND_AGAIN", "after", "reset_functions"]
+__all__ = ["FOUND_AGAIN", "after", "recovers", "reset_functions"]
 
 FOUND_AGAIN = (EventKind.REMOVE_RESCAN, EventKind.HOT_PLUG, EventKind.POWER_LOSS)
 """After these the kernel finds anew what was hit."""
@@ -33,7 +34,8 @@ def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     A reset leaves command registers and address spaces: the kernel restores the former, and it takes no device from
     its owner. What is found again is its owner's no more: a driver of the host gets it and switches it on, in the
     address space that the kernel gives it. ACS of ports is not saved: a port that was reset comes back with the
-    kernel's policy, one that was only found again or bound again has the policy added.
+    kernel's policy, one that was only found again or bound again has the policy added. Nobody saves virtual functions
+    whose physical one is reset (``pci_reset_function``), and what error recovery leaves is up to drivers.
     """
     host = topology.host
     if event.kind is EventKind.DRIVER_BIND:
@@ -49,7 +51,12 @@ def after(topology: Topology, settings: Settings, event: Event) -> Settings:
     acs = dict(settings.acs)
     for address in event.scope:
         if address in acs:
-            acs[address] = _policy_after(host, address, acs[address], added=readded)
+            if event.kind is EventKind.FUNCTION_RESET and address != event.at:
+                acs[address] = AcsFlag(0)
+            elif event.kind is EventKind.ERROR_RECOVERY and not recovers(host.functions[address]):
+                acs[address] = None
+            else:
+                acs[address] = _policy_after(host, address, acs[address], added=readded)
     # No kernel up to 7.3 sets the bits of ACS Enhanced: what a reset leaves of them is not relied on.
     enhanced = {address: bits for address, bits in settings.enhanced.items() if address not in event.scope}
     return replace(settings, acs=acs, enhanced=enhanced)
@@ -63,6 +70,14 @@ def _found_again(topology: Topology, settings: Settings, scope: Sequence[Address
         if address in links and links[address].kind is DomainKind.TRANSLATED:
             links[address] = Domain(DomainKind.IDENTITY, "", "the NPU is in bypass for the host's driver")
     return switched_on(topology, replace(settings, domain=domain, cpu_links=links), scope)
+
+
+def recovers(function: Function) -> bool:
+    """Whether a function's driver surely restores it when its link was reset: that of ports does, vfio-pci does not.
+
+    Source: ``pcie_portdrv_slot_reset``; ``vfio_pci_core_err_handlers`` has no ``slot_reset``.
+    """
+    return function.is_port and value_of(function.driver, "pcieport") == "pcieport"
 
 
 def _policy_after(host: Host, address: Address, control: AcsFlag | None, *, added: bool) -> AcsFlag | None:

@@ -165,6 +165,15 @@ class Topology:
         return {port: tuple(members) for port, members in found.items()}
 
     @cached_property
+    def virtual(self) -> dict[Address, tuple[Address, ...]]:
+        """The virtual functions of each physical one."""
+        found: dict[Address, list[Address]] = {}
+        for address, function in self.functions.items():
+            if function.physical_function is not None:
+                found.setdefault(function.physical_function, []).append(address)
+        return {physical: tuple(members) for physical, members in found.items()}
+
+    @cached_property
     def below(self) -> dict[Address, tuple[Address, ...]]:
         """All functions below each port, in address order."""
         found: dict[Address, list[Address]] = {}

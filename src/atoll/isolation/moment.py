@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from atoll.controls.acs import policy as acs_policy
 from atoll.events.catalogue import events
+from atoll.events.effect import recovers
 from atoll.events.trigger import Trigger
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import DomainKind, Settings
@@ -111,15 +112,22 @@ def _exposed(
 def _leave_open(topology: Topology, settings: Settings, clusters: Clusters, policy: Policy) -> bool:
     """Whether events may leave what cannot be told.
 
-    That is the kernel's policy for a port's ACS, bits of ACS Enhanced, links that are cut (where the far end's mask or
-    what stands there was not read, only the cut is sure), address spaces that the kernel would give anew, and what
-    functions do once their owners, or the host's drivers, switch them on.
+    That is the kernel's policy for a port's ACS, and what drivers restore of that after errors, bits of ACS Enhanced,
+    links that are cut (where the far end's mask or what stands there was not read, only the cut is sure), address
+    spaces that the kernel would give anew, and what functions do once their owners, or the host's drivers, switch them
+    on.
     """
     if any(topology.found_anew[a].kind is DomainKind.UNKNOWN for a in clusters.owner() if a in topology.found_anew):
         return True
-    functions = topology.functions.values()
-    untold = any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions)
+    functions = topology.functions
+    untold = any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions.values())
     cut = any(settings.cut.values())
+    for address in clusters.owner():
+        above = (address, functions[address].physical_function or address, *topology.up(address))
+        deciding = (functions.get(one) for one in above)
+        untold = untold or any(
+            f is not None and value_of(f.acs, None) is not None and not recovers(f) for f in deciding
+        )
     if untold or settings.enhanced or cut or unused(topology, settings, clusters.owner()):
         return True
     return _exposed(topology, settings, clusters, policy, Answer.POSSIBLE) is not None

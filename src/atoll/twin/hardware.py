@@ -233,7 +233,13 @@ class Hardware:
         bridge.put(0x3E, 2, bridge.get(0x3E, 2) & ~SECONDARY_RESET)
 
     def reset_function(self, function: Function) -> None:
-        """A function level reset or a change from D3hot: configuration and what the model does not keep."""
+        """A function level reset or a change from D3hot: configuration and what the model does not keep.
+
+        A physical function takes its virtual ones with it (PCI Express Base 9.2.1.2).
+        """
+        for virtual in self.functions.values():
+            if virtual.spec.physfn == function.address:
+                virtual.power_on()
         kept = dict(function.registers) if function.spec.model is Model.V100 else {}
         function.power_on()
         function.registers.update(kept)
