@@ -1,57 +1,57 @@
 """Class codes that rules ask for.
 
 A class code has 24 bits: the base class, the sub-class and the programming interface. Sources: PCI Code and ID
-Assignment Specification 1.19, section 1; ``include/linux/pci_ids.h``.
+Assignment Specification 1.19, section 1; ``include/linux/pci_ids.h``. Plain numbers: what is not here is met as well.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+from typing import Final
 
 __all__ = ["BUS_BRIDGES", "SUBTRACTIVE_BRIDGE", "VGA_CLASSES", "BaseClass", "DeviceClass"]
 
 
-class BaseClass(IntEnum):
+class BaseClass:
     """Bits 23:16."""
 
-    STORAGE = 0x01
-    NETWORK = 0x02
-    DISPLAY = 0x03
-    MULTIMEDIA = 0x04
-    BRIDGE = 0x06
-    COMMUNICATION = 0x07
+    STORAGE: Final = 0x01
+    NETWORK: Final = 0x02
+    DISPLAY: Final = 0x03
+    MULTIMEDIA: Final = 0x04
+    BRIDGE: Final = 0x06
+    COMMUNICATION: Final = 0x07
     """Serial and parallel ports, modems."""
-    INPUT = 0x09
-    PROCESSOR = 0x0B
-    SERIAL_BUS = 0x0C
-    WIRELESS = 0x0D
-    ACCELERATOR = 0x12
+    INPUT: Final = 0x09
+    PROCESSOR: Final = 0x0B
+    SERIAL_BUS: Final = 0x0C
+    WIRELESS: Final = 0x0D
+    ACCELERATOR: Final = 0x12
 
 
-class DeviceClass(IntEnum):
+class DeviceClass:
     """Bits 23:8, base class and sub-class: what Linux has in ``PCI_CLASS_DEVICE``."""
 
-    UNCLASSIFIED_VGA = 0x0001
+    UNCLASSIFIED_VGA: Final = 0x0001
     """A VGA compatible device from before there were class codes."""
-    IDE = 0x0101
-    RAID = 0x0104
-    SATA = 0x0106
-    ETHERNET = 0x0200
-    VGA = 0x0300
-    DISPLAY_3D = 0x0302
-    OTHER_DISPLAY = 0x0380
-    AUDIO = 0x0403
-    HOST_BRIDGE = 0x0600
-    ISA_BRIDGE = 0x0601
-    PCI_BRIDGE = 0x0604
-    CARDBUS_BRIDGE = 0x0607
-    SEMI_TRANSPARENT_BRIDGE = 0x0609
-    OTHER_BRIDGE = 0x0680
+    IDE: Final = 0x0101
+    RAID: Final = 0x0104
+    SATA: Final = 0x0106
+    ETHERNET: Final = 0x0200
+    VGA: Final = 0x0300
+    DISPLAY_3D: Final = 0x0302
+    OTHER_DISPLAY: Final = 0x0380
+    AUDIO: Final = 0x0403
+    HOST_BRIDGE: Final = 0x0600
+    ISA_BRIDGE: Final = 0x0601
+    PCI_BRIDGE: Final = 0x0604
+    CARDBUS_BRIDGE: Final = 0x0607
+    SEMI_TRANSPARENT_BRIDGE: Final = 0x0609
+    OTHER_BRIDGE: Final = 0x0680
     """NVSwitches, NPU functions, non-transparent bridges."""
-    IOMMU = 0x0806
-    USB = 0x0C03
-    SMBUS = 0x0C05
-    ACCELERATOR = 0x1200
+    IOMMU: Final = 0x0806
+    USB: Final = 0x0C03
+    SMBUS: Final = 0x0C05
+    ACCELERATOR: Final = 0x1200
 
 
 BUS_BRIDGES = frozenset({DeviceClass.PCI_BRIDGE, DeviceClass.SEMI_TRANSPARENT_BRIDGE, DeviceClass.CARDBUS_BRIDGE})

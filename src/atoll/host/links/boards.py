@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from atoll.host.links.naming import nvidia_gpus
+from atoll.host.links.gpus import nvidia_gpus
 from atoll.host.model import EndKind, Function, Gap, Link, LinkKind
 from atoll.host.told import ToldLinks
 from atoll.pci.address import Address

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from atoll.host.links.gpus import nvidia_gpus
 from atoll.host.links.smi import SmiGpu
 from atoll.host.model import Function
 from atoll.pci.address import Address
-from atoll.pci.class_code import BaseClass
-from atoll.pci.vendor import NVIDIA
 
-__all__ = ["Naming", "name_gpus", "nvidia_gpus"]
+__all__ = ["Naming", "name_gpus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +24,6 @@ class Naming:
     def mark(self, source: str) -> str:
         """Return what to call a source that was joined by this naming."""
         return f"{source}, addresses by PCI order" if self.by_order else source
-
-
-def nvidia_gpus(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
-    """Return the host's NVIDIA GPUs in PCI order; virtual functions are no GPUs of their own."""
-    return tuple(
-        address
-        for address, function in sorted(functions.items())
-        if function.vendor == NVIDIA and function.base_class == BaseClass.DISPLAY and function.physical_function is None
-    )
 
 
 def name_gpus(
