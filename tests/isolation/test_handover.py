@@ -5,7 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, Scene, acs, at, clusters, endpoint, gpu, links, machine, scene, slots, switch
+from reach_hosts import (
+    CLOSED,
+    Scene,
+    acs,
+    at,
+    clusters,
+    endpoint,
+    flags,
+    gpu,
+    links,
+    machine,
+    port,
+    scene,
+    slots,
+    switch,
+)
 
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.host.fact import Known, Unknown
@@ -13,6 +28,7 @@ from atoll.host.model import Ats, EndKind, Holder, Platform
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.handover import handed_over, links_to_cut
 from atoll.isolation.proof import Verdict
+from atoll.pci.acs import Acs
 from atoll.pci.header import Command
 from atoll.twin import Twin
 
@@ -216,3 +232,32 @@ def test_masks_of_the_machines_of_2019(name: str, own: str, masks: str) -> None:
     of = named.cluster_of(found.topology.functions)
     numbers = [links_to_cut(found.topology, of, a) for a in every]
     assert [hex(sum(1 << 16 + n for n in cut)) for cut in numbers] == masks.split()
+
+
+@pytest.mark.parametrize(
+    ("word", "fields", "left"),
+    [
+        (acs("RR CR DT", "RR CR DT"), {}, "RR CR DT"),
+        (acs("RR CR", "RR CR"), {"platform": Platform.POWERNV}, ""),
+        (acs("", "RR CR"), {}, ""),
+        (acs("RR EC", "RR EC", vector=0xFF), {}, None),
+        (acs("RR CR", "RR CR"), {"command_line": Unknown("not read")}, None),
+    ],
+)
+@pytest.mark.parametrize("how", [Handover.VFIO, Handover.HELD])
+def test_a_reset_leaves_of_a_devices_own_acs_what_the_kernel_does(
+    how: Handover, word: Acs, fields: dict[str, object], left: str | None
+) -> None:
+    """VFIO resets what it opens, and the kernel sets its policy then; nothing is relied on to be closed by it."""
+    host = machine(*slots(CLOSED, CLOSED)[::2], *(endpoint(f"0{n}:00.0", f"00:0{n}.0", acs=word) for n in (1, 2)))
+    found = scene(replace(host, **fields))  # type: ignore[arg-type]
+    assert over(found, how).acs[A] == (None if left is None else flags(left))
+    assert over(found, Handover.KERNEL, "nic").acs[A] == word.control
+
+
+def test_two_functions_of_a_card_are_open_to_each_other_once_they_are_opened() -> None:
+    """PowerNV asks for no ACS: what was set by hand is gone with the first reset."""
+    functions = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=acs("RR CR", "RR CR")) for n in range(2)]
+    host = machine(port("00:01.0", 1), *functions, platform=Platform.POWERNV)
+    stated = scene(host).state(clusters(host, red="01:00.0", blue="01:00.1"))
+    assert (stated.proof.verdict, stated.handed_over.verdict) == ("proven", "violated")

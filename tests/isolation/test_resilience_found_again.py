@@ -70,6 +70,13 @@ def test_a_type_that_was_written_goes_with_the_group() -> None:
         HOST: EventKind.REMOVE_RESCAN,
         MACHINE: EventKind.POWER_LOSS,
     }
+    assert isinstance(found.host.groups, Known)
+    groups = dict(found.host.groups.value)
+    last = max(groups)
+    groups[last] = replace(groups[last], type=Known("identity"))
+    mixed = scene(replace(found.host, groups=Known(groups), command_line=Known("")))
+    stated = mixed.state(replace(clusters(mixed.host, red=CARD), survive={MACHINE: 1}))
+    assert (stated.verdict, stated.untold) == ("unknown", (MACHINE,)), "which of them the kernel made so, nothing tells"
     plain = held(switch(CLOSED, CLOSED), "DMA", "intel_iommu=on")
     assert plain.state(replace(clusters(plain.host, red=CARD), survive={MACHINE: 1})).verdict == "proven"
 

@@ -21,7 +21,7 @@ from atoll.host.model import Function, Host
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["FOUND_AGAIN", "after", "recovers", "reset_functions"]
+__all__ = ["FOUND_AGAIN", "after", "recovers", "reset_alone", "reset_functions"]
 
 FOUND_AGAIN = (EventKind.REMOVE_RESCAN, EventKind.HOT_PLUG, EventKind.POWER_LOSS)
 """After these the kernel finds anew what was hit."""
@@ -85,6 +85,25 @@ def _policy_after(host: Host, address: Address, control: AcsFlag | None, *, adde
     if kernel is None or (added and control is None):
         return None
     return kernel | control if added and control is not None else kernel
+
+
+def reset_alone(topology: Topology, settings: Settings, address: Address, kind: ResetKind) -> Settings:
+    """Return the settings after one function was reset by itself, as VFIO does when it is opened: if it can be.
+
+    Its links are open again, and of its own ACS is left what it was and what the kernel makes of it: a reset is not
+    relied on to close anything.
+    """
+    settings = reset_functions(topology, settings, (address,), kind)
+    before = settings.acs.get(address)
+    if before is None:
+        return settings
+    kernel = policy(topology.host, topology.functions[address])
+    left = None if kernel is None else kernel & before | before & AcsFlag.DT
+    if kernel is not None and AcsFlag.EC in before and kernel != before:
+        # Egress control that is gone lets through what it blocked, and what it let through it may still.
+        left = None
+    enhanced = {other: bits for other, bits in settings.enhanced.items() if other != address}
+    return replace(settings, acs={**settings.acs, address: left}, enhanced=enhanced)
 
 
 def reset_functions(

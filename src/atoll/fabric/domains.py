@@ -7,7 +7,7 @@ A group's ``type`` names its *default* domain; a group that a VFIO user holds is
 from __future__ import annotations
 
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
@@ -24,6 +24,7 @@ __all__ = [
     "holder_of",
     "holders_of",
     "is_amd_iommu",
+    "type_anew",
 ]
 
 NPU_UNCONFIGURED = "npu-unconfigured"
@@ -117,15 +118,36 @@ def default_domain(host: Host, function: Function) -> Domain:
 
 
 def found_anew(host: Host, function: Function) -> Domain:
-    """Return the address space that a function gets when the kernel finds it again, its driver the host's own.
+    """Return the address space that a function gets when the kernel finds it again, its driver the host's own."""
+    group = _group_of(host, function)
+    if group is not None and isinstance(group.type, Known):
+        anew = type_anew(host, group.type)
+        if isinstance(anew, Unknown):
+            return Domain(DomainKind.UNKNOWN, "", f"{DEFAULT}{group.number} has type {group.type.value}; {anew.reason}")
+    return default_domain(host, function)
 
-    What was written to a group's ``type`` goes with the group: a new one gets what the command line asks for.
+
+def type_anew(host: Host, old: Fact[str]) -> Fact[str]:
+    """Return the type of the default domain that the kernel makes for a new group: by command line, build and driver,
+    not by what somebody had written to the old group's ``type`` (``iommu_get_default_domain_type``).
+
+    As long as all groups have one kind of it, that is the kernel's; else which one is not known.
     """
-    domain = default_domain(host, function)
-    if domain.kind is DomainKind.TRANSLATED and host.platform is not Platform.POWERNV and _asks_for_identity(host):
-        because = f"{domain.because} now, and the command line asks for pass-through"
-        return Domain(DomainKind.UNKNOWN, "", because)
-    return domain
+    if isinstance(old, Unknown) or host.platform is Platform.POWERNV:
+        return old
+    if _asks_for_identity(host):
+        return old if old.value == "identity" else Unknown(_MADE_ANEW)
+    kinds = {_kind(group.type) for group in value_of(host.groups, {}).values()}
+    return old if len(kinds) == 1 else Unknown(_MADE_ANEW)
+
+
+_MADE_ANEW = "a group that is made anew has a domain of a kind that the kernel chooses"
+
+
+def _kind(type_: Fact[str]) -> str:
+    """Lazy or strict, DMA is translated."""
+    kind = value_of(type_, "")
+    return "DMA" if kind == "DMA-FQ" else kind
 
 
 def _asks_for_identity(host: Host) -> bool:

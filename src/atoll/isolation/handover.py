@@ -8,7 +8,7 @@ from dataclasses import replace
 from atoll.controls.link_control import Effect, Level
 from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
-from atoll.events.effect import reset_functions
+from atoll.events.effect import reset_alone
 from atoll.fabric.domains import default_domain, holder_of
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, near_end
@@ -102,16 +102,16 @@ def _hand_over(
     if cluster.handover is Handover.KERNEL:
         if held:
             # Who holds it closes it first, which resets it.
-            settings = reset_functions(topology, settings, (address,), reset_kinds(function)[0])
+            settings = reset_alone(topology, settings, address, reset_kinds(function)[0])
         return settings.with_domain(address, default_domain(topology.host, function))
     if not held:
         settings = in_space_of(topology, settings, cluster.name, address)
     if cluster.handover is Handover.VFIO:
         # A tenant's VMM resets whether or not somebody held the device before.
-        return reset_functions(topology, settings, (address,), reset_kinds(function)[0])
+        return reset_alone(topology, settings, address, reset_kinds(function)[0])
     if held:
         return settings
-    settings = reset_functions(topology, settings, (address,), reset_kinds(function)[0])
+    settings = reset_alone(topology, settings, address, reset_kinds(function)[0])
     control = link_control(function)
     if control is None or control.effect is not Effect.NOW:
         return settings

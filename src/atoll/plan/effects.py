@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
-from atoll.events.effect import reset_functions
+from atoll.events.effect import reset_alone, reset_functions
 from atoll.events.reset import ResetKind, kind_of_method
-from atoll.fabric.domains import default_domain
+from atoll.fabric.domains import default_domain, type_anew
 from atoll.fabric.settings import Settings
 from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Group, Host, Platform
+from atoll.host.model import Group, Host
 from atoll.isolation.clusters import HOST
 from atoll.isolation.handover import in_space_of
 from atoll.pci.header import Command
@@ -63,10 +63,10 @@ def _after(host: Host, settings: Settings, step: Step) -> tuple[Host, Settings]:
         case StepKind.HAND_OVER:
             settings = switched_on(Topology(host), settings, (address,))
         case StepKind.RESET:
-            settings = reset_functions(Topology(host), settings, (address,), kind_of_method(step.method or "bus"))
+            settings = reset_alone(Topology(host), settings, address, kind_of_method(step.method or "bus"))
         case StepKind.LEASE:
             settings = _held(host, settings, step)
-            settings = reset_functions(Topology(host), settings, (address,), reset_kinds(function)[0])
+            settings = reset_alone(Topology(host), settings, address, reset_kinds(function)[0])
             settings = reset_functions(Topology(host), settings, (address,), ResetKind.BUS)
         case StepKind.CUT_LINKS:
             control = link_control(function)
@@ -106,33 +106,15 @@ def _regrouped(host: Host, step: Step) -> Host:
             groups[old] = replace(group, members=tuple(a for a in group.members if a != step.device))
     if number is None or not set(step.group) >= set(groups[number].members):
         number = max(groups, default=-1) + 1
-        groups[number] = Group(number, (step.device,), _new_type(host, host.groups.value, step))
+        groups[number] = Group(number, (step.device,), _new_type(host, step))
     else:
         groups[number] = replace(groups[number], members=tuple(sorted({*groups[number].members, step.device})))
     function = replace(host.functions[step.device], group=Known(number, "plan"), driver_override=Known(None, "plan"))
     return replace(host, groups=Known(groups, "plan"), functions={**host.functions, step.device: function})
 
 
-def _new_type(host: Host, groups: Mapping[int, Group], step: Step) -> Fact[str]:
-    """Return the type of the default domain that the kernel makes for a new group: by command line, build and driver,
-    not by what somebody had written to the old group's ``type`` (``iommu_get_default_domain_type``).
-
-    As long as all groups have one kind of it, that is the kernel's; else which one is not known.
-    """
-    old = next((group.type for group in groups.values() if step.device in group.members), Unknown("not read"))
-    words = value_of(host.command_line, "").split()
-    if isinstance(old, Unknown) or host.platform is Platform.POWERNV:
-        return old
-    if "iommu=pt" in words or "iommu.passthrough=1" in words:
-        return old if old.value == "identity" else Unknown(_MADE_ANEW)
-    kinds = {_kind(group.type) for group in groups.values()}
-    return old if len(kinds) == 1 else Unknown(_MADE_ANEW)
-
-
-_MADE_ANEW = "the group is made anew, and its domain is of a kind that the kernel chooses"
-
-
-def _kind(type_: Fact[str]) -> str:
-    """Lazy or strict, DMA is translated."""
-    kind = value_of(type_, "")
-    return "DMA" if kind == "DMA-FQ" else kind
+def _new_type(host: Host, step: Step) -> Fact[str]:
+    """Return the type of the default domain that the kernel makes for a new group."""
+    groups = value_of(host.groups, {}).values()
+    old = next((group.type for group in groups if step.device in group.members), Unknown("not read"))
+    return type_anew(host, old)
