@@ -118,6 +118,18 @@ def test_a_log_of_groups_alone_is_told_as_what_it_is(run: Run, tmp_path: Path) -
     assert "Group unknown: 0000:04:00.0" in out
 
 
+def test_types_of_groups_are_asked_for_where_they_matter(run: Run, tmp_path: Path) -> None:
+    listed = "IOMMU Group 1:\n\t00:14.0 USB controller [0c03]: X [8086:43ed]\n"
+    asked = "what grep . /sys/kernel/iommu_groups/*/type prints, in the same text, tells"
+    (tmp_path / "list.txt").write_text(listed)
+    assert asked in " ".join(run("groups", "--host", tmp_path / "list.txt").out.split())
+    assert "grep ." in run("doctor", "--host", tmp_path / "list.txt").out
+    (tmp_path / "list.txt").write_text(f"{listed}\n/sys/kernel/iommu_groups/1/type:DMA-FQ\n")
+    out = run("groups", "--host", tmp_path / "list.txt").out
+    assert "IOMMU Group 1  DMA-FQ" in out
+    assert "grep ." not in out
+
+
 def test_in_no_group_and_no_reason_to_blame_a_port_for(run: Run, tmp_path: Path) -> None:
     (tmp_path / "post.txt").write_text(
         "vfio 0000:08:00.0: no iommu_group found: No such file or directory\n"

@@ -14,7 +14,7 @@ from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
-from atoll.report.lacking import EXCERPT, lacking
+from atoll.report.lacking import EXCERPT, PRINT_TYPES, lacking
 from atoll.report.layout import plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
@@ -115,7 +115,7 @@ def groups_lines(
         lines += ["", *_comparison_lines(host, comparison, prediction, style, verbose)]
     elif prediction.undetermined:
         lines += ["", *_undetermined(dict(prediction.undetermined), style, verbose)]
-    return [*lines, *_findings(honesty, style, verbose)]
+    return [*lines, *_findings(honesty, style, verbose), *_types_wanted(host, honesty)]
 
 
 def _member_lines(
@@ -199,6 +199,16 @@ def _findings(honesty: Honesty, style: Style, verbose: bool) -> list[str]:
             parts = " | ".join(" ".join(map(str, part)) for part in cost.parts)
             lines += wrap(parts, first=f"    group {cost.group}: ")
     return lines
+
+
+def _types_wanted(host: Host, honesty: Honesty) -> list[str]:
+    """What would settle doubts about memory at large, which a group's type decides."""
+    unread = [group for group in value_of(host.groups, {}).values() if isinstance(group.type, Unknown)]
+    if not unread or all(doubt.target is not None for doubt in honesty.doubts):
+        return []
+    count = plural(len(unread), "group")
+    told = f"the types of {count} were not read; what {PRINT_TYPES} prints, in the same text, tells"
+    return ["", *wrap(told, first="    ")]
 
 
 def _regrouped(found: Sequence[Difference]) -> list[str]:

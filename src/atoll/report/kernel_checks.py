@@ -9,6 +9,7 @@ from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Platform
 from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
+from atoll.report.lacking import PRINT_TYPES
 from atoll.report.layout import plural
 
 __all__ = ["KERNEL_CHECKS", "lockdown"]
@@ -170,7 +171,14 @@ def _passthrough(s: Subject) -> Iterator[Check]:
         )
     elif any(isinstance(group.type, Unknown) for group in s.host.groups.value.values()):
         found = "the types of the groups' default domains were not read"
-        yield Check("passthrough", Status.UNKNOWN, found, "an identity domain lets a device reach all of memory")
+        why = "an identity domain lets a device reach all of memory"
+        yield Check(
+            "passthrough",
+            Status.UNKNOWN,
+            found,
+            why,
+            f"capture them too, or give what {PRINT_TYPES} prints in the same text",
+        )
     else:
         yield Check("passthrough", Status.OK, "no group has an identity domain")
     if lazy:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from atoll.pci.address import Address
 
-__all__ = ["EXCERPT", "folded", "lacking"]
+__all__ = ["EXCERPT", "PRINT_TYPES", "folded", "lacking"]
 
+PRINT_TYPES = "grep . /sys/kernel/iommu_groups/*/type"
+"""What prints the types of groups so that a text may hold them."""
 EXCERPT = (
     "The record seems to show a part of the machine: functions that it leaves out may stand beside these, and in their "
     "groups."

@@ -74,3 +74,35 @@ def test_two_boots_in_one_text() -> None:
 def test_what_is_set_for_the_next_boot_is_not_in_force() -> None:
     host = host_of(f'GRUB_CMDLINE_LINUX_DEFAULT="quiet intel_iommu=on pcie_acs_override=downstream"\n\n{_LIST}')
     assert isinstance(host.command_line, Unknown)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "/sys/kernel/iommu_groups/1/type:DMA-FQ",
+        "$ cd /sys/kernel/iommu_groups; grep . */type\n1/type:DMA-FQ\n2/type:identity",
+        "==> /sys/kernel/iommu_groups/1/type <==\nDMA-FQ",
+        "me@host:~$ cat /sys/kernel/iommu_groups/1/type\nDMA-FQ",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_types_of_groups(lines: str, *, first: bool) -> None:
+    host = host_of(f"{lines}\n\n{_LIST}" if first else f"{_LIST}\n{lines}\n")
+    assert isinstance(host.groups, Known)
+    assert {number: value_of(group.type, None) for number, group in host.groups.value.items()} == {1: "DMA-FQ"}
+    assert list(host.functions) == [at("00:01.0")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "$ cat /sys/kernel/iommu_groups/1/type\nbash: no such file\nDMA",
+        "$ cat /sys/kernel/iommu_groups/1/type /sys/kernel/iommu_groups/2/type\nDMA\nidentity",
+        "$ cat /sys/kernel/iommu_groups/3/type\nDMA",
+        "/sys/kernel/iommu_groups/1/type:something",
+    ],
+)
+def test_what_tells_no_type_of_a_group(lines: str) -> None:
+    host = host_of(f"{_LIST}\n{lines}\n")
+    assert isinstance(host.groups, Known)
+    assert isinstance(host.groups.value[1].type, Unknown)

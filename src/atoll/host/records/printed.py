@@ -1,11 +1,14 @@
-"""What people print beside a listing: ``uname -a``, ``uname -r``, ``cat /proc/cmdline``.
+"""What people print beside a listing: ``uname -a``, ``uname -r``, ``cat /proc/cmdline``, the types of groups.
+
+Types of groups are those of ``grep . /sys/kernel/iommu_groups/*/type``, ``tail -n +1`` or ``cat`` of one such file.
 
 What /etc/default/grub holds is not taken: it may be in force at the next boot, or never.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 from atoll.host.records.boot_log import NARROW, goes_on, release_of
 
@@ -14,6 +17,10 @@ __all__ = ["Printed"]
 _LONGEST = 4096
 _STARTS = ("BOOT_IMAGE=", "root=", "initrd=", "initrd ")
 _WORDS = frozenset({"ro", "rw", "quiet", "splash"})
+_TYPE = r"(DMA|DMA-FQ|identity|blocked|unmanaged|unknown)"
+_TYPE_TOLD = re.compile(rf"(?:\S*/)?(\d{{1,6}})/type:\s*{_TYPE}")
+_TYPE_ASKED = re.compile(r"iommu_groups/(\d{1,6})/type\b")
+_TYPE_ALONE = re.compile(_TYPE)
 
 
 @dataclass(slots=True)
@@ -22,8 +29,12 @@ class Printed:
 
     release: str | None = None
     command_line: str | None = None
+    types: dict[int, str] = field(default_factory=dict)
+    """Types of groups by their numbers, as ``/sys/kernel/iommu_groups/N/type`` has them."""
     _asked: str = ""
     """What the line before asked for."""
+    _group: int | None = None
+    """The group whose type the line before asked for."""
     _wrapped: bool = False
     """Whether the line before is a command line that may go on."""
 
@@ -37,6 +48,8 @@ class Printed:
         self._wrapped = False
         if not text:
             return False
+        if self._type(text):
+            return True
         asked, self._asked = self._asked, ""
         words = text.split()
         if words[0] == "Linux" and len(words) > 4 and words[3].startswith("#") and release_of(words[2]):
@@ -53,6 +66,18 @@ class Printed:
             self._asked = "command line"
         elif text.endswith("uname -r"):
             self._asked = "release"
+        return False
+
+    def _type(self, text: str) -> bool:
+        group, self._group = self._group, None
+        if told := _TYPE_TOLD.fullmatch(text):
+            self.types[int(told[1])] = told[2]
+            return True
+        if group is not None and _TYPE_ALONE.fullmatch(text):
+            self.types[group] = text
+            return True
+        if asked := _TYPE_ASKED.findall(text):
+            self._group = int(asked[0]) if len(asked) == 1 else None
         return False
 
 

@@ -119,7 +119,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         groups: Fact[Mapping[int, Group]] = Known({}, source)
         member: dict[Address, Fact[int | None]] = dict.fromkeys(functions, Known(None, source))
     else:
-        groups = _with_types(told.fact(reason=why), log)
+        groups = _with_types(told.fact(reason=why), lines)
         is_told = told.number or told.none or told.doubted
         member = {address: told.of(address) if is_told else Unknown(why) for address in functions}
     functions = {address: replace(function, group=member[address]) for address, function in functions.items()}
@@ -179,11 +179,19 @@ def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool) -> str:
     return "the text shows no IOMMU groups"
 
 
-def _with_types(groups: Fact[Mapping[int, Group]], log: BootLog) -> Fact[Mapping[int, Group]]:
-    if isinstance(groups, Unknown) or log.default_domain is None:
+def _with_types(groups: Fact[Mapping[int, Group]], lines: _Lines) -> Fact[Mapping[int, Group]]:
+    """The groups with their types as printed; a boot log tells what they are by default."""
+    if isinstance(groups, Unknown):
         return groups
-    reason = Unknown(f"the boot log tells the default only: {log.default_domain}")
-    return Known({number: replace(group, type=reason) for number, group in groups.value.items()}, groups.source)
+    told: dict[int, Group] = {}
+    for number, group in groups.value.items():
+        kind: Fact[str] = group.type
+        if number in lines.printed.types:
+            kind = Known(lines.printed.types[number], f"{lines.name}: iommu_groups/{number}/type")
+        elif lines.log.default_domain is not None:
+            kind = Unknown(f"the boot log tells the default only: {lines.log.default_domain}")
+        told[number] = replace(group, type=kind)
+    return Known(told, groups.source)
 
 
 def _release(log: BootLog, printed: Printed, name: str) -> Fact[KernelRelease]:
