@@ -26,7 +26,7 @@ from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.twin import Twin
 from atoll.twin.attack import Attempt
-from atoll.twin.machines.fabric import FIXED, MULTICAST, PREFIX
+from atoll.twin.machines.fabric import FIXED, MULTICAST, PORTAL, PREFIX
 
 __all__ = ["Tally", "disturb", "try_fabric"]
 
@@ -117,7 +117,7 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
             tally.directs += 1
             if any(_shows(attempt, other) for attempt in delivered):
                 continue
-            if twin.blueprint.stray and _sent_down(answer):
+            if (twin.blueprint.stray or twin.blueprint.setup) and _sent_down(answer):
                 tally.known += 1
             else:
                 tally.wrong.append(f"{name}: {one} to {other}: no packet shows {answer}")
@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0, help="the first fabric's")
     parser.add_argument("--pairs", type=int, default=60, help="pairs tried on each fabric")
-    parser.add_argument("--kind", choices=("", MULTICAST, FIXED), default="", help="how their names end")
+    parser.add_argument("--kind", choices=("", MULTICAST, FIXED, PORTAL), default="", help="how their names end")
     options = parser.parse_args()
     started, tally, seed = time.monotonic(), Tally(), options.seed
     while tally.packets < options.packets:

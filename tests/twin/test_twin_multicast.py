@@ -104,13 +104,11 @@ def test_no_kernel_restores_it_after_a_reset() -> None:
 
 
 def test_registers_are_part_of_the_document(tmp_path: Any) -> None:
-    name = next(
-        f"random-{seed}-multicast" for seed in range(9) if Twin.new(f"random-{seed}-multicast").blueprint.multicast
-    )
+    name = next(f"random-{seed}-multicast" for seed in range(9) if Twin.new(f"random-{seed}-multicast").blueprint.setup)
     twin = Twin.new(name)
     twin.save(tmp_path / "twin")
     again = Twin.load(tmp_path / "twin")
-    for change in twin.blueprint.multicast:
+    for change in twin.blueprint.setup:
         function = again.kernel.hardware.functions[change.function]
         assert function.get(change.offset, change.width), "a register that is set"
         break

@@ -14,7 +14,8 @@ from atoll.twin.spec import FunctionSpec, Model
 __all__ = ["Layout", "build"]
 
 PM_ID, MSI_ID, EXPRESS_ID, ALLOCATION_ID = 0x01, 0x05, 0x10, 0x14
-ALLOCATION_AT = 0xC0
+PORTAL_ID = 0x15
+ALLOCATION_AT = PORTAL_AT = 0xC0
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
 MULTICAST_ID = 0x12
 ARI_AT = 0x260
@@ -38,6 +39,7 @@ class Layout:
     ari: int = 0
     multicast: int = 0
     allocation: int = 0
+    portal: int = 0
 
 
 class _Builder:
@@ -83,6 +85,7 @@ def build(spec: FunctionSpec) -> Layout:
         out.put(msi + 8, 4, 0, 0xFFFFFFFF)
         out.put(msi + 12, 2, 0, 0xFFFF)
     allocation = out.capability(ALLOCATION_AT, ALLOCATION_ID) if spec.fixed else 0
+    portal = _portal(out) if spec.portal else 0
     if conventional:
         return Layout(bytes(out.image), bytes(out.mask), pm=pm, express=0, acs=0, ats=0, sriov=0, allocation=allocation)
     express = _express(out, spec)
@@ -99,6 +102,7 @@ def build(spec: FunctionSpec) -> Layout:
         ari=ARI_AT if spec.vf_total or spec.physfn is not None else 0,
         multicast=multicast,
         allocation=allocation,
+        portal=portal,
     )
 
 
@@ -211,4 +215,16 @@ def _multicast(out: _Builder, spec: FunctionSpec) -> int:
         out.put(at + vector, 8, 0, each)
     if spec.is_bridge:
         out.put(at + 0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
+    return at
+
+
+def _portal(out: _Builder) -> int:
+    """Flattening Portal Bridge (PCI Express Base 7.8.11): vectors of 256 bits for memory, none for requester ids."""
+    at = out.capability(PORTAL_AT, PORTAL_ID)
+    out.put(at + 0x04, 4, 0x00000006)
+    out.put(at + 0x10, 4, 0, 0xFFF000F1)
+    out.put(at + 0x14, 4, 0, 0xF00000F1)
+    out.put(at + 0x18, 4, 0, 0xFFFFFFFF)
+    out.put(at + 0x1C, 4, 0, 0x0000C0FF)
+    out.put(at + 0x20, 4, 0, 0xFFFFFFFF)
     return at

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, VGA_CLASSES
 from atoll.pci.header import Command
 from atoll.twin.function import Function
+from atoll.twin.portal import spans
 from atoll.twin.spec import CONVENTIONAL_BUS
 
 __all__ = [
@@ -90,7 +91,7 @@ def forwarded(bridge: Function, io: bool) -> tuple[Span, ...]:
     if io:
         found = _io_window(bridge, bool(control & ISA_ENABLE))
         return (*found, *_vga_ports(bool(control & VGA_16))) if control & VGA_ENABLE else found
-    found = _memory_windows(bridge)
+    found = (*_memory_windows(bridge), *spans(bridge))
     return (*found, VGA_MEMORY) if control & VGA_ENABLE else found
 
 

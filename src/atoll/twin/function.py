@@ -18,7 +18,7 @@ ACS_ENHANCED = 0x1F80
 """The control bits that came with ACS Enhanced (PCIe 7.7.11.3)."""
 ATS_ENABLE = 0x8000
 """Enable, bit 15 of the ATS control word (PCIe 10.5.1.3)."""
-MULTICAST_SIZE = 0x30
+MULTICAST_SIZE, PORTAL_SIZE = 0x30, 0x24
 
 _NONE = Command(0)
 
@@ -105,12 +105,12 @@ class Function:
             self.put(at + 8, (self.spec.egress_bits + 7) // 8, 0)
 
     def put_back(self, config: bytes) -> None:
-        """Restore a saved configuration space, but for the registers of Multicast, which a kernel does not save."""
-        at = self.layout.multicast
-        kept = bytes(self.config[at : at + MULTICAST_SIZE])
+        """Restore a saved configuration space, but for Multicast and portals, which a kernel does not save."""
+        sizes = {self.layout.multicast: MULTICAST_SIZE, self.layout.portal: PORTAL_SIZE}
+        kept = {at: bytes(self.config[at : at + size]) for at, size in sizes.items() if at}
         self.config[:] = config
-        if at:
-            self.config[at : at + MULTICAST_SIZE] = kept
+        for at, registers in kept.items():
+            self.config[at : at + len(registers)] = registers
 
     @property
     def port_number(self) -> int:

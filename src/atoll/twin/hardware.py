@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
-from atoll.twin import allocation, decoding, v100, vmd
+from atoll.twin import allocation, decoding, portal, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
 from atoll.twin.placement import ROM, Placement, Range, Space, place
 from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model, Platform
@@ -179,6 +179,7 @@ class Hardware:
         mask = int.from_bytes(function.layout.writable[offset : offset + width], "little")
         held, awake = function.holds_secondary_in_reset, function.power == 0
         function.put(offset, width, function.get(offset, width) & ~mask | value & mask)
+        portal.touched(function, offset, width)
         if function.holds_secondary_in_reset and not held:
             self.reset_below(function)
         if not awake and function.power == 0 and function.spec.pm_reset:

@@ -68,7 +68,7 @@ class Kernel:
                 self._find(bridge.domain, bridge.bus, found)
         for function in found:
             self._settle(function)
-        for store in (*self.blueprint.multicast, *self.blueprint.stray):
+        for store in (*self.blueprint.setup, *self.blueprint.stray):
             self.hardware.write_config(self.hardware.functions[store.function], store.offset, store.width, store.value)
 
     def _find(self, domain: int, bus: int, found: list[Function]) -> None:

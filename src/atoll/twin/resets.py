@@ -2,7 +2,7 @@
 
 Sources: drivers/pci/pci.c ``pci_reset_function``, ``pci_reset_fn_methods``, ``pci_parent_bus_reset``,
 ``pci_save_state`` and ``pci_restore_state``. ACS control is not part of the saved state: after a restore
-it is policy. Nor are the registers of Multicast: nobody restores those.
+it is policy. Nor are the registers of Multicast and of portals: nobody restores those.
 """
 
 from __future__ import annotations

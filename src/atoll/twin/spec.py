@@ -162,6 +162,8 @@ class FunctionSpec:
     """Firmware gives a bridge of subtractive decoding no windows: what is below has addresses of the bus above."""
     fixed: bool = False
     """Hardware fixed its addresses: it has Enhanced Allocation instead of base address registers, at most three."""
+    portal: bool = False
+    """A port that is a Flattening Portal Bridge, for memory."""
     multicast_groups: int = 0
     """How many groups its Multicast capability has, at most 64; 0 without it."""
 
@@ -313,7 +315,7 @@ class Blueprint:
     """Whether the files tell the links."""
     interrupt_chip: str = ""
     """What ``/proc/interrupts`` names the chip of message interrupts."""
-    multicast: tuple[Store, ...] = ()
-    """How somebody set up Multicast once the machine was up: its kernel never does."""
+    setup: tuple[Store, ...] = ()
+    """What somebody set up once the machine was up, and its kernel never does: Multicast, portals."""
     stray: tuple[Store, ...] = ()
     """What somebody wrote to configuration space once the machine was up, past the kernel."""

@@ -8,7 +8,7 @@ bridges and segments with every kind of routing, segments behind Volume Manageme
 and kernels without any; in more than half of them also all that can be decoded, rightly and wrongly. They are for
 trying laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is
 told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions, ``random-SEED-fixed`` with
-Enhanced Allocation instead of base address registers.
+Enhanced Allocation instead of base address registers, and ``random-SEED-portal`` with Flattening Portal Bridges.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from atoll.twin.machines.decoding import varied
 from atoll.twin.machines.fixed import with_fixed
 from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
 from atoll.twin.machines.multicast import with_multicast
+from atoll.twin.machines.portal import with_portals
 from atoll.twin.machines.records import nvlink_records, root_complex
 from atoll.twin.machines.tree import BUS_NAMED, CARD, PLAIN, ROOT_PORT, Bus, Tree
 from atoll.twin.spec import (
@@ -43,12 +44,12 @@ from atoll.twin.spec import (
     Window,
 )
 
-__all__ = ["FIXED", "KERNELS", "MULTICAST", "PREFIX", "machine"]
+__all__ = ["FIXED", "KERNELS", "MULTICAST", "PORTAL", "PREFIX", "machine"]
 
 PREFIX = "random-"
 """How the names of these machines begin; a decimal seed follows."""
-MULTICAST, FIXED = "-multicast", "-fixed"
-"""How the names of those end that have Multicast, too, or addresses that hardware fixed."""
+MULTICAST, FIXED, PORTAL = "-multicast", "-fixed", "-portal"
+"""How the names of those end that have Multicast, too, or addresses that hardware fixed, or portals."""
 KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
 
@@ -63,7 +64,7 @@ _HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
 
 def machine(name: str, kernel: str, links: bool) -> Blueprint:
     """Return the machine that a name of this kind stands for. TwinError for a seed that is no number."""
-    kind = next((kind for kind in (MULTICAST, FIXED) if name.endswith(kind)), "")
+    kind = next((kind for kind in (MULTICAST, FIXED, PORTAL) if name.endswith(kind)), "")
     text = name.removeprefix(PREFIX).removesuffix(kind)
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
@@ -72,6 +73,8 @@ def machine(name: str, kernel: str, links: bool) -> Blueprint:
     plan = varied(plan, random.Random(f"atoll decoding {int(text)}"))
     if kind == MULTICAST:
         return with_multicast(plan, random.Random(f"atoll multicast {int(text)}"))
+    if kind == PORTAL:
+        return with_portals(plan, random.Random(f"atoll portals {int(text)}"))
     return with_fixed(plan, random.Random(f"atoll fixed {int(text)}")) if kind == FIXED else plan
 
 

@@ -35,7 +35,7 @@ def with_multicast(plan: Blueprint, dice: random.Random) -> Blueprint:
     )
     made = replace(plan, functions=functions)
     having = [spec for spec in functions if spec.multicast_groups]
-    return replace(made, multicast=tuple(_Setup(made, place(made), dice).roll(having)))
+    return replace(made, setup=tuple(_Setup(made, place(made), dice).roll(having)))
 
 
 def _able(spec: FunctionSpec) -> bool:
