@@ -27,6 +27,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from atoll.host.records.group_line import (
+    FURTHEST,
+    function_further_on,
+    group_heading,
+    is_group_number,
+    linked_function,
+    marked_function,
+    numbered_function,
+)
 from atoll.host.records.group_table import GroupTable
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address
@@ -37,17 +46,6 @@ _FOLDER = "iommu_groups/"
 _LINK = "/iommu_group"
 _BULLETS = "├└─│|-+*• \t"
 _TREE = ("├", "│", "└", "|", "`")
-_MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
-_MOST_MARKS = 5
-"""Words of a script's own before an address."""
-_TRANSLATED = ("gruppe", "groupe", "grupo", "gruppo", "groep", "grupa", "групп", "组", "組", "グループ", "그룹")
-_MOST_TRANSLATED = 3
-"""Words of a heading in another language."""
-_FURTHEST = 6
-"""Words among which a line has its address."""
-_BEFORE = "#*=-+`> \t"
-_NO_CLASS = ":->=("
-_GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
 _REFUSED = re.compile(
     r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|group (\d{1,6}) (?:is not viable|is used))"
 )
@@ -58,8 +56,6 @@ _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
 _MOST_OTHERS = 64
 """Members that are no PCI functions, of a text that may be anything."""
-_DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
-"""What lspci prints of a function below it, and may hold an address."""
 
 
 @dataclass(slots=True)
@@ -145,17 +141,17 @@ class GroupList:
 
     def _listed(self, line: str, text: str) -> str:
         """A line of a list: a group's heading, a function after a number, a member of the group above."""
-        number, rest = _header(text)
+        number, rest = group_heading(text)
         if number is not None:
             self._begin(number, margin=len(line) - len(line.lstrip()))
-            address, heading = _marked(rest)
+            address, heading = marked_function(rest)
             if address is not None:
                 self._add(address, number)
                 return heading
             self._first_address(rest, number)
             # A script that prints other columns first shows no line of lspci.
             return rest
-        numbered = _numbered(text)
+        numbered = numbered_function(text)
         if numbered is not None:
             number, address, heading = numbered
             if number == self._current:
@@ -173,7 +169,7 @@ class GroupList:
             # Lists of GPUs by their place in a fabric look the same.
             self._numbers_are_groups = False
         words = text.split()
-        if len(words) != 2 or not _is_number(words[0]) or not self._numbers_are_groups:
+        if len(words) != 2 or not is_group_number(words[0]) or not self._numbers_are_groups:
             return False
         address = address_in(words[1])
         if address is None or words[1].count(":") != 2:
@@ -209,7 +205,7 @@ class GroupList:
                 return text
             self._apart = False
         if self._folder:
-            found = _linked(text)
+            found = linked_function(text)
             if found is not None:
                 self._add(found, self._current)
                 return ""
@@ -222,11 +218,11 @@ class GroupList:
             if text.startswith(("total ", "d")):
                 return ""
         bare = text.lstrip(_BULLETS)
-        address, heading = _marked(bare)
+        address, heading = marked_function(bare)
         indented = line[:1].isspace() or bare != text or text[0] in "(["
         if address is None and indented:
             # Columns of a script's own before it: better one too many in a group than one lost.
-            address, heading = _further_on(bare)
+            address, heading = function_further_on(bare)
         if address is None:
             if not indented:
                 self._current = None
@@ -249,7 +245,7 @@ class GroupList:
         before, _, after = text.rpartition(_FOLDER)
         number, _, rest = after.partition("/")
         number = number.rstrip("'\":,;")
-        if not _is_number(number):
+        if not is_group_number(number):
             return False
         if rest.startswith("devices/"):
             words = rest.removeprefix("devices/").split()
@@ -276,16 +272,16 @@ class GroupList:
             self._tree = False
             return False
         name = text.lstrip("├└─│|`- \t\xa0")
-        if _is_number(name):
+        if is_group_number(name):
             self._begin(int(name), folder=True)
             return True
-        address = _linked(name) or address_in(name)
+        address = linked_function(name) or address_in(name)
         if address is not None and self._current is not None:
             self._add(address, self._current)
         return True
 
     def _first_address(self, rest: str, number: int) -> None:
-        for word in rest.split()[:_FURTHEST]:
+        for word in rest.split()[:FURTHEST]:
             address = address_in(word)
             if address is not None:
                 self._add(address, number)
@@ -296,103 +292,3 @@ class GroupList:
         known = self.members.setdefault(address, number)
         if known != number:
             self.conflicts.setdefault(address, (known, number))
-
-
-def _header(text: str) -> tuple[int | None, str]:
-    """Split ``IOMMU Group 1:  …`` into the number and the rest; None where a line begins otherwise.
-
-    ``IOMMU group: 1`` with the colon before the number is lspci's, and belongs to the function above it;
-    ``IOMMU Group: 1`` is no lspci's.
-    """
-    lowered = text.lower()
-    if "iommu" in lowered and any(word in lowered for word in _TRANSLATED):
-        return _translated(text), ""
-    if "group" not in lowered and "grp" not in lowered:
-        return None, ""
-    if text.startswith("IOMMU Group: ") and _is_number(text.removeprefix("IOMMU Group: ")):
-        return int(text.removeprefix("IOMMU Group: ")), ""
-    words = _GROUP.sub(lambda found: f"group {found[1] or ''}", text.lstrip(_BEFORE), count=1).split(None, 2)
-    if words[:1] and words[0].lower() in ("iommu", "iommu_group"):
-        words = text.lstrip(_BEFORE).split(None, 3)[1:] if words[0].lower() == "iommu" else ["group", *words[1:]]
-    if len(words) < 2 or words[0].lower().rstrip(":") not in ("group", "grp") or address_in(words[1]):
-        return None, ""
-    number = words[1].lstrip("[(#")
-    digits = number[: len(number) - len(number.lstrip("0123456789"))]
-    after = number.removeprefix(digits).lstrip(":,;=-*#])")
-    if not _is_number(digits) or (after and after[0] not in "[("):
-        return None, ""
-    rest = " ".join((after, *words[2:])).strip()
-    if words[0].endswith(":") and not any(map(address_in, rest.split()[:_FURTHEST])):
-        return None, ""
-    return int(digits), rest
-
-
-def _translated(text: str) -> int | None:
-    """Return the number of a heading that somebody translated: a few words, one of them a number."""
-    words = [word.strip("#*=:`") for word in text.split()]
-    numbers = [int(word) for word in words if _is_number(word)]
-    return numbers[0] if len(numbers) == 1 and len([word for word in words if word]) <= _MOST_TRANSLATED else None
-
-
-def _marked(text: str) -> tuple[Address | None, str]:
-    """Return the function that a line names after marks of its own, and the line as lspci would print it.
-
-    Ids in brackets before the address (``[8086:1901] [R] 00:01.0 PCI bridge: …``) go where lspci -nn has them.
-    """
-    ids = ""
-    words = text.split(None, _MOST_MARKS)
-    for place, word in enumerate(words[:_MOST_MARKS]):
-        address = address_in(word)
-        if address is not None:
-            rest = f"{address} {_in_columns(text.partition(word)[2].strip())}" if place else text
-            if ids and ids not in rest:
-                before, found, after = rest.partition(" (rev ")
-                rest = f"{before} {ids}{found}{after}"
-            return address, rest
-        if word.startswith("[") and word.endswith("]") and len(word) == 11 and word[5] == ":":
-            ids = word
-        elif any(c.isalnum() for c in word) and word[0] not in "[(" and word.lower().strip(":") not in _MARKS:
-            return None, text
-    return None, text
-
-
-def _in_columns(text: str) -> str:
-    """Return ``class: name`` of a class and a name that only blanks divide."""
-    before, _, after = text.partition("  ")
-    if ":" in before or not after:
-        return text
-    return f"{before}: {after.strip()}"
-
-
-def _numbered(text: str) -> tuple[int, Address, str] | None:
-    """Return number, function and the line as lspci prints it of ``1: 00:01.0 PCI bridge [0604]: …``."""
-    words = text.split(None, 2)
-    if len(words) < 3 or not _is_number(words[0].removesuffix(":")):
-        return None
-    address = address_in(words[1])
-    if address is None or ":" not in words[2] or words[2][0] in _NO_CLASS:
-        return None
-    return int(words[0].removesuffix(":")), address, f"{address} {words[2]}"
-
-
-def _further_on(text: str) -> tuple[Address | None, str]:
-    """Return the function that a line names after a few words, and the line from there on."""
-    words = text.split()
-    if text.partition(":")[0].lower() in _DETAILS:
-        return None, text
-    for place, word in enumerate(words[1:_FURTHEST], 1):
-        address = address_in(word)
-        if address is not None:
-            return address, " ".join((f"{address}", *words[place + 1 :])).replace(f"{address} - ", f"{address} ", 1)
-    return None, text
-
-
-def _linked(text: str) -> Address | None:
-    """Return the function that a line of ``ls -l`` is a link to."""
-    before, arrow, _ = text.partition(" -> ")
-    words = before.split()
-    return address_in(words[-1]) if words and (arrow or len(words) == 1) else None
-
-
-def _is_number(text: str) -> bool:
-    return 0 < len(text) < 7 and text.isascii() and text.isdigit()
