@@ -1,0 +1,165 @@
+"""Giving devices back: what other owners, and the host itself, have or need stays theirs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from act_bench import BLUE, RED, SPEC, Visited, Watched, host_of, planned, state
+from release_bench import applied, give_back
+
+from atoll.act import device
+from atoll.act.executor import execute
+from atoll.act.journal import read_journal
+from atoll.act.owed import Owed, find_owed
+from atoll.act.release import release
+from atoll.controls.present import present
+from atoll.errors import RefusedError
+from atoll.fabric.topology import Topology
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
+from atoll.twin import Twin
+
+
+def test_nothing_opens_to_a_tenant_that_stays() -> None:
+    twin = applied()
+    red = SPEC.split("[cluster.blue]")[0]
+    blue_held = twin.peek(BLUE, "bar0", 0xA00148)
+
+    class Attacked(Watched):
+        """Attacked from the tenant that stays, after every change."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            super().write(path, data, offset=offset)
+            assert not self.twin.attack(BLUE, RED).reached
+
+    give_back(Attacked(twin), red)
+    assert twin.peek(RED, "bar0", 0xA00148) == 0
+    assert twin.peek(BLUE, "bar0", 0xA00148) == blue_held
+    assert {entry.step.device for entry in read_journal(twin).entries} >= {BLUE}
+    assert RED not in {entry.step.device for entry in read_journal(twin).entries}
+    assert not twin.attack(BLUE, RED).reached
+    assert give_back(twin).left == ()
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+def test_a_running_guest_is_not_robbed() -> None:
+    spec = SPEC.replace("held", "vfio")
+    twin = applied(spec)
+    twin.event("vm-start", [BLUE])
+    before = state(twin)
+    with pytest.raises(RefusedError, match=r"0004:05:00\.0 is open in process") as caught:
+        give_back(twin, spec)
+    assert caught.value.exit_code == 4
+    assert state(twin) == before
+
+
+GROUP, DEVICE = "/dev/vfio/1", "anon_inode:[vfio-device]"
+
+
+@pytest.mark.parametrize("files", [("/dev/vfio/vfio", GROUP, DEVICE), (DEVICE,)])
+def test_an_owner_who_was_handed_a_held_device_is_not_robbed(files: tuple[str, ...]) -> None:
+    twin = applied()
+    before = state(twin)
+    with pytest.raises(RefusedError, match=r"open in .*process .*5000 \(qemu\)") as caught:
+        give_back(Visited(twin, *files))
+    assert caught.value.exit_code == 4
+    assert state(twin) == before
+    assert give_back(Visited(twin, "/dev/null")).left == ()
+
+
+def test_an_owner_who_shows_no_group_is_not_robbed() -> None:
+    spec = SPEC.replace("held", "vfio")
+    twin = applied(spec)
+
+    class Enabled(Visited):
+        """vfio-pci has enabled a device: somebody has it open."""
+
+        def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+            return b"1\n" if path.endswith(f"{BLUE}/enable") else super().read(path, offset=offset, size=size)
+
+    before = state(twin)
+    with pytest.raises(RefusedError, match=rf"{BLUE} is open in .*5000 \(qemu\)"):
+        give_back(Enabled(twin, DEVICE), spec)
+    assert state(twin) == before
+    assert give_back(Visited(twin, DEVICE), spec).left == ()
+
+
+def test_a_number_that_names_another_clusters_gpu_by_now_gives_nothing_back() -> None:
+    red = SPEC.replace('"held"', '"vfio"').split("[cluster.blue]")[0]
+    twin = Twin.new("ac922-4gpu")
+    host = host_of(twin)
+    spec = SPEC.replace('"held"', '"vfio"')
+    made = plan(Topology(host), present(host), read_spec(spec, host, name="spec"), spec=spec)
+    execute(twin, host, replace(made, impossible=()))
+    twin.write(f"sys/bus/pci/devices/{RED}/remove", b"1")
+    before = state(twin)
+    with pytest.raises(RefusedError, match=f"{BLUE} was given to cluster blue, and this file counts it to red") as told:
+        give_back(twin, red)
+    assert str(BLUE) in told.value.hint
+    assert state(twin) == before
+
+
+def test_what_another_has_done_since_it_was_looked_at_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = applied(SPEC.split("[cluster.blue]")[0])
+
+    def slow(*arguments: Any) -> Owed:
+        found = find_owed(*arguments)
+        host, made = planned(twin)
+        execute(twin, host, made)
+        done.append(state(twin))
+        return found
+
+    done: list[dict[str, Any]] = []
+    monkeypatch.setattr("atoll.act.release.find_owed", slow)
+    with pytest.raises(RefusedError, match="another atoll has changed") as told:
+        give_back(twin)
+    assert told.value.hint == "run atoll release again"
+    assert [state(twin)] == done
+    monkeypatch.undo()
+    assert give_back(twin).left == ()
+
+
+@pytest.mark.parametrize("driver", [None, "nouveau"])
+def test_a_neighbour_whose_driver_was_never_changed_keeps_what_it_has(driver: str | None) -> None:
+    """Its links were cut while it had no driver; somebody may have given it one since."""
+    twin = Twin.new("ac922-4gpu")
+    red = SPEC.split("[cluster.blue]")[0]
+    twin.write("sys/bus/pci/drivers/nouveau/unbind", str(BLUE).encode())
+    without = state(twin)
+    host, made = planned(twin, red)
+    assert any(step.device == BLUE for step in made.steps)
+    execute(twin, host, made)
+    if driver is not None:
+        twin.write(f"sys/bus/pci/drivers/{driver}/bind", str(BLUE).encode())
+    outcome = give_back(twin, red)
+    assert outcome.left == ()
+    assert device.driver(twin, BLUE) == driver
+    if driver is None:
+        assert state(twin) == without
+
+
+@pytest.mark.parametrize("permitted", [False, True])
+def test_a_neighbour_that_the_host_needs_by_now_is_left_as_it_is(permitted: bool) -> None:
+    """Its links were cut for a cluster; by now it shows the console, and opening them would reset it."""
+    twin = Twin.new("ac922-4gpu")
+    initial = state(twin)
+    red = SPEC.split("[cluster.blue]")[0]
+    host, made = planned(twin, red)
+    assert any(step.device == BLUE for step in made.steps)
+    execute(twin, host, made)
+    before = state(twin)["functions"][str(BLUE)]
+    needed = replace(host_of(twin), essential={BLUE: "console"})
+    spec = f'{red}\n[policy]\nessential = ["{BLUE}"]\n' if permitted else red
+    outcome = release(twin, needed, read_spec(spec, needed, name="spec"), spec=spec)
+    if permitted:
+        assert outcome.left == ()
+        assert state(twin) == initial
+        return
+    assert outcome.left == (f"{BLUE} stays as it is: by now the host itself needs it (console)",)
+    assert state(twin)["functions"][str(BLUE)] == before
+    assert device.driver(twin, RED) == initial["devices"][str(RED)]["driver"]
+    assert {entry.step.device for entry in read_journal(twin).entries} == {BLUE}
+    assert give_back(twin, red).left == ()
+    assert state(twin) == initial
