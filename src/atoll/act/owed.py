@@ -70,18 +70,35 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     # What the clusters were given is theirs to give back: whoever read their file has checked that.
     needed = host.essential.keys() - owners.keys() - spec.essential
     works = _works(host, [entry for entry in entries if entry.step.device not in needed], owners, others, kept)
-    moved = [address for address, work in works.items() if work.removed]
-    back = {
-        address
-        for address, work in works.items()
-        if address not in held
-        and not any(is_above(host, address, port) for port in moved)
-        and _is_as_before(site, address, work)
-    }
+    back = _back_already(site, works, held)
     over = (*strange, *(entry for entry in entries if entry.step.device in back))
     works = {address: work for address, work in works.items() if address not in back}
     for address in held:
         works.setdefault(address, Before())
+    _check_possible(site, works, held)
+    left = [*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items())]
+    left += [
+        f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
+        for address in sorted({entry.step.device for entry in entries} & needed)
+    ]
+    return Owed(site, entries, works, held, over, tuple(left))
+
+
+def _back_already(site: Site, works: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> set[Address]:
+    """Return the devices of which there is nothing to give back, nor any other group to be found again in."""
+    moved = [address for address, work in works.items() if work.removed]
+    return {
+        address
+        for address, work in works.items()
+        if address not in held
+        and not any(is_above(site.host, address, port) for port in moved)
+        and _is_as_before(site, address, work)
+    }
+
+
+def _check_possible(site: Site, works: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> None:
+    """Raise RefusedError where devices cannot be written, are a living holder's, or are not what they were."""
+    machine = site.machine
     if works:
         require(machine, ("attributes", "config"))
     if held and "hold" not in machine.capabilities:
@@ -98,12 +115,6 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
             raise RefusedError(
                 error.message, hint="that device was moved or exchanged: give it back by hand"
             ) from error
-    left = [*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items())]
-    left += [
-        f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
-        for address in sorted({entry.step.device for entry in entries} & needed)
-    ]
-    return Owed(site, entries, works, held, over, tuple(left))
 
 
 def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:

@@ -31,7 +31,7 @@ from atoll.act.pace import Pace
 from atoll.act.registers import control_of, cut, cut_now
 from atoll.act.regroup import removed_with, rescan
 from atoll.act.release import complete
-from atoll.act.rollback import roll_back
+from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, running
 from atoll.act.site import Site
 from atoll.controls.present import present
@@ -198,28 +198,32 @@ class _Recovering:
             again, still = self.cut_again(entries, host)
             told = tuple(f"{why}; when it has ended, run atoll recover again" for why in told)
             return Recovered(run, Fate.LEFT, again, (*left, *told, *still))
+        kept = tuple(self.needed(run, host, entries))
+        undone, closed = self.undo(host, entries, kept)
+        # Closed ports are as an apply leaves them: release gives them back.
+        left += closed
+        left += [f"{e.step.kind} of {e.step.device} stays: {host.essential[e.step.device]}" for e in kept]
+        left += undone.left
+        gone = [entry for entry in self.entries(run) if self.is_gone(entry, entries)]
+        left += [f"{a} is not there any more" for a in sorted({entry.step.device for entry in gone})]
+        self.work.journal.forget(gone)
+        vanished = {entry.number for entry in gone}
+        failed = [entry for entry in (*kept, *undone.failed) if entry.number not in vanished]
+        deeds = [Deed(e.step.kind.value, e.step.device, f"undone: {e.step.because}", e.step.id) for e in undone.undone]
+        return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, tuple(deeds), tuple(dict.fromkeys(left)))
+
+    def undo(self, host: Host, entries: Sequence[Entry], kept: Sequence[Entry]) -> tuple[Undone, tuple[str, ...]]:
+        """Roll back what is there, but for what is ``kept`` and ports that close others in; return why these stay."""
         known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
         leased = frozenset(entry.step.device for entry in entries if entry.step.kind is StepKind.LEASE)
         site = Site(self.work.machine, host, known, leased, self.pace)
-        kept = tuple(self.needed(run, host, entries))
-        needed = {entry.step.device for entry in kept}
         taken = {found for entry in entries if entry.step.kind is StepKind.REMOVE for found in removed_with(entry)}
         there = [e for e in entries if e.step.device in host.functions or e.step.device in taken]
         ports = {entry.step.device for entry in entries if entry.step.kind is StepKind.SET_ACS}
         closed = used_below(self.work.machine, host, ports, {entry.step.device for entry in entries})
-        stays = needed | closed.keys()
+        stays = {entry.step.device for entry in kept} | closed.keys()
         undone = roll_back(site, self.work, [entry for entry in there if entry.step.device not in stays])
-        # Closed ports are as an apply leaves them: release gives them back.
-        left += closed.values()
-        left += [f"{e.step.kind} of {e.step.device} stays: {host.essential[e.step.device]}" for e in kept]
-        left += undone.left
-        failed = [*kept, *undone.failed]
-        gone = [entry for entry in self.entries(run) if self.is_gone(entry, entries)]
-        left += [f"{a} is not there any more" for a in sorted({entry.step.device for entry in gone})]
-        self.work.journal.forget(gone)
-        failed = [entry for entry in failed if entry.number not in {other.number for other in gone}]
-        deeds = [Deed(e.step.kind.value, e.step.device, f"undone: {e.step.because}", e.step.id) for e in undone.undone]
-        return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, tuple(deeds), tuple(dict.fromkeys(left)))
+        return undone, tuple(closed.values())
 
     def is_gone(self, entry: Entry, entries: Sequence[Entry]) -> bool:
         """Whether a step's device was pulled; what the run itself had removed is looked for once more."""

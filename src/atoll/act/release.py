@@ -119,10 +119,34 @@ class _Run:
     """Devices that were pulled while this went on."""
 
     def run(self) -> None:
-        machine = self.site.machine
+        """Give everything back: first whatever could let a device act is taken from it, last the drivers come back."""
         self.note_held()
         self.note_drivers()
         devices = [a for a in self.works if not self.site.host.functions[a].is_port]
+        self.silence(devices)
+        for address in devices:
+            if self.works[address].cut is not None:
+                self.attempt("open-links", address, partial(self.reopen, address), "links as before")
+        stays = [a for a, work in self.works.items() if work.removed and not self.can_be_regrouped(a)]
+        closed = {port for port in self.works for a in stays if is_above(self.site.host, a, port)}
+        for address, work in self.works.items():
+            if isinstance(work.acs, int) and address not in closed:
+                self.restore_acs(address, AcsFlag(work.acs))
+        # What is below a port that stays closed is wanted once more, to be found again in its group of before.
+        wanted = {a for a in self.works if any(is_above(self.site.host, a, port) for port in closed)}
+        for address in (a for a in self.works if a not in wanted):
+            if self.works[address].removed:
+                self.regroup(address)
+            if self.site.host.functions[address].is_port and address not in self.vanished:
+                self.forget(address)
+        for address in devices:
+            self.give_back(address)
+            if address not in self.vanished and address not in wanted:
+                self.forget(address)
+
+    def silence(self, devices: Iterable[Address]) -> None:
+        """Take off drivers and bus mastering, and then close what is held: a closed device may lose its cuts."""
+        machine = self.site.machine
         for address in devices:
             if address not in self.held:
                 self.unbind(address)
@@ -131,30 +155,6 @@ class _Run:
             holder = holder_name(cluster.name)
             self.attempt("close", address, partial(close, machine, address, holder), f"closed for {holder}")
             self.unbind(address)
-        for address in devices:
-            if self.works[address].cut is not None:
-                self.attempt("open-links", address, partial(self.reopen, address), "links as before")
-        stays = [a for a, work in self.works.items() if work.removed and not self.can_be_regrouped(a)]
-        closed = {port for port in self.works for a in stays if is_above(self.site.host, a, port)}
-
-        def below(address: Address) -> bool:
-            """Whether it is wanted once more, so that it can be found again in its group of before."""
-            return any(is_above(self.site.host, address, port) for port in closed)
-
-        for address, work in self.works.items():
-            if isinstance(work.acs, int) and address not in closed:
-                self.restore_acs(address, AcsFlag(work.acs))
-        for address, work in self.works.items():
-            if below(address):
-                continue
-            if work.removed:
-                self.regroup(address)
-            if self.site.host.functions[address].is_port and address not in self.vanished:
-                self.forget(address)
-        for address in devices:
-            self.give_back(address)
-            if address not in self.vanished and not below(address):
-                self.forget(address)
 
     def there(self, address: Address) -> bool:
         """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""
