@@ -25,7 +25,7 @@ from atoll.pci.header import PortType
 from atoll.twin import Twin
 from atoll.twin.machines.records import root_complex
 from atoll.twin.spec import FunctionSpec, Routing
-from twin.bench import at, set_acs
+from twin.bench import at, set_acs, set_command
 from twin.groups import (
     BASE,
     EVERYTHING,
@@ -104,6 +104,21 @@ def ingress_without() -> Case:
     twin = closed(switched_on(UPSTREAM, *PORTS[1:], twin=small(*functions, plain)))
     receive(twin, PORTS[1], GROUP, onto=SECOND)
     return twin, FIRST, SECOND
+
+
+def egress_closed() -> Case:
+    """Windows do not matter: copies are not routed by their address (6.14.1)."""
+    twin, one, other = switch()
+    twin.poke(PORTS[1], "config", 0x20, 0x0000FFF0)
+    twin.poke(PORTS[1], "config", 0x24, 0x0000FFF0)
+    return twin, one, other
+
+
+def egress_not_decoding() -> Case:
+    """Nothing says whether a port that decodes no memory (7.5.1.1.3) forwards copies: the twin's do."""
+    twin, one, other = switch()
+    set_command(twin, PORTS[1], off=2)
+    return twin, one, other
 
 
 def with_engine(groups: int) -> Twin:
@@ -209,6 +224,7 @@ def nothing() -> Case:
         switch,
         direct,
         nothing,
+        egress_closed,
         over_the_root,
         integrated_sends,
         integrated_receives,
@@ -221,6 +237,7 @@ def nothing() -> Case:
                 ingress_off,
                 only_another_port_on,
                 ingress_without,
+                egress_not_decoding,
                 from_engine,
                 to_engine,
                 inside_a_device,
