@@ -101,6 +101,30 @@ def test_what_may_be_a_virtual_function_may_be_in_hand(sriov: int | Unknown | No
     assert wrong(found) == (set() if sriov is None else {("01:00.0", "01:00.1", Breach.CONTROL)})
 
 
+@pytest.mark.parametrize("vendor", [0x1022, 0x8086])
+def test_who_has_an_iommu_has_all_in_hand(vendor: int) -> None:
+    """AMD's is a function, and needs no bus mastering to be set up; what Intel calls so is none."""
+    kind = PortType.CONVENTIONAL
+    iommu = endpoint("00:00.2", ids=(vendor, 0x1481), class_code=0x080600, port_type=kind, command=Command(0))
+    found = proof(machine(iommu, *slots(CLOSED)), Policy.TRUSTED, red="00:00.2")
+    shown = ("00:00.2", "memory:host", Breach.CONTROL) in wrong(found)
+    assert (found.verdict is VIOLATED) is shown is (vendor == 0x1022)
+
+
+@pytest.mark.parametrize("place", ["01:00.1", "02:1f.0"])
+def test_who_has_a_function_of_a_switch_may_have_its_ports_in_hand(place: str) -> None:
+    """Beside the upstream port, or on the inner bus: management endpoints and DMA engines stand there."""
+    empty = Known(acs("", ""))
+    functions = change(switch(CLOSED, CLOSED), "01:00.0", multifunction=Known(True), acs=empty)
+    own = endpoint(place, "00:01.0" if place.startswith("01") else "01:00.0", multifunction=True, acs=empty.value)
+    host = machine(*functions, own)
+    for policy in (Policy.STRICT, Policy.TRUSTED):
+        found = proof(host, policy, red=place)
+        assert (found.verdict, wrong(found)) == (UNKNOWN, {(place, "01:00.0", Breach.CONTROL)})
+    assert proof(host, red="03:00.0").verdict is PROVEN, "the host's own may do as it likes"
+    assert proof(host, red=f"{place} 03:00.0 04:00.0").verdict is PROVEN, "nothing of others is below"
+
+
 def test_the_host_may_reach_its_tenants_and_they_not_the_host() -> None:
     assert proof(machine(*switch(CLOSED, OFF)), red="03:00.0").verdict is PROVEN
     assert proof(machine(*switch(OFF, CLOSED)), red="03:00.0").verdict is VIOLATED

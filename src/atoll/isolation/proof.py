@@ -14,6 +14,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.isolation.assumptions import Assumption, standing
 from atoll.isolation.clusters import HOST, Clusters
+from atoll.isolation.control import of_switch, of_translation, of_virtual
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 
@@ -37,7 +38,7 @@ class Breach(StrEnum):
     DOMAIN = "shared-domain"
     INTERRUPTS = "interrupts"
     CONTROL = "control"
-    """The source is the physical function of the target, a virtual one: who drives the one has the other in hand."""
+    """Who drives the source has the target in hand: a virtual function's physical one, a switch's own function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class _Check:
                 if sources is not None and source not in sources:
                     continue
                 yield from self._unseen(cluster.name, source)
+                yield from self._in_hand(cluster.name, source)
                 outside = [target for target in targets if self.owner[target] != cluster.name]
                 for target in outside:
                     yield from self._against(cluster.name, source, target)
@@ -176,6 +178,16 @@ class _Check:
                 hop = Hop(str(source), "IOMMU group", f"{member} is in its group {group}, and was not read")
                 yield Violation(source, str(member), cluster, HOST, Breach.DOMAIN, Answer.POSSIBLE, (hop,))
 
+    def _in_hand(self, cluster: str, source: Address) -> Iterator[Violation]:
+        """Yield what keeps others apart and is set up by what drives a function."""
+        found = of_translation(self.topology, source)
+        if found.answer > Answer.BLOCKED:
+            yield Violation(source, f"memory:{HOST}", cluster, HOST, Breach.CONTROL, found.answer, found.path)
+        switch = of_switch(self.topology, source, self.owner)
+        if switch is not None:
+            port, found = switch
+            yield Violation(source, str(port), cluster, HOST, Breach.CONTROL, found.answer, found.path)
+
     def _judge(
         self, cluster: str, source: Address, target: Address | str, of: str, found: Iterable[tuple[Breach, Finding]]
     ) -> Iterator[Violation]:
@@ -195,25 +207,9 @@ class _Check:
         yield Breach.ACCESS, self.reach.answer(source, target)
         if self.topology.functions[target].is_port:
             return
-        yield Breach.CONTROL, self._control(source, target)
+        yield Breach.CONTROL, of_virtual(self.topology, source, target)
         yield Breach.IDENTITY, self.reach.identity(source, target)
         yield Breach.DOMAIN, self._shared_space(source, target)
-
-    def _control(self, source: Address, target: Address) -> Finding:
-        """A physical function programs, disables and resets its virtual ones, and routes what they send.
-
-        VFIO has an owner of both show the same token for it (drivers/vfio/pci/vfio_pci_core.c
-        ``vfio_pci_validate_vf_token``).
-        """
-        one, other = self.topology.functions[source], self.topology.functions[target]
-        if other.physical_function == source:
-            hop = Hop(str(source), "SR-IOV", f"{target} is its virtual function, which it sets up and takes away")
-            return Finding(Answer.DIRECT, (hop,))
-        maybe = other.perhaps_virtual and not one.perhaps_virtual and value_of(one.sriov, True) is not None
-        if maybe and one.parent == other.parent and source.domain == target.domain and source < target:
-            hop = Hop(str(source), "SR-IOV", f"whether {target} is its virtual function was not read")
-            return Finding(Answer.POSSIBLE, (hop,))
-        return BLOCKED
 
     def _against_memory(self, cluster: str, source: Address, of: str) -> Iterator[Violation]:
         self.counted += 1

@@ -87,6 +87,8 @@ def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: 
 
 def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) -> str:
     """What would separate a pair that no control separates."""
+    if violation.breach is Breach.CONTROL and not any(hop.via == "SR-IOV" for hop in violation.path):
+        return "leave it with the host, whose it is to set up what keeps others apart"
     if unknown:
         return "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
     if violation.breach is Breach.CONTROL:
