@@ -241,6 +241,19 @@ def test_an_endpoint_with_the_capability_takes_its_groups_and_no_bar_of_its_own_
     assert takers(twin, FIRST) == set()
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_an_endpoint_that_hits_does_not_look_at_its_bars(on: bool) -> None:
+    twin = switched_on(twin=small(*parts(cards=GROUPS)))
+    start = twin.kernel.hardware.placement.bars[SECOND, 0].start
+    for address in (UPSTREAM, *PORTS, FIRST, SECOND, THIRD):
+        store(twin, address, 0x08, start | 12)
+    store(twin, PORTS[1], 0x10, 0b10)
+    if not on:
+        control(twin, SECOND, 0)
+    ends = twin.send(FIRST, start + 0x1040).ends()
+    assert {end.function for end in ends} == ({None} if on else {SECOND})
+
+
 def test_an_endpoint_does_not_send_what_it_blocks() -> None:
     twin = to_all(switched_on(twin=small(*parts(cards=GROUPS, ats=True))))
     for address in (SECOND, THIRD):
@@ -324,7 +337,10 @@ def test_endpoints_in_a_root_complex_send_and_take() -> None:
 
 
 def test_what_was_translated_may_hit_again() -> None:
-    twin = switched_on(OTHER_ROOT, twin=small(*parts(), domain=DomainKind.IDENTITY))
+    plain = small(*parts(), domain=DomainKind.IDENTITY).blueprint
+    twin = Twin(replace(plain, bridges=(replace(plain.bridges[0], routing=Routing.TRANSLATED),)))
+    twin.kernel.boot()
+    switched_on(OTHER_ROOT, twin=twin)
     store(twin, OTHER_ROOT, 0x10, 0b10)
     store(twin, OTHER_ROOT, 0x28, twin.kernel.hardware.placement.bars[FAR, 0].start | 16)
     set_acs(twin, ROOT_PORT, int(REDIRECTING))
