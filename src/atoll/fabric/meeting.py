@@ -177,7 +177,7 @@ def _device_turn(topology: Topology, settings: Settings, decider: Function, peer
     """Between functions of one device (or a function inside a switch): the sender's own ACS, a PF's for its VFs."""
     # With ARI, bits of the vector may stand for groups of functions (6.12.1.2); which, is not read.
     # Nor does one stand for what virtual functions on other buses are.
-    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address[:3] == decider.address[:3]
+    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address.slot == decider.address.slot
     egress = peer.address.function if numbered else None
     if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
         physical = topology.functions.get(decider.physical_function)
@@ -251,7 +251,7 @@ def decider_key(topology: Topology, settings: Settings, address: Address, bridge
             physical = topology.functions.get(function.physical_function)
             found.append("no physical function" if physical is None else _bits(physical, settings))
         if decides_by_number(topology, settings, address):
-            found.append(address[:3])
+            found.append(address.slot)
     if bridge is None and decides_by_number(topology, settings, address):
         found.append(function.host_bridge)
     return tuple(found)
@@ -302,4 +302,4 @@ def device_of(topology: Topology, address: Address) -> Hashable:
     if topology.severed(address):
         return address
     function = topology.functions[address]
-    return function.host_bridge, (function.physical_function or address)[:3]
+    return function.host_bridge, (function.physical_function or address).slot

@@ -123,7 +123,7 @@ def _devices_of_several(topology: Topology, clusters: Clusters) -> bool:
             above = function.parent
             alone = above is not None and topology.port_type(above) in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
             # Below such a port stands one device, whatever device numbers ARI makes of its functions.
-            device = above if alone else (function.host_bridge, (function.physical_function or address)[:3])
+            device = above if alone else (function.host_bridge, (function.physical_function or address).slot)
             if seen.setdefault(device, owner[address]) != owner[address]:
                 return True
     return False

@@ -96,7 +96,7 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
     for address in inside:
         function = host.functions[address]
         if judge.multifunction(function) is not False and not judge.function(function).enabled:
-            slots.setdefault(address[:3], []).append(function)
+            slots.setdefault(address.slot, []).append(function)
     for slot in slots.values():
         for function in slot if len(slot) > 1 else ():
             found.setdefault(function.address, _spoiler(host, function, judge, Rule.SLOT))

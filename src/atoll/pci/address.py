@@ -44,6 +44,11 @@ class Address(NamedTuple):
         return address
 
     @property
+    def slot(self) -> tuple[int, int, int]:
+        """Domain, bus and device: what the functions of one device share, but for those that ARI numbers."""
+        return self[:3]
+
+    @property
     def devfn(self) -> int:
         """Device and function as one byte, as in a requester id."""
         return self.device << 3 | self.function

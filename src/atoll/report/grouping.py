@@ -95,7 +95,7 @@ def _sorted(host: Host, found: Grouping) -> tuple[list[Address], list[Address], 
             continue
         if function is not None and function.is_port:
             ports.append(address)
-        elif address[:3] == found.one[:3]:
+        elif address.slot == found.one.slot:
             alike.append(address)
         else:
             strangers.append(address)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Bridge, Function
-from atoll.host.records.virtual import VirtualFunctions, physical_of
+from atoll.host.records.virtual import VirtualFunctions, physical_of, virtual_of
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
@@ -57,24 +57,19 @@ def arranged(
     """
     physical = physical_of(functions, virtual)
     parents = _parents(functions, above, physical)
-    virtuals: dict[Address, list[Address]] = {}
-    for a in sorted(physical):
-        virtuals.setdefault(physical[a], []).append(a)
+    virtuals = virtual_of(physical)
     perhaps = _perhaps_virtual(functions, parents, unread, physical)
-    beside = Counter(a[:3] for a in functions)
+    beside = Counter(a.slot for a in functions)
     # A guest has virtual functions too, each alone in its slot: there it makes no difference.
-    perhaps |= {a: a for a in named if a not in physical | perhaps and (a.function or beside[a[:3]] > 1)}
-    slots: dict[tuple[int, int, int], int] = {}
-    for a in functions:
-        if a not in physical and a not in perhaps:
-            slots[a[:3]] = slots.get(a[:3], 0) + 1
+    perhaps |= {a: a for a in named if a not in physical | perhaps and (a.function or beside[a.slot] > 1)}
+    slots = Counter(a.slot for a in functions if a not in physical and a not in perhaps)
     unsure = {
-        a[:3]: f"whether {a} in its slot is a virtual function"
+        a.slot: f"whether {a} in its slot is a virtual function"
         + (f" of {owner}" if owner != a else ", as it is called")
         for a, owner in perhaps.items()
     }
     if cut is not None:
-        unsure.setdefault(cut[:3], "the text ends within its slot")
+        unsure.setdefault(cut.slot, "the text ends within its slot")
     result = {}
     for address in sorted(functions):
         function = functions[address]
@@ -85,10 +80,10 @@ def arranged(
             parent=parent,
             parent_told=parent is not None or address[:2] in roots or not _hangs_loose(function, excerpt),
             host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
-            multifunction=_multifunction(function, slots, address in physical, unsure.get(address[:3])),
+            multifunction=_multifunction(function, slots[address.slot], address in physical, unsure.get(address.slot)),
             perhaps_virtual=address in perhaps,
             physical_function=physical.get(address),
-            virtual_functions=tuple(virtuals.get(address, ())),
+            virtual_functions=virtuals.get(address, ()),
             ari=Known(False, "on a root bus") if parent is None else forwarding.get(parent, Unknown("not shown")),
         )
     return result
@@ -167,16 +162,13 @@ def _perhaps_virtual(
     return found
 
 
-def _multifunction(
-    function: Function, slots: Mapping[tuple[int, int, int], int], virtual: bool, unsure: str | None
-) -> Fact[bool]:
-    a = function.address
+def _multifunction(function: Function, beside: int, virtual: bool, unsure: str | None) -> Fact[bool]:
     if virtual:
         return Known(False, "virtual function")
-    if slots.get((a.domain, a.bus, a.device), 0) > 1:
+    if beside > 1:
         return Known(True, SHARED)
     if isinstance(function.multifunction, Known) and function.multifunction.source not in (ALONE, SHARED, NUMBERED):
         return function.multifunction
     if unsure is not None:
         return Unknown(unsure)
-    return Known(True, NUMBERED) if a.function else Known(False, ALONE)
+    return Known(True, NUMBERED) if function.address.function else Known(False, ALONE)

@@ -5,6 +5,7 @@ Design rule 1: two sources that disagree make a fact unknown. The disagreement i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -163,13 +164,10 @@ def _units(one: Host, other: Host, doubts: Disagreements) -> tuple[IommuUnit, ..
 
 def _settled(functions: dict[Address, Function]) -> dict[Address, Function]:
     """What is known only of all functions together: slots that more than one record shows functions of."""
-    slots: dict[tuple[int, int, int], int] = {}
-    for a, function in functions.items():
-        if function.physical_function is None:
-            slots[a.domain, a.bus, a.device] = slots.get((a.domain, a.bus, a.device), 0) + 1
+    slots = Counter(a.slot for a, function in functions.items() if function.physical_function is None)
     for a, function in functions.items():
         alone = isinstance(function.multifunction, Known) and function.multifunction.source == ALONE
-        if alone and slots.get((a.domain, a.bus, a.device), 0) > 1:
+        if alone and slots[a.slot] > 1:
             functions[a] = replace(function, multifunction=Known(True, SHARED))
         above = functions.get(function.parent) if function.parent is not None else None
         # A bridge of which records tell different buses: what is below it is told by these alone.

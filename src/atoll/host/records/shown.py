@@ -6,6 +6,7 @@ function, and not what lspci or a kernel's own files would tell.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,7 @@ from atoll.host.place import standing
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.group_facts import ToldGroups
 from atoll.host.records.platform import platform_by_bridges
+from atoll.host.records.virtual import virtual_of
 from atoll.pci.address import Address
 
 __all__ = ["Shown", "Standing", "host_of_shown", "standing_of_path"]
@@ -88,13 +90,8 @@ def host_of_shown(
         raise InputError(
             f"{path}: it shows no PCI function", hint="record the host with atoll capture, or use lspci -vvv"
         )
-    slots: dict[tuple[int, int, int], int] = {}
-    for a in shown.functions:
-        if a not in shown.physical:
-            slots[a[:3]] = slots.get(a[:3], 0) + 1
-    virtual: dict[Address, list[Address]] = {}
-    for a, owner in sorted(shown.physical.items()):
-        virtual.setdefault(owner, []).append(a)
+    slots = Counter(a.slot for a in shown.functions if a not in shown.physical)
+    virtual = virtual_of(shown.physical)
     told = ToldGroups(shown.name, shown.group, frozenset(shown.ungrouped))
     functions = {}
     for a in sorted(shown.functions):
@@ -105,9 +102,9 @@ def host_of_shown(
             parent=parent,
             parent_told=is_told,
             host_bridge=shown.standings[a].host_bridge or _root(shown, a),
-            multifunction=_multifunction(function, slots[a[:3]] if a not in shown.physical else 0, lone),
+            multifunction=_multifunction(function, slots[a.slot] if a not in shown.physical else 0, lone),
             physical_function=shown.physical.get(a),
-            virtual_functions=tuple(virtual.get(a, ())),
+            virtual_functions=virtual.get(a, ()),
             group=told.of(a) if told.number or told.none else Unknown(f"{shown.name}: {no_groups}"),
             ari=_ari(shown, parent, is_told),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atoll.pci.address import Address
 
-__all__ = ["VirtualFunctions", "physical_of"]
+__all__ = ["VirtualFunctions", "physical_of", "virtual_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +36,11 @@ def physical_of(functions: Container[Address], virtual: Mapping[Address, Virtual
             if address in functions and address not in virtual and address != owner:
                 found.setdefault(address, owner)
     return found
+
+
+def virtual_of(physical: Mapping[Address, Address]) -> dict[Address, tuple[Address, ...]]:
+    """Return the virtual functions by physical one, in address order; ``physical`` by virtual function."""
+    found: dict[Address, list[Address]] = {}
+    for address, owner in sorted(physical.items()):
+        found.setdefault(owner, []).append(address)
+    return {owner: tuple(addresses) for owner, addresses in found.items()}

@@ -79,7 +79,7 @@ class Judge:
         if isinstance(function.multifunction, Known):
             return function.multifunction.value
         # A scan goes beyond function 0 only if its header says multifunction.
-        return True if (address.domain, address.bus, address.device) in self._shared else None
+        return True if address.slot in self._shared else None
 
     def function(self, function: Function) -> Verdict:
         """``pci_acs_enabled(pdev, SV | RR | CR | UF)`` (drivers/pci/pci.c)."""
@@ -353,7 +353,7 @@ def _amd_iommu(host: Host) -> bool | None:
 
 def _shared_slots(host: Host) -> frozenset[tuple[int, int, int]]:
     return frozenset(
-        (address.domain, address.bus, address.device)
+        address.slot
         for address, function in host.functions.items()
         if address.function and function.physical_function is None and not function.perhaps_virtual
     )

@@ -69,7 +69,7 @@ class _Former:
         for function in sorted(self.order, key=lambda function: function.address in anew):
             a = function.address
             self._buses.setdefault((a.domain, a.bus), []).append(function)
-            self._slots.setdefault((a.domain, a.bus, a.device), []).append(function)
+            self._slots.setdefault(a.slot, []).append(function)
 
     def add(self, function: Function) -> None:
         """``pci_device_group``: join a group that exists already, or found one."""
@@ -119,7 +119,7 @@ class _Former:
             yield top
             if self._aliases.on_bus(a) or self._aliases.unread_on_bus(a):
                 yield from self._buses[a.domain, a.bus]
-            for mate in self._slots[a.domain, a.bus, a.device]:
+            for mate in self._slots[a.slot]:
                 verdict = self._judge.function(mate)
                 if not (verdict.enabled and verdict.certain):
                     yield mate
@@ -193,7 +193,7 @@ class _Former:
     ) -> Address | None:
         """``get_pci_function_alias_group``: other functions of the slot that do not isolate either."""
         a = top.address
-        slot = self._slots[a.domain, a.bus, a.device]
+        slot = self._slots[a.slot]
         if len(slot) < 2 or self._judge.multifunction(top) is False:
             return None
         own = self._judge.function(top)

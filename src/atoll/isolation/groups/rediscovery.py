@@ -52,7 +52,7 @@ def waiting_for_drivers(host: Host, anew: frozenset[Address]) -> dict[Address, s
         rests: set[Address] = set()
         at = host.functions.get(address)
         while at is not None and at.address in anew:
-            rests |= {other for other in driverless if other[:3] == at.address[:3]}
+            rests |= {other for other in driverless if other.slot == at.address.slot}
             at = host.functions.get(at.parent) if at.parent is not None else None
         if rests:
             found[address] = f"whether a driver binds to {min(rests)}: this kernel groups a function only then"
