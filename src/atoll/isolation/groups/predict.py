@@ -13,7 +13,7 @@ from atoll.isolation.groups.override_evidence import override_in_force, perhaps_
 from atoll.isolation.groups.powernv import predict_powernv
 from atoll.isolation.groups.prediction import Prediction
 from atoll.isolation.groups.rediscovery import grouped_with_driver, kept_groups, waiting_for_drivers
-from atoll.isolation.groups.rule import Rule, rule_of
+from atoll.isolation.groups.rule import GroupRule, rule_of
 from atoll.isolation.groups.served import behind_iommu, grouped_by_vfio
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -33,9 +33,9 @@ def predict(
     """
     rule = rule_of(host)
     served, guessed = behind_iommu(host)
-    if rule is Rule.UNKNOWN:
+    if rule is GroupRule.UNKNOWN:
         guessed = dict.fromkeys(served, "by which rule this platform's kernel forms groups is not known")
-    elif anew is not None and rule is not Rule.POWERNV and grouped_with_driver(host):
+    elif anew is not None and rule is not GroupRule.POWERNV and grouped_with_driver(host):
         guessed |= waiting_for_drivers(host, anew)
     prediction = _formed(host, rule, served, acs_control or {}, anew)
     missing = dict(prediction.undetermined)
@@ -57,15 +57,15 @@ def predict(
 
 def _formed(
     host: Host,
-    rule: Rule,
+    rule: GroupRule,
     served: frozenset[Address],
     acs_control: Mapping[Address, AcsFlag],
     anew: frozenset[Address] | None,
 ) -> Prediction:
     """The groups by one rule, and those that VFIO makes up where there is no IOMMU."""
-    if rule is Rule.POWERNV:
+    if rule is GroupRule.POWERNV:
         formed = predict_powernv(host, served)
-    elif rule is Rule.EACH_ALONE:
+    elif rule is GroupRule.EACH_ALONE:
         formed = Prediction(tuple((address,) for address in sorted(served)))
     else:
         formed = predict_linux(
