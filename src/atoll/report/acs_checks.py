@@ -13,7 +13,7 @@ from atoll.pci.acs import REDIRECTING
 from atoll.pci.header import PortType
 from atoll.report.check import Check, Status, Subject, shortened
 from atoll.report.functions import isolating_root
-from atoll.report.layout import plural
+from atoll.report.layout import first_of, plural
 
 __all__ = ["acs", "acs_override", "acs_parameters"]
 
@@ -151,10 +151,7 @@ def acs_parameters(s: Subject) -> Iterator[Check]:
         alike: dict[str, list[str]] = {}
         for what, why in ignored:
             alike.setdefault(why, []).append(what)
-        told = (
-            " ".join(whats[:_SHOWN]) + (f" and {more} more" if (more := len(whats) - _SHOWN) > 0 else "") + f" ({why})"
-            for why, whats in alike.items()
-        )
+        told = (f"{first_of(whats, _SHOWN)} ({why})" for why, whats in alike.items())
         yield Check(
             "acs-parameter-ignored",
             Status.WARN,

@@ -12,7 +12,7 @@ from atoll.isolation.atoms import Atom
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.lacking import EXCERPT
-from atoll.report.layout import plural, wrap
+from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.quantity import hexadecimal
@@ -90,11 +90,11 @@ def _translation(atom: Atom) -> list[str]:
     for kind, now in ((DomainKind.IDENTITY, "now identity"), (DomainKind.NONE, "now none")):
         addresses = [address for address, found in atom.domains.items() if found is kind]
         if addresses:
-            what = f"IOMMU translation for {_several(addresses)} ({now}; VFIO gives it)"
+            what = f"IOMMU translation for {first_of(addresses, _SHOWN)} ({now}; VFIO gives it)"
             lines += wrap(what, first="  needs ", rest="        ")
     using = [address for address, state in atom.ats.items() if state]
     if using:
-        what = f"no ATS of {_several(using)}, or TransBlk+ at a port above"
+        what = f"no ATS of {first_of(using, _SHOWN)}, or TransBlk+ at a port above"
         lines += wrap(what, first="  needs ", rest="        ")
     return lines
 
@@ -105,12 +105,9 @@ def _not_read(found: Sequence[Atom]) -> list[str]:
     ats = [a for atom in found for a, state in atom.ats.items() if state is None]
     lines: list[str] = []
     if domains:
-        lines += wrap(f"Needed too, not known: that the IOMMU translates the requests of {_several(domains)}.")
+        lines += wrap(f"Needed too, not known: that the IOMMU translates the requests of {first_of(domains, _SHOWN)}.")
     if ats:
-        lines += wrap(f"Needed too, not known: that {_several(ats)} {'uses' if len(ats) == 1 else 'use'} no ATS.")
+        lines += wrap(
+            f"Needed too, not known: that {first_of(ats, _SHOWN)} {'uses' if len(ats) == 1 else 'use'} no ATS."
+        )
     return ["", *lines] if lines else []
-
-
-def _several(addresses: Sequence[Address]) -> str:
-    shown = " ".join(map(str, addresses[:_SHOWN]))
-    return shown + (f" and {len(addresses) - _SHOWN} more" if len(addresses) > _SHOWN else "")

@@ -9,6 +9,7 @@ from atoll.host.fact import value_of
 from atoll.host.model import Host
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
+from atoll.report.layout import first_of
 
 __all__ = ["Check", "Status", "Subject", "shortened"]
 
@@ -58,4 +59,4 @@ class Subject:
 
 def shortened(found: list[Address]) -> str:
     """Return the first few of many addresses, and how many more there are."""
-    return " ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    return first_of(found, 4)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.isolation.contention import Contention, SharedKind
-from atoll.report.layout import plural, wrap
+from atoll.report.layout import first_of, plural, wrap
 from atoll.report.quantity import bandwidth
 from atoll.report.style import Style
 
@@ -42,7 +42,7 @@ def shared_lines(found: Sequence[Contention], style: Style, *, verbose: bool = F
     for one in shown:
         rate = f", {bandwidth(one.bytes_per_second)} each way" if one.bytes_per_second is not None else ""
         devices = [address for functions in one.users.values() for address in functions]
-        who = ", ".join(map(str, devices[:_NAMED])) + (f" and {len(devices) - _NAMED} more" * (len(devices) > _NAMED))
+        who = first_of(devices, _NAMED, gap=", ")
         text = f"{_WORDS[one.kind].format(one.what)}{rate}: {plural(len(one.users), 'group')} ({who})"
         lines += wrap(text, first="    ")
     if len(shown) < len(found):

@@ -15,7 +15,7 @@ from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
 from atoll.report.lacking import EXCERPT, PRINT_TYPES, lacking
-from atoll.report.layout import plural, wrap
+from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
@@ -147,17 +147,12 @@ def _in_none(host: Host, style: Style) -> list[str]:
     lines: list[str] = []
     if none:
         why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
-        lines += ["", *wrap(f"{_some(none)}: {why}", first=style.bold("In no group: "))]
+        lines += ["", *wrap(f"{first_of(none, _NAMED)}: {why}", first=style.bold("In no group: "))]
     untold = [f.address for f in ends if isinstance(f.group, Unknown)] if isinstance(host.groups, Known) else []
     if untold:
         why = "the record shows them and does not tell their group; a whole list of groups would"
-        lines += ["", *wrap(f"{_some(untold)}: {why}", first=style.doubtful("Group unknown: "))]
+        lines += ["", *wrap(f"{first_of(untold, _NAMED)}: {why}", first=style.doubtful("Group unknown: "))]
     return lines
-
-
-def _some(addresses: Sequence[Address]) -> str:
-    more = f" and {len(addresses) - _NAMED} more" if len(addresses) > _NAMED else ""
-    return " ".join(map(str, addresses[:_NAMED])) + more
 
 
 def _by_kind(found: Sequence[Disagreement]) -> list[Disagreement]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from atoll.pci.address import Address
+from atoll.report.layout import first_of
 
 __all__ = ["EXCERPT", "PRINT_TYPES", "folded", "lacking"]
 
@@ -45,13 +46,9 @@ def folded(texts: Iterable[str]) -> tuple[str, ...]:
     told = []
     for form, lists in alike.items():
         parts = form.split("\0")
-        slots = (_several(list(dict.fromkeys(slot))) for slot in zip(*lists, strict=True))
+        slots = (first_of(list(dict.fromkeys(slot)), _NAMED) for slot in zip(*lists, strict=True))
         told.append("".join(part + slot for part, slot in zip(parts, (*slots, ""), strict=True)))
     return tuple(told)
-
-
-def _several(whats: list[str]) -> str:
-    return " ".join(whats[:_NAMED]) + (f" and {len(whats) - _NAMED} more" if len(whats) > _NAMED else "")
 
 
 def _innermost(part: str) -> str:
@@ -77,7 +74,7 @@ def _split(told: str) -> tuple[str, str]:
 
 
 def _sentence(whats: list[str], fact: str) -> str:
-    named = _several(whats)
+    named = first_of(whats, _NAMED)
     if fact == _ABOVE:
         return f"{fact}{named}"
     return f"{named}: {fact}" if named else fact

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-__all__ = ["WIDTH", "columns", "cut", "display_width", "indent", "plural", "table", "tree", "wrap"]
+__all__ = ["WIDTH", "columns", "cut", "display_width", "first_of", "indent", "plural", "table", "tree", "wrap"]
 
 WIDTH = 100
 """Columns that no line exceeds where it can be helped."""
@@ -35,6 +35,12 @@ def cut(text: str, width: int) -> str:
 def plural(count: int, thing: str, things: str = "") -> str:
     """Return ``1 link``, ``2 links``."""
     return f"{count} {thing if count == 1 else things or thing + 's'}"
+
+
+def first_of(things: Sequence[object], most: int, *, gap: str = " ") -> str:
+    """Return the first ``most`` of some things, and how many more there are: ``1 2 3 and 4 more``."""
+    more = f" and {len(things) - most} more" if len(things) > most else ""
+    return gap.join(map(str, things[:most])) + more
 
 
 def wrap(text: str, *, first: str = "", rest: str | None = None, width: int = WIDTH) -> list[str]:
