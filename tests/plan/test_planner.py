@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, at, clusters, endpoint, machine, port, scene, slots, switch
+from reach_hosts import CLOSED, acs, at, change, clusters, endpoint, machine, port, scene, slots, switch
 
 from atoll.controls.present import present
 from atoll.controls.registry import registers
@@ -97,6 +97,16 @@ def test_no_plan_parts_virtual_functions_from_who_has_their_physical_function() 
     made = planned(Twin.new("pcie-box"), ["0000:0c:00.0"], ["0000:0c:00.1"])
     assert not made.steps
     assert any("has in hand" in entry.reason and "with the host" in entry.remedy for entry in made.impossible)
+
+
+def test_what_keeps_others_apart_is_left_with_the_host() -> None:
+    """No reading tells whether a function of a switch sets up its ports, and no policy takes it as harmless."""
+    empty = acs("", "")
+    functions = change(switch(CLOSED, CLOSED), "01:00.0", multifunction=Known(True), acs=Known(empty))
+    found = scene(machine(*functions, endpoint("01:00.1", "00:01.0", multifunction=True, acs=empty)))
+    for policy in (Policy.STRICT, Policy.TRUSTED):
+        entries = plan(found.topology, found.settings, clusters(found.host, red="01:00.1"), policy).unachievable
+        assert [(entry.unknown, "with the host" in entry.remedy) for entry in entries] == [(True, True)]
 
 
 def test_stock_vfio_is_told_to_lose_the_cut() -> None:

@@ -87,8 +87,8 @@ def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: 
 
 def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) -> str:
     """What would separate a pair that no control separates."""
-    if violation.breach is Breach.CONTROL and not any(hop.via == "SR-IOV" for hop in violation.path):
-        return "leave it with the host, whose it is to set up what keeps others apart"
+    if _sets_up_others(violation):
+        return _HOSTS
     if unknown:
         return "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
     if violation.breach is Breach.CONTROL:
@@ -186,7 +186,17 @@ _TRUST = (
 )
 
 
+_HOSTS = "leave it with the host, whose it is to set up what keeps others apart"
+
+
+def _sets_up_others(violation: Violation) -> bool:
+    """Whether its source is, or may be, what keeps others apart: neither reading nor policy settles that."""
+    return violation.breach is Breach.CONTROL and not any(hop.via == "SR-IOV" for hop in violation.path)
+
+
 def _remedy(violation: Violation, *, unknown: bool) -> str:
+    if _sets_up_others(violation):
+        return _HOSTS
     if violation.breach is Breach.INTERRUPTS:
         return "switch interrupt remapping on in the firmware, and `intremap=off` off"
     if violation.breach is Breach.MEMORY and not unknown:
