@@ -6,23 +6,21 @@ client waits for an answer, and by ``serve``; memory that was opened nowhere is 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
 import os
 import socket
 import struct
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from atoll.vfio.user.connection import Connection, Message
+from atoll.vfio.user.calls import Calls
+from atoll.vfio.user.connection import Connection
 from atoll.vfio.user.error import ProtocolError
-from atoll.vfio.user.memory import DmaTable, move
+from atoll.vfio.user.memory import DmaTable
 from atoll.vfio.user.payload import (
     DeviceInfo,
-    DmaAccess,
     DmaMap,
     DmaUnmap,
     IrqInfo,
@@ -37,7 +35,6 @@ from atoll.vfio.user.protocol import (
     MINOR,
     Command,
     DmaFlag,
-    HeaderFlag,
     IrqSet,
     RegionFlag,
 )
@@ -63,15 +60,13 @@ class Client:
     """
 
     def __init__(self, sock: socket.socket, *, seconds: float = 5.0) -> None:
-        self._connection = Connection(sock)
-        self._seconds = seconds
-        self._identity = 0
         self._memory = DmaTable()
+        self._calls = Calls(Connection(sock), self._memory, seconds=seconds)
         self._files: dict[int, int] = {}
         try:
             self.version = self._agree()
         except BaseException:
-            self._connection.close()
+            self._calls.close()
             raise
 
     @classmethod
@@ -96,7 +91,7 @@ class Client:
 
     def close(self) -> None:
         """End the connection and let go of all memory; mappings of regions stay until they are closed themselves."""
-        self._connection.close()
+        self._calls.close()
         self._memory.clear()
         for descriptor in self._files.values():
             os.close(descriptor)
@@ -104,10 +99,17 @@ class Client:
 
     # -- what it is
 
+    def _agree(self) -> Version:
+        mine = Version(max_message_fds=MAX_MESSAGE_FDS, write_multiple=True)
+        told = Version.parse(self._calls.call(Command.VERSION, mine.pack()))
+        if told.major != MAJOR or told.minor > MINOR:
+            raise ProtocolError(f"the server speaks {told.major}.{told.minor}, not {MAJOR}.{MINOR}")
+        return told
+
     def info(self) -> DeviceInfo:
         """Return how many regions and interrupt kinds the device has."""
-        body = self._call(Command.DEVICE_GET_INFO, DeviceInfo().pack())
-        with self._believing():
+        body = self._calls.call(Command.DEVICE_GET_INFO, DeviceInfo().pack())
+        with self._calls.believing():
             return DeviceInfo.parse(body)
 
     def region(self, index: int) -> RegionInfo:
@@ -121,9 +123,9 @@ class Client:
     def _region(self, index: int, room: int) -> RegionInfo:
         if not (0 <= index < 1 << 32 and room <= MAX_DATA):
             raise OSError(errno.EINVAL, f"region {index}, with {room} bytes of capabilities")
-        message = self._exchange(Command.DEVICE_GET_REGION_INFO, RegionInfo(index, room=room).pack())
+        message = self._calls.exchange(Command.DEVICE_GET_REGION_INFO, RegionInfo(index, room=room).pack())
         try:
-            with self._believing():
+            with self._calls.believing():
                 info = RegionInfo.parse(message.body)
                 if info.index != index:
                     raise ProtocolError(f"asked for region {index}, told of {info.index}")
@@ -142,8 +144,8 @@ class Client:
 
     def irq(self, index: int) -> IrqInfo:
         """Return what a kind of interrupt is."""
-        body = self._call(Command.DEVICE_GET_IRQ_INFO, IrqInfo(index).pack())
-        with self._believing():
+        body = self._calls.call(Command.DEVICE_GET_IRQ_INFO, IrqInfo(index).pack())
+        with self._calls.believing():
             info = IrqInfo.parse(body)
             if info.index != index:
                 raise ProtocolError(f"asked for interrupts of kind {index}, told of {info.index}")
@@ -156,8 +158,8 @@ class Client:
         found = b""
         while count > len(found):
             asked = RegionAccess(offset + len(found), region, min(count - len(found), self._step))
-            body = self._call(Command.REGION_READ, asked.pack())
-            with self._believing():
+            body = self._calls.call(Command.REGION_READ, asked.pack())
+            with self._calls.believing():
                 answer = RegionAccess.parse(body, with_data=True)
                 if (answer.offset, answer.region, answer.count) != (asked.offset, asked.region, asked.count):
                     raise ProtocolError(f"asked for {asked.count} bytes of region {region}, got {answer.count}")
@@ -168,8 +170,8 @@ class Client:
         """Store bytes in a region."""
         for at in range(0, len(data), self._step):
             piece = data[at : at + self._step]
-            body = self._call(Command.REGION_WRITE, RegionAccess(offset + at, region, len(piece), piece).pack())
-            with self._believing():
+            body = self._calls.call(Command.REGION_WRITE, RegionAccess(offset + at, region, len(piece), piece).pack())
+            with self._calls.believing():
                 count = RegionAccess.parse(body, with_data=False).count
                 if count > len(piece):
                     raise ProtocolError(f"gave {len(piece)} bytes to region {region}, and it took {count}")
@@ -184,7 +186,7 @@ class Client:
         if not self.version.write_multiple:
             raise OSError(errno.ENOTSUP, "the server takes one write a message")
         items = tuple(RegionAccess(offset, region, len(data), data) for region, offset, data in writes)
-        self._call(Command.REGION_WRITE_MULTI, pack_writes(items))
+        self._calls.call(Command.REGION_WRITE_MULTI, pack_writes(items))
 
     def read32(self, region: int, offset: int) -> int:
         """Load a 32-bit register (little-endian, as PCI is)."""
@@ -237,7 +239,7 @@ class Client:
             raise OSError(errno.EINVAL, f"{size:#x} bytes at {address:#x}, from {offset:#x} of the file")
         self._memory.map(wanted, descriptor)
         try:
-            self._call(Command.DMA_MAP, told.pack(), (descriptor,) if share else ())
+            self._calls.call(Command.DMA_MAP, told.pack(), (descriptor,) if share else ())
         except BaseException:
             self._memory.unmap(DmaUnmap(address, size))
             raise
@@ -245,7 +247,7 @@ class Client:
     def unmap_memory(self, address: int, size: int) -> None:
         """Close a range of DMA addresses again, exactly as it was opened. OSError ENOENT where there is none."""
         self._memory.unmap(DmaUnmap(address, size))
-        self._call(Command.DMA_UNMAP, DmaUnmap(address, size).pack())
+        self._calls.call(Command.DMA_UNMAP, DmaUnmap(address, size).pack())
 
     # -- interrupts and reset
 
@@ -259,7 +261,7 @@ class Client:
             raise OSError(errno.ENOTSUP, "the server takes no descriptors")
         for at in range(0, max(1, len(eventfds)), most):
             piece = tuple(eventfds[at : at + most])
-            self._call(Command.DEVICE_SET_IRQS, IrqSetting(flags, index, start + at, len(piece)).pack(), piece)
+            self._calls.call(Command.DEVICE_SET_IRQS, IrqSetting(flags, index, start + at, len(piece)).pack(), piece)
 
     def disable_irqs(self, index: int) -> None:
         """Signal nothing any more with a kind of interrupt."""
@@ -279,119 +281,15 @@ class Client:
 
     def reset(self) -> None:
         """Reset the device. Memory and eventfds stay."""
-        self._call(Command.DEVICE_RESET)
-
-    # -- messages
+        self._calls.call(Command.DEVICE_RESET)
 
     def serve(self, seconds: float) -> int:
         """Serve the server's DMA for a while; return how many messages came. EOFError once the server closed."""
-        deadline = time.monotonic() + seconds
-        served = 0
-        while True:
-            message = self._connection.receive()
-            if message is not None:
-                self._serve(message)
-                served += 1
-            try:
-                self._wait(message, deadline)
-            except TimeoutError:
-                return served
+        return self._calls.serve(seconds)
 
     @property
     def _step(self) -> int:
         return min(self.version.max_data, MAX_DATA)
 
     def _set(self, action: IrqSet, index: int, start: int, count: int) -> None:
-        self._call(Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | action, index, start, count).pack())
-
-    @contextlib.contextmanager
-    def _believing(self) -> Iterator[None]:
-        """Close the connection where an answer makes no sense: what comes after it will not either."""
-        try:
-            yield
-        except ProtocolError:
-            self._connection.close()
-            raise
-
-    def _agree(self) -> Version:
-        mine = Version(max_message_fds=MAX_MESSAGE_FDS, write_multiple=True)
-        told = Version.parse(self._call(Command.VERSION, mine.pack()))
-        if told.major != MAJOR or told.minor > MINOR:
-            raise ProtocolError(f"the server speaks {told.major}.{told.minor}, not {MAJOR}.{MINOR}")
-        return told
-
-    def _call(self, command: Command, body: bytes = b"", descriptors: tuple[int, ...] = ()) -> bytes:
-        """Return the body of the answer; descriptors that come with it are closed."""
-        message = self._exchange(command, body, descriptors)
-        message.close()
-        return message.body
-
-    def _exchange(self, command: Command, body: bytes, descriptors: tuple[int, ...] = ()) -> Message:
-        self._identity = (self._identity + 1) & 0xFFFF
-        deadline = time.monotonic() + self._seconds
-        try:
-            self._connection.send(command, self._identity, body, descriptors=descriptors)
-            message = self._answer(command, deadline)
-        except (TimeoutError, EOFError, ProtocolError, ConnectionError) as error:
-            self._connection.close()
-            if isinstance(error, EOFError):
-                raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection") from error
-            raise
-        if HeaderFlag.ERROR in message.header.flags:
-            message.close()
-            code = message.header.error or errno.EIO
-            # What a server names is any 32-bit number: the C library takes a signed one.
-            words = os.strerror(code) if code < 1 << 31 else f"error {code:#x}"
-            raise OSError(code, f"{words}: the server refused {command.name}")
-        return message
-
-    def _answer(self, command: Command, deadline: float) -> Message:
-        while True:
-            message = self._connection.receive()
-            if message is None or not message.header.is_reply:
-                if message is not None:
-                    self._serve(message)
-                self._wait(message, deadline)
-            elif (message.header.identity, message.header.command) != (self._identity, command):
-                message.close()
-                raise ProtocolError(f"an answer to command {message.header.command} that nobody waits for")
-            else:
-                return message
-
-    def _wait(self, message: Message | None, deadline: float) -> None:
-        """Wait for more where nothing came. TimeoutError at the deadline, however busy the server keeps us."""
-        if message is None:
-            self._connection.wait(deadline)
-            self._connection.flush()
-        elif time.monotonic() >= deadline:
-            raise TimeoutError("the server asked much and answered nothing")
-
-    def _serve(self, message: Message) -> None:
-        """Answer what the server asks: its DMA."""
-        header = message.header
-        message.close()
-        if header.is_reply:
-            raise ProtocolError(f"an answer to command {header.command} that nobody waits for")
-        code, body = 0, b""
-        try:
-            body = self._dma(header.command, message.body)
-        except ProtocolError:
-            code = errno.EINVAL
-        except OSError as error:
-            code = error.errno or errno.EIO
-        if HeaderFlag.NO_REPLY not in header.flags:
-            flags = HeaderFlag.REPLY | (HeaderFlag.ERROR if code else HeaderFlag(0))
-            self._connection.send(header.command, header.identity, b"" if code else body, flags=flags, error=code)
-
-    def _dma(self, command: int, body: bytes) -> bytes:
-        if command not in (Command.DMA_READ, Command.DMA_WRITE):
-            raise OSError(errno.ENOTSUP, f"command {command} is not for a client")
-        reading = command == Command.DMA_READ
-        access = DmaAccess.parse(body, with_data=not reading)
-        if not 0 < access.count <= MAX_DATA:
-            raise ProtocolError(f"DMA of {access.count} bytes")
-        pieces = self._memory.find(access.address, access.count)
-        if pieces is None:
-            raise OSError(errno.EFAULT, f"{access.address:#x} is not open to the device")
-        out = move(pieces, None if reading else access.data)
-        return DmaAccess(access.address, access.count, out).pack()
+        self._calls.call(Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | action, index, start, count).pack())
