@@ -18,7 +18,8 @@ from atoll.host import read_host
 from atoll.host.capture import Capture, capture
 from atoll.host.fact import value_of
 from atoll.host.memory import FileEntry, MemoryTree
-from atoll.host.redaction import Kind, Redactor
+from atoll.host.redaction import Redactor
+from atoll.host.replacement import Kind
 from atoll.twin import Twin
 from host.trees import Link, function_files, opened_tree, tree_of
 

@@ -123,7 +123,8 @@ def _paths(redactor: Redactor | None, found: list[Missing]) -> tuple[Missing, ..
 def _redactions(redactor: Redactor | None) -> tuple[Redaction, ...] | None:
     if redactor is None:
         return None
-    return tuple(Redaction(kind.value, redactor.distinct(kind), places) for kind, places in redactor.counts.items())
+    replaced = redactor.replaced
+    return tuple(Redaction(kind.value, replaced.distinct(kind), places) for kind, places in replaced.counts.items())
 
 
 def _changed(host: Host, found: MemoryTree) -> list[str]:

@@ -1,41 +1,25 @@
-"""What identifies a machine or its owner, replaced in a capture: the same by the same, and not to be undone.
+"""What identifies a machine or its owner, found and replaced in a capture.
 
-A replacement is a hash keyed with a secret that is thrown away, so that captures of two machines, or two captures
-of one, cannot be joined by it. Places that are known to hold identifiers are replaced by their form (device serial
-numbers in configuration space, routes, mounts, boot parameters); everywhere else UUIDs, MAC addresses, disk
-identifiers, serial numbers beside their names, and the host's name are looked for.
+Places that are known to hold identifiers are replaced by their form (device serial numbers in configuration space,
+routes, mounts, boot parameters); everywhere else UUIDs, MAC addresses, disk identifiers, serial numbers beside their
+names, and the host's name are looked for.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from enum import StrEnum
-from hashlib import blake2b
 
 from atoll.errors import Unreadable
 from atoll.host.collector import Missing
 from atoll.host.identifiers import ATTRIBUTE, FORMS, HOST_NAMES, KEYED, NODE_NAME, TAG, WHOLE_LINE
 from atoll.host.memory import Entry, FileEntry, FolderEntry, LinkEntry, MemoryTree
 from atoll.host.place import address_of
+from atoll.host.replacement import Kind, Replacements
 from atoll.pci.capability import CapabilityId, ExtendedId, walk_extended
 from atoll.pci.config import ConfigSpace
 
-__all__ = ["Kind", "Redactor"]
-
-
-class Kind(StrEnum):
-    """What is replaced."""
-
-    DEVICE_SERIAL = "device serial number"
-    SERIAL = "serial number"
-    UUID = "UUID"
-    MAC = "MAC address"
-    DISK = "disk identifier"
-    HOST_NAME = "host name"
-    IP = "IP address"
-    BOOT_PARAMETER = "boot parameter"
-    MOUNT = "mount without a device"
+__all__ = ["Redactor"]
 
 
 _STANDARD = 0x100
@@ -65,12 +49,10 @@ _VERBATIM = frozenset({"proc/version", "proc/sys/kernel/osrelease"})
 
 
 class Redactor:
-    """Replaces identifiers. ``counts`` holds, by kind, how many places were replaced, ``values`` what they were."""
+    """Finds identifiers and replaces them. ``replaced`` tells how many of which kind, ``missing`` what was left out."""
 
     def __init__(self, secret: bytes, *, host_name: str = "") -> None:
-        self._secret = secret
-        self.counts: dict[Kind, int] = {}
-        self._values: dict[Kind, set[str]] = {}
+        self.replaced = Replacements(secret)
         self._names: dict[str, str] = {}
         self.missing: list[Missing] = []
         names = sorted({host_name, host_name.partition(".")[0]} - {"", "localhost"}, key=len, reverse=True)
@@ -83,10 +65,6 @@ class Redactor:
         self._all = (
             re.compile(rf"{FORMS}|(?P<host>(?<![0-9A-Za-z])(?i:{words})(?![0-9A-Za-z]))") if words else self._forms
         )
-
-    def distinct(self, kind: Kind) -> int:
-        """Return how many different values of a kind were replaced."""
-        return len(self._values.get(kind, ()))
 
     def tree(self, tree: MemoryTree) -> MemoryTree:
         """Return the tree with everything replaced: names of files, links, contents."""
@@ -101,21 +79,21 @@ class Redactor:
         whole = found[0]
         match found.lastgroup:
             case "disk":
-                return self._word(Kind.DISK, whole, "disk")
+                return self.replaced.word(Kind.DISK, whole, "disk")
             case "uuid" | "short_uuid":
-                return self._hex(Kind.UUID, whole)
+                return self.replaced.hex(Kind.UUID, whole)
             case "interface":
-                return whole[:3] + self._mac(whole[3:])
+                return whole[:3] + self.replaced.mac(whole[3:])
             case "gid":
-                return whole[:20] + self._hex(Kind.DEVICE_SERIAL, whole[20:])
+                return whole[:20] + self.replaced.hex(Kind.DEVICE_SERIAL, whole[20:])
             case "bare":
-                return whole[:-12] + self._mac(whole[-12:])
+                return whole[:-12] + self.replaced.mac(whole[-12:])
             case "pairs" | "quads":
-                return self._pairs(whole)
+                return self.replaced.pairs(whole)
         return self._host(whole)
 
     def _host(self, name: str) -> str:
-        return self._word(Kind.HOST_NAME, name.lower().replace("--", "-"), "host")
+        return self.replaced.word(Kind.HOST_NAME, name.lower().replace("--", "-"), "host")
 
     # -- a tree
 
@@ -177,7 +155,7 @@ class Redactor:
             if any(at == vital + 4 for _, at in standing):
                 self.missing.append(Missing(path, "a serial number may be left in it: another capability lies over it"))
             else:
-                self._count(Kind.SERIAL, latched.hex())
+                self.replaced.count(Kind.SERIAL, latched.hex())
                 data = data[: vital + 4] + bytes(len(latched)) + data[vital + 8 :]
         if len(data) <= _STANDARD:
             return data
@@ -189,7 +167,7 @@ class Redactor:
             serial = data[offset + 4 : offset + 12]
             if capability == ExtendedId.SERIAL and len(serial) == 8 and serial.strip(b"\0") and serial.strip(b"\xff"):
                 # The same number as lspci prints it, in a record, becomes the same as what lspci prints now.
-                printed = self._digits(Kind.DEVICE_SERIAL, serial[::-1].hex())
+                printed = self.replaced.digits(Kind.DEVICE_SERIAL, serial[::-1].hex())
                 data = data[: offset + 4] + bytes.fromhex(printed)[::-1] + data[offset + 12 :]
         return data
 
@@ -248,11 +226,11 @@ class Redactor:
         if bare.lower() in _NONE or self._forms.fullmatch(bare):
             return value
         if bare.isdigit():
-            return self._digits(Kind.SERIAL, bare)
+            return self.replaced.digits(Kind.SERIAL, bare)
         number = bare.removeprefix("0x")
         if number != bare and all(digit in "0123456789abcdefABCDEF" for digit in number):
-            return f"0x{self._hex(Kind.DEVICE_SERIAL, number)}"
-        return self._word(Kind.SERIAL, bare, "serial")
+            return f"0x{self.replaced.hex(Kind.DEVICE_SERIAL, number)}"
+        return self.replaced.word(Kind.SERIAL, bare, "serial")
 
     def _command_line(self, text: str) -> str:
         # Blanks between quotes belong to a value (``next_arg`` in Linux lib/cmdline.c).
@@ -263,7 +241,7 @@ class Redactor:
         key, bare = key.removeprefix('"'), value.strip()
         told = key in _PARAMETERS or key.startswith(_PARAMETER_STARTS) or "://" in bare
         if equals and bare and (told or (key == "root" and bare.startswith(_REMOTE_ROOT))):
-            return f"{key}={value.replace(bare, self._word(Kind.BOOT_PARAMETER, bare, 'value'))}"
+            return f"{key}={value.replace(bare, self.replaced.word(Kind.BOOT_PARAMETER, bare, 'value'))}"
         return self.text(word)
 
     def _mounts(self, text: str) -> str:
@@ -281,7 +259,7 @@ class Redactor:
             if device.startswith("/dev/") or kind == "zfs" or not number.startswith("0:"):
                 kept.append(self.text(" ".join(words)))
             else:
-                self._count(Kind.MOUNT, line)
+                self.replaced.count(Kind.MOUNT, line)
         return "".join(f"{line}\n" for line in kept)
 
     def _routes(self, text: str) -> str:
@@ -291,10 +269,10 @@ class Redactor:
         for line in lines[1:]:
             words = line.split("\t")
             if len(words) > 7 and words[1].strip() == words[7].strip() == "00000000":
-                words[2] = self._ip(words[2])
+                words[2] = self.replaced.ip(words[2])
                 kept.append(self.text("\t".join(words)))
             else:
-                self._count(Kind.IP, line)
+                self.replaced.count(Kind.IP, line)
         return "".join(f"{line}\n" for line in kept)
 
     def _routes_6(self, text: str) -> str:
@@ -302,63 +280,12 @@ class Redactor:
         for line in _lines(text):
             words = line.split()
             if len(words) >= 10 and words[0] == "0" * 32 and words[1] == "00":
-                words[2], words[4], words[9] = self._ip(words[2]), self._ip(words[4]), self.text(words[9])
+                words[2], words[4] = self.replaced.ip(words[2]), self.replaced.ip(words[4])
+                words[9] = self.text(words[9])
                 kept.append(" ".join(words))
             else:
-                self._count(Kind.IP, line)
+                self.replaced.count(Kind.IP, line)
         return "".join(f"{line}\n" for line in kept)
-
-    def _ip(self, word: str) -> str:
-        return self._digits(Kind.IP, word) if word.strip("0 ") else word
-
-    # -- replacements
-
-    def _pairs(self, found: str) -> str:
-        bare = found.translate(_WITHOUT)
-        new = self._mac(bare) if len(bare) == 12 else self._digits(Kind.DEVICE_SERIAL, bare)
-        return found if bare == new else _like(found, new)
-
-    def _mac(self, digits: str) -> str:
-        if not digits.strip("0") or not digits.lower().strip("f"):
-            return digits
-        # Locally administered, so that nobody takes it for a maker's (IEEE 802, bit 1 of the first byte).
-        return "02" + self._digits(Kind.MAC, digits)[2:]
-
-    def _hex(self, kind: Kind, found: str) -> str:
-        """Replace hexadecimal digits, what parts them and case kept."""
-        bare = found.translate(_WITHOUT)
-        return _like(found, self._digits(kind, bare)) if bare.strip("0") else found
-
-    def _digits(self, kind: Kind, value: str) -> str:
-        """Return as many hexadecimal digits; decimal ones for a serial number of decimal ones."""
-        self._count(kind, value.lower())
-        digest = self._digest(kind, value.lower())
-        if kind is Kind.SERIAL:
-            return str(int(digest, 16))[: len(value)].zfill(len(value))
-        return digest[: len(value)]
-
-    def _word(self, kind: Kind, value: str, word: str) -> str:
-        self._count(kind, value)
-        return f"{word}-{self._digest(kind, value)[:10]}"
-
-    def _digest(self, kind: Kind, value: str) -> str:
-        return blake2b(
-            value.encode("utf-8", "surrogateescape"), key=self._secret, person=kind.encode()[:16]
-        ).hexdigest()
-
-    def _count(self, kind: Kind, value: str) -> None:
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        self._values.setdefault(kind, set()).add(value)
-
-
-_WITHOUT = dict.fromkeys(map(ord, ":-_."))
-
-
-def _like(found: str, digits: str) -> str:
-    """Return digits in the form of others."""
-    left = iter(digits)
-    new = "".join(character if ord(character) in _WITHOUT else next(left) for character in found)
-    return new.upper() if found.isupper() else new
 
 
 def _standing(space: ConfigSpace) -> tuple[tuple[int, int], ...]:
