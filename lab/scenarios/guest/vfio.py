@@ -111,6 +111,7 @@ def handed(space: AddressSpace, nic: Address) -> list[bool]:
 
 
 def try_api(api: Api, edu_at: Address, nic_at: Address, nvme_at: Address, bound: Address) -> dict[str, object]:
+    """Use one of the kernel's interfaces for all that it is for, and tell what came of each."""
     before = sorted(os.listdir("/proc/self/fd"))
     said: dict[str, object] = {}
     with open_space(api) as space:
@@ -124,67 +125,8 @@ def try_api(api: Api, edu_at: Address, nic_at: Address, nvme_at: Address, bound:
         edu.region(0).write32(4, 0x12345678)
         said["store"] = edu.region(0).read32(4) == 0x12345678 ^ 0xFFFFFFFF
         said["config"] = nic.config.load(0, 4) == 0x10D38086
-
-        memory = mmap.mmap(-1, 8192)
-        mapping = space.map(0x100000, memory)
-        edu.bus_master(False)
-        said["DMA without bus master"] = moves(edu, memory)
-        edu.bus_master(True)
-        said["DMA"] = moves(edu, memory)
-        said["mapped twice"] = refused(lambda: space.map(0x100000, memory))
-        said["mapped in a hole"] = refused(lambda: space.map(0xFEE00000, memory))
-        said["mapped askew"] = refused(lambda: space.map(0x800, memory))
-        mapping.unmap()
-        said["DMA after unmapping"] = moves(edu, memory)
-        memory.close()
-
-        with edu.event() as event:
-            msi = edu.interrupt(IrqIndex.MSI)
-            msi.signal([event])
-            edu.region(0).write32(0x60, 1)
-            said["MSI"] = event.wait(5.0)
-            msi.trigger()
-            said["MSI by trigger"] = event.wait(5.0)
-            msi.disable()
-            intx = edu.interrupt(IrqIndex.INTX)
-            intx.signal([event])
-            edu.region(0).write32(0x60, 1)
-            said["INTx"] = event.wait(5.0)
-            edu.region(0).write32(0x64, 1)
-            intx.mask()
-            intx.unmask()
-            intx.disable()
-        with nic.event() as event:
-            said["MSI-X"] = nic.interrupt(IrqIndex.MSIX).info.count
-            nic.interrupt(IrqIndex.MSIX).signal([event])
-            nic.interrupt(IrqIndex.MSIX).trigger()
-            said["MSI-X by trigger"] = event.wait(5.0)
-
-        nic.decode(False)
-        said["decoding off"] = refused(lambda: nic.region(0).read32(0))
-        nic.decode(True)
-        nic.region(0).write32(RDBAL, 0x7000)
-        kept = nic.region(0).read32(RDBAL) == 0x7000
-        nic.reset()
-        said["reset"] = kept and nic.region(0).read32(RDBAL) == 0
-        said["reset of what has none"] = [edu.info.resets, refused(edu.reset)]
-        nic.region(0).write32(RDBAL, 0x7000)
-        scope = nic.hot_reset()
-        said["hot reset"] = [[str(f.address) for f in scope.functions], nic.region(0).read32(RDBAL) == 0]
-        said["hot reset of what has none"] = refused(edu.hot_reset_scope)
-        said["features"] = [f.name for f in Feature if nic.supports(f)]
-        if nic.supports(Feature.LOW_POWER_ENTRY):
-            nic.enter_low_power()
-            nic.leave_low_power()
-            said["after sleep"] = nic.config.load(0, 4) == 0x10D38086
-
-        with open_space(api) as other:
-            said["held twice"] = refused(lambda: other.open(nic_at))
-            said["not bound"] = refused(lambda: other.open(bound))
-            said["not there"] = refused(lambda: other.open(Address.parse("0000:7f:00.0")))
-        for crossed in set(interfaces(LiveKernel())) - {api}:
-            with open_space(crossed) as other:
-                said["held by the other interface"] = refused(partial(other.open, nic_at))
+        said |= try_dma(space, edu) | try_interrupts(edu, nic) | try_resets(edu, nic)
+        said |= try_refusals(api, nic_at, bound)
         nvme.close()
         said["handed"] = handed(space, nic_at)
         nic.region(0).write32(RDBAL, 0x7000)
@@ -193,6 +135,84 @@ def try_api(api: Api, edu_at: Address, nic_at: Address, nvme_at: Address, bound:
         said["reset by closing and opening"] = space.open(nic_at).region(0).read32(RDBAL) == 0
     gc.collect()
     said["left open"] = sorted(set(os.listdir("/proc/self/fd")) - set(before))
+    return said
+
+
+def try_dma(space: AddressSpace, edu: Device) -> dict[str, object]:
+    said: dict[str, object] = {}
+    memory = mmap.mmap(-1, 8192)
+    mapping = space.map(0x100000, memory)
+    edu.bus_master(False)
+    said["DMA without bus master"] = moves(edu, memory)
+    edu.bus_master(True)
+    said["DMA"] = moves(edu, memory)
+    said["mapped twice"] = refused(lambda: space.map(0x100000, memory))
+    said["mapped in a hole"] = refused(lambda: space.map(0xFEE00000, memory))
+    said["mapped askew"] = refused(lambda: space.map(0x800, memory))
+    mapping.unmap()
+    said["DMA after unmapping"] = moves(edu, memory)
+    memory.close()
+    return said
+
+
+def try_interrupts(edu: Device, nic: Device) -> dict[str, object]:
+    said: dict[str, object] = {}
+    with edu.event() as event:
+        msi = edu.interrupt(IrqIndex.MSI)
+        msi.signal([event])
+        edu.region(0).write32(0x60, 1)
+        said["MSI"] = event.wait(5.0)
+        msi.trigger()
+        said["MSI by trigger"] = event.wait(5.0)
+        msi.disable()
+        intx = edu.interrupt(IrqIndex.INTX)
+        intx.signal([event])
+        edu.region(0).write32(0x60, 1)
+        said["INTx"] = event.wait(5.0)
+        edu.region(0).write32(0x64, 1)
+        intx.mask()
+        intx.unmask()
+        intx.disable()
+    with nic.event() as event:
+        said["MSI-X"] = nic.interrupt(IrqIndex.MSIX).info.count
+        nic.interrupt(IrqIndex.MSIX).signal([event])
+        nic.interrupt(IrqIndex.MSIX).trigger()
+        said["MSI-X by trigger"] = event.wait(5.0)
+    return said
+
+
+def try_resets(edu: Device, nic: Device) -> dict[str, object]:
+    said: dict[str, object] = {}
+    nic.decode(False)
+    said["decoding off"] = refused(lambda: nic.region(0).read32(0))
+    nic.decode(True)
+    nic.region(0).write32(RDBAL, 0x7000)
+    kept = nic.region(0).read32(RDBAL) == 0x7000
+    nic.reset()
+    said["reset"] = kept and nic.region(0).read32(RDBAL) == 0
+    said["reset of what has none"] = [edu.info.resets, refused(edu.reset)]
+    nic.region(0).write32(RDBAL, 0x7000)
+    scope = nic.hot_reset()
+    said["hot reset"] = [[str(f.address) for f in scope.functions], nic.region(0).read32(RDBAL) == 0]
+    said["hot reset of what has none"] = refused(edu.hot_reset_scope)
+    said["features"] = [f.name for f in Feature if nic.supports(f)]
+    if nic.supports(Feature.LOW_POWER_ENTRY):
+        nic.enter_low_power()
+        nic.leave_low_power()
+        said["after sleep"] = nic.config.load(0, 4) == 0x10D38086
+    return said
+
+
+def try_refusals(api: Api, nic_at: Address, bound: Address) -> dict[str, object]:
+    """Open what is held already, by either interface, what is bound to another driver, and what is not there."""
+    said: dict[str, object] = {}
+    with open_space(api) as other:
+        said["held twice"] = refused(lambda: other.open(nic_at))
+        said["not bound"] = refused(lambda: other.open(bound))
+        said["not there"] = refused(lambda: other.open(Address.parse("0000:7f:00.0")))
+    for crossed in set(interfaces(LiveKernel())) - {api}:
+        with open_space(crossed) as other:
+            said["held by the other interface"] = refused(partial(other.open, nic_at))
     return said
 
 
