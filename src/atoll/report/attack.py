@@ -18,26 +18,31 @@ class Attempt(Protocol):
     """One way that was tried."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """``read``, ``write``, ``translated-``, ``spoofed-``, ``nvlink-``, ``completion``, …"""
 
     @property
-    def target(self) -> str: ...
+    def target(self) -> str:
+        """What it was sent to."""
 
     @property
-    def delivered(self) -> bool: ...
+    def delivered(self) -> bool:
+        """Whether it arrived at the victim, or at memory of the victim's owner."""
 
     @property
     def path(self) -> Sequence[Hop]: ...
 
     @property
-    def stopped(self) -> str: ...
+    def stopped(self) -> str:
+        """Why it did not arrive; empty where it did."""
 
 
 class Attack(Protocol):
     """All that one function tried against another."""
 
     @property
-    def reached(self) -> bool: ...
+    def reached(self) -> bool:
+        """Whether any memory request was delivered."""
 
     @property
     def path(self) -> Sequence[Hop]: ...
@@ -46,7 +51,8 @@ class Attack(Protocol):
     def attempts(self) -> Sequence[Attempt]: ...
 
     @property
-    def completions_delivered(self) -> bool: ...
+    def completions_delivered(self) -> bool:
+        """Whether a forged completion arrived."""
 
 
 def attack_document(source: Address, target: Address, attack: Attack) -> dict[str, Any]:

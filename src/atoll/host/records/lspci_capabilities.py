@@ -54,7 +54,11 @@ _MISREAD = (
 
 
 class CapabilityText(BlockText):
-    """The capabilities, and the extended ones."""
+    """The capabilities, and the extended ones.
+
+    Each method returns the fact that it is named after, read from what ``lspci -vv`` prints (``ls-caps.c`` and
+    ``ls-ecaps.c`` in pciutils). ``extended`` is why extended capabilities are not told, None where they are.
+    """
 
     def extended(self) -> Unknown | None:
         """Why the extended capabilities are not told; None where they are."""
@@ -64,6 +68,7 @@ class CapabilityText(BlockText):
         return Unknown(f"{self._text}: no function of this text shows extended capabilities: 256-byte spaces?")
 
     def port_type(self) -> Fact[PortType]:
+        """The words after ``Express``; no PCI Express capability: conventional."""
         express = self._express()
         if express is None:
             unread = self._no_list
@@ -77,6 +82,7 @@ class CapabilityText(BlockText):
         return Unknown(f"{self._text}: not a PCI Express type: {words[:40]!r}")
 
     def acs(self, extended: Unknown | None, name: str) -> Fact[Acs | None]:
+        """``ACSCap:`` and ``ACSCtl:``; ``name`` is what the first line calls the function."""
         found = self._find("Access Control Services")
         if found is None:
             return Known(None, self._source) if extended is None else extended
@@ -108,6 +114,7 @@ class CapabilityText(BlockText):
         )
 
     def ats(self, extended: Unknown | None) -> Fact[Ats | None]:
+        """``ATSCtl:``."""
         found = self._find("Address Translation Service")
         if found is None:
             return Known(None, self._source) if extended is None else extended
@@ -117,6 +124,7 @@ class CapabilityText(BlockText):
         return Known(Ats(enabled="Enable+" in words, offset=found.offset or 0), self._source)
 
     def pasid(self, extended: Unknown | None) -> Fact[bool]:
+        """Whether the text names the capability."""
         if self._find("Process Address Space ID") is not None:
             return Known(True, self._source)
         return Known(False, self._source) if extended is None else extended
@@ -147,6 +155,7 @@ class CapabilityText(BlockText):
         return Known(Multicast("Enable+" in enabled, base, groups << position), self._source)
 
     def sriov(self, extended: Unknown | None) -> Fact[Sriov | None]:
+        """``IOVCtl:``, the numbers below it, and the places of virtual functions' BARs."""
         found = self._find("Single Root I/O Virtualization")
         if found is None:
             return Known(None, self._source) if extended is None else extended
@@ -161,6 +170,7 @@ class CapabilityText(BlockText):
         return Known(told, self._source)
 
     def virtual(self) -> VirtualFunctions | None:
+        """Where its virtual functions are; None where none is enabled or the text does not tell."""
         found = self._find("Single Root I/O Virtualization")
         if found is None or "Enable+" not in (found.find("IOVCtl:") or "").split():
             return None
@@ -177,6 +187,7 @@ class CapabilityText(BlockText):
         return found is not None and "Enable-" not in (found.find("IOVCtl:") or "").split()
 
     def flr(self) -> Fact[bool]:
+        """``FLReset`` of ``DevCap:``, or ``FLR`` of ``AFCap:``."""
         unread = self._no_list
         if unread is not None:
             return unread
@@ -192,6 +203,7 @@ class CapabilityText(BlockText):
         return Known(False, self._source)
 
     def pending(self) -> Fact[bool]:
+        """``TransPend`` of ``DevSta:``, or ``TP`` of ``AFStatus:``."""
         for name, key, word in (("Express ", "DevSta:", "TransPend"), ("PCI Advanced Features", "AFStatus:", "TP")):
             capability = self._find(name)
             words = () if capability is None else (capability.find(key) or "").split()
@@ -201,6 +213,7 @@ class CapabilityText(BlockText):
         return Unknown(f"{self._text}: the text does not show whether transactions are pending")
 
     def port_number(self) -> Fact[int]:
+        """``Port #`` of ``LnkCap:``."""
         express = self._express()
         text = "" if express is None else express.find("LnkCap:") or ""
         word = text.partition("Port #")[2].partition(",")[0].strip()
@@ -209,6 +222,7 @@ class CapabilityText(BlockText):
         return Unknown(f"{self._text}: the text shows no link capabilities of it")
 
     def link(self) -> Fact[PcieLink]:
+        """Speed (GT/s) and width (lanes) of ``LnkCap:``."""
         express = self._express()
         text = "" if express is None else express.find("LnkCap:") or ""
         speed = text.partition("Speed ")[2].partition("GT/s")[0].strip()
@@ -218,12 +232,14 @@ class CapabilityText(BlockText):
         return Unknown(f"{self._text}: the text shows no link capabilities of it")
 
     def slot(self) -> Fact[bool]:
+        """``(Slot+)`` after the type."""
         express = self._express()
         if express is not None and ("(Slot+)" in express.name or "(Slot-)" in express.name):
             return Known("(Slot+)" in express.name, self._source)
         return Unknown(f"{self._text}: the text does not show whether it leads to a slot")
 
     def ari_forwarding(self) -> Fact[bool]:
+        """``ARIFwd`` of ``DevCtl2:``."""
         express = self._express()
         if express is None:
             unread = self._no_list
@@ -239,6 +255,7 @@ class CapabilityText(BlockText):
         return Unknown(f"{self._text}: the text does not show whether ARI forwarding is on")
 
     def power_state(self) -> Fact[str]:
+        """The state in ``Status:`` of the power management capability; without one it is in D0."""
         found = self._find("Power Management")
         if found is None:
             unread = self._no_list
@@ -249,6 +266,7 @@ class CapabilityText(BlockText):
         return Unknown(f"{self._text}: the text does not show its power state")
 
     def serial(self, extended: Unknown | None) -> Fact[str | None]:
+        """The number as lspci writes it, in pairs of digits."""
         found = self._find("Device Serial Number")
         if found is not None:
             words = found.name.split()

@@ -20,9 +20,13 @@ _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class HeaderText(BlockText):
-    """What stands before the capabilities and after them."""
+    """What stands before the capabilities and after them.
+
+    Each method returns the fact that it is named after; its docstring names the lines of lspci that tell it.
+    """
 
     def header(self, class_code: int | None) -> Fact[HeaderType]:
+        """The layout: a bridge has a ``Bus:`` line."""
         if self._unread and self._block.find("Bus:") is None:
             return Unknown(f"{self._text}: {self._unread}")
         if any(d.text.startswith(("!!! Unknown header", "!!! Invalid class")) for d in self._block.details):
@@ -35,6 +39,7 @@ class HeaderText(BlockText):
         return Known(HeaderType.CARDBUS if cardbus else HeaderType.BRIDGE, self._source)
 
     def command(self) -> Fact[Command]:
+        """``Control:``."""
         text = self._block.find("Control:")
         if text is None:
             return Unknown(f"{self._text}: {self._unread or 'lspci -v prints no Control: line'}")
@@ -53,6 +58,7 @@ class HeaderText(BlockText):
         return Known(flags, self._source)
 
     def bridge(self, header: Fact[HeaderType]) -> Fact[Bridge | None]:
+        """``Bus:``, the windows behind the bridge, and ``BridgeCtl:``."""
         if isinstance(header, Unknown):
             return header
         if header.value is HeaderType.NORMAL:
@@ -93,6 +99,7 @@ class HeaderText(BlockText):
         return Window(first, last, memory=memory, prefetchable=prefetch)
 
     def bars(self) -> Fact[tuple[Bar, ...]]:
+        """The lines of memory and I/O ports."""
         if self._unread or self._early:
             return Unknown(f"{self._text}: {self._unread or self._early}")
         bars = []
@@ -106,6 +113,7 @@ class HeaderText(BlockText):
         return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
 
     def rom(self) -> Fact[Rom | None]:
+        """``Expansion ROM at``."""
         if self._unread or self._early:
             return Unknown(f"{self._text}: {self._unread or self._early}")
         for detail in self._block.details:
@@ -124,6 +132,7 @@ class HeaderText(BlockText):
         return Known(None, self._source)
 
     def subsystem(self) -> Fact[tuple[int, int]]:
+        """Vendor and device of ``Subsystem:``."""
         text = self._block.find("Subsystem:")
         found = None if text is None else ids_in_brackets(f"{text} [{text.split()[-1] if text.split() else ''}]")
         if found is None:
@@ -131,6 +140,7 @@ class HeaderText(BlockText):
         return Known(found, self._source)
 
     def group(self) -> Fact[int | None]:
+        """``IOMMU group:``."""
         number = group_of(self._block)
         if number is not None:
             return Known(number, self._source)
@@ -141,6 +151,7 @@ class HeaderText(BlockText):
         return Unknown("the text shows no IOMMU groups: add a list of them")
 
     def driver(self) -> Fact[str | None]:
+        """``Kernel driver in use:``."""
         found = self._block.find("Kernel driver in use:")
         if found:
             return Known(found.split()[0], self._source)
@@ -149,6 +160,7 @@ class HeaderText(BlockText):
         return Unknown(f"{self._text}: the text shows no drivers")
 
     def numa(self) -> Fact[int | None]:
+        """``NUMA node:``."""
         number = numa_of(self._block)
         if number is None and not (self._custom.numa and not self._unread and not self._partial):
             return Unknown(f"{self._text}: the text shows no NUMA nodes")
