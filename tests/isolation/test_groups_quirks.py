@@ -59,6 +59,25 @@ def test_chipset_ports_rest_on_registers_no_record_shows() -> None:
     assert found.open_about(at("01:00.0")) == why
 
 
+@pytest.mark.parametrize(
+    ("numbers", "line", "known"),
+    [((1, 2), "quiet", True), ((1, 1), "quiet", False), ((1, 2), "pcie_acs_override=downstream", False)],
+)
+def test_groups_of_chipset_ports_may_show_those_registers(numbers: tuple[int, int], line: str, *, known: bool) -> None:
+    """The registers are the chipset's: what tells 00:1c.0 and 00:1c.1 apart counts for 00:1d.0, not on other buses."""
+    ports = [
+        port(place, number, acs=None, ids=(0x8086, 0x8C10), multifunction=True)
+        for place, number in (("00:1c.0", 1), ("00:1c.1", 2), ("00:1d.0", 3), ("80:1c.0", 0x81))
+    ]
+    ports[:2] = [replace(f, group=Known(number)) for f, number in zip(ports, numbers, strict=False)]
+    places = (("01:00.0", "00:1c.0"), ("03:00.0", "00:1d.0"), ("81:00.0", "80:1c.0"))
+    below = [function(place, parent) for place, parent in places]
+    found = predict(replace(host([*ports, *below], kernel=None), command_line=Known(line)))
+    opened = {address for address, _ in found.undetermined}
+    assert (opened & {at("01:00.0"), at("03:00.0")} == set()) is known
+    assert at("81:00.0") in opened
+
+
 def test_the_boot_log_may_tell_those_registers() -> None:
     functions = [port("00:1c.0", 1, acs=None, ids=(0x8086, 0x8C10)), function("01:00.0", "00:1c.0")]
     for done, expected in ((True, groups("00:1c.0", "01:00.0")), (False, groups("00:1c.0 01:00.0"))):

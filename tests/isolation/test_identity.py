@@ -44,6 +44,18 @@ def test_a_root_port_that_does_not_validate(word: Acs | Unknown | None, expected
 
 
 @pytest.mark.parametrize(
+    ("done", "expected"), [(Unknown("no log"), POSSIBLE), (Known(True), BLOCKED), (Known(False), DIRECT)]
+)
+def test_a_chipset_port_that_the_kernel_set_up_validates(done: Known[bool] | Unknown, expected: Answer) -> None:
+    """``pci_quirk_enable_intel_rp_mpc_acs``; the ports have no ACS that would show it."""
+    one, *rest = slots(None, CLOSED)
+    found = scene(machine(replace(one, vendor=0x8086, device=0x8C10, chipset_acs=done), *rest))
+    answer = shared(found, "01:00.0", "02:00.0")
+    assert answer.answer is expected
+    assert (VENDOR_STATEMENT in answer.assumptions) is (expected is BLOCKED)
+
+
+@pytest.mark.parametrize(
     ("down", "root", "beside", "elsewhere"),
     [
         (CLOSED, OFF, BLOCKED, BLOCKED),

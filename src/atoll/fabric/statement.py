@@ -1,14 +1,14 @@
 """What a vendor says of functions whose ACS registers do not: facts by statement, each an assumption of a proof.
 
 Linux keeps these statements as quirks (drivers/pci/quirks.c ``pci_dev_acs_enabled``). Those that depend on state
-which no record shows (Intel chipsets before Skylake, AMD's southbridges) are not taken here.
+which the record does not show (Intel chipsets before Skylake, AMD's southbridges) are not taken here.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import PortType
@@ -17,11 +17,12 @@ from atoll.pci.quirks.acs import (
     AcsHandler,
     acs_handlers,
     is_cavium_root_port,
+    is_intel_pch_root_port,
     is_wangxun_nic,
     is_zhaoxin_port,
 )
 
-__all__ = ["VENDOR_STATEMENT", "stated"]
+__all__ = ["VENDOR_STATEMENT", "stated", "unread_statement"]
 
 VENDOR_STATEMENT = "vendor-acs-statement"
 """Id of the assumption that a function without ACS isolates as its vendor told Linux."""
@@ -34,7 +35,25 @@ def stated(function: Function) -> AcsFlag:
     """Return the ACS flags that a function without an ACS capability behaves as if it had on, by its vendor's word."""
     if not isinstance(function.port_type, Known):
         return _NONE
+    if value_of(function.chipset_acs, False) and _is_chipset_port(function):
+        return CLAIMED[AcsHandler.INTEL_PCH]
     return _stated(function.vendor, function.device, function.port_type.value)
+
+
+def unread_statement(function: Function) -> bool:
+    """Whether a function without ACS is a port of an Intel chipset that the kernel may have set up in its place.
+
+    It then checks requester ids as well (``pci_quirk_enable_intel_rp_mpc_acs``: MPC.IRBNCE).
+    """
+    return isinstance(function.chipset_acs, Unknown) and _is_chipset_port(function)
+
+
+def _is_chipset_port(function: Function) -> bool:
+    return (
+        AcsHandler.INTEL_PCH in acs_handlers(function.vendor, function.device)
+        and is_intel_pch_root_port(function.device)
+        and value_of(function.port_type, None) is PortType.ROOT_PORT
+    )
 
 
 @lru_cache(maxsize=1 << 12)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.pcie import climbs
 from atoll.fabric.settings import Settings
-from atoll.fabric.statement import VENDOR_STATEMENT
+from atoll.fabric.statement import VENDOR_STATEMENT, unread_statement
 from atoll.fabric.topology import Topology
 from atoll.fabric.turn import Bit, bit
 from atoll.fabric.vmd import FIRST_SEGMENT
@@ -105,7 +105,7 @@ def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Ite
             state = bit(topology.functions[port], settings, AcsFlag.SV)
             if state in (Bit.ON, Bit.STATED):
                 return
-            yield port, state
+            yield port, Bit.UNREAD if state is Bit.NO_ACS and unread_statement(topology.functions[port]) else state
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,8 +151,16 @@ class Judge:
             if verdict is not None:
                 if verdict.enabled and handler in _BY_IDS_OF_ANY_TYPE:
                     verdict = self._unless_it_aliases(function, verdict)
+                if verdict.missing and handler is AcsHandler.INTEL_PCH and self._is_chipset_shown(function):
+                    verdict = replace(verdict, missing=())
                 return self._if_known_to_kernel(handler, function, verdict)
         return None
+
+    def _is_chipset_shown(self, port: Function) -> bool:
+        """Whether groups show of an Intel chipset what no register does: that its ports pass nothing to peers."""
+        if self._shown is None or self.port_type(port) is not PortType.ROOT_PORT:
+            return False
+        return self._shown.set_up_chipset(port)
 
     def _unless_it_aliases(self, function: Function, quirk: Verdict) -> Verdict:
         """A bridge that isolates lets what is below have groups of their own, unless its type makes it lend them its id

@@ -36,6 +36,7 @@ class ShownRows:
         self._plain = plain
         self._asked = asked
         self._found: dict[_Row, bool] = {}
+        self._chipsets: dict[tuple[int, int], bool] = {}
         self._slots: dict[_Slot, list[Function]] | None = None
 
     def has(self, handler: AcsHandler, function: Function) -> bool:
@@ -53,6 +54,24 @@ class ShownRows:
                 self._is_apart(other, row) for other in self._host.functions.values() if self._needs(other, row)
             )
             self._found[row] = found
+        return found
+
+    def set_up_chipset(self, port: Function) -> bool:
+        """Whether the kernel set up the peer decoding of the Intel chipset that a root port is of (RCBA).
+
+        It is the chipset's, reached by the LPC bridge of the port's bus (``pci_quirk_enable_intel_lpc_acs``): what
+        holds for one port there holds for all.
+        """
+        place = port.address[:2]
+        found = self._chipsets.get(place)
+        if found is None:
+            row = (AcsHandler.INTEL_PCH, port.vendor, None)
+            found = any(
+                self._is_apart(other, row)
+                for other in self._host.functions.values()
+                if other.address[:2] == place and self._needs(other, row)
+            )
+            self._chipsets[place] = found
         return found
 
     def _needs(self, function: Function, row: _Row) -> bool:
