@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import quopri
 import re
 
 import pytest
 
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
+from atoll.pci.acs import AcsFlag
+from atoll.pci.header import PortType
 from host.records.paste import PORT, at, host_of
 
 _BAR, _GPU, _SOUND, _NIC = "00:01.0", "01:00.0", "01:00.1", "02:00.0"
@@ -355,3 +358,71 @@ def test_a_list_after_a_comma_is_one() -> None:
     assert _groups(host_of("These are my groups,\nIOMMU group 1\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n")) == {
         1: [_BAR]
     }
+
+
+_PATHS = """\
+IOMMU Group 3:
+\t0000:00:1c.1 PCI bridge [0604]: Intel Corporation Some Port [8086:7a39] (rev 11)
+\t\tExpress Root Port (Slot+)
+\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-
+\t\tACSCtl:\tSrcValid+ TransBlk- ReqRedir- CmpltRedir- UpstreamFwd+ EgressCtrl- DirectTrans-
+\t0000:00:1c.1/06:00.0 PCI bridge [0604]: Some Switch [12d8:2404] (rev 05)
+\t\tExpress Upstream Port
+\t0000:00:1c.1/06:00.0/07:01.0 PCI bridge [0604]: Some Switch [12d8:2404] (rev 05)
+\t\tExpress Downstream Port (Slot-)
+\t0000:00:1c.1/06:00.0/07:01.0/08:00.0 Ethernet controller [0200]: Some NIC [10ec:8168] (rev 07)
+\t\tExpress Endpoint
+"""
+
+
+@pytest.mark.parametrize("before", ["", "> "])
+def test_functions_by_their_paths_with_types_and_acs_below(before: str) -> None:
+    host = host_of("".join(before + line + "\n" for line in _PATHS.splitlines()))
+    assert _groups(host) == {3: ["00:1c.1", "06:00.0", "07:01.0", "08:00.0"]}
+    port, switch, nic = (host.functions[at(a)] for a in ("00:1c.1", "06:00.0", "08:00.0"))
+    assert value_of(port.port_type, None) is PortType.ROOT_PORT
+    acs = value_of(port.acs, None)
+    assert acs is not None
+    assert acs.control == AcsFlag.SV | AcsFlag.UF
+    assert value_of(switch.port_type, None) is PortType.UPSTREAM
+    assert [switch.parent, nic.parent] == [at("00:1c.1"), at("07:01.0")]
+    # The script tells of ACS where it is, and what it leaves out of a function nobody knows.
+    assert isinstance(nic.acs, Unknown)
+    assert isinstance(nic.ats, Unknown)
+
+
+@pytest.mark.parametrize("name", ["Some x4\nExpress Root Port #0", "Some\nExpress Upstream Port"])
+def test_a_name_that_goes_on_with_express_is_no_type(name: str) -> None:
+    host = host_of(f"00:1c.1 PCI bridge [0604]: {name} [8086:7a39] (rev 11)\n")
+    assert isinstance(host.functions[at("00:1c.1")].port_type, Unknown)
+
+
+_WRAPPED = """\
+IOMMU Group 1:
+{margin}00:05.0 System peripheral [0880]: Intel Corporation Some
+Address Map, System
+Management [8086:2f28] (rev 02)
+{margin}00:05.1 System peripheral [0880]: Intel Corporation Hot Plug
+[8086:2f29] (rev 02)
+{margin}00:05.2 System peripheral [0880]: Intel Corporation RAS [8086:2f2a]
+(rev 02)
+{margin}00:05.4 PIC [0800]: Intel Corporation I/O APIC [8086:2f2c] (rev 02)
+That is all.
+{margin}00:1f.0 ISA bridge [0601]: Intel Corporation LPC [8086:8d47] (rev 05)
+"""
+
+
+@pytest.mark.parametrize("margin", ["", "\t", " \u00a0\u00a0 "])
+def test_a_name_that_a_mailer_wrapped_ends_no_group(margin: str) -> None:
+    text = _WRAPPED.format(margin=margin)
+    assert _groups(host_of(text)) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
+
+
+def test_a_list_in_quoted_printable_without_an_equals_sign() -> None:
+    text = quopri.encodestring(_WRAPPED.format(margin=" \u00a0\u00a0\u00a0\u00a0\u00a0\u00a0").encode()).decode()
+    text = re.sub(r"\[08(?=[08]0\])", "[08=\n", text)
+    assert "=C2=A0" in text
+    assert "=3D" not in text
+    host = host_of(text)
+    assert _groups(host) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
+    assert host.functions[at("00:05.0")].class_code == 0x088000

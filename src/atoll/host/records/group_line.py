@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from atoll.host.records.slot import address_in
+from atoll.host.records.heading import ids_in_brackets
+from atoll.host.records.slot import address_in, function_in
 from atoll.pci.address import Address
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "function_further_on",
     "group_heading",
     "is_group_number",
+    "lines_to_come",
     "linked_function",
     "marked_function",
     "numbered_function",
@@ -23,6 +25,8 @@ _MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
 _MOST_MARKS = 5
 """Words of a script's own before an address."""
 _TRANSLATED = ("gruppe", "groupe", "grupo", "gruppo", "groep", "grupa", "групп", "组", "組", "グループ", "그룹")
+_MOST_WRAPPED = 3
+"""Lines over which a mailer spreads a name."""
 _MOST_TRANSLATED = 3
 """Words of a heading in another language."""
 _BEFORE = "#*=-+`> \t"
@@ -76,7 +80,7 @@ def marked_function(text: str) -> tuple[Address | None, str]:
     ids = ""
     words = text.split(None, _MOST_MARKS)
     for place, word in enumerate(words[:_MOST_MARKS]):
-        address = address_in(word)
+        address = function_in(word)
         if address is not None:
             rest = f"{address} {_in_columns(text.partition(word)[2].strip())}" if place else text
             if ids and ids not in rest:
@@ -88,6 +92,11 @@ def marked_function(text: str) -> tuple[Address | None, str]:
         elif any(c.isalnum() for c in word) and word[0] not in "[(" and word.lower().strip(":") not in _MARKS:
             return None, text
     return None, text
+
+
+def lines_to_come(heading: str) -> int:
+    """Return how many lines may go on with a function's heading as lspci -nn prints it: its ids are to come."""
+    return _MOST_WRAPPED if "]: " in heading and ids_in_brackets(heading) is None else 0
 
 
 def _in_columns(text: str) -> str:

@@ -5,6 +5,7 @@ All of these, mixed and quoted::
     IOMMU Group 1:                                   the usual shell loop, and
             00:01.0 PCI bridge [0604]: Intel …       its functions as lspci -nns prints them
             [RESET] 01:00.0 VGA compatible …         marked by loops that look for reset
+            00:1c.1/06:00.0 USB controller …         or by their paths, as lspci -PP has them
     IOMMU Group 1 00:01.0 PCI bridge [0604]: …       the same on one line
     Group 1:  [8086:1901] [R] 00:01.0  PCI bridge  … Unraid, ls-iommu and their like, class and name in columns, and
     [8086:1905] 00:01.1  PCI bridge: …               the functions after the first,
@@ -32,11 +33,13 @@ from atoll.host.records.group_line import (
     function_further_on,
     group_heading,
     is_group_number,
+    lines_to_come,
     linked_function,
     marked_function,
     numbered_function,
 )
 from atoll.host.records.group_table import GroupTable
+from atoll.host.records.heading import ids_in_brackets
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address
 
@@ -80,6 +83,8 @@ class GroupList:
     """How far the current group's heading is indented."""
     _apart: bool = False
     """Whether a blank line came after it."""
+    _unended: int = 0
+    """How many lines may go on with the function above: its class has a number, and its ids are to come."""
     _wrapped: bool = False
     """Whether the line before holds flags of lspci that go on: ``Flags: fast devsel, IRQ 11,``; ``IOMMU group 1``."""
     _folder: bool = False
@@ -147,6 +152,7 @@ class GroupList:
             address, heading = marked_function(rest)
             if address is not None:
                 self._add(address, number)
+                self._unended = lines_to_come(heading)
                 return heading
             self._first_address(rest, number)
             # A script that prints other columns first shows no line of lspci.
@@ -190,7 +196,7 @@ class GroupList:
         return True
 
     def _begin(self, number: int, *, margin: int = 0, folder: bool = False) -> None:
-        self._current, self._indented, self._apart = number, False, False
+        self._current, self._indented, self._apart, self._unended = number, False, False, 0
         self._margin, self._folder = margin, folder
         self._named.add(number)
 
@@ -224,13 +230,15 @@ class GroupList:
             # Columns of a script's own before it: better one too many in a group than one lost.
             address, heading = function_further_on(bare)
         if address is None:
-            if not indented:
+            if not indented and not self._unended:
                 self._current = None
+            self._unended = 0 if ids_in_brackets(text) is not None else max(0, self._unended - 1)
             return text
         if self._indented and not indented:
             self._current = None
             return text
         self._indented = indented and text[0] not in "(["
+        self._unended = lines_to_come(heading)
         self._add(address, self._current)
         return heading
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from atoll.host.records.heading import ids_in_brackets
 from atoll.host.records.slot import Slot, address_in, parse_slot
 
 __all__ = ["Block", "Capability", "Detail", "blocks", "dumped", "heading_of"]
@@ -35,7 +36,13 @@ _CLASS = r"[A-Z0-9][^:\[\]]{2,60} \[[\da-fA-F]{4}\]"
 _INSIDE = re.compile(
     rf"(?:[^\s/]{{1,24}} ){{1,3}}((?:[\da-fA-F]{{4,8}}:)?[\da-fA-F]{{2}}:[01][\da-fA-F]\.[0-7]) ({_CLASS}: .*)"
 )
+_TYPE = re.compile(
+    r"Express (?:\(v\d\) )?(?:(?:Root|Downstream) Port \(Slot[+-]\)|Upstream Port|(?:Legacy )?Endpoint"
+    r"|Root Complex (?:Integrated Endpoint|Event Collector)|PCI-Express to PCI/PCI-X Bridge)(?:, MSI \d\d)?"
+)
+"""What scripts leave of a capability's line that tells a function's type; a name that goes on so does not end there."""
 _NO_COLON = re.compile(rf"^({_CLASS}) (?=\S)")
+_ACS = "Access Control Services"
 _SEPARATOR = "--"
 """What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
 _DOTS = frozenset(".…()[]{}<>-–— \t*_~")
@@ -193,8 +200,13 @@ class _Reader:
             return None
         if text.startswith(_KEYS):
             self._finish()
+            if text.startswith("ACSCap:") and self._placeless():
+                self._block.capabilities.append(Capability(_ACS, None))
             self._begin(text, number)
             self._open = True
+        elif self._open and _TYPE.fullmatch(text) and self._whole():
+            self._finish()
+            self._begin(f"Capabilities: {text}", number)
         elif self._open and not self._block.heading and _names_another(text):
             # A function in a form that is not known here: no part of this one's name.
             self._finish()
@@ -203,6 +215,18 @@ class _Reader:
             self._parts.append(text)
             self._length += len(text)
         return None
+
+    def _placeless(self) -> bool:
+        """Whether the capability above is another one, told as scripts do: without its place."""
+        above = self._block.capabilities[-1] if self._block and self._block.capabilities else None
+        return above is not None and above.offset is None and above.name != _ACS
+
+    def _whole(self) -> bool:
+        """Whether the line before needs no more to be whole: a heading with its ids, or a detail with its value."""
+        text = " ".join(self._parts)
+        if self._block is not None and not self._block.heading:
+            return ids_in_brackets(text) is not None
+        return not text.endswith(("]", ":"))
 
     def end(self, *, of_text: bool = False) -> Block | None:
         """Return the block there is. A text's last is whole if a blank line or its driver ends it, as lspci's do."""

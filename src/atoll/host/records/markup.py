@@ -30,6 +30,8 @@ _BBCODE = re.compile(
     r"(?:=[^\[\]\n]{0,80})?\]",
     re.IGNORECASE,
 )
+_QUOTED = re.compile(rb"=3D|=C2=A0|=(?:20|09)\r?$", re.MULTILINE)
+"""Quoted-printable has these for an equals sign, a blank that does not break, and a blank at a line's end."""
 _ENTITIES = ("&lt;", "&gt;", "&amp;", "&nbsp;", "&quot;", "&#")
 _SAMPLE = 4000
 _ENOUGH = 3
@@ -44,7 +46,7 @@ def decoded(data: bytes) -> str:
     if len(start) > 8 and start.count(0) * 5 > len(start) * 2:
         odd = start[1::2].count(0) > start[::2].count(0)
         return data.decode("utf-16-le" if odd else "utf-16-be", errors="replace")
-    if b"=3D" in data and data.count(b"=\n") + data.count(b"=\r\n") >= _ENOUGH:
+    if data.count(b"=\n") + data.count(b"=\r\n") >= _ENOUGH and _QUOTED.search(data):
         import quopri
 
         data = quopri.decodestring(data)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from atoll.pci.address import Address
 
-__all__ = ["Slot", "address_in", "parse_slot"]
+__all__ = ["Slot", "address_in", "function_in", "parse_slot"]
 
 _HEX = frozenset("0123456789abcdefABCDEF")
 _DEEPEST = 64
@@ -54,6 +54,14 @@ def parse_slot(word: str) -> Slot | None:
 def address_in(word: str) -> Address | None:
     """Return the address that a word spells, be there punctuation around it."""
     return _address(word.strip("[](){}<>,;:'\"`*|"))
+
+
+def function_in(word: str) -> Address | None:
+    """Return the address that a word spells, or that a path (``0000:00:1c.1/06:00.0``) ends in."""
+    if "/" not in word:
+        return address_in(word)
+    slot = parse_slot(word)
+    return None if slot is None else slot.address
 
 
 def _address(text: str) -> Address | None:
