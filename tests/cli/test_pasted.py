@@ -130,6 +130,30 @@ def test_types_of_groups_are_asked_for_where_they_matter(run: Run, tmp_path: Pat
     assert "grep ." not in out
 
 
+@pytest.mark.parametrize(
+    ("beside", "class_", "words"),
+    [
+        ("", "0806", "0000:00:00.0 0000:00:00.2: the IOMMU itself and the host bridge beside it, for which"),
+        ("\tIOMMU group: 1\n", "0806", "0000:00:00.2: the IOMMU itself, for which the kernel maps nothing"),
+        # Anything else that has none may be one that the kernel let pass.
+        ("\tIOMMU group: 1\n", "0880", "0000:00:00.2: no IOMMU serves them"),
+    ],
+)
+def test_who_is_in_no_group_beside_amd_s_iommu(run: Run, tmp_path: Path, beside: str, class_: str, words: str) -> None:
+    command = "\tControl: I/O- Mem- BusMaster-\n\tStatus: Cap- >SERR- <PERR- INTx-\n"
+    post = tmp_path / "post.txt"
+    post.write_text(
+        f"00:00.0 Host bridge [0600]: X [1022:1480]\n{command}{beside}\n"
+        f"00:00.2 X [{class_}]: X [1022:1481]\n{command}\n"
+        f"00:01.0 Host bridge [0600]: X [1022:1482]\n{command}\tIOMMU group: 0\n\n"
+    )
+    assert f"In no group: {words}" in " ".join(run("groups", "--host", post).out.split())
+    explained = " ".join(run("explain", "00:00.2", "--host", post).out.split())
+    assert ("it is an IOMMU itself, and the kernel maps nothing for it" in explained) is (class_ == "0806")
+    if not beside:
+        assert "it is the host bridge beside AMD's IOMMU" in run("explain", "00:00.0", "--host", post).out
+
+
 def test_in_no_group_and_no_reason_to_blame_a_port_for(run: Run, tmp_path: Path) -> None:
     (tmp_path / "post.txt").write_text(
         "vfio 0000:08:00.0: no iommu_group found: No such file or directory\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from atoll.fabric.domains import default_domain, is_amd_iommu
+from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
 from atoll.isolation.grouping import Grouping
@@ -30,6 +32,9 @@ def headline(host: Host, found: Grouping) -> str:
         untold = host.functions[one].group
         if isinstance(untold, Unknown):
             return f"The group of {one} is not known: {untold.reason}."
+        if default_domain(host, host.functions[one]).kind is DomainKind.BLOCKED:
+            what = "an IOMMU itself" if is_amd_iommu(host.functions[one]) else "the host bridge beside AMD's IOMMU"
+            return f"{one} is in no group: it is {what}, and the kernel maps nothing for it."
         return f"{one} is in no group: no IOMMU serves it, as far as the record tells."
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     if not found.recorded and found.undetermined:

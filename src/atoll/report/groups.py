@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from atoll.fabric.domains import default_domain, is_amd_iommu
+from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
@@ -138,13 +140,23 @@ def _member_lines(
 def _in_none(host: Host, style: Style) -> list[str]:
     """Name the functions, ports aside, that the record shows in no group, and those that it shows in none it tells of.
 
-    Nothing translates what the first send; of the others it does not say.
+    Nothing translates what the first send, AMD's IOMMU and its host bridge aside; of the others it does not say.
     """
     if not value_of(host.groups, True):
         return []
     ends = [function for function in host.functions.values() if not function.is_port]
-    none = [f.address for f in ends if isinstance(f.group, Known) and f.group.value is None]
+    outside = [function for function in ends if isinstance(function.group, Known) and function.group.value is None]
+    own = [function for function in outside if default_domain(host, function).kind is DomainKind.BLOCKED]
+    none = [function.address for function in outside if function not in own]
     lines: list[str] = []
+    if own:
+        units = [function for function in own if is_amd_iommu(function)]
+        what = "the IOMMU itself" if units else "the host bridge beside AMD's IOMMU"
+        if 0 < len(units) < len(own):
+            what = f"{what} and the host bridge beside it"
+        why = f"{what}, for which the kernel maps nothing"
+        named = first_of([function.address for function in own], _NAMED)
+        lines += ["", *wrap(f"{named}: {why}", first=style.bold("In no group: "))]
     if none:
         why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
         lines += ["", *wrap(f"{first_of(none, _NAMED)}: {why}", first=style.bold("In no group: "))]
