@@ -214,8 +214,8 @@ class Judge:
                     return None
                 if isinstance(function.chipset_acs, Known):
                     return yes if function.chipset_acs.value else no
-                missing = f"{function.address}: whether the kernel could set up the chipset's peer decoding (RCBA)"
-                return Verdict(True, yes.why, (f"{missing} ({handler})",))
+                missing = f"{function.address}: whether the kernel could set up the chipset's peer decoding (RCBA"
+                return Verdict(True, yes.why, (f"{missing}, {handler}): dmesg from the boot on tells",))
             case AcsHandler.INTEL_SPT_PCH:
                 # Reads the registers, which the host reader has put in their usual form: as without a quirk.
                 return None
