@@ -16,7 +16,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = [
     "Meetings",
@@ -83,7 +83,7 @@ def copies(topology: Topology, port: Address) -> str:
     6.14.4; IDT's manual of the 89HPES32NT24xG2, chapter 17, says the same of its switches). Which groups the other
     ports receive is not read.
     """
-    if topology.port_type(port) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if topology.port_type(port) not in DOWNSTREAM_PORTS:
         return ""
     function = topology.functions[port]
     if isinstance(function.multicast, Unknown):
@@ -223,7 +223,7 @@ def _port_bit(topology: Topology, branches: Branches) -> int | None:
     """
     one, other = topology.functions[branches.source], topology.functions[branches.target]
     kind = topology.port_type(one.address)
-    if kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM) or topology.port_type(other.address) is not kind:
+    if kind not in DOWNSTREAM_PORTS or topology.port_type(other.address) is not kind:
         return None
     return value_of(other.port_number, None) if one.host_bridge == other.host_bridge else None
 

@@ -18,7 +18,7 @@ from atoll.fabric.turn import Bit, Traffic, Turn, bit
 from atoll.host.fact import Unknown
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = [
     "TRANSLATED_WITHOUT_ATS",
@@ -229,7 +229,7 @@ def answers(topology: Topology, settings: Settings, target: Address) -> bool | N
 
 def stops_translated(topology: Topology, settings: Settings, port: Address) -> bool | None:
     """Whether a port blocks translated requests that come up to it (TB); None where its ACS was not read."""
-    if topology.port_type(port) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if topology.port_type(port) not in DOWNSTREAM_PORTS:
         return False
     state = bit(topology.functions[port], settings, AcsFlag.TB)
     return None if state is Bit.UNREAD else state is Bit.ON
@@ -283,7 +283,7 @@ def _redirects_from_bars(topology: Topology, settings: Settings, decider: Addres
     """
     state = bit(topology.functions[decider], settings, AcsFlag.RR)
     enhanced = settings.enhanced.get(decider)
-    if enhanced is None or topology.port_type(decider) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if enhanced is None or topology.port_type(decider) not in DOWNSTREAM_PORTS:
         return state
     block = AcsEnhanced.OWN_BLOCK if own else AcsEnhanced.UP_BLOCK
     redirect = AcsEnhanced.OWN_REDIRECT if own else AcsEnhanced.UP_REDIRECT

@@ -14,7 +14,7 @@ from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["reflected", "to_memory"]
 
@@ -105,7 +105,7 @@ def _forwarded(topology: Topology, settings: Settings, source: Address, target: 
     above = set(topology.up(target))
     unread = False
     for port in topology.up(source):
-        if port not in above or topology.port_type(port) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        if port not in above or topology.port_type(port) not in DOWNSTREAM_PORTS:
             continue
         function = topology.functions[port]
         root = topology.port_type(port) is PortType.ROOT_PORT

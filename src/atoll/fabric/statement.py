@@ -11,7 +11,7 @@ from functools import lru_cache
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function
 from atoll.pci.acs import AcsFlag
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.pci.quirks.acs import (
     CLAIMED,
     AcsHandler,
@@ -69,7 +69,7 @@ def _stated(vendor: int, device: int, kind: PortType) -> AcsFlag:
             case AcsHandler.CAVIUM:
                 applies = kind is PortType.ROOT_PORT and is_cavium_root_port(device)
             case AcsHandler.ZHAOXIN_PORTS:
-                applies = kind in (PortType.ROOT_PORT, PortType.DOWNSTREAM) and is_zhaoxin_port(device)
+                applies = kind in DOWNSTREAM_PORTS and is_zhaoxin_port(device)
             case AcsHandler.AMD_SB | AcsHandler.INTEL_PCH | AcsHandler.INTEL_SPT_PCH:
                 applies = False
             case _:

@@ -12,11 +12,10 @@ from atoll.fabric.vmd import vmds_of
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["Branches", "Topology"]
 
-_PCIE_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 _BELOW_A_PORT = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 """What has a link above it; what is built into a root complex is of other types (Base Specification 7.5.3.2)."""
 _CONVENTIONAL_BRIDGES = (PortType.PCIE_TO_PCI, PortType.CONVENTIONAL)
@@ -119,7 +118,7 @@ class Topology:
         functions; virtual functions belong to their physical function's device.
         """
         a, b = self.functions[one], self.functions[other]
-        if a.parent == b.parent and a.parent is not None and self.port_type(a.parent) in _PCIE_PORTS:
+        if a.parent == b.parent and a.parent is not None and self.port_type(a.parent) in DOWNSTREAM_PORTS:
             return True
         first, second = a.physical_function or one, b.physical_function or other
         return first[:3] == second[:3]

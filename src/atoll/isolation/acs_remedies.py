@@ -17,7 +17,7 @@ from atoll.isolation.reach import Reach
 from atoll.isolation.remedy import Remedy, closeness
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS
 
 __all__ = ["acs_remedies"]
 
@@ -68,7 +68,7 @@ def _words(topology: Topology, settings: Settings, source: Address, address: Add
     after = closed(function, control)
     blocking = (after if after is not None else control) | (function.acs.value.capability & AcsFlag.TB)
     words = [after] if after is not None else []
-    if topology.port_type(address) in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if topology.port_type(address) in DOWNSTREAM_PORTS:
         words += [blocking] if sends_translated(topology, settings, source) is not False else []
     return tuple(word for word in dict.fromkeys(words) if word != control)
 

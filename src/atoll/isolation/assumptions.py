@@ -17,7 +17,7 @@ from atoll.isolation.clusters import Clusters
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["Assumption", "standing"]
 
@@ -121,7 +121,7 @@ def _devices_of_several(topology: Topology, clusters: Clusters) -> bool:
     for address, function in topology.functions.items():
         if not function.is_port:
             above = function.parent
-            alone = above is not None and topology.port_type(above) in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+            alone = above is not None and topology.port_type(above) in DOWNSTREAM_PORTS
             # Below such a port stands one device, whatever device numbers ARI makes of its functions.
             device = above if alone else (function.host_bridge, (function.physical_function or address).slot)
             if seen.setdefault(device, owner[address]) != owner[address]:

@@ -15,11 +15,9 @@ from atoll.host.fact import value_of
 from atoll.host.model import EndKind
 from atoll.isolation.detour import link_rate
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS
 
 __all__ = ["Contention", "SharedKind", "contention"]
-
-_DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 
 
 class SharedKind(StrEnum):
@@ -63,7 +61,7 @@ def contention(topology: Topology, owner: Mapping[Address, str]) -> tuple[Conten
         if address not in topology.functions:
             continue
         for port in topology.up(address):
-            if topology.port_type(port) in _DOWNWARD:
+            if topology.port_type(port) in DOWNSTREAM_PORTS:
                 use(SharedKind.UPLINK, str(port), address)
             elif topology.conventional_bus(port):
                 use(SharedKind.BUS, str(port), address)

@@ -11,7 +11,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["Detour", "detours", "link_rate"]
 
@@ -68,13 +68,10 @@ def _detour(
 ) -> Detour:
     up = topology.up(one)
     rates = [link_rate(topology, port) for port in (one, other)]
-    way = [link_rate(topology, port) for port in up if topology.port_type(port) in _DOWNWARD]
+    way = [link_rate(topology, port) for port in up if topology.port_type(port) in DOWNSTREAM_PORTS]
     before = None if None in rates else min(rate for rate in rates if rate is not None)
     after = None if None in way or not way or before is None else min(r for r in (*way, before) if r is not None)
     return Detour(here, there, up[-1], before, after)
-
-
-_DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 
 
 def link_rate(topology: Topology, port: Address) -> int | None:

@@ -22,7 +22,7 @@ from atoll.host.model import Platform
 from atoll.isolation.groups.dma_alias import unread_aliases
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.pci.quirks.aliases import dma_alias_mask
 
 __all__ = [
@@ -48,7 +48,6 @@ SIBLING_IDENTITY = "sibling-identity"
 
 _UNSEEN = 0x10000
 """In place of the requester id of a VMD that the record does not show."""
-_VALIDATING = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 
 
 def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
@@ -101,7 +100,7 @@ def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Ite
         kind = topology.port_type(port)
         if kind is None:
             yield port, Bit.UNREAD
-        elif kind in _VALIDATING:
+        elif kind in DOWNSTREAM_PORTS:
             state = bit(topology.functions[port], settings, AcsFlag.SV)
             if state in (Bit.ON, Bit.STATED):
                 return
@@ -125,7 +124,7 @@ def spoofing(topology: Topology, settings: Settings, source: Address) -> Spoofin
     above = topology.up(source)
     open_ports = tuple(_unvalidated(topology, settings, source))
     passed = {port for port, _ in open_ports}
-    validator = next((p for p in above if topology.port_type(p) in _VALIDATING and p not in passed), None)
+    validator = next((p for p in above if topology.port_type(p) in DOWNSTREAM_PORTS and p not in passed), None)
     if validator is not None and not open_ports:
         answer = Answer.BLOCKED
     elif topology.severed(source) or (not open_ports and topology.below_hidden_port((source, *above)[-1])):

@@ -13,12 +13,11 @@ from atoll.isolation.groups import predict
 from atoll.isolation.groups.acs_enabled import Judge
 from atoll.isolation.groups.override import AcsOverride
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["Place", "Slots", "other_slots"]
 
-_ALLOWED = (PortType.ROOT_PORT, PortType.DOWNSTREAM, PortType.UPSTREAM)
-_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+_ALLOWED = (*DOWNSTREAM_PORTS, PortType.UPSTREAM)
 _TRIED = 12
 """How many places are tried at most: each is a prediction of the whole host."""
 
@@ -65,7 +64,7 @@ def other_slots(topology: Topology, one: Address) -> Slots | None:
         return None
     if topology.port_type(one) in (None, PortType.CONVENTIONAL):
         return None
-    ports = [port for port in above if topology.port_type(port) in _PORTS]
+    ports = [port for port in above if topology.port_type(port) in DOWNSTREAM_PORTS]
     if not ports:
         return None
     port = next((p for p in ports if value_of(host.functions[p].slot, False)), ports[-1])
@@ -98,7 +97,7 @@ def _wanted(topology: Topology, now: Address, card: Iterable[Address]) -> list[t
     moving = set(card)
     wanted = []
     for address, function in host.functions.items():
-        if topology.port_type(address) not in _PORTS or address == now or address in moving:
+        if topology.port_type(address) not in DOWNSTREAM_PORTS or address == now or address in moving:
             continue
         # Without a bridge's header: the DMI port that is a chipset's host bridge.
         if value_of(function.slot, True) is False or value_of(function.bridge, None) is None:

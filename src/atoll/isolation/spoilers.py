@@ -16,7 +16,7 @@ from atoll.isolation.groups.dma_alias import Aliases
 from atoll.isolation.groups.override_evidence import override_in_force
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.pci.vendor import AMD
 
 __all__ = ["Cause", "Rule", "Spoiler", "spoilers"]
@@ -149,7 +149,7 @@ def _spoiler(host: Host, function: Function, judge: Judge, rule: Rule) -> Spoile
 
 
 def _why_none(function: Function, kind: PortType, rule: Rule) -> str:
-    if rule is Rule.SLOT and kind not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if rule is Rule.SLOT and kind not in DOWNSTREAM_PORTS:
         return "nothing says that its device keeps its functions apart, and Linux has no quirk for it"
     text = "the chip has none, or firmware hides it; Linux has no quirk for it"
     if function.vendor == AMD and kind is PortType.ROOT_PORT:

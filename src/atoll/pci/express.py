@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from atoll.errors import Unreadable
 from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = [
     "PcieLink",
@@ -119,7 +119,7 @@ def read_link(config: ConfigSpace) -> PcieLink:
 def read_slot(config: ConfigSpace) -> bool:
     """Return whether a port leads to a slot (Slot Implemented, PCI Express capabilities register bit 8)."""
     at = config.find(CapabilityId.EXPRESS)
-    if at is None or read_port_type(config) not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if at is None or read_port_type(config) not in DOWNSTREAM_PORTS:
         return False
     return bool(config.word(at + 2) & 0x100)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
-__all__ = ["Command", "HeaderType", "PortType"]
+__all__ = ["DOWNSTREAM_PORTS", "Command", "HeaderType", "PortType"]
 
 
 class HeaderType(IntEnum):
@@ -51,3 +51,7 @@ class PortType(IntEnum):
     def label(self) -> str:
         """The type in the words people use."""
         return self.name.lower().replace("_", "-")
+
+
+DOWNSTREAM_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+"""What has a PCI Express link below it: a root port is a downstream port too (Base Specification, terms)."""

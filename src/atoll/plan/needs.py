@@ -19,7 +19,7 @@ from atoll.isolation.proof import Breach, Proof, Violation, breaches, prove
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS
 
 __all__ = ["Needs", "cuts", "needs"]
 
@@ -116,7 +116,7 @@ def _candidates(topology: Topology, settings: Settings, source: Address) -> Iter
         after = closed(function, before)
         if after is not None and after != before:
             yield address, after
-        port = topology.port_type(address) in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+        port = topology.port_type(address) in DOWNSTREAM_PORTS
         if port and sends_translated(topology, settings, source) and isinstance(function.acs, Known):
             capability = function.acs.value.capability if function.acs.value is not None else AcsFlag(0)
             blocking = (after if after is not None else before) | (capability & AcsFlag.TB)

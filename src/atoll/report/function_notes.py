@@ -5,7 +5,7 @@ from __future__ import annotations
 from atoll.fabric.families import possible_kinds
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
-from atoll.pci.header import Command, PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, Command, PortType
 from atoll.report.function_links import LINK_WORDS, FunctionLink, link_lines
 from atoll.report.functions import isolating_root
 from atoll.report.layout import plural
@@ -55,7 +55,7 @@ def _acs_notes(host: Host, function: Function, style: Style, verbose: bool) -> l
     kind = value_of(function.port_type, None)
     if kind is PortType.ROOT_PORT and isolating_root(host, function):
         return ["no ACS; the host bridge translates whatever comes from below"] if verbose else []
-    if kind in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if kind in DOWNSTREAM_PORTS:
         return [style.doubtful("no ACS") + ": it cannot redirect peer-to-peer requests"]
     return []
 

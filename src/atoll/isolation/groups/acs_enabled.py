@@ -14,7 +14,7 @@ from atoll.isolation.groups.verdict import Verdict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass, DeviceClass
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.pci.quirks.acs import (
     BROKEN_SOURCE_VALIDATION,
     CLAIMED,
@@ -33,7 +33,6 @@ from atoll.pci.vendor import INTEL
 __all__ = ["Judge", "Verdict", "unseen_above"]
 
 _NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
-_DOWNWARD = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 _BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)
 _MF_CONTROLS = AcsFlag.RR | AcsFlag.CR | AcsFlag.EC | AcsFlag.DT
 _BY_IDS_OF_ANY_TYPE = (AcsHandler.AMD_SB, AcsHandler.MF_ENDPOINT, AcsHandler.WANGXUN_NIC)
@@ -121,7 +120,7 @@ class Judge:
         found = value_of(function.port_type, None)
         if found is PortType.DOWNSTREAM and function.parent is not None:
             above = self._host.functions.get(function.parent)
-            if above is not None and self.port_type(above) in (*_DOWNWARD, PortType.PCI_TO_PCIE):
+            if above is not None and self.port_type(above) in (*DOWNSTREAM_PORTS, PortType.PCI_TO_PCIE):
                 return PortType.UPSTREAM
         return found
 
@@ -225,7 +224,7 @@ class Judge:
             case AcsHandler.AL:
                 return yes if port_type in (PortType.ROOT_PORT, None) else None
             case AcsHandler.ZHAOXIN_PORTS:
-                if port_type not in _DOWNWARD and not (port_type is None and function.is_port):
+                if port_type not in DOWNSTREAM_PORTS and not (port_type is None and function.is_port):
                     return None
                 return yes if is_zhaoxin_port(function.device) else no
             case AcsHandler.WANGXUN_NIC:
@@ -272,7 +271,7 @@ class Judge:
                 unknown = (f"{address}: whether it is multifunction", *verdict.missing)
                 return Verdict(True, verdict.why, unknown)
             return verdict
-        if port_type in _DOWNWARD:
+        if port_type in DOWNSTREAM_PORTS:
             return self._by_capability(function, port_type)
         return Verdict(True, (f"{address}: {port_type.label} (pci_acs_enabled)",))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atoll.host.model import Function
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["AcsOverride", "acs_override", "has_parameter", "pci_options"]
 
@@ -33,7 +33,7 @@ class AcsOverride:
             return False
         if (function.vendor, function.device) in self.ids:
             return True
-        if port_type in (PortType.DOWNSTREAM, PortType.ROOT_PORT):
+        if port_type in DOWNSTREAM_PORTS:
             return self.downstream
         if port_type in (
             PortType.ENDPOINT,
