@@ -33,7 +33,7 @@ _LEFT_OUT = Gap(
 
 def read_hwloc(root: Element, *, name: str) -> Host:
     """Return the host that a ``topology`` shows. Raises InputError where it has no PCI function."""
-    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    shown = Shown.of(name)
     waiting = [(root, Standing())]
     while waiting:
         element, here = waiting.pop()

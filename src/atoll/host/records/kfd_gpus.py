@@ -25,7 +25,7 @@ _LEFT_OUT = Gap(
 
 def read_kfd_gpus(nodes: tuple[KfdNode, ...], *, name: str) -> Host:
     """Return the host of a topology's nodes. Raises InputError where it shows no GPU."""
-    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    shown = Shown.of(name)
     first: dict[int, KfdNode] = {}
     for node in nodes:
         if node.is_gpu and 0 < node.get("device_id") <= 0xFFFF and node.get("domain") <= 0xFFFFFFFF:

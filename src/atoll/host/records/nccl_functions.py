@@ -52,7 +52,7 @@ def read_nccl_functions(data: bytes, *, name: str) -> Host | None:
         return None
     if root.tag != "system" or "version" not in root.attributes:
         return None
-    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    shown = Shown.of(name)
     for element in root.walk():
         function = None
         if element.tag == "pci":

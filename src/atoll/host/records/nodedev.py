@@ -34,7 +34,7 @@ def is_nodedev(roots: Sequence[Element]) -> bool:
 
 def read_nodedev(roots: Sequence[Element], *, name: str) -> Host:
     """Return the host that node devices show. Raises InputError where none is a PCI function."""
-    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    shown = Shown.of(name)
     devices = [device for root in _devices(roots) if (device := _device(root, shown.name)) is not None]
     with_groups = any(device.group for device in devices)
     with_nodes = any(isinstance(device.function.numa_node, Known) for device in devices)

@@ -46,7 +46,7 @@ def is_json(data: bytes) -> bool:
 
 def read_rdma_dump(data: bytes, *, name: str) -> Host:
     """Return the host that a dump shows. Raises InputError for what is no such dump."""
-    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    shown = Shown.of(name)
     virtual: dict[Address, VirtualFunctions] = {}
     damaged = 0
     for item in _items(data, name):

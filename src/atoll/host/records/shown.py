@@ -56,6 +56,11 @@ class Shown:
     units: tuple[IommuUnit, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, path: str) -> Shown:
+        """Return what the record at a path shows before it was read: nothing, under the file's name."""
+        return cls(path.rstrip("/").rpartition("/")[2] or path)
+
     def add(self, function: Function, standing: Standing) -> None:
         """Take a function. The first one at an address counts; another there is a gap."""
         address = function.address

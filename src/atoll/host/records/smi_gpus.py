@@ -26,7 +26,7 @@ GPUS_ONLY = Gap(
 
 def read_smi_gpus(root: Element, *, name: str) -> Host:
     """Return the host of an ``nvidia_smi_log``. Raises InputError where it shows no GPU."""
-    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    shown = Shown.of(name)
     for gpu in root.all("gpu"):
         function = _function(gpu, shown.name)
         if function is not None:

@@ -39,7 +39,7 @@ def is_udev(data: bytes) -> bool:
 
 def read_udev(data: bytes, *, name: str) -> Host:
     """Return the host that a database shows. Raises InputError for one without PCI functions, or too long a one."""
-    shown = Shown(name.rstrip("/").rpartition("/")[2] or name)
+    shown = Shown.of(name)
     units: dict[str, str] = {}
     for path, properties in _records(data, name):
         subsystem = properties.get("SUBSYSTEM")
