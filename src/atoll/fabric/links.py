@@ -19,6 +19,7 @@ __all__ = [
     "far_end",
     "into_system",
     "is_open",
+    "leads_on",
     "linkless",
     "near_end",
     "open_links",
@@ -34,6 +35,11 @@ def near_end(link: Link, address: Address) -> LinkEnd:
 def far_end(link: Link, address: Address) -> LinkEnd:
     """Return the end of a link that is not at a function."""
     return link.b if link.a.function == address else link.a
+
+
+def leads_on(link: Link, address: Address) -> bool:
+    """Whether a function's link may lead on to others: to a switch chip, off the host, or nobody knows where."""
+    return far_end(link, address).kind not in (EndKind.FUNCTION, EndKind.CPU)
 
 
 def between(topology: Topology, one: Address, other: Address) -> tuple[Link, ...]:
@@ -144,11 +150,7 @@ def unended(topology: Topology, settings: Settings, address: Address) -> frozens
     What else hangs on the chip, or stands at an end that is not known, other functions' links tell, if any source does.
     """
     links = topology.links.get(address, ())
-    return frozenset(
-        link.kind
-        for link in links
-        if far_end(link, address).kind not in (EndKind.FUNCTION, EndKind.CPU) and is_open(settings, link) is not False
-    )
+    return frozenset(link.kind for link in links if leads_on(link, address) and is_open(settings, link) is not False)
 
 
 def _may_face(topology: Topology, source: Address, target: Address) -> bool:
@@ -194,13 +196,13 @@ def _doubt(topology: Topology, settings: Settings, link: Link) -> str:
 def _through_switch(topology: Topology, settings: Settings, source: Address, target: Address) -> Iterable[Finding]:
     """Paths over one switch chip: both functions have a link to it."""
     for first in topology.links.get(source, ()):
-        middle = far_end(first, source)
-        if middle.kind is EndKind.FUNCTION or middle.kind is EndKind.CPU:
+        if not leads_on(first, source):
             continue
+        middle = far_end(first, source)
         for second in topology.links.get(target, ()):
-            other = far_end(second, target)
-            if other.kind in (EndKind.FUNCTION, EndKind.CPU):
+            if not leads_on(second, target):
                 continue
+            other = far_end(second, target)
             same = other.kind is middle.kind and (other.function, other.name) == (middle.function, middle.name)
             states = (is_open(settings, first), is_open(settings, second))
             if False in states:

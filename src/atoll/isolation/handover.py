@@ -11,7 +11,7 @@ from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone
 from atoll.fabric.domains import default_domain, holder_of
 from atoll.fabric.families import possible_kinds
-from atoll.fabric.links import far_end, near_end
+from atoll.fabric.links import far_end, leads_on, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
@@ -59,10 +59,7 @@ def _foreign_on_switches(topology: Topology, owner: Mapping[Address, str], funct
     """Whether a link of another owner leads to a chip, or may: of functions whose links no source told."""
     mine, told = owner[function], topology.host.links_told
     if any(
-        far_end(link, other).kind not in (EndKind.FUNCTION, EndKind.CPU)
-        for other, links in topology.links.items()
-        if owner.get(other) != mine
-        for link in links
+        leads_on(link, other) for other, links in topology.links.items() if owner.get(other) != mine for link in links
     ):
         return True
     kinds = {link.kind for link in topology.links.get(function, ())}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer
-from atoll.fabric.links import across_links, far_end, is_open, near_end
+from atoll.fabric.links import across_links, far_end, is_open, leads_on, near_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind, Link, LinkKind
@@ -42,11 +42,7 @@ def link_remedies(topology: Topology, settings: Settings, one: Address, other: A
 def _joining(topology: Topology, settings: Settings, end: Address, far: Address) -> list[Link]:
     """Return the links of ``end`` that are not cut and lead to ``far``, or to what may lead on to it."""
     open_ = [link for link in topology.links.get(end, ()) if is_open(settings, link) is not False]
-    return [link for link in open_ if far_end(link, end).function == far or _leads_on(link, end)]
-
-
-def _leads_on(link: Link, end: Address) -> bool:
-    return far_end(link, end).kind not in (EndKind.FUNCTION, EndKind.CPU)
+    return [link for link in open_ if far_end(link, end).function == far or leads_on(link, end)]
 
 
 def _cut(topology: Topology, end: Address, links: Sequence[Link]) -> Remedy:

@@ -8,11 +8,10 @@ from collections.abc import Set as AbstractSet
 from atoll.events.effect import FOUND_AGAIN, after
 from atoll.events.event import Event, EventKind
 from atoll.events.trigger import Trigger
-from atoll.fabric.links import far_end
+from atoll.fabric.links import leads_on
 from atoll.fabric.settings import Settings
 from atoll.fabric.switching import is_off, switched_on
 from atoll.fabric.topology import Topology
-from atoll.host.model import EndKind
 from atoll.pci.address import Address
 
 __all__ = ["Weakness", "least_events", "relevant_functions", "resilience", "unused"]
@@ -147,7 +146,7 @@ def relevant_functions(topology: Topology, address: Address) -> frozenset[Addres
         found.add(physical)
     for link in topology.links.get(address, ()):
         found |= {end.function for end in (link.a, link.b) if end.function is not None}
-        if far_end(link, address).kind not in (EndKind.FUNCTION, EndKind.CPU):
+        if leads_on(link, address):
             found |= topology.links.keys()
     return frozenset(found)
 
