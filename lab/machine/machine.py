@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.spec import Blueprint, FunctionSpec, Model, Platform
 from lab.errors import LabError
 from lab.machine.device import QemuDevice, choose
@@ -162,7 +162,7 @@ class _Builder:
         properties: dict[str, object] = {"id": identity(spec), "bus": bus, "addr": where}
         properties |= {"multifunction": True} if each.shared else {}
         properties |= dict(chosen.properties)
-        if spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        if spec.port in DOWNSTREAM_PORTS:
             self._chassis += 1
             properties |= {"chassis": self._chassis, "slot": self._chassis}
         if chosen.driver == "pci-bridge":

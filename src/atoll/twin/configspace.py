@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.spec import FunctionSpec, Model
 
 __all__ = ["Layout", "build"]
@@ -149,7 +149,7 @@ def _express(out: _Builder, spec: FunctionSpec) -> int:
     out.put(express + 12, 4, 0x00000103 | number << 24)
     out.put(express + 16, 2, 0, 0x03FB)
     out.put(express + 18, 2, 0x0103)
-    ports = spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM)
+    ports = spec.port in DOWNSTREAM_PORTS
     out.put(express + 36, 4, 0x00000020 if ports else 0)
     out.put(express + 40, 2, 0, 0x04FF)
     return express

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.claims import Claims
 from atoll.twin.decoding import VGA_MEMORY, subtracts
 from atoll.twin.function import Function
@@ -16,7 +16,7 @@ from atoll.twin.spec import HostBridge, Platform, Routing
 
 __all__ = ["Downwards"]
 
-_LINK_BELOW = (PortType.ROOT_PORT, PortType.DOWNSTREAM, PortType.PCI_TO_PCIE)
+_LINK_BELOW = (*DOWNSTREAM_PORTS, PortType.PCI_TO_PCIE)
 """Bridges with a link of PCI Express below, where a device with Multicast can be."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 
 from atoll.pci.acs import REDIRECTING
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.device import Device
 from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
@@ -69,7 +69,7 @@ def acs_enabled(function: Function) -> bool:
     port = function.spec.port
     if port in (PortType.CONVENTIONAL, PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR):
         return False
-    if port in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+    if port in DOWNSTREAM_PORTS:
         return _acs_flags(function)
     if not function.spec.multifunction or function.spec.physfn is not None:
         return True

@@ -6,7 +6,7 @@ Nothing here knows of a kernel: what it saves and restores around a reset is in 
 from __future__ import annotations
 
 from atoll.pci.address import Address
-from atoll.pci.header import Command, PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, Command
 from atoll.twin import allocation, decoding, portal, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
 from atoll.twin.placement import ROM, Placement, Range, Space, place
@@ -72,7 +72,7 @@ class Hardware:
     def ari(self, function: Function) -> bool:
         """Whether the port above forwards by 8-bit function numbers (Alternative Routing-ID Interpretation)."""
         parent = self.parent(function)
-        if parent is None or parent.spec.port not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        if parent is None or parent.spec.port not in DOWNSTREAM_PORTS:
             return False
         return bool(parent.get(parent.layout.express + 40, 2) & ARI_FORWARDING)
 

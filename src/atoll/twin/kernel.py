@@ -10,7 +10,7 @@ import errno
 
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import Command, PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, Command
 from atoll.twin import vmd
 from atoll.twin.device import Device, Group
 from atoll.twin.function import Function
@@ -150,7 +150,7 @@ class Kernel:
     def configure_ari(self, function: Function) -> None:
         """``pci_configure_ari``: the first function of a device decides for the port above."""
         port = self.hardware.parent(function)
-        if port is None or port.spec.port not in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
+        if port is None or port.spec.port not in DOWNSTREAM_PORTS:
             return
         if (
             function.address.device

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from atoll.pci.acs import AcsEnhanced, AcsFlag
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS
 from atoll.twin.function import Function
 from atoll.twin.packet import Packet
 
@@ -69,8 +69,8 @@ def number(function: Function, peer: Function) -> int | None:
 
     Ports count by port number, functions of a device by function number (7.7.11.4).
     """
-    if function.spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM):
-        return peer.port_number if peer.spec.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM) else None
+    if function.spec.port in DOWNSTREAM_PORTS:
+        return peer.port_number if peer.spec.port in DOWNSTREAM_PORTS else None
     family = function.spec.physfn or peer.spec.physfn
     return peer.address.requester_id & 0xFF if family else peer.address.function
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.machines.chance import DEVICE_ACS, NOTHING, Controls, device_controls, port_controls
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Link, Model
@@ -312,9 +312,7 @@ class Tree:
     def parent_forwards_functions(self, bus: Bus) -> bool:
         """Whether a bus is the link below a root port or a downstream port."""
         above = [each for each in self.functions if each.is_bridge and each.address.domain == bus.domain]
-        return any(
-            each.secondary == bus.number and each.port in (PortType.ROOT_PORT, PortType.DOWNSTREAM) for each in above
-        )
+        return any(each.secondary == bus.number and each.port in DOWNSTREAM_PORTS for each in above)
 
     # -- links
 
