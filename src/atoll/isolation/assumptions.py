@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS
-from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS
+from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of
 from atoll.isolation.clusters import Clusters
+from atoll.isolation.handover import without_ats
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -55,7 +56,7 @@ _LAZILY = "; with deferred flushing (DMA-FQ) a page stays within reach for some 
 def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Assumption, ...]:
     """Return the assumptions used, and those that every proof of this host rests on, in a fixed order."""
     found = {name: Assumption(name, _TEXTS[name]) for name in sorted(used)}
-    for of in (_trusted_host, _controls, _completions, _processes, _host_drivers, _ports, _root_complexes):
+    for of in (_trusted_host, _controls, _completions, _processes, _host_drivers, _quiet, _ports, _root_complexes):
         found |= {name: Assumption(name, text) for name, text in of(reach, clusters)}
     return tuple(found.values())
 
@@ -103,6 +104,13 @@ def _host_drivers(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]
         yield "kernel-mappings", _MAPPINGS + (_LAZILY if lazily else "")
 
 
+def _quiet(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    quiet = [address for address in sorted(clusters.owner()) if _may_have_ats_again(reach, address)]
+    if quiet:
+        what = "the kernel left it off: where somebody switched it off by hand, a reset switches it on again"
+        yield "ats-off", f"ATS of {len(quiet)} function(s) is off because {what}"
+
+
 def _ports(_reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
     yield "configuration-space", "ports do what their configuration space says, and only the host can write it"
 
@@ -138,6 +146,14 @@ def _process(reach: Reach, address: Address) -> str | None:
 def _identity(reach: Reach, address: Address) -> bool:
     domain = reach.settings.domain.get(address)
     return domain is not None and domain.kind in (DomainKind.IDENTITY, DomainKind.NONE)
+
+
+def _may_have_ats_again(reach: Reach, address: Address) -> bool:
+    """Whether a function's ATS is off, and would be on again after a reset (``pci_restore_ats_state``)."""
+    topology, settings = reach.topology, reach.settings
+    if settings.ats.get(address) is not False or without_ats(topology.host):
+        return False
+    return translation_blocked(topology, settings, topology.up(address)) is not True
 
 
 def _by_host_driver(reach: Reach, address: Address) -> bool:

@@ -16,11 +16,11 @@ from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of
-from atoll.host.model import EndKind, Function, Platform
+from atoll.host.model import EndKind, Function, Host, Platform
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
 
-__all__ = ["HELD_SPACE", "handed_over", "in_space_of", "links_to_cut", "opened"]
+__all__ = ["HELD_SPACE", "handed_over", "in_space_of", "links_to_cut", "opened", "without_ats"]
 
 HELD_SPACE = "cluster "
 """How the address space of a cluster that is handed over is named, followed by the cluster's name."""
@@ -154,11 +154,16 @@ def _ats_when_held(topology: Topology, settings: Settings, address: Address) -> 
     domain = settings.domain.get(address)
     kind = domain.kind if domain is not None else DomainKind.UNKNOWN
     told = kind is DomainKind.TRANSLATED or (kind is DomainKind.IDENTITY and topology.host.platform is Platform.X86)
-    words = value_of(topology.host.command_line, "").split()
-    options = {option for word in words if word.startswith("pci=") for option in word[4:].split(",")}
-    if told or "noats" in options:
+    if told or without_ats(topology.host):
         return settings.ats
     return {**settings.ats, address: None}
+
+
+def without_ats(host: Host) -> bool:
+    """Whether this kernel switches ATS on nowhere: PowerNV's never does, and none that was told ``pci=noats``."""
+    words = value_of(host.command_line, "").split()
+    options = {option for word in words if word.startswith("pci=") for option in word[4:].split(",")}
+    return host.platform is Platform.POWERNV or "noats" in options
 
 
 def _already_held(topology: Topology, settings: Settings, address: Address) -> bool:
