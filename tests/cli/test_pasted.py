@@ -71,6 +71,33 @@ def test_explain_names_a_better_slot(run: Run, tmp_path: Path) -> None:
     assert "only through the IOMMU's mappings" not in out
 
 
+def test_what_all_slots_rest_on_is_told_once(run: Run, tmp_path: Path) -> None:
+    def function(address: str, name: str, kind: str, bus: int = 0) -> str:
+        below = f"\tBus: primary=00, secondary={bus:02x}, subordinate={bus:02x}, sec-latency=0\n" if bus else ""
+        control = (
+            "\tControl: I/O+ Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx+\n"
+        )
+        status = (
+            "\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-\n"
+        )
+        caps = f"\tCapabilities: [40] Express (v2) {kind}\n\t\tDevCap:\tMaxPayload 512 bytes\n\t\t\tExtTag+ RBE+\n"
+        last = "\tCapabilities: [100 v2] Advanced Error Reporting\n\t\tUESta:\tDLP- SDES- TLP-\n"
+        return f"{address} {name}\n{control}{status}{below}{caps}{last}"
+
+    ports = {"00:01.0": "0151", "00:01.1": "0155", "00:1c.0": "1e10", "00:1c.3": "1e16", "00:1c.4": "1e18"}
+    text = [function("00:00.0", "Host bridge [0600]: Intel [8086:0150]", "Root Port (Slot-), MSI 00")]
+    for bus, (address, device) in enumerate(ports.items(), start=1):
+        name = f"PCI bridge [0604]: Intel [8086:{device}] (prog-if 00 [Normal decode])"
+        text.append(function(address, name, "Root Port (Slot+), MSI 00", bus))
+    text.append(function("01:00.0", "Display [0300]: NVIDIA [10de:1380]", "Legacy Endpoint, MSI 00"))
+    text.append(function("02:00.0", "SAS controller [0107]: LSI [1000:0072]", "Endpoint, MSI 00"))
+    (tmp_path / "lspci.txt").write_text("\n".join(text))
+    out = " ".join(run("explain", "01:00.0", "--host", tmp_path / "lspci.txt").out.split())
+    slots = out.partition("predicted alone below:")[2].partition("the groups rest on")[0]
+    assert slots.startswith(" 0000:00:1c.0 (empty) 0000:00:1c.3 (empty) 0000:00:1c.4 (empty) resting on: "), slots
+    assert slots.count("RCBA") == 1
+
+
 _TREE = r"""
 -[0000:00]-+-00.0
            +-01.0-[01-04]----00.0-[02-04]--+-00.0-[03]----00.0

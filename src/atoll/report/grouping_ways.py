@@ -153,19 +153,21 @@ def _cost(detour: Detour) -> str:
 def _slot_lines(slots: Slots) -> list[str]:
     moved = f"the card ({first_of(slots.card, SHOWN)}), now below {slots.port}"
     lines = wrap(f"another slot for {moved}; predicted alone below:", first="    - ")
-    for place in slots.places[:SHOWN]:
+    shown = slots.places[:SHOWN]
+    for place in shown:
         lines += wrap(_place(place), first="          ")
     left = len(slots.places) - SHOWN
     if left > 0 or slots.untried:
         lines.append(
             f"          and {max(left, 0) + slots.untried} more ports" + (" (not all tried)" if slots.untried else "")
         )
-    return lines
+    # What one lacks they all do, as a rule.
+    rests = lacking(place.rests_on for place in shown if place.rests_on)
+    return lines + (wrap(f"resting on: {'; '.join(rests)}", first="      ") if rests else [])
 
 
 def _place(place: Place) -> str:
     taken = f"now: {first_of(place.taken_by, SHOWN)}" if place.taken_by else "empty"
     joins = "" if place.isolates else "; it does not isolate, and joins the group"
     slot = "" if place.slot else "; whether it has a slot was not read"
-    rests = f"; rests on: {place.rests_on}" if place.rests_on else ""
-    return f"{place.port} ({taken}{joins}{slot}{rests})"
+    return f"{place.port} ({taken}{joins}{slot})"
