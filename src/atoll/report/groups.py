@@ -13,6 +13,7 @@ from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import Comparison, Difference, compare
 from atoll.isolation.groups.override_evidence import ignores_override
 from atoll.isolation.honesty import Disagreement, Honesty, Joined
+from atoll.isolation.partition import closure
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.functions import driver_words
@@ -235,26 +236,22 @@ def _regrouped(found: Sequence[Difference]) -> list[str]:
 
 def _entangled(found: Sequence[Difference]) -> list[list[Difference]]:
     """The differences about functions that a group of either side has together, in order of the first of each."""
-    root: dict[Address, Address] = {}
-
-    def top(address: Address) -> Address:
-        while root.setdefault(address, address) != address:
-            address = root[address]
-        return address
-
+    pairs = [(one.function, other) for one in found for other in (one.function, *one.recorded, *one.predicted)]
+    place = closure((address for pair in pairs for address in pair), pairs).of()
+    sets: dict[int, list[Difference]] = {}
     for one in found:
-        for other in (*one.recorded, *one.predicted):
-            root[max(top(one.function), top(other))] = min(top(one.function), top(other))
-    sets: dict[Address, list[Difference]] = {}
-    for one in found:
-        sets.setdefault(top(one.function), []).append(one)
+        sets.setdefault(place[one.function], []).append(one)
     return list(sets.values())
+
+
+def _start_of(addresses: Sequence[object], most: int) -> str:
+    return " ".join(map(str, addresses[:most])) + (" …" if len(addresses) > most else "")
 
 
 def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -> list[str]:
     """Each fact that is lacking once; who asks for all gets each function with all that it rests on."""
     if not verbose:
-        some = " ".join(map(str, list(missing)[:_NAMED])) + (" …" if len(missing) > _NAMED else "")
+        some = _start_of(list(missing), _NAMED)
         told = f"{plural(len(missing), 'function')} ({some}), for want of these facts"
         lines = wrap(told, first=style.doubtful("Undetermined: "), rest="  ")
         return lines + [line for fact in lacking(missing.values()) for line in wrap(fact, first="    ", rest="      ")]
@@ -263,8 +260,7 @@ def _undetermined(missing: Mapping[Address, str], style: Style, verbose: bool) -
     for address, reason in missing.items():
         by_reason.setdefault(reason, []).append(str(address))
     for reason, addresses in by_reason.items():
-        some = f"{' '.join(addresses[:4])}{' …' if len(addresses) > 4 else ''}"
-        lines += wrap(f"{some}: {reason}", first="    ", rest="      ")
+        lines += wrap(f"{_start_of(addresses, 4)}: {reason}", first="    ", rest="      ")
     return lines
 
 
@@ -275,7 +271,7 @@ def _comparison_lines(
     missing = {address: reason for address, reason in prediction.undetermined if address not in unseen}
     lines: list[str] = []
     if unseen:
-        some = " ".join(map(str, sorted(unseen)[:_NAMED])) + (" …" if len(unseen) > _NAMED else "")
+        some = _start_of(sorted(unseen), _NAMED)
         why = f"of {plural(len(unseen), 'function')} ({some}) the record shows the group and nothing more"
         lines += wrap(f"{why}: give lspci -nnvvv, run as root, beside it", first=style.doubtful("Not checked: "))
     if not (prediction.groups or claimed) or unseen.issuperset(address for group in claimed for address in group):
