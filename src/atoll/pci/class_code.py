@@ -1,4 +1,4 @@
-"""Class codes that rules ask for.
+"""Class codes that rules ask for, and those of simulated machines.
 
 A class code has 24 bits: the base class, the sub-class and the programming interface. Sources: PCI Code and ID
 Assignment Specification 1.19, section 1; ``include/linux/pci_ids.h``. Plain numbers: what is not here is met as well.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BUS_BRIDGES", "SUBTRACTIVE_BRIDGE", "VGA_CLASSES", "BaseClass", "DeviceClass"]
+__all__ = ["BUS_BRIDGES", "VGA_CLASSES", "BaseClass", "ClassCode", "DeviceClass"]
 
 
 class BaseClass:
@@ -54,11 +54,33 @@ class DeviceClass:
     ACCELERATOR: Final = 0x1200
 
 
+class ClassCode:
+    """All 24 bits, with the programming interface."""
+
+    NVME: Final = 0x010802
+    AHCI: Final = 0x010601
+    RAID: Final = 0x010400
+    ETHERNET: Final = 0x020000
+    INFINIBAND: Final = 0x020700
+    VGA: Final = 0x030000
+    DISPLAY_3D: Final = 0x030200
+    MULTIMEDIA_AUDIO: Final = 0x040100
+    HD_AUDIO: Final = 0x040300
+    PCI_BRIDGE: Final = 0x060400
+    SUBTRACTIVE_BRIDGE: Final = 0x060401
+    """A PCI bridge that also takes what nobody else on its primary bus takes."""
+    NPU: Final = 0x068001
+    """What POWER's firmware shows for each end of NVLink at a CPU (skiboot ``hw/npu2.c``)."""
+    SERIAL_16950: Final = 0x070006
+    IOMMU: Final = 0x080600
+    OTHER_PERIPHERAL: Final = 0x088000
+    FIREWIRE_OHCI: Final = 0x0C0010
+    XHCI: Final = 0x0C0330
+    ACCELERATOR: Final = 0x120000
+
+
 BUS_BRIDGES = frozenset({DeviceClass.PCI_BRIDGE, DeviceClass.SEMI_TRANSPARENT_BRIDGE, DeviceClass.CARDBUS_BRIDGE})
 """What has a bridge's header: a bus of its own below it."""
 
 VGA_CLASSES = frozenset({DeviceClass.VGA, DeviceClass.UNCLASSIFIED_VGA})
 """What answers to VGA's own addresses."""
-
-SUBTRACTIVE_BRIDGE = 0x060401
-"""All 24 bits of a PCI bridge that also takes what nobody else on its primary bus takes."""

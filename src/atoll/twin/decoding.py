@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, VGA_CLASSES
+from atoll.pci.class_code import VGA_CLASSES, ClassCode
 from atoll.pci.header import Command
 from atoll.twin.function import Function
 from atoll.twin.portal import spans
@@ -98,7 +98,12 @@ def forwarded(bridge: Function, io: bool) -> tuple[Span, ...]:
 def subtracts(bridge: Function, io: bool) -> bool:
     """Whether a bridge takes what nobody else on its primary bus takes."""
     spec = bridge.spec
-    return spec.class_code == SUBTRACTIVE_BRIDGE and spec.port in CONVENTIONAL_BUS and spec.is_bridge and on(bridge, io)
+    return (
+        spec.class_code == ClassCode.SUBTRACTIVE_BRIDGE
+        and spec.port in CONVENTIONAL_BUS
+        and spec.is_bridge
+        and on(bridge, io)
+    )
 
 
 def _memory_windows(bridge: Function) -> tuple[Span, ...]:

@@ -17,7 +17,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bar, Function, Platform
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.pci.address import Address
-from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, VGA_CLASSES
+from atoll.pci.class_code import VGA_CLASSES, ClassCode
 
 __all__ = ["Addresses", "addresses", "decoding", "is_subtractive", "own_side", "windows"]
 
@@ -40,7 +40,7 @@ class Addresses:
 
 def is_subtractive(function: Function) -> bool:
     """Whether a bridge takes what nobody on its bus takes, beside its windows (``transparent`` in Linux)."""
-    return function.is_port and function.class_code == SUBTRACTIVE_BRIDGE
+    return function.is_port and function.class_code == ClassCode.SUBTRACTIVE_BRIDGE
 
 
 def windows(function: Function) -> Addresses:

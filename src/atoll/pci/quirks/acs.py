@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from atoll.pci.acs import REDIRECTING, AcsFlag
-from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, BaseClass, DeviceClass
+from atoll.pci.class_code import BaseClass, ClassCode, DeviceClass
 
 __all__ = [
     "BROKEN_SOURCE_VALIDATION",
@@ -230,7 +230,7 @@ def one_of_each(vendor: int | None, class_code: int) -> tuple[tuple[int, int], .
     """
     rows = [row for row in _TABLE if vendor in (None, row.vendor) and row.devices is not None]
     network = class_code >> 16 == BaseClass.NETWORK
-    southbridge = class_code >> 8 in _AMD_SB_CLASSES or class_code == SUBTRACTIVE_BRIDGE
+    southbridge = class_code >> 8 in _AMD_SB_CLASSES or class_code == ClassCode.SUBTRACTIVE_BRIDGE
     found = [
         (row.vendor, min(row.devices))
         for row in rows

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.devicetree import BASE
 from atoll.twin.machines import witherspoon_tree as tree
@@ -89,13 +90,13 @@ def _machine(
     usb = sockets[0][-1].bus + 1
     functions = [
         *_switch(bridges[0], 0x02, (0x02, 0x0A, 0x0B, 0x0C, 0x0D)[: usb - 2], first=3, last=usb),
-        _function("0004:03:00.0", 0x1B4B, 0x9235, 0x010601, "ahci", Bar(5, 2 * KIBIBYTE), numa=0),
+        _function("0004:03:00.0", 0x1B4B, 0x9235, ClassCode.AHCI, "ahci", Bar(5, 2 * KIBIBYTE), numa=0),
         *(_gpu(address, kernel) for address in sockets[0]),
-        _function(f"0004:{usb:02x}:00.0", 0x104C, 0x8241, 0x0C0330, "xhci_hcd", Bar(0, 64 * KIBIBYTE), numa=0),
+        _function(f"0004:{usb:02x}:00.0", 0x104C, 0x8241, ClassCode.XHCI, "xhci_hcd", Bar(0, 64 * KIBIBYTE), numa=0),
         _port("0030:00:00.0", bridges[1], 0x1014, 0x04C1, PortType.ROOT_PORT, 1, 1),
         *(
             _function(
-                f"0030:01:00.{n}", 0x15B3, 0x1019, 0x020000, "mlx5_core", Bar(0, 32 * MEBIBYTE, True, True),
+                f"0030:01:00.{n}", 0x15B3, 0x1019, ClassCode.ETHERNET, "mlx5_core", Bar(0, 32 * MEBIBYTE, True, True),
                 numa=8, multifunction=True, flr=True, serial=0xEC0D9A0300A1B2C0 + n,
             )
             for n in (0, 1)
@@ -172,8 +173,8 @@ def _port(
     acs: AcsFlag | None = None,
 ) -> FunctionSpec:  # fmt: skip
     return FunctionSpec(
-        Address.parse(text), vendor, device, 0x060400, port=port, secondary=first, subordinate=last, acs=acs,
-        driver="pcieport", numa_node=bridge.numa_node, revision=0xCA if vendor == 0x10B5 else 0,
+        Address.parse(text), vendor, device, ClassCode.PCI_BRIDGE, port=port, secondary=first, subordinate=last,
+        acs=acs, driver="pcieport", numa_node=bridge.numa_node, revision=0xCA if vendor == 0x10B5 else 0,
     )  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def _gpu(address: Address, kernel: KernelSpec) -> FunctionSpec:
         address,
         0x10DE,
         0x1DB1,
-        0x030200,
+        ClassCode.DISPLAY_3D,
         bars=(Bar(0, 16 * MEBIBYTE), Bar(1, 16 * GIBIBYTE, True, True), Bar(3, 32 * MEBIBYTE, True, True)),
         driver="nvidia" if kernel.npu else "nouveau",
         model=Model.V100,
@@ -216,7 +217,7 @@ def _gpu(address: Address, kernel: KernelSpec) -> FunctionSpec:
 
 def _npu_function(link: CpuLink) -> FunctionSpec:
     return FunctionSpec(
-        link.function, 0x1014, 0x04EA, 0x068001, multifunction=True, loopback=False, flr=True, model=Model.NPU,
+        link.function, 0x1014, 0x04EA, ClassCode.NPU, multifunction=True, loopback=False, flr=True, model=Model.NPU,
         numa_node=link.npu * 8, revision=0x01,
     )  # fmt: skip
 

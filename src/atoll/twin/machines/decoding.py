@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from atoll.pci.class_code import SUBTRACTIVE_BRIDGE, BaseClass, DeviceClass
+from atoll.pci.class_code import BaseClass, ClassCode, DeviceClass
 from atoll.twin.decoding import ISA_ENABLE, VGA_16, VGA_ENABLE
 from atoll.twin.machines import volume
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
@@ -81,7 +81,7 @@ def _varied(spec: FunctionSpec, plan: Blueprint, dice: random.Random, most_spare
         spec = replace(spec, bridge_control=ISA_ENABLE)
     if spec.port in CONVENTIONAL_BUS:
         if dice.random() < 0.4:
-            spec = replace(spec, class_code=SUBTRACTIVE_BRIDGE, windowless=dice.random() < 0.5)
+            spec = replace(spec, class_code=ClassCode.SUBTRACTIVE_BRIDGE, windowless=dice.random() < 0.5)
         if not any(bar.prefetchable for each in _below(spec, plan.functions) for bar in each.bars):
             spec = replace(spec, prefetch_bits=dice.choice((64, 32, 0)), spare=0)
     return spec

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, endpoint, host_bridge, kernels, port
 from atoll.twin.machines.records import nvlink_records, root_complex
@@ -45,9 +46,11 @@ def machine(kernel: str, links: bool) -> Blueprint:
     bridges = (host_bridge(0, 0x00, 0x7F, 0), host_bridge(1, 0x80, 0xFF, 1))
     functions = [
         port("0000:00:01.0", (0x8086, 0x6F02), PortType.ROOT_PORT, (1, 1), acs=PORT_ACS, numa=0),
-        endpoint("0000:01:00.0", (0x8086, 0x1528), 0x020000, "ixgbe", _wide(0, 2 * MEBIBYTE), flr=True, numa=0),
+        endpoint(
+            "0000:01:00.0", (0x8086, 0x1528), ClassCode.ETHERNET, "ixgbe", _wide(0, 2 * MEBIBYTE), flr=True, numa=0
+        ),
         port("0000:00:04.0", (0x8086, 0x6F0A), PortType.ROOT_PORT, (2, 2), acs=PORT_ACS, numa=0),
-        endpoint("0000:02:00.0", (0x144D, 0xA804), 0x010802, "nvme", Bar(0, 16 * KIBIBYTE), flr=True, numa=0),
+        endpoint("0000:02:00.0", (0x144D, 0xA804), ClassCode.NVME, "nvme", Bar(0, 16 * KIBIBYTE), flr=True, numa=0),
         *_switch(0, "0000:00:02.0", 0x03, (0x05, 0x06, 0x07), nic=0x05),
         *_switch(0, "0000:00:03.0", 0x08, (0x0A, 0x0B, 0x0C), nic=0x0C),
         *_switch(1, "0000:80:02.0", 0x82, (0x84, 0x85, 0x86), nic=0x84),
@@ -99,7 +102,7 @@ def _adapter(bus: int, socket: int) -> FunctionSpec:
     return endpoint(
         f"{bus:02x}:00.0",
         (0x15B3, 0x1013),
-        0x020700,
+        ClassCode.INFINIBAND,
         "mlx5_core",
         _wide(0, 32 * MEBIBYTE),
         flr=True,
@@ -114,7 +117,7 @@ def _gpu(bus: int, socket: int) -> FunctionSpec:
         Address(0, bus, 0, 0),
         0x10DE,
         0x1DB1,
-        0x030200,
+        ClassCode.DISPLAY_3D,
         bars=(Bar(0, 16 * MEBIBYTE), _wide(1, 16 * GIBIBYTE), _wide(3, 32 * MEBIBYTE)),
         driver="nvidia",
         model=Model.V100,

@@ -17,6 +17,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.error import TwinError
 from atoll.twin.machines import volume
@@ -163,7 +164,7 @@ class _Fabric(Tree):
             spec = FunctionSpec(
                 Address(bridge.domain, bridge.bus, 0, 2),
                 *AMD_IOMMU,
-                0x080600,
+                ClassCode.IOMMU,
                 port=PortType.CONVENTIONAL,
                 numa_node=bridge.numa_node,
                 revision=0x00,
@@ -181,7 +182,7 @@ class _Fabric(Tree):
         self.buses[bridge.domain] = bridge.bus
         slot = 1
         if first:
-            for ids, class_code, driver in ((DISK, 0x010802, "nvme"), (NETWORK, 0x020000, "igb")):
+            for ids, class_code, driver in ((DISK, ClassCode.NVME, "nvme"), (NETWORK, ClassCode.ETHERNET, "igb")):
                 below = self.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
                 self.endpoint(below, 0, 0, ids, class_code, driver, (Bar(0, 64 * KIBIBYTE),), flr=True)
                 self.close(root)
@@ -230,7 +231,16 @@ class _Fabric(Tree):
                 kind, loops = PortType.ROOT_INTEGRATED, dice.random() < 0.5
                 bars = (Bar(0, 64 * KIBIBYTE),)
                 self.endpoint(
-                    root, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, multifunction=True, loopback=loops
+                    root,
+                    slot,
+                    0,
+                    CARD,
+                    ClassCode.ACCELERATOR,
+                    "xdma",
+                    bars,
+                    port=kind,
+                    multifunction=True,
+                    loopback=loops,
                 )
             found.append(behind)
         return tuple(found)
@@ -243,7 +253,7 @@ class _Fabric(Tree):
         slot = 0
         if disk:
             below = tree.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
-            tree.endpoint(below, 0, 0, HIDDEN_DISK, 0x010802, "nvme", (Bar(0, 16 * KIBIBYTE),), flr=True)
+            tree.endpoint(below, 0, 0, HIDDEN_DISK, ClassCode.NVME, "nvme", (Bar(0, 16 * KIBIBYTE),), flr=True)
             tree.close(root)
             slot += 1
         for _ in range(dice.randint(1, 3)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.spec import Bar, FunctionSpec, HostBridge, IommuUnit, KernelSpec, Routing, Window
 
@@ -47,7 +48,7 @@ def port(
     return FunctionSpec(
         Address.parse(text),
         *ids,
-        0x060400,
+        ClassCode.PCI_BRIDGE,
         port=kind,
         secondary=buses[0],
         subordinate=buses[1],

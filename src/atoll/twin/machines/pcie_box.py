@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, endpoint, host_bridge, kernels, port
 from atoll.twin.machines.records import root_complex
@@ -54,7 +55,9 @@ def _root(slot: int, first: int, last: int, *, acs: AcsFlag | None = PORT_ACS) -
 
 def _card(bus: int, *, ats: bool = False) -> FunctionSpec:
     bars = (Bar(0, 64 * KIBIBYTE), Bar(2, 16 * MEBIBYTE, wide=True, prefetchable=True))
-    return endpoint(f"{bus:02x}:00.0", CARD, 0x120000, "xdma", *bars, ats=ats, flr=True, numa=0, serial=0xCA4D00 + bus)
+    return endpoint(
+        f"{bus:02x}:00.0", CARD, ClassCode.ACCELERATOR, "xdma", *bars, ats=ats, flr=True, numa=0, serial=0xCA4D00 + bus
+    )
 
 
 def _switch() -> list[FunctionSpec]:
@@ -77,14 +80,18 @@ def _multifunction() -> list[FunctionSpec]:
     graphics = ((0x10DE, 0x1B06), (0x10DE, 0x10EF))
     return [
         _root(0x03, 0x08, 0x08),
-        endpoint("08:00.0", graphics[0], 0x030200, "nouveau", Bar(0, 16 * MEBIBYTE), multifunction=True, numa=0),
-        endpoint("08:00.1", graphics[1], 0x040300, "snd_hda_intel", multifunction=True, pm_reset=True, numa=0),
+        endpoint(
+            "08:00.0", graphics[0], ClassCode.DISPLAY_3D, "nouveau", Bar(0, 16 * MEBIBYTE), multifunction=True, numa=0
+        ),
+        endpoint(
+            "08:00.1", graphics[1], ClassCode.HD_AUDIO, "snd_hda_intel", multifunction=True, pm_reset=True, numa=0
+        ),
         _root(0x04, 0x09, 0x09),
         *(
             endpoint(
                 f"09:00.{n}",
                 (0x15B3, 0x1017),
-                0x020000,
+                ClassCode.ETHERNET,
                 "mlx5_core",
                 Bar(0, 32 * MEBIBYTE, wide=True, prefetchable=True),
                 multifunction=True,
@@ -104,10 +111,27 @@ def _conventional() -> list[FunctionSpec]:
     return [
         _root(0x05, 0x0A, 0x0B),
         port("0a:00.0", (0x10B5, 0x8112), PortType.PCIE_TO_PCI, (0x0B, 0x0B), numa=0),
-        endpoint("0b:00.0", (0x1415, 0x9501), 0x070006, "serial", Bar(0, 4 * KIBIBYTE), port=kind, numa=0),
-        endpoint("0b:01.0", (0x1102, 0x0002), 0x040100, "snd_emu10k1", Bar(0, 4 * KIBIBYTE), port=kind, numa=0),
         endpoint(
-            "00:0a.0", (0x102B, 0x0522), 0x030000, "mgag200", Bar(0, 16 * MEBIBYTE), port=kind, console=True, numa=0
+            "0b:00.0", (0x1415, 0x9501), ClassCode.SERIAL_16950, "serial", Bar(0, 4 * KIBIBYTE), port=kind, numa=0
+        ),
+        endpoint(
+            "0b:01.0",
+            (0x1102, 0x0002),
+            ClassCode.MULTIMEDIA_AUDIO,
+            "snd_emu10k1",
+            Bar(0, 4 * KIBIBYTE),
+            port=kind,
+            numa=0,
+        ),
+        endpoint(
+            "00:0a.0",
+            (0x102B, 0x0522),
+            ClassCode.VGA,
+            "mgag200",
+            Bar(0, 16 * MEBIBYTE),
+            port=kind,
+            console=True,
+            numa=0,
         ),
     ]
 
@@ -122,7 +146,7 @@ def _virtual() -> list[FunctionSpec]:
             physical,
             0x15B3,
             0x1015,
-            0x020000,
+            ClassCode.ETHERNET,
             bars=(Bar(0, 32 * MEBIBYTE, wide=True, prefetchable=True),),
             loopback=False,
             acs=nothing,
@@ -143,7 +167,7 @@ def _virtual() -> list[FunctionSpec]:
                 Address(0, 0x0C, 0, 1 + index),
                 0x15B3,
                 0x1016,
-                0x020000,
+                ClassCode.ETHERNET,
                 bars=(Bar(0, MEBIBYTE, wide=True, prefetchable=True),),
                 loopback=False,
                 acs=nothing,
@@ -163,7 +187,7 @@ def _host() -> list[FunctionSpec]:
     """What the host needs: the disk with its root file system, and the adapter of its default route."""
     return [
         _root(0x07, 0x0D, 0x0D),
-        endpoint("0d:00.0", (0x144D, 0xA804), 0x010802, "nvme", Bar(0, 16 * KIBIBYTE), flr=True, numa=0),
+        endpoint("0d:00.0", (0x144D, 0xA804), ClassCode.NVME, "nvme", Bar(0, 16 * KIBIBYTE), flr=True, numa=0),
         _root(0x08, 0x0E, 0x0E),
-        endpoint("0e:00.0", (0x8086, 0x1533), 0x020000, "igb", Bar(0, 512 * KIBIBYTE), flr=True, numa=0),
+        endpoint("0e:00.0", (0x8086, 0x1533), ClassCode.ETHERNET, "igb", Bar(0, 512 * KIBIBYTE), flr=True, numa=0),
     ]

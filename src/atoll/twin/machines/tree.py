@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.machines.chance import DEVICE_ACS, NOTHING, Controls, device_controls, port_controls
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
@@ -78,7 +79,15 @@ class Tree:
         if engine:  # a function of the upstream port's own device: its DMA engine
             controls = companions if dice.random() < 0.7 else NOTHING
             self.endpoint(
-                bus, 0, 1, CARD, 0x088000, "xdma", (Bar(0, 4 * KIBIBYTE),), controls=controls, multifunction=True
+                bus,
+                0,
+                1,
+                CARD,
+                ClassCode.OTHER_PERIPHERAL,
+                "xdma",
+                (Bar(0, 4 * KIBIBYTE),),
+                controls=controls,
+                multifunction=True,
             )
 
     def conventional(self, bus: Bus, depth: int) -> None:
@@ -113,11 +122,13 @@ class Tree:
             elif roll < 0.3 and depth < 4:
                 link = self.port(behind, place, 0, BACK, PortType.PCI_TO_PCIE, NOTHING)
                 bars = (Bar(0, 64 * KIBIBYTE),)
-                self.endpoint(link, 0, 0, CARD, 0x120000, "xdma", bars, flr=dice.random() < 0.5)
+                self.endpoint(link, 0, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, flr=dice.random() < 0.5)
                 self.close(behind)
             else:
                 bars = (Bar(0, 4 * KIBIBYTE),)
-                self.endpoint(behind, place, 0, LEGACY, 0x070006, "serial", bars, port=PortType.CONVENTIONAL)
+                self.endpoint(
+                    behind, place, 0, LEGACY, ClassCode.SERIAL_16950, "serial", bars, port=PortType.CONVENTIONAL
+                )
         self.close(bus)
 
     def port(
@@ -139,7 +150,7 @@ class Tree:
             FunctionSpec(
                 Address(bus.domain, bus.number, slot, number),
                 *ids,
-                0x060400,
+                ClassCode.PCI_BRIDGE,
                 port=kind,
                 secondary=secondary,
                 subordinate=secondary,
@@ -184,7 +195,9 @@ class Tree:
             self.alias(bus, slot, kind)
         elif roll < 0.7:
             ats = dice.random() < 0.3
-            self.endpoint(bus, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, ats=ats, flr=dice.random() < 0.5)
+            self.endpoint(
+                bus, slot, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, port=kind, ats=ats, flr=dice.random() < 0.5
+            )
         else:
             controls = device_controls(dice)
             ats = dice.random() < 0.2
@@ -195,7 +208,7 @@ class Tree:
                     slot,
                     number,
                     CARD,
-                    0x120000,
+                    ClassCode.ACCELERATOR,
                     "xdma",
                     bars,
                     port=kind,
@@ -250,11 +263,22 @@ class Tree:
         bars = (Bar(0, 64 * KIBIBYTE),)
         if self.dice.random() < 0.5:
             names = (slot << 3 | 1,)
-            self.endpoint(bus, slot, 0, SECOND_NAME, 0x010601, "ahci", bars, port=kind, aliases=names)
+            self.endpoint(bus, slot, 0, SECOND_NAME, ClassCode.AHCI, "ahci", bars, port=kind, aliases=names)
             return
-        self.endpoint(bus, slot, 0, CARD, 0x120000, "xdma", bars, port=kind, multifunction=True)
+        self.endpoint(bus, slot, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, port=kind, multifunction=True)
         names = (slot << 3,)
-        self.endpoint(bus, slot, 1, FIRST_NAME, 0x0C0010, "ohci", bars, port=kind, multifunction=True, aliases=names)
+        self.endpoint(
+            bus,
+            slot,
+            1,
+            FIRST_NAME,
+            ClassCode.FIREWIRE_OHCI,
+            "ohci",
+            bars,
+            port=kind,
+            multifunction=True,
+            aliases=names,
+        )
 
     def gpu(self, bus: Bus, slot: int) -> None:
         """A V100, as on x86 machines."""
@@ -263,7 +287,7 @@ class Tree:
             FunctionSpec(
                 Address(bus.domain, bus.number, slot, 0),
                 *GPU,
-                0x030200,
+                ClassCode.DISPLAY_3D,
                 bars=(Bar(0, 16 * MEBIBYTE), *wide),
                 driver="nvidia",
                 model=Model.V100,
@@ -285,7 +309,7 @@ class Tree:
         common = FunctionSpec(
             physical,
             *ids,
-            0x020000,
+            ClassCode.ETHERNET,
             loopback=loopback,
             acs=acs,
             flr=True,

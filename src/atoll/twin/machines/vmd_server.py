@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines import volume
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, endpoint, host_bridge, kernels, port
@@ -67,12 +68,12 @@ def _cards() -> list[FunctionSpec]:
     bars = (Bar(0, 64 * KIBIBYTE), Bar(2, 16 * MEBIBYTE, wide=True, prefetchable=True))
     found = [
         port("00:01.0", ROOT, PortType.ROOT_PORT, (0x01, 0x01), acs=PORT_ACS, numa=0),
-        endpoint("01:00.0", NETWORK, 0x020000, "igb", Bar(0, 512 * KIBIBYTE), flr=True, numa=0),
+        endpoint("01:00.0", NETWORK, ClassCode.ETHERNET, "igb", Bar(0, 512 * KIBIBYTE), flr=True, numa=0),
     ]
     for index, (root, bus) in enumerate((("00:02.0", 0x02), ("80:02.0", 0x81))):
         unit = f"dmar{index}"
         found.append(port(root, ROOT, PortType.ROOT_PORT, (bus, bus), acs=PORT_ACS, numa=index, iommu=unit))
-        card = endpoint(f"{bus:02x}:00.0", CARD, 0x120000, "xdma", *bars, flr=True, numa=index, iommu=unit)
+        card = endpoint(f"{bus:02x}:00.0", CARD, ClassCode.ACCELERATOR, "xdma", *bars, flr=True, numa=index, iommu=unit)
         found.append(card)
     return found
 
@@ -81,7 +82,7 @@ def _drive(index: int, bus: int) -> FunctionSpec:
     serial = 0x5CD2E40000000000 + (index << 8) + bus
     address, unit = f"{0x10000 + index:x}:{bus:02x}:00.0", f"dmar{index}"
     bar = Bar(0, 16 * KIBIBYTE)
-    return endpoint(address, DRIVE, 0x010802, "nvme", bar, flr=True, numa=index, iommu=unit, serial=serial)
+    return endpoint(address, DRIVE, ClassCode.NVME, "nvme", bar, flr=True, numa=index, iommu=unit, serial=serial)
 
 
 def _port(index: int, place: str, kind: PortType, first: int, last: int, acs: AcsFlag | None) -> FunctionSpec:

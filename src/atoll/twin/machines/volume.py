@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin import vmd
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
@@ -55,7 +56,7 @@ def device(
         behind.vmd,
         0x8086,
         ids,
-        0x010400,
+        ClassCode.RAID,
         port=PortType.ROOT_INTEGRATED,
         bars=bars(behind, tuple(functions)),
         multifunction=multifunction,
@@ -76,7 +77,7 @@ def companion(address: Address, *, iommu: str | None, numa: int) -> FunctionSpec
         address,
         0x8086,
         0x09A2,
-        0x088000,
+        ClassCode.OTHER_PERIPHERAL,
         port=PortType.ROOT_INTEGRATED,
         bars=(Bar(0, 4 * KIBIBYTE),),
         multifunction=True,

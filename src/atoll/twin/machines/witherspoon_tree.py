@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from atoll.pci.address import Address
-from atoll.pci.class_code import DeviceClass
+from atoll.pci.class_code import ClassCode, DeviceClass
 from atoll.twin.devicetree import DeviceTree, cells, strings
 from atoll.twin.spec import CpuLink, FunctionSpec, HostBridge, Link, Model
 
@@ -156,7 +156,7 @@ def _npus(
                 },
             )
             path = f"{bridge.of_node}/{_emulated_name(link.function)}"
-            _pci(tree, path, link.function, 0x1014, 0x04EA, 0x068001)
+            _pci(tree, path, link.function, 0x1014, 0x04EA, ClassCode.NPU)
             region = tree.nodes[f"memory@{memory[link.gpu]:x}"].phandle
             tree.add(path, memory_region=cells(region), **{"ibm,nvlink-speed": cells(LINK_CODE)})
             if told:
