@@ -34,6 +34,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Whether there were checks, all of them hold, and no kernel was left without any."""
         return bool(self.checks) and all(check.ok for check in self.checks) and not self.failed
 
     @property
@@ -44,6 +45,7 @@ class Report:
         return 0 if self.ok else 1
 
     def document(self) -> dict[str, object]:
+        """Return the report as programs get it."""
         failed = {
             kernel: {"error": error.message, "folder": str(error.folder or "")} for kernel, error in self.failed.items()
         }

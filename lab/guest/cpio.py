@@ -29,14 +29,17 @@ class Entry:
 
 
 def file(path: str, data: bytes, *, executable: bool = False) -> Entry:
+    """Return the entry of a file that all may read."""
     return Entry(path, stat.S_IFREG | (0o755 if executable else 0o644), data)
 
 
 def folder(path: str) -> Entry:
+    """Return the entry of a folder."""
     return Entry(path, stat.S_IFDIR | 0o755)
 
 
 def link(path: str, target: str) -> Entry:
+    """Return the entry of a symbolic link."""
     return Entry(path, stat.S_IFLNK | 0o777, target.encode())
 
 

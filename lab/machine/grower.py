@@ -35,6 +35,7 @@ class Grower:
     ports: int = 0
 
     def chance(self, share: float) -> bool:
+        """Whether something with this probability (0 to 1) happens."""
         return self.random.random() < share
 
     def root_bus(self, bus: int, *, first: bool) -> int:
@@ -67,6 +68,7 @@ class Grower:
             self.conventional_bridge("i82801b11-bridge", at)
 
     def root_kind(self) -> str:
+        """Return the driver of a root port."""
         return "pcie-root-port" if self.chance(0.7) else "ioh3420"
 
     def _shared_ports(self, bus: int, slot: int) -> None:
@@ -85,6 +87,7 @@ class Grower:
         self.close(place)
 
     def behind(self, bus: int, depth: int) -> None:
+        """Draw what stands on the bus below a port."""
         if len(self.functions) >= ENOUGH:
             return
         pick = self.random.random()
@@ -160,4 +163,5 @@ class Grower:
         return len(self.functions) - 1
 
     def close(self, place: int) -> None:
+        """Note the last bus number below a port, once all below it is drawn."""
         self.functions[place] = replace(self.functions[place], subordinate=self.bus)

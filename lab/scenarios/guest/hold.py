@@ -48,6 +48,7 @@ def peers(index: int) -> dict[int, int]:
 
 
 def spec(handover: str) -> str:
+    """Return the cluster file."""
     tables = []
     for name, members in CLUSTERS.items():
         listed = ", ".join(f'"{ADDRESSES[index]}"' for index in members)
@@ -73,6 +74,7 @@ def attacked(read: Callable[[int, int], object]) -> tuple[set[str], set[str]]:
 
 
 def by_sysfs(index: int, number: int) -> object:
+    """Let a GPU read a neighbour's secret over one link, through resource0; return what came of it."""
     with mapped_registers(DEVICES / ADDRESSES[index]) as words:
         try:
             return Gpu(words).secret(number).decode()
@@ -112,11 +114,13 @@ def standing() -> dict[str, list[int]]:
 
 
 def before_it() -> None:
+    """Attack while nothing is held: all links are open."""
     across, inside = attacked(by_sysfs)
     check("before, every attack over every link reads the secret", across | inside == {"secret"}, (across, inside))
 
 
 def held(holder: Holder) -> dict[str, Owner]:
+    """Start the holder, and an owner for each cluster."""
     told = holder.ready()
     check("hold proves it", told["verdict"] == "proven", told)
     check("hold proves it as handed over too", told["handed_over"]["verdict"] == "proven", told["handed_over"])
@@ -159,6 +163,7 @@ def attacks(owners: dict[str, Owner], when: str, *, cut: bool = True) -> None:
 
 
 def undoing(owners: dict[str, Owner]) -> None:
+    """Let owners write whatever could open their links."""
     masks: dict[str, int] = {}
     for name, members in CLUSTERS.items():
         masks |= owners[name].ask("poke", devices=[ADDRESSES[index] for index in members])
@@ -167,6 +172,7 @@ def undoing(owners: dict[str, Owner]) -> None:
 
 
 def resets(owners: dict[str, Owner]) -> None:
+    """Let owners reset their devices, and measure how long a link stays open."""
     late: list[float] = []
     work: list[float] = []
     for turn in range(SETTING["resets"]):
@@ -200,6 +206,7 @@ def hidden_reset(owners: dict[str, Owner]) -> None:
 
 
 def dma(owners: dict[str, Owner]) -> None:
+    """Let owners send DMA to what they mapped, and to what others did."""
     owners["red"].ask("map", text="memory of red")
     red, blue = (ADDRESSES[CLUSTERS[name][0]] for name in ("red", "blue"))
     inside = owners["red"].ask("dma", device=red, size=13)
@@ -211,6 +218,7 @@ def dma(owners: dict[str, Owner]) -> None:
 
 
 def asking() -> None:
+    """Ask the holder, as root and as others."""
     ran = atoll("hold", "--state")
     check("hold --state tells root all", ran.returncode == 0 and all(a in ran.stdout for a in ADDRESSES), ran)
     ran = atoll("hold", "--proof", "--json")
@@ -250,6 +258,7 @@ KEEPERS = {holder_name(name) for name in CLUSTERS}
 
 
 def named(process: Path) -> str:
+    """Return what a process is called; empty where it has ended."""
     try:
         return (process / "comm").read_text().strip()
     except OSError:
@@ -257,6 +266,7 @@ def named(process: Path) -> str:
 
 
 def alive(pid: int) -> bool:
+    """Whether a keeper runs under this number."""
     return named(Path("/proc") / str(pid)) in KEEPERS
 
 
@@ -283,6 +293,7 @@ def ended() -> None:
 
 
 def handed_by_vfio() -> None:
+    """Cut without a holder: it holds until a guest resets its device."""
     ran = atoll("apply", "/vfio.toml", "--json", *POLICY)
     told = json.loads(ran.stdout)
     over = told["handed_over"]["verdict"]

@@ -27,11 +27,13 @@ memory = mmap.mmap(-1, 8192)
 
 
 def device(name: str) -> Any:
+    """Return the device at an address, of any cluster taken."""
     address = Address.parse(name)
     return next(d for space in spaces.values() for d in space.devices if d.address == address)
 
 
 def gpu(name: str) -> Gpu:
+    """Return the GPU at an address."""
     return Gpu(device(name).region(0))
 
 
@@ -45,6 +47,7 @@ def tried(action: Any, *arguments: Any) -> object:
 
 
 def take(of: str) -> object:
+    """Take a cluster from the holder; return the devices' addresses, or why it was refused."""
     global holder
     holder = holder or Client()
     try:
@@ -69,6 +72,7 @@ def reset(name: str) -> int:
 
 
 def mapped(text: str) -> object:
+    """Map a page with this text for DMA."""
     memory[: len(text)] = text.encode()
     space = next(iter(spaces.values()))
     space.map(IOVA, memory)
@@ -76,6 +80,7 @@ def mapped(text: str) -> object:
 
 
 def run(order: dict[str, Any]) -> object:
+    """Carry out one order; return what is answered."""
     match order["do"]:
         case "take":
             return take(order["of"])

@@ -36,6 +36,7 @@ class Owner:
         )
 
     def ask(self, do: str, **details: object) -> Any:
+        """Give an order; return the answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"do": do, **details}) + "\n")
@@ -78,6 +79,7 @@ class Holder:
         raise SystemExit(f"hold ended with {self.process.returncode}: {text} {self.said()}")
 
     def said(self) -> str:
+        """Return what the holder has written to standard error so far."""
         return Path("/tmp/hold.err").read_text()
 
     def end(self, number: int = signal.SIGTERM) -> int:
@@ -112,6 +114,7 @@ def _asleep(pid: int) -> str:
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Whether a condition comes true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -121,6 +124,7 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 def gpus() -> list[str]:
+    """Return the addresses of the lab's GPUs."""
     return [path.name for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
 
 

@@ -52,6 +52,7 @@ def recovered(ends: tuple[dict[str, Any], ...]) -> None:
 
 
 def well(ran: Ended, what: str) -> None:
+    """Note a failure where a run did not end well."""
     must(ran.code == 0 and not ran.said, f"{what} ends well", (ran.code, ran.said))
 
 
@@ -66,6 +67,7 @@ def chosen(name: str, count: int) -> list[int]:
 
 
 def tell() -> None:
+    """Answer with all that was counted so far."""
     labguest.answer({"release": os.uname().release, "counts": counts, "failures": failures})
 
 

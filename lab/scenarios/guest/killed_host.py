@@ -22,15 +22,18 @@ class Broken(Exception):
 
 
 def must(holds: object, what: str, detail: object = "") -> None:
+    """Raise Broken where something does not hold."""
     if not holds:
         raise Broken(f"{what}: {detail}")
 
 
 def link(path: Path) -> str | None:
+    """Return the name that a link leads to; None where there is none."""
     return os.path.basename(os.readlink(path)) if path.is_symlink() else None
 
 
 def text(path: Path) -> str:
+    """Return what a file holds, without blanks around it."""
     return path.read_text().strip()
 
 
@@ -51,6 +54,7 @@ def state() -> dict[str, Any]:
 
 
 def journal() -> bytes:
+    """Return the journal's bytes; none where there is no journal."""
     return JOURNAL.read_bytes() if JOURNAL.exists() else b""
 
 

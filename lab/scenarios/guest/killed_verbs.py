@@ -28,6 +28,7 @@ Act = Callable[[LiveMachine], str]
 
 
 def planned(spec: str) -> tuple[Host, Plan]:
+    """Return the host and the plan for a cluster file."""
     machine = LiveMachine()
     host = read_host(machine, registers=registers)
     clusters = read_spec(spec, host, name="spec")
@@ -70,6 +71,8 @@ def holding(text: str, tenants: Sequence[Tenant] = ()) -> Act:
 
 
 def releasing(spec: str) -> Act:
+    """Return the release of a cluster file."""
+
     def act(machine: LiveMachine) -> str:
         host = read_host(machine, registers=registers)
         return "; ".join(release(machine, host, read_spec(spec, host, name="spec"), spec=spec).left)
@@ -78,6 +81,7 @@ def releasing(spec: str) -> Act:
 
 
 def recovering(machine: LiveMachine) -> str:
+    """Recover; return what became of each run."""
     return "; ".join(f"{one.fate} {one.left or ''}" for one in recover(machine).runs)
 
 

@@ -41,11 +41,13 @@ NOBODY = 65534
 
 
 def groups() -> set[tuple[str, ...]]:
+    """Return the members of the kernel's groups."""
     root = Path("/sys/kernel/iommu_groups")
     return {tuple(sorted(os.listdir(root / number / "devices"))) for number in os.listdir(root)}
 
 
 def overrides() -> dict[str, str]:
+    """Return the driver_override of each function."""
     return {path.name: (path / "driver_override").read_text().strip() for path in DEVICES.iterdir()}
 
 
@@ -61,10 +63,12 @@ def state() -> dict[str, object]:
 
 
 def write(path: str, text: str) -> None:
+    """Write a file, or an attribute of sysfs."""
     Path(path).write_text(text)
 
 
 def spec(handover: str, red: tuple[str, ...] = (RED,), blue: tuple[str, ...] = (BLUE,)) -> str:
+    """Return a cluster file for two tenants."""
     tables = []
     for name, devices in (("red", red), ("blue", blue)):
         listed = ", ".join(f'"{device}"' for device in devices)
@@ -99,6 +103,7 @@ def applied_and_released() -> None:
 
 @contextmanager
 def given_to_vfio() -> Iterator[None]:
+    """Give the devices to VFIO, and back."""
     ran = atoll("apply", "/vfio.toml")
     check("apply again", ran.returncode == 0, ran.stderr)
     try:
@@ -174,12 +179,14 @@ def stuck(machine: LiveMachine) -> None:
 
 
 def waited(reached: Callable[[], bool]) -> bool:
+    """Whether a condition comes true in time."""
     from atoll.act.pace import Pace
 
     return Pace().until(reached, seconds=20)
 
 
 def wrong_use() -> None:
+    """Use it wrongly: each is refused with its reason."""
     refused("not root", 4, "without root", "apply", "/vfio.toml", user=NOBODY)
     refused("a holder that does not stay", 4, "a device stays open only as long as", "apply", "/held.toml")
     with machine_lock(LiveMachine()):

@@ -34,6 +34,7 @@ moments: list[dict[str, object]] = []
 
 
 def atoll(*arguments: str) -> str:
+    """Run atoll; return what it prints. Ends the guest for an error."""
     with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
         code = main(arguments)
     if code not in (0, 1, 3):
@@ -42,14 +43,17 @@ def atoll(*arguments: str) -> str:
 
 
 def groups() -> list[list[str]]:
+    """Return the members of the kernel's groups."""
     return sorted(sorted(os.listdir(GROUPS / number / "devices")) for number in os.listdir(GROUPS))
 
 
 def listed(found: tuple[tuple[Address, ...], ...]) -> list[list[str]]:
+    """Return predicted groups in the form of ``groups``."""
     return sorted(sorted(map(str, members)) for members in found)
 
 
 def compare(what: str, predicted: Prediction) -> None:
+    """Note a prediction beside what the kernel formed."""
     open_ones = [str(address) for address, _ in predicted.undetermined]
     moments.append({"what": what, "predicted": listed(predicted.groups), "groups": groups(), "undetermined": open_ones})
 
@@ -82,6 +86,7 @@ def places(device: Path, total: int) -> list[str]:
 
 
 def below(host: Host, top: Address) -> list[Address]:
+    """Return a function and all below it."""
     children = [address for address, function in host.functions.items() if function.parent == top]
     return [top, *(address for child in children for address in below(host, child))]
 
@@ -114,6 +119,7 @@ def tops(host: Host) -> list[Address]:
 
 
 def parent_is_root(function: Function) -> bool:
+    """Whether a function hangs below a port on a root bus."""
     return function.parent is not None and function.parent.bus in asked["roots"]
 
 

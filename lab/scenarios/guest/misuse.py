@@ -47,11 +47,13 @@ VERBS = (("apply", "/vfio.toml"), ("hold", "/held.toml"), ("release", "/vfio.tom
 
 
 def not_root() -> None:
+    """Run every verb as somebody else."""
     for verb in VERBS:
         refused("not root", 4, "without root", *verb, user=NOBODY)
 
 
 def read_only() -> None:
+    """Run every verb with sysfs mounted read-only."""
     subprocess.run(["/bin/busybox", "mount", "-o", "remount,ro", "/sys"], check=True)
     for verb in VERBS:
         refused("read-only sysfs", 4, "mounted read-only", *verb)
@@ -59,6 +61,7 @@ def read_only() -> None:
 
 
 def two_at_once() -> None:
+    """Run verbs while another atoll changes the machine."""
     with machine_lock(LiveMachine()):
         refused("two at once", 4, "another atoll is changing", "apply", "/vfio.toml")
         refused("two at once", 4, "another atoll is changing", "hold", "/held.toml")
@@ -70,6 +73,7 @@ def two_at_once() -> None:
 
 
 def after_a_death(before: dict[str, object]) -> None:
+    """Run verbs after one was killed half-way."""
     for verb in VERBS[:3]:
         refused("after a death", 4, "an earlier run died", *verb)
     succeeds("after a death, recover ends well", "recover")
@@ -108,6 +112,7 @@ def opened(address: str) -> Iterator[None]:
 
 
 def busy(before: dict[str, object]) -> None:
+    """Run verbs while a tenant runs."""
     with applied(), opened(BLUE):
         for verb in VERBS[:2]:
             seen = state()
@@ -267,6 +272,7 @@ def locked_down() -> None:
 
 
 def spec(handover: str) -> str:
+    """Return a cluster file for two tenants."""
     return "".join(
         f'[cluster.{name}]\ndevices = ["{device}"]\nhandover = "{handover}"\n'
         for name, device in (("red", RED), ("blue", BLUE))

@@ -46,10 +46,12 @@ def given(seen: dict[str, object]) -> dict[str, object]:
 
 
 def told(ran: subprocess.CompletedProcess[str]) -> str:
+    """Return all that a run brought."""
     return f"exit {ran.returncode}: {ran.stdout} {ran.stderr}"
 
 
 def one_line(ran: subprocess.CompletedProcess[str]) -> bool:
+    """Whether an error was told in one line, and a hint in another."""
     lines = ran.stderr.splitlines()
     return len(lines) == 2 and lines[0].startswith("atoll: ") and lines[1].startswith("  ") and lines[1].strip() != ""
 
@@ -67,16 +69,19 @@ def refused(says: str, code: int, words: str, *arguments: str, user: int | None 
 
 
 def write(path: str, text: str) -> None:
+    """Write a file, or an attribute of sysfs."""
     Path(path).write_text(text)
 
 
 def succeeds(says: str, *arguments: str) -> None:
+    """Check that a run ends well."""
     ran = atoll(*arguments)
     check(says, ran.returncode == 0, told(ran))
 
 
 @contextmanager
 def applied() -> Iterator[None]:
+    """Apply, and release: between the two, tenants have their devices."""
     before = given(state())
     succeeds("(apply)", "apply", "/vfio.toml")
     yield
@@ -137,11 +142,13 @@ def dies(*arguments: str, at: str, after: int = 0) -> None:
 
 
 def exchange(address: str, name: str, properties: dict[str, str]) -> None:
+    """Put another device in place of one."""
     monitor.pull(plugged[address], address)
     plug(address, name, properties)
 
 
 def plug(address: str, name: str, properties: dict[str, str]) -> None:
+    """Plug a device in."""
     plugged[address] = f"plugged{next(_plugs)}"
     monitor.plug(plugged[address], address, name, bus=BUS[address], **properties)
 

@@ -29,11 +29,13 @@ tokens = iter(range(1, 1000))
 
 
 def check(says: str, ok: object, detail: object = "") -> None:
+    """Note a check, and answer with all so far."""
     labguest.check(says, ok, detail)
     labguest.answer({"release": os.uname().release, "checks": labguest.checks, "facts": facts})
 
 
 def spec() -> str:
+    """Return the cluster file."""
     members = {"red": [FIRST, SECOND], "blue": [OTHER]}
     return "\n".join(
         f'[cluster.{name}]\ndevices = {json.dumps(devices)}\nhandover = "held"\nowner = {USERS[name]}\n'
@@ -56,14 +58,17 @@ def state() -> dict[str, object]:
 
 
 def without(seen: dict[str, object], *addresses: str) -> dict[str, object]:
+    """Return what was seen, without some functions."""
     return {address: how for address, how in seen.items() if address not in addresses}
 
 
 def there(address: str) -> bool:
+    """Whether a function is there."""
     return address in os.listdir(DEVICES)
 
 
 def recuts(address: str) -> int:
+    """Return how often the holder noted that it cut a device again."""
     with sqlite3.connect("file:/var/lib/atoll/journal.sqlite?mode=ro", uri=True) as database:
         rows = database.execute("SELECT value FROM write WHERE target = ?", (f"{address} recut",)).fetchall()
     return int(json.loads(rows[0][0])["number"]) if rows else 0
@@ -117,12 +122,14 @@ def plug(index: int) -> None:
 
 
 def held(*options: str) -> Holder:
+    """Start the holder."""
     holder = Holder(SPEC, *options)
     holder.ready()
     return holder
 
 
 def owners() -> dict[str, Owner]:
+    """Start an owner for each cluster, and run its GPUs."""
     found = {name: Owner(name, USERS[name]) for name in USERS}
     for name, owner in found.items():
         mine = owner.ask("take", of=name)
@@ -132,6 +139,7 @@ def owners() -> dict[str, Owner]:
 
 
 def end(found: dict[str, Owner]) -> None:
+    """Stop owners in good order."""
     for owner in found.values():
         owner.ask("stop")
         owner.end()
@@ -168,6 +176,7 @@ def nobody_has_it() -> None:
 
 
 def red_has(found: dict[str, Owner]) -> list[str]:
+    """Return the devices that red has by now."""
     return [str(address) for address in found["red"].ask("devices")]
 
 
@@ -260,6 +269,7 @@ def the_holder_dies() -> None:
 
 
 def settled(says: str, wanted: dict[str, object]) -> None:
+    """Check that all is as it was, with nothing left to recover."""
     check(f"{says}: drivers are as before", state() == wanted, (wanted, state()))
     ran = atoll("recover")
     check(f"{says}: nothing to recover", ran.returncode == 0 and "Nothing to recover" in ran.stdout, ran)

@@ -15,6 +15,7 @@ NVME = "0x010802"
 
 
 def atoll(*arguments: str) -> str:
+    """Run atoll; return what it prints. Ends the guest for an error."""
     done = subprocess.run([sys.executable, "-m", "atoll", *arguments], capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1, 3):
         raise SystemExit(f"atoll {' '.join(arguments)}: exit code {done.returncode}: {done.stderr.strip()}")

@@ -21,22 +21,26 @@ facts: dict[str, object] = {}
 
 
 def atoll(*arguments: str) -> tuple[int, str]:
+    """Run atoll; return its exit code and what it prints."""
     with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
         code = main(arguments)
     return code, out.getvalue() + err.getvalue()
 
 
 def groups() -> list[list[str]]:
+    """Return the members of the kernel's groups."""
     return sorted(sorted(os.listdir(GROUPS / number / "devices")) for number in os.listdir(GROUPS))
 
 
 def state() -> dict[str, object]:
+    """Return groups, drivers and overrides."""
     drivers = {path.name: os.path.basename(os.path.realpath(path / "driver")) for path in sorted(DEVICES.iterdir())}
     overrides = {path.name: (path / "driver_override").read_text() for path in sorted(DEVICES.iterdir())}
     return {"groups": groups(), "drivers": drivers, "overrides": overrides}
 
 
 def group_of(device: str) -> list[str]:
+    """Return the members of a function's group."""
     return next(members for members in groups() if device in members)
 
 

@@ -26,6 +26,7 @@ found: dict[str, dict[str, object]] = {}
 
 
 def device_of(ids: str) -> Address:
+    """Return the first function with these ids, ``0xvvvv:0xdddd``. Ends the guest where there is none."""
     for folder in sorted(PCI.iterdir()):
         if f"{(folder / 'vendor').read_text().strip()}:{(folder / 'device').read_text().strip()}" == ids:
             return Address.parse(folder.name)
@@ -33,6 +34,7 @@ def device_of(ids: str) -> Address:
 
 
 def bind(address: Address) -> None:
+    """Bind a function to vfio-pci."""
     folder = PCI / str(address)
     if (folder / "driver").exists():
         (folder / "driver" / "unbind").write_text(str(address))
@@ -41,6 +43,7 @@ def bind(address: Address) -> None:
 
 
 def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Whether a condition comes true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -93,6 +96,7 @@ def owner(connection: socket.socket, nic: Address) -> None:
 
 
 def handed(space: AddressSpace, nic: Address) -> list[bool]:
+    """Hand an address space to another process; return what that could do."""
     here, there = socket.socketpair()
     child = os.fork()
     if not child:
@@ -139,6 +143,7 @@ def try_api(api: Api, edu_at: Address, nic_at: Address, nvme_at: Address, bound:
 
 
 def try_dma(space: AddressSpace, edu: Device) -> dict[str, object]:
+    """Map, copy by DMA, and unmap."""
     said: dict[str, object] = {}
     memory = mmap.mmap(-1, 8192)
     mapping = space.map(0x100000, memory)
@@ -156,6 +161,7 @@ def try_dma(space: AddressSpace, edu: Device) -> dict[str, object]:
 
 
 def try_interrupts(edu: Device, nic: Device) -> dict[str, object]:
+    """Raise interrupts of each kind."""
     said: dict[str, object] = {}
     with edu.event() as event:
         msi = edu.interrupt(IrqIndex.MSI)
@@ -182,6 +188,7 @@ def try_interrupts(edu: Device, nic: Device) -> dict[str, object]:
 
 
 def try_resets(edu: Device, nic: Device) -> dict[str, object]:
+    """Reset a device in each way, and put it to sleep."""
     said: dict[str, object] = {}
     nic.decode(False)
     said["decoding off"] = refused(lambda: nic.region(0).read32(0))
