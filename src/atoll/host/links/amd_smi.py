@@ -13,18 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed
 from atoll.host.model import EndKind, Function, Gap
 from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
-from atoll.pci.class_code import BaseClass
-from atoll.pci.vendor import ATI
 
 __all__ = ["AmdMatrix", "amd_links", "may_tell_amd", "parse_amd"]
 
 _MARKS = ("link type between two gpus", "link type table")
 _MOST = 256
-_GPUS = (BaseClass.DISPLAY, BaseClass.ACCELERATOR)
 _HINT = "record amd-smi topology, or rocm-smi --showbus beside it"
 
 
@@ -106,7 +104,7 @@ def amd_links(matrix: AmdMatrix, functions: Mapping[Address, Function], *, sourc
     whole = all((one, other) in matrix.joined for one in matrix.gpus for other in matrix.gpus if one != other)
     if not places and whole:
         # Each is joined to each: which is which makes no difference where the host has as many.
-        able = [a for a, f in sorted(functions.items()) if f.vendor == ATI and f.base_class in _GPUS]
+        able = [address for address, function in sorted(functions.items()) if may_be_amd_gpu(function)]
         places = dict(zip(matrix.gpus, able, strict=True)) if len(able) == len(matrix.gpus) else {}
     gaps = []
     unnamed = [name for name in matrix.gpus if places.get(name) not in functions]

@@ -1,4 +1,4 @@
-"""Which functions are GPUs of NVIDIA, by vendor and class."""
+"""Which functions are GPUs of NVIDIA and AMD, by vendor and class."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from atoll.host.model import Function
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass
-from atoll.pci.vendor import NVIDIA
+from atoll.pci.vendor import ATI, NVIDIA
 
-__all__ = ["nvidia_gpus"]
+__all__ = ["may_be_amd_gpu", "nvidia_gpus"]
 
 
 def nvidia_gpus(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
@@ -19,3 +19,8 @@ def nvidia_gpus(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
         for address, function in sorted(functions.items())
         if function.vendor == NVIDIA and function.base_class == BaseClass.DISPLAY and function.physical_function is None
     )
+
+
+def may_be_amd_gpu(function: Function) -> bool:
+    """Whether a function is a display or an accelerator of AMD's: MI300 calls itself the latter."""
+    return function.vendor == ATI and function.base_class in (BaseClass.DISPLAY, BaseClass.ACCELERATOR)

@@ -24,13 +24,13 @@ from typing import TypeAlias
 from atoll.host.attribute import names, text
 from atoll.host.fact import value_of
 from atoll.host.links.doubts import gaps_of
+from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed, with_unseen
 from atoll.host.links.xgmi_ports import read_ports, with_ports
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.host.told import ToldLinks, in_order
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
-from atoll.pci.class_code import BaseClass
 from atoll.pci.vendor import ATI
 
 __all__ = ["MOST_LINKS", "MOST_NODES", "KfdLink", "KfdNode", "kfd_links", "kfd_node", "parse_properties", "read_kfd"]
@@ -134,7 +134,7 @@ def _hives(tree: Tree, functions: Mapping[Address, Function]) -> dict[Address, i
     """Hives by function, as ``xgmi_hive_info/xgmi_hive_id`` tells them."""
     found = {}
     for address, function in functions.items():
-        if function.vendor != ATI or function.base_class not in (BaseClass.DISPLAY, BaseClass.ACCELERATOR):
+        if not may_be_amd_gpu(function):
             continue
         value = value_of(text(tree, f"sys/bus/pci/devices/{address}/xgmi_hive_info/xgmi_hive_id"), "").strip()
         if value.isascii() and value.isdigit() and len(value) <= 20 and int(value):
