@@ -26,7 +26,7 @@ from atoll.plan.step import Plan
 from atoll.report.demo import Stage, Tried, demo_document, stage_lines
 from atoll.report.document import dump
 from atoll.report.function_links import link_lines, links_by_function
-from atoll.report.functions import group_words
+from atoll.report.function_words import group_words
 from atoll.report.layout import indent, wrap
 from atoll.report.show import host_lines
 from atoll.report.style import Style, style_for

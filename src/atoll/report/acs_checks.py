@@ -12,7 +12,7 @@ from atoll.isolation.groups.override_evidence import ignores_override
 from atoll.pci.acs import REDIRECTING
 from atoll.pci.header import PortType
 from atoll.report.check import Check, Status, Subject, shortened
-from atoll.report.functions import isolating_root
+from atoll.report.function_words import isolating_root
 from atoll.report.layout import first_of, plural
 
 __all__ = ["acs", "acs_override", "acs_parameters"]

@@ -7,7 +7,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
 from atoll.pci.header import DOWNSTREAM_PORTS, Command, PortType
 from atoll.report.function_links import LINK_WORDS, FunctionLink, link_lines
-from atoll.report.functions import isolating_root
+from atoll.report.function_words import isolating_root
 from atoll.report.layout import plural
 from atoll.report.style import Style
 

@@ -9,7 +9,7 @@ from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 from atoll.report.function_links import links_by_function
 from atoll.report.function_notes import UNTOLD, function_notes
-from atoll.report.functions import driver_words, group_words, type_words
+from atoll.report.function_words import driver_words, group_words, type_words
 from atoll.report.layout import WIDTH, cut, display_width, plural, tree, wrap
 from atoll.report.names import Names
 from atoll.report.style import Style

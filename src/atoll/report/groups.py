@@ -16,7 +16,7 @@ from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.isolation.partition import closure
 from atoll.pci.address import Address
 from atoll.report.document import document
-from atoll.report.functions import driver_words
+from atoll.report.function_words import driver_words
 from atoll.report.lacking import EXCERPT, PRINT_TYPES, lacking
 from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names

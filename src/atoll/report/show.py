@@ -10,9 +10,9 @@ from atoll.host.model import Host
 from atoll.isolation.shared import shared_on_host
 from atoll.report.contention import contention_document, shared_lines
 from atoll.report.document import document
+from atoll.report.function_document import function_document
 from atoll.report.function_links import links_by_function
 from atoll.report.function_tree import function_tree
-from atoll.report.functions import function_document
 from atoll.report.layout import columns, plural, wrap
 from atoll.report.names import Names
 from atoll.report.style import Style

@@ -10,7 +10,6 @@ from atoll.host.groups import listed_only
 from atoll.host.model import Host
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force, perhaps_overridden
-from atoll.isolation.groups.powernv import predict_powernv
 from atoll.isolation.groups.prediction import Prediction
 from atoll.isolation.groups.rediscovery import grouped_with_driver, kept_groups, waiting_for_drivers
 from atoll.isolation.groups.rule import GroupRule, rule_of
@@ -64,6 +63,8 @@ def _formed(
 ) -> Prediction:
     """The groups by one rule, and those that VFIO makes up where there is no IOMMU."""
     if rule is GroupRule.POWERNV:
+        from atoll.isolation.groups.powernv import predict_powernv
+
         formed = predict_powernv(host, served)
     elif rule is GroupRule.EACH_ALONE:
         formed = Prediction(tuple((address,) for address in sorted(served)))

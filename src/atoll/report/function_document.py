@@ -1,53 +1,18 @@
-"""One function of a host: its fields for programs, its words for people."""
+"""One function of a host as programs get it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Bar, Bridge, Function, Host, RootRouting
+from atoll.host.fact import Fact, Unknown
+from atoll.host.model import Bar, Bridge, Function
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
 from atoll.report.function_links import FunctionLink, link_document
 from atoll.report.quantity import hexadecimal
 
-__all__ = [
-    "driver_words",
-    "function_document",
-    "group_words",
-    "isolating_root",
-    "type_words",
-]
-
-_WORDS = {
-    PortType.ENDPOINT: "endpoint",
-    PortType.LEGACY_ENDPOINT: "legacy endpoint",
-    PortType.ROOT_PORT: "root port",
-    PortType.UPSTREAM: "switch, upstream port",
-    PortType.DOWNSTREAM: "switch, downstream port",
-    PortType.PCIE_TO_PCI: "PCIe-to-PCI bridge",
-    PortType.PCI_TO_PCIE: "PCI-to-PCIe bridge",
-    PortType.ROOT_INTEGRATED: "integrated endpoint",
-    PortType.EVENT_COLLECTOR: "event collector",
-    PortType.CONVENTIONAL: "conventional PCI",
-}
-
-
-def isolating_root(host: Host, function: Function) -> bool:
-    """Whether the root complex above is known to route nothing between root ports without translation."""
-    routing = value_of(host.root_routing.get(function.host_bridge, Unknown("not told")), None)
-    return routing in (RootRouting.TRANSLATED, RootRouting.NONE)
-
-
-def type_words(function: Function) -> str:
-    """Return what a function is on its bus, in words; empty where that is unknown."""
-    if not isinstance(function.port_type, Known):
-        return "bridge" if function.is_port else ""
-    if function.is_port and function.port_type.value is PortType.CONVENTIONAL:
-        return "PCI bridge"
-    return _WORDS[function.port_type.value]
+__all__ = ["function_document"]
 
 
 def function_document(function: Function, links: list[FunctionLink], *, links_told: bool) -> dict[str, Any]:
@@ -116,17 +81,3 @@ def _acs_document(acs: Acs) -> dict[str, Any]:
         "flags": acs.control.lspci,
         "egress_vector": hexadecimal(acs.egress_vector),
     }
-
-
-def group_words(function: Function) -> str:
-    """Return the number of a function's group, ``-`` where it has none, ``?`` where that is unknown."""
-    if isinstance(function.group, Known):
-        return "-" if function.group.value is None else str(function.group.value)
-    return "?"
-
-
-def driver_words(function: Function) -> str:
-    """Return a function's driver, ``-`` where none is bound, ``?`` where that is unknown."""
-    words = (function.driver.value or "-") if isinstance(function.driver, Known) else "?"
-    override = value_of(function.driver_override, None)
-    return f"{words} (override {override})" if override and override != words else words
