@@ -166,3 +166,9 @@ def test_what_stands_above_a_conventional_bus_an_excerpt_may_leave_out() -> None
     assert not host_of(card).functions[at("09:00.0")].parent_told
     assert not host_of(first + bridge).functions[at("08:00.0")].parent_told, "it has a link, so a port stands above"
     assert host_of(first + uncore).functions[at("ff:08.0")].parent_told, "Xeons have root buses for these"
+    beside = lspci(
+        "Capabilities: [40] Express (v2) Root Complex Integrated Endpoint, MSI 00",
+        heading="ff:05.0 System peripheral [0880]: Intel Corporation VT-d [8086:2034]",
+    )
+    told = host_of(beside + uncore).functions[at("ff:08.0")]
+    assert told.parent_told, "what is integrated stands beside it, so it is a root bus"

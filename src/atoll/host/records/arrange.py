@@ -34,6 +34,8 @@ _BELOW_A_PORT = (
 )
 _ON_A_BUS = (PortType.CONVENTIONAL, PortType.PCI_TO_PCIE)
 """What stands on a conventional bus: a root bus, or one below a bridge that an excerpt leaves out."""
+_ON_A_ROOT_BUS = (PortType.ROOT_PORT, PortType.ROOT_INTEGRATED, PortType.EVENT_COLLECTOR)
+"""What is part of a root complex, and stands on no other bus."""
 
 
 def arranged(
@@ -70,6 +72,7 @@ def arranged(
     }
     if cut is not None:
         unsure.setdefault(cut.slot, "the text ends within its slot")
+    tops = {a[:2] for a in functions if a not in parents and _of_root_complex(functions[a])} | set(roots)
     result = {}
     for address in sorted(functions):
         function = functions[address]
@@ -78,7 +81,7 @@ def arranged(
         result[address] = replace(
             function,
             parent=parent,
-            parent_told=parent is not None or address[:2] in roots or not _hangs_loose(function, excerpt),
+            parent_told=parent is not None or address[:2] in tops or not _hangs_loose(function, excerpt),
             host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
             multifunction=_multifunction(function, slots[address.slot], address in physical, unsure.get(address.slot)),
             perhaps_virtual=address in perhaps,
@@ -122,6 +125,10 @@ def _parents(
         if parent is not None:
             parents[address] = parent
     return parents
+
+
+def _of_root_complex(function: Function) -> bool:
+    return value_of(function.port_type, None) in _ON_A_ROOT_BUS
 
 
 def _hangs_loose(function: Function, excerpt: bool) -> bool:
