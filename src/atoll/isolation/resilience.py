@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from atoll.events.effect import FOUND_AGAIN, after
@@ -186,5 +186,8 @@ def least_events(
 
 def _key(settings: Settings, relevant: AbstractSet[Address]) -> tuple[object, ...]:
     """What events change of what matters: ACS, its enhanced bits too, link cuts, address spaces, what is on."""
-    changed = (settings.acs, settings.enhanced, settings.cut, settings.domain, settings.cpu_links, settings.command)
-    return tuple(tuple(item for item in one.items() if item[0] in relevant) for one in changed)
+    changed: tuple[Mapping[Address, object], ...] = (
+        *(settings.acs, settings.enhanced, settings.cut),
+        *(settings.domain, settings.cpu_links, settings.command),
+    )
+    return tuple(one.get(address) for one in changed for address in relevant)
