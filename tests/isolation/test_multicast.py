@@ -26,11 +26,11 @@ STATES = [(Known(None), Answer.IOMMU), (OFF, Answer.IOMMU), (ON, Answer.POSSIBLE
 def test_a_switch_that_copies_requests_redirects_none(
     multicast: Fact[Multicast | None], expected: Answer, policy: Policy
 ) -> None:
-    """What comes up to one port is copied; the other port's own state is another matter."""
+    """A component uses the values of any one of its functions: what comes up to another port is copied too."""
     found = scene(machine(*change(switch(CLOSED, CLOSED), "02:00.0", multicast=multicast)))
     reach = found.reach(policy)
     assert reach.answer(RED, BLUE).answer is expected
-    assert reach.answer(BLUE, RED).answer is Answer.IOMMU
+    assert reach.answer(BLUE, RED).answer is expected
     verdict = found.state(clusters(found.host, red="03:00.0", blue="04:00.0")).proof.verdict
     assert verdict is (Verdict.PROVEN if expected is Answer.IOMMU else Verdict.UNKNOWN)
 
@@ -42,9 +42,20 @@ def test_nor_does_a_root_port(multicast: Fact[Multicast | None], expected: Answe
         reach = scene(machine(*functions, routing=routing)).reach()
         assert reach.answer(at("01:00.0"), at("02:00.0")).answer is expected
     translated = scene(machine(*functions, routing=RootRouting.TRANSLATED)).reach()
-    assert translated.answer(at("01:00.0"), at("02:00.0")).answer is (
-        Answer.POSSIBLE if multicast is UNREAD else Answer.IOMMU
-    )
+    assert translated.answer(at("01:00.0"), at("02:00.0")).answer is Answer.IOMMU
+
+
+def test_what_a_root_complex_translates_its_switches_copy() -> None:
+    functions = change(switch(CLOSED, CLOSED), "02:00.0", multicast=ON)
+    reach = scene(machine(*functions, routing=RootRouting.TRANSLATED)).reach()
+    assert reach.answer(RED, BLUE).answer is Answer.POSSIBLE
+
+
+def test_a_switch_copies_nothing_of_another() -> None:
+    """Below another root port, and by a port of which only the way down is used."""
+    functions = [*change(slots(CLOSED, CLOSED), "01:00.0", multicast=ON)]
+    reach = scene(machine(*functions)).reach()
+    assert reach.answer(at("01:00.0"), at("02:00.0")).answer is Answer.IOMMU
 
 
 def test_what_copies_nothing_upwards_is_no_port_of_that_kind() -> None:

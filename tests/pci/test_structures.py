@@ -247,6 +247,14 @@ def test_closed_bridge_windows() -> None:
     assert read_bridge(space.config()) == Bridge(0x02, 0x05, (), vga=False)
 
 
+def test_a_flattening_portal_bridge_forwards_more_than_its_windows() -> None:
+    for offset, value, more in ((0x10, 0, False), (0x08, 1, True), (0x10, 1, True), (0x14, 1, True), (0x18, 1, False)):
+        space = bridge_space().standard((0x15, 0x80)).put(0x80 + offset, value, 4)
+        found = read_bridge(space.config())
+        assert found is not None
+        assert bool(found.unread) is more, (offset, value)
+
+
 def test_no_bridge() -> None:
     assert read_bridge(Space().config()) is None
     with pytest.raises(Unreadable, match="header type"):

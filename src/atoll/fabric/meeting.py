@@ -9,10 +9,11 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from atoll.fabric.answer import Answer, Question
+from atoll.fabric.multicast import copies
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, contradicting, turn
-from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -21,7 +22,6 @@ from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 __all__ = [
     "Meetings",
     "bus_turn",
-    "copies",
     "decider_key",
     "decides_by_number",
     "device_of",
@@ -67,31 +67,13 @@ def meeting_turn(topology: Topology, settings: Settings, branches: Branches, tra
     """What happens on the bus where the ways meet, and further up to what does not turn there."""
     here = bus_turn(topology, settings, branches, traffic)
     if traffic is Traffic.UNTRANSLATED and (here.answer is Answer.BLOCKED or here.question is not None):
-        copied = copies(topology, branches.source)
+        copied = copies(topology, branches.source, branches.bridge)
         if copied:
             return Turn(Answer.POSSIBLE, copied)
     if here.answer is not Answer.BLOCKED or here.ends or branches.bridge is None:
         return here
     back = _sent_back(topology, settings, branches.bridge, traffic)
     return here if back is None else replace(back, because=f"{here.because}; {back.because}")
-
-
-def copies(topology: Topology, port: Address) -> str:
-    """Return why a port may copy requests that come up to it to other ports; empty where it surely does not.
-
-    Of Access Control Services only Source Validation looks at what hits its Multicast window (Base Specification
-    6.14.4; IDT's manual of the 89HPES32NT24xG2, chapter 17, says the same of its switches). Which groups the other
-    ports receive is not read.
-    """
-    if topology.port_type(port) not in DOWNSTREAM_PORTS:
-        return ""
-    function = topology.functions[port]
-    if isinstance(function.multicast, Unknown):
-        return f"whether Multicast is on at {port} was not read" if isinstance(function.acs, Known) else ""
-    multicast = function.multicast.value
-    if multicast is None or not multicast.enabled or routing_of(topology, function) is RootRouting.TRANSLATED:
-        return ""
-    return f"Multicast is on at {port}: what hits its window is copied to other ports, whatever ACS says"
 
 
 def _sent_back(topology: Topology, settings: Settings, bridge: Address, traffic: Traffic) -> Turn | None:
@@ -242,7 +224,7 @@ def decider_key(topology: Topology, settings: Settings, address: Address, bridge
         return "severed"
     function = topology.functions[address]
     kind = topology.port_type(address)
-    found: list[Hashable] = [kind, *_bits(function, settings), bool(copies(topology, address))]
+    found: list[Hashable] = [kind, *_bits(function, settings), bool(copies(topology, address, bridge))]
     if bridge is None or kind is PortType.ROOT_PORT:
         routing = routing_of(topology, function)
         found += [routing, function.host_bridge if routing in _OF_PORTS else None]

@@ -9,7 +9,7 @@ from atoll.fabric.domains import found_anew
 from atoll.fabric.families import is_brick
 from atoll.fabric.settings import Domain
 from atoll.fabric.vmd import vmds_of
-from atoll.host.fact import Known, value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
@@ -150,6 +150,11 @@ class Topology:
         return tuple(a for a, f in self.functions.items() if a in self.bricks or is_brick(f) is not False)
 
     @cached_property
+    def multicasting(self) -> tuple[Address, ...]:
+        """Functions at which Multicast is on, or may be as far as their registers were read."""
+        return tuple(address for address, function in self.functions.items() if _may_copy(function))
+
+    @cached_property
     def vmds(self) -> tuple[Address, ...]:
         """Intel's volume management devices, under whose ids the devices of their own segments send."""
         return tuple(function.address for function in vmds_of(self.functions))
@@ -209,3 +214,9 @@ class Topology:
     def has_ports(self, function: Function) -> bool:
         """Whether the function has an address of its own that I/O requests can hit."""
         return any(not bar.memory for bar in value_of(function.bars, ()))
+
+
+def _may_copy(function: Function) -> bool:
+    if isinstance(function.multicast, Unknown):
+        return isinstance(function.acs, Known)
+    return function.multicast.value is not None and function.multicast.value.enabled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from atoll.fabric.answer import Answer, Finding
-from atoll.fabric.meeting import copies
+from atoll.fabric.multicast import copiers
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT
@@ -151,8 +151,14 @@ def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
 
 
 def _by_multicast(topology: Topology, one: Address, other: Address) -> tuple[Remedy, ...]:
-    """Switch Multicast off at the ports by which what one of the two sends is copied to the other's."""
-    ports = {topology.meeting(*way).source for way in ((one, other), (other, one))} - {one, other}
+    """Switch Multicast off where what one of the two sends may be copied to the other."""
+    meetings = (topology.meeting(*way) for way in ((one, other), (other, one)))
+    ports = {
+        function.address
+        for meeting in meetings
+        if meeting.source != meeting.target
+        for function in copiers(topology, meeting.source, meeting.bridge)
+    }
     return tuple(
         Remedy(
             f"switch Multicast off at {port}",
@@ -160,7 +166,6 @@ def _by_multicast(topology: Topology, one: Address, other: Address) -> tuple[Rem
             "what hits its window then goes where ACS says, until the next reset; no kernel switches it on",
         )
         for port in sorted(ports)
-        if copies(topology, port)
     )
 
 

@@ -33,6 +33,8 @@ class CapabilityId(IntEnum):
     """Conventional PCI advanced features: function level reset without PCI Express."""
     ENHANCED_ALLOCATION = 0x14
     """Enhanced Allocation: addresses that hardware fixed, instead of BARs."""
+    FLATTENING_PORTAL_BRIDGE = 0x15
+    """Flattening Portal Bridge: bit vectors of what a port forwards, beside its windows."""
 
 
 class ExtendedId(IntEnum):

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from atoll.fabric.answer import Answer, Policy
-from atoll.fabric.meeting import bus_turn, copies
+from atoll.fabric.meeting import bus_turn
+from atoll.fabric.multicast import copiers
 from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
-from atoll.host.fact import value_of
+from atoll.host.fact import Known
 from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
 from atoll.isolation.iova.windows import Addresses, addresses, decoding, is_subtractive, own_side, windows
 from atoll.pci.acs import AcsEnhanced, AcsFlag
@@ -29,6 +30,9 @@ from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
 
 __all__ = ["Claim", "Fate", "Polluter", "Pollution"]
+
+
+_COPIED = "Multicast window"
 
 
 class Fate(StrEnum):
@@ -188,7 +192,7 @@ class _Climb:
 
     def bus(self, here: Address, bridge: Address | None) -> None:
         """What stands beside ``here`` on its bus."""
-        found = list(self.copied(here))
+        found = list(self.copied(here, bridge))
         peers = [peer for peer in self.topology.on_bus.get(bridge, ()) if peer != here]
         for peer in peers:
             found += self.peer(here, peer, bridge)
@@ -196,15 +200,19 @@ class _Climb:
         if bridge is not None:
             self.unclaimed(bridge, here)
 
-    def copied(self, here: Address) -> Iterator[Claim]:
-        """What hits the Multicast window of a port does not, or not only, go upwards."""
-        because = copies(self.topology, here)
-        window = value_of(self.topology.functions[here].multicast, None)
-        if because and window is not None:
-            ranges = Ranges.of((window.base, window.base + window.size - 1))
-            yield Claim(self.device, ranges, here, "Multicast window", Fate.CLAIMED, Answer.POSSIBLE, because, here)
-        elif because:
-            self.unknown[because] = None
+    def copied(self, here: Address, bridge: Address | None) -> Iterator[Claim]:
+        """What hits a Multicast window of the component that ``here`` sends into does not, or not only, go upwards."""
+        for function in copiers(self.topology, here, bridge):
+            at, multicast = function.address, function.multicast
+            if any(claim.by == at and claim.what == _COPIED for claim in self.claims):
+                # What stands beside an upstream port is a part of its switch: met on its bus, and above.
+                continue
+            if isinstance(multicast, Known) and multicast.value is not None:
+                window = Ranges.of((multicast.value.base, multicast.value.base + multicast.value.size - 1))
+                because = f"Multicast is on at {at}: what hits its window is copied, whatever ACS says"
+                yield Claim(self.device, window, at, _COPIED, Fate.CLAIMED, Answer.POSSIBLE, because, at)
+            else:
+                self.unknown[f"whether Multicast is on at {at} was not read"] = None
 
     def peer(self, here: Address, peer: Address, bridge: Address | None) -> Iterator[Claim]:
         held = addresses(self.topology, peer)
