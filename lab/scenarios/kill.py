@@ -26,7 +26,7 @@ _SHARES = (0.6, 0.95)
 _MOST = 2
 _SECONDS = 900
 _GUEST = ("killing", "killed_host", "killed_verbs", "tenant")
-_SECONDS_A_REPEAT = 300
+_SECONDS_A_REPEAT = 900
 _END = 1 << 63
 
 
