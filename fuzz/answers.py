@@ -124,10 +124,11 @@ def _explain(host: Host, reach: Reach, pair: tuple[Address, Address], say: _Say)
         if each != one
     ]
     group, prediction = grouping(reach.topology, reach.settings, one), predict(host)
+    memory = reach.memory(one)
     say(
         "explain A",
-        lambda: neighbours_document(host, group, near, prediction),
-        lambda: neighbours_lines(host, group, near, names=_NAMES, style=PLAIN, verbose=True),
+        lambda: neighbours_document(host, group, near, memory, prediction),
+        lambda: neighbours_lines(host, group, near, memory, names=_NAMES, style=PLAIN, verbose=True),
     )
 
 

@@ -69,6 +69,7 @@ def test_explain_names_a_better_slot(run: Run, tmp_path: Path) -> None:
     assert "another slot for the card (0000:2a:00.0), now below 0000:03:09.0; predicted alone below:" in out
     assert "no path to 0000:00:00.0 0000:00:00.2" in out, "they have no address: no mapping leads there"
     assert "only through the IOMMU's mappings" not in out
+    assert "may reach memory that is not mapped for it root complex of pci0000:00 untranslated request" in out
 
 
 def test_what_all_slots_rest_on_is_told_once(run: Run, tmp_path: Path) -> None:

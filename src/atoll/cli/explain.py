@@ -9,6 +9,7 @@ from atoll.cli.output import say
 from atoll.cli.session import open_session
 from atoll.cli.view import reach_of
 from atoll.errors import InputError
+from atoll.fabric.answer import BLOCKED
 from atoll.isolation.explain import explain
 from atoll.isolation.grouping import grouping
 from atoll.isolation.groups import predict
@@ -32,11 +33,13 @@ def run(options: argparse.Namespace) -> int:
         ]
         prediction = predict(host)
         group = grouping(reach.topology, reach.settings, one)
+        # What a port sends of its own is interrupts and messages.
+        memory = BLOCKED if host.functions[one].is_port else reach.memory(one)
         say(
             options,
-            lambda: neighbours_document(host, group, found, prediction),
+            lambda: neighbours_document(host, group, found, memory, prediction),
             lambda style: neighbours_lines(
-                host, group, found, names=Names.load(), style=style, verbose=options.verbose
+                host, group, found, memory, names=Names.load(), style=style, verbose=options.verbose
             ),
         )
         return 0

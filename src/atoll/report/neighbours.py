@@ -38,9 +38,12 @@ class Neighbour:
 
 
 def neighbours_document(
-    host: Host, group: Grouping, found: Sequence[Neighbour], prediction: Prediction
+    host: Host, group: Grouping, found: Sequence[Neighbour], memory: Finding, prediction: Prediction
 ) -> dict[str, Any]:
-    """Return the function's group and neighbours as programs get them."""
+    """Return the function's group and neighbours as programs get them.
+
+    ``memory`` is what it can do to memory that is not mapped for it.
+    """
     companions = [address for address in group.members if address != group.one]
     return document(
         "explain",
@@ -50,6 +53,7 @@ def neighbours_document(
         companions=[str(address) for address in companions],
         why={str(a): list(r) for a, r in prediction.reasons.items() if a == group.one or a in companions},
         grouping=grouping_document(host, group),
+        memory=finding_document(memory),
         neighbours=[
             {
                 "address": str(neighbour.address),
@@ -63,7 +67,14 @@ def neighbours_document(
 
 
 def neighbours_lines(
-    host: Host, group: Grouping, found: Sequence[Neighbour], *, names: Names, style: Style, verbose: bool = False
+    host: Host,
+    group: Grouping,
+    found: Sequence[Neighbour],
+    memory: Finding,
+    *,
+    names: Names,
+    style: Style,
+    verbose: bool = False,
 ) -> list[str]:
     """Return the function's group and neighbours as people read them; those that a path leads to first.
 
@@ -72,6 +83,9 @@ def neighbours_lines(
     many = sys.maxsize if verbose else _NAMED
     lines = grouping_lines(host, group, names=names, style=style)
     lines += ["", style.bold("The hardware, as it is set now")]
+    if memory.answer > Answer.IOMMU:
+        verb = style.bad("reaches") if memory.answer is Answer.DIRECT else style.doubtful("may reach")
+        lines += ["", f"    {verb} memory that is not mapped for it", *path_lines(memory.path, margin="      ")]
     lines += _reached_lines(found, Answer.DIRECT, style.bad("reaches"), many)
     lines += _reached_lines(found, Answer.POSSIBLE, style.doubtful("may reach"), many)
     mapped = [n.address for n in found if n.there.answer is Answer.IOMMU]
