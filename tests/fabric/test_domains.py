@@ -39,7 +39,7 @@ def test_types_of_groups(kind: str | None, expected: DomainKind) -> None:
     assert one(machine(endpoint("01:00.0"), kind=kind)).kind is expected
 
 
-@pytest.mark.parametrize("words", ["iommu=pt", "iommu.passthrough=1"])
+@pytest.mark.parametrize("words", ["iommu=pt", "iommu=soft,pt", "iommu.passthrough=1", "iommu.passthrough=on"])
 def test_the_command_line_asks_for_identity(words: str) -> None:
     assert one(machine(endpoint("01:00.0"), kind=None, command_line=f"ro {words}")).kind is DomainKind.IDENTITY
 

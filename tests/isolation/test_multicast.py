@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reach_hosts import CLOSED, at, change, clusters, machine, scene, slots, switch
+from reach_hosts import CLOSED, at, change, clusters, endpoint, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Fact, Known, Unknown
@@ -51,11 +51,13 @@ def test_what_a_root_complex_translates_its_switches_copy() -> None:
     assert reach.answer(RED, BLUE).answer is Answer.POSSIBLE
 
 
-def test_a_switch_copies_nothing_of_another() -> None:
-    """Below another root port, and by a port of which only the way down is used."""
-    functions = [*change(slots(CLOSED, CLOSED), "01:00.0", multicast=ON)]
+def test_a_switch_copies_nothing_of_what_passes_it_by() -> None:
+    """Only what comes up into it: between two other root ports it has no say."""
+    beside = [port("00:02.0", 2, acs=CLOSED), endpoint("08:00.0", "00:02.0")]
+    functions = change([*switch(CLOSED, CLOSED), *beside], "02:00.0", multicast=ON)
     reach = scene(machine(*functions)).reach()
-    assert reach.answer(at("01:00.0"), at("02:00.0")).answer is Answer.IOMMU
+    assert reach.answer(RED, BLUE).answer is Answer.POSSIBLE
+    assert reach.answer(at("08:00.0"), RED).answer is Answer.IOMMU
 
 
 def test_what_copies_nothing_upwards_is_no_port_of_that_kind() -> None:

@@ -151,8 +151,14 @@ def _kind(type_: Fact[str]) -> str:
 
 
 def _asks_for_identity(host: Host) -> bool:
-    words = value_of(host.command_line, "").split()
-    return "iommu=pt" in words or "iommu.passthrough=1" in words
+    """Whether the command line asks for pass-through, in any spelling (``kstrtobool``; ``iommu=`` is a list)."""
+    for word in value_of(host.command_line, "").split():
+        name, _, value = word.partition("=")
+        if name == "iommu" and "pt" in value.split(","):
+            return True
+        if name == "iommu.passthrough" and value.lower().startswith(("1", "y", "t", "on")):
+            return True
+    return False
 
 
 def is_amd_iommu(function: Function) -> bool:
