@@ -60,6 +60,23 @@ def test_a_switch_copies_nothing_of_what_passes_it_by() -> None:
     assert reach.answer(at("08:00.0"), RED).answer is Answer.IOMMU
 
 
+@pytest.mark.parametrize("which", ["01:00.0", "01:00.1", "02:00.0", "02:01.0"])
+def test_any_function_of_a_switch_may_be_the_one_that_counts(which: str) -> None:
+    """Also for what the function beside the upstream port sends into it."""
+    engine = endpoint("01:00.1", "00:01.0", multifunction=True, acs=CLOSED)
+    functions = change([*switch(CLOSED, CLOSED), engine], "01:00.0", multifunction=True, acs=CLOSED)
+    for multicast, expected in ((ON, Answer.POSSIBLE), (OFF, Answer.IOMMU)):
+        reach = scene(machine(*change(functions, which, multicast=multicast))).reach()
+        assert reach.answer(RED, BLUE).answer is expected
+        assert reach.answer(engine.address, RED).answer is expected
+
+
+def test_host_bridges_may_be_of_one_root_complex() -> None:
+    functions = change(slots(CLOSED, CLOSED, CLOSED), "00:03.0", multicast=ON, host_bridge="pci0000:80")
+    reach = scene(machine(*functions)).reach()
+    assert reach.answer(at("01:00.0"), at("02:00.0")).answer is Answer.POSSIBLE
+
+
 def test_what_copies_nothing_upwards_is_no_port_of_that_kind() -> None:
     """A card that has the capability only receives."""
     reach = scene(machine(*change(switch(CLOSED, CLOSED), "03:00.0", multicast=ON))).reach()

@@ -24,7 +24,7 @@ def copiers(topology: Topology, here: Address, bridge: Address | None) -> Iterat
 
     ``bridge`` is None on a root bus.
     """
-    if not topology.multicasting or topology.conventional_bus(bridge):
+    if not topology.multicasting:
         return
     if bridge is None and _routing(topology, here) is RootRouting.TRANSLATED:
         return
@@ -47,9 +47,8 @@ def copies(topology: Topology, here: Address, bridge: Address | None) -> str:
 def _component(topology: Topology, here: Address, bridge: Address | None) -> set[Address]:
     """The functions of the switch, the device or the root complex of which ``here`` is."""
     if bridge is None:
-        beside = topology.functions[here].host_bridge
-        found = {at for at in topology.on_bus.get(None, ()) if topology.functions[at].host_bridge == beside}
-        return found | {here}
+        # Which host bridges are of one root complex no record tells.
+        return {here, *topology.on_bus.get(None, ())}
     if topology.port_type(bridge) is PortType.UPSTREAM:
         return {*topology.on_bus.get(bridge, ()), *_device(topology, bridge)}
     device = _device(topology, here)
