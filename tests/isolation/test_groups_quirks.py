@@ -195,6 +195,15 @@ def test_recorded_groups_may_show_that_the_kernel_has_a_row(
     assert bool(predict(whole).undetermined) is not known
 
 
+def test_what_isolates_by_itself_shows_no_row() -> None:
+    kind, ids = PortType.ROOT_INTEGRATED, (0x8086, 0x1234)
+    shown = [function(f"00:14.{n}", None, kind, ids=ids, multifunction=True, acs=ACS_ON) for n in (0, 1)]
+    shown = [replace(f, group=Known(n)) for n, f in enumerate(shown, start=1)]
+    others = [function(f"00:15.{n}", None, kind, ids=ids, multifunction=True) for n in (0, 1)]
+    opened = {address for address, _ in predict(host([*shown, *others], kernel=None)).undetermined}
+    assert opened == {at("00:15.0"), at("00:15.1")}
+
+
 @pytest.mark.parametrize(
     ("apart", "numbers", "known"),
     [

@@ -26,8 +26,6 @@ def without_messages(lines: Iterable[str]) -> Iterator[str]:
         if head and heading_of(line) is not None:
             yield head
             head = ""
-        if head and _message(line) == 0:
-            continue
         whole = head + line
         place = _message(whole)
         head = "" if place is None or not whole[:place].strip() else whole[:place]
