@@ -109,6 +109,14 @@ def test_what_keeps_others_apart_is_left_with_the_host() -> None:
         assert [(entry.unknown, "with the host" in entry.remedy) for entry in entries] == [(True, True)]
 
 
+def test_so_is_an_iommu_that_is_a_function() -> None:
+    iommu = endpoint("00:00.2", None, ids=(0x1022, 0x1481), class_code=0x080600)
+    found = scene(machine(iommu, *slots(CLOSED)))
+    (entry,) = plan(found.topology, found.settings, clusters(found.host, red="00:00.2")).impossible
+    assert "has in hand" in entry.reason
+    assert "with the host, whose it is" in entry.remedy
+
+
 def test_stock_vfio_is_told_to_lose_the_cut() -> None:
     twin = Twin.new("ac922-4gpu")
     made = planned(twin, gpus(twin)[:1], gpus(twin)[1:2], handover="vfio")
