@@ -193,6 +193,27 @@ def test_one_process_may_have_one_address_space(containers: int | None, expected
     assert ("01:00.0", "02:00.0", Breach.DOMAIN) in wrong(found)
 
 
+@pytest.mark.parametrize("first", [1, 9])
+def test_a_device_that_was_handed_on_may_be_in_an_address_space_of_either_process(first: int) -> None:
+    """One process opened it and passed its descriptor to another, which has a device of somebody else open as well."""
+    one, other = at("01:00.0"), at("02:00.0")
+    card = [replace(f, driver=Known("vfio-pci")) for f in slots(CLOSED, CLOSED, CLOSED)]
+    opener, user = Holder(first, "opener", (), (one,), Known(1)), Holder(5, "vmm", (), (one, other), Known(1))
+    apart = Holder(5, "vmm", (), (other,), Known(1))
+
+    def of(*holders: Holder) -> Proof:
+        ordered = tuple(sorted(holders, key=lambda holder: holder.pid))
+        return proof(replace(machine(*card), holders=Known(ordered)), red="01:00.0", blue="02:00.0")
+
+    found = of(opener, user)
+    assert found.verdict is UNKNOWN
+    assert wrong(found) == {("01:00.0", "02:00.0", Breach.DOMAIN), ("02:00.0", "01:00.0", Breach.DOMAIN)}
+    assert of(opener, apart).verdict is PROVEN
+    # By way of a third one that has a device of each of two.
+    between = Holder(7, "between", (), (at("03:00.0"), one), Known(1))
+    assert of(opener, replace(apart, devices=(other, at("03:00.0"))), between).verdict is UNKNOWN
+
+
 def test_an_unknown_address_space_is_not_known_to_be_another() -> None:
     host = machine(*slots(CLOSED, CLOSED))
     found = scene(host)

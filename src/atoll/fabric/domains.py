@@ -6,6 +6,8 @@ A group's ``type`` names its *default* domain; a group that a VFIO user holds is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
@@ -55,11 +57,30 @@ def holders_of(host: Host, function: Function) -> tuple[Holder, ...]:
 
 def domains(host: Host) -> dict[Address, Domain]:
     """Return the address space of each function that is no port, as configured now."""
-    return {address: _domain(host, function) for address, function in host.functions.items() if not function.is_port}
+    sharing = _sharing(host)
+    return {a: _domain(host, function, sharing) for a, function in host.functions.items() if not function.is_port}
 
 
-def _domain(host: Host, function: Function) -> Domain:
-    holder = holder_of(host, function)
+def _sharing(host: Host) -> dict[int, tuple[Holder, ...]]:
+    """The processes, by process id, that have devices in common, directly or by way of others; each is one of its own.
+
+    A descriptor that was handed on may lead into an address space of either side.
+    """
+    found: list[list[Holder]] = []
+    for holder in value_of(host.holders, ()):
+        joined = [those for those in found if any(_in_common(holder, other) for other in those)]
+        found = [those for those in found if those not in joined]
+        found.append(sorted([holder, *(other for those in joined for other in those)], key=lambda one: one.pid))
+    return {holder.pid: tuple(those) for those in found for holder in those}
+
+
+def _in_common(one: Holder, other: Holder) -> bool:
+    return not (set(one.groups).isdisjoint(other.groups) and set(one.devices).isdisjoint(other.devices))
+
+
+def _domain(host: Host, function: Function, sharing: Mapping[int, tuple[Holder, ...]]) -> Domain:
+    holders = holders_of(host, function)
+    holder = next(iter(holders), None)
     group = _group_of(host, function)
     if group is not None and group.made_up:
         return _without_iommu(group)
@@ -69,11 +90,12 @@ def _domain(host: Host, function: Function) -> Domain:
     if holder is not None and value_of(holder.containers, 1) == 0:
         return Domain(DomainKind.UNKNOWN, "", f"{holder.name} ({holder.pid}) has its group open, but no container")
     if holder is not None:
+        together = sharing[holder.pid]
         return Domain(
             DomainKind.TRANSLATED,
-            f"{PROCESS}{holder.pid}",
-            f"held open by {holder.name} ({holder.pid})",
-            certain=value_of(holder.containers, None) == 1,
+            f"{PROCESS}{together[0].pid}",
+            "held open by " + " and ".join(f"{one.name} ({one.pid})" for one in holders),
+            certain=len(together) == 1 and value_of(holder.containers, None) == 1,
         )
     if _may_be_vfio(function):
         if isinstance(host.holders, Unknown):

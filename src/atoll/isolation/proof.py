@@ -233,7 +233,7 @@ class _Check:
         if a.kind is DomainKind.TRANSLATED and a.space and a.space == b.space:
             if a.certain and b.certain:
                 return Finding(Answer.DIRECT, (Hop(str(source), "address space", f"both are in {a.space}"),))
-            because = f"{a.space} has both open, and which of its containers holds which does not show"
+            because = f"{a.because}, and {target} {b.because}: which container each is in does not show"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", because),))
         return BLOCKED
 
