@@ -337,6 +337,29 @@ def test_doctor_tells_what_of_the_command_line_has_no_effect(run: Run, tmp_path:
     assert "acs-parameter pci=disable_acs_redir=00:02.0 sets ACS at boot" in told
 
 
+@pytest.mark.parametrize("word", ["iommu=pt", "iommu=soft,pt", "iommu.passthrough=1", "iommu.passthrough=on"])
+def test_doctor_knows_each_spelling_of_pass_through(run: Run, tmp_path: Path, word: str) -> None:
+    port = "00:01.0 PCI bridge [0604]: Intel Corporation Root Port [8086:a340]\n\tIOMMU group: 1\n"
+    (tmp_path / "lspci.txt").write_text(f"$ cat /proc/cmdline\nroot=/dev/sda1 {word}\n\n$ lspci -nn\n{port}")
+    told = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
+    assert f"passthrough {word} on the command line" in told
+
+
+@pytest.mark.parametrize(
+    ("word", "named"), [("intel_iommu=sm_on,off", True), ("iommu.passthrough=1", False), ("iommu=pt", False)]
+)
+def test_doctor_names_what_left_the_iommu_off(run: Run, tmp_path: Path, word: str, named: bool) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cmdline").write_text(f"quiet {word}\n")
+    place = tmp_path / "sys/bus/pci/devices/0000:00:01.0"
+    place.mkdir(parents=True)
+    for name, value in (("vendor", "0x8086"), ("device", "0xa340"), ("class", "0x060400")):
+        (place / name).write_text(value + "\n")
+    (tmp_path / "sys/kernel/iommu_groups").mkdir(parents=True)
+    told = " ".join(run("doctor", "--host", tmp_path).out.split())
+    assert f"none in use{f': {word} is on the command line' if named else ''} why" in told
+
+
 def test_doctor_tells_why_acs_is_not_known(run: Run, tmp_path: Path) -> None:
     """lspci takes the wrong half of a dword for the ACS control of these chips: the same text again would not help."""
     off = " ".join(f"{flag}-" for flag in ("SrcValid", "TransBlk", "ReqRedir", "CmpltRedir", "UpstreamFwd"))

@@ -26,6 +26,7 @@ __all__ = [
     "holder_of",
     "holders_of",
     "is_amd_iommu",
+    "passthrough_word",
     "type_anew",
 ]
 
@@ -157,7 +158,7 @@ def type_anew(host: Host, old: Fact[str]) -> Fact[str]:
     """
     if isinstance(old, Unknown) or host.platform is Platform.POWERNV:
         return old
-    if _asks_for_identity(host):
+    if passthrough_word(host):
         return old if old.value == "identity" else Unknown(_MADE_ANEW)
     kinds = {_kind(group.type) for group in value_of(host.groups, {}).values()}
     return old if len(kinds) == 1 else Unknown(_MADE_ANEW)
@@ -172,15 +173,18 @@ def _kind(type_: Fact[str]) -> str:
     return "DMA" if kind == "DMA-FQ" else kind
 
 
-def _asks_for_identity(host: Host) -> bool:
-    """Whether the command line asks for pass-through, in any spelling (``kstrtobool``; ``iommu=`` is a list)."""
+def passthrough_word(host: Host) -> str:
+    """Return the word of the command line that asks for pass-through, in any spelling; the empty text for none.
+
+    ``iommu=`` is a list (``iommu_setup`` of x86), ``iommu.passthrough=`` a truth value (``kstrtobool``).
+    """
     for word in value_of(host.command_line, "").split():
         name, _, value = word.partition("=")
         if name == "iommu" and "pt" in value.split(","):
-            return True
+            return word
         if name == "iommu.passthrough" and value.lower().startswith(("1", "y", "t", "on")):
-            return True
-    return False
+            return word
+    return ""
 
 
 def is_amd_iommu(function: Function) -> bool:
@@ -224,7 +228,7 @@ def _of_group(host: Host, group: Group | None, number: int) -> Domain:
         if "iommu=nobypass" in value_of(host.command_line, "").split():
             return Domain(DomainKind.TRANSLATED, space, "iommu=nobypass: no bypass window")
         return Domain(DomainKind.IDENTITY, space, "PowerNV's 64-bit bypass window is open")
-    if _asks_for_identity(host):
+    if passthrough_word(host):
         return Domain(DomainKind.IDENTITY, space, "the command line asks for pass-through")
     return Domain(DomainKind.UNKNOWN, "", f"the type of {space} was not read")
 

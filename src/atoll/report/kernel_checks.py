@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from atoll.fabric.domains import passthrough_word
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Platform
@@ -13,8 +14,6 @@ from atoll.report.lacking import PRINT_TYPES
 from atoll.report.layout import plural
 
 __all__ = ["KERNEL_CHECKS", "lockdown"]
-
-"""How many parameters without effect are named for each reason."""
 
 
 def _privileges(s: Subject) -> Iterator[Check]:
@@ -94,9 +93,15 @@ def _iommu(s: Subject) -> Iterator[Check]:
         )
         if _is_virtual(s):
             do = "ask for a virtual machine with an emulated IOMMU, or look at the physical host"
-        off = s.word("intel_iommu=off", "amd_iommu=off", "iommu=off", "iommu.passthrough=1")
+        off = next((word for word in s.words if _switches_off(word)), None)
         found = f"none in use: {off} is on the command line" if off else "none in use"
         yield Check("iommu", Status.FAIL, found, why, do)
+
+
+def _switches_off(word: str) -> bool:
+    """Whether a word of the command line leaves the IOMMU off; each of these is a list."""
+    name, _, value = word.partition("=")
+    return name in ("intel_iommu", "amd_iommu", "iommu") and "off" in value.split(",")
 
 
 def _interrupts(s: Subject) -> Iterator[Check]:
@@ -158,7 +163,7 @@ def _passthrough(s: Subject) -> Iterator[Check]:
         return
     identity = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "identity"]
     lazy = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "DMA-FQ"]
-    word = s.word("iommu=pt", "iommu.passthrough=1")
+    word = passthrough_word(s.host)
     if identity or word:
         yield Check(
             "passthrough",
