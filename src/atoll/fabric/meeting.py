@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from atoll.fabric.answer import Answer, Question
-from atoll.fabric.multicast import copies
+from atoll.fabric.multicast import copies, past_overlays
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, contradicting, turn
@@ -69,7 +69,7 @@ def meeting_turn(topology: Topology, settings: Settings, branches: Branches, tra
     if traffic is Traffic.UNTRANSLATED and (here.answer is Answer.BLOCKED or here.question is not None):
         copied = copies(topology, branches.source, branches.bridge)
         if copied:
-            return Turn(Answer.POSSIBLE, copied)
+            return Turn(Answer.POSSIBLE, copied, copied=True)
     if here.answer is not Answer.BLOCKED or here.ends or branches.bridge is None:
         return here
     back = _sent_back(topology, settings, branches.bridge, traffic)
@@ -93,7 +93,8 @@ def _sent_back(topology: Topology, settings: Settings, bridge: Address, traffic:
         return None
     if traffic is not Traffic.COMPLETION and any(settings.can_master(port) is False for port in ports):
         return None
-    if any(_ends_own_side(topology, settings, port) for port in ports[:-1]):
+    seeing = past_overlays(topology, ports) if traffic is Traffic.UNTRANSLATED else ports
+    if any(_ends_own_side(topology, settings, port) for port in seeing[:-1]):
         return None
     routing = routing_of(topology, root)
     if routing is RootRouting.TRANSLATED:

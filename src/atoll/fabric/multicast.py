@@ -4,11 +4,16 @@ Of Access Control Services only Source Validation looks at what hits a Multicast
 IDT's manual of the 89HPES32NT24xG2, chapter 17, says the same of its switches). A component uses the values of any one
 of its functions, and what it does where they differ is indeterminate (6.14.1): one function that has it on, or of
 which that was not read, is enough. Which groups the other ports receive is not read, nor what a sender blocks.
+
+A hit suspends normal address routing: copies leave by the ports that receive the group (6.14.1), whatever their windows
+hold. Whether memory decoding, which says how a port answers on its primary side (7.5.1.1.3), counts for them is left
+open. Where a copy leaves its address may be replaced (overlay, 6.14.5): what ports below there make of the address that
+it had says nothing of the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
@@ -16,7 +21,7 @@ from atoll.host.model import Function, RootRouting
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
-__all__ = ["copiers", "copies"]
+__all__ = ["copiers", "copies", "copying", "past_overlays"]
 
 
 def copiers(topology: Topology, here: Address, bridge: Address | None) -> Iterator[Function]:
@@ -42,6 +47,24 @@ def copies(topology: Topology, here: Address, bridge: Address | None) -> str:
             return f"Multicast is on at {function.address}: what hits its window is copied, whatever ACS says"
         unread = unread or f"whether Multicast is on at {function.address} was not read"
     return unread
+
+
+def copying(topology: Topology, port: Address) -> bool:
+    """Whether a port may be one of those by which copies leave."""
+    up = topology.up(port)
+    return any(True for _ in copiers(topology, port, up[0] if up else None))
+
+
+def past_overlays(topology: Topology, way: Sequence[Address]) -> Sequence[Address]:
+    """Return of the ports of a way up, nearest first, those that see the last address that a request may get there.
+
+    A root complex is no end of such a way: whatever leaves it by a port goes down.
+    """
+    if topology.multicasting:
+        for place in range(len(way) - 1, 0, -1):
+            if any(True for _ in copiers(topology, way[place - 1], way[place])):
+                return way[place:]
+    return way
 
 
 def _component(topology: Topology, here: Address, bridge: Address | None) -> set[Address]:

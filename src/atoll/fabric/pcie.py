@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
 from atoll.fabric.meeting import Meetings
+from atoll.fabric.multicast import copying
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
@@ -23,6 +24,7 @@ from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 __all__ = [
     "TRANSLATED_WITHOUT_ATS",
     "Ascent",
+    "Descent",
     "PeerToPeer",
     "answers",
     "climbs",
@@ -41,6 +43,7 @@ TRANSLATED_WITHOUT_ATS = "translated-without-ats"
 
 
 _UNREAD = "a command register or ATS state on the way was not read"
+_COPIES = "whether copies leave by a port that decodes no memory is left open"
 _PORTS = "its target has I/O ports only, which whoever sends I/O requests hits"
 
 
@@ -56,6 +59,20 @@ class Ascent(NamedTuple):
     """Whether it may send requests that it marks as translated."""
     stopped: bool | None
     """Whether a port on the way blocks translated requests."""
+
+
+class Descent(NamedTuple):
+    """Whether what comes down from a bus arrives at a function and is answered there. None: not read, or left open."""
+
+    requests: bool | None
+    copies: bool | None
+    """What Multicast makes."""
+
+    def past(self, topology: Topology, settings: Settings, port: Address) -> Descent:
+        """Return what arrives of what comes down to a port above."""
+        decodes = settings.decodes_memory(port)
+        open_to_copies = decodes is False and bool(topology.multicasting) and copying(topology, port)
+        return Descent(_both(self.requests, decodes), _both(self.copies, None if open_to_copies else decodes))
 
 
 def climbs(topology: Topology, settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
@@ -91,7 +108,7 @@ class PeerToPeer:
         self.policy = policy
         self._meetings = Meetings(topology, settings)
         self._ascents: dict[tuple[Address, Address], Ascent] = {}
-        self._answering: dict[tuple[Address, Address], bool | None] = {}
+        self._descents: dict[tuple[Address, Address], Descent] = {}
 
     def between(self, source: Address, target: Address) -> Finding:
         """Say whether packets of ``source`` arrive at ``target`` without going through the IOMMU."""
@@ -104,12 +121,12 @@ class PeerToPeer:
         if branches.source == branches.target:
             return _port_bar(topology, settings, self.policy, source, target)
         ascent = self._ascent(source, branches.source)
-        answering = self._answers(target, branches.target)
+        descent = self._descent(target, branches.target)
         findings: list[Finding] = []
         for traffic, step in self._meetings.at(branches):
-            passing = passes(traffic, ascent, answering)
+            passing = passes(step, traffic, ascent, descent)
             if passing is not False:
-                doubt = "" if passing else self._doubt(target)
+                doubt = "" if passing else self._doubt(step, descent, target)
                 findings.append(_judge(self.policy, step, doubt, source, target, branches, traffic))
             elif traffic is Traffic.TRANSLATED and ascent.translating is False:
                 findings += _without_ats(topology, settings, branches)
@@ -128,13 +145,15 @@ class PeerToPeer:
             )
         return found
 
-    def _answers(self, target: Address, branch: Address) -> bool | None:
-        """Whether requests come down from the bus where ``branch`` stands to the target, and are answered there."""
-        if (target, branch) not in self._answering:
-            self._answering[target, branch] = _answering(self.topology, self.settings, target, branch)
-        return self._answering[target, branch]
+    def _descent(self, target: Address, branch: Address) -> Descent:
+        """Return what comes down from the bus where ``branch`` stands to the target, and is answered there."""
+        if (target, branch) not in self._descents:
+            self._descents[target, branch] = _descending(self.topology, self.settings, target, branch)
+        return self._descents[target, branch]
 
-    def _doubt(self, target: Address) -> str:
+    def _doubt(self, step: Turn, descent: Descent, target: Address) -> str:
+        if step.copied and descent.requests is False and descent.copies is None:
+            return _COPIES
         function = self.topology.functions[target]
         return _PORTS if self.topology.has_ports(function) and not self.topology.has_memory(function) else _UNREAD
 
@@ -147,14 +166,11 @@ def _without_ats(topology: Topology, settings: Settings, branches: Branches) -> 
         yield Finding(Answer.BLOCKED, (), frozenset({TRANSLATED_WITHOUT_ATS}))
 
 
-def passes(traffic: Traffic, ascent: Ascent, answering: bool | None) -> bool | None:
-    """Whether a kind of traffic arrives where it is let through at the meeting bus; None unknown.
-
-    ``answering``: whether requests come down from there to the target, and whether it has memory that answers.
-    """
+def passes(step: Turn, traffic: Traffic, ascent: Ascent, descent: Descent) -> bool | None:
+    """Whether a kind of traffic arrives where ``step`` lets it through at the meeting bus; None unknown."""
     if traffic is Traffic.COMPLETION:
         return True
-    states = [ascent.mastering, answering]
+    states = [ascent.mastering, descent.copies if step.copied else descent.requests]
     if traffic is Traffic.TRANSLATED:
         states += [ascent.translating, None if ascent.stopped is None else not ascent.stopped]
     if False in states:
@@ -199,16 +215,26 @@ def decodes(topology: Topology, settings: Settings, target: Address, branch: Add
 
 def _forwarding(topology: Topology, settings: Settings, target: Address, branch: Address) -> list[bool | None]:
     """Whether each port between the meeting bus and the target forwards memory requests downwards."""
+    return [settings.decodes_memory(port) for port in _between(topology, target, branch)]
+
+
+def _between(topology: Topology, target: Address, branch: Address) -> tuple[Address, ...]:
     chain = (target, *topology.up(target))
-    ports = chain[1 : chain.index(branch) + 1] if branch in chain else chain[1:]
-    return [settings.decodes_memory(port) for port in ports]
+    return chain[1 : chain.index(branch) + 1] if branch in chain else chain[1:]
 
 
-def _answering(topology: Topology, settings: Settings, target: Address, branch: Address) -> bool | None:
-    states = [*_forwarding(topology, settings, target, branch), answers(topology, settings, target)]
-    if False in states:
+def _descending(topology: Topology, settings: Settings, target: Address, branch: Address) -> Descent:
+    answering = answers(topology, settings, target)
+    descent = Descent(answering, answering)
+    for port in _between(topology, target, branch):
+        descent = descent.past(topology, settings, port)
+    return descent
+
+
+def _both(one: bool | None, other: bool | None) -> bool | None:
+    if one is False or other is False:
         return False
-    return None if None in states else True
+    return None if one is None or other is None else True
 
 
 def answers(topology: Topology, settings: Settings, target: Address) -> bool | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
 from atoll.fabric.meeting import routing_of
+from atoll.fabric.multicast import past_overlays
 from atoll.fabric.pcie import climbs, decodes, sends_translated, translation_blocked
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
@@ -103,8 +104,10 @@ def _forwarded(topology: Topology, settings: Settings, source: Address, target: 
         # own side.
         return True
     above = set(topology.up(target))
+    way = (source, *topology.up(source))
+    seeing = past_overlays(topology, way)
     unread = False
-    for port in topology.up(source):
+    for port in way[1:]:
         if port not in above or topology.port_type(port) not in DOWNSTREAM_PORTS:
             continue
         function = topology.functions[port]
@@ -114,6 +117,9 @@ def _forwarded(topology: Topology, settings: Settings, source: Address, target: 
         # What a root port without ACS does with a request for its own side is the root complex's secret. Off x86 a
         # host bridge may shift addresses (``resource_entry.offset``): from below they need not look like its own side.
         if state in (Bit.OFF, Bit.ABSENT, Bit.NO_ACS) and not secret and topology.host.platform is Platform.X86:
-            return False
+            if port in seeing:
+                return False
+            # Past it a copy may get the target's address (Multicast's overlay); which one, is not read.
+            unread = True
         unread = unread or state not in (Bit.ON, Bit.STATED)
     return None if unread else True

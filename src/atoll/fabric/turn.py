@@ -62,6 +62,8 @@ class Turn:
     """What ``BLOCKED`` rests on, where it is not what a register says."""
     ends: bool = False
     """Of ``BLOCKED``: the traffic ends here; otherwise it goes on upwards."""
+    copied: bool = False
+    """Whether what turns is a copy that Multicast makes."""
 
 
 def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:

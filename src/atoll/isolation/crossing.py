@@ -13,7 +13,16 @@ from typing import TypeVar
 
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.meeting import decider_key, decides_by_number, device_of, meeting_turn, peer_key
-from atoll.fabric.pcie import Ascent, answers, outcome, passes, peer_to_peer, sends_translated, stops_translated
+from atoll.fabric.pcie import (
+    Ascent,
+    Descent,
+    answers,
+    outcome,
+    passes,
+    peer_to_peer,
+    sends_translated,
+    stops_translated,
+)
 from atoll.fabric.topology import Branches
 from atoll.fabric.turn import Traffic, Turn
 from atoll.isolation.contact import Contact
@@ -39,7 +48,7 @@ class Crossings:
             peer_to_peer, reach.topology, reach.settings, reach.policy
         )
         self._senders: dict[Address, dict[Ascent, list[Address]]] = {}
-        self._answering: dict[Address, dict[bool | None, list[Address]]] = {}
+        self._answering: dict[Address, dict[Descent, list[Address]]] = {}
 
     def contacts(self) -> Iterator[Contact]:
         """Yield the contacts whose answer is at least ``least``, from the leaves of the tree to its root."""
@@ -55,16 +64,16 @@ class Crossings:
 
     def _pass(self, bridge: Address, members: Iterable[Address]) -> None:
         """Gather what hangs below a bridge as it is seen above it."""
-        master, decodes = self.settings.can_master(bridge), self.settings.decodes_memory(bridge)
+        master = self.settings.can_master(bridge)
         stops = stops_translated(self.topology, self.settings, bridge)
         senders: dict[Ascent, list[Address]] = defaultdict(list)
-        answering: dict[bool | None, list[Address]] = defaultdict(list)
+        answering: dict[Descent, list[Address]] = defaultdict(list)
         for member in members:
             for ascent, addresses in self._from(member).items():
                 passed = Ascent(_and(ascent.mastering, master), ascent.translating, _or(ascent.stopped, stops))
                 senders[passed] += addresses
             for state, addresses in self._below(member).items():
-                answering[_and(state, decodes)] += addresses
+                answering[state.past(self.topology, self.settings, bridge)] += addresses
         own_senders, own_answering = self._own(bridge)
         for ascent, addresses in own_senders.items():
             senders[ascent] += addresses
@@ -75,7 +84,7 @@ class Crossings:
             self._senders.pop(member, None)
             self._answering.pop(member, None)
 
-    def _own(self, address: Address) -> tuple[dict[Ascent, list[Address]], dict[bool | None, list[Address]]]:
+    def _own(self, address: Address) -> tuple[dict[Ascent, list[Address]], dict[Descent, list[Address]]]:
         """Return how a function itself sends and answers; a port does neither, and an NPU's function does not send."""
         function = self.topology.functions[address]
         if function.is_port:
@@ -84,7 +93,8 @@ class Crossings:
             self.settings.can_master(address), sends_translated(self.topology, self.settings, address), stopped=False
         )
         senders = {} if address in self.topology.bricks else {ascent: [address]}
-        return senders, {answers(self.topology, self.settings, address): [address]}
+        answering = answers(self.topology, self.settings, address)
+        return senders, {Descent(answering, answering): [address]}
 
     def _from(self, member: Address) -> Mapping[Ascent, list[Address]]:
         known = self._senders.get(member)
@@ -93,7 +103,7 @@ class Crossings:
             known = self._senders[member]
         return known
 
-    def _below(self, member: Address) -> Mapping[bool | None, list[Address]]:
+    def _below(self, member: Address) -> Mapping[Descent, list[Address]]:
         if member not in self._answering:
             self._from(member)
         return self._answering[member]
@@ -201,9 +211,9 @@ class Crossings:
                     places[address] = at
         return found
 
-    def _worst(self, steps: Sequence[Turn], ascent: Ascent, answering: bool | None) -> Answer:
+    def _worst(self, steps: Sequence[Turn], ascent: Ascent, descent: Descent) -> Answer:
         return max(
-            outcome(self.reach.policy, step, passes(traffic, ascent, answering))
+            outcome(self.reach.policy, step, passes(step, traffic, ascent, descent))
             for traffic, step in zip(Traffic, steps, strict=True)
         )
 
@@ -237,7 +247,7 @@ def _apart(some: Sequence[Address], others: Sequence[Address], place: Place) -> 
 
 
 def _told_apart(steps: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    return tuple(Turn(step.answer, "", step.question) for step in steps)
+    return tuple(Turn(step.answer, "", step.question, copied=step.copied) for step in steps)
 
 
 def _merged(
