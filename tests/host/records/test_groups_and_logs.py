@@ -41,6 +41,12 @@ def _groups(host: Host) -> dict[int, list[str]]:
         "> 1 0000:00:01.0\n> 1 0000:01:00.0\n> 2 0000:00:02.0\n",
         "[    0.5] pci 0000:00:01.0: Adding to iommu group 1\n[    0.5] pci 0000:01:00.0: Adding to iommu group 1\n"
         "[    0.5] pci 0000:00:02.0: Adding to iommu group 2\n",
+        "Jun 1 x kernel: [ 0.369431] pci 0000:00:01.0: Adding to iommu group 1 [ 0.369488] pci 0000:01:00.0: Adding to "
+        "iommu group 1 [ 0.369500] pci 0000:00:02.0: Adding to iommu group 2\n",
+        "pci 0000:00:01.0: Adding to iommu group 1 pci 0000:01:00.0: Adding to iommu group 1 pci 0000:00:02.0: "
+        "Adding to iommu group 2\n",
+        "[ 0.5] iommu: Adding device 0000:00:01.0 to group 1 [ 0.5] iommu: Adding device 0000:01:00.0 to group 1 "
+        "[    0.5] iommu: Adding device 0000:00:02.0 to group 2\n",
         "[    0.5] iommu: Adding device 0000:00:01.0 to group 1\n"
         "[    0.5] iommu: Adding device 0000:01:00.0 to group 1\n"
         "[    0.5] iommu: Adding device 0000:00:02.0 to group 2\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from atoll.errors import InputError
 from atoll.host.records.interleaved import without_messages
@@ -26,6 +27,9 @@ address, class and class number."""
 _UNNUMBERED = re.compile(rf"(?<=\S)[ \t]+(?={_ADDRESS} [A-Z][A-Za-z/ -]{{2,45}}: [A-Z])")
 """The same where classes have no numbers."""
 _FIRST = re.compile(_ADDRESS)
+_STAMP = re.compile(r"\[[ \d]{0,7}\d[.,]\d{1,6}\] ")
+_ADDING = re.compile(rf"[\w-]+ {_ADDRESS}: Adding to iommu group \d")
+"""What messages of the kernel's begin with: a time, and without one, who joins a group."""
 
 
 def text_lines(data: bytes, *, name: str) -> Iterator[str]:
@@ -65,6 +69,10 @@ def _parted(line: str) -> list[str]:
     """
     if line.count(":") < 3 or (held := _FIRST.search(line)) is None:
         return [line]
+    for mark in (_STAMP, _ADDING):
+        begins = [found.start() for found in mark.finditer(line)][1:]
+        if begins:
+            return [line[start:end].rstrip() for start, end in pairwise((0, *begins, len(line)))]
     parts: list[str] = []
     for piece in _HEADING.split(line):
         held = _FIRST.search(piece)
