@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.fetch.bundles import BUNDLES, KERNELS
 from lab.report import Report, Setting
+from lab.results import Results
 from lab.scenarios import SCENARIOS, run_scenario
-
-SCHEMA = "atoll.lab/1"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--kernel", action="append", choices=list(KERNELS), help="on this kernel; may be repeated")
     run.add_argument("--repeat", type=int, default=1, metavar="N", help="how often random machines are drawn")
     run.add_argument("--seed", type=int, default=0, help="where random machines, and points to be killed at, begin")
+    run.add_argument("--seconds", type=float, metavar="N", help="when boots of the scenario kill end, done or not")
     run.add_argument("--folder", type=Path, help="what runs leave; unless named it is removed if all went well")
     run.add_argument("-o", "--output", type=Path, default=Path("lab-results.json"), help="default: %(default)s")
     run.set_defaults(command=_run)
@@ -57,8 +57,7 @@ def _run(options: argparse.Namespace) -> int:
         raise LabError(f"{unknown[0]}: no scenario of the lab", f"There are {', '.join(SCENARIOS)}.")
     folder = options.folder or Path(tempfile.mkdtemp(prefix="atoll-lab-"))
     folder.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    results: dict[str, object] = {}
+    results = Results(options.output, names)
     code = 0
     for name in names:
         setting = Setting(
@@ -67,35 +66,20 @@ def _run(options: argparse.Namespace) -> int:
             say=_say,
             repeat=options.repeat,
             seed=options.seed,
+            seconds=options.seconds,
+            so_far=partial(results.so_far, name),
         )
         began = time.monotonic()
         report = run_scenario(name, setting)
-        results[name] = {**report.document(), "seconds": round(time.monotonic() - began, 2)}
+        results.ended(name, report, time.monotonic() - began)
         _show(name, report)
         code = max(code, report.exit_code)
-        # After each, so that a run that is stopped has told what it found.
-        _write_results(options.output, results, ended=name == names[-1], seconds=time.monotonic() - started)
-    _say(f"{options.output} written, {time.monotonic() - started:.0f} s")
+    _say(f"{options.output} written, {results.seconds:.0f} s")
     if code:
         print(f"lab: what the runs left is in {folder}", file=sys.stderr)
     elif not options.folder:
         shutil.rmtree(folder)
     return code
-
-
-def _write_results(place: Path, results: dict[str, object], *, ended: bool, seconds: float) -> None:
-    from lab.fetch.cache import cache_folder
-    from lab.fetch.record import read_versions
-
-    document = {
-        "schema": SCHEMA,
-        "ok": ended and all(isinstance(result, dict) and result["ok"] for result in results.values()),
-        "ended": ended,
-        "seconds": round(seconds, 2),
-        "scenarios": results,
-        "versions": read_versions(cache_folder()),
-    }
-    place.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _show(name: str, report: Report) -> None:

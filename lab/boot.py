@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from lab.guest.image import build_image
 from lab.kernels import Kernel, kernel
 
 __all__ = ["RUNS_VARIABLE", "Boot", "Result", "boot"]
+
+_LOOK = 5.0
+"""Seconds between two looks at what the guest has handed back so far."""
 
 # Where the folders of runs are made; they stay there when something fails.
 RUNS_VARIABLE = "ATOLL_LAB_RUNS"
@@ -48,7 +52,10 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run brought back. ``ok``: the scenario ended with exit code 0. ``folder`` is kept unless it did."""
+    """What a run brought back. ``ok``: the scenario ended with exit code 0. ``folder`` is kept unless it did.
+
+    ``cut_off``: why it did not report its end, or "" if it did; all else is what it had handed back by then.
+    """
 
     ok: bool
     answer: dict[str, object]
@@ -56,14 +63,19 @@ class Result:
     console: str
     seconds: float
     folder: Path
+    cut_off: str = ""
 
 
-def boot(run: Boot, *, folder: Path | None = None) -> Result:
+SoFar = Callable[[Mapping[str, object]], None]
+
+
+def boot(run: Boot, *, folder: Path | None = None, so_far: SoFar | None = None) -> Result:
     """Run it to its end. Several may run at once, in threads or processes.
 
     ``folder`` gets console, command line, initial file system and messages; without one it is made, and removed when
-    the scenario ends well. Raises `LabError`, with the folder, where the emulator or the kernel does not start, the
-    guest ends without reporting, or the deadline passes.
+    the scenario ends well. ``so_far`` is called with each answer that the guest gives before its last, but for those
+    that another follows at once. Raises `LabError`, with the folder, where the emulator or the kernel does not start,
+    or the guest has answered nothing when it ends without reporting, or when the deadline passes.
     """
     chosen = kernel(run.kernel)
     image = build_image(
@@ -81,26 +93,27 @@ def boot(run: Boot, *, folder: Path | None = None) -> Result:
         folder.mkdir(parents=True, exist_ok=True)
     (folder / "initrd").write_bytes(image)
     started = time.monotonic()
-    problem = _run(run, chosen, folder)
+    problem = _run(run, chosen, folder, so_far)
     seconds = time.monotonic() - started
     console = without_messages(_read(folder / "console.txt")).decode(errors="replace")
     handed = _handed_back(folder, chosen)
     # The emulator may be killed after the end was reported: then the guest is at fault only for not going away.
+    cut_off = ""
     if handed.exit_code is None:
-        raise LabError(
-            f"{run.name} on {run.kernel}: {problem or 'the guest ended without reporting'}{_last_words(console)}",
-            f"Everything about this run is in {folder}.",
-            folder=folder,
-        )
+        cut_off = f"{problem or 'the guest ended without reporting'}{_last_words(console)}"
+        if not handed.answer:
+            raise LabError(
+                f"{run.name} on {run.kernel}: {cut_off}", f"Everything about this run is in {folder}.", folder=folder
+            )
     ok = handed.exit_code == 0
     if ok:
         (folder / "initrd").unlink()
         if own:
             shutil.rmtree(folder)
-    return Result(ok, handed.answer, handed.files, console, seconds, folder)
+    return Result(ok, handed.answer, handed.files, console, seconds, folder, cut_off)
 
 
-def _run(run: Boot, chosen: Kernel, folder: Path) -> str:
+def _run(run: Boot, chosen: Kernel, folder: Path, so_far: SoFar | None) -> str:
     """Start the emulator and wait for it; what went wrong, or "" if nothing did."""
     qemu = emulator(powernv=chosen.powernv)
     command = (*_until_parent_dies(), *qemu.command, *_arguments(run, chosen, folder))
@@ -111,7 +124,7 @@ def _run(run: Boot, chosen: Kernel, folder: Path) -> str:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=qemu.environment
         )
         try:
-            code = process.wait(run.seconds)
+            code = _wait(process, run, folder / _line(chosen), so_far)
         except subprocess.TimeoutExpired:
             return f"not done after {run.seconds:g} s"
         finally:
@@ -122,6 +135,29 @@ def _run(run: Boot, chosen: Kernel, folder: Path) -> str:
         said = _read(folder / "qemu.log").decode(errors="replace").strip().splitlines()
         return f"the emulator ended with {code}: {said[-1] if said else 'no message'}"
     return ""
+
+
+def _wait(process: subprocess.Popen[bytes], run: Boot, line: Path, so_far: SoFar | None) -> int:
+    """Wait for the emulator until the deadline, and tell meanwhile what the guest answers."""
+    deadline = time.monotonic() + run.seconds
+    told: dict[str, object] = {}
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return process.wait(max(left, 0.0) if so_far is None else min(max(left, 0.0), _LOOK))
+        except subprocess.TimeoutExpired:
+            if so_far is None or time.monotonic() >= deadline:
+                raise
+        # What arrived damaged is told at the end.
+        with suppress(LabError):
+            if (answer := read_channel(_read(line)).answer) != told:
+                told = answer
+                so_far(answer)
+
+
+def _line(chosen: Kernel) -> str:
+    """The file with what the guest writes to its serial line."""
+    return "console.txt" if chosen.powernv else "channel.txt"
 
 
 def _arguments(run: Boot, chosen: Kernel, folder: Path) -> list[str]:
@@ -164,7 +200,7 @@ def _until_parent_dies() -> tuple[str, ...]:
 
 
 def _handed_back(folder: Path, chosen: Kernel) -> HandedBack:
-    text = _read(folder / ("console.txt" if chosen.powernv else "channel.txt"))
+    text = _read(folder / _line(chosen))
     try:
         return read_channel(text)
     except LabError as error:

@@ -11,11 +11,12 @@ __all__ = ["ended", "noted"]
 def ended(kernel: str, result: Result, *, told: bool = True) -> tuple[Check, ...]:
     """Return the check that fails where a scenario did not end well, or has not ``told`` what it was to; else nothing.
 
-    Its detail is the guest's error, or the folder with the console and the messages.
+    Its detail is the guest's error, why it was cut off, or the folder with the console and the messages.
     """
     if result.ok and told:
         return ()
-    return (Check(kernel, "the scenario ends well", ok=False, detail=str(result.answer.get("error", result.folder))),)
+    detail = str(result.answer.get("error") or result.cut_off or result.folder)
+    return (Check(kernel, "the scenario ends well", ok=False, detail=detail),)
 
 
 def noted(kernel: str, result: Result) -> tuple[Check, ...]:

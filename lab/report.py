@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lab.errors import LabError
 
-__all__ = ["Check", "Report", "Setting"]
+__all__ = ["Check", "Report", "Setting", "joined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,19 @@ class Report:
         return {"ok": self.ok, "checks": checks, "facts": dict(self.facts), "failed": failed}
 
 
+def joined(reports: Iterable[Report], failed: Mapping[str, LabError] | None = None) -> Report:
+    """Return the reports of several kernels as one."""
+    reports = list(reports)
+    facts = {kernel: fact for report in reports for kernel, fact in report.facts.items()}
+    return Report(tuple(check for report in reports for check in report.checks), facts, failed or {})
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a scenario runs with: its kernels, a folder for what its runs leave, and where progress is told.
 
-    ``repeat``: how often a scenario with random parts draws anew; ``seed`` starts its random numbers.
+    ``repeat``: how often a scenario with random parts draws anew; ``seed`` starts its random numbers. ``seconds``: a
+    deadline of each boot other than a long scenario's own. ``so_far`` gets what was shown on a kernel up to now.
     """
 
     kernels: tuple[str, ...]
@@ -65,3 +73,5 @@ class Setting:
     say: Callable[[str], None] = lambda line: None
     repeat: int = 1
     seed: int = 0
+    seconds: float | None = None
+    so_far: Callable[[str, Report], None] = lambda kernel, report: None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.errors import LabError
 from lab.kernels import DEBIAN_KERNELS
-from lab.report import Report, Setting
+from lab.report import Report, Setting, joined
 
 __all__ = ["AT_ONCE", "SCENARIOS", "Scenario", "guest_file", "run_scenario"]
 
@@ -79,14 +79,14 @@ def run_scenario(name: str, setting: Setting) -> Report:
 
     def on(kernel: str) -> Report | LabError:
         try:
-            return run(replace(setting, kernels=(kernel,)))
+            report = run(replace(setting, kernels=(kernel,)))
         except LabError as error:
             setting.say(f"{name} on {kernel}: {error.message}")
             return error
+        setting.so_far(kernel, report)
+        return report
 
     with ThreadPoolExecutor(1 if SCENARIOS[name].timed else AT_ONCE) as pool:
         answers = dict(zip(setting.kernels, pool.map(on, setting.kernels), strict=True))
-    reports = [answer for answer in answers.values() if isinstance(answer, Report)]
     failed = {kernel: answer for kernel, answer in answers.items() if isinstance(answer, LabError)}
-    facts = {kernel: fact for report in reports for kernel, fact in report.facts.items()}
-    return Report(tuple(check for report in reports for check in report.checks), facts, failed)
+    return joined((answer for answer in answers.values() if isinstance(answer, Report)), failed)

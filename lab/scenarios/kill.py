@@ -7,6 +7,7 @@ At two points of each, chosen by chance, for every repeat, and at others with th
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 
 from lab.boot import Boot, Result, boot
 from lab.gpu.gpus import Gpus, guest_files
@@ -38,12 +39,15 @@ def run(setting: Setting) -> Report:
         folder = setting.folder / f"kill-{kernel}"
         with Gpus(count=2, links=_LINKS, folder=folder / "gpus", attack=_INTERVAL) as gpus:
             result = _boot(kernel, gpus, setting)
+            if result.cut_off:
+                setting.say(f"kill on {kernel}: {result.cut_off}")
             record = gpus.record()
         setting.say(f"kill on {kernel}: {result.seconds:.1f} s")
         checks += checks_of(kernel, result, record)
         facts[kernel] = {
             "release": result.answer.get("release"),
             "seconds": round(result.seconds, 2),
+            "cut off": result.cut_off,
             "cut again beside a tenant": result.answer.get("cut again beside a tenant"),
             "counts": result.answer.get("counts"),
             "resets": len(record.named("reset")),
@@ -69,24 +73,19 @@ def _boot(kernel: str, gpus: Gpus, setting: Setting) -> Result:
         **guest_files(),
     }
     seconds = _SECONDS + _SECONDS_A_REPEAT * setting.repeat
-    run = Boot(kernel, qemu, files, seconds=seconds, name="kill")
-    return boot(run, folder=setting.folder / f"kill-{kernel}" / "boot")
+    run = Boot(kernel, qemu, files, seconds=setting.seconds or seconds, name="kill")
+
+    def so_far(answer: Mapping[str, object]) -> None:
+        told = {"release": answer.get("release"), "counts": answer.get("counts")}
+        setting.so_far(kernel, Report(tuple(_deaths(kernel, answer)), {kernel: told}))
+
+    return boot(run, folder=setting.folder / f"kill-{kernel}" / "boot", so_far=so_far)
 
 
 def checks_of(kernel: str, result: Result, record: Record) -> list[Check]:
     """Return what must be so, by what the guest found and what the GPUs saw."""
-    counts, failures = result.answer.get("counts"), result.answer.get("failures")
-    told = isinstance(counts, dict) and isinstance(failures, list) and bool(counts)
-    checks = [*ended(kernel, result, told=told)]
-    # What it found before it ended is told all the same.
-    counts, failures = (counts, failures) if told else ({}, [])
-    assert isinstance(counts, dict)
-    assert isinstance(failures, list)
-    for name, count in counts.items():
-        survived, chosen, points = (count[word] for word in ("survived", "chosen", "points"))
-        why = "; ".join(f"{one['point']}: {one['what']}" for one in failures if one["verb"] == name)
-        says = f"{name}: killed at {chosen} of {points} points, and safe after each"
-        checks.append(Check(kernel, says, ok=survived == chosen > 0, detail=why or "no point was tried"))
+    told = bool(result.answer.get("planned"))
+    checks = [*ended(kernel, result, told=told), *_deaths(kernel, result.answer)]
     breaches = record.breaches(0, _END)
     says = "no link was open between two tenants that both ran, at any time"
     checks.append(Check(kernel, says, ok=not breaches, detail=f"open: {breaches}"))
@@ -100,3 +99,24 @@ def checks_of(kernel: str, result: Result, record: Record) -> list[Check]:
     )
     checks.append(Check(kernel, "tenants ran", ok=len(owners) > 1, detail=f"tokens {owners}"))
     return checks
+
+
+def _deaths(kernel: str, answer: Mapping[str, object]) -> Iterator[Check]:
+    """Of all that was to die, at which points it did and was recovered from: the last word, or what is known so far."""
+    planned, counts, failures = (answer.get(word) for word in ("planned", "counts", "failures"))
+    assert planned is None or isinstance(planned, list)
+    assert counts is None or isinstance(counts, dict)
+    assert failures is None or isinstance(failures, list)
+    for name in planned or ():
+        count = (counts or {}).get(name)
+        if count is None:
+            yield Check(kernel, f"{name}: killed, and safe after it", ok=False, detail="not judged: it was not begun")
+            continue
+        survived, chosen, points = (count[word] for word in ("survived", "chosen", "points"))
+        broken = [one for one in failures or () if one["verb"] == name]
+        details = [f"{one['point']}: {one['what']}" for one in broken]
+        missing = [point for point in chosen if point not in survived and point not in [one["point"] for one in broken]]
+        if missing or not chosen:
+            details += [f"judged: {', '.join(survived) or 'no point'}", f"not judged: {', '.join(missing) or 'any'}"]
+        says = f"{name}: killed at {len(chosen)} of {points} points, and safe after each"
+        yield Check(kernel, says, ok=survived == chosen != [], detail="; ".join(details))

@@ -18,6 +18,13 @@ labguest.give("release", os.uname().release.encode())
 Path("/no/such/folder/file").write_text("")
 """
 
+STAYS = b"""
+import os, labguest
+labguest.answer({"judged": ["one"]})
+labguest.answer({"judged": ["one", "two"]})
+os._exit(1)
+"""
+
 
 def test_atoll_agrees_with_the_kernel(small_lab: str, tmp_path: Path) -> None:
     result = run_on(small_lab, tmp_path / "run")
@@ -53,6 +60,16 @@ def test_a_deadline_is_kept(small_lab: str, tmp_path: Path) -> None:
         boot(Boot(small_lab, (), {"scenario/main.py": FAILS}, seconds=0.2), folder=tmp_path / "run")
     assert "not done after 0.2 s" in caught.value.message
     assert str(tmp_path / "run") in caught.value.hint
+
+
+def test_what_was_answered_before_a_deadline_is_brought_back(small_lab: str, tmp_path: Path) -> None:
+    folder, told = tmp_path / "run", list[object]()
+    files = {"scenario/main.py": STAYS}
+    result = boot(Boot(small_lab, (), files, seconds=60), folder=folder, so_far=told.append)
+    assert not result.ok
+    assert result.answer == {"judged": ["one", "two"]}
+    assert result.cut_off.startswith("the guest ended without reporting")
+    assert told[-1:] in ([], [result.answer])
 
 
 def test_an_emulator_that_does_not_start_says_why(small_lab: str, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from lab.boot import Result
 from lab.gpu.record import GpuLink, Record
 from lab.scenarios.kill import checks_of
 
-COUNTS = {"apply": {"points": 9, "chosen": 2, "survived": 2}}
+POINTS = ["3: before a commit", "7: at the end"]
+COUNTS = {"apply": {"points": 9, "chosen": POINTS, "survived": POINTS}}
+ANSWER = {"planned": ["apply"], "counts": COUNTS, "failures": []}
 LINK = (GpuLink(0, 0, 1, 0),)
 CUT = [
     {"t": 1, "gpu": 0, "event": "attack", "link": 0, "peer": 1, "reads": True},
@@ -24,6 +26,14 @@ CUT = [
 ]
 
 
+def detail(answer: dict[str, Any], says: str) -> str:
+    """What is told of the one check that says so and does not hold."""
+    result = Result(False, answer, {}, "", 1.0, Path("folder"), "not done after 9 s")
+    checks = checks_of("6.1", result, Record.of(LINK, [CUT]))
+    (found,) = [check.detail for check in checks if check.says.startswith(says) and not check.ok]
+    return found
+
+
 def broken(answer: dict[str, Any], events: list[dict[str, Any]], *, ok: bool = True) -> list[str]:
     """What does not hold."""
     result = Result(ok, answer, {}, "", 1.0, Path("folder"))
@@ -31,30 +41,36 @@ def broken(answer: dict[str, Any], events: list[dict[str, Any]], *, ok: bool = T
 
 
 def test_all_is_well() -> None:
-    assert broken({"counts": COUNTS, "failures": []}, CUT) == []
+    assert broken(ANSWER, CUT) == []
 
 
 def test_a_link_that_was_open_between_two_who_ran() -> None:
     events = [*CUT[:5], {"t": 5, "gpu": 0, "event": "links", "cut": 0}, *CUT[5:]]
-    assert broken({"counts": COUNTS, "failures": []}, events) == [
-        "no link was open between two tenants that both ran, at any time"
-    ]
+    assert broken(ANSWER, events) == ["no link was open between two tenants that both ran, at any time"]
 
 
-@pytest.mark.parametrize(("chosen", "survived"), [(2, 1), (0, 0)])
-def test_a_death_that_was_not_recovered_from_or_never_tried(chosen: int, survived: int) -> None:
+@pytest.mark.parametrize(("chosen", "survived"), [(POINTS, POINTS[1:]), ([], [])])
+def test_a_death_that_was_not_recovered_from_or_never_tried(chosen: list[str], survived: list[str]) -> None:
     counts = {"apply": {"points": 9, "chosen": chosen, "survived": survived}}
-    failures = [{"verb": "apply", "point": "3: a commit", "what": "it stays"}]
-    (told,) = broken({"counts": counts, "failures": failures}, CUT)
-    assert told.startswith("apply: killed at")
+    failures = [{"verb": "apply", "point": "3: before a commit", "what": "it stays"}]
+    (told,) = broken({"planned": ["apply"], "counts": counts, "failures": failures}, CUT)
+    assert told.startswith(f"apply: killed at {len(chosen)} of 9")
+
+
+def test_a_run_that_was_cut_off_names_what_was_judged_and_what_was_not() -> None:
+    counts = {"apply": {"points": 9, "chosen": POINTS, "survived": POINTS[:1]}}
+    answer = {"planned": ["apply", "release"], "counts": counts, "failures": []}
+    assert detail(answer, "the scenario ends well") == "not done after 9 s"
+    assert detail(answer, "apply") == f"judged: {POINTS[0]}; not judged: {POINTS[1]}"
+    assert detail(answer, "release") == "not judged: it was not begun"
 
 
 def test_what_would_have_seen_nothing_is_no_witness() -> None:
-    assert "tenants ran" in broken({"counts": COUNTS, "failures": []}, CUT[:3])
+    assert "tenants ran" in broken(ANSWER, CUT[:3])
     silent = [event for event in CUT if event["event"] != "attack"]
-    assert any(says.startswith("attacks read") for says in broken({"counts": COUNTS, "failures": []}, silent))
+    assert any(says.startswith("attacks read") for says in broken(ANSWER, silent))
 
 
 def test_a_guest_that_broke_off() -> None:
-    assert "the scenario ends well" in broken({"error": "traceback", "counts": COUNTS, "failures": []}, CUT, ok=False)
+    assert "the scenario ends well" in broken({"error": "traceback", **ANSWER}, CUT, ok=False)
     assert "the scenario ends well" in broken({}, CUT)

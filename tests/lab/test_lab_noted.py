@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from lab.boot import Result
@@ -28,6 +29,8 @@ def test_a_good_end_is_no_check() -> None:
 def test_a_bad_end_tells_the_error_or_where_to_look() -> None:
     assert ended("6.12", result({"error": "traceback"}, ok=False)) == (bad_end("traceback"),)
     assert ended("6.12", result({}, ok=False)) == (bad_end("folder"),)
+    cut = replace(result({}, ok=False), cut_off="not done after 9 s")
+    assert ended("6.12", cut) == (bad_end("not done after 9 s"),)
     assert ended("6.12", result({}), told=False) == (bad_end("folder"),)
 
 

@@ -81,6 +81,31 @@ def test_a_run_that_is_stopped_has_told_what_it_found(tmp_path: Path, monkeypatc
     assert not document["ended"]
 
 
+def test_a_scenario_that_is_stopped_has_told_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(setting: Setting) -> Report:
+        (kernel,) = setting.kernels
+        good = Report((Check(kernel, "it holds", ok=True),), {kernel: 1})
+        if kernel == "6.1":
+            return good
+        setting.so_far(kernel, good)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.scenarios.hold.run", run)
+    output = tmp_path / "results.json"
+    words = ["run", "hold", "smoke", "--kernel", "6.1", "--kernel", "7", "-o", str(output), "--folder", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        main(words)
+    document = json.loads(output.read_text())
+    assert not document["ok"]
+    assert not document["ended"]
+    assert document["not run"] == ["smoke"]
+    result = document["scenarios"]["hold"]
+    assert not result["ok"]
+    assert not result["ended"]
+    assert [check["kernel"] for check in result["checks"]] == ["6.1", "7"]
+    assert list(result["facts"]) == ["6.1", "7"]
+
+
 @pytest.mark.parametrize("first", ["6.1-powernv", "6.12-powernv"])
 def test_a_kernel_that_cannot_be_had_takes_nothing_from_the_others(
     first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -20,6 +20,7 @@ import labguest
 from atoll.act.journal import read_journal
 from atoll.act.live import LiveMachine
 
+HOLD = "hold, and its end"
 OUTLIVE = "hold, with tenants that outlive it"
 order = json.loads(Path("/scenario/order.json").read_text())
 failures: list[dict[str, Any]] = []
@@ -67,8 +68,27 @@ def chosen(name: str, count: int) -> list[int]:
 
 
 def tell() -> None:
-    """Answer with all that was counted so far."""
-    labguest.answer({"release": os.uname().release, "counts": counts, "failures": failures})
+    """Answer with all that was counted so far: the guest may be cut off at any moment."""
+    answer: dict[str, object] = {"release": os.uname().release, "planned": planned()}
+    answer |= {"counts": counts, "failures": failures}
+    labguest.answer(answer)
+
+
+def planned() -> list[str]:
+    """The names of all that is to die, in the order in which it is let die."""
+    names: list[str] = []
+    for handover in order["handovers"]:
+        if handover == "held":
+            names += [HOLD, OUTLIVE]
+            continue
+        apply, release = f"apply ({handover})", f"release ({handover})"
+        names += [apply, *recoveries_of(apply), f"second apply ({handover})", release, *recoveries_of(release)]
+    return names
+
+
+def recoveries_of(name: str) -> list[str]:
+    """The names of recoveries, begun after early and late deaths of something."""
+    return [f"recover of {name}, dead at {share:.0%}" for share in order["shares"]]
 
 
 class Clock:
@@ -130,9 +150,13 @@ class Dying:
         after = state()
         self.give_back(initial)
         ends = (initial, after) if self.resumes else (initial, between, after)
-        began, survived, clock = time.monotonic(), 0, Clock()
+        began, clock = time.monotonic(), Clock()
         numbers = chosen(self.name, len(whole.points))
-        for at in numbers:
+        points = [f"{at}: {whole.points[at]}" for at in numbers]
+        survived: list[str] = []
+        counts[self.name] = told = {"points": len(whole.points), "chosen": points, "survived": survived}
+        tell()
+        for at, point in zip(numbers, points, strict=True):
             try:
                 with clock("begin"):
                     tokens = self.ready()
@@ -144,22 +168,14 @@ class Dying:
                 with clock("give back"):
                     self.give_back(initial)
             except Broken as broken:
-                point = f"{at}: {whole.points[at]}"
                 failures.append({"verb": self.name, "point": point, "what": str(broken), "round": round_})
                 # What comes next begins where this did, as far as that can be had.
                 with suppress(Broken):
                     self.give_back(initial)
                 break
-            survived += 1
-        seconds = round(time.monotonic() - began, 1)
-        told = {
-            "points": len(whole.points),
-            "chosen": len(numbers),
-            "survived": survived,
-            "seconds": seconds,
-            "of which": clock.seconds,
-        }
-        counts[self.name] = told
+            survived.append(point)
+            tell()
+        told |= {"seconds": round(time.monotonic() - began, 1), "of which": clock.seconds}
         tell()
         return len(whole.points)
 
@@ -188,10 +204,9 @@ class Dying:
 def recoveries(dying: Dying, count: int) -> None:
     """Let recovering die that was begun after deaths early, in the middle and at the end of something."""
     act = dying.act()
-    for share in order["shares"]:
+    for share, name in zip(order["shares"], recoveries_of(dying.name), strict=True):
         at = min(int(share * count), count - 1)
         before = (*dying.before, died(act, at, gives=dying.gives))
-        name = f"recover of {dying.name}, dead at {at}"
         Dying(name, dying.spec, lambda: recovering, before, dying.runs, resumes=True).deaths()
 
 
@@ -216,19 +231,20 @@ def orphans() -> None:
     labguest.answer({"cut again beside a tenant": again})
 
 
+tell()
 prepare()
 for handover in order["handovers"]:
     runs = handover != "vfio"
     both, red = spec(handover, "red", "blue"), spec(handover, "red")
     if handover == "held":
-        Dying("hold, and its end", both, partial(holding, both), (), runs, gives=True).deaths()
+        Dying(HOLD, both, partial(holding, both), (), runs, gives=True).deaths()
+        counts[OUTLIVE] = outlived = {"points": 1, "chosen": ["the end"], "survived": []}
         try:
             orphans()
-            survived = 1
+            outlived["survived"] = outlived["chosen"]
         except Broken as broken:
             failures.append({"verb": OUTLIVE, "point": "the end", "what": str(broken), "round": round_})
-            survived = 0
-        counts[OUTLIVE] = {"points": 1, "chosen": 1, "survived": survived, "seconds": 0}
+        tell()
         continue
     two = applying(both)
     applied = Dying(f"apply ({handover})", both, partial(applying, both), (), runs, gives=True)
