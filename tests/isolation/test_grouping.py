@@ -176,6 +176,44 @@ def test_what_it_costs() -> None:
     assert (detour.before, detour.after) == (None, None)
 
 
+def _card(*acs_of: Acs | Unknown | None, **more: object) -> Host:
+    """Functions of a card in one group; what stands above its bus is not shown."""
+    made = [endpoint(f"01:00.{n}", acs=state, multifunction=True, group=5) for n, state in enumerate(acs_of)]
+    return machine(*(replace(f, parent_told=False, **more) for f in made))  # type: ignore[arg-type]
+
+
+def test_who_counts_as_apart_is_held_by_a_port_that_is_not_shown() -> None:
+    apart = _card(CLOSED, Unknown("cut"), Unknown("cut"))
+    for one in ("01:00.0", "01:00.1"):
+        found = told(apart, one)
+        assert (found.apart, found.spoilers) == (at("01:00.0"), ())
+    assert told(_card(None, None), "01:00.0").apart is None, "they hold each other"
+    assert told(_card(Unknown("cut"), Unknown("cut")), "01:00.0").apart is None
+    assert told(_card(CLOSED, None, parent=at("00:01.0")), "01:00.0").apart == at("01:00.0"), "named, and not shown"
+    shown = machine(port("00:01.0", 1, acs=None), *_card(CLOSED, None, parent=at("00:01.0")).functions.values())
+    assert told(shown, "01:00.0").apart is None
+    assert [s.address for s in told(shown, "01:00.0").spoilers] == [at("00:01.0")]
+    alone = machine(replace(endpoint("01:00.0", acs=CLOSED, multifunction=True, group=5), parent_told=False))
+    assert told(alone, "01:00.0").apart is None
+
+
+def test_two_that_share_an_id_need_no_port_to_hold_them() -> None:
+    """Function 1 of this controller sends as function 0 too (``quirk_dma_func1_alias``)."""
+    pair = [endpoint(f"01:00.{n}", acs=CLOSED, multifunction=True, group=5, ids=(0x1B4B, 0x9230)) for n in range(2)]
+    assert told(machine(*(replace(f, parent_told=False) for f in pair)), "01:00.0").apart is None
+
+
+def test_a_virtual_function_is_apart_whatever_was_read_of_it() -> None:
+    owner = replace(endpoint("01:00.0", multifunction=True, group=5), parent_told=False)
+    virtual = replace(
+        endpoint("01:00.1", physical="01:00.0", group=5),
+        port_type=Unknown("cut"),
+        acs=Unknown("cut"),
+        parent_told=False,
+    )
+    assert told(machine(owner, virtual), "01:00.1").apart == at("01:00.1")
+
+
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name.partition(".")[0])
 def test_changes_do_what_they_say(capture: object) -> None:
     """On real kernels' machines: each change, predicted anew, gives the group that it promises, smaller than before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.host.fact import Known, Unknown
@@ -158,6 +159,26 @@ def test_virtual_functions_are_not_called_inseparable() -> None:
     words = _lines(host, "01:00.1")
     assert "not known: virtual functions count as apart" in words
     assert "most likely nothing" not in words
+
+
+def test_a_port_that_is_not_shown_holds_who_counts_as_apart() -> None:
+    made = (endpoint(f"01:00.{n}", acs=CLOSED if n else Unknown("cut"), group=5, multifunction=True) for n in range(2))
+    host = machine(*(replace(f, parent_told=False) for f in made))
+    words = _lines(host, "01:00.0")
+    assert "a port above bus 0000:01 that does not isolate, which the record does not show: not known" in words
+    assert "0000:01:00.1 counts as apart from its siblings, so nothing else can hold it here" in words
+    assert "not known: a port above decides, and the record does not show it" in words
+    assert grouping_document(host, _of(host, "01:00.0"))["apart"] == "0000:01:00.1"
+
+
+@pytest.mark.parametrize(
+    ("class_code", "said"),
+    [(0x020000, "not known: many network controllers say"), (0x030000, "most likely nothing: functions of one device")],
+)
+def test_network_controllers_often_say_that_their_functions_are_apart(class_code: int, said: str) -> None:
+    made = (endpoint(f"01:00.{n}", group=5, class_code=class_code, multifunction=True) for n in range(2))
+    unread = (replace(f, port_type=Unknown("cut"), acs=Unknown("cut"), parent_told=False) for f in made)
+    assert said in _lines(machine(*unread), "01:00.0")
 
 
 def test_in_a_group_that_the_record_does_not_tell() -> None:

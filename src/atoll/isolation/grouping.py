@@ -18,7 +18,7 @@ from atoll.isolation.detour import Detour, detours
 from atoll.isolation.groups import Prediction, predict
 from atoll.isolation.groups.override_evidence import override_in_force
 from atoll.isolation.slots import Slots, other_slots
-from atoll.isolation.spoilers import Cause, Rule, Spoiler, spoilers
+from atoll.isolation.spoilers import Cause, Rule, Spoiler, held_from_above, spoilers
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 
@@ -67,6 +67,8 @@ class Grouping:
     reasons: tuple[str, ...]
     """The kernel's rules that put them together, as applied."""
     spoilers: tuple[Spoiler, ...]
+    apart: Address | None
+    """A recorded member that counts as apart from its siblings: a port that the record does not show holds them."""
     changes: tuple[Change, ...]
     slots: Slots | None
     """Other places for its card; None where there is no card, or no need."""
@@ -92,6 +94,12 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
     shared = [address for address in members if address != one]
     strangers = [a for a in shared if a in host.functions and _stranger(topology, one, a)]
     found = spoilers(topology, members, above=one) if shared else ()
+    apart = held_from_above(host, members, one) if known is not None and shared else None
+    if apart is not None and _group_of(prediction, apart) != (apart,):
+        apart = None
+    if apart is not None:
+        # What else may hold some of them does not count beside what holds them all.
+        found = tuple(s for s in found if s.rule is not Rule.SLOT or s.cause is not Cause.UNKNOWN)
     return Grouping(
         one=one,
         number=number,
@@ -101,6 +109,7 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         undetermined=prediction.open_about(one),
         reasons=tuple(dict.fromkeys(r for a in members for r in prediction.reasons.get(a, ()))) if shared else (),
         spoilers=found,
+        apart=apart,
         changes=_changes(topology, settings, one, members, predicted, found) if shared else (),
         slots=other_slots(topology, one) if strangers and host.platform is not Platform.POWERNV else None,
         override=override,

@@ -19,7 +19,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.pci.vendor import AMD
 
-__all__ = ["Cause", "Rule", "Spoiler", "spoilers"]
+__all__ = ["Cause", "Rule", "Spoiler", "held_from_above", "spoilers"]
 
 _NOTHING = AcsFlag(0)
 
@@ -108,6 +108,23 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
         return (found.rule is not Rule.SEGMENT, place is None, place or 0, found.address)
 
     return tuple(sorted(found.values(), key=order))
+
+
+def held_from_above(host: Host, members: Iterable[Address], one: Address) -> Address | None:
+    """Return which of ``members`` on the bus of ``one`` counts as apart from its siblings, with nothing shown above.
+
+    In one group with them all the same, no rule but that of the way up (``pci_acs_path_enabled``) can hold it: a port
+    above, which the record does not show, does not isolate, and holds all on the bus. None where that is not so.
+    """
+    judge = Judge(host, acs_control={}, override=override_in_force(host))
+    beside = [host.functions[a] for a in members if a in host.functions and a[:2] == one[:2]]
+    if len(beside) < 2 or not all(host.is_loose(function) for function in beside):
+        return None
+    for function in beside:
+        verdict = judge.function(function)
+        if verdict.enabled and verdict.certain and judge.multifunction(function) is not None:
+            return function.address
+    return None
 
 
 def _alias(function: Function, rule: Rule, why: str) -> Spoiler:

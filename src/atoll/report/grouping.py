@@ -121,6 +121,7 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
             }
             for s in found.spoilers
         ],
+        "apart": None if found.apart is None else str(found.apart),
         "changes": [change_document(host, change) for change in found.changes],
         "slots": None if found.slots is None else slots_document(found.slots),
         "override": {"in_force": found.override, "without": plain(found.real)} if found.override else None,
@@ -149,8 +150,9 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         lines += wrap(
             "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
         )
-    if found.spoilers and (alike or strangers):
+    if (found.spoilers or found.apart) and (alike or strangers):
         lines += ["", style.bold("What keeps them together")]
+        lines += _unseen_lines(found, style)
         for alike_spoilers in _alike(found.spoilers):
             lines += _spoiler_lines(alike_spoilers, style)
     elif found.reasons and (alike or strangers):
@@ -164,6 +166,15 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         facts = "; ".join(lacking([found.undetermined]))
         lines += ["", *wrap(f"the groups rest on what the record lacks: {facts}", first=f"  {style.doubtful('?')} ")]
     return lines
+
+
+def _unseen_lines(found: Grouping, style: Style) -> list[str]:
+    if found.apart is None:
+        return []
+    bus = f"{found.one.domain:04x}:{found.one.bus:02x}"
+    what = f"a port above bus {bus} that does not isolate, which the record does not show: {style.bold('not known')}"
+    why = f"{found.apart} counts as apart from its siblings, so nothing else can hold it here (pci_acs_path_enabled)"
+    return [*wrap(what, first="    - "), *wrap(why, first="      ")]
 
 
 def _fiction(found: Grouping, style: Style) -> list[str]:

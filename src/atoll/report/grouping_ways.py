@@ -12,6 +12,7 @@ from atoll.isolation.grouping import Change, ChangeKind, Grouping
 from atoll.isolation.slots import Place, Slots
 from atoll.isolation.spoilers import Cause, Rule
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass
 from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, wrap
 from atoll.report.quantity import bandwidth
@@ -98,11 +99,22 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
     if any(s.rule is Rule.ALIAS for s in found.spoilers):
         return "nothing: behind a conventional bridge all requests carry one id, and the bus is shared"
     unread = any(s.cause is Cause.UNKNOWN for s in found.spoilers)
+    if found.apart is not None:
+        return (
+            "not known: a port above decides, and the record does not show it: ACS that is off can be set, and where "
+            "it has none another slot may do; give all of lspci -nnvvv, run as root"
+        )
     if not strangers or (found.spoilers and not unread and all(s.rule is Rule.SLOT for s in found.spoilers)):
         if any(a in host.functions and host.functions[a].perhaps_virtual for a in found.members):
             return (
                 "not known: virtual functions count as apart, and then the port above them decides; record it as root "
                 "(lspci -vvv, atoll capture)"
+            )
+        if (unread or found.undetermined) and host.functions[found.one].base_class == BaseClass.NETWORK:
+            return (
+                "not known: many network controllers say (by ACS of their own, or a quirk of Linux) that their "
+                "functions are apart, and then the port above them decides; record it as root (lspci -vvv, atoll "
+                "capture)"
             )
         if unread or found.undetermined:
             return (

@@ -254,6 +254,9 @@ class Judge:
         address = function.address
         multifunction = self.multifunction(function)
         port_type = self.port_type(function)
+        if port_type is None and function.physical_function is not None:
+            # A virtual function has the PCI Express type of its physical one (Base Specification 9.3.5), an endpoint's.
+            return Verdict(True, (f"{address}: a virtual function needs no ACS (pci_iov_add_virtfn)",))
         if port_type is None:
             guess = not function.is_port and multifunction is False and function.base_class != BaseClass.BRIDGE
             reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
