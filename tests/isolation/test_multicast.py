@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from reach_hosts import CLOSED, at, change, clusters, endpoint, machine, port, scene, slots, switch
 
@@ -102,3 +104,13 @@ def test_what_switches_it_off_is_ready_to_paste() -> None:
         reach = scene(machine(*change(switch(CLOSED, CLOSED), "02:01.0", multicast=multicast))).reach()
         remedies = [remedy.how for remedy in explain(reach, RED, BLUE).remedies]
         assert remedies.count("setpci -s 0000:02:01.0 ECAP12+6.w=0:8000") == told
+
+
+@pytest.mark.parametrize(("multicast", "told"), [(ON, 1), (UNREAD, 0)])
+def test_it_is_not_offered_alone_where_it_is_not_shown_what_stands_above(
+    multicast: Fact[Multicast | None], told: int
+) -> None:
+    pair = [endpoint(f"01:00.{n}", acs=CLOSED, multifunction=True) for n in range(2)]
+    reach = scene(machine(*(replace(f, parent_told=False, multicast=multicast) for f in pair))).reach()
+    remedies = [remedy.how for remedy in explain(reach, at("01:00.0"), at("01:00.1")).remedies]
+    assert remedies.count("setpci -s 0000:01:00.0 ECAP12+6.w=0:8000") == told

@@ -151,13 +151,15 @@ def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
 
 
 def _by_multicast(topology: Topology, one: Address, other: Address) -> tuple[Remedy, ...]:
-    """Switch Multicast off where what one of the two sends may be copied to the other."""
+    """Switch Multicast off where what one of the two sends is copied to the other, or only that stands open."""
+    unread = _unread(topology, one, other)
     meetings = (topology.meeting(*way) for way in ((one, other), (other, one)))
     ports = {
         function.address
         for meeting in meetings
         if meeting.source != meeting.target
         for function in copiers(topology, meeting.source, meeting.bridge)
+        if isinstance(function.multicast, Known) or not unread
     }
     return tuple(
         Remedy(
