@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from types import FrameType
+from contextlib import AbstractContextManager
 
 from atoll.act.executor import execute
 from atoll.act.lock import machine_lock
 from atoll.act.outcome import Outcome
 from atoll.act.running import refuse_after_death
+from atoll.cli.interrupts import heard, interruptible, listen
 from atoll.cli.output import say
 from atoll.cli.plan import exit_code
 from atoll.cli.prove import EXIT
@@ -50,8 +49,6 @@ from atoll.report.style import style_for
 
 __all__ = ["run"]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
 
 def run(options: argparse.Namespace) -> int:
     """Hold; the exit code is 0 once all was given back, and as for ``apply`` where it could not be achieved."""
@@ -63,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     interval = _number(options.interval, "--interval", DEFAULT_INTERVAL * 1e6, 10.0, 1e6) / 1e6
     grace = _number(options.grace, "--grace", DEFAULT_GRACE, 0.0, 86400.0)
     policy = Policy(options.policy)
-    with _interruptible(), Keepers() as keepers, _session(options, keepers) as session:
+    with interruptible(), Keepers() as keepers, _session(options, keepers) as session:
         assert session.machine is not None
         refuse_after_death(session.machine)
         text, clusters = read_clusters(options.spec, session.host)
@@ -120,13 +117,14 @@ def _hold(
         )
         sys.stdout.flush()
         if service is not None:
-            _stopped_by_signals(service)
+            # From here on one ends the service in good order; a second one ends it without waiting for owners.
+            listen(heard(), lambda number, frame: service.stop())
 
     if not held:
         started(None)
         return EXIT[found.verdict]
     left = holding.serve(host, started)
-    for number in _SIGNALS:
+    for number in heard():
         # Giving back is not left half done.
         signal.signal(number, signal.SIG_IGN)
     ended = holding.end(left)
@@ -207,34 +205,6 @@ def _number(text: str | None, option: str, default: float, least: float, most: f
     if not least <= value <= most:
         raise InputError(f"{option} {text}: expected a number from {least:g} to {most:g}", hint="atoll hold --help")
     return value
-
-
-# -- signals
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a signal interrupt what is being done, so that it is rolled back; put the handlers of before back."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _stopped_by_signals(service: Service) -> None:
-    """From here on a signal ends the service in good order; a second one ends it without waiting for owners."""
-    for number in _SIGNALS:
-        signal.signal(number, lambda signum, frame: _end(service))
-
-
-def _end(service: Service) -> None:
-    service.stop()
 
 
 def _progress(number: int, count: int, step: Step) -> None:

@@ -106,9 +106,17 @@ def changing(
 
     A twin's file is locked from before it is read until after it is written, the live machine likewise unless with
     ``dry_run``, which writes neither. ``hold``: this process stays, may keep devices of the live machine open, through
-    ``vfio`` where that is given, and takes the lock itself for as long as it changes something. Raises RefusedError for
-    what can be read only, InputError, OSError.
+    ``vfio`` where that is given, and takes the lock itself for as long as it changes something. SIGTERM and SIGHUP
+    interrupt it as SIGINT does. Raises RefusedError for what can be read only, InputError, OSError.
     """
+    from atoll.cli.interrupts import interruptible
+
+    with interruptible(), _changing(names, dry_run=dry_run, hold=hold, vfio=vfio) as session:
+        yield session
+
+
+@contextmanager
+def _changing(names: Sequence[str], *, dry_run: bool, hold: bool, vfio: VfioLeases | None) -> Iterator[Session]:
     if len(names) == 1 and is_twin_file(names[0]):
         from pathlib import Path
 
