@@ -128,6 +128,8 @@ def test_its_process_has_its_name_nothing_inherited_and_ends_with_its_holder() -
         links = [os.readlink(link) for link in (process / "fd").iterdir() if int(link.name) > 2]
         assert len(links) == 2
         assert all(link.startswith("socket:") for link in links)
+        # Ctrl-Z stops all that a terminal reaches, and owners run on meanwhile.
+        assert os.getsid(keeping.pid) == os.getpgid(keeping.pid) == keeping.pid
         # What is for the holder reaches its keepers from a terminal, too: they wait for its word.
         os.kill(keeping.pid, signal.SIGTERM)
         os.kill(keeping.pid, signal.SIGINT)

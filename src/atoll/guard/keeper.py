@@ -337,6 +337,8 @@ def run_keeper(orders: socket.socket, events: socket.socket, name: str, parent: 
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # These are for the holder, which gives back in the right order; from a terminal they reach all.
         signal.signal(ignored, signal.SIG_IGN)
+    # A terminal that stops the holder (Ctrl-Z) does not stop the watching: owners run on.
+    os.setsid()
     signal.set_wakeup_fd(-1)
     _close_all_but(orders.fileno(), events.fileno())
     take_name(name)
