@@ -379,3 +379,16 @@ def test_doctor_tells_why_acs_is_not_known(run: Run, tmp_path: Path) -> None:
     told = " ".join(run("doctor", "--host", tmp_path / "lspci.txt").out.split())
     assert "ACS of 1 port was not read: 0000:00:1b.0 why: lspci.txt: lspci misreads the ACS control" in told
     assert "of a paste: lspci -nnvvvxxxx, run as root" in told
+
+
+def test_a_boot_log_that_says_that_acs_is_overridden_makes_the_groups_fiction(run: Run, tmp_path: Path) -> None:
+    listed = "IOMMU Group 1:\n\t00:14.0 USB controller [0c03]: X [8086:43ed]\nIOMMU Group 2:\n\t02:00.0 X [0200]: X\n"
+    said = "[ 0.000000] Warning: PCIe ACS overrides enabled; This may allow non-IOMMU protected peer-to-peer DMA\n"
+    post = tmp_path / "post.txt"
+    words = "as pcie_acs_override= has it, which says nothing of the hardware"
+    for text, told in ((listed, False), (said + listed, True)):
+        post.write_text(text)
+        assert ("Override: the kernel said at boot" in run("groups", "--host", post).out) is told
+        assert (words in run("explain", "00:14.0", "02:00.0", "--host", post).out) is told
+        doctor = " ".join(run("doctor", "--host", post).out.split())
+        assert ("fail acs-override the kernel says at boot that it overrides ACS" in doctor) is told

@@ -10,7 +10,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Group, Host
 from atoll.isolation.groups import predict
-from atoll.isolation.groups.override_evidence import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.isolation.spoilers import spoilers
 
 
@@ -44,6 +44,23 @@ def test_recorded_groups_tell_whether_the_kernel_obeys_an_override() -> None:
         assert [s.address for s in spoilers(Topology(found), together)] == ([] if obeyed else [at("00:01.0")])
     other = host([*pair(None), function("00:04.0")], command_line=line, recorded=(Group(0, together),))
     assert predict(other).undetermined, "groups that neither forms tell nothing"
+
+
+def test_a_kernel_that_says_at_boot_that_it_overrides_acs_obeys() -> None:
+    said = Known(True)
+    (together,) = predict(host(pair(None))).groups
+    told = replace(host(pair(None), command_line="pcie_acs_override=downstream"), overrides_acs=said)
+    assert (predict(told).undetermined, len(predict(told).groups), obeys_untold_override(told)) == ((), 2, False)
+    hidden = replace(_grouped(pair(None), "00:01.0", "01:00.0"), overrides_acs=said)
+    assert obeys_untold_override(hidden)
+    assert not obeys_untold_override(_grouped(pair(None), "00:01.0", "01:00.0"))
+    # By ids: of what neither "downstream" nor "multifunction" explains, the parameter may name some.
+    more = [*pair(None), port("00:02.0", 2, acs=None), function("02:00.0", "00:02.0")]
+    some = _grouped(more, "00:01.0", "01:00.0", "00:02.0 02:00.0")
+    assert not predict(some).undetermined
+    open_of = dict(predict(replace(some, overrides_acs=said)).undetermined)
+    assert open_of.keys() == set(together)
+    assert all("whether pcie_acs_override= names it" in why for why in open_of.values())
 
 
 def test_override_by_id_and_by_multifunction() -> None:

@@ -193,6 +193,7 @@ def test_recorded_groups_may_show_that_the_kernel_has_a_row(
     whole = host(found, kernel=None)
     whole = replace(whole, command_line=Known(line) if line is not None else whole.command_line)
     assert bool(predict(whole).undetermined) is not known
+    assert predict(replace(whole, overrides_acs=Known(True))).undetermined, "an override may have told them apart"
 
 
 def test_what_isolates_by_itself_shows_no_row() -> None:

@@ -100,6 +100,14 @@ def test_fiction() -> None:
     assert document["override"]["without"] == ["0000:00:01.0", "0000:00:01.1", "0000:01:00.0", "0000:02:00.0"]
 
 
+def test_fiction_that_only_the_boot_log_tells() -> None:
+    cards = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=n + 2) for n in range(2)]
+    quiet = machine(port("00:01.0", 1, acs=None), *cards)
+    said = replace(quiet, overrides_acs=Known(True), command_line=Unknown("not shown"))
+    assert "Fiction: the kernel said at boot that it overrides ACS" in _lines(said, "01:00.0")
+    assert "Fiction" not in _lines(quiet, "01:00.0")
+
+
 def test_behind_a_vmd_nothing_splits_but_the_firmware() -> None:
     vmd = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
     behind = [port("10000:00:02.0", 1), endpoint("10000:01:00.0", "10000:00:02.0", acs=None)]

@@ -337,6 +337,8 @@ class Host:
     command_line: Fact[str] = Unknown("not read")
     iommu_units: tuple[IommuUnit, ...] = ()
     interrupt_remapping: Fact[bool] = Unknown("not read")
+    overrides_acs: Fact[bool] = Unknown("no boot log tells it")
+    """Whether the kernel said at boot that it takes ACS as given where there is none (``pcie_acs_override=``)."""
     holders: Fact[tuple[Holder, ...]] = Unknown("not read")
     links: tuple[Link, ...] = ()
     links_told: frozenset[Address] = frozenset()

@@ -8,7 +8,7 @@ from atoll.controls.acs_options import acs_ignored
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import listed_only
 from atoll.host.model import Function, Host
-from atoll.isolation.groups.override_evidence import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.pci.acs import REDIRECTING
 from atoll.pci.header import PortType
 from atoll.report.check import Check, Status, Subject, shortened
@@ -102,8 +102,15 @@ def _unseen(host: Host) -> str:
     return "" if host.functions else "the record shows no function"
 
 
+_FICTION = "it makes the kernel claim isolation that the hardware does not have: groups lie"
+_TAKE_OFF = "take pcie_acs_override= off; see what is really isolated: atoll atoms"
+
+
 def acs_override(s: Subject) -> Iterator[Check]:
     """Whether the kernel is told to claim isolation where there is none."""
+    if obeys_untold_override(s.host):
+        yield Check("acs-override", Status.FAIL, "the kernel says at boot that it overrides ACS", _FICTION, _TAKE_OFF)
+        return
     if isinstance(s.host.command_line, Unknown):
         yield Check(
             "acs-override",
@@ -127,8 +134,8 @@ def acs_override(s: Subject) -> Iterator[Check]:
             "acs-override",
             Status.FAIL,
             f"{word} is on the command line",
-            "it makes the kernel claim isolation that the hardware does not have: groups lie",
-            "take it off; see what is really isolated: atoll atoms",
+            _FICTION,
+            _TAKE_OFF,
         )
     else:
         yield Check("acs-override", Status.OK, "no pcie_acs_override= on the command line")

@@ -8,6 +8,7 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.host.model import Host
 from atoll.isolation.explain import Explanation
 from atoll.isolation.exposure import Exposure
+from atoll.isolation.groups.override_evidence import obeys_untold_override, override_in_force
 from atoll.pci.address import Address
 from atoll.report.contention import contention_document, contention_lines
 from atoll.report.document import document
@@ -149,6 +150,8 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
     else:
         claim = f"not recorded; predicted into {'one group' if explanation.same_group else 'different groups'}"
     lines += ["", f"{style.bold('The kernel')}: {claim}"]
+    if obeys_untold_override(host) or override_in_force(host):
+        lines += wrap("as pcie_acs_override= has it, which says nothing of the hardware", first="    ")
     if explanation.missing:
         lines += wrap(style.doubtful("? ") + "it rests on what the record lacks:", first="  ", rest="    ")
         for fact in lacking(explanation.missing):

@@ -10,11 +10,11 @@ from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
 from atoll.isolation.grouping import Grouping
-from atoll.isolation.groups.override_evidence import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
-from atoll.report.groups import IGNORED_OVERRIDE
+from atoll.report.groups import IGNORED_OVERRIDE, UNTOLD_OVERRIDE
 from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names
@@ -133,6 +133,8 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
     lines = wrap(style.bold(headline(host, found)))
     if found.override:
         lines += _fiction(found, style)
+    elif obeys_untold_override(host):
+        lines += wrap(UNTOLD_OVERRIDE, first=style.bad("Fiction: "), rest="    ")
     elif ignores_override(host):
         lines += wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
     lines += ["", "    " + names.short_line(host.functions[found.one], 96)]

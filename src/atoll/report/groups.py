@@ -11,7 +11,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import Comparison, Difference, compare
-from atoll.isolation.groups.override_evidence import ignores_override
+from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.isolation.partition import closure
 from atoll.pci.address import Address
@@ -23,11 +23,15 @@ from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
 
-__all__ = ["IGNORED_OVERRIDE", "groups_document", "groups_lines"]
+__all__ = ["IGNORED_OVERRIDE", "UNTOLD_OVERRIDE", "groups_document", "groups_lines"]
 
 IGNORED_OVERRIDE = (
     "pcie_acs_override= is on the command line and this kernel does not obey it: its groups are those without it. Only "
     "a kernel with an out-of-tree patch does, and then groups say less than before of what is isolated."
+)
+UNTOLD_OVERRIDE = (
+    "the kernel said at boot that it overrides ACS (pcie_acs_override=; the record does not show for whom): groups are "
+    "what it claims, not what the hardware says. What is really isolated, atoll atoms tells."
 )
 _NAMED = 4
 
@@ -297,12 +301,15 @@ def _comparison_lines(
     if missing:
         lines += _undetermined(missing, style, verbose)
     if prediction.override:
+        sure = value_of(host.overrides_acs, False)
         lines += wrap(
-            "pcie_acs_override= on the command line shapes the groups, as far as this kernel has the out-of-tree patch "
-            "that obeys it.",
+            "pcie_acs_override= on the command line shapes the groups"
+            + (", which are fiction." if sure else ", as far as this kernel has the out-of-tree patch that obeys it."),
             first=style.doubtful("Override: "),
             rest="    ",
         )
+    elif obeys_untold_override(host):
+        lines += wrap(UNTOLD_OVERRIDE, first=style.bad("Override: "), rest="    ")
     elif ignores_override(host):
         lines += wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
     return lines

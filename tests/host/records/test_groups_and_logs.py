@@ -6,6 +6,7 @@ import pytest
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
+from atoll.host.records.merge import merge
 from atoll.pci.header import PortType
 from host.records.paste import PORT, at, host_of
 
@@ -168,3 +169,12 @@ def test_a_boot_log_tells_what_became_of_the_chipsets_root_ports() -> None:
         "00:1c.0": True,
         "00:1c.7": False,
     }
+
+
+def test_a_kernel_with_the_patch_says_that_it_overrides_acs() -> None:
+    told = "[ 0.000000] Warning: PCIe ACS overrides enabled; This may allow non-IOMMU protected peer-to-peer DMA\n"
+    group = "[ 0.5] pci 0000:01:00.0: Adding to iommu group 1\n"
+    assert host_of(told + group).overrides_acs == Known(True, "paste: boot log")
+    assert isinstance(host_of(group).overrides_acs, Unknown)
+    assert isinstance(host_of(f"Linux version 6.1 x\n{told}Linux version 6.1 x\n{group}").overrides_acs, Unknown)
+    assert merge([host_of(group), host_of(told + group)]).overrides_acs == Known(True, "paste: boot log")

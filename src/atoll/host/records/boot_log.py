@@ -18,6 +18,9 @@ from atoll.pci.header import PortType
 
 __all__ = ["NARROW", "BootLog", "goes_on", "release_of"]
 
+_OVERRIDES = "PCIe ACS overrides enabled"
+"""``pcie_acs_override_setup`` of the patch "pci: Enable overrides for missing ACS capabilities" (A. Williamson, 2013;
+not merged, and in the kernels of Proxmox, Unraid and others)."""
 _WORDS = (
     "type 0",
     "bridge to [bus ",
@@ -27,6 +30,7 @@ _WORDS = (
     "iommu",
     "Linux version",
     "ommand line: ",
+    _OVERRIDES,
     "DMAR",
     "AMD-Vi",
     "arm-smmu",
@@ -70,6 +74,8 @@ class BootLog:
     remapping: bool | None = None
     units: dict[str, str] = field(default_factory=dict)
     """Kind of IOMMU by what the log calls it."""
+    overrides_acs: bool | None = None
+    """True where the kernel says so; one that does not has no message for it."""
     platform: Platform | None = None
     others: list[str] = field(default_factory=list)
     """Members of groups that are no PCI functions: platform devices."""
@@ -174,7 +180,7 @@ class BootLog:
         self.boots += 1
         if self.boots > 1:
             self.members, self.units, self.bridges, self.chipset_acs = {}, {}, {}, {}
-            self.command_line = self.default_domain = self.remapping = None
+            self.command_line = self.default_domain = self.remapping = self.overrides_acs = None
 
     def _group(self, line: str) -> bool:
         before, found, rest = line.partition(": Adding to iommu group ")
@@ -205,6 +211,9 @@ class BootLog:
         return True
 
     def _iommu(self, line: str) -> bool:
+        if _OVERRIDES in line:
+            self.overrides_acs = True
+            return True
         _, found, rest = line.partition("Default domain type: ")
         if found and rest.split():
             self.default_domain = rest.split()[0]

@@ -65,6 +65,7 @@ def _two(one: Host, other: Host) -> Host:
         platform=platform,
         kernel=agreed("kernel release", one.kernel, other.kernel, doubts),
         command_line=command_line,
+        overrides_acs=agreed("override of ACS", one.overrides_acs, other.overrides_acs, doubts),
         iommu_units=units,
         interrupt_remapping=remapping,
         holders=agreed("who holds devices open", one.holders, other.holders, doubts),

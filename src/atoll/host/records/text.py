@@ -137,6 +137,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         platform=log.platform or platform_by_bridges(functions),
         kernel=_release(log, lines.printed, name),
         command_line=command_line,
+        overrides_acs=_known(log.overrides_acs, f"{name}: boot log", "no boot log in the text tells it"),
         iommu_units=units,
         interrupt_remapping=remapping,
         holders=Unknown("a text does not show who holds devices open"),

@@ -57,7 +57,8 @@ class Judge:
         self._shared = _shared_slots(host)
         self._functions: dict[Address, Verdict] = {}
         self._paths: dict[Address, Verdict] = {}
-        self._shown = None if override else ShownRows(host, self._by_type, self._ask)
+        claimed = bool(override) or value_of(host.overrides_acs, False)
+        self._shown = None if claimed else ShownRows(host, self._by_type, self._ask)
 
     def multifunction(self, function: Function) -> bool | None:
         """``pdev->multifunction``: None where the record does not tell.

@@ -12,7 +12,7 @@ from atoll.isolation.groups.prediction import Prediction
 from atoll.isolation.groups.served import behind_iommu
 from atoll.pci.address import Address
 
-__all__ = ["ignores_override", "override_in_force", "perhaps_overridden"]
+__all__ = ["ignores_override", "obeys_untold_override", "override_in_force", "perhaps_overridden"]
 
 _OVERRIDES = {
     "downstream": AcsOverride(downstream=True),
@@ -29,6 +29,8 @@ def override_in_force(host: Host) -> AcsOverride:
     asked = acs_override(value_of(host.command_line, ""))
     if not asked:
         return asked
+    if value_of(host.overrides_acs, False):
+        return replace(asked, obeyed=True)
     claimed = {frozenset(group.members) for group in value_of(host.groups, {}).values() if group.members}
     if not claimed:
         return asked
@@ -41,6 +43,11 @@ def override_in_force(host: Host) -> AcsOverride:
 def ignores_override(host: Host) -> bool:
     """Whether ``pcie_acs_override=`` is on the command line of a kernel whose groups show that it does not obey it."""
     return bool(acs_override(value_of(host.command_line, ""))) and not override_in_force(host)
+
+
+def obeys_untold_override(host: Host) -> bool:
+    """Whether the kernel says that it obeys ``pcie_acs_override=``, and the record does not show what it is told."""
+    return value_of(host.overrides_acs, False) and not acs_override(value_of(host.command_line, ""))
 
 
 def perhaps_overridden(host: Host, prediction: Prediction) -> dict[Address, str]:
@@ -61,6 +68,8 @@ def perhaps_overridden(host: Host, prediction: Prediction) -> dict[Address, str]
         if all(with_it[a] == here[a] or a in undetermined for a in here if a in with_it):
             what = f"whether pcie_acs_override={words} is on the command line, which is not shown"
             return {a: f"{a}: {what}" for a in apart}
+    if value_of(host.overrides_acs, False):
+        return {a: f"{a}: whether pcie_acs_override= names it, on the command line, which is not shown" for a in apart}
     return {}
 
 
