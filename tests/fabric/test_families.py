@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from reach_hosts import endpoint
 
-from atoll.fabric.families import family, has_cpu_links, possible_cpu_links, possible_kinds
+from atoll.fabric.families import family, has_cpu_links, possible_cpu_links, possible_kinds, possible_xgmi_to_cpu
 from atoll.host.model import UNTOLD_CLASS, LinkKind
 
 NVLINK, XGMI = LinkKind.NVLINK, LinkKind.XGMI
@@ -88,3 +88,25 @@ def test_hidden_ids_may_have_links_to_the_processor() -> None:
     hidden = replace(endpoint("01:00.0", ids=(0xFFFF, 0xFFFF), class_code=0x030200), possible_ids=((0x10DE, None),))
     assert possible_cpu_links(hidden, powernv=False)
     assert not possible_cpu_links(replace(hidden, possible_ids=((0x1002, None),)), powernv=True)
+
+
+@pytest.mark.parametrize(
+    ("ids", "class_code", "expected"),
+    [
+        ((0x1002, 0x7408), 0x038000, True),  # MI250X, whose processor's link is PCIe on some boards only
+        ((0x1002, 0x74A0), 0x120000, True),  # MI300A
+        ((0x1002, 0x7700), 0x120000, True),  # newer than the table
+        ((0x1002, 0x7700), 0x030000, False),  # a display of which no table tells XGMI
+        ((0x1002, 0x740F), 0x038000, False),  # MI210: a PCIe card
+        ((0x1002, 0x74A1), 0x120000, False),  # MI300X
+        ((0x10DE, 0x74A0), 0x120000, False),
+    ],
+)
+def test_xgmi_may_lead_to_the_processor(ids: tuple[int, int], class_code: int, expected: bool) -> None:
+    assert possible_xgmi_to_cpu(endpoint("01:00.0", ids=ids, class_code=class_code)) is expected
+
+
+def test_hidden_ids_may_have_xgmi_to_the_processor() -> None:
+    hidden = replace(endpoint("01:00.0", ids=(0xFFFF, 0xFFFF), class_code=0x038000), possible_ids=((0x1002, None),))
+    assert possible_xgmi_to_cpu(hidden)
+    assert not possible_xgmi_to_cpu(replace(hidden, possible_ids=((0x1002, 0x738C), (0x1002, 0x740F))))

@@ -24,7 +24,7 @@ from host.link_hosts import (
 RCCL = "rccl-models-dev"
 
 
-def rccl(name: str, device: int = 0x740C, more: Sequence[str] = ()) -> tuple[Host, list[Address]]:
+def rccl(name: str, device: int = 0x738C, more: Sequence[str] = ()) -> tuple[Host, list[Address]]:
     text = real(f"{RCCL}/{name}")
     found = sorted({A(busid) for busid in re.findall(r'busid="([^"]*)"[^>]*>\s*<gpu', text.decode())})
     return host_of([*map(str, found), *more], device, text, vendor=0x1002, kind=0x038000), found
@@ -35,6 +35,14 @@ def test_a_hive_of_which_all_are_joined() -> None:
     assert pairs(host) == {(a, b): 1 for n, a in enumerate(found) for b in found[n + 1 :]}
     assert {link.kind for link in host.links} == {LinkKind.XGMI}
     assert host.links_told == set(found)
+
+
+def test_a_topology_of_gpus_does_not_tell_links_to_the_processor() -> None:
+    """Those of MI250X and MI300A may be XGMI, and RCCL shows none of them."""
+    for device, told in ((0x738C, True), (0x740C, False), (0x74A0, False), (0x74A1, True), (0x7700, False)):
+        host, found = rccl("topo_8p_940vm.xml", device)
+        assert host.links_told == (set(found) if told else set())
+        assert host.links
 
 
 def test_a_ring_routes_over_its_members() -> None:

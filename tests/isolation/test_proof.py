@@ -379,6 +379,16 @@ def test_completions_pass_inside_devices_too() -> None:
 # -- parts
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_xgmi_to_the_processor_is_not_known_to_be_missing(told: bool) -> None:
+    """Once vfio-pci has an MI300A, no record shows what its driver showed: that it reaches memory over XGMI."""
+    functions = change(slots(CLOSED, CLOSED), "01:00.0", vendor=0x1002, device=0x74A0)
+    found = proof(machine(*functions, told=["01:00.0"] if told else []), red="01:00.0", blue="02:00.0")
+    assert found.verdict is (PROVEN if told else UNKNOWN)
+    reached = {("01:00.0", "memory:blue", Breach.MEMORY), ("01:00.0", "memory:host", Breach.MEMORY)}
+    assert wrong(found) == (set() if told else {*reached, ("01:00.0", "02:00.0", Breach.ACCESS)})
+
+
 def test_parts_of_a_proof_add_up() -> None:
     host = machine(*switch(OFF, acs("RR CR UF"), CLOSED))
     named = clusters(host, red="03:00.0", blue="04:00.0", green="05:00.0")

@@ -9,11 +9,12 @@ sells as a processing accelerator (class 12).
 
 from __future__ import annotations
 
+from atoll.host.links.chips import may_have_xgmi_to_cpu
 from atoll.host.model import Function, LinkKind
 from atoll.pci.class_code import BaseClass, DeviceClass
 from atoll.pci.vendor import ATI, NVIDIA
 
-__all__ = ["family", "has_cpu_links", "is_brick", "possible_cpu_links", "possible_kinds"]
+__all__ = ["family", "has_cpu_links", "is_brick", "possible_cpu_links", "possible_kinds", "possible_xgmi_to_cpu"]
 
 
 _NVLINK_RANGES = (
@@ -105,6 +106,14 @@ def possible_cpu_links(function: Function, *, powernv: bool) -> bool:
         has_cpu_links(vendor, device, powernv=powernv)
         if vendor is not None and device is not None
         else vendor in (None, NVIDIA) and LinkKind.NVLINK in possible_kinds(function)
+        for vendor, device in _possible(function)
+    )
+
+
+def possible_xgmi_to_cpu(function: Function) -> bool:
+    """Whether a function may have XGMI links to its processor by its ids, or by all they can be."""
+    return LinkKind.XGMI in possible_kinds(function) and any(
+        vendor in (None, ATI) and (device is None or may_have_xgmi_to_cpu(ATI, device))
         for vendor, device in _possible(function)
     )
 

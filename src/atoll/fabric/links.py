@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, worst
 from atoll.fabric.domains import NPU_UNCONFIGURED
-from atoll.fabric.families import is_brick, possible_cpu_links, possible_kinds
+from atoll.fabric.families import is_brick, possible_cpu_links, possible_kinds, possible_xgmi_to_cpu
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.asleep import asleep
@@ -242,9 +242,9 @@ def into_system(topology: Topology, settings: Settings, source: Address) -> Find
         if not links and _leads_somewhere(topology, gpu):
             return _possible(gpu, f"no source told whether one of its links leads to {source}")
     if not links and gpu not in topology.host.links_told:
-        powernv = topology.host.platform is Platform.POWERNV
-        told = not possible_cpu_links(topology.functions[gpu], powernv=powernv)
-        return BLOCKED if told else _possible(gpu, "no source told its links")
+        function, powernv = topology.functions[gpu], topology.host.platform is Platform.POWERNV
+        may = possible_cpu_links(function, powernv=powernv) or possible_xgmi_to_cpu(function)
+        return _possible(gpu, "no source told its links") if may else BLOCKED
     link = next((link for link in links if is_open(settings, link) is not False), None)
     return BLOCKED if link is None else _over_bridge(settings, gpu, link)
 

@@ -6,9 +6,9 @@ chip may have does not show all of them.
 
 from __future__ import annotations
 
-from atoll.pci.vendor import NVIDIA
+from atoll.pci.vendor import ATI, NVIDIA
 
-__all__ = ["has_c2c", "nvlinks_at_most"]
+__all__ = ["has_c2c", "may_have_xgmi_to_cpu", "nvlinks_at_most"]
 
 
 _C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
@@ -17,6 +17,14 @@ _C2C_RANGES = (
     (0x2E00, 0x2E3F),  # GB10: NVIDIA/NV-Kernels pull request 396
     (0x3280, 0xFFFE),  # not known here: newer
 )
+_XGMI_TO_CPU_IDS = frozenset(
+    (
+        *(0x7408, 0x740C, 0x7410),  # MI250, MI250X and their virtual functions: by board (``connected_to_cpu``)
+        0x74A0,  # MI300A, of one package with its processor (``AMDGPU_PKG_TYPE_APU``)
+    )
+)
+_NEWEST_XGMI_ID = 0x75BF
+"""Of MI350; what is newer may have what MI300A has."""
 _BOARDS = {
     0x20B7: 4,  # A30: NVIDIA A30 datasheet, 200 GB/s over one bridge
 }
@@ -47,3 +55,12 @@ def has_c2c(vendor: int, device: int) -> bool:
     if vendor != NVIDIA:
         return False
     return device in _C2C_IDS or any(low <= device <= high for low, high in _C2C_RANGES)
+
+
+def may_have_xgmi_to_cpu(vendor: int, device: int) -> bool:
+    """Whether a part with XGMI may have such links to its processor as well.
+
+    Source: Linux drivers/gpu/drm/amd, ``gmc_v9_0_early_init`` (of MI200 a register tells, ``MCM_CONFIG.TOPOLOGY_ID``:
+    PCIe or XGMI) and ``kfd_fill_gpu_direct_io_link_to_cpu``.
+    """
+    return vendor == ATI and (device in _XGMI_TO_CPU_IDS or device > _NEWEST_XGMI_ID)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
-from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.chips import may_have_xgmi_to_cpu, nvlinks_at_most
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
 from atoll.host.links.smi import small
@@ -89,6 +89,8 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
     for address, gpu in by_address.items():
         links += _nvlinks(gpu, by_address, functions, source, doubts)
         links += _xgmi(gpu, by_address, functions, source, doubts)
+        if gpu.xgmi and may_have_xgmi_to_cpu(functions[address].vendor, functions[address].device):
+            doubts.setdefault(address, f"{source} shows no XGMI to the processor, which it may have as well")
         if gpu.c2c:
             links.append(Link(LinkKind.C2C, LinkEnd(EndKind.FUNCTION, address), LinkEnd(EndKind.CPU), None, source))
         if gpu.nvlinks:
