@@ -118,8 +118,8 @@ def test_attributes() -> None:
     assert function.subsystem == Known((0x10DE, 0x1212), f"{folder}/subsystem_vendor")
     assert isinstance(function.bars, Known)
     assert function.bars.value == (
-        Bar(0, 0xF0000000, 0x1000000, memory=True),
-        Bar(1, 0x38000000000, 0x400000000, memory=True, prefetchable=True),
+        Bar(0, 0xF0000000, 0x1000000, memory=True, register=0),
+        Bar(1, 0x38000000000, 0x400000000, memory=True, prefetchable=True, register=0),
     )
 
 
@@ -134,18 +134,21 @@ def test_a_damaged_resource_file_falls_back_to_the_header() -> None:
 def test_a_bar_that_was_moved_behind_the_kernels_back_is_told() -> None:
     folder = "sys/devices/pci0000:01/0000:01:00.0"
 
-    def register(low: int, line: str = "0xf0000000 0xf0ffffff 0x40200\n") -> int:
+    def register(low: int, line: str = "0xf0000000 0xf0ffffff 0x40200\n") -> int | None:
         config = bytes(Space().put(0x10, low, 4).data)
         function = only(
             {**function_files("0000:01:00.0", config=config), f"{folder}/resource": line + "0x0 0x0 0x0\n" * 12}
         )
         return value_of(function.bars, ())[0].register
 
-    assert register(0xF000_0000) == 0
+    assert register(0xF000_0000) is None
     assert register(0xA800_0000) == 0xA800_0000
     assert register(0) == 0, "a reset cleared it"
-    assert register(0xFFFF_FFFF) == 0, "it does not answer"
-    assert register(0xE001, "0xe000 0xe0ff 0x40101\n") == 0, "I/O ports"
+    assert register(0xFFFF_FFFF) is None, "it does not answer"
+    assert register(0xE001, "0xe000 0xe0ff 0x40101\n") is None, "I/O ports"
+    assert register(0, "0xf0000000 0xf0ffffff 0x40230\n") is None, "Enhanced Allocation: no register holds it"
+    assert register(0xA800_0000, "0x0 0xffffff 0x20040200\n") == 0xA800_0000, "the kernel found no place"
+    assert register(0, "0x0 0xffffff 0x20040200\n") is None
 
 
 def test_roms_and_where_virtual_functions_answer() -> None:
@@ -169,7 +172,8 @@ def test_roms_and_where_virtual_functions_answer() -> None:
     assert sized.bars == (moved,), "the register points elsewhere"
     unset = value_of(read(0, rom, "0x0 0xfffffff 0x2014220c\n").sriov, None)
     assert unset is not None
-    assert unset.bars == (Bar(0, 0xE0000000, 0, memory=True, prefetchable=True),), "the kernel found no place"
+    unplaced = Bar(0, 0, 0x10000000, memory=True, prefetchable=True, register=0xE0000000)
+    assert unset.bars == (unplaced,), "the kernel found no place"
     bare = value_of(read(0, rom, "0x0 0x0 0x0\n").sriov, None)
     assert bare is not None
     assert bare.bars == (Bar(0, 0xE0000000, 0, memory=True, prefetchable=True),)

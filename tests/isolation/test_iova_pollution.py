@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from groups_hosts import ACS_OFF, ACS_ON, at, function, port
@@ -28,6 +29,7 @@ from pollution_hosts import (
 from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bar, Platform, RootRouting, Sriov
+from atoll.isolation.iova.ranges import Ranges
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.header import Command, PortType
 
@@ -114,6 +116,43 @@ def test_a_bar_that_was_moved_answers_in_either_place() -> None:
     ]
 
 
+def beside(bar: Bar, *, on: bool = True, **more: Any) -> list[tuple[str, str, str, int, int]]:
+    """What the other function of red's device, with this BAR, takes of red's requests."""
+    command = ON if on else Known(Command.MASTER)
+    other = replace(function("03:00.1", RED_PORT, multifunction=True), bars=Known((bar,)), command=command)
+    return [one for one in told(pollution(box(extra=(replace(other, **more),)))) if one[2] == "03:00.1"]
+
+
+def test_a_bar_that_holds_0_answers_there_while_memory_is_decoded() -> None:
+    at_zero = ("claimed", "possible", "03:00.1", 0, MIB - 1)
+    moved = Bar(0, 0x80400000, MIB, memory=True, register=0)
+    placed = ("claimed", "possible", "03:00.1", 0x80400000, 0x804FFFFF)
+    assert beside(moved) == [at_zero, placed]
+    assert beside(moved, on=False) == [placed], "who switches it on gives it an address first"
+    assert beside(Bar(0, 0, MIB, memory=True)) == [at_zero]
+    assert beside(Bar(0, 0, MIB, memory=True), on=False) == []
+    assert beside(Bar(0, 0, MIB, memory=True, register=0x80400000)) == [placed], "where the kernel found no place"
+    assert at_zero not in beside(moved, physical_function=at("03:00.7")), (
+        "registers of virtual functions are zero and mean nothing"
+    )
+
+
+def test_how_far_a_bar_without_size_reaches_from_0_is_unknown() -> None:
+    bar = Bar(0, 0, 0, memory=True)
+    other = replace(function("03:00.1", RED_PORT, multifunction=True), bars=Known((bar,)), command=ON)
+    assert any("BAR 0 of 0000:03:00.1" in text for text in pollution(box(extra=(other,))).unknown)
+    off = replace(other, command=Known(Command.MASTER))
+    assert not pollution(box(extra=(off,))).unknown
+
+
+def test_where_virtual_functions_hold_0() -> None:
+    bar = Bar(0, 0x80300000, 0x40000, memory=True, register=0)
+    for enabled, expected in ((4, [(0, 0x3FFFF), (0x80300000, 0x8033FFFF)]), (0, [(0x80300000, 0x8033FFFF)])):
+        sriov = Known(Sriov(8, enabled, 0x160, True, (bar,)))
+        found = beside(Bar(0, 0x80200000, MIB, memory=True), sriov=sriov)
+        assert [one[3:] for one in found if one[3] != 0x80200000] == expected
+
+
 def test_where_virtual_functions_are_switched_on() -> None:
     bar = Bar(0, 0x80300000, 0x40000, memory=True)
     ranges = (0x80300000, 0x8033FFFF)
@@ -139,6 +178,9 @@ def test_elsewhere_than_on_x86_bars_may_count_addresses_otherwise() -> None:
     assert [c.answer for c in claims] == [Answer.POSSIBLE]
     assert all(0x80200000 in c.ranges for c in claims), "it answers somewhere in the window"
     assert not [c for c in pollution(off).claims if c.what == "BAR 0" and c.answer is not Answer.DIRECT]
+    bar = Bar(0, 0x3FE0_8020_0000, MIB, memory=True, register=0x80200000)
+    read = [c for c in pollution(changed(off, SHARED, bars=Known((bar,)))).claims if c.what == "BAR 0"]
+    assert [(c.answer, c.ranges) for c in read] == [(Answer.DIRECT, Ranges.of((0x80200000, 0x802FFFFF)))]
 
 
 def test_functions_of_a_device_without_acs_are_an_open_question() -> None:

@@ -53,7 +53,6 @@ def test_what_is_not_decoded_is_clean(bars: tuple[Bar, ...]) -> None:
     assert clean(twin)
 
 
-@pytest.mark.xfail(reason="a register of 0 is taken for none that was moved")
 @pytest.mark.parametrize("bars", [(NARROW,), (WIDE,), (NARROW, WIDE)])
 def test_what_is_decoded_at_zero_is_not(bars: tuple[Bar, ...]) -> None:
     twin = machine(*bars)

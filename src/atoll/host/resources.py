@@ -23,6 +23,8 @@ __all__ = ["Resources", "bars_of", "bridge_of", "rom_of", "sized_sriov"]
 
 _IO, _MEMORY, _PREFETCH = 0x100, 0x200, 0x2000
 """Flags in the ``resource`` file: ``IORESOURCE_*`` in Linux ``include/linux/ioport.h``."""
+_NO_REGISTER = 0x10 | 0x20
+"""``IORESOURCE_PCI_FIXED``, ``IORESOURCE_PCI_EA_BEI``: no BAR holds the place (fixed, or by Enhanced Allocation)."""
 _ROM_SHADOW = 0x2
 """``IORESOURCE_ROM_SHADOW``: a copy of a primary VGA's ROM in memory, at 0xc0000: nothing that a device answers to."""
 _ROM, _FIRST_VIRTUAL = 6, 7
@@ -78,23 +80,31 @@ def bars_of(
     if lines is None:
         return registers
     held = value_of(registers, ())
+    # Those of a virtual function are hardwired to zero (Base Specification 7.5.1.2.1).
+    read = None if virtual or isinstance(registers, Unknown) else held
     bars = [
-        _shown(index, line, held)
+        _shown(index, line, read)
         for index, line in enumerate(lines[:6])
         if line[2] & (_IO | _MEMORY) and line[1] >= line[0]
     ]
     # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
     shown = {bar.index for bar in bars}
-    bars += [bar for bar in held if bar.start and bar.index not in shown]
+    bars += [bar for bar in held if (bar.start or bar.memory) and bar.index not in shown]
     return Known(tuple(sorted(bars, key=lambda bar: bar.index)), resources.path)
 
 
-def _shown(index: int, line: tuple[int, int, int], held: Iterable[Bar]) -> Bar:
-    """Return a BAR as the kernel shows it, and where the register points if it was moved behind the kernel's back."""
+def _shown(index: int, line: tuple[int, int, int], held: Iterable[Bar] | None) -> Bar:
+    """Return a BAR as the kernel shows it, and where the register points if it was moved behind the kernel's back.
+
+    ``held``: the registers that hold anything; None where they were not read, or do not count.
+    """
     start, end, flags = line
-    memory = bool(flags & _MEMORY)
-    moved = next((bar.start for bar in held if bar.index == index and bar.memory and bar.start != start), 0)
-    return Bar(index, start, end - start + 1, memory, bool(flags & _PREFETCH), register=moved if memory else 0)
+    shown = Bar(index, start, end - start + 1, bool(flags & _MEMORY), bool(flags & _PREFETCH))
+    if held is None or not shown.memory or flags & _NO_REGISTER:
+        return shown
+    # One that reads as zero is not among them: the kernel knows that it is there.
+    register = next((bar for bar in held if bar.index == index), Bar(index, 0, 0, memory=True))
+    return replace(shown, register=register.start) if register.memory and register.start != start else shown
 
 
 def rom_of(
@@ -122,12 +132,12 @@ def sized_sriov(resources: Resources, found: Fact[Sriov | None]) -> Fact[Sriov |
     if lines is None or len(lines) < _WITH_VIRTUAL:
         return found
     bars = tuple(
-        _shown(index, line, found.value.bars or ())
+        _shown(index, line, found.value.bars)
         for index, line in enumerate(lines[_FIRST_VIRTUAL:_WITH_VIRTUAL])
-        if line[2] & _MEMORY and line[1] >= line[0] > 0
+        if line[2] & _MEMORY and line[1] >= line[0]
     )
     shown = {bar.index for bar in bars}
-    bars += tuple(bar for bar in found.value.bars or () if bar.start and bar.index not in shown)
+    bars += tuple(bar for bar in found.value.bars or () if bar.index not in shown)
     return Known(replace(found.value, bars=bars), found.source)
 
 

@@ -60,7 +60,7 @@ def exposure(
         else:
             forwarded = window.ranges if forwarded is None else forwarded & window.ranges
     exposed = []
-    for answered in addresses(topology, target):
+    for answered in addresses(topology, settings, target):
         if answered.unread:
             unknown.append(answered.unread)
             continue

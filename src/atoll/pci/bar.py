@@ -31,8 +31,9 @@ class Bar:
     """Bytes; 0 where no source told."""
     memory: bool
     prefetchable: bool = False
-    register: int = 0
-    """Where the register points, if that is another address than the kernel's ``start``; 0 otherwise."""
+    register: int | None = None
+    """Where the register points, if that is another address than the kernel's ``start``; None otherwise. 0 is an
+    address like any other: a BAR can be set to any that its size divides (Base Specification 7.5.1.2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def read_bars(config: ConfigSpace, *, at: int = 0x10, count: int | None = None) 
     ``at``, ``count``: where they stand and how many there are; by default those of the header. Raises Unreadable also
     where the header's are known not to count (Enhanced Allocation).
 
-    A register of all zeros can be an unassigned 32-bit one or none at all; it is left out.
+    A register of all zeros can be a 32-bit one at address 0 or none at all, as all that are not implemented read (Base
+    Specification 7.5.1.2.1): nearly always none, it is left out. Other types of BAR show at 0 too that they are there.
     """
     bars = []
     if count is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
@@ -15,6 +17,8 @@ from atoll.report.show import show_lines
 from atoll.report.style import PLAIN
 from host.records.paste import PORT, at, host_of, lspci, one
 
+_NARROW = "(32-bit, non-prefetchable)"
+_PLACED = Bar(0, 0xDE000000, 16 << 20, memory=True, register=0)
 _FLAGS = "SrcValid{} TransBlk{} ReqRedir{} CmpltRedir{} UpstreamFwd{} EgressCtrl- DirectTrans-"
 
 
@@ -190,6 +194,43 @@ def test_virtual_functions_are_told_by_their_physical_one() -> None:
     assert (virtual.physical_function, virtual.parent) == (owner.address, at("00:01.0"))
     assert virtual.multifunction == Known(False, "virtual function")
     assert functions[at("02:00.4")].physical_function is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (f"Memory at de000000 {_NARROW} [virtual] [size=16M]", (_PLACED,)),
+        (f"[virtual] Memory at de000000 {_NARROW} [size=16M]", (_PLACED,)),
+        (f"Memory at <unassigned> {_NARROW} [size=16M]", (Bar(0, 0, 16 << 20, memory=True),)),
+        (f"Memory at <unassigned> {_NARROW}", (Bar(0, 0, 0, memory=True),)),
+        ("I/O ports at <unassigned>", ()),
+    ],
+)
+def test_registers_that_hold_0(line: str, expected: tuple[Bar, ...]) -> None:
+    bars = host_of(_with_region(line)).functions[at("01:00.0")].bars
+    assert isinstance(bars, Known)
+    assert bars.value == expected
+
+
+def test_an_address_that_is_not_shown_is_unknown() -> None:
+    """The kernel has no place for it, and it answers somewhere."""
+    bars = host_of(_with_region(f"Memory at <ignored> {_NARROW}")).functions[at("01:00.0")].bars
+    assert isinstance(bars, Unknown)
+
+
+def test_enhanced_allocation_is_no_register_of_0() -> None:
+    more = "\n\tCapabilities: [98] Enhanced Allocation (EA): NumEntries=4"
+    text = _with_region(f"Memory at de000000 {_NARROW} [virtual] [size=16M]{more}")
+    bars = host_of(text).functions[at("01:00.0")].bars
+    assert isinstance(bars, Known)
+    assert bars.value == (replace(_PLACED, register=None),)
+
+
+def _with_region(line: str) -> str:
+    """The paste with one region of its function."""
+    lines = [each for each in PORT.splitlines(keepends=True) if "Region 1" not in each and "Region 5" not in each]
+    region = next(each for each in lines if "Region 0" in each)
+    return "".join(lines).replace(region, f"\tRegion 0: {line}\n")
 
 
 def test_dump_beside_text_wins_and_a_short_one_is_filled_from_it() -> None:

@@ -73,8 +73,8 @@ def _bars(one: tuple[Bar, ...], other: tuple[Bar, ...]) -> tuple[Bar, ...] | Non
         known = found.setdefault(bar.index, bar)
         if known.start != bar.start:
             return None
-        if bar.size > known.size:
-            found[bar.index] = bar
+        told = known.register if bar.register is None else bar.register
+        found[bar.index] = replace(max(known, bar, key=lambda one: one.size), register=told)
     return tuple(sorted(found.values(), key=lambda bar: bar.index))
 
 

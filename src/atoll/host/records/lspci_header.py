@@ -6,6 +6,8 @@ Source of the forms: pciutils ``lspci.c`` (``show_verbose``, ``show_bases``, ``s
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.heading import ids_in_brackets
@@ -103,13 +105,16 @@ class HeaderText(BlockText):
         if self._unread or self._early:
             return Unknown(f"{self._text}: {self._unread or self._early}")
         bars = []
+        enhanced = any("Enhanced Allocation" in capability.name for capability in self._block.capabilities)
         for detail in self._block.details:
             words = detail.text.removeprefix("[virtual] ").split()
             if len(words) >= 4 and words[:3] in (["Memory", "at", words[2]], ["I/O", "ports", "at"]):
                 return Unknown(f"{self._text}: lspci -v does not number the regions: use -vv")
+            if "Memory at <ignored>" in detail.text:
+                return Unknown(f"{self._text}: lspci does not show an address that the kernel ignores: lspci -xxx does")
             bar = region(detail.text)
             if bar is not None:
-                bars.append(bar)
+                bars.append(replace(bar, register=None) if enhanced else bar)
         return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
 
     def rom(self) -> Fact[Rom | None]:
@@ -168,7 +173,10 @@ class HeaderText(BlockText):
 
 
 def region(text: str) -> Bar | None:
-    """Return the BAR of a line ``Region 0: Memory at e0000000 (32-bit, prefetchable) [size=64M]``; None: no BAR's."""
+    """Return the BAR of a line ``Region 0: Memory at e0000000 (32-bit, prefetchable) [size=64M]``; None: no BAR's.
+
+    What is ``[virtual]`` the kernel has a place for, and its register reads as zero (lspci's ``show_bases``).
+    """
     words = text.removeprefix("[virtual] ").split()
     if words[:1] != ["Region"] or len(words) < 4:
         return None
@@ -176,14 +184,16 @@ def region(text: str) -> Bar | None:
     rest = " ".join(words[2:])
     memory = rest.removeprefix("[virtual] ").startswith("Memory at ")
     place = rest.partition(" at ")[2].partition(" ")[0]
-    if index is None or index > 5 or place.startswith("<"):
+    if index is None or index > 5:
         return None
     try:
-        start = int(place, 16)
+        # One that is not assigned reads as zero, and stands there while memory is decoded.
+        start = 0 if memory and place == "<unassigned>" else int(place, 16)
     except ValueError:
         return None
     prefetch = "prefetchable)" in rest and "non-prefetchable" not in rest
-    return Bar(index, start, _size(rest), memory=memory, prefetchable=prefetch)
+    register = 0 if memory and "[virtual]" in text else None
+    return Bar(index, start, _size(rest), memory=memory, prefetchable=prefetch, register=register)
 
 
 def _size(text: str) -> int:

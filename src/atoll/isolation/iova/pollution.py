@@ -150,13 +150,13 @@ class _Climb:
         if finding.answer <= Answer.IOMMU:
             return
         because = finding.path[-1].because
-        for held in addresses(self.topology, port):
+        for held in addresses(self.topology, self.polluter.settings, port):
             if held.unread and held.what.startswith(("BAR", "ROM")):
                 self.unknown[f"{held.unread}; {because}"] = None
         self.take(
             [
                 self.claim(held, port, finding.answer, because, port)
-                for held in addresses(self.topology, port)
+                for held in addresses(self.topology, self.polluter.settings, port)
                 if held.what.startswith(("BAR", "ROM")) and not held.unread
             ]
         )
@@ -215,7 +215,7 @@ class _Climb:
                 self.unknown[f"whether Multicast is on at {at} was not read"] = None
 
     def peer(self, here: Address, peer: Address, bridge: Address | None) -> Iterator[Claim]:
-        held = addresses(self.topology, peer)
+        held = addresses(self.topology, self.polluter.settings, peer)
         if not held:
             return
         step = bus_turn(self.topology, self.settings, Branches(here, peer, bridge), Traffic.UNTRANSLATED)
@@ -253,7 +253,7 @@ class _Climb:
         sure, maybe, unread = NOTHING, NOTHING, ""
         for member in self.topology.on_bus.get(bridge, ()):
             decodes = decoding(self.topology, self.polluter.settings, member)
-            for one in addresses(self.topology, member):
+            for one in addresses(self.topology, self.polluter.settings, member):
                 unread = unread or one.unread
                 if decodes is True and not one.doubt:
                     sure = sure | one.ranges

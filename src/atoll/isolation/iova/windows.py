@@ -4,6 +4,9 @@ Beside BARs and windows: expansion ROMs (PCI Local Bus 3.0, 6.2.5.2), VGA's memo
 Linux, ``include/linux/vgaarb.h``, VGA_RSRC_LEGACY_MEM), what a bridge of subtractive decoding takes because nobody else
 does (programming interface 01h: PCI Code and ID Assignment, 1.7), and the BARs of virtual functions, which stand in
 their physical function's SR-IOV capability whether they are on or not.
+
+A BAR that holds 0 stands there as it would at any other address (Base Specification 7.5.1.2.1): it answers from 0 up
+while memory is decoded. Where that is off, nobody has given it an address yet, and who switches it on will.
 """
 
 from __future__ import annotations
@@ -55,10 +58,10 @@ def windows(function: Function) -> Addresses:
     return Addresses("windows", forwarded | _VGA if bridge.vga else forwarded, unread=unread)
 
 
-def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
+def addresses(topology: Topology, settings: Settings, address: Address) -> tuple[Addresses, ...]:
     """Return all that a function answers to: its BARs, its ROM, VGA's memory, and as a port what it forwards."""
     function = topology.functions[address]
-    found = list(_forwarded(topology, function)) if function.is_port else []
+    found = list(_forwarded(topology, settings, function)) if function.is_port else []
     around = _around(topology, function)
     if function.device_class in VGA_CLASSES or not (function.class_told or function.is_port):
         verb = "is" if function.class_told else "may be"
@@ -72,9 +75,10 @@ def addresses(topology: Topology, address: Address) -> tuple[Addresses, ...]:
         else:
             found.append(Addresses("BARs", NOTHING, unread=doubt))
         return tuple(found)
+    decodes = decoding(topology, settings, address) is not False
     for bar in function.bars.value:
-        if bar.memory and bar.start:
-            found.append(_bar(topology, function, f"BAR {bar.index}", bar, around))
+        if bar.memory:
+            found += _bar(topology, function, f"BAR {bar.index}", bar, around, decodes=decodes)
     return (*found, *_rom(function, around), *_virtual(topology, function, around))
 
 
@@ -96,32 +100,50 @@ def own_side(function: Function) -> Iterator[Addresses]:
         yield Addresses("VGA window", _VGA, doubt=doubt)
 
 
-def _forwarded(topology: Topology, function: Function) -> Iterator[Addresses]:
+def _forwarded(topology: Topology, settings: Settings, function: Function) -> Iterator[Addresses]:
     yield from own_side(function)
     if not is_subtractive(function):
         return
-    behind = [one for peer in topology.on_bus.get(function.address, ()) for one in addresses(topology, peer)]
+    behind = [one for peer in topology.on_bus.get(function.address, ()) for one in addresses(topology, settings, peer)]
     ranges = Ranges.of(*((part.start, part.end) for one in behind for part in one.ranges))
     unread = next((one.unread for one in behind if one.unread), "")
     doubt = next((one.doubt for one in behind if one.doubt), "")
     yield Addresses("behind it, by subtractive decoding", ranges, doubt, unread)
 
 
-def _bar(topology: Topology, function: Function, what: str, bar: Bar, around: Ranges | None) -> Addresses:
+def _bar(
+    topology: Topology, function: Function, what: str, bar: Bar, around: Ranges | None, *, decodes: bool
+) -> Iterator[Addresses]:
+    """Yield where a memory BAR answers; ``decodes``: whether it may do so now."""
     address = function.address
+    # A virtual function's own registers are hardwired to zero, and say nothing.
+    register = None if function.physical_function is not None else bar.register
+    at_zero = decodes and (bar.start if register is None else register) == 0
     if not bar.size:
-        return Addresses(what, _most(bar.start, around), doubt=f"the size of {what} of {address} was not read")
-    exact = Ranges.of((bar.start, bar.start + bar.size - 1))
-    if topology.host.platform is not Platform.X86 and around and exact - around:
-        # Elsewhere what the kernel and lspci show of BARs are CPU addresses; windows were read from registers.
-        where = f"is shown at {bar.start:#x}, in no window above it: they may count addresses otherwise"
-        return Addresses(what, exact | around, doubt=f"{what} of {address} {where}")
-    if topology.host.platform is Platform.X86 and bar.register:
+        if bar.start:
+            yield Addresses(what, _most(bar.start, around), doubt=f"the size of {what} of {address} was not read")
+        if at_zero:
+            yield Addresses(what, NOTHING, unread=f"how far {what} of {address} reaches, which holds 0, was not read")
+        return
+    x86 = topology.host.platform is Platform.X86
+    shown = Ranges.of((bar.start, bar.start + bar.size - 1)) if bar.start else NOTHING
+    if register and not x86:
+        # Elsewhere what the kernel and lspci show of BARs are CPU addresses; windows were read from registers too.
+        shown = Ranges.of((register, register + bar.size - 1))
+    moved = Ranges.of((register, register + bar.size - 1)) if register and x86 else NOTHING
+    if at_zero:
+        moved = moved | Ranges.of((0, bar.size - 1))
+    doubts = []
+    if not x86 and around and shown - around:
+        where = f"is shown at {shown.parts[0].start:#x}, in no window above it: they may count addresses otherwise"
+        doubts.append(f"{what} of {address} {where}")
+        shown = shown | around
+    if shown and moved:
         # It answers where the register points, if the kernel does not put that back first.
-        where = f"stands at {bar.start:#x} for the kernel, and its register points to {bar.register:#x}"
-        moved = Ranges.of((bar.register, bar.register + bar.size - 1))
-        return Addresses(what, exact | moved, doubt=f"{what} of {address} {where}")
-    return Addresses(what, exact)
+        where = f"stands at {bar.start:#x} for the kernel, and its register points to {register or 0:#x}"
+        doubts.append(f"{what} of {address} {where}")
+    if shown or moved:
+        yield Addresses(what, shown | moved, doubt="; ".join(doubts))
 
 
 def _most(start: int, around: Ranges | None) -> Ranges:
@@ -156,11 +178,12 @@ def _virtual(topology: Topology, function: Function, around: Ranges | None) -> I
     """Where virtual functions answer, or will once they are switched on."""
     if not isinstance(function.sriov, Known) or function.sriov.value is None:
         return
+    on = function.sriov.value.enabled and function.sriov.value.memory is not False
     for bar in function.sriov.value.bars or ():
-        if not bar.memory or not bar.start:
+        if not bar.memory:
             continue
         what = f"BAR {bar.index} of virtual functions"
-        if not bar.size:
+        if bar.start and not bar.size:
             # It stands at a multiple of one function's size, and goes on for as many as there can be.
             rest = Ranges.of((bar.start, (1 << 64) - 1))
             if around is None:
@@ -169,10 +192,10 @@ def _virtual(topology: Topology, function: Function, around: Ranges | None) -> I
             within = Ranges.of(*(part for part in around if part.start <= bar.start <= part.end)) or around
             yield Addresses(what, within & rest, doubt=f"the size of {what} of {function.address} was not read")
             continue
-        held = _bar(topology, function, what, bar, around)
-        on = function.sriov.value.enabled and function.sriov.value.memory is not False
         doubt = "as far as there are such functions" if on else "no virtual function is on now, and they may be"
-        yield Addresses(what, held.ranges, doubt="; ".join(filter(None, (held.doubt, doubt))))
+        for held in _bar(topology, function, what, bar, around, decodes=bool(on)):
+            told = "; ".join(filter(None, (held.doubt, doubt)))
+            yield held if held.unread else Addresses(what, held.ranges, doubt=told)
 
 
 def decoding(topology: Topology, settings: Settings, address: Address) -> bool | None:
