@@ -23,7 +23,9 @@ from atoll.vfio.errors import (
     VfioError,
     VfioMissing,
 )
+from atoll.vfio.handover import export, receive
 from atoll.vfio.uapi.container import Extension
+from atoll.vfio.uapi.group import GroupRequest
 
 A, B, C = address("01:00.0"), address("02:00.0"), address("02:01.0")
 
@@ -85,6 +87,19 @@ def test_mappings_end_with_the_last_group() -> None:
         memory.close()
         space.open(A)
         assert space.mappings == ()
+
+
+def test_the_last_group_takes_its_mappings_out_of_what_others_share() -> None:
+    """As long as another process has the container with its groups, the kernel drops nothing by itself."""
+    fake = kernel()
+    with open_space(kernel=fake) as space:
+        device = space.open(A)
+        space.map(0x10000, mmap.mmap(-1, 4096))
+        sent = export(space)
+        with receive(sent.text, [fake.duplicate(n) for n in sent.descriptors], kernel=fake) as other:
+            device.close()
+            with other.map(0x10000, mmap.mmap(-1, 4096)):
+                pass
 
 
 def test_ranges_and_pages() -> None:
@@ -217,6 +232,27 @@ def test_a_token() -> None:
             space.open(A)
         assert fake.machine.group_files == {}
         space.open(A, token=token)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "says"),
+    [
+        (errno.EAGAIN, Busy, "it is being reset elsewhere"),
+        (errno.EACCES, NotPermitted, "wants a token"),
+        (errno.EIO, VfioError, "does not answer"),
+    ],
+)
+def test_a_device_that_its_group_does_not_give(number: int, kind: type[VfioError], says: str) -> None:
+    fake = kernel()
+    with open_space(kernel=fake) as space:
+        space.open(A)
+    calls = [call for call in fake.log if call != "close"]
+    fake = kernel()
+    fake.fail_at = {1 + calls.index(f"ioctl {GroupRequest.GET_DEVICE_FD:#x}"): number}
+    with open_space(kernel=fake) as space, pytest.raises(kind, match=says) as caught:
+        space.open(A)
+    assert caught.value.errno == number
+    assert fake.files == {}
 
 
 def test_used_after_the_end() -> None:

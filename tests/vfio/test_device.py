@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import struct
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -52,7 +53,10 @@ def test_accesses(space: AddressSpace, fake: FakeKernel) -> None:
 
 
 def test_all_regions(space: AddressSpace) -> None:
-    assert [info.index for info in space.open(A).regions()] == [0, 7]
+    bar, config = space.open(A).regions()
+    assert (bar.index, config.index) == (0, 7)
+    assert [(area.offset, area.size) for area in bar.areas] == [(0, bar.size)]
+    assert config.areas == ()
 
 
 def test_decoding_off_is_an_error_not_ones(space: AddressSpace) -> None:
@@ -111,8 +115,6 @@ def test_a_slice_keeps_the_device_open_and_is_told(space: AddressSpace, fake: Fa
 
 
 def test_sparse_areas(fake: FakeKernel) -> None:
-    import struct
-
     areas = struct.pack("=HHIII", 1, 1, 0, 2, 0) + struct.pack("=QQQQ", 0, 0x1000, 0x2000, 0x1000)
     fake.machine.devices[0].chain = areas
     with open_space(kernel=fake) as space:
@@ -122,6 +124,20 @@ def test_sparse_areas(fake: FakeKernel) -> None:
         assert region.map(0x2000).read32(0x2000) == 0
         with pytest.raises(VfioError, match="cannot be mapped"):
             region.map(0x1000, 0x1000)
+
+
+@pytest.mark.parametrize(
+    ("count", "areas", "says"),
+    [
+        (1, (0x3000, 0x2000), "has an area of 0x2000 bytes at 0x3000 in a region of 0x4000"),
+        (2, (0, 0x1000), "tells of 2 areas in 32 bytes"),
+    ],
+)
+def test_areas_that_a_region_does_not_have(fake: FakeKernel, count: int, areas: tuple[int, int], says: str) -> None:
+    chain = struct.pack("=HHIII", 1, 1, 0, count, 0) + struct.pack("=QQ", *areas)
+    fake.machine.devices[0].chain = chain
+    with open_space(kernel=fake) as space, pytest.raises(VfioError, match=says):
+        space.open(A).region(0)
 
 
 def test_interrupts(space: AddressSpace) -> None:
@@ -145,19 +161,22 @@ def test_interrupts(space: AddressSpace) -> None:
     assert device.interrupt(IrqIndex.MSIX).info.count == 0
 
 
-def test_fewer_vectors_than_wanted_are_an_error_and_none_is_on(space: AddressSpace, fake: FakeKernel) -> None:
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_fewer_vectors_than_wanted_are_an_error_and_none_is_on(
+    space: AddressSpace, fake: FakeKernel, vectors: int
+) -> None:
     """The kernel answers with their number, which is no error of the request's."""
-    fake.machine.devices[0].vectors = 2
+    fake.machine.devices[0].vectors = vectors
     msi = space.open(A).interrupt(IrqIndex.MSI)
     with space.open(A).event() as event:
-        with pytest.raises(VfioError, match="the kernel has 2 vectors for it, not 4") as caught:
+        with pytest.raises(VfioError, match=f"the kernel has {vectors} vectors for it, not 4") as caught:
             msi.signal([event] * 3, start=1)
         assert caught.value.errno == errno.ENOSPC
-        assert "2 vectors at most" in caught.value.hint
+        assert f"{vectors} vectors at most" in caught.value.hint
         msi.trigger(1)
         assert event.take() == 0
-        msi.signal([event] * 2)
-        msi.trigger(1)
+        msi.signal([event] * vectors)
+        msi.trigger(0)
         assert event.take() == 1
 
 
@@ -255,11 +274,15 @@ def test_hot_reset(space: AddressSpace, fake: FakeKernel) -> None:
     device = space.open(B)
     scope = device.hot_reset_scope()
     assert [f.address for f in scope.functions] == [B, C]
+    by_ids = space.api is Api.IOMMUFD
+    assert scope.owned is (False if by_ids else None)
+    assert scope.groups == (frozenset() if by_ids else {6, 7})
     with pytest.raises(HotResetRefused, match=r"02:01\.0"):
         device.hot_reset()
     assert "hot reset" not in fake.machine.devices[1].seen
     space.open(C)
     assert device.hot_reset() == device.hot_reset_scope()
+    assert device.hot_reset_scope().owned is (True if by_ids else None)
     assert all(d.seen[-1] == "hot reset" for d in fake.machine.devices[1:])
     fake.machine.devices[0].bus_resets = False
     with pytest.raises(HotResetRefused, match="no hot reset"):
@@ -289,6 +312,9 @@ def test_a_device_alone(space: AddressSpace, fake: FakeKernel) -> None:
     device.close()
     assert fake.machine.devices[0].seen == ["open"]
     other.region(0).write32(0, 5)
+    if space.api is Api.LEGACY:
+        with pytest.raises(HotResetRefused, match=rf"would also hit {A} \(group 5\)"):
+            other.hot_reset()
     other.close()
     assert fake.machine.devices[0].seen == ["open", "close"]
 

@@ -137,6 +137,23 @@ def test_a_circle_is_told() -> None:
         capabilities(data, 32, 32)
 
 
+@pytest.mark.parametrize(
+    ("first", "links", "says"),
+    [
+        (16, {}, "leads to offset 16 of 64 bytes, 32 of which are the structure"),
+        (60, {}, "leads to offset 60 of 64 bytes"),
+        (32, {32: 16}, "leads to offset 16 of 64 bytes"),
+        (32, {32: 36}, "has a header at offset 32 that the next one overlaps"),
+    ],
+)
+def test_a_chain_that_leaves_its_place_is_told(first: int, links: dict[int, int], says: str) -> None:
+    data = bytearray(64)
+    for offset, following in links.items():
+        struct.pack_into("=HHI", data, offset, 1, 1, following)
+    with pytest.raises(VfioError, match=says):
+        capabilities(bytes(data), first, 32)
+
+
 def test_many_links_are_read_at_once() -> None:
     count = 100_000
     data = b"".join(struct.pack("=HHI", 1, 1, 8 * (n + 2) if n + 1 < count else 0) for n in range(count))

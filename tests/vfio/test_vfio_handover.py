@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,6 +78,41 @@ def test_only_what_is_open_is_sent() -> None:
         space.open(A)
         with pytest.raises(VfioError, match=str(B)):
             export(space, [A, B])
+
+
+def one_for_two(document: dict[str, Any]) -> None:
+    document["devices"][1]["descriptor"] = document["devices"][0]["descriptor"]
+
+
+def one_named_twice(document: dict[str, Any]) -> None:
+    document["devices"][1]["address"] = document["devices"][0]["address"]
+
+
+def another_group(document: dict[str, Any]) -> None:
+    document["devices"][0]["group"] = 7
+
+
+@pytest.mark.parametrize(
+    ("api", "change", "says"),
+    [
+        *((api, one_for_two, "each of which is for one thing") for api in Api),
+        *((api, one_named_twice, "named twice") for api in Api),
+        (Api.LEGACY, another_group, "group is missing"),
+    ],
+)
+def test_a_text_that_does_not_fit_its_descriptors(
+    api: Api, change: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    fake = kernel()
+    with open_space(api, kernel=fake) as holder:
+        holder.open(A)
+        holder.open(B)
+        sent = export(holder)
+        document = json.loads(sent.text)
+        change(document)
+        with pytest.raises(InputError, match=says):
+            receive(json.dumps(document), [fake.duplicate(n) for n in sent.descriptors], kernel=fake)
+    assert fake.files == {}
 
 
 VALUES = st.none() | st.booleans() | st.integers(-2, 9) | st.text(max_size=4) | st.just("0000:01:00.0")

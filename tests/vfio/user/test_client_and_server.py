@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from served import DATA, ORDER, RESULT, SIZE, STORE, Memory, connected, false_se
 from atoll.vfio.user.client import Client
 from atoll.vfio.user.connection import Connection
 from atoll.vfio.user.error import ProtocolError
-from atoll.vfio.user.payload import DmaAccess
+from atoll.vfio.user.payload import DmaAccess, RegionAccess
 from atoll.vfio.user.protocol import Command, DeviceFlag, DmaFlag, HeaderFlag, IrqIndex, RegionFlag
 from atoll.vfio.user.version import Version
 
@@ -210,8 +211,8 @@ def test_a_server_that_nobody_serves(tmp_path: Path) -> None:
     "reply",
     [
         (Command.REGION_READ, 0, b"", HeaderFlag.REPLY),
-        (Command.REGION_READ, 1, b"", HeaderFlag.REPLY),
-        (Command.DEVICE_RESET, 0, b"", HeaderFlag.REPLY),
+        (Command.REGION_READ, 1, RegionAccess(0, 0, 4, b"1234").pack(), HeaderFlag.REPLY),
+        (Command.REGION_WRITE, 0, RegionAccess(0, 0, 4, b"1234").pack(), HeaderFlag.REPLY),
         (Command.REGION_READ, 0, b"\0" * 8 + b"\0\0\0\0\x04\0\0\0" + b"12345", HeaderFlag.REPLY),
         (Command.REGION_READ, 0, b"\0" * 8 + b"\0\0\0\0\x02\0\0\0" + b"12", HeaderFlag.REPLY),
     ],
@@ -240,6 +241,35 @@ def test_a_server_that_says_nothing() -> None:
     far, near = socket.socketpair()
     with near, pytest.raises(TimeoutError):
         Client(far, seconds=0.05)
+
+
+def test_a_server_that_wants_no_reply_gets_none() -> None:
+    far, near = socket.socketpair()
+    answered: list[int] = []
+
+    def run() -> None:
+        connection = Connection(near)
+        for command in (Command.VERSION, Command.DEVICE_RESET):
+            while (message := connection.receive()) is None:
+                select.select([near], [], [])
+            if command is Command.DEVICE_RESET:
+                connection.send(Command.DMA_READ, 8, DmaAccess(0, 8).pack(), flags=HeaderFlag.NO_REPLY)
+                connection.send(Command.DMA_READ, 9, DmaAccess(0, 8).pack())
+            body = Version().pack() if command is Command.VERSION else b""
+            connection.send(command, message.header.identity, body, flags=HeaderFlag.REPLY)
+        with suppress(EOFError, ConnectionError):
+            while True:
+                select.select([near], [], [])
+                while (message := connection.receive()) is not None:
+                    answered.append(message.header.identity)
+        connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    with Client(far, seconds=10) as client:
+        client.reset()
+    thread.join(10)
+    assert answered == [9]
 
 
 def test_a_server_that_asks_for_ever_and_answers_nothing() -> None:

@@ -194,6 +194,7 @@ def test_descriptors_are_not_kept() -> None:
         for command, body in (
             (Command.DEVICE_RESET, b""),
             (Command.DEVICE_SET_IRQS, bytes(20)),
+            (Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 1, 0, 1).pack()),
             (Command.DMA_MAP, bytes(32)),
             (0xEE, b""),
         ):

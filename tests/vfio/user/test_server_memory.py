@@ -46,6 +46,18 @@ def test_a_device_that_goes_on_from_each_piece_to_the_next() -> None:
     os.close(device.file)
 
 
+def test_ranges_that_touch_and_ranges_that_overlap() -> None:
+    table = subject.DmaTable()
+    table.map(DmaMap(BOTH, 0, 0x2000, 0x1000), None)
+    for address, size in ((0x1000, 0x1001), (0x2FFF, 1), (0x2000, 1), (0x1000, 0x3000)):
+        with pytest.raises(OSError, match="is open already") as caught:
+            table.map(DmaMap(BOTH, 0, address, size), None)
+        assert caught.value.errno == errno.EEXIST
+    table.map(DmaMap(BOTH, 0, 0x1000, 0x1000), None)
+    table.map(DmaMap(BOTH, 0, 0x3000, 1), None)
+    assert len(table) == 3
+
+
 def test_a_file_that_is_cut_short_before_it_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was measured before the seal does not count: its owner may have cut it in between."""
     file = os.memfd_create("ram", os.MFD_ALLOW_SEALING)
