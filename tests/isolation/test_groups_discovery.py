@@ -18,6 +18,11 @@ def test_the_iommu_itself_has_no_group() -> None:
     assert predict(host(members)).groups == groups("00:03.0")
 
 
+def test_intels_event_collector_with_an_iommus_class_is_none() -> None:
+    collector = function("00:0f.0", None, PortType.EVENT_COLLECTOR, ids=(0x8086, 0x1F16), class_code=0x080600)
+    assert predict(host([collector, function("00:13.0")])).groups == groups("00:0f.0", "00:13.0")
+
+
 def test_without_iommu_there_are_no_groups() -> None:
     members = [replace(f, iommu=Known(None)) for f in pair(ACS_ON)]
     assert predict(host(members, recorded=(), units=())).groups == ()

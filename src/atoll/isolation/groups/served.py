@@ -8,6 +8,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
+from atoll.pci.vendor import INTEL
 
 __all__ = ["behind_iommu", "grouped_by_vfio"]
 
@@ -15,7 +16,8 @@ __all__ = ["behind_iommu", "grouped_by_vfio"]
 def behind_iommu(host: Host) -> tuple[frozenset[Address], dict[Address, str]]:
     """Return the functions that have a group, and of which of them the record does not say so, with the reason.
 
-    The IOMMU's own function has none (``ivrs`` and ``dmar`` tables do not list it).
+    The IOMMU's own function has none (``ivrs`` and ``dmar`` tables do not list it). Intel's is none: what has its class
+    there is an event collector (8086:1f16 of the Atom C2000, as lspci shows it), and is served.
     """
     record = _Record(host)
     if record.shows_no_iommu:
@@ -56,7 +58,9 @@ class _Record:
     def serves(self, function: Function) -> bool | Unknown:
         """Whether an IOMMU serves a function; Unknown where that is a guess."""
         listed = function.address in self._listed
-        if function.address in self._by_vfio or (function.device_class == DeviceClass.IOMMU and not listed):
+        if function.address in self._by_vfio:
+            return False
+        if function.device_class == DeviceClass.IOMMU and not listed and not function.made_by(INTEL):
             return False
         linked = value_of(function.iommu, None) is not None
         if listed or linked:
