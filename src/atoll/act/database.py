@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from atoll.act.machine import Machine
+from atoll.act.own_folder import cannot_be_used, make_own, sync
 from atoll.errors import InputError
 
 __all__ = ["DAMAGE", "DAMAGED_HINT", "PATH", "SPARE", "Database", "read_database"]
@@ -120,13 +121,13 @@ def read_database(machine: Machine) -> sqlite3.Connection | None:
         connection = _in_memory(content)
     else:
         try:
-            if not path.stat().st_size:
+            if not _check_file(path):
                 return None
             connection = _copied(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
+            raise cannot_be_used(path, error) from error
     try:
         if _is_empty(connection):
             connection.close()
@@ -143,21 +144,23 @@ def read_database(machine: Machine) -> sqlite3.Connection | None:
 
 def _create(path: Path) -> bool:
     """Make the file, and make sure that its name lasts; return whether it was not there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = os.lstat(path.parent)
-    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise OSError(errno.EPERM, f"others than its owner may write to {path.parent}")
+    make_own(path.parent)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileExistsError:
+        _check_file(path)
         return False
     for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(folder)
     return True
+
+
+def _check_file(path: Path) -> int:
+    """Return the size of a file. Raises OSError for what keeps nothing, as /dev/null does, or is not there."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no file that keeps anything")
+    return found.st_size
 
 
 def _connect(path: Path) -> sqlite3.Connection:

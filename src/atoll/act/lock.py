@@ -11,9 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from atoll.act.machine import Machine, Outliving
+from atoll.act.own_folder import cannot_be_used, make_own
 from atoll.act.owner import Owner, is_alive, this_process
 from atoll.act.pace import Pace
-from atoll.errors import InputError, RefusedError
+from atoll.errors import RefusedError
 
 __all__ = ["LOCK", "check_free", "file_lock", "machine_lock", "process_lock"]
 
@@ -58,18 +59,22 @@ def machine_lock(machine: Machine) -> Iterator[None]:
 def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> Iterator[int]:
     """Lock a file, which says who has it, as long as this lasts or the process lives; give its descriptor.
 
-    Raises what ``taken`` makes of the process that has it (None where that cannot be told); InputError.
+    Raises what ``taken`` makes of the process that has it (None where that cannot be told); RefusedError where others
+    could take the file away; InputError.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_own(path.parent)
         # The file stays when the lock is given up: two processes must never lock two files of one name.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
+        raise cannot_be_used(path, error) from error
     try:
         _wait(descriptor, taken)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, _this(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _this(), 0)
+        except OSError as error:
+            raise cannot_be_used(path, error) from error
         try:
             yield descriptor
         finally:
@@ -85,7 +90,7 @@ def check_free(path: Path, taken: Callable[[Owner | None], RefusedError]) -> Non
     except FileNotFoundError:
         return
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}", hint="run as root") from error
+        raise cannot_be_used(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

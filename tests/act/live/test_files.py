@@ -15,6 +15,7 @@ import pytest
 from atoll.act.live import deadline
 from atoll.act.live.deadline import write_within
 from atoll.act.live.files import keep, write_attribute, write_config
+from atoll.errors import RefusedError
 
 
 def filled_pipe() -> tuple[int, int]:
@@ -137,7 +138,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "atoll"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(PermissionError, match="others than its owner"):
+    with pytest.raises(RefusedError, match="others than user"):
         keep(folder / "note", b"x", 0)
     assert not list(folder.iterdir())
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from atoll.act.live.deadline import write_within
+from atoll.act.own_folder import make_own, sync
 
 __all__ = ["keep", "write_attribute", "write_config"]
 
 _OPEN = os.O_WRONLY | os.O_CLOEXEC
-_PRIVATE = 0o700
-_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def write_attribute(path: str, data: bytes, *, seconds: float, keep: Iterable[int] = ()) -> None:
@@ -50,11 +48,10 @@ def write_config(path: str, data: bytes, offset: int) -> None:
 def keep(path: Path, data: bytes, offset: int) -> None:
     """Write one of atoll's own files: whole or not at all, and on the disk before this returns.
 
-    Folders are made for their owner alone. Raises OSError; EPERM for a folder that others may write to, where
-    what stands in a file could be anybody's word.
+    Folders are made for their owner alone. Raises OSError; RefusedError for a folder that others may write to.
     """
     folder = path.parent
-    _make(folder)
+    make_own(folder)
     content = data
     if offset:
         with suppress(FileNotFoundError):
@@ -75,25 +72,4 @@ def keep(path: Path, data: bytes, offset: int) -> None:
         with suppress(OSError):
             os.unlink(fresh)
         raise
-    _sync(folder)
-
-
-def _make(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            folder.mkdir(mode=_PRIVATE)
-            _sync(folder.parent)
-    found = os.lstat(folder)
-    if not stat.S_ISDIR(found.st_mode):
-        raise OSError(errno.ENOTDIR, "it is no folder", str(folder))
-    if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
-        raise OSError(errno.EPERM, "others than its owner may write there", str(folder))
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)

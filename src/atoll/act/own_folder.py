@@ -1,0 +1,54 @@
+"""Folders of atoll's own files: what stands there is nobody else's word, and nobody else can take it away."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from atoll.errors import InputError, RefusedError
+
+__all__ = ["cannot_be_used", "make_own", "sync"]
+
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_IN_ITS_PLACE = "something else stands in its place: see what it is, and move it away"
+_HINTS = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EROFS: "it has to be on a file system that can be written",
+    errno.EIO: "see the kernel's log: the disk may be failing",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO), _IN_ITS_PLACE),
+}
+
+
+def make_own(folder: Path) -> None:
+    """Make a folder that its owner alone may write to, unless it is there, and have its name last.
+
+    Raises RefusedError for one in which others may write, so that they could take a lock or a journal away; OSError.
+    """
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync(folder.parent)
+    found = os.stat(folder)
+    if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
+        raise RefusedError(
+            f"{folder}: others than user {os.geteuid()} may write there, to what atoll goes by",
+            hint=f"see what is in it, then: chown {os.geteuid()} {folder}; chmod go-w {folder}",
+        )
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder reach the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_be_used(path: Path, error: OSError) -> InputError:
+    """Return what is told of one of atoll's own files that cannot be used."""
+    hint = _HINTS.get(error.errno or 0, "run as root")
+    return InputError(f"{path}: {error.strerror or error}", hint=hint)

@@ -1,0 +1,116 @@
+"""Folders of atoll's own files: whose they are, and what is told where they cannot be used."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from atoll.act.database import PATH, read_database
+from atoll.act.failure import Failure
+from atoll.act.journal import Journal
+from atoll.act.lock import LOCK, process_lock
+from atoll.act.machine import Machine
+from atoll.act.owner import Owner
+from atoll.errors import AtollError, InputError, RefusedError
+from atoll.twin import Twin
+
+
+class Filed(Twin):
+    """A twin whose own files are real ones."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Twin.new("ac922-4gpu").blueprint)
+        self.folder = folder
+
+    def state_path(self, path: str) -> Path | None:
+        """A file below its folder."""
+        return self.folder / path
+
+
+def taken(other: Owner | None) -> RefusedError:
+    """Nobody has it here."""
+    return RefusedError("taken")
+
+
+@contextmanager
+def told() -> Iterator[list[AtollError]]:
+    """What is told of what cannot be used."""
+    found: list[AtollError] = []
+    with pytest.raises(AtollError) as caught:
+        yield found
+    found.append(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777, 0o702])
+def test_a_lock_that_others_could_take_away_is_no_lock(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / LOCK
+    path.parent.mkdir(parents=True)
+    path.parent.chmod(mode)
+    with pytest.raises(RefusedError, match="may write there") as caught, process_lock(path, taken):
+        pass
+    assert (caught.value.exit_code, str(path.parent) in caught.value.hint) == (4, True)
+    assert list(path.parent.iterdir()) == []
+    path.parent.chmod(0o711)
+    with process_lock(path, taken):
+        assert path.read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_lock_in_somebody_elses_folder_is_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / LOCK
+    path.parent.mkdir(parents=True, mode=0o755)
+    os.chown(path.parent, 65534, 0)
+    with pytest.raises(RefusedError, match="others than user 0 may write there"), process_lock(path, taken):
+        pass
+
+
+def test_a_journal_that_others_could_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / PATH).parent.mkdir(parents=True)
+    (tmp_path / PATH).parent.chmod(0o777)
+    with pytest.raises(RefusedError, match="may write there"):
+        Journal(Filed(tmp_path))
+
+
+def test_what_stands_in_their_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/atoll").write_text("a file")
+    with told() as found, process_lock(tmp_path / LOCK, taken):
+        pass
+    (error,) = found
+    assert isinstance(error, InputError)
+    assert "something else stands in its place" in error.hint
+
+
+def test_a_lock_for_which_there_is_no_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with told() as found, process_lock(tmp_path / LOCK, taken):
+        pass
+    (error,) = found
+    assert error.message == f"{tmp_path / LOCK}: No space left on device"
+    assert error.hint == "make room there"
+
+
+@pytest.mark.parametrize("kind", ["null", "fifo", "folder"])
+def test_what_keeps_nothing_is_no_journal(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / PATH
+    path.parent.mkdir(parents=True, mode=0o700)
+    if kind == "null":
+        path.symlink_to("/dev/null")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    machine: Machine = Filed(tmp_path)
+    with pytest.raises(InputError, match="keeps anything") as caught:
+        read_database(machine)
+    assert "something else stands in its place" in caught.value.hint
+    with pytest.raises(Failure, match="keeps anything"):
+        Journal(machine)
