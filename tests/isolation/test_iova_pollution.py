@@ -28,7 +28,7 @@ from pollution_hosts import (
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bar, Platform, RootRouting, Sriov
+from atoll.host.model import Bar, Platform, RootRouting, Sriov, Window
 from atoll.isolation.iova.ranges import Ranges
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.header import Command, PortType
@@ -94,6 +94,27 @@ def test_windows_that_were_not_read_are_unknown() -> None:
     assert any(BLUE_PORT in text and "cut to 64 bytes" in text for text in found.unknown)
     redirected = replace(box(), functions={**functions, at(RED_PORT): box().functions[at(RED_PORT)]})
     assert not pollution(redirected).unknown, "nothing turns towards it"
+
+
+def test_what_vectors_cover_is_forwarded_perhaps() -> None:
+    """A Flattening Portal Bridge's: which part of it, is not read."""
+    span = (0x1_0000_0000, 0x1_0FFF_FFFF)
+
+    def found(place: str, **more: Any) -> list[tuple[str, str, str, int, int]]:
+        machine = box(**more)
+        numbers = machine.functions[at(place)].bridge
+        assert isinstance(numbers, Known)
+        assert numbers.value is not None
+        bridge = replace(numbers.value, vectors=(Window(*span, memory=True),))
+        polluted = pollution(changed(machine, place, bridge=Known(bridge)))
+        assert not polluted.unknown
+        return [one for one in told(polluted) if one[3] == span[0]]
+
+    assert found(BLUE_PORT) == []
+    assert found(BLUE_PORT, red=ACS_OFF) == [("claimed", "possible", BLUE_PORT, *span)]
+    assert found(RED_PORT) == []
+    assert found(RED_PORT, red=ACS_OFF) == [("lost", "possible", RED_PORT, *span)]
+    assert found(TOP) == [("lost", "possible", TOP, *span)], "what nothing behind it answers"
 
 
 def test_a_bar_without_size_takes_what_it_may_hold() -> None:

@@ -247,12 +247,39 @@ def test_closed_bridge_windows() -> None:
     assert read_bridge(space.config()) == Bridge(0x02, 0x05, (), vga=False)
 
 
-def test_a_flattening_portal_bridge_forwards_more_than_its_windows() -> None:
-    for offset, value, more in ((0x10, 0, False), (0x08, 1, True), (0x10, 1, True), (0x14, 1, True), (0x18, 1, False)):
-        space = bridge_space().standard((0x15, 0x80)).put(0x80 + offset, value, 4)
-        found = read_bridge(space.config())
-        assert found is not None
-        assert bool(found.unread) is more, (offset, value)
+@pytest.mark.parametrize(
+    ("capabilities", "low", "high", "expected"),
+    [
+        (0b110, 0x8000_0000, 0, ()),
+        (0b110, 0x8000_0001, 0, ((0x8000_0000, 0x8FFF_FFFF),)),
+        (0b100, 0x8000_0001, 0, ()),
+        (0b110, 0x8000_0041, 0, ((0x8000_0000, 0xFFFF_FFFF),)),
+        (0x3_0000 | 0b110, 0x0010_0001, 0, ((0x10_0000, 0x800F_FFFF),)),
+        (0b110, 0x0010_0011, 0, ((0, 0x200F_FFFF),)),
+        (0b110, 0, 0x6_3000_0001, ((0x6_3000_0000, 0x16_2FFF_FFFF),)),
+        (0x500_0000 | 0b110, 0, 0x20_0000_0071, ((0x20_0000_0000, 0x1_001F_FFFF_FFFF),)),
+        (0b110, 0x8000_0001, 0x6_0000_0001, ((0x8000_0000, 0x8FFF_FFFF), (0x6_0000_0000, 0x15_FFFF_FFFF))),
+    ],
+    ids=["off", "low", "none", "coarse", "bits", "crooked", "high", "most", "both"],
+)
+def test_what_the_vectors_of_a_portal_cover(
+    capabilities: int, low: int, high: int, expected: tuple[tuple[int, int], ...]
+) -> None:
+    space = bridge_space().standard((0x15, 0x80)).put(0x84, capabilities, 4).put(0x90, low, 4).put(0x94, high, 8)
+    found = read_bridge(space.config())
+    assert found is not None
+    assert tuple((window.start, window.end) for window in found.vectors) == expected
+    assert not found.unread
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "low", "high"), [(0x5_0006, 1, 0), (6, 0x51, 0), (0x600_0006, 0, 1), (6, 0, 0x81)]
+)
+def test_vectors_of_reserved_codes_are_not_known(capabilities: int, low: int, high: int) -> None:
+    space = bridge_space().standard((0x15, 0x80)).put(0x84, capabilities, 4).put(0x90, low, 4).put(0x94, high, 8)
+    found = read_bridge(space.config())
+    assert found is not None
+    assert found.unread
 
 
 def test_no_bridge() -> None:

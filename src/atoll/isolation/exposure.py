@@ -9,7 +9,7 @@ from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.isolation.iova.ranges import Ranges
-from atoll.isolation.iova.windows import addresses, is_subtractive, windows
+from atoll.isolation.iova.windows import addresses, is_subtractive, vectored, windows
 from atoll.pci.address import Address
 
 __all__ = ["Exposed", "Exposure", "exposure"]
@@ -58,7 +58,8 @@ def exposure(
         if window.unread:
             unknown.append(window.unread)
         else:
-            forwarded = window.ranges if forwarded is None else forwarded & window.ranges
+            ranges = window.ranges | vectored(topology.functions[port]).ranges
+            forwarded = ranges if forwarded is None else forwarded & ranges
     exposed = []
     for answered in addresses(topology, settings, target):
         if answered.unread:

@@ -3,24 +3,20 @@
 Source: PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5; the reading of the registers follows
 ``pci_read_bridge_io``, ``_mmio`` and ``_mmio_pref`` in Linux ``drivers/pci/probe.c``. Bridge control at 0x3e, bit 3
 (3.2.5.18): VGA addresses are forwarded downwards as well, the memory from 0xa0000 to 0xbffff; bit 4 is about I/O only.
-A Flattening Portal Bridge (PCI Express Base Specification 6.26 and 7.8.10: enabled by bit 0 of the vector controls, at
-+8 for ids, +0x10 for low and +0x14 for high memory) forwards what vectors say as well, which no record holds.
+What a Flattening Portal Bridge forwards besides: ``atoll.pci.portal``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atoll.errors import Unreadable
-from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType
+from atoll.pci.portal import read_vectors
 
 __all__ = ["Bridge", "Window", "read_bridge"]
 
 _VGA_ENABLE = 0x8
-_VECTORS = (0x8, 0x10, 0x14)
-_PORTAL = "it is a Flattening Portal Bridge, whose vectors say what it forwards besides"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +42,8 @@ class Bridge:
     """Whether it forwards VGA's addresses; None: not read."""
     unread: str = ""
     """Why there may be more windows; empty where these are all."""
+    vectors: tuple[Window, ...] = ()
+    """Memory of which vectors say which parts it forwards besides."""
 
 
 def read_bridge(config: ConfigSpace) -> Bridge | None:
@@ -60,16 +58,9 @@ def read_bridge(config: ConfigSpace) -> Bridge | None:
     found = _windows(config) if layout is HeaderType.BRIDGE else _cardbus_windows(config)
     kept = tuple(window for window in found if window is not None and window.start <= window.end)
     vga = bool(config.word(0x3E) & _VGA_ENABLE)
-    return Bridge(config.byte(0x19), config.byte(0x1A), kept, vga, unread=_PORTAL if _is_portal(config) else "")
-
-
-def _is_portal(config: ConfigSpace) -> bool:
-    """Whether it forwards what vectors say; no, where its capabilities were not read so far."""
-    try:
-        at = config.find(CapabilityId.FLATTENING_PORTAL_BRIDGE)
-        return at is not None and any(config.dword(at + offset) & 1 for offset in _VECTORS)
-    except Unreadable:
-        return False
+    vectors = read_vectors(config)
+    covered = tuple(Window(first, last, memory=True) for first, last in vectors.covered)
+    return Bridge(config.byte(0x19), config.byte(0x1A), kept, vga, vectors.unread, covered)
 
 
 def _windows(config: ConfigSpace) -> list[Window | None]:

@@ -45,6 +45,7 @@ def _bridge(one: Bridge, other: Bridge) -> Bridge | None:
         windows=tuple(dict.fromkeys((*one.windows, *other.windows))),
         vga=any(told) if told else None,
         unread=one.unread and other.unread,
+        vectors=tuple(dict.fromkeys((*one.vectors, *other.vectors))),
     )
 
 

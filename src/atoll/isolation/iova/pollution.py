@@ -24,7 +24,7 @@ from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
 from atoll.host.fact import Known
 from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
-from atoll.isolation.iova.windows import Addresses, addresses, decoding, is_subtractive, own_side, windows
+from atoll.isolation.iova.windows import Addresses, addresses, decoding, is_subtractive, own_side, vectored, windows
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
@@ -237,10 +237,11 @@ class _Climb:
             return
         if not shared and self.settings.enhanced.get(here, AcsEnhanced(0)) & AcsEnhanced.UNCLAIMED_REDIRECT:
             return
-        held = windows(self.topology.functions[bridge])
+        held, more = windows(self.topology.functions[bridge]), vectored(self.topology.functions[bridge])
         if held.unread:
             self.unknown[f"{held.unread} (which requests end there)"] = None
         because = f"inside the windows of {bridge}, and nothing behind it answers"
+        perhaps = f"{more.doubt}; what nothing behind it answers ends there"
         if shared:
             for peer in self.topology.on_bus.get(bridge, ()):
                 if peer != here and is_subtractive(self.topology.functions[peer]):
@@ -249,6 +250,7 @@ class _Climb:
                     self.take([self.claim(rest, peer, Answer.DIRECT, taken, here)])
             # Nothing is redirected on a shared bus: what no one answers does not go up either.
             self.take([self.lost(bridge, held.ranges, Answer.DIRECT, because)])
+            self.take([self.lost(bridge, more.ranges, Answer.POSSIBLE, perhaps)])
             return
         sure, maybe, unread = NOTHING, NOTHING, ""
         for member in self.topology.on_bus.get(bridge, ()):
@@ -266,6 +268,7 @@ class _Climb:
             [
                 self.lost(bridge, held.ranges - sure - maybe, answer, because),
                 self.lost(bridge, (held.ranges & maybe) - sure, Answer.POSSIBLE, doubt),
+                self.lost(bridge, more.ranges - held.ranges - sure, Answer.POSSIBLE, perhaps),
             ]
         )
 

@@ -22,7 +22,7 @@ from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.pci.address import Address
 from atoll.pci.class_code import VGA_CLASSES, ClassCode
 
-__all__ = ["Addresses", "addresses", "decoding", "is_subtractive", "own_side", "windows"]
+__all__ = ["Addresses", "addresses", "decoding", "is_subtractive", "own_side", "vectored", "windows"]
 
 _VGA = Ranges.of((0xA_0000, 0xB_FFFF))
 _LEAST_ROM = 0x800
@@ -58,6 +58,14 @@ def windows(function: Function) -> Addresses:
     return Addresses("windows", forwarded | _VGA if bridge.vga else forwarded, unread=unread)
 
 
+def vectored(function: Function) -> Addresses:
+    """Return the memory that a port may forward besides, as vectors of which the bits were not read say."""
+    bridge = value_of(function.bridge, None)
+    covered = Ranges.of(*((w.start, w.end) for w in bridge.vectors)) if bridge is not None else NOTHING
+    doubt = f"which of it {function.address} forwards, the vectors of a Flattening Portal Bridge say: not read"
+    return Addresses("vectors", covered, doubt=doubt)
+
+
 def addresses(topology: Topology, settings: Settings, address: Address) -> tuple[Addresses, ...]:
     """Return all that a function answers to: its BARs, its ROM, VGA's memory, and as a port what it forwards."""
     function = topology.functions[address]
@@ -88,12 +96,15 @@ def _around(topology: Topology, function: Function) -> Ranges | None:
     if above is None or is_subtractive(above):
         return None
     outer = windows(above)
-    return None if outer.unread else outer.ranges
+    return None if outer.unread else outer.ranges | vectored(above).ranges
 
 
 def own_side(function: Function) -> Iterator[Addresses]:
     """Return what a port forwards downwards, and where it was not read, that it may forward VGA's addresses."""
     yield windows(function)
+    more = vectored(function)
+    if more.ranges:
+        yield more
     bridge = value_of(function.bridge, None)
     if bridge is not None and bridge.vga is None:
         doubt = f"whether {function.address} forwards VGA's addresses (bridge control) was not read"
