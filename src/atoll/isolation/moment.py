@@ -14,6 +14,7 @@ from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.switching import is_off, switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
+from atoll.isolation.assumptions import Assumption
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.handover import handed_over, opened
 from atoll.isolation.proof import Proof, Verdict, breaches, prove, refuted
@@ -48,6 +49,12 @@ class Statement:
         if self.unsurvived:
             return Verdict.VIOLATED
         return Verdict.UNKNOWN if self.untold and self.proof.verdict is Verdict.PROVEN else self.proof.verdict
+
+    @property
+    def once_handed_over(self) -> tuple[Assumption, ...]:
+        """What the moment of hand-over rests on beside what the proof does, of devices that are off till then, say."""
+        already = {assumption.id for assumption in self.proof.assumptions}
+        return tuple(one for one in self.handed_over.assumptions if one.id not in already)
 
 
 def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Policy, *, moment: str) -> Statement:

@@ -13,7 +13,13 @@ from atoll.report.document import document
 from atoll.report.findings import verdict_words, violation_document
 from atoll.report.layout import plural, table, wrap
 from atoll.report.plan import bandwidth_lines, lacking_lines
-from atoll.report.prove import proof_lines, resilience_lines, survival_lines
+from atoll.report.prove import (
+    assumptions_document,
+    proof_lines,
+    resilience_lines,
+    resting_lines,
+    survival_lines,
+)
 from atoll.report.style import Style
 
 __all__ = ["apply_document", "apply_lines", "release_document", "release_lines"]
@@ -41,11 +47,13 @@ def apply_document(plan: Plan, outcome: Outcome | None, statement: Statement | N
         verdict=None if statement is None else statement.verdict.value,
         unsurvived=[] if statement is None else [trigger.value for trigger in statement.unsurvived],
         violations=[] if statement is None else [violation_document(v) for v in statement.proof.violations],
+        assumptions=[] if statement is None else assumptions_document(statement.proof),
         handed_over=None
         if statement is None
         else {
             "verdict": statement.handed_over.verdict.value,
             "violations": [violation_document(v) for v in statement.handed_over.violations],
+            "assumptions": assumptions_document(statement.handed_over),
         },
         resilience=None
         if statement is None
@@ -68,7 +76,7 @@ def apply_lines(
         lines += survival_lines(statement)
         if statement.verdict is not Verdict.PROVEN:
             lines += proof_lines(statement.proof, style, verbose=verbose)
-        lines += ["", *resilience_lines(statement, style)]
+        lines += [*resting_lines(statement), "", *resilience_lines(statement, style)]
     return lines
 
 

@@ -22,7 +22,15 @@ from atoll.report.findings import verdict_words, violation_document, violation_l
 from atoll.report.layout import columns, plural, wrap
 from atoll.report.style import Style
 
-__all__ = ["proof_lines", "prove_document", "prove_lines", "resilience_lines", "survival_lines"]
+__all__ = [
+    "assumptions_document",
+    "proof_lines",
+    "prove_document",
+    "prove_lines",
+    "resilience_lines",
+    "resting_lines",
+    "survival_lines",
+]
 
 _SHOWN = 4
 """How many violations are told with their paths, unless all are asked for."""
@@ -47,11 +55,12 @@ def prove_document(host: Host, clusters: Clusters, statement: Statement) -> dict
         violations=[violation_document(violation) for violation in proof.violations],
         unknown=[violation_document(violation) for violation in proof.unknown],
         reasons=list(proof.reasons),
-        assumptions=[{"id": a.id, "text": a.text} for a in proof.assumptions],
+        assumptions=assumptions_document(proof),
         handed_over={
             "verdict": over.verdict.value,
             "violations": [violation_document(violation) for violation in over.violations],
             "unknown": [violation_document(violation) for violation in over.unknown],
+            "assumptions": assumptions_document(over),
         },
         premises={"interrupt_remapping": _remapping(host)},
         contention=contention_document(contention(Topology(host), clusters.owner())),
@@ -112,12 +121,31 @@ def prove_lines(
     remapping = _remapping(host)
     if remapping["on"]:
         lines += ["", style.bold("Read"), *wrap(f"interrupts are remapped: {remapping['because']}", first="    ")]
-    if proof.assumptions:
-        lines += ["", style.bold("Assumed") + style.faint(" (taken as true, not read)")]
-        width = max(len(assumption.id) for assumption in proof.assumptions)
-        for assumption in proof.assumptions:
-            lines += wrap(assumption.text, first=f"    {assumption.id:<{width}}  ")
+    return lines + _assumption_lines(statement, style)
+
+
+def assumptions_document(proof: Proof) -> list[dict[str, str]]:
+    """Return what a proof rests on as programs get it."""
+    return [{"id": assumption.id, "text": assumption.text} for assumption in proof.assumptions]
+
+
+def _assumption_lines(statement: Statement, style: Style) -> list[str]:
+    now, then = statement.proof.assumptions, statement.once_handed_over
+    if not (now or then):
+        return []
+    lines = ["", style.bold("Assumed") + style.faint(" (taken as true, not read)")]
+    width = max(len(assumption.id) for assumption in (*now, *then))
+    for assumption in now:
+        lines += wrap(assumption.text, first=f"    {assumption.id:<{width}}  ")
+    for assumption in then:
+        lines += wrap(f"once handed over: {assumption.text}", first=f"    {assumption.id:<{width}}  ")
     return lines
+
+
+def resting_lines(statement: Statement) -> list[str]:
+    """Return the ids of what a statement rests on, where there is no room for the words."""
+    ids = [assumption.id for assumption in (*statement.proof.assumptions, *statement.once_handed_over)]
+    return wrap(f"taken as true, and told by atoll prove: {', '.join(ids)}", first="  ") if ids else []
 
 
 def survival_lines(statement: Statement) -> list[str]:
