@@ -18,6 +18,12 @@ ENOUGH = 40
 """Functions after which nothing more is begun: emulated firmware takes its time with each."""
 _DEEPEST = 2
 """How many switches stand below one another."""
+_INTERRUPTS = 0x14
+"""In whose name QEMU's interrupt controller (I/O APIC) sends behind AMD's IOMMU (``AMDVI_IOAPIC_SB_DEVID``).
+
+What else stands there, or has it as an alias, takes its device table entry: Linux copies a device's whole entry to the
+bridge's above (``clone_alias``), interrupt table and all, and the controller is cut off.
+"""
 _ENDPOINTS = ("e1000e", "nvme", "qemu-xhci", "igb")
 _INTEGRATED = ("e1000e", "nvme", "qemu-xhci")
 """On a root bus: igb's virtual functions need room behind it."""
@@ -42,7 +48,8 @@ class Grower:
         """Fill a root bus; the very first port has a disk behind it."""
         self.bus = bus
         # The topmost slots of the first root bus are left for what the emulator adds.
-        slots = sorted(self.random.sample(range(1, 0x18), self.random.randint(2, 6)))
+        free = [slot for slot in range(1, 0x18) if slot != _INTERRUPTS]
+        slots = sorted(self.random.sample(free, self.random.randint(2, 6)))
         for number, slot in enumerate(slots):
             if first and number == 0:
                 self.port("pcie-root-port", Address(0, bus, slot, 0), below="nvme")
