@@ -392,3 +392,16 @@ def test_a_boot_log_that_says_that_acs_is_overridden_makes_the_groups_fiction(ru
         assert (words in run("explain", "00:14.0", "02:00.0", "--host", post).out) is told
         doctor = " ".join(run("doctor", "--host", post).out.split())
         assert ("fail acs-override the kernel says at boot that it overrides ACS" in doctor) is told
+
+
+def test_on_other_than_x86_a_function_without_a_driver_may_get_its_group_yet(run: Run, tmp_path: Path) -> None:
+    command = "\tControl: I/O- Mem- BusMaster-\n\tStatus: Cap- >SERR- <PERR- INTx-\n"
+    post = tmp_path / "post.txt"
+    shown = "0000:00:00.0 Host bridge [0600]: X [{ids}]\n{command}\n0000:00:01.0 X [0880]: X [1def:e111]\n{command}"
+    for ids, late in (("1def:e100", True), ("8086:1234", False)):
+        post.write_text(f"{shown.format(ids=ids, command=command)}\tIOMMU group: 3\n\tKernel driver in use: x\n\n")
+        words = " ".join(run("groups", "--host", post).out.split())
+        assert ("In no group: 0000:00:00.0: no driver is bound, and before Linux 6.15" in words) is late
+        assert ("no IOMMU serves them" in words) is not late
+        explained = " ".join(run("explain", "00:00.0", "--host", post).out.split())
+        assert ("is in no group, as far as the record tells: no driver is bound" in explained) is late

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from reach_hosts import at, endpoint, machine
 
-from atoll.fabric.domains import cpu_link_domains, default_domain, domains, holder_of
+from atoll.fabric.domains import cpu_link_domains, default_domain, domains, holder_of, not_grouped_yet
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Group, Holder, Host, KernelRelease, NpuBrick, Platform
+from atoll.host.model import Group, Holder, Host, IommuUnit, KernelRelease, NpuBrick, Platform
 from atoll.pci.address import Address
 
 CARD = at("01:00.0")
@@ -196,3 +196,32 @@ def test_what_is_in_no_group_is_not_translated_for_being_held() -> None:
     for group, kind in ((None, DomainKind.NONE), (Unknown("not captured"), DomainKind.UNKNOWN)):
         host = machine(endpoint("01:00.0", group=group, driver="vfio-pci"))
         assert one(replace(host, holders=Known((holder,)))).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("unit", "platform", "kernel", "driver", "late"),
+    [
+        ("smmu3", Platform.ARM, (6, 14), None, True),
+        ("smmu3", Platform.ARM, None, None, True),
+        (None, Platform.UNKNOWN, None, None, True),
+        ("smmu3", Platform.ARM, (6, 15), None, False),
+        ("smmu3", Platform.ARM, (6, 14), "nvme", False),
+        ("intel", Platform.X86, (6, 14), None, False),
+        (None, Platform.X86, None, None, False),
+        (None, Platform.POWERNV, None, None, False),
+    ],
+)
+def test_before_6_15_some_get_their_group_when_a_driver_binds(
+    unit: str | None, platform: Platform, kernel: tuple[int, int] | None, driver: str | None, late: bool
+) -> None:
+    other = endpoint("02:00.0")
+    host = replace(
+        machine(endpoint("01:00.0", group=None, driver=driver), other),
+        iommu_units=() if unit is None else (IommuUnit(f"{unit}.0", unit),),
+        platform=platform,
+        kernel=Known(KernelRelease(*kernel, "")) if kernel is not None else Unknown("not shown"),
+    )
+    assert not_grouped_yet(host, host.functions[CARD]) is late
+    assert not not_grouped_yet(host, other)
+    if platform is not Platform.POWERNV:
+        assert one(host).kind is (DomainKind.UNKNOWN if late else DomainKind.NONE)

@@ -23,9 +23,11 @@ __all__ = [
     "default_domain",
     "domains",
     "found_anew",
+    "grouped_with_driver",
     "holder_of",
     "holders_of",
     "is_amd_iommu",
+    "not_grouped_yet",
     "passthrough_word",
     "type_anew",
 ]
@@ -136,8 +138,40 @@ def default_domain(host: Host, function: Function) -> Domain:
             return Domain(DomainKind.BLOCKED, "", "it is an IOMMU itself: nothing is mapped for its id")
         if _beside_amd_iommu(host, function):
             return Domain(DomainKind.BLOCKED, "", "in no IOMMU group: AMD's device table maps nothing for its id")
+        if not_grouped_yet(host, function):
+            return Domain(DomainKind.UNKNOWN, "", "in no IOMMU group yet: it may get one when a driver binds")
         return Domain(DomainKind.NONE, "", "in no IOMMU group: no IOMMU translates for it")
     return _of_group(host, host.groups.value.get(number), number)
+
+
+_BY_THEMSELVES = ("intel", "amd")
+"""Kinds of IOMMU that know which functions are theirs; firmware tells the kernel of the others' (``iommu_fwspec``)."""
+_TOLD_EARLY = (6, 15)
+"""Commit bcb81ac6ae3c "iommu: Get DT/ACPI parsing into the proper probe path" (in v6.15): all learn it at discovery."""
+
+
+def grouped_with_driver(host: Host) -> bool:
+    """Whether a function that is found gets its group when a driver first binds to it, not at once.
+
+    So it is before Linux 6.15 with an IOMMU of which firmware tells the kernel (virtio, SMMU): ``pci_dma_configure``
+    ran from ``really_probe`` only. A release that is not known counts as old.
+    """
+    kinds = {unit.kind for unit in host.iommu_units}
+    return _old(host) and bool(kinds) and kinds.isdisjoint(_BY_THEMSELVES)
+
+
+def not_grouped_yet(host: Host, function: Function) -> bool:
+    """Whether a function that is in no group may get one when a driver binds; also where no IOMMU shows."""
+    if value_of(function.group, 0) is not None or value_of(function.driver, "") is not None:
+        return False
+    if host.iommu_units:
+        return grouped_with_driver(host)
+    return _old(host) and host.platform not in (Platform.X86, Platform.POWERNV)
+
+
+def _old(host: Host) -> bool:
+    kernel = value_of(host.kernel, None)
+    return kernel is None or (kernel.major, kernel.minor) < _TOLD_EARLY
 
 
 def found_anew(host: Host, function: Function) -> Domain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from atoll.fabric.domains import default_domain, is_amd_iommu
+from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
@@ -14,7 +14,7 @@ from atoll.isolation.groups.override_evidence import ignores_override, obeys_unt
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
-from atoll.report.groups import IGNORED_OVERRIDE, UNTOLD_OVERRIDE
+from atoll.report.groups import IGNORED_OVERRIDE, NOT_YET, UNTOLD_OVERRIDE
 from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names
@@ -35,6 +35,8 @@ def headline(host: Host, found: Grouping) -> str:
         if default_domain(host, host.functions[one]).kind is DomainKind.BLOCKED:
             what = "an IOMMU itself" if is_amd_iommu(host.functions[one]) else "the host bridge beside AMD's IOMMU"
             return f"{one} is in no group: it is {what}, and the kernel maps nothing for it."
+        if not_grouped_yet(host, host.functions[one]):
+            return f"{one} is in no group, as far as the record tells: {NOT_YET}."
         return f"{one} is in no group: no IOMMU serves it, as far as the record tells."
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     if not found.recorded and found.undetermined:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from atoll.fabric.domains import default_domain, is_amd_iommu
+from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
@@ -23,7 +23,7 @@ from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
 
-__all__ = ["IGNORED_OVERRIDE", "UNTOLD_OVERRIDE", "groups_document", "groups_lines"]
+__all__ = ["IGNORED_OVERRIDE", "NOT_YET", "UNTOLD_OVERRIDE", "groups_document", "groups_lines"]
 
 IGNORED_OVERRIDE = (
     "pcie_acs_override= is on the command line and this kernel does not obey it: its groups are those without it. Only "
@@ -32,6 +32,10 @@ IGNORED_OVERRIDE = (
 UNTOLD_OVERRIDE = (
     "the kernel said at boot that it overrides ACS (pcie_acs_override=; the record does not show for whom): groups are "
     "what it claims, not what the hardware says. What is really isolated, atoll atoms tells."
+)
+NOT_YET = (
+    "no driver is bound, and before Linux 6.15 a kernel that firmware tells of its IOMMU (SMMU, virtio) groups a "
+    "function only when one binds: bind vfio-pci, and look again"
 )
 _NAMED = 4
 
@@ -152,7 +156,8 @@ def _in_none(host: Host, style: Style) -> list[str]:
     ends = [function for function in host.functions.values() if not function.is_port]
     outside = [function for function in ends if isinstance(function.group, Known) and function.group.value is None]
     own = [function for function in outside if default_domain(host, function).kind is DomainKind.BLOCKED]
-    none = [function.address for function in outside if function not in own]
+    late = [function.address for function in outside if not_grouped_yet(host, function)]
+    none = [function.address for function in outside if function not in own and function.address not in late]
     lines: list[str] = []
     if own:
         units = [function for function in own if is_amd_iommu(function)]
@@ -162,6 +167,8 @@ def _in_none(host: Host, style: Style) -> list[str]:
         why = f"{what}, for which the kernel maps nothing"
         named = first_of([function.address for function in own], _NAMED)
         lines += ["", *wrap(f"{named}: {why}", first=style.bold("In no group: "))]
+    if late:
+        lines += ["", *wrap(f"{first_of(late, _NAMED)}: {NOT_YET}", first=style.bold("In no group: "))]
     if none:
         why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
         lines += ["", *wrap(f"{first_of(none, _NAMED)}: {why}", first=style.bold("In no group: "))]

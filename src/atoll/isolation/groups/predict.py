@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from atoll.fabric.domains import grouped_with_driver
 from atoll.host.fact import value_of
 from atoll.host.groups import listed_only
 from atoll.host.model import Host
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force, perhaps_overridden
 from atoll.isolation.groups.prediction import Prediction
-from atoll.isolation.groups.rediscovery import grouped_with_driver, kept_groups, waiting_for_drivers
+from atoll.isolation.groups.rediscovery import kept_groups, waiting_for_drivers
 from atoll.isolation.groups.rule import GroupRule, rule_of
 from atoll.isolation.groups.served import behind_iommu, grouped_by_vfio
 from atoll.pci.acs import AcsFlag

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from atoll.host.fact import Known, value_of
+from atoll.host.fact import value_of
 from atoll.host.model import Host
 from atoll.pci.address import Address
 
-__all__ = ["grouped_with_driver", "kept_groups", "waiting_for_drivers"]
+__all__ = ["kept_groups", "waiting_for_drivers"]
 
-_BY_THEMSELVES = ("intel", "amd")
-"""Kinds of IOMMU that know which functions are theirs; others are told by firmware (``iommu_fwspec``)."""
-_TOLD_EARLY = (6, 15)
-"""Commit bcb81ac6ae3c "iommu: Get DT/ACPI parsing into the proper probe path" (in v6.15): all learn it at discovery."""
 _TAKEN = ("vfio", "pci-stub", "pci-pf-stub", "pciback", "xen-pciback")
 """Drivers that bind because they were told to: not again by themselves."""
-
-
-def grouped_with_driver(host: Host) -> bool:
-    """Whether a function that is found gets its group when a driver first binds to it, not at once.
-
-    So it is before Linux 6.15 with an IOMMU of which firmware tells the kernel (virtio, SMMU): ``pci_dma_configure``
-    ran from ``really_probe`` only. A release that is not known counts as old.
-    """
-    kinds = {unit.kind for unit in host.iommu_units}
-    kernel = host.kernel.value if isinstance(host.kernel, Known) else None
-    old = kernel is None or (kernel.major, kernel.minor) < _TOLD_EARLY
-    return old and bool(kinds) and kinds.isdisjoint(_BY_THEMSELVES)
 
 
 def kept_groups(host: Host, anew: frozenset[Address]) -> dict[Address, int]:
