@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, acs, at, change, clusters, endpoint, machine, port, scene, slots, switch
+from reach_hosts import CLOSED, acs, at, change, clusters, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.controls.present import present
 from atoll.controls.registry import registers
@@ -17,6 +17,7 @@ from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Platform
+from atoll.isolation.clusters import Handover
 from atoll.isolation.handover import HELD_SPACE
 from atoll.isolation.moment import state
 from atoll.isolation.proof import Verdict
@@ -124,6 +125,20 @@ def test_stock_vfio_is_told_to_lose_the_cut() -> None:
     assert any("stock vfio-pci" in entry.reason and "held" in entry.remedy for entry in made.unachievable)
 
 
+def test_only_what_the_hand_over_opens_is_told_to_be_lost_by_it() -> None:
+    cards = [gpu(f"0{n}:00.0", f"00:0{n}.0") for n in (1, 2)]
+    joined = links("01:00.0", "02:00.0", (0, 0))
+    found = scene(machine(*slots(CLOSED, CLOSED)[::2], *cards, links=joined, remapping=False))
+    named = clusters(found.host, red="01:00.0", blue="02:00.0")
+    named = replace(named, named=tuple(replace(c, handover=Handover.VFIO) for c in named.named))
+    entries = plan(found.topology, found.settings, named).unachievable
+    assert sorted(e.clusters for e in entries if "loses the isolation" in e.reason) == [
+        ("blue", "red"),
+        ("red", "blue"),
+    ]
+    assert sorted(e.clusters for e in entries if "interrupt" in e.reason) == [("blue", "host"), ("red", "host")]
+
+
 def test_what_no_reading_settles_is_left_to_the_policy() -> None:
     """Functions of a device without ACS: only the policy takes them as apart. Unread ports differ."""
     device = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, methods=("flr",)) for n in (0, 1)]
@@ -146,10 +161,10 @@ def test_what_no_reading_settles_is_left_to_the_policy() -> None:
 def test_no_more_resets_than_the_fewest_that_open_what_is_inside(seed: int) -> None:
     dice = random.Random(seed)
     twin = Twin.new("ac922-6gpu")
-    for gpu in (a for a, f in read_host(twin, registers=registers).functions.items() if f.device == V100):
-        for offset, value in ((0x12004C, 4), (0x122204, 2), (0x200, twin.peek(gpu, "bar0", 0x200) | 0x02000000)):
-            twin.poke(gpu, "bar0", offset, value)
-        twin.poke(gpu, "bar0", 0xA00148, dice.choice((0, 0x150000, 0x1D0000, 0x010000, 0x040000)))
+    for card in (a for a, f in read_host(twin, registers=registers).functions.items() if f.device == V100):
+        for offset, value in ((0x12004C, 4), (0x122204, 2), (0x200, twin.peek(card, "bar0", 0x200) | 0x02000000)):
+            twin.poke(card, "bar0", offset, value)
+        twin.poke(card, "bar0", 0xA00148, dice.choice((0, 0x150000, 0x1D0000, 0x010000, 0x040000)))
     names = gpus(twin)
     cut = dice.randrange(1, 6)
     groups = (names[:cut], names[cut:])
@@ -163,8 +178,8 @@ def test_no_more_resets_than_the_fewest_that_open_what_is_inside(seed: int) -> N
 
     def opens(reset: tuple[object, ...]) -> bool:
         """Whether no link inside a cluster is cut at an end that was not reset."""
-        for function, links in within.items():
-            for link in links:
+        for function, inner in within.items():
+            for link in inner:
                 near = link.a if link.a.function == function else link.b
                 if function not in reset and near.number in (settings.cut.get(function) or frozenset()):
                     return False

@@ -9,6 +9,7 @@ from reach_hosts import CLOSED, Scene, at, clusters, endpoint, gpu, links, machi
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.isolation.clusters import Handover
+from atoll.pci.header import PortType
 from atoll.plan.planner import plan
 from atoll.plan.reopening import beside, opening_method
 from atoll.plan.step import Plan, StepKind
@@ -72,3 +73,11 @@ def test_the_method_that_opens_links(methods: Fact[tuple[str, ...]], others: tup
     assert opening_method(topology, A) == found
     assert beside(topology, A) == tuple(map(at, others))
     assert beside(topology, B) == ()
+
+
+def test_root_buses_of_other_host_bridges_are_others() -> None:
+    """Nothing is above any of them, and each is a bus of its own."""
+    places = ("00:03.0", "00:04.0", "0001:00:03.0")
+    topology = scene(machine(*(endpoint(place, port_type=PortType.ROOT_INTEGRATED) for place in places))).topology
+    assert beside(topology, at("00:03.0")) == (at("00:04.0"),)
+    assert beside(topology, at("0001:00:03.0")) == ()

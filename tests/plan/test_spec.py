@@ -77,7 +77,8 @@ def test_npu_functions_follow_their_gpu() -> None:
     ):
         with pytest.raises(SpecError, match=f"{brick} is an NPU function of the GPU 0004:04:00.0"):
             clusters(mistake, "5.4")
-    assert clusters(f'[cluster.red]\ndevices = ["gpu[0]", "{brick}"]', "5.4").named[0].functions
+    both = clusters(f'[cluster.red]\ndevices = ["gpu[0]", "{brick}"]', "5.4").named[0]
+    assert sorted(names(both)) == sorted({"0004:04:00.0", *bricks})
 
 
 RED = '[cluster.red]\ndevices = ["gpu[0]"]\n'
@@ -163,6 +164,8 @@ def test_what_the_host_needs_is_given_away_only_by_name() -> None:
     assert reason in caught.value.message
     assert caught.value.message.startswith("f.toml:2: ")
     assert caught.value.exit_code == 4
+    with pytest.raises(RefusedError):
+        clusters(f'[policy]\nessential = ["0004:04:00.0"]\n{text}')
     permitted = read(f'[policy]\nessential = ["{address}"]\n{text}', host(), name="f.toml")
     assert permitted.essential == {address}
     assert permitted.clusters.named[0].functions == (address,)
