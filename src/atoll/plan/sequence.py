@@ -19,7 +19,6 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import Function
 from atoll.isolation.clusters import HOST, Clusters, Handover
-from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.bandwidth import inside
 from atoll.plan.grouping import Grouping
@@ -162,10 +161,8 @@ class Sequence:
             yield self._step(StepKind.QUIESCE, address, "routing and links change under no running device")
 
     def _ports(self) -> Iterator[Step]:
-        changes: dict[Address, AcsFlag] = dict(self.wanted.acs)
-        for address, control in self.grouping.acs.items():
-            changes[address] = changes.get(address, AcsFlag(0)) | control
-        for address, control in sorted(changes.items()):
+        # What groups need was found with all that is wanted anyway set already.
+        for address, control in sorted({**self.wanted.acs, **self.grouping.acs}.items()):
             before = self.settings.acs.get(address)
             because = (
                 "so that the kernel forms smaller groups below it"
