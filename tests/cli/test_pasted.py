@@ -405,3 +405,24 @@ def test_on_other_than_x86_a_function_without_a_driver_may_get_its_group_yet(run
         assert ("no IOMMU serves them" in words) is not late
         explained = " ".join(run("explain", "00:00.0", "--host", post).out.split())
         assert ("is in no group, as far as the record tells: no driver is bound" in explained) is late
+
+
+def test_groups_that_formed_before_acs_came_on_name_the_kernel(run: Run, tmp_path: Path) -> None:
+    """A root port with ACS on, and in one group all the same with what stands beside it and with what is below."""
+    status = "\tControl: I/O- Mem+ BusMaster+\n\tStatus: Cap{cap} >SERR- <PERR- INTx-\n\tIOMMU group: 0\n"
+    acs = "SrcValid{0} TransBlk- ReqRedir{0} CmpltRedir{0} UpstreamFwd{0} EgressCtrl- DirectTrans-"
+    text = (
+        f"00:01.0 Host bridge [0600]: X [1022:14da]\n{status.format(cap='-')}\n"
+        f"00:01.1 PCI bridge [0604]: X [1022:14db]\n{status.format(cap='+')}"
+        "\tBus: primary=00, secondary=07, subordinate=07, sec-latency=0\n"
+        "\tCapabilities: [58] Express (v2) Root Port (Slot+), MSI 00\n"
+        "\tCapabilities: [2a0 v1] Access Control Services\n"
+        f"\t\tACSCap:\t{acs.format('+')}\n\t\tACSCtl:\t{acs.format('+')}\n\n"
+        f"07:00.0 VGA compatible controller [0300]: X [10de:2860]\n{status.format(cap='+')}"
+        "\tCapabilities: [78] Express (v2) Legacy Endpoint, MSI 00\n\tCapabilities: [100 v1] Virtual Channel\n\n"
+    )
+    for kernel, told in (("6.12.78-x", True), ("7.0.1-x", False)):
+        (tmp_path / "post.txt").write_text(f"Linux version {kernel} (x)\n{text}")
+        out = run("groups", "--host", tmp_path / "post.txt").out
+        assert "Not as predicted" in out
+        assert ("Why: all as if ACS had come on after the groups formed" in out) is told

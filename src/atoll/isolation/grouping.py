@@ -16,6 +16,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour, detours
 from atoll.isolation.groups import Prediction, predict
+from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.isolation.groups.override_evidence import override_in_force
 from atoll.isolation.slots import Slots, other_slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler, held_from_above, spoilers
@@ -69,6 +70,8 @@ class Grouping:
     spoilers: tuple[Spoiler, ...]
     apart: Address | None
     """A recorded member that counts as apart from its siblings: a port that the record does not show holds them."""
+    before_acs: bool
+    """Whether the recorded group is not as predicted, and as it forms where ACS comes on later."""
     changes: tuple[Change, ...]
     slots: Slots | None
     """Other places for its card; None where there is no card, or no need."""
@@ -100,6 +103,8 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
     if apart is not None:
         # What else may hold some of them does not count beside what holds them all.
         found = tuple(s for s in found if s.rule is not Rule.SLOT or s.cause is not Cause.UNKNOWN)
+    amiss = known is not None and members != predicted and not prediction.open_about(one)
+    before_acs = amiss and bool(shared) and formed_before_acs(host, (one,))
     return Grouping(
         one=one,
         number=number,
@@ -110,8 +115,11 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         reasons=tuple(dict.fromkeys(r for a in members for r in prediction.reasons.get(a, ()))) if shared else (),
         spoilers=found,
         apart=apart,
+        before_acs=before_acs,
         changes=_changes(topology, settings, one, members, predicted, found) if shared else (),
-        slots=other_slots(topology, one) if strangers and host.platform is not Platform.POWERNV else None,
+        slots=other_slots(topology, one)
+        if strangers and not before_acs and host.platform is not Platform.POWERNV
+        else None,
         override=override,
         real=real,
     )

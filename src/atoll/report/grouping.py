@@ -14,7 +14,7 @@ from atoll.isolation.groups.override_evidence import ignores_override, obeys_unt
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
-from atoll.report.groups import IGNORED_OVERRIDE, NOT_YET, UNTOLD_OVERRIDE
+from atoll.report.groups import BEFORE_ACS, IGNORED_OVERRIDE, NOT_YET, UNTOLD_OVERRIDE
 from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names
@@ -71,9 +71,13 @@ def _loose(host: Host, one: Address) -> bool:
 
 
 def _because(host: Host, found: Grouping) -> str:
-    if found.spoilers:
-        first = found.spoilers[0]
-        others = len([s for s in found.spoilers if s.rule is not Rule.SLOT]) - 1
+    if found.before_acs:
+        return "; by the rules as ACS is now it should not: as if ACS had come on after the groups formed"
+    # What its own device lacks joins it to its siblings only.
+    joining = [s for s in found.spoilers if s.rule is not Rule.SLOT or s.address.slot != found.one.slot]
+    if joining:
+        first = joining[0]
+        others = len([s for s in joining if s.rule is not Rule.SLOT]) - 1
         more = f" (and {plural(others, 'other')})" if others > 0 else ""
         if first.cause is Cause.UNKNOWN:
             return f"; why, the record does not show: {first.address}{more} {first.what}"
@@ -123,6 +127,7 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
             }
             for s in found.spoilers
         ],
+        "before_acs": found.before_acs,
         "apart": None if found.apart is None else str(found.apart),
         "changes": [change_document(host, change) for change in found.changes],
         "slots": None if found.slots is None else slots_document(found.slots),
@@ -154,9 +159,11 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         lines += wrap(
             "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
         )
-    if (found.spoilers or found.apart) and (alike or strangers):
+    if (found.spoilers or found.apart or found.before_acs) and (alike or strangers):
         lines += ["", style.bold("What keeps them together")]
         lines += _unseen_lines(found, style)
+        if found.before_acs:
+            lines += wrap(f"the past: {BEFORE_ACS}", first="    - ")
         for alike_spoilers in _alike(found.spoilers):
             lines += _spoiler_lines(alike_spoilers, style)
     elif found.reasons and (alike or strangers):

@@ -74,6 +74,10 @@ def slots_document(slots: Slots) -> dict[str, Any]:
 def ways_lines(host: Host, found: Grouping, *, strangers: bool) -> list[str]:
     """Return what would split a group, and where nothing would, why; ``strangers``: it holds other devices too."""
     lines: list[str] = []
+    if found.before_acs:
+        others = [a for a in found.predicted if a != found.one]
+        then = f"{found.one} {'with ' + first_of(others, SHOWN) if others else 'alone'}"
+        return wrap(f"the kernel finding it anew, as ACS is now: predicted {then}", first="    - ")
     for change in found.changes:
         lines += _change_lines(host, found, change)
     if vmd := next((s.address for s in found.spoilers if s.rule is Rule.SEGMENT), None):

@@ -11,6 +11,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import Comparison, Difference, compare
+from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.isolation.partition import closure
@@ -23,7 +24,7 @@ from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.style import Style
 
-__all__ = ["IGNORED_OVERRIDE", "NOT_YET", "UNTOLD_OVERRIDE", "groups_document", "groups_lines"]
+__all__ = ["BEFORE_ACS", "IGNORED_OVERRIDE", "NOT_YET", "UNTOLD_OVERRIDE", "groups_document", "groups_lines"]
 
 IGNORED_OVERRIDE = (
     "pcie_acs_override= is on the command line and this kernel does not obey it: its groups are those without it. Only "
@@ -36,6 +37,12 @@ UNTOLD_OVERRIDE = (
 NOT_YET = (
     "no driver is bound, and before Linux 6.15 a kernel that firmware tells of its IOMMU (SMMU, virtio) groups a "
     "function only when one binds: bind vfio-pci, and look again"
+)
+BEFORE_ACS = (
+    "all as if ACS had come on after the groups formed: set since, or by a kernel that does so (before Linux 6.15, "
+    'with commit c41e2fb67e26 "PCI: Enable ACS after configuring IOMMU for OF platforms"; reverted in 5.10.253, '
+    "6.1.169, 6.6.135 and 6.12.83, and distributions follow). Another kernel regroups, or to remove what is below the "
+    "ports and rescan."
 )
 _NAMED = 4
 
@@ -305,6 +312,8 @@ def _comparison_lines(
     else:
         lines.append(style.doubtful("Prediction open") + style.faint(" where the record lacks what the rules look at"))
     lines += _regrouped(found)
+    if formed_before_acs(host, [difference.function for difference in comparison.certain]):
+        lines += wrap(BEFORE_ACS, first=style.doubtful("Why: "), rest="    ")
     if missing:
         lines += _undetermined(missing, style, verbose)
     if prediction.override:
