@@ -9,38 +9,27 @@ from atoll.pci.header import PortType
 from atoll.twin.spec import Blueprint, FunctionSpec
 from lab.machine.machine import Iommu
 
-__all__ = ["random_cmdline", "random_options", "virtio_works", "without_groups"]
+__all__ = ["random_cmdline", "random_options", "virtio_works"]
 
 _WITHOUT_CONFIG_ACS = "6.1"
 """``pci=config_acs=`` came with Linux 6.11 (commit 47c8846a49ba "PCI: Extend ACS configurability")."""
 
 _OPTIONS: Mapping[Iommu, tuple[Mapping[str, object], ...]] = {
     Iommu.INTEL: ({}, {"aw-bits": 39}, {"scalable-mode": True}, {"device-iotlb": True}),
+    # Not {"dma-remap": False}: QEMU then says that it translates nothing (HATDis), kernels before 6.17 do not look at
+    # that and wait for devices whose requests go astray, and of later ones some form groups all the same.
     Iommu.AMD: ({}, {"device-iotlb": True}),
     Iommu.VIRTIO: ({}, {"boot-bypass": False}, {"granule": "4k", "aw-bits": 48}),
     Iommu.NONE: ({},),
 }
 _UNSERVED: Mapping[str, object] = {"caching-mode": False, "snoop-control": True}
 """Of Intel's: not with functions that are served to QEMU."""
-_ONLY_INTERRUPTS: Mapping[str, object] = {"dma-remap": False}
-"""Of AMD's: it says so (HATDis), and beside a kernel that does not know of that every request goes astray."""
-_KNOWS_ONLY_INTERRUPTS = "7"
-"""Of the lab's kernels; Linux learned it in 6.17 ("iommu/amd: Add HATDis feature support") and forms no groups then."""
 
 
-def random_options(dice: random.Random, iommu: Iommu, kernel: str, *, served: bool) -> Mapping[str, object]:
+def random_options(dice: random.Random, iommu: Iommu, *, served: bool) -> Mapping[str, object]:
     """Return what QEMU is told of its IOMMU, beyond what is usual."""
     choices = _OPTIONS[iommu]
-    if iommu is Iommu.INTEL and not served:
-        choices = (*choices, _UNSERVED)
-    if iommu is Iommu.AMD and kernel.startswith(_KNOWS_ONLY_INTERRUPTS):
-        choices = (*choices, _ONLY_INTERRUPTS)
-    return dice.choice(choices)
-
-
-def without_groups(options: Mapping[str, object], cmdline: str) -> bool:
-    """Whether a kernel forms no groups for want of an IOMMU that translates."""
-    return "iommu=off" in cmdline or options.get("dma-remap") is False
+    return dice.choice(choices if served or iommu is not Iommu.INTEL else (*choices, _UNSERVED))
 
 
 def virtio_works(blueprint: Blueprint) -> bool:
