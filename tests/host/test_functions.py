@@ -163,7 +163,10 @@ def test_roms_and_where_virtual_functions_answer() -> None:
 
     assert value_of(read(0, rom).rom, None) == Rom(0xF1000000, 0x80000, enabled=False), "the kernel's place, unwritten"
     assert value_of(read(0xF1000001, rom).rom, None) == Rom(0xF1000000, 0x80000, enabled=True)
-    assert value_of(read(0xF2000001, rom).rom, None) == Rom(0xF2000000, 0, enabled=True), "it answers where it is on"
+    assert value_of(read(0xF2000001, rom).rom, None) == Rom(0xF2000000, 0x80000, enabled=True), (
+        "it answers where it is on"
+    )
+    assert value_of(read(1, rom).rom, None) == Rom(0, 0x80000, enabled=True), "at 0 as anywhere"
     shadow = "0xc0000 0xdffff 0x212\n"
     assert read(0, shadow).rom == Known(None, f"{folder}/config"), "a copy in memory"
     sized = value_of(read(0, rom).sriov, None)

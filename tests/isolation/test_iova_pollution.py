@@ -30,7 +30,7 @@ from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bar, Platform, RootRouting, Sriov, Window
 from atoll.isolation.iova.ranges import Ranges
-from atoll.pci.acs import AcsEnhanced, AcsFlag
+from atoll.pci.acs import Acs, AcsEnhanced, AcsFlag
 from atoll.pci.header import Command, PortType
 
 
@@ -57,6 +57,43 @@ def test_a_port_that_does_not_lets_its_peers_answer() -> None:
     assert found.claims[0].decider == at(RED_PORT)
     assert "ReqRedir-" in found.claims[0].because
     assert told(pollution(box(red=off), BLUE)) == [("lost", "direct", TOP, 0x80800000, 0x80FFFFFF)]
+
+
+@pytest.mark.parametrize(
+    ("control", "vector", "expected"),
+    [
+        (AcsFlag.UF | AcsFlag.EC, 1 << 7, ("lost", "direct")),
+        (AcsFlag.UF | AcsFlag.EC | AcsFlag.RR, 1 << 7, None),
+        (AcsFlag.UF | AcsFlag.EC | AcsFlag.RR, 0, ("claimed", "direct")),
+        (AcsFlag.UF | AcsFlag.EC, None, ("claimed", "possible")),
+    ],
+    ids=["blocks", "redirects", "leaves open", "not read"],
+)
+def test_what_egress_control_blocks_is_lost(
+    control: AcsFlag, vector: int | None, expected: tuple[str, str] | None
+) -> None:
+    acs = Acs(ACS_ON.capability | AcsFlag.EC, control, 0x148, 0x14E, egress_bits=8, egress_vector=vector)
+    machine = changed(box(red=acs), BLUE_PORT, port_number=Known(7))
+    found = [one for one in told(pollution(machine)) if one[2] == BLUE_PORT]
+    assert found == ([] if expected is None else [(*expected, BLUE_PORT, 0x80400000, 0x807FFFFF)])
+
+
+@pytest.mark.parametrize(
+    ("place", "enhanced", "fate"),
+    [
+        (RED_PORT, AcsEnhanced.OWN_BLOCK, "lost"),
+        (RED_PORT, AcsEnhanced.OWN_REDIRECT, None),
+        (RED_PORT, AcsEnhanced(0), "claimed"),
+        (TOP, AcsEnhanced.UP_BLOCK, "lost"),
+        (TOP, AcsEnhanced.UP_REDIRECT, None),
+        (TOP, AcsEnhanced.OWN_BLOCK, "claimed"),
+    ],
+)
+def test_what_a_port_answers_to_itself_may_be_blocked(place: str, enhanced: AcsEnhanced, fate: str | None) -> None:
+    bars = Known((Bar(0, 0xC0000000, MIB, memory=True),))
+    found = pollution(changed(box(red=replace(ACS_ON, enhanced=enhanced)), place, bars=bars))
+    held = [one for one in told(found) if one[3] == 0xC0000000]
+    assert held == ([] if fate is None else [(fate, "direct", place, 0xC0000000, 0xC00FFFFF)])
 
 
 def test_without_upstream_forwarding_the_own_side_is_lost() -> None:

@@ -46,6 +46,9 @@ def test_an_expansion_rom_answers_where_it_is_on() -> None:
         assert [(c.answer.word, c.ranges) for c in claims] == [(answer, Ranges.of((0x80400000, 0x8047FFFF)))]
         asleep = changed(conventional(), SHARED, rom=rom, command=Known(Command(0)))
         assert {c.answer.word for c in pollution(asleep).claims if c.what == "ROM"} == {"possible"}
+    unsized = pollution(changed(conventional(), SHARED, rom=Known(Rom(0, 0, enabled=True))))
+    most = [(c.answer.word, c.ranges) for c in unsized.claims if c.what == "ROM"]
+    assert most == [("possible", Ranges.of((0, 0xFFFFFF)))], "no ROM is larger"
     unread = pollution(changed(conventional(), SHARED, rom=Unknown("cut")))
     assert [c.ranges for c in unread.claims if c.what == "ROM"] == [Ranges.of((0x80000000, 0x80FFFFFF))]
     assert not [c for c in pollution(conventional()).claims if c.what == "ROM"]

@@ -27,6 +27,7 @@ __all__ = [
     "Descent",
     "PeerToPeer",
     "answers",
+    "blocked_from_bars",
     "climbs",
     "decodes",
     "outcome",
@@ -280,8 +281,7 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
     climbing = climbs(topology, settings, source, passed)
     if climbing is False:
         return BLOCKED
-    # An upstream port's BARs are reached from the downstream port below it; other ports see the request themselves.
-    decider = passed[-1] if passed and topology.port_type(port) is PortType.UPSTREAM else port
+    decider = _bar_decider(topology, source, port)
     state = _redirects_from_bars(topology, settings, decider, own=decider == port)
     if state is None:
         return BLOCKED
@@ -300,6 +300,30 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
     return Finding(answer, (Hop(str(port), Traffic.UNTRANSLATED.value, because),))
 
 
+def blocked_from_bars(topology: Topology, settings: Settings, source: Address, port: Address) -> Address | None:
+    """Return the port that blocks what ``source`` sends to the BARs of a port above it (ACS Enhanced); None if none."""
+    decider = _bar_decider(topology, source, port)
+    block, redirect = _kept_from_bars(topology, settings, decider, own=decider == port)
+    return decider if block and not redirect else None
+
+
+def _bar_decider(topology: Topology, source: Address, port: Address) -> Address:
+    """An upstream port's BARs are reached from the downstream port below it; other ports see the request themselves."""
+    up = topology.up(source)
+    place = up.index(port)
+    return up[place - 1] if place and topology.port_type(port) is PortType.UPSTREAM else port
+
+
+def _kept_from_bars(topology: Topology, settings: Settings, decider: Address, *, own: bool) -> tuple[bool, bool]:
+    """Whether ACS Enhanced at ``decider`` blocks, and redirects, requests for a port's BARs."""
+    enhanced = settings.enhanced.get(decider)
+    if enhanced is None or topology.port_type(decider) not in DOWNSTREAM_PORTS:
+        return False, False
+    block = AcsEnhanced.OWN_BLOCK if own else AcsEnhanced.UP_BLOCK
+    redirect = AcsEnhanced.OWN_REDIRECT if own else AcsEnhanced.UP_REDIRECT
+    return bool(enhanced & block), bool(enhanced & redirect)
+
+
 def _redirects_from_bars(topology: Topology, settings: Settings, decider: Address, *, own: bool) -> Bit | None:
     """Whether ``decider`` redirects requests for a port's BARs, its ``own`` or those of the upstream port above it.
 
@@ -311,8 +335,7 @@ def _redirects_from_bars(topology: Topology, settings: Settings, decider: Addres
     enhanced = settings.enhanced.get(decider)
     if enhanced is None or topology.port_type(decider) not in DOWNSTREAM_PORTS:
         return state
-    block = AcsEnhanced.OWN_BLOCK if own else AcsEnhanced.UP_BLOCK
-    redirect = AcsEnhanced.OWN_REDIRECT if own else AcsEnhanced.UP_REDIRECT
-    if bool(enhanced & block) != bool(enhanced & redirect):
+    block, redirect = _kept_from_bars(topology, settings, decider, own=own)
+    if block != redirect:
         return None
-    return state if enhanced & (block | redirect) else Bit.OFF
+    return state if block else Bit.OFF

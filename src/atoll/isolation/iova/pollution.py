@@ -18,7 +18,7 @@ from enum import StrEnum
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.meeting import bus_turn
 from atoll.fabric.multicast import copiers
-from atoll.fabric.pcie import peer_to_peer
+from atoll.fabric.pcie import blocked_from_bars, peer_to_peer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
@@ -147,19 +147,23 @@ class _Climb:
         """The BARs of a port above: whether redirection covers them is left open."""
         finding = peer_to_peer(self.topology, self.settings, self.polluter.policy, self.device, port)
         self.assumptions |= finding.assumptions
-        if finding.answer <= Answer.IOMMU:
-            return
-        because = finding.path[-1].because
+        answer, fate = finding.answer, Fate.CLAIMED
+        because = finding.path[-1].because if finding.path else ""
+        if answer <= Answer.IOMMU:
+            blocking = blocked_from_bars(self.topology, self.settings, self.device, port)
+            if blocking is None:
+                return
+            answer, fate = Answer.DIRECT, Fate.LOST
+            because = f"ACS Enhanced at {blocking} blocks requests for what {port} itself answers to"
+        claims = []
         for held in addresses(self.topology, self.polluter.settings, port):
-            if held.unread and held.what.startswith(("BAR", "ROM")):
+            if not held.what.startswith(("BAR", "ROM")):
+                continue
+            if held.unread:
                 self.unknown[f"{held.unread}; {because}"] = None
-        self.take(
-            [
-                self.claim(held, port, finding.answer, because, port)
-                for held in addresses(self.topology, self.polluter.settings, port)
-                if held.what.startswith(("BAR", "ROM")) and not held.unread
-            ]
-        )
+            else:
+                claims.append(self.claim(held, port, answer, because, port, fate))
+        self.take(claims)
 
     def own_side(self, port: Address) -> None:
         """What a port's own windows hold comes back from above only if it forwards upwards (UF)."""
@@ -219,7 +223,7 @@ class _Climb:
         if not held:
             return
         step = bus_turn(self.topology, self.settings, Branches(here, peer, bridge), Traffic.UNTRANSLATED)
-        if step.answer is Answer.BLOCKED:
+        if step.answer is Answer.BLOCKED and not step.ends:
             self.assumptions |= {step.assumption} if step.assumption else set()
             return
         if step.question is not None and not step.question.open_under(self.polluter.policy):
@@ -228,7 +232,10 @@ class _Climb:
         for one in held:
             if one.unread:
                 self.unknown[f"{one.unread}; {step.because}"] = None
-            yield self.claim(one, peer, step.answer, step.because, here)
+            if step.ends:
+                yield self.claim(one, peer, Answer.DIRECT, step.because, here, Fate.LOST)
+            else:
+                yield self.claim(one, peer, step.answer, step.because, here)
 
     def unclaimed(self, bridge: Address, here: Address) -> None:
         """What a switch's upstream port or a bridge to a shared bus holds, and nothing behind it: it ends there."""

@@ -25,7 +25,8 @@ from atoll.pci.class_code import VGA_CLASSES, ClassCode
 __all__ = ["Addresses", "addresses", "decoding", "is_subtractive", "own_side", "vectored", "windows"]
 
 _VGA = Ranges.of((0xA_0000, 0xB_FFFF))
-_LEAST_ROM = 0x800
+_MOST_ROM = 16 << 20
+"""No expansion ROM takes more (PCI Local Bus 3.0, 6.2.5.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,8 @@ def _rom(function: Function, around: Ranges | None) -> Iterator[Addresses]:
     if rom.size:
         held = Ranges.of((rom.start, rom.start + rom.size - 1))
     else:
-        held = _most(rom.start, around) if rom.start else Ranges.of((0, _LEAST_ROM - 1))
+        held = Ranges.of((rom.start, rom.start + _MOST_ROM - 1))
+        held = held & _most(rom.start, around) if rom.start else held
         doubts.append(f"the size of the expansion ROM of {address} was not read")
     yield Addresses("ROM", held, doubt="; ".join(doubts))
 
