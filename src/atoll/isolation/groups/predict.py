@@ -13,6 +13,7 @@ from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force, perhaps_overridden
 from atoll.isolation.groups.prediction import Prediction
 from atoll.isolation.groups.rediscovery import kept_groups, waiting_for_drivers
+from atoll.isolation.groups.reworked import perhaps_reworked
 from atoll.isolation.groups.rule import GroupRule, rule_of
 from atoll.isolation.groups.served import behind_iommu, grouped_by_vfio
 from atoll.pci.acs import AcsFlag
@@ -42,7 +43,7 @@ def predict(
     missing |= dict.fromkeys(listed_only(host), "the record shows nothing of it but its group")
     as_recorded = acs_control is None and anew is None
     if as_recorded:
-        missing |= perhaps_overridden(host, prediction)
+        missing |= perhaps_reworked(host, prediction) | perhaps_overridden(host, prediction)
     if not missing and not guessed:
         return prediction
     for address in prediction.index():
