@@ -43,8 +43,16 @@ def test_of_processes_only_holders_and_only_their_vfio_files() -> None:
     ]
 
 
-def test_processes_that_could_not_be_seen_stay_so() -> None:
-    tree = Refusing(tree_of(processes()), "proc/20/fd")
+def test_a_container_stays_one() -> None:
+    tree = tree_of({**processes(), "proc/1/ns/pid": Link("pid:[4026532198]")})
+    made = taken(tree).tree
+    assert isinstance(read_host(made).holders, Unknown)
+    assert read_host(made).holders == read_host(tree).holders
+
+
+@pytest.mark.parametrize("refused", ["proc/20/fd", "proc/20/fd/0"])
+def test_processes_that_could_not_be_seen_stay_so(refused: str) -> None:
+    tree = Refusing(tree_of(processes()), refused)
     made = taken(tree)
     assert read_host(made.tree).holders == read_host(tree).holders
     assert isinstance(read_host(made.tree).holders, Unknown)
@@ -111,6 +119,7 @@ def test_what_programs_tell_is_captured_while_it_can_be(tmp_path: Path, monkeypa
     assert made.tree.read("records/nvidia-smi-nvlink-R.txt") == b"nvlink -R\n"
     assert b"--query-gpu=" in made.tree.read("records/nvidia-smi-query-gpu.csv")
     assert made.tree.read("records/nccl-topo.txt") == b"mine\n"
-    assert [(entry.path, "nvidia-smi failed" in entry.reason) for entry in made.manifest.missing] == [
+    missing = [entry for entry in made.manifest.missing if not entry.path.startswith("proc/")]
+    assert [(entry.path, "nvidia-smi failed" in entry.reason) for entry in missing] == [
         ("records/nvidia-smi-L.txt", True)
     ]

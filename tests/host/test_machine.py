@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -147,6 +148,24 @@ def test_holders_that_may_be_hidden() -> None:
     without_first = read({k: v for k, v in PROCESSES.items() if not k.startswith("proc/1/")})
     assert isinstance(without_first.holders, Unknown)
     assert isinstance(read({"proc/version": "x"}).holders, Unknown)
+
+
+def test_a_container_shows_its_own_processes_only() -> None:
+    host = read({**PROCESSES, "proc/1/ns/pid": Link("pid:[4026532198]")})
+    assert isinstance(host.holders, Unknown)
+    assert "outside of this container" in host.holders.reason
+    assert any(gap.what == "who holds devices" and "PID namespace" in gap.why for gap in host.gaps)
+    assert isinstance(read({**PROCESSES, "proc/1/ns/pid": Link("pid:[4026531836]")}).holders, Known)
+
+
+@pytest.mark.parametrize(("number", "seen"), [(errno.EACCES, False), (errno.EPERM, False), (errno.ENOENT, True)])
+def test_what_is_listed_and_leads_nowhere_that_is_seen_may_be_a_device(number: int, seen: bool) -> None:
+    """Root without CAP_SYS_PTRACE lists descriptors of others and does not see what they are; or one was closed."""
+    tree = tree_of({**function_files(GPU), **PROCESSES})
+    host = read_host(Refusing(tree, "proc/43/fd/5", number=number))
+    assert isinstance(host.holders, Known) is seen
+    if isinstance(host.holders, Unknown):
+        assert "CAP_SYS_PTRACE" in host.holders.reason
 
 
 def wanted(vendor: int, device: int) -> tuple[Register, ...]:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from atoll.host.attribute import text
 from atoll.host.fact import value_of
+from atoll.host.holders import FIRST_NAMESPACE
 from atoll.host.tree import Tree
 
 __all__ = ["Owner", "boot_of", "is_alive", "this_process"]
 
 _PROC = "/proc"
-_FIRST_NAMESPACE = "pid:[4026531836]"
-"""The PID namespace that the kernel starts with (``PROC_PID_INIT_INO``, include/linux/proc_ns.h)."""
 _BOOT = "proc/sys/kernel/random/boot_id"
 
 
@@ -51,7 +50,7 @@ def is_alive(owner: Owner) -> bool:
         return False
     namespace = _namespace()
     if owner.namespace and namespace and owner.namespace != namespace:
-        return namespace != _FIRST_NAMESPACE or _runs_in(owner.namespace, owner.pid)
+        return namespace != FIRST_NAMESPACE or _runs_in(owner.namespace, owner.pid)
     started = _started(owner.pid)
     if started is None:
         return False

@@ -7,6 +7,7 @@ device ends when the kernel begins to remove it (``vfio_unregister_group_dev``):
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 
 from atoll.host.attribute import names, target, text
@@ -17,8 +18,11 @@ from atoll.host.resolve import join
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["read_holders"]
+__all__ = ["FIRST_NAMESPACE", "open_files", "read_holders"]
 
+FIRST_NAMESPACE = "pid:[4026531836]"
+"""The PID namespace that the kernel starts with (``PROC_PID_INIT_INO``, include/linux/proc_ns.h): all others are below
+it, and what runs in them is seen from it."""
 _DEVICES = "sys/class/vfio-dev"
 
 _HANDED = "anon_inode:[vfio-device]"
@@ -28,8 +32,8 @@ _HANDED = "anon_inode:[vfio-device]"
 def read_holders(tree: Tree) -> tuple[Fact[tuple[Holder, ...]], tuple[Gap, ...]]:
     """Return the processes that have VFIO devices open, by process id.
 
-    Unknown where processes were not captured, and where the open files of any process could not be seen.
-    A process of another PID namespace is not seen and not missed.
+    Unknown where processes were not captured, where the open files of any process could not be seen, and where only
+    those of a container are shown (a PID namespace, pid_namespaces(7)): any other may have a device open.
     """
     listed = names(tree, "proc")
     pids = sorted(int(name) for name in value_of(listed, ()) if name.isascii() and name.isdigit())
@@ -40,24 +44,47 @@ def read_holders(tree: Tree) -> tuple[Fact[tuple[Holder, ...]], tuple[Gap, ...]]
     holders: list[Holder] = []
     hidden: list[int] = []
     for pid in folders:
-        found = names(tree, f"proc/{pid}/fd")
-        if isinstance(found, Unknown):
-            # A process that ended meanwhile holds nothing.
-            if isinstance(names(tree, f"proc/{pid}"), Known):
-                hidden.append(pid)
+        found = open_files(tree, pid)
+        if found is None:
+            hidden.append(pid)
             continue
-        holder = _holder(tree, pid, found.value, devices)
+        holder = _holder(tree, pid, found.values(), devices)
         if holder is not None:
             holders.append(holder)
     if hidden:
         why = f"the open files of {len(hidden)} processes could not be seen"
-        return Unknown(f"{why} (the first is {hidden[0]}): run as root"), (
-            Gap("who holds devices", why, "run as root"),
-        )
+        return Unknown(f"{why} (the first is {hidden[0]}): {_SEEING}"), (Gap("who holds devices", why, _SEEING),)
     if not any(pid == 1 for pid in folders):
         why = "process 1 is not shown: other users' processes are hidden (hidepid), or the record holds only some"
         return Unknown(why), (Gap("who holds devices", why, "run as root"),)
+    # Who may not see this of process 1 does not see its open files either.
+    if target(tree, "proc/1/ns/pid") not in (FIRST_NAMESPACE, None):
+        why = "processes outside of this container (PID namespace) are not shown"
+        return Unknown(why), (Gap("who holds devices", why, "run in the host's PID namespace"),)
     return Known(tuple(holders), "proc/*/fd"), ()
+
+
+_SEEING = "run as root, with CAP_SYS_PTRACE"
+"""What it takes to see to what files others' descriptors lead (``proc_fd_access_allowed``, fs/proc/base.c): to list
+them suffices CAP_DAC_OVERRIDE (``proc_fd_permission``, fs/proc/fd.c)."""
+
+
+def open_files(tree: Tree, pid: int) -> dict[str, str] | None:
+    """Return what the descriptors of a process lead to, by number; None where one could not be seen. A process that
+    ended meanwhile has none open."""
+    folder = f"proc/{pid}/fd"
+    listed = names(tree, folder)
+    if isinstance(listed, Unknown):
+        return None if isinstance(names(tree, f"proc/{pid}"), Known) else {}
+    found = {}
+    for number in listed.value:
+        try:
+            found[number] = tree.readlink(f"{folder}/{number}")
+        except OSError as error:
+            # Closed since.
+            if error.errno not in (errno.ENOENT, errno.ESRCH):
+                return None
+    return found
 
 
 def _devices(tree: Tree) -> dict[str, Address]:
@@ -70,13 +97,13 @@ def _devices(tree: Tree) -> dict[str, Address]:
     return found
 
 
-def _holder(tree: Tree, pid: int, descriptors: Iterable[str], devices: Mapping[str, Address]) -> Holder | None:
+def _holder(tree: Tree, pid: int, files: Iterable[str], devices: Mapping[str, Address]) -> Holder | None:
     groups: set[int] = set()
     held: set[Address] = set()
     containers = 0
     seen = nameless = False
-    for descriptor in descriptors:
-        link = (target(tree, f"proc/{pid}/fd/{descriptor}") or "").removesuffix(" (deleted)")
+    for file in files:
+        link = file.removesuffix(" (deleted)")
         if link == _HANDED:
             seen = True
         if not link.startswith(("/dev/vfio/", "/dev/iommu")):

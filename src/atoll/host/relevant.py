@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from atoll.host.attribute import names, target
+from atoll.host.attribute import target
 from atoll.host.collector import Collector, Missing
 from atoll.host.devicetree import find_device_tree
-from atoll.host.fact import Known
+from atoll.host.holders import open_files
 from atoll.host.place import address_of, find_places
 
 __all__ = ["SECTIONS", "Progress", "Section"]
@@ -255,17 +255,18 @@ def _holders(take: Collector, progress: Progress) -> None:
     """Processes that have VFIO devices open, process 1, and those whose open files are hidden."""
     for device in take.names("sys/class/vfio-dev"):
         take.link(f"sys/class/vfio-dev/{device}")
+    if target(take.tree, "proc/1/ns/pid") is not None:
+        take.link("proc/1/ns/pid")
     listed = [name for name in take.names("proc") if name.isascii() and name.isdigit()]
     for count, pid in enumerate(listed):
         progress("processes", count, len(listed))
         here = f"proc/{pid}"
-        opened = names(take.tree, f"{here}/fd")
-        if not isinstance(opened, Known):
-            # An empty folder says that its open files could not be seen. One that ended meanwhile is no folder.
-            if take.folder(here) is not None:
-                take.missing.append(Missing(f"{here}/fd", "no permission to see its open files: run as root"))
+        links = open_files(take.tree, int(pid))
+        if links is None:
+            # An empty folder says that its open files could not be seen.
+            take.folder(here)
+            take.missing.append(Missing(f"{here}/fd", "no permission to see its open files: run as root"))
             continue
-        links = {name: target(take.tree, f"{here}/fd/{name}") or "" for name in opened.value}
         held = [name for name, link in links.items() if link.startswith(_VFIO)]
         if held or pid == "1":
             take.folder(f"{here}/fd")
