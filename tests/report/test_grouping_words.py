@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
 
-from atoll.host.fact import Known, Unknown
-from atoll.host.model import Host
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import Host, ReservedRegion
 from atoll.isolation.grouping import Grouping, grouping
 from atoll.pci.header import PortType
 from atoll.report.grouping import grouping_document, grouping_lines, headline
@@ -187,6 +187,20 @@ def test_network_controllers_often_say_that_their_functions_are_apart(class_code
     made = (endpoint(f"01:00.{n}", group=5, class_code=class_code, multifunction=True) for n in range(2))
     unread = (replace(f, port_type=Unknown("cut"), acs=Unknown("cut"), parent_told=False) for f in made)
     assert said in _lines(machine(*unread), "01:00.0")
+
+
+def test_what_firmware_keeps_mapped_is_not_for_vfio() -> None:
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=5) for n in range(2)]
+    quiet = machine(port("00:01.0", 1), *pair)
+    said = replace(quiet, refused=frozenset({at("01:00.1")}))
+    words = _lines(said, "01:00.0")
+    assert "Not for VFIO: 0000:01:00.1: the firmware wants memory mapped for it one to one" in words
+    assert list(grouping_document(said, _of(said, "01:00.0"))["unassignable"]) == ["0000:01:00.1"]
+    assert "Not for VFIO" not in _lines(quiet, "01:00.0")
+    assert isinstance(quiet.groups, Known)
+    direct: Fact[tuple[ReservedRegion, ...]] = Known((ReservedRegion(0x1000, 0x1FFF, "direct"),))
+    groups = {n: replace(g, reserved_regions=direct) for n, g in quiet.groups.value.items()}
+    assert _lines(replace(said, groups=Known(groups)), "01:00.0").count("Not for VFIO: 0000:01:00.") == 2
 
 
 def test_in_a_group_that_the_record_does_not_tell() -> None:

@@ -352,6 +352,8 @@ class Host:
     """Functions that the host names, and of which neither ids nor configuration space could be read."""
     essential: Mapping[Address, str] = field(default_factory=dict)
     """Functions that the host itself needs, with the reason (root file system, default route, console, swap)."""
+    refused: frozenset[Address] = frozenset()
+    """Functions that the kernel said it gives to nobody: the firmware wants memory mapped for them one to one."""
     excerpt: bool = False
     """Whether the record seems to show a part of the machine: beside what it shows may stand what it does not."""
     gaps: tuple[Gap, ...] = ()

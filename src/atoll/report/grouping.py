@@ -11,6 +11,7 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host, Platform
 from atoll.isolation.grouping import Grouping
 from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
+from atoll.isolation.iova.reserved import Unassignable, reserved
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
@@ -127,6 +128,7 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
             }
             for s in found.spoilers
         ],
+        "unassignable": {str(kept.device): kept.because for kept in _kept(host, found)},
         "before_acs": found.before_acs,
         "apart": None if found.apart is None else str(found.apart),
         "changes": [change_document(host, change) for change in found.changes],
@@ -159,6 +161,7 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         lines += wrap(
             "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
         )
+    lines += _kept_lines(host, found, style)
     if (found.spoilers or found.apart or found.before_acs) and (alike or strangers):
         lines += ["", style.bold("What keeps them together")]
         lines += _unseen_lines(found, style)
@@ -177,6 +180,20 @@ def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -
         facts = "; ".join(lacking([found.undetermined]))
         lines += ["", *wrap(f"the groups rest on what the record lacks: {facts}", first=f"  {style.doubtful('?')} ")]
     return lines
+
+
+def _kept(host: Host, found: Grouping) -> tuple[Unassignable, ...]:
+    functions = [host.functions[a] for a in found.members if a in host.functions and not host.functions[a].is_port]
+    return reserved(host, functions).direct
+
+
+def _kept_lines(host: Host, found: Grouping, style: Style) -> list[str]:
+    where = "Look in the firmware's setup for what asks for it: DMA protection before boot, management by shared memory"
+    return [
+        line
+        for kept in _kept(host, found)
+        for line in wrap(f"{kept.device}: {kept.because}. {where}.", first=style.bad("Not for VFIO: "), rest="    ")
+    ]
 
 
 def _unseen_lines(found: Grouping, style: Style) -> list[str]:

@@ -178,3 +178,18 @@ def test_a_kernel_with_the_patch_says_that_it_overrides_acs() -> None:
     assert isinstance(host_of(group).overrides_acs, Unknown)
     assert isinstance(host_of(f"Linux version 6.1 x\n{told}Linux version 6.1 x\n{group}").overrides_acs, Unknown)
     assert merge([host_of(group), host_of(told + group)]).overrides_acs == Known(True, "paste: boot log")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "vfio-pci 0000:04:00.1: DMAR: Device is ineligible for IOMMU domain attach due to platform RMRR requirement.",
+        "[ 9.1] vfio-pci 0000:04:00.1: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting "
+        "configuring the device without a 1:1 mapping. Contact your platform vendor.",
+    ],
+)
+def test_what_the_kernel_would_not_give_away(said: str) -> None:
+    group = "[ 0.5] pci 0000:04:00.0: Adding to iommu group 1\n[ 0.5] pci 0000:04:00.1: Adding to iommu group 1\n"
+    assert host_of(f"{group}Jan 09 10:03:12 x kernel: {said}\n").refused == {at("04:00.1")}
+    assert merge([host_of(group), host_of(f"{group}{said}\n")]).refused == {at("04:00.1")}
+    assert not host_of(group).refused

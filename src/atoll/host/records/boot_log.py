@@ -21,6 +21,12 @@ __all__ = ["NARROW", "BootLog", "goes_on", "release_of"]
 _OVERRIDES = "PCIe ACS overrides enabled"
 """``pcie_acs_override_setup`` of the patch "pci: Enable overrides for missing ACS capabilities" (A. Williamson, 2013;
 not merged, and in the kernels of Proxmox, Unraid and others)."""
+_REFUSALS = (
+    "Device is ineligible for IOMMU domain attach due to platform RMRR requirement",
+    "Firmware has requested this device have a 1:1 IOMMU mapping, rejecting",
+)
+"""What ``intel_iommu_attach_device`` and, in newer kernels, ``__iommu_device_set_domain`` say of a device that firmware
+wants memory mapped for one to one (an RMRR, a unity map)."""
 _WORDS = (
     "type 0",
     "bridge to [bus ",
@@ -31,6 +37,7 @@ _WORDS = (
     "Linux version",
     "ommand line: ",
     _OVERRIDES,
+    *_REFUSALS,
     "DMAR",
     "AMD-Vi",
     "arm-smmu",
@@ -76,6 +83,8 @@ class BootLog:
     """Kind of IOMMU by what the log calls it."""
     overrides_acs: bool | None = None
     """True where the kernel says so; one that does not has no message for it."""
+    refused: set[Address] = field(default_factory=set)
+    """Functions that the kernel would not give away."""
     platform: Platform | None = None
     others: list[str] = field(default_factory=list)
     """Members of groups that are no PCI functions: platform devices."""
@@ -103,9 +112,18 @@ class BootLog:
         self._wrapped = False
         for word in _WORDS:
             if word in line:
+                if word in _REFUSALS:
+                    return self._refusal(line.partition(word)[0])
                 told = self._boot(line) or self._group(line) or self._function(line) or self._bus(line)
                 return told or self._chipset(line) or self._iommu(line)
         return False
+
+    def _refusal(self, before: str) -> bool:
+        """``vfio-pci 0000:04:00.0: DMAR: `` before what it says."""
+        address = next((a for word in before.split()[-2:] if (a := address_in(word.rstrip(":"))) is not None), None)
+        if address is not None:
+            self.refused.add(address)
+        return address is not None
 
     def _chipset(self, line: str) -> bool:
         """``pci 0000:00:1c.0: Intel PCH root port ACS workaround enabled`` (``pci_quirk_enable_intel_pch_acs``)."""

@@ -76,6 +76,7 @@ def _two(one: Host, other: Host) -> Host:
         npu_bricks=merge_bricks(one.npu_bricks, other.npu_bricks, doubts),
         unread=tuple(sorted({*one.unread, *other.unread} - functions.keys())),
         essential={**other.essential, **one.essential},
+        refused=one.refused | other.refused,
         excerpt=_left_out(one, other, functions, told),
         provenance=(*one.provenance, *other.provenance),
     )

@@ -141,6 +141,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         iommu_units=units,
         interrupt_remapping=remapping,
         holders=Unknown("a text does not show who holds devices open"),
+        refused=frozenset(log.refused),
         excerpt=excerpt,
         gaps=(*gaps, *coverage(functions, groups)),
         provenance=(path,),

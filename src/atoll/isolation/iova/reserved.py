@@ -82,6 +82,12 @@ class Reserved:
         return Ranges.of(*((region.start, region.end) for region in self.regions if region.taken))
 
 
+_REFUSED = (
+    "the firmware wants memory mapped for it one to one (an RMRR or a unity map), and the kernel said that it gives it "
+    "to nobody"
+)
+
+
 def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
     """Return what is reserved in the groups of these functions, and which of them cannot be assigned."""
     regions: set[Region] = set()
@@ -94,6 +100,8 @@ def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
         if why:
             untranslated.append(Unassignable(function.address, why))
             continue
+        if function.address in host.refused:
+            kept.append(Unassignable(function.address, _REFUSED))
         number = value_of(function.group, None)
         if number is None:
             reason = function.group.reason if isinstance(function.group, Unknown) else "no group translates for it"
@@ -108,7 +116,7 @@ def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
             continue
         regions |= {Region(one.start, one.end, one.type, number) for one in told.value}
         direct = [one for one in told.value if one.type == _DIRECT]
-        if direct:
+        if direct and function.address not in host.refused:
             listed = ", ".join(f"0x{one.start:x}-0x{one.end:x}" for one in direct)
             because = (
                 f"the firmware keeps {listed} mapped one to one in group {number} (direct: an RMRR or a unity map), "
