@@ -10,7 +10,7 @@ from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, change, endpoint, mach
 from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.meeting import turns
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, sends_translated
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Function, Rom, RootRouting
 from atoll.isolation.crossing import Crossings
 from atoll.pci.acs import Acs, AcsEnhanced
@@ -342,7 +342,36 @@ def test_what_has_no_memory_bars_may_have_other_addresses(
     functions = change(
         switch(NO_COMPLETIONS, CLOSED), "04:00.0", bars=Known(bars), rom=Known(rom), command=Known(command)
     )
-    found = scene(machine(*functions))
+    found = scene(machine(*change(functions, "02:01.0", command=Known(ON | Command.IO))))
     assert peer(found, "03:00.0", "04:00.0").answer is expected
     joined = [c for c in Crossings(found.reach(), POSSIBLE).contacts() if at("04:00.0") in c.targets]
     assert {contact.answer for contact in joined if at("03:00.0") in contact.sources} == {expected} - {BLOCKED}
+
+
+ON = Command.MEMORY | Command.MASTER
+MEMORY, PORTS = Bar(0, 0x80000000, 0x1000, memory=True), Bar(1, 0xE000, 0x100, memory=False)
+
+
+@pytest.mark.parametrize(
+    ("bars", "port", "target", "expected"),
+    [
+        (Known((MEMORY, PORTS)), Command.IO, ON | Command.IO, POSSIBLE),
+        (Known((MEMORY, PORTS)), Command.IO, ON, BLOCKED),
+        (Known((MEMORY, PORTS)), ON, Command.IO, BLOCKED),
+        (Known((MEMORY, PORTS)), ON | Command.IO, ON, DIRECT),
+        (Known((MEMORY,)), Command.IO, ON | Command.IO, BLOCKED),
+        (Known((PORTS,)), ON, Command.IO, BLOCKED),
+        (Unknown("not numbered"), Command.IO, ON | Command.IO, POSSIBLE),
+        (Unknown("not numbered"), ON | Command.IO, Command.IO, POSSIBLE),
+    ],
+)
+def test_io_requests_pass_by_a_bit_of_their_own(
+    bars: Fact[tuple[Bar, ...]], port: Command, target: Command, expected: Answer
+) -> None:
+    functions = change(switch(NO_COMPLETIONS, CLOSED), "04:00.0", bars=bars, command=Known(target))
+    found = scene(machine(*change(functions, "02:01.0", command=Known(port))))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+    joined = [c for c in Crossings(found.reach(), POSSIBLE).contacts() if at("04:00.0") in c.targets]
+    assert {contact.answer for contact in joined if at("03:00.0") in contact.sources} == {expected} - {BLOCKED}
+    virtual = replace(found.host.functions[at("04:00.0")], physical_function=at("04:00.1"))
+    assert not found.topology.has_ports(virtual)

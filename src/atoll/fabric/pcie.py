@@ -26,7 +26,6 @@ __all__ = [
     "Ascent",
     "Descent",
     "PeerToPeer",
-    "answers",
     "blocked_from_bars",
     "climbs",
     "decodes",
@@ -45,7 +44,7 @@ TRANSLATED_WITHOUT_ATS = "translated-without-ats"
 
 _UNREAD = "a command register or ATS state on the way was not read"
 _COPIES = "whether copies leave by a port that decodes no memory is left open"
-_PORTS = "its target has I/O ports only, which whoever sends I/O requests hits"
+_PORTS = "no memory request comes to its target, and whoever sends I/O requests hits its I/O ports"
 
 
 _BRIDGES = (PortType.PCIE_TO_PCI, PortType.PCI_TO_PCIE, PortType.CONVENTIONAL)
@@ -65,15 +64,36 @@ class Ascent(NamedTuple):
 class Descent(NamedTuple):
     """Whether what comes down from a bus arrives at a function and is answered there. None: not read, or left open."""
 
-    requests: bool | None
+    memory: bool | None
     copies: bool | None
     """What Multicast makes."""
+    ports: bool | None
+    """I/O requests: ports let them through, and functions answer them, by a bit of their own (7.5.1.1.3)."""
+
+    @classmethod
+    def to(cls, topology: Topology, settings: Settings, target: Address) -> Descent:
+        """Return what a function answers of what comes to it."""
+        function = topology.functions[target]
+        # A virtual function's own memory enable reads as zero.
+        decodes = True if function.physical_function is not None else settings.decodes_memory(target)
+        memory = _both(topology.has_memory(function), decodes)
+        return cls(memory, memory, _both(topology.has_ports(function), settings.decodes_ports(target)))
 
     def past(self, topology: Topology, settings: Settings, port: Address) -> Descent:
         """Return what arrives of what comes down to a port above."""
         decodes = settings.decodes_memory(port)
         open_to_copies = decodes is False and bool(topology.multicasting) and copying(topology, port)
-        return Descent(_both(self.requests, decodes), _both(self.copies, None if open_to_copies else decodes))
+        copies = _both(self.copies, None if open_to_copies else decodes)
+        return Descent(_both(self.memory, decodes), copies, _both(self.ports, settings.decodes_ports(port)))
+
+    def requests(self, *, copied: bool) -> bool | None:
+        """Whether any request arrives: of what no memory request comes to, an I/O request may be answered.
+
+        PCI Express endpoints must not send those, legacy ones may (Base Specification 1.3.2.1); whether a sender does
+        is up to it.
+        """
+        memory = self.copies if copied else self.memory
+        return None if memory is False and self.ports is not False else memory
 
 
 def climbs(topology: Topology, settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
@@ -153,10 +173,9 @@ class PeerToPeer:
         return self._descents[target, branch]
 
     def _doubt(self, step: Turn, descent: Descent, target: Address) -> str:
-        if step.copied and descent.requests is False and descent.copies is None:
+        if step.copied and descent.memory is False and descent.copies is None:
             return _COPIES
-        function = self.topology.functions[target]
-        return _PORTS if self.topology.has_ports(function) and not self.topology.has_memory(function) else _UNREAD
+        return _PORTS if descent.memory is False else _UNREAD
 
 
 def _without_ats(topology: Topology, settings: Settings, branches: Branches) -> Iterator[Finding]:
@@ -171,7 +190,7 @@ def passes(step: Turn, traffic: Traffic, ascent: Ascent, descent: Descent) -> bo
     """Whether a kind of traffic arrives where ``step`` lets it through at the meeting bus; None unknown."""
     if traffic is Traffic.COMPLETION:
         return True
-    states = [ascent.mastering, descent.copies if step.copied else descent.requests]
+    states = [ascent.mastering, descent.requests(copied=step.copied)]
     if traffic is Traffic.TRANSLATED:
         states += [ascent.translating, None if ascent.stopped is None else not ascent.stopped]
     if False in states:
@@ -225,8 +244,7 @@ def _between(topology: Topology, target: Address, branch: Address) -> tuple[Addr
 
 
 def _descending(topology: Topology, settings: Settings, target: Address, branch: Address) -> Descent:
-    answering = answers(topology, settings, target)
-    descent = Descent(answering, answering)
+    descent = Descent.to(topology, settings, target)
     for port in _between(topology, target, branch):
         descent = descent.past(topology, settings, port)
     return descent
@@ -236,22 +254,6 @@ def _both(one: bool | None, other: bool | None) -> bool | None:
     if one is False or other is False:
         return False
     return None if one is None or other is None else True
-
-
-def answers(topology: Topology, settings: Settings, target: Address) -> bool | None:
-    """Whether a function answers to requests that come down to it; None unknown.
-
-    Of what has no memory that answers, but I/O ports: whoever sends I/O requests hits it. PCI Express endpoints must
-    not, legacy ones may (Base Specification 1.3.2.1); whether a sender does is up to it.
-    """
-    function = topology.functions[target]
-    memory = topology.has_memory(function) and (
-        # A virtual function's own memory enable reads as zero.
-        function.physical_function is not None or settings.decodes_memory(target)
-    )
-    if memory is not False:
-        return memory
-    return None if topology.has_ports(function) and settings.decodes_ports(target) is not False else False
 
 
 def stops_translated(topology: Topology, settings: Settings, port: Address) -> bool | None:

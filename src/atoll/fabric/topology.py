@@ -212,8 +212,13 @@ class Topology:
         return not isinstance(function.rom, Known) or (function.rom.value is not None and function.rom.value.enabled)
 
     def has_ports(self, function: Function) -> bool:
-        """Whether the function has an address of its own that I/O requests can hit."""
-        return any(not bar.memory for bar in value_of(function.bars, ()))
+        """Whether the function has an address of its own that I/O requests can hit; what was not read counts.
+
+        Virtual functions have none (Base Specification 9.2.1.1.1).
+        """
+        if function.physical_function is not None:
+            return False
+        return not isinstance(function.bars, Known) or any(not bar.memory for bar in function.bars.value)
 
 
 def _may_copy(function: Function) -> bool:

@@ -16,7 +16,6 @@ from atoll.fabric.meeting import decider_key, decides_by_number, device_of, meet
 from atoll.fabric.pcie import (
     Ascent,
     Descent,
-    answers,
     outcome,
     passes,
     peer_to_peer,
@@ -93,8 +92,7 @@ class Crossings:
             self.settings.can_master(address), sends_translated(self.topology, self.settings, address), stopped=False
         )
         senders = {} if address in self.topology.bricks else {ascent: [address]}
-        answering = answers(self.topology, self.settings, address)
-        return senders, {Descent(answering, answering): [address]}
+        return senders, {Descent.to(self.topology, self.settings, address): [address]}
 
     def _from(self, member: Address) -> Mapping[Ascent, list[Address]]:
         known = self._senders.get(member)
