@@ -51,3 +51,21 @@ def test_devlinks_and_other_paths_are_no_places() -> None:
     link = "consumer:pci:0000:61:00.1 -> ../../../virtual/devlink/pci:0000:61:00.0--pci:0000:61:00.1"
     lines = f"{link}\n/x/pci/0000:61:00.0\n"
     assert not host_of(f"{LSPCI}\n{lines}").functions[at("61:00.0")].parent_told
+
+
+def test_members_of_groups_that_only_a_path_shows() -> None:
+    """What PCILeech's users and others paste of one group: its folder."""
+    link = "lrwxrwxrwx 1 root root 0 Jun 21 19:40"
+    way = "../../../../devices/pci0000:00/0000:00:02.1/0000:03:00.0/0000:04:00.0"
+    text = (
+        "$ ls -la /sys/kernel/iommu_groups/15/devices/\ntotal 0\n"
+        f"{link} 0000:04:00.0 -> {way}\n{link} 0000:05:00.0 -> {way}/0000:05:00.0\n"
+    )
+    host = host_of(text)
+    assert set(host.functions) == {at("04:00.0"), at("05:00.0")}, "those that no list names may be in any group"
+    bridge, card = host.functions[at("04:00.0")], host.functions[at("05:00.0")]
+    assert (bridge.is_port, card.is_port, card.parent, host.is_loose(bridge)) == (True, False, bridge.address, True)
+    assert (bridge.ids_told, card.ids_told, card.class_told) == (False, False, False)
+    assert {f.group.value for f in (bridge, card)} == {15}  # type: ignore[union-attr]
+    alone = host_of("/sys/kernel/iommu_groups/15/devices/0000:04:00.0\n")
+    assert not alone.functions, "a list without places shows no function"

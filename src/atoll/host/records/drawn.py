@@ -1,4 +1,4 @@
-"""A function of a drawing by ``lspci -t`` as a host has it: the buses of a bridge, and little else for certain."""
+"""A function of a drawing by ``lspci -t``, or of a link's path, as a host has it: where it stands, and little else."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from atoll.host.model import Bridge, Function
 from atoll.host.records.bare import bare_function
 from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_tree import DrawnFunction
+from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import HeaderType
 
-__all__ = ["drawn_function"]
+__all__ = ["drawn_function", "placed_function"]
 
 _PLACE_ONLY = "lspci -t shows where it stands and no more: add the output of lspci -vvv, run as root"
+_PATH_ONLY = "a link's path shows where it stands and no more: add the output of lspci -nnvvv, run as root"
 _WINDOWS = "lspci -t shows a bridge's buses, not its windows: add the output of lspci -vvv"
 
 
@@ -33,3 +35,10 @@ def drawn_function(drawn: DrawnFunction, *, source: str) -> Function:
     kind = None if drawn.buses is None else DeviceClass.PCI_BRIDGE << 8
     function = bare_function(drawn.address, (vendor, device), kind, _PLACE_ONLY)
     return replace(function, driver=Unknown(_PLACE_ONLY), **changes)
+
+
+def placed_function(address: Address, *, bridge: bool, source: str) -> Function:
+    """Return what a link into ``/sys/devices`` tells of a function: whether something stands below it."""
+    function = bare_function(address, (0xFFFF, 0xFFFF), DeviceClass.PCI_BRIDGE << 8 if bridge else None, _PATH_ONLY)
+    header = Known(HeaderType.BRIDGE, source) if bridge else function.header
+    return replace(function, header=header, driver=Unknown(_PATH_ONLY), possible_ids=((None, None),))

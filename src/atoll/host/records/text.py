@@ -88,6 +88,7 @@ def read_text(data: bytes, *, name: str) -> Host:
     found.add_drawn(lines.tree)
     found.add_logged(lines.log)
     listed, log = lines.listed, lines.log
+    found.add_placed(lines.paths, sorted({*listed.members, *log.members}))
     unfound = listed.unfound and not (listed.members or log.members or found.group)
     if not (found.functions or listed.members or log.members or log.release or lines.others or unfound):
         known = instead(data)

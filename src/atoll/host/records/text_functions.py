@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +10,8 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function
 from atoll.host.records.boot_log import BootLog
 from atoll.host.records.configured import from_dump
-from atoll.host.records.drawn import drawn_function
+from atoll.host.records.device_paths import DevicePaths
+from atoll.host.records.drawn import drawn_function, placed_function
 from atoll.host.records.lspci_blocks import Block
 from atoll.host.records.lspci_text import Habits, read_block
 from atoll.host.records.lspci_tree import LspciTree
@@ -118,6 +120,15 @@ class TextFunctions:
             self.forwarding.setdefault(address, Unknown("not shown"))
             if drawn.above is not None:
                 self.above.setdefault(address, drawn.above)
+
+    def add_placed(self, paths: DevicePaths, members: Iterable[Address]) -> None:
+        """Take members of groups of which nothing but the path of a link to them is shown."""
+        bridges = set(paths.above.values())
+        for address in members:
+            if address not in self.functions and (address in paths.above or address in bridges):
+                source = f"{self.name}: a link's path"
+                self.functions[address] = placed_function(address, bridge=address in bridges, source=source)
+                self.forwarding.setdefault(address, Unknown("not shown"))
 
     def add_logged(self, log: BootLog) -> None:
         """Take ids, class and header type from the boot log, where the text has none."""
