@@ -426,3 +426,5 @@ def test_groups_that_formed_before_acs_came_on_name_the_kernel(run: Run, tmp_pat
         out = run("groups", "--host", tmp_path / "post.txt").out
         assert "Not as predicted" in out
         assert ("Why: all as if ACS had come on after the groups formed" in out) is told
+        doctor = " ".join(run("doctor", "--host", tmp_path / "post.txt").out.split())
+        assert ("why: all as if ACS had come on after the groups formed" in doctor) is told

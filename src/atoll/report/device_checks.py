@@ -9,9 +9,11 @@ from atoll.host.fact import Unknown, value_of
 from atoll.host.groups import listed_only
 from atoll.isolation.groups import predict
 from atoll.isolation.groups.comparison import compare
+from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.pci.class_code import BaseClass
 from atoll.report.acs_checks import acs
 from atoll.report.check import Check, Status, Subject, shortened
+from atoll.report.groups import BEFORE_ACS
 from atoll.report.layout import plural
 
 __all__ = ["DEVICE_CHECKS", "STATE_CHECKS"]
@@ -29,7 +31,9 @@ def _groups(s: Subject) -> Iterator[Check]:
             "groups",
             Status.WARN,
             f"{plural(len(found), 'function')} grouped otherwise than the kernel's rules would: {shortened(found)}",
-            "groups are fixed at discovery: since then something (ACS, a driver, a parameter) has changed",
+            BEFORE_ACS
+            if formed_before_acs(s.host, found)
+            else "groups are fixed at discovery: since then something (ACS, a driver, a parameter) has changed",
             "compare: atoll groups",
         )
     elif missing:
