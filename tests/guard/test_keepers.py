@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vfio_machine import address
 
+from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.guard.keeper import Keeper, Pauses, serve
 from atoll.guard.keepers import Keeping, start_keeper
@@ -105,6 +106,46 @@ def test_it_cuts_again_by_itself() -> None:
         assert keeping.order("looks")["devices"][str(RED)]["registers"] == []
         lease.close()
         assert keeping.order("looks") == {"devices": {}}
+
+
+def test_what_was_seen_is_no_longer_so_while_a_look_does_not_return() -> None:
+    """As in a reset: the kernel keeps the look waiting, and the registers may be as nobody saw them."""
+    goes_on = threading.Event()
+    goes_on.set()
+    with Bench() as bench:
+        read = bench.kernel.pread
+
+        def pread(descriptor: int, size: int, offset: int) -> bytes:
+            assert goes_on.wait(20)
+            return read(descriptor, size, offset)
+
+        bench.kernel.pread = pread  # type: ignore[method-assign]
+        bench.keepers.lease(RED, holder="atoll-hold:red").watch(VOLTA, [1], interval=0.001)
+        keeping = bench.keepers.by_holder["atoll-hold:red"]
+
+        def seen() -> dict[str, object]:
+            found: dict[str, object] = keeping.order("looks")["devices"][str(RED)]
+            return found
+
+        assert seen()["sight"] == "cut"
+        goes_on.clear()
+        assert Pace().until(lambda: seen()["sight"] == "unknown", seconds=20)
+        assert "may be in reset" in str(seen()["reason"])
+        assert seen()["registers"] == []
+        goes_on.set()
+        assert Pace().until(lambda: seen()["sight"] == "cut", seconds=20)
+
+
+def test_a_device_is_watched_once_however_often_that_is_ordered() -> None:
+    with Bench() as bench:
+        lease = bench.keepers.lease(RED, holder="atoll-hold:red")
+        for links in ([1], [1, 2]):
+            lease.watch(VOLTA, links, interval=0.001)
+        watching = [thread for thread in threading.enumerate() if thread.name == f"watch {RED}"]
+        assert len(watching) == 1
+        assert bench.peek(0, v100.DISABLE) == 3 << 17
+        lease.close()
+        assert not watching[0].is_alive()
 
 
 def test_a_keeper_that_ended_is_an_error_that_says_so() -> None:

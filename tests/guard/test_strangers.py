@@ -7,14 +7,15 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from guard_service import PROOF, Served, wait
 from guard_service import serving as serving
 
-from atoll.guard.client import NotGranted
+from atoll.guard import discard
+from atoll.guard.client import NotAnswered, NotGranted
 from atoll.guard.message import receive, send
 
 
@@ -100,6 +101,37 @@ def test_descriptors_whose_closing_takes_its_time_keep_nobody_waiting(served: Se
         receive(root._connection)
         for _ in range(3):
             assert other.state()["ok"]
+
+
+def test_who_has_descriptors_closed_that_take_their_time_brings_no_more(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    close = discard._close
+
+    def slowly(things: Sequence[socket.socket | int]) -> None:
+        assert goes_on.wait(20)
+        close(things)
+
+    with served.client(1003) as stranger, served.client(1004) as another, served.client(1002) as other:
+        monkeypatch.setattr(discard, "_close", slowly)
+        send(stranger._connection, {"ask": "state"}, [0])
+        wait(lambda: ("sent", None) in served.service._discard.under_way())
+        # Strangers count as one, whoever they are; owners and root are others.
+        with pytest.raises(NotAnswered):
+            another.state()
+        assert other.state()["ok"]
+        goes_on.set()
+
+
+def test_connections_that_do_not_let_themselves_be_closed_count(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.service._discard, "under_way", lambda: [1001] * 32)
+    with served.client(1001) as client, pytest.raises(NotGranted):
+        client.state()
+    with served.client(1002) as client:
+        assert client.state()["ok"]
 
 
 @contextmanager

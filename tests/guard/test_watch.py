@@ -157,6 +157,7 @@ def test_one_that_cannot_be_cut_shows_as_open() -> None:
     watch = watched(gpu)
     assert watch.look() is None
     assert watch.sight is Sight.OPEN
+    assert watch.registers == {}
 
 
 ACTS = st.lists(

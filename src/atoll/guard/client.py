@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from atoll.errors import AtollError, InputError, RefusedError
@@ -49,6 +50,8 @@ class Client:
         """For how many seconds the holder still waits; None as long as it has not told that it ends."""
         self.wanted: set[str] = set()
         """The devices that the kernel wants back, by address: it waits until they are closed."""
+        self._unanswered = 0
+        """Requests without an answer yet: where one was given up, its answer comes before that to the next."""
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._connection.settimeout(_SECONDS)
@@ -84,17 +87,17 @@ class Client:
         answer, descriptors = self._ask({"ask": "take", "of": of})
         text = answer.get("handover")
         if not isinstance(text, str):
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _close(descriptors)
             raise _senseless()
         return receive_space(text, descriptors, kernel=self._kernel)
 
     def hear(self) -> float | None:
         """Take what the holder tells by itself, into ``wanted`` and ``ending``; return ``ending``.
 
-        Raises NotGranted where it has ended, or tells nothing for a minute.
+        Raises NotGranted where it has ended, or tells nothing for a minute; InputError where that makes no sense.
         """
-        self._receive()
+        _, descriptors = self._receive()
+        _close(descriptors)
         return self.ending
 
     def close(self) -> None:
@@ -104,8 +107,7 @@ class Client:
     def _told(self, ask: str, **parts: type) -> dict[str, Any]:
         """Ask, and return an answer that has these parts, each of its type."""
         answer, descriptors = self._ask({"ask": ask})
-        for descriptor in descriptors:
-            os.close(descriptor)
+        _close(descriptors)
         if answer.get("schema") != SCHEMA or any(not isinstance(answer.get(part), parts[part]) for part in parts):
             raise _senseless()
         return answer
@@ -115,11 +117,14 @@ class Client:
             send(self._connection, request)
         except OSError as error:
             raise _silent(error) from error
+        self._unanswered += 1
         while True:
             answer, descriptors = self._receive()
-            if "tell" not in answer:
+            if "tell" not in answer and not self._unanswered:
                 break
+            _close(descriptors)
         if not answer.get("ok"):
+            _close(descriptors)
             raise NotGranted(str(answer.get("error")), hint=str(answer.get("hint", "")))
         return answer, descriptors
 
@@ -132,10 +137,17 @@ class Client:
             raise _silent(error) from error
         if answer is None:
             raise NotAnswered("the holder has ended", hint="start it: atoll hold SPEC")
-        if answer.get("tell") == "ending":
-            self.ending = float(answer["seconds"])
-        elif answer.get("tell") == "wanted":
-            self.wanted.add(str(answer["device"]))
+        if "tell" not in answer:
+            self._unanswered = max(0, self._unanswered - 1)
+            return answer, descriptors
+        match answer:
+            case {"tell": "ending", "seconds": int() | float() as seconds}:
+                self.ending = float(seconds)
+            case {"tell": "wanted", "device": str() as device}:
+                self.wanted.add(device)
+            case _:
+                _close(descriptors)
+                raise _senseless()
         return answer, descriptors
 
     def __enter__(self) -> Client:
@@ -143,6 +155,11 @@ class Client:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _senseless() -> InputError:
