@@ -101,3 +101,12 @@ def test_behind_a_subtractive_bridge_devices_answer_outside_its_windows() -> Non
     for code, seen in ((0x060401, True), (0x060400, False)):
         machine = box(root=replace(ACS_OFF, control=AcsFlag.UF), extra=(replace(bridge, class_code=code), old))
         assert (("claimed", "possible", "00:1e.0", 0x91000000, 0x910FFFFF) in told(pollution(machine))) is seen
+
+
+def test_a_bridge_takes_upwards_what_its_windows_do_not_hold_before_a_subtractive_one_does() -> None:
+    shared = conventional(second=0x060401)
+    outside, inside = card("04:00.0", SHARED, 0x91000000), card("04:01.0", SHARED, 0x80400000)
+    machine = replace(shared, functions={**shared.functions, outside.address: outside, inside.address: inside})
+    claims = pollution(machine).claims
+    assert not [c for c in claims if 0x91000000 in c.ranges]
+    assert [(c.answer, c.by) for c in claims if 0x80400000 in c.ranges] == [(Answer.DIRECT, at(SHARED))]

@@ -24,7 +24,16 @@ from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
 from atoll.host.fact import Known
 from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
-from atoll.isolation.iova.windows import Addresses, addresses, decoding, is_subtractive, own_side, vectored, windows
+from atoll.isolation.iova.windows import (
+    BEHIND,
+    Addresses,
+    addresses,
+    decoding,
+    is_subtractive,
+    own_side,
+    vectored,
+    windows,
+)
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
@@ -230,6 +239,9 @@ class _Climb:
             self.assumptions.add(step.question.value)
             return
         for one in held:
+            if one.what == BEHIND and self.topology.conventional_bus(bridge):
+                # The bridge above takes all that its windows do not hold; what they do, see ``unclaimed``.
+                continue
             if one.unread:
                 self.unknown[f"{one.unread}; {step.because}"] = None
             if step.ends:

@@ -22,8 +22,9 @@ from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.pci.address import Address
 from atoll.pci.class_code import VGA_CLASSES, ClassCode
 
-__all__ = ["Addresses", "addresses", "decoding", "is_subtractive", "own_side", "vectored", "windows"]
+__all__ = ["BEHIND", "Addresses", "addresses", "decoding", "is_subtractive", "own_side", "vectored", "windows"]
 
+BEHIND = "behind it, by subtractive decoding"
 _VGA = Ranges.of((0xA_0000, 0xB_FFFF))
 _MOST_ROM = 16 << 20
 """No expansion ROM takes more (PCI Local Bus 3.0, 6.2.5.2)."""
@@ -120,7 +121,7 @@ def _forwarded(topology: Topology, settings: Settings, function: Function) -> It
     ranges = Ranges.of(*((part.start, part.end) for one in behind for part in one.ranges))
     unread = next((one.unread for one in behind if one.unread), "")
     doubt = next((one.doubt for one in behind if one.doubt), "")
-    yield Addresses("behind it, by subtractive decoding", ranges, doubt, unread)
+    yield Addresses(BEHIND, ranges, doubt, unread)
 
 
 def _bar(
