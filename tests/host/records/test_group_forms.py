@@ -219,6 +219,14 @@ def test_what_qemu_says_of_a_device_it_cannot_open() -> None:
     viable = f"{before}vfio error: 0000:01:00.0: group 1 is not viable\nPlease ensure all devices are bound.\n"
     assert _groups(host_of(viable)) == {1: ["01:00.0"]}
     assert _groups(host_of(viable.replace("vfio error:", "vfio"))) == {1: ["01:00.0"]}
+    for said in (
+        "failed to setup container for group 1: Failed to set iommu for container: Operation not permitted",
+        "group 1 used in multiple address spaces",
+        "failed to open /dev/vfio/1: No such file or directory",
+    ):
+        assert _groups(host_of(f"kvm: -device vfio-pci,host=0000:01:00.0: vfio 0000:01:00.0: {said}\n")) == {
+            1: ["01:00.0"]
+        }
     lacking = (
         f"{before}vfio 0000:01:00.0: no iommu_group found: No such file or directory\n01:00.0 VGA: X [10de:1b80]\n"
     )

@@ -38,6 +38,7 @@ HOPS TABLE:
         ("em0@pci0:0:25:0:\tclass=0x020000 chip=0x10ea8086 hdr=0x00\n    vendor = 'X'\n", "pciconf", "pciutils"),
         ("HostBridge\n  PCIBridge\n    PCI 01:00.0 (VGA)\n", "lstopo", "lstopo host.xml"),
         ("pci@0000:01:00.0              display        Some GPU\n", "lshw", "lspci -nnvvv"),
+        ("  Device-1: Maker Some GPU driver: x bus-ID: 01:00.0 chip-ID: 10de:2484\n", "inxi", "lspci -nnvvv"),
         ("pci_0000_00_00_0\npci_0000_01_00_0\n", "libvirt's names", "virsh nodedev-dumpxml $d"),
         (
             "Network devices using kernel driver\n===\n0000:44:00.0 'Controller X 15ff' if=eth0 drv=i40e unused=\n",

@@ -50,8 +50,10 @@ _LINK = "/iommu_group"
 _BULLETS = "├└─│|-+*• \t"
 _TREE = ("├", "│", "└", "|", "`")
 _REFUSED = re.compile(
-    r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|group (\d{1,6}) (?:is not viable|is used))"
+    r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|failed to open /dev/vfio/(\d{1,6}):|"
+    r"(?:failed to setup container for )?group (\d{1,6})(?: is not viable| (?:is )?used|:))"
 )
+"""``vfio_get_group`` and those that it calls, of QEMU's ``hw/vfio``."""
 _UNFOUND = re.compile(r"[#*=\-+`> \t]*iommu[ _]group\s+\\?\*\s*:?\s*(.*)", re.IGNORECASE)
 _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \d{1,3}\b", re.IGNORECASE)
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
@@ -189,10 +191,11 @@ class GroupList:
         address = address_in(found[1]) if found is not None else None
         if found is None or address is None:
             return False
-        if found[2] is None:
+        number = found[2] or found[3]
+        if number is None:
             self.none.add(address)
         else:
-            self._add(address, int(found[2]))
+            self._add(address, int(number))
         return True
 
     def _begin(self, number: int, *, margin: int = 0, folder: bool = False) -> None:

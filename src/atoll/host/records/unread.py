@@ -1,8 +1,9 @@
 """Texts that people paste and that tell of no function: what each is, and what to paste instead.
 
 Sources of the forms: ``lspci -vvv | grep ACSCtl`` of NVIDIA's NCCL guide; ``rocm-smi --showtopo`` and ``amd-smi
-topology`` of ROCm; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); DPDK's ``dpdk-devbind.py --status``;
-``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device ids; VMware's ``esxcli hardware pci list``.
+topology`` of ROCm; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); inxi(1); DPDK's ``dpdk-devbind.py
+--status``; ``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device ids; VMware's ``esxcli
+hardware pci list``.
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("<hostdev",),
         "it is a part of a guest's definition, which shows nothing of the host",
         f"paste the host's {_LSPCI}, and {_LIST}",
+    ),
+    (
+        ("chip-id:", "bus-id:"),
+        "it is a list of inxi, which shows neither ACS nor groups",
+        f"paste {_LSPCI}, and {_LIST}",
     ),
     (
         ("pci_0000_",),
