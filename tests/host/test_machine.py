@@ -64,6 +64,13 @@ def test_platforms(files: Files, platform: Platform) -> None:
     assert read(files).platform is platform
 
 
+@pytest.mark.parametrize(("flags", "virtual"), [("fpu hypervisor vme", True), ("fpu hypervisors", False)])
+def test_virtual_machines(flags: str, virtual: bool) -> None:
+    one = f"vendor_id : GenuineIntel\nflags\t\t: {flags}\nbugs : hypervisor\n\n"
+    assert read({"proc/cpuinfo": one * 300}).virtual is virtual
+    assert not read({}).virtual
+
+
 X86: Files = {"proc/cpuinfo": "vendor_id : x\nflags : y\n", "sys/class/iommu/dmar0/intel-iommu/cap": "1"}
 
 

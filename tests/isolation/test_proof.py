@@ -24,8 +24,9 @@ from reach_hosts import (
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Group, Holder, Host
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Group, Holder, Host, ReservedRegion
+from atoll.host.records.merge import merge
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.proof import Breach, Proof, Verdict, breaches, prove, refuted, verdict_of
 from atoll.pci.acs import Acs
@@ -387,6 +388,37 @@ def test_xgmi_to_the_processor_is_not_known_to_be_missing(told: bool) -> None:
     assert found.verdict is (PROVEN if told else UNKNOWN)
     reached = {("01:00.0", "memory:blue", Breach.MEMORY), ("01:00.0", "memory:host", Breach.MEMORY)}
     assert wrong(found) == (set() if told else {*reached, ("01:00.0", "02:00.0", Breach.ACCESS)})
+
+
+def test_what_firmware_wants_mapped_is_an_assumption() -> None:
+    """The kernel maps it in the default domain; nobody who uses VFIO gets such a device, or has the relaxable ones."""
+
+    def of(kind: str, holders: tuple[Holder, ...] = ()) -> set[str]:
+        host = machine(*slots(CLOSED, CLOSED))
+        regions = ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi"), ReservedRegion(0x7B800000, 0x7FFFFFFF, kind)
+        groups = {n: replace(g, reserved_regions=Known(regions)) for n, g in value_of(host.groups, {}).items()}
+        return ids(proof(replace(host, groups=Known(groups), holders=Known(holders)), red="01:00.0"))
+
+    held = (Holder(7, "vmm", (), (at("01:00.0"),), Known(1)),)
+    assert "firmware-mappings" in of("direct")
+    assert "firmware-mappings" in of("direct-relaxable")
+    assert "firmware-mappings" not in of("reserved")
+    assert "firmware-mappings" not in of("direct-relaxable", held)
+
+
+def test_that_a_device_minds_its_bus_mastering_bit_is_an_assumption() -> None:
+    off = change(slots(CLOSED, CLOSED), "01:00.0", command=Known(Command.MEMORY))
+    assert "bus-mastering" in ids(proof(machine(*off), red="01:00.0"))
+    assert "bus-mastering" not in ids(proof(machine(*off), red="02:00.0"))
+    unread = change(slots(CLOSED, CLOSED), "01:00.0", command=Unknown("not read"))
+    assert "bus-mastering" not in ids(proof(machine(*unread), red="01:00.0"))
+
+
+def test_that_a_virtual_machine_is_what_it_shows_is_an_assumption() -> None:
+    host = machine(*slots(CLOSED, CLOSED))
+    assert "virtual-machine" not in ids(proof(host, red="01:00.0"))
+    assert "virtual-machine" in ids(proof(replace(host, virtual=True), red="01:00.0"))
+    assert "virtual-machine" in ids(proof(merge((host, replace(host, virtual=True))), red="01:00.0"))
 
 
 def test_parts_of_a_proof_add_up() -> None:

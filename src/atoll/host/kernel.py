@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Group, IommuUnit, KernelRelease, Platform
 from atoll.host.tree import Tree
 
-__all__ = ["doubt_remapping", "read_interrupt_remapping", "read_platform", "read_release"]
+__all__ = ["doubt_remapping", "read_interrupt_remapping", "read_platform", "read_release", "read_virtual"]
 
+_FIRST_PROCESSOR = 1 << 14
+"""Bytes that hold at least what ``proc/cpuinfo`` tells of one processor."""
 _WORDS = (
     (("x86_64", "amd64", "i386", "i686"), Platform.X86),
     (("aarch64", "arm64", "armhf"), Platform.ARM),
@@ -61,6 +64,15 @@ def read_platform(tree: Tree, units: tuple[IommuUnit, ...]) -> Platform:
         if any(word in names_of for word in words):
             return platform
     return Platform.OTHER if compatible else Platform.UNKNOWN
+
+
+def read_virtual(tree: Tree) -> bool:
+    """Return whether the processor says that a hypervisor runs this kernel (``X86_FEATURE_HYPERVISOR``)."""
+    with suppress(OSError):
+        cpu = tree.read("proc/cpuinfo", size=_FIRST_PROCESSOR).decode("utf-8", "replace")
+        flags = next((line for line in cpu.splitlines() if line.startswith("flags")), "")
+        return "hypervisor" in flags.split()
+    return False
 
 
 def _compatible(tree: Tree) -> list[str]:

@@ -14,7 +14,7 @@ from atoll.host.functions import read_functions
 from atoll.host.groups import group_of, read_groups, read_units
 from atoll.host.holders import read_holders
 from atoll.host.interconnect import read_interconnect
-from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release
+from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release, read_virtual
 from atoll.host.model import Function, Gap, Group, Host, Register
 from atoll.host.place import Place, find_places
 from atoll.host.registers import read_registers
@@ -63,6 +63,7 @@ def read(
         functions=functions,
         groups=groups,
         platform=platform,
+        virtual=read_virtual(tree),
         kernel=read_release(tree),
         command_line=command_line,
         iommu_units=units,

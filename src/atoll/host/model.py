@@ -356,6 +356,8 @@ class Host:
     """Functions that the kernel said it gives to nobody: the firmware wants memory mapped for them one to one."""
     excerpt: bool = False
     """Whether the record seems to show a part of the machine: beside what it shows may stand what it does not."""
+    virtual: bool = False
+    """Whether it is a virtual machine, as its processor says: its functions are what the hypervisor shows."""
     gaps: tuple[Gap, ...] = ()
     provenance: tuple[str, ...] = ()
     """What was read to make this, in order."""

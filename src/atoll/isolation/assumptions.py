@@ -56,7 +56,7 @@ _LAZILY = "; with deferred flushing (DMA-FQ) a page stays within reach for some 
 def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Assumption, ...]:
     """Return the assumptions used, and those that every proof of this host rests on, in a fixed order."""
     found = {name: Assumption(name, _TEXTS[name]) for name in sorted(used)}
-    for of in (_trusted_host, _controls, _completions, _processes, _host_drivers, _quiet, _ports, _root_complexes):
+    for of in _STANDING:
         found |= {name: Assumption(name, text) for name, text in of(reach, clusters)}
     return tuple(found.values())
 
@@ -111,6 +111,31 @@ def _quiet(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
         yield "ats-off", f"ATS of {len(quiet)} function(s) is off because {what}"
 
 
+def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    mapped = [address for address in clusters.owner() if _mapped_for_firmware(reach, address)]
+    if mapped:
+        yield (
+            "firmware-mappings",
+            f"firmware has memory mapped for {len(mapped)} function(s) of clusters at its own addresses "
+            "(reserved_regions: direct): they may see it, and so may others for which it has the same mapped",
+        )
+
+
+def _silent(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    silent = [address for address in clusters.owner() if reach.settings.can_master(address) is False]
+    if silent:
+        yield "bus-mastering", f"{len(silent)} function(s) whose bus mastering is off send no request"
+
+
+def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
+    if reach.topology.host.virtual:
+        yield (
+            "virtual-machine",
+            "this is a virtual machine: what it shows is taken for what carries the traffic, which is not so of devices"
+            " that its hypervisor passes through",
+        )
+
+
 def _ports(_reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
     yield "configuration-space", "ports do what their configuration space says, and only the host can write it"
 
@@ -120,6 +145,12 @@ def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, st
     sources = sorted({fact.source for fact in routing if isinstance(fact, Known)})
     if sources:
         yield "root-complex-routing", "what root complexes do between their ports is as stated: " + "; ".join(sources)
+
+
+_STANDING = (
+    *(_trusted_host, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent),
+    *(_ports, _root_complexes, _virtual),
+)
 
 
 def _devices_of_several(topology: Topology, clusters: Clusters) -> bool:
@@ -146,6 +177,20 @@ def _process(reach: Reach, address: Address) -> str | None:
 def _identity(reach: Reach, address: Address) -> bool:
     domain = reach.settings.domain.get(address)
     return domain is not None and domain.kind in (DomainKind.IDENTITY, DomainKind.NONE)
+
+
+def _mapped_for_firmware(reach: Reach, address: Address) -> bool:
+    """Whether a function is in its group's default domain, and that has regions that are mapped one to one.
+
+    Relaxable ones are as well, until a user of VFIO has the device (``iommu_create_device_direct_mappings``).
+    """
+    domain = reach.settings.domain.get(address)
+    if domain is None or domain.kind is not DomainKind.TRANSLATED or not domain.space.startswith(DEFAULT):
+        return False
+    number = value_of(reach.topology.functions[address].group, None)
+    group = value_of(reach.topology.host.groups, {}).get(number) if number is not None else None
+    regions = value_of(group.reserved_regions, ()) if group is not None else ()
+    return any(region.type.startswith("direct") for region in regions)
 
 
 def _may_have_ats_again(reach: Reach, address: Address) -> bool:

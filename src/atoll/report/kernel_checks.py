@@ -51,14 +51,8 @@ def _kernel(s: Subject) -> Iterator[Check]:
         yield Check("kernel", Status.OK, f"Linux {release.text}")
 
 
-def _is_virtual(s: Subject) -> bool:
-    cpu = value_of(text(s.tree, "proc/cpuinfo"), "")
-    flags = next((line for line in cpu.splitlines() if line.startswith("flags")), "")
-    return "hypervisor" in flags.split()
-
-
 def _virtual(s: Subject) -> Iterator[Check]:
-    if _is_virtual(s):
+    if s.host.virtual:
         yield Check(
             "virtual-machine",
             Status.WARN,
@@ -91,7 +85,7 @@ def _iommu(s: Subject) -> Iterator[Check]:
             host.platform,
             "the platform has to have one (VT-d or AMD-Vi in a PC's firmware), and its driver has to be on",
         )
-        if _is_virtual(s):
+        if s.host.virtual:
             do = "ask for a virtual machine with an emulated IOMMU, or look at the physical host"
         off = next((word for word in s.words if _switches_off(word)), None)
         found = f"none in use: {off} is on the command line" if off else "none in use"

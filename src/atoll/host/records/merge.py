@@ -63,6 +63,7 @@ def _two(one: Host, other: Host) -> Host:
         functions=functions,
         groups=groups,
         platform=platform,
+        virtual=one.virtual or other.virtual,
         kernel=agreed("kernel release", one.kernel, other.kernel, doubts),
         command_line=command_line,
         overrides_acs=agreed("override of ACS", one.overrides_acs, other.overrides_acs, doubts),
