@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -200,22 +200,7 @@ def _by_layout(conflict: Conflict, meets: Callable[[Guest], list[Conflict]], gue
         after = set(map(_cause, meets(other)))
         return _cause(conflict) not in after and after <= before
 
-    found: list[Remedy] = []
-    if guest.pc and conflict.range.start < 4 * GIBIBYTE:
-        for size in _lower(guest.below_4g):
-            if avoids(guest.with_below_4g(size)):
-                how = f"-machine {_type(guest)},max-ram-below-4g={_size(size)}"
-                found.append(Remedy("keep the guest's lower memory below it", how))
-                break
-    if guest.pc and not guest.relocates and (guest.version is not None or guest.cpu is not Cpu.AMD):
-        newer = replace(guest, version=None, cpu=Cpu.AMD)
-        if avoids(newer):
-            name = "pc-i440fx" if guest.machine is Machine.I440FX else "pc-q35"
-            version = ".".join(map(str, RELOCATING))
-            old = guest.version is not None and guest.version < RELOCATING
-            parts = [f"-machine {name}-{version} or newer"] if old else []
-            parts += ["-cpu host on an AMD host, or another AMD model"] if guest.cpu is not Cpu.AMD else []
-            found.append(Remedy("let QEMU move the upper memory above 1 TiB", "; ".join(parts)))
+    found = [*_lower_memory(conflict, guest, avoids), *_relocation(guest, avoids)]
     if conflict.kind is ConflictKind.WIDTH and guest.highest is not None:
         found.append(
             Remedy(
@@ -230,6 +215,26 @@ def _by_layout(conflict: Conflict, meets: Callable[[Guest], list[Conflict]], gue
     if not found and smaller > 0 and avoids(replace(guest, memory=smaller)):
         found.append(Remedy("give the guest less memory", f"-m {_size(smaller)}"))
     return found
+
+
+def _lower_memory(conflict: Conflict, guest: Guest, avoids: Callable[[Guest], bool]) -> Iterator[Remedy]:
+    """A lower memory of a PC that ends before a place below 4 GiB: of whole GiB, where that does."""
+    if guest.pc and conflict.range.start < 4 * GIBIBYTE:
+        size = next((size for size in _lower(guest.below_4g) if avoids(guest.with_below_4g(size))), None)
+        if size is not None:
+            how = f"-machine {_type(guest)},max-ram-below-4g={_size(size)}"
+            yield Remedy("keep the guest's lower memory below it", how)
+
+
+def _relocation(guest: Guest, avoids: Callable[[Guest], bool]) -> Iterator[Remedy]:
+    """A machine type and a processor with which QEMU moves the upper memory of a PC."""
+    if not guest.pc or guest.relocates or not avoids(replace(guest, version=None, cpu=Cpu.AMD)):
+        return
+    name = "pc-i440fx" if guest.machine is Machine.I440FX else "pc-q35"
+    old = guest.version is not None and guest.version < RELOCATING
+    parts = [f"-machine {name}-{'.'.join(map(str, RELOCATING))} or newer"] if old else []
+    parts += ["-cpu host on an AMD host, or another AMD model"] if guest.cpu is not Cpu.AMD else []
+    yield Remedy("let QEMU move the upper memory above 1 TiB", "; ".join(parts))
 
 
 def _cause(conflict: Conflict) -> tuple[object, ...]:
