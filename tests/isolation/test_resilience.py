@@ -318,3 +318,18 @@ def test_a_cut_that_is_undone_may_lead_to_another_chip() -> None:
     found = scene(machine(*functions, links=(*wires[0], *wires[1]), masks={"01:00.0": 0x10000}))
     stated = found.state(replace(clusters(found.host, red="01:00.0", blue="02:00.0"), survive={TENANT: 1}))
     assert (stated.proof.verdict, stated.verdict, stated.untold) == ("proven", "unknown", (TENANT,))
+
+
+def test_what_a_proof_has_shown_is_not_asked_again() -> None:
+    found = pair(0x10000, 0x80000)
+    asked = []
+
+    def violated(reached: Settings, source: Address) -> bool:
+        asked.append(reached)
+        return False
+
+    for already, expected in ((None, True), (False, False), (True, False)):
+        asked.clear()
+        weakness = resilience(found.topology, found.settings, (), (at("01:00.0"),), violated, already=already)
+        assert weakness == dict.fromkeys(Trigger, () if already else None)
+        assert any(reached is found.settings for reached in asked) is expected

@@ -64,7 +64,9 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
     owners = {cluster.name: cluster.functions for cluster in clusters.named}
     possible = events(topology, owners)
 
-    def weakness(broken: Callable[[Reach, Address], bool], least: Answer) -> dict[Trigger, Weakness | None]:
+    def weakness(
+        broken: Callable[[Reach, Address], bool], least: Answer, *, already: bool
+    ) -> dict[Trigger, Weakness | None]:
         return resilience(
             topology,
             settings,
@@ -73,12 +75,14 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
             lambda reached, source: broken(Reach(topology, reached, policy), source),
             opened=lambda before, addresses: opened(topology, before, clusters, addresses),
             exposed=lambda in_use: _exposed(topology, in_use, clusters, policy, least),
+            already=already,
         )
 
-    found = weakness(lambda reach, source: refuted(reach, clusters, {source}), Answer.DIRECT)
+    violated = proof.verdict is Verdict.VIOLATED
+    found = weakness(lambda reach, source: refuted(reach, clusters, {source}), Answer.DIRECT, already=violated)
     unproven: dict[Trigger, Weakness] = {}
     if proof.verdict is Verdict.PROVEN and _leave_open(topology, settings, clusters, policy):
-        left = weakness(lambda reach, source: any(breaches(reach, clusters, {source})), Answer.POSSIBLE)
+        left = weakness(lambda reach, source: any(breaches(reach, clusters, {source})), Answer.POSSIBLE, already=False)
         for trigger, path in left.items():
             sooner = found[trigger]
             if path is not None and (sooner is None or len(path) < len(sooner)):

@@ -31,6 +31,7 @@ def resilience(
     *,
     opened: Callable[[Settings, Sequence[Address]], Settings] | None = None,
     exposed: Callable[[Settings], Address | None] = lambda settings: None,
+    already: bool | None = None,
 ) -> dict[Trigger, Weakness | None]:
     """Return, by trigger, a shortest sequence of its events whose effect is violated; None if there is none.
 
@@ -41,10 +42,11 @@ def resilience(
     ``sources`` are what tenants own. They switch decoding and bus mastering of these on when they open them (``opened``
     says what else that changes), and that this opens a path is an event of theirs (or one after which the host's
     drivers do). Where it does not, what else it takes is counted with all of it on. ``exposed`` returns a function of
-    the host that is off and would be reached if it were not.
+    the host that is off and would be reached if it were not. ``already``: whether ``settings`` are violated, where a
+    proof has shown that.
     """
     functions = sorted(sources)
-    if any(violated(settings, source) for source in functions):
+    if any(violated(settings, source) for source in functions) if already is None else already:
         return dict.fromkeys(Trigger, ())
     use = opened or (lambda before, addresses: switched_on(topology, before, addresses))
     closed = [address for address in functions if is_off(topology, settings, address)]
