@@ -218,6 +218,37 @@ def test_another_bridge_above_leaves_the_place_unknown() -> None:
     assert any(gap.what == "bridge above 0000:01:00.0" for gap in merged.gaps)
 
 
+def test_a_third_record_settles_no_disagreement_about_places() -> None:
+    one = host_of(PORT, "one")
+    other = host_of(PORT.replace("00:01.0 PCI", "00:02.0 PCI"), "two")
+    for third in (host_of(PORT, "three"), merge([one, host_of(PORT, "three")])):
+        for hosts in ([one, other, third], [merge([one, other]), third], [third, merge([other, one])]):
+            gpu = merge(hosts).functions[at("01:00.0")]
+            assert (gpu.parent, gpu.parent_told) == (None, False)
+
+
+def test_that_it_may_be_a_virtual_function_is_told_by_either() -> None:
+    """And by none any more where one tells of which; where two tell different ones, it is of any."""
+    card, first, second = at("01:00.0"), at("00:01.0"), at("00:02.0")
+
+    def of(name: str, physical: Address | None = None, perhaps: bool = False) -> Host:
+        host = host_of(PORT, name)
+        told = replace(host.functions[card], physical_function=physical, perhaps_virtual=perhaps)
+        return replace(host, functions={**host.functions, card: told})
+
+    def merged(*hosts: Host) -> tuple[Address | None, bool]:
+        both = {(f.physical_function, f.perhaps_virtual) for f in (merge(hosts).functions[card],)}
+        backwards = {(f.physical_function, f.perhaps_virtual) for f in (merge(hosts[::-1]).functions[card],)}
+        assert both == backwards
+        return both.pop()
+
+    assert merged(of("one"), of("two")) == (None, False)
+    assert merged(of("one"), of("two", perhaps=True)) == (None, True)
+    assert merged(of("one", first), of("two", perhaps=True)) == (first, False)
+    assert merged(of("one", first), of("two", second)) == (None, True)
+    assert merged(merge([of("one", first), of("two", second)]), of("three", first)) == (None, True)
+
+
 def test_other_buses_of_a_bridge_leave_open_what_is_below_it() -> None:
     """That the card hangs below the port is told by the port's bus numbers alone."""
     for order in (1, -1):

@@ -9,6 +9,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.disagreement import DISAGREE, Disagreements, agreed
+from atoll.pci.address import Address
 
 __all__ = ["merge_function"]
 
@@ -111,17 +112,31 @@ def _place(one: Function, other: Function, doubts: Disagreements) -> dict[str, A
     """Parent and root bus: what one record does not show, the other may."""
     first = one if one.parent_told or not other.parent_told else other
     parent, told = first.parent, first.parent_told
-    if one.parent_told and other.parent_told and one.parent != other.parent:
-        what = f"bridge above {one.address}"
+    what = f"bridge above {one.address}"
+    if what in doubts.earlier:
+        parent, told = None, False
+    elif one.parent_told and other.parent_told and one.parent != other.parent:
         doubts.add(what, Known(one.parent, doubts.one), Known(other.parent, doubts.other))
         parent, told = None, False
-    owners = one.physical_function, other.physical_function
-    if None not in owners and owners[0] != owners[1]:
-        doubts.add(f"physical function of {one.address}", Known(owners[0], doubts.one), Known(owners[1], doubts.other))
+    physical, perhaps = _physical(one, other, doubts)
     return {
         "parent": parent,
         "parent_told": told,
         "host_bridge": first.host_bridge,
         "behind": first.behind or one.behind or other.behind,
-        "physical_function": owners[0] or owners[1],
+        "physical_function": physical,
+        "perhaps_virtual": perhaps,
     }
+
+
+def _physical(one: Function, other: Function, doubts: Disagreements) -> tuple[Address | None, bool]:
+    """Of which physical function it is a virtual one, and whether it may be one of any."""
+    what = f"physical function of {one.address}"
+    owners = one.physical_function, other.physical_function
+    if what in doubts.earlier:
+        return None, True
+    if None not in owners and owners[0] != owners[1]:
+        doubts.add(what, Known(owners[0], doubts.one), Known(owners[1], doubts.other))
+        return None, True
+    physical = owners[0] or owners[1]
+    return physical, physical is None and (one.perhaps_virtual or other.perhaps_virtual)
