@@ -124,20 +124,25 @@ def _header(out: _Builder, spec: FunctionSpec) -> None:
     if spec.rom and not virtual:
         out.put(0x38 if spec.is_bridge else 0x30, 4, 0, (1 << 32) - spec.rom | 1)
     if spec.is_bridge:
-        out.put(0x18, 3, 0, 0xFFFFFF)
-        out.put(0x1C, 2, 0x0101, 0xF0F0)
-        out.put(0x20, 4, 0, 0xFFF0FFF0)
-        if spec.prefetch_bits:
-            out.put(0x24, 4, 0x00010001 if spec.prefetch_bits == 64 else 0, 0xFFF0FFF0)
-        if spec.prefetch_bits == 64:
-            out.put(0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
-        out.put(0x30, 4, 0, 0xFFFFFFFF)
-        out.put(0x3E, 2, 0, 0x005F)
+        _bridge_header(out, spec)
     else:
         vendor, device = spec.subsystem
         out.put(0x2C, 2, vendor)
         out.put(0x2E, 2, device)
         out.put(0x3D, 1, 0 if virtual else 1)
+
+
+def _bridge_header(out: _Builder, spec: FunctionSpec) -> None:
+    """Bus numbers, windows and bridge control."""
+    out.put(0x18, 3, 0, 0xFFFFFF)
+    out.put(0x1C, 2, 0x0101, 0xF0F0)
+    out.put(0x20, 4, 0, 0xFFF0FFF0)
+    if spec.prefetch_bits:
+        out.put(0x24, 4, 0x00010001 if spec.prefetch_bits == 64 else 0, 0xFFF0FFF0)
+    if spec.prefetch_bits == 64:
+        out.put(0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
+    out.put(0x30, 4, 0, 0xFFFFFFFF)
+    out.put(0x3E, 2, 0, 0x005F)
 
 
 def _express(out: _Builder, spec: FunctionSpec) -> int:

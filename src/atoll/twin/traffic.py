@@ -112,36 +112,40 @@ class Router(Downwards):
                     return turned
                 hops = (*hops, Hop(name, "up", "an upstream port has no controls but those of its device"))
             else:
-                stop = self._validate(here, packet)
-                if stop:
-                    return Outcome(hops, stopped=stop)
-                if self.replication.present and not (unicast and here is port):
-                    copied = self._replicate(here, bridge, packet, hops)
-                    if copied is not None:
-                        return copied
-                stop = self._admit(here, packet)
-                if stop:
-                    return Outcome(hops, stopped=stop)
-                if packet.request and self.claims.own(here, packet) and own_memory(here) is not Way.UP:
-                    return self._at_port(here, own_memory(here), here, packet, hops)
-                own = self.claims.below(here, packet) and not self._contested(here, bridge, packet)
-                if own and AcsFlag.UF not in here.acs:
-                    return Outcome(hops, stopped=f"{name} does not send back what is below itself (no UpstreamFwd)")
-                if own:
-                    hops = (*hops, Hop(name, "up", "UpstreamFwd: below the same port"))
-                elif kind is PortType.DOWNSTREAM:
-                    across = self._switch(here, packet, hops)
-                    if isinstance(across, Outcome):
-                        return across
-                    hops = across
-                else:
-                    return self._root(here, bridge, packet, hops)
+                passed = self._pass(here, bridge, packet, hops, unicast=unicast and here is port)
+                if isinstance(passed, Outcome):
+                    return passed
+                hops = passed
                 if kind is PortType.ROOT_PORT:
                     return self._translate(bridge, packet, hops)
             above = self.hardware.parent(here)
             if above is None:
                 return self._integrated(here, bridge, packet, hops)
             here = above
+
+    def _pass(
+        self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...], *, unicast: bool
+    ) -> Outcome | tuple[Hop, ...]:
+        """In by a root or downstream port from below, under its ACS; the way so far where it goes on upwards."""
+        stop = self._validate(port, packet)
+        if stop:
+            return Outcome(hops, stopped=stop)
+        if self.replication.present and not unicast:
+            copied = self._replicate(port, bridge, packet, hops)
+            if copied is not None:
+                return copied
+        stop = self._admit(port, packet)
+        if stop:
+            return Outcome(hops, stopped=stop)
+        if packet.request and self.claims.own(port, packet) and own_memory(port) is not Way.UP:
+            return self._at_port(port, own_memory(port), port, packet, hops)
+        if self.claims.below(port, packet) and not self._contested(port, bridge, packet):
+            if AcsFlag.UF not in port.acs:
+                return Outcome(hops, stopped=f"{port.address} does not send back what is below itself (no UpstreamFwd)")
+            return (*hops, Hop(str(port.address), "up", "UpstreamFwd: below the same port"))
+        if port.spec.port is PortType.DOWNSTREAM:
+            return self._switch(port, packet, hops)
+        return self._root(port, bridge, packet, hops)
 
     def _replicate(self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
         """Make copies of what comes in by a port from below; None where it goes by its address."""

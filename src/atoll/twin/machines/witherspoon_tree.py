@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode, DeviceClass
-from atoll.twin.devicetree import DeviceTree, cells, strings
+from atoll.twin.devicetree import DeviceTree, Node, cells, strings
 from atoll.twin.spec import CpuLink, FunctionSpec, HostBridge, Link, Model
 
 __all__ = ["build", "with_nodes"]
@@ -143,18 +143,7 @@ def _npus(
             **{"ibm,npcq": cells(npu.phandle), "ibm,npu-index": cells(index), "ibm,links": cells(len(mine))},
         )
         for link in sorted(mine, key=lambda link: link.brick):
-            node = tree.add(
-                f"{npu.path}/link@{link.brick}",
-                compatible=strings("ibm,npu-link"),
-                reg=cells(link.brick),
-                **{
-                    "ibm,npu-link-index": cells(link.brick),
-                    "ibm,npu-group-id": cells(link.function.device),
-                    "ibm,slot-label": strings(f"GPU{order.index(link.gpu)}"),
-                    "ibm,link-speed": cells(*LINK_RATE),
-                    "nvidia,link-speed": cells(LINK_CODE),
-                },
-            )
+            node = _npu_link(tree, npu.path, link, slot=f"GPU{order.index(link.gpu)}")
             path = f"{bridge.of_node}/{_emulated_name(link.function)}"
             _pci(tree, path, link.function, 0x1014, 0x04EA, ClassCode.NPU)
             region = tree.nodes[f"memory@{memory[link.gpu]:x}"].phandle
@@ -164,6 +153,22 @@ def _npus(
                 assert path_of_gpu is not None
                 handle = tree.nodes[path_of_gpu].phandle
                 tree.add(path, **{"ibm,gpu": cells(handle), "ibm,nvlink": cells(node.phandle)})
+
+
+def _npu_link(tree: DeviceTree, npu: str, link: CpuLink, *, slot: str) -> Node:
+    """One of an NPU's links, and the slot of the GPU to which it leads."""
+    return tree.add(
+        f"{npu}/link@{link.brick}",
+        compatible=strings("ibm,npu-link"),
+        reg=cells(link.brick),
+        **{
+            "ibm,npu-link-index": cells(link.brick),
+            "ibm,npu-group-id": cells(link.function.device),
+            "ibm,slot-label": strings(slot),
+            "ibm,link-speed": cells(*LINK_RATE),
+            "nvidia,link-speed": cells(LINK_CODE),
+        },
+    )
 
 
 def _emulated_name(address: Address) -> str:
