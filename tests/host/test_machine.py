@@ -94,6 +94,29 @@ def test_interrupt_remapping(files: Files, remapped: bool | None) -> None:
     assert value_of(read({**X86, **files}).interrupt_remapping, None) is remapped
 
 
+@pytest.mark.parametrize(
+    ("chips", "compatible", "remapped"),
+    [
+        ("ITS-PCI-MSI-0000:01:00.0 ITS-pMSI GICv3", "", True),
+        ("ITS-PCI-MSIX-0000:01:00.0", "nvidia,thing", True),
+        ("ITS-MSI GICv3", "", True),
+        ("ITS-MSI GICv3", "socionext,developer-box", None),
+        ("ITS-pMSI GICv3", "", None),
+        ("ITS-MSI GICv2m-PCI-MSI-0001:01:00.0", "", None),
+        ("ITS-MSI MSI", "", None),
+        ("GICv2m-PCI-MSIX-0000:00:01.0 GIC-0", "", False),
+        ("MSI GIC-0", "", None),
+        ("MBI-PCI-MSI-0000:01:00.0", "", None),
+        ("GICv3", "", None),
+    ],
+)
+def test_interrupts_on_arm(chips: str, compatible: str, remapped: bool | None) -> None:
+    lines = "".join(f" {n}: 0 0 {chip} {n} Edge x\n" for n, chip in enumerate(chips.split(), 24))
+    files: Files = {"sys/class/iommu/smmu3.0x9050000/x": "", "proc/device-tree/compatible": f"{compatible}\0"}
+    assert value_of(read({**files, "proc/interrupts": lines}).interrupt_remapping, None) is remapped
+    assert value_of(read(files).interrupt_remapping, None) is None
+
+
 def test_no_iommu_remaps_no_interrupts() -> None:
     files: Files = {"proc/cpuinfo": X86["proc/cpuinfo"], "sys/kernel/uevent_seqnum": "1"}
     assert value_of(read(files).interrupt_remapping, None) is None, "the IOMMUs may not have been captured"

@@ -91,13 +91,16 @@ def read_interrupt_remapping(
     x86: interrupt chips are called ``IR-…`` where remapping is on (``arch/x86/kernel/apic`` and
     ``drivers/iommu/*/irq_remapping.c``); ``intremap=off`` or ``nointremap`` turn it off, and with ``intremap=nosid``
     Intel's does not check who sends (``setup_irqremap`` in ``drivers/iommu/irq_remapping.c``). PowerNV validates
-    interrupts by partitionable endpoint. Elsewhere unknown.
+    interrupts by partitionable endpoint. Arm: GICv3's ITS tells by who sends them, GICv2m does not
+    (``IRQ_DOMAIN_FLAG_ISOLATED_MSI`` in ``drivers/irqchip/irq-gic-v3-its.c``). Elsewhere unknown.
     """
     if platform is Platform.POWERNV:
         return Known(True, "PowerNV: interrupts are validated by partitionable endpoint")
+    chips = _chips(tree)
+    if platform is Platform.ARM:
+        return _told_by_gic(chips, _compatible(tree))
     if platform not in (Platform.X86, Platform.UNKNOWN):
         return Unknown(f"no rule tells it for platform {platform}")
-    chips = _chips(tree)
     remapped = isinstance(chips, Known) and any(chip.startswith("IR-") for chip in chips.value)
     told: Fact[bool] = Known(True, "interrupt chips are called IR-…") if remapped else Unknown("not told")
     settled = doubt_remapping(told, Known(command_line), units)
@@ -113,6 +116,23 @@ def read_interrupt_remapping(
     if isinstance(chips, Known) and any(chip == "IO-APIC" or chip.startswith("PCI-MSI") for chip in chips.value):
         return Known(False, chips.source)
     return Unknown("neither proc/interrupts nor sys/kernel/irq was captured")
+
+
+def _told_by_gic(chips: Fact[frozenset[str]], compatible: list[str]) -> Fact[bool]:
+    """Return whether Arm's interrupt controllers tell senders apart, as far as the names of chips in use show.
+
+    Those of PCI functions are ``ITS-PCI-MSI-…`` and ``ITS-PCI-MSIX-…``, ``ITS-MSI`` in older kernels. Of Socionext's
+    ITS the kernel says that it is told nothing of senders (``its_enable_quirk_socionext_synquacer``).
+    """
+    if isinstance(chips, Unknown):
+        return Unknown("neither proc/interrupts nor sys/kernel/irq was captured")
+    its = {chip for chip in chips.value if chip.startswith(("ITS-PCI-MSI", "ITS-MSI"))}
+    others = {chip for chip in chips.value - its if chip == "MSI" or chip.startswith("MBI-") or "PCI-MSI" in chip}
+    if its and not others and not any(word.startswith("socionext,") for word in compatible):
+        return Known(True, f"{chips.source}: interrupts of PCI functions go by an ITS, which tells senders apart")
+    if not its and others and all(chip.startswith("GICv2m-") for chip in others):
+        return Known(False, f"{chips.source}: GICv2m takes interrupts of whoever sends them")
+    return Unknown("which interrupt controllers PCI functions use does not tell whether senders are told apart")
 
 
 def doubt_remapping(told: Fact[bool], command_line: Fact[str], units: tuple[IommuUnit, ...]) -> Fact[bool]:
