@@ -13,7 +13,7 @@ from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Group, Host, IommuUnit, Platform, ReservedRegion
+from atoll.host.model import Group, Host, IommuUnit, KernelRelease, Platform, ReservedRegion
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.iova.aperture import unit_aperture
 from atoll.isolation.iova.conflicts import ConflictKind
@@ -205,6 +205,27 @@ def test_direct_regions_forbid_to_assign() -> None:
     assert "0x7c000000-0x7dffffff" in found.unassignable[0].because
     assert found.refuted
     assert not one(machine(MSI, rmrr), handover=Handover.KERNEL).refuted
+
+
+@pytest.mark.parametrize(
+    ("unit", "release", "sure"),
+    [
+        (INTEL_48, (6, 1), True),
+        (AMD_64, (6, 6), True),
+        (AMD_64, (6, 1), False),
+        (AMD_64, None, False),
+        (IommuUnit("unit0", "smmu"), (6, 1), False),
+    ],
+)
+def test_older_kernels_give_away_what_has_a_unity_map(
+    unit: IommuUnit, release: tuple[int, int] | None, sure: bool
+) -> None:
+    kernel = Unknown("not told") if release is None else Known(KernelRelease(*release, "{}.{}".format(*release)))
+    made = replace(machine(MSI, ReservedRegion(0x7C000000, 0x7DFFFFFF, "direct"), unit=unit), kernel=kernel)
+    found = one(made)
+    assert bool(found.unassignable) is sure
+    assert any("mapped one to one" in text for text in found.unknown) is not sure
+    assert not [part for part in usable(found) if part[0] <= 0x7C000000 <= part[1]], "it is taken all the same"
 
 
 def test_relaxable_regions_do_not() -> None:

@@ -3,7 +3,9 @@
 Source: ``enum iommu_resv_type`` in include/linux/iommu.h and the words of
 ``iommu_group_show_resv_regions``. VFIO and iommufd leave out every type but ``direct-relaxable``
 (``vfio_iommu_resv_exclude``). A device with a ``direct`` region must keep it mapped one to one, so it cannot be given
-to a domain of a user's (``require_direct`` in drivers/iommu/iommu.c).
+to a domain of a user's (``require_direct`` in drivers/iommu/iommu.c, commit a48ce36e2786 "iommu: Prevent RESV_DIRECT
+devices from blocking domains", in v6.6). Before, Intel's driver alone refused that (``device_is_rmrr_locked``, commit
+c875d2c1b808 "iommu/vt-d: Exclude devices using RMRRs from IOMMU API domains", in v3.17).
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ _SOFTWARE_MSI = Range(0x0800_0000, 0x080F_FFFF)
 _IGNORES_HT = 1 << 11
 """Bit of AMD's second extended feature register: the HyperTransport range is memory like any other."""
 
-"""AMD, and ATI: the IOMMUs of the RD890 and 990FX."""
-
 _RELAXABLE = "direct-relaxable"
 _DIRECT = "direct"
+_KEPT_BY_ALL = (6, 6)
+"""The first release that gives a device with a ``direct`` region to nobody, whichever IOMMU it is behind."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -119,11 +121,22 @@ def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
         if direct and function.address not in host.refused:
             listed = ", ".join(f"0x{one.start:x}-0x{one.end:x}" for one in direct)
             because = (
-                f"the firmware keeps {listed} mapped one to one in group {number} (direct: an RMRR or a unity map), "
-                "and the kernel gives no such device away"
+                f"the firmware keeps {listed} mapped one to one in group {number} (direct: an RMRR or a unity map)"
             )
-            kept.append(Unassignable(function.address, because))
+            if _kept_by_kernel(host, function):
+                kept.append(Unassignable(function.address, f"{because}, and the kernel gives no such device away"))
+            else:
+                unknown[f"{because}: Linux gives no such device away since 6.6, before it did but for Intel's"] = None
     return Reserved(tuple(sorted(regions, key=_order)), tuple(untranslated), tuple(kept), tuple(unknown))
+
+
+def _kept_by_kernel(host: Host, function: Function) -> bool:
+    """Whether this kernel surely gives nobody a device whose memory has to stay mapped one to one."""
+    release = value_of(host.kernel, None)
+    if release is not None and (release.major, release.minor) >= _KEPT_BY_ALL:
+        return True
+    kinds = {unit.kind for unit in host.iommu_units if value_of(function.iommu, None) in (None, unit.name)}
+    return kinds == {"intel"}
 
 
 def _order(region: Region) -> tuple[int, int, str, int]:
