@@ -18,6 +18,7 @@ from atoll.controls.present import present
 from atoll.errors import RefusedError
 from atoll.fabric.topology import Topology
 from atoll.plan.planner import plan
+from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin
 
@@ -53,6 +54,29 @@ def test_a_running_guest_is_not_robbed() -> None:
         give_back(twin, spec)
     assert caught.value.exit_code == 4
     assert state(twin) == before
+
+
+MORE = f'[cluster.red]\ndevices = ["{RED}", "gpu[2]"]\nhandover = "vfio"\n'
+LESS = MORE.replace(', "gpu[2]"', "")
+
+
+def test_a_file_that_names_less_by_now_robs_nobody() -> None:
+    """What its cluster was given beside is given back with it, and may be in use as well."""
+    twin = applied(MORE)
+    third = gpus(host_of(twin))[2]
+    twin.event("vm-start", [third])
+    before = state(twin)
+    with pytest.raises(RefusedError, match=f"{third} is open in process"):
+        give_back(twin, LESS)
+    assert state(twin) == before
+
+
+@pytest.mark.parametrize("handover", ["held", "vfio"])
+def test_a_file_that_names_less_by_now_gives_all_of_its_cluster_back(handover: str) -> None:
+    twin = applied(MORE.replace("vfio", handover))
+    give_back(twin, LESS.replace("vfio", handover))
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+    assert read_journal(twin).entries == ()
 
 
 GROUP, DEVICE = "/dev/vfio/1", "anon_inode:[vfio-device]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.act import device
 from atoll.act.below import is_above
@@ -56,7 +56,7 @@ class Owed:
 
 def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ...], pace: Pace) -> Owed:
     """Return what there is to give back. Raises RefusedError where it cannot be."""
-    clusters = spec.clusters
+    clusters = _with_given(spec.clusters, host, entries)
     held = _held(Site(machine, host), clusters)
     # What its holder has open was not exchanged: there, the journal and the host cannot both be right.
     strange, told = exchanged((entry for entry in entries if entry.step.device not in held), host.functions.get)
@@ -68,7 +68,8 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     _check_owners(entries, owners)
     kept = _kept(host, entries, owners)
     # What the clusters were given is theirs to give back: whoever read their file has checked that.
-    needed = host.essential.keys() - owners.keys() - spec.essential
+    named = {address for cluster in spec.clusters.named for address in cluster.functions}
+    needed = host.essential.keys() - named - spec.essential
     works = _works(host, [entry for entry in entries if entry.step.device not in needed], owners, others, kept)
     back = _back_already(site, works, held)
     over = (*strange, *(entry for entry in entries if entry.step.device in back))
@@ -82,6 +83,22 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
         for address in sorted({entry.step.device for entry in entries} & needed)
     ]
     return Owed(site, entries, works, held, over, tuple(left))
+
+
+def _with_given(clusters: Clusters, host: Host, entries: tuple[Entry, ...]) -> Clusters:
+    """Return the clusters with what the journal says they were given beside: a file that names fewer devices by now
+    gives them back too, so nobody may have them open."""
+    others = exchanged(entries, host.functions.get)[0]
+    given: dict[str | None, set[Address]] = {}
+    for entry in entries:
+        if entry.step.device in host.functions and entry not in others:
+            given.setdefault(_owner(entry), set()).add(entry.step.device)
+    elsewhere = {address: cluster.name for cluster in clusters.named for address in cluster.functions}
+    named = []
+    for cluster in clusters.named:
+        mine = {a for a in given.get(cluster.name, ()) if elsewhere.get(a, cluster.name) == cluster.name}
+        named.append(replace(cluster, functions=tuple(sorted(mine.union(cluster.functions)))))
+    return replace(clusters, named=tuple(named))
 
 
 def _back_already(site: Site, works: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> set[Address]:
@@ -129,7 +146,7 @@ def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
                 other = device.other(site.machine, address, cluster.name)
                 is_held = device.is_open(site.machine, address, cluster.name)
             except Failure as error:
-                raise RefusedError(error.message, hint="run as root") from error
+                raise RefusedError(error.message, hint=error.hint or "run as root") from error
             if other is not None:
                 raise RefusedError(
                     device.in_use(address, other),
