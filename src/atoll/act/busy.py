@@ -22,7 +22,7 @@ def busy(machine: Machine, entries: Sequence[Entry]) -> Iterator[str]:
         try:
             holder = device.other(machine, address, cluster or "")
         except Failure as error:
-            yield f"{error.message}: run as root"
+            yield f"{error.message}: {error.hint or 'run as root'}"
             continue
         if holder is not None:
             yield f"{device.in_use(address, holder)}: its owner runs, so all cuts stay"

@@ -35,6 +35,7 @@ __all__ = [
     "override",
     "present",
     "read_function",
+    "unseen",
     "write",
     "write_word",
 ]
@@ -151,11 +152,16 @@ def holders(machine: Machine, address: Address) -> tuple[Holder, ...]:
     found, _ = read_holders(machine)
     if isinstance(found, Unknown):
         raise Failure(f"who has {address} open could not be seen: {found.reason}")
+    return _of(machine, address, found.value)
+
+
+def _of(machine: Machine, address: Address, holders: tuple[Holder, ...]) -> tuple[Holder, ...]:
+    """Return those who have the function's group or device open."""
     link = target(machine, f"{folder(address)}/iommu_group")
     number = link.rpartition("/")[2] if link else ""
     # The device itself is not asked: its owner may be resetting it.
     group = int(number) if number.isascii() and number.isdigit() else None
-    return tuple(one for one in found.value if address in one.devices or (group is not None and group in one.groups))
+    return tuple(one for one in holders if address in one.devices or (group is not None and group in one.groups))
 
 
 def handed(machine: Machine, address: Address) -> Holder | None:
@@ -164,13 +170,40 @@ def handed(machine: Machine, address: Address) -> Holder | None:
     Such a process shows no group, and not which device. But vfio-pci enables a device when it is opened and
     disables it when it is closed (``vfio_pci_core_enable``, ``vfio_pci_core_disable``), which ``enable`` counts.
     """
-    if "vfio" not in (driver(machine, address) or _leaving(machine, address)):
-        return None
-    enabled = text(machine, f"{folder(address)}/enable")
-    if isinstance(enabled, Known) and enabled.value == "0":
+    if _enabled(machine, address) is False:
         return None
     found, _ = read_holders(machine)
     return next((one for one in value_of(found, ()) if one.uncertain), None)
+
+
+def unseen(machine: Machine, address: Address) -> bool:
+    """Whether the function is open and no process shows it: its last one ends, and closes it still; or a descriptor
+    of it is on its way in a socket, registered with an io_uring, or was closed while its memory stays mapped.
+    """
+    if not _enabled(machine, address):
+        return False
+    found, _ = read_holders(machine)
+    if isinstance(found, Unknown) or any(one.uncertain for one in found.value):
+        return False
+    return not _of(machine, address, found.value)
+
+
+def _check_seen(machine: Machine, address: Address) -> None:
+    """Raise Failure where the function is open and no process shows it."""
+    if unseen(machine, address):
+        raise Failure(
+            f"{address} is open, in no process that is seen",
+            hint="end whoever was handed it; if nobody was, a driver has left it enabled: unbind it by hand, then "
+            f"echo 0 > /{folder(address)}/enable",
+        )
+
+
+def _enabled(machine: Machine, address: Address) -> bool | None:
+    """Whether the function is enabled for a user of VFIO; None where that is not told, and there may be one."""
+    if "vfio" not in (driver(machine, address) or _leaving(machine, address)):
+        return False
+    enabled = text(machine, f"{folder(address)}/enable")
+    return enabled.value != "0" if isinstance(enabled, Known) else None
 
 
 def _leaving(machine: Machine, address: Address) -> str:
@@ -192,7 +225,10 @@ def other(machine: Machine, address: Address, cluster: str | None = None) -> Hol
     Raises Failure where that cannot be seen.
     """
     certain = (one for one in holders(machine, address) if cluster is None or not holds_for(one, cluster))
-    return next(certain, None) or handed(machine, address)
+    found = next(certain, None) or handed(machine, address)
+    if found is None:
+        _check_seen(machine, address)
+    return found
 
 
 def in_use(address: Address, holder: Holder) -> str:

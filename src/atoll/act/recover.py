@@ -48,6 +48,10 @@ from atoll.plan.step import StepKind
 __all__ = ["Fate", "Given", "Recovered", "Recovery", "recover"]
 
 
+_CLOSING_SECONDS = 30.0
+"""For several devices, each of which is reset when it is closed."""
+
+
 class Fate(StrEnum):
     """What became of a run that died."""
 
@@ -194,6 +198,7 @@ class _Recovering:
         plan = finished(run, entries)
         if plan is not None and not any(differences(self.work.machine, host, plan)):
             return Recovered(run, Fate.COMPLETED, (), tuple(left))
+        self.wait_for_the_dead(entries)
         if told := tuple(busy(self.work.machine, entries)):
             again, still = self.cut_again(entries, host)
             told = tuple(f"{why}; when it has ended, run atoll recover again" for why in told)
@@ -211,6 +216,12 @@ class _Recovering:
         failed = [entry for entry in (*kept, *undone.failed) if entry.number not in vanished]
         deeds = [Deed(e.step.kind.value, e.step.device, f"undone: {e.step.because}", e.step.id) for e in undone.undone]
         return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, tuple(deeds), tuple(dict.fromkeys(left)))
+
+    def wait_for_the_dead(self, entries: Sequence[Entry]) -> None:
+        """Wait until the kernel has closed what processes that were killed had open, which resets it; for a while."""
+        machine = self.work.machine
+        devices = {entry.step.device for entry in entries}
+        self.pace.until(lambda: not any(device.unseen(machine, a) for a in devices), seconds=_CLOSING_SECONDS)
 
     def undo(self, host: Host, entries: Sequence[Entry], kept: Sequence[Entry]) -> tuple[Undone, tuple[str, ...]]:
         """Roll back what is there, but for what is ``kept`` and ports that close others in; return why these stay."""

@@ -105,6 +105,9 @@ def _carry_out(owed: Owed, work: Running) -> Outcome:
     return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
 
 
+_CLOSING_SECONDS = 5.0
+
+
 @dataclass(slots=True)
 class _Run:
     """One release being carried out."""
@@ -154,7 +157,19 @@ class _Run:
         for address, cluster in self.held.items():
             holder = holder_name(cluster.name)
             self.attempt("close", address, partial(close, machine, address, holder), f"closed for {holder}")
+            self.check_closed(address)
             self.unbind(address)
+
+    def check_closed(self, address: Address) -> None:
+        """Raise StepError, before others lose their cuts, where somebody whom no process shows has it open still."""
+        machine = self.site.machine
+        if self.site.pace.until(lambda: not device.unseen(machine, address), seconds=_CLOSING_SECONDS):
+            return
+        raise StepError(
+            f"{address} was closed by its holder, and is open still, in no process that is seen: all else stays as it "
+            "is",
+            hint="end whoever was handed it, then run atoll recover, or atoll release again",
+        )
 
     def there(self, address: Address) -> bool:
         """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""

@@ -123,3 +123,5 @@ class Played(LiveMachine):
             real = link.parent.resolve()
             target = self.folder.resolve() / "sys/bus/pci/drivers" / driver
             (real / "driver").symlink_to(os.path.relpath(target, real))
+        # vfio-pci enables a device that somebody opens, other drivers at once.
+        (link.parent / "enable").write_text("0\n" if driver in (None, "vfio-pci") else "1\n")
