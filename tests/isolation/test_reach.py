@@ -9,8 +9,10 @@ from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, por
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind, NpuBrick
+from atoll.host.fact import Unknown
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind, NpuBrick, Platform
 from atoll.isolation.reach import Reach
+from atoll.pci.acs import Acs
 from atoll.pci.header import PortType
 
 A, B = at("01:00.0"), at("02:00.0")
@@ -26,6 +28,27 @@ def test_through_the_iommu_only() -> None:
     assert reach.answer(A, B).answer is IOMMU
     assert reach.memory(A).answer is IOMMU
     assert reach.identity(A, B).answer is BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("words", "platform", "word", "expected"),
+    [
+        ("arm-smmu.disable_bypass=0", Platform.ARM, acs("RR CR UF"), DIRECT),
+        ("arm_smmu_v3.disable-bypass=N", Platform.ARM, acs("RR CR UF"), DIRECT),
+        ("arm-smmu.disable_bypass=off", Platform.ARM, Unknown("not read"), POSSIBLE),
+        ("arm-smmu.disable_bypass=0", Platform.ARM, CLOSED, IOMMU),
+        ("arm-smmu.disable_bypass=1", Platform.ARM, acs("RR CR UF"), IOMMU),
+        ("arm-smmu.disable_bypass=0", Platform.X86, acs("RR CR UF"), IOMMU),
+    ],
+)
+def test_an_smmu_may_let_through_what_has_an_id_of_nobody(
+    words: str, platform: Platform, word: Acs | Unknown, expected: Answer
+) -> None:
+    """A port that does not validate passes ids of functions that are not there, which the SMMU was told nothing of."""
+    found = scene(machine(*slots(word), platform=platform, command_line=f"ro {words} quiet"))
+    reached = found.reach().memory(A)
+    assert reached.answer is expected
+    assert ("sibling-identity" in reached.assumptions) is (word is CLOSED)
 
 
 def test_a_blocked_domain_lets_nothing_through() -> None:

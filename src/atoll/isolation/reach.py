@@ -7,15 +7,15 @@ from functools import cached_property
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.cache import by_caching
-from atoll.fabric.domains import default_domain
+from atoll.fabric.domains import default_domain, passes_ids_of_nobody
 from atoll.fabric.links import across_links, into_system, linkless
-from atoll.fabric.pcie import PeerToPeer
+from atoll.fabric.pcie import PeerToPeer, climbs
 from atoll.fabric.root import reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import value_of
-from atoll.isolation.identity import Identities, spoofs
+from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, spoofs
 from atoll.pci.address import Address
 
 __all__ = ["Reach"]
@@ -114,8 +114,28 @@ class Reach:
     def _over_pcie(self, source: Address) -> Finding:
         if source not in self._root:
             own = to_memory(self.topology, self.settings, self.policy, source)
-            self._root[source] = own if own.answer is Answer.DIRECT else worst(own, self._under_false_id(source))
+            if own.answer is not Answer.DIRECT:
+                own = worst(own, self._under_false_id(source), *self._under_no_id(source))
+            self._root[source] = own
         return self._root[source]
+
+    def _under_no_id(self, source: Address) -> Iterator[Finding]:
+        """What requests under an id that nobody has come to, where the IOMMU lets those through untranslated."""
+        asked = passes_ids_of_nobody(self.topology.host)
+        climbing = climbs(self.topology, self.settings, source, self.topology.up(source)) if asked else False
+        if climbing is False:
+            return
+        found = self._identities.spoofing(source)
+        if found.answer is Answer.BLOCKED:
+            # The ports above check bus numbers, and let through the numbers of functions that are not there.
+            yield Finding(Answer.BLOCKED, (), frozenset({SIBLING_IDENTITY if found.validator else INTEGRATED_IDENTITY}))
+            return
+        root = f"root complex of {self.topology.functions[source].host_bridge}"
+        hops = (
+            Hop(str(source), "requester id", "ports above let through ids of others, or may, and of nobody"),
+            Hop(root, "IOMMU", f"{asked}: what it was told nothing of passes"),
+        )
+        yield Finding(found.answer if climbing else Answer.POSSIBLE, hops)
 
     def _under_false_id(self, source: Address) -> Finding:
         """What requests under another function's id come to, where the IOMMU lets those through untranslated.
