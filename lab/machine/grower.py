@@ -11,18 +11,18 @@ from atoll.twin.machines.intel import KIBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 from lab.machine.device import DEVICES, QemuDevice
 
-__all__ = ["ENOUGH", "Grower"]
+__all__ = ["ENOUGH", "INTERRUPTS", "Grower"]
 
 _MOST_PORTS = 24
 ENOUGH = 40
 """Functions after which nothing more is begun: emulated firmware takes its time with each."""
 _DEEPEST = 2
 """How many switches stand below one another."""
-_INTERRUPTS = 0x14
+INTERRUPTS = 0x14
 """In whose name QEMU's interrupt controller (I/O APIC) sends behind AMD's IOMMU (``AMDVI_IOAPIC_SB_DEVID``).
 
-What else stands there, or has it as an alias, takes its device table entry: Linux copies a device's whole entry to the
-bridge's above (``clone_alias``), interrupt table and all, and the controller is cut off.
+What else stands there, or has it as an alias, takes its device table entry: Linux copies a device's whole entry to its
+aliases (``clone_alias``), interrupt table and all, and the controller is cut off.
 """
 _ENDPOINTS = ("e1000e", "nvme", "qemu-xhci", "igb")
 _INTEGRATED = ("e1000e", "nvme", "qemu-xhci")
@@ -48,7 +48,7 @@ class Grower:
         """Fill a root bus; the very first port has a disk behind it."""
         self.bus = bus
         # The topmost slots of the first root bus are left for what the emulator adds.
-        free = [slot for slot in range(1, 0x18) if slot != _INTERRUPTS]
+        free = [slot for slot in range(1, 0x18) if slot != INTERRUPTS]
         slots = sorted(self.random.sample(free, self.random.randint(2, 6)))
         for number, slot in enumerate(slots):
             if first and number == 0:

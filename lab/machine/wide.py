@@ -12,7 +12,7 @@ from atoll.twin.machines.intel import KIBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 from lab.machine.device import DEVICES
 from lab.machine.foreign import ALIASING, CONVENTIONAL, EXPRESS, Foreign, told_by_table
-from lab.machine.grower import ENOUGH, Grower
+from lab.machine.grower import ENOUGH, INTERRUPTS, Grower
 
 __all__ = ["WideGrower"]
 
@@ -60,7 +60,8 @@ class WideGrower(Grower):
         elif pick < 0.7:
             self._served(self.random.choice(CONVENTIONAL), at, PortType.CONVENTIONAL, shared=shared, on_root=True)
         else:
-            kinds = ALIASING if self.chance(0.25) else EXPRESS
+            aliasing = [kind for kind in ALIASING if not any(a >> 3 == INTERRUPTS for a in kind.aliases(at.devfn))]
+            kinds = aliasing if self.chance(0.25) else EXPRESS
             self._served(self.random.choice(kinds), at, PortType.ROOT_INTEGRATED, shared=shared, on_root=True)
 
     def behind(self, bus: int, depth: int) -> None:
