@@ -14,6 +14,7 @@ from atoll.act.journal import read_journal
 from atoll.controls.present import present
 from atoll.errors import StepError
 from atoll.fabric.topology import Topology
+from atoll.pci.address import Address
 from atoll.plan.planner import plan
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
@@ -46,6 +47,39 @@ def test_after_two_applies_it_is_as_before_the_first() -> None:
     execute(twin, host, made)
     assert give_back(twin).left == ()
     assert state(twin) == before
+
+
+def test_what_was_cut_before_is_what_was_cut_before_the_first_apply() -> None:
+    """Between two of them somebody reset the device and cut a link: that is no state to go back to."""
+    spec = SPEC.replace("held", "vfio")
+    before = state(Twin.new("ac922-4gpu"))
+    twin = applied(spec)
+    twin.reset(RED, "bus")
+    for offset, value in ((0x12004C, 4), (0x122204, 2), (0x200, twin.peek(RED, "bar0", 0x200) | 0x02000000)):
+        twin.poke(RED, "bar0", offset, value)
+    twin.poke(RED, "bar0", 0xA00148, 0x10000)
+    host, made = planned(twin, spec)
+    execute(twin, host, made)
+    assert twin.peek(RED, "bar0", 0xA00148) == 0x150000
+    assert give_back(twin, spec).left == ()
+    assert state(twin) == before
+
+
+def test_a_device_that_may_still_act_is_not_as_before() -> None:
+    """Taken from vfio-pci by hand it has no driver, as before, and has its bus mastering still."""
+    twin = Twin.new("pcie-box")
+    address = Address.parse("0000:03:00.0")
+    here = f"sys/bus/pci/devices/{address}"
+    twin.write(f"{here}/driver/unbind", str(address).encode())
+    spec = f'[cluster.red]\ndevices = ["{address}"]\n'
+    host, made = planned(twin, spec)
+    execute(twin, host, made)
+    twin.write("sys/bus/pci/drivers/vfio-pci/unbind", str(address).encode())
+    twin.write(f"{here}/driver_override", b"\n")
+    twin.write(f"{here}/config", (0x0006).to_bytes(2, "little"), offset=4)
+    outcome = give_back(twin, spec)
+    assert ("quiesce", address) in [(deed.kind, deed.device) for deed in outcome.deeds]
+    assert not twin.read(f"{here}/config", offset=4, size=1)[0] & 4
 
 
 def test_a_kernel_driver_keeps_its_device_with_its_links_open_again() -> None:

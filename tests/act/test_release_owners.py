@@ -145,6 +145,24 @@ def test_what_another_has_done_since_it_was_looked_at_is_not_undone(monkeypatch:
     assert give_back(twin).left == ()
 
 
+def test_the_hosts_own_ends_stay_cut_as_long_as_another_cluster_stays() -> None:
+    """Which of them are cut for whom, nobody has noted: they are opened with the last cluster."""
+    twin = Twin.new("ac922-6gpu")
+    initial = state(twin)
+    cards = gpus(host_of(twin))
+    red = f'[cluster.red]\ndevices = ["{cards[0]}"]\n'
+    blue = f'[cluster.blue]\ndevices = ["{cards[3]}"]\n'
+    host, made = planned(twin, red + blue)
+    execute(twin, host, made)
+    neighbours = [card for card in cards if card not in (cards[0], cards[3])]
+    cut = [twin.peek(card, "bar0", 0xA00148) for card in neighbours]
+    assert all(cut)
+    give_back(twin, red)
+    assert [twin.peek(card, "bar0", 0xA00148) for card in neighbours] == cut
+    give_back(twin, blue)
+    assert state(twin) == initial
+
+
 @pytest.mark.parametrize("driver", [None, "nouveau"])
 def test_a_neighbour_whose_driver_was_never_changed_keeps_what_it_has(driver: str | None) -> None:
     """Its links were cut while it had no driver; somebody may have given it one since."""
