@@ -30,6 +30,8 @@ from atoll.host.model import EndKind, Host, Link, LinkEnd, LinkKind
 from atoll.isolation.proof import Verdict
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
+from atoll.report.hold import proof_document, proof_lines
+from atoll.report.style import PLAIN
 from atoll.twin import Twin, v100
 from atoll.vfio.errors import VfioError
 
@@ -196,6 +198,10 @@ def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.
     held = holding(twin)
     held.achieve(host, plan)
     first = held.prove()
+    assert {"control:nvlink-mask-v100", "configuration-space"} <= set(first["assumptions"])
+    told = proof_document(first)
+    assert (told["assumptions"], told["verdict"]) == (first["assumptions"], "proven")
+    assert "control:nvlink-mask-v100" in "\n".join(proof_lines(first, PLAIN))
     for cluster in held.held:
         for address in cluster.functions:
             twin.reset(address, "bus")

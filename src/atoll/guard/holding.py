@@ -273,6 +273,7 @@ class Holding:
                 "verdict": found.verdict.value,
                 "handed_over": found.handed_over.verdict.value,
                 "moment": found.moment,
+                "assumptions": [a.id for a in (*found.proof.assumptions, *found.once_handed_over)],
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             }
             self._proof = time.monotonic(), document

@@ -76,7 +76,8 @@ def apply_lines(
         lines += survival_lines(statement)
         if statement.verdict is not Verdict.PROVEN:
             lines += proof_lines(statement.proof, style, verbose=verbose)
-        lines += [*resting_lines(statement), "", *resilience_lines(statement, style)]
+        resting = [a.id for a in (*statement.proof.assumptions, *statement.once_handed_over)]
+        lines += [*resting_lines(resting), "", *resilience_lines(statement, style)]
     return lines
 
 

@@ -15,6 +15,7 @@ from atoll.report.apply import apply_document, apply_lines, release_lines
 from atoll.report.document import document
 from atoll.report.findings import verdict_words
 from atoll.report.layout import table, wrap
+from atoll.report.prove import resting_lines
 from atoll.report.style import Style
 
 __all__ = [
@@ -94,13 +95,15 @@ def _row(device: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def proof_document(proof: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a holder proves as programs get it."""
-    return document("hold-proof", **{key: proof[key] for key in ("verdict", "handed_over", "moment", "at")})
+    told = {key: proof[key] for key in ("verdict", "handed_over", "moment", "at")}
+    return document("hold-proof", **told, assumptions=proof.get("assumptions", []))
 
 
 def proof_lines(proof: Mapping[str, Any], style: Style) -> list[str]:
     """Return what a holder proves as people read it."""
     now, over = Verdict(proof["verdict"]), Verdict(proof["handed_over"])
-    return [f"{verdict_words(now, style)} at {proof['at']}; handed over: {verdict_words(over, style)}"]
+    lines = [f"{verdict_words(now, style)} at {proof['at']}; handed over: {verdict_words(over, style)}"]
+    return lines + resting_lines(proof.get("assumptions", ()))
 
 
 def stop_document(seconds: float) -> dict[str, Any]:

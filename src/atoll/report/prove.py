@@ -142,9 +142,8 @@ def _assumption_lines(statement: Statement, style: Style) -> list[str]:
     return lines
 
 
-def resting_lines(statement: Statement) -> list[str]:
+def resting_lines(ids: Sequence[str]) -> list[str]:
     """Return the ids of what a statement rests on, where there is no room for the words."""
-    ids = [assumption.id for assumption in (*statement.proof.assumptions, *statement.once_handed_over)]
     return wrap(f"taken as true, and told by atoll prove: {', '.join(ids)}", first="  ") if ids else []
 
 
