@@ -226,6 +226,17 @@ def test_enhanced_allocation_is_no_register_of_0() -> None:
     assert bars.value == (replace(_PLACED, register=None),)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [("Capability ID 0x15 [0000]", False), ("#15 [0000]", False), ("Capability ID 0x14 [0000]", True)]
+)
+def test_a_text_does_not_show_what_a_portal_forwards(name: str, told: bool) -> None:
+    text = PORT.replace("\tCapabilities:", f"\tCapabilities: [50] {name}\n\tCapabilities:", 1)
+    bridge = value_of(host_of(text).functions[at("00:01.0")].bridge, None)
+    assert bridge is not None
+    assert bool(bridge.unread) is not told
+    assert bridge.windows
+
+
 def _with_region(line: str) -> str:
     """The paste with one region of its function."""
     lines = [each for each in PORT.splitlines(keepends=True) if "Region 1" not in each and "Region 5" not in each]

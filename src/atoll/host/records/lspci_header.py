@@ -18,6 +18,8 @@ from atoll.pci.header import Command, HeaderType
 __all__ = ["HeaderText", "region"]
 
 _SHADOW = 0xC_0000
+_PORTALS = ("Capability ID 0x15", "#15", "Flattening Portal Bridge")
+"""How releases of lspci name the capability of Flattening Portal Bridges (15h), which most do not know."""
 _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -81,6 +83,8 @@ class HeaderText(BlockText):
         control = (self._block.find("BridgeCtl:") or "").split()
         vga = True if "VGA+" in control else False if "VGA-" in control else None
         hidden = self._unread or self._early
+        if not hidden and any(c.name.startswith(_PORTALS) for c in self._block.capabilities):
+            hidden = "lspci does not show whether vectors of its Flattening Portal Bridge are on: lspci -xxx does"
         unread = f"{self._text}: {hidden}" if hidden else ""
         return Known(Bridge(secondary, subordinate, kept, vga, unread), self._source)
 
