@@ -80,6 +80,35 @@ def test_a_rollback_that_is_ended_all_the_same_is_for_recover(monkeypatch: pytes
     assert state(twin) == before
 
 
+class Torn(Watched):
+    """Interrupted in the middle of a change, which is done in two halves."""
+
+    def __init__(self, twin: Twin, at: int) -> None:
+        super().__init__(twin)
+        self.at = at
+        self.half_done = 0
+
+    def change(self, what: str, act: Callable[[], object]) -> None:
+        self.at -= 1
+        self.half_done += 1
+        if self.at == -1:
+            ctrl_c()
+        super().change(what, act)
+        self.half_done -= 1
+
+
+@pytest.mark.parametrize("at", range(0, 20, 3))
+def test_no_change_is_left_half_done(at: int) -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    host, made = planned(twin)
+    machine = Torn(twin, at)
+    with pytest.raises(Interrupted, match="Rolled back: s"):
+        execute(machine, host, made)
+    assert machine.half_done == 0
+    assert state(twin) == before
+
+
 @pytest.mark.parametrize("at", [1, 5])
 def test_a_release_that_is_interrupted_is_for_recover(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = Twin.new("ac922-4gpu")

@@ -13,6 +13,7 @@ from pathlib import Path
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry, Journal, Write
 from atoll.act.machine import Lease, Machine
+from atoll.act.uninterrupted import deferred
 from atoll.host.place import address_of
 from atoll.pci.address import Address
 
@@ -77,7 +78,9 @@ class Recorded:
         try:
             if about is not None:
                 self.check(self.machine, about)
-            act()
+            with deferred():
+                # Half a change is none that could be undone, nor is half a twin any machine.
+                act()
         except (Failure, OSError) as error:
             _LOG.warning("failed=%s at=%#x step=%s error=%r", name, place, step, str(error))
             raise
