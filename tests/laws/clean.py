@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
+from atoll.host.fact import Unknown
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import Ranges
@@ -59,12 +60,13 @@ def try_clean(
         (found,) = survey(polluter, Clusters((Cluster("one", tuple(sorted(devices))),)))
         for device in devices:
             if any(twin.send(device, address).asked for address in ANYWHERE):
-                _try_device(router, device, found, edges[device.domain], dice, tally, name)
+                _try_device(router, topology, device, found, edges[device.domain], dice, tally, name)
     return tally
 
 
 def _try_device(
     router: Router,
+    topology: Topology,
     device: Address,
     found: ClusterIova,
     edges: list[int],
@@ -80,7 +82,7 @@ def _try_device(
             if outcome.asked:
                 continue
             tally.answered += 1
-            if usable and _is_left_over(router, outcome):
+            if usable and (_is_left_over(router, outcome) or (found.unknown and _is_past_silence(topology, outcome))):
                 tally.known += 1
             elif usable:
                 end = outcome.path[-1].at if outcome.function else outcome.stopped
@@ -137,6 +139,16 @@ def _is_left_over(router: Router, outcome: Outcome) -> bool:
     functions = {str(each.address): each for each in router.hardware.functions.values()}
     taken = [functions[hop.at] for hop in outcome.path if hop.because == "nobody else takes it" and hop.at in functions]
     return outcome.function is None and any(router.hardware.parent(each) is None for each in taken)
+
+
+def _is_past_silence(topology: Topology, outcome: Outcome) -> bool:
+    """Whether a port let it through whose configuration space does not answer: what that holds no record shows.
+
+    The cluster's addresses are then told as unknown, and the kernel's windows are all that there is to tell.
+    """
+    functions = {str(address): function for address, function in topology.functions.items()}
+    ports = (functions[hop.at] for hop in outcome.path[1:] if hop.at in functions)
+    return any(port.is_port and isinstance(port.header, Unknown) for port in ports)
 
 
 def _holds(ranges: Ranges, address: int) -> bool:
