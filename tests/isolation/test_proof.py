@@ -25,7 +25,7 @@ from reach_hosts import (
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Group, Holder, Host, ReservedRegion
+from atoll.host.model import EndKind, Group, Holder, Host, ReservedRegion
 from atoll.host.records.merge import merge
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.proof import Breach, Proof, Verdict, breaches, prove, refuted, verdict_of
@@ -419,6 +419,16 @@ def test_that_a_virtual_machine_is_what_it_shows_is_an_assumption() -> None:
     assert "virtual-machine" not in ids(proof(host, red="01:00.0"))
     assert "virtual-machine" in ids(proof(replace(host, virtual=True), red="01:00.0"))
     assert "virtual-machine" in ids(proof(merge((host, replace(host, virtual=True))), red="01:00.0"))
+
+
+@pytest.mark.parametrize(("kind", "assumed"), [(EndKind.OUTSIDE, True), (EndKind.SWITCH, True), (EndKind.CPU, False)])
+def test_that_links_off_the_host_lead_to_nobody_else_is_an_assumption(kind: EndKind, assumed: bool) -> None:
+    """Chips of a rack join GPUs of many hosts, and a host shows its own."""
+    cards = [port("00:01.0", 1), gpu("01:00.0", "00:01.0"), port("00:02.0", 2), endpoint("02:00.0", "00:02.0")]
+    led = links("01:00.0", kind, (0, None), name="rack")
+    assert ("off-host-links" in ids(proof(machine(*cards, links=led), red="01:00.0"))) is assumed
+    assert "off-host-links" not in ids(proof(machine(*cards, links=led), red="02:00.0"))
+    assert "off-host-links" not in ids(proof(machine(*cards, links=led, masks={"01:00.0": 0x10000}), red="01:00.0"))
 
 
 def test_parts_of_a_proof_add_up() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS
+from atoll.fabric.links import far_end, is_open, leads_on
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
@@ -127,6 +128,16 @@ def _silent(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
         yield "bus-mastering", f"{len(silent)} function(s) whose bus mastering is off send no request"
 
 
+def _off_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    leading = [address for address in clusters.owner() if _leads_off_host(reach, address)]
+    if leading:
+        yield (
+            "off-host-links",
+            f"links of {len(leading)} function(s) of clusters lead to what is no function of this host: what else hangs"
+            " there, of other hosts say, is kept apart there",
+        )
+
+
 def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
     if reach.topology.host.virtual:
         yield (
@@ -149,7 +160,7 @@ def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, st
 
 _STANDING = (
     *(_trusted_host, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent),
-    *(_ports, _root_complexes, _virtual),
+    *(_ports, _root_complexes, _off_host, _virtual),
 )
 
 
@@ -177,6 +188,20 @@ def _process(reach: Reach, address: Address) -> str | None:
 def _identity(reach: Reach, address: Address) -> bool:
     domain = reach.settings.domain.get(address)
     return domain is not None and domain.kind in (DomainKind.IDENTITY, DomainKind.NONE)
+
+
+def _leads_off_host(reach: Reach, address: Address) -> bool:
+    """Whether a link that is not cut leads to a chip that the host does not show, to another host, or nobody knows.
+
+    A virtual function's links are those of its physical one.
+    """
+    topology = reach.topology
+    physical = topology.functions[address].physical_function
+    return any(
+        leads_on(link, end) and far_end(link, end).function is None and is_open(reach.settings, link) is not False
+        for end in (address, *((physical,) if physical is not None else ()))
+        for link in topology.links.get(end, ())
+    )
 
 
 def _mapped_for_firmware(reach: Reach, address: Address) -> bool:
