@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from running import Run
 
+from atoll.cli import hold
+from atoll.cli.interrupts import interruptible
 from atoll.guard import client
+from atoll.guard.holding import Ended
+from atoll.guard.owners import Tenant
+from atoll.isolation.proof import Verdict
 
 GPUS = ("0004:04:00.0", "0004:05:00.0")
 
@@ -138,3 +148,27 @@ def test_a_holder_that_does_not_tell_is_told(
 def test_a_record_is_not_held(run: Run, tmp_path: Path, spec: Path) -> None:
     (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
     assert run("hold", spec, "--host", tmp_path).code == 4
+
+
+def test_who_ends_it_the_moment_it_says_that_it_serves_ends_it_in_good_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was an interrupt in the middle of something: exit code 130, and nothing said of what was given back."""
+    stopped: list[bool] = []
+    service = SimpleNamespace(stop=lambda: stopped.append(True))
+
+    class Holding:
+        held = ("red",)
+
+        def serve(self, host: object, started: Callable[[object], None]) -> tuple[Tenant, ...]:
+            started(service)
+            return ()
+
+        def end(self, left: tuple[Tenant, ...]) -> Ended:
+            return Ended(None, left)
+
+    monkeypatch.setattr(hold, "say", lambda *what: os.kill(os.getpid(), signal.SIGTERM))
+    found = SimpleNamespace(verdict=Verdict.PROVEN)
+    holding: Any = Holding()
+    anything: Any = None
+    with interruptible():
+        code = hold._hold(argparse.Namespace(json=True), anything, holding, anything, anything, found)  # type: ignore[arg-type]
+    assert (code, stopped) == (0, [True])

@@ -110,15 +110,16 @@ def _hold(
     held = holding.held if found.verdict is Verdict.PROVEN else ()
 
     def started(service: Service | None) -> None:
+        if service is not None:
+            # From here on one ends the service in good order; a second one ends it without waiting for owners. Whoever
+            # reads that it serves may send it at once.
+            listen(heard(), lambda number, frame: service.stop())
         say(
             options,
             lambda: hold_document(made, outcome, found, held),
             lambda style: hold_lines(made, outcome, found, held, style=style, verbose=options.verbose),
         )
         sys.stdout.flush()
-        if service is not None:
-            # From here on one ends the service in good order; a second one ends it without waiting for owners.
-            listen(heard(), lambda number, frame: service.stop())
 
     if not held:
         started(None)
