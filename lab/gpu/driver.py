@@ -17,7 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["DATA_SIZE", "MAILBOX", "Accessor", "Command", "Gpu", "Register", "Status", "Words", "mapped_registers"]
+__all__ = [
+    "DATA_SIZE",
+    "MAILBOX",
+    "Accessor",
+    "Command",
+    "Gpu",
+    "Register",
+    "Status",
+    "Words",
+    "gpus",
+    "mapped_registers",
+]
 
 MAILBOX = 0xE00000
 """Where the mailbox stands in BAR 0."""
@@ -96,6 +107,12 @@ class Words:
     def release(self) -> None:
         """Let go of the memory, so that its mapping can be closed."""
         self._words.release()
+
+
+def gpus() -> list[Path]:
+    """Return the folders of this machine's GPUs in sysfs, in the order of their addresses."""
+    devices = Path("/sys/bus/pci/devices")
+    return [folder for folder in sorted(devices.iterdir()) if (folder / "vendor").read_text() == "0x10de\n"]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from lab.errors import LabError
 from lab.kernels import DEBIAN_KERNELS
 from lab.report import Report, Setting, joined
 
-__all__ = ["AT_ONCE", "SCENARIOS", "Scenario", "guest_file", "run_scenario"]
+__all__ = ["AT_ONCE", "SCENARIOS", "Scenario", "guest_scripts", "run_scenario"]
 
 AT_ONCE = 2
 """Guests at once: each keeps one processor busy."""
@@ -61,9 +61,11 @@ SCENARIOS = {
 }
 
 
-def guest_file(name: str) -> bytes:
-    """The Python of ``guest/NAME.py``, to be put into a guest as ``scenario/main.py`` or beside it."""
-    return (Path(__file__).with_name("guest") / f"{name}.py").read_bytes()
+def guest_scripts(main: str, *beside: str) -> dict[str, bytes]:
+    """What a guest is to run, by paths inside: ``guest/MAIN.py``, and what it needs of the scripts ``beside`` it."""
+    folder = Path(__file__).with_name("guest")
+    found = {f"scenario/{name}.py": (folder / f"{name}.py").read_bytes() for name in beside}
+    return {"scenario/main.py": (folder / f"{main}.py").read_bytes(), **found}
 
 
 def run_scenario(name: str, setting: Setting) -> Report:

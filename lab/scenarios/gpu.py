@@ -9,7 +9,7 @@ from lab.boot import Boot, Result, boot
 from lab.gpu.gpus import Gpus, guest_files
 from lab.noted import ended
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["run", "run_on"]
 
@@ -52,7 +52,7 @@ def run_on(
         "intel-iommu,intremap=on,caching-mode=on",
         *(word for device in devices for word in device),
     )
-    files = {"scenario/main.py": guest_file(guest), **guest_files()}
+    files = {**guest_scripts(guest), **guest_files()}
     return boot(Boot(kernel, qemu, files, name=guest), folder=folder)
 
 

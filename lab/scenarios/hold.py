@@ -12,7 +12,7 @@ from lab.gpu.gpus import Gpus, guest_files
 from lab.gpu.record import Record
 from lab.noted import noted
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["all_to_all", "checks_of", "run", "run_on"]
 
@@ -64,9 +64,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None, *, resets: int, 
         "whole": whole,
     }
     files = {
-        "scenario/main.py": guest_file("hold"),
-        "scenario/hold_owner.py": guest_file("hold_owner"),
-        "scenario/hold_run.py": guest_file("hold_run"),
+        **guest_scripts("hold", "hold_owner", "hold_run"),
         "scenario/setting.json": json.dumps(told).encode(),
         **guest_files(),
     }

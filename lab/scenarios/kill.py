@@ -14,7 +14,7 @@ from lab.gpu.gpus import Gpus, guest_files
 from lab.gpu.record import Record
 from lab.noted import ended
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["checks_of", "run"]
 
@@ -67,8 +67,7 @@ def _boot(kernel: str, gpus: Gpus, setting: Setting) -> Result:
         "most": _MOST * setting.repeat,
     }
     files = {
-        "scenario/main.py": guest_file("kill"),
-        **{f"scenario/{name}.py": guest_file(name) for name in _GUEST},
+        **guest_scripts("kill", *_GUEST),
         "scenario/order.json": json.dumps(order).encode(),
         **guest_files(),
     }

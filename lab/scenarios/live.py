@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.boot import Boot, boot
 from lab.noted import noted
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["MACHINE", "run"]
 
@@ -34,7 +34,7 @@ def run(setting: Setting) -> Report:
     checks: list[Check] = []
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
-        files = {"scenario/main.py": guest_file("live"), "scenario/verbs.py": guest_file("verbs")}
+        files = guest_scripts("live", "verbs")
         run = Boot(kernel, MACHINE, files, cmdline=_CMDLINE, seconds=600, name="live")
         result = boot(run, folder=setting.folder / f"live-{kernel}")
         setting.say(f"live on {kernel}: {result.seconds:.1f} s")

@@ -21,7 +21,7 @@ from lab.machine.machine import Iommu, Machine, build, identity
 from lab.machine.random import random_blueprint
 from lab.machine.served import Served
 from lab.report import Check, Report, Setting
-from lab.scenarios import AT_ONCE, guest_file
+from lab.scenarios import AT_ONCE, guest_scripts
 from lab.scenarios.smoke import groups_outside
 
 __all__ = ["Draw", "check", "empty_ports", "run", "run_on"]
@@ -125,8 +125,7 @@ def run_on(draw: Draw, folder: Path | None = None) -> Result:
         "acs_options": "acs" in draw.cmdline,
         "empty": empty_ports(draw)[:_PLUGGED],
     }
-    files = {f"scenario/{name}.py": guest_file(file) for name, file in (("main", "machines"), ("plug", "plug"))}
-    files["scenario/asked.json"] = json.dumps(asked).encode()
+    files = {**guest_scripts("machines", "plug", "verbs"), "scenario/asked.json": json.dumps(asked).encode()}
     cmdline = f"{draw.machine.cmdline} {draw.cmdline}"
     with Served(draw.machine.served) as served:
         qemu = served.arguments(draw.machine.qemu)

@@ -9,7 +9,7 @@ from lab.boot import Boot, Result, boot
 from lab.kernels import DEBIAN_KERNELS
 from lab.noted import noted
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["MACHINE", "checks_of", "run", "run_on"]
 
@@ -40,8 +40,7 @@ def run(setting: Setting) -> Report:
 
 def run_on(kernel: str, setting: Setting) -> Result:
     """One boot."""
-    helpers = {f"scenario/{name}.py": guest_file(name) for name in ("misuse_bench", "plug", "verbs")}
-    files = {"scenario/main.py": guest_file("misuse"), **helpers}
+    files = guest_scripts("misuse", "misuse_bench", "plug", "verbs")
     run = Boot(
         *(kernel, MACHINE, files),
         cmdline="intel_iommu=on no_timer_check",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.boot import Boot, Result, boot
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 from lab.scenarios.smoke import check_groups
 
 __all__ = ["MACHINE", "run"]
@@ -34,7 +34,7 @@ def run(setting: Setting) -> Report:
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
         name = f"powernv-{kernel}"
-        files = {"scenario/main.py": guest_file("smoke")}
+        files = guest_scripts("smoke", "verbs")
         result = boot(
             Boot(kernel, MACHINE, files, cmdline="", memory=2048, seconds=600, name=name),
             folder=setting.folder / name,

@@ -10,7 +10,7 @@ from lab.gpu.gpus import Gpus, guest_files
 from lab.gpu.record import Record
 from lab.noted import noted
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 from lab.scenarios.hold import all_to_all
 
 __all__ = ["checks_of", "run", "run_on"]
@@ -51,10 +51,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None) -> Result:
         "again": [gpus.qemu(i, bus=f"rp{i}") for i in range(_COUNT)],
     }
     files = {
-        "scenario/main.py": guest_file("pulled"),
-        "scenario/hold_owner.py": guest_file("hold_owner"),
-        "scenario/hold_run.py": guest_file("hold_run"),
-        "scenario/plug.py": guest_file("plug"),
+        **guest_scripts("pulled", "hold_owner", "hold_run", "plug"),
         "scenario/setting.json": json.dumps(told).encode(),
         **guest_files(),
     }

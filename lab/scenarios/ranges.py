@@ -12,7 +12,7 @@ from atoll.isolation.iova.ranges import Ranges
 from lab.boot import Boot, Result, boot
 from lab.noted import ended
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 from lab.scenarios.amd import AMD
 
 __all__ = ["VARIANTS", "compare", "run"]
@@ -45,7 +45,7 @@ def run(setting: Setting) -> Report:
         for name, (iommu, cmdline) in VARIANTS.items():
             if iommu == AMD and not kernel.endswith(("full", "iommufd")):
                 continue
-            files = {"scenario/main.py": guest_file("ranges")}
+            files = guest_scripts("ranges", "verbs")
             folder = setting.folder / f"ranges-{kernel}-{name.replace(' ', '-').replace(',', '')}"
             result = boot(Boot(kernel, (*iommu, *_DEVICES), files, cmdline=cmdline, name="ranges"), folder=folder)
             setting.say(f"ranges on {kernel}, {name}: {result.seconds:.1f} s")

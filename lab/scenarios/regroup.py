@@ -10,7 +10,7 @@ import json
 from lab.boot import Boot, boot
 from lab.noted import noted
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["run"]
 
@@ -61,7 +61,7 @@ def run(setting: Setting) -> Report:
     checks: list[Check] = []
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
-        files = {"scenario/main.py": guest_file("regroup"), "scenario/asked.json": json.dumps(_CASES).encode()}
+        files = {**guest_scripts("regroup", "verbs"), "scenario/asked.json": json.dumps(_CASES).encode()}
         run = Boot(kernel, _MACHINE, files, cmdline=f"intel_iommu=on {_OPEN}", seconds=600, name="regroup")
         result = boot(run, folder=setting.folder / f"regroup-{kernel}")
         setting.say(f"regroup on {kernel}: {result.seconds:.1f} s")

@@ -13,7 +13,7 @@ from lab.boot import Boot, Result, boot
 from lab.guest.image import SOURCE
 from lab.noted import ended
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["DEVICES", "INTEL", "check_groups", "groups_outside", "run", "run_machine", "run_on"]
 
@@ -57,7 +57,7 @@ def run_on(
     kernel: str, folder: Path, *, machine: tuple[str, ...] = (*INTEL, *DEVICES), cmdline: str = "intel_iommu=on"
 ) -> Result:
     """One boot; its folder is kept."""
-    files = {"scenario/main.py": guest_file("smoke")}
+    files = guest_scripts("smoke", "verbs")
     return boot(Boot(kernel, machine, files, cmdline=cmdline, name="smoke"), folder=folder)
 
 

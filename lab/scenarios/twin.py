@@ -23,7 +23,7 @@ from lab.errors import LabError
 from lab.machine.machine import build
 from lab.machine.random import random_blueprint
 from lab.report import Check, Report, Setting
-from lab.scenarios import AT_ONCE, guest_file
+from lab.scenarios import AT_ONCE, guest_scripts
 from lab.scenarios.operations import Operation, perform, visible
 
 __all__ = ["draw", "run"]
@@ -183,7 +183,7 @@ def run(setting: Setting) -> Report:
             "expected": drawing.expected,
         }
         files = {
-            "scenario/main.py": guest_file("twin"),
+            **guest_scripts("twin"),
             "scenario/asked.json": json.dumps(asked).encode(),
             "lab/lab/scenarios/operations.py": _SHARED.read_bytes(),
         }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lab.boot import Boot, Result, boot
 from lab.noted import ended
 from lab.report import Check, Report, Setting
-from lab.scenarios import guest_file
+from lab.scenarios import guest_scripts
 
 __all__ = ["MACHINE", "run"]
 
@@ -57,7 +57,7 @@ def run(setting: Setting) -> Report:
     checks: list[Check] = []
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
-        files = {"scenario/main.py": guest_file("vfio")}
+        files = guest_scripts("vfio")
         result = boot(Boot(kernel, MACHINE, files, name="vfio"), folder=setting.folder / f"vfio-{kernel}")
         setting.say(f"vfio on {kernel}: {result.seconds:.1f} s")
         checks += _checks(kernel, result)

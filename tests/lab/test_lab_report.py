@@ -13,7 +13,7 @@ from lab.__main__ import main
 from lab.boot import Boot, Result
 from lab.errors import LabError
 from lab.report import Check, Report, Setting
-from lab.scenarios import SCENARIOS, guest_file, powernv, run_scenario, smoke
+from lab.scenarios import SCENARIOS, guest_scripts, powernv, run_scenario, smoke
 
 
 def test_without_checks_nothing_was_shown() -> None:
@@ -33,8 +33,12 @@ def test_every_scenario_has_a_module_with_run(tmp_path: Path) -> None:
     assert "smoke" in caught.value.hint
 
 
-def test_guest_files_are_python() -> None:
-    compile(guest_file("smoke"), "smoke.py", "exec")
+def test_guest_scripts_are_python_beside_what_they_need() -> None:
+    found = guest_scripts("smoke", "verbs", "plug")
+    assert sorted(found) == ["scenario/main.py", "scenario/plug.py", "scenario/verbs.py"]
+    for path, text in found.items():
+        compile(text, path, "exec")
+    assert b"from verbs import" in found["scenario/main.py"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.vfio import RegionIndex, open_space
-from lab.gpu.driver import Gpu
+from lab.gpu.driver import Gpu, gpus
 from labguest import answer
 
 DEVICES = Path("/sys/bus/pci/devices")
@@ -25,7 +25,7 @@ def outcome(action: Callable[[], bytes]) -> str:
         return f"errno {error.errno}"
 
 
-folders = [path for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
+folders = gpus()
 answer({"methods": (folders[0] / "reset_method").read_text().split()})
 for folder in folders:
     (folder / "driver_override").write_text("vfio-pci")

@@ -10,18 +10,13 @@ from pathlib import Path
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.vfio import Access, IrqIndex, RegionIndex, open_space
-from lab.gpu.driver import Gpu, mapped_registers
+from lab.gpu.driver import Gpu, gpus, mapped_registers
 from labguest import answer
 
 DEVICES = Path("/sys/bus/pci/devices")
 CUT = ((0x12004C, 4), (0x122204, 2), (0x200, 1 << 25))
 MASK = 0xA00148
 IOVA = 0x4000_0000
-
-
-def gpus() -> list[Path]:
-    """Return the GPUs' folders, in the order of their addresses."""
-    return [path for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
 
 
 def outcome(action: object, *arguments: object) -> object:

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hold_run import DEVICES, POLICY, Holder, Owner, atoll, gpus, record_links, until
+from hold_run import DEVICES, POLICY, Holder, Owner, atoll, record_links, until
 
 import labguest
 from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
 from atoll.vfio import open_space
-from lab.gpu.driver import Gpu, mapped_registers
+from lab.gpu.driver import Gpu, gpus, mapped_registers
 from labguest import check, checks
 
 SETTING: dict[str, Any] = json.loads(Path("/scenario/setting.json").read_text())
@@ -33,7 +33,7 @@ ALONE = 100
 facts: dict[str, object] = {}
 
 
-ADDRESSES = gpus()
+ADDRESSES = [folder.name for folder in gpus()]
 
 
 def peers(index: int) -> dict[int, int]:

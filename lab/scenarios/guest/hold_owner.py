@@ -9,12 +9,13 @@ import json
 import mmap
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from atoll.errors import AtollError
 from atoll.guard.client import Client
 from atoll.pci.address import Address
-from atoll.vfio import AddressSpace
+from atoll.vfio import AddressSpace, Device
 from lab.gpu.driver import Gpu
 
 MASK = 0xA00148
@@ -26,10 +27,15 @@ spaces: dict[str, AddressSpace] = {}
 memory = mmap.mmap(-1, 8192)
 
 
-def device(name: str) -> Any:
+def devices() -> list[Device]:
+    """Return the devices of all clusters taken."""
+    return [each for space in spaces.values() for each in space.devices]
+
+
+def device(name: str) -> Device:
     """Return the device at an address, of any cluster taken."""
     address = Address.parse(name)
-    return next(d for space in spaces.values() for d in space.devices if d.address == address)
+    return next(each for each in devices() if each.address == address)
 
 
 def gpu(name: str) -> Gpu:
@@ -71,67 +77,61 @@ def reset(name: str) -> int:
     return time.monotonic_ns()
 
 
-def mapped(text: str) -> object:
+def start(tokens: dict[str, int]) -> None:
+    """Run on devices, each with its token."""
+    for name, token in tokens.items():
+        device(name).decode(True)
+        device(name).bus_master(True)
+        gpu(name).run(token)
+
+
+def stop() -> None:
+    """Run on none of the devices any more."""
+    for each in devices():
+        each.decode(True)
+        Gpu(each.region(0)).run(0)
+
+
+def mapped(text: str) -> None:
     """Map a page with this text for DMA."""
     memory[: len(text)] = text.encode()
     space = next(iter(spaces.values()))
     space.map(IOVA, memory)
-    return True
 
 
-def run(order: dict[str, Any]) -> object:
-    """Carry out one order; return what is answered."""
-    match order["do"]:
-        case "take":
-            return take(order["of"])
-        case "api":
-            return [space.api for space in spaces.values()]
-        case "state":
-            assert holder is not None
-            return holder.state()
-        case "start":
-            for name, token in order["tokens"].items():
-                device(name).decode(True)
-                device(name).bus_master(True)
-                gpu(name).run(token)
-            return True
-        case "secrets":
-            return {name: [tried(gpu(name).secret, link) for link in range(6)] for name in order["devices"]}
-        case "poke":
-            return {name: open_again(name) for name in order["devices"]}
-        case "reset":
-            return reset(order["device"])
-        case "try reset":
-            return tried(reset, order["device"])
-        case "decode off":
-            device(order["device"]).decode(False)
-            return True
-        case "map":
-            return mapped(order["text"])
-        case "dma":
-            return tried(gpu(order["device"]).dma_read, IOVA, order["size"])
-        case "mask":
-            return device(order["device"]).region(0).read32(MASK)
-        case "stop":
-            # Nobody runs on its devices any more.
-            for each in [one for space in spaces.values() for one in space.devices]:
-                each.decode(True)
-                Gpu(each.region(0)).run(0)
-            return True
-        case "devices":
-            return [str(each.address) for space in spaces.values() for each in space.devices]
-        case "wanted":
-            assert holder is not None
-            holder.hear()
-            return sorted(holder.wanted)
-        case "let go":
-            device(order["device"]).close()
-            return True
-        case "heard":
-            assert holder is not None
-            return holder.hear()
-    return f"no such order: {order}"
+def told(what: Callable[[Client], object]) -> object:
+    """What the holder tells."""
+    assert holder is not None
+    return what(holder)
+
+
+def wanted(client: Client) -> list[str]:
+    """What the kernel wants back, once the holder has told."""
+    client.hear()
+    return sorted(client.wanted)
+
+
+ORDERS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "take": lambda order: take(order["of"]),
+    "api": lambda order: [space.api for space in spaces.values()],
+    "devices": lambda order: [str(each.address) for each in devices()],
+    "state": lambda order: told(Client.state),
+    "wanted": lambda order: told(wanted),
+    "heard": lambda order: told(Client.hear),
+    "start": lambda order: start(order["tokens"]),
+    "stop": lambda order: stop(),
+    "secrets": lambda order: {name: [tried(gpu(name).secret, link) for link in range(6)] for name in order["devices"]},
+    "poke": lambda order: {name: open_again(name) for name in order["devices"]},
+    "mask": lambda order: device(order["device"]).region(0).read32(MASK),
+    "reset": lambda order: reset(order["device"]),
+    "try reset": lambda order: tried(reset, order["device"]),
+    "decode off": lambda order: device(order["device"]).decode(False),
+    "map": lambda order: mapped(order["text"]),
+    "dma": lambda order: tried(gpu(order["device"]).dma_read, IOVA, order["size"]),
+    "let go": lambda order: device(order["device"]).close(),
+}
 
 
 for line in sys.stdin:
-    print(json.dumps(run(json.loads(line))), flush=True)
+    asked = json.loads(line)
+    print(json.dumps(ORDERS[asked["do"]](asked)), flush=True)

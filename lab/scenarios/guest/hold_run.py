@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEVICES", "POLICY", "PYTHON", "Holder", "Owner", "atoll", "document", "gpus", "record_links", "until"]
+__all__ = ["DEVICES", "POLICY", "PYTHON", "Holder", "Owner", "atoll", "document", "record_links", "until"]
 
 DEVICES = Path("/sys/bus/pci/devices")
 PYTHON = (sys.executable, "-S")
@@ -121,11 +121,6 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
             return True
         time.sleep(0.02)
     return condition()
-
-
-def gpus() -> list[str]:
-    """Return the addresses of the lab's GPUs."""
-    return [path.name for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
 
 
 def record_links(addresses: Sequence[str], links: Sequence[Sequence[int]]) -> None:

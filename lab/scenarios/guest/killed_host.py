@@ -7,14 +7,15 @@ from typing import Any
 
 from killing import DEVICES, Bar
 
+from lab.gpu.driver import gpus
+
 DRIVER = Path("/sys/bus/pci/drivers/pci-pf-stub")
 """Stands for the host's own driver of GPUs: it leaves them as they are."""
 MASK = 0xA00148
 LINKS = 6
 JOURNAL = Path("/var/lib/atoll/journal.sqlite")
 
-gpus = [path.name for path in sorted(DEVICES.iterdir()) if (path / "vendor").read_text() == "0x10de\n"]
-RED, BLUE = gpus
+GPUS = RED, BLUE = [folder.name for folder in gpus()]
 
 
 class Broken(Exception):
@@ -40,7 +41,7 @@ def text(path: Path) -> str:
 def state() -> dict[str, Any]:
     """All that atoll may change, by the lab's own eyes."""
     found: dict[str, Any] = {"autoprobe": text(Path("/sys/bus/pci/drivers_autoprobe"))}
-    for address in gpus:
+    for address in GPUS:
         folder = DEVICES / address
         port = folder.resolve().parent
         with Bar(address) as words:
@@ -61,7 +62,7 @@ def journal() -> bytes:
 def prepare() -> None:
     """As a host is found: its driver has every GPU, memory decoding is on, bus mastering off."""
     (DRIVER / "new_id").write_text("10de 1db1")
-    for address in gpus:
+    for address in GPUS:
         config = os.open(DEVICES / address / "config", os.O_RDWR)
         os.pwrite(config, b"\x02\x01", 4)
         os.close(config)
@@ -73,11 +74,11 @@ def prepare() -> None:
             "c2c": None,
             "fabric": None,
             "links": [
-                {"link": number, "up": True, "remote": gpus[1 - index], "remote_link": number}
+                {"link": number, "up": True, "remote": GPUS[1 - index], "remote_link": number}
                 for number in range(LINKS)
             ],
         }
-        for index, address in enumerate(gpus)
+        for index, address in enumerate(GPUS)
     ]
     Path("/etc/atoll/records").mkdir(parents=True)
     Path("/etc/atoll/records/links.json").write_text(json.dumps({"schema": "atoll.nvml/1", "gpus": ends}))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from killed_host import gpus, must
+from killed_host import GPUS, must
 from killing import Ended, Observed, Points, killed_at
 from tenant import Tenant
 
@@ -87,7 +87,7 @@ def recovering(machine: LiveMachine) -> str:
 
 def run(act: Act, *, at: int | None = None, tokens: int = 0) -> Ended:
     """Run it; with ``tokens``, whoever gets a device runs on it from then on."""
-    owners = {address: tokens + number for number, address in enumerate(gpus)}
+    owners = {address: tokens + number for number, address in enumerate(GPUS)}
 
     def inside(points: Points) -> tuple[int, str]:
         try:

@@ -5,15 +5,13 @@ seed alone."""
 import json
 import os
 import random
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 from plug import Monitor
+from verbs import DEVICES, groups, printed
 
 import labguest
 from atoll.act.live import LiveMachine
-from atoll.cli.main import main
 from atoll.controls.acs import policy
 from atoll.host import read_host
 from atoll.host.fact import value_of
@@ -22,8 +20,6 @@ from atoll.isolation.groups import Prediction, predict
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 
-DEVICES = Path("/sys/bus/pci/devices")
-GROUPS = Path("/sys/kernel/iommu_groups")
 CAPTURE = Path("/tmp/host.tar.xz")
 LEFT = 24
 """Functions that are moved about in one round at most: each takes the kernel its time under emulation."""
@@ -31,20 +27,6 @@ LEFT = 24
 asked = json.loads(Path("/scenario/asked.json").read_text())
 dice = random.Random(asked["seed"])
 moments: list[dict[str, object]] = []
-
-
-def atoll(*arguments: str) -> str:
-    """Run atoll; return what it prints. Ends the guest for an error."""
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        code = main(arguments)
-    if code not in (0, 1, 3):
-        raise SystemExit(f"atoll {' '.join(arguments)}: exit code {code}: {err.getvalue().strip()}")
-    return out.getvalue()
-
-
-def groups() -> list[list[str]]:
-    """Return the members of the kernel's groups."""
-    return sorted(sorted(os.listdir(GROUPS / number / "devices")) for number in os.listdir(GROUPS))
 
 
 def listed(found: tuple[tuple[Address, ...], ...]) -> list[list[str]]:
@@ -154,8 +136,8 @@ def plugged(machine: LiveMachine) -> None:
 
 
 at_boot = groups()
-document = json.loads(atoll("groups", "--json"))
-atoll("capture", str(CAPTURE))
+document = json.loads(printed("groups", "--json"))
+printed("capture", str(CAPTURE))
 labguest.give("host.tar.xz", CAPTURE.read_bytes())
 machine = LiveMachine()
 switched = virtual_functions()

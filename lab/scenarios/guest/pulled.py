@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hold_run import DEVICES, Holder, Owner, atoll, document, gpus, record_links, until
+from hold_run import DEVICES, Holder, Owner, atoll, document, record_links, until
 from plug import Monitor
 
 import labguest
+from lab.gpu.driver import gpus
 
 SETTING: dict[str, Any] = json.loads(Path("/scenario/setting.json").read_text())
 SECRETS: list[str] = SETTING["secrets"]
@@ -23,7 +24,7 @@ SPEC = "/held.toml"
 
 facts: dict[str, object] = {}
 monitor = Monitor()
-GPUS = FIRST, SECOND, OTHER = gpus()
+GPUS = FIRST, SECOND, OTHER = [folder.name for folder in gpus()]
 """The first two are red's, the third is blue's."""
 tokens = iter(range(1, 1000))
 

@@ -1,32 +1,23 @@
 """Inside the guest: which IOVA ranges atoll says are left for a device, and which the kernel gives to who opens it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from verbs import DEVICES, printed
 
 import labguest
 from atoll.pci.address import Address
 from atoll.vfio import VfioError, interfaces, open_space
 from atoll.vfio.kernel import LiveKernel
 
-PCI = Path("/sys/bus/pci/devices")
 NVME = "0x010802"
 
 
-def atoll(*arguments: str) -> str:
-    """Run atoll; return what it prints. Ends the guest for an error."""
-    done = subprocess.run([sys.executable, "-m", "atoll", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1, 3):
-        raise SystemExit(f"atoll {' '.join(arguments)}: exit code {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
-
-
-place = min(folder.name for folder in PCI.iterdir() if (folder / "class").read_text().strip() == NVME)
+place = min(folder.name for folder in DEVICES.iterdir() if (folder / "class").read_text().strip() == NVME)
 Path("/tmp/clusters.toml").write_text(f'[cluster.red]\ndevices = ["{place}"]\n')
-document = json.loads(atoll("iova", "/tmp/clusters.toml", "--json"))
+document = json.loads(printed("iova", "/tmp/clusters.toml", "--json"))
 
-folder = PCI / place
+folder = DEVICES / place
 if (folder / "driver").exists():
     (folder / "driver" / "unbind").write_text(place)
 (folder / "driver_override").write_text("vfio-pci")

@@ -2,34 +2,19 @@
 
 import json
 import os
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
+
+from verbs import DEVICES, atoll, groups
 
 import labguest
 from atoll.act.pace import Pace
-from atoll.cli.main import main
 from labguest import check, checks
 
-DEVICES = Path("/sys/bus/pci/devices")
-GROUPS = Path("/sys/kernel/iommu_groups")
 SECONDS = 20.0
 """How long a driver may take to bind, after what asked for it has returned."""
 
 asked = json.loads(Path("/scenario/asked.json").read_text())
 facts: dict[str, object] = {}
-
-
-def atoll(*arguments: str) -> tuple[int, str]:
-    """Run atoll; return its exit code and what it prints."""
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        code = main(arguments)
-    return code, out.getvalue() + err.getvalue()
-
-
-def groups() -> list[list[str]]:
-    """Return the members of the kernel's groups."""
-    return sorted(sorted(os.listdir(GROUPS / number / "devices")) for number in os.listdir(GROUPS))
 
 
 def state() -> dict[str, object]:
@@ -55,24 +40,24 @@ def case(name: str, red: list[str], blue: list[str], possible: bool) -> None:
     before = state()
     together = group_of(red[0])
     check(f"{name}: both clusters are in one group", {*red, *blue} <= set(together), together)
-    planned, said = atoll("plan", "/spec.toml", "-o", "/plan.json")
-    check(f"{name}: planned for what it is", planned == (0 if possible else 1), (planned, said))
+    ran = atoll("plan", "/spec.toml", "-o", "/plan.json")
+    check(f"{name}: planned for what it is", ran.returncode == (0 if possible else 1), ran)
     steps = json.loads(Path("/plan.json").read_text())["steps"]
     predicted = [step["group"] for step in steps if step["kind"] == "rescan"]
-    code, said = atoll("apply", "/spec.toml")
+    ran = atoll("apply", "/spec.toml")
     if not possible:
-        check(f"{name}: not applied", code not in (0, 5), (code, said))
+        check(f"{name}: not applied", ran.returncode not in (0, 5), ran)
         check(f"{name}: nothing is changed", state() == before, (before, state()))
-        facts[name] = {"before": together, "said": said.splitlines()[:3]}
+        facts[name] = {"before": together, "said": (ran.stdout + ran.stderr).splitlines()[:3]}
         return
-    check(f"{name}: applied", code == 0, (code, said))
+    check(f"{name}: applied", ran.returncode == 0, ran)
     after = groups()
     check(f"{name}: found again", predicted, steps)
     check(f"{name}: the groups are those predicted", all(group in after for group in predicted), (predicted, after))
     ours, theirs = [group_of(device) for device in red], [group_of(device) for device in blue]
     check(f"{name}: the clusters share none", not any(group in theirs for group in ours), (ours, theirs))
-    code, said = atoll("release", "/spec.toml")
-    check(f"{name}: released", code == 0, (code, said))
+    ran = atoll("release", "/spec.toml")
+    check(f"{name}: released", ran.returncode == 0, ran)
     check(
         f"{name}: groups, drivers and overrides are as before",
         Pace().until(lambda: state() == before, seconds=SECONDS),

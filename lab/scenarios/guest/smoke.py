@@ -2,20 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+from verbs import printed
+
 import labguest
-
-
-def atoll(*arguments: str) -> str:
-    """Run atoll; return what it prints. Ends the guest for an error."""
-    done = subprocess.run([sys.executable, "-m", "atoll", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1, 3):
-        raise SystemExit(f"atoll {' '.join(arguments)}: exit code {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
-
 
 groups: dict[str, list[str]] = {}
 for group in sorted(os.listdir("/sys/kernel/iommu_groups"), key=int):
@@ -30,9 +21,9 @@ labguest.answer(
         "bridges": sorted(path.name for path in Path("/proc/device-tree").glob("pciex@*")),
         "vfio": Path("/dev/vfio/vfio").exists(),
         "iommufd": Path("/dev/iommu").exists(),
-        "show": atoll("show"),
-        "document": json.loads(atoll("groups", "--json")),
+        "show": printed("show"),
+        "document": json.loads(printed("groups", "--json")),
     }
 )
-atoll("capture", "/tmp/host.tar.xz")
+printed("capture", "/tmp/host.tar.xz")
 labguest.give("host.tar.xz", Path("/tmp/host.tar.xz").read_bytes())
