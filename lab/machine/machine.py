@@ -128,40 +128,56 @@ class _Builder:
 
     def function(self, each: Place) -> None:
         """One function, or the gap that it leaves; what hangs from a bridge that is left out is left out too."""
-        spec, address = each.spec, each.spec.address
-        if each.parent is not None and each.parent.address not in self.addresses:
-            self.gaps.append(f"{address}: left out, the bridge above it is")
+        spec = each.spec
+        if gap := self._barred(each):
+            self.gaps.append(f"{spec.address}: {gap}")
             return
-        if each.parent is None and each.bridge in self.placing.expanders and spec.port is not PortType.ROOT_PORT:
-            self.gaps.append(f"{address}: left out, QEMU takes nothing but ports on an expander's root bus")
+        where = {"bus": self._bus(each), "addr": f"{each.guest.device:x}.{each.guest.function}"}
+        if spec.model is Model.V100:
+            self._attach_gpu(each, **where)
             return
         conventional = each.parent is not None and each.parent.port in (PortType.PCIE_TO_PCI, PortType.CONVENTIONAL)
-        where = f"{each.guest.device:x}.{each.guest.function}"
-        if each.parent is None:
-            bus = "pcie.0" if each.bridge not in self.placing.expanders else _bus_id(each.bridge.bus)
-        else:
-            bus = identity(each.parent)
-        if spec.model is Model.V100:
-            self._attach_gpu(each, bus, where)
-            return
         chosen = choose(spec, conventional=conventional)
         if self.serve and not spec.is_bridge and (chosen is None or chosen.ids != (spec.vendor, spec.device)):
-            told = {"id": identity(spec), "bus": bus, "addr": where, "multifunction": each.shared}
+            told = {"id": identity(spec), **where, "multifunction": each.shared}
             self.arguments += ["-device", served_argument(len(self.served), told)]
             self.served.append(spec)
-            self.addresses[address] = each.guest
-            self.drivers[address] = "vfio-user-pci"
+            self._added(each, "vfio-user-pci")
             return
         if chosen is None or (conventional and spec.is_bridge and spec.port is not PortType.CONVENTIONAL):
-            self.gaps.append(f"{address}: QEMU has nothing like a {spec.port.label} here")
+            self.gaps.append(f"{spec.address}: QEMU has nothing like a {spec.port.label} here")
             return
         vfs = chosen.vf_total if chosen.vf_always else min(spec.vf_total, chosen.vf_total)
         if vfs and chosen.last_vf(each.guest.devfn, vfs) > 0xFF:
-            self.gaps.append(f"{address}: left out, {chosen.driver} has no room for its virtual functions behind it")
+            gap = f"left out, {chosen.driver} has no room for its virtual functions behind it"
+            self.gaps.append(f"{spec.address}: {gap}")
             return
-        properties: dict[str, object] = {"id": identity(spec), "bus": bus, "addr": where}
-        properties |= {"multifunction": True} if each.shared else {}
-        properties |= dict(chosen.properties)
+        shared = {"multifunction": True} if each.shared else {}
+        self.device(chosen.driver, **{"id": identity(spec), **where, **shared, **self._properties(spec, chosen, vfs)})
+        self._added(each, chosen.driver)
+        self._differences(spec, chosen, on_root=each.parent is None)
+
+    def _barred(self, each: Place) -> str:
+        """Return why nothing can stand in a place, or nothing."""
+        if each.parent is not None and each.parent.address not in self.addresses:
+            return "left out, the bridge above it is"
+        if each.parent is None and each.bridge in self.placing.expanders and each.spec.port is not PortType.ROOT_PORT:
+            return "left out, QEMU takes nothing but ports on an expander's root bus"
+        return ""
+
+    def _bus(self, each: Place) -> str:
+        """The bus of a place, as QEMU calls it."""
+        if each.parent is not None:
+            return identity(each.parent)
+        return _bus_id(each.bridge.bus) if each.bridge in self.placing.expanders else "pcie.0"
+
+    def _added(self, each: Place, driver: str) -> None:
+        self.addresses[each.spec.address] = each.guest
+        self.drivers[each.spec.address] = driver
+
+    def _properties(self, spec: FunctionSpec, chosen: QemuDevice, vfs: int) -> dict[str, object]:
+        """What one of QEMU's devices has to be told beside its name and place."""
+        properties = dict(chosen.properties)
         if spec.port in DOWNSTREAM_PORTS:
             self._chassis += 1
             properties |= {"chassis": self._chassis, "slot": self._chassis}
@@ -169,11 +185,8 @@ class _Builder:
             self._chassis += 1
             properties |= {"chassis_nr": self._chassis}
         if chosen.driver == "nvme":
-            properties |= {"serial": f"{address}", **self._nvme_vfs(spec, vfs)}
-        self.device(chosen.driver, **properties)
-        self.addresses[address] = each.guest
-        self.drivers[address] = chosen.driver
-        self._differences(spec, chosen, on_root=each.parent is None)
+            properties |= {"serial": f"{spec.address}", **self._nvme_vfs(spec, vfs)}
+        return properties
 
     def _nvme_vfs(self, spec: FunctionSpec, count: int) -> dict[str, object]:
         """What an nvme with virtual functions needs: a subsystem, and queues and interrupts to give to each."""
@@ -214,14 +227,13 @@ class _Builder:
         if self.blueprint.cpu_links:
             self.gaps.append("links to processors: QEMU has none")
 
-    def _attach_gpu(self, each: Place, bus: str, where: str) -> None:
+    def _attach_gpu(self, each: Place, *, bus: str, addr: str) -> None:
         if self.attach is None:
             self.gaps.append(f"{each.spec.address}: left out, no emulated GPU was given")
             return
         index = gpus(self.blueprint).index(each.spec.address)
-        self.arguments += ["-device", self.attach(index, bus, where, each.shared)]
-        self.addresses[each.spec.address] = each.guest
-        self.drivers[each.spec.address] = "vfio-user-pci"
+        self.arguments += ["-device", self.attach(index, bus, addr, each.shared)]
+        self._added(each, "vfio-user-pci")
 
     def _differences(self, spec: FunctionSpec, chosen: QemuDevice, *, on_root: bool) -> None:
         """Tell what decides about isolation and is not as declared."""
