@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from act_bench import RED, host_of
+
+from atoll.act import device
 from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.journal import Write
+from atoll.act.pace import Pace
+from atoll.act.recover import _Recovering
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.plan.fingerprint import fingerprint
+from atoll.twin import Twin
 
 POWER = "sys/bus/pci/devices/0000:01:00.0/power/control"
 COMMAND = "sys/bus/pci/devices/0000:01:00.0/config"
@@ -49,3 +62,17 @@ def test_the_command_register_is_as_before_the_first_write() -> None:
     ]
     assert [one.was for one in borrowed(writes)] == [b"\x00\x00"]
     assert borrowed([wrote(b"\x00", b"\x01", path=COMMAND, place=6), wrote(b"1", None)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("serial", "another"), [(Known("5"), False), (Known("6"), True), (Known(None), True), (Unknown("it sleeps"), False)]
+)
+def test_a_device_whose_serial_number_cannot_be_read_may_be_the_same(
+    monkeypatch: pytest.MonkeyPatch, serial: Fact[str | None], another: bool
+) -> None:
+    """What was borrowed of it is put back: one that was exchanged has settings of its own."""
+    twin = Twin.new("ac922-4gpu")
+    found = replace(host_of(twin).functions[RED], serial=Known("5"))
+    known: Any = SimpleNamespace(machine=twin, fingerprints={RED: fingerprint(found)})
+    monkeypatch.setattr(device, "read_function", lambda machine, address: replace(found, serial=serial))
+    assert _Recovering(known, None, Pace()).is_another(RED) is another
