@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from atoll.dataclass import dataclass
 
 __all__ = ["Pace"]
 

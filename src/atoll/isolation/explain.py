@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from atoll.dataclass import dataclass, replace
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.multicast import copiers
 from atoll.fabric.settings import DomainKind

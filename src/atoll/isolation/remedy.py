@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 

@@ -8,8 +8,7 @@ What a Flattening Portal Bridge forwards besides: ``atoll.pci.portal``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType
 from atoll.pci.portal import read_vectors

@@ -5,8 +5,7 @@ Source: PCI Express Base Specification 7.5.3; offsets as in Linux ``uapi/linux/p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.errors import Unreadable
 from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace

@@ -7,8 +7,7 @@ power of two).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
 

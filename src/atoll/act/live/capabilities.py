@@ -8,7 +8,8 @@ the files of VFIO. Nothing is written or opened to find out.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+
+from atoll.dataclass import dataclass, field
 
 __all__ = ["Capabilities", "capabilities_of"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from atoll.dataclass import dataclass, replace
 from atoll.errors import InputError
 from atoll.host.model import Host
 

@@ -6,8 +6,7 @@ device, id, iommugroup, vendor, device_name, and more. Tables of Markdown draw t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from atoll.dataclass import dataclass, field
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address
 

@@ -6,8 +6,7 @@ Source of the forms: pciutils ``lspci.c`` (``show_verbose``, ``show_bases``, ``s
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from atoll.dataclass import replace
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.heading import ids_in_brackets

@@ -6,8 +6,7 @@ print, is not there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.host.records.heading import parse_heading

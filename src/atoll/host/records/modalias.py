@@ -7,8 +7,7 @@ the ids that its physical function gives it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.host.records.hexadecimal import hexadecimal
 
 __all__ = ["Alias", "parse_modalias"]

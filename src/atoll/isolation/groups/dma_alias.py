@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.fabric.vmd import FIRST_SEGMENT, is_told, vmds_of
 from atoll.host.fact import value_of
 from atoll.host.model import Function, Host, Platform

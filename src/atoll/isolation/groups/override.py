@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from atoll.dataclass import dataclass
 from atoll.host.model import Function
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
