@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -222,6 +223,18 @@ def test_what_the_host_needs_by_now_is_left(died: list[Death], monkeypatch: pyte
     assert any(f"of {BLUE} stays: console" in left for left in found.left)
     assert {entry.step.device for entry in read_journal(twin).entries} == {BLUE}
     assert one(twin).fate is Fate.ROLLED_BACK
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+def test_what_the_host_needs_and_its_file_permits_is_undone(died: list[Death], monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = after(died, f"{BLUE} BAR0")
+    permitting = SimpleNamespace(essential=frozenset({BLUE}))
+    needing = replace(host_of(twin), essential={BLUE: "console"})
+    with monkeypatch.context() as patched:
+        patched.setattr("atoll.act.recover.read_host", lambda tree, registers: needing)
+        patched.setattr("atoll.act.recover.spec_of", lambda *run, name: permitting)
+        found = one(twin)
+    assert (found.fate, found.left) == (Fate.ROLLED_BACK, ())
     assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 

@@ -17,7 +17,8 @@ from deaths import after, dead_process, deaths
 from atoll.act.executor import execute
 from atoll.act.journal import Journal, read_journal
 from atoll.act.lock import LOCK, machine_lock
-from atoll.act.owner import this_process
+from atoll.act.owner import is_alive, this_process
+from atoll.act.pace import Pace
 from atoll.act.recover import Fate, recover
 from atoll.act.running import end_runs, refuse_after_death
 from atoll.errors import RefusedError, StepError
@@ -162,3 +163,16 @@ def test_an_owner_who_calls_himself_as_the_holder_keeps_its_cuts() -> None:
     assert found.fate is Fate.LEFT
     assert any("5000 (atoll-hold:red)" in left for left in found.left)
     assert twin.peek(RED, "bar0", 0xA00148) == mask != 0
+
+
+def test_a_process_that_nobody_has_waited_for_runs_no_more() -> None:
+    """It keeps its number until then, and holds nothing."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    try:
+        stat = Path(f"/proc/{child}/stat")
+        assert Pace().until(lambda: stat.read_bytes().rpartition(b")")[2].split()[:1] == [b"Z"], seconds=20)
+        assert not is_alive(replace(this_process(), pid=child, started=0))
+    finally:
+        os.waitpid(child, 0)
