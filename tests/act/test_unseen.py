@@ -16,6 +16,7 @@ from atoll.act.pace import Pace
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
 from atoll.errors import RefusedError, StepError
+from atoll.host.linux import read
 from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
 from atoll.pci.address import Address
 from atoll.plan.spec import read_spec
@@ -74,6 +75,15 @@ def test_what_is_open_and_nobody_shows(driver: str | None, enable: str | None, l
     if unseen:
         with pytest.raises(Failure, match="open, in no process that is seen"):
             device.other(machine, GPU)
+
+
+@pytest.mark.parametrize(("driver", "enable"), [("vfio-pci", "1"), ("vfio-pci", "0"), ("nvme", "1")])
+def test_the_host_that_is_read_tells_it(driver: str, enable: str) -> None:
+    tree = MemoryTree("held")
+    for name, value in (("vendor", "0x10de"), ("device", "0x1db1"), ("class", "0x030200"), ("enable", enable)):
+        tree.add(f"{FOLDER}/{name}", FileEntry(f"{value}\n".encode()))
+    tree.add(f"{FOLDER}/driver", LinkEntry(f"../../drivers/{driver}"))
+    assert read(tree).opened == ({GPU} if (driver, enable) == ("vfio-pci", "1") else frozenset())
 
 
 def test_what_a_holder_has_closed_and_is_open_still_keeps_the_others_cut() -> None:

@@ -139,6 +139,15 @@ def test_descriptors_handed_on_leave_open_who_holds_what() -> None:
     assert domains(holding(Holder(7, "vmm", (), (other,))))[CARD].kind is not DomainKind.UNKNOWN
 
 
+def test_what_is_open_and_nobody_shows_may_be_in_any_address_space() -> None:
+    parked = replace(holding(), opened=frozenset({CARD}))
+    assert domains(parked)[CARD].because == "it is open for VFIO, in no process that is seen"
+    assert domains(parked)[CARD].kind is DomainKind.UNKNOWN
+    assert domains(parked)[at("02:00.0")].kind is DomainKind.IDENTITY
+    shown = replace(holding(Holder(7, "vmm", (), (CARD,), Known(1))), opened=frozenset({CARD}))
+    assert domains(shown)[CARD].kind is DomainKind.TRANSLATED
+
+
 def test_no_iommu_mode_translates_nothing_whoever_holds_it() -> None:
     host = holding(Holder(7, "dpdk", (), (CARD,), Known(1)))
     assert isinstance(host.groups, Known)

@@ -109,6 +109,8 @@ def _domain(host: Host, function: Function, sharing: Mapping[int, tuple[Holder, 
         if handed is not None:
             because = f"{handed.name} ({handed.pid}) has VFIO devices open, and which does not show"
             return Domain(DomainKind.UNKNOWN, "", because)
+        if function.address in host.opened:
+            return Domain(DomainKind.UNKNOWN, "", "it is open for VFIO, in no process that is seen")
     return default_domain(host, function)
 
 

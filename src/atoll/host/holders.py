@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 
 from atoll.host.attribute import names, target, text
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Gap, Holder
+from atoll.host.model import Function, Gap, Holder
 from atoll.host.place import addresses_in
 from atoll.host.resolve import join
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["FIRST_NAMESPACE", "open_files", "read_holders"]
+__all__ = ["FIRST_NAMESPACE", "open_files", "read_holders", "read_opened"]
 
 FIRST_NAMESPACE = "pid:[4026531836]"
 """The PID namespace that the kernel starts with (``PROC_PID_INIT_INO``, include/linux/proc_ns.h): all others are below
@@ -85,6 +85,19 @@ def open_files(tree: Tree, pid: int) -> dict[str, str] | None:
             if error.errno not in (errno.ENOENT, errno.ESRCH):
                 return None
     return found
+
+
+def read_opened(
+    tree: Tree, functions: Mapping[Address, Function], folders: Mapping[Address, str]
+) -> frozenset[Address]:
+    """Return the functions that a user of VFIO has open, whether a process shows it or not: a descriptor may be on its
+    way in a socket, registered with an io_uring, or closed while the memory stays mapped.
+
+    vfio-pci enables a device when it is opened and disables it when it is closed (``vfio_pci_core_enable``,
+    ``vfio_pci_core_disable``), which ``enable`` counts.
+    """
+    held = (a for a, function in functions.items() if "vfio" in (value_of(function.driver, None) or ""))
+    return frozenset(a for a in held if value_of(text(tree, f"{folders[a]}/enable"), "0") != "0")
 
 
 def _devices(tree: Tree) -> dict[str, Address]:

@@ -12,7 +12,7 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
 from atoll.host.groups import group_of, read_groups, read_units
-from atoll.host.holders import read_holders
+from atoll.host.holders import read_holders, read_opened
 from atoll.host.interconnect import read_interconnect
 from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release, read_virtual
 from atoll.host.model import Function, Gap, Group, Host, Register
@@ -69,6 +69,7 @@ def read(
         iommu_units=units,
         interrupt_remapping=read_interrupt_remapping(tree, platform, units, groups, value_of(command_line, "")),
         holders=holders,
+        opened=read_opened(tree, functions, folders),
         links=links.links.links,
         links_told=links.links.told,
         registers=read_registers(tree, functions, folders, registers),

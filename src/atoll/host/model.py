@@ -340,6 +340,8 @@ class Host:
     overrides_acs: Fact[bool] = Unknown("no boot log tells it")
     """Whether the kernel said at boot that it takes ACS as given where there is none (``pcie_acs_override=``)."""
     holders: Fact[tuple[Holder, ...]] = Unknown("not read")
+    opened: frozenset[Address] = frozenset()
+    """Functions with a driver of VFIO's that the kernel counts as enabled: somebody has them open, seen or not."""
     links: tuple[Link, ...] = ()
     links_told: frozenset[Address] = frozenset()
     """Functions of which some source told all links, be it none."""

@@ -70,6 +70,7 @@ def _two(one: Host, other: Host) -> Host:
         iommu_units=units,
         interrupt_remapping=remapping,
         holders=agreed("who holds devices open", one.holders, other.holders, doubts),
+        opened=one.opened | other.opened,
         links=links.links,
         links_told=links.told,
         registers=agreed_by_key("register {0[1].offset:#x} of {0[0]}", one.registers, other.registers, doubts),
