@@ -23,11 +23,8 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 """Lowest first. Packages of one layer may use each other, but no two modules may import each other in a circle."""
 
-EVERYWHERE = frozenset({"atoll", "atoll.dataclass", "atoll.errors"})
+EVERYWHERE = frozenset({"atoll", "atoll.errors"})
 """Modules below all layers."""
-
-LIBRARY = frozenset({"atoll.dataclass"})
-"""What stands in for a part of the standard library: it compiles methods, as that does."""
 
 TWIN_MAY_USE = ("atoll.twin", "atoll.pci", "atoll.errors", "atoll.host.tree")
 """The twin is the second opinion: it must not share the reasoning that it checks."""
@@ -154,7 +151,7 @@ def impure(modules: Modules) -> list[str]:
     waiting = [(name, name) for name in modules if within(name, PURE)]
     while waiting:
         name, because = waiting.pop()
-        if name in seen or name not in modules or name in LIBRARY:
+        if name in seen or name not in modules:
             continue
         seen.add(name)
         chain = name if name == because else f"{because} imports {name}, which"

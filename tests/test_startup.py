@@ -54,9 +54,6 @@ def test_version_imports_little() -> None:
 UNUSED = {"pathlib", "shutil", "lzma", "tarfile", "atoll.host.archive", "atoll.host.live", "atoll.host.records.lines"}
 """What a folder without archives, pasted texts and records of links has no use for."""
 
-SLOW = {"dataclasses", "inspect"}
-"""What makes values as ``atoll.dataclass`` does, in three times the time."""
-
 
 def test_groups_of_a_folder_import_no_readers_of_other_records(tmp_path: Path) -> None:
     """Isolated from the environment: without ``site``'s and other packages' own imports."""
@@ -74,4 +71,4 @@ def test_groups_of_a_folder_import_no_readers_of_other_records(tmp_path: Path) -
     )
     assert '"schema": "atoll.groups/1"' in run.stdout
     assert "atoll.host.folder" in run.stderr.split()
-    assert set(run.stderr.split()) & (UNUSED | SLOW) == set()
+    assert set(run.stderr.split()) & UNUSED == set()

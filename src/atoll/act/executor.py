@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from atoll.act import device
 from atoll.act.actions import ACTIONS, capabilities
@@ -23,7 +24,6 @@ from atoll.act.site import Site, State
 from atoll.act.uninterrupted import uninterrupted
 from atoll.controls.link_control import Level
 from atoll.controls.registry import LINK_CONTROLS
-from atoll.dataclass import replace
 from atoll.errors import Interrupted, RefusedError, StepError
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from atoll.act.journal import Entry, Record, Run
-from atoll.dataclass import dataclass, replace
 from atoll.errors import InputError
 from atoll.host.model import Host
 from atoll.isolation.clusters import HOST

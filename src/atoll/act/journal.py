@@ -13,6 +13,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -21,7 +22,6 @@ from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.owner import Owner, boot_of, is_alive, this_process
 from atoll.act.site import State
-from atoll.dataclass import dataclass, field, replace
 from atoll.errors import InputError
 from atoll.plan.document import step_from_document, step_to_document
 from atoll.plan.step import Step

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.pci.address import Address
 
 __all__ = ["Deed", "Outcome"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from atoll.act import device
 from atoll.act.below import is_above
@@ -14,7 +15,6 @@ from atoll.act.machine import Machine
 from atoll.act.pace import Pace
 from atoll.act.quiesce import command_word
 from atoll.act.site import Site, Value
-from atoll.dataclass import dataclass, replace
 from atoll.errors import RefusedError
 from atoll.fabric.domains import holder_of
 from atoll.host.fact import value_of

@@ -7,8 +7,8 @@ Source: proc(5): ``/proc/PID/stat`` field 22 (start time in clock ticks after bo
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.attribute import text
 from atoll.host.fact import value_of
 from atoll.host.holders import FIRST_NAMESPACE

@@ -10,6 +10,7 @@ recovering itself dies, it can be done again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from atoll.act import device
@@ -35,7 +36,6 @@ from atoll.act.running import Running, running
 from atoll.act.site import Site
 from atoll.controls.present import present
 from atoll.controls.registry import registers
-from atoll.dataclass import dataclass, field, replace
 from atoll.errors import AtollError, InputError, RefusedError
 from atoll.host import read_host
 from atoll.host.fact import Known

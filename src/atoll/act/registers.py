@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from atoll.act.access import access
 from atoll.act.failure import Failure
 from atoll.act.machine import Lease, Machine
 from atoll.controls.link_control import LinkControl, SetBits
 from atoll.controls.registry import LINK_CONTROLS, link_control
-from atoll.dataclass import replace
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host
 from atoll.pci.address import Address

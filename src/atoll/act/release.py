@@ -8,6 +8,7 @@ journal: of each device the oldest entry since it was given back last.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atoll.act import device
@@ -28,7 +29,6 @@ from atoll.act.regroup import check_free, regroup
 from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
-from atoll.dataclass import dataclass, field, replace
 from atoll.errors import AtollError, RefusedError, StepError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from atoll.act.actions import ACTIONS
 from atoll.act.failure import Failure
@@ -10,7 +11,6 @@ from atoll.act.journal import Entry
 from atoll.act.regroup import group_changed
 from atoll.act.running import Running
 from atoll.act.site import Site
-from atoll.dataclass import dataclass
 from atoll.plan.step import StepKind
 
 __all__ = ["Undone", "roll_back"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 from atoll.act import device
 from atoll.act.failure import Failure
@@ -12,7 +13,6 @@ from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import boot_of, this_process
 from atoll.act.recorded import Recorded
-from atoll.dataclass import dataclass
 from atoll.errors import AtollError, InputError, Interrupted, RefusedError, StepError
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.pace import Pace
-from atoll.dataclass import dataclass, field
 from atoll.host.model import Host
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from atoll.act.executor import execute
 from atoll.act.release import release
 from atoll.cli.session import new_twin
 from atoll.controls.present import present
 from atoll.controls.registry import registers
-from atoll.dataclass import dataclass, field
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.host import read_host

@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from atoll.dataclass import dataclass, replace
 from atoll.host.model import Host
 from atoll.host.tree import Tree
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from atoll.act import device
 from atoll.act.failure import Failure
@@ -13,7 +14,6 @@ from atoll.cli.output import say
 from atoll.cli.prove import EXIT
 from atoll.cli.session import changing
 from atoll.controls.present import present
-from atoll.dataclass import replace
 from atoll.errors import AtollError
 from atoll.fabric.answer import Policy
 from atoll.fabric.domains import holder_of

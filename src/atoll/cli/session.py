@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from atoll.dataclass import dataclass
 from atoll.errors import InputError, RefusedError
 from atoll.host.extent import Extent
 from atoll.host.model import Host

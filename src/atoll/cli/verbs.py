@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
-
-from atoll.dataclass import dataclass
 
 __all__ = ["COMMON", "VERBS", "Argument", "Verb"]
 

@@ -8,8 +8,8 @@ parameter for peer-to-peer support"), ``config_acs`` since 6.11 (commit 47c8846a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.fact import value_of
 from atoll.host.model import Function, KernelRelease
 from atoll.pci.acs import REDIRECTING, AcsFlag

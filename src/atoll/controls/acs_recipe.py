@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from atoll.controls.acs_options import CONFIG_ACS_SINCE, acs_options, config_acs
-from atoll.dataclass import dataclass
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag

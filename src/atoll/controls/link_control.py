@@ -6,10 +6,10 @@ How the mechanisms that are not here yet fit, without bending it, is written in 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
-from atoll.dataclass import dataclass
 from atoll.events.reset import ResetKind
 from atoll.host.fact import Fact
 from atoll.host.model import Host, Register

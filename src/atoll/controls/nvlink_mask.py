@@ -11,9 +11,9 @@ the PRI ring start-up that nouveau does in nvkm/subdev/privring. Nothing here ra
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from atoll.controls.link_control import Effect, Expect, Level, Operation, SetBits, Store
-from atoll.dataclass import dataclass
 from atoll.events.reset import ResetKind
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register

@@ -6,11 +6,11 @@ Link cuts that the reset undoes, ACS that becomes the kernel's policy, address s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from atoll.controls.acs import policy
 from atoll.controls.kernel_mask import kernel_cuts
 from atoll.controls.registry import link_control
-from atoll.dataclass import replace
 from atoll.events.event import Event, EventKind
 from atoll.events.reset import ResetKind
 from atoll.fabric.settings import Domain, DomainKind, Settings

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
-from atoll.dataclass import dataclass
 from atoll.events.reset import ResetKind
 from atoll.events.trigger import Trigger
 from atoll.pci.address import Address

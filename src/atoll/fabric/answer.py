@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-
-from atoll.dataclass import dataclass, replace
 
 __all__ = ["BLOCKED", "Answer", "Finding", "Hop", "Policy", "Question", "worst"]
 

@@ -6,8 +6,8 @@ Two functions or ports on one bus that have the same key as deciders (and two th
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.fabric.answer import Answer, Question
 from atoll.fabric.multicast import copies, past_overlays
 from atoll.fabric.settings import Settings

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.pci.address import Address

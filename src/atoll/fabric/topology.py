@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
-from atoll.dataclass import dataclass
 from atoll.fabric.domains import found_anew
 from atoll.fabric.families import is_brick
 from atoll.fabric.settings import Domain

@@ -6,9 +6,9 @@ translated P2P).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from atoll.dataclass import dataclass
 from atoll.fabric.answer import Answer, Question
 from atoll.fabric.settings import Settings
 from atoll.fabric.statement import VENDOR_STATEMENT, stated

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 from atoll.act.failure import Failure
-from atoll.dataclass import dataclass, field
 from atoll.errors import AtollError
 from atoll.guard.keepers import Keeping
 from atoll.guard.owners import Tenant

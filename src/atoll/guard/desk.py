@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from atoll.dataclass import dataclass
 from atoll.errors import AtollError
 from atoll.guard.departures import Departures
 from atoll.guard.keepers import LOOK_PATIENCE, Keepers, Keeping

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,6 @@ from atoll.act.release import release
 from atoll.act.running import end_runs
 from atoll.controls.present import present
 from atoll.controls.registry import link_control
-from atoll.dataclass import dataclass, field
 from atoll.errors import InputError, RefusedError, StepError
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.domains import holder_of

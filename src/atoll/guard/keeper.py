@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.act.live.holders import VfioLease
 from atoll.controls.registry import LINK_CONTROLS
-from atoll.dataclass import dataclass, field
 from atoll.errors import AtollError
 from atoll.guard.message import Malformed, receive, send
 from atoll.guard.prctl import die_with_parent, run_at_once, take_name

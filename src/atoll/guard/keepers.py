@@ -12,12 +12,12 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.act.pace import Pace
 from atoll.act.uninterrupted import deferred
 from atoll.controls.link_control import LinkControl
-from atoll.dataclass import dataclass, field
 from atoll.guard.keeper import run_keeper
 from atoll.guard.message import Malformed, receive, send
 from atoll.pci.address import Address

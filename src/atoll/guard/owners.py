@@ -6,8 +6,8 @@ import errno
 import socket
 import struct
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.errors import InputError
 from atoll.host.fact import Unknown, value_of
 from atoll.host.holders import read_holders

@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from atoll.controls.link_control import LinkControl, Operation, SetBits
-from atoll.dataclass import dataclass, field
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
 from atoll.pci.address import Address

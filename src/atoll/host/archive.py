@@ -9,10 +9,10 @@ import bz2
 import gzip
 import lzma
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from atoll.dataclass import dataclass
 from atoll.errors import InputError
 from atoll.host.memory import FileEntry, FolderEntry, LinkEntry, MemoryTree
 from atoll.host.tar import Member, MemberKind, read_members

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from atoll import __version__
-from atoll.dataclass import dataclass
 from atoll.host import linux, manifest, register_record
 from atoll.host.attribute import text
 from atoll.host.collector import CaptureLimits, Collector, Missing

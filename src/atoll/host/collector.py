@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from atoll.dataclass import dataclass
 from atoll.host.attribute import reason
 from atoll.host.memory import FileEntry, FolderEntry, LinkEntry, MemoryTree
 from atoll.host.resolve import resolve

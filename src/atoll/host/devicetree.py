@@ -7,8 +7,8 @@ Source: Devicetree Specification 0.4, 2.2 (nodes, phandles); Linux shows the tre
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.host.tree import Tree
 
 __all__ = ["DeviceTree", "find_device_tree", "node_of_link", "read_device_tree"]

@@ -8,8 +8,8 @@ traced to functions in ``carriers``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.attribute import names, text
 from atoll.host.carriers import block_device, carriers, device_number, network_device
 from atoll.host.fact import Fact, Known, Unknown, value_of

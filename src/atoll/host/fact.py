@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
-
-from atoll.dataclass import dataclass
 
 __all__ = ["Fact", "Known", "Unknown", "value_of"]
 
@@ -12,12 +11,20 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Known(Generic[T]):
     """What was read, and where."""
 
     value: T
     source: str = ""
+
+    def __init__(self, value: T, source: str = "") -> None:
+        # Twenty are made of each function: filling the slots takes half as long as a frozen dataclass's own way.
+        _set_value(self, value)
+        _set_source(self, source)
+
+
+_set_value, _set_source = (vars(Known)[name].__set__ for name in ("value", "source"))
 
 
 @dataclass(frozen=True, slots=True)

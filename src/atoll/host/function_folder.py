@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from errno import EBUSY
 from functools import cached_property
 from typing import TypeVar
 
-from atoll.dataclass import replace
 from atoll.errors import Unreadable
 from atoll.host.attribute import names, number, reason, target, text
 from atoll.host.extent import Extent

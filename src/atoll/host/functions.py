@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.errors import Unreadable
 from atoll.host.config_file import config_opener
 from atoll.host.extent import Extent

@@ -7,8 +7,8 @@ since 4.11: start, inclusive end, type) and ``sysfs-class-iommu*``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.host.attribute import names, target, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.host.attribute import target, text
 from atoll.host.coverage import coverage
 from atoll.host.devicetree import DeviceTree, find_device_tree, node_of_link, read_device_tree

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from atoll.dataclass import dataclass
 from atoll.host.attribute import text
 from atoll.host.collector import Missing
 from atoll.host.fact import Known

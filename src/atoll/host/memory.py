@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from atoll.dataclass import dataclass
 from atoll.host.bar_file import check_load, is_bar_file
 from atoll.host.resolve import os_error, resolve
 

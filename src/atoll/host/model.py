@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from atoll.dataclass import dataclass, field
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address

@@ -9,8 +9,8 @@ A link that is not up does not say where it leads, and it can come up again: the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.host.links.chips import nvlinks_at_most
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu

@@ -7,9 +7,9 @@ exist that hold only one of both, or real folders in place of the links.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
-from atoll.dataclass import dataclass
 from atoll.host.attribute import names, number, target
 from atoll.host.fact import Known, value_of
 from atoll.host.resolve import join

@@ -9,8 +9,8 @@ ends, of parallel links the n-th of one end is put beside the n-th of the other 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.devicetree import DeviceTree
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind, NpuBrick
 from atoll.host.speed import device_tree_speed, nvlink_speed

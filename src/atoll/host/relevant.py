@@ -8,8 +8,8 @@ Everything is named here; what is not named is not taken. Sources of the names: 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.attribute import target
 from atoll.host.collector import Collector, Missing
 from atoll.host.devicetree import find_device_tree

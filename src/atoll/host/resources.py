@@ -7,9 +7,9 @@ ROM, those of virtual functions (six, where the kernel knows SR-IOV), and a brid
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 from functools import cached_property
 
-from atoll.dataclass import replace
 from atoll.host.attribute import number, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of

@@ -8,9 +8,9 @@ asks for before it reads it, and guesses where a stream is damaged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
-from atoll.dataclass import dataclass
 from atoll.errors import InputError
 
 __all__ = ["Member", "MemberKind", "read_members"]

@@ -7,9 +7,9 @@ links are unknown: no source is believed more than another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from atoll.dataclass import dataclass
 from atoll.host.model import EndKind, Gap, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from atoll.controls.acs import closed
 from atoll.controls.acs_recipe import acs_recipes
-from atoll.dataclass import replace
 from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
-from atoll.dataclass import dataclass
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS
 from atoll.fabric.links import far_end, is_open, leads_on

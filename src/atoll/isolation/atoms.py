@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
-from atoll.dataclass import dataclass, replace
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.pcie import sends_translated, translation_blocked

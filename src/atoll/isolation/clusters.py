@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from atoll.dataclass import dataclass, field
 from atoll.events.trigger import Trigger
 from atoll.host.model import Host
 from atoll.pci.address import Address

@@ -8,8 +8,8 @@ above it that validates (see ``impersonation``). A contact tells all pairs that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.fabric.answer import Answer, Finding
 from atoll.pci.address import Address
 

@@ -6,9 +6,9 @@ It never changes a verdict: see "Contention" in the definitions of isolation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-from atoll.dataclass import dataclass
 from atoll.fabric.links import far_end
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of

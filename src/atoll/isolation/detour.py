@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.fabric.meeting import turns
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass, replace
+from dataclasses import dataclass, replace
+
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.multicast import copiers
 from atoll.fabric.settings import DomainKind

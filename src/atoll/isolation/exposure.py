@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.pcie import peer_to_peer
 from atoll.fabric.settings import Settings

@@ -6,10 +6,10 @@ Every change that is offered was tried: the groups were predicted with it applie
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from atoll.controls.acs import closed
-from atoll.dataclass import dataclass, replace
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of

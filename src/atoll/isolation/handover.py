@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from atoll.controls.link_control import Effect, Level
 from atoll.controls.registry import link_control
-from atoll.dataclass import replace
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone
 from atoll.fabric.domains import default_domain, holder_of

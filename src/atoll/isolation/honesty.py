@@ -9,9 +9,9 @@ One thing that is open, a port without ACS say, joins many pairs of groups at on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
-from atoll.dataclass import dataclass, field
 from atoll.fabric.answer import Answer, Finding, Hop
 from atoll.isolation.contact import Contact
 from atoll.isolation.contacts import contacts, partition, roamers

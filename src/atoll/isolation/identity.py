@@ -8,8 +8,8 @@ first port further up that does, and of any function of its segment where none d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.pcie import climbs
 from atoll.fabric.settings import Settings

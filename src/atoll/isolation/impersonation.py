@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from atoll.dataclass import dataclass
 from atoll.fabric.answer import Answer
 from atoll.fabric.pcie import climbs
 from atoll.fabric.topology import Topology

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from atoll.controls.acs import policy as acs_policy
-from atoll.dataclass import dataclass, field
 from atoll.events.catalogue import events
 from atoll.events.effect import recovers
 from atoll.events.trigger import Trigger

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.pci.address import Address
 
 __all__ = ["Partition", "closure"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from enum import StrEnum
 
-from atoll.dataclass import dataclass
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
-from atoll.dataclass import dataclass, replace
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Group, Host

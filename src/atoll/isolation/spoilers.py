@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 
 from atoll.controls.acs import kernel_requests_acs
 from atoll.controls.acs_options import acs_options, option_on
-from atoll.dataclass import dataclass
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Function, Host, Platform

@@ -8,9 +8,9 @@ Linux ``drivers/pci/quirks.c``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntFlag
 
-from atoll.dataclass import dataclass
 from atoll.errors import Unreadable
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace

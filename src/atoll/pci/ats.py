@@ -5,7 +5,8 @@ Source: PCI Express Base Specification 10.5.1 (ATS: control word at +6, bit 15 e
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
 

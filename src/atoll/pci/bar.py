@@ -7,7 +7,8 @@ stands at 0x38 (PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5.17).
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.errors import Unreadable
 from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace

@@ -8,7 +8,8 @@ What a Flattening Portal Bridge forwards besides: ``atoll.pci.portal``.
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType
 from atoll.pci.portal import read_vectors

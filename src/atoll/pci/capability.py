@@ -10,9 +10,9 @@ ended, this says that the list could not be read completely.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 
-from atoll.dataclass import dataclass
 from atoll.errors import Unreadable
 
 __all__ = ["CapabilityId", "CapabilityList", "ExtendedId", "walk_extended", "walk_standard"]

@@ -5,7 +5,8 @@ Source: PCI Express Base Specification 7.5.3; offsets as in Linux ``uapi/linux/p
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.errors import Unreadable
 from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace

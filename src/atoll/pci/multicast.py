@@ -7,7 +7,8 @@ power of two).
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
 

@@ -6,7 +6,8 @@ TotalVFs at +0xe, NumVFs at +0x10; the virtual functions' BARs from +0x24, each 
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.errors import Unreadable
 from atoll.pci.bar import Bar, read_bars
 from atoll.pci.capability import ExtendedId

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
-from atoll.dataclass import replace
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone, reset_functions
 from atoll.events.reset import ResetKind, kind_of_method

@@ -7,9 +7,9 @@ the plan: ACS that the plan changes lets functions be found again in smaller gro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from atoll.controls.acs import closed
-from atoll.dataclass import dataclass
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, value_of

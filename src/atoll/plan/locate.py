@@ -6,9 +6,8 @@ Source of the grammar: TOML v1.0.0. Only texts that ``tomllib`` has accepted are
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
 from typing import TypeAlias
-
-from atoll.dataclass import dataclass, field
 
 __all__ = ["KeyPath", "Positions", "locate"]
 

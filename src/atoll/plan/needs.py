@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
 from atoll.controls.link_control import Effect, Level
 from atoll.controls.registry import link_control
-from atoll.dataclass import dataclass, replace
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.pcie import sends_translated
 from atoll.fabric.settings import Settings

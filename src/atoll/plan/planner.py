@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 from atoll.controls.kernel_mask import kernel_cuts
-from atoll.dataclass import replace
 from atoll.fabric.answer import Policy
 from atoll.fabric.links import is_open
 from atoll.fabric.settings import Settings

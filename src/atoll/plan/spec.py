@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from atoll.dataclass import dataclass, field
 from atoll.errors import InputError, RefusedError
 from atoll.events.trigger import Trigger
 from atoll.host.model import Host

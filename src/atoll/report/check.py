@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
-from atoll.dataclass import dataclass
 from atoll.host.fact import value_of
 from atoll.host.model import Host
 from atoll.host.tree import Tree

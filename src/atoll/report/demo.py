@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from atoll.dataclass import dataclass
 from atoll.isolation.clusters import HOST
 from atoll.isolation.moment import Statement
 from atoll.isolation.proof import Verdict

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from atoll.controls.registry import link_control
-from atoll.dataclass import dataclass
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import EndKind, Host, LinkEnd, LinkKind
 from atoll.pci.address import Address

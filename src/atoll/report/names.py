@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.host.fact import Known
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.report.layout import cut

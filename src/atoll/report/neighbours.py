@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from atoll.dataclass import dataclass
 from atoll.fabric.answer import Answer, Finding
 from atoll.host.model import Host
 from atoll.isolation.grouping import Grouping

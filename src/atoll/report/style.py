@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import IO
-
-from atoll.dataclass import dataclass
 
 __all__ = ["PLAIN", "Style", "style_for"]
 

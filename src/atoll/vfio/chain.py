@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from atoll.dataclass import dataclass
 from atoll.vfio.errors import VfioError
 from atoll.vfio.uapi.capability import CapabilityHeader
 from atoll.vfio.uapi.layout import Sized, from_bytes

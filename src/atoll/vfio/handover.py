@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-from atoll.dataclass import dataclass
 from atoll.errors import InputError
 from atoll.pci.address import Address
 from atoll.vfio.container import Container

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from typing import TypeVar
 
-from atoll.dataclass import dataclass
 from atoll.vfio.chain import Capability, capabilities, query
 from atoll.vfio.descriptor import Descriptor
 from atoll.vfio.errors import VfioError

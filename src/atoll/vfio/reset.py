@@ -6,8 +6,8 @@ import ctypes
 import errno
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.pci.address import Address
 from atoll.vfio.descriptor import Descriptor
 from atoll.vfio.diagnosis import other

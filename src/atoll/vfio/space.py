@@ -6,12 +6,12 @@ import contextlib
 import ctypes
 import errno
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from types import TracebackType
 from typing import ClassVar, Self
 from uuid import UUID
 
-from atoll.dataclass import dataclass
 from atoll.pci.address import Address
 from atoll.vfio.device import Device
 from atoll.vfio.errors import Closed, MappingError, VfioError

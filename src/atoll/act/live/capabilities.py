@@ -8,8 +8,7 @@ the files of VFIO. Nothing is written or opened to find out.
 from __future__ import annotations
 
 import os
-
-from atoll.dataclass import dataclass, field
+from dataclasses import dataclass, field
 
 __all__ = ["Capabilities", "capabilities_of"]
 

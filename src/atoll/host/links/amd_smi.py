@@ -11,8 +11,8 @@ neither, and a virtual function whose hive is not shared shows none: no GPU's li
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed
 from atoll.host.model import EndKind, Function, Gap

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.gpus import nvidia_gpus
 from atoll.host.model import EndKind, Function, Gap, Link, LinkKind
 from atoll.host.told import ToldLinks

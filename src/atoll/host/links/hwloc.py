@@ -9,8 +9,8 @@ links is that sum by the rate of one; where it is no multiple, not all of them a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.nccl import NcclGpu
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function

@@ -9,8 +9,8 @@ PCI device that they are; partitions of a GPU have one each. How many links a pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.hive import routed
 from atoll.host.links.hwloc import HwlocMatrix, matrices
 from atoll.host.links.nccl import NcclGpu, nccl_links

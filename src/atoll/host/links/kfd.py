@@ -18,9 +18,9 @@ Both are there only while amdgpu is bound: a GPU that is handed to vfio-pci vani
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from atoll.dataclass import dataclass, field
 from atoll.host.attribute import names, text
 from atoll.host.fact import value_of
 from atoll.host.links.doubts import gaps_of

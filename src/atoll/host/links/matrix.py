@@ -13,8 +13,8 @@ not shown in it, and ``topo -mp`` shows none at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.chips import nvlinks_at_most
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.naming import Naming

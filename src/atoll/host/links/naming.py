@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.host.links.gpus import nvidia_gpus
 from atoll.host.links.smi import SmiGpu
 from atoll.host.model import Function

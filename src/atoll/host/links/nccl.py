@@ -10,8 +10,8 @@ several: between members of a hive that are not joined directly, reach is not to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.errors import InputError
 from atoll.host.links.chips import may_have_xgmi_to_cpu, nvlinks_at_most
 from atoll.host.links.doubts import gaps_of

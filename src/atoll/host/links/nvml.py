@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from atoll.dataclass import dataclass
 from atoll.errors import InputError
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.smi_query import QueriedGpu

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.amd_smi import amd_links
 from atoll.host.links.hwloc import hwloc_gpus
 from atoll.host.links.hwloc_xgmi import hwloc_xgmi_links

@@ -6,8 +6,8 @@ A text may hold the output of several commands, one after the other, as people p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.errors import InputError
 from atoll.host.links.amd_smi import AmdMatrix, may_tell_amd, parse_amd
 from atoll.host.links.hwloc import HwlocMatrix, parse_hwloc

@@ -15,9 +15,9 @@ the address is ``FFFFFFFF:FF:FF.0`` or ``00000000:00:00.0``: a link that leads t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 
-from atoll.dataclass import dataclass, field, replace
 from atoll.pci.address import Address
 
 __all__ = ["SmiGpu", "parse_gpu_list", "parse_gpu_query", "parse_links", "small"]

@@ -8,8 +8,8 @@ Completed; which links carry that is not told. ``c2c_mode`` Enabled: a C2C link 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.instances import split_gpus
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.xml import Element

@@ -10,8 +10,8 @@ statement that there are none.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.links.smi import small
 
 __all__ = ["TopoMatrix", "parse_topo"]

@@ -9,9 +9,9 @@ where the other end shows the same one from its side.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
-from atoll.dataclass import replace
 from atoll.host.attribute import names, target, text
 from atoll.host.fact import value_of
 from atoll.host.model import EndKind, Link, LinkEnd, LinkKind

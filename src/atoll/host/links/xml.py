@@ -7,10 +7,10 @@ that declares entities is refused, so there is nothing to expand, and nothing ou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NoReturn
 from xml.parsers import expat
 
-from atoll.dataclass import dataclass, field
 from atoll.errors import InputError
 from atoll.host.links.text import MOST_BYTES
 

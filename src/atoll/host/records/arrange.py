@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Bridge, Function
 from atoll.host.records.virtual import VirtualFunctions, physical_of, virtual_of

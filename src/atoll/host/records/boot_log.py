@@ -9,7 +9,8 @@ remapping enabled"); ``pci_setup_device``, ``pci_scan_bridge_extend`` and ``pci_
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass, field
+from dataclasses import dataclass, field
+
 from atoll.host.model import KernelRelease, Platform
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address

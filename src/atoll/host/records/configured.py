@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from atoll.dataclass import dataclass
 from atoll.errors import Unreadable
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass, replace
+from dataclasses import dataclass, replace
+
 from atoll.errors import InputError
 from atoll.host.model import Host
 

@@ -6,9 +6,9 @@ Design rule 1: two sources that disagree make a fact unknown.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from atoll.dataclass import dataclass, field, replace
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Gap
 from atoll.host.records.fuller import fuller

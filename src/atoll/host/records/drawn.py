@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from atoll.dataclass import replace
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bridge, Function
 from atoll.host.records.bare import bare_function

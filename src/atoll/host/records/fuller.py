@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from atoll.dataclass import replace
 from atoll.pci.acs import Acs
 from atoll.pci.bar import Bar, Rom
 from atoll.pci.bridge import Bridge

@@ -26,8 +26,8 @@ group of which no function was understood is told.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.host.records.group_line import (
     FURTHEST,
     function_further_on,

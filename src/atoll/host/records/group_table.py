@@ -6,7 +6,8 @@ device, id, iommugroup, vendor, device_name, and more. Tables of Markdown draw t
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass, field
+from dataclasses import dataclass, field
+
 from atoll.host.records.slot import address_in
 from atoll.pci.address import Address
 

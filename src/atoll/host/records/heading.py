@@ -6,7 +6,8 @@ Source: ``show_terse`` in pciutils ``lspci.c`` and ``pci_lookup_name`` in ``lib/
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.host.records.class_names import class_by_name
 from atoll.host.records.ids_by_name import ids_of
 

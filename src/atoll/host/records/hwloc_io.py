@@ -8,9 +8,9 @@ left out.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from atoll.dataclass import replace
 from atoll.host.fact import Known, Unknown
 from atoll.host.links.xml import Element
 from atoll.host.model import Function, Gap, Host

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
-from atoll.dataclass import dataclass
 from atoll.host.fact import Unknown
 from atoll.host.records.heading import parse_heading
 from atoll.host.records.lspci_blocks import Block, Capability

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.host.records.heading import ids_in_brackets
 from atoll.host.records.slot import Slot, address_in, parse_slot
 

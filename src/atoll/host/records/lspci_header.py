@@ -6,7 +6,8 @@ Source of the forms: pciutils ``lspci.c`` (``show_verbose``, ``show_bases``, ``s
 
 from __future__ import annotations
 
-from atoll.dataclass import replace
+from dataclasses import replace
+
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.heading import ids_in_brackets

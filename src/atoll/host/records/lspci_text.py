@@ -6,7 +6,8 @@ print, is not there.
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.host.records.heading import parse_heading

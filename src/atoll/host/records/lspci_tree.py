@@ -17,8 +17,8 @@ left. In a bridge's bracket stand the buses that it forwards, and after it those
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field, replace
 
-from atoll.dataclass import dataclass, field, replace
 from atoll.pci.address import Address
 
 __all__ = ["DrawnFunction", "LspciTree"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from atoll.dataclass import replace
 from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown
 from atoll.host.kernel import doubt_remapping

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.host.fact import Known
 from atoll.host.model import NpuBrick
 from atoll.host.records.disagreement import Disagreements

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from atoll.dataclass import replace
 from atoll.host.fact import Known, value_of
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.host.records.arrange import ALONE, SHARED

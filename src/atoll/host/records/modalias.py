@@ -7,7 +7,8 @@ the ids that its physical function gives it.
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.host.records.hexadecimal import hexadecimal
 
 __all__ = ["Alias", "parse_modalias"]

@@ -9,9 +9,9 @@ shown under function 0 of the physical one). ``NCCL_TOPO_FILE`` is written by ha
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from atoll.dataclass import replace
 from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
 from atoll.host.links.xml import Element, is_xml, parse_series

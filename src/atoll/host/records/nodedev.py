@@ -8,8 +8,8 @@ where none is bound. ``pci-bridge`` is the header type. A link's port number is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from atoll.dataclass import dataclass, replace
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.links.xml import Element
 from atoll.host.model import Function, Gap, Host

@@ -8,8 +8,8 @@ What /etc/default/grub holds is not taken: it may be in force at the next boot, 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.host.records.boot_log import NARROW, goes_on, release_of
 
 __all__ = ["Printed"]

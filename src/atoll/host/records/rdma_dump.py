@@ -11,9 +11,9 @@ import binascii
 import json
 import zlib
 from base64 import b64decode
+from dataclasses import replace
 from typing import Any
 
-from atoll.dataclass import replace
 from atoll.errors import InputError
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function, Gap, Host

@@ -5,7 +5,8 @@ Source: ``show_slot_path`` in pciutils ``lspci.c``: ``-P`` gives ``00:1c.0/00.0`
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.pci.address import Address
 
 __all__ = ["Slot", "address_in", "function_in", "parse_slot"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from atoll.dataclass import dataclass, field, replace
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function
 from atoll.host.records.boot_log import BootLog

@@ -10,8 +10,8 @@ groups.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.host.fact import Known
 from atoll.host.groups import kind_of_unit
 from atoll.host.model import Function, Host, IommuUnit

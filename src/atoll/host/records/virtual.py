@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.pci.address import Address
 
 __all__ = ["VirtualFunctions", "physical_of", "virtual_of"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from atoll.dataclass import replace
 from atoll.fabric.domains import is_amd_iommu
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host

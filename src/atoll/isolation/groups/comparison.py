@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.fact import Unknown
 from atoll.host.model import Host
 from atoll.isolation.groups.prediction import Prediction

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.fabric.vmd import FIRST_SEGMENT, is_told, vmds_of
 from atoll.host.fact import value_of
 from atoll.host.model import Function, Host, Platform

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.host.model import Function
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 

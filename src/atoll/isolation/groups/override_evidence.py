@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.dataclass import replace
+from dataclasses import replace
+
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.groups.linux import predict_linux

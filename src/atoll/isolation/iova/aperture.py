@@ -19,8 +19,8 @@ HATS counts.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, IommuUnit, Platform
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from atoll.controls.acs import closed
 from atoll.controls.acs_options import config_acs
-from atoll.dataclass import dataclass, replace
 from atoll.fabric.answer import Answer
 from atoll.isolation.iova.aperture import Aperture
 from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, Machine

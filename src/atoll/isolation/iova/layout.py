@@ -10,9 +10,9 @@ whose guests map through TCE windows, ``dma_win_size`` and ``dma64_win_addr`` in
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from atoll.dataclass import dataclass, replace
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT
 

@@ -12,9 +12,9 @@ counts as ``possible``: its own user will switch that on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from atoll.dataclass import dataclass, replace
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.meeting import bus_turn
 from atoll.fabric.multicast import copiers

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
-
-from atoll.dataclass import dataclass
 
 __all__ = ["ADDRESSES", "NOTHING", "Range", "Ranges"]
 

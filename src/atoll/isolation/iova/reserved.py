@@ -11,8 +11,8 @@ c875d2c1b808 "iommu/vt-d: Exclude devices using RMRRs from IOMMU API domains", i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.fabric.domains import is_amd_iommu
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, IommuUnit, Platform

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atoll.dataclass import dataclass
+from dataclasses import dataclass
+
 from atoll.fabric.answer import Answer
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.iova.aperture import Aperture, aperture

@@ -12,8 +12,8 @@ while memory is decoded. Where that is off, nobody has given it an address yet, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of

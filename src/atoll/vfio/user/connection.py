@@ -9,8 +9,8 @@ import select
 import socket
 import time
 from collections import deque
+from dataclasses import dataclass, field
 
-from atoll.dataclass import dataclass, field
 from atoll.vfio.user.error import ProtocolError
 from atoll.vfio.user.protocol import HEADER_SIZE, MAX_MESSAGE_FDS, Header, HeaderFlag
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from atoll.dataclass import dataclass
 from atoll.vfio.user.protocol import IrqFlag, IrqIndex, RegionFlag
 from atoll.vfio.user.region import Area
 

@@ -10,9 +10,9 @@ import fcntl
 import mmap
 import os
 from bisect import bisect_right, insort
+from dataclasses import dataclass
 from typing import Protocol
 
-from atoll.dataclass import dataclass
 from atoll.vfio.user.payload import DmaMap, DmaUnmap
 from atoll.vfio.user.protocol import MAX_DMA_MAPS, DmaFlag
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.vfio.user.error import ProtocolError
 from atoll.vfio.user.protocol import DeviceFlag, DmaFlag, IrqFlag, IrqSet
 

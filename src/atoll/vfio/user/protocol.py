@@ -7,9 +7,9 @@ of Linux ``include/uapi/linux/vfio.h``. All data is in the byte order of the hos
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from atoll.dataclass import dataclass
 from atoll.vfio.uapi.device import DeviceFlags as DeviceFlag
 from atoll.vfio.uapi.irq import IrqFlags as IrqFlag
 from atoll.vfio.uapi.irq import IrqIndex

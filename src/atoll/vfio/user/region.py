@@ -7,8 +7,8 @@ Source: QEMU ``docs/interop/vfio-user.rst``; ``struct vfio_region_info``, ``vfio
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.vfio.user.error import ProtocolError
 from atoll.vfio.user.protocol import RegionFlag
 

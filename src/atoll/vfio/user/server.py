@@ -11,8 +11,8 @@ import errno
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.vfio.user.connection import Connection, Message
 from atoll.vfio.user.device import Device, Region
 from atoll.vfio.user.error import ProtocolError

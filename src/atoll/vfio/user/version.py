@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import dataclass
 
-from atoll.dataclass import dataclass
 from atoll.vfio.user.error import ProtocolError
 from atoll.vfio.user.protocol import MAJOR, MAX_DATA, MAX_DMA_MAPS, MINOR
 
