@@ -9,7 +9,8 @@ from atoll.act import device
 from atoll.act.drivers import bind
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
-from atoll.errors import StepError
+from atoll.act.recover import recover
+from atoll.errors import RefusedError
 from atoll.twin import Twin
 
 HERE = f"sys/bus/pci/devices/{RED}"
@@ -23,11 +24,11 @@ def test_another_driver_than_planned_keeps_its_device() -> None:
     twin.write(f"{HERE}/driver_override", b"vfio-pci\n")
     twin.write(f"{DRIVERS}/vfio-pci/bind", str(RED).encode())
     before = state(twin)
-    with pytest.raises(
-        StepError, match=f"unbind {RED}.* failed: {RED} is bound to vfio-pci, not to nouveau as planned"
-    ):
+    told = f"unbind {RED}.*: {RED} is bound to vfio-pci, not to nouveau as planned. Nothing was done"
+    with pytest.raises(RefusedError, match=told):
         execute(twin, host, made)
     assert state(twin) == before
+    assert not recover(twin).runs
 
 
 def test_no_driver_pushes_another_away() -> None:

@@ -278,6 +278,7 @@ def test_a_disk_that_is_full_half_way_is_told_and_is_for_recover(number: int) ->
     told = f"the journal cannot be written ({PATH}: No space left on device), and apply is left half-way: step s"
     assert message.startswith(told)
     assert "Nothing had been done" not in message
+    assert "Nothing was done" not in message
     assert state(twin) != before
     with pytest.raises(RefusedError, match="an earlier run died"):
         refuse_after_death(twin)

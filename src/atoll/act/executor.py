@@ -208,9 +208,13 @@ class _Run:
             if wanted is not None and device.present(self.site.machine, entry.step.device):
                 check_closed(self.site.machine, entry.step.device, wanted)
 
-    def failed(self, step: Step, error: Exception) -> StepError:
-        """Roll back and say what failed, what was undone and what was not."""
+    def failed(self, step: Step, error: Exception) -> StepError | RefusedError:
+        """Roll back and say what failed, what was undone and what was not; refused is what did not even begin."""
         told = self.back()
+        if isinstance(error, Failure) and not self.entries:
+            return RefusedError(
+                f"step {step.id} ({step.kind} {step.device}): {error}. Nothing was done.", hint=error.hint or _AGAIN
+            )
         hint = _ENDED if self.work.left else getattr(error, "hint", "") or _AGAIN
         return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {told}", hint=hint)
 
