@@ -49,14 +49,12 @@ def read_clusters(path: str, host: Host, *, gone: Collection[Address] = ()) -> t
 
 def read_plan(path: str) -> Plan:
     """Return a plan from its file. Raises InputError, OSError."""
-    text = read_text(path)
+    text, hint = read_text(path), "a plan is what atoll plan SPEC -o FILE writes; name that file, or a cluster file"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        hint = f"make one: atoll plan SPEC -o {path}"
         raise InputError(f"{path}: not a plan ({SCHEMA}): {str(error)[:120]}", hint=hint) from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         what = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        hint = f"make one: atoll plan SPEC -o {path}"
         raise InputError(f"{path}: not a plan ({SCHEMA}): {str(what)!r:.60}", hint=hint)
     return from_document(document)
