@@ -5,7 +5,7 @@ Every change that is offered was tried: the groups were predicted with it applie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -88,23 +88,13 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
     predicted = _group_of(prediction, one)
     number = value_of(host.functions[one].group, None)
     known = value_of(host.groups, {}).get(number) if number is not None else None
-    members = tuple(sorted(known.members)) if known is not None else predicted
-    if known is None and isinstance(host.functions[one].group, Known):
-        # It is known to be in none.
-        members = ()
-    override = bool(override_in_force(host))
-    real = _group_of(predict(_without_override(host)), one) if override else ()
-    shared = [address for address in members if address != one]
-    strangers = [a for a in shared if a in host.functions and _stranger(topology, one, a)]
-    found = spoilers(topology, members, above=one) if shared else ()
-    apart = held_from_above(host, members, one) if known is not None and shared else None
-    if apart is not None and _group_of(prediction, apart) != (apart,):
-        apart = None
-    if apart is not None:
-        # What else may hold some of them does not count beside what holds them all.
-        found = tuple(s for s in found if s.rule is not Rule.SLOT or s.cause is not Cause.UNKNOWN)
+    members = tuple(sorted(known.members)) if known is not None else _unlisted(host, predicted, one)
+    shared = any(address != one for address in members)
+    apart, found = _held(topology, prediction, members, one, recorded=known is not None) if shared else (None, ())
     amiss = known is not None and members != predicted and not prediction.open_about(one)
-    before_acs = amiss and bool(shared) and formed_before_acs(host, (one,))
+    before_acs = amiss and shared and formed_before_acs(host, (one,))
+    override = bool(override_in_force(host))
+    elsewhere = not before_acs and host.platform is not Platform.POWERNV and _has_strangers(topology, members, one)
     return Grouping(
         one=one,
         number=number,
@@ -117,12 +107,31 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         apart=apart,
         before_acs=before_acs,
         changes=_changes(topology, settings, one, members, predicted, found) if shared else (),
-        slots=other_slots(topology, one)
-        if strangers and not before_acs and host.platform is not Platform.POWERNV
-        else None,
+        slots=other_slots(topology, one) if elsewhere else None,
         override=override,
-        real=real,
+        real=_group_of(predict(_without_override(host)), one) if override else (),
     )
+
+
+def _unlisted(host: Host, predicted: tuple[Address, ...], one: Address) -> tuple[Address, ...]:
+    """Return the members of a group that was not recorded: as predicted, but for what is known to be in none."""
+    return () if isinstance(host.functions[one].group, Known) else predicted
+
+
+def _held(
+    topology: Topology, prediction: Prediction, members: tuple[Address, ...], one: Address, *, recorded: bool
+) -> tuple[Address | None, tuple[Spoiler, ...]]:
+    """Return the member that only a port which the record lacks can hold to the others, and what else holds them."""
+    found = spoilers(topology, members, above=one)
+    apart = held_from_above(topology.host, members, one) if recorded else None
+    if apart is None or _group_of(prediction, apart) != (apart,):
+        return None, found
+    # What else may hold some of them does not count beside what holds them all.
+    return apart, tuple(s for s in found if s.rule is not Rule.SLOT or s.cause is not Cause.UNKNOWN)
+
+
+def _has_strangers(topology: Topology, members: Iterable[Address], one: Address) -> bool:
+    return any(a in topology.functions and _stranger(topology, one, a) for a in members if a != one)
 
 
 def _stranger(topology: Topology, one: Address, other: Address) -> bool:
