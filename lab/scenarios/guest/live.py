@@ -197,7 +197,7 @@ def wrong_use() -> None:
         write(f"/sys/bus/pci/drivers/{took}/unbind", BLUE)
         write(f"/sys/bus/pci/devices/{BLUE}/driver_override", "vfio-pci\n")
         write("/sys/bus/pci/drivers_probe", BLUE)
-        refused("another driver than planned", 5, "is bound to vfio-pci, not to", "apply", "/vfio.json")
+        refused("another driver than planned", 4, "is bound to vfio-pci, not to", "apply", "/vfio.json")
         write("/sys/bus/pci/drivers/vfio-pci/unbind", BLUE)
         write(f"/sys/bus/pci/devices/{BLUE}/driver_override", "\n")
         write("/sys/bus/pci/drivers_probe", BLUE)
