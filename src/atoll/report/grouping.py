@@ -139,47 +139,63 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
 
 def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -> list[str]:
     """Return the group as people read it; the first line is the answer."""
-    lines = wrap(style.bold(headline(host, found)))
-    if found.override:
-        lines += _fiction(found, style)
-    elif obeys_untold_override(host):
-        lines += wrap(UNTOLD_OVERRIDE, first=style.bad("Fiction: "), rest="    ")
-    elif ignores_override(host):
-        lines += wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
-    lines += ["", "    " + names.short_line(host.functions[found.one], 96)]
     alike, ports, strangers = _sorted(host, found)
-    for address in [*alike, *strangers][: 2 * SHOWN]:
-        function = host.functions.get(address)
-        lines.append(f"  + {f'{address} (not read)' if function is None else names.short_line(function, 96)}")
-    left = len(alike) + len(strangers) - 2 * SHOWN
-    if left > 0:
-        lines.append(f"  + and {left} more")
-    if ports:
-        what = "a port, which stays" if len(ports) == 1 else "ports, which stay"
-        lines += wrap(f"{first_of(ports, SHOWN)}: {what} with the kernel's driver", first="  + ")
-    if alike or strangers:
-        lines += wrap(
-            "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
-        )
+    lines = [*wrap(style.bold(headline(host, found))), *_override_lines(host, found, style), ""]
+    lines.append("    " + names.short_line(host.functions[found.one], 96))
+    lines += _member_lines(host, [*alike, *strangers], ports, names)
     lines += _kept_lines(host, found, style)
-    if (found.spoilers or found.apart or found.before_acs) and (alike or strangers):
-        lines += ["", style.bold("What keeps them together")]
-        lines += _unseen_lines(found, style)
-        if found.before_acs:
-            lines += wrap(f"the past: {BEFORE_ACS}", first="    - ")
-        for alike_spoilers in _alike(found.spoilers):
-            lines += _spoiler_lines(alike_spoilers, style)
-    elif found.reasons and (alike or strangers):
-        lines += ["", style.bold("What keeps them together")]
-        for reason in found.reasons:
-            lines += wrap(reason, first="    ")
     if alike or strangers:
+        lines += _together_lines(found, style)
         lines += ["", style.bold("What would split it")]
         lines += ways_lines(host, found, strangers=bool(strangers))
     if found.undetermined:
         facts = "; ".join(lacking([found.undetermined]))
         lines += ["", *wrap(f"the groups rest on what the record lacks: {facts}", first=f"  {style.doubtful('?')} ")]
     return lines
+
+
+def _override_lines(host: Host, found: Grouping, style: Style) -> list[str]:
+    if found.override:
+        return _fiction(found, style)
+    if obeys_untold_override(host):
+        return wrap(UNTOLD_OVERRIDE, first=style.bad("Fiction: "), rest="    ")
+    if ignores_override(host):
+        return wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
+    return []
+
+
+def _member_lines(host: Host, others: list[Address], ports: list[Address], names: Names) -> list[str]:
+    """Return the other members: functions, then ports."""
+    lines = []
+    for address in others[: 2 * SHOWN]:
+        function = host.functions.get(address)
+        lines.append(f"  + {f'{address} (not read)' if function is None else names.short_line(function, 96)}")
+    left = len(others) - 2 * SHOWN
+    if left > 0:
+        lines.append(f"  + and {left} more")
+    if ports:
+        what = "a port, which stays" if len(ports) == 1 else "ports, which stay"
+        lines += wrap(f"{first_of(ports, SHOWN)}: {what} with the kernel's driver", first="  + ")
+    if others:
+        lines += wrap(
+            "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
+        )
+    return lines
+
+
+def _together_lines(found: Grouping, style: Style) -> list[str]:
+    """Return what keeps the members together; nothing where that is not known."""
+    lines: list[str] = []
+    if found.spoilers or found.apart or found.before_acs:
+        lines += _unseen_lines(found, style)
+        if found.before_acs:
+            lines += wrap(f"the past: {BEFORE_ACS}", first="    - ")
+        for alike in _alike(found.spoilers):
+            lines += _spoiler_lines(alike, style)
+    else:
+        for reason in found.reasons:
+            lines += wrap(reason, first="    ")
+    return ["", style.bold("What keeps them together"), *lines] if lines else []
 
 
 def _kept(host: Host, found: Grouping) -> tuple[Unassignable, ...]:

@@ -109,28 +109,32 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
             "it has none another slot may do; give all of lspci -nnvvv, run as root"
         )
     if not strangers or (found.spoilers and not unread and all(s.rule is Rule.SLOT for s in found.spoilers)):
-        if any(a in host.functions and host.functions[a].perhaps_virtual for a in found.members):
-            return (
-                "not known: virtual functions count as apart, and then the port above them decides; record it as root "
-                "(lspci -vvv, atoll capture)"
-            )
-        if (unread or found.undetermined) and host.functions[found.one].base_class == BaseClass.NETWORK:
-            return (
-                "not known: many network controllers say (by ACS of their own, or a quirk of Linux) that their "
-                "functions are apart, and then the port above them decides; record it as root (lspci -vvv, atoll "
-                "capture)"
-            )
-        if unread or found.undetermined:
-            return (
-                "most likely nothing: functions of one device. Only ACS in the device itself would tell them apart, "
-                "and the record does not show it"
-            )
-        return "nothing: functions of one device that does not say it keeps them apart; give them away together"
+        return _of_one_device(host, found, unread or bool(found.undetermined))
     if unread or (found.undetermined and not found.spoilers):
         return "not known: the record does not show what could be set; record it as root (lspci -vvv, atoll capture)"
     if not found.spoilers:
         return "nothing that the record shows"
     return "nothing that can be set: the bits that are missing are not there to be set"
+
+
+def _of_one_device(host: Host, found: Grouping, unread: bool) -> str:
+    """Return what to say where all are functions of one device; ``unread``: facts are missing that may part them."""
+    if any(a in host.functions and host.functions[a].perhaps_virtual for a in found.members):
+        return (
+            "not known: virtual functions count as apart, and then the port above them decides; record it as root "
+            "(lspci -vvv, atoll capture)"
+        )
+    if unread and host.functions[found.one].base_class == BaseClass.NETWORK:
+        return (
+            "not known: many network controllers say (by ACS of their own, or a quirk of Linux) that their functions "
+            "are apart, and then the port above them decides; record it as root (lspci -vvv, atoll capture)"
+        )
+    if unread:
+        return (
+            "most likely nothing: functions of one device. Only ACS in the device itself would tell them apart, and "
+            "the record does not show it"
+        )
+    return "nothing: functions of one device that does not say it keeps them apart; give them away together"
 
 
 def _change_lines(host: Host, found: Grouping, change: Change) -> list[str]:
