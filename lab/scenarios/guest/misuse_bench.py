@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plug import Monitor
+from plug import Monitor, waited
 from verbs import DEVICES, atoll, driver
 
 from atoll.act.journal import Journal, Write
@@ -151,6 +151,9 @@ def plug(address: str, name: str, properties: dict[str, str]) -> None:
     """Plug a device in."""
     plugged[address] = f"plugged{next(_plugs)}"
     monitor.plug(plugged[address], address, name, bus=BUS[address], **properties)
+    if driver(address) == "nvme":
+        # Its driver takes it in while others go on, and changes its command register until it has.
+        waited(lambda: any(place.read_text() == "live\n" for place in (DEVICES / address).glob("nvme/nvme*/state")))
 
 
 def as_found(address: str) -> None:
