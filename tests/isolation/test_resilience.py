@@ -34,7 +34,7 @@ from atoll.host.model import EndKind, KernelRelease, Platform
 from atoll.isolation.clusters import Clusters
 from atoll.isolation.proof import refuted
 from atoll.isolation.reach import Reach
-from atoll.isolation.resilience import relevant_functions, resilience
+from atoll.isolation.resilience import resilience, what_decides
 from atoll.pci.acs import AcsEnhanced
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
@@ -136,7 +136,8 @@ def test_ends_on_switch_chips() -> None:
         *links("02:00.0", EndKind.SWITCH, (0, None), name="nvs0"),
     )
     found = scene(machine(*functions, links=wires, masks={"01:00.0": 0x10000, "02:00.0": 0x10000}))
-    assert relevant_functions(found.topology, at("01:00.0")) >= {at("02:00.0"), at("00:01.0")}
+    (deciding,) = what_decides(found.topology, found.settings, at("01:00.0"))
+    assert deciding >= {at("02:00.0"), at("00:01.0")}
     assert least(found, red="01:00.0", blue="02:00.0") == {TENANT: 2, HOST: 2, MACHINE: 1}
 
 
@@ -238,6 +239,24 @@ def test_settings_of_others_do_not_multiply() -> None:
     weakness = resilience(found.topology, found.settings, happening, found.topology.endpoints, violated)
     assert weakness == dict.fromkeys(Trigger)
     assert 20 < len(asked) < 20 * 10
+
+
+def test_ends_on_one_chip_do_not_multiply() -> None:
+    """Sixteen GPUs on chips, each cut at its end: a path has two of these ends."""
+    places = [f"{bus:02x}:00.0" for bus in range(1, 17)]
+    wires = [wire for place in places for wire in links(place, EndKind.SWITCH, (0, None), name=f"nvs{place[1]}")]
+    masks = dict.fromkeys(places, 0x10000)
+    found = scene(machine(*(gpu(place) for place in places), links=wires, masks=masks))
+    asked = []
+
+    def violated(settings: Settings, source: Address) -> bool:
+        asked.append(source)
+        return False
+
+    happening = events(found.topology, {place: (at(place),) for place in places})
+    weakness = resilience(found.topology, found.settings, happening, map(at, places), violated)
+    assert weakness == dict.fromkeys(Trigger)
+    assert 16 * 15 < len(asked) < 16 * 15 * 3 * 8
 
 
 @pytest.mark.parametrize("on", list(product((False, True), repeat=3)))

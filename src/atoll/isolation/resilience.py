@@ -8,13 +8,14 @@ from collections.abc import Set as AbstractSet
 from atoll.events.effect import FOUND_AGAIN, after
 from atoll.events.event import Event, EventKind
 from atoll.events.trigger import Trigger
-from atoll.fabric.links import leads_on
+from atoll.fabric.links import leads_on, near_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.switching import is_off, switched_on
 from atoll.fabric.topology import Topology
+from atoll.host.model import EndKind
 from atoll.pci.address import Address
 
-__all__ = ["Weakness", "least_events", "relevant_functions", "resilience", "unused"]
+__all__ = ["Weakness", "least_events", "resilience", "unused", "what_decides"]
 
 Weakness = tuple[Event, ...]
 
@@ -36,8 +37,8 @@ def resilience(
     """Return, by trigger, a shortest sequence of its events whose effect is violated; None if there is none.
 
     An empty sequence: it is violated already. ``violated`` says whether some function of ``sources`` breaks out in
-    given settings. A sequence that makes it break out has a part that touches what decides about its reach, and
-    this part does, too: so functions are looked at one by one, each with the few settings that matter to it.
+    given settings. A sequence that makes it break out has a part that touches what decides about the path it takes,
+    and this part does, too: so functions and paths are looked at one by one, each with the few settings that matter.
 
     ``sources`` are what tenants own. They switch decoding and bus mastering of these on when they open them (``opened``
     says what else that changes), and that this opens a path is an event of theirs (or one after which the host's
@@ -66,11 +67,11 @@ def resilience(
             by_drivers += [_by_drivers(mine, [a for event in opening for a in event.scope])] if opening else []
             best = min((path for path in by_drivers if path is not None), key=len, default=None)
         for source in functions:
-            relevant = relevant_functions(topology, source)
             breaks_out = _of(violated, source)
-            at_most = None if best is None else len(best) - 1
-            weakness = least_events(topology, in_use, mine, breaks_out, relevant, at_most=at_most)
-            best = weakness if weakness is not None else best
+            for relevant in what_decides(topology, in_use, source):
+                at_most = None if best is None else len(best) - 1
+                weakness = least_events(topology, in_use, mine, breaks_out, relevant, at_most=at_most)
+                best = weakness if weakness is not None else best
         found[trigger] = best
     return found
 
@@ -137,20 +138,24 @@ def _of(violated: Callable[[Settings, Address], bool], source: Address) -> Calla
     return lambda reached: violated(reached, source)
 
 
-def relevant_functions(topology: Topology, address: Address) -> frozenset[Address]:
-    """Return what decides about the reach of a function: it, the ports above it, and what links lead to.
+def what_decides(topology: Topology, settings: Settings, address: Address) -> list[frozenset[Address]]:
+    """Return what decides about the reach of a function: it and the ports above it, and with each function that links
+    may lead to, for itself, that one too, since a path over links has two ends.
 
-    All that hangs on a switch chip can be led to, over whichever chips are in between.
+    All that hangs on a switch chip can be led to, over whichever chips are in between; one that can cut is on the way.
     """
-    found = {address, *topology.up(address)}
-    physical = topology.functions[address].physical_function
-    if physical is not None:
-        found.add(physical)
-    for link in topology.links.get(address, ()):
-        found |= {end.function for end in (link.a, link.b) if end.function is not None}
-        if leads_on(link, address):
-            found |= topology.links.keys()
-    return frozenset(found)
+    origin = topology.functions[address].physical_function or address
+    own = {address, origin, *topology.up(address)}
+    links = topology.links.get(origin, ())
+    ends = {end.function for link in links for end in (link.a, link.b) if end.function is not None}
+    if any(leads_on(link, origin) for link in links):
+        ends |= topology.links.keys()
+        own |= {one for one in settings.cut if _is_chip(topology, one)}
+    return [frozenset({*own, end}) for end in sorted(ends - own)] or [frozenset(own)]
+
+
+def _is_chip(topology: Topology, address: Address) -> bool:
+    return any(near_end(link, address).kind is EndKind.SWITCH for link in topology.links.get(address, ()))
 
 
 def least_events(
