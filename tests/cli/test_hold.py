@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,6 +170,7 @@ def test_who_ends_it_the_moment_it_says_that_it_serves_ends_it_in_good_order(mon
     found = SimpleNamespace(verdict=Verdict.PROVEN)
     holding: Any = Holding()
     anything: Any = None
-    with interruptible():
+    code: int | None = None
+    with interruptible(), suppress(KeyboardInterrupt):
         code = hold._hold(argparse.Namespace(json=True), anything, holding, anything, anything, found)  # type: ignore[arg-type]
     assert (code, stopped) == (0, [True])
