@@ -115,13 +115,36 @@ def test_who_has_descriptors_closed_that_take_their_time_brings_no_more(
 
     with served.client(1003) as stranger, served.client(1004) as another, served.client(1002) as other:
         monkeypatch.setattr(discard, "_close", slowly)
-        send(stranger._connection, {"ask": "state"}, [0])
-        wait(lambda: ("sent", None) in served.service._discard.under_way())
-        # Strangers count as one, whoever they are; owners and root are others.
-        with pytest.raises(NotAnswered):
-            another.state()
-        assert other.state()["ok"]
+        try:
+            send(stranger._connection, {"ask": "state"}, [0])
+            wait(lambda: ("sent", None) in served.service._discard.under_way())
+            # Strangers count as one, whoever they are; owners and root are others.
+            with pytest.raises(NotAnswered):
+                another.state()
+            assert other.state()["ok"]
+        finally:
+            goes_on.set()
+
+
+def test_what_is_being_closed_is_seen_whoever_asks_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on, asked = threading.Event(), threading.Event()
+    discards = discard.Discard()
+    monkeypatch.setattr(discard, "_close", lambda _: goes_on.wait(20))
+
+    def ask() -> None:
+        while not asked.is_set():
+            discards.under_way()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for whose in range(300):
+            discards.close(whose)
+        assert discards.under_way() == list(range(300))
+    finally:
+        asked.set()
         goes_on.set()
+        asking.join()
 
 
 def test_connections_that_do_not_let_themselves_be_closed_count(

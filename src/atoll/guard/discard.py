@@ -30,10 +30,11 @@ def refuse_descriptors(listener: socket.socket) -> None:
 
 
 class Discard:
-    """What is being closed, by whose it is."""
+    """What is being closed, by whose it is. Any thread may ask it."""
 
     def __init__(self) -> None:
         self._closing: list[tuple[Hashable, threading.Thread]] = []
+        self._lock = threading.Lock()
 
     def close(self, whose: Hashable, *things: socket.socket | int) -> None:
         """Close connections and descriptors. Returns at once; the other side of a connection sees its end at once."""
@@ -42,13 +43,15 @@ class Discard:
                 with suppress(OSError):
                     thing.shutdown(socket.SHUT_RDWR)
         thread = threading.Thread(target=_close, args=(things,), name="discard", daemon=True)
-        self._closing.append((whose, thread))
         thread.start()
+        with self._lock:
+            self._closing.append((whose, thread))
 
     def under_way(self) -> list[Hashable]:
         """Return whose things are not closed yet, for each call of ``close`` once."""
-        self._closing = [(whose, thread) for whose, thread in self._closing if thread.is_alive()]
-        return [whose for whose, _ in self._closing]
+        with self._lock:
+            self._closing = [(whose, thread) for whose, thread in self._closing if thread.is_alive()]
+            return [whose for whose, _ in self._closing]
 
 
 def _close(things: Sequence[socket.socket | int]) -> None:
