@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from atoll.act import device
-from atoll.act.access import access
 from atoll.act.below import used_below
 from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.busy import busy
 from atoll.act.capability import require
+from atoll.act.cut_again import OWNER_RUNS, cut_again
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
 from atoll.act.finished import differences, finished
@@ -28,7 +28,6 @@ from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
-from atoll.act.registers import control_of, cut, cut_now
 from atoll.act.regroup import removed_with, rescan
 from atoll.act.release import complete
 from atoll.act.rollback import Undone, roll_back
@@ -200,7 +199,7 @@ class _Recovering:
             return Recovered(run, Fate.COMPLETED, (), tuple(left))
         self.wait_for_the_dead(entries)
         if told := tuple(busy(self.work.machine, entries)):
-            again, still = self.cut_again(entries, host)
+            again, still = cut_again(self.work.machine, host, entries, OWNER_RUNS)
             told = tuple(f"{why}; when it has ended, run atoll recover again" for why in told)
             return Recovered(run, Fate.LEFT, again, (*left, *told, *still))
         kept = tuple(self.needed(run, host, entries))
@@ -262,32 +261,6 @@ class _Recovering:
         others, told = exchanged(entries, host.functions.get)
         self.work.journal.forget(others)
         return [entry for entry in entries if entry not in others], [*told]
-
-    def cut_again(self, entries: Sequence[Entry], host: Host) -> tuple[tuple[Deed, ...], tuple[str, ...]]:
-        """Cut what the run had cut and is open by now, an owner having reset its device; return what was done, and what
-        could not be."""
-        deeds, left = [], []
-        known = present(host, allow_assumed=True).cut
-        for entry in entries:
-            step = entry.step
-            now = known.get(step.device)
-            if step.kind is not StepKind.CUT_LINKS or (now is not None and frozenset(step.links) <= now):
-                continue
-            try:
-                with self.work.machine.during(entry, "its owner runs, and its links may have been opened by a reset"):
-                    control = control_of(host, step)
-                    with access(self.work.machine, step.device, None) as lease:
-                        # With memory decoding off it shows no registers, and has its links all the same.
-                        opened = frozenset(step.links) - cut_now(lease, host, control)
-                        if opened:
-                            cut(lease, host, control, step.links)
-            except (Failure, OSError) as error:
-                left.append(f"links of {step.device} may be open, and could not be cut again: {error}")
-                continue
-            if opened:
-                links = ", ".join(map(str, sorted(opened)))
-                deeds.append(Deed(step.kind.value, step.device, f"links {links} cut again", step.id))
-        return tuple(deeds), tuple(left)
 
     def needed(self, run: Run, host: Host, entries: Sequence[Entry]) -> Iterator[Entry]:
         """Yield what changed devices that the host itself needs by now."""

@@ -32,6 +32,7 @@ from atoll.guard.desk import Desk
 from atoll.guard.discard import refuse_descriptors
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import LOOK_PATIENCE, Keepers
+from atoll.guard.leave import leave
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, owner_uid, tenants
 from atoll.guard.recuts import Recuts, intend
@@ -102,6 +103,8 @@ class Ended:
     """What was given back; None where owners were left, who keep all of it as it is."""
     tenants: tuple[Tenant, ...] = ()
     """Who still had something open."""
+    cut: tuple[str, ...] = ()
+    """What became of links then that the end of the keepers opened: sentences."""
 
 
 @dataclass(slots=True)
@@ -152,7 +155,7 @@ class Holding:
             if found.verdict is Verdict.PROVEN:
                 self._intend(now)
         except BaseException:
-            self.give_back()
+            self.end(())
             raise
         if found.verdict is not Verdict.PROVEN:
             back = self.give_back()
@@ -182,7 +185,7 @@ class Holding:
         try:
             return self._serve(host, started)
         except BaseException:
-            self.give_back()
+            self.end(())
             raise
 
     def _serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
@@ -311,7 +314,14 @@ class Holding:
         return "vfio" in (device.driver(self.machine, address) or "")
 
     def end(self, left: tuple[Tenant, ...]) -> Ended:
-        """Give all back, unless owners are left: then nothing is opened to them, and the journal keeps the run open."""
+        """Give all back, unless owners are left: then nothing is opened to them, and the journal keeps the run open.
+
+        Raises StepError where giving back fails: what could not be given back is as where owners are left.
+        """
         if left:
-            return Ended(None, left)
-        return Ended(self.give_back())
+            return Ended(None, left, leave(self.machine, self.keepers, self._gone))
+        try:
+            return Ended(self.give_back())
+        except StepError as error:
+            told = "; ".join((error.message, *leave(self.machine, self.keepers, self._gone)))
+            raise StepError(told, hint=error.hint) from error

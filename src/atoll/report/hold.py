@@ -64,6 +64,7 @@ def ended_lines(host: str, ended: Ended, *, style: Style) -> list[str]:
         return ["", *release_lines(host, ended.outcome, style=style)]
     lines = ["", style.doubtful("Nothing was given back: owners are left")]
     lines += [f"  {tenant}" for tenant in ended.tenants]
+    lines += [line for text in ended.cut for line in wrap(text, first="  ")]
     told = (
         "What they have open stays open and cut, but nobody cuts it again after a reset any more. When they have "
         "ended, run: atoll recover"

@@ -1,0 +1,52 @@
+"""Cutting again what was cut and may be open by now: some reset, an owner's or that of a close, has undone the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from atoll.act.access import access
+from atoll.act.failure import Failure
+from atoll.act.journal import Entry
+from atoll.act.outcome import Deed
+from atoll.act.recorded import Recorded
+from atoll.act.registers import control_of, cut, cut_now
+from atoll.controls.present import present
+from atoll.host.model import Host
+from atoll.plan.step import StepKind
+
+__all__ = ["OWNER_RUNS", "cut_again"]
+
+OWNER_RUNS = "its owner runs, and its links may have been opened by a reset"
+"""Why, as the journal has it."""
+
+
+def cut_again(
+    machine: Recorded, host: Host, entries: Iterable[Entry], reason: str
+) -> tuple[tuple[Deed, ...], tuple[str, ...]]:
+    """Cut what entries had cut and is open by now; return what was done, and what could not be. ``host`` is the machine
+    as it was just read.
+
+    Of a device that somebody has open it depends on the kernel whether its registers can be mapped beside VFIO.
+    """
+    deeds, left = [], []
+    known = present(host, allow_assumed=True).cut
+    for entry in entries:
+        step = entry.step
+        now = known.get(step.device)
+        if step.kind is not StepKind.CUT_LINKS or (now is not None and frozenset(step.links) <= now):
+            continue
+        try:
+            with machine.during(entry, reason):
+                control = control_of(host, step)
+                with access(machine, step.device, None) as lease:
+                    # With memory decoding off it shows no registers, and has its links all the same.
+                    opened = frozenset(step.links) - cut_now(lease, host, control)
+                    if opened:
+                        cut(lease, host, control, step.links)
+        except (Failure, OSError) as error:
+            left.append(f"links of {step.device} may be open, and could not be cut again: {error}")
+            continue
+        if opened:
+            links = ", ".join(map(str, sorted(opened)))
+            deeds.append(Deed(step.kind.value, step.device, f"links {links} cut again", step.id))
+    return tuple(deeds), tuple(left)

@@ -1,0 +1,122 @@
+"""A holder that ends while somebody has something open: whoever that is reaches nobody else's device by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from act_bench import SPEC, host_of, planned, state
+from test_holding import Homed, machine
+
+from atoll.act.journal import read_journal
+from atoll.act.recover import Fate, recover
+from atoll.errors import StepError
+from atoll.fabric.answer import Policy
+from atoll.guard.holding import Holding
+from atoll.guard.keepers import Keepers
+from atoll.guard.notify import Notifier
+from atoll.guard.owners import Tenant
+from atoll.pci.address import Address
+from atoll.plan.selector import gpus
+from atoll.plan.spec import read_spec
+from atoll.report.hold import ended_lines
+from atoll.report.style import PLAIN
+from atoll.twin.vfio import Vfio
+
+
+class Parking(Homed):
+    """A twin on which somebody keeps a device open whom no process shows, once its holder has closed it."""
+
+    parked: Address | None = None
+    hidden: frozenset[str] = frozenset()
+
+    def list(self, path: str) -> tuple[str, ...]:
+        return tuple(name for name in super().list(path) if path != "proc" or name not in self.hidden)
+
+    def close(self, address: Address) -> None:
+        if address == self.parked:
+            self.hidden = frozenset(str(one.pid) for one in self.vfio.holders.values() if address in one.devices)
+        else:
+            Vfio.close(self.vfio, address)
+
+
+class Ending(Keepers):
+    """Keepers whose devices a twin has open; ``kept`` is open elsewhere too."""
+
+    def __init__(self, twin: Homed, kept: Address) -> None:
+        super().__init__()
+        self.twin = twin
+        self.kept = kept
+
+    def close(self) -> None:
+        for address in sorted(self.twin.kernel.open_devices):
+            if address != self.kept:
+                self.twin.vfio.close(address)
+
+
+def holding(twin: Homed, kept: Address) -> Holding:
+    host, plan = planned(twin)
+    clusters = read_spec(SPEC, host, name="spec")
+    found = Holding(twin, Ending(twin, kept), clusters, SPEC, Policy.STRICT, grace=0.0, notifier=Notifier({}))
+    found.achieve(host, plan)
+    return found
+
+
+def act(twin: Homed, address: Address) -> None:
+    """What the owner who is left does: he opens his own end, and starts his device."""
+    twin.reset(address, "bus")
+    twin.write(f"sys/bus/pci/devices/{address}/config", b"\x06\x00", offset=4)
+
+
+def test_beside_an_owner_who_is_left_all_that_is_closed_is_cut(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    red, blue = gpus(host_of(twin))[:2]
+    held = holding(twin, red)
+    ended = held.end((Tenant(4711, "qemu", certain=True),))
+    assert set(twin.kernel.open_devices) == {red}
+    act(twin, red)
+    assert not twin.attack(red, blue).reached
+    told = "\n".join(ended_lines("here", ended, style=PLAIN))
+    assert f"{blue}: links" in told
+    assert "cut again" in told
+    assert [run.verb for run in read_journal(twin).runs if run.ended is None] == ["hold"]
+    # It is the other end that keeps it away.
+    twin.reset(blue, "bus")
+    assert twin.attack(red, blue).reached
+
+
+def test_beside_somebody_whom_no_process_shows_all_that_is_closed_is_cut(tmp_path: Path) -> None:
+    twin = Parking.new("ac922-4gpu")
+    assert isinstance(twin, Parking)
+    twin.home = tmp_path
+    before = state(twin)
+    red, blue = gpus(host_of(twin))[:2]
+    held = holding(twin, red)
+    with pytest.MonkeyPatch.context() as patch:
+        twin.parked = red
+        patch.setattr(twin.vfio, "close", twin.close)
+        patch.setattr("atoll.act.release._CLOSING_SECONDS", 0.0)
+        with pytest.raises(
+            StepError, match=rf"{red} was closed by its holder, and is open still.*{blue}: links .* cut"
+        ):
+            held.end(())
+    assert set(twin.kernel.open_devices) == {red}
+    act(twin, red)
+    assert not twin.attack(red, blue).reached
+    # Once that one has ended, the next holder's service begins by this.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atoll.act.journal.is_alive", lambda owner: False)
+        patch.setattr("atoll.act.recover._CLOSING_SECONDS", 0.0)
+        assert [run.fate for run in recover(twin).runs] == [Fate.LEFT]
+        twin.event("kill", [red])
+        assert [run.fate for run in recover(twin).runs] == [Fate.ROLLED_BACK]
+    assert state(twin) == before
+    assert read_journal(twin).runs == ()
+
+
+def test_where_nothing_can_be_cut_any_more_that_is_told(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    held = holding(twin, gpus(host_of(twin))[0])
+    (tmp_path / "var/lib/atoll/journal.sqlite").write_bytes(b"no journal")
+    ended = held.end((Tenant(4711, "qemu", certain=True),))
+    assert ["may be open" in told for told in ended.cut] == [True]
