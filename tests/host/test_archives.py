@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from atoll.errors import InputError
 from atoll.host.archive import ArchiveLimits, read_archive
 from atoll.host.memory import FileEntry, LinkEntry
+from atoll.host.open import open_named
+from atoll.host.records.content import Record
 from atoll.host.tar import read_members
 from host.trees import opened_tree
 
@@ -186,6 +188,26 @@ def test_not_an_archive(tmp_path: Path) -> None:
         opened_tree(tmp_path / "missing")
     with pytest.raises(InputError, match="damaged"):
         read_archive(write(tmp_path / "u", b"x" * 1024))
+
+
+TEXT = b"01:00.0 VGA compatible controller [0300]: NVIDIA Corporation GK104 [10de:1187] (rev a1)\n" * 40
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_text_is_read_as_the_text(tmp_path: Path, compress: type[bytes]) -> None:
+    read = open_named(str(write(tmp_path / "t", compress(TEXT))))
+    assert isinstance(read, Record)
+    assert read.host is not None
+    assert [str(address) for address in read.host.functions] == ["0000:01:00.0"]
+    with pytest.raises(InputError, match="damaged or truncated"):
+        open_named(str(write(tmp_path / "t", compress(TEXT)[:-9])))
+
+
+def test_an_archive_in_a_pipe_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for data in (SOUND, gzip.compress(SOUND)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        with pytest.raises(InputError, match="not read from a pipe"):
+            open_named("-")
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), max_size=20))

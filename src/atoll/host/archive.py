@@ -5,15 +5,12 @@ Archives are untrusted. Everything is limited, and what is out of the ordinary i
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from atoll.errors import InputError
+from atoll.host.compressed import DAMAGED, compression, decompressed
 from atoll.host.memory import FileEntry, FolderEntry, LinkEntry, MemoryTree
 from atoll.host.tar import Member, MemberKind, read_members
 
@@ -35,15 +32,24 @@ class ArchiveLimits:
     """Bytes after decompression."""
 
 
-_MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"))
+_BLOCK = 512
+_AGAIN = "copy or record it again"
+_OURS = "atoll capture FILE makes one; tar -C FOLDER -cJf FILE . packs a folder that holds sys/"
 _RECORD = frozenset({"sys", "proc", "records", "manifest.json"})
 
 
 def is_archive(path: str | Path) -> bool:
-    """Return whether a file starts like a tar archive, plain or compressed."""
+    """Return whether a file starts like a tar archive, plain or compressed; what is damaged counts as one."""
     with open(path, "rb") as file:
-        head = file.read(512)
-    return _compression(head) != "" or head[257:262] == b"ustar"
+        head = file.read(_BLOCK)
+        kind = compression(head)
+        if kind:
+            file.seek(0)
+            try:
+                head = _Stream(decompressed(file, kind), _BLOCK).read(_BLOCK)
+            except (*DAMAGED, OSError):
+                return True
+    return head[257:262] == b"ustar" or (kind != "" and len(head) == _BLOCK and not head.strip(b"\0"))
 
 
 def read_archive(path: str | Path, *, limits: ArchiveLimits | None = None, name: str = "") -> MemoryTree:
@@ -56,59 +62,17 @@ def read_archive(path: str | Path, *, limits: ArchiveLimits | None = None, name:
     tree = MemoryTree(name or str(path))
     try:
         with open(path, "rb") as file:
-            head = file.read(512)
+            head = file.read(_BLOCK)
             file.seek(0)
-            stream = _Stream(_open(file, _compression(head)), limits.stream)
+            stream = _Stream(decompressed(file, compression(head)), limits.stream)
             _fill(tree, stream, limits)
     except InputError as error:
-        raise InputError(f"{path}: {error.message}", hint=error.hint) from error
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: damaged or truncated: {error}", hint="copy or record it again") from error
+        raise InputError(f"{path}: {error.message}", hint=error.hint or _OURS) from error
+    except DAMAGED as error:
+        raise InputError(f"{path}: damaged or truncated: {error}", hint=_AGAIN) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}", hint=_AGAIN) from error
     return MemoryTree(tree.name, _unwrap(tree.root))
-
-
-def _compression(head: bytes) -> str:
-    return next((kind for magic, kind in _MAGIC if head.startswith(magic)), "")
-
-
-def _open(file: BinaryIO, compression: str) -> BinaryIO:
-    if compression == "gzip":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
-    if compression == "bzip2":
-        return cast(BinaryIO, bz2.BZ2File(file))
-    if compression == "xz":
-        return cast(BinaryIO, _XzFile(file))
-    return file
-
-
-class _XzFile:
-    """Like ``lzma.LZMAFile``, but an xz header cannot ask for any size of dictionary (``xz -9`` needs 65 MiB)."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._input = b""
-        self._decompressor = self._next()
-
-    def _next(self) -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)
-
-    def read(self, size: int) -> bytes:
-        """Return up to ``size`` bytes, none at the end only."""
-        while True:
-            if self._decompressor.eof:
-                self._input = self._decompressor.unused_data or self._file.read(1 << 16)
-                if not self._input.strip(b"\0"):
-                    return b""
-                self._decompressor = self._next()
-            if self._decompressor.needs_input and not self._input:
-                self._input = self._file.read(1 << 16)
-                if not self._input:
-                    raise EOFError("the compressed data ends too early")
-            data, self._input = self._decompressor.decompress(self._input, size), b""
-            if data:
-                return data
 
 
 class _Stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
@@ -144,9 +145,30 @@ def _is_archive(path: str) -> bool:
 
 
 def _record(file: BinaryIO, *, name: str) -> Record:
+    from atoll.host.compressed import compression
     from atoll.host.records.lines import MOST_BYTES
 
-    return _read(file.read(MOST_BYTES + 1), name=name)
+    data = file.read(MOST_BYTES + 1)
+    kind = compression(data)
+    text = _text_of(data, kind, name=name) if kind else data
+    if text[257:262] == b"ustar":
+        raise InputError(f"{name}: an archive is not read from a pipe", hint="save it in a file, and name that")
+    return _read(text, name=name)
+
+
+def _text_of(data: bytes, kind: str, *, name: str) -> bytes:
+    """Return what a compressed text holds, or as much of it as is too much. Raises InputError for damaged data."""
+    from atoll.host.compressed import DAMAGED, decompressed
+    from atoll.host.records.lines import MOST_BYTES
+
+    stream, parts, left = decompressed(io.BytesIO(data), kind), [b""], MOST_BYTES + 1
+    try:
+        while left and (part := stream.read(min(left, 1 << 20))):
+            parts.append(part)
+            left -= len(part)
+    except (*DAMAGED, OSError) as error:
+        raise InputError(f"{name}: damaged or truncated: {error}", hint="copy or record it again") from error
+    return b"".join(parts)
 
 
 def _read(data: bytes, *, name: str) -> Record:
