@@ -105,6 +105,16 @@ def test_order_alone_is_not_believed_without_confirmation() -> None:
     assert any("do not confirm" in gap.why for gap in host.gaps)
 
 
+def test_links_that_are_down_tell_nothing_against_the_order() -> None:
+    text = smi(g0="0b:0 -", g1="0a:0 -", g2="", g3="- -")
+    host = host_of(text, "0a", "0b", "0c", "0d", query=False)
+    assert pairs(host) == [("0a", 0, "0b", 0)]
+    assert not host.links_told
+    assert sum("not up" in gap.why for gap in host.gaps) == 3
+    assert any("no link" in gap.why for gap in host.gaps)
+    assert not host_of(smi(g0="0b:0 -", g1="0c:0 -", g2="- -"), "0a", "0b", "0c", query=False).links
+
+
 def test_switches() -> None:
     switch = function_files("0000:07:00.0", device=0x22A3, kind=0x068000)
     text = smi(g0="07:46 07:47", g1="07:40 07:41")

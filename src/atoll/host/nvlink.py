@@ -39,12 +39,13 @@ def nvlinks(
     """Return the links that ``nvidia-smi nvlink -R`` or ``-p`` tells of the functions of a host.
 
     Addresses that only the PCI order tells are believed only if every remote end is of this host, and every
-    link between two GPUs is told by both. ``rates`` are those of ``nvlink -s``; else a link's is its chip's.
+    link between two GPUs is told by both; links that are down tell nothing against it. ``rates`` are those of
+    ``nvlink -s``; else a link's is its chip's.
     """
     named = naming.addresses
     tables = {named[gpu.index]: gpu for gpu in gpus if gpu.index in named and named[gpu.index] in functions}
-    doubts = {address: why for address, gpu in tables.items() if (why := _doubt(address, gpu, tables, functions))}
-    if (gpus and not named) or (naming.by_order and doubts):
+    odd = {address: why for address, gpu in tables.items() if (why := _odd(address, gpu, tables, functions))}
+    if (gpus and not named) or (naming.by_order and odd):
         why = "no record tells which GPU has which address, and the remote ends do not confirm the PCI order"
         return ToldLinks(source, gaps=(Gap("NVLinks in nvidia-smi's record", why, _HINT),))
     gaps = [
@@ -52,15 +53,14 @@ def nvlinks(
         for gpu in gpus
         if gpu.index not in named or named[gpu.index] not in functions
     ]
+    doubts = {address: why for address, gpu in tables.items() if (why := _lacking(gpu, functions[address]))} | odd
     gaps += [Gap(f"NVLinks of {address}", why, _HINT_UP) for address, why in sorted(doubts.items())]
     links = _links(tables, functions, naming.mark(source), rates or {})
     return ToldLinks(source, links, frozenset(tables.keys() - doubts.keys()), tuple(gaps))
 
 
-def _doubt(
-    address: Address, gpu: SmiGpu, tables: Mapping[Address, SmiGpu], functions: Mapping[Address, Function]
-) -> str:
-    """Why the record does not tell all links of a GPU; empty where it does."""
+def _odd(address: Address, gpu: SmiGpu, tables: Mapping[Address, SmiGpu], functions: Mapping[Address, Function]) -> str:
+    """What the remote ends of a GPU's links tell against its address or theirs; empty where nothing does."""
     for number, (far, far_number) in (gpu.remote or {}).items():
         function = functions.get(far)
         if far == address:
@@ -76,6 +76,11 @@ def _doubt(
                 return f"it shows another number of links to {far} than that one shows back"
         elif (tables[far].remote or {}).get(far_number) != (address, number):
             return f"link {number} leads to {far} link {far_number}, which does not lead back"
+    return ""
+
+
+def _lacking(gpu: SmiGpu, own: Function) -> str:
+    """Why the record does not tell all links of a GPU; empty where it does."""
     if gpu.down:
         return f"links that are not up do not say where they lead: {', '.join(map(str, gpu.down))}"
     if gpu.unnamed:
@@ -83,7 +88,6 @@ def _doubt(
     if not gpu.remote:
         return "the record shows no link of it"
     # Links that are down stand in a whole listing too; one link alone (-l), or a text that was cut, has fewer.
-    own = functions[address]
     most = nvlinks_at_most(own.vendor, own.device)
     if most is None:
         return "" if sorted(gpu.remote) == list(range(len(gpu.remote))) else "some links are missing between others"
