@@ -127,6 +127,19 @@ def test_status_tells_rates_and_no_ends() -> None:
     assert len(joined.links_told) == 8
 
 
+def test_a_gpu_without_a_link_counts_in_the_order() -> None:
+    silent = "GPU 1: NVIDIA A100 (UUID: GPU-1)\nNVML: Unable to retrieve NVLink information as all links are inActive\n"
+    status = f"GPU 0: NVIDIA A100 (UUID: GPU-0)\n Link 0: 25 GB/s\n Link 1: <inactive>\n{silent}"
+    host = host_of(gpus(2), A100, status)
+    assert [(str(link.a.function), link.a.number) for link in host.links] == [(gpus(1)[0], 0)]
+    assert not host.links_told
+    assert f"NVLinks of {gpus(1)[0]}: nvidia-smi nvlink -s (any name 0) shows links that are down: 1" in why(host)
+    other = host_of(gpus(3), A100, status)
+    assert not other.links
+    assert "GPU 0" in why(other)
+    assert "GPU 1" not in why(other), "of it there is nothing to tell"
+
+
 def test_what_is_down_makes_a_matrix_tell_less() -> None:
     fewer = matrix_of(4, lambda a, b: 3)
     host = host_of(gpus(4), A100, fewer)

@@ -101,11 +101,13 @@ def _read_text(record: LinkRecord, text: str) -> None:
     sections = parse_links(text)
     shown = [gpu for gpu in sections if gpu.remote or gpu.rates or gpu.down or gpu.unnamed]
     with_ends = any(gpu.remote or gpu.unnamed for gpu in shown)
-    record.status = tuple(gpu for gpu in shown if gpu.rates or not with_ends)
+    indices = {gpu.index for gpu in shown}
+    # Named without a link: it has none, or all are down. Its number counts when GPUs are told apart by their order.
+    silent = {gpu.index: gpu for gpu in sections if gpu.index not in indices}.values() if shown else ()
+    rated = tuple(gpu for gpu in shown if gpu.rates or not with_ends)
+    record.status = (*rated, *silent) if rated else ()
     if with_ends:
-        indices = {gpu.index for gpu in shown}
-        silent = {gpu.index: gpu for gpu in sections if gpu.index not in indices}
-        record.remote = _listings([*(gpu for gpu in shown if not gpu.rates), *silent.values()])
+        record.remote = _listings([*(gpu for gpu in shown if not gpu.rates), *silent])
     record.matrices = parse_topo(text)
     _few(record.matrices)
     named = (*parse_gpu_query(text), *parse_gpu_list(text))

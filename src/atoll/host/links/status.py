@@ -12,6 +12,7 @@ from atoll.pci.address import Address
 
 __all__ = ["status_by_address", "status_links"]
 
+_HINT_UP = "record it again with all links up"
 _HINT = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
 
 
@@ -34,11 +35,16 @@ def status_links(
     Links are trained by hardware: that one is up says nothing of what a fabric manager lets through it.
     """
     named = status_by_address(gpus, functions, naming)
-    gaps = tuple(
+    gaps = [
         Gap(f"NVLinks of GPU {gpu.index} in {source}", "no record tells its address", _HINT)
         for gpu in gpus
-        if naming.addresses.get(gpu.index) not in named
-    )
+        if naming.addresses.get(gpu.index) not in named and (gpu.rates or gpu.down)
+    ]
+    gaps += [
+        Gap(f"NVLinks of {address}", f"{source} shows links that are down: {' '.join(map(str, gpu.down))}", _HINT_UP)
+        for address, gpu in sorted(named.items())
+        if gpu.down
+    ]
     links = tuple(
         Link(
             LinkKind.NVLINK,
@@ -50,4 +56,4 @@ def status_links(
         for address, gpu in sorted(named.items())
         for number, rate in gpu.rates.items()
     )
-    return ToldLinks(source, links, gaps=gaps)
+    return ToldLinks(source, links, gaps=tuple(gaps))
