@@ -11,16 +11,18 @@ import threading
 from pathlib import Path
 
 import pytest
+from fake_vfio import FakeKernel
 from guard_bench import BLUE, RED, Bench
 from hypothesis import given
 from hypothesis import strategies as st
-from vfio_machine import address
+from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.guard.keeper import Keeper, Pauses, serve
 from atoll.guard.keepers import Keeping, start_keeper
 from atoll.guard.message import LONGEST, receive, send
+from atoll.pci.address import Address
 from atoll.twin import v100
 from atoll.vfio import VfioError
 
@@ -289,3 +291,27 @@ def test_an_order_that_makes_no_sense_ends_no_keeper_and_no_watch() -> None:
         assert heard(keeping)["event"] in ("sight", "cut again")
         assert keeping.alive()
         assert list(keeping.order("looks")["devices"]) == [str(BLUE)]
+
+
+@pytest.mark.parametrize(("count", "fits"), [(126, True), (127, False)])
+def test_more_devices_than_one_message_takes_are_told_apart_from_a_failure(count: int, fits: bool) -> None:
+    """A container, groups and devices: of each device its group is told too."""
+    devices = [FakeDevice(Address(0, bus, 0, 0), bus, bus=bus) for bus in range(1, count + 1)]
+    kernel = FakeKernel(FakeMachine(devices))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    keeper = Keeper(lambda event: None, kernel=kernel)
+    with ours, theirs:
+        for device in devices:
+            assert "error" not in keeper.obey({"do": "open", "device": str(device.address)})
+        with pytest.MonkeyPatch.context() as patch:
+            # The model's descriptors are none that could be sent.
+            patch.setattr("atoll.guard.keeper.send", lambda to, document, numbers: send(to, document))
+            order = {"do": "hand", "devices": [str(device.address) for device in devices], "reply": {}}
+            answer = keeper.obey(order, (theirs.fileno(),))
+            alone = keeper.obey({**order, "devices": [str(devices[0].address)]}, (theirs.fileno(),))
+        keeper.close()
+    assert alone == {}
+    assert (answer == {}) is fits
+    if not fits:
+        assert "255 descriptors, and no more than 253" in answer["error"]
+        assert "one by one" in answer["hint"]

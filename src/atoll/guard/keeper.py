@@ -22,7 +22,7 @@ from typing import Any
 from atoll.act.live.holders import VfioLease
 from atoll.controls.registry import LINK_CONTROLS
 from atoll.errors import AtollError
-from atoll.guard.message import Malformed, receive, send
+from atoll.guard.message import MOST_DESCRIPTORS, Malformed, receive, send
 from atoll.guard.prctl import die_with_parent, run_at_once, take_name
 from atoll.guard.watch import Cut, Sight, Watch
 from atoll.pci.address import Address
@@ -259,6 +259,11 @@ class Keeper:
         if self._space is None:
             return {"error": "nothing is open", "hint": "", "errno": None}
         sent = export(self._space, [Address.parse(device) for device in order["devices"]])
+        if len(sent.descriptors) > MOST_DESCRIPTORS:
+            told = (
+                f"that takes {len(sent.descriptors)} descriptors, and no more than {MOST_DESCRIPTORS} go in a message"
+            )
+            return {"error": told, "hint": "take its devices one by one, by their addresses", "errno": errno.E2BIG}
         # The same socket as the client's: closing this number of it ends nothing.
         client = socket.socket(fileno=os.dup(descriptors[0]))
         try:
