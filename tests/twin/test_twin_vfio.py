@@ -138,6 +138,14 @@ def test_failing_event_changes_nothing() -> None:
         twin.event("close", [RED])
 
 
+def test_a_device_that_is_named_twice_is_one_device() -> None:
+    twin = Twin.new("ac922-4gpu")
+    give(twin, RED, BLUE)
+    for kind in ("open", "close", "vm-start", "vm-reset", "vm-stop", "open", "kill"):
+        twin.event(kind, [RED, BLUE, RED])
+    assert twin.vfio.holders == {}
+
+
 def test_emptied_reset_method_stops_function_resets_but_not_a_guest_or_the_close() -> None:
     twin = Twin.new("ac922-4gpu")
     give(twin, RED)

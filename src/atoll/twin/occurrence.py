@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection
 from enum import StrEnum
 
 from atoll.pci.address import Address
@@ -34,10 +34,10 @@ class EventKind(StrEnum):
     """The machine loses power and boots anew: of what was set and open nothing is left, files below ``var`` are."""
 
 
-def happen(kind: EventKind, addresses: Sequence[Address], vfio: Vfio, resets: Resets) -> None:
+def happen(kind: EventKind, addresses: Collection[Address], vfio: Vfio, resets: Resets) -> None:
     """Let something happen to some devices (a reboot, which leaves none of these parts, is the twin's own affair).
 
-    Nothing is done at all where one of them makes it fail.
+    A device that is named twice is one device. Nothing is done at all where one of them makes it fail.
 
     Raises OSError: ENODEV not there or not bound to vfio-pci, EBUSY held by somebody else, EPERM where a
     group is not viable, EBADF where nothing is open, EINVAL without devices.
@@ -45,36 +45,32 @@ def happen(kind: EventKind, addresses: Sequence[Address], vfio: Vfio, resets: Re
     if kind is EventKind.SUSPEND:
         resets.suspend()
         return
-    if not addresses:
+    devices = dict.fromkeys(addresses)
+    if not devices:
         raise OSError(errno.EINVAL, f"Invalid argument: {kind} needs devices")
     if kind is EventKind.OPEN:
-        _open(addresses, f"process-{vfio.next_pid}", vfio)
-    elif kind is EventKind.CLOSE:
-        for address in addresses:
-            _holder(address, vfio)
-        for address in addresses:
-            vfio.close(address)
-    elif kind is EventKind.KILL:
-        for name in sorted({_holder(address, vfio) for address in addresses}):
-            for address in sorted(vfio.holders[name].devices):
-                vfio.close(address)
-    elif kind is EventKind.VM_START:
+        _open(devices, f"process-{vfio.next_pid}", vfio)
+        return
+    if kind is EventKind.VM_START:
         name = f"qemu-system-{vfio.next_pid}"
-        _open(addresses, name, vfio)
+        _open(devices, name, vfio)
         vfio.holders[name].machine = True
-        for address in addresses:
-            vfio.machine_reset(address)
+        hit, occur = list(devices), vfio.machine_reset
+    elif kind is EventKind.CLOSE:
+        for address in devices:
+            _holder(address, vfio)
+        hit, occur = list(devices), vfio.close
     else:
-        machines = {_machine(address, vfio) for address in addresses}
-        for name in sorted(machines):
-            for address in sorted(vfio.holders[name].devices):
-                if kind is EventKind.VM_RESET:
-                    vfio.machine_reset(address)
-                else:
-                    vfio.close(address)
+        # What hits a process hits all that it has open.
+        process = _holder if kind is EventKind.KILL else _machine
+        names = sorted({process(address, vfio) for address in devices})
+        hit = [address for name in names for address in sorted(vfio.holders[name].devices)]
+        occur = vfio.machine_reset if kind is EventKind.VM_RESET else vfio.close
+    for address in hit:
+        occur(address)
 
 
-def _open(addresses: Sequence[Address], name: str, vfio: Vfio) -> None:
+def _open(addresses: Collection[Address], name: str, vfio: Vfio) -> None:
     for address in addresses:
         vfio.check(address, name)
     for address in addresses:
