@@ -96,6 +96,10 @@ def test_nccl_tells_gpus_switches_and_cpus() -> None:
     assert pairs(one_sided).total() == 12
     c2c = nccl(f'{to(gpus(2)[1], 18)}<c2c bw="44712" count="5"/>', to(gpus(2)[0], 18), 0x2342)
     assert c2c.links_told == {A(gpus(2)[0])}
+    assert [link.bytes_per_second for link in c2c.links if link.kind is LinkKind.C2C] == [44_712_000_000] * 5
+    untold = nccl("<c2c/>", "", 0x2E12)
+    assert [(link.kind, link.bytes_per_second) for link in untold.links] == [(LinkKind.C2C, None)]
+    assert "shows no NVLink of it" in why(untold)
 
 
 def test_hwloc_tells_bandwidths() -> None:

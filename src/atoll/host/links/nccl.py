@@ -1,7 +1,8 @@
 """The topology that NCCL and RCCL write (``NCCL_TOPO_DUMP_FILE``): links between GPUs, by address, without numbers.
 
 Source: NCCL ``src/graph/xml.cc``, RCCL's the same with ``xgmi``. In ``<pci busid><gpu>`` stand ``<nvlink target count
-tclass/>`` and ``<c2c bw count/>``; ``tclass`` is the target's PCI class: 0x068000 an NVSwitch, 0x068001 an IBM NPU.
+tclass/>`` and ``<c2c bw count/>`` (MB/s of one link, and how many are up); ``tclass`` is the target's PCI class:
+0x068000 an NVSwitch, 0x068001 an IBM NPU.
 Links that are down are left out. Where the driver does not name the other side, NCCL writes ``fffffff:ff:ff.0`` and
 takes it for a switch: what it is, is not told. RCCL writes XGMI links of one hop only, yet a hive routes over
 several: between members of a hive that are not joined directly, reach is not told.
@@ -26,6 +27,7 @@ from atoll.pci.address import Address
 __all__ = ["NcclGpu", "nccl_links", "parse_nccl"]
 
 _MOST_LINKS = 256
+_MEGABYTE = 1_000_000
 _HINT = "record nvidia-smi nvlink -R as well: it tells where each link leads"
 _ENDS = {"0x068000": EndKind.SWITCH, "0x068001": EndKind.CPU}
 
@@ -39,6 +41,8 @@ class NcclGpu:
     """Number of links by target; None where the driver does not name it."""
     xgmi: dict[Address, int] = field(default_factory=dict)
     c2c: int = 0
+    c2c_rate: int | None = None
+    """Bytes per second and direction of one C2C link."""
 
 
 def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
@@ -62,11 +66,17 @@ def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
                 elif link.tag == "xgmi" and count and target is not None:
                     gpu.xgmi[target] = gpu.xgmi.get(target, 0) + count
                 elif link.tag == "c2c":
-                    gpu.c2c = max(gpu.c2c, count, 1)
-            if sum(gpu.nvlinks.values()) > _MOST_LINKS or sum(gpu.xgmi.values()) > _MOST_LINKS:
+                    gpu.c2c, gpu.c2c_rate = max(gpu.c2c, count, 1), _rate(link.attributes.get("bw", ""))
+            if max(sum(gpu.nvlinks.values()), sum(gpu.xgmi.values()), gpu.c2c) > _MOST_LINKS:
                 raise InputError(f"more than {_MOST_LINKS} links of {address}", hint="record it again")
             gpus.setdefault(address, gpu)
     return tuple(gpu for _, gpu in sorted(gpus.items()))
+
+
+def _rate(megabytes: str) -> int | None:
+    if not (megabytes.isascii() and megabytes.isdigit() and len(megabytes) < 8):
+        return None
+    return int(megabytes) * _MEGABYTE or None
 
 
 def _address(text: str) -> Address | None:
@@ -92,11 +102,12 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
         if gpu.xgmi and may_have_xgmi_to_cpu(functions[address].vendor, functions[address].device):
             doubts.setdefault(address, f"{source} shows no XGMI to the processor, which it may have as well")
         if gpu.c2c:
-            links.append(Link(LinkKind.C2C, LinkEnd(EndKind.FUNCTION, address), LinkEnd(EndKind.CPU), None, source))
+            ends = LinkEnd(EndKind.FUNCTION, address), LinkEnd(EndKind.CPU)
+            links += [Link(LinkKind.C2C, *ends, gpu.c2c_rate, source, gpu.c2c == 1)] * gpu.c2c
         if gpu.nvlinks:
             _complete(functions[address], sum(gpu.nvlinks.values()), source, doubts)
         elif not gpu.xgmi:
-            doubts.setdefault(address, f"{source} shows no link of it, which does not tell that it has none")
+            doubts.setdefault(address, f"{source} shows no NVLink of it, which does not tell that it has none")
     links += _hives(by_address, source)
     hives = frozenset(address for address, gpu in by_address.items() if gpu.xgmi)
     for address in with_unseen(hives, functions):
