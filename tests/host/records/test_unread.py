@@ -33,6 +33,11 @@ HOPS TABLE:
         ("-01.0-[01-18]----00.0-[02-18]--+- … -[0e]----00.0  Some GPU\n", "a part of a tree", "the whole tree"),
         (_ROCM, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
         (_AMD_SMI, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
+        (
+            "LINK METRIC TABLE:\n       bdf          link_type\nGPU0   0000:0c:00.0 XGMI\n",
+            "AMD's links",
+            "amd-smi topology",
+        ),
         ("IOMMU Group  15: Some Maker Some GPU [10de:1b81] (rev a1)\n", "no function of them", "iommu_groups/ -type l"),
         (" \tGPU0\tGPU1\n GPU0\tX\tOK\n\nLegend:\n  CNS  = Chipset not supported\n", "the driver lets", "topo -m"),
         ("em0@pci0:0:25:0:\tclass=0x020000 chip=0x10ea8086 hdr=0x00\n    vendor = 'X'\n", "pciconf", "pciutils"),

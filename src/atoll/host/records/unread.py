@@ -32,6 +32,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste {_LSPCI}, and for links: grep -r . /sys/class/kfd/kfd/topology/nodes",
     ),
     (
+        ("link metric table", "xgmi link status", "gpu link port status"),
+        "it shows what went over AMD's links, but not which GPUs they join",
+        f"paste amd-smi topology, and {_LSPCI}",
+    ),
+    (
         ("]----", "]--+-"),
         "it is a part of a tree of lspci -t, without the line that begins with the number of a bus",
         f"paste the whole tree, as code; better {_LSPCI}",
