@@ -80,3 +80,19 @@ def test_links_whose_other_ends_are_open_are_not_called_unknown(run: Run, tmp_pa
     assert "NVLink ×18" in shown
     assert "more links possible:" in shown
     assert shown.count("links unknown") == 1, "the switch's"
+
+
+def test_which_switches_links_lead_to(run: Run, tmp_path: Path) -> None:
+    switches = "".join(f'<nvlink target="0000:0{n}:00.0" count="3" tclass="0x068000"/>' for n in (5, 6, 7, 8))
+    text = tmp_path / "topo.xml"
+    text.write_text(
+        '<system version="1"><pci busid="0000:10:00.0" class="0x030200" vendor="0x10de" device="0x20b0">'
+        f"<gpu>{switches}</gpu></pci></system>"
+    )
+    shown = run("show", "--host", text).out
+    assert "NVLink ×12 (numbers unknown) to 4 switches, 25 GB/s each" in shown
+    assert shown.count("NVLink ×") == 1
+    whole = run("show", "-v", "--host", text).out
+    for n in (5, 6, 7, 8):
+        assert f"NVLink ×3 (numbers unknown) to switch 0000:0{n}:00.0, 25 GB/s each" in whole
+    assert whole.partition("Read from\n")[2].split() == [str(text)], "once, though it shows functions and links"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from atoll.errors import InputError
 from atoll.host.interconnect import with_link_records
@@ -32,12 +33,18 @@ def read_together(
             hint="name an lspci text or a folder of the same machine as well: --host lspci.txt --host topo.txt",
         )
     texts: dict[str, bytes] = {}
+    paths: dict[str, str] = {}
     for number, record in enumerate(records, 1):
         if record.links is not None:
             name = record.name.rstrip("/").rpartition("/")[2] or record.name
-            texts[name if name not in texts else f"{name} ({number})"] = record.links
+            name = name if name not in texts else f"{name} ({number})"
+            texts[name], paths[name] = record.links, record.name
     host = merge(hosts)
-    return with_link_records(host, texts, uuids=uuids) if texts else host
+    if not texts:
+        return host
+    host = with_link_records(host, texts, uuids=uuids)
+    # A record that shows functions and links is one source.
+    return replace(host, provenance=tuple(dict.fromkeys(paths.get(source, source) for source in host.provenance)))
 
 
 def _by_links(records: Sequence[Record]) -> list[Host]:

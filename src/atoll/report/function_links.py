@@ -35,6 +35,8 @@ class FunctionLink:
         """What is at the other end, in words."""
         if self.far.kind is EndKind.FUNCTION:
             return str(self.far.function) if self.far.function else self.far.name or "some function"
+        if self.far.kind is EndKind.SWITCH and self.far.function is not None:
+            return f"switch {self.far.function}"
         words = {
             EndKind.CPU: "the CPU",
             EndKind.SWITCH: "a switch",
@@ -83,10 +85,19 @@ def link_document(link: FunctionLink) -> dict[str, Any]:
 
 
 def link_lines(links: list[FunctionLink], style: Style, verbose: bool = False) -> list[str]:
-    """Return the links, those to one end in one line: ``NVLink 0 1 to 0004:05:00.0, 25 GB/s each, open``."""
+    """Return the links, those to one end in one line: ``NVLink 0 1 to 0004:05:00.0, 25 GB/s each, open``.
+
+    Those to the CPU are one end, and so are the switches, unless all is wanted.
+    """
+    switches = {link.far.function for link in links if link.far.kind is EndKind.SWITCH and link.far.function}
+    several = f"{len(switches)} switches"
 
     def alike(link: FunctionLink) -> tuple[object, ...]:
-        where = link.goes_to if verbose or link.far.kind is not EndKind.CPU else "the CPU"
+        where = link.goes_to
+        if not verbose and link.far.kind is EndKind.CPU:
+            where = "the CPU"
+        elif not verbose and link.far.function in switches and len(switches) > 1:
+            where = several
         return (link.kind, where, link.bytes_per_second is None, link.bytes_per_second or 0, str(link.cut))
 
     notes = []
