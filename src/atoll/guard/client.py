@@ -16,14 +16,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from atoll.errors import AtollError, InputError, RefusedError
-from atoll.guard.message import SCHEMA, Malformed, receive, send
+from atoll.guard.message import SCHEMA, SOCKET, Malformed, receive, send
 from atoll.vfio.handover import receive as receive_space
 from atoll.vfio.kernel import Kernel
 from atoll.vfio.space import AddressSpace
 
-__all__ = ["SOCKET", "Client", "NotAnswered", "NotGranted"]
+__all__ = ["Client", "NotAnswered", "NotGranted"]
 
-SOCKET = "/run/atoll/hold.sock"
 _SECONDS = 60.0
 
 
@@ -43,7 +42,7 @@ class NotAnswered(NotGranted):
 class Client:
     """A connection to a holder. Keep it as long as what was taken is used: the holder tells over it that it ends."""
 
-    def __init__(self, path: str = SOCKET, *, kernel: Kernel | None = None) -> None:
+    def __init__(self, path: str = f"/{SOCKET}", *, kernel: Kernel | None = None) -> None:
         """Connect. Raises InputError where no holder listens."""
         self._kernel = kernel
         self.ending: float | None = None

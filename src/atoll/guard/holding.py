@@ -33,6 +33,7 @@ from atoll.guard.discard import refuse_descriptors
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import LOOK_PATIENCE, Keepers
 from atoll.guard.leave import leave
+from atoll.guard.message import SOCKET
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, owner_uid, tenants
 from atoll.guard.recuts import Recuts, intend
@@ -48,9 +49,8 @@ from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.step import Plan
 from atoll.vfio.errors import VfioError
 
-__all__ = ["DEFAULT_GRACE", "SOCKET", "Ended", "Holding", "held_clusters", "the_only_holder"]
+__all__ = ["DEFAULT_GRACE", "Ended", "Holding", "held_clusters", "the_only_holder"]
 
-SOCKET = "run/atoll/hold.sock"
 _LOCK = "run/atoll/hold.lock"
 DEFAULT_GRACE = 30.0
 """Seconds for which owners are waited for at the end."""

@@ -16,8 +16,10 @@ import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["LONGEST", "MOST_DESCRIPTORS", "SCHEMA", "Malformed", "printed", "receive", "send", "unread"]
+__all__ = ["LONGEST", "MOST_DESCRIPTORS", "SCHEMA", "SOCKET", "Malformed", "printed", "receive", "send", "unread"]
 
+SOCKET = "run/atoll/hold.sock"
+"""Where a holder listens, from the root of its machine's files."""
 SCHEMA = "atoll.hold/1"
 """What a holder's answers to those who ask say that they are."""
 LONGEST = 1 << 16
