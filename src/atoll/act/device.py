@@ -24,6 +24,7 @@ from atoll.plan.possession import holds_for
 __all__ = [
     "config",
     "driver",
+    "enabled",
     "folder",
     "group",
     "handed",
@@ -198,12 +199,18 @@ def _check_seen(machine: Machine, address: Address) -> None:
         )
 
 
+def enabled(machine: Machine, address: Address) -> int:
+    """Return how often the function was enabled and not disabled since (``enable``); 0 where that is not told."""
+    found = value_of(text(machine, f"{folder(address)}/enable"), "")
+    return int(found) if found.isascii() and found.isdigit() else 0
+
+
 def _enabled(machine: Machine, address: Address) -> bool | None:
     """Whether the function is enabled for a user of VFIO; None where that is not told, and there may be one."""
     if "vfio" not in (driver(machine, address) or _leaving(machine, address)):
         return False
-    enabled = text(machine, f"{folder(address)}/enable")
-    return enabled.value != "0" if isinstance(enabled, Known) else None
+    found = text(machine, f"{folder(address)}/enable")
+    return found.value != "0" if isinstance(found, Known) else None
 
 
 def _leaving(machine: Machine, address: Address) -> str:

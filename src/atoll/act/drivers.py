@@ -19,6 +19,8 @@ from atoll.plan.step import Step
 __all__ = ["Bind", "Unbind", "bind", "check_loaded", "check_not_open", "restore", "set_override", "unbind"]
 
 _DRIVERS = "sys/bus/pci/drivers"
+_MOST_ENABLED = 16
+"""No driver forgets to disable its device as often as that."""
 
 
 def set_override(machine: Machine, address: Address, driver: str | None) -> None:
@@ -55,6 +57,27 @@ def bind(machine: Machine, address: Address, driver: str) -> None:
     found = device.driver(machine, address)
     if found != driver:
         raise Failure(f"{address} is bound to {found or 'no driver'}, not to {driver}")
+
+
+def disable(machine: Machine, address: Address) -> int:
+    """Disable a function that nobody drives, and return how often it was enabled: by a driver that was taken off and
+    left it so, or by hand. Raises Failure where it stays enabled.
+
+    What a VFIO driver gets is not enabled, so that afterwards it is as long as somebody has it open.
+    """
+    times = 0
+    while enabled := device.enabled(machine, address):
+        if times == _MOST_ENABLED:
+            raise Failure(f"{address} is still enabled ({enabled}) after {times} times that it was disabled")
+        device.write(machine, f"{device.folder(address)}/enable", "0")
+        times += 1
+    return times
+
+
+def _enable(machine: Machine, address: Address, times: int) -> None:
+    """Have a function that nobody drives enabled as often as it was."""
+    for _ in range(device.enabled(machine, address), times):
+        device.write(machine, f"{device.folder(address)}/enable", "1")
 
 
 def check_loaded(machine: Machine, driver: str) -> None:
@@ -112,7 +135,8 @@ class Bind:
         driver = device.driver(site.machine, step.device)
         if driver not in (None, step.driver):
             raise Failure(f"{step.device} is bound to {driver}")
-        return {"driver": driver, "override": device.override(site.machine, step.device)}
+        enabled = 0 if driver is not None else device.enabled(site.machine, step.device)
+        return {"driver": driver, "override": device.override(site.machine, step.device), "enabled": enabled}
 
     def do(self, site: Site, step: Step, before: State) -> None:
         """A VFIO driver takes only what is overridden to it; a host driver must not be kept away by an override."""
@@ -120,6 +144,8 @@ class Bind:
         wanted = step.override or (step.driver if "vfio" in step.driver else None)
         if wanted is not None or before["override"] != step.driver:
             set_override(site.machine, step.device, wanted)
+        if before["driver"] is None and "vfio" in step.driver:
+            disable(site.machine, step.device)
         bind(site.machine, step.device, step.driver)
 
     def after(self, site: Site, step: Step, before: State) -> State:
@@ -144,4 +170,6 @@ def restore(machine: Machine, address: Address, before: State) -> str:
     set_override(machine, address, override if isinstance(override, str) else None)
     if isinstance(driver, str):
         bind(machine, address, driver)
+    elif isinstance(enabled := before.get("enabled"), int):
+        _enable(machine, address, enabled)
     return ""

@@ -36,6 +36,8 @@ class Before:
     driver: Value = None
     override: Value = None
     driver_known: bool = False
+    enabled: Value = None
+    """How often it was enabled while nobody drove it."""
     cut: Value = None
     acs: Value = None
     removed: bool = False
@@ -236,6 +238,7 @@ def _works(
         before = entry.before
         if "driver" in before and not work.driver_known:
             work.driver, work.override, work.driver_known = before["driver"], before["override"], True
+            work.enabled = before.get("enabled")
         if work.cut is None and before.get("cut") is not None:
             work.cut = before["cut"]
         if work.acs is None and "acs" in before:

@@ -286,7 +286,7 @@ class _Run:
         machine, work = self.site.machine, self.works[address]
         if work.driver_known:
             told = f"bind {work.driver}" if work.driver else "left without a driver, as before"
-            before: State = {"driver": work.driver, "override": work.override}
+            before: State = {"driver": work.driver, "override": work.override, "enabled": work.enabled}
             self.attempt("bind", address, partial(restore, machine, address, before), told)
             return
         if device.driver(machine, address) is None:
