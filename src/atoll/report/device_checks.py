@@ -13,7 +13,7 @@ from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.pci.class_code import BaseClass
 from atoll.report.acs_checks import acs
 from atoll.report.check import Check, Status, Subject, shortened
-from atoll.report.groups import BEFORE_ACS
+from atoll.report.group_comparison import BEFORE_ACS
 from atoll.report.layout import plural
 
 __all__ = ["DEVICE_CHECKS", "STATE_CHECKS"]

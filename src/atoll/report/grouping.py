@@ -14,8 +14,9 @@ from atoll.isolation.groups.override_evidence import ignores_override, obeys_unt
 from atoll.isolation.iova.reserved import Unassignable, reserved
 from atoll.isolation.spoilers import Cause, Rule, Spoiler
 from atoll.pci.address import Address
+from atoll.report.group_comparison import BEFORE_ACS, IGNORED_OVERRIDE, UNTOLD_OVERRIDE
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
-from atoll.report.groups import BEFORE_ACS, IGNORED_OVERRIDE, NOT_YET, UNTOLD_OVERRIDE
+from atoll.report.groups import NOT_YET
 from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names
