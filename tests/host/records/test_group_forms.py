@@ -59,6 +59,10 @@ def _groups(host: Host) -> dict[int, list[str]]:
         # Unraid: ids first, the group's other functions at the margin, no blank after the colon.
         "Group 1:\t[8086:1901] 00:01.0 PCI bridge: X\n[10de:1b80] [R] 01:00.0 VGA compatible controller: Y (rev a1)\n"
         "[10de:10f0] 01:00.1 Audio device: Y\nGroup 2:[8086:1533] [R] 02:00.0 Ethernet controller: Z\n",
+        # Scripts that leave the word out.
+        "[IOMMU 1] 00:01.0 PCI bridge [0604]: X [8086:1901]\n[IOMMU 1] 01:00.0 VGA [0300]: Y [10de:1b80] (rev a1)\n"
+        "[IOMMU 1] 01:00.1 Audio device [0403]: Y [10de:10f0]\n[IOMMU 2] 02:00.0 Ethernet [0200]: Z [8086:1533]\n",
+        "IOMMU 1: 00:01.0 PCI bridge: X\nIOMMU 1: 01:00.0 VGA: Y\nIOMMU 1: 01:00.1 Audio: Y\nIOMMU 2: 02:00.0 NIC: Z\n",
         # Loops that look for reset.
         "IOMMU Group 1:\n\t\t 00:01.0 PCI bridge [0604]: X [8086:1901]\n\t [RESET]\t 01:00.0 VGA: Y [10de:1b80]\n"
         "\t\t 01:00.1 Audio: Y [10de:10f0]\nIOMMU Group 2:\n\t [RESET]\t 02:00.0 Ethernet: Z [8086:1533]\n",

@@ -32,6 +32,8 @@ _MOST_TRANSLATED = 3
 _BEFORE = "#*=-+`> \t"
 _NO_CLASS = ":->=("
 _GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"[#*=\-+`> \t]*\[?iommu(?:[_ -]?(?:group|grp))?[ :#]*(\d{1,6})(?:\]:?|:)?\s+(.*)", re.IGNORECASE)
+"""``[IOMMU 1] 00:01.0 PCI bridge [0604]: …``, ``IOMMU 1: 00:01.0 …``: before a function it is a group's number."""
 _DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
 """What lspci prints of a function below it, and may hold an address."""
 
@@ -43,6 +45,9 @@ def group_heading(text: str) -> tuple[int | None, str]:
     ``IOMMU Group: 1`` is no lspci's.
     """
     lowered = text.lower()
+    short = _IN_BRACKETS.match(text) if "iommu" in lowered else None
+    if short is not None and marked_function(short[2])[0] is not None:
+        return int(short[1]), short[2]
     if "iommu" in lowered and any(word in lowered for word in _TRANSLATED):
         return _translated(text), ""
     if "group" not in lowered and "grp" not in lowered:

@@ -7,6 +7,7 @@ All of these, mixed and quoted::
             [RESET] 01:00.0 VGA compatible …         marked by loops that look for reset
             00:1c.1/06:00.0 USB controller …         or by their paths, as lspci -PP has them
     IOMMU Group 1 00:01.0 PCI bridge [0604]: …       the same on one line
+    [IOMMU 1] 00:01.0 PCI bridge [0604]: Intel …     and without the word
     Group 1:  [8086:1901] [R] 00:01.0  PCI bridge  … Unraid, ls-iommu and their like, class and name in columns, and
     [8086:1905] 00:01.1  PCI bridge: …               the functions after the first,
     USB:      [1d6b:0002]  Bus 001 Device 001  …     and what hangs on a USB controller between them
