@@ -148,6 +148,14 @@ def test_what_is_open_and_nobody_shows_may_be_in_any_address_space() -> None:
     assert domains(shown)[CARD].kind is DomainKind.TRANSLATED
 
 
+def test_without_an_iommu_it_does_not_matter_who_holds_it() -> None:
+    """VFIO can have opened it then as well, in no-IOMMU mode: nothing translates either way."""
+    unread = replace(endpoint("01:00.0", group=None), driver=Unknown("a list tells no driver"))
+    found = one(replace(machine(unread), groups=Known({}), iommu_units=(), holders=HIDDEN))
+    assert (found.kind, found.because) == (DomainKind.NONE, "no IOMMU is in use on this host")
+    assert one(replace(machine(unread), groups=HIDDEN, iommu_units=(), holders=HIDDEN)).kind is DomainKind.UNKNOWN
+
+
 def test_no_iommu_mode_translates_nothing_whoever_holds_it() -> None:
     host = holding(Holder(7, "dpdk", (), (CARD,), Known(1)))
     assert isinstance(host.groups, Known)

@@ -101,7 +101,9 @@ def _domain(host: Host, function: Function, sharing: Mapping[int, tuple[Holder, 
             "held open by " + " and ".join(f"{one.name} ({one.pid})" for one in holders),
             certain=len(together) == 1 and value_of(holder.containers, None) == 1,
         )
-    if _may_be_vfio(function):
+    default = default_domain(host, function)
+    if default.kind is not DomainKind.NONE and _may_be_vfio(function):
+        # Where no IOMMU translates, it translates for no user of VFIO either.
         if isinstance(host.holders, Unknown):
             may = "its driver was not read: VFIO may hold it" if isinstance(function.driver, Unknown) else ""
             return Domain(DomainKind.UNKNOWN, "", may or f"who holds it was not seen ({host.holders.reason})")
@@ -111,7 +113,7 @@ def _domain(host: Host, function: Function, sharing: Mapping[int, tuple[Holder, 
             return Domain(DomainKind.UNKNOWN, "", because)
         if function.address in host.opened:
             return Domain(DomainKind.UNKNOWN, "", "it is open for VFIO, in no process that is seen")
-    return default_domain(host, function)
+    return default
 
 
 def _may_be_vfio(function: Function) -> bool:
