@@ -72,6 +72,14 @@ def test_explain_names_a_better_slot(run: Run, tmp_path: Path) -> None:
     assert "may reach memory that is not mapped for it root complex of pci0000:00 untranslated request" in out
 
 
+def test_what_may_be_is_not_told_as_what_is(run: Run, tmp_path: Path) -> None:
+    """A list of groups shows no register: nothing that it shows is reached for sure."""
+    (tmp_path / "list").write_text("IOMMU Group 1 01:00.0 VGA: X\nIOMMU Group 2 02:00.0 Ethernet controller: Y\n")
+    out = run("explain", "01:00.0", "--host", tmp_path / "list").out
+    assert "    may be reached by 0000:02:00.0\n" in out
+    assert "    reached by" not in out
+
+
 def test_what_all_slots_rest_on_is_told_once(run: Run, tmp_path: Path) -> None:
     def function(address: str, name: str, kind: str, bus: int = 0) -> str:
         below = f"\tBus: primary=00, secondary={bus:02x}, subordinate={bus:02x}, sec-latency=0\n" if bus else ""

@@ -214,3 +214,17 @@ def test_nothing_is_alone_in_an_excerpt() -> None:
     assert headline(host, _of(host, "01:00.0")).endswith(", as far as the record shows.")
     bare = _pasted(host)
     assert headline(bare, _of(bare, "01:00.0")).endswith("its group, as predicted, as far as the record shows.")
+
+
+def test_beside_functions_of_untold_groups_nothing_is_alone() -> None:
+    audio = replace(endpoint("01:00.1", multifunction=True), group=Unknown("not listed"))
+    other = replace(endpoint("00:02.0"), group=Unknown("not listed"))
+    host = machine(endpoint("01:00.0", group=1, multifunction=True), audio, other)
+    told = "0000:01:00.0 is in group 1, and so may 0000:01:00.1 0000:00:02.0 be, whose groups the record does not tell."
+    assert headline(host, _of(host, "01:00.0")) == told
+
+
+def test_a_guess_is_hedged_once() -> None:
+    host = replace(_pasted(machine(*slots(Unknown("cut")))), excerpt=True)
+    assert "as guessed from a record" in headline(host, _of(host, "01:00.0"))
+    assert "as far as the record shows" not in headline(host, _of(host, "01:00.0"))

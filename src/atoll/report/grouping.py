@@ -41,14 +41,18 @@ def headline(host: Host, found: Grouping) -> str:
             return f"{one} is in no group, as far as the record tells: {NOT_YET}."
         return f"{one} is in no group: no IOMMU serves it, as far as the record tells."
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
+    comma = "" if found.recorded else ","
     if not found.recorded and found.undetermined:
         group = "its group, as guessed from a record that does not tell all"
-    comma = "" if found.recorded else ","
-    if host.excerpt or (found.recorded and _loose(host, one)):
+    elif host.excerpt or (found.recorded and _loose(host, one)):
         # A record that leaves out what stands above may leave out who is beside it.
         group, comma = f"{group}, as far as the record shows", ","
     alike, ports, strangers = _sorted(host, found)
     if not alike and not strangers:
+        untold = _untold(host, one) if found.recorded else []
+        if untold:
+            whose = "group the record does not tell" if len(untold) == 1 else "groups the record does not tell"
+            return f"{one} is in group {found.number}, and so may {first_of(untold, SHOWN)} be, whose {whose}."
         beside = ", but for ports, which stay with the kernel" if ports else ""
         return f"{one} is alone in {group}{beside}."
     if not strangers:
@@ -57,6 +61,12 @@ def headline(host: Host, found: Grouping) -> str:
     because = _because(host, found)
     others = f"{plural(len(strangers), 'function')} of other devices"
     return f"{one} shares {group}{comma} with {others}{because}."
+
+
+def _untold(host: Host, one: Address) -> list[Address]:
+    """Return the functions, ports aside, whose group is not told while that of one is: first those of its device."""
+    untold = [a for a, f in host.functions.items() if not f.is_port and isinstance(f.group, Unknown)]
+    return sorted(untold, key=lambda address: (address.slot != one.slot, address))
 
 
 def _loose(host: Host, one: Address) -> bool:

@@ -97,9 +97,10 @@ def neighbours_lines(
         words = f"{answer_words(Answer.BLOCKED, style)} to {_names(away, many)}"
         lines += ["", *wrap(words, first="    ", rest="        ")]
     lines += _identity_lines(found, style, many)
-    back = [n.address for n in found if n.back.answer > Answer.IOMMU]
-    if back:
-        lines += ["", *wrap(f"reached by {_names(back, many)}", first="    ", rest="        ")]
+    for answer, words in ((Answer.DIRECT, "reached by"), (Answer.POSSIBLE, "may be reached by")):
+        back = [n.address for n in found if n.back.answer is answer]
+        if back:
+            lines += ["", *wrap(f"{words} {_names(back, many)}", first="    ", rest="        ")]
     reached = next((n for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT), None)
     if reached is not None:
         lines += ["", *wrap(f"What would change that: atoll explain {group.one} {reached.address}", first="    ")]
