@@ -52,7 +52,7 @@ def read_holders(tree: Tree) -> tuple[Fact[tuple[Holder, ...]], tuple[Gap, ...]]
         if holder is not None:
             holders.append(holder)
     if hidden:
-        why = f"the open files of {len(hidden)} processes could not be seen"
+        why = f"the open files of {len(hidden)} process{'es' * (len(hidden) > 1)} could not be seen"
         return Unknown(f"{why} (the first is {hidden[0]}): {_SEEING}"), (Gap("who holds devices", why, _SEEING),)
     if not any(pid == 1 for pid in folders):
         why = "process 1 is not shown: other users' processes are hidden (hidepid), or the record holds only some"

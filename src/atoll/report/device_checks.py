@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 from atoll.fabric.families import possible_kinds
 from atoll.host.fact import Unknown, value_of
@@ -10,6 +11,7 @@ from atoll.host.groups import listed_only
 from atoll.isolation.groups import predict
 from atoll.isolation.groups.comparison import compare
 from atoll.isolation.groups.late_acs import formed_before_acs
+from atoll.isolation.iova.reserved import reserved
 from atoll.pci.class_code import BaseClass
 from atoll.report.acs_checks import acs
 from atoll.report.check import Check, Status, Subject, shortened
@@ -17,6 +19,9 @@ from atoll.report.group_comparison import BEFORE_ACS
 from atoll.report.layout import plural
 
 __all__ = ["DEVICE_CHECKS", "STATE_CHECKS"]
+
+_RELAXED = "relax_rmrr"
+"""Of a patch that is not merged (kiler129/relax-intel-rmrr); Proxmox' kernels carry it since 6.2.16-13."""
 
 
 def _groups(s: Subject) -> Iterator[Check]:
@@ -84,6 +89,23 @@ def _links(s: Subject) -> Iterator[Check]:
         yield Check("links", Status.OK, "no device of a family with links outside PCIe")
 
 
+def _kept_by_firmware(s: Subject) -> Iterator[Check]:
+    where = "look in the firmware's setup for what asks for it: management by shared memory, DMA protection before boot"
+    word = next((w for w in s.words if w.startswith("intel_iommu=") and _RELAXED in w.partition("=")[2].split(",")), "")
+    if word:
+        yield Check(
+            "firmware-memory",
+            Status.WARN,
+            f"{word} lets VFIO have devices whose memory the firmware wants mapped one to one (RMRR)",
+            "the firmware goes on using such a device, and what it writes lands in its guest's memory",
+            f"give no such device away; {where}",
+        )
+    functions = [f for f in s.host.functions.values() if not f.is_port]
+    for because, kept in groupby(reserved(s.host, functions).direct, key=lambda one: one.because):
+        found = [one.device for one in kept]
+        yield Check("firmware-memory", Status.WARN, f"not for VFIO: {shortened(found)}", because, where)
+
+
 def _resets(s: Subject) -> Iterator[Check]:
     without = [
         f.address
@@ -121,6 +143,7 @@ DEVICE_CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
     acs,
     _ats,
     _links,
+    _kept_by_firmware,
     _resets,
 )
 

@@ -49,10 +49,10 @@ def headline(host: Host, found: Grouping) -> str:
         group, comma = f"{group}, as far as the record shows", ","
     alike, ports, strangers = _sorted(host, found)
     if not alike and not strangers:
-        untold = _untold(host, one) if found.recorded else []
-        if untold:
-            whose = "group the record does not tell" if len(untold) == 1 else "groups the record does not tell"
-            return f"{one} is in group {found.number}, and so may {first_of(untold, SHOWN)} be, whose {whose}."
+        beyond = _untold(host, one) if found.recorded else []
+        if beyond:
+            whose = "group the record does not tell" if len(beyond) == 1 else "groups the record does not tell"
+            return f"{one} is in group {found.number}, and so may {first_of(beyond, SHOWN)} be, whose {whose}."
         beside = ", but for ports, which stay with the kernel" if ports else ""
         return f"{one} is alone in {group}{beside}."
     if not strangers:

@@ -33,9 +33,8 @@ def _privileges(s: Subject) -> Iterator[Check]:
 
 def _kernel(s: Subject) -> Iterator[Check]:
     if isinstance(s.host.kernel, Unknown):
-        yield Check(
-            "kernel", Status.UNKNOWN, s.host.kernel.reason, "the rules by which groups form differ between kernels"
-        )
+        why = "the rules by which groups form differ between kernels"
+        yield Check("kernel", Status.UNKNOWN, s.host.kernel.reason, why, "give what uname -a prints too")
         return
     release = s.host.kernel.value
     npu = [brick for brick in s.host.npu_bricks if brick.function is not None]

@@ -32,7 +32,9 @@ _MOST_TRANSLATED = 3
 _BEFORE = "#*=-+`> \t"
 _NO_CLASS = ":->=("
 _GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
-_IN_BRACKETS = re.compile(r"[#*=\-+`> \t]*\[?iommu(?:[_ -]?(?:group|grp))?[ :#]*(\d{1,6})(?:\]:?|:)?\s+(.*)", re.IGNORECASE)
+_IN_BRACKETS = re.compile(
+    r"[#*=\-+`> \t]*\[?iommu(?:[_ -]?(?:group|grp))?[ :#]*(\d{1,6})(?:\]:?|:)?\s+(.*)", re.IGNORECASE
+)
 """``[IOMMU 1] 00:01.0 PCI bridge [0604]: …``, ``IOMMU 1: 00:01.0 …``: before a function it is a group's number."""
 _DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
 """What lspci prints of a function below it, and may hold an address."""

@@ -35,7 +35,8 @@ __all__ = ["read_text"]
 T = TypeVar("T")
 
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
-_NO_LOG = "no boot log in the text"
+_NO_RELEASE = "the text does not tell the kernel's release"
+_NO_COMMAND_LINE = "the text does not show the kernel's command line"
 _NAMED = 4
 _MOST_BLOCKS = 1 << 15
 """Functions told of, each time counted: lists of groups, trees and dumps of 10,000 functions may stand in one text."""
@@ -198,22 +199,22 @@ def _with_types(groups: Fact[Mapping[int, Group]], lines: _Lines) -> Fact[Mappin
 
 
 def _release(log: BootLog, printed: Printed, name: str) -> Fact[KernelRelease]:
-    told = _agreed(log.release, printed.release, name, "uname")
+    told = _agreed(log.release, printed.release, name, "uname", _NO_RELEASE)
     release = release_of(told.value) if isinstance(told, Known) else None
     if isinstance(told, Known) and release is not None:
         return Known(release, told.source)
-    return told if isinstance(told, Unknown) else Unknown(_NO_LOG)
+    return told if isinstance(told, Unknown) else Unknown(_NO_RELEASE)
 
 
 def _command_line(log: BootLog, printed: Printed, name: str) -> Fact[str]:
-    return _agreed(log.command_line, printed.command_line, name, "/proc/cmdline")
+    return _agreed(log.command_line, printed.command_line, name, "/proc/cmdline", _NO_COMMAND_LINE)
 
 
-def _agreed(logged: str | None, printed: str | None, name: str, what: str) -> Fact[str]:
+def _agreed(logged: str | None, printed: str | None, name: str, what: str, reason: str) -> Fact[str]:
     """Return what the boot log tells, or what a program printed; both may stand in one text and be of two boots."""
     if logged is None or printed is None:
         if logged is None:
-            return _known(printed, f"{name}: {what}", _NO_LOG)
+            return _known(printed, f"{name}: {what}", reason)
         return Known(logged, f"{name}: boot log")
     if logged.split() == printed.split():
         return Known(logged, f"{name}: boot log")

@@ -1,0 +1,31 @@
+"""What doctor finds out about a host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reach_hosts import at, endpoint, machine, port
+
+from atoll.host.memory import MemoryTree
+from atoll.host.model import Host
+from atoll.report.checks import Check, Status, checks
+
+
+def _found(host: Host, name: str) -> list[Check]:
+    return [check for check in checks(host, MemoryTree("handmade"), privileged=None) if check.id == name]
+
+
+def test_what_firmware_keeps_from_vfio() -> None:
+    """The kernel refuses such a device only when a guest starts; doctor tells before."""
+    cards = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=5) for n in range(2)]
+    host = machine(port("00:01.0", 1), *cards)
+    assert _found(host, "firmware-memory") == []
+    (check,) = _found(replace(host, refused=frozenset({at("01:00.1")})), "firmware-memory")
+    assert (check.status, check.found) == (Status.WARN, "not for VFIO: 0000:01:00.1")
+    assert "one to one" in check.why
+
+
+def test_the_patch_that_gives_such_devices_away() -> None:
+    for words, told in (("intel_iommu=on,relax_rmrr", 1), ("intel_iommu=relax_rmrr iommu=pt", 1), ("relax_rmrr", 0)):
+        found = _found(machine(endpoint("01:00.0"), command_line=words), "firmware-memory")
+        assert [check.status for check in found] == [Status.WARN] * told
