@@ -113,6 +113,19 @@ def test_with_an_lspci_text_it_fills_what_that_lacks() -> None:
     assert isinstance(together.functions[at("00:01.0")].acs, Known)
 
 
+def test_what_stands_around_it_is_read_too() -> None:
+    matrix = "$ nvidia-smi topo -m\n\tGPU0\tGPU1\nGPU0\t X \tNV4\nGPU1\tNV4\t X \n"
+    sound = "02:00.0 Audio device [0403]: Some Maker Sound [10de:10f0]"
+    long = "\n" * (1 << 16)
+    text = f"$ lspci -nn\n{PORT}{long}{sound}\n$ udevadm info -e\n"
+    for whole in (f"{text}{GPU}\n{matrix}", f"{GPU}\n{matrix}{text}"):
+        record = read_record(whole.encode(), name="post")
+        assert record.host is not None
+        assert set(record.host.functions) >= {at("01:00.0"), at("02:00.0")}
+        assert record.links is not None
+        assert record.links.count(b"NV4") == 2
+
+
 def test_a_database_without_functions_is_refused() -> None:
     with pytest.raises(InputError, match="no PCI function"):
         database("P: /devices/virtual/net/lo\nE: DEVPATH=/devices/virtual/net/lo\nE: SUBSYSTEM=net\n\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from atoll.errors import InputError
@@ -36,7 +37,8 @@ def read_record(data: bytes, *, name: str) -> Record:
 
     apart = parted(data, name=name)
     if apart is not None:
-        return _both(*apart, name)
+        documents, around = apart
+        return _beside(lambda: _xml(documents, name), around, name)
     from atoll.host.records.rdma_dump import is_json, read_rdma_dump
 
     if is_json(data):
@@ -50,24 +52,24 @@ def read_record(data: bytes, *, name: str) -> Record:
         if table is not None:
             return _text(table, name)
         return Record(name, read_rdma_dump(data, name=name))
-    from atoll.host.records.udev import is_udev, read_udev
+    from atoll.host.records.udev import is_udev, read_udev, without_udev
 
     if is_udev(data):
-        return Record(name, read_udev(data, name=name))
+        return _beside(lambda: Record(name, read_udev(data, name=name)), without_udev(data, name=name), name)
     return _text(data, name)
 
 
-def _both(documents: bytes, text: bytes, name: str) -> Record:
-    """Return what documents in a text and the text around them hold."""
+def _beside(read: Callable[[], Record], around: bytes, name: str) -> Record:
+    """Return what documents in a text, which are ``read``, and the text around them hold."""
     try:
-        inner = _xml(documents, name)
+        inner = read()
     except InputError as damaged:
         try:
-            return _text(text, name)
+            return _text(around, name)
         except InputError:
             raise damaged from None
     try:
-        outer = _text(text, name)
+        outer = _text(around, name)
     except InputError:
         return inner
     if inner.host is None or outer.host is None:

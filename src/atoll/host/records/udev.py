@@ -23,18 +23,28 @@ from atoll.host.records.modalias import parse_modalias
 from atoll.host.records.shown import Shown, host_of_shown, standing_of_path
 from atoll.pci.address import Address
 
-__all__ = ["is_udev", "read_udev"]
+__all__ = ["is_udev", "read_udev", "without_udev"]
 
 _KEYS = frozenset({"DRIVER", "MODALIAS", "PCI_CLASS", "PCI_ID", "PCI_SUBSYS_ID", "SUBSYSTEM"})
-_LOOKED_AT = 1 << 16
 _UNREAD = "udev's database does not show configuration space"
 
 
 def is_udev(data: bytes) -> bool:
-    """Whether bytes begin like a database of udev: a path of a device, and its properties."""
-    head = data[:_LOOKED_AT].replace(b"\r\n", b"\n")
-    begins = head.startswith(b"P: /") or b"\nP: /" in head
-    return begins and (b"\nE: DEVPATH=" in head or b"\nE: SUBSYSTEM=" in head)
+    """Whether bytes hold a database of udev: a path of a device, and its properties."""
+    begins = data.startswith(b"P: /") or b"\nP: /" in data
+    return begins and (b"\nE: DEVPATH=" in data or b"\nE: SUBSYSTEM=" in data)
+
+
+def without_udev(data: bytes, *, name: str) -> bytes:
+    """Return the lines of a text that are none of a database in it."""
+    around: list[str] = []
+    inside = False
+    for line in text_lines(data, name=name):
+        keyed = line[:1].isupper() and line[1:3] == ": "
+        inside = keyed and (inside or line.startswith("P: /"))
+        if not inside:
+            around.append(line)
+    return "\n".join(around).encode()
 
 
 def read_udev(data: bytes, *, name: str) -> Host:

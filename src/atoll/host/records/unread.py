@@ -37,6 +37,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste amd-smi topology, and {_LSPCI}",
     ),
     (
+        ("udevadm info starts with", "looking at device '/devices"),
+        "it is udevadm's walk from one device upwards, in the form of its rules",
+        f"paste udevadm info -e; better {_LSPCI}, and {_LIST}",
+    ),
+    (
         ("]----", "]--+-"),
         "it is a part of a tree of lspci -t, without the line that begins with the number of a bus",
         f"paste the whole tree, as code; better {_LSPCI}",
