@@ -72,6 +72,7 @@ FILES: dict[str, str | bytes] = {
         "22 1 253:0 / / rw,relatime shared:1 - ext4 /dev/mapper/vg--ada-my--host--root rw,errors=remount-ro\n"
         "23 22 0:21 / /home/ada/share rw - nfs4 fileserver:/export/ada rw,addr=192.0.2.9\n"
         "24 22 259:1 / /boot/efi rw - vfat /dev/disk/by-uuid/ABCD-1234 rw\n"
+        "26 22 259:3 / /home/lovelace rw - ext4 /dev/nvme0n1p3 rw\n"
         "25 22 259:2 / /data rw - xfs /dev/disk/by-id/nvme-Maker_S4EWNX0M123456 rw\n"
     ),
     "dev/mapper/vg--ada-my--host--root": Link("../dm-0"),
@@ -107,7 +108,7 @@ SECRETS = (
     *(UUID, UUID.upper(), UUID.replace("-", ""), "ABCD-1234", "abcd1234"),
     *(MAC, "a4bf015d229c", "a4-bf-01-5d-22-9c", "a6bf01fffe5d229c", "a4-bf-01-ff-ff", "9c 22 5d"),
     *("192.0.2", "010200C0", "000200C0", "20010db8", "boot.example.org", "fileserver", "ada/share"),
-    *("hunter2", "S4EWNX0M", "0321919012345", "X7QW"),
+    *("lovelace", "hunter2", "S4EWNX0M", "0321919012345", "X7QW"),
 )
 
 

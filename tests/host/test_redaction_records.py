@@ -69,6 +69,11 @@ def test_a_kernel_log_among_the_records_keeps_no_identifier() -> None:
         ("mac a4bf015d229c up", "a4bf015d229c"),
         ("MAC Address: A4BF015D229C", "A4BF015D229C"),
         ("node GUID 0x506b4b0300c8f0aa", "506b4b0300c8f0aa"),
+        ("|  0   4242  C  /home/lovelace/venv/bin/python3  1024MiB |", "lovelace"),
+        ("<process_name>/home/lovelace/run</process_name>", "lovelace"),
+        ("/dev/sdb1 on /run/media/lovelace/STICK type vfat", "lovelace"),
+        ("[lovelace@bigbox7 ~]$ lspci -vvv", "lovelace"),
+        ("lovelace@bigbox7:~$ lspci -vvv", "lovelace"),
     ],
 )
 def test_a_record_keeps_no_identifier(text: str, secret: str) -> None:
@@ -90,6 +95,7 @@ def test_a_record_keeps_no_identifier(text: str, secret: str) -> None:
         "vfio-pci.ids=10de:1db1:10de:1212 pci_0000_00_1f_6",
         "\t\tRegion 0: Memory at 38fff0000000 (64-bit, prefetchable) [size=16M]",
         '{"serial": 0}',
+        "root@localhost:~# lspci; see /home and /media/ of a user@example.org",
         "ids 10de:1db1:10de vfio-pci.ids=8086:1901:1043 5501.2026.1127.1 1.2026.1127.1200 mac 0 ether abcdefabcdef0",
     ],
 )

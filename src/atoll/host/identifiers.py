@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ATTRIBUTE", "FORMS", "HOST_NAMES", "KEYED", "NODE_NAME", "TAG", "WHOLE_LINE"]
+__all__ = ["ATTRIBUTE", "FORMS", "HOST_NAMES", "KEYED", "NODE_NAME", "PROMPT", "TAG", "WHOLE_LINE"]
 
 _END = r"(?![0-9A-Za-z])"
 _START = r"(?<![0-9A-Za-z])"
@@ -45,6 +45,8 @@ _INTERFACE = rf"{_START}(?:en|wl|ww|sl|ib)x[0-9a-f]{{12}}{_END}"
 """systemd's names of network interfaces that are made of their MAC address (systemd.net-naming-scheme(7))."""
 _GID = r"(?<![0-9A-Za-z:])fe80:0000:0000:0000(?::[0-9a-f]{4}){4}(?![0-9A-Za-z:])"
 """InfiniBand's addresses, made of a port's GUID."""
+_USER = r"(?:(?<=/home/)|(?<=/run/media/)|(?<=/media/))[^/\s\\\"'`<>()\[\]{},;:|]+"
+"""Users, by their homes and by where a desktop mounts their disks (udisks(8))."""
 FORMS = "|".join(
     f"(?P<{name}>{form})"
     for name, form in (
@@ -56,6 +58,7 @@ FORMS = "|".join(
         ("pairs", _PAIRS),
         ("quads", _QUADS),
         ("bare", _BARE),
+        ("user", _USER),
     )
 )
 """One pattern with a named group for each form."""
@@ -88,3 +91,7 @@ HOST_NAMES = re.compile(
     re.MULTILINE,
 )
 """Where texts tell a host's name: syslog's and journalctl's lines, systemd, prompts, ``uname -a``, hwloc."""
+PROMPT = re.compile(
+    r"(?m)^(\[?)(?!root@)([a-z_][0-9a-z_-]{0,31})(?=@[0-9A-Za-z][0-9A-Za-z.-]{0,252}[: ][^\n]{0,200}[#$])"
+)
+"""The user before a shell's prompt."""

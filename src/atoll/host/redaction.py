@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from atoll.errors import Unreadable
 from atoll.host.collector import Missing
-from atoll.host.identifiers import ATTRIBUTE, FORMS, HOST_NAMES, KEYED, NODE_NAME, TAG, WHOLE_LINE
+from atoll.host.identifiers import ATTRIBUTE, FORMS, HOST_NAMES, KEYED, NODE_NAME, PROMPT, TAG, WHOLE_LINE
 from atoll.host.memory import Entry, FileEntry, FolderEntry, LinkEntry, MemoryTree
 from atoll.host.place import address_of
 from atoll.host.replacement import Kind, Replacements
@@ -80,6 +80,8 @@ class Redactor:
         match found.lastgroup:
             case "disk":
                 return self.replaced.word(Kind.DISK, whole, "disk")
+            case "user":
+                return self.replaced.word(Kind.USER, whole, "user")
             case "uuid" | "short_uuid":
                 return self.replaced.hex(Kind.UUID, whole)
             case "interface":
@@ -174,6 +176,7 @@ class Redactor:
     # -- files with a form
 
     def _plain(self, text: str) -> str:
+        text = PROMPT.sub(lambda found: found[1] + self.replaced.word(Kind.USER, found[2], "user"), text)
         text = self._named_hosts(text)
         return self.text(self._tables("".join(map(self._line, text.splitlines(keepends=True)))))
 

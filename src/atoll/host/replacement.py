@@ -21,6 +21,7 @@ class Kind(StrEnum):
     MAC = "MAC address"
     DISK = "disk identifier"
     HOST_NAME = "host name"
+    USER = "user name"
     IP = "IP address"
     BOOT_PARAMETER = "boot parameter"
     MOUNT = "mount without a device"
