@@ -257,6 +257,17 @@ def test_links_that_a_restart_left_cut_are_told(died: list[Death]) -> None:
     assert one(twin).left == (f"links 0, 2, 4 of {RED} are cut still: the restart did not reset it",)
 
 
+def test_links_that_a_restart_left_cut_are_told_by_a_release_too() -> None:
+    twin = Twin.new("ac922-4gpu")
+    apply(twin)
+    cut = dict(twin.kernel.hardware.functions[RED].registers)
+    twin.event("reboot")
+    twin.kernel.hardware.functions[RED].registers.update(cut)
+    host = host_of(twin)
+    told = release(twin, host, read_spec(SPEC, host, name="spec")).left
+    assert told[1:] == (f"links 0, 2, 4 of {RED} are cut still: the restart did not reset it",)
+
+
 def test_what_an_earlier_boot_saw_done_is_not_given_back() -> None:
     twin = Twin.new("ac922-4gpu")
     apply(twin)
@@ -265,6 +276,7 @@ def test_what_an_earlier_boot_saw_done_is_not_given_back() -> None:
     host = host_of(twin)
     outcome = release(twin, host, read_spec(SPEC, host, name="spec"))
     assert outcome.deeds == ()
+    assert len(outcome.left) == 1
     assert "a restart of the machine undid" in outcome.left[0]
     assert state(twin) == before
     apply(twin)

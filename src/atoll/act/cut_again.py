@@ -1,8 +1,8 @@
-"""Cutting again what was cut and may be open by now: some reset, an owner's or that of a close, has undone the cut."""
+"""Whether what was cut is cut still: a reset undoes it, be it an owner's or that of a close; not every restart does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from atoll.act.access import access
 from atoll.act.failure import Failure
@@ -14,7 +14,7 @@ from atoll.controls.present import present
 from atoll.host.model import Host
 from atoll.plan.step import StepKind
 
-__all__ = ["OWNER_RUNS", "cut_again"]
+__all__ = ["OWNER_RUNS", "cut_again", "cut_since"]
 
 OWNER_RUNS = "its owner runs, and its links may have been opened by a reset"
 """Why, as the journal has it."""
@@ -50,3 +50,13 @@ def cut_again(
             links = ", ".join(map(str, sorted(opened)))
             deeds.append(Deed(step.kind.value, step.device, f"links {links} cut again", step.id))
     return tuple(deeds), tuple(left)
+
+
+def cut_since(host: Host, entries: Iterable[Entry]) -> Iterator[str]:
+    """Say which links stay cut that an earlier boot had cut: one that began without loss of power (kexec) resets
+    nothing."""
+    cut = present(host).cut
+    for address in sorted({entry.step.device for entry in entries if entry.step.kind is StepKind.CUT_LINKS}):
+        if links := cut.get(address):
+            listed = ", ".join(map(str, sorted(links)))
+            yield f"links {listed} of {address} are cut still: the restart did not reset it"

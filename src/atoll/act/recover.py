@@ -18,7 +18,7 @@ from atoll.act.below import used_below
 from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.busy import busy
 from atoll.act.capability import require
-from atoll.act.cut_again import OWNER_RUNS, cut_again
+from atoll.act.cut_again import OWNER_RUNS, cut_again, cut_since
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
 from atoll.act.finished import differences, finished
@@ -33,7 +33,6 @@ from atoll.act.release import complete
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, running
 from atoll.act.site import Site
-from atoll.controls.present import present
 from atoll.controls.registry import registers
 from atoll.errors import AtollError, InputError, RefusedError
 from atoll.host import read_host
@@ -178,15 +177,10 @@ class _Recovering:
 
     def restarted(self, run: Run) -> Recovered:
         """Nothing is left to undo; what a restart without loss of power kept is told."""
-        entries, host = self.entries(run), self.host()
-        cut = present(host).cut
-        left = []
-        for address in sorted({entry.step.device for entry in entries if entry.step.kind is StepKind.CUT_LINKS}):
-            if links := cut.get(address):
-                listed = ", ".join(map(str, sorted(links)))
-                left.append(f"links {listed} of {address} are cut still: the restart did not reset it")
+        entries = self.entries(run)
+        left = tuple(cut_since(self.host(), entries))
         self.work.journal.forget(entries)
-        return Recovered(run, Fate.RESTARTED, (), tuple(left))
+        return Recovered(run, Fate.RESTARTED, (), left)
 
     # -- rolling back
 

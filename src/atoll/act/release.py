@@ -13,6 +13,7 @@ from functools import partial
 
 from atoll.act import device
 from atoll.act.below import is_above
+from atoll.act.cut_again import cut_since
 from atoll.act.drivers import restore, set_override, unbind
 from atoll.act.failure import Failure
 from atoll.act.given import gone
@@ -68,7 +69,8 @@ def release(
         told = "nothing to release: no device of these clusters was changed or is held"
         if len(entries) < len(record.entries):
             told += "; what had been done, a restart of the machine undid"
-        return Outcome((), (told, *owed.left), dry_run)
+        earlier = (entry for entry in record.entries if entry not in entries)
+        return Outcome((), (told, *owed.left, *cut_since(host, earlier)), dry_run)
     if dry_run:
         deeds = tuple(Deed("release", address, "would: give back") for address in owed.works)
         return Outcome(deeds, dry_run=True)
