@@ -10,7 +10,8 @@ from reach_hosts import endpoint
 from atoll.fabric.families import family, has_cpu_links, possible_cpu_links, possible_kinds, possible_xgmi_to_cpu
 from atoll.host.model import UNTOLD_CLASS, LinkKind
 
-NVLINK, XGMI = LinkKind.NVLINK, LinkKind.XGMI
+NVLINK, XGMI, NTB = LinkKind.NVLINK, LinkKind.XGMI, LinkKind.NTB
+OF_ACCELERATORS = frozenset(LinkKind) - {LinkKind.C2C, LinkKind.XE_LINK, LinkKind.NEURONLINK, NTB}
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,32 @@ def test_an_accelerator_of_amds_that_is_not_known_may_have_links() -> None:
     assert possible_kinds(endpoint("01:00.0", ids=(0x1022, 0x17F0), class_code=0x118000)) == set(), "an NPU"
 
 
+@pytest.mark.parametrize(
+    ("ids", "class_code", "kinds"),
+    [
+        ((0x8086, 0x0BD5), 0x038000, {LinkKind.XE_LINK}),  # Data Center GPU Max 1550
+        ((0x8086, 0x56C0), 0x038000, set()),  # Data Center GPU Flex 170
+        ((0x19E5, 0xD802), 0x120000, {LinkKind.HCCS}),  # Ascend 910B
+        ((0x19E5, 0xD500), 0x120000, set()),  # Ascend 310P
+        ((0x1D0F, 0x7164), 0x088000, {LinkKind.NEURONLINK}),  # Trainium
+        ((0xCABC, 0x0370), 0x120000, {LinkKind.MLU_LINK}),
+        ((0x1E52, 0x401E), 0x120000, {LinkKind.TENSTORRENT}),
+        ((0x1E52, 0xFACA), 0x120000, set()),  # Grayskull
+        ((0x1D94, 0x54B7), 0x038000, {XGMI}),  # Z100
+        ((0x1D94, 0x1456), 0x108000, set()),  # the same maker's cryptographic coprocessor
+        ((0x1002, 0x73AB), 0x030000, {XGMI}),  # Radeon Pro W6800X Duo
+        ((0x8086, 0x6F0D), 0x068000, {NTB}),
+        ((0x1022, 0x148B), 0x068000, {NTB}),
+        ((0x10B5, 0x87B0), 0x068000, {NTB}),
+        ((0x11F8, 0x8536), 0x068000, {NTB}),
+        ((0x11F8, 0x8536), 0x058000, set()),  # the management endpoint of the same switch
+        ((0x8086, 0x8C5C), 0x068000, set()),
+    ],
+)
+def test_interconnects_of_other_makers(ids: tuple[int, int], class_code: int, kinds: set[LinkKind]) -> None:
+    assert possible_kinds(endpoint("01:00.0", ids=ids, class_code=class_code)) == kinds
+
+
 def test_links_to_the_processor() -> None:
     assert has_cpu_links(0x10DE, 0x1DB1, powernv=True)
     assert not has_cpu_links(0x10DE, 0x1DB1, powernv=False)
@@ -59,17 +86,19 @@ def test_links_to_the_processor() -> None:
 @pytest.mark.parametrize(
     ("possible", "class_code", "kinds"),
     [
-        (((None, None),), 0x030200, {NVLINK, XGMI}),
-        (((None, None),), 0x120000, {NVLINK, XGMI}),
-        (((None, None),), 0x068000, {NVLINK, XGMI}),
+        (((None, None),), 0x030200, {NVLINK, XGMI, LinkKind.MTLINK}),
+        (((None, None),), 0x038000, {NVLINK, XGMI, LinkKind.MTLINK, LinkKind.XE_LINK}),
+        (((None, None),), 0x120000, OF_ACCELERATORS),
+        (((None, None),), 0x068000, {NVLINK, XGMI, NTB}),
         (((None, None),), 0x020000, set()),
         (((0x10DE, None),), 0x030200, {NVLINK}),
         (((0x1002, None),), 0x030000, {XGMI}),
         (((0x8086, None),), 0x030000, set()),
+        (((0x8086, None),), 0x038000, {LinkKind.XE_LINK}),
         (((0x10DE, 0x1EB8), (0x10DE, 0x1DB1)), 0x030200, {NVLINK}),
         (((0x10DE, 0x1EB8), (0x10DE, 0x1B06)), 0x030200, set()),
         # lspci -t shows no class either.
-        (((None, None),), UNTOLD_CLASS, {NVLINK, XGMI}),
+        (((None, None),), UNTOLD_CLASS, set(LinkKind) - {LinkKind.C2C}),
         (((0x10DE, None),), UNTOLD_CLASS, {NVLINK}),
         (((0x1002, 0x7FFF),), UNTOLD_CLASS, {XGMI}),
         (((0x8086, 0x1533),), UNTOLD_CLASS, set()),

@@ -70,6 +70,24 @@ def test_an_excerpt_leaves_the_proof_open() -> None:
     assert wrong(found) == {("01:00.0", "what is left out", Breach.ACCESS)}
 
 
+def test_links_of_which_no_record_tells_leave_the_proof_open() -> None:
+    """Two accelerators with Xe Link, two ends of non-transparent bridges: they may be joined."""
+    for ids_, kind in (((0x8086, 0x0BD5), 0x038000), ((0x10B5, 0x87B0), 0x068000)):
+        root = (port("00:01.0", 1), port("00:02.0", 2))
+        both = [endpoint(place, above, ids=ids_, class_code=kind) for place, above in _SLOTS]
+        found = proof(machine(*root, *both), red="01:00.0", blue="02:00.0")
+        assert (found.verdict, wrong(found)) == (
+            UNKNOWN,
+            {("01:00.0", "02:00.0", Breach.ACCESS), ("02:00.0", "01:00.0", Breach.ACCESS)},
+        )
+        alone = proof(machine(*root, both[0], endpoint("02:00.0", "00:02.0")), red="01:00.0", blue="02:00.0")
+        assert (alone.verdict, "off-host-links" in ids(alone)) == (PROVEN, True)
+        assert proof(machine(*root, *both), red="01:00.0 02:00.0").verdict is PROVEN
+
+
+_SLOTS = (("01:00.0", "00:01.0"), ("02:00.0", "00:02.0"))
+
+
 def test_inside_a_cluster_nothing_needs_isolation() -> None:
     host = machine(*switch(OFF, OFF))
     assert proof(host, red="03:00.0 04:00.0").verdict is PROVEN

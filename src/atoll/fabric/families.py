@@ -4,11 +4,12 @@ Ids: NVIDIA's by die as in NVIDIA/gpu-admin-tools (Hopper, Blackwell ranges) and
 with a bridge connector before); AMD's as listed by the amdgpu driver for parts with XGMI; NVSwitch by pci.ids.
 A range takes in boards of the die without connector: they count as unknown until a source tells, never as safe. So do
 parts that are newer than these tables: NVIDIA's ids from 0x3000 (consumer Blackwell ends at 0x2fff), and whatever AMD
-sells as a processing accelerator (class 12).
+sells as a processing accelerator (class 12). Other makers' are in ``interconnects``.
 """
 
 from __future__ import annotations
 
+from atoll.fabric.interconnects import kinds
 from atoll.host.links.chips import may_have_xgmi_to_cpu
 from atoll.host.model import Function, LinkKind
 from atoll.pci.class_code import BaseClass, DeviceClass
@@ -41,6 +42,7 @@ _NVLINK_IDS = frozenset(
 _XGMI_IDS = frozenset(
     (
         *(0x66A0, 0x66A1, 0x66A2, 0x66A3, 0x66A7),  # Vega 20
+        *(0x73A2, 0x73AB),  # Navi 21 of the Mac Pro: W6900X, W6800X, with a bridge connector
         *(0x7388, 0x738C, 0x738E, 0x7390),  # MI100
         *(0x7408, 0x740C, 0x740F, 0x7410),  # MI200
         *(0x74A0, 0x74A1, 0x74A2, 0x74A5, 0x74A8, 0x74A9, 0x74B5, 0x74B6, 0x74B9, 0x74BD),  # MI300
@@ -83,8 +85,10 @@ def possible_kinds(function: Function) -> frozenset[LinkKind]:
 
     The same holds for its class, which some records do not show (``lspci -t``).
     """
-    found = set()
+    found: set[LinkKind] = set()
+    class_code = None if _of_any_class(function) else function.class_code
     for vendor, device in _possible(function):
+        found |= kinds(vendor, device, class_code)
         if vendor is not None and device is not None:
             kind = family(vendor, device)
             found |= {kind} if kind is not None else set()

@@ -73,11 +73,22 @@ class RootRouting(StrEnum):
 
 
 class LinkKind(StrEnum):
-    """The interconnects outside PCIe."""
+    """The interconnects outside PCIe. Of those from ``XE_LINK`` on no record tells more than that they may be there."""
 
     NVLINK = "nvlink"
     XGMI = "xgmi"
     C2C = "c2c"
+    XE_LINK = "xe-link"
+    HCCS = "hccs"
+    NEURONLINK = "neuronlink"
+    MLU_LINK = "mlu-link"
+    IPU_LINK = "ipu-link"
+    TENSTORRENT = "tenstorrent-ethernet"
+    GCU_LARE = "gcu-lare"
+    XPU_LINK = "xpu-link"
+    MTLINK = "mtlink"
+    NTB = "ntb"
+    """What joins two ends of non-transparent bridges: what is written into one comes out of the other as its own."""
 
 
 class EndKind(StrEnum):

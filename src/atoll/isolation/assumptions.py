@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS
+from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, is_open, leads_on
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
 from atoll.fabric.settings import DomainKind
@@ -133,8 +134,8 @@ def _off_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     if leading:
         yield (
             "off-host-links",
-            f"links of {len(leading)} function(s) of clusters lead to what is no function of this host: what else hangs"
-            " there, of other hosts say, is kept apart there",
+            f"links of {len(leading)} function(s) of clusters lead, or may lead, to what is no function of this host:"
+            " what else hangs there, of other hosts say, is kept apart there",
         )
 
 
@@ -193,9 +194,11 @@ def _identity(reach: Reach, address: Address) -> bool:
 def _leads_off_host(reach: Reach, address: Address) -> bool:
     """Whether a link that is not cut leads to a chip that the host does not show, to another host, or nobody knows.
 
-    A virtual function's links are those of its physical one.
+    A virtual function's links are those of its physical one. Links that no source told may lead anywhere.
     """
     topology = reach.topology
+    if address not in topology.host.links_told and possible_kinds(topology.functions[address]):
+        return True
     physical = topology.functions[address].physical_function
     return any(
         leads_on(link, end) and far_end(link, end).function is None and is_open(reach.settings, link) is not False

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer
+from atoll.fabric.families import possible_kinds
+from atoll.fabric.interconnects import RECORDED
 from atoll.fabric.links import across_links, far_end, is_open, leads_on, near_end
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
@@ -17,6 +19,8 @@ from atoll.pci.address import Address
 __all__ = ["link_remedies"]
 
 _RECORD = "record what tells where each link leads beside it: nvidia-smi nvlink -R; of AMD's, the KFD topology"
+
+_NO_RECORD = "no record is read that tells where such links lead: put both in one cluster"
 
 
 def link_remedies(topology: Topology, settings: Settings, one: Address, other: Address) -> tuple[Remedy, ...]:
@@ -35,8 +39,15 @@ def link_remedies(topology: Topology, settings: Settings, one: Address, other: A
             found.append(_cut(topology, end, links))
     untold = [str(end) for end in (a, b) if end not in topology.host.links_told]
     if untold and len(found) < 2:
-        found.append(Remedy(f"not known: no record tells all links of {' and '.join(untold)}", "", _RECORD))
+        effect = _RECORD if _recordable(topology, a) and _recordable(topology, b) else _NO_RECORD
+        found.append(Remedy(f"not known: no record tells all links of {' and '.join(untold)}", "", effect))
     return tuple(found)
+
+
+def _recordable(topology: Topology, end: Address) -> bool:
+    """Whether records tell of links of the kinds that a function may have."""
+    kinds = possible_kinds(topology.functions[end])
+    return not kinds or not kinds.isdisjoint(RECORDED)
 
 
 def _joining(topology: Topology, settings: Settings, end: Address, far: Address) -> list[Link]:

@@ -49,6 +49,7 @@ class DeviceClass:
     OTHER_BRIDGE: Final = 0x0680
     """NVSwitches, NPU functions, non-transparent bridges."""
     IOMMU: Final = 0x0806
+    OTHER_PERIPHERAL: Final = 0x0880
     USB: Final = 0x0C03
     SMBUS: Final = 0x0C05
     ACCELERATOR: Final = 0x1200

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-__all__ = ["AMD", "ATI", "HYGON", "IBM", "INTEL", "NVIDIA", "ZHAOXIN"]
+__all__ = [
+    "AMAZON",
+    "AMD",
+    "ATI",
+    "BAIDU",
+    "CAMBRICON",
+    "ENFLAME",
+    "GRAPHCORE",
+    "HUAWEI",
+    "HYGON",
+    "IBM",
+    "IDT",
+    "INTEL",
+    "MOORE_THREADS",
+    "NVIDIA",
+    "PLX",
+    "TENSTORRENT",
+    "ZHAOXIN",
+]
 
+AMAZON = 0x1D0F
 AMD = 0x1022
 """Of AMD's processors and chip sets; its GPUs, and the IOMMU of older chip sets, have ATI's."""
 ATI = 0x1002
+BAIDU = 0x1D22
+CAMBRICON = 0xCABC
+ENFLAME = 0x1E36
+GRAPHCORE = 0x1D95
+HUAWEI = 0x19E5
 HYGON = 0x1D94
 IBM = 0x1014
+IDT = 0x111D
 INTEL = 0x8086
+MOORE_THREADS = 0x1ED5
 NVIDIA = 0x10DE
+PLX = 0x10B5
+TENSTORRENT = 0x1E52
 ZHAOXIN = 0x1D17

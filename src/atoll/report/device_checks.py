@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from atoll.fabric.families import possible_kinds
+from atoll.fabric.interconnects import RECORDED
 from atoll.host.fact import Unknown, value_of
 from atoll.host.groups import listed_only
 from atoll.isolation.groups import predict
@@ -72,13 +73,16 @@ def _ats(s: Subject) -> Iterator[Check]:
 def _links(s: Subject) -> Iterator[Check]:
     linked = [f.address for f in s.host.functions.values() if possible_kinds(f)]
     silent = [address for address in linked if address not in s.host.links_told]
+    recorded = any(possible_kinds(s.host.functions[address]) & RECORDED for address in silent)
     if silent:
         yield Check(
             "links",
             Status.UNKNOWN,
             f"links of {plural(len(silent), 'device')} of a family that has them are not known: {shortened(silent)}",
             "links bypass PCIe and its IOMMU; until a source tells, every such pair counts as linked",
-            "record nvidia-smi nvlink -R (or the device tree on POWER) beside sys/",
+            "record nvidia-smi nvlink -R (or the device tree on POWER) beside sys/"
+            if recorded
+            else "no record is read that tells where these lead: leave both ends with one owner",
         )
     elif linked:
         yield Check("links", Status.OK, f"known for all {plural(len(linked), 'device')} that may have them")

@@ -15,7 +15,21 @@ from atoll.report.style import Style
 
 __all__ = ["LINK_WORDS", "FunctionLink", "link_document", "link_lines", "links_by_function"]
 
-LINK_WORDS = {LinkKind.NVLINK: "NVLink", LinkKind.XGMI: "XGMI", LinkKind.C2C: "C2C"}
+LINK_WORDS = {
+    LinkKind.NVLINK: "NVLink",
+    LinkKind.XGMI: "XGMI",
+    LinkKind.C2C: "C2C",
+    LinkKind.XE_LINK: "Xe Link",
+    LinkKind.HCCS: "HCCS",
+    LinkKind.NEURONLINK: "NeuronLink",
+    LinkKind.MLU_LINK: "MLU-Link",
+    LinkKind.IPU_LINK: "IPU-Link",
+    LinkKind.TENSTORRENT: "Ethernet between chips",
+    LinkKind.GCU_LARE: "GCU-LARE",
+    LinkKind.XPU_LINK: "XPU Link",
+    LinkKind.MTLINK: "MTLink",
+    LinkKind.NTB: "another end (it is a non-transparent bridge)",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""Interconnects outside PCIe that no record which is read here tells of: which devices may have them, by their ids.
+
+Of these it is only known that they may be joined. Not here: accelerators that are joined by a network alone, whose
+other end says what it lets in (Gaudi).
+
+Sources: the PCI ID Repository (``pci.ids``), and where it lacks an id the device's driver. Whose maker sells parts with
+links and parts without, and whose ids are not all known, counts with all its accelerators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from atoll.host.model import LinkKind
+from atoll.pci.class_code import BaseClass, DeviceClass
+from atoll.pci.quirks.aliases import SWITCHTEC_NTB
+from atoll.pci.vendor import (
+    AMAZON,
+    AMD,
+    BAIDU,
+    CAMBRICON,
+    ENFLAME,
+    GRAPHCORE,
+    HUAWEI,
+    HYGON,
+    IDT,
+    INTEL,
+    MOORE_THREADS,
+    PLX,
+    TENSTORRENT,
+)
+
+__all__ = ["RECORDED", "kinds"]
+
+RECORDED = frozenset({LinkKind.NVLINK, LinkKind.XGMI, LinkKind.C2C})
+"""The kinds of links that records which are read tell of."""
+
+_ANY = ((0x0000, 0xFFFF),)
+_COMPUTES = frozenset({BaseClass.DISPLAY, BaseClass.PROCESSOR, BaseClass.ACCELERATOR})
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    kind: LinkKind
+    vendor: int
+    ids: tuple[tuple[int, int], ...]
+    """Ranges, inclusive."""
+    classes: frozenset[int]
+    """Base classes, or classes with their sub-class, that its members have."""
+
+    def has(self, vendor: int | None, device: int | None, class_code: int | None) -> bool:
+        """Whether a device may be of the family. Its class counts where its ids do not tell it from others."""
+        if vendor not in (None, self.vendor):
+            return False
+        if device is not None and not any(low <= device <= high for low, high in self.ids):
+            return False
+        if device is not None and self.ids is not _ANY and self.classes is not _BRIDGES:
+            return True
+        return class_code is None or not self.classes.isdisjoint((class_code >> 16, class_code >> 8))
+
+
+def _only(*ids: int) -> tuple[tuple[int, int], ...]:
+    return tuple((one, one) for one in ids)
+
+
+_BRIDGES = frozenset({DeviceClass.OTHER_BRIDGE})
+_FAMILIES = (
+    # Data Center GPU Max (Ponte Vecchio), 1450 (0b69) as in intel/compute-runtime.
+    _Family(LinkKind.XE_LINK, INTEL, ((0x0BD0, 0x0BDB), (0x0B69, 0x0B69)), frozenset({DeviceClass.OTHER_DISPLAY})),
+    # Ascend 910 and its successors, as its driver lists them; 310 (d100, d105) and 310P (d500, d501) have PCIe alone.
+    _Family(LinkKind.HCCS, HUAWEI, ((0xA126, 0xA126), (0xD801, 0xD8FF)), frozenset({BaseClass.ACCELERATOR})),
+    # Inferentia and Trainium, in all generations (aws-neuron-driver, neuron_pci.c).
+    _Family(
+        LinkKind.NEURONLINK,
+        AMAZON,
+        ((0x7064, 0x7067), *_only(0x7164, 0x7264, 0x7364, 0x7564, 0x7565)),
+        frozenset({DeviceClass.OTHER_PERIPHERAL}),
+    ),
+    _Family(LinkKind.MLU_LINK, CAMBRICON, _ANY, frozenset({BaseClass.ACCELERATOR})),
+    _Family(LinkKind.IPU_LINK, GRAPHCORE, _ANY, frozenset({BaseClass.ACCELERATOR})),
+    # Wormhole and Blackhole (tt-kmd, enumerate.h): chips read and write one another's memory over Ethernet.
+    _Family(LinkKind.TENSTORRENT, TENSTORRENT, _only(0x401E, 0xB140), frozenset({BaseClass.ACCELERATOR})),
+    _Family(LinkKind.GCU_LARE, ENFLAME, _ANY, frozenset({BaseClass.ACCELERATOR})),
+    _Family(LinkKind.XPU_LINK, BAIDU, _ANY, frozenset({BaseClass.ACCELERATOR})),
+    _Family(LinkKind.MTLINK, MOORE_THREADS, _ANY, _COMPUTES),
+    # DCUs descend from Vega 20; the processors' own functions have other classes.
+    _Family(LinkKind.XGMI, HYGON, _ANY, _COMPUTES),
+    # Non-transparent bridges: drivers/ntb/hw/intel/ntb_hw_intel.h, amd/ntb_hw_amd.c and idt/ntb_hw_idt.h; PLX's by
+    # pci.ids, at the end of their link and inside; Switchtec's as the kernel's quirk lists them.
+    _Family(
+        LinkKind.NTB,
+        INTEL,
+        (
+            *((0x3725, 0x3727), (0x3C0D, 0x3C0F), (0x0E0D, 0x0E0F), (0x2F0D, 0x2F0F), (0x6F0D, 0x6F0F)),
+            *_only(0x0C4E, 0x201A, 0x201C, 0x347E, 0x0DB4, 0x7868),
+        ),
+        _BRIDGES,
+    ),
+    _Family(LinkKind.NTB, AMD, _only(0x145B, 0x148B, 0x14C0, 0x14C3, 0x155A, 0x162B), _BRIDGES),
+    _Family(LinkKind.NTB, HYGON, _only(0x145B), _BRIDGES),
+    _Family(LinkKind.NTB, IDT, _ANY, _BRIDGES),
+    _Family(LinkKind.NTB, PLX, _ANY, _BRIDGES),
+    *(_Family(LinkKind.NTB, vendor, _only(*sorted(ids)), _BRIDGES) for vendor, ids in sorted(SWITCHTEC_NTB.items())),
+)
+
+
+@lru_cache(maxsize=1 << 12)
+def kinds(vendor: int | None, device: int | None, class_code: int | None) -> frozenset[LinkKind]:
+    """Return the kinds of links here that a device may have; None is what a record does not show."""
+    return frozenset(family.kind for family in _FAMILIES if family.has(vendor, device, class_code))
