@@ -61,7 +61,7 @@ def _host(text: str) -> Host:
 )
 def test_it_is_read_whatever_stands_around_it(text: str) -> None:
     host = _host(text)
-    assert [str(address) for address in host.functions] == ["0000:01:00.0", "0000:01:00.1"]
+    assert [str(address) for address in host.functions] == ["0000:00:01.0", "0000:01:00.0", "0000:01:00.1"]
     gpu = host.functions[at("01:00.0")]
     assert (gpu.vendor, gpu.device, value_of(gpu.driver, None), value_of(gpu.group, None)) == (
         0x10DE,

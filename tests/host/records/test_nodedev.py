@@ -101,6 +101,9 @@ def test_virtual_functions_know_their_physical_one() -> None:
     assert host.functions[at("02:00.0")].virtual_functions == (at("02:10.0"), at("02:10.2"))
     assert {host.functions[at(a)].physical_function for a in ("02:10.0", "02:10.2")} == {at("02:00.0")}
     assert host.functions[at("02:10.0")].multifunction == Known(False, "virtual function")
+    fewer = nodes(device("02:00.0", virtual), device("02:10.0", physical))
+    gaps = [gap.what for gap in fewer.gaps if "does not show them" in gap.why]
+    assert gaps == ["1 virtual function of 0000:02:00.0 (0000:02:10.2 first)"]
 
 
 def test_a_set_in_one_element_and_declarations_between() -> None:

@@ -16,6 +16,7 @@ from atoll.host.records.content import read_record
 from atoll.host.records.merge import merge
 from atoll.host.tree import Tree
 from atoll.isolation.groups import predict
+from atoll.pci.header import HeaderType
 from host.records.paste import CAPTURES, PORT, at, host_of
 from host.trees import opened_tree
 
@@ -87,12 +88,34 @@ def test_no_driver_is_none_bound() -> None:
     assert database(GPU.replace("E: DRIVER=nvidia\n", "")).functions[at("01:00.0")].driver == Known(None, "udev.txt")
 
 
-def test_a_bridge_that_is_not_in_it_is_no_parent() -> None:
+def test_a_bridge_that_a_path_names_and_nothing_shows() -> None:
     host = database(GPU)
-    gpu = host.functions[at("01:00.0")]
-    assert (gpu.parent, gpu.parent_told) == (None, False)
+    assert host.excerpt
+    gpu, port = host.functions[at("01:00.0")], host.functions[at("00:01.0")]
+    assert (gpu.parent, gpu.parent_told) == (port.address, True)
     assert isinstance(gpu.ari, Unknown)
-    assert any("what stands above bus 0000:01" in gap.what for gap in host.gaps)
+    assert isinstance(gpu.multifunction, Unknown), "others of its slot may not be in what somebody pasted"
+    assert (port.parent, port.parent_told, port.ids_told) == (None, True, False)
+    assert value_of(port.header, None) is HeaderType.BRIDGE
+    assert [gap.what for gap in host.gaps if "does not show them" in gap.why] == ["function 0000:00:01.0"]
+    behind = "/devices/pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:06.0/10000:e1:00.0"
+    below = database(GPU.replace("/devices/pci0000:00/0000:00:01.0/0000:01:00.0", behind))
+    assert list(map(str, below.functions)) == ["10000:e0:06.0", "10000:e1:00.0"]
+
+
+def test_what_another_record_shows_is_not_only_named() -> None:
+    lines = "00:01.0 PCI bridge [0604]: Some Port [8086:1901]\n01:00.0 3D controller [0302]: Some GPU [10de:1db1]\n"
+    host = merge([database(GPU), host_of(lines, "lspci.txt")])
+    assert host.functions[at("01:00.0")].parent == at("00:01.0"), "lspci's first lines tell no place"
+    assert host.functions[at("00:01.0")].ids_told
+    assert not any("does not show them" in gap.why for gap in host.gaps)
+
+
+def test_a_whole_database_shows_all_of_a_slot() -> None:
+    first = GPU.replace("0000:00:01.0/0000:01:00.0", "0000:00:00.0").replace("0000:01:00.0", "0000:00:00.0")
+    host = database(first + PORT_ABOVE + GPU)
+    assert not host.excerpt
+    assert value_of(host.functions[at("01:00.0")].multifunction, None) is False
 
 
 @pytest.mark.parametrize("capture", sorted(CAPTURES.glob("*.tar.xz"))[::4], ids=lambda path: path.stem)
@@ -133,4 +156,4 @@ def test_a_database_without_functions_is_refused() -> None:
 
 def test_an_older_program_s_form_and_line_ends() -> None:
     text = GPU.replace("E: MODALIAS", "N: nothing\nS: dri/by-path\nL: 0\nE: MODALIAS").replace("\n", "\r\n")
-    assert list(database(text).functions) == [at("01:00.0")]
+    assert list(database(text).functions) == [at("00:01.0"), at("01:00.0")]

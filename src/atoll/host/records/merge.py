@@ -21,6 +21,7 @@ from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge_bricks import merge_bricks
 from atoll.host.records.merge_function import merge_function
+from atoll.host.records.shown import NAMED
 from atoll.host.records.smi_gpus import GPUS_ONLY
 from atoll.host.told import CONTRADICTED, ToldLinks, doubted_in
 from atoll.host.told import merge as merge_links
@@ -128,6 +129,9 @@ def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
         return True
     if gap.what == GPUS_ONLY.what:
         return any(function.base_class not in _GPUS for function in functions.values())
+    if gap.why.endswith(NAMED) and gap.what.startswith(("function ", "functions ")) and " more" not in gap.what:
+        named = [functions.get(Address.parse(word.rstrip(","))) for word in gap.what.split()[1:] if word != "and"]
+        return all(function is not None and function.ids_told for function in named)
     if gap.what.startswith("ids of "):
         return all(function.ids_told for function in functions.values())
     return gap.what.startswith("what stands above ") and all(function.parent_told for function in functions.values())

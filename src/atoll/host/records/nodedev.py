@@ -17,6 +17,7 @@ from atoll.host.place import address_of
 from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown, standing_of_path
+from atoll.host.records.virtual import virtual_of
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType
 
@@ -52,6 +53,11 @@ def read_nodedev(roots: Sequence[Element], *, name: str) -> Host:
             shown.ungrouped.add(address)
     _take_groups(shown, devices)
     # A function that was only named as somebody's virtual one is not shown.
+    for owner, named in sorted(
+        virtual_of({a: o for a, o in shown.physical.items() if a not in shown.functions}).items()
+    ):
+        what = f"{len(named)} virtual function{'s' * (len(named) > 1)} of {owner} ({named[0]} first)"
+        shown.gaps.append(Gap(what, f"{shown.name} names them and does not show them", _HINT))
     shown.physical = {a: owner for a, owner in shown.physical.items() if a in shown.functions and a != owner}
     return host_of_shown(shown, path=name, lone=_LONE, no_groups="libvirt shows no IOMMU group of any function")
 

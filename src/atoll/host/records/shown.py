@@ -7,22 +7,28 @@ function, and not what lspci or a kernel's own files would tell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from atoll.errors import InputError
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function, Gap, Host, IommuUnit, Platform
-from atoll.host.place import standing
+from atoll.host.place import addresses_in, standing
 from atoll.host.records.arrange import ALONE, SHARED
+from atoll.host.records.drawn import placed_function
+from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups
 from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.virtual import virtual_of
 from atoll.pci.address import Address
 
-__all__ = ["Shown", "Standing", "host_of_shown", "standing_of_path"]
+__all__ = ["NAMED", "Shown", "Standing", "host_of_shown", "standing_of_path"]
 
+NAMED = "does not show them"
+"""How a gap ends about functions of which a record shows no more than the address."""
+_EXCERPT = "the record seems to show a part of the machine, and perhaps not all functions of its slot"
 _HINT = "record the host with atoll capture"
 _DEEPEST = 300
 
@@ -36,6 +42,8 @@ class Standing:
     """Whether the record tells what stands above: a bridge, or with ``parent`` None a root bus."""
     host_bridge: str = ""
     """The root bus as in sysfs, empty where the record does not tell it."""
+    above: tuple[Address, ...] = ()
+    """The bridges that the function's path names, root first."""
 
 
 @dataclass(slots=True)
@@ -74,8 +82,10 @@ class Shown:
 
 def standing_of_path(path: str) -> Standing:
     """Return what a function's folder below ``/sys/devices`` tells of its place."""
-    host_bridge, parent = standing(path.rstrip("/").rpartition("/")[0])
-    return Standing(parent, bool(host_bridge), host_bridge)
+    folder = path.rstrip("/").rpartition("/")[0]
+    host_bridge, parent = standing(folder)
+    named = addresses_in(folder.rpartition(f"{host_bridge}/")[2]) if parent is not None else []
+    return Standing(parent, bool(host_bridge), host_bridge, tuple(named))
 
 
 def host_of_shown(
@@ -89,12 +99,16 @@ def host_of_shown(
     """Return the host that a record shows; ``path`` is the record's.
 
     ``lone`` says why a function that stands alone in its slot cannot be taken for a single one; empty: the record
-    lists all functions. ``left_out`` is what records of this kind never show. Raises InputError for no function.
+    lists all functions, where it does not look like an excerpt. ``left_out`` is what records of this kind never
+    show. Raises InputError for no function.
     """
     if not shown.functions:
         raise InputError(
             f"{path}: it shows no PCI function", hint="record the host with atoll capture, or use lspci -vvv"
         )
+    named = _add_named_bridges(shown)
+    excerpt = is_excerpt(shown.functions, shown.group)
+    lone = lone or (_EXCERPT if excerpt else "")
     slots = Counter(a.slot for a in shown.functions if a not in shown.physical)
     virtual = virtual_of(shown.physical)
     told = ToldGroups(shown.name, shown.group, frozenset(shown.ungrouped))
@@ -120,9 +134,23 @@ def host_of_shown(
         groups=groups,
         platform=_platform(functions, shown.units),
         iommu_units=shown.units,
-        gaps=(*shown.gaps, *_missing(shown, functions), *left_out, *coverage(functions, groups)),
+        gaps=(*shown.gaps, *_missing(shown, functions, named), *left_out, *coverage(functions, groups)),
+        excerpt=excerpt,
         provenance=(path,),
     )
+
+
+def _add_named_bridges(shown: Shown) -> frozenset[Address]:
+    """Take the bridges that are shown only as a part of the path of what stands below them, and return them."""
+    found: dict[Address, Standing] = {}
+    for place in shown.standings.values():
+        for parent, address in pairwise((None, *place.above)):
+            assert address is not None
+            if address not in shown.functions:
+                found.setdefault(address, Standing(parent, True, place.host_bridge))
+    for address, place in found.items():
+        shown.add(placed_function(address, bridge=True, source=f"{shown.name}: a path"), place)
+    return frozenset(found)
 
 
 def _parent(shown: Shown, address: Address) -> tuple[Address | None, bool]:
@@ -167,11 +195,11 @@ def _platform(functions: Mapping[Address, Function], units: tuple[IommuUnit, ...
     return Platform.ARM if "smmu" in kinds else platform_by_bridges(functions)
 
 
-def _missing(shown: Shown, functions: Mapping[Address, Function]) -> list[Gap]:
+def _missing(shown: Shown, functions: Mapping[Address, Function], above: Set[Address]) -> list[Gap]:
     gaps = []
-    named = sorted((shown.group.keys() | set(shown.physical.values())) - functions.keys())
+    named = sorted((shown.group.keys() | set(shown.physical.values())) - functions.keys() | above)
     if named:
-        gaps.append(Gap(_several("function", named), f"{shown.name} names them and does not show them", _HINT))
+        gaps.append(Gap(_several("function", named), f"{shown.name} names them and {NAMED}", _HINT))
     loose = sorted(address for address, function in functions.items() if not function.parent_told)
     if loose:
         buses = sorted({f"{a.domain:04x}:{a.bus:02x}" for a in loose})

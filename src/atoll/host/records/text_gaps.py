@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from atoll.host.model import Function, Gap
 from atoll.host.records.group_facts import ToldGroups
+from atoll.host.records.shown import NAMED
 from atoll.host.records.text_functions import TextFunctions
 from atoll.pci.address import Address
 
@@ -54,7 +55,7 @@ def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], t
         gaps.append(Gap(f"{found.undrawn} functions", why, "paste it as code, where blanks stay as they are"))
     hidden = sorted(told.number.keys() - functions.keys())
     if hidden and functions:
-        gaps.append(Gap(f"functions {_several(hidden)}", "the groups list them, the text does not show them"))
+        gaps.append(Gap(f"functions {_several(hidden)}", f"the groups list them, the text {NAMED}"))
     gaps += [Gap(f"group of {a}", why) for a, why in sorted(told.doubted.items())]
     return gaps
 
