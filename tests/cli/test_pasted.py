@@ -154,6 +154,19 @@ def test_a_log_of_groups_alone_is_told_as_what_it_is(run: Run, tmp_path: Path) -
     assert "Group unknown: 0000:04:00.0" in out
 
 
+def test_groups_of_which_records_tell_otherwise_are_told_with_both(run: Run, tmp_path: Path) -> None:
+    lines = [f"{n:02x}:00.0 Ethernet controller [0202]: X [8086:1521]\n" for n in range(1, 7)]
+    (tmp_path / "list.txt").write_text("IOMMU Group 4:\n" + "".join(f"\t{line}" for line in lines))
+    log = "".join(f"[ 0.4] pci 0000:{n:02x}:00.0: Adding to iommu group {n}\n" for n in range(1, 7))
+    (tmp_path / "log.txt").write_text(log)
+    ran = run("groups", "--host", tmp_path / "list.txt", "--host", tmp_path / "log.txt")
+    out = " ".join(ran.out.split())
+    assert "Group disputed: 0000:01:00.0: list.txt: list of groups puts it with 0000:02:00.0, 0000:03:00.0" in out
+    assert ", log.txt: boot log alone" in out
+    assert "more: atoll show -v" in out
+    assert "Group unknown" not in out, "the records tell a group, and not the same"
+
+
 def test_types_of_groups_are_asked_for_where_they_matter(run: Run, tmp_path: Path) -> None:
     listed = "IOMMU Group 1:\n\t00:14.0 USB controller [0c03]: X [8086:43ed]\n"
     asked = "what grep . /sys/kernel/iommu_groups/*/type prints, in the same text, tells"

@@ -139,7 +139,16 @@ def _in_none(host: Host, style: Style) -> list[str]:
     if none:
         why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
         lines += ["", *wrap(f"{first_of(none, _NAMED)}: {why}", first=style.bold("In no group: "))]
-    untold = [f.address for f in ends if isinstance(f.group, Unknown)] if isinstance(host.groups, Known) else []
+    reasons = {f.address: f.group.reason for f in ends if isinstance(f.group, Unknown)}
+    disputed = {a: why.removeprefix(start) for a, why in reasons.items() if why.startswith(start := f"group of {a}: ")}
+    for address, why in list(disputed.items())[:_NAMED]:
+        lines += ["", *wrap(f"{address}: {why}", first=style.doubtful("Group disputed: "))]
+    if len(disputed) > _NAMED:
+        lines += [
+            "",
+            *wrap(f"and of {len(disputed) - _NAMED} more: atoll show -v", first=style.doubtful("Group disputed: ")),
+        ]
+    untold = [a for a in reasons if a not in disputed] if isinstance(host.groups, Known) else []
     if untold:
         why = "the record shows them and does not tell their group; a whole list of groups would"
         lines += ["", *wrap(f"{first_of(untold, _NAMED)}: {why}", first=style.doubtful("Group unknown: "))]
