@@ -51,8 +51,15 @@ def test_what_leaves_the_recorded_group_as_it_is_is_no_change() -> None:
     assert found.members == (at("01:00.0"), at("02:01.0"), at("02:02.0"))
     assert at("00:01.0") in found.predicted
     assert found.changes == ()
-    # Where no group is recorded, the port would part from them.
-    assert told(unrecorded(host), "02:01.0").changes
+    # Where no group is recorded the port would part from them, which frees no function.
+    assert told(unrecorded(host), "02:01.0").changes == ()
+
+
+def test_a_group_that_only_loses_its_port_is_not_split() -> None:
+    """A switch's port whose ACS is off is in the group of the card below it, and stays with the kernel either way."""
+    found = told(predicted(*switch(OFF, OFF)), "03:00.0")
+    assert found.members == (at("02:00.0"), at("03:00.0"))
+    assert found.changes == ()
 
 
 def test_a_root_port_without_acs() -> None:
@@ -114,7 +121,7 @@ def test_bits_that_are_off(line: str, cause: Cause, kinds: list[ChangeKind]) -> 
 
 
 def test_off_because_no_iommu_may_have_been_in_use() -> None:
-    found = told(predicted(*slots(OFF, CLOSED)), "01:00.0")
+    found = told(predicted(*switch(OFF, OFF, root=OFF)))
     assert found.spoilers[0].cause is Cause.KERNEL
     assert [change.kind for change in found.changes] == [ChangeKind.KERNEL, ChangeKind.ACS]
 
@@ -129,8 +136,8 @@ def test_no_more_is_set_than_splits() -> None:
 
 def test_what_lets_traffic_past_goes_off() -> None:
     loose = acs("EC DT", "SV TB RR CR UF EC DT")
-    change = told(predicted(*slots(loose, CLOSED)), "01:00.0").changes[-1]
-    assert change.cleared[at("00:01.0")] == loose.control
+    change = told(predicted(*switch(loose, CLOSED, root=OFF))).changes[-1]
+    assert change.cleared[at("02:00.0")] == loose.control
 
 
 def test_what_nothing_splits() -> None:
@@ -164,7 +171,8 @@ def test_an_override_is_fiction() -> None:
 def test_what_it_costs() -> None:
     fast, slow = PcieLink(16.0, 16), PcieLink(8.0, 8)
     functions = [
-        replace(f, link=Known(slow if f.address in (at("00:01.0"), at("01:00.0")) else fast)) for f in switch(OFF, OFF)
+        replace(f, link=Known(slow if f.address in (at("00:01.0"), at("01:00.0")) else fast))
+        for f in switch(OFF, OFF, root=OFF)
     ]
     found = told(predicted(*functions))
     (detour,) = found.changes[-1].detours

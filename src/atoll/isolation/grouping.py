@@ -173,7 +173,7 @@ def _changes(
     if not words:
         return ()
     best, _ = _tried(host, one, words)
-    if not set(best) < set(before) or set(members) <= set(best):
+    if not set(best) < set(before) or _devices(host, members) <= set(best):
         return ()
     for address in reversed(list(words)):
         fewer = {a: word for a, word in words.items() if a != address}
@@ -192,6 +192,11 @@ def _changes(
     if set(group) != set(change.group):
         return (change,)
     return (replace(change, kind=ChangeKind.KERNEL, words=own, cleared=dict.fromkeys(own, AcsFlag(0))), change)
+
+
+def _devices(host: Host, members: Iterable[Address]) -> set[Address]:
+    """The members that VFIO gives away: a group that only loses ports is not split."""
+    return {a for a in members if a not in host.functions or not host.functions[a].is_port}
 
 
 def _tried(host: Host, one: Address, words: Mapping[Address, AcsFlag]) -> tuple[tuple[Address, ...], str]:
