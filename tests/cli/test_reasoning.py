@@ -40,7 +40,12 @@ def test_explain_one(run: Run) -> None:
     ran = run("explain", GPUS[0], "--host", TWIN, "--json")
     assert ran.json["host"] == TWIN
     assert {neighbour["address"] for neighbour in ran.json["neighbours"]} > set(GPUS[1:])
-    assert GPUS[1] in run("explain", GPUS[0], "--host", TWIN).out
+    answer = " ".join(run("explain", GPUS[0], "--host", TWIN).out.split())
+    first, told = answer.split(" Not isolated: ")
+    assert first.startswith(f"{GPUS[0]} is alone in group"), "the kernel's claim, and at once what it is worth"
+    assert told.startswith("as the hardware is set now, it directly reaches ")
+    assert GPUS[1] in told.partition(", outside of its group (how: below). ")[0]
+    assert "What would change that: atoll explain" in told
 
 
 def test_explain_what_is_not_there(run: Run) -> None:

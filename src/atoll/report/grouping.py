@@ -148,10 +148,20 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
     }
 
 
-def grouping_lines(host: Host, found: Grouping, *, names: Names, style: Style) -> list[str]:
-    """Return the group as people read it; the first line is the answer."""
+def grouping_lines(
+    host: Host, found: Grouping, *, names: Names, style: Style, beyond: Sequence[Address] = ()
+) -> list[str]:
+    """Return the group as people read it; the first line is the answer.
+
+    ``beyond``: whom the function reaches directly, whatever the kernel says of groups.
+    """
     alike, ports, strangers = _sorted(host, found)
-    lines = [*wrap(style.bold(headline(host, found))), *_override_lines(host, found, style), ""]
+    lines = [*wrap(style.bold(headline(host, found))), *_override_lines(host, found, style)]
+    outside = [address for address in beyond if address not in found.members] if found.members else []
+    if outside:
+        reached = f"as the hardware is set now, it directly reaches {first_of(outside, SHOWN)}"
+        lines += wrap(f"{reached}, outside of its group (how: below).", first=style.bad("Not isolated: "), rest="    ")
+    lines.append("")
     lines.append("    " + names.short_line(host.functions[found.one], 96))
     lines += _member_lines(host, [*alike, *strangers], ports, names)
     lines += _kept_lines(host, found, style)

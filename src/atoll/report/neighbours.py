@@ -81,7 +81,8 @@ def neighbours_lines(
     Of many targets reached in one way the first are named, unless all are asked for.
     """
     many = sys.maxsize if verbose else _NAMED
-    lines = grouping_lines(host, group, names=names, style=style)
+    beyond = [n.address for n in found if n.there.answer is Answer.DIRECT]
+    lines = grouping_lines(host, group, names=names, style=style, beyond=beyond)
     lines += ["", style.bold("The hardware, as it is set now")]
     if memory.answer > Answer.IOMMU:
         verb = style.bad("reaches") if memory.answer is Answer.DIRECT else style.doubtful("may reach")
@@ -101,9 +102,11 @@ def neighbours_lines(
         back = [n.address for n in found if n.back.answer is answer]
         if back:
             lines += ["", *wrap(f"{words} {_names(back, many)}", first="    ", rest="        ")]
-    reached = next((n for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT), None)
-    if reached is not None:
-        lines += ["", *wrap(f"What would change that: atoll explain {group.one} {reached.address}", first="    ")]
+    open_to = [n.address for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT]
+    if open_to:
+        # Who shares its group goes where it goes: first those that do not.
+        other = min(open_to, key=lambda address: (address in group.members, address))
+        lines += ["", *wrap(f"What would change that: atoll explain {group.one} {other}", first="    ")]
     if nowhere:
         lines += ["", *wrap("reaches no other function that the record shows, ports aside", first="    ")]
     return lines
