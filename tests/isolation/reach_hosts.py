@@ -235,7 +235,7 @@ def machine(
     return Host(
         name="handmade",
         functions={f.address: f for f in grouped},
-        groups=Known({n: Group(n, tuple(members), type_) for n, members in sorted(groups.items())}),
+        groups=Known({n: Group(n, tuple(members), type_, Known(())) for n, members in sorted(groups.items())}),
         platform=platform,
         kernel=Known(KernelRelease(6, 12, "6.12")),
         command_line=Known(command_line),

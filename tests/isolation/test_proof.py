@@ -424,6 +424,49 @@ def test_what_firmware_wants_mapped_is_an_assumption() -> None:
     assert "firmware-mappings" not in of("direct-relaxable", held)
 
 
+def _mapped_by_firmware(host: Host, **of: ReservedRegion | Unknown) -> Host:
+    """The host with one reserved region, or with none that was read, in the group of each function."""
+    groups: dict[int, Group] = {}
+    for number, group in value_of(host.groups, {}).items():
+        regions = of.get(f"bus{group.members[0].bus:x}")
+        told: Fact[tuple[ReservedRegion, ...]] = Known(()) if regions is None else Unknown("not read")
+        told = Known((regions,)) if isinstance(regions, ReservedRegion) else told
+        groups[number] = replace(group, reserved_regions=told)
+    return replace(host, groups=Known(groups))
+
+
+@pytest.mark.parametrize(
+    ("start", "command", "verdict"),
+    [
+        (0x7B80_0000, Command.MEMORY | Command.MASTER, VIOLATED),
+        (0x7C00_0000, Command.MEMORY | Command.MASTER, PROVEN),
+        (0x7B80_0000, Command.MEMORY, PROVEN),
+        (0x7B80_0000, None, UNKNOWN),
+    ],
+)
+def test_what_firmware_has_mapped_for_devices_of_two_clusters_joins_them(
+    start: int, command: Command | None, verdict: Verdict
+) -> None:
+    """One RMRR for both: what one writes there, the other reads. The host is trusted with its own."""
+    settings = Unknown("not read") if command is None else Known(command)
+    host = _mapped_by_firmware(
+        machine(*change(slots(CLOSED, CLOSED), "02:00.0", command=settings)),
+        bus1=ReservedRegion(0x7B00_0000, 0x7BFF_FFFF, "direct"),
+        bus2=ReservedRegion(start, start + 0xFFF, "direct-relaxable"),
+    )
+    found = proof(host, red="01:00.0", blue="02:00.0")
+    pairs = {("01:00.0", "02:00.0", Breach.DOMAIN), ("02:00.0", "01:00.0", Breach.DOMAIN)}
+    assert (found.verdict, wrong(found) >= pairs) == (verdict, verdict is not PROVEN)
+    alone = proof(host, red="01:00.0")
+    assert (alone.verdict, "firmware-mappings" in ids(alone)) == (PROVEN, True)
+
+
+def test_what_firmware_has_mapped_may_not_have_been_read() -> None:
+    host = _mapped_by_firmware(machine(*slots(CLOSED, CLOSED)), bus1=Unknown("not read"))
+    assert "firmware-mappings" in ids(proof(host, red="01:00.0"))
+    assert "firmware-mappings" not in ids(proof(host, red="02:00.0"))
+
+
 def test_that_a_device_minds_its_bus_mastering_bit_is_an_assumption() -> None:
     off = change(slots(CLOSED, CLOSED), "01:00.0", command=Known(Command.MEMORY))
     assert "bus-mastering" in ids(proof(machine(*off), red="01:00.0"))

@@ -14,8 +14,9 @@ from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
-from atoll.host.fact import Known, value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.isolation.clusters import Clusters
+from atoll.isolation.firmware import mapped_for_firmware
 from atoll.isolation.handover import without_ats
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
@@ -114,13 +115,16 @@ def _quiet(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 
 def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    mapped = [address for address in clusters.owner() if _mapped_for_firmware(reach, address)]
-    if mapped:
-        yield (
-            "firmware-mappings",
-            f"firmware has memory mapped for {len(mapped)} function(s) of clusters at its own addresses "
-            "(reserved_regions: direct): they may see it, and so may others for which it has the same mapped",
-        )
+    of = {address: mapped_for_firmware(reach.topology, reach.settings, address) for address in clusters.owner()}
+    mapped = [address for address, regions in of.items() if value_of(regions, ())]
+    unread = [address for address, regions in of.items() if isinstance(regions, Unknown)]
+    text = (
+        f"firmware has memory mapped for {len(mapped)} function(s) of clusters at its own addresses "
+        "(reserved_regions: direct): they may see it, and so may those of the host for which it has the same mapped"
+    )
+    untold = f"firmware has no memory mapped for {len(unread)} function(s) of clusters: reserved_regions were not read"
+    if mapped or unread:
+        yield "firmware-mappings", "; ".join([*([text] if mapped else []), *([untold] if unread else [])])
 
 
 def _silent(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
@@ -205,20 +209,6 @@ def _leads_off_host(reach: Reach, address: Address) -> bool:
         for end in (address, *((physical,) if physical is not None else ()))
         for link in topology.links.get(end, ())
     )
-
-
-def _mapped_for_firmware(reach: Reach, address: Address) -> bool:
-    """Whether a function is in its group's default domain, and that has regions that are mapped one to one.
-
-    Relaxable ones are as well, until a user of VFIO has the device (``iommu_create_device_direct_mappings``).
-    """
-    domain = reach.settings.domain.get(address)
-    if domain is None or domain.kind is not DomainKind.TRANSLATED or not domain.space.startswith(DEFAULT):
-        return False
-    number = value_of(reach.topology.functions[address].group, None)
-    group = value_of(reach.topology.host.groups, {}).get(number) if number is not None else None
-    regions = value_of(group.reserved_regions, ()) if group is not None else ()
-    return any(region.type.startswith("direct") for region in regions)
 
 
 def _may_have_ats_again(reach: Reach, address: Address) -> bool:

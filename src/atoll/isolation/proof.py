@@ -15,6 +15,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.isolation.assumptions import Assumption, standing
 from atoll.isolation.clusters import HOST, Clusters
 from atoll.isolation.control import of_switch, of_translation, of_virtual
+from atoll.isolation.firmware import mapped_for_both
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 
@@ -210,6 +211,9 @@ class _Check:
         yield Breach.CONTROL, of_virtual(self.topology, source, target)
         yield Breach.IDENTITY, self.reach.identity(source, target)
         yield Breach.DOMAIN, self._shared_space(source, target)
+        if self.owner[target] != HOST:
+            # The host is trusted with what its firmware has mapped; that a tenant sees it is an assumption.
+            yield Breach.DOMAIN, mapped_for_both(self.topology, self.settings, source, target)
 
     def _against_memory(self, cluster: str, source: Address, of: str) -> Iterator[Violation]:
         self.counted += 1
