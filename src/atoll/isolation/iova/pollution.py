@@ -259,29 +259,16 @@ class _Climb:
         held, more = windows(self.topology.functions[bridge]), vectored(self.topology.functions[bridge])
         if held.unread:
             self.unknown[f"{held.unread} (which requests end there)"] = None
-        because = f"inside the windows of {bridge}, and nothing behind it answers"
         perhaps = f"{more.doubt}; what nothing behind it answers ends there"
         if shared:
-            for peer in self.topology.on_bus.get(bridge, ()):
-                if peer != here and is_subtractive(self.topology.functions[peer]):
-                    taken = f"inside the windows of {bridge}, and {peer} takes what nobody else there does"
-                    rest = Addresses("subtractive decoding", held.ranges)
-                    self.take([self.claim(rest, peer, Answer.DIRECT, taken, here)])
+            self.subtracted(bridge, here, held.ranges)
             # Nothing is redirected on a shared bus: what no one answers does not go up either.
-            self.take([self.lost(bridge, held.ranges, Answer.DIRECT, because)])
+            self.take([self.lost(bridge, held.ranges, Answer.DIRECT, _gap(bridge))])
             self.take([self.lost(bridge, more.ranges, Answer.POSSIBLE, perhaps)])
             return
-        sure, maybe, unread = NOTHING, NOTHING, ""
-        for member in self.topology.on_bus.get(bridge, ()):
-            decodes = decoding(self.topology, self.polluter.settings, member)
-            for one in addresses(self.topology, self.polluter.settings, member):
-                unread = unread or one.unread
-                if decodes is True and not one.doubt:
-                    sure = sure | one.ranges
-                else:
-                    maybe = maybe | one.ranges
+        sure, maybe, unread = self.decoded_behind(bridge)
         answer = Answer.POSSIBLE if unread else Answer.DIRECT
-        because += f"; not all was read: {unread}" if unread else ""
+        because = _gap(bridge) + (f"; not all was read: {unread}" if unread else "")
         doubt = f"inside the windows of {bridge}, and ends there while nothing behind it decodes it"
         self.take(
             [
@@ -291,9 +278,33 @@ class _Climb:
             ]
         )
 
+    def subtracted(self, bridge: Address, here: Address, held: Ranges) -> None:
+        """What bridges beside ``here`` take of a shared bus because nobody else there does."""
+        for peer in self.topology.on_bus.get(bridge, ()):
+            if peer != here and is_subtractive(self.topology.functions[peer]):
+                because = f"inside the windows of {bridge}, and {peer} takes what nobody else there does"
+                self.take([self.claim(Addresses("subtractive decoding", held), peer, Answer.DIRECT, because, here)])
+
+    def decoded_behind(self, bridge: Address) -> tuple[Ranges, Ranges, str]:
+        """Return which addresses are surely answered behind a port, which perhaps, and what of that was not read."""
+        sure, maybe, unread = NOTHING, NOTHING, ""
+        for member in self.topology.on_bus.get(bridge, ()):
+            decodes = decoding(self.topology, self.polluter.settings, member)
+            for one in addresses(self.topology, self.polluter.settings, member):
+                unread = unread or one.unread
+                if decodes is True and not one.doubt:
+                    sure = sure | one.ranges
+                else:
+                    maybe = maybe | one.ranges
+        return sure, maybe, unread
+
     def lost(self, bridge: Address, ranges: Ranges, answer: Answer, because: str) -> Claim:
         """Return the claim of a port that keeps what it should not."""
         return self.claim(Addresses("gap", ranges), bridge, answer, because, bridge, Fate.LOST)
+
+
+def _gap(bridge: Address) -> str:
+    return f"inside the windows of {bridge}, and nothing behind it answers"
 
 
 def _sending(topology: Topology, settings: Settings, device: Address) -> Settings:
