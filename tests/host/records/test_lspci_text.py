@@ -8,7 +8,7 @@ import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bar, Rom, Sriov, Window
-from atoll.host.records.arrange import ALONE, SHARED
+from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.header import Command, HeaderType, PortType
 from atoll.pci.multicast import Multicast

@@ -12,7 +12,7 @@ from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host
-from atoll.host.records.arrange import ALONE
+from atoll.host.records.multifunction import ALONE
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
 from host.records.paste import CAPTURES, RENDERED, host_of, recorded_text, without_sizes

@@ -10,18 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bridge, Function
-from atoll.host.records.virtual import VirtualFunctions, physical_of, virtual_of
+from atoll.host.records.multifunction import multifunction_by_slots
+from atoll.host.records.text_functions import TextFunctions
+from atoll.host.records.virtual import physical_of, virtual_of
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
 
-__all__ = ["ALONE", "SHARED", "arranged"]
-
-ALONE = "taken as single: alone in its slot, and lspci prints no multifunction bit"
-SHARED = "more than one function in its slot"
-NUMBERED = "its number is not 0, and it is no virtual function that the text tells of (pci_scan_slot)"
+__all__ = ["arranged"]
 
 _BUSES = 256
 """Of a segment."""
@@ -39,39 +37,23 @@ _ON_A_ROOT_BUS = (PortType.ROOT_PORT, PortType.ROOT_INTEGRATED, PortType.EVENT_C
 
 
 def arranged(
-    functions: Mapping[Address, Function],
+    found: TextFunctions,
     *,
     above: Mapping[Address, Address],
-    forwarding: Mapping[Address, Fact[bool]],
-    virtual: Mapping[Address, VirtualFunctions],
-    unread: frozenset[Address] = frozenset(),
-    named: frozenset[Address] = frozenset(),
-    cut: Address | None = None,
-    roots: Collection[tuple[int, int]] = (),
-    excerpt: bool = False,
+    roots: Collection[tuple[int, int]],
+    excerpt: bool,
 ) -> dict[Address, Function]:
-    """Return the functions in address order with their parents, root buses, slots and physical functions.
+    """Return a text's functions in address order with their parents, root buses, slots and physical functions.
 
-    ``above`` tells parents where the text does (``-P``), ``forwarding`` ARI of ports, ``virtual`` what physical
-    functions say about their virtual ones, ``unread`` those that may have some and do not say where, ``named`` those
-    that are virtual by their names. The text may be ``cut`` at a function: more of its slot may have come. ``roots``
-    are buses that it shows below no bridge, by domain. ``excerpt``: it shows a part of the machine.
+    ``above`` tells parents where the text does (``-P``), ``roots`` buses that it shows below no bridge, by domain.
+    ``excerpt``: it shows a part of the machine.
     """
-    physical = physical_of(functions, virtual)
+    functions, forwarding = found.functions, found.forwarding
+    physical = physical_of(functions, found.virtual)
     parents = _parents(functions, above, physical)
     virtuals = virtual_of(physical)
-    perhaps = _perhaps_virtual(functions, parents, unread, physical)
-    beside = Counter(a.slot for a in functions)
-    # A guest has virtual functions too, each alone in its slot: there it makes no difference.
-    perhaps |= {a: a for a in named if a not in physical | perhaps and (a.function or beside[a.slot] > 1)}
-    slots = Counter(a.slot for a in functions if a not in physical and a not in perhaps)
-    unsure = {
-        a.slot: f"whether {a} in its slot is a virtual function"
-        + (f" of {owner}" if owner != a else ", as it is called")
-        for a, owner in perhaps.items()
-    }
-    if cut is not None:
-        unsure.setdefault(cut.slot, "the text ends within its slot")
+    perhaps = _perhaps_virtual(found, parents, physical)
+    multifunction = multifunction_by_slots(functions, physical, perhaps, found.cut)
     tops = {a[:2] for a in functions if a not in parents and _of_root_complex(functions[a])} | set(roots)
     result = {}
     for address in sorted(functions):
@@ -83,7 +65,7 @@ def arranged(
             parent=parent,
             parent_told=parent is not None or address[:2] in tops or not _hangs_loose(function, excerpt),
             host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
-            multifunction=_multifunction(function, slots[address.slot], address in physical, unsure.get(address.slot)),
+            multifunction=multifunction[address],
             perhaps_virtual=address in perhaps,
             physical_function=physical.get(address),
             virtual_functions=virtuals.get(address, ()),
@@ -144,16 +126,15 @@ def _hangs_loose(function: Function, excerpt: bool) -> bool:
 
 
 def _perhaps_virtual(
-    functions: Mapping[Address, Function],
-    parents: Mapping[Address, Address],
-    unread: frozenset[Address],
-    physical: Mapping[Address, Address],
+    text: TextFunctions, parents: Mapping[Address, Address], physical: Mapping[Address, Address]
 ) -> dict[Address, Address]:
-    """Return functions that may be virtual ones of those that do not say where theirs are, with whose.
+    """Return functions that may be virtual ones, with whose; with themselves where only their names say so.
 
     A virtual function comes after its physical one (PCI Express Base Specification 9.3.3.9), below the same port, and
-    does the same work.
+    does the same work. Whose may have some is known of physical functions that do not say where theirs are.
     """
+    functions = text.functions
+    unread = text.virtual_unread - text.virtual.keys()
     found: dict[Address, Address] = {}
     for owner in sorted(unread):
         one = functions[owner]
@@ -166,16 +147,9 @@ def _perhaps_virtual(
                 continue
             if parents.get(address) == parents.get(owner) or address not in parents:
                 found.setdefault(address, owner)
+    beside = Counter(address.slot for address in functions)
+    for address in sorted(text.named_virtual - physical.keys()):
+        # A guest has virtual functions too, each alone in its slot: there it makes no difference.
+        if address.function or beside[address.slot] > 1:
+            found.setdefault(address, address)
     return found
-
-
-def _multifunction(function: Function, beside: int, virtual: bool, unsure: str | None) -> Fact[bool]:
-    if virtual:
-        return Known(False, "virtual function")
-    if beside > 1:
-        return Known(True, SHARED)
-    if isinstance(function.multifunction, Known) and function.multifunction.source not in (ALONE, SHARED, NUMBERED):
-        return function.multifunction
-    if unsure is not None:
-        return Unknown(unsure)
-    return Known(True, NUMBERED) if function.address.function else Known(False, ALONE)

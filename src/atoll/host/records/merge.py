@@ -15,12 +15,12 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.kernel import doubt_remapping
 from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, IommuUnit, Platform
-from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.disagreement import Disagreements, agreed, agreed_by_key, is_disagreement, is_disputed
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge_bricks import merge_bricks
 from atoll.host.records.merge_function import merge_function
+from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.host.records.shown import NAMED
 from atoll.host.records.smi_gpus import GPUS_ONLY
 from atoll.host.told import CONTRADICTED, ToldLinks, doubted_in

@@ -7,8 +7,8 @@ from typing import Any
 
 from atoll.host.fact import Known, value_of
 from atoll.host.model import UNTOLD_CLASS, Function
-from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.disagreement import DISAGREE, Disagreements, agreed
+from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.pci.address import Address
 
 __all__ = ["merge_function"]

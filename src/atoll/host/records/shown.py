@@ -16,10 +16,10 @@ from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function, Gap, Host, IommuUnit, Platform
 from atoll.host.place import addresses_in, standing
-from atoll.host.records.arrange import ALONE, SHARED
 from atoll.host.records.drawn import placed_function
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups
+from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.virtual import virtual_of
 from atoll.pci.address import Address

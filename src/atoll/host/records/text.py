@@ -104,30 +104,17 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     name, log, listed = lines.name, lines.log, lines.listed
     excerpt = is_excerpt(found.functions, listed.members.keys() | log.members.keys())
     functions = arranged(
-        found.functions,
+        found,
         above={**lines.paths.above, **found.above},
-        forwarding=found.forwarding,
-        virtual=found.virtual,
-        unread=frozenset(found.virtual_unread - found.virtual.keys()),
-        named=frozenset(found.named_virtual),
-        cut=found.cut,
         roots=lines.tree.roots | log.roots | lines.paths.roots,
         excerpt=excerpt,
     )
     told = _groups(found, functions, listed, log)
-    why = _no_groups(log, lines.others, asked=listed.asked)
-    if unfound:
-        source = f"{name}: the loop over /sys/kernel/iommu_groups found none"
-        groups: Fact[Mapping[int, Group]] = Known({}, source)
-        member: dict[Address, Fact[int | None]] = dict.fromkeys(functions, Known(None, source))
-    else:
-        groups = _with_types(told.fact(reason=why), lines)
-        is_told = told.number or told.none or told.doubted
-        member = {address: told.of(address) if is_told else Unknown(why) for address in functions}
+    groups, member = _membership(functions, told, lines, unfound=unfound)
     functions = {address: replace(function, group=member[address]) for address, function in functions.items()}
     command_line = _command_line(log, lines.printed, name)
     units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items()))
-    remapping = _known(log.remapping, f"{name}: boot log", "no boot log in the text tells it")
+    remapping = _logged(log.remapping, name)
     if isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
@@ -139,7 +126,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         platform=log.platform or platform_by_bridges(functions),
         kernel=_release(log, lines.printed, name),
         command_line=command_line,
-        overrides_acs=_known(log.overrides_acs, f"{name}: boot log", "no boot log in the text tells it"),
+        overrides_acs=_logged(log.overrides_acs, name),
         iommu_units=units,
         interrupt_remapping=remapping,
         holders=Unknown("a text does not show who holds devices open"),
@@ -152,6 +139,10 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
 
 def _known(value: T | None, source: str, reason: str) -> Fact[T]:
     return Unknown(reason) if value is None else Known(value, source)
+
+
+def _logged(value: T | None, name: str) -> Fact[T]:
+    return _known(value, f"{name}: boot log", "no boot log in the text tells it")
 
 
 def _groups(found: TextFunctions, functions: dict[Address, Function], listed: GroupList, log: BootLog) -> ToldGroups:
@@ -181,6 +172,19 @@ def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool) -> str:
     if log.release is not None:
         return "the text lists no IOMMU groups, and its boot log shows no device added to one"
     return "the text shows no IOMMU groups"
+
+
+def _membership(
+    functions: Mapping[Address, Function], told: ToldGroups, lines: _Lines, *, unfound: bool
+) -> tuple[Fact[Mapping[int, Group]], Mapping[Address, Fact[int | None]]]:
+    """Return the groups, and the group of each function."""
+    if unfound:
+        source = f"{lines.name}: the loop over /sys/kernel/iommu_groups found none"
+        return Known({}, source), dict.fromkeys(functions, Known(None, source))
+    why = _no_groups(lines.log, lines.others, asked=lines.listed.asked)
+    is_told = told.number or told.none or told.doubted
+    member = {address: told.of(address) if is_told else Unknown(why) for address in functions}
+    return _with_types(told.fact(reason=why), lines), member
 
 
 def _with_types(groups: Fact[Mapping[int, Group]], lines: _Lines) -> Fact[Mapping[int, Group]]:
