@@ -168,6 +168,18 @@ def test_a_slot_assumed_to_be_single_gives_way_to_what_was_read() -> None:
         assert predict(merged).groups == predict(folder).groups
 
 
+def test_a_number_gives_way_to_the_bit_that_was_read() -> None:
+    line = "03:00.2 Ethernet controller [0200]: Intel Corporation 82599ES [8086:10fb] (rev 01)\n"
+    header = bytes.fromhex("8680fb100604100001000002").ljust(64, b"\0")
+    dump = [f"{start:02x}: {header[start : start + 16].hex(' ')}" for start in range(0, 64, 16)]
+    listed, dumped = host_of(line), host_of("\n".join([line.rstrip(), *dump, ""]))
+    assert value_of(dumped.functions[at("03:00.2")].multifunction, None) is False
+    for pair in ((listed, dumped), (dumped, listed)):
+        both = merge(pair)
+        assert both.functions[at("03:00.2")].multifunction == dumped.functions[at("03:00.2")].multifunction
+        assert not any("multifunction" in gap.what for gap in both.gaps)
+
+
 def _with_driver(driver: str | None, name: str) -> Host:
     return host_of(PORT + ("" if driver is None else f"\tKernel driver in use: {driver}\n"), name)
 

@@ -8,7 +8,7 @@ from typing import Any
 from atoll.host.fact import Known, value_of
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.host.records.disagreement import DISAGREE, Disagreements, agreed
-from atoll.host.records.multifunction import ALONE, SHARED
+from atoll.host.records.multifunction import ASSUMED
 from atoll.pci.address import Address
 
 __all__ = ["merge_function"]
@@ -33,7 +33,6 @@ _FACTS = (
     *("power_state", "bridge", "bars", "rom", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
     *("numa_node", "iommu", "serial", "ari", "chipset_acs"),
 )
-_ASSUMED = (ALONE, SHARED)
 
 
 def merge_function(one: Function, other: Function, *, doubts: Disagreements | None = None) -> Function:
@@ -55,8 +54,8 @@ def _multifunction(one: Function, other: Function, doubts: Disagreements) -> Any
     """What a text assumes from the slot gives way to what another record read."""
     here, there = one.multifunction, other.multifunction
     for assumed, read in ((here, there), (there, here)):
-        if isinstance(assumed, Known) and assumed.source in _ASSUMED and isinstance(read, Known):
-            if read.source in _ASSUMED:
+        if isinstance(assumed, Known) and assumed.source in ASSUMED and isinstance(read, Known):
+            if read.source in ASSUMED:
                 return here if value_of(here, False) else there
             return read
     return agreed(f"multifunction bit of {one.address}", here, there, doubts)

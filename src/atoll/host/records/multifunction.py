@@ -9,11 +9,13 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function
 from atoll.pci.address import Address
 
-__all__ = ["ALONE", "SHARED", "multifunction_by_slots"]
+__all__ = ["ALONE", "ASSUMED", "SHARED", "multifunction_by_slots"]
 
 ALONE = "taken as single: alone in its slot, and lspci prints no multifunction bit"
 SHARED = "more than one function in its slot"
 NUMBERED = "its number is not 0, and it is no virtual function that the text tells of (pci_scan_slot)"
+ASSUMED = frozenset({ALONE, SHARED, NUMBERED})
+"""Sources of what was not read: it gives way to what was."""
 
 
 def multifunction_by_slots(
@@ -42,7 +44,7 @@ def multifunction_by_slots(
             return Known(False, "virtual function")
         if slots[address.slot] > 1:
             return Known(True, SHARED)
-        if isinstance(shown, Known) and shown.source not in (ALONE, SHARED, NUMBERED):
+        if isinstance(shown, Known) and shown.source not in ASSUMED:
             return shown
         if address.slot in unsure:
             return Unknown(unsure[address.slot])
