@@ -115,6 +115,16 @@ def test_links_that_are_down_tell_nothing_against_the_order() -> None:
     assert not host_of(smi(g0="0b:0 -", g1="0c:0 -", g2="- -"), "0a", "0b", "0c", query=False).links
 
 
+@pytest.mark.parametrize("word", ["Replay Errors: 0", "Data Tx: 5218 KiB", "Effective BER: 15e-255"])
+def test_what_links_counted_is_no_state_of_theirs(word: str) -> None:
+    counted = "".join(f"GPU {n}: Tesla V100 (UUID: GPU-{n})\n\t Link 0: {word}\n\t Link 1: {word}\n" for n in range(2))
+    assert host_of(SOUND + counted, "0a", "0b", query=False) == host_of(SOUND, "0a", "0b", query=False)
+    alone = host_of(counted, "0a", "0b", query=False)
+    assert not alone.links
+    assert not any("NVLinks" in gap.what for gap in alone.gaps)
+    assert parse_links(SOUND.replace("Device 00000000:0a", "Device 0000000", 1))[1].down == (0,), "damaged, not counted"
+
+
 def test_switches() -> None:
     switch = function_files("0000:07:00.0", device=0x22A3, kind=0x068000)
     text = smi(g0="07:46 07:47", g1="07:40 07:41")

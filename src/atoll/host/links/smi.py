@@ -7,6 +7,7 @@ Source of the forms: the program's own output (NVIDIA drivers 418 to 580)::
              Link 0: 00000000:07:00.0                             (-p)
              Link 0: 26.562 GB/s                                  (-s)
              Link 1: <inactive>                                   (all of them)
+             Link 0: Data Tx: 5218 KiB                            (-gt, and -e alike: no state)
 
 Where NVML cannot name the other side (in a virtual machine, or a switch that is no PCI function of this host)
 the address is ``FFFFFFFF:FF:FF.0`` or ``00000000:00:00.0``: a link that leads to what is not told.
@@ -75,6 +76,8 @@ def _gpu(header: SmiGpu, lines: list[tuple[int, str]]) -> SmiGpu:
     unnamed: list[int] = []
     for at, rest in lines:
         end, rate = _remote(rest), _rate(rest)
+        if end is None and rate is None and _is_count(rest):
+            continue
         if at in remote or at in rates or at in unnamed:
             down.append(at)
         elif end is not None and end[0] == _NOWHERE:
@@ -152,6 +155,11 @@ def _rate(text: str) -> int | None:
     except InvalidOperation:
         return None
     return int(rate * _GIGABYTE) if rate.is_finite() and 0 < rate < _INDEX_AT_MOST else None
+
+
+def _is_count(text: str) -> bool:
+    """Whether it is of ``nvlink -e``, ``-gt`` or the like: ``Replay Errors: 0``, ``Data Tx: 5218 KiB``."""
+    return ": " in text.strip() and "Remote" not in text
 
 
 def _address(text: str) -> Address | None:

@@ -47,6 +47,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste the whole tree, as code; better {_LSPCI}",
     ),
     (
+        ("nvlink link status", "gpuid 0:"),
+        "it is the list of dcgmi, which shows which NVLinks are up and not where they lead",
+        f"paste nvidia-smi nvlink -R, and {_LSPCI}",
+    ),
+    (
         ("p2p connectivity matrix", "pcibusid:"),
         "it shows which GPUs CUDA lets reach one another, not what is between them",
         f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
