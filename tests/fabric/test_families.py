@@ -11,7 +11,7 @@ from atoll.fabric.families import family, has_cpu_links, possible_cpu_links, pos
 from atoll.host.model import UNTOLD_CLASS, LinkKind
 
 NVLINK, XGMI, NTB = LinkKind.NVLINK, LinkKind.XGMI, LinkKind.NTB
-OF_ACCELERATORS = frozenset(LinkKind) - {LinkKind.C2C, LinkKind.XE_LINK, LinkKind.NEURONLINK, NTB}
+OF_ACCELERATORS = frozenset(LinkKind) - {LinkKind.C2C, LinkKind.XE_LINK, LinkKind.NEURONLINK, LinkKind.ICI, NTB}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,14 @@ def test_an_accelerator_of_amds_that_is_not_known_may_have_links() -> None:
         ((0x1D94, 0x54B7), 0x038000, {XGMI}),  # Z100
         ((0x1D94, 0x1456), 0x108000, set()),  # the same maker's cryptographic coprocessor
         ((0x1002, 0x73AB), 0x030000, {XGMI}),  # Radeon Pro W6800X Duo
+        ((0x1AE0, 0x0062), 0xFF0000, {LinkKind.ICI}),  # TPU v5p
+        ((0x9999, 0x4001), 0x038000, {LinkKind.OTHER}),  # MetaX C500
+        ((0x1E3E, 0x0002), 0x120000, {LinkKind.OTHER}),  # Iluvatar
+        ((0x9999, 0x4001), 0x030000, set()),  # what draws is bought for that
+        ((0x17CB, 0xA100), 0x120000, set()),  # Cloud AI 100
+        ((0x10EE, 0x5020), 0x120000, set()),  # Alveo
+        ((0x1AF4, 0x1050), 0x038000, set()),  # virtio-gpu
+        ((0x8086, 0x7D1D), 0x120000, set()),  # the NPU of a processor
         ((0x8086, 0x6F0D), 0x068000, {NTB}),
         ((0x1022, 0x148B), 0x068000, {NTB}),
         ((0x10B5, 0x87B0), 0x068000, {NTB}),
@@ -86,8 +94,8 @@ def test_links_to_the_processor() -> None:
 @pytest.mark.parametrize(
     ("possible", "class_code", "kinds"),
     [
-        (((None, None),), 0x030200, {NVLINK, XGMI, LinkKind.MTLINK}),
-        (((None, None),), 0x038000, {NVLINK, XGMI, LinkKind.MTLINK, LinkKind.XE_LINK}),
+        (((None, None),), 0x030200, {NVLINK, XGMI, LinkKind.MTLINK, LinkKind.OTHER}),
+        (((None, None),), 0x038000, {NVLINK, XGMI, LinkKind.MTLINK, LinkKind.XE_LINK, LinkKind.OTHER}),
         (((None, None),), 0x120000, OF_ACCELERATORS),
         (((None, None),), 0x068000, {NVLINK, XGMI, NTB}),
         (((None, None),), 0x020000, set()),

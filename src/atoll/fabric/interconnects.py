@@ -4,7 +4,8 @@ Of these it is only known that they may be joined. Not here: accelerators that a
 other end says what it lets in (Gaudi).
 
 Sources: the PCI ID Repository (``pci.ids``), and where it lacks an id the device's driver. Whose maker sells parts with
-links and parts without, and whose ids are not all known, counts with all its accelerators.
+links and parts without, and whose ids are not all known, counts with all its accelerators; so does a maker that no
+table names: most that is sold for training has links.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from atoll.pci.quirks.aliases import SWITCHTEC_NTB
 from atoll.pci.vendor import (
     AMAZON,
     AMD,
+    ATI,
     BAIDU,
     CAMBRICON,
     ENFLAME,
+    GOOGLE,
     GRAPHCORE,
     HUAWEI,
     HYGON,
     IDT,
     INTEL,
     MOORE_THREADS,
+    NVIDIA,
     PLX,
     TENSTORRENT,
 )
@@ -77,6 +81,8 @@ _FAMILIES = (
         ((0x7064, 0x7067), *_only(0x7164, 0x7264, 0x7364, 0x7564, 0x7565)),
         frozenset({DeviceClass.OTHER_PERIPHERAL}),
     ),
+    # TPU v2 to v6e (jax/_src/hardware_utils.py), whose class is none or tells nothing.
+    _Family(LinkKind.ICI, GOOGLE, _only(0x0027, 0x0056, 0x005E, 0x0062, 0x0063, 0x006F), frozenset({0xFF})),
     _Family(LinkKind.MLU_LINK, CAMBRICON, _ANY, frozenset({BaseClass.ACCELERATOR})),
     _Family(LinkKind.IPU_LINK, GRAPHCORE, _ANY, frozenset({BaseClass.ACCELERATOR})),
     # Wormhole and Blackhole (tt-kmd, enumerate.h): chips read and write one another's memory over Ethernet.
@@ -103,9 +109,26 @@ _FAMILIES = (
     _Family(LinkKind.NTB, PLX, _ANY, _BRIDGES),
     *(_Family(LinkKind.NTB, vendor, _only(*sorted(ids)), _BRIDGES) for vendor, ids in sorted(SWITCHTEC_NTB.items())),
 )
+_LINKLESS = frozenset(
+    (
+        *(0x17CB, 0x1AC1, 0x1E60, 0x1FE9, 0x1FF4),  # Qualcomm, Global Unichip (Coral), Hailo, MemryX, DEEPX: inference
+        *(0x10EE, 0x15B3, 0x177D, 0x1DA3, 0x1DD8),  # Xilinx, Mellanox, Marvell, Habana, Pensando: network ports
+        *(0x1234, 0x1414, 0x15AD, 0x1AF4, 0x1B36),  # QEMU, Microsoft, VMware, Red Hat: emulated displays
+    )
+)
+"""Makers none of whose accelerators and displays have such links."""
+_MAKERS = frozenset({NVIDIA, ATI, *_LINKLESS, *(family.vendor for family in _FAMILIES)})
+_DRAWS_NOTHING = (DeviceClass.DISPLAY_3D, DeviceClass.OTHER_DISPLAY)
 
 
 @lru_cache(maxsize=1 << 12)
 def kinds(vendor: int | None, device: int | None, class_code: int | None) -> frozenset[LinkKind]:
     """Return the kinds of links here that a device may have; None is what a record does not show."""
-    return frozenset(family.kind for family in _FAMILIES if family.has(vendor, device, class_code))
+    found = {family.kind for family in _FAMILIES if family.has(vendor, device, class_code)}
+    if class_code is None:
+        # Whoever is named there may make anything.
+        unknown = vendor is None
+    else:
+        accelerates = class_code >> 16 == BaseClass.ACCELERATOR or class_code >> 8 in _DRAWS_NOTHING
+        unknown = accelerates and vendor not in _MAKERS
+    return frozenset({*found, LinkKind.OTHER} if unknown else found)

@@ -87,6 +87,9 @@ class LinkKind(StrEnum):
     GCU_LARE = "gcu-lare"
     XPU_LINK = "xpu-link"
     MTLINK = "mtlink"
+    ICI = "ici"
+    OTHER = "other"
+    """Of makers that no table names."""
     NTB = "ntb"
     """What joins two ends of non-transparent bridges: what is written into one comes out of the other as its own."""
 

@@ -28,6 +28,8 @@ LINK_WORDS = {
     LinkKind.GCU_LARE: "GCU-LARE",
     LinkKind.XPU_LINK: "XPU Link",
     LinkKind.MTLINK: "MTLink",
+    LinkKind.ICI: "ICI",
+    LinkKind.OTHER: "links of its maker's",
     LinkKind.NTB: "another end (it is a non-transparent bridge)",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from atoll.fabric.families import possible_kinds
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Function, Host
+from atoll.host.model import Function, Host, LinkKind
 from atoll.pci.header import DOWNSTREAM_PORTS, Command, PortType
 from atoll.report.function_links import LINK_WORDS, FunctionLink, link_lines
 from atoll.report.function_words import isolating_root
@@ -70,6 +70,8 @@ def _untold_links(host: Host, function: Function, links: list[FunctionLink], sty
         has = "without its ids, it may have"
     elif not function.class_told:
         has = "without its class, it may have"
+    elif kinds == [LinkKind.OTHER]:
+        has = "an accelerator may have"
     else:
         has = "its family has"
     if links:
