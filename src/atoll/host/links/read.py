@@ -18,6 +18,7 @@ from atoll.host.links.smi import SmiGpu
 from atoll.host.links.smi_query import fabric_links
 from atoll.host.links.status import status_by_address, status_links
 from atoll.host.links.topo import TopoMatrix
+from atoll.host.links.xgmi_log import hive_links
 from atoll.host.model import Function, Gap
 from atoll.host.nvlink import nvlinks
 from atoll.host.told import ToldLinks
@@ -101,6 +102,8 @@ class _Joined:
             yield from hwloc_xgmi_links(record.xgmi, self._functions, source=_called("hwloc", record))
         for table in record.amd:
             yield amd_links(table, self._functions, source=_called("ROCm's topology", record))
+        if record.hives:
+            yield hive_links(record.hives, self._functions, source=_called("boot log", record))
         if record.kfd:
             yield kfd_links(record.kfd, self._functions, {}, source=_called("KFD topology", record))
 

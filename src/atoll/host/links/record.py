@@ -5,7 +5,7 @@ A text may hold the output of several commands, one after the other, as people p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
@@ -21,8 +21,10 @@ from atoll.host.links.smi import SmiGpu, parse_gpu_list, parse_gpu_query, parse_
 from atoll.host.links.smi_query import QueriedGpu, parse_query
 from atoll.host.links.text import clean
 from atoll.host.links.topo import TopoMatrix, parse_topo
+from atoll.host.links.xgmi_log import may_tell_hives, parse_hives
 from atoll.host.links.xml import is_xml, parse_xml
 from atoll.host.model import Gap
+from atoll.pci.address import Address
 
 __all__ = ["LinkRecord", "parse_record"]
 
@@ -48,6 +50,8 @@ class LinkRecord:
     xgmi: HwlocXgmi | None = None
     kfd: tuple[KfdNode, ...] = ()
     amd: tuple[AmdMatrix, ...] = ()
+    hives: Mapping[int, tuple[Address, ...]] = field(default_factory=dict)
+    """Members of XGMI hives that a boot log names."""
     gaps: list[Gap] = field(default_factory=list)
     teller: str = ""
     """What told all of it, where that is no program with commands of its own."""
@@ -56,7 +60,7 @@ class LinkRecord:
     def is_about_links(self) -> bool:
         """Whether it tells of links, or of what GPUs are called."""
         of_nvidia = self.remote or self.status or self.matrices or self.known or self.queried
-        of_others = self.hwloc or self.xgmi or self.kfd or self.amd
+        of_others = self.hwloc or self.xgmi or self.kfd or self.amd or self.hives
         return bool(of_nvidia or of_others or self.gaps) or self.nccl is not None
 
 
@@ -88,6 +92,8 @@ def parse_record(name: str, data: bytes) -> LinkRecord:
             record.kfd = parse_kfd_text(clean(data, name=name))
         if may_tell_amd(data):
             record.amd = parse_amd(clean(data, name=name))
+        if may_tell_hives(data):
+            record.hives = parse_hives(clean(data, name=name))
         if not _may_tell(data):
             return record
         _read_text(record, clean(data, name=name))

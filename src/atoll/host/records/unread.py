@@ -47,6 +47,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste the whole tree, as code; better {_LSPCI}",
     ),
     (
+        ("nccl info ",),
+        "it is NCCL's log, in which the topology is drawn and not all of it told",
+        f"paste {_LSPCI}, and beside it what NCCL_TOPO_DUMP_FILE=topo.xml writes",
+    ),
+    (
         ("nvlink link status", "gpuid 0:"),
         "it is the list of dcgmi, which shows which NVLinks are up and not where they lead",
         f"paste nvidia-smi nvlink -R, and {_LSPCI}",
