@@ -14,6 +14,7 @@ from atoll.isolation.explain import explain
 from atoll.isolation.iova.pollution import Fate, Polluter
 from atoll.isolation.iova.ranges import Ranges
 from atoll.isolation.proof import Verdict
+from atoll.pci.header import PortType
 from atoll.pci.multicast import Multicast
 
 ON = Known(Multicast(enabled=True, base=0x1_0000_0000, size=0x2000))
@@ -45,6 +46,24 @@ def test_nor_does_a_root_port(multicast: Fact[Multicast | None], expected: Answe
         assert reach.answer(at("01:00.0"), at("02:00.0")).answer is expected
     translated = scene(machine(*functions, routing=RootRouting.TRANSLATED)).reach()
     assert translated.answer(at("01:00.0"), at("02:00.0")).answer is Answer.IOMMU
+
+
+@pytest.mark.parametrize(("multicast", "expected"), STATES)
+def test_a_device_in_a_root_complex_copies_before_that_translates(
+    multicast: Fact[Multicast | None], expected: Answer
+) -> None:
+    """Between its own functions; nothing of it comes to other devices."""
+    inside = [
+        endpoint(place, multifunction=True, acs=CLOSED, port_type=PortType.ROOT_INTEGRATED)
+        for place in ("00:05.0", "00:05.1", "00:06.0")
+    ]
+    functions = change([*inside, *slots(CLOSED)], "00:05.1", multicast=multicast)
+    reach = scene(machine(*functions, routing=RootRouting.TRANSLATED)).reach()
+    assert reach.answer(at("00:05.0"), at("00:05.1")).answer is expected
+    assert reach.answer(at("00:05.1"), at("00:05.0")).answer is expected
+    for beside in (at("00:06.0"), at("01:00.0")):
+        assert reach.answer(at("00:05.0"), beside).answer is Answer.IOMMU
+        assert reach.answer(beside, at("00:05.0")).answer is Answer.IOMMU
 
 
 def test_what_a_root_complex_translates_its_switches_copy() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from atoll.fabric.answer import Answer, Question
-from atoll.fabric.multicast import copies, past_overlays
+from atoll.fabric.multicast import copies, meets, past_overlays
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, contradicting, turn
@@ -67,7 +67,7 @@ def meeting_turn(topology: Topology, settings: Settings, branches: Branches, tra
     """What happens on the bus where the ways meet, and further up to what does not turn there."""
     here = bus_turn(topology, settings, branches, traffic)
     if traffic is Traffic.UNTRANSLATED and (here.answer is Answer.BLOCKED or here.question is not None):
-        copied = copies(topology, branches.source, branches.bridge)
+        copied = copies(topology, branches.source, branches.bridge) if meets(topology, branches) else ""
         if copied:
             return Turn(Answer.POSSIBLE, copied, copied=True)
     if here.answer is not Answer.BLOCKED or here.ends or branches.bridge is None:

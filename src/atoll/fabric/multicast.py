@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from atoll.fabric.topology import Topology
+from atoll.fabric.topology import Branches, Topology
 from atoll.host.fact import Known
 from atoll.host.model import Function, RootRouting
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
-__all__ = ["copiers", "copies", "copying", "past_overlays"]
+__all__ = ["copiers", "copies", "copying", "meets", "past_overlays"]
 
 
 def copiers(topology: Topology, here: Address, bridge: Address | None) -> Iterator[Function]:
@@ -31,12 +31,19 @@ def copiers(topology: Topology, here: Address, bridge: Address | None) -> Iterat
     """
     if not topology.multicasting:
         return
-    if bridge is None and _routing(topology, here) is RootRouting.TRANSLATED:
-        return
     component = _component(topology, here, bridge)
     for address in topology.multicasting:
         if address in component:
             yield topology.functions[address]
+
+
+def meets(topology: Topology, branches: Branches) -> bool:
+    """Whether copies made of what ``branches.source`` sends up may come to ``branches.target``, on one bus.
+
+    A root complex that translates every inbound request makes none itself; a device in it does so before.
+    """
+    inside = branches.bridge is None and _translates(topology, branches.source)
+    return not inside or topology.same_device(branches.source, branches.target)
 
 
 def copies(topology: Topology, here: Address, bridge: Address | None) -> str:
@@ -69,6 +76,8 @@ def past_overlays(topology: Topology, way: Sequence[Address]) -> Sequence[Addres
 
 def _component(topology: Topology, here: Address, bridge: Address | None) -> set[Address]:
     """The functions of the switch, the device or the root complex of which ``here`` is."""
+    if bridge is None and _translates(topology, here):
+        return set() if topology.port_type(here) is PortType.ROOT_PORT else _device(topology, here)
     if bridge is None:
         # Which host bridges are of one root complex no record tells.
         return {here, *topology.on_bus.get(None, ())}
@@ -88,6 +97,6 @@ def _device(topology: Topology, address: Address) -> set[Address]:
     return {address, *(other for other in beside if topology.same_device(address, other))}
 
 
-def _routing(topology: Topology, here: Address) -> RootRouting | None:
+def _translates(topology: Topology, here: Address) -> bool:
     fact = topology.host.root_routing.get(topology.functions[here].host_bridge)
-    return fact.value if isinstance(fact, Known) else None
+    return isinstance(fact, Known) and fact.value is RootRouting.TRANSLATED
