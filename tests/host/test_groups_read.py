@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from atoll.fabric.domains import default_domain
+from atoll.fabric.settings import DomainKind
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
+from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import ReservedRegion
 from atoll.pci.address import Address
 from host.trees import Link, function_files, tree_of
@@ -64,3 +69,38 @@ def test_groups_from_the_functions_links() -> None:
     assert isinstance(host.groups, Known)
     assert host.groups.value[3].members == (Address(0, 1, 0, 0),)
     assert isinstance(host.functions[Address(0, 2, 0, 0)].group, Unknown)
+
+
+_XEN = "sys/hypervisor/type", "xen\n"
+_DOM0 = "proc/xen/capabilities", "control_d\n"
+
+
+@pytest.mark.parametrize("told", [dict([_XEN]), dict([_DOM0]), {"sys/hypervisor/type": "kvm\n"}])
+def test_on_xen_linux_shows_no_groups_and_knows_of_no_iommu(told: dict[str, str]) -> None:
+    """Xen hides the firmware's tables: that there are no groups tells nothing; nor do the names of interrupt chips."""
+    host = read_host(
+        tree_of(
+            {
+                **FUNCTION,
+                **told,
+                "sys/kernel/iommu_groups/x": "",
+                "proc/cpuinfo": "vendor_id : X\nflags : fpu hypervisor\n",
+                "proc/interrupts": "24: 7 xen-pirq -msi nvme\n",
+            }
+        )
+    )
+    xen = "kvm\n" not in told.values()
+    function = next(iter(host.functions.values()))
+    assert (host.groups == Unknown(BEHIND_XEN), isinstance(function.group, Unknown)) == (xen, xen)
+    assert (default_domain(host, function).kind is DomainKind.UNKNOWN) is xen
+    assert isinstance(host.interrupt_remapping, Unknown)
+    assert host.virtual is ("proc/xen/capabilities" not in told), "dom0 sees the machine as it is"
+
+
+def test_groups_that_a_kernel_on_xen_has_count() -> None:
+    """A virtual IOMMU of a guest's own, say."""
+    host = read_host(
+        tree_of({**FUNCTION, "sys/hypervisor/type": "xen\n", f"{GROUP}/devices/0000:01:00.0": Link("../../../../x")})
+    )
+    assert isinstance(host.groups, Known)
+    assert list(host.groups.value) == [7]

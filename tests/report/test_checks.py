@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from reach_hosts import at, endpoint, machine, port
 
+from atoll.host.fact import Unknown
+from atoll.host.groups import BEHIND_XEN
 from atoll.host.memory import MemoryTree
 from atoll.host.model import Host
 from atoll.report.checks import Check, Status, checks
@@ -29,3 +31,11 @@ def test_the_patch_that_gives_such_devices_away() -> None:
     for words, told in (("intel_iommu=on,relax_rmrr", 1), ("intel_iommu=relax_rmrr iommu=pt", 1), ("relax_rmrr", 0)):
         found = _found(machine(endpoint("01:00.0"), command_line=words), "firmware-memory")
         assert [check.status for check in found] == [Status.WARN] * told
+
+
+def test_on_xen_the_iommu_is_asked_for_elsewhere() -> None:
+    host = replace(machine(endpoint("01:00.0")), groups=Unknown(BEHIND_XEN), interrupt_remapping=Unknown("Xen knows"))
+    (iommu,), (interrupts,) = _found(host, "iommu"), _found(host, "interrupt-remapping")
+    assert (iommu.status, iommu.found) == (Status.UNKNOWN, BEHIND_XEN)
+    assert "xl dmesg" in iommu.do
+    assert "xl dmesg" in interrupts.do

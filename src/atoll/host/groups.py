@@ -17,7 +17,20 @@ from atoll.host.place import Place, address_of
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["group_of", "kind_of_unit", "listed_only", "only_grouped", "read_groups", "read_units"]
+__all__ = [
+    "BEHIND_XEN",
+    "behind_xen",
+    "group_of",
+    "kind_of_unit",
+    "listed_only",
+    "only_grouped",
+    "read_groups",
+    "read_units",
+]
+
+BEHIND_XEN = "this kernel runs on Xen, which keeps the IOMMU to itself and shows no groups"
+"""Why groups are not known on Xen: it hides the firmware's tables (DMAR, IVRS) from the kernel, and what it has the
+IOMMU do for a device (dom0's memory, a guest's, none) is told by no file of Linux."""
 
 _GROUPS = "sys/kernel/iommu_groups"
 _UNITS = "sys/class/iommu"
@@ -47,6 +60,11 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent = Extent.
         return Unknown(f"{_GROUPS} was not captured")
     groups = {number: Group(number, tuple(sorted(members[number]))) for number in sorted(members)}
     return Known(groups, "the functions' iommu_group links")
+
+
+def behind_xen(groups: Fact[Mapping[int, Group]]) -> Fact[Mapping[int, Group]]:
+    """Return what groups that a kernel on Xen shows come to: that there are none tells nothing of the IOMMU."""
+    return groups if value_of(groups, {}) else Unknown(BEHIND_XEN)
 
 
 def _kernel_complete(tree: Tree) -> bool:

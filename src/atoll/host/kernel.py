@@ -7,10 +7,11 @@ from contextlib import suppress
 
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Group, IommuUnit, KernelRelease, Platform
 from atoll.host.tree import Tree
 
-__all__ = ["doubt_remapping", "read_interrupt_remapping", "read_platform", "read_release", "read_virtual"]
+__all__ = ["doubt_remapping", "read_interrupt_remapping", "read_platform", "read_release", "read_virtual", "read_xen"]
 
 _FIRST_PROCESSOR = 1 << 14
 """Bytes that hold at least what ``proc/cpuinfo`` tells of one processor."""
@@ -66,8 +67,26 @@ def read_platform(tree: Tree, units: tuple[IommuUnit, ...]) -> Platform:
     return Platform.OTHER if compatible else Platform.UNKNOWN
 
 
+def read_xen(tree: Tree) -> bool:
+    """Return whether the kernel runs on Xen, as dom0 or as a guest (``drivers/xen/sys-hypervisor.c``)."""
+    return value_of(text(tree, "sys/hypervisor/type"), "") == "xen" or _has_devices_of_xen(tree)
+
+
+def _has_devices_of_xen(tree: Tree) -> bool:
+    """Whether it is the domain that has the machine's devices (``drivers/xen/xenfs/super.c``)."""
+    return "control_d" in value_of(text(tree, _XEN_CAPABILITIES), "")
+
+
+_XEN_CAPABILITIES = "proc/xen/capabilities"
+
+
 def read_virtual(tree: Tree) -> bool:
-    """Return whether the processor says that a hypervisor runs this kernel (``X86_FEATURE_HYPERVISOR``)."""
+    """Return whether the processor says that a hypervisor runs this kernel (``X86_FEATURE_HYPERVISOR``).
+
+    It says so in Xen's dom0 too, which sees the machine as it is.
+    """
+    if _has_devices_of_xen(tree):
+        return False
     with suppress(OSError):
         cpu = tree.read("proc/cpuinfo", size=_FIRST_PROCESSOR).decode("utf-8", "replace")
         flags = next((line for line in cpu.splitlines() if line.startswith("flags")), "")
@@ -94,6 +113,8 @@ def read_interrupt_remapping(
     interrupts by partitionable endpoint. Arm: GICv3's ITS tells by who sends them, GICv2m does not
     (``IRQ_DOMAIN_FLAG_ISOLATED_MSI`` in ``drivers/irqchip/irq-gic-v3-its.c``). Elsewhere unknown.
     """
+    if isinstance(groups, Unknown) and groups.reason == BEHIND_XEN:
+        return Unknown("whether interrupts are remapped, Xen knows")
     if platform is Platform.POWERNV:
         return Known(True, "PowerNV: interrupts are validated by partitionable endpoint")
     chips = _chips(tree)

@@ -11,10 +11,10 @@ from atoll.host.devicetree import DeviceTree, find_device_tree, node_of_link, re
 from atoll.host.extent import Extent
 from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
-from atoll.host.groups import group_of, read_groups, read_units
+from atoll.host.groups import behind_xen, group_of, read_groups, read_units
 from atoll.host.holders import read_holders, read_opened
 from atoll.host.interconnect import read_interconnect
-from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release, read_virtual
+from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release, read_virtual, read_xen
 from atoll.host.model import Function, Gap, Group, Host, Register
 from atoll.host.place import Place, find_places
 from atoll.host.registers import read_registers
@@ -44,6 +44,7 @@ def read(
     places = find_places(tree)
     folders = {address: place.folder for address, place in places.items()}
     groups = read_groups(tree, places.values(), extent=extent)
+    groups = behind_xen(groups) if read_xen(tree) else groups
     formed: Mapping[int, Group] = groups.value if isinstance(groups, Known) else {}
     member = {address: group.number for group in formed.values() for address in group.members}
     functions, gaps = read_functions(

@@ -134,6 +134,8 @@ _KERNEL_FILES = (
     "proc/cpuinfo",
     "proc/version",
     "proc/sys/kernel/osrelease",
+    "proc/xen/capabilities",
+    "sys/hypervisor/type",
     "sys/kernel/security/lockdown",
 )
 

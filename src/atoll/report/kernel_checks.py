@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from atoll.fabric.domains import passthrough_word
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Unknown, value_of
+from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Platform
 from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
@@ -64,7 +65,15 @@ def _virtual(s: Subject) -> Iterator[Check]:
 def _iommu(s: Subject) -> Iterator[Check]:
     host = s.host
     why = "without an IOMMU every device can read and write all of memory"
-    if isinstance(host.groups, Unknown):
+    if isinstance(host.groups, Unknown) and host.groups.reason == BEHIND_XEN:
+        yield Check(
+            "iommu",
+            Status.UNKNOWN,
+            BEHIND_XEN,
+            "what it lets a device reach (dom0's memory, a guest's) is told by no file of Linux",
+            "ask Xen: xl dmesg tells of I/O virtualisation, xl pci-assignable-list of devices; or boot without Xen",
+        )
+    elif isinstance(host.groups, Unknown):
         yield Check(
             "iommu",
             Status.UNKNOWN,
@@ -106,7 +115,9 @@ def _interrupts(s: Subject) -> Iterator[Check]:
             Status.UNKNOWN,
             fact.reason,
             why,
-            "capture /proc/interrupts too, or give dmesg from the boot on",
+            "ask Xen: xl dmesg tells of interrupt remapping"
+            if isinstance(s.host.groups, Unknown) and s.host.groups.reason == BEHIND_XEN
+            else "capture /proc/interrupts too, or give dmesg from the boot on",
         )
     elif fact.value:
         yield Check("interrupt-remapping", Status.OK, f"on ({fact.source})" if fact.source else "on")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atoll.host.fact import Known, Unknown
+from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Host, Platform
 from atoll.host.records.merge import merge
 from atoll.pci.header import PortType
@@ -193,3 +194,10 @@ def test_what_the_kernel_would_not_give_away(said: str) -> None:
     assert host_of(f"{group}Jan 09 10:03:12 x kernel: {said}\n").refused == {at("04:00.1")}
     assert merge([host_of(group), host_of(f"{group}{said}\n")]).refused == {at("04:00.1")}
     assert not host_of(group).refused
+
+
+def test_a_boot_log_on_xen_tells_nothing_of_groups() -> None:
+    device = "01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n\tControl: I/O+ Mem+ BusMaster+\n"
+    text = "[ 0.0] Linux version 6.1.0\n[ 0.0] Hypervisor detected: Xen PV\n" + device
+    assert host_of(text).groups == Unknown(BEHIND_XEN)
+    assert host_of(text.replace("Xen PV", "KVM")).groups != Unknown(BEHIND_XEN)

@@ -27,6 +27,8 @@ _REFUSALS = (
 )
 """What ``intel_iommu_attach_device`` and, in newer kernels, ``__iommu_device_set_domain`` say of a device that firmware
 wants memory mapped for one to one (an RMRR, a unity map)."""
+_XEN = ("Hypervisor detected: Xen", "Booting paravirtualized kernel on Xen", "Booting kernel on Xen")
+"""``init_hypervisor_platform`` and ``xen_banner``."""
 _WORDS = (
     "type 0",
     "bridge to [bus ",
@@ -38,6 +40,7 @@ _WORDS = (
     "ommand line: ",
     _OVERRIDES,
     *_REFUSALS,
+    *_XEN,
     "DMAR",
     "AMD-Vi",
     "arm-smmu",
@@ -83,6 +86,8 @@ class BootLog:
     """Kind of IOMMU by what the log calls it."""
     overrides_acs: bool | None = None
     """True where the kernel says so; one that does not has no message for it."""
+    xen: bool = False
+    """Whether the kernel says that it runs on Xen."""
     refused: set[Address] = field(default_factory=set)
     """Functions that the kernel would not give away."""
     platform: Platform | None = None
@@ -114,6 +119,9 @@ class BootLog:
             if word in line:
                 if word in _REFUSALS:
                     return self._refusal(line.partition(word)[0])
+                if word in _XEN:
+                    self.xen = True
+                    return True
                 told = self._boot(line) or self._group(line) or self._function(line) or self._bus(line)
                 return told or self._chipset(line) or self._iommu(line)
         return False

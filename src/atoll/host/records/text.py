@@ -10,6 +10,7 @@ from typing import TypeVar
 from atoll.errors import InputError
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.groups import BEHIND_XEN
 from atoll.host.kernel import doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
 from atoll.host.records.arrange import arranged
@@ -163,6 +164,8 @@ def _groups(found: TextFunctions, functions: dict[Address, Function], listed: Gr
 
 
 def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool) -> str:
+    if log.xen:
+        return BEHIND_XEN
     if others:
         some = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
         told = f"it names IOMMU groups of platform devices ({some}), and none of a PCI function"
@@ -178,7 +181,7 @@ def _membership(
     functions: Mapping[Address, Function], told: ToldGroups, lines: _Lines, *, unfound: bool
 ) -> tuple[Fact[Mapping[int, Group]], Mapping[Address, Fact[int | None]]]:
     """Return the groups, and the group of each function."""
-    if unfound:
+    if unfound and not lines.log.xen:
         source = f"{lines.name}: the loop over /sys/kernel/iommu_groups found none"
         return Known({}, source), dict.fromkeys(functions, Known(None, source))
     why = _no_groups(lines.log, lines.others, asked=lines.listed.asked)
