@@ -50,6 +50,8 @@ def test_explain_one(run: Run) -> None:
 
 def test_explain_what_is_not_there(run: Run) -> None:
     assert run("explain", "0009:00:00.0", "--host", TWIN).code == 2
+    elsewhere = run("explain", GPUS[0].partition(":")[2], "--host", TWIN)
+    assert elsewhere.err.splitlines()[1] == f"  did you mean {GPUS[0]}?", "forums leave the segment out"
     assert run("explain", GPUS[0], GPUS[0], "--host", TWIN).code == 2
 
 

@@ -224,6 +224,12 @@ def test_beside_functions_of_untold_groups_nothing_is_alone() -> None:
     assert headline(host, _of(host, "01:00.0")) == told
 
 
+def test_of_an_unread_function_no_type_is_told() -> None:
+    made = (endpoint(f"01:00.{n}", group=5, multifunction=True) for n in range(2))
+    unread = (replace(f, port_type=Unknown("cut"), acs=Unknown("cut"), parent_told=False) for f in made)
+    assert "- 0000:01:00.0 0000:01:00.1 were not read: not known cut" in _lines(machine(*unread), "01:00.0")
+
+
 def test_a_guess_is_hedged_once() -> None:
     host = replace(_pasted(machine(*slots(Unknown("cut")))), excerpt=True)
     assert "as guessed from a record" in headline(host, _of(host, "01:00.0"))

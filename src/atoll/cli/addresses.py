@@ -27,6 +27,8 @@ def function_address(text: str, host: Host) -> Address:
         return address
     grouped = only_grouped(host, address)
     if not grouped:
-        raise InputError(f"{host.name} has no function {address}", hint="see: atoll show")
+        near = [str(other) for other in host.functions if other[1:] == address[1:]]
+        hint = f"did you mean {near[0]}?" if near else "see: atoll show"
+        raise InputError(f"{host.name} has no function {address}", hint=hint)
     hint = "give lspci -nnvvv, run as root, beside it: --host LIST --host LSPCI"
     raise InputError(f"{host.name} shows of {address} {grouped}", hint=hint)

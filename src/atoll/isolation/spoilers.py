@@ -19,8 +19,10 @@ from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.pci.vendor import AMD
 
-__all__ = ["Cause", "Rule", "Spoiler", "held_from_above", "spoilers"]
+__all__ = ["UNREAD", "Cause", "Rule", "Spoiler", "held_from_above", "spoilers"]
 
+UNREAD = "was not read"
+"""What is said of a function of which not even the type is known."""
 _NOTHING = AcsFlag(0)
 
 
@@ -153,7 +155,7 @@ def _spoiler(host: Host, function: Function, judge: Judge, rule: Rule) -> Spoile
         return made(Cause.HARDWARE, f"is a {label}", "Linux never counts one as isolating (pci_acs_enabled)")
     if kind is None:
         reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
-        return made(Cause.UNKNOWN, "was not read", reason or "record it as root with lspci -vvv")
+        return made(Cause.UNKNOWN, UNREAD, reason or "record it as root with lspci -vvv")
     if isinstance(function.acs, Unknown):
         return made(Cause.UNKNOWN, "shows no ACS state", function.acs.reason)
     acs = function.acs.value

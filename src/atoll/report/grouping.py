@@ -12,7 +12,7 @@ from atoll.host.model import Host, Platform
 from atoll.isolation.grouping import Grouping
 from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.isolation.iova.reserved import Unassignable, reserved
-from atoll.isolation.spoilers import Cause, Rule, Spoiler
+from atoll.isolation.spoilers import UNREAD, Cause, Rule, Spoiler
 from atoll.pci.address import Address
 from atoll.report.group_comparison import BEFORE_ACS, IGNORED_OVERRIDE, UNTOLD_OVERRIDE
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
@@ -284,5 +284,7 @@ def _spoiler_lines(alike: Sequence[Spoiler], style: Style) -> list[str]:
     verb, _, rest = first.what.partition(" ")
     several = {"has": "have", "is": "are", "was": "were", "lends": "lend", "shows": "show"}
     what = f"{several.get(verb, verb)} {rest}" if len(alike) > 1 else first.what
-    lines = wrap(f"{where} ({first.kind}) {what}: {style.bold(_CAUSES[first.cause])}", first="    - ")
+    # Of what was not read, that its type is not known says nothing more.
+    kind = "" if first.what == UNREAD else f" ({first.kind})"
+    lines = wrap(f"{where}{kind} {what}: {style.bold(_CAUSES[first.cause])}", first="    - ")
     return lines + (wrap(first.because, first="      ") if first.because else [])
