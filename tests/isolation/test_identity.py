@@ -56,6 +56,43 @@ def test_a_chipset_port_that_the_kernel_set_up_validates(done: Known[bool] | Unk
 
 
 @pytest.mark.parametrize(
+    ("buses", "expected"),
+    [
+        (Bridge(1, 1), BLOCKED),
+        (Bridge(1, 2), POSSIBLE),
+        (Bridge(0, 1), POSSIBLE),
+        (Bridge(0, 0xFF), POSSIBLE),
+        (Unknown("cut"), BLOCKED),
+    ],
+)
+def test_a_port_validates_by_its_bus_numbers(buses: Bridge | Unknown, expected: Answer) -> None:
+    """Base Specification 6.12.1.1: the bus of the id is compared with its secondary and subordinate bus numbers."""
+    one, *rest = slots(CLOSED, CLOSED)
+    found = scene(machine(replace(one, bridge=buses if isinstance(buses, Unknown) else Known(buses)), *rest))
+    assert shared(found, "01:00.0", "02:00.0").answer is expected
+    assert shared(found, "02:00.0", "01:00.0").answer is BLOCKED
+
+
+def test_buses_kept_free_for_hot_plug_are_no_mistake() -> None:
+    *rest, two, card = slots(CLOSED, CLOSED)
+    found = scene(machine(*rest, replace(two, bridge=Known(Bridge(2, 9))), card))
+    assert shared(found, "02:00.0", "01:00.0").answer is BLOCKED
+
+
+def test_what_passes_a_port_with_wrong_bus_numbers_is_validated_above() -> None:
+    one, up, down, *rest = switch(CLOSED, CLOSED)
+    found = scene(machine(one, up, replace(down, bridge=Known(Bridge(3, 9))), *rest, *_beside()))
+    answer = shared(found, "03:00.0", "04:00.0")
+    assert answer.answer is POSSIBLE
+    assert "which hold buses that are not below it" in answer.path[0].because
+    assert shared(found, "03:00.0", "09:00.0").answer is BLOCKED
+
+
+def _beside() -> tuple[Function, Function]:
+    return port("00:02.0", 9), endpoint("09:00.0", "00:02.0")
+
+
+@pytest.mark.parametrize(
     ("down", "root", "beside", "elsewhere"),
     [
         (CLOSED, OFF, BLOCKED, BLOCKED),

@@ -187,6 +187,27 @@ class Topology:
         return {port: tuple(members) for port, members in found.items()}
 
     @cached_property
+    def straying(self) -> frozenset[Address]:
+        """Ports whose bus numbers hold buses of functions that are not below them, as nobody but a mistake sets up.
+
+        What hangs nobody knows where does not count.
+        """
+        buses: dict[tuple[int, int], list[Address]] = {}
+        for address in self.functions:
+            if not self.severed(address):
+                buses.setdefault(address[:2], []).append(address)
+        found = set()
+        for port, function in self.functions.items():
+            bridge = value_of(function.bridge, None)
+            if bridge is None or self.severed(port):
+                continue
+            for number in range(bridge.secondary, bridge.subordinate + 1):
+                if any(port not in self.up(one) for one in buses.get((port.domain, number), ())):
+                    found.add(port)
+                    break
+        return frozenset(found)
+
+    @cached_property
     def found_anew(self) -> dict[Address, Domain]:
         """The address spaces that functions get when the kernel finds them again; NPU functions follow their GPUs."""
         return {

@@ -95,7 +95,10 @@ def _ids_of_bridges(topology: Topology, ports: Iterable[Address]) -> Iterator[tu
 
 
 def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Iterator[tuple[Address, Bit]]:
-    """Yield the ports above ``source`` up to, not including, the first that validates, with their state."""
+    """Yield the ports above ``source`` up to, not including, the first that validates, with their state.
+
+    Whose bus numbers hold more than is below it compares ids with those, and may let through what it should not.
+    """
     for port in topology.up(source):
         kind = topology.port_type(port)
         if kind is None:
@@ -103,7 +106,10 @@ def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Ite
         elif kind in DOWNSTREAM_PORTS:
             state = bit(topology.functions[port], settings, AcsFlag.SV)
             if state in (Bit.ON, Bit.STATED):
-                return
+                if port not in topology.straying:
+                    return
+                yield port, state
+                continue
             yield port, Bit.UNREAD if state is Bit.NO_ACS and unread_statement(topology.functions[port]) else state
 
 
@@ -135,8 +141,8 @@ def spoofing(topology: Topology, settings: Settings, source: Address) -> Spoofin
     elif any(topology.port_type(port) is PortType.PCIE_TO_PCI for port in above):
         answer = Answer.POSSIBLE
     else:
-        unread = any(state is Bit.UNREAD for _, state in open_ports)
-        answer = Answer.POSSIBLE if unread else Answer.DIRECT
+        open_to_doubt = any(state in (Bit.UNREAD, Bit.ON, Bit.STATED) for _, state in open_ports)
+        answer = Answer.POSSIBLE if open_to_doubt else Answer.DIRECT
     return Spoofing(answer, validator, open_ports)
 
 
@@ -251,11 +257,14 @@ def _spoofing_hop(topology: Topology, spoofs: Spoofing, source: Address, target:
     if topology.severed(source) or not spoofs.open_ports:
         return Hop(str(source), "requester id", f"the port above {(source, *above)[-1]} was not read")
     nearest, _ = spoofs.open_ports[0]
+    stray = next((port for port, state in spoofs.open_ports if state in (Bit.ON, Bit.STATED)), None)
     taker = next((port for port in above if topology.port_type(port) is PortType.PCIE_TO_PCI), None)
     if taker is not None:
         # A bridge puts its own id on requests from a PCI bus, and may pass on those of a PCI-X bus (PCI Express to
         # PCI/PCI-X Bridge Specification 1.0, 2.3); which bus it is was not read.
         because = f"{taker} puts its own id on requests, unless its bus is PCI-X; no port above it validates"
+    elif stray is not None:
+        because = f"{stray} validates by its bus numbers, which hold buses that are not below it"
     elif spoofs.answer is Answer.POSSIBLE:
         because = f"whether {nearest} validates requester ids was not read"
     else:
