@@ -9,7 +9,8 @@ import pytest
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.header import PortType
 from atoll.twin import Twin
-from atoll.twin.spec import Bar, FunctionSpec
+from atoll.twin.packet import Kind, Packet
+from atoll.twin.spec import Bar, DomainKind, FunctionSpec
 from twin.bench import at
 from twin.small import bridge, card, small
 
@@ -128,6 +129,21 @@ def test_a_second_name_has_the_same_context() -> None:
     iommu = twin._attacker.iommu
     assert iommu.requester(0, 0x0101) is twin.kernel.hardware.functions[at("0000:01:00.0")]
     assert iommu.requester(0, 0x0102) is None
+
+
+@pytest.mark.parametrize(("unit", "arrives"), [("dmar0", True), ("dmar1", False)])
+def test_another_iommu_has_no_context_for_a_false_id(unit: str, arrives: bool) -> None:
+    """A chipset may have a unit for one of its functions only (VT-d 3.4.2: each has a root table of its own)."""
+    twin = small(
+        card("00:02.0", PortType.ROOT_INTEGRATED, iommu=unit), card("00:03.0", PortType.ROOT_INTEGRATED, iommu="dmar0")
+    )
+    one, other = (twin.kernel.hardware.functions[at(f"0000:00:0{slot}.0")] for slot in (2, 3))
+    group = twin.kernel.devices[other.address].group
+    assert group is not None
+    twin.kernel.groups[group].kind = DomainKind.IDENTITY
+    router = twin._attacker.router
+    outcome = router.send(one, Packet(Kind.WRITE, 0x1_0000_0000, other.address.requester_id))
+    assert (outcome.memory_of is not None) is arrives
 
 
 def test_who_shares_names_shares_a_group() -> None:

@@ -9,6 +9,7 @@ from atoll.pci.header import PortType
 from atoll.twin import v100
 from atoll.twin.function import Function
 from atoll.twin.kernel import Kernel
+from atoll.twin.packet import Packet
 from atoll.twin.spec import DomainKind, Platform
 from atoll.twin.vfio import RAM_SIZE, Holder, Vfio
 
@@ -58,10 +59,20 @@ class Iommu:
             return None
         return parent if parent.spec.port is PortType.PCIE_TO_PCI or parent.spec.bus_alias else None
 
-    def translate(self, domain: int, requester: int, address: int, translated: bool) -> Translation:
+    def knows(self, unit: str | None, function: Function) -> bool:
+        """Whether an IOMMU, by its name, has a function in its tables.
+
+        Intel's have tables of their own (VT-d 3.4.2), and the kernel enters a function in those of its unit only; AMD's
+        of one segment share them.
+        """
+        alone = self.kernel.blueprint.platform is Platform.INTEL and None not in (unit, function.spec.iommu)
+        return not alone or function.spec.iommu == unit
+
+    def translate(self, domain: int, packet: Packet) -> Translation:
         """Translate a request's address for its requester id."""
+        requester, address, translated = packet.requester, packet.address, packet.translated
         function = self.requester(domain, requester)
-        if function is None:
+        if function is None or not self.knows(packet.unit, function):
             return Translation(None, f"no context for requester id {domain:04x}:{requester:04x}")
         name = str(function.address)
         device = self.kernel.devices.get(function.address)

@@ -32,6 +32,8 @@ class Packet:
     """Relaxed ordering."""
     io: bool = False
     """To an I/O port."""
+    unit: str | None = None
+    """The IOMMU to which its sender's requests come; None without one."""
 
     @property
     def request(self) -> bool:

@@ -35,6 +35,7 @@ class Router(Downwards):
             return Outcome(hops, stopped=f"bus mastering of {source.address} is off")
         if packet.request and source.power:
             return Outcome(hops, stopped=f"{source.address} is in D{source.power}")
+        packet = replace(packet, unit=source.spec.iommu)
         held = self.replication.held(source, packet)
         if held:
             return Outcome(hops, stopped=held)
@@ -294,10 +295,10 @@ class Router(Downwards):
         origins: tuple[HostBridge, ...] = (bridge,)
         if bridge.vmd is not None:
             device = self.hardware.functions[bridge.vmd]
-            packet = replace(packet, requester=device.address.requester_id)
+            packet = replace(packet, requester=device.address.requester_id, unit=device.spec.iommu)
             hops = (*hops, Hop(str(device.address), "up", f"takes requester id {packet.requester:04x}"))
             domain, origins = device.address.domain, (bridge, self.hardware.host_bridge(device.address))
-        answer = self.iommu.translate(domain, packet.requester, packet.address, packet.translated)
+        answer = self.iommu.translate(domain, packet)
         if answer.system is None:
             return Outcome(hops, stopped=answer.because, asked=True)
         hops = (*hops, Hop(origins[-1].name, "translation", answer.because))
