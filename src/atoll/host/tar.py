@@ -46,6 +46,8 @@ _KINDS = {
     b"2": MemberKind.SYMLINK,
     b"5": MemberKind.FOLDER,
 }
+_EXTENSIONS = {b"L": "path", b"K": "linkpath", b"x": "", b"g": ""}
+"""Members that tell of others: a long name, a long target, and (with keys of their own) pax headers."""
 
 
 def read_members(read: Callable[[int], bytes], *, file_size_at_most: int) -> Iterator[Member]:
@@ -54,54 +56,57 @@ def read_members(read: Callable[[int], bytes], *, file_size_at_most: int) -> Ite
     Raises InputError for a damaged, truncated or too large stream.
     """
     special: dict[str, str] = {}
-    while True:
-        header = read(_BLOCK)
-        if len(header) < _BLOCK:
-            raise InputError("the archive is truncated: it has no end mark", hint="copy or record it again")
-        if not header.strip(b"\0"):
-            return
-        _check(header)
-        size = _number(header[124:136])
-        kind = header[156:157]
-        if kind in b"LKxg":
-            if size > _EXTENSION_AT_MOST:
-                raise InputError(f"the archive has an extended header of {size} bytes")
-            payload = _payload(read, size)
-            if kind == b"L":
-                special["path"] = _text(payload)
-            elif kind == b"K":
-                special["linkpath"] = _text(payload)
-            elif kind == b"x":
-                special.update(_pax(payload))
+    while (header := _header(read)) is not None:
+        kind, size = header[156:157], _number(header[124:136])
+        if kind in _EXTENSIONS:
+            special |= _extension(kind, size, read)
             continue
-        member, special = _Header(header, special), {}
-        if "size" in member.special:
-            size = _decimal(member.special["size"])
+        name, target = _name_and_target(header, special)
+        if "size" in special:
+            size = _decimal(special["size"])
         if size > file_size_at_most:
-            raise InputError(f"the archive has a file of {size} bytes: {member.name}")
-        if kind == b"S" or any(key.startswith("GNU.sparse") for key in member.special):
+            raise InputError(f"the archive has a file of {size} bytes: {name}")
+        if kind == b"S" or any(key.startswith("GNU.sparse") for key in special):
             raise InputError(
-                f"the archive has a sparse file, which is not supported: {member.name}",
+                f"the archive has a sparse file, which is not supported: {name}",
                 hint="make it without --sparse (-S), or copy the unpacked folder",
             )
+        special = {}
         data = _payload(read, size)
         known = _KINDS.get(kind)
-        if known is None:
-            continue
-        if known is MemberKind.FILE and member.name.endswith("/"):
+        if known is MemberKind.FILE and name.endswith("/"):
             known = MemberKind.FOLDER
-        yield Member(member.name, known, data if known is MemberKind.FILE else b"", member.target)
+        if known is not None:
+            yield Member(name, known, data if known is MemberKind.FILE else b"", target)
 
 
-class _Header:
-    def __init__(self, header: bytes, special: dict[str, str]) -> None:
-        self.special = special
-        name = _text(header[0:100])
-        if header[257:263] == b"ustar\0":
-            prefix = _text(header[345:500])
-            name = f"{prefix}/{name}" if prefix else name
-        self.name = special.get("path", name)
-        self.target = special.get("linkpath", _text(header[157:257]))
+def _header(read: Callable[[int], bytes]) -> bytes | None:
+    """Read the next header; None at the end mark."""
+    header = read(_BLOCK)
+    if len(header) < _BLOCK:
+        raise InputError("the archive is truncated: it has no end mark", hint="copy or record it again")
+    if not header.strip(b"\0"):
+        return None
+    _check(header)
+    return header
+
+
+def _extension(kind: bytes, size: int, read: Callable[[int], bytes]) -> dict[str, str]:
+    """Read what is said about the next member, by the keys of pax; what is said about all (``g``) is passed over."""
+    if size > _EXTENSION_AT_MOST:
+        raise InputError(f"the archive has an extended header of {size} bytes")
+    payload = _payload(read, size)
+    if kind == b"x":
+        return _pax(payload)
+    return {_EXTENSIONS[kind]: _text(payload)} if _EXTENSIONS[kind] else {}
+
+
+def _name_and_target(header: bytes, special: dict[str, str]) -> tuple[str, str]:
+    name = _text(header[0:100])
+    if header[257:263] == b"ustar\0":
+        prefix = _text(header[345:500])
+        name = f"{prefix}/{name}" if prefix else name
+    return special.get("path", name), special.get("linkpath", _text(header[157:257]))
 
 
 def _check(header: bytes) -> None:
