@@ -63,27 +63,36 @@ def _function(take: Collector, folder: str) -> None:
     # The files of a folder that cannot be listed may still be read by their names.
     for name in take.names(folder) or sorted(_FUNCTION_FILES | _FUNCTION_LINKS):
         path = f"{folder}/{name}"
-        if name == "config":
+        if name in _FUNCTION_FILES:
             data = take.file(path)
-            if data is not None and len(data) < _WHOLE:
+            if name == "config" and data is not None and len(data) < _WHOLE:
                 take.missing.append(Missing(path, f"cut to {len(data)} bytes: capabilities are shown to root only"))
-        elif name in _FUNCTION_FILES:
-            take.file(path)
         elif name in _FUNCTION_LINKS or (name.startswith("virtfn") and name[6:].isdigit()):
             if take.link(path) is None:
                 # AMD's IOMMU functions have a folder called iommu.
                 take.folder(path)
-        elif name == "vfio-dev":
-            for device in take.names(path):
-                take.file(f"{path}/{device}/dev")
-        elif name == "p2pmem":
-            for attribute in ("available", "published", "size"):
-                take.file(f"{path}/{attribute}")
-        elif name == "xgmi_hive_info":
-            take.file(f"{path}/xgmi_hive_id")
-            for node in take.names(path):
-                if node.startswith("node"):
-                    take.link(f"{path}/{node}")
+        elif name in _FUNCTION_FOLDERS:
+            _FUNCTION_FOLDERS[name](take, path)
+
+
+def _vfio_devices(take: Collector, path: str) -> None:
+    for device in take.names(path):
+        take.file(f"{path}/{device}/dev")
+
+
+def _p2pmem(take: Collector, path: str) -> None:
+    for attribute in ("available", "published", "size"):
+        take.file(f"{path}/{attribute}")
+
+
+def _hive(take: Collector, path: str) -> None:
+    take.file(f"{path}/xgmi_hive_id")
+    for node in take.names(path):
+        if node.startswith("node"):
+            take.link(f"{path}/{node}")
+
+
+_FUNCTION_FOLDERS = {"vfio-dev": _vfio_devices, "p2pmem": _p2pmem, "xgmi_hive_info": _hive}
 
 
 def _drivers(take: Collector, progress: Progress) -> None:
