@@ -14,8 +14,8 @@ from host.trees import function_files, tree_of
 A = Address.parse
 DATA = Path(__file__).resolve().parent.parent / "data" / "links"
 A100, H100, V100, GB200 = 0x20B0, 0x2330, 0x1DB1, 0x2941
-TU104, A30, ELSE = 0x1E81, 0x20B7, 0x1234
-"""One link, four, and a chip that no table knows."""
+TU104, A30, GA102, ELSE = 0x1E81, 0x20B7, 0x2204, 0x1234
+"""One link, four, four, and a chip that no table knows."""
 BRIDGE = 0x068000
 
 

@@ -22,6 +22,7 @@ from host.link_hosts import (
     A30,
     A100,
     ELSE,
+    GA102,
     GB200,
     H100,
     TU104,
@@ -125,6 +126,24 @@ def test_status_tells_rates_and_no_ends() -> None:
     assert far_kinds(joined) == {EndKind.SWITCH: 96}
     assert {link.bytes_per_second for link in joined.links} == {26_562_000_000}
     assert len(joined.links_told) == 8
+
+
+def test_the_table_of_nvidia_smi_tells_which_gpu_has_which_address() -> None:
+    rows = [
+        "| NVIDIA-SMI 550.54.15              Driver Version: 550.54.15      CUDA Version: 12.4     |",
+        "| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |",
+        f"|   0  NVIDIA GeForce RTX 3090        Off |   0000{gpus(4)[3]} Off |                  N/A |",
+        "|  0%   28C    P0             88W /  350W |       0MiB /  24576MiB |      0%      Default |",
+        f"|   1  NVIDIA GeForce RTX 3090        Off |   0000{gpus(4)[1]} On  |                  N/A |",
+        "|    0   N/A  N/A      1234      G   /usr/lib/xorg/Xorg                            4MiB |",
+    ]
+    matrix, table = matrix_of(2, lambda a, b: 4), "\n".join(rows) + "\n"
+    assert not host_of(gpus(4), GA102, matrix).links, "two GPUs of four: which, the matrix does not tell"
+    host = host_of(gpus(4), GA102, matrix, table)
+    assert pairs(host) == {(A(gpus(4)[1]), A(gpus(4)[3])): 4}
+    assert host.links_told == {A(gpus(4)[1]), A(gpus(4)[3])}
+    assert not any("PCI order" in link.source for link in host.links)
+    assert host == host_of(gpus(4), GA102, matrix, table.replace("|   0000", "|   "))
 
 
 def test_a_gpu_without_a_link_counts_in_the_order() -> None:

@@ -29,7 +29,7 @@ def read_together(
     if not hosts:
         names = " and ".join(record.name for record in records)
         raise InputError(
-            f"{names}: links of GPUs, but nothing that shows the PCI functions they belong to",
+            f"{names}: links or names of GPUs, but nothing that shows the PCI functions they belong to",
             hint="name an lspci text or a folder of the same machine as well: --host lspci.txt --host topo.txt",
         )
     texts: dict[str, bytes] = {}

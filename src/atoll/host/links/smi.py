@@ -1,4 +1,4 @@
-"""What nvidia-smi prints about GPUs and their links: ``-L``, ``--query-gpu``, ``nvlink -s``, ``-R`` and ``-p``.
+"""What nvidia-smi prints about GPUs and their links: its table, ``-L``, ``--query-gpu``, ``nvlink -s``, ``-R``, ``-p``.
 
 Source of the forms: the program's own output (NVIDIA drivers 418 to 580)::
 
@@ -21,7 +21,7 @@ from decimal import Decimal, InvalidOperation
 
 from atoll.pci.address import Address
 
-__all__ = ["SmiGpu", "parse_gpu_list", "parse_gpu_query", "parse_links", "small"]
+__all__ = ["SmiGpu", "parse_gpu_list", "parse_gpu_query", "parse_gpu_table", "parse_links", "small"]
 
 _INDEX_AT_MOST = 4096
 _NOWHERE = Address(0, 0, 0, 0)
@@ -115,6 +115,24 @@ def parse_gpu_query(text: str) -> tuple[SmiGpu, ...]:
         index, address = small(cells.get("index", "")), _address(cells.get("pci.bus_id", ""))
         if index is not None and address is not None:
             gpus.append(SmiGpu(index, cells.get("uuid", ""), address))
+    return tuple(gpus)
+
+
+def parse_gpu_table(text: str) -> tuple[SmiGpu, ...]:
+    """Return the GPUs of the table that ``nvidia-smi`` alone prints.
+
+    ``|   0  NVIDIA A100-SXM4-80GB  On | 00000000:0E:00.0 Off | …``: index and name, address and whether it displays.
+    """
+    gpus = []
+    for line in text.splitlines():
+        cells = line.strip().split("|")
+        if len(cells) < 4 or cells[0]:
+            continue
+        words, place = cells[1].split(), cells[2].split()
+        index = small(words[0]) if len(words) > 1 else None
+        address = _address(place[0]) if len(place) == 2 else None
+        if index is not None and address is not None:
+            gpus.append(SmiGpu(index, "", address))
     return tuple(gpus)
 
 

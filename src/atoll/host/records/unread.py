@@ -47,6 +47,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste the whole tree, as code; better {_LSPCI}",
     ),
     (
+        ("nvsmi log=",),
+        "it is nvidia-smi -q in words, which shows GPUs and no links, groups or bridges",
+        f"paste nvidia-smi -q -x, nvidia-smi nvlink -R, and {_LSPCI}",
+    ),
+    (
         ("nccl info ",),
         "it is NCCL's log, in which the topology is drawn and not all of it told",
         f"paste {_LSPCI}, and beside it what NCCL_TOPO_DUMP_FILE=topo.xml writes",
