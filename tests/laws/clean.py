@@ -82,7 +82,9 @@ def _try_device(
             if outcome.asked:
                 continue
             tally.answered += 1
-            if usable and (_is_left_over(router, outcome) or (found.unknown and _is_past_silence(topology, outcome))):
+            if usable and (
+                _is_left_over(router, outcome) or (found.unknown and _is_past_silence(topology, device, outcome))
+            ):
                 tally.known += 1
             elif usable:
                 end = outcome.path[-1].at if outcome.function else outcome.stopped
@@ -141,13 +143,14 @@ def _is_left_over(router: Router, outcome: Outcome) -> bool:
     return outcome.function is None and any(router.hardware.parent(each) is None for each in taken)
 
 
-def _is_past_silence(topology: Topology, outcome: Outcome) -> bool:
-    """Whether a port let it through whose configuration space does not answer: what that holds no record shows.
+def _is_past_silence(topology: Topology, device: Address, outcome: Outcome) -> bool:
+    """Whether a port let it through, or is above, whose configuration space does not answer: that no record shows.
 
     The cluster's addresses are then told as unknown, and the kernel's windows are all that there is to tell.
     """
     functions = {str(address): function for address, function in topology.functions.items()}
-    ports = (functions[hop.at] for hop in outcome.path[1:] if hop.at in functions)
+    above = (topology.functions[port] for port in topology.up(device))
+    ports = (*above, *(functions[hop.at] for hop in outcome.path[1:] if hop.at in functions))
     return any(port.is_port and isinstance(port.header, Unknown) for port in ports)
 
 

@@ -22,11 +22,13 @@ from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import value_of
 from atoll.host.model import Host
+from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.twin import Twin
 from atoll.twin.attack import Attempt
 from atoll.twin.machines.fabric import FIXED, MULTICAST, PORTAL, PREFIX
+from atoll.twin.spec import DomainKind
 
 __all__ = ["Tally", "disturb", "try_fabric"]
 
@@ -34,6 +36,8 @@ V100 = 0x1DB1
 SEQUENCE = ((0x12004C, 0x4), (0x122204, 0x2), (0x200, 1 << 25))
 """What a V100 wants written before it takes a mask (facts E.4)."""
 DISABLE = 0xA00148
+HONEST = {INTEGRATED_IDENTITY, SIBLING_IDENTITY}
+"""What every proof assumes: who sends its own ids although no port above could tell."""
 
 
 @dataclass(slots=True)
@@ -52,7 +56,7 @@ class Tally:
     taken: int = 0
     """Ranges that are surely taken, each shown by a packet."""
     known: int = 0
-    """What is known to be told wrongly, and harmless."""
+    """What is known to be told wrongly, and harmless: less arrives where registers are past all sense."""
     wrong: list[str] = field(default_factory=list)
     """Deliveries that reach denies, and ``direct`` answers that no packet shows."""
 
@@ -91,10 +95,36 @@ def disturb(twin: Twin, host: Host, dice: random.Random, *, commands: bool = Tru
             twin.poke(address, "bar0", DISABLE, dice.randrange(64) << 16)
 
 
+def retranslate(twin: Twin, dice: random.Random) -> None:
+    """Give groups default domains of their own kinds, and switch ATS, as an administrator may."""
+    for group in twin.kernel.groups.values():
+        if dice.random() < 0.4:
+            group.kind = dice.choice((DomainKind.IDENTITY, DomainKind.DMA, DomainKind.DMA_FQ))
+    for function in twin.kernel.hardware.functions.values():
+        if dice.random() < 0.3:
+            function.set_ats(dice.random() < 0.5)
+
+
+def renumber(twin: Twin, dice: random.Random) -> None:
+    """Let bridges take other buses for their own side than those that are below them."""
+    for function in twin.kernel.hardware.functions.values():
+        if function.spec.is_bridge and dice.random() < 0.25:
+            first, last = function.buses.start, function.buses.stop - 1
+            ranges = ((first, 0xFF), (first, min(last + 3, 0xFF)), (max(first - 2, 0), last), (0, 0xFF), (0, 0))
+            first, last = dice.choice(ranges)
+            twin.poke(function.address, "config", 0x18, function.address.bus | first << 8 | last << 16)
+
+
 def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2) -> Tally:
     """Attack between random pairs of a disturbed machine, and hold every packet against what reach says."""
     twin = Twin.new(name, links=dice.random() < 0.8)
     disturb(twin, read_host(twin, registers=registers), dice)
+    further = random.Random(f"further {name}")
+    if further.random() < 0.5:
+        retranslate(twin, further)
+    renumbered = further.random() < 0.25
+    if renumbered:
+        renumber(twin, further)
     host = read_host(twin, registers=registers)
     topology = Topology(host)
     settings = present(host)
@@ -115,9 +145,9 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
                 tally.wrong.append(f"{name}: {one} to {other}: {attempt} against {answer}")
         if answer.answer is Answer.DIRECT:
             tally.directs += 1
-            if any(_shows(attempt, other) for attempt in delivered):
+            if any(_shows(attempt, answer) for attempt in delivered):
                 continue
-            if (twin.blueprint.stray or twin.blueprint.setup) and _sent_down(answer):
+            if renumbered or ((twin.blueprint.stray or twin.blueprint.setup) and _sent_down(answer)):
                 tally.known += 1
             else:
                 tally.wrong.append(f"{name}: {one} to {other}: no packet shows {answer}")
@@ -159,12 +189,15 @@ def _told(reach: Reach, one: Address, other: Address, attempt: Attempt) -> Itera
         requester = int(attempt.target.rpartition(" ")[2], 16)
         for address in reach.topology.functions:
             if address.domain == one.domain and address.requester_id == requester and address != one:
-                yield address in reach.topology.endpoints and reach.identity(one, address).answer > Answer.IOMMU
+                identity = reach.identity(one, address)
+                yield address in reach.topology.endpoints and identity.answer > Answer.IOMMU
+                yield not identity.assumptions.isdisjoint(HONEST)
 
 
-def _shows(attempt: Attempt, other: Address) -> bool:
-    """Whether a delivery shows that packets arrive at a function under their sender's own name."""
-    return attempt.path[-1].at != "system memory" and not attempt.kind.startswith("spoofed-")
+def _shows(attempt: Attempt, answer: Finding) -> bool:
+    """Whether a delivery shows that packets arrive at a function: under the sender's name if not told otherwise."""
+    told = any(hop.via == "requester id" for hop in answer.path)
+    return attempt.path[-1].at != "system memory" and (told or not attempt.kind.startswith("spoofed-"))
 
 
 def main() -> int:
