@@ -415,6 +415,24 @@ def test_a_boot_log_that_says_that_acs_is_overridden_makes_the_groups_fiction(ru
         assert ("fail acs-override the kernel says at boot that it overrides ACS" in doctor) is told
 
 
+def test_fiction_is_told_before_it_is_listed(run: Run, tmp_path: Path) -> None:
+    """Of a boot log alone, of which no group can be checked, as well."""
+    post = tmp_path / "post.txt"
+    log = "[ 0.0] Command line: ro quiet{}\n{}[ 0.5] pci 0000:00:01.0: Adding to iommu group 0\n"
+    said = "[ 0.0] Warning: PCIe ACS overrides enabled; This may allow non-IOMMU protected peer-to-peer DMA\n"
+    for words, warning, told in (
+        ("", "", None),
+        (" pcie_acs_override=downstream", "", "perhaps"),
+        (" pcie_acs_override=downstream", said, "obeyed"),
+        ("", said, "untold"),
+    ):
+        post.write_text(log.format(words, warning))
+        lines = run("groups", "--host", post).out.splitlines()
+        assert lines[0].startswith("Groups as this kernel formed them")
+        assert lines[1].startswith("Override: ") is (told is not None)
+        assert run("groups", "--json", "--host", post).json["override"] == told
+
+
 def test_on_other_than_x86_a_function_without_a_driver_may_get_its_group_yet(run: Run, tmp_path: Path) -> None:
     command = "\tControl: I/O- Mem- BusMaster-\n\tStatus: Cap- >SERR- <PERR- INTx-\n"
     post = tmp_path / "post.txt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from atoll.host.fact import value_of
 from atoll.host.model import Host
@@ -16,7 +17,16 @@ from atoll.report.lacking import lacking
 from atoll.report.layout import plural, wrap
 from atoll.report.style import Style
 
-__all__ = ["BEFORE_ACS", "IGNORED_OVERRIDE", "UNTOLD_OVERRIDE", "comparison_lines", "undetermined_lines"]
+__all__ = [
+    "BEFORE_ACS",
+    "IGNORED_OVERRIDE",
+    "UNTOLD_OVERRIDE",
+    "Override",
+    "comparison_lines",
+    "override_lines",
+    "override_of",
+    "undetermined_lines",
+]
 
 IGNORED_OVERRIDE = (
     "pcie_acs_override= is on the command line and this kernel does not obey it: its groups are those without it. Only "
@@ -54,7 +64,7 @@ def comparison_lines(
         lines += wrap(BEFORE_ACS, first=style.doubtful("Why: "), rest="    ")
     if missing:
         lines += undetermined_lines(missing, style, verbose)
-    return lines + _override(host, prediction, style)
+    return lines
 
 
 def _verdict(comparison: Comparison, missing: Mapping[Address, str], style: Style) -> list[str]:
@@ -121,17 +131,39 @@ def undetermined_lines(missing: Mapping[Address, str], style: Style, verbose: bo
     return lines
 
 
-def _override(host: Host, prediction: Prediction, style: Style) -> list[str]:
-    """Say what ``pcie_acs_override=`` makes of the groups."""
+class Override(StrEnum):
+    """What ``pcie_acs_override=`` has to do with a host's groups."""
+
+    OBEYED = "obeyed"
+    """The kernel obeys it: groups are fiction."""
+    PERHAPS = "perhaps"
+    """It is on the command line, and whether this kernel has the patch that obeys it does not show."""
+    UNTOLD = "untold"
+    """The kernel says that it obeys it, and for which devices is not shown."""
+    IGNORED = "ignored"
+    """It is on the command line, and the groups are those of a kernel without the patch."""
+
+
+def override_of(host: Host, prediction: Prediction) -> Override | None:
+    """Return what the parameter makes of the groups, None where it is not there."""
     if prediction.override:
-        told = "pcie_acs_override= on the command line shapes the groups" + (
-            ", which are fiction."
-            if value_of(host.overrides_acs, False)
-            else ", as far as this kernel has the out-of-tree patch that obeys it."
-        )
-        return wrap(told, first=style.doubtful("Override: "), rest="    ")
+        return Override.OBEYED if value_of(host.overrides_acs, False) else Override.PERHAPS
     if obeys_untold_override(host):
-        return wrap(UNTOLD_OVERRIDE, first=style.bad("Override: "), rest="    ")
-    if ignores_override(host):
-        return wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
+        return Override.UNTOLD
+    return Override.IGNORED if ignores_override(host) else None
+
+
+def override_lines(host: Host, prediction: Prediction, style: Style) -> list[str]:
+    """Say what ``pcie_acs_override=`` makes of the groups: what is fiction is to be known before it is read."""
+    told = "pcie_acs_override= on the command line shapes the groups"
+    match override_of(host, prediction):
+        case Override.OBEYED:
+            return wrap(f"{told}, which are fiction.", first=style.bad("Override: "), rest="    ")
+        case Override.PERHAPS:
+            perhaps = f"{told}, as far as this kernel has the out-of-tree patch that obeys it."
+            return wrap(perhaps, first=style.doubtful("Override: "), rest="    ")
+        case Override.UNTOLD:
+            return wrap(UNTOLD_OVERRIDE, first=style.bad("Override: "), rest="    ")
+        case Override.IGNORED:
+            return wrap(IGNORED_OVERRIDE, first=style.doubtful("Override: "), rest="    ")
     return []

@@ -15,7 +15,7 @@ from atoll.isolation.honesty import Honesty
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.function_words import driver_words
-from atoll.report.group_comparison import comparison_lines, undetermined_lines
+from atoll.report.group_comparison import comparison_lines, override_lines, override_of, undetermined_lines
 from atoll.report.honesty import honesty_document, honesty_lines
 from atoll.report.lacking import EXCERPT
 from atoll.report.layout import first_of, wrap
@@ -43,6 +43,8 @@ def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dic
         host=host.name,
         recorded=None if comparison is None else _plain(comparison.recorded),
         predicted=_plain(sorted(tuple(sorted(group)) for group in prediction.groups)),
+        override=override_of(host, prediction),
+        excerpt=host.excerpt,
         undetermined=[str(address) for address, _ in prediction.undetermined],
         **honesty_document(honesty),
         missing={str(address): reason for address, reason in prediction.undetermined},
@@ -80,6 +82,7 @@ def groups_lines(
         lines += wrap(
             f"Groups were not recorded ({host.groups.reason}); these are as the kernel's rules would form them."
         )
+    lines += override_lines(host, prediction, style)
     for title, members, kind in numbered:
         lines += ["", style.bold(title) + (style.faint(f"  {kind}") if kind and kind != "unknown" else "")]
         for address in sorted(members):
