@@ -146,6 +146,22 @@ def test_the_table_of_nvidia_smi_tells_which_gpu_has_which_address() -> None:
     assert host == host_of(gpus(4), GA102, matrix, table.replace("|   0000", "|   "))
 
 
+def test_a_matrix_whose_lines_a_mailer_wrapped() -> None:
+    whole = real("topo-m-dgx1v-8xV100/topo.txt").decode()
+    (matrix,) = parse_topo(whole)
+    for width in range(3, 12):
+        lines = []
+        for line in whole.splitlines():
+            words = line.split()
+            table = words and words[0].startswith("GPU")
+            lines += [" ".join(words[n : n + width]) for n in range(0, len(words), width)] if table else [line]
+        assert parse_topo("\n".join(lines)) == (matrix,), width
+    # Of a row that somebody cut, what comes below is no part.
+    cut = "\tGPU0\tGPU1\tGPU2\nGPU0\t X \tNV4\tSYS\nGPU1\tNV4\nNIC0\tPIX\nNV4\n\nSYS  = Connection\n"
+    (found,) = parse_topo(cut)
+    assert found.links == {(0, 1): 4, (0, 2): 0, (1, 0): 4}
+
+
 def test_a_gpu_without_a_link_counts_in_the_order() -> None:
     silent = "GPU 1: NVIDIA A100 (UUID: GPU-1)\nNVML: Unable to retrieve NVLink information as all links are inActive\n"
     status = f"GPU 0: NVIDIA A100 (UUID: GPU-0)\n Link 0: 25 GB/s\n Link 1: <inactive>\n{silent}"

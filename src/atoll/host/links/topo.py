@@ -3,7 +3,8 @@
 Source of the cells: the program's own legend: ``X`` self; ``SYS``, ``NODE``, ``PHB``, ``PXB``, ``PIX`` (and ``SOC``,
 ``PSB`` of old drivers) paths over PCIe; ``NV#`` a bonded set of # NVLinks. A cell holds one word, so blanks and
 tabs both split; what follows the last device (affinities) is passed over. ``topo -p2p`` prints a matrix of the same
-shape with other words: it is none of these. ``topo -mp`` leaves the NVLinks out: a matrix without them is no
+shape with other words: it is none of these. Mailers wrap long lines: columns go on in the line after the heading, and
+cells in the line after a row. ``topo -mp`` leaves the NVLinks out: a matrix without them is no
 statement that there are none.
 """
 
@@ -36,14 +37,22 @@ def parse_topo(text: str) -> tuple[TopoMatrix, ...]:
     found: list[TopoMatrix] = []
     columns: list[str] = []
     rows: dict[str, list[str]] = {}
+    last: list[str] | None = None
+    """The row that the line before is of."""
     for line in text.splitlines():
         words = line.replace("|", " ").split()
         heading = _heading(words)
-        if heading:
+        if heading and columns and not rows and heading[0] not in columns:
+            columns += heading
+        elif heading:
             found += _matrix(columns, rows)
             columns, rows = heading, {}
         elif columns and words and _gpu(words[0]) is not None and words[0] in columns:
-            rows.setdefault(words[0], words[1 : len(columns) + 1])
+            last = rows.setdefault(words[0], words[1 : len(columns) + 1])
+        elif last is not None and len(last) < len(columns) and words and _is_cell(words[0]):
+            last += words[: len(columns) - len(last)]
+        else:
+            last = None
     return (*found, *_matrix(columns, rows))
 
 
@@ -55,7 +64,7 @@ def _heading(words: list[str]) -> list[str]:
     for word in words:
         if word in ("CPU", "NUMA", "GPU") or len(devices) == _MOST_COLUMNS:
             break
-        if word in _PCIE or _nvlinks(word) is not None:
+        if _is_cell(word):
             return []
         devices.append(word)
     return devices
@@ -75,6 +84,10 @@ def _matrix(columns: list[str], rows: Mapping[str, list[str]]) -> list[TopoMatri
                 return []
             links[gpus[row], gpus[column]] = count
     return [TopoMatrix(tuple(sorted(gpus.values())), links)]
+
+
+def _is_cell(word: str) -> bool:
+    return word in _PCIE or _nvlinks(word) is not None
 
 
 def _gpu(word: str) -> int | None:
