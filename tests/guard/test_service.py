@@ -143,4 +143,5 @@ def test_a_holder_answers_beside_a_keeper_that_does_not(served: Served, monkeypa
         with pytest.raises(NotGranted, match="not seen to be cut now"):
             owner.take("red")
         red.unanswered -= 1
+        monkeypatch.undo()
         assert taken(owner, "red") == STOLEN

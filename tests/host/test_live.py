@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,16 +91,24 @@ def test_without_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_nvidia_smi_that_does_not_end_is_left_and_not_asked_again(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = tmp_path / "asked"
-    program.write_text(f"#!/bin/sh\necho $$ >> {asked}\nexec sleep 1000\n")
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            started.append(self)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
     monkeypatch.setattr(live, "_SECONDS", 0.5)
+    monkeypatch.setattr(live, "_SECONDS_TO_DIE", 20)
     tree = LiveTree()
     with pytest.raises(OSError, match=r"nvidia-smi failed: it has not ended after 0.5 s"):
         tree.read("records/nvidia-smi-nvlink-R.txt")
     with pytest.raises(OSError, match="did not end when it was asked before"):
         tree.read("records/nvidia-smi-L.txt")
-    (pid,) = asked.read_text().split()
-    assert not Path(f"/proc/{pid}").exists(), "it was killed"
+    (asked,) = started
+    assert asked.returncode == -signal.SIGKILL
 
 
 @pytest.mark.skipif(not DEVICES.is_dir(), reason="no PCI here")
