@@ -71,6 +71,18 @@ def test_virtual_machines(flags: str, virtual: bool) -> None:
     assert not read({}).virtual
 
 
+@pytest.mark.parametrize(
+    ("older", "newer", "aborts"),
+    [("Y", None, True), ("N", "Y", False), (None, "N", False), ("x", "Y", None), (None, None, None)],
+)
+def test_what_the_smmu_was_told_to_do_with_ids_of_nobody(
+    older: str | None, newer: str | None, aborts: bool | None
+) -> None:
+    told = {"arm_smmu": older, "arm_smmu_v3": newer}
+    files: Files = {f"sys/module/{name}/parameters/disable_bypass": f"{of}\n" for name, of in told.items() if of}
+    assert value_of(read(files).smmu_aborts, None) is aborts
+
+
 X86: Files = {"proc/cpuinfo": "vendor_id : x\nflags : y\n", "sys/class/iommu/dmar0/intel-iommu/cap": "1"}
 
 

@@ -9,8 +9,8 @@ from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, por
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.fact import Unknown
-from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind, NpuBrick, Platform
+from atoll.host.fact import Known, Unknown
+from atoll.host.model import EndKind, Function, IommuUnit, KernelRelease, Link, LinkEnd, LinkKind, NpuBrick, Platform
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
 from atoll.pci.header import PortType
@@ -39,6 +39,8 @@ def test_through_the_iommu_only() -> None:
         ("arm-smmu.disable_bypass=0", Platform.ARM, CLOSED, IOMMU),
         ("arm-smmu.disable_bypass=1", Platform.ARM, acs("RR CR UF"), IOMMU),
         ("arm-smmu.disable_bypass=0", Platform.X86, acs("RR CR UF"), IOMMU),
+        ("arm-smmu.other=0", Platform.ARM, acs("RR CR UF"), POSSIBLE),
+        ("arm-smmu.other=0", Platform.ARM, CLOSED, IOMMU),
     ],
 )
 def test_an_smmu_may_let_through_what_has_an_id_of_nobody(
@@ -48,7 +50,31 @@ def test_an_smmu_may_let_through_what_has_an_id_of_nobody(
     found = scene(machine(*slots(word), platform=platform, command_line=f"ro {words} quiet"))
     reached = found.reach().memory(A)
     assert reached.answer is expected
-    assert ("sibling-identity" in reached.assumptions) is (word is CLOSED)
+    assert ("sibling-identity" in reached.assumptions) is (word is CLOSED and platform is Platform.ARM)
+
+
+@pytest.mark.parametrize(
+    ("unit", "release", "told", "expected"),
+    [
+        ("smmu.0x2b400000", (6, 12), None, POSSIBLE),
+        ("smmu.0x2b400000", (6, 12), True, IOMMU),
+        ("smmu.0x2b400000", (6, 12), False, DIRECT),
+        ("smmu3.0x9050000", (6, 12), None, IOMMU),
+        ("smmu3.0x9050000", (6, 1), False, DIRECT),
+        ("smmu3.0x9050000", (4, 19), None, POSSIBLE),
+        ("smmu3.0x9050000", None, None, POSSIBLE),
+    ],
+)
+def test_what_an_smmu_does_with_ids_of_nobody_is_as_its_kernel_was_built(
+    unit: str, release: tuple[int, int] | None, told: bool | None, expected: Answer
+) -> None:
+    host = replace(
+        machine(*slots(acs("RR CR UF")), platform=Platform.ARM),
+        iommu_units=(IommuUnit(unit, "smmu"),),
+        kernel=Unknown("not read") if release is None else Known(KernelRelease(*release, "x")),
+        smmu_aborts=Unknown("not read") if told is None else Known(told, "disable_bypass"),
+    )
+    assert scene(host).reach().memory(A).answer is expected
 
 
 def test_a_blocked_domain_lets_nothing_through() -> None:

@@ -28,7 +28,6 @@ __all__ = [
     "holders_of",
     "is_amd_iommu",
     "not_grouped_yet",
-    "passes_ids_of_nobody",
     "passthrough_word",
     "type_anew",
 ]
@@ -222,19 +221,6 @@ def passthrough_word(host: Host) -> str:
         if name == "iommu" and "pt" in value.split(","):
             return word
         if name == "iommu.passthrough" and value.lower().startswith(("1", "y", "t", "on")):
-            return word
-    return ""
-
-
-def passes_ids_of_nobody(host: Host) -> str:
-    """Return the word that asks Arm's SMMU to let requests through untranslated whose ids no driver set up.
-
-    The empty text for none. Source: ``disable_bypass`` of drivers/iommu/arm/arm-smmu, in older kernels of arm-smmu-v3.
-    """
-    for word in value_of(host.command_line, "").split() if host.platform is not Platform.X86 else ():
-        name, _, value = word.lower().replace("-", "_").partition("=")
-        off = value.startswith(("0", "n", "f", "of"))
-        if name in ("arm_smmu.disable_bypass", "arm_smmu_v3.disable_bypass") and off:
             return word
     return ""
 

@@ -11,7 +11,15 @@ from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Group, IommuUnit, KernelRelease, Platform
 from atoll.host.tree import Tree
 
-__all__ = ["doubt_remapping", "read_interrupt_remapping", "read_platform", "read_release", "read_virtual", "read_xen"]
+__all__ = [
+    "doubt_remapping",
+    "read_interrupt_remapping",
+    "read_platform",
+    "read_release",
+    "read_smmu_aborts",
+    "read_virtual",
+    "read_xen",
+]
 
 _FIRST_PROCESSOR = 1 << 14
 """Bytes that hold at least what ``proc/cpuinfo`` tells of one processor."""
@@ -78,6 +86,20 @@ def _has_devices_of_xen(tree: Tree) -> bool:
 
 
 _XEN_CAPABILITIES = "proc/xen/capabilities"
+
+
+def read_smmu_aborts(tree: Tree) -> Fact[bool]:
+    """Return what the SMMU's drivers say of ``disable_bypass``, each that is there; a kernel can have both."""
+    found = [text(tree, f"sys/module/{name}/parameters/disable_bypass") for name in ("arm_smmu", "arm_smmu_v3")]
+    known = [fact for fact in found if isinstance(fact, Known)]
+    off = next((fact for fact in known if fact.value.upper() == "N"), None)
+    if off is not None:
+        return Known(False, off.source)
+    if any(fact.value.upper() != "Y" for fact in known):
+        return Unknown(f"{known[0].source}: neither Y nor N")
+    if not known:
+        return Unknown("sys/module/arm_smmu/parameters/disable_bypass is not there")
+    return Known(True, known[0].source)
 
 
 def read_virtual(tree: Tree) -> bool:

@@ -14,7 +14,14 @@ from atoll.host.functions import read_functions
 from atoll.host.groups import behind_xen, group_of, read_groups, read_units
 from atoll.host.holders import read_holders, read_opened
 from atoll.host.interconnect import read_interconnect
-from atoll.host.kernel import read_interrupt_remapping, read_platform, read_release, read_virtual, read_xen
+from atoll.host.kernel import (
+    read_interrupt_remapping,
+    read_platform,
+    read_release,
+    read_smmu_aborts,
+    read_virtual,
+    read_xen,
+)
 from atoll.host.model import Function, Gap, Group, Host, Register
 from atoll.host.place import Place, find_places
 from atoll.host.registers import read_registers
@@ -69,6 +76,7 @@ def read(
         command_line=command_line,
         iommu_units=units,
         interrupt_remapping=read_interrupt_remapping(tree, platform, units, groups, value_of(command_line, "")),
+        smmu_aborts=read_smmu_aborts(tree),
         holders=holders,
         opened=read_opened(tree, functions, folders),
         links=links.links.links,

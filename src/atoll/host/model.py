@@ -351,6 +351,8 @@ class Host:
     command_line: Fact[str] = Unknown("not read")
     iommu_units: tuple[IommuUnit, ...] = ()
     interrupt_remapping: Fact[bool] = Unknown("not read")
+    smmu_aborts: Fact[bool] = Unknown("not read")
+    """Whether Arm's SMMU was told to abort requests under ids that no driver set up (``disable_bypass``)."""
     overrides_acs: Fact[bool] = Unknown("no boot log tells it")
     """Whether the kernel said at boot that it takes ACS as given where there is none (``pcie_acs_override=``)."""
     holders: Fact[tuple[Holder, ...]] = Unknown("not read")

@@ -108,7 +108,7 @@ def _drivers(take: Collector, progress: Progress) -> None:
         take.file(f"sys/bus/pci/slots/{slot}/address")
     take.folder("sys/module")
     for module in take.names("sys/module"):
-        if module.startswith("vfio") or module == "iommufd":
+        if module.startswith("vfio") or module in ("iommufd", "arm_smmu", "arm_smmu_v3"):
             take.folder(f"sys/module/{module}")
             for name in take.names(f"sys/module/{module}/parameters"):
                 take.file(f"sys/module/{module}/parameters/{name}")

@@ -7,11 +7,12 @@ from functools import cached_property
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.cache import by_caching
-from atoll.fabric.domains import default_domain, passes_ids_of_nobody
+from atoll.fabric.domains import default_domain
 from atoll.fabric.links import across_links, into_system, linkless
 from atoll.fabric.pcie import PeerToPeer, climbs
 from atoll.fabric.root import reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
+from atoll.fabric.smmu import ids_of_nobody
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import value_of
@@ -121,8 +122,8 @@ class Reach:
 
     def _under_no_id(self, source: Address) -> Iterator[Finding]:
         """What requests under an id that nobody has come to, where the IOMMU lets those through untranslated."""
-        asked = passes_ids_of_nobody(self.topology.host)
-        climbing = climbs(self.topology, self.settings, source, self.topology.up(source)) if asked else False
+        passing, because = ids_of_nobody(self.topology.host)
+        climbing = climbs(self.topology, self.settings, source, self.topology.up(source)) if because else False
         if climbing is False:
             return
         found = self._identities.spoofing(source)
@@ -133,9 +134,9 @@ class Reach:
         root = f"root complex of {self.topology.functions[source].host_bridge}"
         hops = (
             Hop(str(source), "requester id", "ports above let through ids of others, or may, and of nobody"),
-            Hop(root, "IOMMU", f"{asked}: what it was told nothing of passes"),
+            Hop(root, "IOMMU", because),
         )
-        yield Finding(found.answer if climbing else Answer.POSSIBLE, hops)
+        yield Finding(min(found.answer, passing) if climbing else Answer.POSSIBLE, hops)
 
     def _under_false_id(self, source: Address) -> Finding:
         """What requests under another function's id come to, where the IOMMU lets those through untranslated.

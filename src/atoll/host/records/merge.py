@@ -70,6 +70,7 @@ def _two(one: Host, other: Host) -> Host:
         overrides_acs=agreed("override of ACS", one.overrides_acs, other.overrides_acs, doubts),
         iommu_units=units,
         interrupt_remapping=remapping,
+        smmu_aborts=agreed("disable_bypass of the SMMU", one.smmu_aborts, other.smmu_aborts, doubts),
         holders=agreed("who holds devices open", one.holders, other.holders, doubts),
         opened=one.opened | other.opened,
         links=links.links,

@@ -1,0 +1,50 @@
+"""What Arm's SMMU does with requests under ids that no driver set up: aborts them, or lets them pass untranslated.
+
+Source: ``disable_bypass`` of drivers/iommu/arm/arm-smmu and of arm-smmu-v3. The first is as the kernel was built
+(``CONFIG_ARM_SMMU_DISABLE_BYPASS_BY_DEFAULT``, commit 954a03be033c "iommu/arm-smmu: Break insecure users by disabling
+bypass by default", in v5.2) and off before; the second is on, and gone since commit 734554fdfce6 "iommu/arm-smmu-v3:
+Retire disable_bypass parameter".
+"""
+
+from __future__ import annotations
+
+from atoll.fabric.answer import Answer
+from atoll.host.fact import Known, value_of
+from atoll.host.model import Host, Platform
+
+__all__ = ["ids_of_nobody"]
+
+_ABORTED = Answer.BLOCKED, ""
+_SURE = (5, 2)
+"""The first release of which it is known here that SMMUv3's driver aborts unless told otherwise."""
+_FILE = "sys/module/arm_smmu/parameters/disable_bypass"
+
+
+def ids_of_nobody(host: Host) -> tuple[Answer, str]:
+    """Return what becomes of requests under such ids, and why: ``direct``, ``possible``, ``blocked``."""
+    smmu = [unit.name for unit in host.iommu_units if unit.kind == "smmu"]
+    if host.platform in (Platform.X86, Platform.POWERNV) or not (smmu or host.platform is Platform.ARM):
+        return _ABORTED
+    aborts, word = _told(host)
+    if aborts is False:
+        return Answer.DIRECT, f"{word}: what it was told nothing of passes"
+    # What the older driver makes is called smmu.ADDRESS, what the newer does smmu3.ADDRESS.
+    release = value_of(host.kernel, None)
+    newer = bool(smmu) and all(name.startswith("smmu3.") for name in smmu)
+    if aborts or (newer and release is not None and (release.major, release.minor) >= _SURE):
+        return _ABORTED
+    return Answer.POSSIBLE, f"whether it lets pass what it was told nothing of was not read: {_FILE}"
+
+
+def _told(host: Host) -> tuple[bool | None, str]:
+    """Whether such requests are aborted, as the module says or the command line asks, and where it is told."""
+    if isinstance(host.smmu_aborts, Known):
+        return host.smmu_aborts.value, f"{host.smmu_aborts.source} is off"
+    told: tuple[bool | None, str] = (None, "")
+    for word in value_of(host.command_line, "").split():
+        name, _, value = word.lower().replace("-", "_").partition("=")
+        if name in ("arm_smmu.disable_bypass", "arm_smmu_v3.disable_bypass"):
+            if value.startswith(("0", "n", "f", "of")):
+                return False, word
+            told = True, word
+    return told
