@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from atoll.act import device
 from atoll.act.below import is_above
@@ -14,6 +14,7 @@ from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.pace import Pace
 from atoll.act.quiesce import command_word
+from atoll.act.shared_links import shared_links
 from atoll.act.site import Site, Value
 from atoll.errors import RefusedError
 from atoll.fabric.domains import holder_of
@@ -24,7 +25,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.spec import Spec
-from atoll.plan.step import StepKind
+from atoll.plan.step import Step, StepKind
 
 __all__ = ["Before", "Owed", "find_owed"]
 
@@ -54,6 +55,8 @@ class Owed:
     over: tuple[Entry, ...] = ()
     """Entries of which nothing is left: the device was exchanged, or is as before, pulled and plugged again."""
     left: tuple[str, ...] = ()
+    shared: Mapping[Address, Step] = field(default_factory=dict)
+    """Of devices with links to those of clusters that stay, what keeps these links cut."""
 
 
 def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ...], pace: Pace) -> Owed:
@@ -84,7 +87,8 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
         f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
         for address in sorted({entry.step.device for entry in entries} & needed)
     ]
-    return Owed(site, entries, works, held, over, tuple(left))
+    shared = {address: step for address in works if (step := shared_links(host, entries, address, others))}
+    return Owed(site, entries, works, held, over, tuple(left), shared)
 
 
 def _with_given(clusters: Clusters, host: Host, entries: tuple[Entry, ...]) -> Clusters:

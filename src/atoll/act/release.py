@@ -29,7 +29,8 @@ from atoll.act.quiesce import master_off
 from atoll.act.regroup import check_free, regroup
 from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
-from atoll.act.site import Site, State
+from atoll.act.shared_links import stays_cut
+from atoll.act.site import Site, State, Value
 from atoll.errors import AtollError, RefusedError, StepError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters
@@ -102,7 +103,7 @@ def complete(work: Running, host: Host, spec: Spec, pace: Pace) -> Outcome:
 def _carry_out(owed: Owed, work: Running) -> Outcome:
     site = replace(owed.site, machine=work.machine)
     work.journal.forget(owed.over)
-    run = _Run(site, work, owed.works, owed.held, left=[*owed.left])
+    run = _Run(site, work, owed.works, owed.held, owed.shared, left=[*owed.left])
     run.run()
     return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
 
@@ -118,10 +119,13 @@ class _Run:
     work: Running
     works: Mapping[Address, Before]
     held: Mapping[Address, Cluster]
+    shared: Mapping[Address, Step]
     deeds: list[Deed] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     vanished: set[Address] = field(default_factory=set)
     """Devices that were pulled while this went on."""
+    kept: set[int] = field(default_factory=set)
+    """Entries, by number, of what is cut still once its device is given back."""
 
     def run(self) -> None:
         """Give everything back: first whatever could let a device act is taken from it, last the drivers come back."""
@@ -131,7 +135,8 @@ class _Run:
         self.silence(devices)
         for address in devices:
             if self.works[address].cut is not None:
-                self.attempt("open-links", address, partial(self.reopen, address), "links as before")
+                told = "links as before" + (", but for those that stay cut" if address in self.shared else "")
+                self.attempt("open-links", address, partial(self.reopen, address), told)
         stays = [a for a, work in self.works.items() if work.removed and not self.can_be_regrouped(a)]
         closed = {port for port in self.works for a in stays if is_above(self.site.host, a, port)}
         for address, work in self.works.items():
@@ -230,7 +235,8 @@ class _Run:
 
     def forget(self, address: Address) -> None:
         journal = self.work.journal
-        journal.forget(entry for entry in journal.entries if entry.step.device == address)
+        mine = (entry for entry in journal.entries if entry.step.device == address)
+        journal.forget(entry for entry in mine if entry.number not in self.kept)
 
     def unbind(self, address: Address) -> None:
         """Take the driver off, and let no override keep another from it."""
@@ -267,9 +273,29 @@ class _Run:
         self.deeds.append(Deed(kind, address, told))
 
     def reopen(self, address: Address) -> None:
-        rest = restore_cut(self.site, address, self.works[address].cut, None)
+        was = self.works[address].cut
+        step = self.shared.get(address)
+        if step is not None and isinstance(was, list):
+            self.keep(step, was)
+            was = [*was, *(link for link in step.links if link not in was)]
+            self.left.append(stays_cut(step))
+        rest = restore_cut(self.site, address, was, None)
         if rest:
             self.left.append(rest)
+
+    def keep(self, step: Step, was: Value) -> None:
+        """Put into the journal what stays cut of a device that is given back, as is what was cut of the host's own: it
+        is opened with the last cluster."""
+        journal = self.work.journal
+        of_the_host = [
+            entry.number
+            for entry in journal.entries
+            if entry.step.device == step.device and entry.step.kind is step.kind and entry.step.cluster == step.cluster
+        ]
+        if not of_the_host:
+            before: State = {"fingerprint": self.site.fingerprints[step.device], "cut": was}
+            of_the_host = [journal.intend(step, before).number]
+        self.kept.update(of_the_host)
 
     def restore_acs(self, address: Address, control: AcsFlag) -> None:
         machine = self.site.machine
