@@ -124,7 +124,7 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("iommu group", "iommu_group"),
-        "it names IOMMU groups, and lists no function of them by its address",
+        "it names IOMMU groups, and no function of them in a form of list that is known here",
         f"paste {_LIST}, and {_LSPCI}",
     ),
     (
