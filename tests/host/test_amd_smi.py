@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from atoll.host.links.read import is_link_record, read_link_records
 from atoll.host.model import EndKind, Function, LinkKind
+from atoll.host.records.content import read_record
 from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 from host.records.paste import host_of
@@ -34,6 +37,16 @@ def _amd_smi(joined: set[frozenset[int]]) -> str:
     return f"HOPS TABLE:\n{hops}\nLINK TYPE TABLE:\n{_table(names, joined, own='SELF')}\nNUMA BW TABLE:\n"
 
 
+def _json(joined: set[frozenset[int]], places: tuple[str, ...] = _PLACES) -> str:
+    def link(a: int, b: int) -> dict[str, object]:
+        kind = "SELF" if a == b else "XGMI" if frozenset((a, b)) in joined else "PCIE"
+        return {"gpu": b, "bdf": f"0000:{places[b]}", "weight": 15, "link_status": "ENABLED", "link_type": kind}
+
+    numbers = range(len(places))
+    gpus = [{"gpu": a, "bdf": f"0000:{places[a]}", "links": [link(a, b) for b in numbers]} for a in numbers]
+    return json.dumps(gpus, indent=4)
+
+
 def _rocm(joined: set[frozenset[int]], bus: tuple[str, ...] = ()) -> str:
     names = [f"GPU{number}" for number in range(4)]
     text = f"====== Link Type between two GPUs ======\n{_table(names, joined, own='0')}\n====== Numa Nodes ======\n"
@@ -41,7 +54,7 @@ def _rocm(joined: set[frozenset[int]], bus: tuple[str, ...] = ()) -> str:
 
 
 def _told(text: str, functions: dict[Address, Function]) -> ToldLinks:
-    data = f"Here is mine:\n```\n{text}```\nWhat now?\n".encode()
+    data = (text if text.startswith("[") else f"Here is mine:\n```\n{text}```\nWhat now?\n").encode()
     assert is_link_record(data)
     (source,) = read_link_records({"topo.txt": data}, functions).sources
     return source
@@ -63,14 +76,28 @@ _TWO = {frozenset((0, 1)), frozenset((2, 3))}
 
 
 @pytest.mark.parametrize("joined", [_ALL, _TWO])
-@pytest.mark.parametrize("form", ["amd-smi", "rocm-smi with buses"])
+@pytest.mark.parametrize("form", ["amd-smi", "amd-smi --json", "rocm-smi with buses"])
 def test_gpus_that_xgmi_joins_are_of_one_hive(joined: set[frozenset[int]], form: str) -> None:
-    text = _amd_smi(joined) if form == "amd-smi" else _rocm(joined, _PLACES)
+    forms = {"amd-smi": _amd_smi(joined), "amd-smi --json": _json(joined)}
+    text = forms.get(form, _rocm(joined, _PLACES))
     told = _told(text, _functions())
     whole = {frozenset(_PLACES)} if joined is _ALL else {frozenset(_PLACES[:2]), frozenset(_PLACES[2:])}
     assert _hives(told) == whole
     assert not told.gaps
     assert not told.told, "which links there are, and whether there are more, it does not tell"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"gpu": 1,', '"gpu": true,'), ("0000:c6", "nowhere"), ("0000:c6", "0000:c1"), ('"links": [', '"links": [0, ')],
+)
+def test_json_that_is_damaged_is_a_gap(old: str, new: str) -> None:
+    text = _json(_ALL)
+    assert old in text
+    told = _told(text.replace(old, new), _functions())
+    assert not told.links
+    assert "amd-smi" in told.gaps[0].why
+    assert read_record(_json(_ALL).encode(), name="topology.json").links is not None
 
 
 def test_numbers_alone_do_where_each_is_joined_to_each() -> None:

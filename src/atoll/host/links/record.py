@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
+from atoll.host.links.amd_json import is_amd_json, parse_amd_json
 from atoll.host.links.amd_smi import AmdMatrix, may_tell_amd, parse_amd
 from atoll.host.links.hwloc import HwlocMatrix, parse_hwloc
 from atoll.host.links.hwloc_xgmi import HwlocXgmi, parse_hwloc_xgmi
@@ -87,6 +88,9 @@ def parse_record(name: str, data: bytes) -> LinkRecord:
             record.remote, record.status, record.queried = [told.remote], told.status, told.queried
             record.known = _named(told.queried)
             record.teller = "NVML"
+            return record
+        if is_amd_json(data):
+            record.amd = (parse_amd_json(data, name=name),)
             return record
         if is_kfd_text(data):
             record.kfd = parse_kfd_text(clean(data, name=name))

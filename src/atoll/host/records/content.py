@@ -42,9 +42,10 @@ def read_record(data: bytes, *, name: str) -> Record:
     from atoll.host.records.rdma_dump import is_json, read_rdma_dump
 
     if is_json(data):
+        from atoll.host.links.amd_json import is_amd_json
         from atoll.host.links.nvml import is_nvml
 
-        if is_nvml(data):
+        if is_nvml(data) or is_amd_json(data):
             return Record(name, None, data)
         from atoll.host.records.pvesh_json import pvesh_table
 
