@@ -203,7 +203,7 @@ def test_npu() -> None:
 
 def test_a_group_of_several() -> None:
     host = machine(endpoint("01:00.0", group=5), endpoint("02:00.0", group=5))
-    assert host.groups == Known({5: Group(5, (CARD, at("02:00.0")), Known("DMA"))})
+    assert host.groups == Known({5: Group(5, (CARD, at("02:00.0")), Known("DMA"), Known(()))})
     assert domains(host)[CARD].space == domains(host)[at("02:00.0")].space == "group 5"
 
 

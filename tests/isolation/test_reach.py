@@ -166,11 +166,11 @@ def test_memory_under_a_false_id() -> None:
 
 
 def test_false_ids_stop_where_they_are_validated() -> None:
-    host = machine(*switch(CLOSED, OFF), *slots(CLOSED, CLOSED)[2:])
+    host = machine(*switch(CLOSED, OFF), port("00:02.0", 9), endpoint("09:00.0", "00:02.0"))
     found = scene(host)
     settings = found.settings.with_domain(at("04:00.0"), Domain(DomainKind.IDENTITY))
     assert Reach(found.topology, settings).memory(at("03:00.0")).answer is IOMMU
-    elsewhere = found.settings.with_domain(at("02:00.0"), Domain(DomainKind.IDENTITY))
+    elsewhere = found.settings.with_domain(at("09:00.0"), Domain(DomainKind.IDENTITY))
     assert Reach(found.topology, elsewhere).memory(at("04:00.0")).answer is IOMMU
 
 
