@@ -1,0 +1,87 @@
+"""Documents have the fields that docs/json.md tells, no more and no fewer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import Run
+
+_TOLD = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+_HOST = "twin:ac922-4gpu"
+_GPUS = ("0004:04:00.0", "0004:05:00.0")
+
+
+def _section(title: str) -> str:
+    return _TOLD.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def _fields(table: str) -> set[str]:
+    """The names in the first column of tables."""
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {re.sub(r"(\[\]|\.\*)$", "", name) for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def _named(text: str) -> set[str]:
+    return set(re.findall(r"`([a-z_]+)(?:\[\]|\.\*)?`", text))
+
+
+def _row(text: str, field: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith("| `") and f"`{field}" in line.split("|")[1])
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.toml"
+    path.write_text('[cluster.red]\ndevices = ["gpu[0]"]\nhandover = "held"\n')
+    return path
+
+
+@pytest.mark.parametrize("verb", ["groups", "atoms", "doctor"])
+def test_of_a_host(run: Run, verb: str) -> None:
+    document = run(verb, "--host", _HOST, "--json").json
+    assert next(iter(document)) == "schema"
+    assert document.keys() - {"schema"} == _fields(_section(verb))
+
+
+def test_show(run: Run) -> None:
+    host, function = _section("show").split("Each of `functions[]`:")
+    document = run("show", "--host", _HOST, "--json").json
+    assert document.keys() - {"schema"} == _fields(host)
+    assert document["functions"][0].keys() == _fields(function)
+    for entry in document["functions"]:
+        for field in ("acs", "subsystem"):
+            assert (entry[field] or {}).keys() <= _named(_row(function, field))
+        assert {name for link in entry["links"] for name in link} <= _named(_row(function, "links"))
+
+
+def test_explain(run: Run) -> None:
+    one, two = _section("explain").split("\nOf two:\n")
+    document = run("explain", _GPUS[0], "--host", _HOST, "--json").json
+    assert document.keys() - {"schema"} == _fields(one)
+    assert document["grouping"].keys() <= _named(_row(one, "grouping"))
+    assert document["neighbours"][0].keys() == _named(_row(one, "neighbours")) - {"neighbours"}
+    document = run("explain", *_GPUS, "--host", _HOST, "--json").json
+    assert document.keys() - {"schema"} == _fields(two)
+    assert document["answers"][0].keys() <= _named(_row(two, "answers"))
+    assert document["remedies"][0].keys() == _named(_row(two, "remedies")) - {"remedies"}
+
+
+@pytest.mark.parametrize("verb", ["prove", "plan", "iova"])
+def test_of_clusters(run: Run, spec: Path, verb: str) -> None:
+    told = _section(verb)
+    document: dict[str, Any] = run(verb, spec, "--host", _HOST, "--json").json
+    assert document.keys() - {"schema"} == _fields(told)
+    for field in ("violations", "steps", "clusters"):
+        entries = document.get(field, [])
+        for entry in entries.values() if isinstance(entries, dict) else entries:
+            assert entry.keys() <= _named(_row(told, field)), field
+
+
+@pytest.mark.parametrize("verb", ["apply", "release", "recover"])
+def test_of_changes(run: Run, spec: Path, verb: str) -> None:
+    document = run(verb, *([] if verb == "recover" else [spec]), "--host", _HOST, "--json").json
+    row = _row(_section("apply, hold, release, recover, capture"), verb)
+    assert document.keys() - {"schema"} <= _named(row)
