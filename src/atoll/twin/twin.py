@@ -69,7 +69,7 @@ class Twin:
         twin = cls(blueprint(document.machine, document.kernel, document.links))
         try:
             document.restore(twin.kernel, twin.vfio, twin.own_files)
-        except (ValueError, KeyError, TypeError, LookupError, OSError) as error:
+        except (ValueError, LookupError, TypeError, OSError) as error:
             raise TwinError(f"{path}: damaged state of a twin: {error}", hint=store.HINT) from error
         return twin
 
