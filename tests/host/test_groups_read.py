@@ -32,7 +32,7 @@ def test_groups() -> None:
     )
     assert isinstance(host.groups, Known)
     group = host.groups.value[7]
-    assert group.members == (Address(0, 1, 0, 0),)
+    assert (group.members, group.others) == ((Address(0, 1, 0, 0),), ("arm-smmu.0",))
     assert group.type == Known("DMA-FQ", f"{GROUP}/type")
     assert isinstance(group.reserved_regions, Known)
     assert group.reserved_regions.value == (ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi"),)

@@ -70,6 +70,16 @@ def test_an_excerpt_leaves_the_proof_open() -> None:
     assert wrong(found) == {("01:00.0", "what is left out", Breach.ACCESS)}
 
 
+def test_a_platform_device_in_the_group_shares_its_address_space() -> None:
+    """It is the host's: a group may hold what is no PCI function (SMMUv2, the ACPI devices of AMD's IOMMU)."""
+    host = machine(*slots(CLOSED, CLOSED))
+    number = value_of(host.functions[at("01:00.0")].group, None)
+    groups = {n: replace(g, others=("a:00",) if n == number else ()) for n, g in value_of(host.groups, {}).items()}
+    found = proof(replace(host, groups=Known(groups)), red="01:00.0")
+    assert (found.verdict, wrong(found)) == (VIOLATED, {("01:00.0", "a:00", Breach.DOMAIN)})
+    assert proof(replace(host, groups=Known(groups)), red="02:00.0").verdict is PROVEN
+
+
 def test_links_of_which_no_record_tells_leave_the_proof_open() -> None:
     """Two accelerators with Xe Link, two ends of non-transparent bridges: they may be joined."""
     for ids_, kind in (((0x8086, 0x0BD5), 0x038000), ((0x10B5, 0x87B0), 0x068000)):

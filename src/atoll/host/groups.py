@@ -94,12 +94,13 @@ def _linked(tree: Tree, place: Place) -> int | None:
 
 def _group(tree: Tree, number: int, extent: Extent) -> Group:
     folder = f"{_GROUPS}/{number}"
-    found = (address_of(name) for name in value_of(names(tree, f"{folder}/devices"), ()))
-    members = tuple(sorted(address for address in found if address is not None))
+    found = {name: address_of(name) for name in value_of(names(tree, f"{folder}/devices"), ())}
+    members = tuple(sorted(address for address in found.values() if address is not None))
+    others = tuple(sorted(name for name, address in found.items() if address is None))
     kind = text(tree, f"{folder}/type")
     if extent is Extent.ROUTING and value_of(kind, "") in _WITH_DOMAIN:
-        return Group(number, members, kind)
-    group = Group(number, members, kind, name=value_of(text(tree, f"{folder}/name"), None))
+        return Group(number, members, kind, others=others)
+    group = Group(number, members, kind, name=value_of(text(tree, f"{folder}/name"), None), others=others)
     if extent is Extent.ROUTING:
         return group
     return replace(group, reserved_regions=_regions(tree, f"{folder}/reserved_regions"))

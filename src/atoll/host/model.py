@@ -230,6 +230,8 @@ class Group:
     reserved_regions: Fact[tuple[ReservedRegion, ...]] = Unknown("not read")
     name: str | None = None
     """The name that a driver gave it."""
+    others: tuple[str, ...] = ()
+    """Members that are no PCI functions: platform devices."""
 
     @property
     def made_up(self) -> bool:

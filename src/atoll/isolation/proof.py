@@ -162,7 +162,7 @@ class _Check:
                     yield from self._against(self.owner[source], source, target)
 
     def _unseen(self, cluster: str, source: Address) -> Iterator[Violation]:
-        """Yield what is known to be there and was not read: other functions, a port above, members of its group."""
+        """Yield what is there beside the functions that were read: functions, a port above, members of its group."""
         for address in self.topology.host.unread:
             hop = Hop(str(address), "PCIe", "it is there, and neither its ids nor its configuration space were read")
             yield Violation(source, str(address), cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
@@ -174,6 +174,9 @@ class _Check:
             yield Violation(source, hidden, cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
         group = value_of(self.topology.functions[source].group, None)
         known = value_of(self.topology.host.groups, {}).get(group) if group is not None else None
+        for other in known.others if known is not None else ():
+            hop = Hop(str(source), "IOMMU group", f"{other} is in its group {group}, which has one address space")
+            yield Violation(source, other, cluster, HOST, Breach.DOMAIN, Answer.DIRECT, (hop,))
         for member in known.members if known is not None else ():
             if member not in self.topology.functions:
                 hop = Hop(str(source), "IOMMU group", f"{member} is in its group {group}, and was not read")

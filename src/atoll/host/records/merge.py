@@ -230,4 +230,5 @@ def _of_both(one: Group, other: Group, doubts: Disagreements) -> Group:
     """A group of which two records tell the same members, be it under other numbers."""
     kind = agreed(f"type of group {one.number}", one.type, other.type, doubts)
     regions = agreed(f"reserved regions of group {one.number}", one.reserved_regions, other.reserved_regions, doubts)
-    return replace(one, type=kind, reserved_regions=regions, name=one.name or other.name)
+    others = tuple(sorted({*one.others, *other.others}))
+    return replace(one, type=kind, reserved_regions=regions, name=one.name or other.name, others=others)
