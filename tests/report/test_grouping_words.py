@@ -218,10 +218,23 @@ def test_nothing_is_alone_in_an_excerpt() -> None:
 
 def test_beside_functions_of_untold_groups_nothing_is_alone() -> None:
     audio = replace(endpoint("01:00.1", multifunction=True), group=Unknown("not listed"))
-    other = replace(endpoint("00:02.0"), group=Unknown("not listed"))
-    host = machine(endpoint("01:00.0", group=1, multifunction=True), audio, other)
-    told = "0000:01:00.0 is in group 1, and so may 0000:01:00.1 0000:00:02.0 be, whose groups the record does not tell."
+    bridge = replace(endpoint("00:00.0", class_code=0x060000), group=Unknown("not listed"))
+    host = machine(endpoint("01:00.0", group=1, multifunction=True), audio, bridge)
+    told = "0000:01:00.0 is in group 1, and so may 0000:01:00.1 be, whose group the record does not tell."
     assert headline(host, _of(host, "01:00.0")) == told
+    # What no rule would put there is not named: host bridges beside AMD's IOMMU are in no list.
+    host = machine(endpoint("01:00.0", group=1), bridge)
+    assert "is alone in group 1" in headline(host, _of(host, "01:00.0"))
+
+
+def test_what_is_only_trusted_is_told_as_that() -> None:
+    host = machine(*slots(CLOSED, CLOSED))
+    group = _of(host, "01:00.0")
+    words = " ".join(grouping_lines(host, group, names=Names(), style=PLAIN, trusted=[at("02:00.0")])[:3])
+    assert "Trusted: with ATS on" in words
+    words = " ".join(grouping_lines(host, group, names=Names(), style=PLAIN, beyond=[at("02:00.0")])[:3])
+    assert "Not isolated: as the hardware is set now, it directly reaches 0000:02:00.0, outside" in words
+    assert grouping_lines(host, group, names=Names(), style=PLAIN, beyond=[at("01:00.0")])[1] == ""
 
 
 def test_of_an_unread_function_no_type_is_told() -> None:

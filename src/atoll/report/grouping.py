@@ -49,7 +49,7 @@ def headline(host: Host, found: Grouping) -> str:
         group, comma = f"{group}, as far as the record shows", ","
     alike, ports, strangers = _sorted(host, found)
     if not alike and not strangers:
-        beyond = _untold(host, one) if found.recorded else []
+        beyond = _untold(host, found) if found.recorded else []
         if beyond:
             whose = "group the record does not tell" if len(beyond) == 1 else "groups the record does not tell"
             return f"{one} is in group {found.number}, and so may {first_of(beyond, SHOWN)} be, whose {whose}."
@@ -63,10 +63,16 @@ def headline(host: Host, found: Grouping) -> str:
     return f"{one} shares {group}{comma} with {others}{because}."
 
 
-def _untold(host: Host, one: Address) -> list[Address]:
-    """Return the functions, ports aside, whose group is not told while that of one is: first those of its device."""
-    untold = [a for a, f in host.functions.items() if not f.is_port and isinstance(f.group, Unknown)]
-    return sorted(untold, key=lambda address: (address.slot != one.slot, address))
+def _untold(host: Host, found: Grouping) -> list[Address]:
+    """Return the functions, ports aside, that may well be in a group, and whose group is not told: those of the same
+    device, and whom the kernel's rules would put there."""
+    return [
+        address
+        for address, function in host.functions.items()
+        if isinstance(function.group, Unknown)
+        and not function.is_port
+        and (address.slot == found.one.slot or address in found.predicted)
+    ]
 
 
 def _loose(host: Host, one: Address) -> bool:
@@ -149,11 +155,18 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
 
 
 def grouping_lines(
-    host: Host, found: Grouping, *, names: Names, style: Style, beyond: Sequence[Address] = ()
+    host: Host,
+    found: Grouping,
+    *,
+    names: Names,
+    style: Style,
+    beyond: Sequence[Address] = (),
+    trusted: Sequence[Address] = (),
 ) -> list[str]:
     """Return the group as people read it; the first line is the answer.
 
-    ``beyond``: whom the function reaches directly, whatever the kernel says of groups.
+    ``beyond``: whom the function reaches directly, whatever the kernel says of groups; ``trusted``: whom it would reach
+    only by calling requests translated that are not.
     """
     alike, ports, strangers = _sorted(host, found)
     lines = [*wrap(style.bold(headline(host, found))), *_override_lines(host, found, style)]
@@ -161,6 +174,11 @@ def grouping_lines(
     if outside:
         reached = f"as the hardware is set now, it directly reaches {first_of(outside, SHOWN)}"
         lines += wrap(f"{reached}, outside of its group (how: below).", first=style.bad("Not isolated: "), rest="    ")
+    elif found.members and any(address not in found.members for address in trusted):
+        passing = (
+            "with ATS on, requests that it calls translated pass unchecked to what is outside of its group (below)"
+        )
+        lines += wrap(f"{passing}.", first=style.doubtful("Trusted: "), rest="    ")
     lines.append("")
     lines.append("    " + names.short_line(host.functions[found.one], 96))
     lines += _member_lines(host, [*alike, *strangers], ports, names)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.fabric.answer import Answer, Finding
+from atoll.fabric.turn import Traffic
 from atoll.host.model import Host
 from atoll.isolation.grouping import Grouping
 from atoll.isolation.groups import Prediction
@@ -81,8 +82,10 @@ def neighbours_lines(
     Of many targets reached in one way the first are named, unless all are asked for.
     """
     many = sys.maxsize if verbose else _NAMED
-    beyond = [n.address for n in found if n.there.answer is Answer.DIRECT]
-    lines = grouping_lines(host, group, names=names, style=style, beyond=beyond)
+    direct = [n for n in found if n.there.answer is Answer.DIRECT]
+    trusted = [n.address for n in direct if n.there.path and n.there.path[0].via == Traffic.TRANSLATED]
+    beyond = [n.address for n in direct if n.address not in trusted]
+    lines = grouping_lines(host, group, names=names, style=style, beyond=beyond, trusted=trusted)
     lines += ["", style.bold("The hardware, as it is set now")]
     if memory.answer > Answer.IOMMU:
         verb = style.bad("reaches") if memory.answer is Answer.DIRECT else style.doubtful("may reach")
