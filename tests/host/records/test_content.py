@@ -107,7 +107,7 @@ def test_a_text_of_both_kinds_tells_both() -> None:
 def test_links_alone_do_not_make_a_host() -> None:
     record = read_record((LINKS / "topo-m-dgx1v-8xV100" / "topo.txt").read_bytes(), name="topo.txt")
     assert record.host is None
-    with pytest.raises(InputError, match="links of GPUs") as caught:
+    with pytest.raises(InputError, match="links or names of GPUs") as caught:
         read_together([record])
     assert "--host" in caught.value.hint
 
