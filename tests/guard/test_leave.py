@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,33 @@ def test_beside_somebody_whom_no_process_shows_all_that_is_closed_is_cut(tmp_pat
         assert [run.fate for run in recover(twin).runs] == [Fate.ROLLED_BACK]
     assert state(twin) == before
     assert read_journal(twin).runs == ()
+
+
+class Meeting(Homed):
+    """A twin whose guest starts the moment before its holder would hand the other cluster over, which fails."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if path.endswith("/config") and offset == 4 and data[0] & 4 and self.kernel.open_devices:
+            self.event("vm-start", [gpus(host_of(self))[0]])
+            raise OSError(errno.EIO, "Input/output error")
+        super().write(path, data, offset=offset)
+
+
+def test_beside_a_guest_that_starts_while_it_begins_all_that_is_closed_is_cut(tmp_path: Path) -> None:
+    twin = Meeting.new("ac922-4gpu")
+    assert isinstance(twin, Meeting)
+    twin.home = tmp_path
+    spec = SPEC.replace("held", "vfio", 1)
+    host, plan = planned(twin, spec)
+    red, blue = gpus(host)[:2]
+    clusters = read_spec(spec, host, name="spec")
+    held = Holding(twin, Ending(twin, red), clusters, spec, Policy.STRICT, grace=0.0, notifier=Notifier({}))
+    with pytest.raises(StepError, match="Nothing was undone"):
+        held.achieve(host, plan)
+    assert set(twin.kernel.open_devices) == {red}
+    assert not twin.attack(red, blue).reached
+    twin.reset(blue, "bus")
+    assert twin.attack(red, blue).reached
 
 
 def test_where_nothing_can_be_cut_any_more_that_is_told(tmp_path: Path) -> None:

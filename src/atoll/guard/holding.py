@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -52,6 +53,7 @@ from atoll.vfio.errors import VfioError
 __all__ = ["DEFAULT_GRACE", "Ended", "Holding", "held_clusters", "the_only_holder"]
 
 _LOCK = "run/atoll/hold.lock"
+_LOG = logging.getLogger("atoll.guard")
 DEFAULT_GRACE = 30.0
 """Seconds for which owners are waited for at the end."""
 _LEAVING_SECONDS = 30.0
@@ -148,7 +150,13 @@ class Holding:
 
         Raises as ``execute`` does; StepError where giving back fails.
         """
-        outcome = execute(self.machine, host, plan, progress=progress, verb="hold", stays=True)
+        try:
+            outcome = execute(self.machine, host, plan, progress=progress, verb="hold", stays=True)
+        except BaseException:
+            # Where a device was opened by somebody meanwhile, nothing was undone.
+            for told in leave(self.machine, self.keepers, self._gone):
+                _LOG.warning("left=%r", told)
+            raise
         try:
             now = read_now(self.machine, self.keepers)
             found = statement(now, self.clusters, self.policy)

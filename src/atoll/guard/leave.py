@@ -27,6 +27,8 @@ def leave(machine: Machine, keepers: Keepers, gone: Collection[Address]) -> tupl
     keepers.close()
     try:
         entries = [entry for entry in _own(machine) if entry.step.device not in gone]
+        if not entries:
+            return ()
         known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
         with running(machine, "hold", known, resumes=True) as work:
             host = read_host(work.machine, registers=registers)
