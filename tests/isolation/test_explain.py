@@ -33,13 +33,13 @@ def together(*functions: Function) -> Host:
 def test_nothing_to_change() -> None:
     found = told(machine(*switch(CLOSED, CLOSED)))
     assert (found.same_group, found.remedies, found.why) == (False, (), ())
-    assert found.there.answer is found.back.answer is Answer.IOMMU
+    assert found.there.finding.answer is found.back.finding.answer is Answer.IOMMU
 
 
 def test_what_acs_would_change() -> None:
     found = told(machine(*switch(OFF, CLOSED)))
-    assert found.there.answer is Answer.DIRECT
-    assert found.back.answer is Answer.IOMMU
+    assert found.there.finding.answer is Answer.DIRECT
+    assert found.back.finding.answer is Answer.IOMMU
     (remedy,) = found.remedies
     assert remedy.how == "pci=config_acs=xx111x1@0000:02:00.0"
 
@@ -103,7 +103,7 @@ def _over_a_chip(*numbers: int | None, **changes: object) -> Host:
 
 def test_links_to_a_switch_that_both_have_are_cut_as_well() -> None:
     found = told(_over_a_chip(0, 3), "01:00.0", "02:00.0")
-    assert found.there.answer is Answer.DIRECT
+    assert found.there.finding.answer is Answer.DIRECT
     assert [remedy.how for remedy in found.remedies] == ["nvlink-mask-v100 mask 0x90000"] * 2
 
 
@@ -122,7 +122,7 @@ def test_another_slot_ends_no_link() -> None:
     """Links that no source told: a slot is not what is missing."""
     functions = [*slots(CLOSED, CLOSED, CLOSED)[::2], gpu("01:00.0", "00:01.0"), gpu("02:00.0", "00:02.0")]
     found = told(machine(*functions), "01:00.0", "02:00.0")
-    assert found.there.answer is Answer.POSSIBLE
+    assert found.there.finding.answer is Answer.POSSIBLE
     (remedy,) = found.remedies
     assert remedy.what == "not known: no record tells all links of 0000:01:00.0 and 0000:02:00.0"
 
@@ -130,7 +130,7 @@ def test_another_slot_ends_no_link() -> None:
 def test_another_slot_is_no_promise_where_the_root_complex_may_route() -> None:
     host = machine(*slots(None, None), port("00:03.0", 3, acs=CLOSED))
     found = told(host, "01:00.0", "02:00.0")
-    assert (found.same_group, found.there.answer) == (False, Answer.POSSIBLE)
+    assert (found.same_group, found.there.finding.answer) == (False, Answer.POSSIBLE)
     (remedy,) = found.remedies
     assert "another slot would is not known" in remedy.effect
 
@@ -184,7 +184,7 @@ def with_ats(*functions: Function, ats: bool | None = True) -> Host:
 
 def test_translated_requests_are_blocked_at_a_port_that_can() -> None:
     found = told(with_ats(*switch(CLOSED, CLOSED)))
-    assert (found.there.answer, found.back.answer) == (Answer.DIRECT, Answer.IOMMU)
+    assert (found.there.finding.answer, found.back.finding.answer) == (Answer.DIRECT, Answer.IOMMU)
     (remedy,) = found.remedies
     assert remedy.what == "set TransBlk+ at 0000:02:00.0"
     assert remedy.how == "pci=config_acs=xx11111@0000:02:00.0"
@@ -211,7 +211,7 @@ def test_no_ats_where_no_port_can_block_it() -> None:
 def test_letting_the_iommu_translate() -> None:
     host = machine(*slots(CLOSED, CLOSED), kind="identity")
     found = told(host, "01:00.0", "02:00.0")
-    assert found.there.answer > Answer.IOMMU
+    assert found.there.finding.answer > Answer.IOMMU
     assert [remedy.what for remedy in found.remedies] == [
         "let the IOMMU translate for 0000:01:00.0",
         "let the IOMMU translate for 0000:02:00.0",

@@ -20,7 +20,21 @@ from atoll.isolation.remedy import Remedy, closeness
 from atoll.isolation.slots import other_slots
 from atoll.pci.address import Address
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "Way", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What one of the two functions can do to the other."""
+
+    source: Address
+    target: Address
+    finding: Finding
+    """Whether it reaches it."""
+    identity: Finding
+    """Whether it can send requests under the other's id."""
+    exposed: Exposure | None
+    """Which addresses of the other it can hit; None where no request turns towards it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +48,9 @@ class Explanation:
     """None where groups were not read and cannot be predicted."""
     why: tuple[str, ...]
     """Why the kernel put them together."""
-    there: Finding
-    back: Finding
-    identity_there: Finding
-    identity_back: Finding
+    there: Way
+    back: Way
     remedies: tuple[Remedy, ...]
-    exposed_there: Exposure | None = None
-    """Which addresses of the other the one can hit; None where no request turns towards it."""
-    exposed_back: Exposure | None = None
     shared: tuple[Contention, ...] = ()
     """What both use without access to one another."""
     recorded: bool = True
@@ -66,8 +75,7 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
         undetermined = dict(prediction.undetermined)
         lacking = [undetermined[address] for address in (one, other) if address in undetermined]
     why = (*prediction.reasons.get(one, ()), *prediction.reasons.get(other, ())) if same else ()
-    there, back = reach.answer(one, other), reach.answer(other, one)
-    identity_there, identity_back = reach.identity(one, other), reach.identity(other, one)
+    there, back = _way(reach, one, other), _way(reach, other, one)
     return Explanation(
         one,
         other,
@@ -76,37 +84,36 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
         tuple(dict.fromkeys(why)),
         there,
         back,
-        identity_there,
-        identity_back,
-        _remedies(reach, one, other, (there, back, identity_there, identity_back), same=bool(same)),
-        exposure(topology, reach.settings, reach.policy, one, other),
-        exposure(topology, reach.settings, reach.policy, other, one),
+        _remedies(reach, there, back, same=bool(same)),
         contention(topology, {one: str(one), other: str(other)}),
         recorded,
         tuple(dict.fromkeys(lacking)),
     )
 
 
-def _remedies(
-    reach: Reach, one: Address, other: Address, found: tuple[Finding, ...], *, same: bool
-) -> tuple[Remedy, ...]:
+def _way(reach: Reach, source: Address, target: Address) -> Way:
+    exposed = exposure(reach.topology, reach.settings, reach.policy, source, target)
+    return Way(source, target, reach.answer(source, target), reach.identity(source, target), exposed)
+
+
+def _remedies(reach: Reach, there: Way, back: Way, *, same: bool) -> tuple[Remedy, ...]:
     """What would separate the two; where that is nothing, why not."""
-    topology = reach.topology
+    topology, one, other = reach.topology, there.source, there.target
     remedies = (
         *link_remedies(topology, reach.settings, one, other),
         *acs_remedies(reach, one, other, same=same),
         *_by_multicast(topology, one, other),
         *_by_domain(reach, one, other),
     )
-    worst = max(finding.answer for finding in found)
-    if remedies or not (same or worst > Answer.IOMMU):
+    answers = [finding.answer for way in (there, back) for finding in (way.finding, way.identity)]
+    if remedies or not (same or max(answers) > Answer.IOMMU):
         return remedies
-    if any(finding.answer is Answer.POSSIBLE for finding in found) and _unread(topology, one, other):
+    if Answer.POSSIBLE in answers and _unread(topology, one, other):
         return (_NOT_READ,)
     # A slot with ACS all the way up ends what passes under a port: not what a root complex may route, nor what the one
     # that stays sends under false names.
-    there, back, *_ = found
-    return (_nothing(topology, one, other) if same or Answer.DIRECT in (there.answer, back.answer) else _NOTHING,)
+    direct = Answer.DIRECT in (there.finding.answer, back.finding.answer)
+    return (_nothing(topology, one, other) if same or direct else _NOTHING,)
 
 
 _NOT_READ = Remedy(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from atoll.fabric.answer import Answer, Finding
+from atoll.fabric.answer import Answer
 from atoll.host.model import Host
-from atoll.isolation.explain import Explanation
+from atoll.isolation.explain import Explanation, Way
 from atoll.isolation.exposure import Exposure
 from atoll.isolation.groups.override_evidence import obeys_untold_override, override_in_force
-from atoll.pci.address import Address
 from atoll.report.contention import contention_document, contention_lines
 from atoll.report.document import document
 from atoll.report.findings import answer_words, finding_document
@@ -38,22 +37,21 @@ def explain_document(host: Host, explanation: Explanation) -> dict[str, Any]:
         missing=list(explanation.missing),
         why=list(explanation.why),
         answers=[
-            _answer(one, other, explanation.there, explanation.identity_there, explanation.exposed_there),
-            _answer(other, one, explanation.back, explanation.identity_back, explanation.exposed_back),
+            _answer(explanation.there),
+            _answer(explanation.back),
         ],
         contention=contention_document(explanation.shared),
         remedies=[{"what": r.what, "how": r.how or None, "effect": r.effect} for r in explanation.remedies],
     )
 
 
-def _answer(
-    source: Address, target: Address, found: Finding, identity: Finding, exposed: Exposure | None
-) -> dict[str, Any]:
+def _answer(way: Way) -> dict[str, Any]:
+    exposed = way.exposed
     return {
-        "from": str(source),
-        "to": str(target),
-        **finding_document(found),
-        "identity": finding_document(identity),
+        "from": str(way.source),
+        "to": str(way.target),
+        **finding_document(way.finding),
+        "identity": finding_document(way.identity),
         "addresses": None
         if exposed is None
         else [
@@ -99,19 +97,17 @@ def _claim_words(explanation: Explanation) -> str:
 
 def _reach_words(explanation: Explanation) -> tuple[str, bool]:
     """The worst that the hardware lets the two do to one another, and whether that is anything."""
-    one, other = explanation.one, explanation.other
-    ways = ((one, other, explanation.there), (other, one, explanation.back))
-    identities = ((one, other, explanation.identity_there), (other, one, explanation.identity_back))
+    ways = (explanation.there, explanation.back)
     for answer, reaches, sends in (
         (Answer.DIRECT, "{} reaches {} directly", "{} can send requests as {}"),
         (Answer.POSSIBLE, "{} may reach {}", "{} may send requests as {}"),
     ):
-        reaching = [(source, target) for source, target, found in ways if found.answer is answer]
+        reaching = [(way.source, way.target) for way in ways if way.finding.answer is answer]
         if len(reaching) == 2:
             return "reach one another directly" if answer is Answer.DIRECT else "may reach one another", True
         if reaching:
             return reaches.format(*reaching[0]), True
-        posing = [(source, target) for source, target, found in identities if found.answer is answer]
+        posing = [(way.source, way.target) for way in ways if way.identity.answer is answer]
         if posing:
             return sends.format(*posing[0]), True
     return "neither reaches the other but by the IOMMU's mappings", False
@@ -135,21 +131,36 @@ def _exposed_lines(exposed: Exposure | None) -> list[str]:
     return ["      over PCIe these addresses of it, by BARs and windows:", *lines]
 
 
+def _way_lines(way: Way, style: Style) -> list[str]:
+    """What one does to the other: whether it reaches it and on which path, at which addresses, under whose id."""
+    lines = [f"    {way.source} → {way.target}: {answer_words(way.finding.answer, style)}"]
+    lines += path_lines(way.finding.path, margin="      ")
+    lines += _exposed_lines(way.exposed)
+    if way.identity.answer > Answer.IOMMU:
+        can = style.bad("can") if way.identity.answer is Answer.DIRECT else style.doubtful("may")
+        lines.append(f"      and it {can} send requests as {way.target}:")
+        lines += path_lines(way.identity.path, margin="        ")
+    return lines
+
+
+def _claim(explanation: Explanation) -> str:
+    """What the kernel says of the two, with the groups' numbers."""
+    if explanation.same_group is None:
+        return "no groups recorded, and none can be predicted"
+    if not explanation.recorded:
+        return f"not recorded; predicted into {'one group' if explanation.same_group else 'different groups'}"
+    if explanation.same_group:
+        return f"both in group {explanation.groups[0]}"
+    numbers = " and ".join("none" if group is None else str(group) for group in explanation.groups)
+    return f"in different groups ({numbers})"
+
+
 def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: Style) -> list[str]:
     """Return the explanation as people read it: the claim, the reach both ways, what would change it."""
     one, other = explanation.one, explanation.other
     lines = wrap(style.bold(summary(explanation)))
     lines += ["", *("    " + names.short_line(host.functions[address], 96) for address in (one, other))]
-    numbers = " and ".join("none" if group is None else str(group) for group in explanation.groups)
-    if explanation.same_group is None:
-        claim = "no groups recorded, and none can be predicted"
-    elif explanation.recorded:
-        claim = (
-            f"both in group {explanation.groups[0]}" if explanation.same_group else f"in different groups ({numbers})"
-        )
-    else:
-        claim = f"not recorded; predicted into {'one group' if explanation.same_group else 'different groups'}"
-    lines += ["", f"{style.bold('The kernel')}: {claim}"]
+    lines += ["", f"{style.bold('The kernel')}: {_claim(explanation)}"]
     if obeys_untold_override(host) or override_in_force(host):
         lines += wrap("as pcie_acs_override= has it, which says nothing of the hardware", first="    ")
     if explanation.missing:
@@ -159,16 +170,8 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
     for reason in explanation.why:
         lines += wrap(reason, first="    ", rest="      ")
     lines += ["", style.bold("The hardware, as it is set now")]
-    for source, target, found, identity, exposed in (
-        (one, other, explanation.there, explanation.identity_there, explanation.exposed_there),
-        (other, one, explanation.back, explanation.identity_back, explanation.exposed_back),
-    ):
-        lines += ["", f"    {source} → {target}: {answer_words(found.answer, style)}"]
-        lines += path_lines(found.path, margin="      ")
-        lines += _exposed_lines(exposed)
-        if identity.answer > Answer.IOMMU:
-            can = style.bad("can") if identity.answer is Answer.DIRECT else style.doubtful("may")
-            lines += [f"      and it {can} send requests as {target}:", *path_lines(identity.path, margin="        ")]
+    for way in (explanation.there, explanation.back):
+        lines += ["", *_way_lines(way, style)]
     lines += contention_lines(explanation.shared, style)
     if explanation.remedies:
         lines += ["", style.bold("What would change it")]
