@@ -74,6 +74,9 @@ def test_a_kernel_log_among_the_records_keeps_no_identifier() -> None:
         ("/dev/sdb1 on /run/media/lovelace/STICK type vfat", "lovelace"),
         ("[lovelace@bigbox7 ~]$ lspci -vvv", "lovelace"),
         ("lovelace@bigbox7:~$ lspci -vvv", "lovelace"),
+        ("inet6 fe80::a6bf:1ff:fe5d:229c/64 scope link", "a6bf:1ff:fe5d:229c"),
+        ("InitiatorName=iqn.1993-08.org.debian:01:abcdef123456", "abcdef123456"),
+        ("GPU[0]\t\t: Unique ID: 0x18f68e602b8a790e", "18f68e602b8a790e"),
     ],
 )
 def test_a_record_keeps_no_identifier(text: str, secret: str) -> None:
@@ -95,6 +98,7 @@ def test_a_record_keeps_no_identifier(text: str, secret: str) -> None:
         "vfio-pci.ids=10de:1db1:10de:1212 pci_0000_00_1f_6",
         "\t\tRegion 0: Memory at 38fff0000000 (64-bit, prefetchable) [size=16M]",
         '{"serial": 0}',
+        "0000:ff:fe.1 10de:1ff:fe00 2001:db8::1ff:2 ::ff:fe00",
         "root@localhost:~# lspci; see /home and /media/ of a user@example.org",
         "ids 10de:1db1:10de vfio-pci.ids=8086:1901:1043 5501.2026.1127.1 1.2026.1127.1200 mac 0 ether abcdefabcdef0",
     ],

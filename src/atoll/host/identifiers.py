@@ -20,7 +20,9 @@ _WWID = rf"{_START}3[2356][0-9A-Fa-f]{{15}}(?:[0-9A-Fa-f]{{16}})?{_END}"
 _NVME = r"(?<=nvme\.)[0-9a-f]{4}-[0-9a-f]+-[0-9a-f]+-[0-9a-f]{8}"
 """What the kernel calls a namespace without number of its own: serial number and model (``wwid_show``)."""
 _WWN = rf"(?:(?<=wwn-)|(?<=scsi-))0x[0-9A-Fa-f]{{16}}{_END}"
-_DISK = rf"(?<=by-id/)[^\s,\"]+|{_START}(?:eui|naa)\.[0-9A-Fa-f]{{16,32}}|{_WWN}|{_WWID}|{_NVME}"
+_IQN = rf"{_START}iqn\.[0-9]{{4}}-[0-9]{{2}}\.[^\s,;\"'<>]+"
+"""iSCSI's names of hosts and targets (RFC 3720, 3.2.6.3.1)."""
+_DISK = rf"{_IQN}|(?<=by-id/)[^\s,\"]+|{_START}(?:eui|naa)\.[0-9A-Fa-f]{{16,32}}|{_WWN}|{_WWID}|{_NVME}"
 _GROUPS = r"[0-9A-Fa-f]{8}(?:[-_][0-9A-Fa-f]{4}){3}[-_][0-9A-Fa-f]{12}"
 _UUID = rf"{_START}(?:{_GROUPS}|[0-9A-Fa-f]{{32}}){_END}"
 _SHORT_UUID = r"(?<=UUID=)[0-9A-Fa-f][0-9A-Fa-f-]{3,}|(?<=UUID_ENC=)[0-9A-Fa-f][0-9A-Fa-f-]{3,}"
@@ -43,6 +45,8 @@ _BARE = (
 """MAC addresses without anything between their digits, behind what tells that they are some."""
 _INTERFACE = rf"{_START}(?:en|wl|ww|sl|ib)x[0-9a-f]{{12}}{_END}"
 """systemd's names of network interfaces that are made of their MAC address (systemd.net-naming-scheme(7))."""
+_FROM_MAC = r"(?<=:)[0-9a-f]{1,4}:[0-9a-f]{0,2}ff:fe[0-9a-f]{2}:[0-9a-f]{1,4}(?![0-9A-Za-z:])"
+"""The end of an IPv6 address that is made of a MAC address (RFC 4291, appendix A)."""
 _GID = r"(?<![0-9A-Za-z:])fe80:0000:0000:0000(?::[0-9a-f]{4}){4}(?![0-9A-Za-z:])"
 """InfiniBand's addresses, made of a port's GUID."""
 _USER = r"(?:(?<=/home/)|(?<=/run/media/)|(?<=/media/))[^/\s\\\"'`<>()\[\]{},;:|]+"
@@ -59,13 +63,14 @@ FORMS = "|".join(
         ("quads", _QUADS),
         ("bare", _BARE),
         ("user", _USER),
+        ("from_mac", _FROM_MAC),
     )
 )
 """One pattern with a named group for each form."""
 
 _NAMES = (
     r"serial(?:[ _-]?(?:number|num|no\.?|short))?#?|(?:id_)?wwn(?:_with_extension|_vendor_extension)?|wwid|wwnn|wwpn"
-    r"|[a-z_]{0,40}guid|pdi|asset[ _]?tag|host_hash|sas_addr(?:ess)?"
+    r"|[a-z_]{0,40}guid|pdi|asset[ _]?tag|host_hash|sas_addr(?:ess)?|unique[ _-]?id"
 )
 KEYED = re.compile(
     rf"""(?i)((?<![a-z])(?:{_NAMES})(?:["']?\s*(?:[:=]|\()\s*["']?)|(?<![a-z])serial(?:[ _-]?(?:number|no\.?))?\s+"""

@@ -86,6 +86,8 @@ class Redactor:
                 return self.replaced.hex(Kind.UUID, whole)
             case "interface":
                 return whole[:3] + self.replaced.mac(whole[3:])
+            case "from_mac":
+                return self.replaced.hex(Kind.DEVICE_SERIAL, ":".join(part.zfill(4) for part in whole.split(":")))
             case "gid":
                 return whole[:20] + self.replaced.hex(Kind.DEVICE_SERIAL, whole[20:])
             case "bare":
