@@ -110,6 +110,33 @@ def test_numbers_alone_do_where_each_is_joined_to_each() -> None:
     assert "--showbus" in two.gaps[0].hint
 
 
+@pytest.mark.parametrize("form", ["tables", "json"])
+def test_bandwidths_tell_which_pairs_are_joined_directly_and_by_how_many(form: str) -> None:
+    def told(joined: set[frozenset[int]], rates: dict[frozenset[int], str]) -> ToldLinks:
+        rows = _table([f"0000:{place}" for place in _PLACES], set(), own="N/A").splitlines()
+        cells = [[rates.get(frozenset((a, b)), "N/A") if a != b else "N/A" for b in range(4)] for a in range(4)]
+        table = "\n".join([rows[0], *(f"{row.split()[0]} {' '.join(cells[a])}" for a, row in enumerate(rows[1:]))])
+        if form == "tables":
+            return _told(f"{_amd_smi(joined)}{table}\n", _functions())
+        gpus = json.loads(_json(joined))
+        for a, gpu in enumerate(gpus):
+            for b, link in enumerate(gpu["links"]):
+                link["bandwidth"] = cells[a][b]
+        return _told(json.dumps(gpus), _functions())
+
+    whole = told(_ALL, dict.fromkeys(_ALL, "50000-100000"))
+    assert len(whole.links) == 12, "two of each pair, and no hive beside them"
+    assert {link.bytes_per_second for link in whole.links} == {50_000_000_000}
+    assert {link.b.kind for link in whole.links} == {EndKind.FUNCTION}
+    assert not any(link.pairing_told for link in whole.links)
+    assert not whole.told, "a GPU may have more"
+    ring = told(_ALL, {frozenset((0, 1)): "50000-75000", frozenset((2, 3)): "0-0"})
+    (direct,) = (link for link in ring.links if link.b.kind is EndKind.FUNCTION)
+    assert (direct.bytes_per_second, direct.pairing_told) == (75_000_000_000, True), "no whole number of links"
+    assert {str(link.a.function)[5:] for link in ring.links if link.b.kind is EndKind.SWITCH} == set(_PLACES)
+    assert not told(set(), dict.fromkeys(_ALL, "50000-50000")).links, "over PCIe"
+
+
 def test_paths_over_pcie_and_cut_tables_join_nobody() -> None:
     assert not _told(_amd_smi(set()), _functions()).links
     cut = _amd_smi(_ALL).partition("0000:c6:00.0 XGMI")[0]

@@ -1,7 +1,7 @@
 """Which of AMD's GPUs XGMI joins, as ``amd-smi topology --json`` prints it: what its tables tell, by address.
 
 Source of the form: ROCm ``amdsmi_commands.py`` and its changelog (ROCm 6.2): a list of GPUs with ``gpu``, ``bdf`` and
-``links``, of each of which ``gpu``, ``bdf`` and ``link_type`` (``SELF``, ``PCIE``, ``XGMI``).
+``links``, of each of which ``gpu``, ``bdf``, ``link_type`` (``SELF``, ``PCIE``, ``XGMI``) and ``bandwidth``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from atoll.errors import InputError
-from atoll.host.links.amd_smi import AmdMatrix
+from atoll.host.links.amd_smi import AmdMatrix, parse_rate
 from atoll.host.links.text import MOST_BYTES
 from atoll.pci.address import Address
 
@@ -37,12 +37,19 @@ def parse_amd_json(data: bytes, *, name: str) -> AmdMatrix:
             for link in gpu["links"][:_MOST]
             if link.get("link_type") == "XGMI" and _name(link) != here
         }
+        rates = {
+            (here, _name(link)): rate
+            for here, gpu in gpus
+            for link in gpu["links"][:_MOST]
+            if (rate := parse_rate(str(link.get("bandwidth"))[:40])) is not None
+        }
         places = {here: Address.parse(gpu["bdf"].lower()) for here, gpu in gpus}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{name}: no topology of amd-smi that can be read: {str(error)[:100]}", hint=_HINT) from error
     if not gpus or len(places) != len(gpus) or len(set(places.values())) != len(gpus):
         raise InputError(f"{name}: a topology of amd-smi without GPUs, or with one twice", hint=_HINT)
-    return AmdMatrix(tuple(places), frozenset(pair for pair in joined if pair[1] in places), places)
+    pairs = frozenset(pair for pair in joined if pair[1] in places)
+    return AmdMatrix(tuple(places), pairs, places, {pair: rate for pair, rate in rates.items() if pair in pairs})
 
 
 def _name(gpu: dict[str, Any]) -> str:

@@ -4,25 +4,30 @@ Source of the forms: ROCm ``amdsmi_commands.py`` (``topology``: ``LINK TYPE TABL
 ``rocm_smi.py`` (``showTypeTopology``: by number; ``showBus``: ``GPU[0] : PCI Bus: 0000:C1:00.0``).
 
 A pair is XGMI however many hops it takes: the hops that both print are 1 for every such pair (ROCm/rocm-systems issue
-5763). So these are members of one hive, and not which links there are. GPUs that are bound to another driver are in
-neither, and a virtual function whose hive is not shared shows none: no GPU's links count as told by them.
+5763). So these are members of one hive. ``NUMA BW TABLE`` holds the bandwidth of one link and of all of a pair in MB/s,
+``50000-100000``, and nothing of pairs that are not joined directly (the same issue; some drivers print ``0-0``). GPUs
+that are bound to another driver are in neither, and a virtual function whose hive is not shared shows none: no GPU's
+links count as told by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed
-from atoll.host.model import EndKind, Function, Gap
-from atoll.host.told import ToldLinks
+from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
 
-__all__ = ["AmdMatrix", "amd_links", "may_tell_amd", "parse_amd"]
+__all__ = ["AmdMatrix", "amd_links", "may_tell_amd", "parse_amd", "parse_rate"]
 
 _MARKS = ("link type between two gpus", "link type table")
+_RATES = "numa bw table"
 _MOST = 256
+_MOST_PARALLEL = 64
+_MEGABYTE = 1_000_000
 _HINT = "record amd-smi topology, or rocm-smi --showbus beside it"
 
 
@@ -35,6 +40,8 @@ class AmdMatrix:
     """Pairs whose type is XGMI, as row and column."""
     places: Mapping[str, Address]
     """Addresses by what the program calls a GPU, as far as the text tells."""
+    rates: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """Bytes per second of one link and of all links of a pair, as row and column, where they are told."""
 
 
 def may_tell_amd(data: bytes) -> bool:
@@ -44,34 +51,46 @@ def may_tell_amd(data: bytes) -> bool:
 
 def parse_amd(text: str) -> tuple[AmdMatrix, ...]:
     """Return the tables of a text."""
-    found: list[AmdMatrix] = []
     places = _places(text)
-    columns: list[str] | None = None
-    joined: set[tuple[str, str]] = set()
-    for line in (*text.splitlines(), ""):
-        words = line.split()
-        if any(mark in line.lower() for mark in _MARKS):
-            found += _matrix(columns, joined, places)
-            columns, joined = [], set()
-        elif columns is None or (not words and not columns):
-            continue
-        elif not columns and all(map(_is_gpu, words)):
-            columns = words[:_MOST]
-        elif columns and words and words[0] in columns:
-            joined |= {(words[0], column) for column, cell in zip(columns, words[1:], strict=False) if cell == "XGMI"}
-        else:
-            found += _matrix(columns, joined, places)
-            columns = None
+    rates: dict[tuple[str, str], tuple[int, int]] = {}
+    for _, cells in _tables(text, (_RATES,)):
+        rates |= {pair: rate for pair, cell in cells.items() if (rate := parse_rate(cell)) is not None}
+    found = []
+    for columns, cells in _tables(text, _MARKS):
+        joined = frozenset(pair for pair, cell in cells.items() if cell == "XGMI")
+        known = {name: place for name in columns if (place := places.get(name) or _address(name)) is not None}
+        told = {pair: rate for pair, rate in rates.items() if pair in joined}
+        found.append(AmdMatrix(tuple(columns), joined, known, told))
     return tuple(found[:_MOST])
 
 
-def _matrix(
-    columns: list[str] | None, joined: set[tuple[str, str]], places: Mapping[str, Address]
-) -> tuple[AmdMatrix, ...]:
-    if not columns or len(set(columns)) != len(columns):
-        return ()
-    known = {name: place for name in columns if (place := places.get(name) or _address(name)) is not None}
-    return (AmdMatrix(tuple(columns), frozenset(joined), known),)
+def parse_rate(cell: str) -> tuple[int, int] | None:
+    """Return the bytes per second of one link and of all of ``50000-100000``; None for another cell, and for 0."""
+    least, dash, most = cell.partition("-")
+    if not dash or not all(part.isascii() and part.isdigit() and len(part) < 8 for part in (least, most)):
+        return None
+    return (int(least) * _MEGABYTE, int(most) * _MEGABYTE) if 0 < int(least) <= int(most) else None
+
+
+def _tables(text: str, marks: tuple[str, ...]) -> Iterator[tuple[list[str], dict[tuple[str, str], str]]]:
+    """Yield the columns of the tables below a mark, and the cells by row and column; one with a GPU twice is none."""
+    columns: list[str] | None = None
+    cells: dict[tuple[str, str], str] = {}
+    for line in (*text.splitlines(), ""):
+        words = line.split()
+        begins = any(mark in line.lower() for mark in marks)
+        if not begins:
+            if columns is None or (not words and not columns):
+                continue
+            if not columns and all(map(_is_gpu, words)):
+                columns = words[:_MOST]
+                continue
+            if columns and words and words[0] in columns:
+                cells |= {(words[0], column): cell for column, cell in zip(columns, words[1:], strict=False)}
+                continue
+        if columns and len(set(columns)) == len(columns):
+            yield columns, cells
+        columns, cells = [] if begins else None, {}
 
 
 def _places(text: str) -> dict[str, Address]:
@@ -99,7 +118,7 @@ def _address(word: str) -> Address | None:
 
 
 def amd_links(matrix: AmdMatrix, functions: Mapping[Address, Function], *, source: str) -> ToldLinks:
-    """Return a link of each GPU to its hive."""
+    """Return the links of pairs that are told, and one of each GPU to a hive whose pairs are not all told."""
     places = dict(matrix.places)
     whole = all((one, other) in matrix.joined for one in matrix.gpus for other in matrix.gpus if one != other)
     if not places and whole:
@@ -111,13 +130,34 @@ def amd_links(matrix: AmdMatrix, functions: Mapping[Address, Function], *, sourc
     if unnamed and matrix.joined:
         which = " ".join(unnamed[:4]) + (" …" if len(unnamed) > 4 else "")
         gaps.append(Gap(f"XGMI links of {which} in {source}", "no record tells which functions they are", _HINT))
-    links = [
-        link
-        for hive in _hives(matrix)
-        if len(there := sorted(places[name] for name in hive if places.get(name) in functions)) > 1
-        for link in routed(there, EndKind.SWITCH, f"XGMI hive of {there[0]}", source)
-    ]
+    here = {name: places[name] for name in matrix.gpus if places.get(name) in functions}
+    links = _direct(matrix, here, source)
+    direct = {
+        pair for link in links for pair in ((link.a.function, link.b.function), (link.b.function, link.a.function))
+    }
+    for hive in _hives(matrix):
+        there = sorted(here[name] for name in hive if name in here)
+        if len(there) > 1 and any((a, b) not in direct for a in there for b in there if a != b):
+            links += routed(there, EndKind.SWITCH, f"XGMI hive of {there[0]}", source)
     return ToldLinks(source, tuple(links), gaps=tuple(gaps))
+
+
+def _direct(matrix: AmdMatrix, here: Mapping[str, Address], source: str) -> list[Link]:
+    """The links of pairs of which both directions tell the same bandwidth."""
+    links: list[Link] = []
+    for (one, other), rate in sorted(matrix.rates.items()):
+        if (
+            one not in here
+            or other not in here
+            or not here[one] < here[other]
+            or matrix.rates.get((other, one)) != rate
+        ):
+            continue
+        least, most = rate
+        count = most // least if most % least == 0 and most // least <= _MOST_PARALLEL else 1
+        ends = (LinkEnd(EndKind.FUNCTION, here[name]) for name in (one, other))
+        links += [Link(LinkKind.XGMI, *in_order(*ends), most // count, source, count == 1)] * count
+    return links
 
 
 def _hives(matrix: AmdMatrix) -> list[list[str]]:
