@@ -37,6 +37,17 @@ def test_the_same_where_hardware_fixed_addresses() -> None:
     assert tally.taken > 20
 
 
+def test_the_same_with_virtual_functions_on_further_buses() -> None:
+    tally, beyond = Tally(), 0
+    for seed in (2, 18, 32, 38, 41, 44, 58):
+        tally += try_fabric(f"random-{seed}-virtual", random.Random(seed), pairs=25, clusters=1)
+        specs = Twin.new(f"random-{seed}-virtual").blueprint.functions
+        beyond += sum(spec.physfn is not None and spec.physfn.bus != spec.address.bus for spec in specs)
+    assert not tally.wrong, tally.wrong[0]
+    assert beyond > 10
+    assert tally.directs > 10
+
+
 def test_random_machines_decode_all_there_is() -> None:
     """Each of these in some of the machines that the law above tries, and machines without any of it, too."""
     machines = [Twin.new(f"random-{seed}") for seed in range(40)]

@@ -178,9 +178,10 @@ class Attacker:
             return []
         parent = self.hardware.parent(source)
         validated = parent is not None and AcsFlag.SV in parent.acs
+        family = self.hardware.mates(source)
         seen, found = set(), []
         for function in self.hardware.functions.values():
-            if validated and function.address.bus == source.address.bus:
+            if validated and (function.address.bus == source.address.bus or function in family):
                 continue
             if function.address.domain == source.address.domain and function is not source:
                 device = self.kernel.devices.get(function.address)

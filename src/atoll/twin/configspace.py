@@ -192,13 +192,13 @@ def _extended(out: _Builder, spec: FunctionSpec) -> tuple[int, int, int]:
 
 
 def _sriov(out: _Builder, spec: FunctionSpec) -> int:
-    """SR-IOV with the first virtual function right after the physical one, one function apart."""
+    """SR-IOV with virtual functions one apart, the first right after the physical one if not told otherwise."""
     sriov = out.extended(0x280, SRIOV_ID)
     out.put(sriov + 0x08, 2, 0, 0x0019)
     out.put(sriov + 0x0C, 2, spec.vf_total)
     out.put(sriov + 0x0E, 2, spec.vf_total)
     out.put(sriov + 0x10, 2, 0, 0xFFFF)
-    out.put(sriov + 0x14, 2, 1)
+    out.put(sriov + 0x14, 2, spec.vf_offset)
     out.put(sriov + 0x16, 2, 1)
     out.put(sriov + 0x1A, 2, spec.vf_device)
     out.put(sriov + 0x1C, 4, 0x553)

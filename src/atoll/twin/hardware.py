@@ -39,8 +39,14 @@ class Hardware:
         for function in self.functions.values():
             self._by_bus.setdefault(function.address[:2], []).append(function)
         bridges = {(f.address.domain, f.spec.secondary): f for f in self.functions.values() if f.spec.secondary}
+        self._further: dict[tuple[int, int], list[Function]] = {}
+        """Virtual functions by their physical one's bus, which is not theirs."""
         for function in self.functions.values():
-            self._parents[function.address] = bridges.get(function.address[:2])
+            # The kernel makes a virtual bus for those that are on another than their physical one.
+            family = function.spec.physfn or function.address
+            self._parents[function.address] = bridges.get(family[:2])
+            if family[:2] != function.address[:2]:
+                self._further.setdefault(family[:2], []).append(function)
         self._volumes = {bridge.vmd: bridge for bridge in blueprint.bridges if bridge.vmd is not None}
 
     def _placed(self, spec: FunctionSpec) -> dict[int, Range]:
@@ -64,10 +70,19 @@ class Hardware:
         family = function.spec.physfn or function.address
         return [
             mate
-            for mate in self.on_bus(function.address.domain, function.address.bus)
+            for mate in self.beside(function)
             if mate is not function
-            and (mate.address.device == function.address.device or family in (mate.address, mate.spec.physfn))
+            and (mate.address[:3] == function.address[:3] or family in (mate.address, mate.spec.physfn))
         ]
+
+    def beside(self, function: Function) -> list[Function]:
+        """Return the functions on the link or bus of one, itself among them."""
+        return self.on_link(*(function.spec.physfn or function.address)[:2])
+
+    def on_link(self, domain: int, bus: int) -> list[Function]:
+        """Return the functions on a bus, and their virtual ones on whatever buses."""
+        further = self._further.get((domain, bus), ())
+        return [*self.on_bus(domain, bus), *(each for each in further if self.exists(each))]
 
     def ari(self, function: Function) -> bool:
         """Whether the port above forwards by 8-bit function numbers (Alternative Routing-ID Interpretation)."""
@@ -78,7 +93,7 @@ class Hardware:
 
     def children(self, bridge: Function) -> list[Function]:
         """Return the functions on a bridge's secondary bus."""
-        return self.on_bus(bridge.address.domain, bridge.spec.secondary) if bridge.spec.secondary else []
+        return self.on_link(bridge.address.domain, bridge.spec.secondary) if bridge.spec.secondary else []
 
     def below(self, bridge: Function) -> list[Function]:
         """Return all functions below a bridge, outer ones first."""

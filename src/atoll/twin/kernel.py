@@ -72,7 +72,7 @@ class Kernel:
             self.hardware.write_config(self.hardware.functions[store.function], store.offset, store.width, store.value)
 
     def _find(self, domain: int, bus: int, found: list[Function]) -> None:
-        here = self.hardware.on_bus(domain, bus)
+        here = self.hardware.on_link(domain, bus)
         for function in here:
             self._add(function)
             found.append(function)
@@ -113,7 +113,7 @@ class Kernel:
 
     def scan(self, domain: int, bus: int) -> None:
         """Discover what is new on a bus, one by one, then what is new below (``pci_scan_child_bus``)."""
-        here = self.hardware.on_bus(domain, bus)
+        here = self.hardware.on_link(domain, bus)
         for function in here:
             if function.address not in self.devices and self.hardware.answers(function):
                 self.discover(function)
@@ -295,8 +295,7 @@ class Kernel:
 
     def virtual(self, function: Function) -> list[Function]:
         """Return the enabled virtual functions of a physical one."""
-        mates = self.hardware.on_bus(function.address.domain, function.address.bus)
-        return [mate for mate in mates if mate.spec.physfn == function.address]
+        return [mate for mate in self.hardware.beside(function) if mate.spec.physfn == function.address]
 
     def set_vfs(self, address: Address, count: int) -> None:
         """``sriov_numvfs``: 0 to N or N to 0, never N to M (EBUSY), never more than there are (ERANGE)."""

@@ -54,7 +54,7 @@ class Resets:
         """Whether a secondary bus reset would hit this function and nothing else."""
         if not self.has_bus(function):
             return False
-        mates = self.hardware.on_bus(function.address.domain, function.address.bus)
+        mates = self.hardware.beside(function)
         return not any(mate is not function and mate.address in self.kernel.devices for mate in mates)
 
     def order(self, function: Function) -> tuple[str, ...]:

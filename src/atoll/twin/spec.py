@@ -148,6 +148,8 @@ class FunctionSpec:
     vf_bar: int = 0
     """Size in bytes of each virtual function's BAR 0."""
     vf_device: int = 0
+    vf_offset: int = 1
+    """How far the requester id of its first virtual function is from its own."""
     physfn: Address | None = None
     vf_index: int = 0
     console: bool = False

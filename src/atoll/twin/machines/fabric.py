@@ -8,7 +8,8 @@ bridges and segments with every kind of routing, segments behind Volume Manageme
 and kernels without any; in more than half of them also all that can be decoded, rightly and wrongly. They are for
 trying laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is
 told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions, ``random-SEED-fixed`` with
-Enhanced Allocation instead of base address registers, and ``random-SEED-portal`` with Flattening Portal Bridges.
+Enhanced Allocation instead of base address registers, ``random-SEED-portal`` with Flattening Portal Bridges, and
+``random-SEED-virtual`` with virtual functions on buses beyond their physical one's.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ from atoll.twin.spec import (
     Window,
 )
 
-__all__ = ["FIXED", "KERNELS", "MULTICAST", "PORTAL", "PREFIX", "machine"]
+__all__ = ["FIXED", "KERNELS", "MULTICAST", "PORTAL", "PREFIX", "VIRTUAL", "machine"]
 
 PREFIX = "random-"
 """How the names of these machines begin; a decimal seed follows."""
-MULTICAST, FIXED, PORTAL = "-multicast", "-fixed", "-portal"
-"""How the names of those end that have Multicast, too, or addresses that hardware fixed, or portals."""
+MULTICAST, FIXED, PORTAL, VIRTUAL = "-multicast", "-fixed", "-portal", "-virtual"
+"""How the names of those end that have Multicast, fixed addresses, portals, or virtual functions on further buses."""
 KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
 
@@ -65,12 +66,14 @@ _HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
 
 def machine(name: str, kernel: str, links: bool) -> Blueprint:
     """Return the machine that a name of this kind stands for. TwinError for a seed that is no number."""
-    kind = next((kind for kind in (MULTICAST, FIXED, PORTAL) if name.endswith(kind)), "")
+    kind = next((kind for kind in (MULTICAST, FIXED, PORTAL, VIRTUAL) if name.endswith(kind)), "")
     text = name.removeprefix(PREFIX).removesuffix(kind)
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
     dice = random.Random(f"atoll fabric {int(text)}")
-    plan = _Fabric(dice, hidden=random.Random(f"atoll volumes {int(text)}")).blueprint(name, kernel, links)
+    further = random.Random(f"atoll virtual {int(text)}") if kind == VIRTUAL else None
+    hidden = random.Random(f"atoll volumes {int(text)}")
+    plan = _Fabric(dice, hidden=hidden, further=further).blueprint(name, kernel, links)
     plan = varied(plan, random.Random(f"atoll decoding {int(text)}"))
     if kind == MULTICAST:
         return with_multicast(plan, random.Random(f"atoll multicast {int(text)}"))
@@ -248,7 +251,7 @@ class _Fabric(Tree):
     def behind(self, bridge: HostBridge, iommu: str | None, *, disk: bool) -> list[FunctionSpec]:
         """Root ports, and rarely an endpoint, in the segment behind a device."""
         dice = self.hidden
-        tree = Tree(dice, buses={bridge.domain: bridge.bus}, most=MOST_HIDDEN)
+        tree = Tree(dice, buses={bridge.domain: bridge.bus}, further=self.further, most=MOST_HIDDEN)
         root = Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
         slot = 0
         if disk:

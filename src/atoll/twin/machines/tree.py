@@ -47,6 +47,8 @@ class Tree:
     functions: list[FunctionSpec] = field(default_factory=list)
     buses: dict[int, int] = field(default_factory=dict)
     """The highest bus given out, by domain."""
+    further: random.Random | None = None
+    """For virtual functions on buses beyond their physical one's; None: there are none."""
     most: int = MOST_FUNCTIONS
     """With more functions than this, nothing more grows below ports."""
 
@@ -319,19 +321,28 @@ class Tree:
             iommu=bus.iommu,
         )
         bar = Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True)
-        vf_device = 0x1016
+        vf_device, offset = 0x1016, self.offset(bus, count) if beyond else 1
+        common = replace(common, vf_offset=offset)
         self.functions.append(replace(common, bars=(bar,), vf_total=count, vf_bar=MEBIBYTE, vf_device=vf_device))
         for index in range(count):
+            name = physical.requester_id + offset + index
             self.functions.append(
                 replace(
                     common,
-                    address=Address(bus.domain, bus.number, slot + (1 + index) // 8, (1 + index) % 8),
+                    address=Address(bus.domain, name >> 8, name >> 3 & 0x1F, name & 7),
                     device=vf_device,
                     bars=(replace(bar, size=MEBIBYTE),),
                     physfn=physical,
                     vf_index=index,
                 )
             )
+
+    def offset(self, bus: Bus, count: int) -> int:
+        """Return how far virtual functions are from the first function of a bus: all, some or none beyond that."""
+        if self.further is None or bus.number != self.buses[bus.domain] or self.further.random() < 0.2:
+            return 1
+        self.buses[bus.domain] += 1
+        return 0x100 - self.further.choice((0, self.further.randrange(count)))
 
     def parent_forwards_functions(self, bus: Bus) -> bool:
         """Whether a bus is the link below a root port or a downstream port."""
