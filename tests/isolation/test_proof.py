@@ -80,6 +80,29 @@ def test_a_platform_device_in_the_group_shares_its_address_space() -> None:
     assert proof(replace(host, groups=Known(groups)), red="02:00.0").verdict is PROVEN
 
 
+@pytest.mark.parametrize(
+    ("class_code", "memory", "above", "verdict"),
+    [
+        (0x060000, False, None, UNKNOWN),  # a host bridge, AMD's data fabric
+        (0x060100, False, None, UNKNOWN),  # LPC
+        (0x0C8000, True, None, UNKNOWN),  # the controller of the firmware's flash memory
+        (0x088000, False, None, UNKNOWN),  # of Intel's uncore
+        (0x088000, True, None, PROVEN),  # DSA
+        (0x040300, True, None, PROVEN),
+        (0x060100, False, "00:01.0", PROVEN),  # on a card
+    ],
+)
+def test_who_drives_the_chipset_may_set_up_what_others_reach(
+    class_code: int, memory: bool, above: str | None, verdict: Verdict
+) -> None:
+    kind = PortType.ENDPOINT if above else PortType.ROOT_INTEGRATED
+    place = "01:00.0" if above else "00:1f.0"
+    one = endpoint(place, above, port_type=kind, class_code=class_code, memory=memory, command=Command.MEMORY)
+    host = machine(port("00:01.0", 1), one, port("00:02.0", 2), endpoint("02:00.0", "00:02.0"))
+    found = proof(host, Policy.TRUSTED, red=place)
+    assert (found.verdict, wrong(found) == {(place, "memory:host", Breach.CONTROL)}) == (verdict, verdict is UNKNOWN)
+
+
 def test_links_of_which_no_record_tells_leave_the_proof_open() -> None:
     """Two accelerators with Xe Link, two ends of non-transparent bridges: they may be joined."""
     for ids_, kind in (((0x8086, 0x0BD5), 0x038000), ((0x10B5, 0x87B0), 0x068000)):

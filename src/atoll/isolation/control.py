@@ -9,9 +9,18 @@ from atoll.fabric.domains import is_amd_iommu
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
 
-__all__ = ["of_switch", "of_translation", "of_virtual"]
+__all__ = ["of_chipset", "of_switch", "of_translation", "of_virtual"]
+
+_CHIPSET = frozenset(
+    {DeviceClass.HOST_BRIDGE, DeviceClass.ISA_BRIDGE, DeviceClass.OTHER_MEMORY, DeviceClass.OTHER_SERIAL_BUS}
+)
+"""Host bridges and data fabrics (what addresses lead where), LPC bridges, sideband and power management (P2SB, PMC),
+the controller of the firmware's flash memory."""
+_IN_PART = frozenset({DeviceClass.OTHER_PERIPHERAL, DeviceClass.PERFORMANCE_COUNTERS})
+"""What Intel's uncore shows too, with registers in configuration space alone; accelerators have BARs (DSA)."""
 
 
 def of_virtual(topology: Topology, source: Address, target: Address) -> Finding:
@@ -36,6 +45,20 @@ def of_translation(topology: Topology, source: Address) -> Finding:
     if not is_amd_iommu(topology.functions[source]):
         return BLOCKED
     return Finding(Answer.DIRECT, (Hop(str(source), "IOMMU", "it translates for others: who drives it decides how"),))
+
+
+def of_chipset(topology: Topology, source: Address) -> Finding:
+    """A part of the chipset, on a root bus: what others reach, or what firmware runs, is set up by its registers.
+
+    VFIO lets its user write what it does not know of configuration space (drivers/vfio/pci/vfio_pci_config.c,
+    ``unassigned_perms``). Which registers there are, and which of them firmware has locked, is not known.
+    """
+    function = topology.functions[source]
+    in_part = function.device_class in _IN_PART and not value_of(function.bars, ())
+    if function.parent is not None or source in topology.bricks or not (function.device_class in _CHIPSET or in_part):
+        return BLOCKED
+    because = "it is a part of the chipset: who drives it may set up what others reach"
+    return Finding(Answer.POSSIBLE, (Hop(str(source), "chipset", because),))
 
 
 def of_switch(topology: Topology, source: Address, owner: Mapping[Address, str]) -> tuple[Address, Finding] | None:

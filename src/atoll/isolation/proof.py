@@ -14,7 +14,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.isolation.assumptions import Assumption, standing
 from atoll.isolation.clusters import HOST, Clusters
-from atoll.isolation.control import of_switch, of_translation, of_virtual
+from atoll.isolation.control import of_chipset, of_switch, of_translation, of_virtual
 from atoll.isolation.firmware import mapped_for_both
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -184,9 +184,9 @@ class _Check:
 
     def _in_hand(self, cluster: str, source: Address) -> Iterator[Violation]:
         """Yield what keeps others apart and is set up by what drives a function."""
-        found = of_translation(self.topology, source)
-        if found.answer > Answer.BLOCKED:
-            yield Violation(source, f"memory:{HOST}", cluster, HOST, Breach.CONTROL, found.answer, found.path)
+        for found in (of_translation(self.topology, source), of_chipset(self.topology, source)):
+            if found.answer > Answer.BLOCKED:
+                yield Violation(source, f"memory:{HOST}", cluster, HOST, Breach.CONTROL, found.answer, found.path)
         switch = of_switch(self.topology, source, self.owner)
         if switch is not None:
             port, found = switch

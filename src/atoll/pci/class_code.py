@@ -41,6 +41,7 @@ class DeviceClass:
     DISPLAY_3D: Final = 0x0302
     OTHER_DISPLAY: Final = 0x0380
     AUDIO: Final = 0x0403
+    OTHER_MEMORY: Final = 0x0580
     HOST_BRIDGE: Final = 0x0600
     ISA_BRIDGE: Final = 0x0601
     PCI_BRIDGE: Final = 0x0604
@@ -52,6 +53,8 @@ class DeviceClass:
     OTHER_PERIPHERAL: Final = 0x0880
     USB: Final = 0x0C03
     SMBUS: Final = 0x0C05
+    OTHER_SERIAL_BUS: Final = 0x0C80
+    PERFORMANCE_COUNTERS: Final = 0x1101
     ACCELERATOR: Final = 0x1200
 
 
