@@ -146,6 +146,18 @@ def test_the_table_of_nvidia_smi_tells_which_gpu_has_which_address() -> None:
     assert host == host_of(gpus(4), GA102, matrix, table.replace("|   0000", "|   "))
 
 
+def test_records_that_name_gpus_differently_are_no_reason_to_guess() -> None:
+    def query(*order: int) -> str:
+        rows = "".join(f"{n}, 0000{gpus(2)[place]}\n" for n, place in enumerate(order))
+        return f"index, pci.bus_id\n{rows}"
+
+    matrix = matrix_of(2, lambda a, b: 12)
+    assert host_of(gpus(2), A100, matrix, query(1, 0), query(1, 0)).links
+    host = host_of(gpus(2), A100, matrix, query(0, 1), query(1, 0))
+    assert not host.links, "not by PCI order either"
+    assert "records disagree about which GPU has which address" in why(host)
+
+
 def test_a_matrix_whose_lines_a_mailer_wrapped() -> None:
     whole = real("topo-m-dgx1v-8xV100/topo.txt").decode()
     (matrix,) = parse_topo(whole)

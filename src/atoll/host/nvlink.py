@@ -47,6 +47,7 @@ def nvlinks(
     odd = {address: why for address, gpu in tables.items() if (why := _odd(address, gpu, tables, functions))}
     if (gpus and not named) or (naming.by_order and odd):
         why = "no record tells which GPU has which address, and the remote ends do not confirm the PCI order"
+        why = "records disagree about which GPU has which address" if naming.disputed else why
         return ToldLinks(source, gaps=(Gap("NVLinks in nvidia-smi's record", why, _HINT),))
     gaps = [
         Gap(f"NVLinks of GPU {gpu.index}", "nvidia-smi shows them, but no record tells its address", _HINT)

@@ -51,6 +51,7 @@ def matrix_links(
     unnamed = [index for index in matrix.gpus if naming.addresses.get(index) not in functions]
     if len(unnamed) == len(matrix.gpus):
         why = "no record tells which GPU has which address, and the host does not have as many NVIDIA GPUs"
+        why = "records disagree about which GPU has which address" if naming.disputed else why
         return ToldLinks(source, gaps=(Gap(f"NVLinks in {source}", why, _HINT_ADDRESS),))
     gaps = [
         Gap(f"NVLinks of GPU {index} in {source}", "no record tells its address", _HINT_ADDRESS) for index in unnamed

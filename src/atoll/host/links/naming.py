@@ -20,6 +20,8 @@ class Naming:
     addresses: Mapping[int, Address] = field(default_factory=dict)
     by_order: bool = False
     """No record tells them: they are the host's GPUs in PCI order, as nvidia-smi numbers them."""
+    disputed: bool = False
+    """None is told, for records tell several for one index, or those of other GPUs."""
 
     def mark(self, source: str) -> str:
         """Return what to call a source that was joined by this naming."""
@@ -55,6 +57,8 @@ def name_gpus(
             found[index] = address
     if found or not wanted:
         return Naming(found)
+    if any(gpu.address is not None for gpu in known if gpu.index in wanted):
+        return Naming(disputed=True)
     there = nvidia_gpus(functions)
     if sorted(wanted) != list(range(len(there))):
         return Naming()
