@@ -107,7 +107,8 @@ def host_of_shown(
             f"{path}: it shows no PCI function", hint="record the host with atoll capture, or use lspci -vvv"
         )
     named = _add_named_bridges(shown)
-    excerpt = is_excerpt(shown.functions, shown.group)
+    # What leaves functions out by itself says so, and shows no 00:00.0 of a whole machine either.
+    excerpt = not left_out and is_excerpt(shown.functions, shown.group)
     lone = lone or (_EXCERPT if excerpt else "")
     slots = Counter(a.slot for a in shown.functions if a not in shown.physical)
     virtual = virtual_of(shown.physical)
