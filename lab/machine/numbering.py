@@ -51,7 +51,7 @@ def place(blueprint: Blueprint) -> Placing:
         raise LabError(f"{blueprint.name} has {len(domains)} PCI domains", "QEMU's q35 has one")
     done = Placing()
     bridges = sorted(blueprint.bridges, key=lambda bridge: bridge.bus)
-    slots = _root_slots(blueprint, bridges[0], len(bridges) - 1)
+    slots = _root_slots(blueprint, bridges[0])
     used = {slot for slot in slots.values() if slot is not None}
     done.free = [slot for slot in range(_LAST_SLOT, _FIRST_SLOT - 1, -1) if slot not in used]
     if len(done.free) < len(bridges):
@@ -64,7 +64,7 @@ def place(blueprint: Blueprint) -> Placing:
     return done
 
 
-def _root_slots(blueprint: Blueprint, bridge: HostBridge, expanders: int) -> dict[int, int]:
+def _root_slots(blueprint: Blueprint, bridge: HostBridge) -> dict[int, int]:
     """Return where each slot of the first root bus goes: to itself where q35 leaves it free."""
     wanted = sorted({spec.address.device for spec in blueprint.functions if _on(spec, bridge, bridge.bus)})
     kept = {slot: slot for slot in wanted if _FIRST_SLOT <= slot <= _LAST_SLOT}

@@ -38,7 +38,6 @@ def random_blueprint(seed: int, *, kernel: str = "6.12", wide: bool = False, amd
     declared = "declared by the generator: requests cross between root ports where ReqRedir is off or missing"
     return Blueprint(
         name=f"random-{seed}",
-        description="",
         platform=Platform.INTEL,
         kernel=_KERNELS[kernel],
         bridges=tuple(bridges),

@@ -55,7 +55,7 @@ def test_memory_of_a_function_without_a_domain_is_open() -> None:
 def test_an_unread_command_register_is_no_refutation() -> None:
     found = scene(machine(*slots(CLOSED, command=None), kind="identity"))
     assert to_memory(found.topology, found.settings, STRICT, at("01:00.0")).answer is POSSIBLE
-    assert climbs(found.topology, found.settings, at("01:00.0"), (at("00:01.0"),)) is None
+    assert climbs(found.settings, at("01:00.0"), (at("00:01.0"),)) is None
 
 
 def translating(kind: DomainKind, word: Acs = CLOSED, *, ats: bool | Unknown = True) -> Scene:

@@ -39,7 +39,6 @@ def small(
     twin = Twin(
         Blueprint(
             name="small",
-            description="",
             platform=Platform.INTEL,
             kernel=replace(kernels(command_line)["6.12"], sets_acs=False),
             bridges=(replace(host_bridge(0, 0, 0xFF, 0), io=Window(0x1000, 0x1000, 0xF000)), *behind),

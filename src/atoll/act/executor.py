@@ -64,7 +64,7 @@ def execute(
     _refuse(site, plan)
     refuse_after_death(machine)
     if dry_run or not plan.steps:
-        return Outcome(tuple(_deed(step, {}, {}, "would: ") for step in plan.steps), dry_run=dry_run)
+        return Outcome(tuple(_deed(step, {}, "would: ") for step in plan.steps), dry_run=dry_run)
     with running(
         machine,
         verb,
@@ -185,7 +185,7 @@ class _Run:
                 links = after["cut"]
                 assert isinstance(links, list)
                 self.cut[step.device] = frozenset(map(int, links))
-                return _deed(step, before, after, "")
+                return _deed(step, after, "")
         if step.kind in _DISCOVERING:
             # It may reset others too: they share its bus.
             self.cut.clear()
@@ -199,7 +199,7 @@ class _Run:
             if step.kind in _DISCOVERING:
                 self.check_ports()
         self.entries[-1] = self.journal.complete(entry, after)
-        return _deed(step, before, after, "")
+        return _deed(step, after, "")
 
     def check_ports(self) -> None:
         """Raise Failure where the kernel has opened again what an earlier step has closed at a port."""
@@ -253,7 +253,7 @@ def _told(undone: Undone) -> str:
     return f"{back} Not undone: {'; '.join(undone.left)}." if undone.left else back
 
 
-def _deed(step: Step, before: State, after: State, prefix: str) -> Deed:
+def _deed(step: Step, after: State, prefix: str) -> Deed:
     return Deed(step.kind.value, step.device, prefix + _words(step, after), step.id)
 
 

@@ -96,7 +96,7 @@ class Descent(NamedTuple):
         return None if memory is False and self.ports is not False else memory
 
 
-def climbs(topology: Topology, settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
+def climbs(settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
     """Whether requests of ``source`` pass upwards through ``ports``; None where a command register was not read."""
     states = [settings.can_master(address) for address in (source, *ports)]
     if False in states:
@@ -147,7 +147,7 @@ class PeerToPeer:
         for traffic, step in self._meetings.at(branches):
             passing = passes(step, traffic, ascent, descent)
             if passing is not False:
-                doubt = "" if passing else self._doubt(step, descent, target)
+                doubt = "" if passing else _doubt(step, descent)
                 findings.append(_judge(self.policy, step, doubt, source, target, branches, traffic))
             elif traffic is Traffic.TRANSLATED and ascent.translating is False:
                 findings += _without_ats(topology, settings, branches)
@@ -160,7 +160,7 @@ class PeerToPeer:
             up = self.topology.up(source)
             passed = up[: up.index(branch) + 1] if branch in up else ()
             found = self._ascents[source, branch] = Ascent(
-                climbs(self.topology, self.settings, source, passed),
+                climbs(self.settings, source, passed),
                 sends_translated(self.topology, self.settings, source),
                 translation_blocked(self.topology, self.settings, passed),
             )
@@ -172,10 +172,11 @@ class PeerToPeer:
             self._descents[target, branch] = _descending(self.topology, self.settings, target, branch)
         return self._descents[target, branch]
 
-    def _doubt(self, step: Turn, descent: Descent, target: Address) -> str:
-        if step.copied and descent.memory is False and descent.copies is None:
-            return _COPIES
-        return _PORTS if descent.memory is False else _UNREAD
+
+def _doubt(step: Turn, descent: Descent) -> str:
+    if step.copied and descent.memory is False and descent.copies is None:
+        return _COPIES
+    return _PORTS if descent.memory is False else _UNREAD
 
 
 def _without_ats(topology: Topology, settings: Settings, branches: Branches) -> Iterator[Finding]:
@@ -280,7 +281,7 @@ def _port_bar(topology: Topology, settings: Settings, policy: Policy, source: Ad
     if port not in up or settings.decodes_memory(port) is False:
         return BLOCKED
     passed = up[: up.index(port)]
-    climbing = climbs(topology, settings, source, passed)
+    climbing = climbs(settings, source, passed)
     if climbing is False:
         return BLOCKED
     decider = _bar_decider(topology, source, port)

@@ -83,7 +83,7 @@ class Collector:
         self._folders[path] = real
         return real
 
-    def file(self, path: str, *, size_at_most: int | None = None) -> bytes | None:
+    def file(self, path: str) -> bytes | None:
         """Take a file; links above it are kept, a link in its own place becomes a file. Return what it holds."""
         place = self._place(path)
         if place is None:
@@ -91,9 +91,8 @@ class Collector:
         there = self.found.entry(place)
         if isinstance(there, FileEntry):
             return there.data
-        most = self._limits.file_size if size_at_most is None else size_at_most
-        data = self._try(path, lambda: self.tree.read(path, size=most + 1))
-        return None if data is None else self.keep(place, data, size_at_most=most)
+        data = self._try(path, lambda: self.tree.read(path, size=self._limits.file_size + 1))
+        return None if data is None else self.keep(place, data)
 
     def copy(self, path: str, *, size_at_most: int) -> bytes | None:
         """Take a file at this very path, whatever links lead there: the live ``records/`` is no folder of a disk."""

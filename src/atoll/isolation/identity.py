@@ -146,7 +146,7 @@ def spoofing(topology: Topology, settings: Settings, source: Address) -> Spoofin
     return Spoofing(answer, validator, open_ports)
 
 
-def spoofs(topology: Topology, found: Spoofing, source: Address) -> Address | None:
+def spoofs(found: Spoofing, source: Address) -> Address | None:
     """Return where a function may pass for others by sending their ids: below a port, or (itself) in its segment.
 
     ``found`` is what ``spoofing`` says of it.
@@ -209,7 +209,7 @@ class Identities:
     def _sends(self, source: Address) -> bool | None:
         """Whether a function's requests come up to the root; None where that was not read."""
         if source not in self._climbs:
-            self._climbs[source] = climbs(self.topology, self.settings, source, self.topology.up(source))
+            self._climbs[source] = climbs(self.settings, source, self.topology.up(source))
         return self._climbs[source]
 
 

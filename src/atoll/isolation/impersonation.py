@@ -105,7 +105,7 @@ class _Buses:
             return False
         above = topology.up(address)
         if above[:1] not in self._passing:
-            self._passing[above[:1]] = not above or climbs(topology, settings, above[0], above[1:]) is not False
+            self._passing[above[:1]] = not above or climbs(settings, above[0], above[1:]) is not False
         return self._passing[above[:1]]
 
 

@@ -123,7 +123,7 @@ class Reach:
     def _under_no_id(self, source: Address) -> Iterator[Finding]:
         """What requests under an id that nobody has come to, where the IOMMU lets those through untranslated."""
         passing, because = ids_of_nobody(self.topology.host)
-        climbing = climbs(self.topology, self.settings, source, self.topology.up(source)) if because else False
+        climbing = climbs(self.settings, source, self.topology.up(source)) if because else False
         if climbing is False:
             return
         found = self._identities.spoofing(source)
@@ -143,7 +143,7 @@ class Reach:
 
         Arrival then does not rest on the mappings of the sender's own ids. Of several the first that is certain.
         """
-        scope = spoofs(self.topology, self._identities.spoofing(source), source)
+        scope = spoofs(self._identities.spoofing(source), source)
         if scope is None:
             return BLOCKED
         found = BLOCKED

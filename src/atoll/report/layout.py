@@ -65,7 +65,7 @@ def indent(lines: Iterable[str], by: str = "  ") -> list[str]:
     return [by + line if line else line for line in lines]
 
 
-def columns(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = "  ") -> list[str]:
+def columns(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
     """Align cells; the columns numbered in ``right`` stand to the right. The last column is not padded."""
     if not rows:
         return []
@@ -77,7 +77,7 @@ def columns(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: st
         for i, cell in enumerate(row):
             space = " " * (widths[i] - display_width(cell))
             cells.append(space + cell if i in to_the_right else cell + space)
-        lines.append(gap.join(cells).rstrip())
+        lines.append("  ".join(cells).rstrip())
     return lines
 
 

@@ -351,7 +351,7 @@ class Kernel:
                     raise OSError(errno.EPERM, f"Operation not permitted: {device.address} is bound to {device.driver}")
         group.kind = kinds[word]
 
-    def policy_acs(self, function: Function) -> AcsFlag:
+    def policy_acs(self) -> AcsFlag:
         """What ``pci_enable_acs`` leaves in the control word after a reset."""
         return REDIRECTING if self.spec.sets_acs else AcsFlag(0)
 

@@ -150,7 +150,7 @@ class Resets:
         for function, config in saved:
             function.put_back(config)
             function.set_power(0)
-            function.set_acs(self.kernel.policy_acs(function))
+            function.set_acs(self.kernel.policy_acs())
             function.forget_egress()
             function.set_ats(self.kernel.policy_ats(function))
 

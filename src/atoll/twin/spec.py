@@ -295,7 +295,6 @@ class Blueprint:
     """A whole machine."""
 
     name: str
-    description: str
     platform: Platform
     kernel: KernelSpec
     bridges: tuple[HostBridge, ...]

@@ -45,8 +45,6 @@ class Board:
     gpus: int
     wiring: Wiring
     per_switch: tuple[int, ...] = ()
-    switches: int = 0
-    """Switches that are PCI functions of the host."""
     powernv: bool = False
 
 
@@ -70,7 +68,6 @@ def known_boards() -> tuple[Board, ...]:
                 data["gpus"],
                 Wiring(tuple(data.get("peers", ())), data.get("switch", 0), data.get("cpu", 0)),
                 tuple(data.get("per_switch", ())),
-                data.get("switches", 0),
                 data.get("powernv", False),
             )
         )

@@ -118,7 +118,6 @@ def _machine(
     files = tree.build(functions, (*bridges, _npu_phb(0), _npu_phb(1)), cpu_links, peers, coherent, told)
     return Blueprint(
         name=name,
-        description="",
         platform=Platform.POWERNV,
         kernel=kernel,
         bridges=everywhere,

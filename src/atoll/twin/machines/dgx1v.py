@@ -61,7 +61,6 @@ def machine(kernel: str, links: bool) -> Blueprint:
     records = nvlink_records(GPUS, mesh) if links else ()
     return Blueprint(
         name="dgx1v",
-        description="",
         platform=Platform.INTEL,
         kernel=KERNELS[kernel],
         bridges=bridges,

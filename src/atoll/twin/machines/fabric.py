@@ -116,7 +116,6 @@ class _Fabric(Tree):
         spec = replace(kernels(words)[kernel], sets_acs=translates)
         return Blueprint(
             name=name,
-            description="",
             platform=platform,
             kernel=spec,
             bridges=bridges,

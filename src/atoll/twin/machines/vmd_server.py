@@ -35,7 +35,6 @@ def machine(kernel: str, links: bool) -> Blueprint:
     declared = "declared by the twin: requests cross between root ports where ReqRedir is off or missing"
     return Blueprint(
         name="vmd-server",
-        description="",
         platform=Platform.INTEL,
         kernel=KERNELS[kernel],
         bridges=(*sockets, *segments),
