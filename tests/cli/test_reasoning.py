@@ -130,6 +130,12 @@ def test_without_link_records_nothing_is_proven(run: Run, tmp_path: Path) -> Non
         b'[cluster.red]\ndevices = ["0004:04:00.0"]\ndriveer = "x"\n',
         b"\xff\xfe",
         b'{"schema": "atoll.plan/1"}',
+        b"[cluster.red]\ndevices = [4]\n",
+        b'[cluster.red]\ndevices = ["gpu[0]"]\ndriver = 5\n',
+        b'[cluster."a b"]\ndevices = ["gpu[0]"]\n',
+        b'[cluster.red]\ndevices = ["gpu[0]"]\n[policy]\nsurvive = { tenant = -1 }\n',
+        b"cluster = 5\n",
+        b'[cluster.red]\ndevices = ["gpu[0:9]"]\n',
     ],
 )
 def test_a_cluster_file_with_mistakes(run: Run, tmp_path: Path, verb: str, content: bytes) -> None:
@@ -139,6 +145,7 @@ def test_a_cluster_file_with_mistakes(run: Run, tmp_path: Path, verb: str, conte
     assert (ran.code, ran.out) == (2, "")
     assert str(spec) in ran.err
     assert len(ran.err.splitlines()) == 2
+    assert "--help" not in ran.err, "the options are not what is wrong"
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"schema": "atoll.plan/2"}'])

@@ -66,7 +66,7 @@ def test_the_display_of_a_management_controller_is_no_gpu(vendor: int, class_cod
     [
         ("gpu[4]", "matches nothing: this host has 4 GPUs"),
         ("gpu[1:1]", "matches nothing"),
-        ("gpu[2:9]", "matches nothing"),
+        ("gpu[2:9]", "names GPUs that are not there: this host has 4 GPUs"),
         ("gpu[]", "no selector of GPUs"),
         ("gpu[-1]", "no selector of GPUs"),
         ("gpu[1:2:3]", "no selector of GPUs"),

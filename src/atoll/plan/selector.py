@@ -85,8 +85,10 @@ def _slice(text: str, found: tuple[Address, ...]) -> list[Address]:
         raise InputError(f"{text!r} is no selector of GPUs", hint="write gpu[N], gpu[N:M] or gpu[:], counting from 0")
     if end > len(found) or start >= end:
         there = f"has {len(found)} GPUs" if len(found) != 1 else "has one GPU, gpu[0]"
+        beyond = "names GPUs that are not there" if start < min(end, len(found)) else "matches nothing"
         raise InputError(
-            f"{text!r} matches nothing: this host {there}", hint="gpu[0] is the first; atoll show lists them"
+            f"{text!r} {beyond}: this host {there}",
+            hint="gpu[0] is the first; atoll show lists them" if found else "atoll show lists the functions",
         )
     return list(found[start:end])
 

@@ -43,6 +43,11 @@ _LONGEST_USER = 256
 _LAST_USER = (1 << 32) - 2
 """The id above it stands for none (chown(2))."""
 _HINT = "the file is TOML: https://toml.io/en/v1.0.0"
+_LIKE = {
+    "cluster": '[cluster.red] has devices = ["0004:04:00.0"], and perhaps driver, handover and owner',
+    "policy": "[policy] has survive = { tenant = 1 }, and perhaps other keys; docs/clusters.md tells them",
+}
+"""What tables look like, for whoever wrote one otherwise."""
 
 
 class SpecError(InputError):
@@ -136,7 +141,8 @@ class _Reader:
 
     def error(self, path: KeyPath, what: str, *, hint: str = "") -> SpecError:
         """Return the error for a key: the file, the line, the key, what is wrong with it."""
-        return SpecError(self.at(path) + what, hint=hint)
+        like = _LIKE.get(str(path[0]), "") if path else ""
+        return SpecError(self.at(path) + what, hint=hint or like)
 
     def at(self, path: KeyPath) -> str:
         """Return where a key stands, in front of a message."""
