@@ -64,6 +64,15 @@ def test_a_function_that_was_not_read_leaves_the_proof_open() -> None:
     assert wrong(found) == {("01:00.0", "09:00.0", Breach.ACCESS)}
 
 
+def test_a_function_of_another_group_that_was_not_read_leaves_the_proof_open() -> None:
+    """Groups name it, and nothing shows where it hangs."""
+    host = machine(*slots(CLOSED, CLOSED))
+    assert isinstance(host.groups, Known)
+    groups = {**host.groups.value, 99: Group(99, (at("09:00.0"),))}
+    found = proof(replace(host, groups=Known(groups)), red="01:00.0")
+    assert (found.verdict, wrong(found)) == (UNKNOWN, {("01:00.0", "09:00.0", Breach.ACCESS)})
+
+
 def test_an_excerpt_leaves_the_proof_open() -> None:
     found = proof(replace(machine(*slots(CLOSED, CLOSED)), excerpt=True), red="01:00.0")
     assert found.verdict is UNKNOWN
@@ -298,7 +307,7 @@ def test_members_of_a_group_that_were_not_read() -> None:
     hidden = Group(number, (*group.members, at("09:00.0")), group.type)
     found = proof(replace(host, groups=Known({**host.groups.value, number: hidden})), red="01:00.0")
     assert found.verdict is UNKNOWN
-    assert wrong(found) == {("01:00.0", "09:00.0", Breach.DOMAIN)}
+    assert wrong(found) == {("01:00.0", "09:00.0", Breach.DOMAIN), ("01:00.0", "09:00.0", Breach.ACCESS)}
 
 
 # -- unknown is never proven

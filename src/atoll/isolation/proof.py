@@ -12,6 +12,7 @@ from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.groups import listed_only
 from atoll.isolation.assumptions import Assumption, standing
 from atoll.isolation.clusters import HOST, Clusters
 from atoll.isolation.control import of_chipset, of_switch, of_translation, of_virtual
@@ -133,6 +134,8 @@ class _Check:
         self.settings: Settings = reach.settings
         self.clusters = clusters
         self.owner = clusters.cluster_of(self.topology.functions)
+        self.unread = sorted({*self.topology.host.unread, *listed_only(self.topology.host)})
+        """Functions of which the record shows no more than that they are there."""
         self.counted = 0
         self.turns = 0
         self.assumptions: set[str] = set()
@@ -163,7 +166,7 @@ class _Check:
 
     def _unseen(self, cluster: str, source: Address) -> Iterator[Violation]:
         """Yield what is there beside the functions that were read: functions, a port above, members of its group."""
-        for address in self.topology.host.unread:
+        for address in self.unread:
             hop = Hop(str(address), "PCIe", "it is there, and neither its ids nor its configuration space were read")
             yield Violation(source, str(address), cluster, HOST, Breach.ACCESS, Answer.POSSIBLE, (hop,))
         if self.topology.severed(source):
