@@ -7,28 +7,24 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from atoll.act import device
-from atoll.act.actions import ACTIONS, capabilities
+from atoll.act.actions import ACTIONS
 from atoll.act.busy import busy
-from atoll.act.capability import require
-from atoll.act.drivers import check_loaded, check_not_open
 from atoll.act.exchanged import exchanged, pulled
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
-from atoll.act.outcome import Deed, Outcome
+from atoll.act.outcome import Deed, Outcome, deed_of
 from atoll.act.pace import Pace
 from atoll.act.ports import check_closed
+from atoll.act.refusal import refuse
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
 from atoll.act.uninterrupted import uninterrupted
-from atoll.controls.link_control import Level
-from atoll.controls.registry import LINK_CONTROLS
 from atoll.errors import Interrupted, RefusedError, StepError
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 from atoll.plan.document import to_document
-from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan, Step, StepKind
 
 __all__ = ["Progress", "execute"]
@@ -61,10 +57,10 @@ def execute(
     """
     leased = frozenset(step.device for step in plan.steps if step.kind is StepKind.LEASE)
     site = Site(machine, host, dict(plan.fingerprints), leased, pace or Pace())
-    _refuse(site, plan)
+    refuse(site, plan)
     refuse_after_death(machine)
     if dry_run or not plan.steps:
-        return Outcome(tuple(_deed(step, {}, "would: ") for step in plan.steps), dry_run=dry_run)
+        return Outcome(tuple(deed_of(step, {}, "would: ") for step in plan.steps), dry_run=dry_run)
     with running(
         machine,
         verb,
@@ -76,59 +72,9 @@ def execute(
         return _Run(replace(site, machine=work.machine), plan, work, progress).run()
 
 
-# -- refusals
-
-_TAKING = frozenset({StepKind.UNBIND, StepKind.QUIESCE, StepKind.REMOVE, StepKind.BIND, StepKind.RESET, StepKind.LEASE})
-"""Steps that nobody else's device is put through."""
 _DISCOVERING = frozenset({StepKind.RESCAN, StepKind.BIND, StepKind.RESET, StepKind.LEASE})
 """Steps in which the kernel may write the ACS of ports anew: 7.x when a driver is bound (``pci_dma_configure``),
 all with whatever restores configuration (``pci_restore_state``)."""
-
-
-def _refuse(site: Site, plan: Plan) -> None:
-    """Raise RefusedError for what must not even be begun."""
-    if plan.impossible:
-        reasons = "; ".join(entry.reason for entry in plan.impossible)
-        raise RefusedError(f"the plan says that it is impossible: {reasons}", hint=plan.impossible[0].remedy)
-    require(site.machine, frozenset[str]().union(*map(capabilities, plan.steps)))
-    for step in plan.steps:
-        if step.device not in site.host.functions:
-            text = f"step {step.id}: no function {step.device} on {site.machine.name}"
-            raise RefusedError(text, hint="make the plan anew")
-    spec = read(plan.spec, site.host, name="the plan's cluster file") if plan.spec else None
-    for step in plan.steps:
-        _refuse_step(site, step, spec)
-
-
-def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
-    permitted = spec.essential if spec is not None else frozenset()
-    reason = site.host.essential.get(step.device)
-    if reason is not None and step.device not in permitted:
-        raise RefusedError(
-            f"step {step.id}: {step.device} is needed by the host itself: {reason}",
-            hint=f'to change it all the same, in the cluster file: [policy] essential = ["{step.device}"]',
-        )
-    control = next((control for control in LINK_CONTROLS if control.name == step.control), None)
-    if control is not None and control.level is Level.ASSUMED and not (spec and spec.clusters.allow_assumed):
-        raise RefusedError(
-            f"step {step.id}: {control.name} is only assumed to work ({control.source})",
-            hint="to use it all the same, in the cluster file: [policy] assumed = true",
-        )
-    try:
-        site.check_fingerprint(step.device)
-    except Failure as error:
-        raise RefusedError(f"step {step.id}: {error.message}", hint="make the plan anew: atoll plan SPEC") from error
-    try:
-        if step.kind in _TAKING:
-            check_not_open(site.machine, step)
-        if step.kind is StepKind.BIND and step.driver is not None:
-            check_loaded(site.machine, step.driver)
-    except Failure as error:
-        raise RefusedError(f"step {step.id}: {error.message}", hint=error.hint) from error
-
-
-# -- the run
-
 _ENDED = "when its owner has ended, run atoll recover"
 _AGAIN = "atoll show tells what is so now; make the plan anew"
 
@@ -185,7 +131,7 @@ class _Run:
                 links = after["cut"]
                 assert isinstance(links, list)
                 self.cut[step.device] = frozenset(map(int, links))
-                return _deed(step, after, "")
+                return deed_of(step, after)
         if step.kind in _DISCOVERING:
             # It may reset others too: they share its bus.
             self.cut.clear()
@@ -199,7 +145,7 @@ class _Run:
             if step.kind in _DISCOVERING:
                 self.check_ports()
         self.entries[-1] = self.journal.complete(entry, after)
-        return _deed(step, after, "")
+        return deed_of(step, after)
 
     def check_ports(self) -> None:
         """Raise Failure where the kernel has opened again what an earlier step has closed at a port."""
@@ -251,35 +197,3 @@ def _told(undone: Undone) -> str:
     nothing = "Nothing could be undone." if undone.left else "Nothing had been done."
     back = f"Rolled back: {steps}." if steps else nothing
     return f"{back} Not undone: {'; '.join(undone.left)}." if undone.left else back
-
-
-def _deed(step: Step, after: State, prefix: str) -> Deed:
-    return Deed(step.kind.value, step.device, prefix + _words(step, after), step.id)
-
-
-def _words(step: Step, after: State) -> str:
-    """Say in a few words what a step does, and what reads back of it."""
-    match step.kind:
-        case StepKind.UNBIND:
-            return f"unbind {step.driver or 'its driver'}" + (f", override {step.override}" if step.override else "")
-        case StepKind.QUIESCE:
-            return "bus mastering off, nothing pending"
-        case StepKind.SET_ACS:
-            return f"ACS {step.acs.lspci if step.acs is not None else ''}"
-        case StepKind.REMOVE:
-            return "remove"
-        case StepKind.RESCAN:
-            return f"find again, in a group of {', '.join(map(str, step.group)) or 'its own'}"
-        case StepKind.BIND:
-            return f"bind {step.driver}"
-        case StepKind.RESET:
-            return f"reset by {'its holder' if step.holder else step.method}"
-        case StepKind.LEASE:
-            return f"open for {step.holder}"
-        case StepKind.CUT_LINKS | StepKind.VERIFY:
-            verb = "cut" if step.kind is StepKind.CUT_LINKS else "read back"
-            mask = f" (mask {step.mask:#x})" if step.mask is not None else ""
-            reads = f", cut now: {', '.join(map(str, cut))}" if isinstance(cut := after.get("cut"), list) else ""
-            return f"{verb} links {', '.join(map(str, step.links))}{mask}{reads}"
-        case StepKind.HAND_OVER:
-            return f"handed over to {step.cluster}: memory decoding and bus mastering on"
