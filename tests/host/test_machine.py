@@ -91,6 +91,8 @@ X86: Files = {"proc/cpuinfo": "vendor_id : x\nflags : y\n", "sys/class/iommu/dma
     [
         ({"proc/interrupts": " 24: 0 IR-PCI-MSI-0000:00:1f.2 0-edge ahci\n"}, True),
         ({"sys/kernel/irq/24/chip_name": "IR-IO-APIC\n"}, True),
+        ({"proc/interrupts": "0: 1 IR-IO-APIC 2-edge timer\n24: 0 PCI-MSI-0000:01:00.0 0-edge x\n"}, None),
+        ({"proc/interrupts": "0: 1 IR-PCI-MSI 2-edge x\n25: 0 PCI-MSI 4096-edge AMD-Vi\n"}, True),
         ({"proc/interrupts": " 1: 9 IO-APIC 1-edge i8042\n"}, False),
         ({"proc/cmdline": "quiet intremap=off"}, False),
         ({"proc/cmdline": "nointremap"}, False),

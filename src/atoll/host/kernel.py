@@ -151,7 +151,8 @@ def read_interrupt_remapping(
         return settled
     off = _asking(command_line, "off")
     if remapped:
-        return told
+        plain = _not_remapped(tree)
+        return Unknown(f"proc/interrupts: some interrupts are remapped, those of {plain} are not") if plain else told
     if off:
         return Known(False, f"{off} on the command line")
     if isinstance(groups, Known) and not groups.value and not units and exists(tree, "sys/class/iommu"):
@@ -199,6 +200,18 @@ def _asking(command_line: str, wanted: str) -> str | None:
         if (name == "intremap" and wanted in value.split(",")) or (word == "nointremap" and wanted == "off"):
             return word
     return None
+
+
+def _not_remapped(tree: Tree) -> str:
+    """Return the first chip of PCI functions whose interrupts go past the remapping: no IOMMU serves those functions.
+
+    Not that of an IOMMU of AMD's, which is a function with interrupts of its own.
+    """
+    for line in value_of(text(tree, "proc/interrupts"), "").splitlines():
+        chip = next((word for word in line.split() if word.startswith("PCI-MSI")), "")
+        if chip and "AMD-Vi" not in line:
+            return chip
+    return ""
 
 
 def _chips(tree: Tree) -> Fact[frozenset[str]]:
