@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from act_bench import Watched, host_of
+from act_bench import Watched, host_of, state
+from deaths import Dying, apart, dead_process
 from regroup_bench import DEVICE, PATH, PORT, group, regrouping, spoiled
 
 from atoll.act.executor import execute
+from atoll.act.journal import read_journal
+from atoll.act.recover import recover
 from atoll.act.release import release
 from atoll.errors import StepError
 from atoll.isolation.clusters import Cluster, Clusters
@@ -65,3 +68,44 @@ def test_release_puts_it_back_into_the_group_that_the_port_makes() -> None:
     assert group(twin) == (str(PORT), str(DEVICE))
     assert twin.readlink(f"{PATH}/driver") == driver
     assert twin.kernel.hardware.functions[PORT].acs == AcsFlag(0)
+
+
+class Pulling:
+    """A device is pulled before it gets its driver; a rescan finds it again."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if path.endswith("vfio-pci/bind"):
+            self.twin.write(f"{PATH}/remove", b"1")  # type: ignore[attr-defined]
+        super().write(path, data, offset=offset)  # type: ignore[misc]
+
+
+class Pulled(Pulling, Watched):
+    """Nothing dies."""
+
+
+class PulledDying(Pulling, Dying):
+    """It dies anywhere."""
+
+
+def test_what_is_pulled_and_found_again_in_undoing_keeps_its_driver() -> None:
+    """A step that found it away was left in the journal, and the next release took the host's driver off it."""
+    twin = spoiled()
+    before = state(twin)
+    with pytest.raises(StepError, match=f"bind {DEVICE}"):
+        execute(Pulled(twin), host_of(twin), regrouping(twin))
+    assert state(twin) == before
+    assert read_journal(twin).entries == ()
+
+
+def test_what_is_pulled_and_found_again_keeps_its_driver_wherever_that_dies() -> None:
+    twin = spoiled()
+    before = state(twin)
+    machine = PulledDying(twin, {}, lambda number: True)
+    with dead_process(), pytest.raises(StepError, match=f"bind {DEVICE}"):
+        execute(machine, host_of(machine), regrouping(machine))
+    seen: set[str] = set()
+    for death in apart(machine.left, seen):
+        recover(death.twin)
+        assert state(death.twin) == before, death.what
+        assert read_journal(death.twin).entries == ()
+    assert len(seen) > 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atoll.act import device
 from atoll.act.actions import ACTIONS
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
@@ -39,8 +40,19 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry]) -> Undone:
     undone: list[Entry] = []
     failed: list[Entry] = []
     left: list[str] = []
+    away: list[Entry] = []
     for entry in _order(entries):
         rest = ""
+        if "driver" in entry.before:
+            if not device.present(site.machine, entry.step.device):
+                away.append(entry)
+                continue
+            # Found again with what the run had removed: what came later of it is left in nothing, and undoing that once
+            # more would take the driver off that this puts back.
+            over = [later for later in away if later.step.device == entry.step.device]
+            work.journal.forget(over)
+            undone += over
+            away = [later for later in away if later not in over]
         try:
             with work.machine.during(entry, f"to undo step {entry.step.id}"):
                 rest = ACTIONS[entry.step.kind].undo(site, entry.step, entry.before)
@@ -52,6 +64,7 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry]) -> Undone:
             rest = f"{entry.step.kind} of {entry.step.device} could not be undone: {error}"
         if rest:
             left.append(rest)
+    left += [f"{entry.step.device} is not there: its driver cannot be put back" for entry in away]
     for entry in entries:
         if entry.step.kind is StepKind.REMOVE and (changed := group_changed(site, entry.step.device, entry.before)):
             left.append(changed)
