@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from atoll.fabric.answer import Answer, Finding
@@ -19,6 +19,9 @@ from atoll.pci.address import Address
 
 __all__ = ["contacts", "partition", "roamers"]
 
+_Find = Callable[[Address, Address], Finding]
+"""What says whether one function reaches another over links."""
+
 
 def contacts(reach: Reach, *, least: Answer) -> Iterator[Contact]:
     """Yield the contacts whose answer is at least ``least`` (``POSSIBLE`` or more). Of a pair the worst counts.
@@ -32,15 +35,22 @@ def contacts(reach: Reach, *, least: Answer) -> Iterator[Contact]:
 
 def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
     """Yield contacts over links that sources told, pair by pair, and over those that they did not, by kind."""
-    topology, settings = reach.topology, reach.settings
-    find = partial(across_links, topology, settings)
+    topology = reach.topology
+    find = partial(across_links, topology, reach.settings)
     linked = [
         address
         for address in topology.endpoints
         if address in topology.links or topology.functions[address].physical_function in topology.links
     ]
+    yield from _told(reach, least, linked, find)
+    if least <= Answer.POSSIBLE:
+        yield from _untold(reach, linked, find)
+        yield from _to_bricks(reach, find)
+
+
+def _told(reach: Reach, least: Answer, linked: Sequence[Address], find: _Find) -> Iterator[Contact]:
     for source in linked:
-        if source in topology.bricks:
+        if source in reach.topology.bricks:
             # What goes through it is what its GPU sends (see ``into_system``).
             continue
         by_answer: dict[Answer, list[Address]] = defaultdict(list)
@@ -50,25 +60,28 @@ def _over_links(reach: Reach, least: Answer) -> Iterator[Contact]:
                 by_answer[answer].append(target)
         for answer, targets in by_answer.items():
             yield Contact((source,), tuple(targets), answer, False, find)
-    if least > Answer.POSSIBLE:
-        return
-    untold: dict[LinkKind, list[Address]] = defaultdict(list)
+
+
+def _untold(reach: Reach, linked: Sequence[Address], find: _Find) -> Iterator[Contact]:
+    """Yield what links may join of which no source told: all that may have the same kind."""
+    topology, told = reach.topology, reach.topology.host.links_told
+    by_kind: dict[LinkKind, list[Address]] = defaultdict(list)
     for address in topology.endpoints:
-        if address not in topology.host.links_told and address not in topology.bricks:
+        if address not in told and address not in topology.bricks:
             for kind in possible_kinds(topology.functions[address]):
-                untold[kind].append(address)
-    for members in dict.fromkeys(tuple(members) for members in untold.values()):
+                by_kind[kind].append(address)
+    untold = {kind: tuple(members) for kind, members in by_kind.items()}
+    for members in dict.fromkeys(untold.values()):
         yield Contact(members, members, Answer.POSSIBLE, False, find)
-    for kind, members in ((kind, tuple(members)) for kind, members in untold.items()):
+    for kind, members in untold.items():
         # Links that lead to a chip, or nobody knows where, may meet those of functions of which no source told any.
-        ends = tuple(a for a in linked if a in topology.host.links_told and kind in unended(topology, settings, a))
+        ends = tuple(a for a in linked if a in told and kind in unended(topology, reach.settings, a))
         if ends:
             yield Contact(ends, members, Answer.POSSIBLE, False, find)
             yield Contact(members, ends, Answer.POSSIBLE, False, find)
-    yield from _to_bricks(reach, find)
 
 
-def _to_bricks(reach: Reach, find: Callable[[Address, Address], Finding]) -> Iterator[Contact]:
+def _to_bricks(reach: Reach, find: _Find) -> Iterator[Contact]:
     """Yield what may lead to NPU bricks because no source told it: from the GPU that each faces, or from any."""
     topology = reach.topology
     if not topology.faceable:
