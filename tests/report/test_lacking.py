@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from reach_hosts import at, endpoint, machine
 
+from atoll.host.fact import Known, Unknown
 from atoll.isolation.groups.prediction import Prediction
 from atoll.isolation.honesty import Honesty
 from atoll.report.groups import groups_lines
@@ -69,6 +70,15 @@ def test_groups_alone_are_not_called_nothing() -> None:
     text = "\n".join(show_lines(replace(host, functions={}), names=Names(), style=PLAIN))
     assert "atoll groups" in text
     assert "No PCI functions here." not in text
+
+
+def test_functions_that_could_not_be_read_are_not_called_nothing() -> None:
+    host = replace(machine(endpoint("01:00.0", group=5)), functions={}, groups=Known({}), unread=(at("01:00.0"),))
+    text = "\n".join(show_lines(host, names=Names(), style=PLAIN))
+    assert f"No PCI function could be read: of {_ONE} there are neither ids nor configuration space." in text
+    missing = replace(host, unread=(), groups=Unknown("sys/kernel/iommu_groups was not captured"))
+    text = "\n".join(show_lines(missing, names=Names(), style=PLAIN))
+    assert "No PCI functions here (sys/kernel/iommu_groups was not captured)." in text
 
 
 def test_sentences_that_differ_in_addresses_are_told_as_one() -> None:

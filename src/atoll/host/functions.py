@@ -45,8 +45,10 @@ def read_functions(
     gaps = []
     if hidden:
         listed = ", ".join(map(str, hidden[:4])) + (", …" if len(hidden) > 4 else "")
-        why = "the record names them but holds neither their ids nor their configuration space"
-        gaps.append(Gap(f"{len(hidden)} functions: {listed}", why, "record the host with atoll capture"))
+        why = "named, and neither ids nor configuration space could be read"
+        gaps.append(
+            Gap(f"{len(hidden)} function{'s' * (len(hidden) > 1)}: {listed}", why, "record the host with atoll capture")
+        )
     return _with_multifunction(_with_ari(tree, places, functions)), tuple(gaps)
 
 

@@ -86,7 +86,14 @@ def read(
         npu_bricks=links.bricks,
         unread=tuple(address for address in places if address not in functions),
         essential=essential,
-        gaps=(*gaps, *coverage(functions, groups), *links.links.gaps, *holder_gaps, *essential_gaps),
+        # Where functions are named, and none could be read, their gap says so.
+        gaps=(
+            *gaps,
+            *(coverage(functions, groups) if functions or not places else ()),
+            *links.links.gaps,
+            *holder_gaps,
+            *essential_gaps,
+        ),
         provenance=(tree.name, *links.sources),
     )
 

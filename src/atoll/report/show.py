@@ -13,11 +13,13 @@ from atoll.report.document import document
 from atoll.report.function_document import function_document
 from atoll.report.function_links import links_by_function
 from atoll.report.function_tree import function_tree
-from atoll.report.layout import columns, plural, wrap
+from atoll.report.layout import columns, first_of, plural, wrap
 from atoll.report.names import Names
 from atoll.report.style import Style
 
 __all__ = ["host_lines", "show_document", "show_lines"]
+
+_SHOWN = 4
 
 
 def show_document(host: Host) -> dict[str, Any]:
@@ -80,8 +82,12 @@ def show_lines(host: Host, *, names: Names, style: Style, verbose: bool = False)
     if any(group.members for group in value_of(host.groups, {}).values()):
         told = "No function has a record of its own: groups name some. See: atoll groups; for more give lspci -vvv"
         return [*lines, "", *wrap(told)]
-    why = f" {host.groups.reason[:1].upper()}{host.groups.reason[1:]}." if isinstance(host.groups, Unknown) else ""
-    return [*lines, "", *wrap(f"No PCI functions here.{why}")]
+    if host.unread:
+        named = first_of(host.unread, _SHOWN)
+        told = f"No PCI function could be read: of {named} there are neither ids nor configuration space."
+        return [*lines, "", *wrap(told)]
+    why = f" ({host.groups.reason})" if isinstance(host.groups, Unknown) else ""
+    return [*lines, "", *wrap(f"No PCI functions here{why}.")]
 
 
 def _tail(host: Host, style: Style, verbose: bool) -> list[str]:
