@@ -64,3 +64,16 @@ def test_one_form_at_a_time(run: Run) -> None:
     ran = run("groups", "--format", "forum", "--json", "--host", "twin:dgx1v")
     assert (ran.code, ran.out) == (2, "")
     assert "give one of them" in ran.err
+
+
+def test_what_the_list_does_not_show_stands_above_it(run: Run, tmp_path: Path) -> None:
+    """Who reads it in a forum sees nothing else of the host."""
+    said = "[ 0.0] Warning: PCIe ACS overrides enabled; This may allow non-IOMMU protected peer-to-peer DMA\n"
+    post = tmp_path / "post.txt"
+    post.write_text(f"{said}IOMMU Group 1:\n\t01:00.0 VGA: X\n\n02:00.0 Ethernet controller: Y\n")
+    fiction, untold, heading, member = run("groups", "--format", "forum", "--host", post).out.splitlines()
+    assert fiction == "# pcie_acs_override= shapes these groups: they say nothing of the hardware"
+    assert untold == "# Of 1 function more the group is not told: 0000:02:00.0"
+    assert (heading, member.split()[0]) == ("IOMMU Group 1:", "01:00.0")
+    (tmp_path / "again.txt").write_text("\n".join((fiction, untold, heading, member)))
+    assert run("groups", "--json", "--host", tmp_path / "again.txt").json["recorded"] == [["0000:01:00.0"]]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Host
 from atoll.isolation.groups import Prediction
 from atoll.pci.address import Address
+from atoll.report.group_comparison import Override, override_of
+from atoll.report.layout import first_of, plural
 from atoll.report.names import Names
 
 __all__ = ["forum_lines"]
+
+_NAMED = 4
 
 
 def forum_lines(host: Host, prediction: Prediction, *, names: Names) -> list[str]:
@@ -32,6 +36,7 @@ def forum_lines(host: Host, prediction: Prediction, *, names: Names) -> list[str
         if prediction.undetermined:
             open_ = len(prediction.undetermined)
             lines.append(f"# Of these functions {open_} rest on facts that the record lacks; see: atoll groups")
+    lines += [f"# {remark}" for remark in _remarks(host, prediction)]
     domains = any(address.domain for address in host.functions)
     for number, members in numbered:
         lines.append(f"IOMMU Group {number}:")
@@ -41,6 +46,18 @@ def forum_lines(host: Host, prediction: Prediction, *, names: Names) -> list[str
             # A function of which only the group is known: its address alone.
             lines.append(f"\t{shown}" + (f" {_told(function, names)}" if function is not None else ""))
     return lines
+
+
+def _remarks(host: Host, prediction: Prediction) -> list[str]:
+    """What who reads the list elsewhere, and sees nothing else of the host, has to know of it."""
+    remarks = []
+    if (override := override_of(host, prediction)) is not None and override is not Override.IGNORED:
+        perhaps = "" if override is not Override.PERHAPS else ", where the kernel has the patch that obeys it"
+        remarks.append(f"pcie_acs_override= shapes these groups{perhaps}: they say nothing of the hardware")
+    untold = [a for a, f in host.functions.items() if isinstance(f.group, Unknown)]
+    if isinstance(host.groups, Known) and untold:
+        remarks.append(f"Of {plural(len(untold), 'function')} more the group is not told: {first_of(untold, _NAMED)}")
+    return remarks
 
 
 def _told(function: Function, names: Names) -> str:
