@@ -30,7 +30,7 @@ from atoll.twin.attack import Attempt
 from atoll.twin.machines.fabric import FIXED, MULTICAST, PORTAL, PREFIX, VIRTUAL
 from atoll.twin.spec import DomainKind
 
-__all__ = ["Tally", "disturb", "try_fabric"]
+__all__ = ["DISABLE", "SEQUENCE", "Tally", "disturb", "rests_on_honesty", "retranslate", "try_fabric"]
 
 V100 = 0x1DB1
 SEQUENCE = ((0x12004C, 0x4), (0x122204, 0x2), (0x200, 1 << 25))
@@ -186,12 +186,22 @@ def _told(reach: Reach, one: Address, other: Address, attempt: Attempt) -> Itera
         # Such completions pass CR: that nobody takes one it did not ask for is an assumption of every proof.
         yield True
     if attempt.kind.startswith("spoofed-"):
-        requester = int(attempt.target.rpartition(" ")[2], 16)
-        for address in reach.topology.functions:
-            if address.domain == one.domain and address.requester_id == requester and address != one:
-                identity = reach.identity(one, address)
-                yield address in reach.topology.endpoints and identity.answer > Answer.IOMMU
-                yield not identity.assumptions.isdisjoint(HONEST)
+        for address in _borne(reach, one, attempt):
+            yield address in reach.topology.endpoints and reach.identity(one, address).answer > Answer.IOMMU
+        yield rests_on_honesty(reach, one, attempt)
+
+
+def _borne(reach: Reach, one: Address, attempt: Attempt) -> Iterator[Address]:
+    """Yield whose id a request bears that is under a false one."""
+    requester = int(attempt.target.rpartition(" ")[2], 16)
+    for address in reach.topology.functions:
+        if address.domain == one.domain and address.requester_id == requester and address != one:
+            yield address
+
+
+def rests_on_honesty(reach: Reach, one: Address, attempt: Attempt) -> bool:
+    """Whether a request bears an id that, as every proof assumes, its sender does not send."""
+    return any(not reach.identity(one, a).assumptions.isdisjoint(HONEST) for a in _borne(reach, one, attempt))
 
 
 def _shows(attempt: Attempt, answer: Finding) -> bool:
