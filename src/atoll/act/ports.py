@@ -10,16 +10,13 @@ from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.site import Site, State
 from atoll.errors import Unreadable
-from atoll.pci.acs import Acs, AcsFlag, read_acs
+from atoll.pci.acs import OPENING, Acs, AcsFlag, read_acs
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
 __all__ = ["SetAcs", "check_closed", "read_control", "set_control"]
 
 _NAMED = int(~AcsFlag(0))
-_OPENING = AcsFlag.EC | AcsFlag.DT
-"""Bits that let through what is closed without them: with Egress Control, redirection is per port (PCI Express Base
-Specification 6.12.3), and Direct Translated P2P lets translated requests pass."""
 
 
 def _acs(machine: Machine, address: Address) -> Acs:
@@ -59,7 +56,7 @@ def check_closed(machine: Machine, address: Address, wanted: AcsFlag) -> None:
     The kernel's own policy sets bits that close (``pci_std_enable_acs``); more of those is no harm.
     """
     found = read_control(machine, address)
-    if wanted & ~found & ~AcsFlag.DT or found & ~wanted & _OPENING:
+    if wanted & ~found & ~AcsFlag.DT or found & ~wanted & OPENING:
         raise Failure(f"ACS of {address} was written anew by the kernel: {found.lspci}, set was {wanted.lspci}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Platform
-from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.acs import OPENING, REDIRECTING, AcsFlag
 from atoll.pci.quirks.acs import BROKEN_SOURCE_VALIDATION
 
 __all__ = ["closed", "kernel_requests_acs", "policy"]
@@ -27,7 +27,7 @@ def closed(function: Function, control: AcsFlag) -> AcsFlag | None:
     if not isinstance(function.acs, Known) or function.acs.value is None:
         return None
     capability = function.acs.value.capability
-    return (control | (capability & REDIRECTING)) & ~(AcsFlag.EC | AcsFlag.DT)
+    return (control | (capability & REDIRECTING)) & ~OPENING
 
 
 def kernel_requests_acs(host: Host) -> bool | None:

@@ -15,7 +15,7 @@ from atoll.host.model import Platform
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
 from atoll.isolation.remedy import Remedy, closeness
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import OPENING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS
 
@@ -48,8 +48,7 @@ def acs_remedies(reach: Reach, one: Address, other: Address, *, same: bool) -> t
         effect += "; the kernel would form separate groups once they are found again" if separate else ""
         if not separate and closeness(tightened, one, other) == closeness(reach, one, other):
             return _by_ats(reach, reach, one, other)
-    loose = AcsFlag.EC | AcsFlag.DT
-    cleared = {a: (settings.acs.get(a) or AcsFlag(0)) & ~word & loose for a, word in changed.items()}
+    cleared = {a: (settings.acs.get(a) or AcsFlag(0)) & ~word & OPENING for a, word in changed.items()}
     what = _bits_at(settings, changed)
     return (
         *(

@@ -20,7 +20,7 @@ from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.isolation.groups.override_evidence import override_in_force
 from atoll.isolation.slots import Slots, other_slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler, held_from_above, spoilers
-from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.acs import OPENING, REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 
 __all__ = ["Change", "ChangeKind", "Grouping", "grouping"]
@@ -182,7 +182,7 @@ def _changes(
     group, undetermined = _tried(host, one, words)
     words = dict(sorted(words.items()))
     causes = {spoiler.cause for spoiler in found if spoiler.address in words}
-    cleared = {a: (settings.acs[a] or AcsFlag(0)) & ~word & (AcsFlag.EC | AcsFlag.DT) for a, word in words.items()}
+    cleared = {a: (settings.acs[a] or AcsFlag(0)) & ~word & OPENING for a, word in words.items()}
     change = Change(ChangeKind.ACS, words, cleared, group, undetermined, detours(topology, settings, words))
     if not causes <= {Cause.KERNEL, Cause.OPTION}:
         return (change,)

@@ -18,7 +18,7 @@ from atoll.pci.express import read_port_type
 from atoll.pci.header import PortType
 from atoll.pci.vendor import INTEL
 
-__all__ = ["REDIRECTING", "Acs", "AcsEnhanced", "AcsFlag", "has_dword_registers", "read_acs"]
+__all__ = ["OPENING", "REDIRECTING", "Acs", "AcsEnhanced", "AcsFlag", "has_dword_registers", "read_acs"]
 
 
 class AcsFlag(IntFlag):
@@ -57,6 +57,9 @@ _WORDS = (
 
 REDIRECTING = AcsFlag.SV | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF
 """What Linux asks of every port on the way to the root (``REQ_ACS_FLAGS`` in drivers/iommu/iommu.c)."""
+OPENING = AcsFlag.EC | AcsFlag.DT
+"""Bits that let through what is closed without them: with Egress Control, redirection is per port (Base Specification
+6.12.3), and Direct Translated P2P lets translated requests pass."""
 
 
 class AcsEnhanced(IntFlag):
