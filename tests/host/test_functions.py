@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+import pytest
+
 from atoll.host import read_host
 from atoll.host.attribute import number
 from atoll.host.extent import Extent
@@ -222,6 +224,23 @@ def test_virtual_functions() -> None:
     virtual = host.functions[A("0000:01:00.1")]
     assert virtual.physical_function == A("0000:01:00.0")
     assert virtual.multifunction == Known(False, "virtual function")
+
+
+@pytest.mark.parametrize(("control", "linked"), [(1, True), (0, False)])
+def test_virtual_functions_whose_links_were_not_captured(control: int, linked: bool) -> None:
+    """Files copied without links: where they are, and whose, the physical function's SR-IOV capability tells."""
+    space = Space().express(0).extended((0x10, 0x100))
+    space.put(0x108, control, 2).put(0x10E, 2, 2).put(0x110, 2, 2).put(0x114, 1, 2).put(0x116, 1, 2)
+    files = {
+        **function_files("0000:01:00.0", config=bytes(space.data)),
+        **function_files("0000:01:00.1"),
+        **function_files("0000:01:00.2"),
+        **function_files("0000:01:00.3"),
+    }
+    functions = read_host(tree_of(files)).functions
+    assert functions[A("0000:01:00.0")].virtual_functions == ((A("0000:01:00.1"), A("0000:01:00.2")) if linked else ())
+    of = [functions[A(f"0000:01:00.{n}")].physical_function for n in range(4)]
+    assert of == ([None, A("0000:01:00.0"), A("0000:01:00.0"), None] if linked else [None] * 4)
 
 
 def test_configuration_space_that_may_not_be_read() -> None:

@@ -9,13 +9,12 @@ from typing import TypeVar
 from atoll.errors import Unreadable
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function
-from atoll.host.records.virtual import VirtualFunctions
+from atoll.host.records.virtual import VirtualFunctions, read_virtual_functions
 from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
 from atoll.pci.ats import read_ats, read_pasid
 from atoll.pci.bar import read_bars, read_rom
 from atoll.pci.bridge import read_bridge
-from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
 from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import (
@@ -91,21 +90,10 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         subsystem=told(_subsystem),
         serial=told(read_serial),
     )
-    return Dumped(function, told(read_ari_forwarding), _virtual(config))
+    return Dumped(function, told(read_ari_forwarding), read_virtual_functions(config))
 
 
 def _subsystem(space: ConfigSpace) -> tuple[int, int]:
     if space.header_type is not HeaderType.NORMAL:
         raise Unreadable("a bridge's header has no subsystem ids")
     return space.word(0x2C), space.word(0x2E)
-
-
-def _virtual(config: ConfigSpace) -> VirtualFunctions | None:
-    """Number, offset and stride: PCI Express Base Specification 9.3.3 (+0x10, +0x14, +0x16)."""
-    try:
-        at = config.find_extended(ExtendedId.SRIOV)
-        if at is None or not config.word(at + 8) & 1:
-            return None
-        return VirtualFunctions(config.word(at + 0x10), config.word(at + 0x14), config.word(at + 0x16))
-    except Unreadable:
-        return None

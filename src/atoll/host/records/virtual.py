@@ -1,13 +1,16 @@
-"""Which functions are virtual: lspci does not say so, but their physical functions tell where they are."""
+"""Which functions are virtual where no record says so: their physical functions tell where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
+from atoll.errors import Unreadable
 from atoll.pci.address import Address
+from atoll.pci.capability import ExtendedId
+from atoll.pci.config import ConfigSpace
 
-__all__ = ["VirtualFunctions", "physical_of", "virtual_of"]
+__all__ = ["VirtualFunctions", "physical_of", "read_virtual_functions", "virtual_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,20 @@ class VirtualFunctions:
             if not self.offset or identity > 0xFFFF:
                 return
             yield Address(physical.domain, identity >> 8, identity >> 3 & 0x1F, identity & 7)
+
+
+def read_virtual_functions(config: ConfigSpace) -> VirtualFunctions | None:
+    """Return the virtual functions that are on; None where there are none, or that was not read.
+
+    Number, offset and stride: PCI Express Base Specification 9.3.3 (+0x10, +0x14, +0x16).
+    """
+    try:
+        at = config.find_extended(ExtendedId.SRIOV)
+        if at is None or not config.word(at + 8) & 1:
+            return None
+        return VirtualFunctions(config.word(at + 0x10), config.word(at + 0x14), config.word(at + 0x16))
+    except Unreadable:
+        return None
 
 
 def physical_of(functions: Container[Address], virtual: Mapping[Address, VirtualFunctions]) -> dict[Address, Address]:
