@@ -88,6 +88,17 @@ def test_what_nothing_separates_is_impossible(one: str, other: str) -> None:
     assert not made.steps
 
 
+def test_without_an_iommu_vfio_is_no_remedy() -> None:
+    host = machine(*slots(CLOSED, CLOSED))
+    functions = {a: replace(f, group=Known(None)) for a, f in host.functions.items()}
+    bare = scene(replace(host, functions=functions, groups=Known({}), iommu_units=()))
+    made = plan(bare.topology, bare.settings, clusters(bare.host, red="01:00.0", blue="02:00.0"))
+    told = [entry.remedy for entry in made.impossible if "root complex" in entry.reason]
+    assert told
+    assert all("an IOMMU has to translate for it" in remedy for remedy in told)
+    assert not any("iommu=pt" in entry.remedy for entry in made.impossible)
+
+
 def test_virtual_functions_are_separated() -> None:
     made = planned(Twin.new("pcie-box"), ["0000:0c:00.1"], ["0000:0c:00.2"])
     assert not made.impossible

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from atoll.controls.kernel_mask import kernel_cuts
 from atoll.fabric.answer import Policy
+from atoll.fabric.domains import default_domain
 from atoll.fabric.links import is_open
-from atoll.fabric.settings import Settings
+from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
-from atoll.host.model import LinkKind
+from atoll.host.model import Host, LinkKind
 from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.isolation.handover import handed_over
 from atoll.isolation.proof import Breach, Proof, Violation, prove
@@ -32,6 +33,9 @@ from atoll.plan.step import Plan, Unachievable
 
 __all__ = ["plan"]
 
+_ROOT_COMPLEX = "root complex"
+"""How the place is named in a path where packets go up to the IOMMU, or past it."""
+_NO_IOMMU = "an IOMMU has to translate for it, with VFIO as well: switch it on in the firmware and on the command line"
 _BY_SEPARATION = (Breach.ACCESS, Breach.IDENTITY, Breach.CONTROL)
 
 
@@ -45,7 +49,11 @@ def plan(
     host = topology.host
     wanted = needs(topology, settings, clusters, policy)
     grouping = group_for(topology, settings, clusters, wanted.acs)
-    impossible = (*obstacles(topology, settings, clusters, wanted.cut), *grouping.impossible, *_inseparable(wanted))
+    impossible = (
+        *obstacles(topology, settings, clusters, wanted.cut),
+        *grouping.impossible,
+        *_inseparable(host, wanted),
+    )
     if impossible:
         return Plan(host.name, spec, (), bandwidth(topology, settings, clusters), (), impossible)
     steps = Sequence(topology, settings, clusters, wanted, grouping).steps()
@@ -62,13 +70,20 @@ def plan(
     )
 
 
-def _inseparable(wanted: Needs) -> tuple[Unachievable, ...]:
+def _inseparable(host: Host, wanted: Needs) -> tuple[Unachievable, ...]:
     """Pairs that reach each other even with every control used: no plan separates them."""
     found: dict[tuple[str, str], list[Violation]] = {}
     for violation in wanted.left.violations:
         if violation.breach in _BY_SEPARATION:
             found.setdefault((violation.source_cluster, violation.target_cluster), []).append(violation)
-    return tuple(_explained(names, violations, unknown=False) for names, violations in sorted(found.items()))
+    entries = [(_explained(names, those, unknown=False), those[0]) for names, those in sorted(found.items())]
+    return tuple(replace(e, remedy=_NO_IOMMU) if _untranslated(host, first) else e for e, first in entries)
+
+
+def _untranslated(host: Host, violation: Violation) -> bool:
+    """Whether a path leads through a root complex because no IOMMU serves the function, whoever holds it."""
+    through = any(hop.at.startswith(_ROOT_COMPLEX) for hop in violation.path)
+    return through and default_domain(host, host.functions[violation.source]).kind is DomainKind.NONE
 
 
 def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: bool) -> Unachievable:
@@ -93,7 +108,7 @@ def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) 
         return "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
     if violation.breach is Breach.CONTROL:
         return "leave the physical function with the host, or put both in one cluster"
-    if any(hop.at.startswith("root complex") for hop in violation.path):
+    if any(hop.at.startswith(_ROOT_COMPLEX) for hop in violation.path):
         return "hand it over through VFIO, whose address space translates; or boot without iommu=pt"
     if any(hop.via.startswith(tuple(LinkKind)) for hop in violation.path):
         return "put both in one cluster; a control that is only assumed to work needs `assumed = true` in [policy]"
