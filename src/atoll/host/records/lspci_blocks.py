@@ -169,52 +169,48 @@ class _Reader:
         """Whether the lines are no longer the current function's: grep left its next heading out."""
 
     def take(self, number: int, line: str) -> Block | None:
+        """Take a line; return the function before where it is the heading of another one."""
         found = heading_of(line)
-        if found is not None:
-            done = self.end()
-            self._block = Block(found[0], "", number)
-            self._begin(found[1], number)
-            self._open, self._gone = True, False
-            return done
-        if self._block is None:
+        if found is None:
+            if self._block is not None:
+                self._take_below(self._block, number, line.strip())
             return None
-        text = line.strip()
+        done = self.end()
+        self._block = Block(found[0], "", number)
+        self._begin(found[1], number)
+        self._open, self._gone = True, False
+        return done
+
+    def _take_below(self, block: Block, number: int, text: str) -> None:
+        """Take a line below a function's heading."""
         if not text:
+            self._close()
+        elif self._gone:
+            return
+        elif self._open and _leaves_out(text):
             self._finish()
-            self._open = False
-            return None
-        if self._gone:
-            return None
-        if self._open and _leaves_out(text):
-            self._finish()
-            self._block.shortened = True
-            self._block.shortened_early |= not self._block.capabilities
+            block.shortened = True
+            block.shortened_early |= not block.capabilities
             self._gone = text == _SEPARATOR
-            return None
-        bytes_ = dumped(text)
-        if bytes_ is not None:
-            self._finish()
-            self._open = False
-            if bytes_[0] == len(self._block.dump):
-                self._block.dump += bytes_[1]
-            return None
-        if text.startswith(_KEYS):
+        elif (dump := dumped(text)) is not None:
+            self._close()
+            if dump[0] == len(block.dump):
+                block.dump += dump[1]
+        elif text.startswith(_KEYS):
             self._finish()
             if text.startswith("ACSCap:") and self._placeless():
-                self._block.capabilities.append(Capability(_ACS, None))
+                block.capabilities.append(Capability(_ACS, None))
             self._begin(text, number)
             self._open = True
         elif self._open and _TYPE.fullmatch(text) and self._whole():
             self._finish()
             self._begin(f"Capabilities: {text}", number)
-        elif self._open and not self._block.heading and _names_another(text):
+        elif self._open and not block.heading and _names_another(text):
             # A function in a form that is not known here: no part of this one's name.
-            self._finish()
-            self._open = False
+            self._close()
         elif self._open and self._length < _LONGEST:
             self._parts.append(text)
             self._length += len(text)
-        return None
 
     def _placeless(self) -> bool:
         """Whether the capability above is another one, told as scripts do: without its place."""
@@ -237,6 +233,11 @@ class _Reader:
         if done is not None and of_text:
             done.cut = going_on and bool(done.details or done.capabilities) and not done.after
         return done
+
+    def _close(self) -> None:
+        """End the detail, and let no further line continue it."""
+        self._finish()
+        self._open = False
 
     def _begin(self, text: str, number: int) -> None:
         self._parts, self._length, self._line = [text], len(text), number
