@@ -104,6 +104,8 @@ def test_refused_reads_become_reasons() -> None:
 def test_a_function_that_does_not_answer() -> None:
     with pytest.raises(Unreadable, match="all ones"):
         _ = space_of(b"\xff" * 4096).header_type
+    with pytest.raises(Unreadable, match="all zeros"):
+        _ = space_of(bytes(4096)).command
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,9 @@ class ConfigSpace:
                 raise Unreadable(f"configuration space cut to {len(found)} bytes")
             if found == b"\xff" * HEADER_SIZE:
                 raise Unreadable("the function does not answer: its configuration space reads as all ones")
+            if not any(found):
+                # No vendor has the number 0000 (``pci_bus_generic_read_dev_vendor_id`` takes it for an empty slot).
+                raise Unreadable("configuration space reads as all zeros, which is none of a function's")
             self._header = found
             self._whole = getattr(self._read, "whole", None)
         return self._header
