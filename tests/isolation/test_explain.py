@@ -258,3 +258,12 @@ def test_where_ports_were_not_read_nothing_is_said_to_be_impossible() -> None:
     (remedy,) = told(machine(*functions)).remedies
     assert remedy.what.startswith("not known")
     assert "lspci -nnvvv" in remedy.effect
+
+
+def test_without_an_iommu_one_has_to_come_first() -> None:
+    host = machine(*slots(CLOSED, CLOSED))
+    functions = {a: replace(f, group=Known(None)) for a, f in host.functions.items()}
+    bare = replace(host, functions=functions, groups=Known({}), iommu_units=())
+    (remedy,) = told(bare, "01:00.0", "02:00.0").remedies
+    assert remedy.what == "have an IOMMU in use that translates for 0000:01:00.0 and 0000:02:00.0"
+    assert "VT-d" in remedy.effect

@@ -121,6 +121,11 @@ _NOT_READ = Remedy(
 )
 
 
+_SWITCH_ON = (
+    "none does now: it is switched on in the firmware's setup (VT-d, AMD-Vi) and on the kernel's command line "
+    "(intel_iommu=on where the kernel needs it); a virtual machine is given one, or none"
+)
+
 _NOTHING = Remedy("nothing that can be set separates them", "", "whether another slot would is not known")
 
 
@@ -181,12 +186,16 @@ def _by_multicast(topology: Topology, one: Address, other: Address) -> tuple[Rem
 def _by_domain(reach: Reach, one: Address, other: Address) -> tuple[Remedy, ...]:
     """Let the IOMMU translate for the one whose requests it passes on as they are."""
     before, found = closeness(reach, one, other), []
+    unserved: list[str] = []
     for address in (one, other):
         domain = reach.settings.domain.get(address)
-        if domain is None or domain.kind not in (DomainKind.IDENTITY, DomainKind.UNKNOWN):
+        if domain is None or domain.kind not in (DomainKind.IDENTITY, DomainKind.UNKNOWN, DomainKind.NONE):
             continue
         translated = reach.settings.with_domain(address, replace(domain, kind=DomainKind.TRANSLATED))
         if closeness(Reach(reach.topology, translated, reach.policy), one, other) < before:
+            if domain.kind is DomainKind.NONE:
+                unserved.append(str(address))
+                continue
             group = value_of(reach.topology.functions[address].group, None)
             number = "N" if group is None else str(group)
             unread = " (whether it does was not read)" if domain.kind is DomainKind.UNKNOWN else ""
@@ -198,4 +207,6 @@ def _by_domain(reach: Reach, one: Address, other: Address) -> tuple[Remedy, ...]
                     "with no driver bound; what VFIO gives to a guest is translated in any case",
                 )
             )
+    if unserved:
+        found.append(Remedy(f"have an IOMMU in use that translates for {' and '.join(unserved)}", "", _SWITCH_ON))
     return tuple(found)
