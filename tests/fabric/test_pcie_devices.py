@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import ALL, CLOSED, OFF, Scene, acs, endpoint, machine, peer, port, scene
+from reach_hosts import ALL, CLOSED, OFF, Scene, acs, endpoint, machine, peer, port, scene, switch
 
 from atoll.fabric.answer import Answer, Policy, Question
 from atoll.host.fact import Known, Unknown
@@ -103,3 +103,10 @@ def test_functions_of_an_integrated_device_are_a_device() -> None:
     pair = [endpoint(f"00:0a.{n}", port_type=PortType.ROOT_INTEGRATED, multifunction=True) for n in range(2)]
     found = peer(scene(machine(*pair, routing=RootRouting.TRANSLATED)), "00:0a.0", "00:0a.1")
     assert found.answer is POSSIBLE, "what host bridges translate does not count inside a device"
+
+
+def test_a_virtual_function_answers_whatever_its_own_register_says() -> None:
+    """Its Memory Space Enable is hardwired to zero (Base Specification 9.3.4.1.3): the physical one's decides."""
+    virtual = endpoint("04:00.1", "02:01.0", physical="04:00.0", command=Command(0))
+    found = scene(machine(*switch(acs("SV CR UF"), CLOSED), virtual))
+    assert peer(found, "03:00.0", "04:00.1").answer is Answer.DIRECT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from reach_hosts import ALL, CLOSED, Scene, acs, at, change, endpoint, machine, peer, port, scene, slots, switch
@@ -17,7 +18,9 @@ from atoll.fabric.turn import Traffic
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Host, Platform, RootRouting
 from atoll.pci.acs import Acs
+from atoll.pci.ats import Ats
 from atoll.pci.header import Command, PortType
+from atoll.pci.multicast import Multicast
 
 DIRECT, POSSIBLE, IOMMU, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.IOMMU, Answer.BLOCKED
 STRICT, LINUX, TRUSTED = Policy.STRICT, Policy.LINUX, Policy.TRUSTED
@@ -264,3 +267,69 @@ def test_what_no_root_complex_routes_between_its_ports_may_come_back_at_one() ->
     apart = scene(machine(*slots(CLOSED, CLOSED), kind="identity", routing=RootRouting.NONE))
     finding = to_memory(apart.topology, apart.settings, STRICT, at("01:00.0"))
     assert reflected(apart.topology, apart.settings, at("01:00.0"), at("02:00.0"), finding).answer is BLOCKED
+
+
+# -- what must not be taken for a reason to be safe
+
+
+def test_only_ports_above_both_see_their_own_side() -> None:
+    """That the sender's port does not send back what is below itself hinders nothing on its way to another."""
+    assert sent_back(*slots(acs("SV RR CR"), CLOSED)) is DIRECT
+
+
+def nested(**outer: Any) -> list[Function]:
+    """A switch below a downstream port without Upstream Forwarding of another, below a root port without ACS."""
+    down = PortType.DOWNSTREAM
+    return [
+        port("00:01.0", 1, acs=None),
+        replace(port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None), **outer),
+        port("02:00.0", 3, "01:00.0", down, acs=acs("SV RR CR")),
+        port("03:00.0", 4, "02:00.0", PortType.UPSTREAM, acs=None),
+        *(port(f"04:0{n}.0", 5 + n, "03:00.0", down, acs=CLOSED) for n in range(2)),
+        *(endpoint(f"0{5 + n}:00.0", f"04:0{n}.0") for n in range(2)),
+    ]
+
+
+@pytest.mark.parametrize(("platform", "expected"), [(Platform.X86, BLOCKED), (Platform.ARM, POSSIBLE)])
+def test_a_switch_port_ends_only_what_it_knows_for_its_own_side(platform: Platform, expected: Answer) -> None:
+    found = scene(machine(*nested(), platform=platform))
+    assert peer(found, "05:00.0", "06:00.0").answer is expected
+
+
+@pytest.mark.parametrize(("enabled", "expected"), [(False, BLOCKED), (True, POSSIBLE)])
+def test_what_gets_its_address_further_up_is_not_ended_below(enabled: bool, expected: Answer) -> None:
+    """Multicast's overlay: the port below sees an address of the window, not the one that the root port sends back."""
+    multicast = Known(Multicast(enabled=enabled, base=0x1_0000_0000, size=0x2000))
+    found = scene(machine(*nested(multicast=multicast)))
+    assert peer(found, "05:00.0", "06:00.0").answer is expected
+
+
+def test_what_a_root_complex_is_stated_to_do_between_ports_is_no_question_at_one() -> None:
+    found = scene(machine(*switch(CLOSED, CLOSED, root=None), routing=RootRouting.DIRECT))
+    assert peer(found, "03:00.0", "04:00.0", TRUSTED).answer is POSSIBLE
+
+
+def test_a_port_above_the_target_that_was_not_read_may_be_anywhere() -> None:
+    found = scene(machine(*slots(CLOSED), endpoint("02:00.0", "00:02.0")))
+    assert peer(found, "01:00.0", "02:00.0").answer is POSSIBLE
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [(Unknown("cut"), POSSIBLE), (acs("SV RR CR UF", "SV RR CR UF"), DIRECT), (acs("SV TB RR CR UF"), IOMMU)],
+)
+def test_what_is_not_known_to_block_translated_requests_does_not(word: Acs | Unknown, expected: Answer) -> None:
+    one, card = slots(word)
+    found = scene(machine(one, replace(card, ats=Known(Ats(True, 0x1B0)))))
+    assert to_memory(found.topology, found.settings, STRICT, at("01:00.0")).answer is expected
+
+
+def test_what_egress_control_redirects_may_come_back() -> None:
+    word = acs("SV RR CR UF EC", ALL, vector=0xFF)
+    found = scene(machine(*switch(word, word, root=None)))
+    plain = Branches(at("02:00.0"), at("02:01.0"), at("01:00.0"))
+    assert meeting_turn(found.topology, found.settings, plain, Traffic.UNTRANSLATED).answer is POSSIBLE
+
+
+def test_what_may_decode_may_be_hit_from_the_root() -> None:
+    assert sent_back(*change(slots(CLOSED, CLOSED), "02:00.0", command=Unknown("cut"))) is POSSIBLE

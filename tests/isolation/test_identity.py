@@ -9,11 +9,13 @@ import pytest
 from reach_hosts import CLOSED, OFF, Scene, acs, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Finding
+from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bridge, Function, Platform
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, aliases, spoofing
 from atoll.isolation.impersonation import impersonations
+from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
 
@@ -320,3 +322,49 @@ def test_a_root_port_that_is_not_shown_may_not_validate(kind: PortType) -> None:
     mixed = {n: replace(g, type=Known("identity" if n == 9 else "DMA")) for n, g in open_.groups.value.items()}
     reach = scene(replace(open_, groups=Known(mixed))).reach()
     assert (reach.memory(at("00:02.0")).answer > Answer.IOMMU) is (kind is PortType.ENDPOINT)
+
+
+def test_what_may_send_may_send_false_ids() -> None:
+    found = scene(machine(*slots(OFF, CLOSED, command=None)))
+    assert shared(found, "01:00.0", "02:00.0").answer is DIRECT
+
+
+def test_functions_behind_a_bridge_back_to_pci_express_share_its_id() -> None:
+    """``pci_for_each_dma_alias``: PCI_EXP_TYPE_PCIE_BRIDGE."""
+    pair = [endpoint(f"01:00.{n}", "00:03.0", multifunction=True, acs=CLOSED) for n in range(2)]
+    found = scene(machine(port("00:03.0", 1, None, PortType.PCI_TO_PCIE, acs=None), *pair))
+    assert shared(found, "01:00.0", "01:00.1").answer is DIRECT
+
+
+def test_what_was_not_read_above_may_be_one_bridge_for_both() -> None:
+    bridged = [
+        *_beside()[:1],
+        port("09:00.0", 10, "00:02.0", PortType.PCIE_TO_PCI, acs=None),
+        endpoint("0a:00.0", "09:00.0", port_type=PortType.CONVENTIONAL),
+    ]
+    below = PortType.DOWNSTREAM
+    loose = [port("14:00.0", 21, "13:00.0", below, acs=CLOSED), endpoint("15:00.0", "14:00.0")]
+    found = scene(machine(*bridged, *loose))
+    assert shared(found, "0a:00.0", "15:00.0").answer is POSSIBLE
+    assert shared(found, "15:00.0", "0a:00.0").answer is POSSIBLE
+
+
+@pytest.mark.parametrize(
+    ("buses", "expected"), [(Bridge(1, 9), DIRECT), (Bridge(1, 4), BLOCKED), (Unknown("cut"), POSSIBLE)]
+)
+def test_what_hangs_nobody_knows_where_may_be_below_the_port_that_validates(
+    buses: Bridge | Unknown, expected: Answer
+) -> None:
+    one, *rest = switch(OFF, OFF)
+    root = replace(one, bridge=buses if isinstance(buses, Unknown) else Known(buses))
+    found = scene(machine(root, *rest, endpoint("07:00.0", "06:00.0")))
+    assert shared(found, "03:00.0", "07:00.0").answer is expected
+    memory = found.settings.with_domain(at("07:00.0"), Domain(DomainKind.IDENTITY))
+    assert (Reach(found.topology, memory).memory(at("03:00.0")).answer > Answer.IOMMU) is (expected is not BLOCKED)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(DomainKind.NONE, DIRECT), (DomainKind.UNKNOWN, POSSIBLE)])
+def test_a_false_id_that_nothing_translates(kind: DomainKind, expected: Answer) -> None:
+    found = scene(machine(*slots(OFF, CLOSED)))
+    settings = found.settings.with_domain(at("02:00.0"), Domain(kind))
+    assert Reach(found.topology, settings).memory(at("01:00.0")).answer is expected

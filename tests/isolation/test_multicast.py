@@ -14,7 +14,7 @@ from atoll.isolation.explain import explain
 from atoll.isolation.iova.pollution import Fate, Polluter
 from atoll.isolation.iova.ranges import Ranges
 from atoll.isolation.proof import Verdict
-from atoll.pci.header import PortType
+from atoll.pci.header import Command, PortType
 from atoll.pci.multicast import Multicast
 
 ON = Known(Multicast(enabled=True, base=0x1_0000_0000, size=0x2000))
@@ -133,3 +133,18 @@ def test_it_is_not_offered_alone_where_it_is_not_shown_what_stands_above(
     reach = scene(machine(*(replace(f, parent_told=False, multicast=multicast) for f in pair))).reach()
     remedies = [remedy.how for remedy in explain(reach, at("01:00.0"), at("01:00.1")).remedies]
     assert remedies.count("setpci -s 0000:01:00.0 ECAP12+6.w=0:8000") == told
+
+
+def test_copies_are_no_open_question() -> None:
+    """Whether root ports without ACS route is one, which policy trusted takes as closed."""
+    for multicast, expected in ((ON, Answer.POSSIBLE), (OFF, Answer.IOMMU)):
+        functions = change(slots(None, None), "00:01.0", multicast=multicast)
+        reach = scene(machine(*functions)).reach(Policy.TRUSTED)
+        assert reach.answer(at("01:00.0"), at("02:00.0")).answer is expected
+
+
+def test_copies_may_leave_by_a_port_that_decodes_no_memory() -> None:
+    for multicast, expected in ((ON, Answer.POSSIBLE), (OFF, Answer.IOMMU)):
+        functions = change(switch(CLOSED, CLOSED), "02:00.0", multicast=multicast)
+        reach = scene(machine(*change(functions, "02:01.0", command=Known(Command.MASTER)))).reach()
+        assert reach.answer(RED, BLUE).answer is expected
