@@ -211,6 +211,16 @@ def test_links_to_the_processor_are_as_its_bridge_translates(kind: DomainKind, e
     assert system(Domain(kind), a=0x20000)[0] is BLOCKED, "cut by whoever"
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(DomainKind.TRANSLATED, IOMMU), (DomainKind.IDENTITY, POSSIBLE), (DomainKind.UNKNOWN, POSSIBLE)],
+)
+def test_links_to_the_processor_that_may_be_cut_may_be_open(kind: DomainKind, expected: Answer) -> None:
+    found = gpus(CPU, told=("01:00.0",))
+    settings = replace(found.settings, cpu_links={A: Domain(kind)}, cut={A: None})
+    assert into_system(found.topology, settings, A).answer is expected
+
+
 def test_links_to_the_processor_without_facts() -> None:
     assert system(None) == (POSSIBLE, frozenset())
     assert system(Domain(DomainKind.BLOCKED))[1] == {NPU_UNCONFIGURED}

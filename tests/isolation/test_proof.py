@@ -284,6 +284,15 @@ def test_an_unknown_address_space_is_not_known_to_be_another() -> None:
     assert wrong(answer) == {("01:00.0", "02:00.0", Breach.DOMAIN)}
 
 
+def test_what_may_send_may_share_an_address_space() -> None:
+    one, card, *rest = slots(CLOSED, CLOSED)
+    host = machine(one, replace(card, command=Unknown("cut")), *rest)
+    found = scene(host)
+    unknown = found.settings.with_domain(at("02:00.0"), Domain(DomainKind.UNKNOWN, "", "not read"))
+    answer = prove(replace(found, settings=unknown).reach(), clusters(host, red="01:00.0"))
+    assert ("01:00.0", "02:00.0", Breach.DOMAIN) in wrong(answer)
+
+
 def test_identity_is_its_own_breach() -> None:
     host = machine(*slots(acs("RR CR UF"), CLOSED))
     found = proof(host, red="01:00.0", blue="02:00.0")

@@ -201,3 +201,14 @@ def test_what_comes_to_a_vmd_may_go_on_to_what_is_behind_it(behind: str) -> None
         assert reach.answer(beside.address, at("00:0e.0")).answer is DIRECT
     else:
         assert found.answer is BLOCKED, "nothing in a ring can be reached from outside"
+
+
+@pytest.mark.parametrize("above", ["", "10000:00:05.5"])
+def test_the_vmd_may_be_any_where_no_record_tells_which(above: str) -> None:
+    """And one that stands behind another is reached by way of that."""
+    beside = endpoint("00:0e.1", port_type=PortType.ROOT_INTEGRATED, acs=OFF)
+    vmds = [vmd("00:0e.0"), vmd("10000:00:05.5", "00:0e.0")]
+    disk = replace(endpoint("10001:01:00.0", "10001:00:01.0"), behind=at(above) if above else None)
+    top = replace(port("10001:00:01.0", 1), behind=disk.behind)
+    reach = scene(machine(*vmds, beside, top, disk, kind="blocked")).reach(Policy.TRUSTED)
+    assert reach.answer(beside.address, disk.address).answer is POSSIBLE
