@@ -261,6 +261,21 @@ def test_the_root_complex(routing: RootRouting | None, answer: str | None) -> No
     assert entries == ([] if answer is None else [("claimed", answer, "00:02.0", 0x90000000, 0x900FFFFF)])
 
 
+@pytest.mark.parametrize(
+    ("routing", "answer"), [(None, "possible"), (RootRouting.DIRECT, "direct"), (RootRouting.NONE, "possible")]
+)
+def test_egress_control_of_a_root_port_blocks_what_is_routed_to_peers(routing: RootRouting | None, answer: str) -> None:
+    """Where the root complex routes nothing to peers, it goes up to the translation."""
+    control = AcsFlag.UF | AcsFlag.EC
+    acs = Acs(ACS_ON.capability | AcsFlag.EC, control, 0x148, 0x14E, egress_bits=8, egress_vector=1 << 2)
+    machine = box(root=acs, extra=(windowed(port("00:02.0", 5), 0x90000000, 0x900FFFFF),))
+    machine = changed(machine, "00:02.0", port_number=Known(2))
+    if routing is not None:
+        machine = replace(machine, root_routing={"pci0000:00": Known(routing)})
+    entries = [entry for entry in told(pollution(machine)) if entry[2] == "00:02.0"]
+    assert entries == [("lost", answer, "00:02.0", 0x90000000, 0x900FFFFF)]
+
+
 def test_a_way_up_that_was_not_read_is_unknown() -> None:
     machine = box()
     functions = {a: f for a, f in machine.functions.items() if a != at(RED_PORT)}

@@ -60,8 +60,8 @@ class Turn:
     """The open question behind ``POSSIBLE``, None where a fact was not read."""
     assumption: str | None = None
     """What ``BLOCKED`` rests on, where it is not what a register says."""
-    ends: bool = False
-    """Of ``BLOCKED``: the traffic ends here; otherwise it goes on upwards."""
+    ends: bool | None = False
+    """Of ``BLOCKED``: the traffic ends here, otherwise it goes on upwards; None: either."""
     copied: bool = False
     """Whether what turns is a copy that Multicast makes."""
 
@@ -190,7 +190,9 @@ def _egress(
             return Turn(Answer.POSSIBLE, f"EgressCtrl+ at {at}, and its vector or the peer's number was not read")
         return _through(place, routing, f"EgressCtrl+ at {at} with a vector that was not read")
     if vector >> egress & 1:
-        redirects = redirect is Bit.ON
-        what = "redirects" if redirects else "blocks"
-        return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} {what} towards port {egress}", ends=not redirects)
+        if redirect is Bit.ON:
+            return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} redirects towards port {egress}")
+        # Where the root complex routes nothing to peers, there may be nothing to block.
+        ends = True if place is not Place.ROOT or routing is RootRouting.DIRECT else None
+        return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} blocks towards port {egress}", ends=ends)
     return _through(place, routing, f"EgressCtrl+ at {at} leaves port {egress} open")

@@ -232,7 +232,7 @@ class _Climb:
         if not held:
             return
         step = bus_turn(self.topology, self.settings, Branches(here, peer, bridge), Traffic.UNTRANSLATED)
-        if step.answer is Answer.BLOCKED and not step.ends:
+        if step.answer is Answer.BLOCKED and step.ends is False:
             self.assumptions |= {step.assumption} if step.assumption else set()
             return
         if step.question is not None and not step.question.open_under(self.polluter.policy):
@@ -244,8 +244,9 @@ class _Climb:
                 continue
             if one.unread:
                 self.unknown[f"{one.unread}; {step.because}"] = None
-            if step.ends:
-                yield self.claim(one, peer, Answer.DIRECT, step.because, here, Fate.LOST)
+            if step.answer is Answer.BLOCKED:
+                ends = Answer.DIRECT if step.ends else Answer.POSSIBLE
+                yield self.claim(one, peer, ends, step.because, here, Fate.LOST)
             else:
                 yield self.claim(one, peer, step.answer, step.because, here)
 
