@@ -97,6 +97,8 @@ def test_a_platform_device_in_the_group_shares_its_address_space() -> None:
         (0x0C8000, True, None, UNKNOWN),  # the controller of the firmware's flash memory
         (0x088000, False, None, UNKNOWN),  # of Intel's uncore
         (0x088000, True, None, PROVEN),  # DSA
+        (0x0C0340, True, None, UNKNOWN),  # the host interface of USB4
+        (0x0C0330, True, None, PROVEN),
         (0x040300, True, None, PROVEN),
         (0x060100, False, "00:01.0", PROVEN),  # on a card
     ],

@@ -9,7 +9,7 @@ from atoll.fabric.domains import is_amd_iommu
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.pci.address import Address
-from atoll.pci.class_code import DeviceClass
+from atoll.pci.class_code import ClassCode, DeviceClass
 from atoll.pci.header import PortType
 
 __all__ = ["of_chipset", "of_switch", "of_translation", "of_virtual"]
@@ -54,10 +54,15 @@ def of_chipset(topology: Topology, source: Address) -> Finding:
     ``unassigned_perms``). Which registers there are, and which of them firmware has locked, is not known.
     """
     function = topology.functions[source]
-    in_part = function.device_class in _IN_PART and not value_of(function.bars, ())
-    if function.parent is not None or source in topology.bricks or not (function.device_class in _CHIPSET or in_part):
+    if function.parent is not None or source in topology.bricks:
         return BLOCKED
-    because = "it is a part of the chipset: who drives it may set up what others reach"
+    in_part = function.device_class in _IN_PART and not value_of(function.bars, ())
+    if function.class_code == ClassCode.USB4_HOST:
+        because = "it sets up the tunnels of USB4, behind which devices of others may be"
+    elif function.device_class in _CHIPSET or in_part:
+        because = "it is a part of the chipset: who drives it may set up what others reach"
+    else:
+        return BLOCKED
     return Finding(Answer.POSSIBLE, (Hop(str(source), "chipset", because),))
 
 

@@ -80,6 +80,8 @@ class ClassCode:
     OTHER_PERIPHERAL: Final = 0x088000
     FIREWIRE_OHCI: Final = 0x0C0010
     XHCI: Final = 0x0C0330
+    USB4_HOST: Final = 0x0C0340
+    """The host interface (NHI) of a USB4 or Thunderbolt router."""
     ACCELERATOR: Final = 0x120000
 
 
