@@ -15,6 +15,7 @@ from atoll.controls.present import present
 from atoll.errors import StepError
 from atoll.fabric.topology import Topology
 from atoll.pci.address import Address
+from atoll.plan.document import from_document, to_document
 from atoll.plan.planner import plan
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
@@ -35,6 +36,18 @@ def test_all_is_as_before(machine: str, handover: str) -> None:
     assert state(twin) == before
     assert read_journal(twin).entries == ()
     assert twin.read("run/atoll/lock") == b""
+
+
+@pytest.mark.parametrize("name", ["green", "tenant-a", "a" * 32])
+def test_a_cluster_whose_name_is_cut_in_its_holders(name: str) -> None:
+    """What stands for a long name in the name of a process is read back from plans and from the journal."""
+    spec = SPEC.replace("cluster.red", f"cluster.{name}")
+    twin = Twin.new("ac922-4gpu")
+    host, made = planned(twin, spec)
+    execute(twin, host, from_document(to_document(made)))
+    assert {entry.step.cluster for entry in read_journal(twin).entries} >= {name, "blue"}
+    assert give_back(twin, spec).left == ()
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 
 def test_after_two_applies_it_is_as_before_the_first() -> None:

@@ -221,7 +221,7 @@ class _Place:
         text = self.text()
         if not text.isascii() or not text or set(text) <= {"."} or len(text) > 80:
             raise self.wrong("a name")
-        if not all(character.isalnum() or character in "-_.:" for character in text):
+        if not all(character.isalnum() or character in "-_.:~" for character in text):
             raise self.wrong("a name")
         return text
 
