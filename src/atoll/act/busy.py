@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.isolation.clusters import HOST
+from atoll.pci.address import Address
 
-__all__ = ["busy"]
+__all__ = ["busy", "busy_neighbours"]
 
 
 def busy(machine: Machine, entries: Sequence[Entry]) -> Iterator[str]:
@@ -26,3 +27,20 @@ def busy(machine: Machine, entries: Sequence[Entry]) -> Iterator[str]:
             continue
         if holder is not None:
             yield f"{device.in_use(address, holder)}: its owner runs, so all cuts stay"
+
+
+def busy_neighbours(machine: Machine, entries: Iterable[Entry], owners: Mapping[Address, object]) -> dict[Address, str]:
+    """Return which of the host's own devices somebody has open by now, with who has: they were changed for the sake of
+    clusters, and the host gave them away since, by hand."""
+    found = {}
+    for address in sorted({entry.step.device for entry in entries if entry.step.cluster == HOST} - owners.keys()):
+        if not device.present(machine, address):
+            continue
+        try:
+            holder = device.other(machine, address)
+        except Failure as error:
+            found[address] = error.message
+            continue
+        if holder is not None:
+            found[address] = device.in_use(address, holder)
+    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from atoll.act import device
 from atoll.act.below import is_above
+from atoll.act.busy import busy_neighbours
 from atoll.act.capability import require
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Failure
@@ -71,6 +72,8 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     mine = {cluster.name for cluster in clusters.named}
     others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
     _check_owners(entries, owners)
+    in_use = busy_neighbours(machine, entries, {**owners, **dict.fromkeys(others)})
+    others |= in_use.keys()
     kept = _kept(host, entries, owners)
     # What the clusters were given is theirs to give back: whoever read their file has checked that.
     named = {address for cluster in spec.clusters.named for address in cluster.functions}
@@ -87,6 +90,7 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
         f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
         for address in sorted({entry.step.device for entry in entries} & needed)
     ]
+    left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
     shared = {address: step for address in works if (step := shared_links(host, entries, address, others))}
     return Owed(site, entries, works, held, over, tuple(left), shared)
 
