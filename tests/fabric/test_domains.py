@@ -44,6 +44,32 @@ def test_the_command_line_asks_for_identity(words: str) -> None:
     assert one(machine(endpoint("01:00.0"), kind=None, command_line=f"ro {words}")).kind is DomainKind.IDENTITY
 
 
+@pytest.mark.parametrize(
+    ("words", "unit", "expected"),
+    [
+        ("intel_iommu=off", "intel", DomainKind.UNKNOWN),
+        ("intel_iommu=on intel_iommu=sm_on,off", "intel", DomainKind.UNKNOWN),
+        ("iommu=noagp,off", "amd", DomainKind.UNKNOWN),
+        ("amd_iommu=off", "amd", DomainKind.UNKNOWN),
+        ("intel_iommu=off", None, DomainKind.UNKNOWN),
+        ("intel_iommu=off intel_iommu=on", "intel", DomainKind.TRANSLATED),
+        ("amd_iommu=off", "intel", DomainKind.TRANSLATED),
+        ("intel_iommu=off", "amd", DomainKind.TRANSLATED),
+        ("intel_iommu=sm_off", "intel", DomainKind.TRANSLATED),
+    ],
+)
+def test_a_command_line_that_switches_the_iommu_off_contradicts_groups(
+    words: str, unit: str | None, expected: DomainKind
+) -> None:
+    """One of the two is of another boot, and which one is not known, whoever holds the function."""
+    host = machine(endpoint("01:00.0"), command_line=words)
+    host = replace(host, iommu_units=() if unit is None else (IommuUnit("unit", unit),))
+    held = replace(host, holders=Known((Holder(7, "qemu", (100,), (), Known(1)),)))
+    assert (one(host).kind, one(held).kind) == (expected, expected)
+    on_arm = replace(host, platform=Platform.ARM)
+    assert one(on_arm).kind is DomainKind.TRANSLATED
+
+
 def test_nothing_is_mapped_for_amds_iommu_itself() -> None:
     """It is in no group, and yet nobody gets through under its id (``init_device_table_dma``)."""
     others = endpoint("02:00.0")

@@ -73,6 +73,16 @@ def test_a_function_of_another_group_that_was_not_read_leaves_the_proof_open() -
     assert (found.verdict, wrong(found)) == (UNKNOWN, {("01:00.0", "09:00.0", Breach.ACCESS)})
 
 
+def test_groups_and_a_command_line_of_different_boots_leave_the_proof_open() -> None:
+    """Groups were recorded with an IOMMU in use, the command line asks for none: hand-over is open too."""
+    host = machine(*slots(CLOSED, CLOSED), command_line="ro intel_iommu=off")
+    two = replace(host, command_line=Unknown("not read")), replace(host, functions={}, groups=Unknown("not read"))
+    for mixed in (host, merge(two)):
+        said = scene(mixed).state(clusters(mixed, red="01:00.0"))
+        assert (said.proof.verdict, said.handed_over.verdict) == (UNKNOWN, UNKNOWN)
+        assert ("01:00.0", "02:00.0", Breach.DOMAIN) in wrong(said.proof)
+
+
 def test_an_excerpt_leaves_the_proof_open() -> None:
     found = proof(replace(machine(*slots(CLOSED, CLOSED)), excerpt=True), red="01:00.0")
     assert found.verdict is UNKNOWN

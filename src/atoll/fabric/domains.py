@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atoll.fabric.disabled import word_against_iommu
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
@@ -90,6 +91,8 @@ def _domain(host: Host, function: Function, sharing: Mapping[int, tuple[Holder, 
     if holder is not None and value_of(function.group, None) is None:
         # VFIO's device files work without an IOMMU as well (/dev/vfio/devices/noiommu-vfioN), and without any group.
         return default_domain(host, function)
+    if holder is not None and (word := word_against_iommu(host)):
+        return _of_another_boot(word)
     if holder is not None and value_of(holder.containers, 1) == 0:
         return Domain(DomainKind.UNKNOWN, "", f"{holder.name} ({holder.pid}) has its group open, but no container")
     if holder is not None:
@@ -250,10 +253,17 @@ def _without_iommu(group: Group) -> Domain:
     return Domain(DomainKind.NONE, "", f"group {group.number} has no IOMMU behind it (vfio-noiommu)")
 
 
+def _of_another_boot(word: str) -> Domain:
+    because = f"{word} on the command line, but it is in an IOMMU group: two records of different boots?"
+    return Domain(DomainKind.UNKNOWN, "", because)
+
+
 def _of_group(host: Host, group: Group | None, number: int) -> Domain:
     space = f"{DEFAULT}{number}"
     if group is not None and group.made_up:
         return _without_iommu(group)
+    if word := word_against_iommu(host):
+        return _of_another_boot(word)
     match value_of(group.type, None) if group is not None else None:
         case "DMA" | "DMA-FQ" | "unmanaged" as kind:
             return Domain(DomainKind.TRANSLATED, space, f"{space} has type {kind}")

@@ -9,6 +9,7 @@ from atoll.controls.link_control import Effect, Level
 from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone
+from atoll.fabric.disabled import word_against_iommu
 from atoll.fabric.domains import default_domain, holder_of
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, leads_on, near_end
@@ -136,8 +137,8 @@ def _held_space(topology: Topology, cluster: str, function: Function) -> Domain:
         return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster, f"its GPU is held by {cluster}")
     default = default_domain(host, function)
     served = isinstance(host.groups, Known) and value_of(function.group, None) is not None
-    if not served or default.kind is DomainKind.NONE:
-        # Only its no-IOMMU mode hands such a function over, or nothing does.
+    if not served or default.kind is DomainKind.NONE or word_against_iommu(host):
+        # Only its no-IOMMU mode hands such a function over, or nothing does; or whether an IOMMU is in use is open.
         return default
     return Domain(DomainKind.TRANSLATED, HELD_SPACE + cluster, f"its owner {cluster} holds it through VFIO")
 

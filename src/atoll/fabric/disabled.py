@@ -1,0 +1,32 @@
+"""Whether the command line switches off the IOMMU that groups say is in use: then the two are of different boots."""
+
+from __future__ import annotations
+
+from atoll.host.fact import value_of
+from atoll.host.model import Host, Platform
+
+__all__ = ["word_against_iommu"]
+
+
+def word_against_iommu(host: Host) -> str:
+    """Return the word of the command line with which an x86 kernel uses no IOMMU; empty for none.
+
+    ``iommu=`` is a list (``iommu_setup``, arch/x86/kernel/pci-dma.c), ``intel_iommu=`` and ``amd_iommu=`` are for their
+    maker's units. The last of ``intel_iommu=on`` and ``off`` counts (``intel_iommu_setup``, drivers/iommu/intel); AMD's
+    driver knows no word that takes its ``off`` back (``parse_amd_iommu_options``). Kernels that were started by tboot,
+    and with ``iommu=off`` those whose firmware asks for protection from external ports, use Intel's all the same: that
+    they do shows nowhere.
+    """
+    if host.platform not in (Platform.X86, Platform.UNKNOWN):
+        return ""
+    kinds = {unit.kind for unit in host.iommu_units} & {"intel", "amd"}
+    found = {}
+    for word in value_of(host.command_line, "").split():
+        name, _, value = word.partition("=")
+        for option in value.split(","):
+            if option == "off" and name in ("iommu", "intel_iommu", "amd_iommu"):
+                found[name] = word
+            elif option == "on" and name == "intel_iommu":
+                found.pop(name, None)
+    mine = ("iommu", *(f"{kind}_iommu" for kind in sorted(kinds or {"intel", "amd"})))
+    return next((found[name] for name in mine if name in found), "")
