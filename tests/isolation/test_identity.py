@@ -189,6 +189,15 @@ def conventional(root: Acs | None, *, secondary: Bridge | Unknown = SECONDARY) -
     return scene(machine(*functions))
 
 
+@pytest.mark.parametrize("kind", [PortType.PCIE_TO_PCI, PortType.CONVENTIONAL])
+def test_whether_ids_are_sent_behind_a_pci_bridge_is_open(kind: PortType) -> None:
+    """PCI has none, PCI-X has; ASM1083, which makes PCI of PCI Express, has no PCI Express capability."""
+    host = conventional(OFF).host
+    bridge = replace(host.functions[at("01:00.0")], port_type=Known(kind))
+    found = scene(replace(host, functions={**host.functions, bridge.address: bridge}))
+    assert shared(found, "02:00.0", "03:00.0").answer is POSSIBLE
+
+
 def test_what_stands_behind_a_pci_bridge_shares_its_id() -> None:
     found = conventional(CLOSED)
     assert shared(found, "02:00.0", "02:01.0").answer is DIRECT

@@ -276,6 +276,16 @@ def test_egress_control_of_a_root_port_blocks_what_is_routed_to_peers(routing: R
     assert entries == [("lost", answer, "00:02.0", 0x90000000, 0x900FFFFF)]
 
 
+@pytest.mark.parametrize(
+    ("start", "answer"), [(0x81000000, "direct"), (0x80300000, "possible")], ids=["apart", "in its window"]
+)
+def test_what_a_port_answers_to_and_forwards_as_well_may_be_either(start: int, answer: str) -> None:
+    off = replace(ACS_ON, control=AcsFlag.UF)
+    machine = changed(box(red=off), TOP, bars=Known((Bar(0, start, 0x2000, memory=True),)))
+    claims = [(c.answer.word, c.ranges) for c in pollution(machine).claims if c.what == "BAR 0"]
+    assert claims == [(answer, Ranges.of((start, start + 0x1FFF)))]
+
+
 def test_a_way_up_that_was_not_read_is_unknown() -> None:
     machine = box()
     functions = {a: f for a, f in machine.functions.items() if a != at(RED_PORT)}

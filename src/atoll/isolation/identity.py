@@ -138,7 +138,8 @@ def spoofing(topology: Topology, settings: Settings, source: Address) -> Spoofin
     elif not open_ports:
         # No port stands between it and the root complex, which tags its own integrated endpoints.
         answer = Answer.BLOCKED
-    elif any(topology.port_type(port) is PortType.PCIE_TO_PCI for port in above):
+    elif any(topology.conventional_bus(port) for port in above):
+        # PCI has no ids to send, PCI-X has; a bridge to either may lack the PCI Express capability (ASM1083).
         answer = Answer.POSSIBLE
     else:
         open_to_doubt = any(state in (Bit.UNREAD, Bit.ON, Bit.STATED) for _, state in open_ports)

@@ -165,13 +165,18 @@ class _Climb:
             answer, fate = Answer.DIRECT, Fate.LOST
             because = f"ACS Enhanced at {blocking} blocks requests for what {port} itself answers to"
         claims = []
+        inside = windows(self.topology.functions[port]).ranges
         for held in addresses(self.topology, self.polluter.settings, port):
             if not held.what.startswith(("BAR", "ROM")):
                 continue
             if held.unread:
                 self.unknown[f"{held.unread}; {because}"] = None
-            else:
-                claims.append(self.claim(held, port, answer, because, port, fate))
+                continue
+            # Nobody says which comes first where registers give a port what it forwards as well.
+            forwarded = held.ranges & inside
+            for part, sure in ((held.ranges - forwarded, answer), (forwarded, Answer.POSSIBLE)):
+                if part:
+                    claims.append(self.claim(replace(held, ranges=part), port, sure, because, port, fate))
         self.take(claims)
 
     def own_side(self, port: Address) -> None:
