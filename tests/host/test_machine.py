@@ -239,7 +239,8 @@ def test_registers() -> None:
         (bar(b"\x00"), "not captured up to"),
         ({}, "not captured"),
         (bar(bytes(4)) | {f"{FOLDER}/power_state": "D3hot"}, "D3hot"),
-        (bar(bytes(4)) | {f"{FOLDER}/config": bytes(64)}, "memory decoding is off"),
+        (bar(bytes(4)) | {f"{FOLDER}/config": b"\xde\x10\xb1\x1d" + bytes(60)}, "memory decoding is off"),
+        (bar(bytes(4)) | {f"{FOLDER}/config": bytes(64)}, "all zeros"),
         (bar(bytes(4)) | {f"{FOLDER}/config": b""}, "not known"),
     ],
 )
