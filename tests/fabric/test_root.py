@@ -83,6 +83,15 @@ def test_translated_requests_pass_the_iommu(word: Acs, ats: bool | Unknown, expe
     assert to_memory(found.topology, found.settings, LINUX, at("01:00.0")).answer is expected
 
 
+def test_whether_translated_requests_pass_under_the_id_of_a_vmd_is_open() -> None:
+    """The entry of the VMD's own id decides, which no file shows."""
+    card = endpoint("10000:01:00.0", "10000:00:02.0", ats=True)
+    vmd = endpoint("00:0e.0", ids=(0x8086, 0x9A0B), class_code=0x010400)
+    found = scene(machine(vmd, port("10000:00:02.0", 1), card))
+    settings = found.settings.with_domain(card.address, Domain(DomainKind.TRANSLATED))
+    assert to_memory(found.topology, settings, STRICT, card.address).answer is POSSIBLE
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [(DomainKind.TRANSLATED, IOMMU), (DomainKind.IDENTITY, DIRECT), (DomainKind.UNKNOWN, POSSIBLE)],

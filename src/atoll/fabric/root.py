@@ -49,10 +49,15 @@ def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Ad
     if blocked is not True and not Question.HONEST_ATS.open_under(policy):
         found.append(Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value})))
     elif blocked is not True:
-        answer = Answer.DIRECT if translated and blocked is False and climbing else Answer.POSSIBLE
+        sure = translated and blocked is False and climbing
         because = (
             "ATS is enabled and no port blocks translated requests" if translated else "whether ATS is on is unread"
         )
+        if source.domain >= FIRST_SEGMENT:
+            # They bear the VMD's id, whose entry lets translated requests pass only if the kernel says so there.
+            sure = False
+            because = f"{because}; whether the IOMMU takes such requests from its VMD is not read"
+        answer = Answer.DIRECT if sure else Answer.POSSIBLE
         found.append(Finding(answer, (Hop(root, Traffic.TRANSLATED.value, because),)))
     return worst(*found)
 
