@@ -11,6 +11,7 @@ from atoll.fabric.domains import cpu_link_domains, default_domain, domains, hold
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Group, Holder, Host, IommuUnit, KernelRelease, NpuBrick, Platform
+from atoll.host.records.merge import merge
 from atoll.pci.address import Address
 
 CARD = at("01:00.0")
@@ -136,6 +137,15 @@ def test_a_host_driver_needs_no_holder() -> None:
 def holding(*holders: Holder, driver: str = "vfio-pci") -> Host:
     host = machine(endpoint("01:00.0", driver=driver), endpoint("02:00.0", driver=driver), kind="identity")
     return replace(host, holders=Known(holders))
+
+
+def test_a_driver_that_vfio_has_a_device_from_needs_one_whatever_it_is_called() -> None:
+    """NVIDIA's driver hands its virtual functions to user space through VFIO, and is called as it always is."""
+    host = replace(machine(endpoint("01:00.0", driver="nvidia")), holders=HIDDEN)
+    assert one(host).kind is DomainKind.TRANSLATED
+    assert one(replace(host, vfio_devices=frozenset({CARD}))).kind is DomainKind.UNKNOWN
+    assert one(replace(host, vfio_devices=frozenset({CARD}), holders=NOBODY)).kind is DomainKind.TRANSLATED
+    assert one(merge((host, replace(host, vfio_devices=frozenset({CARD}))))).kind is DomainKind.UNKNOWN
 
 
 def test_a_holder_of_the_group_or_of_the_device_translates() -> None:

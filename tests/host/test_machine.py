@@ -167,6 +167,17 @@ def test_holders() -> None:
     assert [holder.uncertain for holder in holders.value] == [False, False, True]
 
 
+def test_who_has_a_mediated_device_open_does_not_hold_the_function_that_it_is_a_part_of() -> None:
+    """The driver of that function maps for it as before, one to one perhaps; what is open is known, and none of PCI."""
+    part = "0f3a1c58-2c5e-4b1c-9a50-2d6f3c5e8b11"
+    below = {"sys/class/vfio-dev/vfio4": Link(f"../../devices/pci0000:01/{GPU}/{part}/vfio-dev/vfio4")}
+    host = read({**PROCESSES, **below})
+    assert isinstance(host.holders, Known)
+    assert host.holders.value[1] == Holder(43, "vmm", (), (), Known(1, "proc/43/fd"))
+    assert host.vfio_devices == frozenset()
+    assert read(PROCESSES).vfio_devices == {A(GPU)}
+
+
 @pytest.mark.parametrize(
     ("status", "root"),
     [

@@ -28,6 +28,7 @@ __all__ = [
     "holder_of",
     "holders_of",
     "is_amd_iommu",
+    "may_be_vfio",
     "not_grouped_yet",
     "passthrough_word",
     "type_anew",
@@ -104,7 +105,7 @@ def _domain(host: Host, function: Function, sharing: Mapping[int, tuple[Holder, 
             certain=len(together) == 1 and value_of(holder.containers, None) == 1,
         )
     default = default_domain(host, function)
-    if default.kind is not DomainKind.NONE and _may_be_vfio(function):
+    if default.kind is not DomainKind.NONE and may_be_vfio(host, function):
         # Where no IOMMU translates, it translates for no user of VFIO either.
         if isinstance(host.holders, Unknown):
             may = "its driver was not read: VFIO may hold it" if isinstance(function.driver, Unknown) else ""
@@ -118,9 +119,12 @@ def _domain(host: Host, function: Function, sharing: Mapping[int, tuple[Holder, 
     return default
 
 
-def _may_be_vfio(function: Function) -> bool:
-    """Whether the driver may give the function to user space: vfio-pci, one of its variants, or one not read."""
-    return isinstance(function.driver, Unknown) or "vfio" in (function.driver.value or "")
+def may_be_vfio(host: Host, function: Function) -> bool:
+    """Whether the driver may give the function to user space: vfio-pci, one of its variants, one that VFIO is seen to
+    have a device from (NVIDIA's for its virtual functions is called ``nvidia``), or one not read."""
+    if isinstance(function.driver, Unknown) or function.address in host.vfio_devices:
+        return True
+    return "vfio" in (function.driver.value or "")
 
 
 def _group_of(host: Host, function: Function) -> Group | None:
@@ -307,7 +311,7 @@ def cpu_link_domains(host: Host) -> dict[Address, Domain]:
             )
         elif isinstance(host.holders, Unknown):
             found[gpu.address] = Domain(DomainKind.UNKNOWN, "", f"who holds it was not seen ({host.holders.reason})")
-        elif not _may_be_vfio(gpu) and value_of(gpu.driver, None) is not None:
+        elif not may_be_vfio(host, gpu) and value_of(gpu.driver, None) is not None:
             found[gpu.address] = Domain(DomainKind.IDENTITY, "", "the NPU is in bypass for the host's driver")
         else:
             found[gpu.address] = Domain(DomainKind.UNKNOWN, "", "whether the NPU is still in bypass cannot be read")

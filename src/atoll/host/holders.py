@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from atoll.host.attribute import names, target, text
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Gap, Holder
-from atoll.host.place import addresses_in
+from atoll.host.place import address_of
 from atoll.host.resolve import join
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["FIRST_NAMESPACE", "open_files", "read_holders", "read_opened"]
+__all__ = ["FIRST_NAMESPACE", "open_files", "read_holders", "read_opened", "read_vfio_devices"]
 
 FIRST_NAMESPACE = "pid:[4026531836]"
 """The PID namespace that the kernel starts with (``PROC_PID_INIT_INO``, include/linux/proc_ns.h): all others are below
@@ -100,17 +100,31 @@ def read_opened(
     return frozenset(a for a in held if value_of(text(tree, f"{folders[a]}/enable"), "0") != "0")
 
 
-def _devices(tree: Tree) -> dict[str, Address]:
-    """Functions by the name of their VFIO device: ``sys/class/vfio-dev/vfioN`` links below the function."""
+def read_vfio_devices(tree: Tree) -> frozenset[Address]:
+    """Return the functions that VFIO has a device for, whatever their drivers are called.
+
+    NVIDIA's own driver, ``nvidia``, hands out its virtual functions through VFIO.
+    """
+    return frozenset(address for address in _devices(tree).values() if address is not None)
+
+
+def _devices(tree: Tree) -> dict[str, Address | None]:
+    """Functions by the name of their VFIO device: ``sys/class/vfio-dev/vfioN`` links right below the function.
+
+    None for what is no function: a platform device, or a mediated device, which stands below the function that its
+    parts are of (drivers/vfio/mdev). Who has one open has that function's address space for its own no more than
+    others have that use the same function.
+    """
     found = {}
     for name in value_of(names(tree, _DEVICES), ()):
-        above = addresses_in(join(_DEVICES, target(tree, f"{_DEVICES}/{name}") or ""))
-        if above:
-            found[name] = above[-1]
+        link = target(tree, f"{_DEVICES}/{name}")
+        if link is not None:
+            device, _, folder = join(_DEVICES, link).rpartition("/")[0].rpartition("/")
+            found[name] = address_of(device.rpartition("/")[2]) if folder == "vfio-dev" else None
     return found
 
 
-def _holder(tree: Tree, pid: int, files: Iterable[str], devices: Mapping[str, Address]) -> Holder | None:
+def _holder(tree: Tree, pid: int, files: Iterable[str], devices: Mapping[str, Address | None]) -> Holder | None:
     groups: set[int] = set()
     held: set[Address] = set()
     containers = 0
@@ -126,10 +140,10 @@ def _holder(tree: Tree, pid: int, files: Iterable[str], devices: Mapping[str, Ad
         if link in ("/dev/vfio/vfio", "/dev/iommu"):
             containers += 1
         elif link.startswith("/dev/vfio/devices/"):
-            if name in devices:
-                held.add(devices[name])
-            else:
-                nameless = True
+            device = devices.get(name)
+            if device is not None:
+                held.add(device)
+            nameless = nameless or name not in devices
             seen = True
         elif number.isascii() and number.isdigit():
             groups.add(int(number))

@@ -12,7 +12,7 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
 from atoll.host.groups import behind_xen, group_of, read_groups, read_units
-from atoll.host.holders import read_holders, read_opened
+from atoll.host.holders import read_holders, read_opened, read_vfio_devices
 from atoll.host.interconnect import read_interconnect
 from atoll.host.kernel import (
     read_interrupt_remapping,
@@ -78,6 +78,7 @@ def read(
         interrupt_remapping=read_interrupt_remapping(tree, platform, units, groups, value_of(command_line, "")),
         smmu_aborts=read_smmu_aborts(tree),
         holders=holders,
+        vfio_devices=read_vfio_devices(tree),
         opened=read_opened(tree, functions, folders),
         links=links.links.links,
         links_told=links.links.told,

@@ -358,6 +358,8 @@ class Host:
     overrides_acs: Fact[bool] = Unknown("no boot log tells it")
     """Whether the kernel said at boot that it takes ACS as given where there is none (``pcie_acs_override=``)."""
     holders: Fact[tuple[Holder, ...]] = Unknown("not read")
+    vfio_devices: frozenset[Address] = frozenset()
+    """Functions that VFIO is seen to have a device for, whatever their drivers are called."""
     opened: frozenset[Address] = frozenset()
     """Functions with a driver of VFIO's that the kernel counts as enabled: somebody has them open, seen or not."""
     links: tuple[Link, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
-from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS
+from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, may_be_vfio
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, is_open, leads_on
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
@@ -224,5 +224,7 @@ def _by_host_driver(reach: Reach, address: Address) -> bool:
     domain = reach.settings.domain.get(address)
     if domain is None or domain.kind is not DomainKind.TRANSLATED or not domain.space.startswith(DEFAULT):
         return False
-    driver = value_of(reach.topology.functions[address].driver, "")
-    return driver is not None and "vfio" not in driver
+    function = reach.topology.functions[address]
+    if isinstance(function.driver, Unknown):
+        return True
+    return function.driver.value is not None and not may_be_vfio(reach.topology.host, function)

@@ -72,6 +72,7 @@ def _two(one: Host, other: Host) -> Host:
         interrupt_remapping=remapping,
         smmu_aborts=agreed("disable_bypass of the SMMU", one.smmu_aborts, other.smmu_aborts, doubts),
         holders=agreed("who holds devices open", one.holders, other.holders, doubts),
+        vfio_devices=one.vfio_devices | other.vfio_devices,
         opened=one.opened | other.opened,
         links=links.links,
         links_told=links.told,
