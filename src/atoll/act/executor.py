@@ -11,9 +11,11 @@ from atoll.act.actions import ACTIONS
 from atoll.act.busy import busy
 from atoll.act.exchanged import exchanged, pulled
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry
+from atoll.act.journal import Entry, read_journal
 from atoll.act.machine import Machine
+from atoll.act.noted import note_owners, unnoted
 from atoll.act.outcome import Deed, Outcome, deed_of
+from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.ports import check_closed
 from atoll.act.refusal import refuse
@@ -59,7 +61,7 @@ def execute(
     site = Site(machine, host, dict(plan.fingerprints), leased, pace or Pace())
     refuse(site, plan)
     refuse_after_death(machine)
-    if dry_run or not plan.steps:
+    if dry_run or not (plan.steps or unnoted(site, plan, read_journal(machine).since(boot_of(machine)).entries)):
         return Outcome(tuple(deed_of(step, {}, "would: ") for step in plan.steps), dry_run=dry_run)
     with running(
         machine,
@@ -114,7 +116,10 @@ class _Run:
             for address in dict.fromkeys(step.device for step in self.plan.steps):
                 # One that was exchanged behind the last write to it was given to nobody.
                 self.site.check_fingerprint(address)
+            self.entries += note_owners(self.site, self.journal, self.plan)
         except Failure as error:
+            if not self.plan.steps:
+                raise RefusedError(error.message, hint=error.hint or _AGAIN) from error
             raise self.failed(self.plan.steps[-1], error) from error
         return Outcome(tuple(deeds), cut=self.cut)
 

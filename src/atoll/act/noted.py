@@ -1,0 +1,54 @@
+"""Whose devices are whose, where nothing has to be changed: what is cut for a cluster already, and has its driver, is
+its all the same, and the release of another takes nothing of that away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from atoll.act import device
+from atoll.act.journal import Entry, Journal
+from atoll.act.owner import boot_of
+from atoll.act.site import Site, State
+from atoll.fabric.domains import holder_of
+from atoll.isolation.clusters import HOST
+from atoll.pci.address import Address
+from atoll.plan.step import Plan, Step, StepKind
+
+__all__ = ["note_owners", "unnoted"]
+
+_WORDS = ("none", "none", "nothing to undo")
+
+
+def unnoted(site: Site, plan: Plan, entries: Sequence[Entry]) -> tuple[Step, ...]:
+    """Return what is to be noted: a device of a cluster that no step of the plan changes for it, and no entry says was
+    given to it last. What is held shows by its holder."""
+    owners: dict[Address, str | None] = {}
+    for entry in entries:
+        if entry.step.cluster not in (None, HOST):
+            owners[entry.step.device] = entry.step.cluster
+    owners |= {step.device: step.cluster for step in plan.steps if step.kind is not StepKind.VERIFY}
+    return tuple(_steps(site, plan, owners))
+
+
+def _steps(site: Site, plan: Plan, owners: dict[Address, str | None]) -> Iterator[Step]:
+    followers = {brick.function for brick in site.host.npu_bricks}
+    for cluster in plan.clusters:
+        for address in cluster.functions:
+            function = site.host.functions.get(address)
+            if function is None or address in followers or owners.get(address) == cluster.cluster:
+                continue
+            if holder_of(site.host, function) is None:
+                because = "it is so already as its owner needs it"
+                yield Step("g1", StepKind.UNBIND, address, because, *_WORDS, cluster=cluster.cluster)
+
+
+def note_owners(site: Site, journal: Journal, plan: Plan) -> Iterator[Entry]:
+    """Note the owners of devices that need no step; yield the entries. They are undone as those of steps are: by
+    finding driver and override as before."""
+    standing = journal.record.since(boot_of(site.machine)).entries
+    for step in unnoted(site, plan, standing):
+        site.check_fingerprint(step.device)
+        address, machine = step.device, site.machine
+        before: State = {"driver": device.driver(machine, address), "override": device.override(machine, address)}
+        entry = journal.intend(step, {"fingerprint": site.fingerprints[address], **before})
+        yield journal.complete(entry, before)
