@@ -113,7 +113,8 @@ class Points:
         self.here("before a commit")
         if self.reach("within a commit"):
             # The kernel ends it at the write that would make a file longer than this: of SQLite's journal, or of the
-            # database itself, of which a part is written by then.
+            # database itself, of which a part is written by then. Nothing tells the emulation at that moment.
+            self.stop()
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             limit = _PAGE * (1 + len(self.names) % 6)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
