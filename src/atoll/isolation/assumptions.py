@@ -153,7 +153,8 @@ def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 
 def _ports(_reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
-    yield "configuration-space", "ports do what their configuration space says, and only the host can write it"
+    what = "ports do what their configuration space says, devices answer where it says, and only the host can write it"
+    yield "configuration-space", what
 
 
 def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
