@@ -199,3 +199,11 @@ class _Watched:
 
     def close(self) -> None:
         self.lease.close()
+
+
+def to_vfio(twin: Twin, address: Address) -> None:
+    """Give a device to vfio-pci, as somebody does by hand."""
+    here = f"sys/bus/pci/devices/{address}"
+    twin.write(f"{here}/driver/unbind", str(address).encode())
+    twin.write(f"{here}/driver_override", b"vfio-pci\n")
+    twin.write("sys/bus/pci/drivers_probe", str(address).encode())

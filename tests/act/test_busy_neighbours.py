@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from act_bench import BLUE, RED, SPEC, apply, state
+from act_bench import BLUE, RED, SPEC, apply, state, to_vfio
 from release_bench import give_back
 
 from atoll.act import device
@@ -14,10 +14,7 @@ SPEC_OF_RED = SPEC.split("[cluster.blue]")[0]
 
 def test_what_somebody_has_open_stays_with_its_links_cut_at_both_ends() -> None:
     twin = Twin.new("ac922-4gpu")
-    here = f"sys/bus/pci/devices/{BLUE}"
-    twin.write(f"{here}/driver/unbind", str(BLUE).encode())
-    twin.write(f"{here}/driver_override", b"vfio-pci\n")
-    twin.write("sys/bus/pci/drivers_probe", str(BLUE).encode())
+    to_vfio(twin, BLUE)
     initial = state(twin)
     apply(twin, SPEC_OF_RED)
     cut = twin.peek(RED, "bar0", 0xA00148)

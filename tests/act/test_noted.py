@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from act_bench import BLUE, RED, SPEC, Watched, apply, planned, state
+from act_bench import BLUE, RED, SPEC, Watched, apply, planned, state, to_vfio
 from release_bench import give_back
 
 from atoll.act import device
@@ -19,10 +19,7 @@ OF_RED, OF_BLUE = (part.replace("held", "vfio") for part in SPEC.split("\n\n"))
 def twin() -> Twin:
     """Blue's device has vfio-pci before atoll does anything."""
     twin = Twin.new("ac922-4gpu")
-    here = f"sys/bus/pci/devices/{BLUE}"
-    twin.write(f"{here}/driver/unbind", str(BLUE).encode())
-    twin.write(f"{here}/driver_override", b"vfio-pci\n")
-    twin.write("sys/bus/pci/drivers_probe", str(BLUE).encode())
+    to_vfio(twin, BLUE)
     return twin
 
 

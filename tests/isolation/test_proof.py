@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from proofs import PROVEN, UNKNOWN, VIOLATED, ids, proof, wrong
 from reach_hosts import (
     CLOSED,
     OFF,
     acs,
     at,
-    change,
     clusters,
     endpoint,
-    gpu,
-    links,
     machine,
     port,
     scene,
@@ -24,30 +22,13 @@ from reach_hosts import (
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import EndKind, Group, Holder, Host, ReservedRegion
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Group, Holder, Host
 from atoll.host.records.merge import merge
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.proof import Breach, Proof, Verdict, breaches, prove, refuted, verdict_of
-from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
-from atoll.pci.sriov import Sriov
 from atoll.twin import Twin
-
-PROVEN, VIOLATED, UNKNOWN = Verdict.PROVEN, Verdict.VIOLATED, Verdict.UNKNOWN
-
-
-def proof(host: Host, policy: Policy = Policy.STRICT, /, **named: str) -> Proof:
-    found = scene(host)
-    return prove(found.reach(policy), clusters(host, **named))
-
-
-def wrong(found: Proof) -> set[tuple[str, str, Breach]]:
-    return {(str(v.source)[5:], v.target.removeprefix("0000:"), v.breach) for v in (*found.violations, *found.unknown)}
-
-
-def ids(found: Proof) -> set[str]:
-    return {assumption.id for assumption in found.assumptions}
 
 
 def test_proven() -> None:
@@ -99,31 +80,6 @@ def test_a_platform_device_in_the_group_shares_its_address_space() -> None:
     assert proof(replace(host, groups=Known(groups)), red="02:00.0").verdict is PROVEN
 
 
-@pytest.mark.parametrize(
-    ("class_code", "memory", "above", "verdict"),
-    [
-        (0x060000, False, None, UNKNOWN),  # a host bridge, AMD's data fabric
-        (0x060100, False, None, UNKNOWN),  # LPC
-        (0x0C8000, True, None, UNKNOWN),  # the controller of the firmware's flash memory
-        (0x088000, False, None, UNKNOWN),  # of Intel's uncore
-        (0x088000, True, None, PROVEN),  # DSA
-        (0x0C0340, True, None, UNKNOWN),  # the host interface of USB4
-        (0x0C0330, True, None, PROVEN),
-        (0x040300, True, None, PROVEN),
-        (0x060100, False, "00:01.0", PROVEN),  # on a card
-    ],
-)
-def test_who_drives_the_chipset_may_set_up_what_others_reach(
-    class_code: int, memory: bool, above: str | None, verdict: Verdict
-) -> None:
-    kind = PortType.ENDPOINT if above else PortType.ROOT_INTEGRATED
-    place = "01:00.0" if above else "00:1f.0"
-    one = endpoint(place, above, port_type=kind, class_code=class_code, memory=memory, command=Command.MEMORY)
-    host = machine(port("00:01.0", 1), one, port("00:02.0", 2), endpoint("02:00.0", "00:02.0"))
-    found = proof(host, Policy.TRUSTED, red=place)
-    assert (found.verdict, wrong(found) == {(place, "memory:host", Breach.CONTROL)}) == (verdict, verdict is UNKNOWN)
-
-
 def test_links_of_which_no_record_tells_leave_the_proof_open() -> None:
     """Two accelerators with Xe Link, two ends of non-transparent bridges: they may be joined."""
     for ids_, kind in (((0x8086, 0x0BD5), 0x038000), ((0x10B5, 0x87B0), 0x068000)):
@@ -146,56 +102,6 @@ def test_inside_a_cluster_nothing_needs_isolation() -> None:
     host = machine(*switch(OFF, OFF))
     assert proof(host, red="03:00.0 04:00.0").verdict is PROVEN
     assert proof(host, red="03:00.0", blue="04:00.0").verdict is VIOLATED
-
-
-def test_a_physical_function_has_its_virtual_functions_in_hand() -> None:
-    """Whatever ACS says between them: its owner sets them up, resets them and takes them away."""
-    physical = endpoint("01:00.0", "00:01.0", acs=CLOSED)
-    virtual = [endpoint(f"01:00.{n}", "00:01.0", physical="01:00.0", memory=False) for n in (1, 2)]
-    host = machine(port("00:01.0", 1), physical, *virtual)
-    assert proof(host, red="01:00.1", blue="01:00.2").verdict is PROVEN
-    for named in ({"red": "01:00.0", "blue": "01:00.1 01:00.2"}, {"red": "01:00.0 01:00.2"}):
-        found = proof(host, Policy.TRUSTED, **named)
-        assert found.verdict is VIOLATED
-        assert ("01:00.0", "01:00.1", Breach.CONTROL) in wrong(found)
-        assert not any(source != "01:00.0" for source, _, _ in wrong(found))
-    assert proof(host, red="01:00.0 01:00.1 01:00.2").verdict is PROVEN
-
-
-@pytest.mark.parametrize("sriov", [None, 2, Unknown("cut off")])
-def test_what_may_be_a_virtual_function_may_be_in_hand(sriov: int | Unknown | None) -> None:
-    capability = sriov if isinstance(sriov, Unknown) else Known(None if sriov is None else Sriov(sriov, sriov, 0x160))
-    first = replace(endpoint("01:00.0", "00:01.0", acs=CLOSED, multifunction=True), sriov=capability)
-    second = replace(endpoint("01:00.1", "00:01.0", acs=CLOSED, multifunction=True), perhaps_virtual=True)
-    host = machine(port("00:01.0", 1), first, second)
-    assert proof(host, red="01:00.1").verdict is PROVEN
-    found = proof(host, red="01:00.0")
-    assert found.verdict is (PROVEN if sriov is None else UNKNOWN)
-    assert wrong(found) == (set() if sriov is None else {("01:00.0", "01:00.1", Breach.CONTROL)})
-
-
-@pytest.mark.parametrize("vendor", [0x1022, 0x8086])
-def test_who_has_an_iommu_has_all_in_hand(vendor: int) -> None:
-    """AMD's is a function, and needs no bus mastering to be set up; what Intel calls so is none."""
-    kind = PortType.CONVENTIONAL
-    iommu = endpoint("00:00.2", ids=(vendor, 0x1481), class_code=0x080600, port_type=kind, command=Command(0))
-    found = proof(machine(iommu, *slots(CLOSED)), Policy.TRUSTED, red="00:00.2")
-    shown = ("00:00.2", "memory:host", Breach.CONTROL) in wrong(found)
-    assert (found.verdict is VIOLATED) is shown is (vendor == 0x1022)
-
-
-@pytest.mark.parametrize("place", ["01:00.1", "02:1f.0"])
-def test_who_has_a_function_of_a_switch_may_have_its_ports_in_hand(place: str) -> None:
-    """Beside the upstream port, or on the inner bus: management endpoints and DMA engines stand there."""
-    empty = Known(acs("", ""))
-    functions = change(switch(CLOSED, CLOSED), "01:00.0", multifunction=Known(True), acs=empty)
-    own = endpoint(place, "00:01.0" if place.startswith("01") else "01:00.0", multifunction=True, acs=empty.value)
-    host = machine(*functions, own)
-    for policy in (Policy.STRICT, Policy.TRUSTED):
-        found = proof(host, policy, red=place)
-        assert (found.verdict, wrong(found)) == (UNKNOWN, {(place, "01:00.0", Breach.CONTROL)})
-    assert proof(host, red="03:00.0").verdict is PROVEN, "the host's own may do as it likes"
-    assert proof(host, red=f"{place} 03:00.0 04:00.0").verdict is PROVEN, "nothing of others is below"
 
 
 def test_the_host_may_reach_its_tenants_and_they_not_the_host() -> None:
@@ -383,178 +289,6 @@ def test_what_a_whole_host_may_lack(where: str) -> None:
     assert found.verdict is (PROVEN if where == "command_line" else UNKNOWN)
 
 
-# -- what it rests on
-
-
-@pytest.mark.parametrize(
-    ("word", "policy", "expected"),
-    [(CLOSED, Policy.STRICT, set()), (None, Policy.TRUSTED, {"root-complex"})],
-)
-def test_assumptions_of_policies(word: Acs | None, policy: Policy, expected: set[str]) -> None:
-    validated = [replace(f, group=Known(-1)) for f in slots(word, CLOSED)]
-    found = proof(machine(*validated), policy, red="01:00.0")
-    assert ids(found) - {"configuration-space"} == expected
-
-
-def test_standing_assumptions() -> None:
-    functions = [
-        *switch(CLOSED, CLOSED)[:-1],
-        gpu("04:00.0", "02:01.0"),
-        gpu("05:00.0", "00:02.0"),
-        port("00:02.0", 5),
-    ]
-    host = machine(*functions, links=links("04:00.0", "05:00.0", (0, 0)), masks={"04:00.0": 0x10000})
-    found = scene(host)
-    open_host = found.settings.with_domain(at("05:00.0"), Domain(DomainKind.IDENTITY))
-    answer = prove(replace(found, settings=open_host).reach(), clusters(host, red="04:00.0"))
-    assert answer.verdict is PROVEN
-    assert ids(answer) == {
-        "identity-host-devices",
-        "control:nvlink-mask-v100",
-        "unsolicited-completions",
-        "configuration-space",
-    }
-    text = {assumption.id: assumption.text for assumption in answer.assumptions}
-    assert text["identity-host-devices"].startswith("1 host device")
-    assert "observed" in text["control:nvlink-mask-v100"]
-
-
-@pytest.mark.parametrize(
-    ("driver", "kind", "assumed"),
-    [
-        (Known("nvme"), "DMA", "seen too"),
-        (Known("nvme"), "DMA-FQ", "10 ms"),
-        (Unknown("not read"), "DMA", "seen too"),
-        (Known(None), "DMA-FQ", ""),
-        (Known("vfio-pci"), "DMA", ""),
-    ],
-)
-def test_what_drivers_of_the_host_map_is_assumed_to_hold_no_more(
-    driver: Fact[str | None], kind: str, assumed: str
-) -> None:
-    """Of the functions that are named, as long as the kernel's own domain translates for them."""
-    host = machine(*change(slots(CLOSED, CLOSED), "01:00.0", driver=driver), kind=kind)
-    for tenant, expected in (("01:00.0", assumed), ("02:00.0", "")):
-        stated = scene(host).state(clusters(host, red=tenant))
-        text = {assumption.id: assumption.text for assumption in stated.proof.assumptions}.get("kernel-mappings", "")
-        assert bool(text) is bool(expected)
-        assert expected in text
-        assert ("10 ms" in text) is (expected == "10 ms")
-        assert "kernel-mappings" not in ids(stated.handed_over), "it is held there"
-
-
-def test_completions_pass_inside_devices_too() -> None:
-    """Where functions of one device have different owners; not between devices, below root ports of their own."""
-    device = [endpoint(f"01:00.{n}", "00:01.0", acs=CLOSED, multifunction=True) for n in (0, 1)]
-    host = machine(port("00:01.0", 1), *device, *slots(CLOSED, CLOSED)[2:])
-    for named, assumed in (
-        ({"red": "01:00.0"}, True),
-        ({"red": "01:00.0 01:00.1"}, False),
-        ({"red": "02:00.0"}, False),
-    ):
-        found = proof(host, **named)
-        assert found.verdict is PROVEN
-        assert ("unsolicited-completions" in ids(found)) is assumed
-        assert any("device of several functions whatever" in a.text for a in found.assumptions) is assumed
-
-
-# -- parts
-
-
-@pytest.mark.parametrize("told", [True, False])
-def test_xgmi_to_the_processor_is_not_known_to_be_missing(told: bool) -> None:
-    """Once vfio-pci has an MI300A, no record shows what its driver showed: that it reaches memory over XGMI."""
-    functions = change(slots(CLOSED, CLOSED), "01:00.0", vendor=0x1002, device=0x74A0)
-    found = proof(machine(*functions, told=["01:00.0"] if told else []), red="01:00.0", blue="02:00.0")
-    assert found.verdict is (PROVEN if told else UNKNOWN)
-    reached = {("01:00.0", "memory:blue", Breach.MEMORY), ("01:00.0", "memory:host", Breach.MEMORY)}
-    assert wrong(found) == (set() if told else {*reached, ("01:00.0", "02:00.0", Breach.ACCESS)})
-
-
-def test_what_firmware_wants_mapped_is_an_assumption() -> None:
-    """The kernel maps it in the default domain; nobody who uses VFIO gets such a device, or has the relaxable ones."""
-
-    def of(kind: str, holders: tuple[Holder, ...] = ()) -> set[str]:
-        host = machine(*slots(CLOSED, CLOSED))
-        regions = ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi"), ReservedRegion(0x7B800000, 0x7FFFFFFF, kind)
-        groups = {n: replace(g, reserved_regions=Known(regions)) for n, g in value_of(host.groups, {}).items()}
-        return ids(proof(replace(host, groups=Known(groups), holders=Known(holders)), red="01:00.0"))
-
-    held = (Holder(7, "vmm", (), (at("01:00.0"),), Known(1)),)
-    assert "firmware-mappings" in of("direct")
-    assert "firmware-mappings" in of("direct-relaxable")
-    assert "firmware-mappings" not in of("reserved")
-    assert "firmware-mappings" not in of("direct-relaxable", held)
-
-
-def _mapped_by_firmware(host: Host, **of: ReservedRegion | Unknown) -> Host:
-    """The host with one reserved region, or with none that was read, in the group of each function."""
-    groups: dict[int, Group] = {}
-    for number, group in value_of(host.groups, {}).items():
-        regions = of.get(f"bus{group.members[0].bus:x}")
-        told: Fact[tuple[ReservedRegion, ...]] = Known(()) if regions is None else Unknown("not read")
-        told = Known((regions,)) if isinstance(regions, ReservedRegion) else told
-        groups[number] = replace(group, reserved_regions=told)
-    return replace(host, groups=Known(groups))
-
-
-@pytest.mark.parametrize(
-    ("start", "command", "verdict"),
-    [
-        (0x7B80_0000, Command.MEMORY | Command.MASTER, VIOLATED),
-        (0x7C00_0000, Command.MEMORY | Command.MASTER, PROVEN),
-        (0x7B80_0000, Command.MEMORY, PROVEN),
-        (0x7B80_0000, None, UNKNOWN),
-    ],
-)
-def test_what_firmware_has_mapped_for_devices_of_two_clusters_joins_them(
-    start: int, command: Command | None, verdict: Verdict
-) -> None:
-    """One RMRR for both: what one writes there, the other reads. The host is trusted with its own."""
-    settings = Unknown("not read") if command is None else Known(command)
-    host = _mapped_by_firmware(
-        machine(*change(slots(CLOSED, CLOSED), "02:00.0", command=settings)),
-        bus1=ReservedRegion(0x7B00_0000, 0x7BFF_FFFF, "direct"),
-        bus2=ReservedRegion(start, start + 0xFFF, "direct-relaxable"),
-    )
-    found = proof(host, red="01:00.0", blue="02:00.0")
-    pairs = {("01:00.0", "02:00.0", Breach.DOMAIN), ("02:00.0", "01:00.0", Breach.DOMAIN)}
-    assert (found.verdict, wrong(found) >= pairs) == (verdict, verdict is not PROVEN)
-    alone = proof(host, red="01:00.0")
-    assert (alone.verdict, "firmware-mappings" in ids(alone)) == (PROVEN, True)
-
-
-def test_what_firmware_has_mapped_may_not_have_been_read() -> None:
-    host = _mapped_by_firmware(machine(*slots(CLOSED, CLOSED)), bus1=Unknown("not read"))
-    assert "firmware-mappings" in ids(proof(host, red="01:00.0"))
-    assert "firmware-mappings" not in ids(proof(host, red="02:00.0"))
-
-
-def test_that_a_device_minds_its_bus_mastering_bit_is_an_assumption() -> None:
-    off = change(slots(CLOSED, CLOSED), "01:00.0", command=Known(Command.MEMORY))
-    assert "bus-mastering" in ids(proof(machine(*off), red="01:00.0"))
-    assert "bus-mastering" not in ids(proof(machine(*off), red="02:00.0"))
-    unread = change(slots(CLOSED, CLOSED), "01:00.0", command=Unknown("not read"))
-    assert "bus-mastering" not in ids(proof(machine(*unread), red="01:00.0"))
-
-
-def test_that_a_virtual_machine_is_what_it_shows_is_an_assumption() -> None:
-    host = machine(*slots(CLOSED, CLOSED))
-    assert "virtual-machine" not in ids(proof(host, red="01:00.0"))
-    assert "virtual-machine" in ids(proof(replace(host, virtual=True), red="01:00.0"))
-    assert "virtual-machine" in ids(proof(merge((host, replace(host, virtual=True))), red="01:00.0"))
-
-
-@pytest.mark.parametrize(("kind", "assumed"), [(EndKind.OUTSIDE, True), (EndKind.SWITCH, True), (EndKind.CPU, False)])
-def test_that_links_off_the_host_lead_to_nobody_else_is_an_assumption(kind: EndKind, assumed: bool) -> None:
-    """Chips of a rack join GPUs of many hosts, and a host shows its own."""
-    cards = [port("00:01.0", 1), gpu("01:00.0", "00:01.0"), port("00:02.0", 2), endpoint("02:00.0", "00:02.0")]
-    led = links("01:00.0", kind, (0, None), name="rack")
-    assert ("off-host-links" in ids(proof(machine(*cards, links=led), red="01:00.0"))) is assumed
-    assert "off-host-links" not in ids(proof(machine(*cards, links=led), red="02:00.0"))
-    assert "off-host-links" not in ids(proof(machine(*cards, links=led, masks={"01:00.0": 0x10000}), red="01:00.0"))
-
-
 def test_parts_of_a_proof_add_up() -> None:
     host = machine(*switch(OFF, acs("RR CR UF"), CLOSED))
     named = clusters(host, red="03:00.0", blue="04:00.0", green="05:00.0")
@@ -565,14 +299,3 @@ def test_parts_of_a_proof_add_up() -> None:
     assert refuted(reach, named)
     assert [a for a in named.owner() if refuted(reach, named, {a})] == [at("03:00.0"), at("04:00.0")]
     assert all(v.answer in (Answer.DIRECT, Answer.POSSIBLE) for v in parts)
-
-
-def test_spaces_told_apart_by_process_alone_rest_on_an_assumption() -> None:
-    def held(*pids: int) -> set[str]:
-        both = zip(pids, (at("01:00.0"), at("02:00.0")), strict=True)
-        holders = tuple(Holder(pid, "vmm", (), (device,), Known(1)) for pid, device in both)
-        host = replace(machine(*slots(CLOSED, CLOSED)), holders=Known(holders))
-        return ids(proof(host, red="01:00.0", blue="02:00.0"))
-
-    assert "separate-containers" in held(10, 11)
-    assert "separate-containers" not in held(10, 10)
