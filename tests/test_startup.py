@@ -51,7 +51,15 @@ def test_version_imports_little() -> None:
     assert (set(run.stderr.split()) - set(bare.stdout.split())) & HEAVY == set()
 
 
-UNUSED = {"pathlib", "shutil", "lzma", "tarfile", "atoll.host.archive", "atoll.host.live", "atoll.host.records.lines"}
+UNUSED = {
+    "pathlib",
+    "shutil",
+    "lzma",
+    "tarfile",
+    "atoll.host.archive",
+    "atoll.host.live",
+    "atoll.host.records.pasted.lines",
+}
 """What a folder without archives, pasted texts and records of links has no use for."""
 
 

@@ -11,7 +11,7 @@ from atoll.fabric.domains import cpu_link_domains, default_domain, domains, hold
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Group, Holder, Host, IommuUnit, KernelRelease, NpuBrick, Platform
-from atoll.host.records.merge import merge
+from atoll.host.records.merge.hosts import merge
 from atoll.pci.address import Address
 
 CARD = at("01:00.0")

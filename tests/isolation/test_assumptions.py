@@ -25,7 +25,7 @@ from atoll.fabric.answer import Policy
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import EndKind, Group, Holder, Host, ReservedRegion
-from atoll.host.records.merge import merge
+from atoll.host.records.merge.hosts import merge
 from atoll.isolation.proof import Breach, Verdict, prove
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command

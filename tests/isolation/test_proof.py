@@ -24,7 +24,7 @@ from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Group, Holder, Host
-from atoll.host.records.merge import merge
+from atoll.host.records.merge.hosts import merge
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.proof import Breach, Proof, Verdict, breaches, prove, refuted, verdict_of
 from atoll.pci.header import Command, PortType

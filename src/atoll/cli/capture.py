@@ -18,7 +18,7 @@ from atoll.host import read_host
 from atoll.host.capture import capture
 from atoll.host.model import Host
 from atoll.host.pack import pack
-from atoll.host.records.disagreement import is_disagreement
+from atoll.host.records.merge.disagreement import is_disagreement
 from atoll.report.capture import capture_document, capture_lines
 
 __all__ = ["run"]

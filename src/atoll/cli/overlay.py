@@ -70,7 +70,7 @@ def read_each(overlay: Overlay, read: Callable[[Tree], Host]) -> Host:
     against them in what it tells by itself: groups, kernel release, command line.
     """
     from atoll.host.place import find_places
-    from atoll.host.records.merge import merge
+    from atoll.host.records.merge.hosts import merge
 
     whole: list[Tree] = []
     parts: list[Tree] = []

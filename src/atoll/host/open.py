@@ -146,7 +146,7 @@ def _is_archive(path: str) -> bool:
 
 def _record(file: BinaryIO, *, name: str) -> Record:
     from atoll.host.compressed import compression
-    from atoll.host.records.lines import MOST_BYTES
+    from atoll.host.records.pasted.lines import MOST_BYTES
 
     data = file.read(MOST_BYTES + 1)
     kind = compression(data)
@@ -159,7 +159,7 @@ def _record(file: BinaryIO, *, name: str) -> Record:
 def _text_of(data: bytes, kind: str, *, name: str) -> bytes:
     """Return what a compressed text holds, or as much of it as is too much. Raises InputError for damaged data."""
     from atoll.host.compressed import DAMAGED, decompressed
-    from atoll.host.records.lines import MOST_BYTES
+    from atoll.host.records.pasted.lines import MOST_BYTES
 
     stream, parts, left = decompressed(io.BytesIO(data), kind), [b""], MOST_BYTES + 1
     try:

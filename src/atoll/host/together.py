@@ -9,7 +9,7 @@ from atoll.errors import InputError
 from atoll.host.interconnect import with_link_records
 from atoll.host.model import Host
 from atoll.host.records.content import Record
-from atoll.host.records.merge import merge
+from atoll.host.records.merge.hosts import merge
 from atoll.pci.address import Address
 
 __all__ = ["read_together"]
@@ -49,7 +49,7 @@ def read_together(
 
 def _by_links(records: Sequence[Record]) -> list[Host]:
     """Return what records of links show of functions: weaker than any other record, used where there is no other."""
-    from atoll.host.records.nccl_functions import read_nccl_functions
+    from atoll.host.records.programs.nccl_functions import read_nccl_functions
 
     found = (read_nccl_functions(record.links, name=record.name) for record in records if record.links is not None)
     return [host for host in found if host is not None]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atoll.host.model import Function, Host, Sriov
-from atoll.host.records.text import read_text
+from atoll.host.records.pasted.text import read_text
 from atoll.pci.address import Address
 
 __all__ = [

@@ -26,7 +26,7 @@ from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.host.records.multifunction import ALONE
-from atoll.host.records.text import read_text
+from atoll.host.records.pasted.text import read_text
 from atoll.host.tree import Tree
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atoll.errors import InputError
-from atoll.host.records.lines import text_lines
+from atoll.host.records.pasted.lines import text_lines
 
 __all__ = ["MOST_BYTES", "clean"]
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from atoll.host.fact import Unknown
+from dataclasses import replace
+
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
+from atoll.pci.header import HeaderType
 
-__all__ = ["bare_function"]
+__all__ = ["bare_function", "placed_function"]
+
+_PATH_ONLY = "a link's path shows where it stands and no more: add the output of lspci -nnvvv, run as root"
 
 
 def bare_function(address: Address, ids: tuple[int, int], class_code: int | None, why: str) -> Function:
@@ -45,3 +51,10 @@ def bare_function(address: Address, ids: tuple[int, int], class_code: int | None
         subsystem=unread,
         serial=unread,
     )
+
+
+def placed_function(address: Address, *, bridge: bool, source: str) -> Function:
+    """Return what a link into ``/sys/devices`` tells of a function: whether something stands below it."""
+    function = bare_function(address, (0xFFFF, 0xFFFF), DeviceClass.PCI_BRIDGE << 8 if bridge else None, _PATH_ONLY)
+    header = Known(HeaderType.BRIDGE, source) if bridge else function.header
+    return replace(function, header=header, driver=Unknown(_PATH_ONLY), possible_ids=((None, None),))

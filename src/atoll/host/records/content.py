@@ -33,13 +33,13 @@ def read_record(data: bytes, *, name: str) -> Record:
 
     if is_xml(data):
         return _xml(data, name)
-    from atoll.host.records.embedded import parted
+    from atoll.host.records.pasted.embedded import parted
 
     apart = parted(data, name=name)
     if apart is not None:
         documents, around = apart
         return _beside(lambda: _xml(documents, name), around, name)
-    from atoll.host.records.rdma_dump import is_json, read_rdma_dump
+    from atoll.host.records.programs.rdma_dump import is_json, read_rdma_dump
 
     if is_json(data):
         from atoll.host.links.amd_json import is_amd_json
@@ -47,13 +47,13 @@ def read_record(data: bytes, *, name: str) -> Record:
 
         if is_nvml(data) or is_amd_json(data):
             return Record(name, None, data)
-        from atoll.host.records.pvesh_json import pvesh_table
+        from atoll.host.records.programs.pvesh_json import pvesh_table
 
         table = pvesh_table(data)
         if table is not None:
             return _text(table, name)
         return Record(name, read_rdma_dump(data, name=name))
-    from atoll.host.records.udev import is_udev, read_udev, without_udev
+    from atoll.host.records.programs.udev import is_udev, read_udev, without_udev
 
     if is_udev(data):
         return _beside(lambda: Record(name, read_udev(data, name=name)), without_udev(data, name=name), name)
@@ -75,7 +75,7 @@ def _beside(read: Callable[[], Record], around: bytes, name: str) -> Record:
         return inner
     if inner.host is None or outer.host is None:
         return Record(name, inner.host or outer.host, inner.links or outer.links)
-    from atoll.host.records.merge import merge
+    from atoll.host.records.merge.hosts import merge
 
     whole = replace(merge([outer.host, inner.host]), name=inner.host.name, provenance=inner.host.provenance)
     return Record(name, whole, inner.links or outer.links)
@@ -83,7 +83,7 @@ def _beside(read: Callable[[], Record], around: bytes, name: str) -> Record:
 
 def _text(data: bytes, name: str) -> Record:
     from atoll.host.links.read import is_link_record
-    from atoll.host.records.text import read_text
+    from atoll.host.records.pasted.text import read_text
 
     links = data if is_link_record(data) else None
     try:
@@ -98,7 +98,7 @@ def _kfd(data: bytes, name: str) -> Host | None:
     """Return the GPUs of a KFD topology as a host, None where a text shows none."""
     from atoll.host.links.kfd_text import is_kfd_text, parse_kfd_text
     from atoll.host.links.text import clean
-    from atoll.host.records.kfd_gpus import read_kfd_gpus
+    from atoll.host.records.programs.kfd_gpus import read_kfd_gpus
 
     nodes = parse_kfd_text(clean(data, name=name)) if is_kfd_text(data) else ()
     return read_kfd_gpus(nodes, name=name) if any(node.is_gpu for node in nodes) else None
@@ -107,18 +107,18 @@ def _kfd(data: bytes, name: str) -> Host | None:
 def _xml(data: bytes, name: str) -> Record:
     from atoll.host.links.read import is_link_record
     from atoll.host.links.xml import parse_series
-    from atoll.host.records.nodedev import is_nodedev, read_nodedev
+    from atoll.host.records.programs.nodedev import is_nodedev, read_nodedev
 
     roots = parse_series(data, name=name)
     if is_nodedev(roots):
         return Record(name, read_nodedev(roots, name=name))
     root = roots[0]
     if root.tag == "topology":
-        from atoll.host.records.hwloc_io import read_hwloc
+        from atoll.host.records.programs.hwloc_io import read_hwloc
 
         return Record(name, read_hwloc(root, name=name), data if is_link_record(data) else None)
     if root.tag == "nvidia_smi_log":
-        from atoll.host.records.smi_gpus import read_smi_gpus
+        from atoll.host.records.programs.smi_gpus import read_smi_gpus
 
         return Record(name, read_smi_gpus(root, name=name), data)
     if is_link_record(data):

@@ -16,7 +16,7 @@ from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function, Gap, Host, IommuUnit, Platform
 from atoll.host.place import addresses_in, standing
-from atoll.host.records.drawn import placed_function
+from atoll.host.records.bare import placed_function
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups
 from atoll.host.records.multifunction import ALONE, SHARED

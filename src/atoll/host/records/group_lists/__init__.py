@@ -1,0 +1,1 @@
+"""Lists of IOMMU groups, as scripts, sysfs and tables print them."""

@@ -1,0 +1,306 @@
+"""Lists of IOMMU groups as people paste them.
+
+All of these, mixed and quoted::
+
+    IOMMU Group 1:                                   the usual shell loop, and
+            00:01.0 PCI bridge [0604]: Intel …       its functions as lspci -nns prints them
+            [RESET] 01:00.0 VGA compatible …         marked by loops that look for reset
+            00:1c.1/06:00.0 USB controller …         or by their paths, as lspci -PP has them
+    IOMMU Group 1 00:01.0 PCI bridge [0604]: …       the same on one line
+    [IOMMU 1] 00:01.0 PCI bridge [0604]: Intel …     and without the word
+    Group 1:  [8086:1901] [R] 00:01.0  PCI bridge  … Unraid, ls-iommu and their like, class and name in columns, and
+    [8086:1905] 00:01.1  PCI bridge: …               the functions after the first,
+    USB:      [1d6b:0002]  Bus 001 Device 001  …     and what hangs on a USB controller between them
+    /sys/kernel/iommu_groups/1/devices/0000:00:01.0  find
+    /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l, in columns too
+    ├── 1                                            tree /sys/kernel/iommu_groups
+    0000:00:01.0/iommu_group -> ../iommu_groups/1    ls -l, readlink
+    1 0000:00:01.0                                   a number and an address
+    │ 0x060400 │ 0x1901 │ 0000:00:01.0 │ 1 │ …       tables (group_table)
+    vfio 0000:01:00.0: group 1 is not viable         QEMU, also where there is no group
+    IOMMU Group * 00:00.0 Host bridge [0600]: …      the loop on one line where there are no groups
+
+A function that is lost makes a group look smaller than it is: what is marked in an unknown way is still taken, and a
+group of which no function was understood is told.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from atoll.host.records.group_lists.line import (
+    FURTHEST,
+    function_further_on,
+    group_heading,
+    is_group_number,
+    lines_to_come,
+    linked_function,
+    marked_function,
+    numbered_function,
+)
+from atoll.host.records.group_lists.table import GroupTable
+from atoll.host.records.lspci.heading import ids_in_brackets
+from atoll.host.records.lspci.slot import address_in
+from atoll.pci.address import Address
+
+__all__ = ["GroupList"]
+
+_FOLDER = "iommu_groups/"
+_LINK = "/iommu_group"
+_BULLETS = "├└─│|-+*• \t"
+_TREE = ("├", "│", "└", "|", "`")
+_REFUSED = re.compile(
+    r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|failed to open /dev/vfio/(\d{1,6}):|"
+    r"(?:failed to setup container for )?group (\d{1,6})(?: is not viable| (?:is )?used|:))"
+)
+"""``vfio_get_group`` and those that it calls, of QEMU's ``hw/vfio``."""
+_UNFOUND = re.compile(r"[#*=\-+`> \t]*iommu[ _]group\s+\\?\*\s*:?\s*(.*)", re.IGNORECASE)
+_USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \d{1,3}\b", re.IGNORECASE)
+_FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
+_LISTING = ("find", "ls", "tree")
+_FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
+_MOST_OTHERS = 64
+"""Members that are no PCI functions, of a text that may be anything."""
+
+
+@dataclass(slots=True)
+class GroupList:
+    """Takes lines one by one; ``members`` maps addresses to group numbers, ``conflicts`` lists what was told twice."""
+
+    members: dict[Address, int] = field(default_factory=dict)
+    conflicts: dict[Address, tuple[int, int]] = field(default_factory=dict)
+    none: set[Address] = field(default_factory=set)
+    """Functions that are told to be in no group."""
+    others: list[str] = field(default_factory=list)
+    """Members of groups that are no PCI functions: platform devices."""
+    unfound: bool = False
+    """Whether a loop over the groups found none: its pattern stands in place of the number."""
+    asked: bool = False
+    """Whether somebody typed a command that lists groups."""
+    _named: set[int] = field(default_factory=set)
+    _current: int | None = None
+    _indented: bool = False
+    """Whether the current group's functions are indented: then one at the margin is none of them."""
+    _margin: int = 0
+    """How far the current group's heading is indented."""
+    _apart: bool = False
+    """Whether a blank line came after it."""
+    _unended: int = 0
+    """How many lines may go on with the function above: its class has a number, and its ids are to come."""
+    _wrapped: bool = False
+    """Whether the line before holds flags of lspci that go on: ``Flags: fast devsel, IRQ 11,``; ``IOMMU group 1``."""
+    _folder: bool = False
+    """Whether the lines are of ls in the group's folder."""
+    _tree: bool = False
+    _numbers_are_groups: bool = True
+    _table: GroupTable = field(default_factory=GroupTable)
+    _numbered: list[tuple[int, Address]] = field(default_factory=list)
+    """Numbers that stand before lines of lspci: of groups or of lines."""
+
+    def end(self) -> tuple[Address, ...]:
+        """Finish the text: return the functions before which stand numbers that may be of lines as well as of groups.
+
+        Lines' numbers rise and no two are the same, so where two are the same they are groups'.
+        """
+        numbers = [number for number, _ in self._numbered]
+        if len(set(numbers)) == len(numbers):
+            return tuple(address for _, address in self._numbered if address not in self.members)
+        for number, address in self._numbered:
+            self._add(address, number)
+        return ()
+
+    @property
+    def empty(self) -> tuple[int, ...]:
+        """The groups that the text names without a function of theirs that could be read."""
+        return tuple(
+            sorted(self._named - set(self.members.values()) - {n for two in self.conflicts.values() for n in two})
+        )
+
+    def take(self, line: str) -> str:
+        """Read a line, and return what of it may be a function as lspci prints it."""
+        text = line.strip()
+        if not text:
+            self._apart = True
+            return text
+        wrapped, self._wrapped = self._wrapped, text.endswith((",", "IOMMU")) and any(map(text.__contains__, _FLAGS))
+        if wrapped and text.startswith(("IOMMU group ", "group ")):
+            return text
+        if self._current is not None and _USB.match(text):
+            return ""
+        row = self._table.take(text)
+        if row:
+            if row is True:
+                return ""
+            if row.group is None:
+                self.none.add(row.address)
+            else:
+                self._add(row.address, row.group)
+            return row.heading
+        if self._sysfs(text) or (self._tree and self._branch(text)):
+            return ""
+        if "vfio" in text and self._refused(text):
+            return ""
+        unfound = _UNFOUND.match(text)
+        if unfound is not None:
+            self.unfound = True
+            return unfound[1]
+        return self._listed(line, text)
+
+    def _listed(self, line: str, text: str) -> str:
+        """A line of a list: a group's heading, a function after a number, a member of the group above."""
+        number, rest = group_heading(text)
+        if number is not None:
+            self._begin(number, margin=len(line) - len(line.lstrip()))
+            address, heading = marked_function(rest)
+            if address is not None:
+                self._add(address, number)
+                self._unended = lines_to_come(heading)
+                return heading
+            self._first_address(rest, number)
+            # A script that prints other columns first shows no line of lspci.
+            return rest
+        numbered = numbered_function(text)
+        if numbered is not None:
+            number, address, heading = numbered
+            if number == self._current:
+                self._add(address, number)
+            else:
+                self._numbered.append((number, address))
+            return heading
+        if self._pair(text):
+            return ""
+        return self._member(line, text) if self._current is not None else text
+
+    def _pair(self, text: str) -> bool:
+        """A line that holds nothing but a group's number and a function's full address."""
+        if "partition" in text.lower():
+            # Lists of GPUs by their place in a fabric look the same.
+            self._numbers_are_groups = False
+        words = text.split()
+        if len(words) != 2 or not is_group_number(words[0]) or not self._numbers_are_groups:
+            return False
+        address = address_in(words[1])
+        if address is None or words[1].count(":") != 2:
+            return False
+        self._add(address, int(words[0]))
+        return True
+
+    def _refused(self, text: str) -> bool:
+        """Take what QEMU says of a device that it cannot open (``vfio_get_group``, ``vfio_get_device`` in hw/vfio)."""
+        found = _REFUSED.search(text)
+        address = address_in(found[1]) if found is not None else None
+        if found is None or address is None:
+            return False
+        number = found[2] or found[3]
+        if number is None:
+            self.none.add(address)
+        else:
+            self._add(address, int(number))
+        return True
+
+    def _begin(self, number: int, *, margin: int = 0, folder: bool = False) -> None:
+        self._current, self._indented, self._apart, self._unended = number, False, False, 0
+        self._margin, self._folder = margin, folder
+        self._named.add(number)
+
+    def _member(self, line: str, text: str) -> str:
+        """A line below a group's heading: one of its functions, or details of one, or the end of the list."""
+        if self._current is None:
+            return text
+        if self._apart:
+            # Functions may stand apart; what is no further to the right than the heading is something else.
+            if len(line) - len(line.lstrip()) <= self._margin:
+                self._current = None
+                return text
+            self._apart = False
+        if self._folder:
+            found = linked_function(text)
+            if found is not None:
+                self._add(found, self._current)
+                return ""
+            names = [address_in(word) for word in text.split()]
+            if all(names):
+                for name in names:
+                    if name is not None:
+                        self._add(name, self._current)
+                return ""
+            if text.startswith(("total ", "d")):
+                return ""
+        bare = text.lstrip(_BULLETS)
+        address, heading = marked_function(bare)
+        indented = line[:1].isspace() or bare != text or text[0] in "(["
+        if address is None and indented:
+            # Columns of a script's own before it: better one too many in a group than one lost.
+            address, heading = function_further_on(bare)
+        if address is None:
+            if not indented and not self._unended:
+                self._current = None
+            self._unended = 0 if ids_in_brackets(text) is not None else max(0, self._unended - 1)
+            return text
+        if self._indented and not indented:
+            self._current = None
+            return text
+        self._indented = indented and text[0] not in "(["
+        self._unended = lines_to_come(heading)
+        self._add(address, self._current)
+        return heading
+
+    def _sysfs(self, text: str) -> bool:
+        if "iommu_groups" in text and not _FUNCTIONS_IN.search(text):
+            self.asked = self.asked or any(word in _LISTING for word in text.split())
+        if text.rstrip("/:").endswith("/iommu_groups") or text in (".", "iommu_groups"):
+            self._tree = True
+            return text != "."
+        if _FOLDER not in text:
+            return False
+        before, _, after = text.rpartition(_FOLDER)
+        number, _, rest = after.partition("/")
+        number = number.rstrip("'\":,;")
+        if not is_group_number(number):
+            return False
+        if rest.startswith("devices/"):
+            words = rest.removeprefix("devices/").split()
+            address = address_in(words[0]) if words else None
+            if address is not None:
+                self._add(address, int(number))
+            elif not words:
+                # What somebody typed: ls /sys/kernel/iommu_groups/1/devices/
+                self._begin(int(number), folder=True)
+            elif len(words) == 1 and len(self.others) < _MOST_OTHERS:
+                self.others.append(words[0])
+        elif rest.rstrip().rstrip("/") in ("devices:", "devices"):
+            self._begin(int(number), folder=True)
+        elif _LINK in before:
+            words = before.partition(_LINK)[0].rpartition("/")[2].split()
+            address = address_in(words[-1]) if words else None
+            if address is not None:
+                self._add(address, int(number))
+        return True
+
+    def _branch(self, text: str) -> bool:
+        """A line of ``tree``: a group's folder, or a link in it."""
+        if not text.startswith(_TREE):
+            self._tree = False
+            return False
+        name = text.lstrip("├└─│|`- \t\xa0")
+        if is_group_number(name):
+            self._begin(int(name), folder=True)
+            return True
+        address = linked_function(name) or address_in(name)
+        if address is not None and self._current is not None:
+            self._add(address, self._current)
+        return True
+
+    def _first_address(self, rest: str, number: int) -> None:
+        for word in rest.split()[:FURTHEST]:
+            address = address_in(word)
+            if address is not None:
+                self._add(address, number)
+                return
+
+    def _add(self, address: Address, number: int) -> None:
+        self._named.add(number)
+        known = self.members.setdefault(address, number)
+        if known != number:
+            self.conflicts.setdefault(address, (known, number))

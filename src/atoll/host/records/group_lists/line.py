@@ -1,0 +1,149 @@
+"""One line of a list of IOMMU groups: the heading of a group, or a function after marks, a number or other columns."""
+
+from __future__ import annotations
+
+import re
+
+from atoll.host.records.lspci.heading import ids_in_brackets
+from atoll.host.records.lspci.slot import address_in, function_in
+from atoll.pci.address import Address
+
+__all__ = [
+    "FURTHEST",
+    "function_further_on",
+    "group_heading",
+    "is_group_number",
+    "lines_to_come",
+    "linked_function",
+    "marked_function",
+    "numbered_function",
+]
+
+FURTHEST = 6
+"""Words among which a line has its address."""
+_MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
+_MOST_MARKS = 5
+"""Words of a script's own before an address."""
+_TRANSLATED = ("gruppe", "groupe", "grupo", "gruppo", "groep", "grupa", "групп", "组", "組", "グループ", "그룹")
+_MOST_WRAPPED = 3
+"""Lines over which a mailer spreads a name."""
+_MOST_TRANSLATED = 3
+"""Words of a heading in another language."""
+_BEFORE = "#*=-+`> \t"
+_NO_CLASS = ":->=("
+_GROUP = re.compile(r"^(?:iommu[_-]?group|iommu group|group|grp)\s*=\s*(\d)|^iommugroup\s+(?=\d)", re.IGNORECASE)
+_IN_BRACKETS = re.compile(
+    r"[#*=\-+`> \t]*\[?iommu(?:[_ -]?(?:group|grp))?[ :#]*(\d{1,6})(?:\]:?|:)?\s+(.*)", re.IGNORECASE
+)
+"""``[IOMMU 1] 00:01.0 PCI bridge [0604]: …``, ``IOMMU 1: 00:01.0 …``: before a function it is a group's number."""
+_DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
+"""What lspci prints of a function below it, and may hold an address."""
+
+
+def group_heading(text: str) -> tuple[int | None, str]:
+    """Split ``IOMMU Group 1:  …`` into the number and the rest; None where a line begins otherwise.
+
+    ``IOMMU group: 1`` with the colon before the number is lspci's, and belongs to the function above it;
+    ``IOMMU Group: 1`` is no lspci's.
+    """
+    lowered = text.lower()
+    short = _IN_BRACKETS.match(text) if "iommu" in lowered else None
+    if short is not None and marked_function(short[2])[0] is not None:
+        return int(short[1]), short[2]
+    if "iommu" in lowered and any(word in lowered for word in _TRANSLATED):
+        return _translated(text), ""
+    if "group" not in lowered and "grp" not in lowered:
+        return None, ""
+    if text.startswith("IOMMU Group: ") and is_group_number(text.removeprefix("IOMMU Group: ")):
+        return int(text.removeprefix("IOMMU Group: ")), ""
+    words = _GROUP.sub(lambda found: f"group {found[1] or ''}", text.lstrip(_BEFORE), count=1).split(None, 2)
+    if words[:1] and words[0].lower() in ("iommu", "iommu_group"):
+        words = text.lstrip(_BEFORE).split(None, 3)[1:] if words[0].lower() == "iommu" else ["group", *words[1:]]
+    if len(words) < 2 or words[0].lower().rstrip(":") not in ("group", "grp") or address_in(words[1]):
+        return None, ""
+    number = words[1].lstrip("[(#")
+    digits = number[: len(number) - len(number.lstrip("0123456789"))]
+    after = number.removeprefix(digits).lstrip(":,;=-*#])")
+    if not is_group_number(digits) or (after and after[0] not in "[("):
+        return None, ""
+    rest = " ".join((after, *words[2:])).strip()
+    if words[0].endswith(":") and not any(map(address_in, rest.split()[:FURTHEST])):
+        return None, ""
+    return int(digits), rest
+
+
+def _translated(text: str) -> int | None:
+    """Return the number of a heading that somebody translated: a few words, one of them a number."""
+    words = [word.strip("#*=:`") for word in text.split()]
+    numbers = [int(word) for word in words if is_group_number(word)]
+    return numbers[0] if len(numbers) == 1 and len([word for word in words if word]) <= _MOST_TRANSLATED else None
+
+
+def marked_function(text: str) -> tuple[Address | None, str]:
+    """Return the function that a line names after marks of its own, and the line as lspci would print it.
+
+    Ids in brackets before the address (``[8086:1901] [R] 00:01.0 PCI bridge: …``) go where lspci -nn has them.
+    """
+    ids = ""
+    words = text.split(None, _MOST_MARKS)
+    for place, word in enumerate(words[:_MOST_MARKS]):
+        address = function_in(word)
+        if address is not None:
+            rest = f"{address} {_in_columns(text.partition(word)[2].strip())}" if place else text
+            if ids and ids not in rest:
+                before, found, after = rest.partition(" (rev ")
+                rest = f"{before} {ids}{found}{after}"
+            return address, rest
+        if word.startswith("[") and word.endswith("]") and len(word) == 11 and word[5] == ":":
+            ids = word
+        elif any(c.isalnum() for c in word) and word[0] not in "[(" and word.lower().strip(":") not in _MARKS:
+            return None, text
+    return None, text
+
+
+def lines_to_come(heading: str) -> int:
+    """Return how many lines may go on with a function's heading as lspci -nn prints it: its ids are to come."""
+    return _MOST_WRAPPED if "]: " in heading and ids_in_brackets(heading) is None else 0
+
+
+def _in_columns(text: str) -> str:
+    """Return ``class: name`` of a class and a name that only blanks divide."""
+    before, _, after = text.partition("  ")
+    if ":" in before or not after:
+        return text
+    return f"{before}: {after.strip()}"
+
+
+def numbered_function(text: str) -> tuple[int, Address, str] | None:
+    """Return number, function and the line as lspci prints it of ``1: 00:01.0 PCI bridge [0604]: …``."""
+    words = text.split(None, 2)
+    if len(words) < 3 or not is_group_number(words[0].removesuffix(":")):
+        return None
+    address = address_in(words[1])
+    if address is None or ":" not in words[2] or words[2][0] in _NO_CLASS:
+        return None
+    return int(words[0].removesuffix(":")), address, f"{address} {words[2]}"
+
+
+def function_further_on(text: str) -> tuple[Address | None, str]:
+    """Return the function that a line names after a few words, and the line from there on."""
+    words = text.split()
+    if text.partition(":")[0].lower() in _DETAILS:
+        return None, text
+    for place, word in enumerate(words[1:FURTHEST], 1):
+        address = address_in(word)
+        if address is not None:
+            return address, " ".join((f"{address}", *words[place + 1 :])).replace(f"{address} - ", f"{address} ", 1)
+    return None, text
+
+
+def linked_function(text: str) -> Address | None:
+    """Return the function that a line of ``ls -l`` is a link to."""
+    before, arrow, _ = text.partition(" -> ")
+    words = before.split()
+    return address_in(words[-1]) if words and (arrow or len(words) == 1) else None
+
+
+def is_group_number(text: str) -> bool:
+    """Whether a word can be the number of a group: ASCII digits, and not too many."""
+    return 0 < len(text) < 7 and text.isascii() and text.isdigit()

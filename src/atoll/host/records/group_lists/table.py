@@ -1,0 +1,75 @@
+"""Tables that have a column of IOMMU groups: Proxmox VE's ``pvesh get …/hardware/pci``, and tables of posts.
+
+Source of the form: ``pvesh`` draws columns with ``│`` and rules with ``─``, ``╞`` and ``├``; its columns are class,
+device, id, iommugroup, vendor, device_name, and more. Tables of Markdown draw them with ``|``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atoll.host.records.lspci.slot import address_in
+from atoll.pci.address import Address
+
+__all__ = ["GroupTable", "Row"]
+
+_BARS = ("│", "|")
+_GROUP = frozenset({"iommugroup", "iommu group", "iommu_group", "group", "iommu grp", "grp", "iommu"})
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A function of a table."""
+
+    address: Address
+    group: int | None
+    """None where the table says that it has none."""
+    heading: str
+    """Its first line as lspci would print it, empty where the table tells neither class nor ids."""
+
+
+@dataclass(slots=True)
+class GroupTable:
+    """Takes lines one by one."""
+
+    _columns: list[str] = field(default_factory=list)
+
+    def take(self, text: str) -> Row | bool:
+        """Return the function of a row, True for another part of such a table, False for any other line."""
+        bar = next((bar for bar in _BARS if text.startswith(bar)), None)
+        if bar is None:
+            if self._columns and text[:1] in ("┌", "╞", "├", "└"):
+                return True
+            self._columns = []
+            return False
+        cells = [cell.strip() for cell in text.removeprefix(bar).removesuffix(bar).split(bar)]
+        names = [cell.lower().strip("*` ") for cell in cells]
+        if len(cells) > 1 and any(name in _GROUP for name in names) and not any(map(address_in, cells)):
+            self._columns = names
+            return True
+        return (self._row(cells) or set(text) <= set("|-: ")) if self._columns else False
+
+    def _row(self, cells: list[str]) -> Row | None:
+        told = dict(zip(self._columns, cells, strict=False))
+        group = next(value for name, value in told.items() if name in _GROUP) if told.keys() & _GROUP else ""
+        address = next(filter(None, map(address_in, cells)), None)
+        line = ""
+        if address is None:
+            # Number and line of lspci: | 1 | 00:01.0 PCI bridge [0604]: … |
+            starts = ((address_in(cell.partition(" ")[0]), cell) for cell in cells)
+            address, line = next(((found, cell) for found, cell in starts if found is not None), (None, ""))
+        digits = group.strip("*` ")
+        if address is None or not (digits == "-1" or (digits.isascii() and digits.isdigit() and len(digits) < 7)):
+            return None
+        heading = f"{address} {line.partition(' ')[2]}" if ":" in line.partition(" ")[2] else ""
+        kind, vendor, device = (_number(told.get(name, "")) for name in ("class", "vendor", "device"))
+        if len(kind) == 6 and len(vendor) == len(device) == 4:
+            name = told.get("device_name", "").replace(":", " ")
+            heading = f"{address} Class {kind[:4]}: {name} [{vendor}:{device}] (prog-if {kind[4:]})"
+        return Row(address, None if digits == "-1" else int(digits), heading)
+
+
+def _number(text: str) -> str:
+    digits = text.strip().lower().removeprefix("0x")
+    return digits if digits and _HEX.issuperset(digits) else ""

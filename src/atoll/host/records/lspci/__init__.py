@@ -1,0 +1,1 @@
+"""What lspci prints, in all its forms: names, headings, details, dumped bytes, trees."""

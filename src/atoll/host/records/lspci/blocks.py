@@ -1,0 +1,287 @@
+"""The functions of an lspci output as blocks of lines: heading, details, dumped bytes. Wrapped lines are joined.
+
+A detail begins with one of the keys that lspci prints; whatever begins with none continues the one before. So
+neither indentation nor line length matters: mailers change both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from atoll.host.records.lspci.heading import ids_in_brackets
+from atoll.host.records.lspci.slot import Slot, address_in, parse_slot
+
+__all__ = ["Block", "Capability", "Detail", "blocks", "dumped", "heading_of"]
+
+_KEYS = (
+    *("Subsystem:", "Flags:", "Control:", "Status:", "Latency", "Interrupt:", "NUMA node:", "IOMMU group:"),
+    *("Region ", "Bus:", "I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:"),
+    *("Secondary status:", "BridgeCtl:", "Capabilities:", "Kernel driver in use:", "Kernel modules:"),
+    *("Expansion ROM", "[virtual]", "Physical Slot:", "DeviceName:", "Device tree node:", "BIST "),
+    *("Memory at ", "I/O ports at ", "Memory window ", "I/O window ", "16-bit legacy", "!!!"),
+    *("DevCap:", "DevCtl:", "DevSta:", "LnkCap:", "LnkCtl:", "LnkSta:", "SltCap:", "SltCtl:", "SltSta:"),
+    *("RootCap:", "RootCtl:", "RootSta:", "DevCap2:", "DevCtl2:", "DevSta2:", "LnkCap2:", "LnkCtl2:", "LnkSta2:"),
+    *("DevCap3:", "DevCtl3:", "LnkCap3:", "LnkCtl3:", "LaneErrStat:", "AtomicOpsCap:", "AtomicOpsCtl:"),
+    *("ACSCap:", "ACSCtl:", "ATSCap:", "ATSCtl:", "IOVCap:", "IOVCtl:", "IOVSta:", "Initial VFs:", "VF offset:"),
+    *("McastCap:", "McastCtl:", "McastBAR:", "McastReceiveVec:", "McastBlockAllVec:", "McastBlockUntransVec:"),
+    *("McastOverlayBAR:", "CXLCap:", "CXLCtl:", "CXLSta:", "CXLCtl2:"),
+    *("Supported Page Size:", "VF Migration:", "PASIDCap:", "PASIDCtl:", "PRICtl:", "PRISta:", "Page Request"),
+    *("AFCap:", "AFCtrl:", "AFStatus:", "ARICap:", "ARICtl:", "UESta:", "UEMsk:", "UESvrt:", "CESta:", "CEMsk:"),
+    *("AERCap:", "HeaderLog:", "RootCmd:", "ErrorSrc:", "Address:", "Masking:", "Vector table:", "PBA:", "Caps:"),
+    *("Arb:", "Ctrl:", "VC0:", "Bridge:", "PTMCap:", "PTMControl:", "L1SubCap:", "L1SubCtl1:", "DpcCap:", "DpcCtl:"),
+)
+_CLASS = r"[A-Z0-9][^:\[\]]{2,60} \[[\da-fA-F]{4}\]"
+_INSIDE = re.compile(
+    rf"(?:[^\s/]{{1,24}} ){{1,3}}((?:[\da-fA-F]{{4,8}}:)?[\da-fA-F]{{2}}:[01][\da-fA-F]\.[0-7]) ({_CLASS}: .*)"
+)
+_TYPE = re.compile(
+    r"Express (?:\(v\d\) )?(?:(?:Root|Downstream) Port \(Slot[+-]\)|Upstream Port|(?:Legacy )?Endpoint"
+    r"|Root Complex (?:Integrated Endpoint|Event Collector)|PCI-Express to PCI/PCI-X Bridge)(?:, MSI \d\d)?"
+)
+"""What scripts leave of a capability's line that tells a function's type; a name that goes on so does not end there."""
+_NO_COLON = re.compile(rf"^({_CLASS}) (?=\S)")
+_ACS = "Access Control Services"
+_SEPARATOR = "--"
+"""What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
+_DOTS = frozenset(".…()[]{}<>-–— \t*_~")
+_SNIPS = frozenset({"snip", "snipped", "cut", "truncated", "omitted", "shortened", "skipped", "etc"})
+_LONGEST_MARK = 40
+_LONGEST = 4096
+_MOST_DETAILS = 4096
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+@dataclass(slots=True)
+class Detail:
+    """One detail: its key as lspci prints it, with the text after it joined."""
+
+    text: str
+    line: int
+
+
+@dataclass(slots=True)
+class Capability:
+    """A capability's heading, and the details below it."""
+
+    name: str
+    """``Express (v2) Root Port (Slot+), MSI 00``, ``Access Control Services``, …"""
+    offset: int | None
+    details: list[Detail] = field(default_factory=list)
+
+    def find(self, key: str) -> str | None:
+        """Return the text after a key, None where there is no such detail."""
+        return next((d.text[len(key) :].strip() for d in self.details if d.text.startswith(key)), None)
+
+
+@dataclass(slots=True)
+class Block:
+    """One function."""
+
+    slot: Slot
+    heading: str
+    """The first line without the address."""
+    line: int
+    details: list[Detail] = field(default_factory=list)
+    """Before the first capability."""
+    capabilities: list[Capability] = field(default_factory=list)
+    after: list[Detail] = field(default_factory=list)
+    """After the last one: driver and modules."""
+    dump: bytearray = field(default_factory=bytearray)
+    cut: bool = False
+    """Whether the text ends in the middle of it: what it does not show may yet have come."""
+    shortened: bool = False
+    """Whether somebody left lines of it out, as dots in their place or grep's separator tell."""
+    shortened_early: bool = False
+    """Whether that was before its first capability."""
+    _found: dict[str, str | None] = field(default_factory=dict)
+
+    def find(self, key: str) -> str | None:
+        """Return the text after a key among the function's own details; to be asked once the block is whole."""
+        if key not in self._found:
+            texts = (detail.text for part in (self.details, self.after) for detail in part)
+            self._found[key] = next((text[len(key) :].strip() for text in texts if text.startswith(key)), None)
+        return self._found[key]
+
+
+def heading_of(line: str) -> tuple[Slot, str] | None:
+    """Return a function's address and the rest of its first line, None where the line is none.
+
+    A heading goes on with a class and a colon; other texts that begin with an address do not.
+    """
+    text = line.strip().removeprefix("- ").removeprefix("* ").removeprefix("# ").lstrip("`")
+    word, _, rest = text.partition(" ")
+    slot = parse_slot(word) if "." in word[:40] else None
+    rest = rest.strip().rstrip("`")
+    if slot is None:
+        # After what a script says before it: "Matched: 00:01.0 PCI bridge [0604]: …".
+        inside = _INSIDE.match(text) if "]: " in text else None
+        slot = None if inside is None else parse_slot(inside[1])
+        return None if inside is None or slot is None else (slot, inside[2])
+    if not rest or rest[0] in ":->=(":
+        return None
+    if ":" not in rest.partition("[")[0]:
+        # Some scripts leave out the colon after the class.
+        rest = _NO_COLON.sub(r"\1: ", rest, count=1)
+    if ":" not in rest:
+        return None
+    before = rest.partition(":")[0]
+    if len(before) >= 60 or address_in(rest.split(None, 1)[0]) is not None:
+        # Addresses side by side: columns of ls, the heading of a matrix.
+        return None
+    return slot, rest
+
+
+def dumped(line: str) -> tuple[int, bytes] | None:
+    """Return offset and bytes of a line of a hexadecimal dump (``10: 00 00 …``), None where it is none."""
+    place, colon, rest = line.strip().partition(":")
+    if not colon or len(place) not in (2, 3) or not _HEX.issuperset(place) or not rest.startswith(" "):
+        return None
+    words = rest.split()
+    if not 1 <= len(words) <= 16 or any(len(word) != 2 or not _HEX.issuperset(word) for word in words):
+        return None
+    return int(place, 16), bytes(int(word, 16) for word in words)
+
+
+def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
+    """Yield the functions of numbered lines. A blank line ends a block's details, not its dump."""
+    reader = _Reader()
+    for number, line in lines:
+        done = reader.take(number, line)
+        if done is not None:
+            yield done
+    last = reader.end(of_text=True)
+    if last is not None:
+        yield last
+
+
+class _Reader:
+    """Takes lines one by one."""
+
+    def __init__(self) -> None:
+        self._block: Block | None = None
+        self._parts: list[str] = []
+        self._length = 0
+        self._line = 0
+        self._open = False
+        self._gone = False
+        """Whether the lines are no longer the current function's: grep left its next heading out."""
+
+    def take(self, number: int, line: str) -> Block | None:
+        """Take a line; return the function before where it is the heading of another one."""
+        found = heading_of(line)
+        if found is None:
+            if self._block is not None:
+                self._take_below(self._block, number, line.strip())
+            return None
+        done = self.end()
+        self._block = Block(found[0], "", number)
+        self._begin(found[1], number)
+        self._open, self._gone = True, False
+        return done
+
+    def _take_below(self, block: Block, number: int, text: str) -> None:
+        """Take a line below a function's heading."""
+        if not text:
+            self._close()
+        elif self._gone:
+            return
+        elif self._open and _leaves_out(text):
+            self._finish()
+            block.shortened = True
+            block.shortened_early |= not block.capabilities
+            self._gone = text == _SEPARATOR
+        elif (dump := dumped(text)) is not None:
+            self._close()
+            if dump[0] == len(block.dump):
+                block.dump += dump[1]
+        elif text.startswith(_KEYS):
+            self._finish()
+            if text.startswith("ACSCap:") and self._placeless():
+                block.capabilities.append(Capability(_ACS, None))
+            self._begin(text, number)
+            self._open = True
+        elif self._open and _TYPE.fullmatch(text) and self._whole():
+            self._finish()
+            self._begin(f"Capabilities: {text}", number)
+        elif self._open and not block.heading and _names_another(text):
+            # A function in a form that is not known here: no part of this one's name.
+            self._close()
+        elif self._open and self._length < _LONGEST:
+            self._parts.append(text)
+            self._length += len(text)
+
+    def _placeless(self) -> bool:
+        """Whether the capability above is another one, told as scripts do: without its place."""
+        above = self._block.capabilities[-1] if self._block and self._block.capabilities else None
+        return above is not None and above.offset is None and above.name != _ACS
+
+    def _whole(self) -> bool:
+        """Whether the line before needs no more to be whole: a heading with its ids, or a detail with its value."""
+        text = " ".join(self._parts)
+        if self._block is not None and not self._block.heading:
+            return ids_in_brackets(text) is not None
+        return not text.endswith(("]", ":"))
+
+    def end(self, *, of_text: bool = False) -> Block | None:
+        """Return the block there is. A text's last is whole if a blank line or its driver ends it, as lspci's do."""
+        going_on = self._open
+        self._finish()
+        done, self._block = self._block, None
+        self._open = False
+        if done is not None and of_text:
+            done.cut = going_on and bool(done.details or done.capabilities) and not done.after
+        return done
+
+    def _close(self) -> None:
+        """End the detail, and let no further line continue it."""
+        self._finish()
+        self._open = False
+
+    def _begin(self, text: str, number: int) -> None:
+        self._parts, self._length, self._line = [text], len(text), number
+
+    def _finish(self) -> None:
+        block = self._block
+        if block is None or not self._parts:
+            return
+        text, self._parts = " ".join(self._parts), []
+        if not block.heading:
+            block.heading = text
+            return
+        detail = Detail(" ".join(text.split()), self._line)
+        if detail.text.startswith("Capabilities:"):
+            if len(block.capabilities) < _MOST_DETAILS:
+                block.capabilities.append(_capability(detail.text.removeprefix("Capabilities:").strip()))
+        elif detail.text.startswith(("Kernel driver in use:", "Kernel modules:")):
+            block.after.append(detail)
+        elif block.capabilities:
+            if len(block.capabilities[-1].details) < _MOST_DETAILS:
+                block.capabilities[-1].details.append(detail)
+        elif len(block.details) < _MOST_DETAILS:
+            block.details.append(detail)
+
+
+def _leaves_out(text: str) -> bool:
+    """Whether a line stands for others: ``...``, ``(…)``, ``[snip]``, and the ``--`` of grep."""
+    if text == _SEPARATOR:
+        return True
+    if len(text) > _LONGEST_MARK:
+        return False
+    word = text.strip(".…()[]{}<>-–— \t*_~").lower()
+    return word in _SNIPS if word else ("…" in text or ".." in text) and _DOTS.issuperset(text)
+
+
+def _names_another(text: str) -> bool:
+    return any(address_in(word) is not None for word in text.split(None, 6)[:6])
+
+
+def _capability(text: str) -> Capability:
+    offset: int | None = None
+    if text.startswith("["):
+        place, _, rest = text[1:].partition("]")
+        word = place.split()[0] if place.split() else ""
+        if 1 <= len(word) <= 3 and _HEX.issuperset(word):
+            offset, text = int(word, 16), rest.strip()
+    return Capability(text, offset)

@@ -1,0 +1,207 @@
+"""What lspci prints of a function's header, and of what the kernel keeps beside it: group, driver, node.
+
+Source of the forms: pciutils ``lspci.c`` (``show_verbose``, ``show_bases``, ``show_range``,
+``show_htype1``), 3.1 to 3.14.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import Bar, Bridge, Rom, Window
+from atoll.host.records.lspci.block_text import SHALLOW, BlockText, group_of, numa_of, number_in
+from atoll.host.records.lspci.heading import ids_in_brackets
+from atoll.pci.class_code import BUS_BRIDGES, DeviceClass
+from atoll.pci.header import Command, HeaderType
+
+__all__ = ["HeaderText", "region"]
+
+_SHADOW = 0xC_0000
+_PORTALS = ("Capability ID 0x15", "#15", "Flattening Portal Bridge")
+"""How releases of lspci name the capability of Flattening Portal Bridges (15h), which most do not know."""
+_SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class HeaderText(BlockText):
+    """What stands before the capabilities and after them.
+
+    Each method returns the fact that it is named after; its docstring names the lines of lspci that tell it.
+    """
+
+    def header(self, class_code: int | None) -> Fact[HeaderType]:
+        """The layout: a bridge has a ``Bus:`` line."""
+        if self._unread and self._block.find("Bus:") is None:
+            return Unknown(f"{self._text}: {self._unread}")
+        if any(d.text.startswith(("!!! Unknown header", "!!! Invalid class")) for d in self._block.details):
+            return Unknown(f"{self._text}: lspci says that its header is of an unknown type")
+        if self._block.find("Bus:") is None:
+            if class_code is not None and class_code >> 8 in BUS_BRIDGES:
+                return Unknown(f"{self._text}: a bridge without its Bus: line")
+            return Known(HeaderType.NORMAL, self._source)
+        cardbus = class_code is not None and class_code >> 8 == DeviceClass.CARDBUS_BRIDGE
+        return Known(HeaderType.CARDBUS if cardbus else HeaderType.BRIDGE, self._source)
+
+    def command(self) -> Fact[Command]:
+        """``Control:``."""
+        text = self._block.find("Control:")
+        if text is None:
+            return Unknown(f"{self._text}: {self._unread or 'lspci -v prints no Control: line'}")
+        words = text.split()
+        flags = Command(0)
+        for word, flag in (
+            ("I/O", Command.IO),
+            ("Mem", Command.MEMORY),
+            ("BusMaster", Command.MASTER),
+            ("DisINTx", Command.INTX_DISABLE),
+        ):
+            if f"{word}+" in words:
+                flags |= flag
+            elif f"{word}-" not in words and word != "DisINTx":
+                return Unknown(f"{self._text}: its Control: line is cut")
+        return Known(flags, self._source)
+
+    def bridge(self, header: Fact[HeaderType]) -> Fact[Bridge | None]:
+        """``Bus:``, the windows behind the bridge, and ``BridgeCtl:``."""
+        if isinstance(header, Unknown):
+            return header
+        if header.value is HeaderType.NORMAL:
+            return Known(None, self._source)
+        numbers = {}
+        for part in (self._block.find("Bus:") or "").split(","):
+            key, _, value = part.strip().partition("=")
+            numbers[key] = value.strip()
+        try:
+            secondary, subordinate = int(numbers["secondary"], 16), int(numbers["subordinate"], 16)
+        except (KeyError, ValueError):
+            return Unknown(f"{self._text}: its Bus: line is cut")
+        if secondary > 0xFF or subordinate > 0xFF:
+            return Unknown(f"{self._text}: its Bus: line has no bus numbers")
+        windows = [self._window("I/O behind bridge:"), self._window("Memory behind bridge:")]
+        windows.append(self._window("Prefetchable memory behind bridge:"))
+        kept = tuple(window for window in windows if window is not None and window.start <= window.end)
+        control = (self._block.find("BridgeCtl:") or "").split()
+        vga = True if "VGA+" in control else False if "VGA-" in control else None
+        hidden = self._unread or self._early
+        if not hidden and any(c.name.startswith(_PORTALS) for c in self._block.capabilities):
+            hidden = "lspci does not show whether vectors of its Flattening Portal Bridge are on: lspci -xxx does"
+        unread = f"{self._text}: {hidden}" if hidden else ""
+        return Known(Bridge(secondary, subordinate, kept, vga, unread), self._source)
+
+    def _window(self, key: str) -> Window | None:
+        text = self._block.find(key) or ""
+        start, dash, end = text.partition(" ")[0].partition("-")
+        try:
+            first, last = int(start, 16), int(end, 16)
+        except ValueError:
+            return None
+        if not dash or "[disabled]" in text:
+            return None
+        memory, prefetch = key != "I/O behind bridge:", key.startswith("Prefetchable")
+        # Registers of all zeros: not implemented (pci.bridge), though lspci prints the range that they would be.
+        least, wide = (0xFFFFF, "[64-bit]") if memory else (0xFFF, "[32-bit]")
+        if first == 0 and last == least and (prefetch or not memory) and wide not in text and len(start) <= 8:
+            return None
+        return Window(first, last, memory=memory, prefetchable=prefetch)
+
+    def bars(self) -> Fact[tuple[Bar, ...]]:
+        """The lines of memory and I/O ports."""
+        if self._unread or self._early:
+            return Unknown(f"{self._text}: {self._unread or self._early}")
+        bars = []
+        enhanced = any("Enhanced Allocation" in capability.name for capability in self._block.capabilities)
+        for detail in self._block.details:
+            words = detail.text.removeprefix("[virtual] ").split()
+            if len(words) >= 4 and words[:3] in (["Memory", "at", words[2]], ["I/O", "ports", "at"]):
+                return Unknown(f"{self._text}: lspci -v does not number the regions: use -vv")
+            if "Memory at <ignored>" in detail.text:
+                return Unknown(f"{self._text}: lspci does not show an address that the kernel ignores: lspci -xxx does")
+            bar = region(detail.text)
+            if bar is not None:
+                bars.append(replace(bar, register=None) if enhanced else bar)
+        return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
+
+    def rom(self) -> Fact[Rom | None]:
+        """``Expansion ROM at``."""
+        if self._unread or self._early:
+            return Unknown(f"{self._text}: {self._unread or self._early}")
+        for detail in self._block.details:
+            text = detail.text.removeprefix("[virtual] ")
+            if not text.startswith("Expansion ROM at "):
+                continue
+            place, _, rest = text.removeprefix("Expansion ROM at ").partition(" ")
+            try:
+                start = int(place, 16)
+            except ValueError:
+                continue
+            if start == _SHADOW:
+                # The kernel's copy of a primary VGA's ROM (IORESOURCE_ROM_SHADOW): nothing that a device answers to.
+                continue
+            return Known(Rom(start, _size(rest), "[disabled]" not in rest), self._source)
+        return Known(None, self._source)
+
+    def subsystem(self) -> Fact[tuple[int, int]]:
+        """Vendor and device of ``Subsystem:``."""
+        text = self._block.find("Subsystem:")
+        found = None if text is None else ids_in_brackets(f"{text} [{text.split()[-1] if text.split() else ''}]")
+        if found is None:
+            return Unknown(f"{self._text}: the text does not show the subsystem's ids: lspci -nn does")
+        return Known(found, self._source)
+
+    def group(self) -> Fact[int | None]:
+        """``IOMMU group:``."""
+        number = group_of(self._block)
+        if number is not None:
+            return Known(number, self._source)
+        if (self._block.find("Flags:") or "").endswith((",", "IOMMU", "IOMMU group")):
+            return Unknown("the end of its line of flags is lost, where lspci -v shows the group")
+        if self._custom.group and not (self._unread or self._early):
+            return Known(None, self._source)
+        return Unknown("the text shows no IOMMU groups: add a list of them")
+
+    def driver(self) -> Fact[str | None]:
+        """``Kernel driver in use:``."""
+        found = self._block.find("Kernel driver in use:")
+        if found:
+            return Known(found.split()[0], self._source)
+        if self._custom.driver and self._unread in ("", SHALLOW) and not self._partial:
+            return Known(None, self._source)
+        return Unknown(f"{self._text}: the text shows no drivers")
+
+    def numa(self) -> Fact[int | None]:
+        """``NUMA node:``."""
+        number = numa_of(self._block)
+        if number is None and not (self._custom.numa and not self._unread and not self._partial):
+            return Unknown(f"{self._text}: the text shows no NUMA nodes")
+        return Known(number, self._source)
+
+
+def region(text: str) -> Bar | None:
+    """Return the BAR of a line ``Region 0: Memory at e0000000 (32-bit, prefetchable) [size=64M]``; None: no BAR's.
+
+    What is ``[virtual]`` the kernel has a place for, and its register reads as zero (lspci's ``show_bases``).
+    """
+    words = text.removeprefix("[virtual] ").split()
+    if words[:1] != ["Region"] or len(words) < 4:
+        return None
+    index = number_in(words[1].rstrip(":"))
+    rest = " ".join(words[2:])
+    memory = rest.removeprefix("[virtual] ").startswith("Memory at ")
+    place = rest.partition(" at ")[2].partition(" ")[0]
+    if index is None or index > 5:
+        return None
+    try:
+        # One that is not assigned reads as zero, and stands there while memory is decoded.
+        start = 0 if memory and place == "<unassigned>" else int(place, 16)
+    except ValueError:
+        return None
+    prefetch = "prefetchable)" in rest and "non-prefetchable" not in rest
+    register = 0 if memory and "[virtual]" in text else None
+    return Bar(index, start, _size(rest), memory=memory, prefetchable=prefetch, register=register)
+
+
+def _size(text: str) -> int:
+    word = text.partition("[size=")[2].partition("]")[0]
+    unit = _SIZES.get(word[-1:], 1)
+    number = word.removesuffix(word[-1:]) if unit > 1 else word
+    return int(number) * unit if number.isascii() and number.isdigit() and len(number) < 9 else 0

@@ -1,0 +1,1 @@
+"""Several records of one machine as one host."""

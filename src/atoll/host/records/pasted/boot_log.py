@@ -1,0 +1,283 @@
+"""What a kernel's boot log tells: release, command line, groups, IOMMUs, interrupt remapping, where functions stand.
+
+Source of the lines: ``iommu_group_add_device`` ("Adding to iommu group", before 5.3 "Adding device … to group"),
+``iommu_subsys_init`` ("Default domain type"), ``start_kernel`` in Linux; ``drivers/iommu/intel/dmar.c`` and
+``irq_remapping.c`` ("DMAR: …", "DMAR-IR: Enabled IRQ remapping"), ``drivers/iommu/amd/init.c`` ("AMD-Vi: Interrupt
+remapping enabled"); ``pci_setup_device``, ``pci_scan_bridge_extend`` and ``pci_register_host_bridge`` in
+``drivers/pci/probe.c`` (ids and type of each function, the bus below a bridge, buses below none).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atoll.host.model import KernelRelease, Platform
+from atoll.host.records.lspci.slot import address_in
+from atoll.pci.address import Address
+from atoll.pci.header import PortType
+
+__all__ = ["NARROW", "BootLog", "goes_on", "release_of"]
+
+_OVERRIDES = "PCIe ACS overrides enabled"
+"""``pcie_acs_override_setup`` of the patch "pci: Enable overrides for missing ACS capabilities" (A. Williamson, 2013;
+not merged, and in the kernels of Proxmox, Unraid and others)."""
+_REFUSALS = (
+    "Device is ineligible for IOMMU domain attach due to platform RMRR requirement",
+    "Firmware has requested this device have a 1:1 IOMMU mapping, rejecting",
+)
+"""What ``intel_iommu_attach_device`` and, in newer kernels, ``__iommu_device_set_domain`` say of a device that firmware
+wants memory mapped for one to one (an RMRR, a unity map)."""
+_XEN = ("Hypervisor detected: Xen", "Booting paravirtualized kernel on Xen", "Booting kernel on Xen")
+"""``init_hypervisor_platform`` and ``xen_banner``."""
+_WORDS = (
+    "type 0",
+    "bridge to [bus ",
+    "host bridge to bus ",
+    "root bus resource",
+    "Intel PCH ",
+    "iommu",
+    "Linux version",
+    "ommand line: ",
+    _OVERRIDES,
+    *_REFUSALS,
+    *_XEN,
+    "DMAR",
+    "AMD-Vi",
+    "arm-smmu",
+    "PowerNV",
+    "remapping",
+)
+_LONGEST = 4096
+NARROW = 50
+"""Mailers wrap no line that is shorter."""
+_BEGINS = ("[", "<", "$", "#", "-", "*", "|", "/")
+_MOST_OTHERS = 64
+_OTHERS = (": ", "~$", "~#", " -> ", "Linux version")
+"""What lines begin with and hold that do not go on with the one before: a time, a level, a prompt, a list."""
+
+
+_CHIPSET = (("Intel PCH root port ACS workaround enabled", True), ("Failed to enable Intel PCH ACS quirk", False))
+_TYPES = {
+    "PCIe Endpoint": PortType.ENDPOINT,
+    "PCIe Legacy Endpoint": PortType.LEGACY_ENDPOINT,
+    "PCIe Root Port": PortType.ROOT_PORT,
+    "PCIe Switch Upstream Port": PortType.UPSTREAM,
+    "PCIe Switch Downstream Port": PortType.DOWNSTREAM,
+    "PCIe to PCI/PCI-X bridge": PortType.PCIE_TO_PCI,
+    "PCI/PCI-X to PCIe bridge": PortType.PCI_TO_PCIE,
+    "PCIe Root Complex Integrated Endpoint": PortType.ROOT_INTEGRATED,
+    "PCIe Root Complex Event Collector": PortType.EVENT_COLLECTOR,
+    "conventional PCI endpoint": PortType.CONVENTIONAL,
+    "conventional PCI bridge": PortType.CONVENTIONAL,
+}
+"""``pci_type_str`` (drivers/pci/probe.c; Linux 6.12 and 7.3 have it, 6.1 has not)."""
+
+
+@dataclass(slots=True)
+class BootLog:
+    """Takes lines one by one."""
+
+    members: dict[Address, int] = field(default_factory=dict)
+    release: str | None = None
+    command_line: str | None = None
+    default_domain: str | None = None
+    remapping: bool | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    """Kind of IOMMU by what the log calls it."""
+    overrides_acs: bool | None = None
+    """True where the kernel says so; one that does not has no message for it."""
+    xen: bool = False
+    """Whether the kernel says that it runs on Xen."""
+    refused: set[Address] = field(default_factory=set)
+    """Functions that the kernel would not give away."""
+    platform: Platform | None = None
+    others: list[str] = field(default_factory=list)
+    """Members of groups that are no PCI functions: platform devices."""
+    found: dict[Address, tuple[int, int, int, int]] = field(default_factory=dict)
+    """Vendor, device, class code and header type of the functions that the log shows being found."""
+    types: dict[Address, PortType] = field(default_factory=dict)
+    chipset_acs: dict[Address, bool] = field(default_factory=dict)
+    """Root ports of Intel's chipsets that have no ACS: whether the kernel set up what stands in for it."""
+    bridges: dict[tuple[int, int], Address] = field(default_factory=dict)
+    """The bridge right above a bus, by segment and bus."""
+    roots: set[tuple[int, int]] = field(default_factory=set)
+    """Buses below no bridge."""
+    _wrapped: bool = False
+    """Whether the line before is a command line that may go on."""
+    boots: int = 0
+    """How often the log begins; of several boots the last counts."""
+
+    def take(self, line: str) -> bool:
+        """Read a line; return whether it is one of a boot log that tells something."""
+        if self._wrapped and self.command_line is not None and goes_on(line):
+            # An option that hides on the next line, pcie_acs_override for one, would be a claim that it is not there.
+            self.command_line = f"{self.command_line} {line.strip()}"[:_LONGEST]
+            self._wrapped = len(line) >= NARROW
+            return True
+        self._wrapped = False
+        for word in _WORDS:
+            if word in line:
+                if word in _REFUSALS:
+                    return self._refusal(line.partition(word)[0])
+                if word in _XEN:
+                    self.xen = True
+                    return True
+                told = self._boot(line) or self._group(line) or self._function(line) or self._bus(line)
+                return told or self._chipset(line) or self._iommu(line)
+        return False
+
+    def _refusal(self, before: str) -> bool:
+        """``vfio-pci 0000:04:00.0: DMAR: `` before what it says."""
+        address = next((a for word in before.split()[-2:] if (a := address_in(word.rstrip(":"))) is not None), None)
+        if address is not None:
+            self.refused.add(address)
+        return address is not None
+
+    def _chipset(self, line: str) -> bool:
+        """``pci 0000:00:1c.0: Intel PCH root port ACS workaround enabled`` (``pci_quirk_enable_intel_pch_acs``)."""
+        for message, done in _CHIPSET:
+            before, found, _ = line.partition(message)
+            words = before.split()
+            address = address_in(words[-1].rstrip(":")) if found and words else None
+            if address is not None:
+                self.chipset_acs[address] = done
+                return True
+        return False
+
+    def _bus(self, line: str) -> bool:
+        """``pci 0000:00:1c.0: PCI bridge to [bus 02-0a]``; ``PCI host bridge to bus 0000:16``; ``pci_bus 0000:16: root
+        bus resource …``."""
+        before, found, rest = line.partition(" bridge to [bus ")
+        if found:
+            words = before.split()
+            address = next((a for word in words[-2:] if (a := address_in(word.rstrip(":"))) is not None), None)
+            number = rest.partition("]")[0].partition("-")[0]
+            if address is None or not 0 < len(number) < 3:
+                return False
+            try:
+                bus = int(number, 16)
+            except ValueError:
+                return False
+            if bus > address.bus:
+                # A bridge that has no numbers yet shows 00.
+                self.bridges[address.domain, bus] = address
+            return True
+        _, found, rest = line.partition("host bridge to bus ")
+        word = rest.split()[:1] if found else line.partition(": root bus resource")[0].split()[-1:]
+        address = address_in(f"{word[0]}:00.0") if word else None
+        if address is not None:
+            self.roots.add((address.domain, address.bus))
+        return address is not None
+
+    def _function(self, line: str) -> bool:
+        """``pci 0000:00:01.0: [8086:1901] type 01 class 0x060400`` (``pci_setup_device`` in drivers/pci/probe.c)."""
+        before, found, rest = line.partition("] type ")
+        words, after = before.split(), rest.split()
+        if not found or len(words) < 2 or len(after) < 3 or after[1] != "class":
+            return False
+        address = address_in(words[-2])
+        vendor, colon, device = words[-1].removeprefix("[").partition(":")
+        try:
+            numbers = int(vendor, 16), int(device, 16), int(after[2], 16), int(after[0], 16)
+        except ValueError:
+            return False
+        if address is None or not colon or max(numbers[:2]) > 0xFFFF or not 0 <= numbers[2] <= 0xFFFFFF:
+            return False
+        self.found[address] = numbers
+        if (kind := _TYPES.get(" ".join(after[3:]))) is not None:
+            self.types[address] = kind
+        return True
+
+    def _boot(self, line: str) -> bool:
+        _, found, rest = line.partition("Linux version ")
+        if found and rest.split():
+            self._again()
+            self.release = rest.split()[0]
+            return True
+        for key in ("Kernel command line: ", "Command line: "):
+            _, found, rest = line.partition(key)
+            if found:
+                self.command_line = rest.strip()[:_LONGEST]
+                self._wrapped = len(line) >= NARROW
+                return True
+        return False
+
+    def _again(self) -> None:
+        self.boots += 1
+        if self.boots > 1:
+            self.members, self.units, self.bridges, self.chipset_acs = {}, {}, {}, {}
+            self.command_line = self.default_domain = self.remapping = self.overrides_acs = None
+
+    def _group(self, line: str) -> bool:
+        before, found, rest = line.partition(": Adding to iommu group ")
+        if found:
+            return self._add(before.split()[-1:], rest)
+        _, found, rest = line.partition("dding device ")
+        if found and " to group " in rest:
+            word, _, number = rest.partition(" to group ")
+            return self._add([word], number)
+        before, found, _ = line.partition(": Removing from iommu group ")
+        if found and before.split():
+            address = address_in(before.split()[-1])
+            if address is not None:
+                self.members.pop(address, None)
+            return True
+        return False
+
+    def _add(self, words: list[str], number: str) -> bool:
+        address = address_in(words[0]) if words else None
+        digits = (number.split() or [""])[0].strip(".,:;")
+        if not (0 < len(digits) < 7 and digits.isascii() and digits.isdigit()):
+            return False
+        if address is None:
+            if words and len(self.others) < _MOST_OTHERS:
+                self.others.append(words[0])
+            return bool(words)
+        self.members[address] = int(digits)
+        return True
+
+    def _iommu(self, line: str) -> bool:
+        if _OVERRIDES in line:
+            self.overrides_acs = True
+            return True
+        _, found, rest = line.partition("Default domain type: ")
+        if found and rest.split():
+            self.default_domain = rest.split()[0]
+            return True
+        if "DMAR: IOMMU enabled" in line or "DMAR: Intel(R) Virtualization Technology for Directed I/O" in line:
+            self.platform = Platform.X86
+            self.units.setdefault("dmar", "intel")
+            return True
+        if "AMD-Vi: " in line:
+            self.platform = Platform.X86
+            if any(word in line for word in ("Found IOMMU", "Lazy IO/TLB", "Extended features", "Virtual APIC")):
+                self.units.setdefault("ivhd", "amd")
+        if "remapping" in line and ("DMAR-IR: " in line or "AMD-Vi: " in line):
+            if "Enabled IRQ remapping" in line or "nterrupt remapping enabled" in line:
+                self.remapping = True
+            elif "remapping disabled" in line.lower() or "not enable" in line.lower():
+                self.remapping = False
+            return True
+        if "DMAR" in line:
+            self.platform = Platform.X86
+        if "PowerNV" in line:
+            self.platform = Platform.POWERNV
+            return True
+        return "AMD-Vi: " in line or "DMAR" in line
+
+
+def goes_on(line: str) -> bool:
+    """Return whether a line can be the rest of a wrapped command line: nothing in it is of a message or a list."""
+    text = line.strip()
+    if not text or text.startswith(_BEGINS) or text.endswith(":") or any(word in text for word in _OTHERS):
+        return False
+    return all(address_in(word) is None for word in text.split())
+
+
+def release_of(text: str) -> KernelRelease | None:
+    """Return a kernel's release, None where the text is none."""
+    major, _, rest = text.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    if not (major.isascii() and major.isdigit() and 0 < digits < 9 and len(major) < 9):
+        return None
+    return KernelRelease(int(major), int(rest[:digits]), text[:200])

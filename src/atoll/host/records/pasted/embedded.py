@@ -1,0 +1,60 @@
+"""XML documents in the midst of a post: after a prompt, between fences, quoted, with a question below."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from atoll.host.links.xml import is_xml
+from atoll.host.records.pasted.lines import MOST_BYTES, text_lines
+
+__all__ = ["parted"]
+
+_ROOTS = (
+    b"<device>",
+    b"<topology",
+    b"<system ",
+    b"<nvidia_smi_log",
+    b"&lt;device",
+    b"&lt;topology",
+    b"&lt;system ",
+    b"&lt;nvidia_smi_log",
+)
+"""How documents begin that are read here; some pages show them with entities."""
+_OPENING = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]{0,4000}>")
+_AMPERSAND = re.compile(r"&(?![\w#]{1,8};)")
+"""What a page's entities leave of one of the document's own."""
+_MOST = 4096
+
+
+def parted(data: bytes, *, name: str) -> tuple[bytes, bytes] | None:
+    """Return the documents in a text, one after the other, and the text without them; None where there are none."""
+    if is_xml(data) or len(data) > MOST_BYTES or not any(root in data for root in _ROOTS):
+        return None
+    text = "\n".join(text_lines(data, name=name)) + "\n"
+    documents: list[str] = []
+    around: list[str] = []
+    done = 0
+    for first, end in _documents(text):
+        documents.append(_AMPERSAND.sub("&amp;", text[first:end]))
+        around.append(text[done:first])
+        done = end
+    if not documents:
+        return None
+    return "\n".join(documents).encode(), "\n".join((*around, text[done:])).encode()
+
+
+def _documents(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where documents begin and end. What is opened and closed nowhere is none, nor what else opens the same."""
+    place, count = 0, 0
+    unclosed: set[str] = set()
+    while count < _MOST and (opened := _OPENING.search(text, place)) is not None:
+        place = opened.end()
+        closing = f"</{opened[1]}>"
+        end = -1 if opened[1] in unclosed else text.find(closing, place)
+        if end < 0:
+            unclosed.add(opened[1])
+            continue
+        place = end + len(closing)
+        count += 1
+        yield opened.start(), place

@@ -1,0 +1,205 @@
+"""The functions of a pasted text: blocks of lspci, dumps, a tree's drawing and a boot log, each with what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Function
+from atoll.host.records.bare import placed_function
+from atoll.host.records.configured import from_dump
+from atoll.host.records.lspci.blocks import Block
+from atoll.host.records.lspci.details import Habits, read_block
+from atoll.host.records.lspci.drawn import drawn_function
+from atoll.host.records.lspci.tree import LspciTree
+from atoll.host.records.merge.function import merge_function
+from atoll.host.records.pasted.boot_log import BootLog
+from atoll.host.records.pasted.device_paths import DevicePaths
+from atoll.host.records.virtual import VirtualFunctions
+from atoll.pci.address import Address
+from atoll.pci.header import HeaderType
+
+__all__ = ["TextFunctions"]
+
+_FACTS = (
+    *("header", "multifunction", "port_type", "command", "acs", "ats", "pasid"),
+    *("cxl_cache", "multicast", "sriov", "flr", "pending"),
+    *("port_number", "link", "slot", "power_state", "bridge", "bars", "rom", "revision", "subsystem"),
+    *("group", "driver", "numa_node", "serial"),
+)
+
+
+@dataclass(slots=True)
+class TextFunctions:
+    """What was found so far about functions."""
+
+    name: str
+    """Of the text."""
+    functions: dict[Address, Function] = field(default_factory=dict)
+    above: dict[Address, Address] = field(default_factory=dict)
+    """The bridge above a function, where the text tells it by itself."""
+    forwarding: dict[Address, Fact[bool]] = field(default_factory=dict)
+    """ARI forwarding of ports."""
+    virtual: dict[Address, VirtualFunctions] = field(default_factory=dict)
+    """What physical functions tell of their virtual ones."""
+    virtual_unread: set[Address] = field(default_factory=set)
+    named_virtual: set[Address] = field(default_factory=set)
+    cut: Address | None = None
+    """The function in the middle of which the text ends."""
+    group: dict[Address, int] = field(default_factory=dict)
+    regrouped: dict[Address, tuple[int, int]] = field(default_factory=dict)
+    """Functions that it shows twice, in two groups."""
+    paths: dict[tuple[int, tuple[str, ...]], Address] = field(default_factory=dict)
+    lost: int = 0
+    """Functions of which the text does not tell the bus."""
+    undrawn: int = 0
+    """Functions that a drawing does not show below anything."""
+
+    def add(self, block: Block, custom: Habits) -> None:
+        """Take what a block of lspci's lines tells of one function."""
+        address = self._place(block)
+        if address is None:
+            self.lost += 1
+            return
+        text = read_block(block, address, name=self.name, custom=custom)
+        function, forwarding, virtual = text.function, text.ari_forwarding, text.virtual
+        for group in text.groups:
+            first = self.group.setdefault(address, group)
+            if first != group:
+                self.regrouped[address] = first, group
+        source = f"{self.name} line {block.line}: dump"
+        dump = from_dump(address, bytes(block.dump), source=source) if block.dump else None
+        if dump is not None:
+            function = _filled(dump.function, function)
+            forwarding = dump.ari_forwarding if isinstance(dump.ari_forwarding, Known) else forwarding
+            virtual = dump.virtual or virtual
+        known = self.functions.get(address)
+        if known is not None:
+            # Twice in one text: a short listing and a long one, or before and after.
+            if _bare(known) != _bare(function):
+                function = _filled(known, function) if _bare(function) else _filled(function, known)
+            else:
+                function = merge_function(known, function)
+            forwarding = self.forwarding[address] if isinstance(forwarding, Unknown) else forwarding
+        self.functions[address] = function
+        self.forwarding[address] = forwarding
+        if virtual is not None:
+            self.virtual[address] = virtual
+        if text.virtual_unread:
+            self.virtual_unread.add(address)
+        if text.named_virtual:
+            self.named_virtual.add(address)
+        if block.cut:
+            self.cut = address
+
+    def _place(self, block: Block) -> Address | None:
+        """Return the address of a block's function, and note what stands above it; None where the text tells no bus."""
+        slot = block.slot
+        address, above = slot.address, slot.above
+        if address is None:
+            # -P numbers no buses: the bridge above, printed before, says which one is below it.
+            above = self.paths.get((slot.domain, slot.path[:-1]))
+            bridge = self.functions[above].bridge if above in self.functions else None
+            if above is None or not isinstance(bridge, Known) or bridge.value is None or not bridge.value.secondary:
+                return None
+            address = Address(slot.domain, bridge.value.secondary, *slot.place)
+        if above is not None:
+            self.above[address] = above
+        self.paths[slot.domain, slot.path] = address
+        return address
+
+    def add_drawn(self, tree: LspciTree) -> None:
+        """Take what ``lspci -t`` draws: bridges, what they stand above, and names."""
+        self.undrawn = tree.lost
+        for address, drawn in tree.functions.items():
+            source = f"{self.name} line {drawn.line}: lspci -t"
+            function = drawn_function(drawn, source=source)
+            known = self.functions.get(address)
+            self.functions[address] = function if known is None else merge_function(known, function)
+            self.forwarding.setdefault(address, Unknown("not shown"))
+            if drawn.above is not None:
+                self.above.setdefault(address, drawn.above)
+
+    def add_placed(self, paths: DevicePaths, members: Iterable[Address]) -> None:
+        """Take members of groups of which nothing but the path of a link to them is shown."""
+        bridges = set(paths.above.values())
+        for address in members:
+            if address not in self.functions and (address in paths.above or address in bridges):
+                source = f"{self.name}: a link's path"
+                self.functions[address] = placed_function(address, bridge=address in bridges, source=source)
+                self.forwarding.setdefault(address, Unknown("not shown"))
+
+    def add_logged(self, log: BootLog) -> None:
+        """Take ids, class and header type from the boot log, where the text has none."""
+        for address, (vendor, device, class_code, layout) in log.found.items():
+            header: Fact[HeaderType] = Unknown("the boot log shows another header type")
+            if layout in tuple(HeaderType):
+                header = Known(HeaderType(layout), f"{self.name}: boot log")
+            unread = Unknown("only the boot log shows it")
+            logged = Function(
+                address,
+                vendor,
+                device,
+                class_code,
+                None,
+                "",
+                header=header,
+                port_type=unread,
+                acs=unread,
+                bridge=unread,
+            )
+            function = self.functions.get(address)
+            if function is None:
+                self.functions[address] = logged
+                continue
+            possible = not function.ids_told and any(
+                pair[0] in (None, vendor) and pair[1] in (None, device) for pair in function.possible_ids
+            )
+            if possible or not function.class_told:
+                self.functions[address] = _filled(function, logged)
+        for address, kind in log.types.items():
+            function = self.functions.get(address)
+            if function is not None and isinstance(function.port_type, Unknown):
+                self.functions[address] = replace(function, port_type=Known(kind, f"{self.name}: boot log"))
+        for address, done in log.chipset_acs.items():
+            if address in self.functions:
+                told = Known(done, f"{self.name}: boot log")
+                self.functions[address] = replace(self.functions[address], chipset_acs=told)
+        for address in self.functions:
+            bridge = log.bridges.get((address.domain, address.bus))
+            if bridge is not None:
+                self.above.setdefault(address, bridge)
+
+
+def _bare(function: Function) -> bool:
+    """Whether nothing but its first line was read."""
+    return isinstance(function.header, Unknown) and isinstance(function.port_type, Unknown)
+
+
+def _filled(one: Function, other: Function) -> Function:
+    """Return the first with what it lacks taken from the second: a dump and its text are one reading."""
+    changes: dict[str, Any] = {
+        name: getattr(other, name)
+        for name in _FACTS
+        if isinstance(getattr(one, name), Unknown) and isinstance(getattr(other, name), Known)
+    }
+    if isinstance(one.bars, Known) and isinstance(other.bars, Known):
+        sizes = {(bar.index, bar.start): bar.size for bar in other.bars.value}
+        bars = [replace(bar, size=bar.size or sizes.get((bar.index, bar.start), 0)) for bar in one.bars.value]
+        # What the kernel has a place for and the register does not hold yet ("[virtual]") will answer there.
+        shown = {bar.index for bar in bars}
+        bars += [bar for bar in other.bars.value if bar.index not in shown]
+        changes["bars"] = Known(tuple(sorted(bars, key=lambda bar: bar.index)), one.bars.source)
+    rom, placed = value_of(one.rom, None), value_of(other.rom, None)
+    if isinstance(one.rom, Known) and placed is not None:
+        if rom is None:
+            changes["rom"] = other.rom
+        elif rom.start == placed.start:
+            changes["rom"] = Known(replace(rom, size=rom.size or placed.size), one.rom.source)
+    if not one.ids_told and other.ids_told:
+        changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": (), "label": ""}
+    if not one.class_told:
+        changes["class_code"] = other.class_code
+    return replace(one, **changes)

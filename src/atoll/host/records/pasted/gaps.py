@@ -1,0 +1,79 @@
+"""What a pasted text does not show: ids, what stands above, where it ends, groups that could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atoll.host.model import Function, Gap
+from atoll.host.records.group_facts import ToldGroups
+from atoll.host.records.pasted.functions import TextFunctions
+from atoll.host.records.shown import NAMED
+from atoll.pci.address import Address
+
+__all__ = ["text_gaps"]
+
+_NUMBERS = "lspci prints names only: add -nn"
+
+
+def text_gaps(
+    found: TextFunctions,
+    functions: Mapping[Address, Function],
+    told: ToldGroups,
+    *,
+    empty: Sequence[int],
+    unsure: Sequence[Address],
+) -> tuple[Gap, ...]:
+    """Return what a text does not show.
+
+    ``empty``: groups whose members could not be read. ``unsure``: functions before whose lines a number stands that may
+    be a group's or a line's.
+    """
+    return (*_of_functions(found, functions, told), *_unread_groups(found, empty), *_unsure(found, unsure))
+
+
+def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], told: ToldGroups) -> list[Gap]:
+    gaps = []
+    unnamed = [address for address, function in functions.items() if not function.ids_told]
+    if unnamed:
+        gaps.append(Gap(f"ids of {_several(unnamed)}", f"{found.name}: {_NUMBERS}", "run lspci -nnvvv as root"))
+    loose = [address for address, function in functions.items() if not function.parent_told]
+    if loose:
+        buses = sorted({(a.domain, a.bus) for a in loose})
+        listed = ", ".join(f"{domain:04x}:{bus:02x}" for domain, bus in buses[:8]) + (", …" if len(buses) > 8 else "")
+        why = f"{found.name} does not show the bridge above, or not its bus numbers"
+        gaps.append(Gap(f"what stands above bus {listed}", why, "give the whole output of lspci -vvv"))
+    if found.cut is not None:
+        why = f"{found.name} ends in the middle of {found.cut}"
+        gaps.append(
+            Gap(f"the rest of {found.cut}, and what comes after it", why, "give the whole output of lspci -vvv")
+        )
+    if found.lost:
+        why = f"{found.name}: paths without bus numbers, and no bus numbers of the bridges"
+        gaps.append(Gap(f"{found.lost} functions", why, "use lspci -PP, or -vvv"))
+    if found.undrawn:
+        why = f"{found.name}: a tree of lspci -t whose blanks are gone or which lacks lines"
+        gaps.append(Gap(f"{found.undrawn} functions", why, "paste it as code, where blanks stay as they are"))
+    hidden = sorted(told.number.keys() - functions.keys())
+    if hidden and functions:
+        gaps.append(Gap(f"functions {_several(hidden)}", f"the groups list them, the text {NAMED}"))
+    gaps += [Gap(f"group of {a}", why) for a, why in sorted(told.doubted.items())]
+    return gaps
+
+
+def _unread_groups(found: TextFunctions, empty: Sequence[int]) -> list[Gap]:
+    if not empty:
+        return []
+    which = ", ".join(map(str, empty[:8])) + (", …" if len(empty) > 8 else "")
+    why = f"{found.name} names them, and no function of them could be read: a form of list that is not known here?"
+    return [Gap(f"members of IOMMU group {which}", why, "give find /sys/kernel/iommu_groups/ -type l")]
+
+
+def _unsure(found: TextFunctions, addresses: Sequence[Address]) -> list[Gap]:
+    if not addresses:
+        return []
+    why = f"{found.name}: the numbers before their lines may be of groups, and of lines"
+    return [Gap(f"groups of {_several(addresses)}", why, "give find /sys/kernel/iommu_groups/ -type l")]
+
+
+def _several(addresses: Sequence[Address]) -> str:
+    return ", ".join(map(str, addresses[:3])) + (f" and {len(addresses) - 3} more" if len(addresses) > 3 else "")
