@@ -39,3 +39,34 @@ def test_on_xen_the_iommu_is_asked_for_elsewhere() -> None:
     assert (iommu.status, iommu.found) == (Status.UNKNOWN, BEHIND_XEN)
     assert "xl dmesg" in iommu.do
     assert "xl dmesg" in interrupts.do
+
+
+def _card(first: str, second: str, *, told: bool = True, class_code: int = 0x030000) -> Host:
+    cards = [
+        endpoint(
+            f"01:00.{n}",
+            "00:01.0",
+            multifunction=True,
+            group=5 if told else Unknown("cut"),
+            driver=driver,
+            class_code=class_code,
+        )
+        for n, driver in enumerate((first, second))
+    ]
+    host = machine(port("00:01.0", 1), *cards)
+    return host if told else replace(host, groups=Unknown("cut"))
+
+
+def test_a_group_that_vfio_cannot_give_away() -> None:
+    """QEMU says so only when a guest starts: ``group 5 is not viable``."""
+    (check,) = _found(_card("vfio-pci", "snd_hda_intel"), "vfio-group")
+    assert (check.status, check.do) == (Status.FAIL, "see: atoll explain 0000:01:00.0")
+    assert check.found == "group 5 is not viable: 0000:01:00.1 is bound to snd_hda_intel, beside 0000:01:00.0 for VFIO"
+    assert _found(_card("vfio-pci", "vfio-pci"), "vfio-group") == []
+    assert _found(_card("nvidia", "snd_hda_intel"), "vfio-group") == []
+
+
+def test_a_card_that_vfio_has_half_of_where_groups_are_not_told() -> None:
+    (check,) = _found(_card("vfio-pci", "snd_hda_intel", told=False), "vfio-group")
+    assert check.status is Status.WARN
+    assert _found(_card("vfio-pci", "ixgbe", told=False, class_code=0x020000), "vfio-group") == []

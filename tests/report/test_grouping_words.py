@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Host, ReservedRegion
+from atoll.host.model import Group, Host, KernelRelease, ReservedRegion
 from atoll.isolation.grouping import Grouping, grouping
 from atoll.pci.header import PortType
 from atoll.report.grouping import grouping_document, grouping_lines, headline
@@ -247,3 +248,55 @@ def test_a_guess_is_hedged_once() -> None:
     host = replace(_pasted(machine(*slots(Unknown("cut")))), excerpt=True)
     assert "as guessed from a record" in headline(host, _of(host, "01:00.0"))
     assert "as far as the record shows" not in headline(host, _of(host, "01:00.0"))
+
+
+def _pair(*drivers: str | Unknown | None, driver_above: str = "pcieport") -> Host:
+    above = replace(port("00:01.0", 1), driver=Known(driver_above), group=Known(5))
+    pair = [
+        endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=5, driver=driver)
+        for n, driver in enumerate(drivers)
+    ]
+    return machine(above, *pair)
+
+
+def test_a_group_that_drivers_of_the_host_keep_from_vfio() -> None:
+    host = _pair("vfio-pci", "snd_hda_intel")
+    lines = grouping_lines(host, _of(host, "01:00.0"), names=Names(), style=PLAIN)
+    assert any(line.startswith("Not viable: 0000:01:00.1 is bound to snd_hda_intel.") for line in lines[:4])
+    assert "        for a in 0000:01:00.1; do" in lines
+    assert grouping_document(host, _of(host, "01:00.0"))["in_the_way"] == {"0000:01:00.1": "snd_hda_intel"}
+    needed = replace(host, essential={at("01:00.1"): "root file system"})
+    words = _lines(needed, "01:00.0")
+    assert "0000:01:00.1 has to stay: the host needs it (root file system)." in words
+    assert "driver_override" not in words
+
+
+@pytest.mark.parametrize("beside", [None, "pci-stub", "vfio-pci", "mlx5_vfio_pci", Unknown("cut")])
+def test_drivers_that_leave_a_group_to_vfio(beside: str | Unknown | None) -> None:
+    assert "viable" not in _lines(_pair("vfio-pci", beside), "01:00.0")
+
+
+def test_a_group_that_nobody_gives_away_is_not_called_refused() -> None:
+    words = _lines(_pair("nvidia", "snd_hda_intel"), "01:00.0")
+    assert "viable" not in words
+    assert words.count("nvidia") == words.count("snd_hda_intel") == 1
+
+
+def test_a_bridge_with_a_driver_of_its_own() -> None:
+    """Since 5.19 only drivers that leave DMA alone let a group go; before, bridges did not count."""
+    host = _pair("vfio-pci", driver_above="shpchp")
+    words = _lines(host, "01:00.0")
+    assert "Not viable: 0000:00:01.0 is bound to shpchp." in words
+    assert "echo 0000:00:01.0 > /sys/bus/pci/devices/0000:00:01.0/driver/unbind" in words
+    assert "driver_override" not in words
+    older = replace(host, kernel=Known(KernelRelease(5, 18, "5.18")))
+    assert "viable" not in _lines(older, "01:00.0")
+
+
+def test_a_sibling_whose_group_is_not_told() -> None:
+    host = _pair("vfio-pci", "snd_hda_intel")
+    told = host.functions[at("01:00.1")]
+    functions = {**host.functions, told.address: replace(told, group=Unknown("cut"))}
+    groups: Fact[Mapping[int, Group]] = Known({5: Group(5, (at("00:01.0"), at("01:00.0")), Known("DMA"), Known(()))})
+    words = _lines(replace(host, functions=functions, groups=groups), "01:00.0")
+    assert "Not viable? 0000:01:00.1 is bound to snd_hda_intel. If it is in the group" in words

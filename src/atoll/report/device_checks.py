@@ -18,6 +18,7 @@ from atoll.report.acs_checks import acs
 from atoll.report.check import Check, Status, Subject, shortened
 from atoll.report.group_comparison import BEFORE_ACS
 from atoll.report.layout import plural
+from atoll.report.vfio_checks import viable
 
 __all__ = ["DEVICE_CHECKS", "STATE_CHECKS"]
 
@@ -148,6 +149,7 @@ DEVICE_CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
     _ats,
     _links,
     _kept_by_firmware,
+    viable,
     _resets,
 )
 

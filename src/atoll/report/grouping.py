@@ -13,7 +13,9 @@ from atoll.isolation.grouping import Grouping
 from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.isolation.iova.reserved import Unassignable, reserved
 from atoll.isolation.spoilers import UNREAD, Cause, Rule, Spoiler
+from atoll.isolation.viability import in_the_way
 from atoll.pci.address import Address
+from atoll.report.function_words import driver_words
 from atoll.report.group_comparison import BEFORE_ACS, IGNORED_OVERRIDE, UNTOLD_OVERRIDE
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
 from atoll.report.groups import NOT_YET
@@ -21,6 +23,7 @@ from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, plural, wrap
 from atoll.report.names import Names
 from atoll.report.style import Style
+from atoll.report.viability import not_viable_lines, perhaps_members
 
 __all__ = ["grouping_document", "grouping_lines", "headline"]
 
@@ -49,7 +52,7 @@ def headline(host: Host, found: Grouping) -> str:
         group, comma = f"{group}, as far as the record shows", ","
     alike, ports, strangers = _sorted(host, found)
     if not alike and not strangers:
-        beyond = _untold(host, found) if found.recorded else []
+        beyond = perhaps_members(host, found) if found.recorded else []
         if beyond:
             whose = "group the record does not tell" if len(beyond) == 1 else "groups the record does not tell"
             return f"{one} is in group {found.number}, and so may {first_of(beyond, SHOWN)} be, whose {whose}."
@@ -61,18 +64,6 @@ def headline(host: Host, found: Grouping) -> str:
     because = _because(host, found)
     others = f"{plural(len(strangers), 'function')} of other devices"
     return f"{one} shares {group}{comma} with {others}{because}."
-
-
-def _untold(host: Host, found: Grouping) -> list[Address]:
-    """Return the functions, ports aside, that may well be in a group, and whose group is not told: those of the same
-    device, and whom the kernel's rules would put there."""
-    return [
-        address
-        for address, function in host.functions.items()
-        if isinstance(function.group, Unknown)
-        and not function.is_port
-        and (address.slot == found.one.slot or address in found.predicted)
-    ]
 
 
 def _loose(host: Host, one: Address) -> bool:
@@ -145,6 +136,7 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
             }
             for s in found.spoilers
         ],
+        "in_the_way": {str(a): driver for a, driver in in_the_way(host, found.members).items()},
         "unassignable": {str(kept.device): kept.because for kept in _kept(host, found)},
         "before_acs": found.before_acs,
         "apart": None if found.apart is None else str(found.apart),
@@ -179,8 +171,10 @@ def grouping_lines(
             "with ATS on, requests that it calls translated pass unchecked to what is outside of its group (below)"
         )
         lines += wrap(f"{passing}.", first=style.doubtful("Trusted: "), rest="    ")
+    lines += not_viable_lines(host, found, style)
     lines.append("")
-    lines.append("    " + names.short_line(host.functions[found.one], 96))
+    lines.append("    " + _member_line(host, found.one, names))
+    lines += _needed_lines(host, found.one)
     lines += _member_lines(host, [*alike, *strangers], ports, names)
     lines += _kept_lines(host, found, style)
     if alike or strangers:
@@ -207,8 +201,8 @@ def _member_lines(host: Host, others: list[Address], ports: list[Address], names
     """Return the other members: functions, then ports."""
     lines = []
     for address in others[: 2 * SHOWN]:
-        function = host.functions.get(address)
-        lines.append(f"  + {f'{address} (not read)' if function is None else names.short_line(function, 96)}")
+        lines.append(f"  + {_member_line(host, address, names)}")
+        lines += _needed_lines(host, address)
     left = len(others) - 2 * SHOWN
     if left > 0:
         lines.append(f"  + and {left} more")
@@ -220,6 +214,20 @@ def _member_lines(host: Host, others: list[Address], ports: list[Address], names
             "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
         )
     return lines
+
+
+def _member_line(host: Host, address: Address, names: Names) -> str:
+    function = host.functions.get(address)
+    if function is None:
+        return f"{address} (not read)"
+    driver = driver_words(function)
+    beside = f"  {driver}" if driver not in "-?" else ""
+    return names.short_line(function, 96 - len(beside)) + beside
+
+
+def _needed_lines(host: Host, address: Address) -> list[str]:
+    needed = host.essential.get(address)
+    return wrap(f"the host needs it: {needed}", first="        ") if needed else []
 
 
 def _together_lines(found: Grouping, style: Style) -> list[str]:
