@@ -14,7 +14,7 @@ from pathlib import Path
 from atoll.controls.registry import registers
 from atoll.host import read_host
 from atoll.host.extent import Extent
-from atoll.host.folder import FolderTree
+from atoll.host.trees.folder import FolderTree
 from peers import Peer
 
 __all__ = ["CountingTree", "atoll_dwords", "lspci_dwords", "system_calls"]

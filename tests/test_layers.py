@@ -227,7 +227,7 @@ def test_a_twin_that_copies_is_found() -> None:
 def test_io_in_what_reasons_is_found() -> None:
     assert impure(made(fabric__route="import time"))
     assert impure(made(fabric__route="from os import path"))
-    assert impure(made(plan__file="from atoll.host.folder import read", host__folder="import pathlib"))
+    assert impure(made(plan__file="from atoll.host.trees.folder import read", host__trees__folder="import pathlib"))
     assert impure(made(isolation__proof="def f():\n    return open('x')"))
     assert impure(made(isolation__proof="n = 0\ndef f():\n    global n\n    n += 1"))
     assert not impure(

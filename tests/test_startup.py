@@ -56,8 +56,8 @@ UNUSED = {
     "shutil",
     "lzma",
     "tarfile",
-    "atoll.host.archive",
-    "atoll.host.live",
+    "atoll.host.trees.archive",
+    "atoll.host.trees.live",
     "atoll.host.records.pasted.lines",
 }
 """What a folder without archives, pasted texts and records of links has no use for."""
@@ -78,5 +78,5 @@ def test_groups_of_a_folder_import_no_readers_of_other_records(tmp_path: Path) -
         text=True,
     )
     assert '"schema": "atoll.groups/1"' in run.stdout
-    assert "atoll.host.folder" in run.stderr.split()
+    assert "atoll.host.trees.folder" in run.stderr.split()
     assert set(run.stderr.split()) & UNUSED == set()

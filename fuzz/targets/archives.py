@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from atoll.host import read_host
-from atoll.host.archive import ArchiveLimits, read_archive
-from atoll.host.dtb import read_blob
+from atoll.host.trees.archive import ArchiveLimits, read_archive
+from atoll.host.trees.dtb import read_blob
 from fuzz.target import DATA, Target
 from fuzz.targets.seeds import CAPTURES, capture_tree
 

@@ -21,9 +21,9 @@ from atoll.controls.registry import registers
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
-from atoll.host.capture import capture
-from atoll.host.memory import FileEntry, FolderEntry, MemoryTree
+from atoll.host.capture.make import capture
 from atoll.host.model import Host
+from atoll.host.trees.memory import FileEntry, FolderEntry, MemoryTree
 from atoll.isolation.moment import state
 from atoll.plan.document import to_document
 from atoll.plan.effects import after_steps

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from atoll.errors import Unreadable
-from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
-from atoll.host.redaction import Redactor
+from atoll.host.capture.redaction import Redactor
+from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
 from atoll.pci.acs import read_acs
 from atoll.pci.ats import read_ats, read_pasid
 from atoll.pci.bar import read_bars

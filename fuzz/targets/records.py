@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from zlib import crc32
 
-from atoll.host.interconnect import with_link_records
+from atoll.host.links.interconnect import with_link_records
 from atoll.host.model import Host
 from atoll.host.records.content import read_record
 from atoll.host.together import read_together

@@ -7,8 +7,8 @@ import zlib
 from base64 import b64encode
 from functools import cache
 
-from atoll.host.archive import read_archive
-from atoll.host.memory import MemoryTree
+from atoll.host.trees.archive import read_archive
+from atoll.host.trees.memory import MemoryTree
 from fuzz.target import DATA
 
 __all__ = ["CAPTURES", "capture_tree", "configurations", "nvml_record", "rdma_dump"]

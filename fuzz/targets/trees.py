@@ -15,11 +15,11 @@ from io import BytesIO
 
 from atoll.controls.registry import registers
 from atoll.host import read_host
-from atoll.host.capture import capture
-from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
-from atoll.host.pack import pack
+from atoll.host.capture.make import capture
 from atoll.host.resolve import resolve
 from atoll.host.tree import Tree
+from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
+from atoll.host.trees.pack import pack
 from atoll.twin import Twin
 from fuzz.answers import answers
 from fuzz.target import Target

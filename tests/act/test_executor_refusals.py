@@ -11,7 +11,7 @@ from atoll.act.executor import execute
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.errors import RefusedError, StepError
-from atoll.host.live import LiveTree
+from atoll.host.trees.live import LiveTree
 from atoll.pci.acs import AcsFlag
 from atoll.plan.step import Plan, StepKind
 from atoll.twin import Twin

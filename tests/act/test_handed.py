@@ -10,7 +10,7 @@ import pytest
 
 from atoll.act import device
 from atoll.act.machine import Machine
-from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
+from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
 from atoll.pci.address import Address
 
 GPU = Address.parse("0000:01:00.0")

@@ -17,7 +17,7 @@ from atoll.act.recover import Fate, recover
 from atoll.act.release import release
 from atoll.errors import RefusedError, StepError
 from atoll.host.linux import read
-from atoll.host.memory import FileEntry, LinkEntry, MemoryTree
+from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
 from atoll.pci.address import Address
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin

@@ -14,8 +14,8 @@ from atoll.errors import InputError
 from atoll.guard.owners import owner_uid, tenants
 from atoll.host import read_host
 from atoll.host.fact import Known, value_of
-from atoll.host.folder import FolderTree
 from atoll.host.model import Host
+from atoll.host.trees.folder import FolderTree
 from atoll.isolation.clusters import Cluster, Handover
 from atoll.twin import Twin
 

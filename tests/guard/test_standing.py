@@ -14,8 +14,8 @@ from atoll.controls.nvlink_mask import VOLTA
 from atoll.guard import standing
 from atoll.guard.standing import cut_now, read_now
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.memory import MemoryTree
 from atoll.host.model import Host, Register
+from atoll.host.trees.memory import MemoryTree
 from atoll.pci.address import Address
 from atoll.twin import Twin, v100
 

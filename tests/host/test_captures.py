@@ -8,14 +8,14 @@ import pytest
 
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.memory import FileEntry, MemoryTree
 from atoll.host.model import Host, Platform
+from atoll.host.trees.memory import FileEntry, MemoryTree
 from atoll.pci.acs import AcsFlag
 from atoll.pci.bar import read_bars
 from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType, PortType
-from host.trees import opened_tree
+from host.handmade import opened_tree
 
 CAPTURES = sorted((Path(__file__).parents[1] / "data" / "kernel-captures").glob("*.tar.xz"))
 

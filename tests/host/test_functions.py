@@ -10,12 +10,12 @@ from atoll.host import read_host
 from atoll.host.attribute import number
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.memory import FileEntry, MemoryTree
 from atoll.host.model import Function
 from atoll.host.place import find_places
+from atoll.host.trees.memory import FileEntry, MemoryTree
 from atoll.pci.address import Address
 from atoll.pci.bar import Bar, Rom
-from host.trees import Link, Refusing, function_files, tree_of
+from host.handmade import Link, Refusing, function_files, tree_of
 from pci.config_bytes import Space
 
 A = Address.parse

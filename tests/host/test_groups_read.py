@@ -11,7 +11,7 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import ReservedRegion
 from atoll.pci.address import Address
-from host.trees import Link, function_files, tree_of
+from host.handmade import Link, function_files, tree_of
 
 FUNCTION = function_files("0000:01:00.0")
 FOLDER = "sys/devices/pci0000:01/0000:01:00.0"

@@ -10,10 +10,10 @@ import pytest
 from atoll.errors import InputError
 from atoll.host import read_host
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.memory import FolderEntry
 from atoll.host.model import Holder, Host, KernelRelease, Platform, Register, RootRouting
+from atoll.host.trees.memory import FolderEntry
 from atoll.pci.address import Address
-from host.trees import Link, Refusing, function_files, tree_of
+from host.handmade import Link, Refusing, function_files, tree_of
 
 Files = dict[str, str | bytes]
 GPU = "0000:01:00.0"

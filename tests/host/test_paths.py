@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.host.folder import FolderTree
 from atoll.host.resolve import join, resolve
 from atoll.host.tree import Tree
-from host.trees import Link, tree_of
+from atoll.host.trees.folder import FolderTree
+from host.handmade import Link, tree_of
 
 FILES: dict[str, str | bytes] = {
     "sys/real/file": "inside",

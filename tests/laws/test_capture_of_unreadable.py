@@ -10,9 +10,9 @@ import pytest
 from shaken import some_twin
 from test_unreadable_files import broken, not_better, seen
 
-from atoll.host.archive import read_archive
-from atoll.host.capture import capture
-from atoll.host.pack import pack
+from atoll.host.capture.make import capture
+from atoll.host.trees.archive import read_archive
+from atoll.host.trees.pack import pack
 from fuzz.targets.trees import copied, whole
 
 

@@ -8,8 +8,8 @@ from reach_hosts import at, endpoint, machine, port
 
 from atoll.host.fact import Unknown
 from atoll.host.groups import BEHIND_XEN
-from atoll.host.memory import MemoryTree
 from atoll.host.model import Host
+from atoll.host.trees.memory import MemoryTree
 from atoll.report.checks import Check, Status, checks
 
 

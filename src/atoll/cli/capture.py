@@ -15,10 +15,10 @@ from atoll.cli.session import Session, open_session
 from atoll.controls.registry import registers
 from atoll.errors import InputError
 from atoll.host import read_host
-from atoll.host.capture import capture
+from atoll.host.capture.make import capture
 from atoll.host.model import Host
-from atoll.host.pack import pack
 from atoll.host.records.merge.disagreement import is_disagreement
+from atoll.host.trees.pack import pack
 from atoll.report.capture import capture_document, capture_lines
 
 __all__ = ["run"]

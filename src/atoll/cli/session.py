@@ -90,7 +90,7 @@ def _together(tree: Tree, texts: tuple[Record, ...], extent: Extent = Extent.ALL
 
     if not texts:
         return _read(tree, extent)
-    from atoll.host.interconnect import driver_uuids
+    from atoll.host.links.interconnect import driver_uuids
     from atoll.host.together import read_together
 
     nothing = isinstance(tree, Overlay) and not tree.trees

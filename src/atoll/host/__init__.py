@@ -31,6 +31,6 @@ def read_host(
         from atoll.host.together import read_together
 
         return read_together([opened])
-    from atoll.host.withheld import withheld
+    from atoll.host.capture.withheld import withheld
 
     return linux.read(withheld(opened), registers=registers or linux.no_registers, extent=extent)

@@ -13,7 +13,6 @@ from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
 from atoll.host.groups import behind_xen, group_of, read_groups, read_units
 from atoll.host.holders import read_holders, read_opened, read_vfio_devices
-from atoll.host.interconnect import read_interconnect
 from atoll.host.kernel import (
     read_interrupt_remapping,
     read_platform,
@@ -22,6 +21,7 @@ from atoll.host.kernel import (
     read_virtual,
     read_xen,
 )
+from atoll.host.links.interconnect import read_interconnect
 from atoll.host.model import Function, Gap, Group, Host, Register
 from atoll.host.place import Place, find_places
 from atoll.host.registers import read_registers

@@ -59,20 +59,20 @@ def _unread(name: str, error: OSError) -> InputError:
 
 def _open(name: str) -> Tree:
     if name == "live":
-        from atoll.host.live import LiveTree
+        from atoll.host.trees.live import LiveTree
 
         return LiveTree()
     if os.path.isdir(name):
-        from atoll.host.folder import FolderTree
+        from atoll.host.trees.folder import FolderTree
 
         return FolderTree(name)
     if _is_blob(name):
-        from atoll.host.dtb import read_blob
+        from atoll.host.trees.dtb import read_blob
 
         with open(name, "rb") as file:
             return read_blob(file.read(), name=name)
     if _is_archive(name):
-        from atoll.host.archive import read_archive
+        from atoll.host.trees.archive import read_archive
 
         return read_archive(name, name=name)
     raise InputError(f"{name}: neither a folder nor a tar archive nor a device tree blob", hint=_HINT)
@@ -95,8 +95,8 @@ def _places(tree: Tree) -> list[str]:
 
 def _rooted(tree: Tree, folder: str) -> Tree:
     """Return the files of a host in a folder of a tree, as if packed from there: links end at that folder."""
-    from atoll.host.folder import FolderTree
-    from atoll.host.memory import FolderEntry, MemoryTree
+    from atoll.host.trees.folder import FolderTree
+    from atoll.host.trees.memory import FolderEntry, MemoryTree
 
     if isinstance(tree, MemoryTree):
         entry = tree.entry(folder)
@@ -139,14 +139,14 @@ def _is_tree(path: str) -> bool:
 
 
 def _is_archive(path: str) -> bool:
-    from atoll.host.archive import is_archive
+    from atoll.host.trees.archive import is_archive
 
     return is_archive(path)
 
 
 def _record(file: BinaryIO, *, name: str) -> Record:
-    from atoll.host.compressed import compression
     from atoll.host.records.pasted.lines import MOST_BYTES
+    from atoll.host.trees.compressed import compression
 
     data = file.read(MOST_BYTES + 1)
     kind = compression(data)
@@ -158,8 +158,8 @@ def _record(file: BinaryIO, *, name: str) -> Record:
 
 def _text_of(data: bytes, kind: str, *, name: str) -> bytes:
     """Return what a compressed text holds, or as much of it as is too much. Raises InputError for damaged data."""
-    from atoll.host.compressed import DAMAGED, decompressed
     from atoll.host.records.pasted.lines import MOST_BYTES
+    from atoll.host.trees.compressed import DAMAGED, decompressed
 
     stream, parts, left = decompressed(io.BytesIO(data), kind), [b""], MOST_BYTES + 1
     try:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from atoll.host.asleep import asleep
 from atoll.host.attribute import names, reason
+from atoll.host.capture.register_record import read_record
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Register
-from atoll.host.register_record import read_record
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from atoll.errors import InputError
-from atoll.host.interconnect import with_link_records
+from atoll.host.links.interconnect import with_link_records
 from atoll.host.model import Host
 from atoll.host.records.content import Record
 from atoll.host.records.merge.hosts import merge
@@ -20,8 +20,8 @@ def read_together(
 ) -> Host:
     """Return the host that records show together with one that was ``read`` from files.
 
-    ``uuids`` are what the driver tells of GPUs (``atoll.host.interconnect.driver_uuids``). Raises InputError where
-    records tell of links and no record shows the functions that have them.
+    ``uuids`` are what the driver tells of GPUs (``atoll.host.links.interconnect.driver_uuids``). Raises InputError
+    where records tell of links and no record shows the functions that have them.
     """
     hosts = [host for host in (read, *(record.host for record in records)) if host is not None]
     if not hosts:

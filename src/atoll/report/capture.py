@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from atoll.host.collector import Missing
-from atoll.host.manifest import Manifest, to_document
+from atoll.host.capture.collector import Missing
+from atoll.host.capture.manifest import Manifest, to_document
 from atoll.host.model import Gap
 from atoll.report.document import document
 from atoll.report.layout import columns, indent, plural, wrap

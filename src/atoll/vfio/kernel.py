@@ -8,8 +8,8 @@ import mmap
 import os
 from typing import Protocol
 
-from atoll.host.live import LiveTree
 from atoll.host.tree import Tree
+from atoll.host.trees.live import LiveTree
 
 __all__ = ["Argument", "Buffer", "Kernel", "LiveKernel", "Memory"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from atoll.act.live import LiveMachine
 from atoll.host import read_host
-from atoll.host.capture import capture
-from atoll.host.folder import FolderTree
-from atoll.host.memory import MemoryTree
+from atoll.host.capture.make import capture
+from atoll.host.trees.folder import FolderTree
+from atoll.host.trees.memory import MemoryTree
 from atoll.pci.address import Address
 from atoll.twin import Twin
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from atoll.act.uninterrupted import deferred
-from atoll.host.fork import fork
+from atoll.host.trees.fork import fork
 
 __all__ = ["write_within"]
 

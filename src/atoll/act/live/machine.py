@@ -14,7 +14,7 @@ from atoll.act.live.files import keep, write_attribute, write_config
 from atoll.act.live.resource import ResourceLease
 from atoll.act.machine import Lease
 from atoll.errors import Unreadable
-from atoll.host.live import LiveTree
+from atoll.host.trees.live import LiveTree
 from atoll.pci.address import Address
 from atoll.pci.capability import CapabilityId
 from atoll.pci.config import ConfigSpace

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed
+from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
-from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
 
 __all__ = ["AmdMatrix", "amd_links", "may_tell_amd", "parse_amd", "parse_rate"]

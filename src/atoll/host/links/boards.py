@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atoll.host.links.gpus import nvidia_gpus
+from atoll.host.links.told import ToldLinks
 from atoll.host.model import EndKind, Function, Gap, Link, LinkKind
-from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 
 __all__ = ["Board", "board_gaps", "is_board_gap", "known_boards"]

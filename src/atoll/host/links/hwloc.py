@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from atoll.host.links.nccl import NcclGpu
+from atoll.host.links.speed import nvlink_speed
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function
-from atoll.host.speed import nvlink_speed
 from atoll.pci.address import Address
 
 __all__ = ["HwlocMatrix", "hwloc_gpus", "matrices", "parse_hwloc"]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from atoll.host.links.hive import routed
 from atoll.host.links.hwloc import HwlocMatrix, matrices
 from atoll.host.links.nccl import NcclGpu, nccl_links
+from atoll.host.links.told import ToldLinks
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function
-from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 
 __all__ = ["HwlocXgmi", "hwloc_xgmi_links", "parse_hwloc_xgmi"]

@@ -26,9 +26,9 @@ from atoll.host.fact import value_of
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed, with_unseen
+from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.links.xgmi_ports import read_ports, with_ports
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
-from atoll.host.told import ToldLinks, in_order
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.pci.vendor import ATI

@@ -19,10 +19,10 @@ from atoll.host.links.chips import nvlinks_at_most
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
+from atoll.host.links.speed import nvlink_speed
+from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.links.topo import TopoMatrix
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
-from atoll.host.speed import nvlink_speed
-from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import NVIDIA

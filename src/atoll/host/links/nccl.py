@@ -18,10 +18,10 @@ from atoll.host.links.chips import may_have_xgmi_to_cpu, nvlinks_at_most
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
 from atoll.host.links.smi import small
+from atoll.host.links.speed import nvlink_speed
+from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
-from atoll.host.speed import nvlink_speed
-from atoll.host.told import ToldLinks, in_order
 from atoll.pci.address import Address
 
 __all__ = ["NcclGpu", "nccl_links", "parse_nccl"]

@@ -13,15 +13,15 @@ from atoll.host.links.kfd import kfd_links
 from atoll.host.links.matrix import matrix_links
 from atoll.host.links.naming import Naming, name_gpus
 from atoll.host.links.nccl import nccl_links
+from atoll.host.links.nvlink import nvlinks
 from atoll.host.links.record import LinkRecord, parse_record
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.smi_query import fabric_links
 from atoll.host.links.status import status_by_address, status_links
+from atoll.host.links.told import ToldLinks
 from atoll.host.links.topo import TopoMatrix
 from atoll.host.links.xgmi_log import hive_links
 from atoll.host.model import Function, Gap
-from atoll.host.nvlink import nvlinks
-from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 
 __all__ = ["LinkRecords", "is_link_record", "read_link_records"]
@@ -35,7 +35,7 @@ class LinkRecords:
     """What records tell about links."""
 
     sources: tuple[ToldLinks, ...] = ()
-    """One for each record that tells links; ``atoll.host.told.merge`` joins them with others."""
+    """One for each record that tells links; ``atoll.host.links.told.merge`` joins them with others."""
     used: tuple[str, ...] = ()
     """Names of the records that are about links or GPUs' names, in order."""
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from atoll.host.links.instances import split_gpus
 from atoll.host.links.smi import SmiGpu
+from atoll.host.links.told import ToldLinks
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
-from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 
 __all__ = ["QueriedGpu", "fabric_links", "parse_query"]

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 
 from atoll.host.links.hive import routed
+from atoll.host.links.told import ToldLinks
 from atoll.host.model import EndKind, Function, Gap
-from atoll.host.told import ToldLinks
 from atoll.pci.address import Address
 
 __all__ = ["hive_links", "may_tell_hives", "parse_hives"]

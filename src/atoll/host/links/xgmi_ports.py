@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 from atoll.host.attribute import names, target, text
 from atoll.host.fact import value_of
+from atoll.host.links.told import ToldLinks
 from atoll.host.model import EndKind, Link, LinkEnd, LinkKind
 from atoll.host.place import address_of
-from atoll.host.told import ToldLinks
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 

@@ -11,8 +11,8 @@ from atoll.host.model import Host, NpuBrick
 from atoll.host.records.merge.hosts import merge
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
-from host.trees import tree_of
-from host.witherspoon import GPUS, REDBUD, machine
+from host.handmade import tree_of
+from host.links.witherspoon import GPUS, REDBUD, machine
 
 _A = Address.parse(GPUS[0])
 

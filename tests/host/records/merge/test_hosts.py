@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.interconnect import with_link_records
+from atoll.host.links.interconnect import with_link_records
 from atoll.host.links.xml import parse_xml
 from atoll.host.model import Bar, Bridge, Holder, Host, IommuUnit, Platform, Rom, Sriov, Window
 from atoll.host.records.group_facts import ToldGroups, join

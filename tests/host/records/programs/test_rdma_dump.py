@@ -18,8 +18,8 @@ from atoll.host.place import find_places
 from atoll.host.records.content import read_record
 from atoll.host.tree import Tree
 from atoll.isolation.groups import predict
+from host.handmade import opened_tree
 from host.records.paste import CAPTURES, at, without_sizes
-from host.trees import opened_tree
 
 _IGNORED = {0x060000, 0x060100, 0x080700, 0x088000, 0x110100, 0x130000}
 

@@ -17,8 +17,8 @@ from atoll.host.records.merge.hosts import merge
 from atoll.host.tree import Tree
 from atoll.isolation.groups import predict
 from atoll.pci.header import HeaderType
+from host.handmade import opened_tree
 from host.records.paste import CAPTURES, PORT, at, host_of
-from host.trees import opened_tree
 
 GPU = """\
 P: /devices/pci0000:00/0000:00:01.0/0000:01:00.0

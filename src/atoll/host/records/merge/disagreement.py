@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.links.told import CONTRADICTED
 from atoll.host.model import Gap
 from atoll.host.records.merge.fuller import fuller
-from atoll.host.told import CONTRADICTED
 from atoll.pci.acs import Acs
 
 __all__ = ["DISAGREE", "Disagreements", "agreed", "agreed_by_key", "is_disagreement", "is_disputed"]

@@ -14,6 +14,8 @@ from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown
 from atoll.host.kernel import doubt_remapping
 from atoll.host.links.boards import board_gaps, is_board_gap
+from atoll.host.links.told import CONTRADICTED, ToldLinks, doubted_in
+from atoll.host.links.told import merge as merge_links
 from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, IommuUnit, Platform
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
@@ -23,8 +25,6 @@ from atoll.host.records.merge.function import merge_function
 from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.host.records.programs.smi_gpus import GPUS_ONLY
 from atoll.host.records.shown import NAMED
-from atoll.host.told import CONTRADICTED, ToldLinks, doubted_in
-from atoll.host.told import merge as merge_links
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass
 

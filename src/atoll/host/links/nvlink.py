@@ -1,0 +1,155 @@
+"""NVLinks as ``nvidia-smi nvlink -R`` and ``-p`` print them, joined to the functions of a host.
+
+NVML's ``nvmlDeviceGetNvLinkRemotePciInfo`` says what a remote device is: a GPU, an NVSwitch or an IBM NPU.
+``-p`` prints that alone, ``-R`` also the number of the link at the other end.
+
+A link that is not up does not say where it leads, and it can come up again: then not all links are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.naming import Naming
+from atoll.host.links.smi import SmiGpu
+from atoll.host.links.speed import nvlink_speed
+from atoll.host.links.told import ToldLinks, in_order
+from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
+from atoll.pci.vendor import IBM, NVIDIA
+
+__all__ = ["nvlinks"]
+
+_SOURCE = "nvidia-smi nvlink -R"
+_HINT = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
+_HINT_UP = "record it again with all links up"
+
+
+def nvlinks(
+    gpus: tuple[SmiGpu, ...],
+    functions: Mapping[Address, Function],
+    naming: Naming,
+    *,
+    source: str = _SOURCE,
+    rates: Mapping[tuple[Address, int], int] | None = None,
+) -> ToldLinks:
+    """Return the links that ``nvidia-smi nvlink -R`` or ``-p`` tells of the functions of a host.
+
+    Addresses that only the PCI order tells are believed only if every remote end is of this host, and every
+    link between two GPUs is told by both; links that are down tell nothing against it. ``rates`` are those of
+    ``nvlink -s``; else a link's is its chip's.
+    """
+    named = naming.addresses
+    tables = {named[gpu.index]: gpu for gpu in gpus if gpu.index in named and named[gpu.index] in functions}
+    odd = {address: why for address, gpu in tables.items() if (why := _odd(address, gpu, tables, functions))}
+    if (gpus and not named) or (naming.by_order and odd):
+        why = "no record tells which GPU has which address, and the remote ends do not confirm the PCI order"
+        why = "records disagree about which GPU has which address" if naming.disputed else why
+        return ToldLinks(source, gaps=(Gap("NVLinks in nvidia-smi's record", why, _HINT),))
+    gaps = [
+        Gap(f"NVLinks of GPU {gpu.index}", "nvidia-smi shows them, but no record tells its address", _HINT)
+        for gpu in gpus
+        if gpu.index not in named or named[gpu.index] not in functions
+    ]
+    doubts = {address: why for address, gpu in tables.items() if (why := _lacking(gpu, functions[address]))} | odd
+    gaps += [Gap(f"NVLinks of {address}", why, _HINT_UP) for address, why in sorted(doubts.items())]
+    links = _links(tables, functions, naming.mark(source), rates or {})
+    return ToldLinks(source, links, frozenset(tables.keys() - doubts.keys()), tuple(gaps))
+
+
+def _odd(address: Address, gpu: SmiGpu, tables: Mapping[Address, SmiGpu], functions: Mapping[Address, Function]) -> str:
+    """What the remote ends of a GPU's links tell against its address or theirs; empty where nothing does."""
+    for number, (far, far_number) in (gpu.remote or {}).items():
+        function = functions.get(far)
+        if far == address:
+            return f"link {number} leads to itself"
+        if function is None:
+            return f"link {number} leads to {far}, which is no function of this host"
+        if _kind(function) is not EndKind.FUNCTION:
+            continue
+        if far not in tables:
+            return f"link {number} leads to {far}, whose links the record does not show"
+        if far_number is None:
+            if _between(tables, address, far) != _between(tables, far, address):
+                return f"it shows another number of links to {far} than that one shows back"
+        elif (tables[far].remote or {}).get(far_number) != (address, number):
+            return f"link {number} leads to {far} link {far_number}, which does not lead back"
+    return ""
+
+
+def _lacking(gpu: SmiGpu, own: Function) -> str:
+    """Why the record does not tell all links of a GPU; empty where it does."""
+    if gpu.down:
+        return f"links that are not up do not say where they lead: {', '.join(map(str, gpu.down))}"
+    if gpu.unnamed:
+        return f"the driver does not name where links lead: {', '.join(map(str, gpu.unnamed))}"
+    if not gpu.remote:
+        return "the record shows no link of it"
+    # Links that are down stand in a whole listing too; one link alone (-l), or a text that was cut, has fewer.
+    most = nvlinks_at_most(own.vendor, own.device)
+    if most is None:
+        return "" if sorted(gpu.remote) == list(range(len(gpu.remote))) else "some links are missing between others"
+    return "" if len(gpu.remote) == most else f"the record shows {len(gpu.remote)} of at most {most} links"
+
+
+def _between(tables: Mapping[Address, SmiGpu], address: Address, far: Address) -> int:
+    return sum(end == far for end, _ in (tables[address].remote or {}).values())
+
+
+def _kind(function: Function) -> EndKind:
+    if function.vendor == IBM:
+        return EndKind.CPU
+    if function.vendor == NVIDIA and function.device_class == DeviceClass.OTHER_BRIDGE:
+        return EndKind.SWITCH
+    return EndKind.FUNCTION
+
+
+def _links(
+    tables: Mapping[Address, SmiGpu],
+    functions: Mapping[Address, Function],
+    source: str,
+    rates: Mapping[tuple[Address, int], int],
+) -> tuple[Link, ...]:
+    links: dict[tuple[LinkEnd, LinkEnd], Link] = {}
+    for address, gpu in sorted(tables.items()):
+        own = functions[address]
+        for number, (far, far_number) in (gpu.remote or {}).items():
+            if far == address:
+                continue
+            near = LinkEnd(EndKind.FUNCTION, address, number)
+            link = Link(LinkKind.NVLINK, near, near, nvlink_speed(own.vendor, own.device), source)
+            speed = rates.get((address, number), link.bytes_per_second)
+            function = functions.get(far)
+            told = True
+            if function is None:
+                end = LinkEnd(EndKind.UNKNOWN, None, far_number, str(far))
+            else:
+                end = LinkEnd(_kind(function), far, far_number)
+                if end.kind is EndKind.FUNCTION and far_number is None and far in tables:
+                    end, told = _paired(tables, address, number, far)
+                elif end.kind is EndKind.FUNCTION and _back(tables, far, far_number) != (address, number):
+                    # One end says so, the other does not: kept as a link, and both are left out of what is told.
+                    end = LinkEnd(EndKind.FUNCTION, far, None)
+            a, b = in_order(near, end)
+            links.setdefault((a, b), replace(link, a=a, b=b, bytes_per_second=speed, pairing_told=told))
+        for number in gpu.unnamed:
+            near, end = LinkEnd(EndKind.FUNCTION, address, number), LinkEnd(EndKind.UNKNOWN)
+            speed = rates.get((address, number), nvlink_speed(own.vendor, own.device))
+            links[near, end] = Link(LinkKind.NVLINK, near, end, speed, source)
+    return tuple(sorted(links.values(), key=lambda link: (str(link.a), str(link.b))))
+
+
+def _paired(tables: Mapping[Address, SmiGpu], address: Address, number: int, far: Address) -> tuple[LinkEnd, bool]:
+    """The n-th link to a GPU beside its n-th back: which one it is no source told, unless there is only one."""
+    here = [n for n, (end, _) in (tables[address].remote or {}).items() if end == far]
+    there = [n for n, (end, _) in (tables[far].remote or {}).items() if end == address]
+    place = here.index(number)
+    back = there[place] if place < len(there) else None
+    return LinkEnd(EndKind.FUNCTION, far, back), len(here) == len(there) == 1
+
+
+def _back(tables: Mapping[Address, SmiGpu], far: Address, number: int | None) -> tuple[Address, int | None] | None:
+    return (tables[far].remote or {}).get(number) if number is not None and far in tables else None

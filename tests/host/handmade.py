@@ -1,0 +1,105 @@
+"""Handmade trees: files of a host from a few words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from atoll.host.open import open_named
+from atoll.host.records.content import Record
+from atoll.host.tree import Tree
+from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
+
+__all__ = ["Link", "Refusing", "cells", "function_files", "opened_tree", "tree_of"]
+
+
+class Link(str):
+    """Text of a symbolic link."""
+
+    __slots__ = ()
+
+
+def tree_of(files: Mapping[str, str | bytes], name: str = "handmade") -> MemoryTree:
+    """Return a tree of these files; values of type Link become links."""
+    tree = MemoryTree(name)
+    for path, value in files.items():
+        if isinstance(value, Link):
+            tree.add(path, LinkEntry(str(value)))
+        else:
+            tree.add(path, FileEntry(value.encode() if isinstance(value, str) else value))
+    return tree
+
+
+def opened_tree(path: Path) -> Tree:
+    """Return the tree that ``--host PATH`` names, for what is one."""
+    found = open_named(str(path))
+    assert not isinstance(found, Record)
+    return found
+
+
+class Refusing:
+    """A tree of which some paths may not be read."""
+
+    def __init__(self, tree: MemoryTree, *refused: str, number: int = errno.EACCES) -> None:
+        self._tree = tree
+        self._refused = refused
+        self._number = number
+
+    @property
+    def name(self) -> str:
+        return self._tree.name
+
+    def _check(self, path: str) -> None:
+        if any(path == refused or path.startswith(f"{refused}/") for refused in self._refused):
+            raise OSError(self._number, os.strerror(self._number), path)
+
+    def list(self, path: str) -> tuple[str, ...]:
+        self._check(path)
+        return self._tree.list(path)
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        self._check(path)
+        return self._tree.read(path, offset=offset, size=size)
+
+    def readlink(self, path: str) -> str:
+        self._check(path)
+        return self._tree.readlink(path)
+
+
+def cells(*values: int) -> bytes:
+    """Return a device tree property of 32-bit cells."""
+    return struct.pack(f">{len(values)}I", *values)
+
+
+def function_files(
+    address: str,
+    *,
+    above: str = "",
+    vendor: int = 0x10DE,
+    device: int = 0x1DB1,
+    kind: int = 0x030200,
+    config: bytes = b"",
+) -> dict[str, str | bytes]:
+    """Return the files of one function below ``above`` (bridges, root first), as sysfs has them."""
+    top = (above or address).partition("/")[0]
+    root = f"pci{top[:-5]}"
+    folder = "/".join(part for part in ("sys/devices", root, above, address) if part)
+    return {
+        f"sys/bus/pci/devices/{address}": Link(f"../../../{folder.removeprefix('sys/')}"),
+        f"{folder}/vendor": f"0x{vendor:04x}\n",
+        f"{folder}/device": f"0x{device:04x}\n",
+        f"{folder}/class": f"0x{kind:06x}\n",
+        f"{folder}/uevent": "",
+        f"{folder}/subsystem": Link("../../../bus/pci"),
+        f"{folder}/config": config or _config(vendor, device, kind),
+    }
+
+
+def _config(vendor: int, device: int, kind: int) -> bytes:
+    header = bytearray(256)
+    struct.pack_into("<HHHH", header, 0, vendor, device, 0x0006, 0)
+    header[8:12] = (kind << 8).to_bytes(4, "little")
+    return bytes(header)

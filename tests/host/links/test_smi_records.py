@@ -1,0 +1,409 @@
+"""What nvidia-smi prints of links, joined to functions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atoll.fabric.families import has_cpu_links
+from atoll.host.links.chips import has_c2c
+from atoll.host.links.read import read_link_records
+from atoll.host.links.smi_query import parse_query
+from atoll.host.links.text import clean
+from atoll.host.links.topo import parse_topo
+from atoll.host.links.xml import parse_xml
+from atoll.host.model import EndKind
+from host.links.link_hosts import (
+    A30,
+    A100,
+    ELSE,
+    GA102,
+    GB200,
+    H100,
+    TU104,
+    V100,
+    A,
+    far_kinds,
+    gpus,
+    host_of,
+    matrix_of,
+    pairs,
+    real,
+    why,
+)
+
+
+def test_four_a100_joined_directly() -> None:
+    host = host_of(gpus(4), A100, real("topo-m-a100-4x-polaris-nv4/topo.txt"))
+    assert set(pairs(host).values()) == {4}
+    assert len(pairs(host)) == 6
+    assert host.links_told == {A(address) for address in gpus(4)}
+    assert not any(link.pairing_told for link in host.links)
+    assert all("PCI order" in link.source and link.a.number is None for link in host.links)
+
+
+def test_the_cube_of_a_dgx1v() -> None:
+    host = host_of(gpus(8), V100, real("topo-m-dgx1v-8xV100/topo.txt"))
+    found = {tuple(gpus(8).index(str(end)) for end in pair): count for pair, count in pairs(host).items()}
+    one, two = {(0, 1), (0, 2), (1, 3), (2, 6), (3, 7), (4, 5), (4, 6), (5, 7)}, {(0, 3), (0, 4), (1, 2), (1, 5)}
+    two |= {(2, 3), (4, 7), (5, 6), (6, 7)}
+    assert found == {**dict.fromkeys(one, 1), **dict.fromkeys(two, 2)}
+    assert len(host.links_told) == 8
+    assert {link.pairing_told for link in host.links if pairs(host)[link.a.function, link.b.function] == 1} == {True}
+
+
+def test_links_through_switches_are_none_between_gpus() -> None:
+    text = real("topo-m-h200-or-h100-8x-ib/topo.txt")
+    host = host_of(gpus(8), H100, text)
+    assert far_kinds(host) == {EndKind.SWITCH: 8 * 18}
+    assert len(host.links_told) == 8
+    assert len({link.b for link in host.links}) == 1, "all share the switches"
+    shown = host_of(gpus(8), H100, text, switches=["0000:05:00.0"])
+    assert not shown.links_told, "which switch, the matrix does not tell"
+    assert "to which NVSwitch" in why(shown)
+
+
+def test_a_matrix_for_another_number_of_gpus_is_not_guessed_at() -> None:
+    host = host_of(gpus(7), H100, real("topo-m-h200-or-h100-8x-ib/topo.txt"))
+    assert not host.links
+    assert not host.links_told
+    assert "which GPU has which address" in why(host)
+
+
+def test_c2c_links_are_not_in_a_matrix() -> None:
+    addresses = ["0000:29:00.0", "0000:3f:00.0", "0000:9c:00.0", "0000:b2:00.0"]
+    matrix, query = real("topo-m-gb200-4x-nv18/topo.txt"), real("nvidia-smi-qx-gb200/qx-gb200.xml")
+    alone = host_of(addresses, GB200, matrix)
+    assert far_kinds(alone) == {EndKind.SWITCH: 72}
+    assert not alone.links_told
+    both = host_of(addresses, GB200, matrix, query)
+    assert far_kinds(both) == {EndKind.SWITCH: 72, EndKind.CPU: 4}
+    assert both.links_told == {A(address) for address in addresses}
+    assert not any("PCI order" in link.source for link in both.links), "the query tells the addresses"
+    only = host_of(addresses, GB200, query)
+    assert far_kinds(only) == {EndKind.SWITCH: 4, EndKind.CPU: 4}
+    assert not only.links_told
+
+
+def test_chips_with_c2c_are_the_same_everywhere() -> None:
+    for device in range(0x10000):
+        assert has_c2c(0x10DE, device) is has_cpu_links(0x10DE, device, powernv=False)
+
+
+def test_switches_by_name_and_numbers_at_both_ends() -> None:
+    switches = [f"0000:0{n}:00.0" for n in (5, 6, 7, 8)]
+    query = f"index, pci.bus_id\n0, {gpus(1)[0]}\n"
+    host = host_of(gpus(8), H100, real("nvlink-R-h100-gpu0/topo.txt"), query, switches=switches)
+    assert Counter(str(link.b.function) for link in host.links) == dict(zip(switches, (4, 5, 5, 4), strict=True))
+    assert (host.links[0].b.kind, host.links[0].a.number, host.links[0].b.number) == (EndKind.SWITCH, 0, 46)
+    assert host.links_told == {A(gpus(1)[0])}
+    without = host_of(gpus(8), H100, real("nvlink-R-h100-gpu0/topo.txt"), switches=switches)
+    assert not without.links, "one of eight GPUs: no order tells which"
+    matrix = real("topo-m-h200-or-h100-8x-ib/topo.txt")
+    rows = "".join(f"{n}, {address}\n" for n, address in enumerate(gpus(8)))
+    both = host_of(
+        gpus(8), H100, matrix, real("nvlink-R-h100-gpu0/topo.txt"), f"index, pci.bus_id\n{rows}", switches=switches
+    )
+    assert len(both.links) == 8 * 18, "what both tell is there once"
+    assert both.links_told == {A(gpus(1)[0])}
+
+
+def test_status_tells_rates_and_no_ends() -> None:
+    status = real("gpud-a100-8x-nvlink-status/nvidia-smi.nvlink.status.a100")
+    host = host_of(gpus(8), A100, status)
+    assert far_kinds(host) == {EndKind.UNKNOWN: 96}
+    assert {link.bytes_per_second for link in host.links} == {25_000_000_000}
+    assert {link.a.number for link in host.links} == set(range(12))
+    assert not host.links_told
+    faster = status.replace(b"25 GB/s", b"26.562 GB/s")
+    matrix = matrix_of(8, lambda a, b: 12)
+    joined = host_of(gpus(8), A100, faster, matrix)
+    assert far_kinds(joined) == {EndKind.SWITCH: 96}
+    assert {link.bytes_per_second for link in joined.links} == {26_562_000_000}
+    assert len(joined.links_told) == 8
+
+
+def test_the_table_of_nvidia_smi_tells_which_gpu_has_which_address() -> None:
+    rows = [
+        "| NVIDIA-SMI 550.54.15              Driver Version: 550.54.15      CUDA Version: 12.4     |",
+        "| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |",
+        f"|   0  NVIDIA GeForce RTX 3090        Off |   0000{gpus(4)[3]} Off |                  N/A |",
+        "|  0%   28C    P0             88W /  350W |       0MiB /  24576MiB |      0%      Default |",
+        f"|   1  NVIDIA GeForce RTX 3090        Off |   0000{gpus(4)[1]} On  |                  N/A |",
+        "|    0   N/A  N/A      1234      G   /usr/lib/xorg/Xorg                            4MiB |",
+    ]
+    matrix, table = matrix_of(2, lambda a, b: 4), "\n".join(rows) + "\n"
+    assert not host_of(gpus(4), GA102, matrix).links, "two GPUs of four: which, the matrix does not tell"
+    host = host_of(gpus(4), GA102, matrix, table)
+    assert pairs(host) == {(A(gpus(4)[1]), A(gpus(4)[3])): 4}
+    assert host.links_told == {A(gpus(4)[1]), A(gpus(4)[3])}
+    assert not any("PCI order" in link.source for link in host.links)
+    assert host == host_of(gpus(4), GA102, matrix, table.replace("|   0000", "|   "))
+
+
+def test_records_that_name_gpus_differently_are_no_reason_to_guess() -> None:
+    def query(*order: int) -> str:
+        rows = "".join(f"{n}, 0000{gpus(2)[place]}\n" for n, place in enumerate(order))
+        return f"index, pci.bus_id\n{rows}"
+
+    matrix = matrix_of(2, lambda a, b: 12)
+    assert host_of(gpus(2), A100, matrix, query(1, 0), query(1, 0)).links
+    host = host_of(gpus(2), A100, matrix, query(0, 1), query(1, 0))
+    assert not host.links, "not by PCI order either"
+    assert "records disagree about which GPU has which address" in why(host)
+
+
+def test_a_matrix_whose_lines_a_mailer_wrapped() -> None:
+    whole = real("topo-m-dgx1v-8xV100/topo.txt").decode()
+    (matrix,) = parse_topo(whole)
+    for width in range(3, 12):
+        lines = []
+        for line in whole.splitlines():
+            words = line.split()
+            table = words and words[0].startswith("GPU")
+            lines += [" ".join(words[n : n + width]) for n in range(0, len(words), width)] if table else [line]
+        assert parse_topo("\n".join(lines)) == (matrix,), width
+    # Of a row that somebody cut, what comes below is no part.
+    cut = "\tGPU0\tGPU1\tGPU2\nGPU0\t X \tNV4\tSYS\nGPU1\tNV4\nNIC0\tPIX\nNV4\n\nSYS  = Connection\n"
+    (found,) = parse_topo(cut)
+    assert found.links == {(0, 1): 4, (0, 2): 0, (1, 0): 4}
+
+
+def test_a_gpu_without_a_link_counts_in_the_order() -> None:
+    silent = "GPU 1: NVIDIA A100 (UUID: GPU-1)\nNVML: Unable to retrieve NVLink information as all links are inActive\n"
+    status = f"GPU 0: NVIDIA A100 (UUID: GPU-0)\n Link 0: 25 GB/s\n Link 1: <inactive>\n{silent}"
+    host = host_of(gpus(2), A100, status)
+    assert [(str(link.a.function), link.a.number) for link in host.links] == [(gpus(1)[0], 0)]
+    assert not host.links_told
+    assert f"NVLinks of {gpus(1)[0]}: nvidia-smi nvlink -s (any name 0) shows links that are down: 1" in why(host)
+    other = host_of(gpus(3), A100, status)
+    assert not other.links
+    assert "GPU 0" in why(other)
+    assert "GPU 1" not in why(other), "of it there is nothing to tell"
+
+
+def test_what_is_down_makes_a_matrix_tell_less() -> None:
+    fewer = matrix_of(4, lambda a, b: 3)
+    host = host_of(gpus(4), A100, fewer)
+    assert len(host.links) == 18
+    assert not host.links_told
+    assert "9 of at most 12" in why(host)
+
+
+def test_status_says_how_many_links_there_are() -> None:
+    def status(down: int) -> str:
+        lines = [f" Link {n}: " + ("<inactive>" if n < down else "25 GB/s") for n in range(9 + down)]
+        return "".join(f"GPU {g}: A100 (UUID: GPU-{g})\n" + "\n".join(lines) + "\n" for g in range(4))
+
+    assert len(host_of(gpus(4), A100, matrix_of(4, lambda a, b: 3), status(0)).links_told) == 4
+    assert not host_of(gpus(4), A100, matrix_of(4, lambda a, b: 3), status(1)).links_told
+    against = host_of(gpus(4), A100, matrix_of(4, lambda a, b: 4), status(0))
+    assert not against.links_told
+    assert "nvlink -s" in why(against)
+
+
+def test_a_matrix_that_contradicts_itself() -> None:
+    host = host_of(gpus(4), A100, matrix_of(4, lambda a, b: 3 if (a, b) == (0, 1) else 4))
+    assert host.links_told == {A(gpus(4)[2]), A(gpus(4)[3])}
+    assert "3 links from GPU 0 to GPU 1 and 4 back" in why(host)
+    assert pairs(host)[A(gpus(4)[0]), A(gpus(4)[1])] == 4, "the greater number is kept"
+
+
+def test_no_nvlink_in_a_matrix_is_not_none() -> None:
+    host = host_of(gpus(4), A100, matrix_of(4, lambda a, b: 0))
+    assert not host.links
+    assert not host.links_told
+
+
+def test_peer_to_peer_matrices_are_no_topology() -> None:
+    for word, count in (("OK", 0), ("PIX", 1)):
+        text = clean(matrix_of(4, lambda a, b: 0, word=word).encode(), name="")
+        assert len(parse_topo(text)) == count
+
+
+@given(st.integers(2, 8), st.data())
+def test_a_matrix_counts_links(count: int, data: st.DataObject) -> None:
+    wanted = {
+        (a, b): data.draw(st.integers(0, 12 // (count - 1)), f"links of {a} and {b}")
+        for a in range(count)
+        for b in range(a + 1, count)
+    }
+    host = host_of(gpus(count), A100, matrix_of(count, lambda a, b: wanted[min(a, b), max(a, b)]))
+    names = gpus(count)
+    assert pairs(host) == {(A(names[a]), A(names[b])): n for (a, b), n in wanted.items() if n}
+    for index, name in enumerate(names):
+        shown = sum(n for pair, n in wanted.items() if index in pair)
+        assert (A(name) in host.links_told) is (shown == 12)
+
+
+def test_addresses_without_numbers() -> None:
+    def peers(*links: tuple[int, int]) -> str:
+        lines = []
+        for gpu in range(3):
+            lines.append(f"GPU {gpu}: Tesla V100-SXM2-32GB (UUID: GPU-{gpu})")
+            ends = [b if a == gpu else a for a, b in links if gpu in (a, b)]
+            lines += [f"\t Link {n}: 0000{gpus(3)[end]}" for n, end in enumerate(ends)]
+        return "\n".join(lines)
+
+    host = host_of(gpus(3), ELSE, peers((0, 1), (0, 1), (1, 2), (0, 2)))
+    assert sorted(pairs(host).values()) == [1, 1, 2]
+    assert {link.pairing_told for link in host.links if link.b.function != A(gpus(3)[2])} == {False}
+    assert {link.pairing_told for link in host.links if link.b.function == A(gpus(3)[2])} == {True}
+    assert len(host.links_told) == 3
+    assert {(end.function, end.number) for link in host.links for end in (link.a, link.b)} == {
+        (A(gpus(3)[g]), n) for g, count in ((0, 3), (1, 3), (2, 2)) for n in range(count)
+    }
+
+
+@pytest.mark.parametrize("far", ["FFFFFFFF:FF:FF.0", "00000000:00:00.0"])
+def test_ends_that_the_driver_does_not_name(far: str) -> None:
+    text = "".join(f"GPU {g}: x\n Link 0: Remote Device {far}: Link {g}\n" for g in range(2))
+    host = host_of([*gpus(2), "0000:00:00.0"], H100, text, f"index, pci.bus_id\n0, {gpus(2)[0]}\n1, {gpus(2)[1]}\n")
+    assert far_kinds(host) == {EndKind.UNKNOWN: 2}
+    assert not host.links_told
+    assert "does not name" in why(host)
+
+
+def test_several_outputs_in_one_text() -> None:
+    text = (
+        "$ nvidia-smi -L\nGPU 0: x (UUID: GPU-0)\nGPU 1: x (UUID: GPU-1)\n"
+        "$ nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv\nindex, pci.bus_id, uuid\n"
+        f"0, 0000{gpus(2)[1]}, GPU-0\n1, 0000{gpus(2)[0]}, GPU-1\n$ nvidia-smi topo -m\n"
+        + matrix_of(2, lambda a, b: 6)
+        + "$ nvidia-smi nvlink -R\n"
+        + "".join(
+            f"GPU {g}: x (UUID: GPU-{g})\n"
+            + "".join(f" Link {n}: Remote Device 0000{gpus(2)[g]}: Link {n}\n" for n in range(6))
+            for g in range(2)
+        )
+    )
+    host = host_of(gpus(2), V100, text)
+    assert len(host.links) == 6
+    assert [(link.a.number, link.b.number) for link in host.links] == [(n, n) for n in range(6)]
+    assert len(host.links_told) == 2, why(host)
+    assert not any("PCI order" in link.source for link in host.links)
+
+
+def test_another_machines_uuids_name_nothing() -> None:
+    query = "index, pci.bus_id, uuid\n" + "".join(f"{n}, {a}, GPU-else-{n}\n" for n, a in enumerate(gpus(2)))
+    remote = "".join(f"GPU {g}: x (UUID: GPU-{g})\n Link 0: Remote Device {gpus(2)[1 - g]}: Link 0\n" for g in range(2))
+    assert len(host_of(gpus(2), TU104, query.replace("else-", ""), remote).links_told) == 2
+    assert not any("PCI order" not in link.source for link in host_of(gpus(2), TU104, query, remote).links)
+
+
+def test_a_matrix_of_which_one_gpu_has_no_address() -> None:
+    rows = "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(3)))
+    host = host_of(gpus(4), A100, matrix_of(4, lambda a, b: 4), rows)
+    assert len(host.links) == 12
+    assert not host.links_told, "of each, some links lead to the GPU that has no address"
+    assert "NVLinks of GPU 3" in why(host)
+
+
+def test_an_order_that_remote_ends_refute() -> None:
+    reversed_order = "".join(f"GPU {g}: x\n Link 0: Remote Device {gpus(2)[g]}: Link 0\n" for g in range(2))
+    host = host_of(gpus(2), V100, reversed_order)
+    assert not host.links
+    assert "do not confirm the PCI order" in why(host)
+
+
+def test_records_made_anonymous_go_by_index() -> None:
+    query = "index, pci.bus_id, uuid\n" + "".join(f"{n}, {a}, GPU-0\n" for n, a in enumerate(reversed(gpus(2))))
+    text = "".join(f"GPU {g}: x (UUID: GPU-0)\n Link 0: Remote Device {gpus(2)[g]}: Link 0\n" for g in range(2))
+    host = host_of(gpus(2), TU104, query, text)
+    assert len(host.links_told) == 2
+    assert not any("PCI order" in link.source for link in host.links)
+
+
+def test_a_fabric_is_no_point_to_point_link() -> None:
+    addresses = ["0000:29:00.0", "0000:3f:00.0", "0000:9c:00.0", "0000:b2:00.0"]
+    matrix = matrix_of(4, lambda a, b: 6)
+    assert far_kinds(host_of(addresses, GB200, matrix)) == {EndKind.FUNCTION: 36}
+    in_fabric = host_of(addresses, GB200, matrix, real("nvidia-smi-qx-gb200/qx-gb200.xml"))
+    assert far_kinds(in_fabric) == {EndKind.SWITCH: 24, EndKind.CPU: 4}
+    assert not in_fabric.links_told
+
+
+BRIDGED = """\
+        GPU0  GPU1  GPU2  GPU3
+GPU0     X    NV4   SYS   SYS
+GPU1    NV4    X    SYS   SYS
+GPU2    SYS   SYS    X    NV4
+GPU3    SYS   SYS   NV4    X
+"""
+
+
+def queried(shown: Sequence[int], attached: int) -> str:
+    gpu = "".join(
+        f'<gpu id="0000{a}"><uuid>GPU-{n}</uuid><pci><pci_bus_id>0000{a}</pci_bus_id></pci></gpu>'
+        for n, a in enumerate(gpus(attached))
+        if n in shown
+    )
+    return f'<?xml version="1.0" ?><nvidia_smi_log><attached_gpus>{attached}</attached_gpus>{gpu}</nvidia_smi_log>'
+
+
+MIG = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-00000000-0000-0000-0000-000000000000)
+  MIG 3g.20gb     Device  0: (UUID: MIG-11111111-1111-1111-1111-111111111111)
+  MIG 3g.20gb     Device  1: (UUID: MIG-22222222-2222-2222-2222-222222222222)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-33333333-3333-3333-3333-333333333333)
+"""
+ADDRESSES = """\
+index, pci.bus_id, uuid
+0, 00000000:10:00.0, GPU-00000000-0000-0000-0000-000000000000
+1, 00000000:11:00.0, GPU-33333333-3333-3333-3333-333333333333
+"""
+
+
+def test_instances_are_no_gpus() -> None:
+    host = host_of(gpus(2), A100, MIG, ADDRESSES)
+    (gap,) = [gap for gap in host.gaps if "MIG" in gap.what]
+    assert gap.what == "instances (MIG) of 0000:10:00.0"
+    assert "split in 2, which are one PCI function" in gap.why
+    assert not host.links
+    assert not host.links_told
+    assert "instances (MIG) of GPU 0" in {gap.what for gap in host_of(gpus(3), A100, MIG).gaps}
+
+
+def test_instances_in_a_query() -> None:
+    text = real("nvidia-smi-qx-a100/qx-a100.xml").decode()
+    assert "MIG" not in str(read_link_records({"q": text.encode()}, {}).sources)
+    device = "<mig_device><index>0</index><gpu_instance_id>1</gpu_instance_id></mig_device>"
+    split = text.replace("<current_mig>Disabled", "<current_mig>Enabled", 1)
+    empty = read_link_records({"q": split.encode()}, {})
+    assert "it is split in 0" in str(empty.sources)
+    split = re.sub(
+        r"<mig_devices>.*?</mig_devices>", f"<mig_devices>{device * 3}</mig_devices>", split, count=1, flags=re.S
+    )
+    whys = [gap.why for source in read_link_records({"q": split.encode()}, {}).sources for gap in source.gaps]
+    assert len([why for why in whys if "it is split in 3" in why]) == 1
+    assert len(parse_query(parse_xml(split.encode(), name="q"))) == len(parse_query(parse_xml(text.encode(), name="q")))
+
+
+def test_a_query_of_some_gpus_numbers_none() -> None:
+    """``nvidia-smi -q -x -i 1,2``: the first that it shows is not GPU 0."""
+    whole = host_of(gpus(4), A30, BRIDGED, queried(range(4), 4))
+    assert len(whole.links_told) == 4
+    # The matrix is of a machine with other addresses than the PCI order has.
+    some = host_of([*gpus(4), "0000:30:00.0"], A30, BRIDGED, queried([1, 2], 5))
+    assert not some.links_told
+    assert not some.links
+
+
+def test_a_matrix_of_fewer_gpus_than_another_record_names() -> None:
+    """In a container the GPUs that it was given are numbered from 0."""
+    query = "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(6)))
+    found = host_of(gpus(6), A30, BRIDGED, query)
+    assert not found.links_told
+    assert "another record shows a GPU 4" in why(found)
+
+
+def test_a_listing_of_states_that_was_cut() -> None:
+    """The last GPU's section ends after as many links as the matrix counts."""
+    matrix = "  GPU0 GPU1\nGPU0 X NV1\nGPU1 NV1 X\n"
+    states = "GPU 0: x\n" + "".join(f"  Link {n}: {'25 GB/s' if not n else '<inactive>'}\n" for n in range(6))
+    assert not host_of(gpus(2), V100, matrix, f"{states}GPU 1: x\n  Link 0: 25 GB/s\n").links_told
