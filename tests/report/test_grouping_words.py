@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
 
+from atoll.host.complaint import Complaint, ComplaintKind
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Group, Host, KernelRelease, ReservedRegion
 from atoll.isolation.grouping import Grouping, grouping
@@ -300,3 +301,11 @@ def test_a_sibling_whose_group_is_not_told() -> None:
     groups: Fact[Mapping[int, Group]] = Known({5: Group(5, (at("00:01.0"), at("01:00.0")), Known("DMA"), Known(()))})
     words = _lines(replace(host, functions=functions, groups=groups), "01:00.0")
     assert "Not viable? 0000:01:00.1 is bound to snd_hda_intel. If it is in the group" in words
+
+
+def test_what_the_log_says_of_it() -> None:
+    host = machine(*slots(CLOSED))
+    said = replace(host, complaints=(Complaint(ComplaintKind.NOT_BACK, at("01:00.0"), ("FLR",)),))
+    words = _lines(said, "01:00.0")
+    assert "The log says: 0000:01:00.0 did not come back after a reset (FLR). What to do: atoll doctor." in words
+    assert "The log says" not in _lines(host, "01:00.0")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from atoll.host.complaint import Complaint
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
@@ -376,6 +377,8 @@ class Host:
     """Functions that the host itself needs, with the reason (root file system, default route, console, swap)."""
     refused: frozenset[Address] = frozenset()
     """Functions that the kernel said it gives to nobody: the firmware wants memory mapped for them one to one."""
+    complaints: tuple[Complaint, ...] = ()
+    """What messages of the kernel's and of a virtual machine monitor's in the record say went wrong."""
     excerpt: bool = False
     """Whether the record seems to show a part of the machine: beside what it shows may stand what it does not."""
     virtual: bool = False

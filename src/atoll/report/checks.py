@@ -9,6 +9,7 @@ from atoll.host.tree import Tree
 from atoll.report.check import Check, Status, Subject
 from atoll.report.device_checks import DEVICE_CHECKS, STATE_CHECKS
 from atoll.report.kernel_checks import KERNEL_CHECKS, lockdown
+from atoll.report.log_checks import complaints
 
 __all__ = ["CHECKS", "Check", "Status", "checks"]
 
@@ -20,6 +21,7 @@ def checks(host: Host, tree: Tree, *, privileged: bool | None) -> tuple[Check, .
 
 
 CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
+    complaints,
     *KERNEL_CHECKS,
     *DEVICE_CHECKS,
     lockdown,

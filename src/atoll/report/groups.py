@@ -76,7 +76,9 @@ def groups_lines(
         ]
         lines.append(style.bold("Groups as this kernel formed them") + style.faint(" (its claim, made at discovery)"))
     elif not host.functions:
-        return wrap(f"No PCI function in this record: {host.groups.reason}. For more give lspci -nnvvv, run as root.")
+        more = "What it complains of: atoll doctor. " if host.complaints else ""
+        told = f"No PCI function in this record: {host.groups.reason}."
+        return wrap(f"{told} {more}For more give lspci -nnvvv, run as root.")
     else:
         numbered = [(f"Predicted group {place}", group, "") for place, group in enumerate(prediction.groups)]
         lines += wrap(

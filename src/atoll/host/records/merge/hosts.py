@@ -82,6 +82,7 @@ def _two(one: Host, other: Host) -> Host:
         unread=tuple(sorted({*one.unread, *other.unread} - functions.keys())),
         essential={**other.essential, **one.essential},
         refused=one.refused | other.refused,
+        complaints=tuple(dict.fromkeys((*one.complaints, *other.complaints))),
         excerpt=_left_out(one, other, functions, told),
         provenance=(*one.provenance, *other.provenance),
     )

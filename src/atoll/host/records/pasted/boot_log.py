@@ -258,6 +258,9 @@ class BootLog:
             elif "remapping disabled" in line.lower() or "not enable" in line.lower():
                 self.remapping = False
             return True
+        if "No interrupt remapping support" in line:
+            self.remapping = False
+            return True
         if "DMAR" in line:
             self.platform = Platform.X86
         if "PowerNV" in line:

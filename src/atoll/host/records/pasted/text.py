@@ -22,6 +22,7 @@ from atoll.host.records.lspci.machine_form import MachineForm
 from atoll.host.records.lspci.tree import LspciTree
 from atoll.host.records.pasted.arrange import arranged
 from atoll.host.records.pasted.boot_log import BootLog, release_of
+from atoll.host.records.pasted.complaints import Complaints
 from atoll.host.records.pasted.device_paths import DevicePaths
 from atoll.host.records.pasted.functions import TextFunctions
 from atoll.host.records.pasted.gaps import text_gaps
@@ -53,6 +54,7 @@ class _Lines:
     listed: GroupList = field(default_factory=GroupList)
     tree: LspciTree = field(default_factory=LspciTree)
     paths: DevicePaths = field(default_factory=DevicePaths)
+    complaints: Complaints = field(default_factory=Complaints)
     unsure: Sequence[Address] = ()
     """Functions before whose lines a number stands that may be a group's or a line's."""
 
@@ -63,6 +65,7 @@ class _Lines:
         number = 0
         for number, line in enumerate(text_lines(data, name=path), 1):
             self.paths.take(line)
+            self.complaints.look(line)
             if not (self.tree.take(line, number) or self.log.take(line) or self.printed.take(line)):
                 numbered += [(number, self.listed.take(plain)) for plain in machine.take(line)]
         numbered += [(number, self.listed.take(plain)) for plain in machine.end()]
@@ -92,7 +95,8 @@ def read_text(data: bytes, *, name: str) -> Host:
     listed, log = lines.listed, lines.log
     found.add_placed(lines.paths, sorted({*listed.members, *log.members}))
     unfound = listed.unfound and not (listed.members or log.members or found.group)
-    if not (found.functions or listed.members or log.members or log.release or lines.others or unfound):
+    told = found.functions or listed.members or log.members or log.release or lines.others
+    if not (told or unfound or lines.complaints.all()):
         known = instead(data)
         if known is not None:
             raise InputError(f"{path}: {known[0]}", hint=known[1])
@@ -132,6 +136,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         interrupt_remapping=remapping,
         holders=Unknown("a text does not show who holds devices open"),
         refused=frozenset(log.refused),
+        complaints=lines.complaints.all(),
         excerpt=excerpt,
         gaps=(*gaps, *coverage(functions, groups)),
         provenance=(path,),

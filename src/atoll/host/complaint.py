@@ -1,0 +1,50 @@
+"""What a kernel's log or a virtual machine monitor complained of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from atoll.pci.address import Address
+
+__all__ = ["Complaint", "ComplaintKind"]
+
+
+class ComplaintKind(StrEnum):
+    """What went wrong."""
+
+    BAR_TAKEN = "bar-taken"
+    """A BAR's memory was not to be had: something of the host's has it."""
+    NOT_BACK = "not-back"
+    """It did not answer after a reset."""
+    SILENT = "silent"
+    """It does not answer: its configuration space reads all ones."""
+    FAULT = "fault"
+    """An IOMMU let a request of it not pass."""
+    INTERRUPT = "interrupt"
+    """Interrupt remapping let an interrupt of it not pass."""
+    NO_GROUP = "no-group"
+    """vfio-pci did not take it: it has no IOMMU group."""
+    RESET_SPREADS = "reset-spreads"
+    """It was not reset: that would reset what is in another group too."""
+    NO_RESET = "no-reset"
+    """It was not reset: there is no way to."""
+    BUSY = "busy"
+    """Its group is open elsewhere."""
+    NO_NODE = "no-node"
+    """Its group has no file in ``/dev/vfio``: no driver of VFIO's has it."""
+    NOT_PERMITTED = "not-permitted"
+    """The monitor may not open its group."""
+    MAP_REFUSED = "map-refused"
+    """VFIO did not map memory for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Complaints of one kind about one function."""
+
+    kind: ComplaintKind
+    function: Address | None
+    """None where the message does not name one."""
+    details: tuple[str, ...] = ()
+    """What the first of these messages say besides: an address, a way of reset, a number of a group, an error."""

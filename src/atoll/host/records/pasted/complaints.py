@@ -1,0 +1,91 @@
+"""Complaints of the kernel's and of QEMU's in a pasted text.
+
+Source of the messages: ``pci_request_region``, ``pci_dev_wait`` and ``pci_raw_set_power_state`` (once "refused to
+change power state") in Linux ``drivers/pci/pci.c``, ``really_probe`` in ``drivers/base/dd.c``, ``dmar_fault_do_one`` in
+``drivers/iommu/intel/dmar.c``, ``amd_iommu_report_page_fault`` in ``drivers/iommu/amd/iommu.c``;
+QEMU ``hw/vfio`` (``vfio_pci_hot_reset``, ``vfio_pci_reset``, ``vfio_get_group``, ``vfio_dma_map``), libvirt
+``virPCIDeviceReset`` and ``virPCIGetHeaderType``; NVIDIA's Xid 79.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from atoll.host.complaint import Complaint, ComplaintKind
+from atoll.host.records.lspci.slot import address_in
+from atoll.pci.address import Address
+
+__all__ = ["Complaints"]
+
+_MOST = 256
+_DETAILS = 4
+_ADDRESS = re.compile(r"(?<![\w:.])(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7](?![\w])")
+_XID = re.compile(r"\bXid \(PCI:([\da-fA-F:]{7,13})\): 79,")
+
+_MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        (ComplaintKind.BAR_TAKEN, r"BAR \d.*can't reserve (\[?(?:mem|io) [^\]]+)|BAR \d (\[[^\]]+)\]: can't reserve"),
+        (ComplaintKind.NOT_BACK, r"not ready \d+ms after ([^;]{1,40}); giving up"),
+        (
+            ComplaintKind.SILENT,
+            r"(?i:(?:unable|refused) to change power state)(?:.*device inaccessible|, currently in)",
+        ),
+        (ComplaintKind.SILENT, r"Unknown PCI header type '?127|[Uu]nable to power on device, stuck in D3"),
+        (ComplaintKind.FAULT, r"\[DMA (?:Read|Write)[^\]]*\] Request device .*?fault addr (?:0x)?([\da-f]{1,16})\b"),
+        (ComplaintKind.FAULT, r"IO_PAGE_FAULT .*?address=(?:0x)?([\da-f]{1,16})\b"),
+        (ComplaintKind.INTERRUPT, r"\[INTR-REMAP\] Request device"),
+        (ComplaintKind.NO_GROUP, r"vfio-pci.*: probe (?:of \S+|with driver \S+) failed with error -22"),
+        (ComplaintKind.RESET_SPREADS, r"Cannot reset device .*depends on group (\d{1,6}) which is not owned"),
+        (ComplaintKind.NO_RESET, r"Cannot reset device .*no available reset mechanism|internal error: Unable to reset"),
+        (ComplaintKind.BUSY, r"/dev/vfio/(\w{1,12})['\"]?: Device or resource busy"),
+        (ComplaintKind.NO_NODE, r"failed to open /dev/vfio/(\w{1,12}): No such (?:file|device)"),
+        (ComplaintKind.NOT_PERMITTED, r"/dev/vfio/(\w{1,12})['\"]?: (?:Permission denied|Operation not permitted)"),
+        (ComplaintKind.MAP_REFUSED, r"vfio_(?:container_)?dma_map\(.*\) = -\d+ \(([^)]{1,40})\)"),
+        (ComplaintKind.MAP_REFUSED, r"VFIO_(?:IOMMU_)?MAP_DMA[^:]{0,20}: ([A-Z][\w ]{1,40})"),
+    )
+)
+_MARKS = (
+    *("can't reserve", "giving up", "power state", "PCI header type", "stuck in D3", "Request device", "IO_PAGE_FAULT"),
+    *("with error -22", "Cannot reset device", "Unable to reset", "/dev/vfio/", "dma_map(", "MAP_DMA", "Xid ("),
+)
+"""One of these is in each message: most lines of a text have none."""
+
+
+@dataclass(slots=True)
+class Complaints:
+    """Looks at lines one by one; others may take them too."""
+
+    _found: dict[tuple[ComplaintKind, Address | None], list[str]] = field(default_factory=dict)
+
+    def look(self, line: str) -> None:
+        """Keep what a line complains of."""
+        if not any(mark in line for mark in _MARKS):
+            return
+        fallen = _XID.search(line)
+        if fallen is not None:
+            self._add(ComplaintKind.SILENT, address_in(f"{fallen[1]}.0"), "Xid 79")
+            return
+        for kind, pattern in _MESSAGES:
+            found = pattern.search(line)
+            if found is not None:
+                detail = next((text for text in found.groups() if text), "")
+                self._add(kind, _address(line), detail.strip("[]"))
+                return
+
+    def _add(self, kind: ComplaintKind, address: Address | None, detail: str) -> None:
+        if len(self._found) < _MOST or (kind, address) in self._found:
+            details = self._found.setdefault((kind, address), [])
+            if detail and detail not in details and len(details) < _DETAILS:
+                details.append(detail)
+
+    def all(self) -> tuple[Complaint, ...]:
+        """Return what was found, in the text's order."""
+        return tuple(Complaint(kind, address, tuple(details)) for (kind, address), details in self._found.items())
+
+
+def _address(line: str) -> Address | None:
+    """Return the first address of a line; some kernels print ``[0x00:0x02.0]``."""
+    plain = line.replace("[0x", "[").replace(":0x", ":") if "Request device [0x" in line else line
+    return next((a for word in _ADDRESS.findall(plain) if (a := address_in(word)) is not None), None)

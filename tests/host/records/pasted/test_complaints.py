@@ -1,0 +1,159 @@
+"""What messages in a pasted text complain of, by function."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.host.complaint import ComplaintKind
+from atoll.host.fact import Known
+from atoll.host.records.pasted.text import read_text
+
+
+def _read(*lines: str) -> list[tuple[ComplaintKind, str, tuple[str, ...]]]:
+    host = read_text("\n".join(lines).encode(), name="log.txt")
+    return [(c.kind, str(c.function or ""), c.details) for c in host.complaints]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "function", "detail"),
+    [
+        (
+            "[   44.7] vfio-pci 0000:05:00.0: BAR 0: can't reserve [mem 0xd0000000-0xdfffffff 64bit pref]",
+            ComplaintKind.BAR_TAKEN,
+            "0000:05:00.0",
+            "mem 0xd0000000-0xdfffffff 64bit pref",
+        ),
+        (
+            "vfio-pci 0000:05:00.0: BAR 0 [mem 0xd0000000-0xdfffffff 64bit pref]: can't reserve",
+            ComplaintKind.BAR_TAKEN,
+            "0000:05:00.0",
+            "mem 0xd0000000-0xdfffffff 64bit pref",
+        ),
+        (
+            "Sep 21 09:59:59 host kernel: vfio-pci 0000:01:00.0: not ready 65535ms after bus reset; giving up",
+            ComplaintKind.NOT_BACK,
+            "0000:01:00.0",
+            "bus reset",
+        ),
+        (
+            "vfio-pci 10000:01:00.0: Unable to change power state from D3cold to D0, device inaccessible",
+            ComplaintKind.SILENT,
+            "10000:01:00.0",
+            "",
+        ),
+        (
+            "vfio-pci 0000:01:00.0: refused to change power state, currently in D3",
+            ComplaintKind.SILENT,
+            "0000:01:00.0",
+            "",
+        ),
+        (
+            "error: internal error: Unknown PCI header type '127' for device '0000:0c:00.0'",
+            ComplaintKind.SILENT,
+            "0000:0c:00.0",
+            "",
+        ),
+        (
+            "NVRM: Xid (PCI:0000:08:00): 79, pid=1234, GPU has fallen off the bus.",
+            ComplaintKind.SILENT,
+            "0000:08:00.0",
+            "Xid 79",
+        ),
+        (
+            "DMAR: [DMA Read] Request device [00:02.0] PASID ffffffff fault addr 9c000000 [fault reason 06] PTE Read",
+            ComplaintKind.FAULT,
+            "0000:00:02.0",
+            "9c000000",
+        ),
+        (
+            "DMAR: [DMA Write NO_PASID] Request device [0x03:0x00.0] fault addr 0xfe000000 [fault reason 0x05] PTE",
+            ComplaintKind.FAULT,
+            "0000:03:00.0",
+            "fe000000",
+        ),
+        (
+            "nvidia 0000:07:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0003 address=0x9e139068 flags=0x0020]",
+            ComplaintKind.FAULT,
+            "0000:07:00.0",
+            "9e139068",
+        ),
+        (
+            "AMD-Vi: Event logged [IO_PAGE_FAULT device=0a:00.0 domain=0x0003 address=0x9e139068 flags=0x0020]",
+            ComplaintKind.FAULT,
+            "0000:0a:00.0",
+            "9e139068",
+        ),
+        (
+            "DMAR: [INTR-REMAP] Request device [f0:1f.7] fault index 22 [fault reason 38] Blocked an interrupt request",
+            ComplaintKind.INTERRUPT,
+            "0000:f0:1f.7",
+            "",
+        ),
+        ("vfio-pci: probe of 0000:0b:00.0 failed with error -22", ComplaintKind.NO_GROUP, "0000:0b:00.0", ""),
+        (
+            "vfio-pci 0000:0b:00.0: probe with driver vfio-pci failed with error -22",
+            ComplaintKind.NO_GROUP,
+            "0000:0b:00.0",
+            "",
+        ),
+        (
+            "vfio: Cannot reset device 0000:09:00.0, depends on group 13 which is not owned.",
+            ComplaintKind.RESET_SPREADS,
+            "0000:09:00.0",
+            "13",
+        ),
+        (
+            "-device vfio-pci: vfio 0000:0a:00.0: failed to open /dev/vfio/20: Device or resource busy",
+            ComplaintKind.BUSY,
+            "0000:0a:00.0",
+            "20",
+        ),
+        (
+            "vfio 0000:0a:00.0: failed to open /dev/vfio/20: No such file or directory",
+            ComplaintKind.NO_NODE,
+            "0000:0a:00.0",
+            "20",
+        ),
+        (
+            "vfio 0000:0a:00.0: failed to open /dev/vfio/20: Permission denied",
+            ComplaintKind.NOT_PERMITTED,
+            "0000:0a:00.0",
+            "20",
+        ),
+        (
+            "kvm: vfio_dma_map(0x5591, 0x380000000000, 0x10000, 0x7f) = -22 (Invalid argument)",
+            ComplaintKind.MAP_REFUSED,
+            "",
+            "Invalid argument",
+        ),
+        ("kvm: VFIO_MAP_DMA failed: Cannot allocate memory", ComplaintKind.MAP_REFUSED, "", "Cannot allocate memory"),
+    ],
+)
+def test_messages(line: str, kind: ComplaintKind, function: str, detail: str) -> None:
+    assert _read(line) == [(kind, function, (detail,) if detail else ())]
+
+
+def test_what_is_no_complaint() -> None:
+    known = "pci 0000:01:00.0: Adding to iommu group 1"
+    for line in (
+        "vfio-pci 0000:01:00.0: not ready 1023ms after FLR; waiting",
+        "pci 0000:01:00.0: BAR 0: assigned [mem 0xd0000000-0xdfffffff 64bit pref]",
+        "NVRM: Xid (PCI:0000:08:00): 31, pid=1234, MMU Fault",
+        "vfio-pci: probe of 0000:0b:00.0 failed with error -16",
+        "crw------- 1 root root 241, 0 Aug 14 18:43 /dev/vfio/25",
+    ):
+        assert _read(known, line) == []
+
+
+def test_many_alike_are_one() -> None:
+    fault = "nvidia 0000:07:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x3 address={:#x} flags=0x20]"
+    ((_, _, details),) = _read(*(fault.format(0x80000000 + 0x40 * n) for n in range(1000)))
+    assert details == ("80000000", "80000040", "80000080", "800000c0")
+    assert len(_read(*(fault.replace("0000:07", f"{n:04x}:07").format(1) for n in range(1000)))) == 256
+
+
+def test_a_refusal_for_want_of_interrupt_remapping() -> None:
+    said = 'vfio_iommu_type1_attach_group: No interrupt remapping support.  Use the module param "x" to enable VFIO'
+    host = read_text(f"{said}\npci 0000:01:00.0: Adding to iommu group 1".encode(), name="log.txt")
+    assert isinstance(host.interrupt_remapping, Known)
+    assert host.interrupt_remapping.value is False
