@@ -49,6 +49,55 @@ def test_who_drives_the_chipset_may_set_up_what_others_reach(
     assert (found.verdict, wrong(found) == {(place, "memory:host", Breach.CONTROL)}) == (verdict, verdict is UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("ids", "class_code", "above", "verdict"),
+    [
+        ((0x1A03, 0x2000), 0x030000, True, UNKNOWN),  # the VGA function of ASPEED's BMCs
+        ((0x102B, 0x0536), 0x030000, True, UNKNOWN),  # that of iDRAC
+        ((0x102B, 0x0520), 0x030000, True, PROVEN),  # a G200 on a card
+        ((0x103C, 0x3306), 0x088000, True, UNKNOWN),  # iLO
+        ((0x10EC, 0x816C), 0x0C0701, True, UNKNOWN),  # IPMI, whoever made it
+        ((0x1022, 0x1486), 0x108000, True, UNKNOWN),  # AMD's secure processor
+        ((0x1022, 0x1498), 0x108000, True, PROVEN),  # a DMA engine beside it
+        ((0x1AF4, 0x1054), 0x108000, True, PROVEN),  # virtio's encryption
+        ((0x8086, 0xA13A), 0x078000, False, UNKNOWN),  # the management engine
+        ((0x1AF4, 0x1043), 0x078000, False, PROVEN),  # virtio's console
+        ((0x144D, 0x1000), 0x050210, True, UNKNOWN),  # memory behind CXL
+    ],
+)
+def test_who_drives_what_manages_the_machine_may_have_it_in_hand(
+    ids: tuple[int, int], class_code: int, above: bool, verdict: Verdict
+) -> None:
+    kind = PortType.ENDPOINT if above else PortType.ROOT_INTEGRATED
+    place = "01:00.0" if above else "00:16.0"
+    one = endpoint(place, "00:01.0" if above else None, port_type=kind, ids=ids, class_code=class_code)
+    ports = (port("00:01.0", 1, acs=CLOSED), port("00:02.0", 2, acs=CLOSED))
+    host = machine(*ports, one, endpoint("02:00.0", "00:02.0"))
+    found = proof(host, Policy.TRUSTED, red=place)
+    assert (found.verdict, wrong(found) == {(place, "memory:host", Breach.CONTROL)}) == (verdict, verdict is UNKNOWN)
+    # What the host has of these keeps no tenant from being proven apart.
+    assert proof(host, Policy.TRUSTED, blue="02:00.0").verdict is PROVEN
+
+
+@pytest.mark.parametrize(
+    ("of", "class_code", "devices", "verdict"),
+    [
+        (0x102B, 0x030000, (0x0520, 0x0536), UNKNOWN),
+        (0x102B, 0x030000, (0x0520, 0x0521), PROVEN),
+        (0x1022, 0x108000, (0x1498, 0x1486), UNKNOWN),
+        (0x1022, 0x108000, (0x1498, 0x1468), PROVEN),
+    ],
+)
+def test_where_ids_are_hidden_any_of_them_may_manage_the_machine(
+    of: int, class_code: int, devices: tuple[int, ...], verdict: Verdict
+) -> None:
+    hidden = endpoint("01:00.0", "00:01.0", ids=(0xFFFF, 0xFFFF), class_code=class_code)
+    hidden = replace(hidden, possible_ids=tuple((of, device) for device in devices))
+    ports = (port("00:01.0", 1, acs=CLOSED), port("00:02.0", 2, acs=CLOSED))
+    host = machine(*ports, hidden, endpoint("02:00.0", "00:02.0"))
+    assert proof(host, Policy.TRUSTED, red="01:00.0").verdict is verdict
+
+
 def test_a_physical_function_has_its_virtual_functions_in_hand() -> None:
     """Whatever ACS says between them: its owner sets them up, resets them and takes them away."""
     physical = endpoint("01:00.0", "00:01.0", acs=CLOSED)

@@ -8,11 +8,13 @@ from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.domains import is_amd_iommu
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
+from atoll.host.model import Function
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode, DeviceClass
 from atoll.pci.header import PortType
+from atoll.pci.vendor import AMD, ASPEED, HP, HUAWEI, HYGON, INTEL, MATROX
 
-__all__ = ["of_chipset", "of_switch", "of_translation", "of_virtual"]
+__all__ = ["of_chipset", "of_machine", "of_switch", "of_translation", "of_virtual"]
 
 _CHIPSET = frozenset(
     {DeviceClass.HOST_BRIDGE, DeviceClass.ISA_BRIDGE, DeviceClass.OTHER_MEMORY, DeviceClass.OTHER_SERIAL_BUS}
@@ -21,6 +23,15 @@ _CHIPSET = frozenset(
 the controller of the firmware's flash memory."""
 _IN_PART = frozenset({DeviceClass.OTHER_PERIPHERAL, DeviceClass.PERFORMANCE_COUNTERS})
 """What Intel's uncore shows too, with registers in configuration space alone; accelerators have BARs (DSA)."""
+_ENGINES = frozenset({0x1468, 0x1498, 0x1537})
+"""AMD's encryption controllers without a secure processor behind them (``sp_pci_table`` of drivers/crypto/ccp/sp-pci.c;
+1498: ``pt_pci_table`` of drivers/dma/ptdma)."""
+_OF_BOARDS = {
+    HP: frozenset({0x3300, 0x3301, 0x3302, 0x3305, 0x3306, 0x3307, 0x3308, 0x22F6}),
+    HUAWEI: frozenset({0x1711}),
+    MATROX: frozenset({0x0522, 0x0530, 0x0532, 0x0533, 0x0534, 0x0536, 0x0538}),
+}
+"""Functions of board management controllers, by maker: iLO, iBMC, the G200 that is part of many (``pci.ids``)."""
 
 
 def of_virtual(topology: Topology, source: Address, target: Address) -> Finding:
@@ -64,6 +75,43 @@ def of_chipset(topology: Topology, source: Address) -> Finding:
     else:
         return BLOCKED
     return Finding(Answer.POSSIBLE, (Hop(str(source), "chipset", because),))
+
+
+def of_machine(topology: Topology, source: Address) -> Finding:
+    """What manages the machine, or holds memory of it, wherever it stands.
+
+    Who drives the VGA function of ASPEED's BMCs may reach all that the BMC does (CVE-2019-6260), and through it the
+    machine; AMD's secure processor takes commands about all encrypted guests (drivers/crypto/ccp); Intel's management
+    engine about the firmware. A CXL memory device decodes what the host, or firmware, has mapped to it (CXL
+    Specification 3.1, 8.2.4.20).
+    """
+    function = topology.functions[source]
+    if function.is_port:
+        return BLOCKED
+    root = function.parent is None
+    if function.device_class == DeviceClass.CXL_MEMORY:
+        because = "memory of the machine may be behind it (CXL.mem)"
+    elif _manages_board(function):
+        because = "it is a function of the board's management controller, which may have the machine in hand"
+    elif function.device_class == DeviceClass.ENCRYPTION and function.made_by(AMD, HYGON) and _may_command(function):
+        because = "it is the processor's secure processor, which sets up the encryption of all guests"
+    elif function.device_class == DeviceClass.OTHER_COMMUNICATION and root and function.made_by(INTEL):
+        because = "it is the interface of the chipset's management engine"
+    else:
+        return BLOCKED
+    return Finding(Answer.POSSIBLE, (Hop(str(source), "management", because),))
+
+
+def _manages_board(function: Function) -> bool:
+    """Whether it is, or may be where a record hides its ids, a function of a board's management controller."""
+    ids = function.possible_ids or ((function.vendor, function.device),)
+    of_boards = any(vendor == ASPEED or device in _OF_BOARDS.get(vendor or 0, ()) for vendor, device in ids)
+    return of_boards or function.device_class == DeviceClass.IPMI
+
+
+def _may_command(function: Function) -> bool:
+    ids = function.possible_ids or ((function.vendor, function.device),)
+    return any(device not in _ENGINES for _, device in ids)
 
 
 def of_switch(topology: Topology, source: Address, owner: Mapping[Address, str]) -> tuple[Address, Finding] | None:

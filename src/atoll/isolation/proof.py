@@ -15,7 +15,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import listed_only
 from atoll.isolation.assumptions import Assumption, standing
 from atoll.isolation.clusters import HOST, Clusters
-from atoll.isolation.control import of_chipset, of_switch, of_translation, of_virtual
+from atoll.isolation.control import of_chipset, of_machine, of_switch, of_translation, of_virtual
 from atoll.isolation.firmware import mapped_for_both
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -187,7 +187,7 @@ class _Check:
 
     def _in_hand(self, cluster: str, source: Address) -> Iterator[Violation]:
         """Yield what keeps others apart and is set up by what drives a function."""
-        for found in (of_translation(self.topology, source), of_chipset(self.topology, source)):
+        for found in (of(self.topology, source) for of in (of_translation, of_chipset, of_machine)):
             if found.answer > Answer.BLOCKED:
                 yield Violation(source, f"memory:{HOST}", cluster, HOST, Breach.CONTROL, found.answer, found.path)
         switch = of_switch(self.topology, source, self.owner)

@@ -41,6 +41,7 @@ class DeviceClass:
     DISPLAY_3D: Final = 0x0302
     OTHER_DISPLAY: Final = 0x0380
     AUDIO: Final = 0x0403
+    CXL_MEMORY: Final = 0x0502
     OTHER_MEMORY: Final = 0x0580
     HOST_BRIDGE: Final = 0x0600
     ISA_BRIDGE: Final = 0x0601
@@ -49,11 +50,16 @@ class DeviceClass:
     SEMI_TRANSPARENT_BRIDGE: Final = 0x0609
     OTHER_BRIDGE: Final = 0x0680
     """NVSwitches, NPU functions, non-transparent bridges."""
+    OTHER_COMMUNICATION: Final = 0x0780
+    """Intel's management engine among others."""
     IOMMU: Final = 0x0806
     OTHER_PERIPHERAL: Final = 0x0880
     USB: Final = 0x0C03
     SMBUS: Final = 0x0C05
+    IPMI: Final = 0x0C07
     OTHER_SERIAL_BUS: Final = 0x0C80
+    ENCRYPTION: Final = 0x1080
+    """Encryption controllers other than those of networks and entertainment."""
     PERFORMANCE_COUNTERS: Final = 0x1101
     ACCELERATOR: Final = 0x1200
 

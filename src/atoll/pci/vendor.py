@@ -5,17 +5,20 @@ from __future__ import annotations
 __all__ = [
     "AMAZON",
     "AMD",
+    "ASPEED",
     "ATI",
     "BAIDU",
     "CAMBRICON",
     "ENFLAME",
     "GOOGLE",
     "GRAPHCORE",
+    "HP",
     "HUAWEI",
     "HYGON",
     "IBM",
     "IDT",
     "INTEL",
+    "MATROX",
     "MOORE_THREADS",
     "NVIDIA",
     "PLX",
@@ -26,17 +29,20 @@ __all__ = [
 AMAZON = 0x1D0F
 AMD = 0x1022
 """Of AMD's processors and chip sets; its GPUs, and the IOMMU of older chip sets, have ATI's."""
+ASPEED = 0x1A03
 ATI = 0x1002
 BAIDU = 0x1D22
 CAMBRICON = 0xCABC
 ENFLAME = 0x1E36
 GOOGLE = 0x1AE0
 GRAPHCORE = 0x1D95
+HP = 0x103C
 HUAWEI = 0x19E5
 HYGON = 0x1D94
 IBM = 0x1014
 IDT = 0x111D
 INTEL = 0x8086
+MATROX = 0x102B
 MOORE_THREADS = 0x1ED5
 NVIDIA = 0x10DE
 PLX = 0x10B5
