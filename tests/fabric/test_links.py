@@ -14,7 +14,7 @@ from atoll.fabric.links import across_links, between, far_end, into_system, is_o
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import EndKind, Link, LinkEnd, LinkKind, NpuBrick, Platform, Register
-from atoll.isolation.contacts import contacts
+from atoll.isolation.contacts.host import contacts
 from atoll.isolation.handover import links_to_cut
 
 A, B, C = at("01:00.0"), at("02:00.0"), at("03:00.0")

@@ -12,7 +12,7 @@ from atoll.fabric.meeting import turns
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, sends_translated
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Function, Rom, RootRouting
-from atoll.isolation.crossing import Crossings
+from atoll.isolation.contacts.crossing import Crossings
 from atoll.pci.acs import Acs, AcsEnhanced
 from atoll.pci.header import Command, PortType
 

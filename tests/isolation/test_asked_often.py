@@ -7,10 +7,10 @@ from itertools import permutations, product
 from random import Random
 
 import pytest
+from contact_hosts import hosts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reach_hosts import Scene
-from test_contact import hosts
 from wild_hosts import wild_scene
 
 from atoll.fabric.answer import BLOCKED, Finding, Policy

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from contact_hosts import hosts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
-from test_contact import hosts
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Ats, EndKind
 from atoll.isolation.atoms import atoms, most_closed
-from atoll.isolation.contacts import partition
-from atoll.isolation.partition import Partition
+from atoll.isolation.contacts.host import partition
+from atoll.isolation.contacts.partition import Partition
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import Command

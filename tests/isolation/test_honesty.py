@@ -7,14 +7,14 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from contact_hosts import by_pair, hosts
 from hypothesis import given, settings
 from reach_hosts import CLOSED, OFF, Scene, acs, at, machine, scene, slots, switch
-from test_contact import by_pair, hosts
 from wild_hosts import wild_scene
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, value_of
-from atoll.isolation.contacts import partition
+from atoll.isolation.contacts.host import partition
 from atoll.isolation.honesty import Honesty, honesty
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address

@@ -13,8 +13,8 @@ from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bridge, Function, Platform
+from atoll.isolation.contacts.impersonation import impersonations
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, aliases, spoofing
-from atoll.isolation.impersonation import impersonations
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType

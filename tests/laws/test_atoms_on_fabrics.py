@@ -19,8 +19,8 @@ from atoll.host import read_host
 from atoll.host.fact import value_of
 from atoll.host.model import Host
 from atoll.isolation.atoms import Atom, atoms, most_closed
-from atoll.isolation.contacts import partition
-from atoll.isolation.partition import Partition
+from atoll.isolation.contacts.host import partition
+from atoll.isolation.contacts.partition import Partition
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import DOWNSTREAM_PORTS

@@ -16,8 +16,8 @@ from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import EndKind, Link, Platform
-from atoll.isolation.contact import Contact
-from atoll.isolation.contacts import contacts, partition, roamers
+from atoll.isolation.contacts.contact import Contact
+from atoll.isolation.contacts.host import contacts, partition, roamers
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address

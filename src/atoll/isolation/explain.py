@@ -10,13 +10,13 @@ from atoll.fabric.settings import DomainKind
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.isolation.acs_remedies import acs_remedies
 from atoll.isolation.contention import Contention, contention
 from atoll.isolation.exposure import Exposure, exposure
 from atoll.isolation.groups import predict
-from atoll.isolation.link_remedies import link_remedies
 from atoll.isolation.reach import Reach
-from atoll.isolation.remedy import Remedy, closeness
+from atoll.isolation.remedies.acs import acs_remedies
+from atoll.isolation.remedies.links import link_remedies
+from atoll.isolation.remedies.remedy import Remedy, closeness
 from atoll.isolation.slots import other_slots
 from atoll.pci.address import Address
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from atoll.fabric.answer import Answer, Finding, Hop
-from atoll.isolation.contact import Contact
-from atoll.isolation.contacts import contacts, partition, roamers
+from atoll.isolation.contacts.contact import Contact
+from atoll.isolation.contacts.host import contacts, partition, roamers
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 

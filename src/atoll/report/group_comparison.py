@@ -7,11 +7,11 @@ from enum import StrEnum
 
 from atoll.host.fact import value_of
 from atoll.host.model import Host
+from atoll.isolation.contacts.partition import closure
 from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import Comparison, Difference
 from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
-from atoll.isolation.partition import closure
 from atoll.pci.address import Address
 from atoll.report.lacking import lacking
 from atoll.report.layout import plural, wrap

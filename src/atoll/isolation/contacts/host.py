@@ -10,10 +10,10 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.families import possible_cpu_links, possible_kinds
 from atoll.fabric.links import across_links, unended
 from atoll.host.model import LinkKind
-from atoll.isolation.contact import Contact
-from atoll.isolation.crossing import Crossings
-from atoll.isolation.impersonation import impersonations
-from atoll.isolation.partition import Partition, closure
+from atoll.isolation.contacts.contact import Contact
+from atoll.isolation.contacts.crossing import Crossings
+from atoll.isolation.contacts.impersonation import impersonations
+from atoll.isolation.contacts.partition import Partition, closure
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 

@@ -13,7 +13,7 @@ from atoll.fabric.links import across_links, far_end, is_open, leads_on, near_en
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind, Link, LinkKind
-from atoll.isolation.remedy import Remedy
+from atoll.isolation.remedies.remedy import Remedy
 from atoll.pci.address import Address
 
 __all__ = ["link_remedies"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.isolation.partition import Partition, closure
+from atoll.isolation.contacts.partition import Partition, closure
 from atoll.pci.address import Address
 
 FUNCTIONS = tuple(Address(0, n, 0, 0) for n in range(9))

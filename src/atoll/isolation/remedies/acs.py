@@ -14,7 +14,7 @@ from atoll.host.fact import Known
 from atoll.host.model import Platform
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
-from atoll.isolation.remedy import Remedy, closeness
+from atoll.isolation.remedies.remedy import Remedy, closeness
 from atoll.pci.acs import OPENING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS

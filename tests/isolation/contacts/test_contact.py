@@ -7,6 +7,7 @@ from itertools import permutations
 from random import Random
 
 import pytest
+from contact_hosts import Pairs, by_pair, hosts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reach_hosts import (
@@ -16,10 +17,7 @@ from reach_hosts import (
     Scene,
     acs,
     at,
-    change,
     endpoint,
-    gpu,
-    links,
     machine,
     port,
     scene,
@@ -28,22 +26,15 @@ from reach_hosts import (
 )
 from wild_hosts import wild_scene
 
-from atoll.fabric.answer import Answer, Policy, worst
-from atoll.fabric.links import across_links
-from atoll.fabric.pcie import peer_to_peer
+from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.fact import Known, Unknown
-from atoll.host.model import EndKind, RootRouting
-from atoll.isolation.contacts import contacts, partition, roamers
-from atoll.isolation.partition import closure
+from atoll.host.fact import Known
+from atoll.host.model import EndKind
+from atoll.isolation.contacts.host import contacts, partition, roamers
+from atoll.isolation.contacts.partition import closure
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs, AcsFlag
-from atoll.pci.address import Address
-from atoll.pci.header import PortType
-from atoll.pci.multicast import Multicast
 from atoll.twin import MACHINES, Twin
-
-Pairs = dict[tuple[Address, Address, bool], Answer]
 
 
 def by_class(reach: Reach) -> Pairs:
@@ -53,61 +44,6 @@ def by_class(reach: Reach) -> Pairs:
             key = (source, target, contact.identity)
             found[key] = max(found.get(key, contact.answer), contact.answer)
     return found
-
-
-def by_pair(reach: Reach) -> Pairs:
-    found: Pairs = {}
-    for one, other in permutations(reach.topology.endpoints, 2):
-        answer = worst(
-            across_links(reach.topology, reach.settings, one, other),
-            peer_to_peer(reach.topology, reach.settings, reach.policy, one, other),
-        ).answer
-        if one in reach.topology.bricks:
-            answer = Answer.BLOCKED
-        identity = reach.identity(one, other).answer
-        found |= {(one, other, False): answer} if answer >= Answer.POSSIBLE else {}
-        found |= {(one, other, True): identity} if identity >= Answer.POSSIBLE else {}
-    return found
-
-
-WORDS = (
-    *(CLOSED, OFF, None, Unknown("cut"), acs("RR CR UF"), acs("", ""), acs("DT SV")),
-    acs("RR EC CR SV", ALL, vector=0b101),
-    acs("SV CR UF", "SV CR UF EC"),
-    acs("SV CR UF", "SV CR UF"),
-    acs("SV UF", "SV UF"),
-)
-words = st.sampled_from(WORDS)
-
-
-@st.composite
-def hosts(draw: st.DrawFn) -> Scene:
-    """A switch, root ports, devices of many functions, a PCI bus, a hidden port, integrated endpoints."""
-    functions = switch(draw(words), draw(words), root=draw(words))
-    functions += [port("00:02.0", 0x10, acs=draw(words))]
-    ari = Known(draw(st.booleans()))
-    for n in range(draw(st.integers(1, 5))):
-        ids = draw(st.sampled_from(((0x1AF4, 0x1000), (0x1B4B, 0x9172), (0x8086, 0x10C9))))
-        ats = draw(st.sampled_from((None, True)))
-        one = endpoint(f"10:00.{n}", "00:02.0", multifunction=True, acs=draw(words), ids=ids, ats=ats)
-        functions.append(replace(one, ari=ari))
-    for n in range(draw(st.integers(0, 3))):
-        functions.append(endpoint(f"10:01.{n}", "00:02.0", physical="10:00.0", memory=False))
-    functions.append(port("00:03.0", 0x20, acs=draw(words)))
-    functions.append(port("20:00.0", 0x21, "00:03.0", PortType.PCIE_TO_PCI, acs=None))
-    functions += [endpoint(f"21:0{n}.0", "20:00.0", port_type=PortType.CONVENTIONAL) for n in range(2)]
-    functions += [endpoint(f"00:0a.{n}", port_type=PortType.ROOT_INTEGRATED) for n in range(2)]
-    if draw(st.booleans()):
-        functions.append(endpoint("30:00.0", "00:1f.0"))
-    functions += [port("0001:00:01.0", 1, acs=draw(words)), endpoint("0001:01:00.0", "0001:00:01.0")]
-    functions += [gpu("40:00.0"), gpu("41:00.0")]
-    for place in ("02:00.0", "00:02.0"):
-        copying = draw(st.sampled_from((Known(None), Known(Multicast(True, 0x1000, 0x1000)), Unknown("cut"))))
-        functions = change(functions, place, multicast=copying)
-    told = draw(st.sampled_from(((), ("40:00.0",), ("40:00.0", "41:00.0"))))
-    wires = draw(st.sampled_from(((), links("40:00.0", "41:00.0", (0, 0)), links("40:00.0", EndKind.SWITCH, (0, 0)))))
-    routing = draw(st.sampled_from((None, *RootRouting)))
-    return scene(machine(*functions, links=wires, told=told, routing=routing))
 
 
 @settings(max_examples=120, deadline=None)

@@ -24,7 +24,7 @@ from atoll.fabric.pcie import (
 )
 from atoll.fabric.topology import Branches
 from atoll.fabric.turn import Traffic, Turn
-from atoll.isolation.contact import Contact
+from atoll.isolation.contacts.contact import Contact
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.pci.header import PortType

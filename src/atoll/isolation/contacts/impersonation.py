@@ -10,7 +10,7 @@ from functools import partial
 from atoll.fabric.answer import Answer
 from atoll.fabric.pcie import climbs
 from atoll.fabric.topology import Topology
-from atoll.isolation.contact import Contact
+from atoll.isolation.contacts.contact import Contact
 from atoll.isolation.groups.dma_alias import unread_aliases
 from atoll.isolation.identity import Spoofing, alias_ids, shares_above, spoofing, tables, within
 from atoll.isolation.reach import Reach

@@ -1,0 +1,1 @@
+"""Who touches whom in a whole host, found for many functions at once."""

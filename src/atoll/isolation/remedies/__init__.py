@@ -1,0 +1,1 @@
+"""What would change what is so between two functions."""
