@@ -13,7 +13,7 @@ from atoll.act.finished import differences, finished
 from atoll.act.journal import Journal, read_journal
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
-from atoll.act.resets import reset
+from atoll.act.steps.resets import reset
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin, v100
 

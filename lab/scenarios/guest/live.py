@@ -10,12 +10,12 @@ from pathlib import Path
 from verbs import DEVICES, atoll, driver, groups
 
 import labguest
-from atoll.act.access import access
 from atoll.act.executor import execute
 from atoll.act.live import LiveMachine
 from atoll.act.lock import machine_lock
 from atoll.act.release import release
-from atoll.act.resets import reset
+from atoll.act.steps.access import access
+from atoll.act.steps.resets import reset
 from atoll.controls.present import present
 from atoll.controls.registry import registers
 from atoll.fabric.answer import Policy

@@ -13,7 +13,7 @@ from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.journal import Write
 from atoll.act.machine import Machine
-from atoll.act.quiesce import COMMAND, command_word
+from atoll.act.steps.quiesce import COMMAND, command_word
 from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.pci.header import Command

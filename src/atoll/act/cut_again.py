@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from atoll.act.access import access
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.outcome import Deed
 from atoll.act.recorded import Recorded
-from atoll.act.registers import control_of, cut, cut_now
+from atoll.act.steps.access import access
+from atoll.act.steps.registers import control_of, cut, cut_now
 from atoll.controls.present import present
 from atoll.host.model import Host
 from atoll.plan.step import StepKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from atoll.act.journal import Entry
-from atoll.act.regroup import removed_with
+from atoll.act.steps.regroup import removed_with
 from atoll.host.fact import Known
 from atoll.host.model import Function
 from atoll.pci.address import Address

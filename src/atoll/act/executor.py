@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from atoll.act import device
-from atoll.act.actions import ACTIONS
 from atoll.act.busy import busy
 from atoll.act.exchanged import exchanged, pulled
 from atoll.act.failure import Failure
@@ -17,11 +16,12 @@ from atoll.act.noted import note_owners, unnoted
 from atoll.act.outcome import Deed, Outcome, deed_of
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
-from atoll.act.ports import check_closed
 from atoll.act.refusal import refuse
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
+from atoll.act.steps.actions import ACTIONS
+from atoll.act.steps.ports import check_closed
 from atoll.act.uninterrupted import uninterrupted
 from atoll.errors import Interrupted, RefusedError, StepError
 from atoll.host.model import Function, Host

@@ -13,8 +13,8 @@ from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry, EntryState, Run
 from atoll.act.machine import Machine
-from atoll.act.ports import check_closed
 from atoll.act.site import Site
+from atoll.act.steps.ports import check_closed
 from atoll.controls.present import present
 from atoll.errors import InputError
 from atoll.host.model import Host

@@ -14,9 +14,9 @@ from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.pace import Pace
-from atoll.act.quiesce import command_word
 from atoll.act.shared_links import shared_links
 from atoll.act.site import Site, Value
+from atoll.act.steps.quiesce import command_word
 from atoll.errors import RefusedError
 from atoll.fabric.domains import holder_of
 from atoll.host.fact import value_of

@@ -28,11 +28,11 @@ from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
-from atoll.act.regroup import removed_with, rescan
 from atoll.act.release import complete
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, running
 from atoll.act.site import Site
+from atoll.act.steps.regroup import removed_with, rescan
 from atoll.controls.registry import registers
 from atoll.errors import AtollError, InputError, RefusedError
 from atoll.host import read_host

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from atoll.act.actions import capabilities
 from atoll.act.capability import require
-from atoll.act.drivers import check_loaded, check_not_open
 from atoll.act.failure import Failure
 from atoll.act.site import Site
+from atoll.act.steps.actions import capabilities
+from atoll.act.steps.drivers import check_loaded, check_not_open
 from atoll.controls.link_control import Level
 from atoll.controls.registry import LINK_CONTROLS
 from atoll.errors import RefusedError

@@ -14,23 +14,23 @@ from functools import partial
 from atoll.act import device
 from atoll.act.below import is_above
 from atoll.act.cut_again import cut_since
-from atoll.act.drivers import restore, set_override, unbind
 from atoll.act.failure import Failure
 from atoll.act.given import gone
 from atoll.act.journal import Entry, read_journal
-from atoll.act.leases import close
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
 from atoll.act.owed import Before, Owed, find_owed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
-from atoll.act.ports import read_control, set_control
-from atoll.act.quiesce import master_off
-from atoll.act.regroup import check_free, regroup
-from atoll.act.resets import restore_cut
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.shared_links import stays_cut
 from atoll.act.site import Site, State, Value
+from atoll.act.steps.drivers import restore, set_override, unbind
+from atoll.act.steps.leases import close
+from atoll.act.steps.ports import read_control, set_control
+from atoll.act.steps.quiesce import master_off
+from atoll.act.steps.regroup import check_free, regroup
+from atoll.act.steps.resets import restore_cut
 from atoll.errors import AtollError, RefusedError, StepError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atoll.act import device
-from atoll.act.actions import ACTIONS
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
-from atoll.act.regroup import group_changed
 from atoll.act.running import Running
 from atoll.act.site import Site
+from atoll.act.steps.actions import ACTIONS
+from atoll.act.steps.regroup import group_changed
 from atoll.plan.step import StepKind
 
 __all__ = ["Undone", "roll_back"]

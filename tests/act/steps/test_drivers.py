@@ -7,11 +7,11 @@ from act_bench import RED, SPEC, apply, host_of, planned, state
 from deaths import after, deaths
 
 from atoll.act import device
-from atoll.act.drivers import bind
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
+from atoll.act.steps.drivers import bind
 from atoll.errors import RefusedError, StepError
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin

@@ -7,10 +7,10 @@ Source: PCI Local Bus Specification 3.0, 6.2.2 (Bus Master enable); PCI Express 
 from __future__ import annotations
 
 from atoll.act import device
-from atoll.act.drivers import check_not_open
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.site import Site, State
+from atoll.act.steps.drivers import check_not_open
 from atoll.errors import Unreadable
 from atoll.pci.address import Address
 from atoll.pci.express import read_pending

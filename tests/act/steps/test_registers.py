@@ -8,7 +8,7 @@ import pytest
 from act_bench import RED, host_of
 
 from atoll.act.failure import Failure
-from atoll.act.registers import cut
+from atoll.act.steps.registers import cut
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.pci.address import Address
 from atoll.twin import Twin, v100

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from atoll.act import device
 from atoll.act.failure import Failure
-from atoll.act.quiesce import COMMAND, command_word
 from atoll.act.site import Site, State
+from atoll.act.steps.quiesce import COMMAND, command_word
 from atoll.pci.header import Command
 from atoll.plan.step import Step
 

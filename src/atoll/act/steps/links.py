@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from atoll.act.access import access
 from atoll.act.failure import Failure
-from atoll.act.registers import control_of, cut, cut_now, identify
-from atoll.act.resets import holding, restore_cut
 from atoll.act.site import Site, State
+from atoll.act.steps.access import access
+from atoll.act.steps.registers import control_of, cut, cut_now, identify
+from atoll.act.steps.resets import holding, restore_cut
 from atoll.plan.step import Step
 
 __all__ = ["CutLinks", "Verify"]

@@ -9,8 +9,8 @@ from act_bench import RED, host_of
 
 from atoll.act.failure import Failure
 from atoll.act.pace import Pace
-from atoll.act.quiesce import PENDING_SECONDS, Quiesce
 from atoll.act.site import Site
+from atoll.act.steps.quiesce import PENDING_SECONDS, Quiesce
 from atoll.pci.config import ConfigSpace
 from atoll.plan.step import Step, StepKind
 from atoll.twin import Twin
@@ -25,7 +25,7 @@ def test_completions_are_waited_for_and_no_longer_than_they_may_take(
     def pending(config: ConfigSpace) -> bool:
         return next(asked) < looks
 
-    monkeypatch.setattr("atoll.act.quiesce.read_pending", pending)
+    monkeypatch.setattr("atoll.act.steps.quiesce.read_pending", pending)
     twin = Twin.new("ac922-4gpu")
     seconds = itertools.count()
     site = Site(twin, host_of(twin), pace=Pace(clock=lambda: next(seconds), wait=lambda _: None))

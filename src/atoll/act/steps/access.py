@@ -11,8 +11,8 @@ from contextlib import contextmanager, nullcontext
 from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.machine import Lease, Machine
-from atoll.act.put_back import put_back
-from atoll.act.quiesce import COMMAND, command_word
+from atoll.act.steps.put_back import put_back
+from atoll.act.steps.quiesce import COMMAND, command_word
 from atoll.errors import Unreadable
 from atoll.host.attribute import text
 from atoll.host.fact import value_of

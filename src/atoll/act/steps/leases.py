@@ -7,11 +7,11 @@ Opening and closing each reset the device (drivers/vfio/pci/vfio_pci_core.c ``vf
 from __future__ import annotations
 
 from atoll.act import device
-from atoll.act.drivers import check_not_open
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
-from atoll.act.resets import cut_state, holding, restore_cut
 from atoll.act.site import Site, State
+from atoll.act.steps.drivers import check_not_open
+from atoll.act.steps.resets import cut_state, holding, restore_cut
 from atoll.fabric.domains import holder_of
 from atoll.pci.address import Address
 from atoll.plan.possession import holds_for

@@ -12,12 +12,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from atoll.act import device
-from atoll.act.drivers import check_not_open, set_override, unbind
 from atoll.act.failure import Absent, Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
-from atoll.act.put_back import put_back
 from atoll.act.site import Site, State
+from atoll.act.steps.drivers import check_not_open, set_override, unbind
+from atoll.act.steps.put_back import put_back
 from atoll.host.attribute import names, text
 from atoll.host.fact import Known
 from atoll.host.place import address_of

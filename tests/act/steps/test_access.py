@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from act_bench import RED, Watched, host_of
 
-from atoll.act.access import access
 from atoll.act.failure import Failure
 from atoll.act.lock import file_lock, machine_lock
 from atoll.act.pace import Pace
-from atoll.act.quiesce import PENDING_SECONDS, Quiesce
 from atoll.act.site import Site
+from atoll.act.steps.access import access
+from atoll.act.steps.quiesce import PENDING_SECONDS, Quiesce
 from atoll.errors import RefusedError
 from atoll.pci.address import Address
 from atoll.pci.header import Command

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from atoll.act.access import access
 from atoll.act.failure import Failure
 from atoll.act.machine import Lease, Machine
+from atoll.act.steps.access import access
 from atoll.controls.link_control import LinkControl, SetBits
 from atoll.controls.registry import LINK_CONTROLS, link_control
 from atoll.host.fact import Known, Unknown

@@ -9,14 +9,14 @@ import errno
 from contextlib import nullcontext
 
 from atoll.act import device
-from atoll.act.access import access
-from atoll.act.drivers import check_not_open
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
-from atoll.act.put_back import put_back
-from atoll.act.quiesce import command_word
-from atoll.act.registers import cut, cut_now, identify, read_cut
 from atoll.act.site import Site, State, Value
+from atoll.act.steps.access import access
+from atoll.act.steps.drivers import check_not_open
+from atoll.act.steps.put_back import put_back
+from atoll.act.steps.quiesce import command_word
+from atoll.act.steps.registers import cut, cut_now, identify, read_cut
 from atoll.controls.link_control import LinkControl
 from atoll.controls.registry import link_control
 from atoll.events.reset import kind_of_method

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atoll.act.action import Action
-from atoll.act.drivers import Bind, Unbind
-from atoll.act.handover import HandOver
-from atoll.act.leases import Lease
-from atoll.act.links import CutLinks, Verify
-from atoll.act.ports import SetAcs
-from atoll.act.quiesce import Quiesce
-from atoll.act.regroup import Remove, Rescan
-from atoll.act.resets import Reset
+from atoll.act.steps.action import Action
+from atoll.act.steps.drivers import Bind, Unbind
+from atoll.act.steps.handover import HandOver
+from atoll.act.steps.leases import Lease
+from atoll.act.steps.links import CutLinks, Verify
+from atoll.act.steps.ports import SetAcs
+from atoll.act.steps.quiesce import Quiesce
+from atoll.act.steps.regroup import Remove, Rescan
+from atoll.act.steps.resets import Reset
 from atoll.plan.step import Step, StepKind
 
 __all__ = ["ACTIONS", "capabilities"]
