@@ -127,12 +127,17 @@ def test_ats_and_pasid() -> None:
 
 
 def test_cxl_cache_is_on_by_the_devices_own_structure() -> None:
-    """Others of CXL's structures, and of other vendors', have other things at that place."""
+    """Others of CXL's structures, and of other vendors', have other things at that place. A device that can cache may
+    be told to by whoever drives it, unless that is locked."""
     space = Space().express(0).extended((0x23, 0x100), (0x23, 0x140), (0x23, 0x180))
     for at, vendor, number in ((0x100, 0x8086, 0), (0x140, 0x1E98, 7), (0x180, 0x1E98, 0)):
         space.put(at + 4, vendor, 2).put(at + 8, number, 2).put(at + 0xA, 0x7, 2)
     for at in (0x100, 0x140):
         space.put(at + 0xC, 1, 2)
+    assert read_cxl_cache(space.put(0x18C, 0x6, 2).config())
+    assert not read_cxl_cache(space.put(0x194, 0x1, 2).config())
+    assert read_cxl_cache(space.put(0x18C, 0x7, 2).config())
+    space.put(0x194, 0, 2).put(0x18A, 0x6, 2)
     assert not read_cxl_cache(space.put(0x18C, 0x6, 2).config())
     assert read_cxl_cache(space.put(0x18C, 0x1, 2).config())
     assert not read_cxl_cache(Space().express(0).config())

@@ -23,6 +23,6 @@ def by_caching(topology: Topology, policy: Policy, source: Address) -> Finding:
         return BLOCKED
     if not Question.HONEST_ATS.open_under(policy):
         return Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value}))
-    enabled = "it is enabled, and memory that it names is not translated"
+    enabled = "it is enabled, or its driver may do that, and memory that it names is not translated"
     because = enabled if caches else "whether it is enabled was not read"
     return Finding(Answer.POSSIBLE, (Hop(str(source), "CXL.cache", because),))

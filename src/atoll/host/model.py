@@ -140,7 +140,7 @@ class Function:
     pasid: Fact[bool] = Unknown("not read")
     """Whether there is a PASID capability."""
     cxl_cache: Fact[bool] = Unknown("not read")
-    """Whether it may cache the host's memory (CXL.cache is enabled)."""
+    """Whether it may cache the host's memory: CXL.cache is enabled, or who drives it may enable it."""
     sriov: Fact[Sriov | None] = Unknown("not read")
     multicast: Fact[Multicast | None] = Unknown("not read")
     """None: the function has no Multicast capability."""

@@ -338,7 +338,9 @@ def test_a_name_that_the_text_has_is_kept() -> None:
     [
         ("Designated Vendor-Specific: Vendor=1e98 ID=0000 Rev=1 Len=60: CXL\n\t\tCXLCap:\tCache+ IO+ Mem+\n"
          "\t\tCXLCtl:\tCache+ IO+ Mem+ CacheSFCov 0 CacheSFGran 0 CacheClean- Viral-", True),
-        ("CXL Designated Vendor-Specific:\n\t\tCXLCap: Cache+ IO+ Mem+\n\t\tCXLCtl: Cache- IO+ Mem-", False),
+        ("CXL Designated Vendor-Specific:\n\t\tCXLCap: Cache- IO+ Mem+\n\t\tCXLCtl: Cache- IO+ Mem-", False),
+        # Its driver may enable it, unless that is locked, which is not printed.
+        ("CXL Designated Vendor-Specific:\n\t\tCXLCap: Cache+ IO+ Mem+\n\t\tCXLCtl: Cache- IO+ Mem-", None),
         ("Designated Vendor-Specific: Vendor=1e98 ID=0000 Rev=0 Len=56: CXL", None),
         ("Designated Vendor-Specific <?>", None),
         ("#23", None),

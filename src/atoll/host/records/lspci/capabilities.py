@@ -134,9 +134,11 @@ class CapabilityText(BlockText):
         for found in self._block.capabilities:
             if not found.name.startswith(_DVSEC):
                 continue
-            words = (found.find("CXLCtl:") or "").split()
-            if {"Cache+", "Cache-"}.intersection(words):
+            able, words = ((found.find(name) or "").split() for name in ("CXLCap:", "CXLCtl:"))
+            if "Cache+" in words or "Cache-" in able:
                 return Known("Cache+" in words, self._source)
+            if "Cache-" in words:
+                return Unknown(f"{self._text}: the text does not tell whether CXL.cache is locked: lspci -xxxx does")
             if "Vendor=" not in found.name or found.name.partition("Vendor=")[2].startswith("1e98 ID=0000"):
                 return Unknown(f"{self._text}: the text does not tell whether CXL.cache is enabled: lspci -xxxx does")
         return Known(False, self._source) if extended is None else extended
