@@ -96,7 +96,7 @@ def test_beside_somebody_whom_no_process_shows_all_that_is_closed_is_cut(tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         twin.parked = red
         patch.setattr(twin.vfio, "close", twin.close)
-        patch.setattr("atoll.act.release._CLOSING_SECONDS", 0.0)
+        patch.setattr("atoll.act.giving_back._CLOSING_SECONDS", 0.0)
         with pytest.raises(
             StepError, match=rf"{red} was closed by its holder, and is open still.*{blue}: links .* cut"
         ):

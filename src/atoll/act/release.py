@@ -1,44 +1,27 @@
-"""Giving devices back: what ``execute`` did, in the order that opens nothing between tenants.
+"""Giving devices back, as a verb: what is owed by the journal is found, refused or carried out.
 
-Tenants gone, bus mastering off everywhere first, then leases closed (which resets), drivers off, ports as before,
-functions regrouped by that, links open again, and last the drivers of before. What was before comes from the
-journal: of each device the oldest entry since it was given back last.
+What was before comes from the journal: of each device the oldest entry since it was given back last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import replace
 
-from atoll.act import device
-from atoll.act.below import is_above
 from atoll.act.cut_again import cut_since
-from atoll.act.failure import Failure
 from atoll.act.given import gone
+from atoll.act.giving_back import GivingBack
 from atoll.act.journal import Entry, read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
-from atoll.act.owed import Before, Owed, find_owed
+from atoll.act.owed import Owed, find_owed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.running import Running, refuse_after_death, running
-from atoll.act.shared_links import stays_cut
-from atoll.act.site import Site, State, Value
-from atoll.act.steps.drivers import restore, set_override, unbind
-from atoll.act.steps.leases import close
-from atoll.act.steps.ports import read_control, set_control
-from atoll.act.steps.quiesce import master_off
-from atoll.act.steps.regroup import check_free, regroup
-from atoll.act.steps.resets import restore_cut
-from atoll.errors import AtollError, RefusedError, StepError
+from atoll.errors import AtollError, RefusedError
 from atoll.host.model import Host
-from atoll.isolation.clusters import Cluster, Clusters
-from atoll.pci.acs import AcsFlag
-from atoll.pci.address import Address
-from atoll.plan.possession import holder_name
+from atoll.isolation.clusters import Clusters
 from atoll.plan.spec import Spec, read
-from atoll.plan.step import Step, StepKind
 
 __all__ = ["complete", "release"]
 
@@ -103,228 +86,6 @@ def complete(work: Running, host: Host, spec: Spec, pace: Pace) -> Outcome:
 def _carry_out(owed: Owed, work: Running) -> Outcome:
     site = replace(owed.site, machine=work.machine)
     work.journal.forget(owed.over)
-    run = _Run(site, work, owed.works, owed.held, owed.shared, left=[*owed.left])
-    run.run()
-    return Outcome(tuple(run.deeds), tuple(dict.fromkeys(run.left)))
-
-
-_CLOSING_SECONDS = 5.0
-
-
-@dataclass(slots=True)
-class _Run:
-    """One release being carried out."""
-
-    site: Site
-    work: Running
-    works: Mapping[Address, Before]
-    held: Mapping[Address, Cluster]
-    shared: Mapping[Address, Step]
-    deeds: list[Deed] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    vanished: set[Address] = field(default_factory=set)
-    """Devices that were pulled while this went on."""
-    kept: set[int] = field(default_factory=set)
-    """Entries, by number, of what is cut still once its device is given back."""
-
-    def run(self) -> None:
-        """Give everything back: first whatever could let a device act is taken from it, last the drivers come back."""
-        self.note_held()
-        self.note_drivers()
-        devices = [a for a in self.works if not self.site.host.functions[a].is_port]
-        self.silence(devices)
-        for address in devices:
-            if self.works[address].cut is not None:
-                told = "links as before" + (", but for those that stay cut" if address in self.shared else "")
-                self.attempt("open-links", address, partial(self.reopen, address), told)
-        stays = [a for a, work in self.works.items() if work.removed and not self.can_be_regrouped(a)]
-        closed = {port for port in self.works for a in stays if is_above(self.site.host, a, port)}
-        for address, work in self.works.items():
-            if isinstance(work.acs, int) and address not in closed:
-                self.restore_acs(address, AcsFlag(work.acs))
-        # What is below a port that stays closed is wanted once more, to be found again in its group of before.
-        wanted = {a for a in self.works if any(is_above(self.site.host, a, port) for port in closed)}
-        for address in (a for a in self.works if a not in wanted):
-            if self.works[address].removed:
-                self.regroup(address)
-            if self.site.host.functions[address].is_port and address not in self.vanished:
-                self.forget(address)
-        for address in devices:
-            self.give_back(address)
-            if address not in self.vanished and address not in wanted:
-                self.forget(address)
-
-    def silence(self, devices: Iterable[Address]) -> None:
-        """Take off drivers and bus mastering, and then close what is held: a closed device may lose its cuts."""
-        machine = self.site.machine
-        for address in devices:
-            if address not in self.held:
-                self.unbind(address)
-            self.attempt("quiesce", address, partial(master_off, machine, address), "bus mastering off")
-        for address, cluster in self.held.items():
-            holder = holder_name(cluster.name)
-            self.attempt("close", address, partial(close, machine, address, holder), f"closed for {holder}")
-            self.check_closed(address)
-            self.unbind(address)
-
-    def check_closed(self, address: Address) -> None:
-        """Raise StepError, before others lose their cuts, where somebody whom no process shows has it open still."""
-        machine = self.site.machine
-        if self.site.pace.until(lambda: not device.unseen(machine, address), seconds=_CLOSING_SECONDS):
-            return
-        raise StepError(
-            f"{address} was closed by its holder, and is open still, in no process that is seen: all else stays as it "
-            "is",
-            hint="end whoever was handed it, then run atoll recover, or atoll release again",
-        )
-
-    def there(self, address: Address) -> bool:
-        """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""
-        if address not in self.vanished and not device.present(self.site.machine, address):
-            self.vanished.add(address)
-            self.left.append(f"{address} has vanished meanwhile: it is not given back")
-        return address not in self.vanished
-
-    def can_be_regrouped(self, address: Address) -> bool:
-        """Whether a function, or a port and all below it, can be grouped by what is set then; not while something there
-        is in use again. What isolates groups that stay as they are is not taken away beneath them."""
-        if address in self.vanished:
-            return True
-        try:
-            check_free(self.site, address)
-        except Failure as error:
-            if not self.there(address):
-                return True
-            self.left.append(f"{address} keeps the group that it has, and ports their setting: {error.message}")
-            return False
-        return True
-
-    def regroup(self, address: Address) -> None:
-        self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
-
-    def note_held(self) -> None:
-        """Put into the journal what is held and not in it: once closed, nothing else would tell that it is to be given
-        back."""
-        known = {entry.step.device for entry in self.work.journal.entries}
-        for address, cluster in self.held.items():
-            if address not in known:
-                holder = holder_name(cluster.name)
-                words = ("none", "none", "close it")
-                step = Step("r1", StepKind.LEASE, address, "found held", *words, cluster=cluster.name, holder=holder)
-                self.work.journal.intend(step, {"fingerprint": self.site.fingerprints[address], "held": 0})
-
-    def note_drivers(self) -> None:
-        """Put into the journal which driver a device has that was changed otherwise only: it is taken off for a while,
-        and the same, or none, is what it gets back."""
-        machine, journal = self.site.machine, self.work.journal
-        leased = {entry.step.device for entry in journal.entries if entry.step.kind is StepKind.LEASE}
-        for address, work in self.works.items():
-            if work.driver_known or address in leased or self.site.host.functions[address].is_port:
-                continue
-            try:
-                work.driver, work.override = device.driver(machine, address), device.override(machine, address)
-            except Failure:
-                if self.there(address):
-                    raise
-                continue
-            work.driver_known = True
-            words = ("none", "none", "bind it again")
-            step = Step("r2", StepKind.UNBIND, address, "its driver is as before", *words)
-            before: State = {"driver": work.driver, "override": work.override}
-            journal.intend(step, {"fingerprint": self.site.fingerprints[address], **before})
-
-    def forget(self, address: Address) -> None:
-        journal = self.work.journal
-        mine = (entry for entry in journal.entries if entry.step.device == address)
-        journal.forget(entry for entry in mine if entry.number not in self.kept)
-
-    def unbind(self, address: Address) -> None:
-        """Take the driver off, and let no override keep another from it."""
-        driver = device.driver(self.site.machine, address)
-        if driver is not None:
-            self.attempt("unbind", address, partial(unbind, self.site.machine, address), f"unbind {driver}")
-        if self.overridden(address):
-            clear = partial(set_override, self.site.machine, address, None)
-            self.attempt("unbind", address, clear, "driver_override cleared")
-
-    def overridden(self, address: Address) -> bool:
-        try:
-            return device.override(self.site.machine, address) is not None
-        except Failure:
-            if self.there(address):
-                raise
-            return False
-
-    def attempt(self, kind: str, address: Address, act: Callable[[], object], told: str) -> None:
-        if address in self.vanished:
-            return
-        try:
-            with self.work.machine.during(None, f"to give {address} back: {told}"):
-                act()
-        except (Failure, OSError) as error:
-            # What this itself removed, to have it regrouped, is to be found again.
-            if kind != "regroup" and not self.there(address):
-                return
-            done = ", ".join(f"{deed.kind} {deed.device}" for deed in self.deeds) or "nothing"
-            raise StepError(
-                f"{kind} of {address} failed: {error}. Done before: {done}",
-                hint="what was given back stays so; run atoll release again once the reason is gone",
-            ) from error
-        self.deeds.append(Deed(kind, address, told))
-
-    def reopen(self, address: Address) -> None:
-        was = self.works[address].cut
-        step = self.shared.get(address)
-        if step is not None and isinstance(was, list):
-            self.keep(step, was)
-            was = [*was, *(link for link in step.links if link not in was)]
-            self.left.append(stays_cut(step))
-        rest = restore_cut(self.site, address, was, None)
-        if rest:
-            self.left.append(rest)
-
-    def keep(self, step: Step, was: Value) -> None:
-        """Put into the journal what stays cut of a device that is given back, as is what was cut of the host's own: it
-        is opened with the last cluster."""
-        journal = self.work.journal
-        of_the_host = [
-            entry.number
-            for entry in journal.entries
-            if entry.step.device == step.device and entry.step.kind is step.kind and entry.step.cluster == step.cluster
-        ]
-        if not of_the_host:
-            before: State = {"fingerprint": self.site.fingerprints[step.device], "cut": was}
-            of_the_host = [journal.intend(step, before).number]
-        self.kept.update(of_the_host)
-
-    def restore_acs(self, address: Address, control: AcsFlag) -> None:
-        machine = self.site.machine
-        try:
-            as_before = read_control(machine, address) == control
-        except Failure:
-            # That is found again, and told, by who writes it.
-            as_before = False
-        if not as_before:
-            self.attempt("set-acs", address, partial(set_control, machine, address, control), f"ACS {control.lspci}")
-
-    def give_back(self, address: Address) -> None:
-        """Bind the driver of before; where the journal does not tell, let the kernel choose."""
-        if not self.there(address):
-            return
-        machine, work = self.site.machine, self.works[address]
-        if work.driver_known:
-            told = f"bind {work.driver}" if work.driver else "left without a driver, as before"
-            before: State = {"driver": work.driver, "override": work.override, "enabled": work.enabled}
-            self.attempt("bind", address, partial(restore, machine, address, before), told)
-            return
-        if device.driver(machine, address) is None:
-            self.attempt(
-                "bind", address, partial(_probe, machine, address), "given to the driver of the kernel's choice"
-            )
-        if not self.there(address):
-            return
-        self.left.append(f"no journal tells which driver had {address}: it has {device.driver(machine, address)} now")
-
-
-def _probe(machine: Machine, address: Address) -> None:
-    device.write(machine, "sys/bus/pci/drivers_probe", str(address))
+    giving = GivingBack(site, work, owed.works, owed.held, owed.shared, left=[*owed.left])
+    giving.run()
+    return Outcome(tuple(giving.deeds), tuple(dict.fromkeys(giving.left)))
