@@ -44,6 +44,19 @@ def test_what_acs_would_change() -> None:
     assert remedy.how == "pci=config_acs=xx111x1@0000:02:00.0"
 
 
+def test_what_redirects_peer_to_peer_traffic() -> None:
+    """Who finds NCCL slow or hanging asks which port sends it up, and how to let it turn in the switch."""
+    host = machine(*switch(CLOSED, CLOSED))
+    found = told(host)
+    assert found.redirecting == (at("02:00.0"), at("02:01.0"))
+    lines = explain_lines(host, found, names=Names(), style=Style(False))
+    assert "        setpci -s 0000:02:00.0 ECAP_ACS+6.w=0000:000c" in lines
+    assert any("pci=disable_acs_redir=0000:02:00.0;0000:02:01.0" in line for line in lines)
+    assert told(machine(*switch(OFF, CLOSED))).redirecting == (at("02:01.0"),)
+    assert told(machine(*switch(OFF, OFF))).redirecting == ()
+    assert told(machine(*slots(CLOSED, CLOSED)), "01:00.0", "02:00.0").redirecting == (), "a root complex is no switch"
+
+
 def test_both_ports_where_both_are_open() -> None:
     (remedy,) = told(machine(*switch(OFF, OFF))).remedies
     assert remedy.how == "pci=config_acs=xx111x1@0000:02:00.0;xx111x1@0000:02:01.0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from atoll.controls.acs_options import CONFIG_ACS_SINCE, acs_options, config_acs
@@ -11,7 +11,7 @@ from atoll.host.model import Host
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["Recipe", "acs_recipes"]
+__all__ = ["Recipe", "acs_recipes", "opening_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ def acs_recipes(host: Host, words: Mapping[Address, AcsFlag], cleared: Mapping[A
     if kernel is None or kernel < CONFIG_ACS_SINCE:
         recipes.append(_by_hand(host, words, cleared))
     return tuple(recipes)
+
+
+def opening_lines(host: Host, ports: Iterable[Address]) -> tuple[str, ...]:
+    """Return the commands that switch redirection off at ports, ready to paste."""
+    off = AcsFlag.RR | AcsFlag.CR
+    return tuple(_setpci(a, value_of(host.functions[a].acs, None), AcsFlag(0), off) for a in ports)
 
 
 def _parameter(host: Host, words: Mapping[Address, AcsFlag], cleared: Mapping[Address, AcsFlag]) -> Recipe:

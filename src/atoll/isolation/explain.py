@@ -14,6 +14,7 @@ from atoll.isolation.contention import Contention, contention
 from atoll.isolation.exposure import Exposure, exposure
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
+from atoll.isolation.redirected import redirecting
 from atoll.isolation.remedies.acs import acs_remedies
 from atoll.isolation.remedies.links import link_remedies
 from atoll.isolation.remedies.remedy import Remedy, closeness
@@ -57,6 +58,8 @@ class Explanation:
     """Whether ``same_group`` is what the record says; else it is predicted."""
     missing: tuple[str, ...] = ()
     """What the record lacks and the prediction rests on."""
+    redirecting: tuple[Address, ...] = ()
+    """The ports of a switch that send up what it could turn between the two."""
 
 
 def explain(reach: Reach, one: Address, other: Address) -> Explanation:
@@ -88,6 +91,7 @@ def explain(reach: Reach, one: Address, other: Address) -> Explanation:
         contention(topology, {one: str(one), other: str(other)}),
         recorded,
         tuple(dict.fromkeys(lacking)),
+        redirecting(topology, reach.settings, one, other),
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from atoll.controls.acs_recipe import opening_lines
 from atoll.fabric.answer import Answer
 from atoll.host.model import Host
 from atoll.isolation.explain import Explanation, Way
 from atoll.isolation.exposure import Exposure
 from atoll.isolation.groups.override_evidence import obeys_untold_override, override_in_force
+from atoll.pci.address import Address
 from atoll.report.contention import contention_document, contention_lines
 from atoll.report.document import document
 from atoll.report.findings import answer_words, finding_document
@@ -40,6 +42,7 @@ def explain_document(host: Host, explanation: Explanation) -> dict[str, Any]:
             _answer(explanation.there),
             _answer(explanation.back),
         ],
+        redirecting=[str(port) for port in explanation.redirecting],
         contention=contention_document(explanation.shared),
         remedies=[{"what": r.what, "how": r.how or None, "effect": r.effect} for r in explanation.remedies],
     )
@@ -155,6 +158,25 @@ def _claim(explanation: Explanation) -> str:
     return f"in different groups ({numbers})"
 
 
+def _detour_lines(host: Host, ports: tuple[Address, ...]) -> list[str]:
+    """What keeps two functions' traffic from turning in their switch, for whom it is too slow, or does not arrive."""
+    if not ports:
+        return []
+    named = ", ".join(map(str, ports))
+    what = (
+        f"What one sends the other goes by the root complex, and comes down again: ReqRedir+ at {named}. For "
+        "peer-to-peer traffic inside the switch (NCCL, GPUDirect) clear it; the two are not isolated from one another "
+        "then, whatever the groups go on saying:"
+    )
+    return [
+        "",
+        *wrap(what, first="    "),
+        *(f"        {line}" for line in opening_lines(host, ports)),
+        *wrap("(until the port is reset; at each boot: the kernel's command line has", first="      "),
+        f"      pci=disable_acs_redir={';'.join(map(str, ports))})",
+    ]
+
+
 def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: Style) -> list[str]:
     """Return the explanation as people read it: the claim, the reach both ways, what would change it."""
     one, other = explanation.one, explanation.other
@@ -172,6 +194,7 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
     lines += ["", style.bold("The hardware, as it is set now")]
     for way in (explanation.there, explanation.back):
         lines += ["", *_way_lines(way, style)]
+    lines += _detour_lines(host, explanation.redirecting)
     lines += contention_lines(explanation.shared, style)
     if explanation.remedies:
         lines += ["", style.bold("What would change it")]
