@@ -29,6 +29,8 @@ def function_address(text: str, host: Host) -> Address:
     if not grouped:
         near = [str(other) for other in host.functions if other[1:] == address[1:]]
         hint = f"did you mean {near[0]}?" if near else "see: atoll show"
+        if not host.functions:
+            hint = "give lspci -nnvvv, run as root, beside it; what messages in it mean tells atoll doctor"
         raise InputError(f"{host.name} has no function {address}", hint=hint)
     hint = "give lspci -nnvvv, run as root, beside it: --host LIST --host LSPCI"
     raise InputError(f"{host.name} shows of {address} {grouped}", hint=hint)

@@ -29,6 +29,8 @@ class ComplaintKind(StrEnum):
     """It was not reset: that would reset what is in another group too."""
     NO_RESET = "no-reset"
     """It was not reset: there is no way to."""
+    NOT_VIABLE = "not-viable"
+    """VFIO did not give its group away: drivers of the host's have functions of it."""
     BUSY = "busy"
     """Its group is open elsewhere."""
     NO_NODE = "no-node"

@@ -70,6 +70,12 @@ _WORDS: Mapping[ComplaintKind, _Words] = {
         "what one guest left in it, the next one finds; many do not start a second time",
         "see its reset methods: atoll show -v; without any, take the machine's power off between guests",
     ),
+    ComplaintKind.NOT_VIABLE: _Words(
+        Status.FAIL,
+        "VFIO did not give away the group of {it}",
+        "drivers of the host have functions of the same group: each of them has to go to vfio-pci, or to no driver",
+        "see which: lspci -nnk, beside a list of the groups, for atoll explain",
+    ),
     ComplaintKind.BUSY: _Words(
         Status.FAIL,
         "/dev/vfio/{detail} is open elsewhere already",

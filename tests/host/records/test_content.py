@@ -55,6 +55,17 @@ def test_pieces_in_any_order(pieces: list[str]) -> None:
     _read("".join(pieces).encode())
 
 
+def test_a_log_of_json_objects_is_a_text() -> None:
+    """KubeVirt and DPDK log so, and what people ask about stands below it."""
+    log = b'{"level":"error","msg":"EAL: 0000:44:00.3 VFIO group is not viable!"}\n'
+    host = read_record(log + GPU.encode(), name="record").host
+    assert host is not None
+    assert list(host.functions) == [at("0f:00.0")]
+    assert [c.function for c in host.complaints] == [at("44:00.3")]
+    with pytest.raises(InputError, match="no JSON that can be read"):
+        read_record(b'[{"realpath": "/sys/devices/pci0000:00/0000:00:01.0",\n"config": "', name="record")
+
+
 def _laughs() -> bytes:
     lines = [f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10)]
     return f'<?xml version="1.0"?><!DOCTYPE t [<!ENTITY l0 "ha">{"".join(lines)}]><topology>&l9;</topology>'.encode()

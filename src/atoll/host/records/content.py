@@ -52,12 +52,25 @@ def read_record(data: bytes, *, name: str) -> Record:
         table = pvesh_table(data)
         if table is not None:
             return _text(table, name)
+        if _is_json_log(data):
+            return _text(data, name)
         return Record(name, read_rdma_dump(data, name=name))
     from atoll.host.records.programs.udev import is_udev, read_udev, without_udev
 
     if is_udev(data):
         return _beside(lambda: Record(name, read_udev(data, name=name)), without_udev(data, name=name), name)
     return _text(data, name)
+
+
+def _is_json_log(data: bytes) -> bool:
+    """Whether each line is an object of its own, or the first is: programs in containers log so."""
+    import json
+
+    first, _, rest = data.strip().partition(b"\n")
+    try:
+        return bool(rest) and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _beside(read: Callable[[], Record], around: bytes, name: str) -> Record:

@@ -109,6 +109,18 @@ def _read(*lines: str) -> list[tuple[ComplaintKind, str, tuple[str, ...]]]:
             "20",
         ),
         (
+            "vfio error: 0000:04:00.0: group 1 is not viable",
+            ComplaintKind.NOT_VIABLE,
+            "0000:04:00.0",
+            "1",
+        ),
+        (
+            "EAL: 0000:44:00.3 VFIO group is not viable! Not all devices in IOMMU group bound to VFIO or unbound",
+            ComplaintKind.NOT_VIABLE,
+            "0000:44:00.3",
+            "",
+        ),
+        (
             "vfio 0000:0a:00.0: failed to open /dev/vfio/20: No such file or directory",
             ComplaintKind.NO_NODE,
             "0000:0a:00.0",

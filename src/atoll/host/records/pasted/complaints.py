@@ -39,6 +39,7 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
         (ComplaintKind.NO_GROUP, r"vfio-pci.*: probe (?:of \S+|with driver \S+) failed with error -22"),
         (ComplaintKind.RESET_SPREADS, r"Cannot reset device .*depends on group (\d{1,6}) which is not owned"),
         (ComplaintKind.NO_RESET, r"Cannot reset device .*no available reset mechanism|internal error: Unable to reset"),
+        (ComplaintKind.NOT_VIABLE, r"group (\d{1,6}) is not viable|VFIO group is not viable"),
         (ComplaintKind.BUSY, r"/dev/vfio/(\w{1,12})['\"]?: Device or resource busy"),
         (ComplaintKind.NO_NODE, r"failed to open /dev/vfio/(\w{1,12}): No such (?:file|device)"),
         (ComplaintKind.NOT_PERMITTED, r"/dev/vfio/(\w{1,12})['\"]?: (?:Permission denied|Operation not permitted)"),
@@ -48,7 +49,8 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
 )
 _MARKS = (
     *("can't reserve", "giving up", "power state", "PCI header type", "stuck in D3", "Request device", "IO_PAGE_FAULT"),
-    *("with error -22", "Cannot reset device", "Unable to reset", "/dev/vfio/", "dma_map(", "MAP_DMA", "Xid ("),
+    *("with error -22", "Cannot reset device", "Unable to reset", "/dev/vfio/", "not viable", "dma_map(", "MAP_DMA"),
+    "Xid (",
 )
 """One of these is in each message: most lines of a text have none."""
 
