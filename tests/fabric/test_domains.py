@@ -46,6 +46,23 @@ def test_the_command_line_asks_for_identity(words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("iommu=pt,nopt", False),
+        ("iommu=nopt iommu=pt", True),
+        ("iommu=pt iommu.passthrough=0", False),
+        ("iommu=pt iommu.passthrough=maybe", True),
+        ("iommu.passthrough=enable", True),
+        ('"iommu=pt"', True),
+        ("-- iommu=pt", False),
+    ],
+)
+def test_the_last_word_about_pass_through_counts(words: str, asked: bool) -> None:
+    wanted = DomainKind.IDENTITY if asked else DomainKind.UNKNOWN
+    assert one(machine(endpoint("01:00.0"), kind=None, command_line=words)).kind is wanted
+
+
+@pytest.mark.parametrize(
     ("words", "unit", "expected"),
     [
         ("intel_iommu=off", "intel", DomainKind.UNKNOWN),

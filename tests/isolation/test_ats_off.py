@@ -14,6 +14,7 @@ from atoll.pci.acs import Acs
         (False, CLOSED, "", True),
         (False, acs("SV TB RR CR UF"), "", False),
         (False, CLOSED, "quiet pci=noaer,noats", False),
+        (False, CLOSED, "quiet -- pci=noats", True),
         (None, CLOSED, "", False),
     ],
 )

@@ -144,6 +144,9 @@ def test_what_no_iommu_serves_has_no_address_space_of_its_own(group: int | Unkno
         (Platform.ARM, "identity", "iommu.passthrough=1", None),
         (Platform.ARM, "identity", "quiet pci=realloc,noats", False),
         (Platform.ARM, "identity", "other=noats", None),
+        (Platform.ARM, "identity", "quiet -- pci=noats", None),
+        (Platform.ARM, "identity", 'dyndbg="+p pci=noats "', None),
+        (Platform.ARM, "identity", 'pci="realloc,noats"', False),
         (Platform.POWERNV, "identity", "", False),
     ],
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.host.command_line import parameters
 from atoll.host.fact import value_of
 from atoll.host.model import Function, KernelRelease
 from atoll.pci.acs import REDIRECTING, AcsFlag
@@ -91,7 +92,7 @@ def acs_ignored(command_line: str) -> tuple[tuple[str, str], ...]:
 
 
 def _words(command_line: str) -> list[str]:
-    return [w.removeprefix("pci=") for w in command_line.replace('"', "").split() if w.startswith("pci=")]
+    return [w.removeprefix("pci=") for w in parameters(command_line) if w.startswith("pci=")]
 
 
 def _written(command_line: str) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from atoll.controls.registry import link_control
 from atoll.fabric.links import far_end, near_end
 from atoll.fabric.topology import Topology
+from atoll.host.command_line import parameters
 from atoll.host.fact import value_of
 from atoll.host.model import EndKind, Platform
 from atoll.pci.address import Address
@@ -27,7 +28,7 @@ def kernel_cuts(topology: Topology, address: Address) -> frozenset[int]:
     own, apart from the GPUs that its links join it to.
     """
     host = topology.host
-    words = value_of(host.command_line, "").split()
+    words = parameters(value_of(host.command_line, ""))
     if host.platform is not Platform.POWERNV or not any(word.split("=")[0] == _PARAMETER for word in words):
         return frozenset()
     function = topology.functions[address]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atoll.host.command_line import parameters
 from atoll.host.fact import value_of
 from atoll.host.model import Host, Platform
 
@@ -21,7 +22,7 @@ def word_against_iommu(host: Host) -> str:
         return ""
     kinds = {unit.kind for unit in host.iommu_units} & {"intel", "amd"}
     found = {}
-    for word in value_of(host.command_line, "").split():
+    for word in parameters(value_of(host.command_line, "")):
         name, _, value = word.partition("=")
         for option in value.split(","):
             if option == "off" and name in ("iommu", "intel_iommu", "amd_iommu"):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from atoll.fabric.disabled import word_against_iommu
 from atoll.fabric.settings import Domain, DomainKind
+from atoll.host.command_line import parameters
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
@@ -218,18 +219,26 @@ def _kind(type_: Fact[str]) -> str:
     return "DMA" if kind == "DMA-FQ" else kind
 
 
+_YES = ("1", "y", "t", "on", "e")
+_NO = ("0", "n", "f", "of", "d")
+
+
 def passthrough_word(host: Host) -> str:
     """Return the word of the command line that asks for pass-through, in any spelling; the empty text for none.
 
-    ``iommu=`` is a list (``iommu_setup`` of x86), ``iommu.passthrough=`` a truth value (``kstrtobool``).
+    ``iommu=`` is a list (``iommu_setup`` of x86), ``iommu.passthrough=`` a truth value (``kstrtobool``); the last one
+    counts.
     """
-    for word in value_of(host.command_line, "").split():
+    found = ""
+    for word in parameters(value_of(host.command_line, "")):
         name, _, value = word.partition("=")
-        if name == "iommu" and "pt" in value.split(","):
-            return word
-        if name == "iommu.passthrough" and value.lower().startswith(("1", "y", "t", "on")):
-            return word
-    return ""
+        for option in value.split(",") if name == "iommu" else ():
+            found = word if option == "pt" else "" if option == "nopt" else found
+        if name == "iommu.passthrough" and value.lower().startswith(_YES):
+            found = word
+        elif name == "iommu.passthrough" and value.lower().startswith(_NO):
+            found = ""
+    return found
 
 
 def is_amd_iommu(function: Function) -> bool:
@@ -277,7 +286,7 @@ def _of_group(host: Host, group: Group | None, number: int) -> Domain:
             return Domain(DomainKind.BLOCKED, space, f"{space} has type blocked")
     if host.platform is Platform.POWERNV:
         # pnv_pci_ioda2_setup_dma_pe() opens a 64-bit bypass window for every endpoint unless told not to.
-        if "iommu=nobypass" in value_of(host.command_line, "").split():
+        if "iommu=nobypass" in parameters(value_of(host.command_line, "")):
             return Domain(DomainKind.TRANSLATED, space, "iommu=nobypass: no bypass window")
         return Domain(DomainKind.IDENTITY, space, "PowerNV's 64-bit bypass window is open")
     if passthrough_word(host):

@@ -9,6 +9,7 @@ Retire disable_bypass parameter".
 from __future__ import annotations
 
 from atoll.fabric.answer import Answer
+from atoll.host.command_line import parameters
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 
@@ -41,8 +42,8 @@ def _told(host: Host) -> tuple[bool | None, str]:
     if isinstance(host.smmu_aborts, Known):
         return host.smmu_aborts.value, f"{host.smmu_aborts.source} is off"
     told: tuple[bool | None, str] = (None, "")
-    for word in value_of(host.command_line, "").split():
-        name, _, value = word.lower().replace("-", "_").partition("=")
+    for word in parameters(value_of(host.command_line, "")):
+        name, _, value = word.lower().partition("=")
         if name in ("arm_smmu.disable_bypass", "arm_smmu_v3.disable_bypass"):
             if value.startswith(("0", "n", "f", "of")):
                 return False, word

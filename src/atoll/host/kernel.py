@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from atoll.host.attribute import exists, names, text
+from atoll.host.command_line import parameters
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Group, IommuUnit, KernelRelease, Platform
@@ -194,12 +195,19 @@ def doubt_remapping(told: Fact[bool], command_line: Fact[str], units: tuple[Iomm
 
 
 def _asking(command_line: str, wanted: str) -> str | None:
-    """Return the parameter that asks for something of interrupt remapping: ``intremap=nosid,off``, ``nointremap``."""
-    for word in command_line.split():
+    """Return the parameter that asks for something of interrupt remapping: ``intremap=nosid,off``, ``nointremap``.
+
+    A later ``on`` takes ``off`` back; what follows these words counts for nothing (``strncmp`` in ``setup_irqremap``).
+    """
+    asking = None
+    for word in parameters(command_line):
         name, _, value = word.partition("=")
-        if (name == "intremap" and wanted in value.split(",")) or (word == "nointremap" and wanted == "off"):
-            return word
-    return None
+        for option in value.split(",") if name == "intremap" else ["off"] if name == "nointremap" else []:
+            if option.startswith(wanted):
+                asking = word
+            elif option.startswith("on") and wanted == "off":
+                asking = None
+    return asking
 
 
 def _not_remapped(tree: Tree) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from atoll.controls.acs import closed
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
+from atoll.host.command_line import parameters
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour, detours
@@ -145,8 +146,8 @@ def _group_of(prediction: Prediction, one: Address) -> tuple[Address, ...]:
 
 
 def _without_override(host: Host) -> Host:
-    words = value_of(host.command_line, "").split()
-    kept = " ".join(word for word in words if not word.startswith("pcie_acs_override="))
+    words = parameters(value_of(host.command_line, ""))
+    kept = " ".join(f'"{word}"' for word in words if not word.startswith("pcie_acs_override="))
     return replace(host, command_line=Known(kept, "without pcie_acs_override="))
 
 

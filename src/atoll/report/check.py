@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from atoll.host.command_line import parameters
 from atoll.host.fact import value_of
 from atoll.host.model import Host
 from atoll.host.tree import Tree
@@ -48,9 +49,9 @@ class Subject:
     """Whether this process may read everything; None for a record."""
 
     @property
-    def words(self) -> list[str]:
+    def words(self) -> tuple[str, ...]:
         """The kernel's command line, word by word."""
-        return value_of(self.host.command_line, "").split()
+        return parameters(value_of(self.host.command_line, ""))
 
     def word(self, *starts: str) -> str | None:
         """Return the first word of the command line that starts so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.host.command_line import parameters
 from atoll.host.model import Function
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
@@ -52,11 +53,11 @@ def acs_override(command_line: str) -> AcsOverride:
     """
     downstream = multifunction = False
     ids: set[tuple[int, int]] = set()
-    for parameter in command_line.split():
+    for parameter in parameters(command_line):
         name, _, value = parameter.partition("=")
         if name != "pcie_acs_override":
             continue
-        for word in value.strip('"').split(","):
+        for word in value.split(","):
             if word.startswith("downstream"):
                 downstream = True
             elif word.startswith("multifunction"):
@@ -72,7 +73,7 @@ def acs_override(command_line: str) -> AcsOverride:
 
 def has_parameter(command_line: str, name: str) -> bool:
     """Whether a parameter stands on the command line and is not switched off."""
-    for parameter in command_line.split():
+    for parameter in parameters(command_line):
         found, _, value = parameter.partition("=")
         if found == name:
             return value.lower() not in ("0", "n", "no", "off")
@@ -81,5 +82,5 @@ def has_parameter(command_line: str, name: str) -> bool:
 
 def pci_options(command_line: str) -> frozenset[str]:
     """Return the words of all ``pci=`` parameters (``pci_setup`` in drivers/pci/pci.c)."""
-    values = [word.removeprefix("pci=") for word in command_line.split() if word.startswith("pci=")]
+    values = [word.removeprefix("pci=") for word in parameters(command_line) if word.startswith("pci=")]
     return frozenset(option for value in values for option in value.split(","))

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from atoll.host.command_line import parameters
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, IommuUnit, Platform
 
@@ -147,7 +148,9 @@ def _amd(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
 def _options(host: Host, name: str) -> list[str]:
     """The words that the command line sets an option to, in order: ``intel_iommu=on,sm_off``."""
     given = (
-        word.removeprefix(f"{name}=") for word in value_of(host.command_line, "").split() if word.startswith(f"{name}=")
+        word.removeprefix(f"{name}=")
+        for word in parameters(value_of(host.command_line, ""))
+        if word.startswith(f"{name}=")
     )
     return [word for words in given for word in words.split(",")]
 
