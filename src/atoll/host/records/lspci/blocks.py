@@ -43,6 +43,9 @@ _TYPE = re.compile(
 """What scripts leave of a capability's line that tells a function's type; a name that goes on so does not end there."""
 _NO_COLON = re.compile(rf"^({_CLASS}) (?=\S)")
 _ACS = "Access Control Services"
+_ACS_BITS = ("ACSCap:", "ACSCtl:")
+_EXTENDED = 0x100
+"""Where the space of extended capabilities begins."""
 _SEPARATOR = "--"
 """What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
 _DOTS = frozenset(".…()[]{}<>-–— \t*_~")
@@ -198,8 +201,11 @@ class _Reader:
                 block.dump += dump[1]
         elif text.startswith(_KEYS):
             self._finish()
-            if text.startswith("ACSCap:") and self._placeless():
-                block.capabilities.append(Capability(_ACS, None))
+            if text.startswith("Capabilities:") and _of_another(block, text):
+                block.shortened = self._gone = True
+                return
+            if text.startswith(_ACS_BITS) and not _names_acs(block):
+                self._name_acs(block)
             self._begin(text, number)
             self._open = True
         elif self._open and _TYPE.fullmatch(text) and self._whole():
@@ -212,10 +218,13 @@ class _Reader:
             self._parts.append(text)
             self._length += len(text)
 
-    def _placeless(self) -> bool:
-        """Whether the capability above is another one, told as scripts do: without its place."""
-        above = self._block.capabilities[-1] if self._block and self._block.capabilities else None
-        return above is not None and above.offset is None and above.name != _ACS
+    @staticmethod
+    def _name_acs(block: Block) -> None:
+        """Begin the capability of which only the bits are there: its own line, if it had one, was left out."""
+        above = block.capabilities[-1] if block.capabilities else None
+        # Scripts tell capabilities without their places.
+        block.shortened |= above is None or above.offset is not None
+        block.capabilities.append(Capability(_ACS, None))
 
     def _whole(self) -> bool:
         """Whether the line before needs no more to be whole: a heading with its ids, or a detail with its value."""
@@ -271,6 +280,22 @@ def _leaves_out(text: str) -> bool:
         return False
     word = text.strip(".…()[]{}<>-–— \t*_~").lower()
     return word in _SNIPS if word else ("…" in text or ".." in text) and _DOTS.issuperset(text)
+
+
+def _names_acs(block: Block) -> bool:
+    return bool(block.capabilities) and block.capabilities[-1].name.startswith(_ACS)
+
+
+def _of_another(block: Block, text: str) -> bool:
+    """Whether a capability is that of a function whose heading a pattern left out.
+
+    A function has one PCI Express capability, and lspci shows the extended ones (``show_ext_caps``) after the others.
+    """
+    found = _capability(text.removeprefix("Capabilities:").strip())
+    if found.name.startswith("Express "):
+        return any(above.name.startswith("Express ") for above in block.capabilities)
+    last = block.capabilities[-1].offset if block.capabilities else None
+    return found.offset is not None and last is not None and found.offset < _EXTENDED <= last
 
 
 def _names_another(text: str) -> bool:

@@ -14,6 +14,7 @@ from atoll.host.records.lspci.header import region
 from atoll.host.records.lspci.heading import parse_heading
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import Acs, AcsFlag, has_dword_registers
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.express import PcieLink
 from atoll.pci.header import PortType
 from atoll.pci.multicast import Multicast
@@ -87,12 +88,27 @@ class CapabilityText(BlockText):
         if found is None:
             return Known(None, self._source) if extended is None else extended
         capability, control = _acs_flags(found.find("ACSCap:")), _acs_flags(found.find("ACSCtl:"))
+        if capability is None and control is not None:
+            return Unknown(f"{self._text}: the text shows its ACSCtl: without ACSCap:, what it can")
+        if capability is not None and not self._own(capability):
+            return Unknown(f"{self._text}: the ACS bits below it may be of a function whose first line was left out")
         if capability is None or control is None:
             return Unknown(f"{self._text}: the text names ACS without its bits: lspci -vvv shows them")
         if self._misread(control, name):
             return Unknown(f"{self._text}: {_MISREAD}")
         offset = found.offset or 0
         return Known(Acs(capability, control, offset, offset + 6), self._source)
+
+    def _own(self, capability: AcsFlag) -> bool:
+        """Whether ACS bits are this function's, where a pattern picked lines and may have left out headings.
+
+        What shows its PCI Express type shows the next function's before that one's ACS. Without: a downstream or root
+        port has Source Validation, and nothing else has (PCI Express Base Specification 7.7.11.2).
+        """
+        if not self._picked or self._express() is not None:
+            return True
+        code = parse_heading(self._block.heading).class_code
+        return code is not None and code >> 8 == DeviceClass.PCI_BRIDGE and AcsFlag.SV in capability
 
     def _misread(self, control: AcsFlag, name: str) -> bool:
         """Whether this is one of the root ports that hold ACS control two bytes further on, or may be one.
