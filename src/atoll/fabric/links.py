@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, worst
 from atoll.fabric.domains import NPU_UNCONFIGURED
@@ -71,26 +71,28 @@ def open_links(settings: Settings, links: Iterable[Link], source: Address) -> tu
     Links whose pairing no source told count as cut only if all of them are cut at one end: which of them
     a mask that names some of them closes is not known.
     """
-    told = [link for link in links if link.pairing_told]
     untold = [link for link in links if not link.pairing_told]
     best: tuple[Answer, Link | None] = (Answer.BLOCKED, None)
-    for link in told:
+    for link in (link for link in links if link.pairing_told):
         state = is_open(settings, link)
         if state is True:
             return Answer.DIRECT, link
         if state is None:
             best = (Answer.POSSIBLE, link)
-    if untold:
-        near = [_cut(settings, near_end(link, source)) for link in untold]
-        far = [_cut(settings, far_end(link, source)) for link in untold]
-        if not (all(cut is True for cut in near) or all(cut is True for cut in far)):
-            closed_at_most = sum(cut is not False for cut in near) + sum(cut is not False for cut in far)
-            certain = closed_at_most < len(untold)
-            if certain:
-                shown = next(link for link, cut in zip(untold, near, strict=True) if cut is False)
-                return Answer.DIRECT, shown
-            best = (Answer.POSSIBLE, untold[0])
-    return best
+    unpaired = _unpaired(settings, untold, source)
+    return best if unpaired[0] is Answer.BLOCKED else unpaired
+
+
+def _unpaired(settings: Settings, links: Sequence[Link], source: Address) -> tuple[Answer, Link | None]:
+    """Return the answer over links of which no source told which end is joined to which, and one that shows it."""
+    near = [_cut(settings, near_end(link, source)) for link in links]
+    far = [_cut(settings, far_end(link, source)) for link in links]
+    if all(cut is True for cut in near) or all(cut is True for cut in far):
+        return Answer.BLOCKED, None
+    cut_at_most = sum(cut is not False for cut in (*near, *far))
+    if cut_at_most < len(links):
+        return Answer.DIRECT, next(link for link, cut in zip(links, near, strict=True) if cut is False)
+    return Answer.POSSIBLE, links[0]
 
 
 def across_links(topology: Topology, settings: Settings, source: Address, target: Address) -> Finding:

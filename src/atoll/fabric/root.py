@@ -8,7 +8,7 @@ from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question,
 from atoll.fabric.meeting import routing_of
 from atoll.fabric.multicast import past_overlays
 from atoll.fabric.pcie import climbs, decodes, sends_translated, translation_blocked
-from atoll.fabric.settings import DomainKind, Settings
+from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.fabric.turn import Bit, Traffic, bit
 from atoll.fabric.vmd import FIRST_SEGMENT
@@ -29,37 +29,46 @@ def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Ad
     climbing = climbs(settings, source, topology.up(source))
     if climbing is False:
         return BLOCKED
-    severed = topology.severed(source)
-    climbing = None if severed else climbing
-    found = []
-    domain = settings.domain.get(source)
-    match domain.kind if domain is not None else DomainKind.UNKNOWN:
+    climbing = None if topology.severed(source) else climbing
+    return worst(
+        _untranslated(root, settings.domain.get(source), comes_up=climbing),
+        _translated(topology, settings, policy, source, root, comes_up=climbing),
+    )
+
+
+def _untranslated(root: str, domain: Domain | None, *, comes_up: bool | None) -> Finding:
+    """What the IOMMU lets requests reach that ask it for the address."""
+    if domain is None:
+        return Finding(Answer.POSSIBLE, (Hop(root, "untranslated request", "its I/O address space is not known"),))
+    match domain.kind:
         case DomainKind.TRANSLATED:
-            found.append(Finding(Answer.IOMMU, (Hop(root, "IOMMU", domain.because if domain else ""),)))
+            return Finding(Answer.IOMMU, (Hop(root, "IOMMU", domain.because),))
         case DomainKind.IDENTITY | DomainKind.NONE:
-            answer = Answer.DIRECT if climbing else Answer.POSSIBLE
-            found.append(Finding(answer, (Hop(root, "untranslated request", domain.because if domain else ""),)))
+            answer = Answer.DIRECT if comes_up else Answer.POSSIBLE
+            return Finding(answer, (Hop(root, "untranslated request", domain.because),))
         case DomainKind.BLOCKED:
-            found.append(BLOCKED)
+            return BLOCKED
         case DomainKind.UNKNOWN:
-            because = domain.because if domain is not None else "its I/O address space is not known"
-            found.append(Finding(Answer.POSSIBLE, (Hop(root, "untranslated request", because),)))
+            return Finding(Answer.POSSIBLE, (Hop(root, "untranslated request", domain.because),))
+
+
+def _translated(
+    topology: Topology, settings: Settings, policy: Policy, source: Address, root: str, *, comes_up: bool | None
+) -> Finding:
+    """What requests reach that bear an address which the IOMMU is said to have translated (ATS)."""
     translated = sends_translated(topology, settings, source)
     blocked = translated is False or translation_blocked(topology, settings, topology.up(source))
-    if blocked is not True and not Question.HONEST_ATS.open_under(policy):
-        found.append(Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value})))
-    elif blocked is not True:
-        sure = translated and blocked is False and climbing
-        because = (
-            "ATS is enabled and no port blocks translated requests" if translated else "whether ATS is on is unread"
-        )
-        if source.domain >= FIRST_SEGMENT:
-            # They bear the VMD's id, whose entry lets translated requests pass only if the kernel says so there.
-            sure = False
-            because = f"{because}; whether the IOMMU takes such requests from its VMD is not read"
-        answer = Answer.DIRECT if sure else Answer.POSSIBLE
-        found.append(Finding(answer, (Hop(root, Traffic.TRANSLATED.value, because),)))
-    return worst(*found)
+    if blocked is True:
+        return BLOCKED
+    if not Question.HONEST_ATS.open_under(policy):
+        return Finding(Answer.IOMMU, (), frozenset({Question.HONEST_ATS.value}))
+    sure = translated and blocked is False and comes_up
+    because = "ATS is enabled and no port blocks translated requests" if translated else "whether ATS is on is unread"
+    if source.domain >= FIRST_SEGMENT:
+        # They bear the VMD's id, whose entry lets translated requests pass only if the kernel says so there.
+        sure = False
+        because = f"{because}; whether the IOMMU takes such requests from its VMD is not read"
+    return Finding(Answer.DIRECT if sure else Answer.POSSIBLE, (Hop(root, Traffic.TRANSLATED.value, because),))
 
 
 def reflected(topology: Topology, settings: Settings, source: Address, target: Address, finding: Finding) -> Finding:
