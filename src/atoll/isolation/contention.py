@@ -5,7 +5,7 @@ It never changes a verdict: see "Contention" in the definitions of isolation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,28 +53,9 @@ def contention(topology: Topology, owner: Mapping[Address, str]) -> tuple[Conten
     share, the one nearest to them is told.
     """
     found: dict[tuple[SharedKind, str], dict[str, list[Address]]] = {}
-
-    def use(kind: SharedKind, what: str, address: Address) -> None:
-        found.setdefault((kind, what), {}).setdefault(owner[address], []).append(address)
-
-    for address in sorted(owner):
-        if address not in topology.functions:
-            continue
-        for port in topology.up(address):
-            if topology.port_type(port) in DOWNSTREAM_PORTS:
-                use(SharedKind.UPLINK, str(port), address)
-            elif topology.conventional_bus(port):
-                use(SharedKind.BUS, str(port), address)
-        chips = {
-            far.name or str(far.function or far.kind.value)
-            for link in topology.links.get(address, ())
-            if (far := far_end(link, address)).kind is EndKind.SWITCH
-        }
-        for chip in sorted(chips):
-            use(SharedKind.SWITCH_CHIP, chip, address)
-        unit = value_of(topology.functions[address].iommu, None)
-        if unit is not None:
-            use(SharedKind.IOMMU, unit, address)
+    for address in sorted(owner.keys() & topology.functions.keys()):
+        for used in _used(topology, address):
+            found.setdefault(used, {}).setdefault(owner[address], []).append(address)
     shared = {key: users for key, users in found.items() if len(users) > 1}
     seen: set[tuple[SharedKind, frozenset[Address]]] = set()
     told = []
@@ -87,6 +68,25 @@ def contention(topology: Topology, owner: Mapping[Address, str]) -> tuple[Conten
         rate = link_rate(topology, Address.parse(what)) if kind is SharedKind.UPLINK else None
         told.append(Contention(kind, what, {name: tuple(users[name]) for name in sorted(users)}, rate))
     return tuple(sorted(told, key=lambda one: (_order(one.kind), one.what)))
+
+
+def _used(topology: Topology, address: Address) -> Iterator[tuple[SharedKind, str]]:
+    """Yield all that one function uses and others may."""
+    for port in topology.up(address):
+        if topology.port_type(port) in DOWNSTREAM_PORTS:
+            yield SharedKind.UPLINK, str(port)
+        elif topology.conventional_bus(port):
+            yield SharedKind.BUS, str(port)
+    chips = {
+        far.name or str(far.function or far.kind.value)
+        for link in topology.links.get(address, ())
+        if (far := far_end(link, address)).kind is EndKind.SWITCH
+    }
+    for chip in sorted(chips):
+        yield SharedKind.SWITCH_CHIP, chip
+    unit = value_of(topology.functions[address].iommu, None)
+    if unit is not None:
+        yield SharedKind.IOMMU, unit
 
 
 def _order(kind: SharedKind) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -94,14 +94,8 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
         for port in topology.up(address):
             if not judge.function(host.functions[port]).enabled:
                 found.setdefault(port, _spoiler(host, host.functions[port], judge, Rule.PATH))
-    slots: dict[tuple[int, int, int], list[Function]] = {}
-    for address in inside:
-        function = host.functions[address]
-        if judge.multifunction(function) is not False and not judge.function(function).enabled:
-            slots.setdefault(address.slot, []).append(function)
-    for slot in slots.values():
-        for function in slot if len(slot) > 1 else ():
-            found.setdefault(function.address, _spoiler(host, function, judge, Rule.SLOT))
+    for function in _open_siblings(judge, [host.functions[address] for address in inside]):
+        found.setdefault(function.address, _spoiler(host, function, judge, Rule.SLOT))
     way = tuple(reversed(topology.up(above))) if above is not None else ()
     first = {address: place for place, address in enumerate(way)}
 
@@ -110,6 +104,17 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
         return (found.rule is not Rule.SEGMENT, place is None, place or 0, found.address)
 
     return tuple(sorted(found.values(), key=order))
+
+
+def _open_siblings(judge: Judge, functions: Iterable[Function]) -> Iterator[Function]:
+    """Yield the functions that do not isolate, of slots where several do not."""
+    slots: dict[tuple[int, int, int], list[Function]] = {}
+    for function in functions:
+        if judge.multifunction(function) is not False and not judge.function(function).enabled:
+            slots.setdefault(function.address.slot, []).append(function)
+    for slot in slots.values():
+        if len(slot) > 1:
+            yield from slot
 
 
 def held_from_above(host: Host, members: Iterable[Address], one: Address) -> Address | None:

@@ -212,10 +212,7 @@ class Judge:
             case AcsHandler.INTEL_PCH:
                 if port_type not in (PortType.ROOT_PORT, None) or not is_intel_pch_root_port(function.device):
                     return None
-                if isinstance(function.chipset_acs, Known):
-                    return yes if function.chipset_acs.value else no
-                missing = f"{function.address}: whether the kernel could set up the chipset's peer decoding (RCBA"
-                return Verdict(True, yes.why, (f"{missing}, {handler}): dmesg from the boot on tells",))
+                return self._intel_chipset(function, yes, no)
             case AcsHandler.INTEL_SPT_PCH:
                 # Reads the registers, which the host reader has put in their usual form: as without a quirk.
                 return None
@@ -233,6 +230,13 @@ class Judge:
         # The rest ask for no type: the ids are enough.
         enough = CLAIMED[handler] & REDIRECTING == REDIRECTING
         return Verdict(enough, yes.why if enough else no.why)
+
+    def _intel_chipset(self, function: Function, yes: Verdict, no: Verdict) -> Verdict:
+        """``pci_quirk_intel_pch_acs``: isolating where the kernel could set up the chipset, which its log tells."""
+        if isinstance(function.chipset_acs, Known):
+            return yes if function.chipset_acs.value else no
+        missing = f"{function.address}: whether the kernel could set up the chipset's peer decoding (RCBA"
+        return Verdict(True, yes.why, (f"{missing}, {AcsHandler.INTEL_PCH}): dmesg from the boot on tells",))
 
     def _amd_southbridge(self, function: Function) -> Verdict | None:
         """``pci_quirk_amd_sb_acs``: multifunction, on the root bus, and the firmware has an IVRS table.

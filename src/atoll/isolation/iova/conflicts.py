@@ -110,36 +110,37 @@ def _order(one: Conflict) -> tuple[object, ...]:
 
 
 def _meets(space: Space, memory: Ranges) -> list[Conflict]:
-    found: list[Conflict] = []
+    return sorted((*_beyond(space, memory), *_in_reserved(space, memory), *_in_polluted(space, memory)), key=_order)
+
+
+def _beyond(space: Space, memory: Ranges) -> Iterator[Conflict]:
     for one in space.apertures:
         if one.end is None:
             # All addresses alike are not known: that is said once, and no conflict of any one of them.
             continue
-        beyond = memory - Ranges.of((0, one.end))
         sure = not one.more
         because = f"beyond the aperture: {one.because}" if sure else f"may be beyond the aperture: {one.more}"
-        answer = Answer.DIRECT if sure else Answer.POSSIBLE
-        found += [Conflict(part, ConflictKind.APERTURE, answer, because) for part in beyond]
+        for part in memory - Ranges.of((0, one.end)):
+            yield Conflict(part, ConflictKind.APERTURE, Answer.DIRECT if sure else Answer.POSSIBLE, because)
+
+
+def _in_reserved(space: Space, memory: Ranges) -> Iterator[Conflict]:
     seen: set[tuple[int, int, str, bool]] = set()
     for region in space.regions:
         key = (region.start, region.end, region.type, region.told)
         if not region.taken or key in seen:
             continue
         seen.add(key)
+        answer = Answer.DIRECT if region.told else Answer.POSSIBLE
         for part in memory & Ranges.of((region.start, region.end)):
-            found.append(
-                Conflict(
-                    part,
-                    ConflictKind.RESERVED,
-                    Answer.DIRECT if region.told else Answer.POSSIBLE,
-                    _reserved_because(region),
-                )
-            )
+            yield Conflict(part, ConflictKind.RESERVED, answer, _reserved_because(region))
+
+
+def _in_polluted(space: Space, memory: Ranges) -> Iterator[Conflict]:
     for claim in (claim for pollution in space.pollutions for claim in pollution.claims):
         kind = ConflictKind.POLLUTED if claim.fate is Fate.CLAIMED else ConflictKind.LOST
         for part in memory & claim.ranges:
-            found.append(Conflict(part, kind, claim.answer, claim.because, claim.device, claim.by))
-    return sorted(found, key=_order)
+            yield Conflict(part, kind, claim.answer, claim.because, claim.device, claim.by)
 
 
 def _reserved_because(region: Region) -> str:
