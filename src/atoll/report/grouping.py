@@ -8,7 +8,7 @@ from typing import Any
 from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Host, Platform
+from atoll.host.model import Function, Host, Platform
 from atoll.isolation.grouping import Grouping
 from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
 from atoll.isolation.iova.reserved import Unassignable, reserved
@@ -33,17 +33,7 @@ def headline(host: Host, found: Grouping) -> str:
     """Return the answer in one sentence."""
     one = found.one
     if not found.members:
-        if isinstance(host.groups, Known) and not host.groups.value:
-            return f"{one} is in no group: no IOMMU is in use on this host."
-        untold = host.functions[one].group
-        if isinstance(untold, Unknown):
-            return f"The group of {one} is not known: {untold.reason}."
-        if default_domain(host, host.functions[one]).kind is DomainKind.BLOCKED:
-            what = "an IOMMU itself" if is_amd_iommu(host.functions[one]) else "the host bridge beside AMD's IOMMU"
-            return f"{one} is in no group: it is {what}, and the kernel maps nothing for it."
-        if not_grouped_yet(host, host.functions[one]):
-            return f"{one} is in no group, as far as the record tells: {NOT_YET}."
-        return f"{one} is in no group: no IOMMU serves it, as far as the record tells."
+        return _without_group(host, host.functions[one])
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     comma = "" if found.recorded else ","
     if not found.recorded and found.undetermined:
@@ -65,6 +55,20 @@ def headline(host: Host, found: Grouping) -> str:
     because = _because(host, found)
     others = f"{plural(len(strangers), 'function')} of other devices"
     return f"{one} shares {group}{comma} with {others}{because}."
+
+
+def _without_group(host: Host, function: Function) -> str:
+    one = function.address
+    if isinstance(host.groups, Known) and not host.groups.value:
+        return f"{one} is in no group: no IOMMU is in use on this host."
+    if isinstance(function.group, Unknown):
+        return f"The group of {one} is not known: {function.group.reason}."
+    if default_domain(host, function).kind is DomainKind.BLOCKED:
+        what = "an IOMMU itself" if is_amd_iommu(function) else "the host bridge beside AMD's IOMMU"
+        return f"{one} is in no group: it is {what}, and the kernel maps nothing for it."
+    if not_grouped_yet(host, function):
+        return f"{one} is in no group, as far as the record tells: {NOT_YET}."
+    return f"{one} is in no group: no IOMMU serves it, as far as the record tells."
 
 
 def _loose(host: Host, one: Address) -> bool:

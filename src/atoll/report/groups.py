@@ -8,7 +8,7 @@ from typing import Any
 from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Host
+from atoll.host.model import Function, Host
 from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import compare
 from atoll.isolation.honesty import Honesty
@@ -89,7 +89,7 @@ def groups_lines(
         lines += ["", style.bold(title) + (style.faint(f"  {kind}") if kind and kind != "unknown" else "")]
         for address in sorted(members):
             lines += _member_lines(host, address, prediction, names, style, verbose)
-    lines += _in_none(host, style)
+    lines += _without_group(host, style)
     if host.excerpt and numbered:
         lines += ["", *wrap(EXCERPT)]
     if isinstance(host.groups, Known) and not numbered:
@@ -118,14 +118,16 @@ def _member_lines(
     return lines
 
 
-def _in_none(host: Host, style: Style) -> list[str]:
-    """Name the functions, ports aside, that the record shows in no group, and those that it shows in none it tells of.
-
-    Nothing translates what the first send, AMD's IOMMU and its host bridge aside; of the others it does not say.
-    """
+def _without_group(host: Host, style: Style) -> list[str]:
+    """Name the functions, ports aside, that the record shows in no group, and those whose group it does not tell."""
     if not value_of(host.groups, True):
         return []
     ends = [function for function in host.functions.values() if not function.is_port]
+    return [*_in_none(host, ends, style), *_untold(host, ends, style)]
+
+
+def _in_none(host: Host, ends: Iterable[Function], style: Style) -> list[str]:
+    """Name those in no group: nothing translates what they send, AMD's IOMMU and its host bridge aside."""
     outside = [function for function in ends if isinstance(function.group, Known) and function.group.value is None]
     own = [function for function in outside if default_domain(host, function).kind is DomainKind.BLOCKED]
     late = [function.address for function in outside if not_grouped_yet(host, function)]
@@ -144,6 +146,12 @@ def _in_none(host: Host, style: Style) -> list[str]:
     if none:
         why = "no IOMMU serves them, as far as the record tells, and VFIO gives to nobody what is in no group"
         lines += ["", *wrap(f"{first_of(none, _NAMED)}: {why}", first=style.bold("In no group: "))]
+    return lines
+
+
+def _untold(host: Host, ends: Iterable[Function], style: Style) -> list[str]:
+    """Name those of whose group records disagree, or do not tell."""
+    lines: list[str] = []
     reasons = {f.address: f.group.reason for f in ends if isinstance(f.group, Unknown)}
     disputed = {a: why.removeprefix(start) for a, why in reasons.items() if why.startswith(start := f"group of {a}: ")}
     for address, why in list(disputed.items())[:_NAMED]:

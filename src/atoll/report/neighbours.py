@@ -92,19 +92,10 @@ def neighbours_lines(
         lines += ["", f"    {verb} memory that is not mapped for it", *path_lines(memory.path, margin="      ")]
     lines += _reached_lines(found, Answer.DIRECT, style.bad("reaches"), many)
     lines += _reached_lines(found, Answer.POSSIBLE, style.doubtful("may reach"), many)
-    mapped = [n.address for n in found if n.there.answer is Answer.IOMMU]
-    if mapped:
-        lines += ["", *wrap(f"{answer_words(Answer.IOMMU, style)}: {_names(mapped, many)}", first="    ")]
-    away = [n.address for n in found if n.there.answer is Answer.BLOCKED]
-    nowhere = len(away) == len(found) and not any(n.identity.answer > Answer.IOMMU for n in found)
-    if away and not nowhere:
-        words = f"{answer_words(Answer.BLOCKED, style)} to {_names(away, many)}"
-        lines += ["", *wrap(words, first="    ", rest="        ")]
+    nowhere = all(n.there.answer is Answer.BLOCKED and n.identity.answer <= Answer.IOMMU for n in found)
+    lines += _kept_off_lines(found, style, many, blocked=not nowhere)
     lines += _identity_lines(found, style, many)
-    for answer, words in ((Answer.DIRECT, "reached by"), (Answer.POSSIBLE, "may be reached by")):
-        back = [n.address for n in found if n.back.answer is answer]
-        if back:
-            lines += ["", *wrap(f"{words} {_names(back, many)}", first="    ", rest="        ")]
+    lines += _reached_by_lines(found, many)
     open_to = [n.address for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT]
     if open_to:
         # Who shares its group goes where it goes: first those that do not.
@@ -129,6 +120,28 @@ def _reached_lines(found: Sequence[Neighbour], answer: Answer, verb: str, many: 
         targets = _names([neighbour.address for neighbour in alike], many)
         lines += ["", *wrap(f"{verb} {targets}", first="    ", rest="        ")]
         lines += path_lines(alike[0].there.path, margin="      ")
+    return lines
+
+
+def _kept_off_lines(found: Sequence[Neighbour], style: Style, many: int, *, blocked: bool) -> list[str]:
+    """The targets that the IOMMU keeps it off, and with ``blocked`` those to which nothing leads."""
+    lines = []
+    mapped = [n.address for n in found if n.there.answer is Answer.IOMMU]
+    if mapped:
+        lines += ["", *wrap(f"{answer_words(Answer.IOMMU, style)}: {_names(mapped, many)}", first="    ")]
+    away = [n.address for n in found if n.there.answer is Answer.BLOCKED]
+    if away and blocked:
+        words = f"{answer_words(Answer.BLOCKED, style)} to {_names(away, many)}"
+        lines += ["", *wrap(words, first="    ", rest="        ")]
+    return lines
+
+
+def _reached_by_lines(found: Sequence[Neighbour], many: int) -> list[str]:
+    lines = []
+    for answer, words in ((Answer.DIRECT, "reached by"), (Answer.POSSIBLE, "may be reached by")):
+        back = [n.address for n in found if n.back.answer is answer]
+        if back:
+            lines += ["", *wrap(f"{words} {_names(back, many)}", first="    ", rest="        ")]
     return lines
 
 
