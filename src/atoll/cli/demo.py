@@ -112,8 +112,13 @@ class _Story:
     # -- the scenes
 
     def stages(self) -> Iterator[Stage]:
+        yield from self.with_stock_vfio()
+        release(self.twin, self.host(), self.clusters("vfio"))
+        yield from self.held()
+
+    def with_stock_vfio(self) -> Iterator[Stage]:
+        """Cut first and open then, as everybody would: opening undoes the cuts."""
         red, *blue = self.owner()
-        other = blue[0]
         yield self.stage(
             "vfio",
             "As it booted",
@@ -141,7 +146,10 @@ class _Story:
         )
         for devices in ([red], blue):
             self.twin.event("vm-stop", devices)
-        release(self.twin, self.host(), self.clusters("vfio"))
+
+    def held(self) -> Iterator[Stage]:
+        """Open first and cut then; and what it takes to undo that."""
+        red, other, *_ = self.owner()
         made = self.apply("held")
         yield self.stage(
             "held",

@@ -86,6 +86,21 @@ def _first(tree: Tree, *paths: str) -> Fact[str]:
     return Unknown(f"{paths[0]} was not captured or cannot be read")
 
 
+def _mounted(table: Known[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield device number (``0:0``: not told), place, device and kind of each mount.
+
+    Source: proc_pid_mountinfo(5), whose optional fields end with ``-``; proc_mounts(5).
+    """
+    for line in table.value.splitlines():
+        words = line.split()
+        if table.source.endswith("mountinfo"):
+            end = words.index("-", 6) if "-" in words[6:] else len(words)
+            if len(words) >= end + 3:
+                yield words[2], words[4], words[end + 2], words[end + 1]
+        elif len(words) >= 3:
+            yield "0:0", words[1], words[0], words[2]
+
+
 def _mounts(tree: Tree) -> Fact[list[_Need]]:
     # Process 1 sees the host's mounts, whatever namespace this one is in.
     found = _first(tree, "proc/1/mountinfo", "proc/self/mountinfo", "proc/mounts", "proc/self/mounts")
@@ -93,17 +108,7 @@ def _mounts(tree: Tree) -> Fact[list[_Need]]:
         return found
     needs: list[_Need] = []
     seen: set[tuple[str, str]] = set()
-    for line in found.value.splitlines():
-        words = line.split()
-        if found.source.endswith("mountinfo"):
-            if "-" not in words[6:] or len(words) < words.index("-", 6) + 3:
-                continue
-            number, place, device = words[2], words[4], words[words.index("-", 6) + 2]
-            kind = words[words.index("-", 6) + 1]
-        elif len(words) >= 3:
-            number, place, device, kind = "0:0", words[1], words[0], words[2]
-        else:
-            continue
+    for number, place, device, kind in _mounted(found):
         reason = "root file system" if place == "/" else "boot" if place == "/boot" else f"mounted at {place}"
         if device.startswith("/dev/loop"):
             # It is backed by a file, whose file system is mounted as well.

@@ -87,23 +87,7 @@ def _machine(
 ) -> Blueprint:
     sockets = [[Address.parse(text) for text in socket] for socket in places]
     bridges = (_phb(0, 4), _phb(1, 0), _phb(1, 5))
-    usb = sockets[0][-1].bus + 1
-    functions = [
-        *_switch(bridges[0], 0x02, (0x02, 0x0A, 0x0B, 0x0C, 0x0D)[: usb - 2], first=3, last=usb),
-        _function("0004:03:00.0", 0x1B4B, 0x9235, ClassCode.AHCI, "ahci", Bar(5, 2 * KIBIBYTE), numa=0),
-        *(_gpu(address, kernel) for address in sockets[0]),
-        _function(f"0004:{usb:02x}:00.0", 0x104C, 0x8241, ClassCode.XHCI, "xhci_hcd", Bar(0, 64 * KIBIBYTE), numa=0),
-        _port("0030:00:00.0", bridges[1], 0x1014, 0x04C1, PortType.ROOT_PORT, 1, 1),
-        *(
-            _function(
-                f"0030:01:00.{n}", 0x15B3, 0x1019, ClassCode.ETHERNET, "mlx5_core", Bar(0, 32 * MEBIBYTE, True, True),
-                numa=8, multifunction=True, flr=True, serial=0xEC0D9A0300A1B2C0 + n,
-            )
-            for n in (0, 1)
-        ),
-        *_switch(bridges[2], 0x02, (0x04, 0x05, 0x0D)[: len(sockets[1])], first=3, last=2 + len(sockets[1])),
-        *(_gpu(address, kernel) for address in sockets[1]),
-    ]  # fmt: skip
+    functions = _functions(sockets, bridges, kernel)
     cpu_links = tuple(link for npu, gpus in enumerate(sockets) for link in _cpu_links(npu, gpus, topology))
     peers = tuple(link for gpus in sockets for link in _links(gpus, topology))
     everywhere: tuple[HostBridge, ...] = bridges
@@ -165,6 +149,29 @@ def _npu_phb(index: int) -> HostBridge:
 
 
 # -- functions
+
+
+def _functions(
+    sockets: list[list[Address]], bridges: tuple[HostBridge, HostBridge, HostBridge], kernel: KernelSpec
+) -> list[FunctionSpec]:
+    """All but those of the NPUs: a socket's GPUs below a switch, disks and USB beside the first, a network card."""
+    usb = sockets[0][-1].bus + 1
+    return [
+        *_switch(bridges[0], 0x02, (0x02, 0x0A, 0x0B, 0x0C, 0x0D)[: usb - 2], first=3, last=usb),
+        _function("0004:03:00.0", 0x1B4B, 0x9235, ClassCode.AHCI, "ahci", Bar(5, 2 * KIBIBYTE), numa=0),
+        *(_gpu(address, kernel) for address in sockets[0]),
+        _function(f"0004:{usb:02x}:00.0", 0x104C, 0x8241, ClassCode.XHCI, "xhci_hcd", Bar(0, 64 * KIBIBYTE), numa=0),
+        _port("0030:00:00.0", bridges[1], 0x1014, 0x04C1, PortType.ROOT_PORT, 1, 1),
+        *(
+            _function(
+                f"0030:01:00.{n}", 0x15B3, 0x1019, ClassCode.ETHERNET, "mlx5_core", Bar(0, 32 * MEBIBYTE, True, True),
+                numa=8, multifunction=True, flr=True, serial=0xEC0D9A0300A1B2C0 + n,
+            )
+            for n in (0, 1)
+        ),
+        *_switch(bridges[2], 0x02, (0x04, 0x05, 0x0D)[: len(sockets[1])], first=3, last=2 + len(sockets[1])),
+        *(_gpu(address, kernel) for address in sockets[1]),
+    ]  # fmt: skip
 
 
 def _port(

@@ -214,19 +214,8 @@ class GroupList:
                 self._current = None
                 return text
             self._apart = False
-        if self._folder:
-            found = linked_function(text)
-            if found is not None:
-                self._add(found, self._current)
-                return ""
-            names = [address_in(word) for word in text.split()]
-            if all(names):
-                for name in names:
-                    if name is not None:
-                        self._add(name, self._current)
-                return ""
-            if text.startswith(("total ", "d")):
-                return ""
+        if self._folder and self._in_folder(text, self._current):
+            return ""
         bare = text.lstrip(_BULLETS)
         address, heading = marked_function(bare)
         indented = line[:1].isspace() or bare != text or text[0] in "(["
@@ -245,6 +234,20 @@ class GroupList:
         self._unended = lines_to_come(heading)
         self._add(address, self._current)
         return heading
+
+    def _in_folder(self, text: str, number: int) -> bool:
+        """A line that ls prints of a group's folder: a link to a function, names in columns, or a total."""
+        found = linked_function(text)
+        if found is not None:
+            self._add(found, number)
+            return True
+        names = [address_in(word) for word in text.split()]
+        if not all(names):
+            return text.startswith(("total ", "d"))
+        for name in names:
+            if name is not None:
+                self._add(name, number)
+        return True
 
     def _sysfs(self, text: str) -> bool:
         if "iommu_groups" in text and not _FUNCTIONS_IN.search(text):
