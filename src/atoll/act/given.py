@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from atoll.act.exchanged import exchanged
 from atoll.act.journal import Entry, Record, Run
 from atoll.errors import InputError
 from atoll.host.model import Host
@@ -15,7 +16,7 @@ from atoll.plan.document import from_document
 from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan
 
-__all__ = ["Given", "all_given", "gone", "owed_spec_of", "plan_of", "spec_of"]
+__all__ = ["Given", "all_given", "given_to", "gone", "owed_spec_of", "plan_of", "spec_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,17 @@ def all_given(runs: Sequence[Run]) -> Iterator[Given]:
         if run.spec and given not in seen:
             seen.append(given)
             yield given
+
+
+def given_to(entries: Iterable[Entry], host: Host) -> dict[Address, str]:
+    """Return the name of the cluster that each device was given to last; what was exchanged since is nobody's."""
+    every = tuple(entries)
+    strange = exchanged(every, host.functions.get)[0]
+    found = {}
+    for entry in every:
+        if entry.step.cluster is not None and entry.step.cluster != HOST and entry not in strange:
+            found[entry.step.device] = entry.step.cluster
+    return found
 
 
 def gone(entries: Iterable[Entry], host: Host) -> frozenset[Address]:

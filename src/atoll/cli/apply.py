@@ -6,16 +6,16 @@ import argparse
 import sys
 
 from atoll.act.executor import execute
+from atoll.act.others import with_others
 from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.plan import exit_code
 from atoll.cli.prove import EXIT
-from atoll.cli.session import changing
-from atoll.cli.spec import is_plan, read_plan, read_text
+from atoll.cli.session import Session, changing
+from atoll.cli.spec import is_plan, read_plan, read_standing, read_text
 from atoll.controls.present import present
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.host.model import Host
 from atoll.isolation.moment import state
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         assert session.machine is not None
         # What a dead run left half done is nothing to plan from.
         refuse_after_death(session.machine)
-        made = _plan(options.spec, session.host, policy)
+        made = _plan(options.spec, session, policy)
         if made.impossible:
             say(
                 options,
@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.dry_run:
             host = session.reread()
             clusters = read_spec(made.spec, host, name="the plan's cluster file")
+            clusters = with_others(session.machine, host, clusters)
             settings = present(host, allow_assumed=clusters.allow_assumed)
             for address, links in outcome.cut.items():
                 # vfio-pci lets devices sleep that nobody has open: their registers were read back just before.
@@ -62,12 +63,12 @@ def run(options: argparse.Namespace) -> int:
     return proof or exit_code(made)
 
 
-def _plan(path: str, host: Host, policy: Policy) -> Plan:
+def _plan(path: str, session: Session, policy: Policy) -> Plan:
     """Return the plan of a file, or the one for a cluster file."""
-    text = read_text(path)
-    if is_plan(text):
+    if is_plan(read_text(path)):
         return read_plan(path)
-    clusters = read_spec(text, host, name=path)
+    text, clusters = read_standing(path, session)
+    host = session.host
     return plan(Topology(host), present(host, allow_assumed=clusters.allow_assumed), clusters, policy, spec=text)
 
 

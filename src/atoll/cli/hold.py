@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 
 from atoll.act.executor import execute
 from atoll.act.lock import machine_lock
+from atoll.act.others import with_others
 from atoll.act.outcome import Outcome
 from atoll.act.running import refuse_after_death
 from atoll.cli.interrupts import heard, interruptible, listen
@@ -16,7 +17,7 @@ from atoll.cli.output import say
 from atoll.cli.plan import exit_code
 from atoll.cli.prove import EXIT
 from atoll.cli.session import Session, changing
-from atoll.cli.spec import read_clusters
+from atoll.cli.spec import read_clusters, read_standing
 from atoll.controls.present import present
 from atoll.errors import InputError
 from atoll.fabric.answer import Policy
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     with interruptible(), Keepers() as keepers, _session(options, keepers) as session:
         assert session.machine is not None
         refuse_after_death(session.machine)
-        text, clusters = read_clusters(options.spec, session.host)
+        text, clusters = read_standing(options.spec, session)
         if not session.is_live:
             return _on_a_twin(options, session, text, clusters, policy)
         held_clusters(clusters)
@@ -75,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
             with machine_lock(session.machine):
                 host = session.reread()
                 text, clusters = read_clusters(options.spec, host)
+                clusters = with_others(session.machine, host, clusters)
                 held_clusters(clusters)
                 holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
                 holding.check(host)
@@ -149,6 +151,7 @@ def _on_a_twin(options: argparse.Namespace, session: Session, text: str, cluster
     if not options.dry_run:
         host = session.reread()
         settings = present(host, allow_assumed=clusters.allow_assumed)
+        clusters = with_others(session.machine, host, clusters)
         found = state(Topology(host), settings, clusters, policy, moment="now")
         session.save()  # before it is told as done
     say(

@@ -8,7 +8,7 @@ from pathlib import Path
 from atoll.cli.output import say
 from atoll.cli.replacing import replacing
 from atoll.cli.session import open_session
-from atoll.cli.spec import read_clusters
+from atoll.cli.spec import read_standing
 from atoll.controls.present import present
 from atoll.errors import RefusedError
 from atoll.fabric.answer import Policy
@@ -27,8 +27,9 @@ _HEAD = 200
 
 def run(options: argparse.Namespace) -> int:
     """Print the steps, and write them to a file with ``-o``; nothing on the machine is changed."""
-    host = open_session(options.host).host
-    text, clusters = read_clusters(options.spec, host)
+    session = open_session(options.host)
+    host = session.host
+    text, clusters = read_standing(options.spec, session)
     settings = present(host, allow_assumed=clusters.allow_assumed)
     made = plan(Topology(host), settings, clusters, Policy(options.policy), spec=text)
     if options.output is not None:

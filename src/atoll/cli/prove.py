@@ -6,7 +6,7 @@ import argparse
 
 from atoll.cli.output import say
 from atoll.cli.session import open_session
-from atoll.cli.spec import read_clusters, read_plan
+from atoll.cli.spec import read_plan, read_standing
 from atoll.controls.present import present
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
@@ -23,8 +23,9 @@ EXIT = {Verdict.PROVEN: 0, Verdict.VIOLATED: 1, Verdict.UNKNOWN: 3}
 
 def run(options: argparse.Namespace) -> int:
     """Print the verdict with its witness; the exit code says it too."""
-    host = open_session(options.host).host
-    _, clusters = read_clusters(options.spec, host)
+    session = open_session(options.host)
+    host = session.host
+    _, clusters = read_standing(options.spec, session)
     settings, moment = present(host, allow_assumed=clusters.allow_assumed), "now"
     if options.after is not None:
         plan = read_plan(options.after)

@@ -9,6 +9,7 @@ from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.given import Given
 from atoll.act.machine import Machine
+from atoll.act.others import with_others
 from atoll.act.recover import Fate, Recovery, recover
 from atoll.cli.output import say
 from atoll.cli.prove import EXIT
@@ -78,7 +79,12 @@ def _proof(machine: Machine, host: Host, given: Given, policy: Policy) -> Proof 
     if not named:
         return None
     settings = present(host, allow_assumed=clusters.allow_assumed)
-    return prove(Reach(Topology(host), settings, policy), replace(clusters, named=tuple(named)))
+    clusters = with_others(machine, host, replace(clusters, named=tuple(named)))
+    others = tuple(
+        replace(cluster, functions=tuple(a for a in cluster.functions if _in_use(machine, host, a)))
+        for cluster in clusters.others
+    )
+    return prove(Reach(Topology(host), settings, policy), replace(clusters, others=others))
 
 
 def _in_use(machine: Machine, host: Host, address: Address) -> bool:

@@ -46,6 +46,15 @@ class Session:
         """Whether this is the running machine."""
         return self.tree.name == "live" and self.twin is None and not self.texts
 
+    @property
+    def witness(self) -> Machine | None:
+        """The machine whose journal tells who was given what; None for a record."""
+        if self.machine is None and self.is_live:
+            from atoll.act.live import LiveMachine
+
+            return LiveMachine()
+        return self.machine
+
     def reread(self) -> Host:
         """Return the host as it is now."""
         return _together(self.tree, self.texts)

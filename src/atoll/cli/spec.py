@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from atoll.cli.session import Session
 from atoll.errors import InputError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
@@ -14,7 +15,7 @@ from atoll.plan.document import SCHEMA, from_document
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
 
-__all__ = ["is_plan", "read_clusters", "read_plan", "read_text"]
+__all__ = ["is_plan", "read_clusters", "read_plan", "read_standing", "read_text"]
 
 
 def read_text(path: str) -> str:
@@ -45,6 +46,14 @@ def read_clusters(path: str, host: Host, *, gone: Collection[Address] = ()) -> t
             f"{path}: a plan, where a cluster file is wanted", hint="plans go to: atoll apply, prove --after"
         )
     return text, read_spec(text, host, name=path, gone=gone)
+
+
+def read_standing(path: str, session: Session) -> tuple[str, Clusters]:
+    """Return a cluster file's text and its clusters, with who else has devices there. Raises as ``read_clusters``."""
+    from atoll.act.others import with_others
+
+    text, clusters = read_clusters(path, session.host)
+    return text, with_others(session.witness, session.host, clusters)
 
 
 def read_plan(path: str) -> Plan:

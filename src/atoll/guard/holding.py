@@ -16,6 +16,7 @@ from atoll.act import device
 from atoll.act.executor import Progress, execute
 from atoll.act.lock import check_free, process_lock
 from atoll.act.machine import Machine
+from atoll.act.others import with_others
 from atoll.act.outcome import Outcome
 from atoll.act.owner import Owner
 from atoll.act.pace import Pace
@@ -159,7 +160,7 @@ class Holding:
             raise
         try:
             now = read_now(self.machine, self.keepers)
-            found = statement(now, self.clusters, self.policy)
+            found = statement(now, with_others(self.machine, now, self.clusters), self.policy)
             if found.verdict is Verdict.PROVEN:
                 self._intend(now)
         except BaseException:
@@ -279,7 +280,8 @@ class Holding:
         clock = time.monotonic()
         if self._proof is None or clock - self._proof[0] > _PROOF_SECONDS:
             host = read_now(self.machine, self.keepers, patience=LOOK_PATIENCE)
-            found = statement(host, self.clusters, self.policy, gone=self._gone)
+            clusters = with_others(self.machine, host, self.clusters, gone=self._gone)
+            found = statement(host, clusters, self.policy, gone=self._gone)
             document = {
                 "verdict": found.verdict.value,
                 "handed_over": found.handed_over.verdict.value,

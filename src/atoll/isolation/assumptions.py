@@ -65,7 +65,7 @@ def standing(reach: Reach, clusters: Clusters, used: Iterable[str]) -> tuple[Ass
 
 
 def _trusted_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    owner = clusters.owner()
+    owner = clusters.tenant()
     identity = [a for a in reach.topology.endpoints if a not in owner and _identity(reach, a)]
     if identity:
         text = f"{len(identity)} host device(s) have untranslated access to all memory: the host is trusted"
@@ -73,7 +73,7 @@ def _trusted_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]
 
 
 def _controls(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    for address in sorted(clusters.owner()):
+    for address in sorted(clusters.tenant()):
         control = link_control(reach.topology.functions[address])
         if control is not None and reach.settings.cut.get(address):
             yield f"control:{control.name}", f"{control.name} cuts links as written; level: {control.level}"
@@ -81,7 +81,7 @@ def _controls(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 def _completions(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     topology = reach.topology
-    above = (port for address in clusters.owner() for port in topology.up(address))
+    above = (port for address in clusters.tenant() for port in topology.up(address))
     below_switch = any(topology.port_type(port) is PortType.DOWNSTREAM for port in above)
     if below_switch or _devices_of_several(topology, clusters):
         what = "switch" if below_switch else "device of several functions"
@@ -93,7 +93,7 @@ def _completions(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 
 def _processes(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    if len({_process(reach, address) for address in clusters.owner()} - {None}) > 1:
+    if len({_process(reach, address) for address in clusters.tenant()} - {None}) > 1:
         yield (
             "separate-containers",
             "processes that hold devices share no I/O address space by passing descriptors (nothing shows it)",
@@ -101,21 +101,21 @@ def _processes(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 
 def _host_drivers(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    driven = [address for address in clusters.owner() if _by_host_driver(reach, address)]
+    driven = [address for address in clusters.tenant() if _by_host_driver(reach, address)]
     if driven:
         lazily = any("DMA-FQ" in reach.settings.domain[address].because for address in driven)
         yield "kernel-mappings", _MAPPINGS + (_LAZILY if lazily else "")
 
 
 def _quiet(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    quiet = [address for address in sorted(clusters.owner()) if _may_have_ats_again(reach, address)]
+    quiet = [address for address in sorted(clusters.tenant()) if _may_have_ats_again(reach, address)]
     if quiet:
         what = "the kernel left it off: where somebody switched it off by hand, a reset switches it on again"
         yield "ats-off", f"ATS of {len(quiet)} function(s) is off because {what}"
 
 
 def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    of = {address: mapped_for_firmware(reach.topology, reach.settings, address) for address in clusters.owner()}
+    of = {address: mapped_for_firmware(reach.topology, reach.settings, address) for address in clusters.tenant()}
     mapped = [address for address, regions in of.items() if value_of(regions, ())]
     unread = [address for address, regions in of.items() if isinstance(regions, Unknown)]
     text = (
@@ -128,13 +128,13 @@ def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 
 def _silent(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    silent = [address for address in clusters.owner() if reach.settings.can_master(address) is False]
+    silent = [address for address in clusters.tenant() if reach.settings.can_master(address) is False]
     if silent:
         yield "bus-mastering", f"{len(silent)} function(s) whose bus mastering is off send no request"
 
 
 def _off_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    leading = [address for address in clusters.owner() if _leads_off_host(reach, address)]
+    leading = [address for address in clusters.tenant() if _leads_off_host(reach, address)]
     if leading:
         yield (
             "off-host-links",
@@ -172,7 +172,7 @@ _STANDING = (
 
 def _devices_of_several(topology: Topology, clusters: Clusters) -> bool:
     """Whether functions of one device, one of them named, belong to different owners."""
-    owner = clusters.cluster_of(topology.functions)
+    owner = {**clusters.cluster_of(topology.functions), **clusters.tenant()}
     seen: dict[object, str] = {}
     for address, function in topology.functions.items():
         if not function.is_port:

@@ -43,23 +43,36 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """All clusters that a file names, with what it asks to survive."""
+    """All clusters that a file names, with what it asks to survive, and who else is not trusted."""
 
     named: tuple[Cluster, ...]
     survive: Mapping[Trigger, int] = field(default_factory=dict)
     allow_assumed: bool = False
     """Whether controls that are only assumed to work may be used."""
+    others: tuple[Cluster, ...] = ()
+    """Who else has devices, that this file does not name: nobody's trusted host, and not this file's to change."""
+    untold: str = ""
+    """Why it is not known who else has devices; empty where it is."""
 
     def owner(self) -> dict[Address, str]:
         """Return the cluster's name by function, of named functions only."""
         return {function: cluster.name for cluster in self.named for function in cluster.functions}
 
+    @property
+    def tenants(self) -> tuple[Cluster, ...]:
+        """All that are not trusted."""
+        return (*self.named, *self.others)
+
+    def tenant(self) -> dict[Address, str]:
+        """Return the name of whoever has a function, be it by this file or not, of those that are not the host's."""
+        return {function: cluster.name for cluster in self.tenants for function in cluster.functions}
+
     def rest(self, host: Host) -> tuple[Address, ...]:
         """Return the functions, ports aside, that belong to the cluster ``host``."""
-        named = self.owner()
-        return tuple(a for a, function in host.functions.items() if a not in named and not function.is_port)
+        tenant = self.tenant()
+        return tuple(a for a, function in host.functions.items() if a not in tenant and not function.is_port)
 
     def cluster_of(self, functions: Iterable[Address]) -> dict[Address, str]:
-        """Return the cluster's name by function for any functions, unnamed ones being the host's."""
+        """Return the cluster's name by function for any functions, unnamed ones being the host's, whoever has them."""
         named = self.owner()
         return {function: named.get(function, HOST) for function in functions}

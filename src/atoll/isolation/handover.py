@@ -70,14 +70,14 @@ def _foreign_on_switches(topology: Topology, owner: Mapping[Address, str], funct
 
 
 def handed_over(topology: Topology, settings: Settings, clusters: Clusters) -> Settings:
-    """Return the settings after every named cluster was handed over.
+    """Return the settings after every cluster was handed over, those of others as they may be at any moment.
 
     Stock vfio-pci resets each device (at opening, and again when the VMM resets its guest); a holder resets by
     opening and cuts afterwards; devices already held by an open descriptor stay as they are. Owners switch on
     memory decoding and bus mastering of what they own, and the kernel those of the ports above.
     """
-    settings = switched_on(topology, settings, clusters.owner())
-    for cluster in clusters.named:
+    settings = switched_on(topology, settings, clusters.tenant())
+    for cluster in clusters.tenants:
         for address in cluster.functions:
             settings = _hand_over(topology, settings, clusters, cluster, address)
     return settings
@@ -86,7 +86,7 @@ def handed_over(topology: Topology, settings: Settings, clusters: Clusters) -> S
 def opened(topology: Topology, settings: Settings, clusters: Clusters, addresses: Collection[Address]) -> Settings:
     """Return the settings once owners have opened these functions of theirs: through VFIO, but for host drivers."""
     settings = switched_on(topology, settings, addresses)
-    for cluster in clusters.named:
+    for cluster in clusters.tenants:
         for address in cluster.functions if cluster.handover is not Handover.KERNEL else ():
             if address in addresses and not _already_held(topology, settings, address):
                 settings = in_space_of(topology, settings, cluster.name, address)

@@ -61,7 +61,9 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
     """Return the statement about clusters in the given settings."""
     proof = prove(Reach(topology, settings, policy), clusters)
     over = handed_over(topology, settings, clusters)
-    owners = {cluster.name: cluster.functions for cluster in clusters.named}
+    owners: dict[str, tuple[Address, ...]] = {}
+    for cluster in clusters.tenants:
+        owners[cluster.name] = (*owners.get(cluster.name, ()), *cluster.functions)
     possible = events(topology, owners)
 
     def weakness(
@@ -71,7 +73,7 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
             topology,
             settings,
             possible,
-            clusters.owner(),
+            clusters.tenant(),
             lambda reached, source: broken(Reach(topology, reached, policy), source),
             opened=lambda before, addresses: opened(topology, before, clusters, addresses),
             exposed=lambda in_use: _exposed(topology, in_use, clusters, policy, least),
@@ -112,8 +114,8 @@ def _exposed(
     topology: Topology, settings: Settings, clusters: Clusters, policy: Policy, least: Answer
 ) -> Address | None:
     """Return a function of the host that is off now, and that a tenant reaches once its driver switches it on."""
-    owner = clusters.owner()
-    off = [a for a in topology.endpoints if a not in owner and is_off(topology, settings, a)]
+    owner, tenant = clusters.owner(), clusters.tenant()
+    off = [a for a in topology.endpoints if a not in tenant and is_off(topology, settings, a)]
     reach = Reach(topology, switched_on(topology, settings, off), policy)
     found = (one for one in breaches(reach, clusters, frozenset(owner), off) if one.answer >= least)
     first = next(found, None)
@@ -128,17 +130,17 @@ def _leave_open(topology: Topology, settings: Settings, clusters: Clusters, poli
     spaces that the kernel would give anew, and what functions do once their owners, or the host's drivers, switch them
     on.
     """
-    if any(topology.found_anew[a].kind is DomainKind.UNKNOWN for a in clusters.owner() if a in topology.found_anew):
+    if any(topology.found_anew[a].kind is DomainKind.UNKNOWN for a in clusters.tenant() if a in topology.found_anew):
         return True
     functions = topology.functions
     untold = any(value_of(f.acs, None) is not None and acs_policy(topology.host, f) is None for f in functions.values())
     cut = any(settings.cut.values())
-    for address in clusters.owner():
+    for address in clusters.tenant():
         above = (address, functions[address].physical_function or address, *topology.up(address))
         deciding = (functions.get(one) for one in above)
         untold = untold or any(
             f is not None and value_of(f.acs, None) is not None and not recovers(f) for f in deciding
         )
-    if untold or settings.enhanced or cut or unused(topology, settings, clusters.owner()):
+    if untold or settings.enhanced or cut or unused(topology, settings, clusters.tenant()):
         return True
     return _exposed(topology, settings, clusters, policy, Answer.POSSIBLE) is not None

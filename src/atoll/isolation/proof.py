@@ -14,7 +14,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import listed_only
 from atoll.isolation.assumptions import Assumption, standing
-from atoll.isolation.clusters import HOST, Clusters
+from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.isolation.control import of_chipset, of_machine, of_switch, of_translation, of_virtual
 from atoll.isolation.firmware import mapped_for_both
 from atoll.isolation.reach import Reach
@@ -74,7 +74,8 @@ class Proof:
 
 
 def prove(reach: Reach, clusters: Clusters) -> Proof:
-    """Check every untrusted cluster against everything outside it.
+    """Check every untrusted cluster against everything outside it, and what others have that is not the host's, and
+    not named, against what is.
 
     Proven means: every answer is ``iommu`` or ``blocked``, no identity and no address space is shared, and
     interrupts are remapped. A check over nothing is unknown.
@@ -84,7 +85,9 @@ def prove(reach: Reach, clusters: Clusters) -> Proof:
     violations = tuple(v for v in found if v.answer is Answer.DIRECT)
     unknown = tuple(v for v in found if v.answer is Answer.POSSIBLE)
     reasons = () if check.counted else ("nothing to check: no untrusted function and something outside its cluster",)
-    verdict = verdict_of(bool(violations), bool(unknown) or not check.counted)
+    if clusters.untold:
+        reasons = (*reasons, clusters.untold)
+    verdict = verdict_of(bool(violations), bool(unknown) or bool(reasons))
     links = sum(len(links) for links in reach.topology.links.values())
     return Proof(
         verdict=verdict,
@@ -133,7 +136,7 @@ class _Check:
         self.topology: Topology = reach.topology
         self.settings: Settings = reach.settings
         self.clusters = clusters
-        self.owner = clusters.cluster_of(self.topology.functions)
+        self.owner = {**clusters.cluster_of(self.topology.functions), **clusters.tenant()}
         self.unread = sorted({*self.topology.host.unread, *listed_only(self.topology.host)})
         """Functions of which the record shows no more than that they are there."""
         self.counted = 0
@@ -143,7 +146,7 @@ class _Check:
     def pairs(self, sources: AbstractSet[Address] | None = None) -> Iterator[Violation]:
         """Yield what is wrong or open between untrusted functions (of ``sources``) and what others own."""
         targets = [a for a, f in self.topology.functions.items() if not f.is_port or self.topology.has_memory(f)]
-        names = (*(cluster.name for cluster in self.clusters.named), HOST)
+        names = (*(cluster.name for cluster in self.clusters.tenants), HOST)
         for cluster in self.clusters.named:
             for source in sorted(cluster.functions):
                 if sources is not None and source not in sources:
@@ -156,6 +159,23 @@ class _Check:
                 for name in names:
                     if name != cluster.name:
                         yield from self._against_memory(cluster.name, source, name)
+        for cluster in self.clusters.others:
+            yield from self._of_another(cluster, targets, sources)
+
+    def _of_another(
+        self, cluster: Cluster, targets: Iterable[Address], sources: AbstractSet[Address] | None
+    ) -> Iterator[Violation]:
+        """Yield what is wrong or open between functions of somebody whom the file does not name and those it names."""
+        mine = {named.name for named in self.clusters.named}
+        for source in sorted(cluster.functions):
+            if sources is not None and source not in sources:
+                continue
+            yield from self._in_hand(cluster.name, source)
+            for target in targets:
+                if self.owner[target] in mine:
+                    yield from self._against(cluster.name, source, target)
+            for name in sorted(mine):
+                yield from self._against_memory(cluster.name, source, name)
 
     def against(self, sources: AbstractSet[Address], targets: Sequence[Address]) -> Iterator[Violation]:
         """Yield what is wrong or open between untrusted functions and functions of others."""

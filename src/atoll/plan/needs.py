@@ -81,7 +81,7 @@ def needs(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
             if not any(v.breach in _BY_PORTS for v in wrong[source]):
                 break
             # A port decides about what comes from below it only.
-            affected = [a for a in clusters.owner() if port in _deciders(topology, a)]
+            affected = [a for a in clusters.tenant() if port in _deciders(topology, a)]
             reach = Reach(topology, ideal.with_acs(port, control), policy)
             better = {a: tuple(breaches(reach, clusters, {a})) for a in affected}
             if _weight(better.values()) < _weight(wrong.get(a, ()) for a in affected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,10 @@ def prove_document(host: Host, clusters: Clusters, statement: Statement) -> dict
                 "handover": cluster.handover.value,
             }
             for cluster in clusters.named
+        },
+        others={
+            name: [str(address) for address, whose in clusters.tenant().items() if whose == name]
+            for name in dict.fromkeys(cluster.name for cluster in clusters.others)
         },
         checked={"pairs": proof.pairs, "edges": proof.edges},
         violations=[violation_document(violation) for violation in proof.violations],
@@ -104,6 +109,7 @@ def prove_lines(
         f"{plural(proof.pairs, 'pair')} and {plural(proof.edges, 'edge')} checked",
     )
     lines += survival_lines(statement)
+    lines += _others_lines(clusters)
     lines += proof_lines(proof, style, verbose=verbose)
     if proof.verdict is Verdict.UNKNOWN and (remedies := _asleep_lines(host, clusters)):
         lines += ["", *remedies]
@@ -155,6 +161,15 @@ def survival_lines(statement: Statement) -> list[str]:
             asked = statement.asked.get(trigger)
             lines += wrap(f"the file asks it to survive {asked} of the {trigger}'s events, {word}", first="  ")
     return lines
+
+
+def _others_lines(clusters: Clusters) -> list[str]:
+    """Return who else has devices: not the host, and not trusted with what the file names."""
+    told = (f"{a} ({cluster.name})" for cluster in clusters.others for a in cluster.functions)
+    some = list(itertools.islice(told, _SHOWN))
+    more = sum(len(cluster.functions) for cluster in clusters.others) - len(some)
+    listed = ", ".join(some) + (f" and {more} more" if more else "")
+    return wrap(f"not trusted either, as others have it: {listed}", first="  ") if some else []
 
 
 def _handovers(clusters: Clusters) -> str:

@@ -1,0 +1,35 @@
+"""Who else has devices than the clusters of a file, as the journal and the host tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from atoll.act.given import given_to
+from atoll.act.journal import read_journal
+from atoll.act.machine import Machine
+from atoll.act.owner import boot_of
+from atoll.errors import InputError
+from atoll.host.model import Host
+from atoll.isolation.clusters import Clusters
+from atoll.pci.address import Address
+from atoll.plan.others import others
+
+__all__ = ["with_others"]
+
+
+def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone: Collection[Address] = ()) -> Clusters:
+    """Return clusters with who else has devices on a host, as its journal tells (a record has none): these are not
+    the host's, which is trusted.
+
+    What is ``gone`` was let go since the journal noted whose it is.
+    """
+    untold = ""
+    given: dict[Address, str] = {}
+    try:
+        if machine is not None:
+            given = given_to(read_journal(machine).since(boot_of(machine)).entries, host)
+    except InputError as error:
+        untold = f"who else was given devices cannot be told: {error.message}"
+    given = {address: name for address, name in given.items() if address not in gone}
+    return replace(clusters, others=others(host, clusters, given), untold=untold)
