@@ -24,7 +24,7 @@ from reach_hosts import (
 
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Ats, EndKind, Holder, Platform
+from atoll.host.model import Ats, Bar, Bridge, EndKind, Holder, Platform, Window
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.handover import handed_over, links_to_cut
 from atoll.isolation.proof import Verdict
@@ -264,3 +264,18 @@ def test_two_functions_of_a_card_are_open_to_each_other_once_they_are_opened() -
     host = machine(port("00:01.0", 1), *functions, platform=Platform.POWERNV)
     stated = scene(host).state(clusters(host, red="01:00.0", blue="01:00.1"))
     assert (stated.proof.verdict, stated.handed_over.verdict) == ("proven", "violated")
+
+
+def test_owners_have_their_devices_answer_io_requests_too() -> None:
+    """Its driver switches on whatever kind of BAR a card has (``pci_enable_resources``)."""
+    functions = switch(acs("SV CR UF"), CLOSED)
+    bars = (Bar(0, 0xE000, 0x100, memory=False),)
+    functions[-1] = replace(functions[-1], bars=Known(bars), rom=Known(None), command=Known(Command.MASTER))
+    above = functions[-2]
+    window = Window(0xE000, 0xEFFF, memory=False)
+    functions[-2] = replace(above, bridge=Known(Bridge(4, 4, (window,), vga=False)))
+    found = scene(machine(*functions))
+    stated = found.state(clusters(found.host, red="03:00.0", blue="04:00.0"))
+    assert stated.proof.verdict is Verdict.PROVEN
+    assert stated.handed_over.verdict is Verdict.UNKNOWN
+    assert {(str(v.source), v.target) for v in stated.handed_over.unknown} == {("0000:03:00.0", "0000:04:00.0")}
