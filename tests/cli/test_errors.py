@@ -61,8 +61,59 @@ def test_wrong_use(run: Run, arguments: list[str], says: str) -> None:
     assert says in told(run(*arguments))
 
 
-def test_a_near_miss_gets_a_hint(run: Run) -> None:
-    assert "atoll show" in run("shwo").err
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["shwo"], "atoll show"),
+        (["show", "--jsn"], "--json?"),
+        (["--hsot", "live"], "--host?"),
+        (["--hsot=live", "show"], "--host?"),
+        (["show", "--policy", "strikt"], "--policy strict?"),
+        (["groups", "--format=forums"], "--format forum?"),
+        (["help", "expain"], "atoll explain"),
+    ],
+)
+def test_a_near_miss_gets_a_hint(run: Run, arguments: list[str], meant: str) -> None:
+    ran = run(*arguments)
+    assert told(ran)
+    assert "did you mean" in ran.err
+    assert ran.err.rstrip().endswith(meant)
+
+
+def test_files_that_never_end(run: Run) -> None:
+    """They are not read until memory is full."""
+    twin = ("--host", "twin:ac922-4gpu")
+    for arguments in (
+        ["prove", "/dev/zero", *twin],
+        ["apply", "/dev/zero", *twin],
+        ["twin", "reset", "/dev/zero", GPU],
+    ):
+        assert "too" in told(run(*arguments))
+
+
+def test_a_cluster_file_from_windows(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "tenants.toml"
+    file.write_bytes(b'\xef\xbb\xbf[cluster.red]\r\ndevices = ["gpu[0]"]\r\n')
+    assert run("plan", file, "--host", "twin:ac922-4gpu").err == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("0004:04:00", "gpu[0]", "0004:04:00.0,", "[0004:04:00.0]", "pci_0004_04_00_0", "pci@0004:04:00.0"),
+        *("/sys/bus/pci/devices/0004:04:00.0", "0004:04:00.0/"),
+    ],
+)
+def test_names_of_one_function(run: Run, name: str) -> None:
+    assert run("explain", name, "--host", "twin:ac922-4gpu", "--json").json["a"] == "0004:04:00.0"
+
+
+def test_names_of_several_functions(run: Run) -> None:
+    for name in ("10de:1db1", "gpu[0:4]"):
+        ran = run("explain", name, "--host", "twin:ac922-4gpu")
+        assert "4 functions" in told(ran)
+        assert "name one: 0004:04:00.0 0004:05:00.0" in ran.err
+    assert "name one: 0030:01:00.0 0030:01:00.1" in run("explain", "0030:01:00", "--host", "twin:ac922-4gpu").err
 
 
 @pytest.mark.parametrize("verb", ["show", "groups", "doctor"])

@@ -36,7 +36,30 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help() + self.after
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(message, hint=f"see: {self.prog} --help")
+        raise InputError(message, hint=self._near(message) or f"see: {self.prog} --help")
+
+    def _near(self, message: str) -> str:
+        """Return a hint that names what an unknown option or choice was meant to be; empty where nothing is near."""
+        _, unknown, words = message.partition("unrecognized arguments: ")
+        if unknown:
+            return _near_option(words.split()[0], [name for name in self._option_string_actions if len(name) > 2])
+        before, wrong, rest = message.partition("invalid choice: ")
+        if not wrong:
+            return ""
+        choice, _, choices = rest.partition(" (choose from ")
+        known = [one.strip("'\" ") for one in choices.rstrip(")").split(",")]
+        return _meant(choice.strip("'"), known, before.removeprefix("argument ").strip(": ") + " ")
+
+
+def _near_option(word: str, known: Sequence[str]) -> str:
+    return _meant(word.partition("=")[0], known) if word.startswith("--") else ""
+
+
+def _meant(word: str, known: Sequence[str], before: str = "") -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {before}{near[0]}?" if near else ""
 
 
 def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
@@ -54,8 +77,14 @@ def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
             return None, argparse.Namespace()
         words = (VERBS[0].name,)
     if words == ("help",):
-        put(_overview())
+        about = tuple(word for word in rest if not word.startswith("-"))
+        put(_parser(_verb(about)).format_help() if about else _overview())
         return None, argparse.Namespace()
+    before = [word for word in rest if word.startswith("--") and arguments.index(word) < arguments.index(words[0])]
+    common = [name for argument in COMMON for name in argument.names]
+    for word in before:
+        if word.partition("=")[0] not in (*common, "--help") and _near_option(word, common):
+            raise InputError(f"no such option of every verb: {word}", hint=_near_option(word, common))
     verb = _verb(words)
     if {"-h", "--help"} & set(rest):
         put(_parser(verb).format_help())

@@ -18,12 +18,21 @@ from atoll.plan.step import Plan
 __all__ = ["is_plan", "read_clusters", "read_plan", "read_standing", "read_text"]
 
 
+_MOST_BYTES = 64 << 20
+"""Of a plan for some ten thousand devices; a file may as well be a disk's image, or have no end (``/dev/zero``)."""
+
+
 def read_text(path: str) -> str:
-    """Return a file's text. Raises InputError where it is none, OSError where it cannot be read."""
+    """Return a file's text. Raises InputError where it is none, or too long, OSError where it cannot be read."""
     if not path:
         raise InputError("a file without a name", hint="name a cluster file (TOML)")
+    with Path(path).open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise InputError(f"{path}: more than {_MOST_BYTES} bytes are too many", hint="name a cluster file (TOML)")
     try:
-        return Path(path).read_text(encoding="utf-8")
+        # Editors of Windows begin a file with a mark that TOML does not know.
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text: {error.reason}", hint="name a cluster file (TOML)") from error
 

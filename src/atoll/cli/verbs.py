@@ -104,8 +104,8 @@ VERBS = (
         "why A and B share a group or reach one another, hop by hop; what would change it",
         "explain",
         (
-            Argument(("a",), "a function's address", metavar="A"),
-            Argument(("b",), "another's; without it, whom A shares a group with and reaches", metavar="B", nargs="?"),
+            Argument(("a",), "a function: its address, its device's (01:00), its ids, or gpu[0]", metavar="A"),
+            Argument(("b",), "another; without it, whom A shares a group with and reaches", metavar="B", nargs="?"),
         ),
     ),
     Verb("atoms", "what could be isolated, and with which controls", "atoms"),

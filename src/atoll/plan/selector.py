@@ -22,7 +22,7 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import ATI, INTEL, NVIDIA
 
-__all__ = ["counts", "gpus", "resolve"]
+__all__ = ["counts", "gpus", "matching", "resolve"]
 
 _DISPLAY = (DeviceClass.VGA, DeviceClass.DISPLAY_3D, DeviceClass.OTHER_DISPLAY)
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -44,7 +44,7 @@ def _is_gpu(function: Function) -> bool:
 
 def counts(text: str) -> bool:
     """Whether what a selector names depends on what there is: it gives no address."""
-    return _ids(text) is not None or text.startswith("gpu[")
+    return _ids(text) is not None or (text.startswith("gpu[") and text.endswith("]"))
 
 
 def resolve(text: str, host: Host) -> tuple[Address, ...]:
@@ -52,22 +52,28 @@ def resolve(text: str, host: Host) -> tuple[Address, ...]:
 
     Raises InputError for a malformed selector, for one that matches nothing, and for ports.
     """
-    ids = _ids(text)
-    if ids is not None:
-        found = [a for a, function in host.functions.items() if (function.vendor, function.device) == ids]
-        if not found:
-            raise InputError(f"{text!r} matches no function of this host", hint="atoll show -v lists the ids")
-    elif text.startswith("gpu[") and text.endswith("]"):
-        found = _slice(text, gpus(host))
-    else:
-        found = [_address(text, host)]
+    found = matching(text, host) if counts(text) else (_address(text, host),)
     for address in found:
         if host.functions[address].is_port:
             raise InputError(
                 f"{text!r} names the port {address}: ports are infrastructure and belong to no cluster",
                 hint="name the functions below it",
             )
-    return tuple(sorted(found))
+    return found
+
+
+def matching(text: str, host: Host) -> tuple[Address, ...]:
+    """Return the functions that ids or a number of GPUs name, ports too, in address order.
+
+    Raises InputError for a malformed selector, and for one that matches nothing.
+    """
+    ids = _ids(text)
+    if ids is None:
+        return tuple(sorted(_slice(text, gpus(host))))
+    found = sorted(a for a, function in host.functions.items() if (function.vendor, function.device) == ids)
+    if not found:
+        raise InputError(f"{text!r} matches no function of this host", hint="atoll show -v lists the ids")
+    return tuple(found)
 
 
 def _ids(text: str) -> tuple[int, int] | None:
@@ -104,9 +110,13 @@ def _address(text: str, host: Host) -> Address:
     try:
         address = Address.parse(text)
     except ValueError:
+        number = text.lower().removeprefix("gpu").strip("[] ")
+        meant = text.lower().startswith("gpu") and _number(number, None) is not None
         raise InputError(
             f"{text!r} is no selector",
-            hint='write an address (0004:04:00.0), ids ("10de:1db1") or GPUs by number (gpu[0:2])',
+            hint=f"did you mean gpu[{number}]?"
+            if meant
+            else 'write an address (0004:04:00.0), ids ("10de:1db1") or GPUs by number (gpu[0:2])',
         ) from None
     if address not in host.functions:
         grouped = only_grouped(host, address)

@@ -73,10 +73,12 @@ def write(path: str | Path, document: dict[str, Any]) -> None:
 def read(path: str | Path) -> Document:
     """Return a document. TwinError where the file is none; OSError where it cannot be read."""
     target = Path(path)
-    if target.stat().st_size > MOST_BYTES:
+    with target.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
         raise TwinError(f"{path}: too big for a twin", hint=HINT)
     try:
-        found = json.loads(target.read_bytes())
+        found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise TwinError(f"{path}: not a twin: {error}", hint=HINT) from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
