@@ -209,3 +209,33 @@ def test_spaces_told_apart_by_process_alone_rest_on_an_assumption() -> None:
 
     assert "separate-containers" in held(10, 11)
     assert "separate-containers" not in held(10, 10)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "named", "assumed"),
+    [
+        ("a1", "a1", {"red": "01:00.0"}, True),
+        ("a1", "a1", {"red": "01:00.0", "blue": "02:00.0"}, True),
+        ("a1", "a1", {"red": "01:00.0 02:00.0"}, False),
+        ("a1", "a1", {"red": "03:00.0"}, False),
+        ("a1", "a2", {"red": "01:00.0"}, False),
+        (None, None, {"red": "01:00.0"}, False),
+    ],
+)
+def test_ends_of_one_device_are_taken_to_keep_owners_apart(
+    one: str | None, other: str | None, named: dict[str, str], assumed: bool
+) -> None:
+    """A serial number is the device's, and the same at all of its ends; that two devices bear one happens too."""
+    functions = change(slots(CLOSED, CLOSED, CLOSED), "01:00.0", serial=Known(one))
+    found = proof(machine(*change(functions, "02:00.0", serial=Known(other))), **named)
+    assert found.verdict is PROVEN
+    assert ("ends-of-devices" in ids(found)) is assumed
+
+
+def test_functions_of_one_device_have_its_serial_number() -> None:
+    closed = {"acs": CLOSED, "multifunction": True}
+    pair = [endpoint(f"01:00.{n}", "00:01.0", **closed) for n in (0, 1)]  # type: ignore[arg-type]
+    host = machine(port("00:01.0", 1, acs=CLOSED), *(replace(one, serial=Known("a1")) for one in pair))
+    found = proof(host, red="01:00.0", blue="01:00.1")
+    assert found.verdict is PROVEN
+    assert "ends-of-devices" not in ids(found)

@@ -15,7 +15,7 @@ from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.isolation.clusters import Clusters
+from atoll.isolation.clusters import HOST, Clusters
 from atoll.isolation.firmware import mapped_for_firmware
 from atoll.isolation.handover import without_ats
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
@@ -50,7 +50,8 @@ _TEXTS = {
 
 _MAPPINGS = (
     "drivers of the host map for a cluster's devices what these may see: mappings are of whole pages, so what shares a"
-    " page with a buffer is seen too"
+    " page with a buffer is seen too; whom else they let use a part of a device (a mediated device, a sub-function, a"
+    " queue, a process by its PASID), nothing here shows"
 )
 _LAZILY = "; with deferred flushing (DMA-FQ) a page stays within reach for some 10 ms after it was unmapped"
 """``IOVA_DEFAULT_FQ_TIMEOUT`` in drivers/iommu/dma-iommu.c."""
@@ -110,8 +111,11 @@ def _host_drivers(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]
 def _quiet(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     quiet = [address for address in sorted(clusters.tenant()) if _may_have_ats_again(reach, address)]
     if quiet:
-        what = "the kernel left it off: where somebody switched it off by hand, a reset switches it on again"
-        yield "ats-off", f"ATS of {len(quiet)} function(s) is off because {what}"
+        yield (
+            "ats-off",
+            f"ATS of {len(quiet)} function(s) is off because the kernel left it off: where somebody switched it off by "
+            "hand, a reset switches it on again, and the IOMMU takes requests that are marked as translated meanwhile",
+        )
 
 
 def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
@@ -143,6 +147,30 @@ def _off_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
         )
 
 
+def _two_ends(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    topology = reach.topology
+    owner = clusters.cluster_of(topology.functions)
+    alike: dict[tuple[int, str], list[Address]] = {}
+    for address in topology.endpoints:
+        function = topology.functions[address]
+        serial = value_of(function.serial, None)
+        if serial is not None:
+            alike.setdefault((function.vendor, serial), []).append(address)
+    split = [
+        one
+        for members in alike.values()
+        for one in members
+        if owner[one] != HOST
+        and any(owner[one] != owner[other] and not topology.same_device(one, other) for other in members)
+    ]
+    if split:
+        yield (
+            "ends-of-devices",
+            f"{len(split)} function(s) of clusters bear the serial number of others' functions elsewhere: where they "
+            "are ends of one device (a network card for two sockets, a drive with two ports), it keeps them apart",
+        )
+
+
 def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
     if reach.topology.host.virtual:
         yield (
@@ -166,7 +194,7 @@ def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, st
 
 _STANDING = (
     *(_trusted_host, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent),
-    *(_ports, _root_complexes, _off_host, _virtual),
+    *(_ports, _root_complexes, _off_host, _two_ends, _virtual),
 )
 
 
