@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-__all__ = ["parted"]
+__all__ = ["FUNCTION", "parted"]
 
 _ADDRESS = r"(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]"
 _NUMBERED = rf"{_ADDRESS} [A-Z0-9][^:\[\]\n]{{2,60}} \[[\da-fA-F]{{4}}\]: "
 """A function as lspci -nn begins it: address, class, class number."""
-_NAMED = rf"{_ADDRESS} [A-Z][\w/() -]{{2,45}}: [A-Z]"
+_NAMED = rf"{_ADDRESS} [A-Z0-9][\w/() -]{{2,45}}: [A-Z]"
 """The same where classes have no numbers."""
+FUNCTION = rf"(?:{_NUMBERED}|{_NAMED})"
 _MARKED = rf"\[[\da-fA-F]{{4}}:[\da-fA-F]{{4}}\][ \t]+(?:\[R\][ \t]+)?{_NAMED}"
 """As Unraid begins it: ids, the mark of one that can be reset, then what lspci prints."""
-_GROUP = rf"IOMMU [Gg]roup \d+(?::[ \t]*|[ \t]+)(?:{_NUMBERED}|{_NAMED}|{_MARKED})"
+_GROUP = rf"IOMMU [Gg]roup \d+(?::[ \t]*|[ \t]+)(?:{FUNCTION}|{_MARKED})"
 _HEADING = re.compile(rf"(?:(?<=\S)[ \t]+|(?<=[\w\])]))(?={_GROUP})")
 _UNDER_NUMBERED = re.compile(rf"(?<=[\])])[ \t]*(?={_NUMBERED})")
 """What may be left of the line's end: a blank, or nothing, after ids or a revision."""
 _UNDER_NAMED = re.compile(rf"(?:(?<=\S)[ \t]+|(?<=[\])]))(?={_NAMED})")
 _UNDER_MARKED = re.compile(rf"(?<=\S)[ \t]*(?={_MARKED})")
-_CLOSE = re.compile(rf"(IOMMU [Gg]roup \d+:)(?={_NUMBERED}|{_NAMED}|{_MARKED})")
+_CLOSE = re.compile(rf"(IOMMU [Gg]roup \d+:)(?={FUNCTION}|{_MARKED})")
 """A group's heading that nothing parts from its first function any more."""
 _BEGINS_MARKED = re.compile(rf"[^:]*:?[ \t]*{_MARKED}")
 _FIRST = re.compile(_ADDRESS)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from atoll.errors import InputError
 from atoll.host.records.lspci.interleaved import without_messages
 from atoll.host.records.pasted.eaten import parted
+from atoll.host.records.pasted.flowed import unflowed
 from atoll.host.records.pasted.markup import decoded, plain, prefix_length
 
 __all__ = ["MOST_BYTES", "text_lines"]
@@ -31,7 +32,8 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     for mark in _MARKS:
         text = text.replace(mark, "")
     text = plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
-    yield from without_messages(_own(text))
+    for line in unflowed(without_messages(_own(text))):
+        yield line[:_LONGEST]
 
 
 def _own(text: str) -> Iterator[str]:
@@ -40,7 +42,7 @@ def _own(text: str) -> Iterator[str]:
     fenced = False
     for line in lines:
         rest = line[taken:] if isinstance(taken, int) else (line.partition(taken)[2] if taken in line else line)
-        found = _unquoted(rest[:_LONGEST]).rstrip()
+        found = (_unquoted(rest[:_LONGEST]) + rest[_LONGEST:]).rstrip()
         if found.lstrip()[:1] in _FENCES and _FENCE.match(found.lstrip()):
             # The first of two stands between what belongs together: the heading of a group, and the group.
             fenced = not fenced
