@@ -239,3 +239,21 @@ def test_functions_of_one_device_have_its_serial_number() -> None:
     found = proof(host, red="01:00.0", blue="01:00.1")
     assert found.verdict is PROVEN
     assert "ends-of-devices" not in ids(found)
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "nic", "named", "assumed"),
+    [
+        (0x2901, 0x1021, "01:00.0", True),
+        (0x2901, 0x1021, "03:00.0", False),
+        (0x2901, 0x1017, "01:00.0", False),
+        (0x2330, 0x1021, "01:00.0", False),  # H100, whose NVSwitches are functions
+        (0x2B85, 0x1021, "01:00.0", False),  # Blackwell without NVLink
+    ],
+)
+def test_what_may_manage_nvswitches_is_taken_not_to(gpu_id: int, nic: int, named: str, assumed: bool) -> None:
+    functions = change(slots(CLOSED, CLOSED, CLOSED), "01:00.0", vendor=0x15B3, device=nic, class_code=0x020700)
+    functions = change(functions, "02:00.0", vendor=0x10DE, device=gpu_id, class_code=0x030200)
+    found = proof(machine(*functions), red=named)
+    assert found.verdict is PROVEN
+    assert ("nvswitch-management" in ids(found)) is assumed

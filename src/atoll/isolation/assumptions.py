@@ -15,6 +15,7 @@ from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import LinkKind
 from atoll.isolation.clusters import HOST, Clusters
 from atoll.isolation.firmware import mapped_for_firmware
 from atoll.isolation.handover import without_ats
@@ -22,6 +23,7 @@ from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
+from atoll.pci.vendor import MELLANOX
 
 __all__ = ["Assumption", "standing"]
 
@@ -171,6 +173,31 @@ def _two_ends(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
         )
 
 
+def _managers_of_switches(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    """Of boards with Blackwell's GPUs: the driver of such a function sets up who reaches whom over NVLink.
+
+    Source: NVIDIA Fabric Manager user guide, "NVLink Subnet Manager": on HGX B200 and B300 it has the NVSwitches by
+    functions of ConnectX-7 whose vital product data have SW_MNG in the field SMDL.
+    """
+    functions = reach.topology.functions
+    on_board = any(
+        LinkKind.NVLINK in possible_kinds(one) and (not one.ids_told or one.device >= _FIRST_OF_BLACKWELL)
+        for one in functions.values()
+    )
+    named = [functions[address] for address in clusters.tenant() if on_board]
+    able = [one for one in named if (one.vendor, one.device) == _CONNECTX_7 and one.physical_function is None]
+    if able:
+        yield (
+            "nvswitch-management",
+            f"none of {len(able)} ConnectX-7 function(s) of clusters manages the board's NVSwitches (HGX B200, B300): "
+            "vital product data (SMDL=SW_MNG), which tell, are not read",
+        )
+
+
+_FIRST_OF_BLACKWELL = 0x2900
+_CONNECTX_7 = (MELLANOX, 0x1021)
+
+
 def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
     if reach.topology.host.virtual:
         yield (
@@ -194,7 +221,7 @@ def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, st
 
 _STANDING = (
     *(_trusted_host, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent),
-    *(_ports, _root_complexes, _off_host, _two_ends, _virtual),
+    *(_ports, _root_complexes, _off_host, _two_ends, _managers_of_switches, _virtual),
 )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "IDT",
     "INTEL",
     "MATROX",
+    "MELLANOX",
     "MOORE_THREADS",
     "NVIDIA",
     "PLX",
@@ -43,6 +44,7 @@ IBM = 0x1014
 IDT = 0x111D
 INTEL = 0x8086
 MATROX = 0x102B
+MELLANOX = 0x15B3
 MOORE_THREADS = 0x1ED5
 NVIDIA = 0x10DE
 PLX = 0x10B5
