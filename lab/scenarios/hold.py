@@ -64,7 +64,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None, *, resets: int, 
         "whole": whole,
     }
     files = {
-        **guest_scripts("hold", "hold_owner", "hold_run"),
+        **guest_scripts("hold", "child", "hold_owner", "hold_run"),
         "scenario/setting.json": json.dumps(told).encode(),
         **guest_files(),
     }

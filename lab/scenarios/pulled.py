@@ -51,7 +51,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None) -> Result:
         "again": [gpus.qemu(i, bus=f"rp{i}") for i in range(_COUNT)],
     }
     files = {
-        **guest_scripts("pulled", "hold_owner", "hold_run", "plug"),
+        **guest_scripts("pulled", "child", "hold_owner", "hold_run", "plug"),
         "scenario/setting.json": json.dumps(told).encode(),
         **guest_files(),
     }

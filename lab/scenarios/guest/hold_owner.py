@@ -24,7 +24,7 @@ IOVA = 0x4000_0000
 
 holder: Client | None = None
 spaces: dict[str, AddressSpace] = {}
-memory = mmap.mmap(-1, 8192)
+memory: mmap.mmap | None = None
 
 
 def devices() -> list[Device]:
@@ -94,6 +94,9 @@ def stop() -> None:
 
 def mapped(text: str) -> None:
     """Map a page with this text for DMA."""
+    global memory
+    # Made here: what a fork inherits would be shared with the other owners.
+    memory = mmap.mmap(-1, 8192)
     memory[: len(text)] = text.encode()
     space = next(iter(spaces.values()))
     space.map(IOVA, memory)
@@ -132,6 +135,8 @@ ORDERS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-for line in sys.stdin:
-    asked = json.loads(line)
-    print(json.dumps(ORDERS[asked["do"]](asked)), flush=True)
+def live() -> None:
+    """Obey until no more orders come."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        print(json.dumps(ORDERS[asked["do"]](asked)), flush=True)

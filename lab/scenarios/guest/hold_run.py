@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEVICES", "POLICY", "PYTHON", "Holder", "Owner", "atoll", "document", "record_links", "until"]
+import hold_owner
+from child import Child
+
+from atoll.cli.main import main
+
+__all__ = ["DEVICES", "POLICY", "Holder", "Owner", "atoll", "document", "record_links", "until"]
 
 DEVICES = Path("/sys/bus/pci/devices")
-PYTHON = (sys.executable, "-S")
 # QEMU's root ports have a BAR, and whether redirection covers a port's own BAR is an open question: strict would prove
 # nothing about devices that master the bus.
 POLICY = ("--policy", "trusted")
+END = 120.0
+"""Seconds that a process may take to end."""
 
 
 class Owner:
@@ -25,48 +32,36 @@ class Owner:
 
     def __init__(self, name: str, user: int) -> None:
         self.name = name
-        self.process = subprocess.Popen(
-            [*PYTHON, "/scenario/hold_owner.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            user=user,
-            group=user,
-            extra_groups=[],
-        )
+        self.process = Child(hold_owner.live, user=user, pipes=True)
 
     def ask(self, do: str, **details: object) -> Any:
         """Give an order; return the answer."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"do": do, **details}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"the owner of {self.name} ended in {do} {details}")
+            raise SystemExit(f"the owner of {self.name} ended in {do} {details}: {self.process.said()}")
         return json.loads(line)
 
     def end(self) -> None:
-        assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(END)
+
+
+def _program(arguments: Sequence[str]) -> Callable[[], int]:
+    """Return atoll with arguments, and with what its verb imports imported."""
+    import_module(f"atoll.cli.{arguments[0]}")
+    return partial(main, arguments)
 
 
 class Holder:
     """``atoll hold`` in a process of its own."""
 
     def __init__(self, path: str, *options: str) -> None:
-        with open("/tmp/hold.err", "w") as errors:
-            self.process = subprocess.Popen(
-                [*PYTHON, "-m", "atoll", "hold", path, "--json", *POLICY, *options],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+        self.process = Child(_program(["hold", path, "--json", *POLICY, *options]), pipes=True)
 
     def ready(self) -> dict[str, Any]:
         """Wait until it serves; return what it printed."""
-        assert self.process.stdout is not None
         text = ""
         for line in self.process.stdout:
             text += line
@@ -75,27 +70,24 @@ class Holder:
                 if told.get("holding"):
                     return told
                 break
-        self.process.wait(20)
-        raise SystemExit(f"hold ended with {self.process.returncode}: {text} {self.said()}")
+        raise SystemExit(f"hold ended with {self.process.wait(END)}: {text} {self.said()}")
 
     def said(self) -> str:
         """Return what the holder has written to standard error so far."""
-        return Path("/tmp/hold.err").read_text()
+        return self.process.said()
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(120)
+        self.process.kill(number)
+        return self.process.wait(END)
 
 
-def atoll(*arguments: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
+def atoll(*arguments: str, seconds: float = END) -> subprocess.CompletedProcess[str]:
     """Run a command. One that the kernel does not let go is left, with where it sleeps in place of its errors."""
-    command = [*PYTHON, "-m", "atoll", *arguments]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        printed, errors = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, -1, "", _asleep(child.pid))
-    return subprocess.CompletedProcess(command, child.returncode, printed, errors)
+    child = Child(_program(arguments))
+    if not child.ends(seconds):
+        return subprocess.CompletedProcess(arguments, -1, "", _asleep(child.pid))
+    assert child.returncode is not None
+    return subprocess.CompletedProcess(arguments, child.returncode, child.printed(), child.said())
 
 
 def document(ran: subprocess.CompletedProcess[str]) -> Any:
