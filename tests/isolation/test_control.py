@@ -30,6 +30,8 @@ from atoll.pci.sriov import Sriov
         (0x060000, False, None, UNKNOWN),  # a host bridge, AMD's data fabric
         (0x060100, False, None, UNKNOWN),  # LPC
         (0x0C8000, True, None, UNKNOWN),  # the controller of the firmware's flash memory
+        (0x0C0500, False, None, UNKNOWN),  # the board's SMBus
+        (0x0C0500, True, "00:01.0", PROVEN),
         (0x088000, False, None, UNKNOWN),  # of Intel's uncore
         (0x088000, True, None, PROVEN),  # DSA
         (0x0C0340, True, None, UNKNOWN),  # the host interface of USB4
@@ -56,6 +58,8 @@ def test_who_drives_the_chipset_may_set_up_what_others_reach(
         ((0x102B, 0x0536), 0x030000, True, UNKNOWN),  # that of iDRAC
         ((0x102B, 0x0520), 0x030000, True, PROVEN),  # a G200 on a card
         ((0x103C, 0x3306), 0x088000, True, UNKNOWN),  # iLO
+        ((0x15B3, 0xC2D3), 0x080100, True, UNKNOWN),  # BlueField's management interface
+        ((0x15B3, 0xA2D6), 0x020000, True, PROVEN),
         ((0x10EC, 0x816C), 0x0C0701, True, UNKNOWN),  # IPMI, whoever made it
         ((0x1022, 0x1486), 0x108000, True, UNKNOWN),  # AMD's secure processor
         ((0x1022, 0x1498), 0x108000, True, PROVEN),  # a DMA engine beside it

@@ -208,7 +208,8 @@ def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 
 def _ports(_reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
-    what = "ports do what their configuration space says, devices answer where it says, and only the host can write it"
+    what = "ports do what their configuration space says, devices answer where it says, and only the host can write it:"
+    what += " messages that devices send one another (MCTP) set nothing up"
     yield "configuration-space", what
 
 

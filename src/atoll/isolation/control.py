@@ -12,15 +12,20 @@ from atoll.host.model import Function
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode, DeviceClass
 from atoll.pci.header import PortType
-from atoll.pci.vendor import AMD, ASPEED, HP, HUAWEI, HYGON, INTEL, MATROX
+from atoll.pci.vendor import AMD, ASPEED, HP, HUAWEI, HYGON, INTEL, MATROX, MELLANOX
 
 __all__ = ["of_chipset", "of_machine", "of_switch", "of_translation", "of_virtual"]
 
 _CHIPSET = frozenset(
-    {DeviceClass.HOST_BRIDGE, DeviceClass.ISA_BRIDGE, DeviceClass.OTHER_MEMORY, DeviceClass.OTHER_SERIAL_BUS}
+    {
+        *(DeviceClass.HOST_BRIDGE, DeviceClass.ISA_BRIDGE, DeviceClass.OTHER_MEMORY),
+        *(DeviceClass.OTHER_SERIAL_BUS, DeviceClass.SMBUS),
+    }
 )
 """Host bridges and data fabrics (what addresses lead where), LPC bridges, sideband and power management (P2SB, PMC),
-the controller of the firmware's flash memory."""
+the controller of the firmware's flash memory, and that of the board's SMBus: PCI Express switches have an interface to
+such a bus with all of their registers (Documentation/PCI/pex8xxx_i2c.txt of "PCI: The PEX8xxx I2C Interface driver",
+Rajat Jain, 2014)."""
 _IN_PART = frozenset({DeviceClass.OTHER_PERIPHERAL, DeviceClass.PERFORMANCE_COUNTERS})
 """What Intel's uncore shows too, with registers in configuration space alone; accelerators have BARs (DSA)."""
 _ENGINES = frozenset({0x1468, 0x1498, 0x1537})
@@ -30,8 +35,10 @@ _OF_BOARDS = {
     HP: frozenset({0x3300, 0x3301, 0x3302, 0x3305, 0x3306, 0x3307, 0x3308, 0x22F6}),
     HUAWEI: frozenset({0x1711}),
     MATROX: frozenset({0x0522, 0x0530, 0x0532, 0x0533, 0x0534, 0x0536, 0x0538}),
+    MELLANOX: frozenset({0xC2D2, 0xC2D3, 0xC2D4, 0xC2D5, 0xC2D6}),
 }
-"""Functions of board management controllers, by maker: iLO, iBMC, the G200 that is part of many (``pci.ids``)."""
+"""Functions of board management controllers, by maker: iLO, iBMC, the G200 that is part of many (``pci.ids``); those
+that start and stop the processors of a BlueField card, which has the card's other functions in hand (rshim)."""
 
 
 def of_virtual(topology: Topology, source: Address, target: Address) -> Finding:
