@@ -274,6 +274,7 @@ def test_regions_that_registers_do_not_hold_yet_are_regions() -> None:
     text = (
         "01:00.0 VGA compatible controller [0300]: NVIDIA [10de:1b80] (rev a1)\n"
         "\tControl: I/O- Mem- BusMaster- SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-\n"
+        "\tStatus: Cap- 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-\n"
         "\tRegion 0: Memory at de000000 (32-bit, non-prefetchable) [disabled] [size=16M]\n"
         "\tRegion 1: Memory at c0000000 (64-bit, prefetchable) [virtual] [size=256M]\n"
         "\tExpansion ROM at df000000 [virtual] [disabled] [size=512K]\n"

@@ -172,3 +172,18 @@ def test_what_stands_above_a_conventional_bus_an_excerpt_may_leave_out() -> None
     )
     told = host_of(beside + uncore).functions[at("ff:08.0")]
     assert told.parent_told, "what is integrated stands beside it, so it is a root bus"
+
+
+@pytest.mark.parametrize("word", ["Control:", "Status:"])
+def test_a_function_without_one_of_two_lines_that_come_together_may_lack_others(word: str) -> None:
+    """``show_verbose`` prints both with -vv: who shows one picked it, and may have left out capabilities as well."""
+    text = "00:02.0 Ethernet controller [0200]: Intel Corporation I210 [8086:1533] (rev 03)\n"
+    text += "\tControl: I/O- Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-\n"
+    text += "\tStatus: Cap- 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-\n"
+    text += "\tRegion 0: Memory at f7c00000 (32-bit, non-prefetchable) [size=1M]\n\n"
+    lines = text.splitlines(keepends=True)
+    picked = "".join(line for line in lines if word not in line)
+    whole, left = (host_of(f"{one}{PORT}").functions[at("00:02.0")] for one in (text, picked))
+    assert (whole.acs, whole.cxl_cache) == (Known(None, whole.acs.source), Known(False, whole.acs.source))  # type: ignore[union-attr]
+    assert isinstance(left.acs, Unknown)
+    assert isinstance(left.cxl_cache, Unknown)

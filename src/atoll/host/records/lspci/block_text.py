@@ -113,17 +113,18 @@ class BlockText:
 
     @cached_property
     def _picked(self) -> bool:
-        """Whether somebody picked capabilities out of a longer text: what lspci prints of any function is not there.
+        """Whether somebody picked lines out of a longer text: what lspci prints of any function is not there.
 
         ``show_verbose`` prints Flags: with -v, Control: and Status: with -vv, and ``cap_express`` DevCap: then.
         """
         block = self._block
-        if not block.capabilities or block.find("Flags:") is not None:
+        if block.find("Flags:") is not None:
             return False
-        if block.find("Control:") is None or block.find("Status:") is None:
-            return True
+        control, status = (block.find(word) is not None for word in ("Control:", "Status:"))
+        if control != status or not block.capabilities:
+            return control != status
         express = self._express()
-        return express is not None and express.find("DevCap:") is None
+        return not control or (express is not None and express.find("DevCap:") is None)
 
     @cached_property
     def _headless(self) -> bool:
