@@ -24,7 +24,7 @@ from reach_hosts import (
 from atoll.fabric.answer import Policy
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import EndKind, Group, Holder, Host, ReservedRegion
+from atoll.host.model import EndKind, Group, Holder, Host, IommuUnit, ReservedRegion
 from atoll.host.records.merge.hosts import merge
 from atoll.isolation.proof import Breach, Verdict, prove
 from atoll.pci.acs import Acs
@@ -167,6 +167,34 @@ def test_what_firmware_has_mapped_for_devices_of_two_clusters_joins_them(
     assert (found.verdict, wrong(found) >= pairs) == (verdict, verdict is not PROVEN)
     alone = proof(host, red="01:00.0")
     assert (alone.verdict, "firmware-mappings" in ids(alone)) == (PROVEN, True)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "units", "verdict"),
+    [
+        (0x7B80_0000, "reserved", ("ivhd0", "amd"), VIOLATED),
+        (0x7B80_0000, "direct-relaxable", ("ivhd0", "amd"), PROVEN),  # not in a user's domain
+        (0x7C00_0000, "reserved", ("ivhd0", "amd"), PROVEN),
+        (0xFD_0000_0000, "reserved", ("ivhd0", "amd"), PROVEN),  # the HyperTransport range
+        (0x7B80_0000, "reserved", ("dmar0", "intel"), PROVEN),
+    ],
+)
+def test_what_amds_iommu_was_told_not_to_translate_joins_devices_in_any_domain(
+    start: int, kind: str, units: tuple[str, str], verdict: Verdict
+) -> None:
+    functions = slots(CLOSED, CLOSED)
+    functions = [replace(one, iommu=Known(units[0])) for one in functions]
+    host = replace(machine(*functions), iommu_units=(IommuUnit(*units),))
+    first = min(start, 0x7B00_0000) if start < 1 << 32 else start
+    host = _mapped_by_firmware(
+        host,
+        bus1=ReservedRegion(first, first + 0xFF_FFFF, "reserved"),
+        bus2=ReservedRegion(start, start + 0xFFF, kind),
+    )
+    stated = scene(host).state(clusters(host, red="01:00.0", blue="02:00.0"))
+    assert stated.handed_over.verdict is verdict
+    pair = ("01:00.0", "02:00.0", Breach.DOMAIN)
+    assert (pair in wrong(stated.handed_over)) is (verdict is VIOLATED)
 
 
 def test_what_firmware_has_mapped_may_not_have_been_read() -> None:

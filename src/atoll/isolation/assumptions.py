@@ -17,7 +17,7 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import LinkKind
 from atoll.isolation.clusters import HOST, Clusters
-from atoll.isolation.firmware import mapped_for_firmware
+from atoll.isolation.firmware import excluded_for, mapped_for_firmware
 from atoll.isolation.handover import without_ats
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
@@ -121,12 +121,13 @@ def _quiet(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 
 def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
-    of = {address: mapped_for_firmware(reach.topology, reach.settings, address) for address in clusters.tenant()}
-    mapped = [address for address, regions in of.items() if value_of(regions, ())]
+    topology = reach.topology
+    of = {address: mapped_for_firmware(topology, reach.settings, address) for address in clusters.tenant()}
+    mapped = [a for a, regions in of.items() if value_of(regions, ()) or excluded_for(topology, a)]
     unread = [address for address, regions in of.items() if isinstance(regions, Unknown)]
     text = (
         f"firmware has memory mapped for {len(mapped)} function(s) of clusters at its own addresses "
-        "(reserved_regions: direct): they may see it, and so may those of the host for which it has the same mapped"
+        "(reserved_regions): they may see it, and so may those of the host for which it has the same mapped"
     )
     untold = f"firmware has no memory mapped for {len(unread)} function(s) of clusters: reserved_regions were not read"
     if mapped or unread:
