@@ -70,7 +70,7 @@ def port(
     *,
     acs: Acs | Unknown | None = ACS_ON,
     multifunction: bool | None = False,
-    ids: tuple[int, int] = (0x1B36, 0x000C),
+    ids: tuple[int, int] = (0x1022, 0x1483),
 ) -> Function:
     """Return a bridge function behind an IOMMU, with ACS on unless told otherwise."""
     return function(

@@ -148,7 +148,7 @@ def port(
     command: Command | None = ON,
     number: int | None = None,
     memory: bool = False,
-    ids: tuple[int, int] = (0x1B36, 0x000C),
+    ids: tuple[int, int] = (0x1022, 0x1483),
 ) -> Function:
     """Return a bridge that forwards both ways; ``number`` is its port number, by default the device number."""
     made = groups_hosts.port(place, secondary, parent, port_type, acs=acs, ids=ids)

@@ -218,6 +218,23 @@ def test_that_a_virtual_machine_is_what_it_shows_is_an_assumption() -> None:
     assert "virtual-machine" in ids(proof(merge((host, replace(host, virtual=True))), red="01:00.0"))
 
 
+@pytest.mark.parametrize(
+    ("place", "ids_of", "assumed"),
+    [
+        ("00:01.0", (0x1B36, 0x000C), True),  # QEMU's root port
+        ("00:02.0", (0x15AD, 0x07A0), True),  # VMware's
+        ("00:01.0", (0x8086, 0x000C), False),
+        ("02:00.0", (0x1B36, 0x0010), False),  # a device alone may be anywhere
+    ],
+)
+def test_emulated_ports_show_a_virtual_machine_too(place: str, ids_of: tuple[int, int], assumed: bool) -> None:
+    """On other platforms than x86, and in records that do not show the processor."""
+    functions = change(slots(CLOSED, CLOSED), place, vendor=ids_of[0], device=ids_of[1])
+    found = proof(machine(*functions), red="01:00.0")
+    assert found.verdict is PROVEN
+    assert ("virtual-machine" in ids(found)) is assumed
+
+
 @pytest.mark.parametrize(("kind", "assumed"), [(EndKind.OUTSIDE, True), (EndKind.SWITCH, True), (EndKind.CPU, False)])
 def test_that_links_off_the_host_lead_to_nobody_else_is_an_assumption(kind: EndKind, assumed: bool) -> None:
     """Chips of a rack join GPUs of many hosts, and a host shows its own."""

@@ -64,7 +64,7 @@ def test_a_kernel_that_says_at_boot_that_it_overrides_acs_obeys() -> None:
 
 
 def test_override_by_id_and_by_multifunction() -> None:
-    line = "pcie_acs_override=id:1b36:000c"
+    line = "pcie_acs_override=id:1022:1483"
     assert len(predict(host(pair(None), command_line=line)).groups) == 2
     slot = [function(f"00:03.{n}", multifunction=True) for n in range(2)]
     assert len(predict(host(slot, command_line="pcie_acs_override=multifunction")).groups) == 2

@@ -15,15 +15,16 @@ from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import LinkKind
+from atoll.host.model import Function, LinkKind
 from atoll.isolation.clusters import HOST, Clusters
 from atoll.isolation.firmware import excluded_for, mapped_for_firmware
 from atoll.isolation.handover import without_ats
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
+from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
-from atoll.pci.vendor import MELLANOX
+from atoll.pci.vendor import MELLANOX, RED_HAT, VMWARE
 
 __all__ = ["Assumption", "standing"]
 
@@ -200,12 +201,17 @@ _CONNECTX_7 = (MELLANOX, 0x1021)
 
 
 def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:
-    if reach.topology.host.virtual:
+    if reach.topology.host.virtual or any(map(_emulated, reach.topology.functions.values())):
         yield (
             "virtual-machine",
             "this is a virtual machine: what it shows is taken for what carries the traffic, which is not so of devices"
             " that its hypervisor passes through",
         )
+
+
+def _emulated(function: Function) -> bool:
+    """Whether it is a port or a host bridge that QEMU or VMware shows to guests, on any platform and in any record."""
+    return function.made_by(RED_HAT, VMWARE) and (function.is_port or function.device_class == DeviceClass.HOST_BRIDGE)
 
 
 def _ports(_reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:

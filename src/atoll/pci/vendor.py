@@ -23,7 +23,9 @@ __all__ = [
     "MOORE_THREADS",
     "NVIDIA",
     "PLX",
+    "RED_HAT",
     "TENSTORRENT",
+    "VMWARE",
     "ZHAOXIN",
 ]
 
@@ -48,5 +50,8 @@ MELLANOX = 0x15B3
 MOORE_THREADS = 0x1ED5
 NVIDIA = 0x10DE
 PLX = 0x10B5
+RED_HAT = 0x1B36
+"""Of what QEMU emulates and is no virtio device."""
 TENSTORRENT = 0x1E52
+VMWARE = 0x15AD
 ZHAOXIN = 0x1D17
