@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.errors import LabError
@@ -20,11 +19,11 @@ class Emulator:
     environment: dict[str, str]
 
 
-def emulator(*, powernv: bool = False, say: Callable[[str], None] = lambda line: None) -> Emulator:
+def emulator(*, powernv: bool = False) -> Emulator:
     """QEMU for x86-64 or for PowerNV, fetched on first use. Raises `LabError` where that fails."""
     if os.uname().machine != "x86_64":
         raise LabError(f"this machine is {os.uname().machine}", "The lab's emulator is fetched for x86-64 machines.")
-    root = part("qemu-ppc" if powernv else "qemu-x86", say=say) / "root"
+    root = part("qemu-ppc" if powernv else "qemu-x86") / "root"
     libraries = root / "usr/lib/x86_64-linux-gnu"
     return Emulator(
         command=(

@@ -30,9 +30,9 @@ _BUILD_BYTES = 3 << 30
 _UNREAD = ("Documentation", "sound", "samples", "drivers/gpu/drm/amd", "drivers/net/ethernet", "drivers/net/wireless")
 
 
-def built_kernel(*, cache: Path | None = None, say: Callable[[str], None] = lambda line: None) -> Path:
+def built_kernel(*, say: Callable[[str], None] = lambda line: None) -> Path:
     """The kernel's image, built on first use. Raises `LabError` where it cannot be built, with the log's place."""
-    cache = cache or cache_folder()
+    cache = cache_folder()
     part("kernel-source", cache=cache, say=say)
     source = versions_of("kernel-source", cache=cache)
     key = hashlib.sha256(f"{source}\n{CONFIGURATION.read_text()}".encode()).hexdigest()

@@ -158,15 +158,7 @@ class Dying:
         tell()
         for at, point in zip(numbers, points, strict=True):
             try:
-                with clock("begin"):
-                    tokens = self.ready()
-                    must(state() == between, "it is as it was before the first time", (state(), between))
-                with clock("die"):
-                    died(act, at, gives=self.gives)(tokens)
-                with clock("recover"):
-                    recovered(ends)
-                with clock("give back"):
-                    self.give_back(initial)
+                self.die(act, at, initial, between, ends, clock)
             except Broken as broken:
                 failures.append({"verb": self.name, "point": point, "what": str(broken), "round": round_})
                 # What comes next begins where this did, as far as that can be had.
@@ -178,6 +170,26 @@ class Dying:
         told |= {"seconds": round(time.monotonic() - began, 1), "of which": clock.seconds}
         tell()
         return len(whole.points)
+
+    def die(
+        self,
+        act: Act,
+        at: int,
+        initial: dict[str, Any],
+        between: dict[str, Any],
+        ends: tuple[dict[str, Any], ...],
+        clock: Clock,
+    ) -> None:
+        """Let it die at one point, ``between`` what was before it and one of its ``ends``, and give all back."""
+        with clock("begin"):
+            tokens = self.ready()
+            must(state() == between, "it is as it was before the first time", (state(), between))
+        with clock("die"):
+            died(act, at, gives=self.gives)(tokens)
+        with clock("recover"):
+            recovered(ends)
+        with clock("give back"):
+            self.give_back(initial)
 
     def ready(self) -> int:
         """Bring the machine to where it begins; return the owners' tokens.
