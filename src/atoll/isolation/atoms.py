@@ -47,7 +47,7 @@ class Atom:
     """Whether that is not known to join them: the specification leaves it open, or a fact was not read."""
 
 
-def most_closed(topology: Topology, settings: Settings, *, allow_assumed: bool = False) -> Settings:
+def most_closed(topology: Topology, settings: Settings) -> Settings:
     """Return the settings with every control at its most closed: all redirection on, all links cut, all translated.
 
     Bus mastering and memory decoding are on, of the ports above too: what is switched off is not isolated but useless.
@@ -59,7 +59,7 @@ def most_closed(topology: Topology, settings: Settings, *, allow_assumed: bool =
     cut = dict(settings.cut)
     for address, links in topology.links.items():
         cutter = link_control(topology.functions[address])
-        if cutter is not None and (cutter.level is not Level.ASSUMED or allow_assumed):
+        if cutter is not None and cutter.level is not Level.ASSUMED:
             cut[address] = frozenset(number for number in _peers(links, address) if cutter.names(number))
     domain = dict(settings.domain)
     cpu_links = dict(settings.cpu_links)
