@@ -122,17 +122,10 @@ def _links(
             near = LinkEnd(EndKind.FUNCTION, address, number)
             link = Link(LinkKind.NVLINK, near, near, nvlink_speed(own.vendor, own.device), source)
             speed = rates.get((address, number), link.bytes_per_second)
-            function = functions.get(far)
-            told = True
-            if function is None:
-                end = LinkEnd(EndKind.UNKNOWN, None, far_number, str(far))
+            if far in functions:
+                end, told = _far_end(tables, (address, number), LinkEnd(_kind(functions[far]), far, far_number))
             else:
-                end = LinkEnd(_kind(function), far, far_number)
-                if end.kind is EndKind.FUNCTION and far_number is None and far in tables:
-                    end, told = _paired(tables, address, number, far)
-                elif end.kind is EndKind.FUNCTION and _back(tables, far, far_number) != (address, number):
-                    # One end says so, the other does not: kept as a link, and both are left out of what is told.
-                    end = LinkEnd(EndKind.FUNCTION, far, None)
+                end, told = LinkEnd(EndKind.UNKNOWN, None, far_number, str(far)), True
             a, b = in_order(near, end)
             links.setdefault((a, b), replace(link, a=a, b=b, bytes_per_second=speed, pairing_told=told))
         for number in gpu.unnamed:
@@ -140,6 +133,19 @@ def _links(
             speed = rates.get((address, number), nvlink_speed(own.vendor, own.device))
             links[near, end] = Link(LinkKind.NVLINK, near, end, speed, source)
     return tuple(sorted(links.values(), key=lambda link: (str(link.a), str(link.b))))
+
+
+def _far_end(tables: Mapping[Address, SmiGpu], near: tuple[Address, int], shown: LinkEnd) -> tuple[LinkEnd, bool]:
+    """Return where a link leads, of which this end shows so much, and whether the pairing of the ends is told."""
+    far = shown.function
+    if shown.kind is not EndKind.FUNCTION or far is None:
+        return shown, True
+    if shown.number is None and far in tables:
+        return _paired(tables, *near, far)
+    if _back(tables, far, shown.number) != near:
+        # One end says so, the other does not: kept as a link, and both are left out of what is told.
+        return LinkEnd(EndKind.FUNCTION, far, None), True
+    return shown, True
 
 
 def _paired(tables: Mapping[Address, SmiGpu], address: Address, number: int, far: Address) -> tuple[LinkEnd, bool]:

@@ -122,20 +122,32 @@ def _by_spoofing(
     segment = frozenset(members)
     adrift = [address for address in members if buses.of(address).severed]
     for (validator, answer), sources in spoofers.items():
-        inside: Iterable[Address] = members
+        inside: Sequence[Address] = members
+        doubtful: Sequence[Address] = ()
         if validator is not None:
-            below = [a for a in topology.below.get(validator, ()) if a in segment]
-            known = frozenset(below)
-            doubtful: list[Address] = []
-            for address in adrift:
-                passes = within(topology, validator, address)
-                if address not in known and passes is not False:
-                    (below if passes else doubtful).append(address)
-            inside = below
-            if least <= Answer.POSSIBLE:
-                yield from _contacts(reach, sources, doubtful, Answer.POSSIBLE)
+            below = [address for address in topology.below.get(validator, ()) if address in segment]
+            inside, doubtful = _let_through(topology, validator, below, adrift)
+        if least <= Answer.POSSIBLE:
+            yield from _contacts(reach, sources, doubtful, Answer.POSSIBLE)
         if answer >= least:
             yield from _contacts(reach, sources, inside, answer)
+
+
+def _let_through(
+    topology: Topology, validator: Address, below: Sequence[Address], adrift: Iterable[Address]
+) -> tuple[Sequence[Address], Sequence[Address]]:
+    """Return whose ids a port lets through that validates, and whose it may.
+
+    Those of all that is ``below`` it, and of what stands elsewhere (``adrift``: a bridge above was not read) where its
+    bus numbers hold them.
+    """
+    inside, known = [*below], frozenset(below)
+    doubtful: list[Address] = []
+    for address in adrift:
+        passes = within(topology, validator, address)
+        if address not in known and passes is not False:
+            (inside if passes else doubtful).append(address)
+    return inside, doubtful
 
 
 def _adrift(reach: Reach, buses: _Buses, senders: frozenset[Address], members: Sequence[Address]) -> Iterator[Contact]:

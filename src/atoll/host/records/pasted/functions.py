@@ -77,11 +77,7 @@ class TextFunctions:
             virtual = dump.virtual or virtual
         known = self.functions.get(address)
         if known is not None:
-            # Twice in one text: a short listing and a long one, or before and after.
-            if _bare(known) != _bare(function):
-                function = _filled(known, function) if _bare(function) else _filled(function, known)
-            else:
-                function = merge_function(known, function)
+            function = _shown_twice(known, function)
             forwarding = self.forwarding[address] if isinstance(forwarding, Unknown) else forwarding
         self.functions[address] = function
         self.forwarding[address] = forwarding
@@ -176,6 +172,13 @@ class TextFunctions:
 def _bare(function: Function) -> bool:
     """Whether nothing but its first line was read."""
     return isinstance(function.header, Unknown) and isinstance(function.port_type, Unknown)
+
+
+def _shown_twice(first: Function, second: Function) -> Function:
+    """Return what one text tells of a function twice: in a short listing and a long one, or before and after."""
+    if _bare(first) == _bare(second):
+        return merge_function(first, second)
+    return _filled(first, second) if _bare(second) else _filled(second, first)
 
 
 def _filled(one: Function, other: Function) -> Function:
