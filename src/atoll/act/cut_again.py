@@ -12,7 +12,7 @@ from atoll.act.steps.access import access
 from atoll.act.steps.registers import control_of, cut, cut_now
 from atoll.controls.present import present
 from atoll.host.model import Host
-from atoll.plan.step import StepKind
+from atoll.plan.step import Step, StepKind
 
 __all__ = ["OWNER_RUNS", "cut_again", "cut_since"]
 
@@ -37,12 +37,7 @@ def cut_again(
             continue
         try:
             with machine.during(entry, reason):
-                control = control_of(host, step)
-                with access(machine, step.device, None) as lease:
-                    # With memory decoding off it shows no registers, and has its links all the same.
-                    opened = frozenset(step.links) - cut_now(lease, host, control)
-                    if opened:
-                        cut(lease, host, control, step.links)
+                opened = _cut_open(machine, host, step)
         except (Failure, OSError) as error:
             left.append(f"links of {step.device} may be open, and could not be cut again: {error}")
             continue
@@ -50,6 +45,17 @@ def cut_again(
             links = ", ".join(map(str, sorted(opened)))
             deeds.append(Deed(step.kind.value, step.device, f"links {links} cut again", step.id))
     return tuple(deeds), tuple(left)
+
+
+def _cut_open(machine: Recorded, host: Host, step: Step) -> frozenset[int]:
+    """Cut the links of a step of which one is open; return those that were."""
+    control = control_of(host, step)
+    with access(machine, step.device, None) as lease:
+        # With memory decoding off it shows no registers, and has its links all the same.
+        opened = frozenset(step.links) - cut_now(lease, host, control)
+        if opened:
+            cut(lease, host, control, step.links)
+    return opened
 
 
 def cut_since(host: Host, entries: Iterable[Entry]) -> Iterator[str]:

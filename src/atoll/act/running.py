@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from atoll.act import device
 from atoll.act.failure import Failure
@@ -59,12 +60,6 @@ def running(
     where none can be kept.
     """
     known = dict(fingerprints)
-
-    def check(machine: Machine, address: Address) -> None:
-        planned = known.get(address)
-        if planned is not None and (found := fingerprint(device.read_function(machine, address))) != planned:
-            raise Failure(f"{address} is not the device that was planned for: {found}, planned: {planned}")
-
     with _journal_of(machine) as journal:
         record = journal.record
         if not resumes:
@@ -73,7 +68,7 @@ def running(
             standing = record.since(boot_of(machine)).entries
             journal.forget(entry for entry in record.entries if entry not in standing)
         run = journal.begin(verb, spec=spec, plan=plan)
-        work = Running(Recorded(machine, journal, check), journal, run, known)
+        work = Running(Recorded(machine, journal, partial(_check, known)), journal, run, known)
         try:
             yield work
         except (AtollError, Failure, OSError) as error:
@@ -94,6 +89,13 @@ def running(
             raise Interrupted(f"{verb} was interrupted half-way", hint="run atoll recover", undone=False) from error
         if not stays:
             _end(journal, run, f"all that {verb} had to do is done")
+
+
+def _check(known: Mapping[Address, str], machine: Machine, address: Address) -> None:
+    """Raise Failure where a device is not the one that it was known as, by its fingerprint."""
+    planned = known.get(address)
+    if planned is not None and (found := fingerprint(device.read_function(machine, address))) != planned:
+        raise Failure(f"{address} is not the device that was planned for: {found}, planned: {planned}")
 
 
 def _end(journal: Journal, run: Run, how: str, message: str = "") -> None:

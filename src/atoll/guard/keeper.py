@@ -323,16 +323,20 @@ def serve(orders: socket.socket, keeper: Keeper) -> None:
         if order is None:
             return
         try:
-            answer = keeper.obey(order, descriptors)
-            try:
-                send(orders, answer)
-            except OSError as error:
-                if error.errno != errno.EMSGSIZE:
-                    raise
-                send(orders, {"error": error.strerror, "hint": "", "errno": error.errno})
+            _answer(orders, keeper.obey(order, descriptors))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def _answer(orders: socket.socket, answer: dict[str, Any]) -> None:
+    """Send an answer, or that it is too long for one message."""
+    try:
+        send(orders, answer)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        send(orders, {"error": error.strerror, "hint": "", "errno": error.errno})
 
 
 def run_keeper(orders: socket.socket, events: socket.socket, name: str, parent: int) -> None:

@@ -125,6 +125,11 @@ def _restore_devices(table: dict[str, Any], kernel: Kernel) -> None:
             if device.group not in kernel.groups or address not in kernel.groups[device.group].members:
                 raise ValueError(f"{text} is not in group {device.group}")
         kernel.devices[address] = device
+    _check_agreement(kernel)
+
+
+def _check_agreement(kernel: Kernel) -> None:
+    """Raise ValueError where groups, buses and drivers are not of one machine."""
     members = [member for group in kernel.groups.values() for member in group.members]
     grouped = [device.address for device in kernel.devices.values() if device.group is not None]
     if sorted(members) != sorted(grouped):
