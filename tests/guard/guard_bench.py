@@ -12,7 +12,8 @@ from typing import Any
 from fake_vfio import FakeKernel
 from vfio_machine import FakeDevice, FakeMachine, address
 
-from atoll.guard.keeper import Keeper, serve
+from atoll.guard.keeper import Keeper
+from atoll.guard.keeper_process import serve
 from atoll.guard.keepers import Keepers, Keeping
 from atoll.guard.message import send
 from atoll.twin import v100

@@ -19,7 +19,8 @@ from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
-from atoll.guard.keeper import Keeper, Pauses, serve
+from atoll.guard.keeper import Keeper, Pauses
+from atoll.guard.keeper_process import serve
 from atoll.guard.keepers import Keeping, start_keeper
 from atoll.guard.message import LONGEST, receive, send
 from atoll.pci.address import Address

@@ -18,7 +18,7 @@ from typing import Any
 from atoll.act.pace import Pace
 from atoll.act.uninterrupted import deferred
 from atoll.controls.link_control import LinkControl
-from atoll.guard.keeper import run_keeper
+from atoll.guard.keeper_process import run_keeper
 from atoll.guard.message import Malformed, receive, send
 from atoll.pci.address import Address
 from atoll.vfio.errors import VfioError
