@@ -8,12 +8,30 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+from atoll.host import read_host
+from atoll.host.model import Host
 from atoll.host.open import open_named
 from atoll.host.records.content import Record
 from atoll.host.tree import Tree
 from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
 
-__all__ = ["Link", "Refusing", "cells", "function_files", "opened_tree", "tree_of"]
+__all__ = [
+    "FOLDER",
+    "GPU",
+    "Files",
+    "Link",
+    "Refusing",
+    "cells",
+    "function_files",
+    "host_with",
+    "opened_tree",
+    "tree_of",
+]
+
+Files = dict[str, str | bytes]
+GPU = "0000:01:00.0"
+FOLDER = f"sys/devices/pci0000:01/{GPU}"
+"""Of ``GPU``, where it is the only function beside those that a test adds."""
 
 
 class Link(str):
@@ -31,6 +49,11 @@ def tree_of(files: Mapping[str, str | bytes], name: str = "handmade") -> MemoryT
         else:
             tree.add(path, FileEntry(value.encode() if isinstance(value, str) else value))
     return tree
+
+
+def host_with(files: Files) -> Host:
+    """Return the host of ``GPU`` and these files."""
+    return read_host(tree_of({**function_files(GPU), **files}))
 
 
 def opened_tree(path: Path) -> Tree:
