@@ -1,4 +1,4 @@
-"""Functions that have others in hand: what drives them decides what those can do, and what keeps them apart."""
+"""Functions that control others: who drives one decides what those can do, and what keeps them apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atoll.pci.class_code import ClassCode, DeviceClass
 from atoll.pci.header import PortType
 from atoll.pci.vendor import AMD, ASPEED, HP, HUAWEI, HYGON, INTEL, MATROX, MELLANOX
 
-__all__ = ["of_chipset", "of_machine", "of_switch", "of_translation", "of_virtual"]
+__all__ = ["chipset_control", "iommu_control", "management_control", "switch_control", "virtual_function_control"]
 
 _CHIPSET = frozenset(
     {
@@ -41,11 +41,11 @@ _OF_BOARDS = {
 that start and stop the processors of a BlueField card, which has the card's other functions in hand (rshim)."""
 
 
-def of_virtual(topology: Topology, source: Address, target: Address) -> Finding:
-    """A physical function programs, disables and resets its virtual ones, and routes what they send.
+def virtual_function_control(topology: Topology, source: Address, target: Address) -> Finding:
+    """Say whether ``target`` is a virtual function of ``source``.
 
-    VFIO has an owner of both show the same token for it (drivers/vfio/pci/vfio_pci_core.c
-    ``vfio_pci_validate_vf_token``).
+    A physical function programs, disables and resets its virtual ones, and routes what they send. VFIO has an
+    owner of both show the same token for it (drivers/vfio/pci/vfio_pci_core.c ``vfio_pci_validate_vf_token``).
     """
     one, other = topology.functions[source], topology.functions[target]
     if other.physical_function == source:
@@ -58,18 +58,19 @@ def of_virtual(topology: Topology, source: Address, target: Address) -> Finding:
     return BLOCKED
 
 
-def of_translation(topology: Topology, source: Address) -> Finding:
-    """An IOMMU that is a function: its capability says where its registers are, and these what all others reach."""
+def iommu_control(topology: Topology, source: Address) -> Finding:
+    """Say whether a function is an IOMMU: its capability says where its registers are, and these what others reach."""
     if not is_amd_iommu(topology.functions[source]):
         return BLOCKED
     return Finding(Answer.DIRECT, (Hop(str(source), "IOMMU", "it translates for others: who drives it decides how"),))
 
 
-def of_chipset(topology: Topology, source: Address) -> Finding:
-    """A part of the chipset, on a root bus: what others reach, or what firmware runs, is set up by its registers.
+def chipset_control(topology: Topology, source: Address) -> Finding:
+    """Say whether a function is a part of the chipset, on a root bus.
 
-    VFIO lets its user write what it does not know of configuration space (drivers/vfio/pci/vfio_pci_config.c,
-    ``unassigned_perms``). Which registers there are, and which of them firmware has locked, is not known.
+    Its registers set up what others reach, or what firmware runs; which there are, and which of them firmware has
+    locked, is not known. VFIO lets its user write what it does not know of configuration space
+    (drivers/vfio/pci/vfio_pci_config.c, ``unassigned_perms``).
     """
     function = topology.functions[source]
     if function.parent is not None or source in topology.bricks:
@@ -84,8 +85,8 @@ def of_chipset(topology: Topology, source: Address) -> Finding:
     return Finding(Answer.POSSIBLE, (Hop(str(source), "chipset", because),))
 
 
-def of_machine(topology: Topology, source: Address) -> Finding:
-    """What manages the machine, or holds memory of it, wherever it stands.
+def management_control(topology: Topology, source: Address) -> Finding:
+    """Say whether a function manages the machine, or holds memory of it, wherever it stands.
 
     Who drives the VGA function of ASPEED's BMCs may reach all that the BMC does (CVE-2019-6260), and through it the
     machine; AMD's secure processor takes commands about all encrypted guests (drivers/crypto/ccp); Intel's management
@@ -121,11 +122,11 @@ def _may_command(function: Function) -> bool:
     return any(device not in _ENGINES for _, device in ids)
 
 
-def of_switch(topology: Topology, source: Address, owner: Mapping[Address, str]) -> tuple[Address, Finding] | None:
-    """A function of a switch's own device, or on its inner bus, by the upstream port of the switch.
+def switch_control(topology: Topology, source: Address, owner: Mapping[Address, str]) -> tuple[Address, Finding] | None:
+    """Say whether a function may set up a switch that others' functions are below; return its upstream port, too.
 
-    Such are the management endpoints and the DMA engines of switches. Whether one sets up the ports, its vendor knows.
-    None where there is none, or where nothing of another owner is below that switch.
+    Such are functions of a switch's own device, or on its inner bus: management endpoints and DMA engines. Whether one
+    sets up the ports, its vendor knows. None for any other function, or where nothing of another owner is below.
     """
     up = topology.up(source)
     beside = topology.on_bus.get(up[0] if up else None, ())

@@ -15,7 +15,13 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import listed_only
 from atoll.isolation.assumptions import Assumption, standing
 from atoll.isolation.clusters import HOST, Cluster, Clusters
-from atoll.isolation.control import of_chipset, of_machine, of_switch, of_translation, of_virtual
+from atoll.isolation.control import (
+    chipset_control,
+    iommu_control,
+    management_control,
+    switch_control,
+    virtual_function_control,
+)
 from atoll.isolation.firmware import mapped_for_both
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -207,10 +213,11 @@ class _Check:
 
     def _in_hand(self, cluster: str, source: Address) -> Iterator[Violation]:
         """Yield what keeps others apart and is set up by what drives a function."""
-        for found in (of(self.topology, source) for of in (of_translation, of_chipset, of_machine)):
+        for control in (iommu_control, chipset_control, management_control):
+            found = control(self.topology, source)
             if found.answer > Answer.BLOCKED:
                 yield Violation(source, f"memory:{HOST}", cluster, HOST, Breach.CONTROL, found.answer, found.path)
-        switch = of_switch(self.topology, source, self.owner)
+        switch = switch_control(self.topology, source, self.owner)
         if switch is not None:
             port, found = switch
             yield Violation(source, str(port), cluster, HOST, Breach.CONTROL, found.answer, found.path)
@@ -234,7 +241,7 @@ class _Check:
         yield Breach.ACCESS, self.reach.answer(source, target)
         if self.topology.functions[target].is_port:
             return
-        yield Breach.CONTROL, of_virtual(self.topology, source, target)
+        yield Breach.CONTROL, virtual_function_control(self.topology, source, target)
         yield Breach.IDENTITY, self.reach.identity(source, target)
         yield Breach.DOMAIN, self._shared_space(source, target)
         if self.owner[target] != HOST:
