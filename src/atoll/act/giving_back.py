@@ -43,7 +43,7 @@ class GivingBack:
 
     site: Site
     work: Running
-    works: Mapping[Address, Before]
+    was: Mapping[Address, Before]
     held: Mapping[Address, Cluster]
     shared: Mapping[Address, Step]
     deeds: list[Deed] = field(default_factory=list)
@@ -57,41 +57,41 @@ class GivingBack:
         """Give everything back: first whatever could let a device act is taken from it, last the drivers come back."""
         self.note_held()
         self.note_drivers()
-        devices = [a for a in self.works if not self.site.host.functions[a].is_port]
+        devices = [a for a in self.was if not self.site.host.functions[a].is_port]
         self.silence(devices)
         self.open_links(devices)
         closed = self.ports_that_stay()
         self.restore_ports(closed)
         # What is below a port that stays closed is wanted once more, to be found again in its group of before.
-        wanted = {a for a in self.works if any(is_above(self.site.host, a, port) for port in closed)}
-        self.regroup([a for a in self.works if a not in wanted])
+        wanted = {a for a in self.was if any(is_above(self.site.host, a, port) for port in closed)}
+        self.regroup([a for a in self.was if a not in wanted])
         for address in devices:
             self.give_back(address)
             if address not in self.vanished and address not in wanted:
                 self.forget(address)
 
     def open_links(self, devices: Iterable[Address]) -> None:
-        """Cut of each device what was cut before, and nothing else but what a neighbour's owner needs cut."""
+        """Open what was not cut before, but for what a neighbour's owner needs cut."""
         for address in devices:
-            if self.works[address].cut is not None:
+            if self.was[address].cut is not None:
                 told = "links as before" + (", but for those that stay cut" if address in self.shared else "")
                 self.attempt("open-links", address, partial(self.reopen, address), told)
 
     def ports_that_stay(self) -> set[Address]:
         """Return the functions above what cannot be regrouped: what isolates its group is not taken away from it."""
-        stays = [a for a, work in self.works.items() if work.removed and not self.can_be_regrouped(a)]
-        return {port for port in self.works for a in stays if is_above(self.site.host, a, port)}
+        stays = [a for a, before in self.was.items() if before.removed and not self.can_be_regrouped(a)]
+        return {port for port in self.was for a in stays if is_above(self.site.host, a, port)}
 
     def restore_ports(self, closed: Container[Address]) -> None:
         """Give ports and functions their ACS settings of before, but for those that stay ``closed``."""
-        for address, work in self.works.items():
-            if isinstance(work.acs, int) and address not in closed:
-                self.restore_acs(address, AcsFlag(work.acs))
+        for address, before in self.was.items():
+            if isinstance(before.acs, int) and address not in closed:
+                self.restore_acs(address, AcsFlag(before.acs))
 
     def regroup(self, addresses: Iterable[Address]) -> None:
         """Have what was removed for its group found again once more; of ports, nothing is owed then."""
         for address in addresses:
-            if self.works[address].removed:
+            if self.was[address].removed:
                 self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
             if self.site.host.functions[address].is_port and address not in self.vanished:
                 self.forget(address)
@@ -157,20 +157,20 @@ class GivingBack:
         and the same, or none, is what it gets back."""
         machine, journal = self.site.machine, self.work.journal
         leased = {entry.step.device for entry in journal.entries if entry.step.kind is StepKind.LEASE}
-        for address, work in self.works.items():
-            if work.driver_known or address in leased or self.site.host.functions[address].is_port:
+        for address, before in self.was.items():
+            if before.driver_known or address in leased or self.site.host.functions[address].is_port:
                 continue
             try:
-                work.driver, work.override = device.driver(machine, address), device.override(machine, address)
+                before.driver, before.override = device.driver(machine, address), device.override(machine, address)
             except Failure:
                 if self.there(address):
                     raise
                 continue
-            work.driver_known = True
+            before.driver_known = True
             words = ("none", "none", "bind it again")
             step = Step("r2", StepKind.UNBIND, address, "its driver is as before", *words)
-            before: State = {"driver": work.driver, "override": work.override}
-            journal.intend(step, {"fingerprint": self.site.fingerprints[address], **before})
+            state: State = {"driver": before.driver, "override": before.override}
+            journal.intend(step, {"fingerprint": self.site.fingerprints[address], **state})
 
     def forget(self, address: Address) -> None:
         journal = self.work.journal
@@ -212,7 +212,7 @@ class GivingBack:
         self.deeds.append(Deed(kind, address, told))
 
     def reopen(self, address: Address) -> None:
-        was = self.works[address].cut
+        was = self.was[address].cut
         step = self.shared.get(address)
         if step is not None and isinstance(was, list):
             self.keep(step, was)
@@ -232,8 +232,8 @@ class GivingBack:
             if entry.step.device == step.device and entry.step.kind is step.kind and entry.step.cluster == step.cluster
         ]
         if not of_the_host:
-            before: State = {"fingerprint": self.site.fingerprints[step.device], "cut": was}
-            of_the_host = [journal.intend(step, before).number]
+            state: State = {"fingerprint": self.site.fingerprints[step.device], "cut": was}
+            of_the_host = [journal.intend(step, state).number]
         self.kept.update(of_the_host)
 
     def restore_acs(self, address: Address, control: AcsFlag) -> None:
@@ -250,11 +250,11 @@ class GivingBack:
         """Bind the driver of before; where the journal does not tell, let the kernel choose."""
         if not self.there(address):
             return
-        machine, work = self.site.machine, self.works[address]
-        if work.driver_known:
-            told = f"bind {work.driver}" if work.driver else "left without a driver, as before"
-            before: State = {"driver": work.driver, "override": work.override, "enabled": work.enabled}
-            self.attempt("bind", address, partial(restore, machine, address, before), told)
+        machine, before = self.site.machine, self.was[address]
+        if before.driver_known:
+            told = f"bind {before.driver}" if before.driver else "left without a driver, as before"
+            state: State = {"driver": before.driver, "override": before.override, "enabled": before.enabled}
+            self.attempt("bind", address, partial(restore, machine, address, state), told)
             return
         if device.driver(machine, address) is None:
             self.attempt(

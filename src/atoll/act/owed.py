@@ -51,7 +51,8 @@ class Owed:
 
     site: Site
     entries: tuple[Entry, ...]
-    works: Mapping[Address, Before]
+    was: Mapping[Address, Before]
+    """How each device was that there is something to give back of."""
     held: Mapping[Address, Cluster]
     over: tuple[Entry, ...] = ()
     """Entries of which nothing is left: the device was exchanged, or is as before, pulled and plugged again."""
@@ -78,21 +79,21 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     # What the clusters were given is theirs to give back: whoever read their file has checked that.
     named = {address for cluster in spec.clusters.named for address in cluster.functions}
     needed = host.essential.keys() - named - spec.essential
-    works = _works(host, [entry for entry in entries if entry.step.device not in needed], owners, others, kept)
-    back = _back_already(site, works, held)
+    was = _was_before(host, [entry for entry in entries if entry.step.device not in needed], owners, others, kept)
+    back = _back_already(site, was, held)
     over = (*strange, *(entry for entry in entries if entry.step.device in back))
-    works = {address: work for address, work in works.items() if address not in back}
+    was = {address: before for address, before in was.items() if address not in back}
     for address in held:
-        works.setdefault(address, Before())
-    _check_possible(site, works, held)
+        was.setdefault(address, Before())
+    _check_possible(site, was, held)
     left = [*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items())]
     left += [
         f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
         for address in sorted({entry.step.device for entry in entries} & needed)
     ]
     left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
-    shared = {address: step for address in works if (step := shared_links(host, entries, address, others))}
-    return Owed(site, entries, works, held, over, tuple(left), shared)
+    shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
+    return Owed(site, entries, was, held, over, tuple(left), shared)
 
 
 def _with_given(clusters: Clusters, host: Host, entries: tuple[Entry, ...]) -> Clusters:
@@ -111,22 +112,22 @@ def _with_given(clusters: Clusters, host: Host, entries: tuple[Entry, ...]) -> C
     return replace(clusters, named=tuple(named))
 
 
-def _back_already(site: Site, works: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> set[Address]:
+def _back_already(site: Site, was: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> set[Address]:
     """Return the devices of which there is nothing to give back, nor any other group to be found again in."""
-    moved = [address for address, work in works.items() if work.removed]
+    moved = [address for address, before in was.items() if before.removed]
     return {
         address
-        for address, work in works.items()
+        for address, before in was.items()
         if address not in held
         and not any(is_above(site.host, address, port) for port in moved)
-        and _is_as_before(site, address, work)
+        and _is_as_before(site, address, before)
     }
 
 
-def _check_possible(site: Site, works: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> None:
+def _check_possible(site: Site, was: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> None:
     """Raise RefusedError where devices cannot be written, are a living holder's, or are not what they were."""
     machine = site.machine
-    if works:
+    if was:
         require(machine, ("attributes", "config"))
     if held and "hold" not in machine.capabilities:
         address, cluster = next(iter(held.items()))
@@ -135,7 +136,7 @@ def _check_possible(site: Site, works: Mapping[Address, Before], held: Mapping[A
             f"{address} is held open for {cluster.name} by process {holder.pid if holder else 'unknown'}",
             hint="end that process first (kill -TERM, or stop its service): it gives its devices back itself",
         )
-    for address in works:
+    for address in was:
         try:
             site.check_fingerprint(address)
         except Failure as error:
@@ -222,7 +223,7 @@ def _stays(host: Host, port: Address, user: Address) -> str:
     return f"{port} stays as it is set: {user} below it is {who}, and is not released with this"
 
 
-def _works(
+def _was_before(
     host: Host,
     entries: Iterable[Entry],
     owners: Mapping[Address, Cluster],
@@ -242,29 +243,29 @@ def _works(
             continue
         if address not in owners and _owner(entry) == HOST and others:
             continue
-        work = found.setdefault(address, Before())
+        was = found.setdefault(address, Before())
         before = entry.before
-        if "driver" in before and not work.driver_known:
-            work.driver, work.override, work.driver_known = before["driver"], before["override"], True
-            work.enabled = before.get("enabled")
-        if work.cut is None and before.get("cut") is not None:
-            work.cut = before["cut"]
-        if work.acs is None and "acs" in before:
-            work.acs = before["acs"]
-        work.removed |= entry.step.kind is StepKind.REMOVE
+        if "driver" in before and not was.driver_known:
+            was.driver, was.override, was.driver_known = before["driver"], before["override"], True
+            was.enabled = before.get("enabled")
+        if was.cut is None and before.get("cut") is not None:
+            was.cut = before["cut"]
+        if was.acs is None and "acs" in before:
+            was.acs = before["acs"]
+        was.removed |= entry.step.kind is StepKind.REMOVE
     return dict(sorted(found.items()))
 
 
-def _is_as_before(site: Site, address: Address, work: Before) -> bool:
+def _is_as_before(site: Site, address: Address, before: Before) -> bool:
     """Whether there is nothing to give back: a device that was pulled and plugged again is the host's as before."""
-    if site.host.functions[address].is_port or work.removed or work.cut is not None or work.acs is not None:
+    if site.host.functions[address].is_port or before.removed or before.cut is not None or before.acs is not None:
         return False
     machine = site.machine
-    if not work.driver_known or device.driver(machine, address) != work.driver:
+    if not before.driver_known or device.driver(machine, address) != before.driver:
         return False
-    hosts = isinstance(work.driver, str) and "vfio" not in work.driver
+    hosts = isinstance(before.driver, str) and "vfio" not in before.driver
     try:
-        if device.override(machine, address) != work.override:
+        if device.override(machine, address) != before.override:
             return False
         return hosts or not command_word(machine, address) & Command.MASTER
     except Failure:

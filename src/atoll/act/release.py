@@ -46,7 +46,7 @@ def release(
     record = read_journal(machine)
     entries = record.since(boot_of(machine)).entries
     owed = find_owed(machine, host, _permitting(clusters, spec, host, entries), entries, pace or Pace())
-    if not owed.works:
+    if not owed.was:
         if owed.over and not dry_run:
             with running(machine, "release", {}, spec=spec) as work:
                 work.journal.forget(owed.over)
@@ -56,7 +56,7 @@ def release(
         earlier = (entry for entry in record.entries if entry not in entries)
         return Outcome((), (told, *owed.left, *cut_since(host, earlier)), dry_run)
     if dry_run:
-        deeds = tuple(Deed("release", address, "would: give back") for address in owed.works)
+        deeds = tuple(Deed("release", address, "would: give back") for address in owed.was)
         return Outcome(deeds, dry_run=True)
     with running(machine, "release", owed.site.fingerprints, spec=spec) as work:
         if work.journal.record.since(boot_of(machine)).entries != entries:
@@ -86,6 +86,6 @@ def complete(work: Running, host: Host, spec: Spec, pace: Pace) -> Outcome:
 def _carry_out(owed: Owed, work: Running) -> Outcome:
     site = replace(owed.site, machine=work.machine)
     work.journal.forget(owed.over)
-    giving = GivingBack(site, work, owed.works, owed.held, owed.shared, left=[*owed.left])
+    giving = GivingBack(site, work, owed.was, owed.held, owed.shared, left=[*owed.left])
     giving.run()
     return Outcome(tuple(giving.deeds), tuple(dict.fromkeys(giving.left)))
