@@ -1,9 +1,8 @@
 """The emulated GPU from its owner's side: the registers through which it takes orders.
 
-It runs inside the guest, where ``guest_files`` puts it under the same name, from the standard library alone. It
-needs an accessor of BAR 0: an object with
-``read32(offset)`` and ``write32(offset, value)``, or a ``memoryview`` of the mapped BAR (cast to anything). The
-layout is the emulation's own: real GPUs have no such mailbox.
+It runs inside the guest, where ``guest_files`` puts it under the same name, from the standard library alone. It needs
+an accessor of BAR 0: an object with ``read32(offset)`` and ``write32(offset, value)``, or a ``memoryview`` of the
+mapped BAR (cast to anything). The layout is the emulation's own: real GPUs have no such mailbox.
 """
 
 from __future__ import annotations

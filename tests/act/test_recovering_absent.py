@@ -34,11 +34,15 @@ def test_a_release_that_died_needs_no_device_that_is_not_there_any_more(red: str
     host, made = planned(twin, spec)
     execute(twin, host, made)
     given = [address for address in (RED, BLUE, LAST) if device.driver(twin, address) == "vfio-pci"]
-    for death in deaths(
-        twin, {}, lambda machine: release_of(machine, spec), wanted=lambda number: number in (40, 60, 80)
-    ):
-        if not read_journal(death.twin).dead:
-            continue
+    died = [
+        death
+        for death in deaths(
+            twin, {}, lambda machine: release_of(machine, spec), wanted=lambda number: number in (40, 60, 80)
+        )
+        if read_journal(death.twin).dead
+    ]
+    assert died
+    for death in died:
         owed = any(entry.step.device == pulled for entry in read_journal(death.twin).entries)
         death.twin.write(f"sys/bus/pci/devices/{pulled}/remove", b"1")
         (found,) = recover(death.twin).runs

@@ -169,7 +169,9 @@ def test_links_are_kept_as_links() -> None:
 def test_what_lspci_wants_is_there() -> None:
     """pciutils ``lib/sysfs.c`` opens these of every device, and gives up without the first five."""
     tree = taken(Twin.new("pcie-box")).tree
-    for address in tree.list("sys/bus/pci/devices"):
+    addresses = tree.list("sys/bus/pci/devices")
+    assert addresses
+    for address in addresses:
         listed = tree.list(f"sys/bus/pci/devices/{address}")
         assert {"vendor", "device", "class", "irq", "resource", "config", "numa_node"} <= set(listed)
         assert {"subsystem_vendor", "subsystem_device", "revision"} <= set(listed)

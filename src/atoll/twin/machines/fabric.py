@@ -87,7 +87,7 @@ class _Fabric(Tree):
     """A machine in the making."""
 
     hidden: random.Random = field(default_factory=random.Random)
-    """For what is behind Volume Management Devices: without any, a machine is what it was before there were these."""
+    """Chance for what is behind Volume Management Devices, apart from all else: with none, nothing else changes."""
 
     def blueprint(self, name: str, kernel: str, links: bool) -> Blueprint:
         """Roll the whole machine."""
