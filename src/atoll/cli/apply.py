@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from atoll.act.executor import execute
 from atoll.act.others import with_others
 from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.plan import exit_code
+from atoll.cli.progress import step_progress
 from atoll.cli.prove import EXIT
 from atoll.cli.session import Session, changing
 from atoll.cli.spec import is_plan, read_plan, read_standing, read_text
@@ -19,7 +19,7 @@ from atoll.fabric.topology import Topology
 from atoll.isolation.moment import state
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
-from atoll.plan.step import Plan, Step
+from atoll.plan.step import Plan
 from atoll.report.apply import apply_document, apply_lines
 from atoll.report.plan import plan_lines
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
                 lambda style: plan_lines(made, style=style, verbose=options.verbose),
             )
             return exit_code(made)
-        progress = None if options.json or not sys.stderr.isatty() else _progress
+        progress = step_progress(options)
         outcome = execute(session.machine, session.host, made, dry_run=options.dry_run, progress=progress)
         statement = None
         if not options.dry_run:
@@ -70,9 +70,3 @@ def _plan(path: str, session: Session, policy: Policy) -> Plan:
     text, clusters = read_standing(path, session)
     host = session.host
     return plan(Topology(host), present(host, allow_assumed=clusters.allow_assumed), clusters, policy, spec=text)
-
-
-def _progress(number: int, count: int, step: Step) -> None:
-    """Show on standard error, in one line, how far it is."""
-    text = f"[{number}/{count}] {step.kind.value} {step.device}"
-    print(f"\r\x1b[K{text}" if number < count else "\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from atoll.act.running import refuse_after_death
 from atoll.cli.interrupts import heard, interruptible, listen
 from atoll.cli.output import say
 from atoll.cli.plan import exit_code
+from atoll.cli.progress import step_progress
 from atoll.cli.prove import EXIT
 from atoll.cli.session import Session, changing
 from atoll.cli.spec import read_clusters, read_standing
@@ -32,7 +33,7 @@ from atoll.isolation.clusters import Clusters
 from atoll.isolation.moment import Statement, state
 from atoll.isolation.proof import Verdict
 from atoll.plan.planner import plan
-from atoll.plan.step import Plan, Step
+from atoll.plan.step import Plan
 from atoll.report.apply import apply_document, apply_lines
 from atoll.report.hold import (
     ended_lines,
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
                 made = _plan(host, clusters, text, policy)
                 if made.impossible:
                     return _impossible(options, made)
-                progress = None if options.json or not sys.stderr.isatty() else _progress
+                progress = step_progress(options)
                 outcome, found = holding.achieve(host, made, progress=progress)
             return _hold(options, host, holding, made, outcome, found)
 
@@ -209,9 +210,3 @@ def _number(text: str | None, option: str, default: float, least: float, most: f
     if not least <= value <= most:
         raise InputError(f"{option} {text}: expected a number from {least:g} to {most:g}", hint="atoll hold --help")
     return value
-
-
-def _progress(number: int, count: int, step: Step) -> None:
-    """Show on standard error, in one line, how far it is."""
-    text = f"[{number}/{count}] {step.kind.value} {step.device}"
-    print(f"\r\x1b[K{text}" if number < count else "\r\x1b[K", end="", file=sys.stderr, flush=True)

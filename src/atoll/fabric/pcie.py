@@ -14,6 +14,7 @@ from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question,
 from atoll.fabric.meeting import Meetings
 from atoll.fabric.multicast import copying
 from atoll.fabric.settings import Settings
+from atoll.fabric.three_valued import both
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
 from atoll.host.fact import Unknown
@@ -76,15 +77,15 @@ class Descent(NamedTuple):
         function = topology.functions[target]
         # A virtual function's own memory enable reads as zero.
         decodes = True if function.physical_function is not None else settings.decodes_memory(target)
-        memory = _both(topology.has_memory(function), decodes)
-        return cls(memory, memory, _both(topology.has_ports(function), settings.decodes_ports(target)))
+        memory = both(topology.has_memory(function), decodes)
+        return cls(memory, memory, both(topology.has_ports(function), settings.decodes_ports(target)))
 
     def past(self, topology: Topology, settings: Settings, port: Address) -> Descent:
         """Return what arrives of what comes down to a port above."""
         decodes = settings.decodes_memory(port)
         open_to_copies = decodes is False and bool(topology.multicasting) and copying(topology, port)
-        copies = _both(self.copies, None if open_to_copies else decodes)
-        return Descent(_both(self.memory, decodes), copies, _both(self.ports, settings.decodes_ports(port)))
+        copies = both(self.copies, None if open_to_copies else decodes)
+        return Descent(both(self.memory, decodes), copies, both(self.ports, settings.decodes_ports(port)))
 
     def requests(self, *, copied: bool) -> bool | None:
         """Whether any request arrives: of what no memory request comes to, an I/O request may be answered.
@@ -249,12 +250,6 @@ def _descending(topology: Topology, settings: Settings, target: Address, branch:
     for port in _between(topology, target, branch):
         descent = descent.past(topology, settings, port)
     return descent
-
-
-def _both(one: bool | None, other: bool | None) -> bool | None:
-    if one is False or other is False:
-        return False
-    return None if one is None or other is None else True
 
 
 def stops_translated(topology: Topology, settings: Settings, port: Address) -> bool | None:

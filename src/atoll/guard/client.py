@@ -10,13 +10,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
-from collections.abc import Iterable
 from typing import Any
 
 from atoll.errors import AtollError, InputError, RefusedError
-from atoll.guard.message import SCHEMA, SOCKET, Malformed, receive, send
+from atoll.guard.message import SCHEMA, SOCKET, Malformed, close_all, receive, send
 from atoll.vfio.handover import receive as receive_space
 from atoll.vfio.kernel import Kernel
 from atoll.vfio.space import AddressSpace
@@ -86,7 +84,7 @@ class Client:
         answer, descriptors = self._ask({"ask": "take", "of": of})
         text = answer.get("handover")
         if not isinstance(text, str):
-            _close(descriptors)
+            close_all(descriptors)
             raise _senseless()
         return receive_space(text, descriptors, kernel=self._kernel)
 
@@ -96,7 +94,7 @@ class Client:
         Raises NotGranted where it has ended, or tells nothing for a minute; InputError where that makes no sense.
         """
         _, descriptors = self._receive()
-        _close(descriptors)
+        close_all(descriptors)
         return self.ending
 
     def close(self) -> None:
@@ -106,7 +104,7 @@ class Client:
     def _told(self, ask: str, **parts: type) -> dict[str, Any]:
         """Ask, and return an answer that has these parts, each of its type."""
         answer, descriptors = self._ask({"ask": ask})
-        _close(descriptors)
+        close_all(descriptors)
         if answer.get("schema") != SCHEMA or any(not isinstance(answer.get(part), parts[part]) for part in parts):
             raise _senseless()
         return answer
@@ -121,9 +119,9 @@ class Client:
             answer, descriptors = self._receive()
             if "tell" not in answer and not self._unanswered:
                 break
-            _close(descriptors)
+            close_all(descriptors)
         if not answer.get("ok"):
-            _close(descriptors)
+            close_all(descriptors)
             raise NotGranted(str(answer.get("error")), hint=str(answer.get("hint", "")))
         return answer, descriptors
 
@@ -145,7 +143,7 @@ class Client:
             case {"tell": "wanted", "device": str() as device}:
                 self.wanted.add(device)
             case _:
-                _close(descriptors)
+                close_all(descriptors)
                 raise _senseless()
         return answer, descriptors
 
@@ -154,11 +152,6 @@ class Client:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _close(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _senseless() -> InputError:

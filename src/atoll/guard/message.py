@@ -16,7 +16,18 @@ import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["LONGEST", "MOST_DESCRIPTORS", "SCHEMA", "SOCKET", "Malformed", "printed", "receive", "send", "unread"]
+__all__ = [
+    "LONGEST",
+    "MOST_DESCRIPTORS",
+    "SCHEMA",
+    "SOCKET",
+    "Malformed",
+    "close_all",
+    "printed",
+    "receive",
+    "send",
+    "unread",
+]
 
 SOCKET = "run/atoll/hold.sock"
 """Where a holder listens, from the root of its machine's files."""
@@ -65,12 +76,13 @@ def receive(
         if not isinstance(document, dict):
             raise Malformed("a message that is no JSON object")
     except Malformed:
-        (close or _close)(descriptors)
+        (close or close_all)(descriptors)
         raise
     return document, tuple(descriptors)
 
 
-def _close(descriptors: Iterable[int]) -> None:
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close what came with a message."""
     for descriptor in descriptors:
         os.close(descriptor)
 

@@ -26,11 +26,11 @@ from atoll.pci.ats import read_ats, read_pasid
 from atoll.pci.config import ConfigSpace
 from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import read_flr, read_link, read_pending, read_port_number, read_port_type, read_slot
-from atoll.pci.header import HeaderType
 from atoll.pci.multicast import read_multicast
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
 from atoll.pci.sriov import read_sriov
+from atoll.pci.subsystem import read_subsystem
 
 __all__ = ["FunctionFolder", "FunctionFolders"]
 
@@ -228,7 +228,7 @@ class FunctionFolder:
         vendor, device = self._number("subsystem_vendor"), self._number("subsystem_device")
         if isinstance(vendor, Known) and isinstance(device, Known):
             return Known((vendor.value, device.value), vendor.source)
-        return self._told(_read_subsystem)
+        return self._told(read_subsystem)
 
     def _link_name(self, name: str) -> Fact[str | None]:
         path = f"{self._path}/{name}"
@@ -303,12 +303,6 @@ def _ids(event: Mapping[str, str], name: str) -> tuple[int, int] | None:
         return (int(vendor, 16), int(device, 16)) if colon else None
     except ValueError:
         return None
-
-
-def _read_subsystem(space: ConfigSpace) -> tuple[int, int]:
-    if space.header_type is not HeaderType.NORMAL:
-        raise Unreadable("a bridge's header has no subsystem ids")
-    return space.word(0x2C), space.word(0x2E)
 
 
 def _flag(fact: Fact[int]) -> Fact[bool]:

@@ -34,8 +34,8 @@ _TEXT = {
 
 def join(folder: str, target: str) -> str:
     """Return where a link in ``folder`` points to, by its text alone: no further links are followed."""
-    parts = [] if target.startswith("/") else _parts(folder)
-    for part in _parts(target):
+    parts = [] if target.startswith("/") else parts_of(folder)
+    for part in parts_of(target):
         if part == "..":
             del parts[-1:]
         else:
@@ -50,7 +50,7 @@ def resolve(path: str, target_of: Callable[[str], str | None], *, last: bool = T
     raises OSError for what is not there. The last component is followed if ``last``.
     Raises OSError(ELOOP) after 40 links, and what ``target_of`` raises.
     """
-    waiting = _parts(path)[::-1]
+    waiting = parts_of(path)[::-1]
     done: list[str] = []
     links = 0
     size = len(path)
@@ -72,9 +72,10 @@ def resolve(path: str, target_of: Callable[[str], str | None], *, last: bool = T
         if size > _LENGTH_AT_MOST:
             raise os_error(errno.ENAMETOOLONG, path)
         done = [] if target.startswith("/") else done[:-1]
-        waiting.extend(_parts(target)[::-1])
+        waiting.extend(parts_of(target)[::-1])
     return "/".join(done)
 
 
-def _parts(path: str) -> list[str]:
+def parts_of(path: str) -> list[str]:
+    """Return the names along a path."""
     return [part for part in path.split("/") if part not in ("", ".")]

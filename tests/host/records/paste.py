@@ -6,6 +6,7 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
+from atoll.host.fact import Known
 from atoll.host.model import Function, Host, Sriov
 from atoll.host.records.pasted.text import read_text
 from atoll.pci.address import Address
@@ -16,6 +17,7 @@ __all__ = [
     "PORT",
     "RENDERED",
     "at",
+    "groups_of",
     "host_of",
     "lspci",
     "one",
@@ -82,6 +84,12 @@ def at(text: str) -> Address:
 def host_of(text: str | bytes, name: str = "paste") -> Host:
     """Return what a text shows."""
     return read_text(text.encode() if isinstance(text, str) else text, name=name)
+
+
+def groups_of(host: Host) -> dict[int, list[str]]:
+    """Return the members of each group, their addresses without domain."""
+    assert isinstance(host.groups, Known)
+    return {number: [str(a)[5:] for a in group.members] for number, group in host.groups.value.items()}
 
 
 def one(text: str, address: str = "00:01.0") -> Function:

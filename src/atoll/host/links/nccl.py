@@ -19,6 +19,7 @@ from atoll.host.links.doubts import gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
 from atoll.host.links.smi import small
 from atoll.host.links.speed import nvlink_speed
+from atoll.host.links.text import address_in
 from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
@@ -52,13 +53,13 @@ def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
     """
     gpus: dict[Address, NcclGpu] = {}
     for pci in root.walk():
-        address = _address(pci.attributes.get("busid", "")) if pci.tag == "pci" else None
+        address = address_in(pci.attributes.get("busid", "")) if pci.tag == "pci" else None
         for element in pci.all("gpu") if address is not None else ():
             assert address is not None
             gpu = NcclGpu(address)
             for link in element.children:
                 count = small(link.attributes.get("count", "")) or 0
-                target = _address(link.attributes.get("target", ""))
+                target = address_in(link.attributes.get("target", ""))
                 if link.tag == "nvlink" and count:
                     kind = _ENDS.get(link.attributes.get("tclass", ""), EndKind.FUNCTION)
                     end = target, kind if target is not None else EndKind.UNKNOWN
@@ -77,13 +78,6 @@ def _rate(megabytes: str) -> int | None:
     if not (megabytes.isascii() and megabytes.isdigit() and len(megabytes) < 8):
         return None
     return int(megabytes) * _MEGABYTE or None
-
-
-def _address(text: str) -> Address | None:
-    try:
-        return Address.parse(text)
-    except ValueError:
-        return None
 
 
 def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function], *, source: str) -> ToldLinks:

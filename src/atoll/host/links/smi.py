@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 
+from atoll.host.links.text import address_in
 from atoll.pci.address import Address
 
 __all__ = ["SmiGpu", "parse_gpu_list", "parse_gpu_query", "parse_gpu_table", "parse_links", "small"]
@@ -112,7 +113,7 @@ def parse_gpu_query(text: str) -> tuple[SmiGpu, ...]:
             columns = row
             continue
         cells = dict(zip(columns, row, strict=False))
-        index, address = small(cells.get("index", "")), _address(cells.get("pci.bus_id", ""))
+        index, address = small(cells.get("index", "")), address_in(cells.get("pci.bus_id", ""))
         if index is not None and address is not None:
             gpus.append(SmiGpu(index, cells.get("uuid", ""), address))
     return tuple(gpus)
@@ -130,7 +131,7 @@ def parse_gpu_table(text: str) -> tuple[SmiGpu, ...]:
             continue
         words, place = cells[1].split(), cells[2].split()
         index = small(words[0]) if len(words) > 1 else None
-        address = _address(place[0]) if len(place) == 2 else None
+        address = address_in(place[0]) if len(place) == 2 else None
         if index is not None and address is not None:
             gpus.append(SmiGpu(index, "", address))
     return tuple(gpus)
@@ -157,7 +158,7 @@ def _remote(text: str) -> tuple[Address, int | None] | None:
     for place, word in enumerate(words):
         lower = word.removesuffix(":").lower()
         unnamed = lower.startswith("ffffff") and ":ff:" in lower
-        address = _NOWHERE if unnamed else _address(word.removesuffix(":"))
+        address = _NOWHERE if unnamed else address_in(word.removesuffix(":"))
         if address is not None:
             number = words[place + 1 : place + 3]
             return address, small(number[1]) if len(number) == 2 and number[0] == "Link" else None
@@ -178,10 +179,3 @@ def _rate(text: str) -> int | None:
 def _is_count(text: str) -> bool:
     """Whether it is of ``nvlink -e``, ``-gt`` or the like: ``Replay Errors: 0``, ``Data Tx: 5218 KiB``."""
     return ": " in text.strip() and "Remote" not in text
-
-
-def _address(text: str) -> Address | None:
-    try:
-        return Address.parse(text)
-    except ValueError:
-        return None

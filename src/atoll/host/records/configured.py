@@ -26,11 +26,11 @@ from atoll.pci.express import (
     read_port_type,
     read_slot,
 )
-from atoll.pci.header import HeaderType
 from atoll.pci.multicast import read_multicast
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
 from atoll.pci.sriov import read_sriov
+from atoll.pci.subsystem import read_subsystem
 
 __all__ = ["Dumped", "from_dump"]
 
@@ -87,13 +87,7 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         bars=told(read_bars),
         rom=told(read_rom),
         revision=told(lambda space: space.byte(0x08)),
-        subsystem=told(_subsystem),
+        subsystem=told(read_subsystem),
         serial=told(read_serial),
     )
     return Dumped(function, told(read_ari_forwarding), read_virtual_functions(config))
-
-
-def _subsystem(space: ConfigSpace) -> tuple[int, int]:
-    if space.header_type is not HeaderType.NORMAL:
-        raise Unreadable("a bridge's header has no subsystem ids")
-    return space.word(0x2C), space.word(0x2E)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from atoll.host.resolve import os_error, resolve
+from atoll.host.resolve import os_error, parts_of, resolve
 from atoll.host.trees.bar_file import check_load, is_bar_file
 
 __all__ = ["Entry", "FileEntry", "FolderEntry", "LinkEntry", "MemoryTree"]
@@ -56,7 +56,7 @@ class MemoryTree:
 
         Links are not followed: OSError(ENOTDIR) below a file or link, OSError(EISDIR) to replace a folder.
         """
-        *above, last = _parts(path)
+        *above, last = parts_of(path)
         folder = self._root
         for part in above:
             below = folder.setdefault(part, FolderEntry())
@@ -73,7 +73,7 @@ class MemoryTree:
     def entry(self, path: str) -> Entry | None:
         """Return what stands at a path, without following links; None where there is nothing."""
         found: Entry = self._root
-        for part in _parts(path):
+        for part in parts_of(path):
             if not isinstance(found, FolderEntry) or part not in found:
                 return None
             found = found[part]
@@ -105,7 +105,7 @@ class MemoryTree:
     def _find(self, path: str, *, last: bool = True) -> Entry:
         # Most paths have no link in them, and then one walk is enough.
         found: Entry = self._root
-        parts = _parts(path)
+        parts = parts_of(path)
         for place, part in enumerate(parts):
             if part == "..":
                 break
@@ -146,7 +146,3 @@ def _walk(folder: FolderEntry, above: str) -> Iterator[str]:
             yield from _walk(entry, f"{path}/")
         else:
             yield path
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in ("", ".")]

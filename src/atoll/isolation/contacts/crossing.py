@@ -22,6 +22,7 @@ from atoll.fabric.pcie import (
     sends_translated,
     stops_translated,
 )
+from atoll.fabric.three_valued import both, either
 from atoll.fabric.topology import Branches
 from atoll.fabric.turn import Traffic, Turn
 from atoll.isolation.contacts.contact import Contact
@@ -69,7 +70,7 @@ class Crossings:
         answering: dict[Descent, list[Address]] = defaultdict(list)
         for member in members:
             for ascent, addresses in self._from(member).items():
-                passed = Ascent(_and(ascent.mastering, master), ascent.translating, _or(ascent.stopped, stops))
+                passed = Ascent(both(ascent.mastering, master), ascent.translating, either(ascent.stopped, stops))
                 senders[passed] += addresses
             for state, addresses in self._below(member).items():
                 answering[state.past(self.topology, self.settings, bridge)] += addresses
@@ -214,18 +215,6 @@ class Crossings:
             outcome(self.reach.policy, step, passes(step, traffic, ascent, descent))
             for traffic, step in zip(Traffic, steps, strict=True)
         )
-
-
-def _and(one: bool | None, other: bool | None) -> bool | None:
-    if one is False or other is False:
-        return False
-    return None if one is None or other is None else True
-
-
-def _or(one: bool | None, other: bool | None) -> bool | None:
-    if one or other:
-        return True
-    return None if one is None or other is None else False
 
 
 def _sorted_by(members: Iterable[Address], key: Callable[[Address], Hashable]) -> dict[Hashable, list[Address]]:

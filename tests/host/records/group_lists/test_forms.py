@@ -8,10 +8,9 @@ import re
 import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Host
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import PortType
-from host.records.paste import PORT, at, host_of
+from host.records.paste import PORT, at, groups_of, host_of
 
 _BAR, _GPU, _SOUND, _NIC = "00:01.0", "01:00.0", "01:00.1", "02:00.0"
 _TREE = """\
@@ -46,11 +45,6 @@ root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
 │ 0x0c0330 │ 0xa36d │ 0000:00:14.0 │         -1 │ 0x8086 │ xHCI
 └──────────┴────────┴──────────────┴────────────┴────────┴──────────────────────────────────
 """
-
-
-def _groups(host: Host) -> dict[int, list[str]]:
-    assert isinstance(host.groups, Known)
-    return {number: [str(a)[5:] for a in group.members] for number, group in host.groups.value.items()}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +121,7 @@ def _groups(host: Host) -> dict[int, list[str]]:
     ],
 )
 def test_every_form_tells_the_same(text: str) -> None:
-    assert _groups(host_of(text)) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+    assert groups_of(host_of(text)) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
 
 
 def test_ids_before_the_address_are_ids() -> None:
@@ -154,7 +148,7 @@ def test_a_fence_is_no_part_of_a_name() -> None:
 
 def test_lspci_s_own_line_begins_no_group() -> None:
     host = host_of(PORT + "\n02:00.0 Ethernet controller [0200]: Z [8086:1533]\n\tIOMMU group: 7\n\n03:00.0 VGA: Y\n")
-    assert _groups(host) == {1: [_BAR], 2: [_GPU], 7: [_NIC]}
+    assert groups_of(host) == {1: [_BAR], 2: [_GPU], 7: [_NIC]}
 
 
 def test_proxmox_tells_ids_classes_and_who_has_no_group() -> None:
@@ -168,19 +162,19 @@ def test_proxmox_tells_ids_classes_and_who_has_no_group() -> None:
 
 def test_a_group_of_which_nothing_was_understood_is_told() -> None:
     host = host_of("IOMMU Group 4:\n\tslot seven, VGA\nIOMMU Group 5:\n\t00:01.0 PCI bridge: X\n")
-    assert _groups(host) == {5: [_BAR]}
+    assert groups_of(host) == {5: [_BAR]}
     assert [gap.what for gap in host.gaps if gap.what.startswith("members")] == ["members of IOMMU group 4"]
 
 
 def test_lspci_after_a_list_and_a_blank_line_is_no_part_of_it() -> None:
     host = host_of(f"IOMMU Group 7:\n\t02:00.0 Ethernet controller: Z\n\n{PORT.replace('IOMMU group', 'Interrupt')}")
-    assert _groups(host) == {7: [_NIC]}
+    assert groups_of(host) == {7: [_NIC]}
     assert at(_GPU) in host.functions
 
 
 def test_gpus_numbered_in_a_fabric_are_in_no_group() -> None:
     host = host_of(f"{PORT}\n# partitions: GPU physicalId to PCI address\n1 0000:01:00.0\n2 0000:02:00.0\n")
-    assert _groups(host) == {1: [_BAR], 2: [_GPU]}
+    assert groups_of(host) == {1: [_BAR], 2: [_GPU]}
 
 
 @pytest.mark.parametrize("colon", ["", ":"])
@@ -190,7 +184,7 @@ def test_numbers_that_may_be_of_lines_are_no_groups(colon: str) -> None:
         f"{PORT}\n    14{colon}  01:00.0 VGA [0300]: Y [10de:1b80]\n    15{colon}  01:00.1 Audio: Y [10de:10f0]\n"
         f"    31{colon}  02:00.0 Ethernet [0200]: Z [8086:1533]\n"
     )
-    assert _groups(host) == {1: [_BAR], 2: [_GPU]}
+    assert groups_of(host) == {1: [_BAR], 2: [_GPU]}
     assert {at(_GPU), at(_SOUND), at(_NIC)} <= host.functions.keys()
     assert [gap.what for gap in host.gaps if "may be of groups" in gap.why] == ["groups of 0000:01:00.1, 0000:02:00.0"]
 
@@ -211,24 +205,24 @@ def test_ids_without_class_and_name() -> None:
 def test_a_folder_of_one_group_as_ls_shows_it() -> None:
     lines = "lrwxrwxrwx 1 root root 0 Jun 21 19:40 0000:{0} -> ../../../../devices/pci0000:00/0000:00:02.1/0000:{0}\n"
     typed = "me@box:~$ ls -la /sys/kernel/iommu_groups/15/devices/\ntotal 0\ndrwxr-xr-x 2 root root 0 Jun 21 19:40 .\n"
-    assert _groups(host_of(typed + lines.format("04:00.0") + lines.format("05:00.0"))) == {15: ["04:00.0", "05:00.0"]}
+    assert groups_of(host_of(typed + lines.format("04:00.0") + lines.format("05:00.0"))) == {15: ["04:00.0", "05:00.0"]}
     columns = "$ ls /sys/kernel/iommu_groups/6/devices/\n0000:86:00.0  0000:86:00.1\n\n$ lspci -s 86:00\n"
     host = host_of(f"{columns}86:00.0 VGA compatible controller: X\n86:00.1 Audio device: X\n")
-    assert _groups(host) == {6: ["86:00.0", "86:00.1"]}
+    assert groups_of(host) == {6: ["86:00.0", "86:00.1"]}
     assert host.functions[at("86:00.0")].class_code >> 8 == 0x0300, "a row of ls is no function's first line"
 
 
 def test_what_qemu_says_of_a_device_it_cannot_open() -> None:
     before = "qemu-system-x86_64: -device vfio-pci,host=01:00.0,multifunction=on: "
     viable = f"{before}vfio error: 0000:01:00.0: group 1 is not viable\nPlease ensure all devices are bound.\n"
-    assert _groups(host_of(viable)) == {1: ["01:00.0"]}
-    assert _groups(host_of(viable.replace("vfio error:", "vfio"))) == {1: ["01:00.0"]}
+    assert groups_of(host_of(viable)) == {1: ["01:00.0"]}
+    assert groups_of(host_of(viable.replace("vfio error:", "vfio"))) == {1: ["01:00.0"]}
     for said in (
         "failed to setup container for group 1: Failed to set iommu for container: Operation not permitted",
         "group 1 used in multiple address spaces",
         "failed to open /dev/vfio/1: No such file or directory",
     ):
-        assert _groups(host_of(f"kvm: -device vfio-pci,host=0000:01:00.0: vfio 0000:01:00.0: {said}\n")) == {
+        assert groups_of(host_of(f"kvm: -device vfio-pci,host=0000:01:00.0: vfio 0000:01:00.0: {said}\n")) == {
             1: ["01:00.0"]
         }
     lacking = (
@@ -257,7 +251,7 @@ def test_groups_of_platform_devices_only(text: str) -> None:
     beside = host_of(f"0001:01:00.0 Ethernet controller [0200]: X [8086:1521]\n\n{text}")
     assert isinstance(beside.functions[at("0001:01:00.0")].group, Unknown)
     some = host_of(f"{text}pci 0000:00:01.0: Adding to iommu group 7\n")
-    assert _groups(some) == {7: ["00:01.0"]}
+    assert groups_of(some) == {7: ["00:01.0"]}
 
 
 def test_a_command_that_printed_no_group() -> None:
@@ -277,7 +271,7 @@ def test_a_loop_that_found_no_group_tells_that_there_is_none(mark: str) -> None:
     some = host_of(
         f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\npci 0000:00:01.0: Adding to iommu group 3\n{rest}"
     )
-    assert _groups(some) == {3: [_BAR]}, "of another boot, then: what is listed counts"
+    assert groups_of(some) == {3: [_BAR]}, "of another boot, then: what is listed counts"
 
 
 def test_what_scripts_and_posts_say_before_a_function_and_leave_out_after_its_class() -> None:
@@ -293,7 +287,7 @@ def test_what_scripts_and_posts_say_before_a_function_and_leave_out_after_its_cl
         "00:02.0": (0x0300, 0x8086, 0x9A49),
         "01:00.0": (0x0302, 0x10DE, 0x1F97),
     }
-    assert _groups(host) == {0: ["00:02.0"]}
+    assert groups_of(host) == {0: ["00:02.0"]}
 
 
 @pytest.mark.parametrize("between", [" ", "\t", " \t "])
@@ -309,7 +303,7 @@ def test_line_ends_that_became_blanks_or_tabs(between: str, numbers: bool) -> No
     if not numbers:
         text = re.sub(r" \[\w{4}\]", "", text)
     host = host_of(f"{text}\nIOMMU Group 2:{between}02:00.0 Ethernet controller [0200]: Intel X [8086:1533]\n")
-    assert _groups(host) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+    assert groups_of(host) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
     assert [host.functions[at(a)].class_code >> 8 for a in (_BAR, _GPU, _SOUND)] == [0x0604, 0x0300, 0x0403]
     assert [host.functions[at(a)].device for a in (_BAR, _GPU, _SOUND)] == [0x1901, 0x1B80, 0x10F0]
 
@@ -322,7 +316,7 @@ def test_what_hangs_on_a_usb_controller_ends_no_group() -> None:
         "\t\t[8086:43ef]     00:14.2  RAM memory                               Some SRAM\n"
     )
     host = host_of(text)
-    assert _groups(host) == {3: ["00:14.0", "00:14.2"]}
+    assert groups_of(host) == {3: ["00:14.0", "00:14.2"]}
     assert [f.device for f in host.functions.values()] == [0x43ED, 0x43EF], "a hub's ids are not the controller's"
 
 
@@ -333,7 +327,7 @@ def test_the_marks_of_forums_hide_no_function() -> None:
         "IOMMU group 1 01:00.0 VGA compatible controller [0300]: NVIDIA [[color=red]10de:1b80[/color]] (rev a1)\n"
     )
     host = host_of(text)
-    assert _groups(host) == {0: ["00:02.0"], 1: ["00:01.0", "01:00.0"]}
+    assert groups_of(host) == {0: ["00:02.0"], 1: ["00:01.0", "01:00.0"]}
     assert host.functions[at("01:00.0")].device == 0x1B80
 
 
@@ -357,17 +351,17 @@ def test_a_wrapped_line_of_flags_begins_no_group() -> None:
         "01:00.0 VGA compatible controller [0300]: Some GPU [10de:1b80]\n" + flags.format(7) + "\n"
     )
     whole = {4: [_BAR], 7: [_GPU]}
-    assert _groups(host_of(text)) == whole
+    assert groups_of(host_of(text)) == whole
     for end in (" IOMMU group", " group"):
-        assert _groups(host_of(text.replace(end, f"\n{end.strip()}"))) == whole
-        assert _groups(host_of(text.replace(end, f" \n\t{end.strip()}"))) == whole
+        assert groups_of(host_of(text.replace(end, f"\n{end.strip()}"))) == whole
+        assert groups_of(host_of(text.replace(end, f" \n\t{end.strip()}"))) == whole
         # A blank line parts it from its function.
         found = host_of(text.replace(" IOMMU group 7", "\n\nIOMMU  7")).functions[at(_GPU)].group
         assert isinstance(found, Unknown), "it is not known to be in none"
 
 
 def test_a_list_after_a_comma_is_one() -> None:
-    assert _groups(host_of("These are my groups,\nIOMMU group 1\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n")) == {
+    assert groups_of(host_of("These are my groups,\nIOMMU group 1\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n")) == {
         1: [_BAR]
     }
 
@@ -390,7 +384,7 @@ IOMMU Group 3:
 @pytest.mark.parametrize("before", ["", "> "])
 def test_functions_by_their_paths_with_types_and_acs_below(before: str) -> None:
     host = host_of("".join(before + line + "\n" for line in _PATHS.splitlines()))
-    assert _groups(host) == {3: ["00:1c.1", "06:00.0", "07:01.0", "08:00.0"]}
+    assert groups_of(host) == {3: ["00:1c.1", "06:00.0", "07:01.0", "08:00.0"]}
     port, switch, nic = (host.functions[at(a)] for a in ("00:1c.1", "06:00.0", "08:00.0"))
     assert value_of(port.port_type, None) is PortType.ROOT_PORT
     acs = value_of(port.acs, None)
@@ -427,7 +421,7 @@ That is all.
 @pytest.mark.parametrize("margin", ["", "\t", " \u00a0\u00a0 "])
 def test_a_name_that_a_mailer_wrapped_ends_no_group(margin: str) -> None:
     text = _WRAPPED.format(margin=margin)
-    assert _groups(host_of(text)) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
+    assert groups_of(host_of(text)) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
 
 
 def test_a_list_in_quoted_printable_without_an_equals_sign() -> None:
@@ -436,5 +430,5 @@ def test_a_list_in_quoted_printable_without_an_equals_sign() -> None:
     assert "=C2=A0" in text
     assert "=3D" not in text
     host = host_of(text)
-    assert _groups(host) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
+    assert groups_of(host) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
     assert host.functions[at("00:05.0")].class_code == 0x088000

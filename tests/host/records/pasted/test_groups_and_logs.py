@@ -6,15 +6,10 @@ import pytest
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.groups import BEHIND_XEN
-from atoll.host.model import Host, Platform
+from atoll.host.model import Platform
 from atoll.host.records.merge.hosts import merge
 from atoll.pci.header import PortType
-from host.records.paste import PORT, at, host_of
-
-
-def _groups(host: Host) -> dict[int, list[str]]:
-    assert isinstance(host.groups, Known)
-    return {number: [str(a)[5:] for a in group.members] for number, group in host.groups.value.items()}
+from host.records.paste import PORT, at, groups_of, host_of
 
 
 @pytest.mark.parametrize(
@@ -55,7 +50,7 @@ def _groups(host: Host) -> dict[int, list[str]]:
     ],
 )
 def test_every_form_tells_the_same(text: str) -> None:
-    assert _groups(host_of(text)) == {1: ["00:01.0", "01:00.0"], 2: ["00:02.0"]}
+    assert groups_of(host_of(text)) == {1: ["00:01.0", "01:00.0"], 2: ["00:02.0"]}
 
 
 def test_a_loop_also_tells_ids() -> None:
@@ -69,12 +64,12 @@ def test_lspci_after_an_indented_list_is_no_part_of_it() -> None:
     host = host_of(
         "IOMMU Group 7:\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n00:05.0 Host bridge [0600]: X [8086:1]\n"
     )
-    assert _groups(host) == {7: ["00:01.0"]}
+    assert groups_of(host) == {7: ["00:01.0"]}
 
 
 def test_a_function_in_two_groups_is_in_none() -> None:
     host = host_of("1 0000:00:01.0\n2 0000:00:01.0\n3 0000:00:02.0\n")
-    assert _groups(host) == {3: ["00:02.0"]}
+    assert groups_of(host) == {3: ["00:02.0"]}
     assert any("group 1 and in group 2" in gap.why for gap in host.gaps)
 
 
@@ -103,7 +98,7 @@ def test_lspci_lists_and_logs_in_one_text() -> None:
     host = host_of(PORT + "\nIOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n\n"
                    "[ 0.1] pci 0000:01:00.0: Adding to iommu group 2\n"
                    "[ 0.1] AMD-Vi: Interrupt remapping enabled\n")  # fmt: skip
-    assert _groups(host) == {1: ["00:01.0"], 2: ["01:00.0"]}
+    assert groups_of(host) == {1: ["00:01.0"], 2: ["01:00.0"]}
     assert isinstance(host.interrupt_remapping, Known)
 
 
