@@ -69,6 +69,12 @@ def test_paragraphs_tell_no_more_than_lines_and_lose_no_function(path: Path, wid
     assert sum(value is Unknown for value in filled.values()) < sum(value is Unknown for value in whole.values()) + 40
 
 
+@pytest.mark.parametrize("path", _TEXTS, ids=lambda path: path.parent.name)
+def test_lines_without_blank_ones_between_functions_stay_lines(path: Path) -> None:
+    text = recorded_text(path).decode()
+    assert _told(host_of("".join(line for line in text.splitlines(True) if line.strip()))) == _told(host_of(text))
+
+
 def test_a_function_in_the_middle_of_a_line_is_one() -> None:
     host = host_of(_GRACE)
     bridge, graphics = host.functions[at("0008:03:00.0")], host.functions[at("0008:04:00.0")]

@@ -38,8 +38,11 @@ _OTHERS = (
 )
 """What does so beside one of those, and may be a part of other texts."""
 _KEY = re.compile(rf"(?<=\S)[ \t]+(?={'|'.join(_KEYS)})")
-_ANY = re.compile(rf"(?<=\S)[ \t]+(?={'|'.join((*_KEYS, *_OTHERS))}|{FUNCTION})")
-_BEGINS = re.compile("|".join((*_KEYS, *_OTHERS)))
+_ALL = "|".join((*_KEYS, *_OTHERS))
+_DETAIL = re.compile(rf"(?<=\S)[ \t]+(?={_ALL})")
+_ANY = re.compile(rf"(?<=\S)[ \t]+(?={_ALL}|(?:[\da-fA-F:.]{{4,15}}/){{0,9}}{FUNCTION})")
+"""A function may have its path before it (lspci -P)."""
+_BEGINS = re.compile(_ALL)
 _FUNCTION = re.compile(FUNCTION)
 _INSIDE = re.compile(r"(?:Capabilities: \[[^\]]*\]|Region \d:)$")
 """After these what looks like a key is the rest of the detail: ``Capabilities: [b0] Subsystem: …``."""
@@ -81,7 +84,7 @@ def _is_filled(paragraph: Sequence[str], together: str) -> bool:
     if sum(map(together.count, _FREQUENT)) <= sum(line.lstrip().startswith(_FREQUENT) for line in paragraph):
         return False
     begin = sum(_BEGINS.match(line.lstrip()) is not None for line in paragraph)
-    return len(_cuts(together, _ANY)) > begin
+    return len(_cuts(together, _DETAIL)) > begin
 
 
 def _is_of_function(line: str) -> bool:
