@@ -392,3 +392,18 @@ def test_a_switch_that_copies_requests_is_shown_as_such() -> None:
     host = host_of(dump)
     assert value_of(host.functions[at("07:00.0")].multicast, None) == Multicast(True, 0xC000_0000, 1 << 12)
     assert any("Multicast on" in line for line in show_lines(host, names=Names.load(), style=PLAIN))
+
+
+@pytest.mark.parametrize("shown", ["de000000..df0fffff", "de000000 to df0fffff", "", "<ignored>"])
+def test_a_window_that_cannot_be_read_is_not_none(shown: str) -> None:
+    bridge = value_of(one(PORT.replace("de000000-df0fffff [size=17M]", shown)).bridge, None)
+    assert bridge is not None
+    assert "cannot be read" in bridge.unread
+
+
+@pytest.mark.parametrize("shown", ["[disabled]", "None", "[disabled] [32-bit]"])
+def test_a_window_that_is_off_is_none(shown: str) -> None:
+    bridge = value_of(one(PORT.replace("de000000-df0fffff [size=17M]", shown)).bridge, None)
+    assert bridge is not None
+    assert not bridge.unread
+    assert len(bridge.windows) == 2

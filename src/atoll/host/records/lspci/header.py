@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Bridge, Rom, Window
+from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.lspci.block_text import SHALLOW, BlockText, group_of, numa_of, number_in
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.pci.class_code import BUS_BRIDGES, DeviceClass
@@ -20,6 +21,8 @@ __all__ = ["HeaderText", "region"]
 _SHADOW = 0xC_0000
 _PORTALS = ("Capability ID 0x15", "#15", "Flattening Portal Bridge")
 """How releases of lspci name the capability of Flattening Portal Bridges (15h), which most do not know."""
+_WINDOWS = ("I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:")
+_NO_WINDOW = (["[disabled]"], ["None"])
 _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -77,26 +80,30 @@ class HeaderText(BlockText):
             return Unknown(f"{self._text}: its Bus: line is cut")
         if secondary > 0xFF or subordinate > 0xFF:
             return Unknown(f"{self._text}: its Bus: line has no bus numbers")
-        windows = [self._window("I/O behind bridge:"), self._window("Memory behind bridge:")]
-        windows.append(self._window("Prefetchable memory behind bridge:"))
+        windows = map(self._window, _WINDOWS)
         kept = tuple(window for window in windows if window is not None and window.start <= window.end)
         control = (self._block.find("BridgeCtl:") or "").split()
         vga = True if "VGA+" in control else False if "VGA-" in control else None
         hidden = self._unread or self._early
+        if not hidden and any(map(self._is_unclear, _WINDOWS)):
+            hidden = "what it shows of the windows behind the bridge cannot be read: give the output of lspci -vvv"
         if not hidden and any(c.name.startswith(_PORTALS) for c in self._block.capabilities):
             hidden = "lspci does not show whether vectors of its Flattening Portal Bridge are on: lspci -xxx does"
         unread = f"{self._text}: {hidden}" if hidden else ""
         return Known(Bridge(secondary, subordinate, kept, vga, unread), self._source)
 
+    def _is_unclear(self, key: str) -> bool:
+        """Whether it shows something in a window's place that is neither a range nor that there is none."""
+        text = self._block.find(key)
+        return text is not None and _range(text) is None and text.split()[:1] not in _NO_WINDOW
+
     def _window(self, key: str) -> Window | None:
         text = self._block.find(key) or ""
-        start, dash, end = text.partition(" ")[0].partition("-")
-        try:
-            first, last = int(start, 16), int(end, 16)
-        except ValueError:
+        bounds = _range(text)
+        if bounds is None or "[disabled]" in text:
             return None
-        if not dash or "[disabled]" in text:
-            return None
+        first, last = bounds
+        start = text.partition("-")[0]
         memory, prefetch = key != "I/O behind bridge:", key.startswith("Prefetchable")
         # Registers of all zeros: not implemented (pci.bridge), though lspci prints the range that they would be.
         least, wide = (0xFFFFF, "[64-bit]") if memory else (0xFFF, "[32-bit]")
@@ -205,3 +212,10 @@ def _size(text: str) -> int:
     unit = _SIZES.get(word[-1:], 1)
     number = word.removesuffix(word[-1:]) if unit > 1 else word
     return int(number) * unit if number.isascii() and number.isdigit() and len(number) < 9 else 0
+
+
+def _range(text: str) -> tuple[int, int] | None:
+    """Return the first and the last address of ``de000000-df0fffff [size=17M]``."""
+    start, _, end = text.partition(" ")[0].partition("-")
+    first, last = hexadecimal(start, most=16), hexadecimal(end, most=16)
+    return None if first is None or last is None else (first, last)
