@@ -39,27 +39,40 @@ def read_record(data: bytes, *, name: str) -> Record:
     if apart is not None:
         documents, around = apart
         return _beside(lambda: _xml(documents, name), around, name)
-    from atoll.host.records.programs.rdma_dump import is_json, read_rdma_dump
+    from atoll.host.records.programs.pvesh_json import with_pvesh_tables
+    from atoll.host.records.programs.rdma_dump import is_json
 
+    data = with_pvesh_tables(data)
     if is_json(data):
-        from atoll.host.links.amd_json import is_amd_json
-        from atoll.host.links.nvml import is_nvml
-
-        if is_nvml(data) or is_amd_json(data):
-            return Record(name, None, data)
-        from atoll.host.records.programs.pvesh_json import pvesh_table
-
-        table = pvesh_table(data)
-        if table is not None:
-            return _text(table, name)
-        if _is_json_log(data):
-            return _text(data, name)
-        return Record(name, read_rdma_dump(data, name=name))
+        return _json(data, name)
     from atoll.host.records.programs.udev import is_udev, read_udev, without_udev
 
     if is_udev(data):
         return _beside(lambda: Record(name, read_udev(data, name=name)), without_udev(data, name=name), name)
     return _text(data, name)
+
+
+def _json(data: bytes, name: str) -> Record:
+    from atoll.host.links.amd_json import is_amd_json
+    from atoll.host.links.nvml import is_nvml
+    from atoll.host.records.programs.json_strings import text_in_json
+    from atoll.host.records.programs.rdma_dump import read_rdma_dump
+
+    if is_nvml(data) or is_amd_json(data):
+        return Record(name, None, data)
+    if _is_json_log(data):
+        return _text(data, name)
+    try:
+        return Record(name, read_rdma_dump(data, name=name))
+    except InputError:
+        text = text_in_json(data)
+        if text is None:
+            raise
+        try:
+            return _text(text, name)
+        except InputError:
+            pass
+        raise
 
 
 def _is_json_log(data: bytes) -> bool:

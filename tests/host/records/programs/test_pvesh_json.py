@@ -41,3 +41,17 @@ def test_it_tells_ids_classes_and_groups(wrapped: bool) -> None:
 def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         read_record(text.encode(), name="pci.json")
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_it_is_found_in_the_midst_of_a_post(indent: int | None) -> None:
+    text = (
+        f"[    0.1] a line\nMy list:\n```\n# pvesh get …\n{json.dumps(_ITEMS, indent=indent)}\n```\nThanks [really]\n"
+    )
+    alone, around = (read_record(t.encode(), name="post").host for t in (json.dumps(_ITEMS), text))
+    assert alone is not None
+    assert around is not None
+    assert isinstance(around.groups, Known)
+    assert isinstance(alone.groups, Known)
+    assert around.groups.value == alone.groups.value
+    assert list(around.functions) == list(alone.functions)
