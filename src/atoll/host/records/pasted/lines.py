@@ -9,7 +9,8 @@ from atoll.errors import InputError
 from atoll.host.records.lspci.interleaved import without_messages
 from atoll.host.records.pasted.eaten import parted
 from atoll.host.records.pasted.flowed import unflowed
-from atoll.host.records.pasted.markup import decoded, plain, prefix_length
+from atoll.host.records.pasted.markup import decoded, plain
+from atoll.host.records.pasted.prefixes import without_prefix
 
 __all__ = ["MOST_BYTES", "text_lines"]
 
@@ -37,11 +38,9 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
 
 
 def _own(text: str) -> Iterator[str]:
-    lines = [part for line in text.rstrip(" \t").removesuffix("\n").split("\n") for part in parted(line)]
-    taken = prefix_length(lines)
+    lines = without_prefix(text.rstrip(" \t").removesuffix("\n").split("\n"))
     fenced = False
-    for line in lines:
-        rest = line[taken:] if isinstance(taken, int) else (line.partition(taken)[2] if taken in line else line)
+    for rest in (part for line in lines for part in parted(line)):
         found = (_unquoted(rest[:_LONGEST]) + rest[_LONGEST:]).rstrip()
         if found.lstrip()[:1] in _FENCES and _FENCE.match(found.lstrip()):
             # The first of two stands between what belongs together: the heading of a group, and the group.

@@ -1,19 +1,14 @@
-"""What terminals, mails, web pages and tools put around a text: colours, tags, soft breaks, line numbers, prefixes.
+"""What terminals, mails, web pages and programs put around and into a text: colours, tags, soft breaks, escapes.
 
-Sources of the forms: ECMA-48 5.4 (control sequences), RFC 2045 6.7 (quoted-printable), ``cat -n`` (the number in six
-columns, then a tab), ``grep -n`` (the number and a colon), ``diff`` (a plus), syslog (RFC 3164 4.1.2), BBCode
-(``[color=#ff0000]…[/color]``: vBulletin, phpBB, XenForo).
+Sources of the forms: ECMA-48 5.4 (control sequences), RFC 2045 6.7 (quoted-printable), BBCode
+(``[color=#ff0000]…[/color]``: vBulletin, phpBB, XenForo), RFC 8259 7 (a string's ``\\n`` and ``\\t``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
-from atoll.host.records.lspci.slot import address_in
-
-__all__ = ["decoded", "plain", "prefix_length"]
+__all__ = ["decoded", "plain"]
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^_`a-z])")
 _INLINE = "code span samp tt b i em strong"
@@ -33,8 +28,11 @@ _BBCODE = re.compile(
 _QUOTED = re.compile(rb"=3D|=C2=A0|=(?:20|09)\r?$", re.MULTILINE)
 """Quoted-printable has these for an equals sign, a blank that does not break, and a blank at a line's end."""
 _ENTITIES = ("&lt;", "&gt;", "&amp;", "&nbsp;", "&quot;", "&#")
-_SAMPLE = 4000
 _ENOUGH = 3
+_HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
+"""What word processors and pages set for a hyphen or a minus sign: in lspci's flags and ranges it is one."""
+_STRING = re.compile(r"(?<=[\"'])(?=[\da-fA-F:]{2,13}:[01][\da-fA-F]\.[0-7] )")
+"""Where a string of a program's begins that begins with a function."""
 
 
 def decoded(data: bytes) -> str:
@@ -68,60 +66,19 @@ def plain(text: str) -> str:
         import html
 
         text = html.unescape(text)
-    return text
+    if text.count("\\n") >= _ENOUGH:
+        text = "\n".join(map(_unescaped, text.split("\n")))
+    return text if text.isascii() else text.translate(_HYPHENS)
+
+
+def _unescaped(line: str) -> str:
+    """Return the lines that one is as a string of JSON, of Python or of a shell."""
+    if line.count("\\n") < _ENOUGH:
+        return line
+    whole = line.replace("\\r", "").replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')
+    return _STRING.sub("\n", whole)
 
 
 def _in_place_of_tags(found: re.Match[str]) -> str:
     """One line break for tags that stand for some, however many."""
     return "\n" if "\n" in found[0] or _BLOCKS.search(found[0]) else ""
-
-
-def prefix_length(lines: Sequence[str]) -> int | str:
-    """Return what to take off each line: a number of characters, a mark up to which to cut, or 0.
-
-    Only what nearly all lines have counts: numbers that count them, ``+``, ``|``, or the head of syslog.
-    """
-    sample = [line for line in lines[:_SAMPLE] if line.strip()]
-    if len(sample) < _ENOUGH:
-        return 0
-    for mark in ("\t", ":"):
-        if _counted(sample, mark):
-            return mark
-    for mark in ("+", "|", "│"):
-        # A second bar in a line makes it a table.
-        if all(line.startswith(mark) for line in sample) and sum(mark in line[1:] for line in sample) * 2 < len(sample):
-            return 1
-    heads = [_syslog(line) for line in sample]
-    return "]: " if all(heads) else 0
-
-
-def _counted(lines: Iterable[str], mark: str) -> bool:
-    """Whether lines begin with their numbers and a mark."""
-    numbers: list[int] = []
-    addresses = others = 0
-    for line in lines:
-        head, found, rest = line.partition(mark)
-        word = head.strip()
-        aligned = len(head) >= 6 if mark == "\t" else head == word
-        # lspci's own lines may begin so, bus after bus or segment after segment: 10:00.0, 0001:00:00.0.
-        own = word.startswith("0") or (mark == ":" and _at(line) and not _at(rest))
-        if found and aligned and not own and 0 < len(word) < 8 and word.isascii() and word.isdigit():
-            numbers.append(int(word))
-            # "1  0000:00:01.0" is a group and its function.
-            addresses += address_in(rest.strip()) is not None
-        else:
-            others += 1
-    if len(numbers) < _ENOUGH or others * 10 > len(numbers) or addresses * 2 > len(numbers):
-        return False
-    steps = [later - earlier for earlier, later in pairwise(numbers)]
-    return all(step > 0 for step in steps) and sum(step <= 2 for step in steps) * 10 >= len(steps) * 9
-
-
-def _at(text: str) -> bool:
-    """Whether a text begins with an address."""
-    return address_in((text.split(None, 1) or [""])[0].partition("/")[0]) is not None
-
-
-def _syslog(line: str) -> bool:
-    words = line.split(None, 5)
-    return len(words) >= 5 and words[2].count(":") == 2 and words[1].isdigit() and words[4].endswith("]:")

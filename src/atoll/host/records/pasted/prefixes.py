@@ -1,0 +1,105 @@
+"""What programs put before each line of what they show: its number, a mark, a host's name, a time, a string's quotes.
+
+Sources of the forms: ``cat -n`` (the number in six columns, then a tab), ``grep -n`` (the number and a colon), ``diff``
+(a plus), syslog (RFC 3164 4.1.2), ``pdsh`` and ``clush`` (the host's name and a colon), RFC 3339 5.6 (the time, as
+``docker logs -t`` and ``ts`` have it), comments of programs, and lists of strings in JSON and YAML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from atoll.host.records.lspci.slot import address_in
+
+__all__ = ["without_prefix"]
+
+_SAMPLE = 4000
+_ENOUGH = 3
+_ITEM = re.compile(r"\s*(?:- )?([\"'])(.*)\1,?\s*$")
+_TIME = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?(?: |$)")
+_SAME = re.compile(r"\s*([^\w\s\[\]\-+|│]{1,4}|[A-Za-z][\w.-]{0,60} ?[:|>])[ \t]")
+_OWN = ("group", "iommu", "iommugroup", "iommu_group", "slot", "device", "dev", "pci", "kernel", "function")
+"""What may stand before each line of a list, and belongs to it."""
+
+
+def without_prefix(lines: Sequence[str]) -> list[str]:
+    """Return lines without what a program put before each of them.
+
+    Only what nearly all lines have counts: numbers that count them, marks, a host's name, a time, the head of syslog.
+    """
+    lines = _unlisted(lines)
+    taken = _prefix(lines)
+    if isinstance(taken, int):
+        return [line[taken:] for line in lines]
+    if isinstance(taken, str):
+        return [line.partition(taken)[2] if taken in line else line for line in lines]
+    return [line[len(found[0]) :] if (found := taken.match(line)) else line for line in lines]
+
+
+def _unlisted(lines: Sequence[str]) -> Sequence[str]:
+    """Return lines without the quotes of a list of strings, each on a line, as JSON and YAML have it."""
+    sample = [line for line in lines[:_SAMPLE] if line.strip()]
+    items = sum(_ITEM.match(line) is not None for line in sample)
+    if items < _ENOUGH or items * 3 < len(sample):
+        return lines
+    return [
+        found[2].replace("\\t", "\t").replace('\\"', '"') if (found := _ITEM.match(line)) else line for line in lines
+    ]
+
+
+def _prefix(lines: Sequence[str]) -> int | str | re.Pattern[str]:
+    """Return what to take off each line: a number of characters, a mark up to which to cut, or a form."""
+    sample = [line for line in lines[:_SAMPLE] if line.strip()]
+    if len(sample) < _ENOUGH:
+        return 0
+    for mark in ("\t", ":"):
+        if _counted(sample, mark):
+            return mark
+    for mark in ("+", "|", "│"):
+        # A second bar in a line makes it a table.
+        if all(line.startswith(mark) for line in sample) and sum(mark in line[1:] for line in sample) * 2 < len(sample):
+            return 1
+    if all(_syslog(line) for line in sample):
+        return "]: "
+    if all(_TIME.match(line) for line in sample):
+        return _TIME
+    same = _SAME.match(sample[0])
+    if same is not None and same[1].strip("0123456789.:|> ").lower() not in _OWN:
+        mark = same[0].rstrip()
+        if all(line.startswith(same[0]) or line.rstrip() == mark for line in sample):
+            return len(same[0])
+    return 0
+
+
+def _counted(lines: Iterable[str], mark: str) -> bool:
+    """Whether lines begin with their numbers and a mark."""
+    numbers: list[int] = []
+    addresses = others = 0
+    for line in lines:
+        head, found, rest = line.partition(mark)
+        word = head.strip()
+        aligned = len(head) >= 6 if mark == "\t" else head == word
+        # lspci's own lines may begin so, bus after bus or segment after segment: 10:00.0, 0001:00:00.0.
+        own = word.startswith("0") or (mark == ":" and _at(line) and not _at(rest))
+        if found and aligned and not own and 0 < len(word) < 8 and word.isascii() and word.isdigit():
+            numbers.append(int(word))
+            # "1  0000:00:01.0" is a group and its function.
+            addresses += address_in(rest.strip()) is not None
+        else:
+            others += 1
+    if len(numbers) < _ENOUGH or others * 10 > len(numbers) or addresses * 2 > len(numbers):
+        return False
+    steps = [later - earlier for earlier, later in pairwise(numbers)]
+    return all(step > 0 for step in steps) and sum(step <= 2 for step in steps) * 10 >= len(steps) * 9
+
+
+def _at(text: str) -> bool:
+    """Whether a text begins with an address."""
+    return address_in((text.split(None, 1) or [""])[0].partition("/")[0]) is not None
+
+
+def _syslog(line: str) -> bool:
+    words = line.split(None, 5)
+    return len(words) >= 5 and words[2].count(":") == 2 and words[1].isdigit() and words[4].endswith("]:")
