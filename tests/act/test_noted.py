@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, apply, planned, state, to_vfio
+from deaths import Death, deaths
 from release_bench import give_back
 
 from atoll.act import device
 from atoll.act.executor import execute
-from atoll.act.journal import read_journal
+from atoll.act.journal import Entry, read_journal
+from atoll.act.recover import Fate, recover
 from atoll.errors import RefusedError
 from atoll.twin import Twin
 
@@ -66,3 +68,44 @@ def test_what_moved_to_another_cluster_is_that_ones(twin: Twin) -> None:
         give_back(twin, OF_RED)
     assert give_back(twin, moved).left == ()
     assert state(twin) == initial
+
+
+BOTH = f'{OF_BLUE}\n[cluster.green]\ndevices = ["gpu[2]"]\n'
+
+
+def noted(twin: Twin) -> list[Entry]:
+    """What tells that blue was given its device."""
+    return [entry for entry in read_journal(twin).entries if entry.step.cluster == "blue"]
+
+
+def last_deaths(twin: Twin) -> list[Death]:
+    """Deaths in an apply of both that noted nothing of blue's device yet, the last ones."""
+    apply(twin, OF_RED)
+    host, made = planned(twin, BOTH)
+    assert BLUE not in {step.device for step in made.steps}
+    died = deaths(twin, {}, lambda machine: execute(machine, host, made))
+    return [death for death in died if not noted(death.twin)][-12:]
+
+
+def test_a_death_among_the_last_notes_leaves_nobodys_device_unnoted(twin: Twin) -> None:
+    """All steps were done: the run is left as it is, and whose the other device is, is noted then."""
+    fates = []
+    for death in last_deaths(twin):
+        (found,) = recover(death.twin).runs
+        fates.append(found.fate)
+        if found.fate is Fate.COMPLETED:
+            assert [(entry.step.device, entry.run) for entry in noted(death.twin)] == [(BLUE, found.run.id)], death.what
+            assert recover(death.twin).runs == ()
+    assert {*fates} == {Fate.ROLLED_BACK, Fate.COMPLETED}
+
+
+@pytest.mark.parametrize("pulled", [False, True])
+def test_who_had_begun_to_use_his_device_is_noted_and_what_is_gone_is_not(twin: Twin, pulled: bool) -> None:
+    death = last_deaths(twin)[-1]
+    if pulled:
+        death.twin.write(f"sys/bus/pci/devices/{BLUE}/remove", b"1")
+    else:
+        death.twin.event("vm-start", [BLUE])
+    (found,) = recover(death.twin).runs
+    assert found.fate is Fate.COMPLETED
+    assert [entry.step.device for entry in noted(death.twin)] == ([] if pulled else [BLUE])

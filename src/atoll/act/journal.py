@@ -201,9 +201,9 @@ class Journal:
 
     # -- steps
 
-    def intend(self, step: Step, before: State) -> Entry:
-        """Note what is about to be done, and what was found."""
-        entry = Entry(step, EntryState.INTENDED, before, run=self._run, time=_now())
+    def intend(self, step: Step, before: State, run: Run | None = None) -> Entry:
+        """Note what is about to be done, and what was found; for another run than the one at work where it is named."""
+        entry = Entry(step, EntryState.INTENDED, before, run=self._run if run is None else run.id, time=_now())
         number = self._change(
             "INSERT INTO entry (run, step, state, before, after, time) VALUES (?, ?, ?, ?, ?, ?)",
             (entry.run, _dump(step_to_document(step)), entry.state.value, _dump(before), _dump({}), entry.time),

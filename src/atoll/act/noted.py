@@ -6,15 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from atoll.act import device
-from atoll.act.journal import Entry, Journal
+from atoll.act.journal import Entry, Journal, Run
 from atoll.act.owner import boot_of
 from atoll.act.site import Site, State
-from atoll.fabric.domains import holder_of
+from atoll.fabric.domains import holders_of
 from atoll.isolation.clusters import HOST
 from atoll.pci.address import Address
+from atoll.plan.possession import holds_for
 from atoll.plan.step import Plan, Step, StepKind
 
-__all__ = ["note_owners", "unnoted"]
+__all__ = ["note", "note_owners", "unnoted"]
 
 _WORDS = ("none", "none", "nothing to undo")
 
@@ -37,18 +38,24 @@ def _steps(site: Site, plan: Plan, owners: dict[Address, str | None]) -> Iterato
             function = site.host.functions.get(address)
             if function is None or address in followers or owners.get(address) == cluster.cluster:
                 continue
-            if holder_of(site.host, function) is None:
+            if not any(holds_for(holder, cluster.cluster) for holder in holders_of(site.host, function)):
                 because = "it is so already as its owner needs it"
                 yield Step("g1", StepKind.UNBIND, address, because, *_WORDS, cluster=cluster.cluster)
 
 
 def note_owners(site: Site, journal: Journal, plan: Plan) -> Iterator[Entry]:
-    """Note the owners of devices that need no step; yield the entries. They are undone as those of steps are: by
-    finding driver and override as before."""
+    """Note the owners of devices that need no step; yield the entries. Raises Failure for a device that is not the one
+    that was planned for."""
     standing = journal.record.since(boot_of(site.machine)).entries
     for step in unnoted(site, plan, standing):
         site.check_fingerprint(step.device)
-        address, machine = step.device, site.machine
-        before: State = {"driver": device.driver(machine, address), "override": device.override(machine, address)}
-        entry = journal.intend(step, {"fingerprint": site.fingerprints[address], **before})
-        yield journal.complete(entry, before)
+        yield note(site, journal, step)
+
+
+def note(site: Site, journal: Journal, step: Step, run: Run | None = None) -> Entry:
+    """Note the owner of one device, for a run that died or the one at work. That is undone as steps are: by finding
+    driver and override as before."""
+    address, machine = step.device, site.machine
+    before: State = {"driver": device.driver(machine, address), "override": device.override(machine, address)}
+    entry = journal.intend(step, {"fingerprint": site.fingerprints[address], **before}, run)
+    return journal.complete(entry, before)

@@ -25,6 +25,7 @@ from atoll.act.finished import differences, finished
 from atoll.act.given import Given, all_given, owed_spec_of, plan_of, spec_of
 from atoll.act.journal import Entry, Record, Run, read_journal
 from atoll.act.machine import Machine
+from atoll.act.noted import note, unnoted
 from atoll.act.outcome import Deed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
@@ -41,7 +42,7 @@ from atoll.host.model import Host
 from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
-from atoll.plan.step import StepKind
+from atoll.plan.step import Plan, StepKind
 
 __all__ = ["Fate", "Given", "Recovered", "Recovery", "recover"]
 
@@ -190,6 +191,7 @@ class _Recovering:
         entries, left = self.of_their_own(run, host)
         plan = finished(run, entries)
         if plan is not None and not any(differences(self.work.machine, host, plan)):
+            self.note_the_rest(run, host, plan)
             return Recovered(run, Fate.COMPLETED, (), tuple(left))
         self.wait_for_the_dead(entries)
         if told := tuple(busy(self.work.machine, entries)):
@@ -209,6 +211,13 @@ class _Recovering:
         failed = [entry for entry in (*kept, *undone.failed) if entry.number not in vanished]
         deeds = [Deed(e.step.kind.value, e.step.device, f"undone: {e.step.because}", e.step.id) for e in undone.undone]
         return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, tuple(deeds), tuple(dict.fromkeys(left)))
+
+    def note_the_rest(self, run: Run, host: Host, plan: Plan) -> None:
+        """Note the owners that a run which had done all had not come to note: of devices that are what they were."""
+        site = Site(self.work.machine, host, dict(plan.fingerprints), pace=self.pace)
+        for step in unnoted(site, plan, self.work.journal.record.since(self.boot).entries):
+            if device.present(site.machine, step.device) and not self.is_another(step.device):
+                note(site, self.work.journal, step, run)
 
     def wait_for_the_dead(self, entries: Sequence[Entry]) -> None:
         """Wait until the kernel has closed what processes that were killed had open, which resets it; for a while."""
