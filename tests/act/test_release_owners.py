@@ -204,3 +204,28 @@ def test_a_neighbour_that_the_host_needs_by_now_is_left_as_it_is(permitted: bool
     assert {entry.step.device for entry in read_journal(twin).entries} == {BLUE}
     assert give_back(twin, red).left == ()
     assert state(twin) == initial
+
+
+def test_a_cluster_that_was_renamed_is_released_by_the_earlier_name_or_once_that_is_noted() -> None:
+    twin = applied(LESS)
+    renamed = LESS.replace("red", "crimson")
+    with pytest.raises(RefusedError, match="given to cluster red") as caught:
+        give_back(twin, renamed)
+    assert "if crimson is what red is called by now, have that noted: atoll apply" in caught.value.hint
+    host, made = planned(twin, renamed)
+    assert made.steps == ()
+    execute(twin, host, made)
+    give_back(twin, renamed)
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+def test_a_held_cluster_that_was_renamed_is_released_by_the_earlier_name() -> None:
+    held = LESS.replace("vfio", "held")
+    twin = applied(held)
+    before = state(twin)
+    with pytest.raises(RefusedError, match=r"open in process .*atoll-hold:red") as caught:
+        give_back(twin, held.replace("red", "crimson"))
+    assert "by an earlier name: atoll release with the file that named it so" in caught.value.hint
+    assert state(twin) == before
+    give_back(twin, held)
+    assert state(twin) == state(Twin.new("ac922-4gpu"))

@@ -20,11 +20,12 @@ from atoll.act.steps.quiesce import command_word
 from atoll.errors import RefusedError
 from atoll.fabric.domains import holder_of
 from atoll.host.fact import value_of
-from atoll.host.model import Function, Host
+from atoll.host.model import Function, Holder, Host
 from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
+from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.spec import Spec
 from atoll.plan.step import Step, StepKind
 
@@ -159,13 +160,21 @@ def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
             except Failure as error:
                 raise RefusedError(error.message, hint=error.hint or "run as root") from error
             if other is not None:
-                raise RefusedError(
-                    device.in_use(address, other),
-                    hint="shut its user down first: atoll takes no device from a running owner",
-                )
+                raise RefusedError(device.in_use(address, other), hint=_RENAMED if _is_holder(other) else _IN_USE)
             if is_held:
                 held[address] = cluster
     return held
+
+
+_IN_USE = "shut its user down first: atoll takes no device from a running owner"
+_RENAMED = (
+    "it is held for another cluster, or for this one by an earlier name: atoll release with the file that named it so, "
+    "or end its holder (kill -TERM, or stop its service), which gives its devices back itself"
+)
+
+
+def _is_holder(holder: Holder) -> bool:
+    return holder.name.startswith(HOLDER_PREFIX) and holder.root is not False
 
 
 def _fingerprints(host: Host, entries: Iterable[Entry]) -> dict[Address, str]:
@@ -192,7 +201,8 @@ def _check_owners(entries: Iterable[Entry], owners: Mapping[Address, Cluster]) -
         if address in owners and owners[address].name != name:
             raise RefusedError(
                 f"{address} was given to cluster {name}, and this file counts it to {owners[address].name}",
-                hint=f'name devices by their addresses, as they were given: [cluster.{name}] devices = ["{address}"]',
+                hint=f'name devices by address, as they were given: [cluster.{name}] devices = ["{address}"]; or, '
+                f"if {owners[address].name} is what {name} is called by now, have that noted: atoll apply SPEC",
             )
 
 
