@@ -48,6 +48,30 @@ def test_a_name_that_nobody_has_is_an_error(name: str) -> None:
     assert "owner = 1000" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("mapped", "known"),
+    [
+        ("0 0 4294967295", {0, 1000, 65534}),
+        ("0 100000 65536", {0, 1000}),
+        ("0 0 1", {0}),
+        ("0 1000 1\n1 100000 65536", {0, 1000}),
+        ("1000 1000 1", {1000}),
+    ],
+)
+def test_who_stands_for_all_that_a_user_namespace_does_not_know_owns_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: str, known: set[int]
+) -> None:
+    """There, the same id is that of everybody else too."""
+    (tmp_path / "map").write_text("".join(f"{line:>40}\n" for line in mapped.split("\n")))
+    monkeypatch.setattr("atoll.guard.owners._MAP", str(tmp_path / "map"))
+    for uid in (0, 1000, 65534):
+        if uid in known:
+            assert owner_uid(cluster(uid or None)) == uid
+        else:
+            with pytest.raises(InputError, match=f"cluster red: user {uid} cannot be told from others"):
+                owner_uid(cluster(uid or None))
+
+
 def process(root: Path, pid: int, name: str, *files: str) -> None:
     folder = root / "proc" / str(pid) / "fd"
     folder.mkdir(parents=True)

@@ -160,10 +160,12 @@ def _live(hold: bool, vfio: VfioLeases | None, *, lock: bool) -> Iterator[Sessio
 
     from atoll.act.capability import require
     from atoll.act.live import LiveMachine
+    from atoll.act.live.namespace import check_shared
     from atoll.act.lock import machine_lock
 
     machine = LiveMachine(hold=hold, vfio=vfio)
     require(machine, ("attributes",))
+    check_shared()
     with machine_lock(machine) if lock else nullcontext():
         yield Session(machine, _read(machine), machine)
 
