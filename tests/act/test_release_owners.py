@@ -12,11 +12,13 @@ from release_bench import applied, give_back
 from atoll.act import device
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
+from atoll.act.machine import Lease
 from atoll.act.owed import Owed, find_owed
 from atoll.act.release import release
 from atoll.controls.present import present
-from atoll.errors import RefusedError
+from atoll.errors import RefusedError, StepError
 from atoll.fabric.topology import Topology
+from atoll.pci.address import Address
 from atoll.plan.planner import plan
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
@@ -229,3 +231,34 @@ def test_a_held_cluster_that_was_renamed_is_released_by_the_earlier_name() -> No
     assert state(twin) == before
     give_back(twin, held)
     assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+def test_who_opens_a_device_as_soon_as_its_holder_has_closed_it_is_not_waited_for_in_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other tenant's cuts stay: he runs."""
+
+    class Awaited(Watched):
+        """A guest waits for its device."""
+
+        def lease_vfio(self, address: Address, *, holder: str) -> Lease:
+            lease = super().lease_vfio(address, holder=holder)
+            close = lease.close
+
+            def closed() -> None:
+                close()
+                if address == RED:
+                    self.twin.event("vm-start", [RED])
+
+            monkeypatch.setattr(lease, "close", closed)
+            return lease
+
+    machine = Awaited(applied())
+    with pytest.raises(StepError, match=rf"{RED} is open in process .*: all else stays as it is"):
+        give_back(machine)
+    assert device.driver(machine, RED) == device.driver(machine, BLUE) == "vfio-pci"
+    assert not [change for change in machine.changes if change.endswith("/unbind")]
+    assert not machine.twin.attack(RED, BLUE).reached
+    machine.twin.event("vm-stop", [RED])
+    give_back(machine.twin)
+    assert state(machine.twin) == state(Twin.new("ac922-4gpu"))

@@ -15,13 +15,14 @@ __all__ = ["busy", "busy_neighbours"]
 
 
 def busy(machine: Machine, entries: Sequence[Entry]) -> Iterator[str]:
-    """Yield which devices that were changed an owner has open who is not one of atoll's holders."""
+    """Yield which devices that were changed somebody has open who is not one of atoll's holders: their owners, or whom
+    the host gave one of its own to meanwhile, by hand."""
     owners = {entry.step.device: entry.step.cluster for entry in entries}
     for address, cluster in sorted(owners.items()):
-        if cluster in (None, HOST) or not device.present(machine, address):
+        if cluster is None or not device.present(machine, address):
             continue
         try:
-            holder = device.other(machine, address, cluster or "")
+            holder = device.other(machine, address, cluster if cluster != HOST else None)
         except Failure as error:
             yield f"{error.message}: {error.hint or 'run as root'}"
             continue

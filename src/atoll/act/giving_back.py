@@ -35,6 +35,8 @@ from atoll.plan.step import Step, StepKind
 __all__ = ["GivingBack"]
 
 _CLOSING_SECONDS = 5.0
+_ALL_STAYS = "all else stays as it is"
+_ENDED = "end whoever was handed it, then run atoll recover, or atoll release again"
 
 
 @dataclass(slots=True)
@@ -106,19 +108,24 @@ class GivingBack:
         for address, cluster in self.held.items():
             holder = holder_name(cluster.name)
             self.attempt("close", address, partial(close, machine, address, holder), f"closed for {holder}")
-            self.check_closed(address)
+            self.check_closed(address, cluster)
             self.unbind(address)
 
-    def check_closed(self, address: Address) -> None:
-        """Raise StepError, before others lose their cuts, where somebody whom no process shows has it open still."""
+    def check_closed(self, address: Address, cluster: Cluster) -> None:
+        """Raise StepError, before others lose their cuts, where somebody else has it open still, or again."""
         machine = self.site.machine
         if self.site.pace.until(lambda: not device.unseen(machine, address), seconds=_CLOSING_SECONDS):
-            return
-        raise StepError(
-            f"{address} was closed by its holder, and is open still, in no process that is seen: all else stays as it "
-            "is",
-            hint="end whoever was handed it, then run atoll recover, or atoll release again",
-        )
+            try:
+                other = device.other(machine, address, cluster.name)
+            except Failure as error:
+                raise StepError(f"{error.message}: {_ALL_STAYS}", hint=error.hint or "run as root") from error
+            if other is None:
+                return
+            told = device.in_use(address, other)
+        else:
+            told = f"{address} was closed by its holder, and is open still, in no process that is seen"
+        # Its driver is not taken off: the kernel would wait for him, and keep everybody else from changing anything.
+        raise StepError(f"{told}: {_ALL_STAYS}", hint=_ENDED)
 
     def there(self, address: Address) -> bool:
         """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""
