@@ -51,6 +51,7 @@ def _open_what_is_closed() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    _collect_rarely()
     from importlib import import_module
 
     from atoll.cli.parse import parse
@@ -67,9 +68,7 @@ def _dispatch(arguments: list[str]) -> int:
             from atoll.cli.log import show_log
 
             show_log()
-        run = import_module(f"atoll.cli.{verb.module}").run
-        _collect_rarely()
-        code: int = run(options)
+        code: int = import_module(f"atoll.cli.{verb.module}").run(options)
         return code
     except AtollError as error:
         return _report(error.message, error.hint, error.exit_code)
@@ -105,10 +104,13 @@ def _interrupted(error: KeyboardInterrupt) -> int:
 
 
 def _collect_rarely() -> None:
-    """Let a run build its values, of which hardly any forms a cycle, without a search for cycles every few hundred."""
+    """Let a run make its classes and values, of which hardly any is in a cycle, without a search every few hundred.
+
+    A host of 10,000 functions is some 400,000 of them.
+    """
     import gc
 
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(500_000, 20, 50)
 
 
 def _os_hint(error: OSError) -> str:
