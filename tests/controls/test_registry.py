@@ -5,7 +5,7 @@ from __future__ import annotations
 from reach_hosts import endpoint, gpu
 
 from atoll.controls.nvlink_mask import PASCAL, VOLTA
-from atoll.controls.registry import LINK_CONTROLS, link_control, registers
+from atoll.controls.registry import MAKERS, link_control, link_controls, registers
 
 
 def test_by_ids() -> None:
@@ -18,6 +18,13 @@ def test_by_ids() -> None:
 
 def test_no_device_has_two_controls_and_each_has_a_source() -> None:
     for device in range(0x10000):
-        assert sum(control.applies(0x10DE, device) for control in LINK_CONTROLS) <= 1
-    assert all(control.source for control in LINK_CONTROLS)
-    assert len({control.name for control in LINK_CONTROLS}) == len(LINK_CONTROLS)
+        assert sum(control.applies(0x10DE, device) for control in link_controls()) <= 1
+    assert all(control.source for control in link_controls())
+    assert len({control.name for control in link_controls()}) == len(link_controls())
+
+
+def test_each_control_is_found_through_its_maker() -> None:
+    for control in link_controls():
+        makers = {vendor for vendor in range(0x10000) for device in (0x15F9, 0x1DB1) if control.applies(vendor, device)}
+        assert makers
+        assert makers <= MAKERS

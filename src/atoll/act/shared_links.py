@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from atoll.act.journal import Entry
-from atoll.controls.registry import LINK_CONTROLS
+from atoll.controls.registry import link_controls
 from atoll.host.model import EndKind, Host
 from atoll.isolation.clusters import HOST
 from atoll.pci.address import Address
@@ -29,7 +29,7 @@ def shared_links(host: Host, entries: Iterable[Entry], address: Address, others:
         return None
     cut = {link for step in steps for link in step.links}
     links = tuple(sorted(cut - set(_elsewhere(host, address, there))))
-    control = next((control for control in LINK_CONTROLS if control.name == steps[-1].control), None)
+    control = next((control for control in link_controls() if control.name == steps[-1].control), None)
     if not links or control is None:
         return None
     because = "its links to clusters that stay are cut at both ends"

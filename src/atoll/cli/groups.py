@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from atoll.cli.output import say
 from atoll.cli.session import open_session
@@ -15,8 +16,9 @@ from atoll.isolation.groups import Prediction, predict
 from atoll.isolation.groups.comparison import compare
 from atoll.isolation.honesty import honesty
 from atoll.report.groups import groups_document, groups_lines
-from atoll.report.names import Names
-from atoll.report.printable import printable
+
+if TYPE_CHECKING:
+    from atoll.report.style import Style
 
 __all__ = ["run"]
 
@@ -34,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
     prediction = predict(host)
     if forum:
         from atoll.report.forum import forum_lines
+        from atoll.report.names import Names
+        from atoll.report.printable import printable
 
         print("\n".join(map(printable, forum_lines(host, prediction, names=Names.load()))))
         # A listing compares nothing: only groups that are predicted can be open.
@@ -44,11 +48,13 @@ def run(options: argparse.Namespace) -> int:
         else dict(enumerate(prediction.groups))
     )
     found = honesty(reach_of(host, options.policy), members)
-    say(
-        options,
-        lambda: groups_document(host, prediction, found),
-        lambda style: groups_lines(host, prediction, found, names=Names.load(), style=style, verbose=options.verbose),
-    )
+
+    def lines(style: Style) -> list[str]:
+        from atoll.report.names import Names
+
+        return groups_lines(host, prediction, found, names=Names.load(), style=style, verbose=options.verbose)
+
+    say(options, lambda: groups_document(host, prediction, found), lines)
     return _exit_code(host, prediction)
 
 

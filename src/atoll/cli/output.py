@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atoll.errors import InputError
-from atoll.report.printable import printable, spelled
-from atoll.report.style import Style, style_for
+
+if TYPE_CHECKING:
+    from atoll.report.style import Style
 
 __all__ = ["leave_output", "put", "say"]
 
@@ -25,6 +26,9 @@ def say(
 
         text = dump(document())
     else:
+        from atoll.report.printable import printable, spelled
+        from atoll.report.style import style_for
+
         text = spelled("\n".join(map(printable, lines(style_for(sys.stdout)))), sys.stdout.encoding)
     # A verb that changes a host tells what it has done: how that stands, only the host can tell now.
     put(text + "\n", hint="write it elsewhere; how the host is now: atoll show")

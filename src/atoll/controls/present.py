@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.domains import cpu_link_domains, domains
 from atoll.fabric.settings import Settings
@@ -26,6 +25,8 @@ def present(host: Host, *, allow_assumed: bool = False) -> Settings:
             ats[address] = function.ats.value.enabled
         control = link_control(function)
         if control is not None:
+            from atoll.controls.link_control import Level
+
             links = value_of(control.state(host, address), None)
             assumed = control.level is Level.ASSUMED and not allow_assumed
             cut[address] = None if links and assumed else links

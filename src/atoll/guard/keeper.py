@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.act.live.holders import VfioLease
-from atoll.controls.registry import LINK_CONTROLS
+from atoll.controls.registry import link_controls
 from atoll.errors import AtollError
 from atoll.guard.message import MOST_DESCRIPTORS, send
 from atoll.guard.prctl import run_at_once
@@ -210,7 +210,7 @@ class Keeper:
 
     def _watch(self, order: dict[str, Any]) -> dict[str, Any]:
         lease = self._lease(order)
-        control = next(control for control in LINK_CONTROLS if control.name == order["control"])
+        control = next(control for control in link_controls() if control.name == order["control"])
         watch = Watch(lease.address, control, frozenset(order["links"]), _HeldBars(lease.device))
         watching = _Watching(watch)
         # The one of before watches until this one can.

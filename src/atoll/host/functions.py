@@ -12,7 +12,6 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.function_folder import FunctionFolder, FunctionFolders
 from atoll.host.model import Function, Gap
 from atoll.host.place import Place
-from atoll.host.records.virtual import VirtualFunctions, physical_of, read_virtual_functions, virtual_of
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.pci.config import ConfigSpace
@@ -58,14 +57,21 @@ def _with_physical(
     tree: Tree, places: Mapping[Address, Place], functions: dict[Address, Function]
 ) -> dict[Address, Function]:
     """Where links were not captured (``virtfn0``, ``physfn``), ask the physical functions for their virtual ones."""
-    virtual: dict[Address, VirtualFunctions] = {}
-    open_config = config_opener(tree)
+    owners = []
     for address, function in functions.items():
         sriov = value_of(function.sriov, None)
         if sriov is not None and sriov.enabled and not function.virtual_functions:
-            with open_config(f"{places[address].folder}/config") as source:
-                found = read_virtual_functions(ConfigSpace(source))
-            virtual |= {address: found} if found is not None else {}
+            owners.append(address)
+    if not owners:
+        return functions
+    from atoll.host.records.virtual import VirtualFunctions, physical_of, read_virtual_functions, virtual_of
+
+    virtual: dict[Address, VirtualFunctions] = {}
+    open_config = config_opener(tree)
+    for address in owners:
+        with open_config(f"{places[address].folder}/config") as source:
+            found = read_virtual_functions(ConfigSpace(source))
+        virtual |= {address: found} if found is not None else {}
     physical = physical_of(functions, virtual)
     for address, owner in physical.items():
         functions[address] = replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from atoll.host.fact import value_of
 from atoll.host.model import Host
@@ -15,7 +16,9 @@ from atoll.isolation.groups.override_evidence import ignores_override, obeys_unt
 from atoll.pci.address import Address
 from atoll.report.lacking import lacking
 from atoll.report.layout import plural, wrap
-from atoll.report.style import Style
+
+if TYPE_CHECKING:
+    from atoll.report.style import Style
 
 __all__ = [
     "BEFORE_ACS",

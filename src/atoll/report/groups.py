@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
@@ -19,8 +19,10 @@ from atoll.report.group_comparison import comparison_lines, override_lines, over
 from atoll.report.honesty import honesty_document, honesty_lines
 from atoll.report.lacking import EXCERPT
 from atoll.report.layout import first_of, wrap
-from atoll.report.names import Names
-from atoll.report.style import Style
+
+if TYPE_CHECKING:
+    from atoll.report.names import Names
+    from atoll.report.style import Style
 
 __all__ = ["NOT_YET", "groups_document", "groups_lines"]
 

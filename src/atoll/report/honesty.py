@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Host
@@ -11,7 +11,9 @@ from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.report.lacking import PRINT_TYPES
 from atoll.report.layout import plural, wrap
 from atoll.report.path import path_document, path_lines
-from atoll.report.style import Style
+
+if TYPE_CHECKING:
+    from atoll.report.style import Style
 
 __all__ = ["honesty_document", "honesty_lines"]
 

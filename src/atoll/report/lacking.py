@@ -20,7 +20,7 @@ EXCERPT = (
 _NAMED = 4
 _OF_WHICH = ", of which: "
 _IN_ITS = " is in its group: "
-_ADDRESS = re.compile(r"\b[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b")
+_ADDRESS = r"\b[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b"
 _ABOVE = "what stands above bus "
 
 
@@ -41,8 +41,8 @@ def folded(texts: Iterable[str]) -> tuple[str, ...]:
     """Return sentences with those told as one that differ in functions' addresses only, which it then lists."""
     alike: dict[str, list[list[str]]] = {}
     for text in texts:
-        addresses = _ADDRESS.findall(text)
-        alike.setdefault(_ADDRESS.sub("\0", text), []).append(addresses)
+        addresses = re.findall(_ADDRESS, text)
+        alike.setdefault(re.sub(_ADDRESS, "\0", text), []).append(addresses)
     told = []
     for form, lists in alike.items():
         parts = form.split("\0")

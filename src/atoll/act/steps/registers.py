@@ -9,7 +9,7 @@ from atoll.act.failure import Failure
 from atoll.act.machine import Lease, Machine
 from atoll.act.steps.access import access
 from atoll.controls.link_control import LinkControl, SetBits
-from atoll.controls.registry import LINK_CONTROLS, link_control
+from atoll.controls.registry import link_control, link_controls
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host
 from atoll.pci.address import Address
@@ -21,7 +21,7 @@ __all__ = ["control_of", "cut", "cut_now", "identify", "read_cut"]
 def control_of(host: Host, step: Step) -> LinkControl:
     """Return the control that a step names. Raises Failure where it is none for this device."""
     function = host.functions.get(step.device)
-    for control in LINK_CONTROLS:
+    for control in link_controls():
         if control.name == step.control:
             if function is None or not control.applies(function.vendor, function.device):
                 raise Failure(f"{step.control} is not made for {step.device}")

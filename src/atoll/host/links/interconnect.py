@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from atoll.host.attribute import names, text
 from atoll.host.devicetree import DeviceTree
 from atoll.host.fact import value_of
-from atoll.host.links.boards import board_gaps, is_board_gap
 from atoll.host.links.chips import has_c2c
 from atoll.host.links.doubts import gaps_of
-from atoll.host.links.kfd import read_kfd
+from atoll.host.links.gpus import nvidia_gpus
+from atoll.host.links.kfd_files import read_kfd
 from atoll.host.links.told import ToldLinks, doubted_in, merge
 from atoll.host.model import Function, Host, LinkKind, NpuBrick, Platform
 from atoll.host.tree import Tree
@@ -70,6 +70,7 @@ def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[
     All records of links belong into one call: what two of them contradict each other about stays unknown then.
     Records of other things are passed over; ``atoll.host.links.read.is_link_record`` tells them apart.
     """
+    from atoll.host.links.boards import is_board_gap
     from atoll.host.links.read import read_link_records
 
     found = read_link_records(texts, host.functions, uuids=uuids)
@@ -89,6 +90,10 @@ def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[
 
 def _checked(told: ToldLinks, functions: Mapping[Address, Function], *, powernv: bool) -> ToldLinks:
     told = _with_c2c(told, functions)
+    if not nvidia_gpus(functions):
+        return told
+    from atoll.host.links.boards import board_gaps
+
     return replace(told, gaps=(*told.gaps, *board_gaps(functions, told, powernv=powernv)))
 
 

@@ -1,4 +1,4 @@
-"""XGMI links and hives as AMD's driver shows them: the KFD topology, and ``xgmi_hive_info`` of each function.
+"""XGMI links and hives as AMD's driver shows them in the KFD topology, whose files ``kfd_files`` reads.
 
 Source: Linux ``drivers/gpu/drm/amd/amdkfd/kfd_crat.h``, ``kfd_crat.c`` (``kfd_fill_gpu_xgmi_link_to_gpu``),
 ``kfd_topology.c`` and ``amdgpu/amdgpu_xgmi.c``:
@@ -21,23 +21,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from atoll.host.attribute import names, text
-from atoll.host.fact import value_of
 from atoll.host.links.doubts import gaps_of
-from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed, with_unseen
 from atoll.host.links.told import ToldLinks, in_order
-from atoll.host.links.xgmi_ports import read_ports, with_ports
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
-from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.pci.vendor import ATI
 
-__all__ = ["MOST_LINKS", "MOST_NODES", "KfdLink", "KfdNode", "kfd_links", "kfd_node", "parse_properties", "read_kfd"]
+__all__ = ["KfdLink", "KfdNode", "kfd_links", "kfd_node", "parse_properties"]
 
-_NODES = ("sys/class/kfd/kfd/topology/nodes", "sys/devices/virtual/kfd/kfd/topology/nodes")
-MOST_NODES = 1024
-MOST_LINKS = 1024
 _MOST_PARALLEL = 64
 _XGMI = 11
 _HOP, _TWO_PARTITIONS = 15, 41
@@ -94,27 +86,6 @@ def parse_properties(text: str) -> dict[str, int]:
     return found
 
 
-def read_kfd(tree: Tree, functions: Mapping[Address, Function]) -> ToldLinks | None:
-    """Return what AMD's driver tells; None where it tells nothing."""
-    nodes: tuple[KfdNode, ...] = ()
-    for folder in _NODES:
-        nodes = nodes or _nodes(tree, folder)
-    hives = _hives(tree, functions)
-    if not (nodes or hives):
-        return None
-    return with_ports(kfd_links(nodes, functions, hives), read_ports(tree, sorted(hives)))
-
-
-def _nodes(tree: Tree, folder: str) -> tuple[KfdNode, ...]:
-    found = []
-    for number in _numbers(tree, folder, MOST_NODES):
-        here = f"{folder}/{number}"
-        entries = _numbers(tree, f"{here}/io_links", MOST_LINKS)
-        links = [value_of(text(tree, f"{here}/io_links/{entry}/properties"), "") for entry in entries]
-        found.append(kfd_node(number, value_of(text(tree, f"{here}/properties"), ""), links))
-    return tuple(found)
-
-
 def kfd_node(number: int, properties: str, links: Iterable[str]) -> KfdNode:
     """Return a node of the text of its ``properties`` and of those of its ``io_links``."""
     found = []
@@ -123,23 +94,6 @@ def kfd_node(number: int, properties: str, links: Iterable[str]) -> KfdNode:
             bandwidth = values.get("min_bandwidth", 0), values.get("max_bandwidth", 0)
             found.append(KfdLink(values["node_to"], values.get("type", 0), values.get("weight", 0), *bandwidth))
     return KfdNode(number, parse_properties(properties), tuple(found))
-
-
-def _numbers(tree: Tree, folder: str, most: int) -> list[int]:
-    found = value_of(names(tree, folder), ())
-    return sorted(int(name) for name in found if name.isascii() and name.isdigit() and len(name) < 6)[:most]
-
-
-def _hives(tree: Tree, functions: Mapping[Address, Function]) -> dict[Address, int]:
-    """Hives by function, as ``xgmi_hive_info/xgmi_hive_id`` tells them."""
-    found = {}
-    for address, function in functions.items():
-        if not may_be_amd_gpu(function):
-            continue
-        value = value_of(text(tree, f"sys/bus/pci/devices/{address}/xgmi_hive_info/xgmi_hive_id"), "").strip()
-        if value.isascii() and value.isdigit() and len(value) <= 20 and int(value):
-            found[address] = int(value)
-    return found
 
 
 def kfd_links(

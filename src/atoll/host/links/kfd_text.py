@@ -12,7 +12,8 @@ import re
 
 from atoll.host.attribute import names, text
 from atoll.host.fact import value_of
-from atoll.host.links.kfd import MOST_LINKS, MOST_NODES, KfdNode, kfd_node
+from atoll.host.links.kfd import KfdNode, kfd_node
+from atoll.host.links.kfd_files import MOST_LINKS, MOST_NODES
 from atoll.host.tree import Tree
 
 __all__ = ["is_kfd_text", "kfd_text", "parse_kfd_text"]
