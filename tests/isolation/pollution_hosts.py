@@ -54,7 +54,7 @@ def windowed(bridge: Function, start: int, end: int) -> Function:
     assert numbers.value is not None
     window = Window(start, end, memory=True)
     io = Window(start >> 16, end >> 16, memory=False)
-    return replace(bridge, bridge=Known(replace(numbers.value, windows=(io, window))), command=ON, bars=Known(()))
+    return replace(bridge, bridge=Known(numbers.value._replace(windows=(io, window))), command=ON, bars=Known(()))
 
 
 def card(place: str, above: str, start: int, size: int = MIB) -> Function:

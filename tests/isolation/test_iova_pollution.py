@@ -142,7 +142,7 @@ def test_what_vectors_cover_is_forwarded_perhaps() -> None:
         numbers = machine.functions[at(place)].bridge
         assert isinstance(numbers, Known)
         assert numbers.value is not None
-        bridge = replace(numbers.value, vectors=(Window(*span, memory=True),))
+        bridge = numbers.value._replace(vectors=(Window(*span, memory=True),))
         polluted = pollution(changed(machine, place, bridge=Known(bridge)))
         assert not polluted.unknown
         return [one for one in told(polluted) if one[3] == span[0]]

@@ -269,7 +269,7 @@ def test_amds_hole_and_what_avoids_it() -> None:
 
 
 def test_memory_beyond_the_aperture() -> None:
-    narrow = replace(INTEL_39, name="unit0")
+    narrow = INTEL_39._replace(name="unit0")
     found = one(machine(MSI, unit=narrow), guest=Guest(600 * GIBIBYTE))
     (conflict,) = found.conflicts
     assert (conflict.kind, conflict.range.start) == (ConflictKind.APERTURE, 2**39)

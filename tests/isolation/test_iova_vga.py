@@ -35,7 +35,7 @@ def forwarding_vga(machine: Host, place: str, vga: bool | None = True) -> Host:
     bridge = machine.functions[at(place)].bridge
     assert isinstance(bridge, Known)
     assert bridge.value is not None
-    return changed(machine, place, bridge=Known(replace(bridge.value, vga=vga)))
+    return changed(machine, place, bridge=Known(bridge.value._replace(vga=vga)))
 
 
 def test_an_expansion_rom_answers_where_it_is_on() -> None:

@@ -95,7 +95,7 @@ def _port(rng: Random, place: str, bus: int, above: str | None, kind: PortType |
     made = port(place, bus, above, kind, acs=rng.choice(_WORDS), command=command, number=number)
     if isinstance(made.bridge, Known) and made.bridge.value is not None:
         # A range as wide as it may be, whatever hangs there: ids of what hangs loose may lie in it.
-        made = replace(made, bridge=Known(replace(made.bridge.value, subordinate=bus + rng.randrange(9))))
+        made = replace(made, bridge=Known(made.bridge.value._replace(subordinate=bus + rng.randrange(9))))
     return replace(made, bridge=Unknown("cut")) if not calm and rng.random() < 0.05 else made
 
 

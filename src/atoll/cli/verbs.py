@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["COMMON", "VERBS", "Argument", "Verb"]
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """An argument or option, in the words of :meth:`argparse.ArgumentParser.add_argument`."""
 
     names: tuple[str, ...]
@@ -46,8 +44,7 @@ class Argument:
         return words
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(NamedTuple):
     """One verb; its code is ``run(options)`` in ``atoll.cli.<module>``."""
 
     name: str

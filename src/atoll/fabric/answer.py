@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 __all__ = ["BLOCKED", "Answer", "Finding", "Hop", "Policy", "Question", "worst"]
 
@@ -62,8 +62,7 @@ class Question(StrEnum):
                 return False
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """One step of a path: where, over what, and what lets it through (or stops it)."""
 
     at: str
@@ -71,8 +70,7 @@ class Hop:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """An answer with its witness path and the assumptions it rests on (ids)."""
 
     answer: Answer
@@ -81,7 +79,7 @@ class Finding:
 
     def after(self, *hops: Hop) -> Finding:
         """The same finding with hops in front of its path."""
-        return replace(self, path=(*hops, *self.path))
+        return self._replace(path=(*hops, *self.path))
 
 
 BLOCKED = Finding(Answer.BLOCKED)
@@ -96,4 +94,4 @@ def worst(*findings: Finding) -> Finding:
             chosen = finding
         if not finding.assumptions <= assumptions:
             assumptions |= finding.assumptions
-    return chosen if assumptions == chosen.assumptions else replace(chosen, assumptions=assumptions)
+    return chosen if assumptions == chosen.assumptions else chosen._replace(assumptions=assumptions)

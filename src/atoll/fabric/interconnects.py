@@ -10,8 +10,8 @@ table names: most that is sold for training has links.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from atoll.host.model import LinkKind
 from atoll.pci.class_code import BaseClass, DeviceClass
@@ -44,8 +44,7 @@ _ANY = ((0x0000, 0xFFFF),)
 _COMPUTES = frozenset({BaseClass.DISPLAY, BaseClass.PROCESSOR, BaseClass.ACCELERATOR})
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
+class _Family(NamedTuple):
     kind: LinkKind
     vendor: int
     ids: tuple[tuple[int, int], ...]

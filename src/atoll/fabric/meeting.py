@@ -6,7 +6,6 @@ Two functions or ports on one bus that have the same key as deciders (and two th
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 
 from atoll.fabric.answer import Answer, Question
 from atoll.fabric.multicast import copies, meets, past_overlays
@@ -73,7 +72,7 @@ def meeting_turn(topology: Topology, settings: Settings, branches: Branches, tra
     if here.answer is not Answer.BLOCKED or here.ends or branches.bridge is None:
         return here
     back = _sent_back(topology, settings, branches.bridge, traffic)
-    return here if back is None else replace(back, because=f"{here.because}; {back.because}")
+    return here if back is None else back._replace(because=f"{here.because}; {back.because}")
 
 
 def _sent_back(topology: Topology, settings: Settings, bridge: Address, traffic: Traffic) -> Turn | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
@@ -29,8 +30,7 @@ class DomainKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
+class Domain(NamedTuple):
     """A function's I/O address space. Functions with the same non-empty ``space`` share their mappings."""
 
     kind: DomainKind

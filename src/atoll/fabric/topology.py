@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from atoll.fabric.domains import found_anew
 from atoll.fabric.families import is_brick
@@ -21,8 +21,7 @@ _BELOW_A_PORT = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM,
 _CONVENTIONAL_BRIDGES = (PortType.PCIE_TO_PCI, PortType.CONVENTIONAL)
 
 
-@dataclass(frozen=True, slots=True)
-class Branches:
+class Branches(NamedTuple):
     """Where the ways up from two functions meet.
 
     ``source`` and ``target`` are the functions or ports on the meeting bus (the functions themselves

@@ -6,8 +6,8 @@ translated P2P).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from atoll.fabric.answer import Answer, Question
 from atoll.fabric.settings import Settings
@@ -50,8 +50,7 @@ class Bit(Enum):
     UNREAD = "not read"
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """Whether traffic turns: ``BLOCKED`` (it does not), ``POSSIBLE`` or ``DIRECT``."""
 
     answer: Answer

@@ -7,7 +7,8 @@ Source: Devicetree Specification 0.4, 2.2 (nodes, phandles); Linux shows the tre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import NamedTuple
 
 from atoll.host.tree import Tree
 
@@ -19,8 +20,7 @@ _DEPTH_AT_MOST = 32
 _SIZE_AT_MOST = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceTree:
+class DeviceTree(NamedTuple):
     """Nodes by path (``/pciex@600c3c0000000/pci@0``; the root is empty) with the names of their properties."""
 
     tree: Tree

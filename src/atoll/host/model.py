@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from atoll.host.complaint import Complaint
 from atoll.host.fact import Fact, Known, Unknown
@@ -211,8 +212,7 @@ class Function:
         return self.device_class in BUS_BRIDGES
 
 
-@dataclass(frozen=True, slots=True)
-class ReservedRegion:
+class ReservedRegion(NamedTuple):
     """A line of a group's ``reserved_regions``: addresses from ``start`` to ``end`` inclusive."""
 
     start: int
@@ -240,8 +240,7 @@ class Group:
         return self.name == "vfio-noiommu"
 
 
-@dataclass(frozen=True, slots=True)
-class IommuUnit:
+class IommuUnit(NamedTuple):
     """An IOMMU as listed under /sys/class/iommu."""
 
     name: str
@@ -299,8 +298,7 @@ class Link:
     """False: one of several parallel links of which no source told which number goes with which."""
 
 
-@dataclass(frozen=True, slots=True)
-class NpuBrick:
+class NpuBrick(NamedTuple):
     """One CPU-facing NVLink brick of a POWER NPU, as its PCI node in the device tree describes it."""
 
     path: str
@@ -315,8 +313,7 @@ class NpuBrick:
     """``ibm,npu-group-id`` of its link."""
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """A 32-bit register behind a BAR that a control wants to be read."""
 
     bar: int
@@ -332,8 +329,7 @@ class KernelRelease:
     text: str = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """What a record does not show, why, and what would."""
 
     what: str

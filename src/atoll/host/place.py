@@ -7,8 +7,8 @@ exist that hold only one of both, or real folders in place of the links.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from atoll.host.attribute import names, number, target
 from atoll.host.fact import Known, value_of
@@ -22,8 +22,7 @@ _BUS = "sys/bus/pci/devices"
 _DEPTH = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One function's folder, and what its path says."""
 
     address: Address

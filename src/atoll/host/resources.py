@@ -119,7 +119,7 @@ def rom_of(
         return register
     found = value_of(register, None)
     if found is not None and found.enabled and found.start != start:
-        return Known(replace(found, size=end - start + 1), resources.path)
+        return Known(found._replace(size=end - start + 1), resources.path)
     on = isinstance(register, Unknown) or (found is not None and found.enabled)
     return Known(Rom(start, end - start + 1, on), resources.path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.multicast import copiers
@@ -195,7 +195,7 @@ def _by_domain(reach: Reach, one: Address, other: Address) -> tuple[Remedy, ...]
         domain = reach.settings.domain.get(address)
         if domain is None or domain.kind not in (DomainKind.IDENTITY, DomainKind.UNKNOWN, DomainKind.NONE):
             continue
-        translated = reach.settings.with_domain(address, replace(domain, kind=DomainKind.TRANSLATED))
+        translated = reach.settings.with_domain(address, domain._replace(kind=DomainKind.TRANSLATED))
         if closeness(Reach(reach.topology, translated, reach.policy), one, other) < before:
             if domain.kind is DomainKind.NONE:
                 unserved.append(str(address))

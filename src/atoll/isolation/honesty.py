@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from atoll.fabric.answer import Answer, Finding, Hop
 from atoll.isolation.contacts.contact import Contact
@@ -68,16 +69,14 @@ class Disagreement:
         return self.find().path
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """A group that reach alone would split."""
 
     group: int
     parts: tuple[tuple[Address, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Honesty:
+class Honesty(NamedTuple):
     """All disagreements of a host, in address order of the first pair of each."""
 
     lies: tuple[Disagreement, ...]

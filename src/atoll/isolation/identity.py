@@ -8,7 +8,7 @@ first port further up that does, and of any function of its segment where none d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.pcie import climbs
@@ -113,8 +113,7 @@ def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Ite
             yield port, Bit.UNREAD if state is Bit.NO_ACS and unread_statement(topology.functions[port]) else state
 
 
-@dataclass(frozen=True, slots=True)
-class Spoofing:
+class Spoofing(NamedTuple):
     """Whose ids a function can send, by what stands above it."""
 
     answer: Answer

@@ -5,7 +5,7 @@ Source: PCI Express Base Specification 10.5.1 (ATS: control word at +6, bit 15 e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
@@ -13,8 +13,7 @@ from atoll.pci.config import ConfigSpace
 __all__ = ["Ats", "read_ats", "read_pasid"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ats:
+class Ats(NamedTuple):
     """Address Translation Services capability."""
 
     enabled: bool

@@ -8,6 +8,7 @@ stands at 0x38 (PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5.17).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.errors import Unreadable
 from atoll.pci.capability import CapabilityId
@@ -36,8 +37,7 @@ class Bar:
     address like any other: a BAR can be set to any that its size divides (Base Specification 7.5.1.2.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rom:
+class Rom(NamedTuple):
     """An expansion ROM that has an address."""
 
     start: int

@@ -8,7 +8,7 @@ What a Flattening Portal Bridge forwards besides: ``atoll.pci.portal``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import HeaderType
@@ -19,8 +19,7 @@ __all__ = ["Bridge", "Window", "read_bridge"]
 _VGA_ENABLE = 0x8
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A bridge window: addresses from ``start`` to ``end`` inclusive that the bridge forwards downwards."""
 
     start: int
@@ -29,8 +28,7 @@ class Window:
     prefetchable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Bridge:
+class Bridge(NamedTuple):
     """What a bridge function forwards."""
 
     secondary: int

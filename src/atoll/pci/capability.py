@@ -10,8 +10,8 @@ ended, this says that the list could not be read completely.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from atoll.errors import Unreadable
 
@@ -52,8 +52,7 @@ class ExtendedId(IntEnum):
     """Designated vendor-specific: CXL's among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class CapabilityList:
+class CapabilityList(NamedTuple):
     """What a walk found: ids with their offsets in list order, and why it ended early if it did."""
 
     entries: tuple[tuple[int, int], ...]

@@ -7,7 +7,7 @@ power of two).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
@@ -18,8 +18,7 @@ _ENABLE = 0x8000
 _NUMBER = 0x3F
 
 
-@dataclass(frozen=True, slots=True)
-class Multicast:
+class Multicast(NamedTuple):
     """A function's Multicast capability."""
 
     enabled: bool

@@ -158,7 +158,7 @@ def test_a_gpu_that_is_cut_off_keeps_its_npu_functions_and_nothing_else() -> Non
     behind = Domain(DomainKind.TRANSLATED, "", "test")
     tight = replace(
         found.settings,
-        domain={address: replace(behind, space=str(address)) for address in found.topology.endpoints},
+        domain={address: behind._replace(space=str(address)) for address in found.topology.endpoints},
         cpu_links=dict.fromkeys(gpus, behind),
         acs=dict.fromkeys(found.settings.acs, AcsFlag(0x5D)),
     )

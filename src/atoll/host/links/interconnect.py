@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from atoll.host.attribute import names, text
 from atoll.host.devicetree import DeviceTree
@@ -24,8 +25,7 @@ _RECORDS = "records"
 _DRIVER = "proc/driver/nvidia/gpus"
 
 
-@dataclass(frozen=True, slots=True)
-class Interconnect:
+class Interconnect(NamedTuple):
     """Links, and the bricks that lead to CPUs."""
 
     links: ToldLinks

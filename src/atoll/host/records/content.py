@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from atoll.errors import InputError
 from atoll.host.model import Host
@@ -15,8 +16,7 @@ _HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What a file or a pasted text holds. At least one of both is there."""
 
     name: str

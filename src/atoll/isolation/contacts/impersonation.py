@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from atoll.fabric.answer import Answer
 from atoll.fabric.pcie import climbs
@@ -19,8 +19,7 @@ from atoll.pci.address import Address
 __all__ = ["impersonations"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bus:
+class _Bus(NamedTuple):
     """What all functions right below one port have in common."""
 
     spoofs: Spoofing

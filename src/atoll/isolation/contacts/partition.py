@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.pci.address import Address
 
 __all__ = ["Partition", "closure"]
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """Disjoint classes that together hold every function once; classes and members in address order."""
 
     classes: tuple[tuple[Address, ...], ...]

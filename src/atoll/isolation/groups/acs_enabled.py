@@ -152,7 +152,7 @@ class Judge:
                 if verdict.enabled and handler in _BY_IDS_OF_ANY_TYPE:
                     verdict = self._unless_it_aliases(function, verdict)
                 if verdict.missing and handler is AcsHandler.INTEL_PCH and self._is_chipset_shown(function):
-                    verdict = replace(verdict, missing=())
+                    verdict = verdict._replace(missing=())
                 return self._if_known_to_kernel(handler, function, verdict)
         return None
 
@@ -169,7 +169,7 @@ class Judge:
         if not function.is_port or self.port_type(function) is not None:
             return quirk
         missing = f"{function.address}: the PCI Express type was not read, and whether its id stands for those below"
-        return replace(quirk, missing=(*quirk.missing, missing))
+        return quirk._replace(missing=(*quirk.missing, missing))
 
     def _if_known_to_kernel(self, handler: AcsHandler, function: Function, quirk: Verdict) -> Verdict:
         """A kernel may be too old for the row that decided."""

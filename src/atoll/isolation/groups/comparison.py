@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.host.fact import Unknown
 from atoll.host.model import Host
@@ -13,8 +13,7 @@ from atoll.pci.address import Address
 __all__ = ["Comparison", "Difference", "compare"]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """A function that the record groups otherwise than the kernel's rules would."""
 
     function: Address
@@ -23,8 +22,7 @@ class Difference:
     predicted: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """What a record tells of the groups, beside a prediction. All in address order."""
 
     recorded: tuple[tuple[Address, ...], ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.fabric.vmd import FIRST_SEGMENT, is_told, vmds_of
 from atoll.host.fact import value_of
@@ -41,8 +41,7 @@ _PLAIN_CLASSES = frozenset(
 """What is never a bridge to another bus."""
 
 
-@dataclass(frozen=True, slots=True)
-class AliasStep:
+class AliasStep(NamedTuple):
     """A function that another one's requests may be taken for."""
 
     function: Function

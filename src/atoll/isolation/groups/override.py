@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.host.command_line import parameters
 from atoll.host.model import Function
@@ -11,8 +11,7 @@ from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 __all__ = ["AcsOverride", "acs_override", "has_parameter", "pci_options"]
 
 
-@dataclass(frozen=True, slots=True)
-class AcsOverride:
+class AcsOverride(NamedTuple):
     """What the parameter asks for."""
 
     downstream: bool = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.groups.linux import predict_linux
@@ -30,14 +28,14 @@ def override_in_force(host: Host) -> AcsOverride:
     if not asked:
         return asked
     if value_of(host.overrides_acs, False):
-        return replace(asked, obeyed=True)
+        return asked._replace(obeyed=True)
     claimed = {frozenset(group.members) for group in value_of(host.groups, {}).values() if group.members}
     if not claimed:
         return asked
     obeyed, ignored = (set(_group_of(host, override).values()) for override in (asked, AcsOverride()))
     if obeyed == ignored or claimed not in (obeyed, ignored):
         return asked
-    return replace(asked, obeyed=True) if claimed == obeyed else AcsOverride()
+    return asked._replace(obeyed=True) if claimed == obeyed else AcsOverride()
 
 
 def ignores_override(host: Host) -> bool:

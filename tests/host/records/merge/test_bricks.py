@@ -41,7 +41,7 @@ def test_what_both_tell_is_kept_in_either_order() -> None:
 
 
 def test_what_one_does_not_name_the_other_does() -> None:
-    nameless = _host("two", replace(_BRICK, gpu=None, group_id=None))
+    nameless = _host("two", _BRICK._replace(gpu=None, group_id=None))
     for hosts in ([_ONE, nameless], [nameless, _ONE]):
         assert merge(hosts).npu_bricks == _ONE.npu_bricks
 
@@ -60,9 +60,9 @@ def test_nodes_from_before_pci_was_probed_contradict_nothing() -> None:
     "other",
     [
         _host("fewer"),
-        _host("other GPU", replace(_BRICK, gpu=Address.parse(GPUS[1]))),
-        _host("other NPU", replace(_BRICK, npu="/xscom@623fc00000000/npu@5011000")),
-        _host("other function", replace(_BRICK, function=_ONE.npu_bricks[1].function)),
+        _host("other GPU", _BRICK._replace(gpu=Address.parse(GPUS[1]))),
+        _host("other NPU", _BRICK._replace(npu="/xscom@623fc00000000/npu@5011000")),
+        _host("other function", _BRICK._replace(function=_ONE.npu_bricks[1].function)),
     ],
     ids=lambda host: host.name,
 )

@@ -98,7 +98,7 @@ def test_of_addresses_what_any_record_shows_counts() -> None:
     assert value_of(merged.bars, None) == (first, second)
     assert value_of(merged.sriov, None) == sized
     assert value_of(merged.rom, None) == small
-    moved = replace(small, start=0xFD000000)
+    moved = small._replace(start=0xFD000000)
     merged = merge([telling(one, bare, moved, first), telling(other, replace(bare, enabled=2), small)]).functions[place]
     assert isinstance(merged.rom, Unknown)
     assert isinstance(merged.sriov, Unknown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from atoll.host.fact import Known
 from atoll.host.model import NpuBrick
@@ -47,8 +46,7 @@ def _tells_ends(bricks: Sequence[NpuBrick]) -> bool:
 
 
 def _filled(one: NpuBrick, other: NpuBrick) -> NpuBrick:
-    return replace(
-        one,
+    return one._replace(
         gpu=one.gpu or other.gpu,
         function=one.function or other.function,
         group_id=other.group_id if one.group_id is None else one.group_id,

@@ -40,8 +40,7 @@ def _bridge(one: Bridge, other: Bridge) -> Bridge | None:
     if (one.secondary, one.subordinate) != (other.secondary, other.subordinate):
         return None
     told = [bridge.vga for bridge in (one, other) if bridge.vga is not None]
-    return replace(
-        one,
+    return one._replace(
         windows=tuple(dict.fromkeys((*one.windows, *other.windows))),
         vga=any(told) if told else None,
         unread=one.unread and other.unread,

@@ -166,10 +166,10 @@ def _units(one: Host, other: Host, doubts: Disagreements) -> tuple[IommuUnit, ..
         if there.kind and there.kind != kind:
             doubts.add(f"kind of {unit.name}", Known(kind, doubts.one), Known(there.kind, doubts.other))
             kind = ""
-        found[unit.name] = replace(unit, kind=kind, attributes=tuple(sorted(told.items())))
+        found[unit.name] = unit._replace(kind=kind, attributes=tuple(sorted(told.items())))
     for name, unit in found.items():
         kept = tuple(pair for pair in unit.attributes if f"{pair[0]} of {name}" not in doubts.earlier)
-        found[name] = replace(unit, attributes=kept)
+        found[name] = unit._replace(attributes=kept)
     return tuple(found[name] for name in sorted(found))
 
 

@@ -200,7 +200,7 @@ def _filled(one: Function, other: Function) -> Function:
         if rom is None:
             changes["rom"] = other.rom
         elif rom.start == placed.start:
-            changes["rom"] = Known(replace(rom, size=rom.size or placed.size), one.rom.source)
+            changes["rom"] = Known(rom._replace(size=rom.size or placed.size), one.rom.source)
     if not one.ids_told and other.ids_told:
         changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": (), "label": ""}
     if not one.class_told:
