@@ -187,3 +187,15 @@ def test_a_function_without_one_of_two_lines_that_come_together_may_lack_others(
     assert (whole.acs, whole.cxl_cache) == (Known(None, whole.acs.source), Known(False, whole.acs.source))  # type: ignore[union-attr]
     assert isinstance(left.acs, Unknown)
     assert isinstance(left.cxl_cache, Unknown)
+def test_a_detail_beside_an_address_is_no_class() -> None:
+    host = host_of(
+        "$ for d in …; do echo $d $(lspci -vvs $d | grep -E 'NUMA|group|in use'); done\n03:00.0 IOMMU group: 14\n"
+        "c3:00.0 NUMA node: 1\nc4:00.0 Kernel driver in use: nvme\n\n05:00.0 Bridge: NVIDIA Corporation Device 1af1\n"
+    )
+    first, second, bridge = (host.functions[at(a)] for a in ("03:00.0", "c3:00.0", "05:00.0"))
+    assert not first.label
+    assert not first.class_told
+    assert value_of(first.group, None) == 14
+    assert value_of(second.numa_node, None) == 1
+    assert isinstance(second.driver, Unknown), "its line is not there"
+    assert (bridge.device, bridge.class_code >> 8) == (0x1AF1, 0x0680)

@@ -32,6 +32,13 @@ _KEYS = (
     *("AERCap:", "HeaderLog:", "RootCmd:", "ErrorSrc:", "Address:", "Masking:", "Vector table:", "PBA:", "Caps:"),
     *("Arb:", "Ctrl:", "VC0:", "Bridge:", "PTMCap:", "PTMControl:", "L1SubCap:", "L1SubCtl1:", "DpcCap:", "DpcCtl:"),
 )
+_PICKED = (
+    *("Subsystem:", "Flags:", "Control:", "Interrupt:", "NUMA node:", "IOMMU group:", "Kernel driver in use:"),
+    *("Kernel modules:", "DevCap:", "DevCtl:", "LnkCap:", "LnkCtl:", "LnkSta:", "ACSCap:", "ACSCtl:", "Region "),
+)
+"""Details that loops print beside an address, in place of class and name: ``03:00.0 NUMA node: 0``."""
+_UNNAMED = ":"
+"""A heading without class and name."""
 _CLASS = r"[A-Z0-9][^:\[\]]{2,60} \[[\da-fA-F]{4}\]"
 _INSIDE = re.compile(
     rf"(?:[^\s/]{{1,24}} ){{1,3}}((?:[\da-fA-F]{{4,8}}:)?[\da-fA-F]{{2}}:[01][\da-fA-F]\.[0-7]) ({_CLASS}: .*)"
@@ -179,7 +186,8 @@ class _Reader:
                 self._take_below(self._block, number, line.strip())
             return None
         done = self.end()
-        self._block = Block(found[0], "", number)
+        picked = found[1].startswith(_PICKED)
+        self._block = Block(found[0], _UNNAMED if picked else "", number, shortened=picked, shortened_early=picked)
         self._begin(found[1], number)
         self._open, self._gone = True, False
         return done
