@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.slot import Slot, address_in, parse_slot
 
-__all__ = ["Block", "Capability", "Detail", "blocks", "dumped", "heading_of"]
+__all__ = ["Block", "Capability", "Detail", "begins_detail", "blocks", "dumped", "heading_of"]
 
 _KEYS = (
     *("Subsystem:", "Flags:", "Control:", "Status:", "Latency", "Interrupt:", "NUMA node:", "IOMMU group:"),
@@ -141,6 +141,11 @@ def heading_of(line: str) -> tuple[Slot, str] | None:
         # Addresses side by side: columns of ls, the heading of a matrix.
         return None
     return slot, rest
+
+
+def begins_detail(text: str) -> bool:
+    """Whether a line, without what it is indented by, begins with a key that lspci prints."""
+    return text.startswith(_KEYS)
 
 
 def dumped(line: str) -> tuple[int, bytes] | None:

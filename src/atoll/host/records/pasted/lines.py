@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from atoll.errors import InputError
 from atoll.host.records.lspci.interleaved import without_messages
+from atoll.host.records.pasted.broken import mended
 from atoll.host.records.pasted.eaten import parted
 from atoll.host.records.pasted.flowed import unflowed
 from atoll.host.records.pasted.markup import decoded, plain
@@ -38,7 +39,7 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
 
 
 def _own(text: str) -> Iterator[str]:
-    lines = without_prefix(text.rstrip(" \t").removesuffix("\n").split("\n"))
+    lines = mended(without_prefix(text.rstrip(" \t").removesuffix("\n").split("\n")))
     fenced = False
     for rest in (part for line in lines for part in parted(line)):
         found = (_unquoted(rest[:_LONGEST]) + rest[_LONGEST:]).rstrip()
