@@ -52,6 +52,16 @@ def test_what_the_file_asks_to_survive_is_told_where_it_alone_makes_the_verdict(
     assert (ran.json["violations"], ran.json["unsurvived"]) == ([], ["host"])
 
 
+def test_a_plan_that_was_made_on_a_record_tells_what_it_changes(
+    run: Run, ac922: Path, spec: Path, tmp_path: Path
+) -> None:
+    plan, record = tmp_path / "plan.json", tmp_path / "record.tar.xz"
+    assert run("capture", record, "--host", ac922).code == 0
+    assert run("plan", spec, "--host", record, "-o", plan).code == 0
+    for ran in (run("apply", plan, "--host", ac922, "--dry-run"), run("apply", plan, "--host", ac922)):
+        assert ran.out.splitlines()[0].endswith("carried out on twin:ac922-4gpu")
+
+
 def test_a_plan_is_applied(run: Run, ac922: Path, spec: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     assert run("plan", spec, "--host", ac922, "-o", plan).code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from atoll.act.executor import execute
 from atoll.act.others import with_others
@@ -66,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
 def _plan(path: str, session: Session, policy: Policy) -> Plan:
     """Return the plan of a file, or the one for a cluster file."""
     if is_plan(read_text(path)):
-        return read_plan(path)
+        # It may have been made on a record of the host, by whose name it is called then.
+        return replace(read_plan(path), host=session.host.name)
     text, clusters = read_standing(path, session)
     host = session.host
     return plan(Topology(host), present(host, allow_assumed=clusters.allow_assumed), clusters, policy, spec=text)
