@@ -70,3 +70,10 @@ def test_a_card_that_vfio_has_half_of_where_groups_are_not_told() -> None:
     (check,) = _found(_card("vfio-pci", "snd_hda_intel", told=False), "vfio-group")
     assert check.status is Status.WARN
     assert _found(_card("vfio-pci", "ixgbe", told=False, class_code=0x020000), "vfio-group") == []
+
+
+def test_passthrough_on_the_command_line_of_groups_whose_types_were_not_read() -> None:
+    for kind, said in ((None, "the types of 1 group were not read"), ("DMA", "0 groups with an identity domain")):
+        host = machine(endpoint("01:00.0"), kind=kind, command_line="iommu=pt")
+        (check,) = _found(host, "passthrough")
+        assert (check.status, check.found) == (Status.WARN, f"iommu=pt on the command line; {said}")

@@ -167,18 +167,20 @@ def _passthrough(s: Subject) -> Iterator[Check]:
         return
     identity = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "identity"]
     lazy = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "DMA-FQ"]
+    unread = [group.number for group in s.host.groups.value.values() if isinstance(group.type, Unknown)]
     word = passthrough_word(s.host)
     if identity or word:
+        told = [f"{word} on the command line"] if word else []
+        told += [f"{plural(len(identity), 'group')} with an identity domain"] if identity or not unread else []
+        told += [f"the types of {plural(len(unread), 'group')} were not read"] if unread else []
         yield Check(
             "passthrough",
             Status.WARN,
-            (f"{word} on the command line; " if word else "")
-            + plural(len(identity), "group")
-            + " with an identity domain",
+            "; ".join(told),
             "the host's own devices there reach all of memory, tenants' included; tenants' devices do not gain by it",
             "boot with iommu.passthrough=0 iommu.strict=1 where the host's devices are not to be trusted",
         )
-    elif any(isinstance(group.type, Unknown) for group in s.host.groups.value.values()):
+    elif unread:
         found = "the types of the groups' default domains were not read"
         why = "an identity domain lets a device reach all of memory"
         yield Check(
