@@ -12,6 +12,7 @@ from atoll.host.complaint import Complaint, ComplaintKind
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Group, Host, KernelRelease, ReservedRegion
 from atoll.isolation.grouping import Grouping, grouping
+from atoll.pci.config import NO_ANSWER
 from atoll.pci.header import PortType
 from atoll.report.grouping import grouping_document, grouping_lines, headline
 from atoll.report.names import Names
@@ -303,9 +304,12 @@ def test_a_sibling_whose_group_is_not_told() -> None:
     assert "Not viable? 0000:01:00.1 is bound to snd_hda_intel. If it is in the group" in words
 
 
-def test_what_the_log_says_of_it() -> None:
+def test_what_is_amiss_with_it() -> None:
     host = machine(*slots(CLOSED))
     said = replace(host, complaints=(Complaint(ComplaintKind.NOT_BACK, at("01:00.0"), ("FLR",)),))
     words = _lines(said, "01:00.0")
-    assert "The log says: 0000:01:00.0 did not come back after a reset (FLR). What to do: atoll doctor." in words
-    assert "The log says" not in _lines(host, "01:00.0")
+    assert "Trouble: 0000:01:00.0 did not come back after a reset (FLR). What to do: atoll doctor." in words
+    assert "Trouble" not in _lines(host, "01:00.0")
+    dead = {at("01:00.0"): replace(host.functions[at("01:00.0")], acs=Unknown(f"config: {NO_ANSWER}"))}
+    words = _lines(replace(host, functions={**host.functions, **dead}), "01:00.0")
+    assert "Trouble: 0000:01:00.0 does not answer: its registers read all ones." in words

@@ -8,11 +8,12 @@ import pytest
 from reach_hosts import at, endpoint, machine
 
 from atoll.host.complaint import Complaint, ComplaintKind
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host
 from atoll.pci.bar import Bar
+from atoll.pci.config import NO_ANSWER
 from atoll.report.check import Check, Status
-from atoll.report.log_checks import complaint_checks
+from atoll.report.log_checks import complaint_checks, troubles
 
 
 def _host() -> Host:
@@ -32,7 +33,7 @@ def _checks(kind: ComplaintKind, *details: str, place: str | None = "01:00.0") -
 @pytest.mark.parametrize("kind", list(ComplaintKind))
 def test_each_says_what_to_do(kind: ComplaintKind) -> None:
     (check,) = _checks(kind, *(["9c000000"] if kind is ComplaintKind.FAULT else []))
-    assert check.id == f"log-{kind.value}"
+    assert check.id.removeprefix("log-") == kind.value
     assert check.status in (Status.FAIL, Status.WARN)
     assert check.why
     assert check.do
@@ -52,3 +53,13 @@ def test_each_reason_for_which_memory_was_not_mapped() -> None:
     first, second = _checks(ComplaintKind.MAP_REFUSED, "Invalid argument", "Cannot allocate memory", place=None)
     assert "atoll iova" in first.do
     assert "ulimit" in second.do
+
+
+def test_a_device_that_was_asked_and_did_not_answer() -> None:
+    host = _host()
+    dead = replace(host.functions[at("01:00.0")], acs=Unknown(NO_ANSWER))
+    host = replace(host, functions={**host.functions, dead.address: dead})
+    (check,) = (c for one in troubles(host) for c in complaint_checks(host, one))
+    assert (check.id, check.status) == ("silent", Status.FAIL)
+    told = replace(host, complaints=(Complaint(ComplaintKind.SILENT, at("01:00.0")),))
+    assert [c.id for one in troubles(told) for c in complaint_checks(told, one)] == ["log-silent"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from atoll.host.fact import Fact, Unknown
 from atoll.host.model import Function, Gap, Group
 from atoll.pci.address import Address
+from atoll.pci.config import NO_ANSWER
 
 __all__ = ["coverage"]
 
@@ -21,11 +22,11 @@ def coverage(functions: Mapping[Address, Function], groups: Fact[Mapping[int, Gr
         if isinstance(function.acs, Unknown):
             missing.setdefault(function.acs.reason, []).append(address)
     for reason, addresses in missing.items():
-        hint = (
-            "run as root, or record the host as root"
-            if "root" in reason
-            else "record the host as root with atoll capture"
-        )
+        hint = "record the host as root with atoll capture"
+        if "root" in reason:
+            hint = "run as root, or record the host as root"
+        elif NO_ANSWER in reason:
+            hint = "atoll doctor says what to do"
         which = str(addresses[0]) if len(addresses) == 1 else f"{len(addresses)} functions ({addresses[0]} first)"
         gaps.append(Gap(f"ACS and other extended capabilities of {which}", reason, hint))
     if functions and isinstance(groups, Unknown):

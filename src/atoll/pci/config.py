@@ -8,7 +8,10 @@ from atoll.errors import Unreadable
 from atoll.pci.capability import CapabilityId, CapabilityList, ExtendedId, walk_extended, walk_standard
 from atoll.pci.header import Command, HeaderType
 
-__all__ = ["ConfigSource", "ConfigSpace"]
+__all__ = ["NO_ANSWER", "ConfigSource", "ConfigSpace"]
+
+NO_ANSWER = "the function does not answer: its configuration space reads as all ones"
+"""Of one that lost its power or its link, or did not come back from a reset."""
 
 HEADER_SIZE = 64
 """The standard header; also all that Linux shows to who lacks CAP_SYS_ADMIN (``pci_read_config``)."""
@@ -53,7 +56,7 @@ class ConfigSpace:
             if len(found) < HEADER_SIZE:
                 raise Unreadable(f"configuration space cut to {len(found)} bytes")
             if found == b"\xff" * HEADER_SIZE:
-                raise Unreadable("the function does not answer: its configuration space reads as all ones")
+                raise Unreadable(NO_ANSWER)
             if not any(found):
                 # No vendor has the number 0000 (``pci_bus_generic_read_dev_vendor_id`` takes it for an empty slot).
                 raise Unreadable("configuration space reads as all zeros, which is none of a function's")

@@ -21,7 +21,7 @@ from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_docu
 from atoll.report.groups import NOT_YET
 from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, plural, wrap
-from atoll.report.log_checks import complaint_checks
+from atoll.report.log_checks import complaint_checks, troubles
 from atoll.report.names import Names
 from atoll.report.style import Style
 from atoll.report.viability import not_viable_lines, perhaps_members
@@ -177,7 +177,7 @@ def grouping_lines(
         )
         lines += wrap(f"{passing}.", first=style.doubtful("Trusted: "), rest="    ")
     lines += not_viable_lines(host, found, style)
-    lines += _log_lines(host, found.one, style)
+    lines += _trouble_lines(host, found.one, style)
     lines.append("")
     lines.append("    " + _member_line(host, found.one, names))
     lines += _needed_lines(host, found.one)
@@ -231,10 +231,10 @@ def _member_line(host: Host, address: Address, names: Names) -> str:
     return names.short_line(function, 96 - len(beside)) + beside
 
 
-def _log_lines(host: Host, one: Address, style: Style) -> list[str]:
-    found = [check.found for c in host.complaints if c.function == one for check in complaint_checks(host, c)]
+def _trouble_lines(host: Host, one: Address, style: Style) -> list[str]:
+    found = [check.found for c in troubles(host) if c.function == one for check in complaint_checks(host, c)]
     told = f"{'; '.join(found)}. What to do: atoll doctor."
-    return wrap(told, first=style.bad("The log says: "), rest="    ") if found else []
+    return wrap(told, first=style.bad("Trouble: "), rest="    ") if found else []
 
 
 def _needed_lines(host: Host, address: Address) -> list[str]:

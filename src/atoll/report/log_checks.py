@@ -1,4 +1,5 @@
-"""What the complaints of a kernel's log or of QEMU mean, and what to do: one check a kind and function."""
+"""What the complaints of a kernel's log or of QEMU mean, and a silent device, and what to do: one check a kind and
+function."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 from atoll.host.complaint import Complaint, ComplaintKind
 from atoll.host.fact import value_of
 from atoll.host.model import Host
+from atoll.host.silent import silent
 from atoll.pci.address import Address
 from atoll.report.check import Check, Status, Subject
 
-__all__ = ["complaint_checks", "complaints"]
+__all__ = ["complaint_checks", "complaints", "troubles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ _WORDS: Mapping[ComplaintKind, _Words] = {
         Status.FAIL,
         "{it} does not answer: its registers read all ones",
         "it lost power or its link, or did not survive a reset; neither host nor guest can use it",
-        f"{_SILENT}; if it is idle that it sleeps too deep: vfio-pci's option disable_idle_d3=1",
+        f"{_SILENT}; where it goes silent when idle: vfio-pci's option disable_idle_d3=1",
     ),
     ComplaintKind.INTERRUPT: _Words(
         Status.WARN,
@@ -117,8 +119,15 @@ _OTHERWISE = _Words(
 
 def complaints(s: Subject) -> Iterator[Check]:
     """What the record's messages say went wrong."""
-    for one in s.host.complaints:
+    for one in troubles(s.host):
         yield from complaint_checks(s.host, one)
+
+
+def troubles(host: Host) -> tuple[Complaint, ...]:
+    """Return what messages complain of, and the functions that were asked and did not answer."""
+    told = {one.function for one in host.complaints if one.kind is ComplaintKind.SILENT}
+    unsaid = (Complaint(ComplaintKind.SILENT, address) for address in silent(host) if address not in told)
+    return (*host.complaints, *unsaid)
 
 
 def complaint_checks(host: Host, one: Complaint) -> Iterator[Check]:
@@ -133,7 +142,8 @@ def complaint_checks(host: Host, one: Complaint) -> Iterator[Check]:
         it = "a device" if one.function is None else str(one.function)
         parts = {"it": it, "detail": detail or "as the log has it"}
         found, why, do = (text.format(**parts) for text in (words.found, words.why, words.do))
-        yield Check(f"log-{one.kind.value}", words.status, found, why, do)
+        origin = "log-" if one in host.complaints else ""
+        yield Check(f"{origin}{one.kind.value}", words.status, found, why, do)
 
 
 def _fault(host: Host, one: Complaint) -> Check:

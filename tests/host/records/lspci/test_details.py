@@ -10,6 +10,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bar, Rom, Sriov, Window
 from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.config import NO_ANSWER
 from atoll.pci.header import Command, HeaderType, PortType
 from atoll.pci.multicast import Multicast
 from atoll.report.names import Names
@@ -160,6 +161,16 @@ def test_a_function_that_did_not_answer_tells_nothing() -> None:
     function = one(lspci("!!! Unknown header type 7f", heading="00:01.0 VGA controller: X [10de:1b80] (rev ff)"))
     for fact in (function.acs, function.port_type, function.header, function.bars):
         assert isinstance(fact, Unknown)
+
+
+@pytest.mark.parametrize("lines", [("!!! Unknown header type 7f",), (), ("Kernel driver in use: vfio-pci",)])
+def test_a_function_that_did_not_answer_is_told_as_silent(lines: tuple[str, ...]) -> None:
+    """Without -v lspci shows it by its revision alone: ids and class are the kernel's."""
+    function = one(lspci(*lines, heading="00:01.0 VGA controller: X [10de:1b80] (rev ff)"))
+    assert isinstance(function.acs, Unknown)
+    assert NO_ANSWER in function.acs.reason
+    other = one(lspci(*lines[1:], heading="00:01.0 VGA controller: X [10de:1b80] (rev a1)"))
+    assert NO_ANSWER not in str(other.acs)
 
 
 def test_slots() -> None:

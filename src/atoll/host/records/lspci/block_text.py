@@ -9,6 +9,7 @@ from atoll.host.fact import Unknown
 from atoll.host.records.lspci.blocks import Block, Capability
 from atoll.host.records.lspci.heading import parse_heading
 from atoll.pci.class_code import BaseClass
+from atoll.pci.config import NO_ANSWER
 
 __all__ = ["SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "number_in", "why_unread"]
 
@@ -42,10 +43,13 @@ def habits(blocks: list[Block]) -> Habits:
 
 def why_unread(block: Block) -> str:
     """Return why the details tell nothing; empty where they do."""
+    if any(d.text.startswith("!!! Unknown header type 7f") for d in block.details):
+        return NO_ANSWER
+    if not block.capabilities and block.find("Flags:") is None and "(rev ff)" in block.heading:
+        # Ids and class are from files of the kernel's, the revision from the function itself.
+        return NO_ANSWER
     if not block.details and not block.capabilities:
         return _SPARSE
-    if any(d.text.startswith("!!! Unknown header type 7f") for d in block.details):
-        return "the function did not answer: its configuration space read as all ones"
     status = block.find("Status:")
     if status is not None and "PERR" not in status and "INTx" not in status:
         # Mailers take a wrapped line that begins with >SERR- for a quotation and drop it with what follows.
