@@ -26,24 +26,33 @@ _XID = re.compile(r"\bXid \(PCI:([\da-fA-F:]{7,13})\): 79,")
 _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
-        (ComplaintKind.BAR_TAKEN, r"BAR \d.*can't reserve (\[?(?:mem|io) [^\]]+)|BAR \d (\[[^\]]+)\]: can't reserve"),
+        (
+            ComplaintKind.BAR_TAKEN,
+            r"BAR \d.{0,99}can't reserve (\[?(?:mem|io) [^\]]+)|BAR \d (\[[^\]]+)\]: can't reserve",
+        ),
         (ComplaintKind.NOT_BACK, r"not ready \d+ms after ([^;]{1,40}); giving up"),
         (
             ComplaintKind.SILENT,
-            r"(?i:(?:unable|refused) to change power state)(?:.*device inaccessible|, currently in)",
+            r"(?i:(?:unable|refused) to change power state)(?:.{0,99}device inaccessible|, currently in)",
         ),
         (ComplaintKind.SILENT, r"Unknown PCI header type '?127|[Uu]nable to power on device, stuck in D3"),
-        (ComplaintKind.FAULT, r"\[DMA (?:Read|Write)[^\]]*\] Request device .*?fault addr (?:0x)?([\da-f]{1,16})\b"),
-        (ComplaintKind.FAULT, r"IO_PAGE_FAULT .*?address=(?:0x)?([\da-f]{1,16})\b"),
+        (
+            ComplaintKind.FAULT,
+            r"\[DMA (?:Read|Write)[^\]]*\] Request device .{0,99}?fault addr (?:0x)?([\da-f]{1,16})\b",
+        ),
+        (ComplaintKind.FAULT, r"IO_PAGE_FAULT .{0,99}?address=(?:0x)?([\da-f]{1,16})\b"),
         (ComplaintKind.INTERRUPT, r"\[INTR-REMAP\] Request device"),
-        (ComplaintKind.NO_GROUP, r"vfio-pci.*: probe (?:of \S+|with driver \S+) failed with error -22"),
-        (ComplaintKind.RESET_SPREADS, r"Cannot reset device .*depends on group (\d{1,6}) which is not owned"),
-        (ComplaintKind.NO_RESET, r"Cannot reset device .*no available reset mechanism|internal error: Unable to reset"),
+        (ComplaintKind.NO_GROUP, r"vfio-pci.{0,99}: probe (?:of \S+|with driver \S+) failed with error -22"),
+        (ComplaintKind.RESET_SPREADS, r"Cannot reset device .{0,99}depends on group (\d{1,6}) which is not owned"),
+        (
+            ComplaintKind.NO_RESET,
+            r"Cannot reset device .{0,99}no available reset mechanism|internal error: Unable to reset",
+        ),
         (ComplaintKind.NOT_VIABLE, r"group (\d{1,6}) is not viable|VFIO group is not viable"),
         (ComplaintKind.BUSY, r"/dev/vfio/(\w{1,12})['\"]?: Device or resource busy"),
         (ComplaintKind.NO_NODE, r"failed to open /dev/vfio/(\w{1,12}): No such (?:file|device)"),
         (ComplaintKind.NOT_PERMITTED, r"/dev/vfio/(\w{1,12})['\"]?: (?:Permission denied|Operation not permitted)"),
-        (ComplaintKind.MAP_REFUSED, r"vfio_(?:container_)?dma_map\(.*\) = -\d+ \(([^)]{1,40})\)"),
+        (ComplaintKind.MAP_REFUSED, r"vfio_(?:container_)?dma_map\(.{0,99}\) = -\d+ \(([^)]{1,40})\)"),
         (ComplaintKind.MAP_REFUSED, r"VFIO_(?:IOMMU_)?MAP_DMA[^:]{0,20}: ([A-Z][\w ]{1,40})"),
     )
 )
