@@ -169,3 +169,11 @@ def test_a_refusal_for_want_of_interrupt_remapping() -> None:
     host = read_text(f"{said}\npci 0000:01:00.0: Adding to iommu group 1".encode(), name="log.txt")
     assert isinstance(host.interrupt_remapping, Known)
     assert host.interrupt_remapping.value is False
+
+
+def test_of_several_boots_the_last_counts() -> None:
+    gone = "vfio-pci 0000:01:00.0: not ready 65535ms after FLR; giving up"
+    boot = "[    0.000000] Linux version 6.12.1 (x@y) #1 SMP"
+    assert _read(boot, gone, boot) == []
+    assert [kind for kind, _, _ in _read(boot, boot, gone)] == [ComplaintKind.NOT_BACK]
+    assert [kind for kind, _, _ in _read(gone, boot)] == [ComplaintKind.NOT_BACK]

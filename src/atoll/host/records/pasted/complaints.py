@@ -69,9 +69,15 @@ class Complaints:
     """Looks at lines one by one; others may take them too."""
 
     _found: dict[tuple[ComplaintKind, Address | None], list[str]] = field(default_factory=dict)
+    _boots: int = 0
 
     def look(self, line: str) -> None:
         """Keep what a line complains of."""
+        if "Linux version " in line:
+            # Of several boots the last counts; what stands before the only one is of a post.
+            self._boots += 1
+            if self._boots > 1:
+                self._found = {}
         if not any(mark in line for mark in _MARKS):
             return
         fallen = _XID.search(line)
