@@ -177,3 +177,4 @@ def test_of_several_boots_the_last_counts() -> None:
     assert _read(boot, gone, boot) == []
     assert [kind for kind, _, _ in _read(boot, boot, gone)] == [ComplaintKind.NOT_BACK]
     assert [kind for kind, _, _ in _read(gone, boot)] == [ComplaintKind.NOT_BACK]
+    assert [kind for kind, _, _ in _read(boot, gone, boot.partition("] ")[2])] == [ComplaintKind.NOT_BACK]

@@ -71,6 +71,21 @@ def test_two_boots_in_one_text() -> None:
     assert isinstance(host_of(f"{log}{_UNAME}\n{_LIST}").kernel, Unknown)
 
 
+def test_the_version_printed_after_a_log_is_no_other_boot() -> None:
+    version = "Linux version 6.12.1 (x@y) #1 SMP\n"
+    log = (
+        f"[    0.0] {version}[    0.0] Command line: {_LINE}\n[    0.4] pci 0000:01:00.0: Adding to iommu group {{}}\n"
+    )
+    card = "01:00.0 VGA compatible controller [0300]: NVIDIA Corporation TU116 [10de:21c4] (rev a1)\n"
+    host = host_of(f"{log.format(7)}$ cat /proc/version\n{version}{card}")
+    assert value_of(host.functions[at("01:00.0")].group, None) == 7
+    assert value_of(host.command_line, "") == _LINE
+    bare = log.replace("[    0.0] ", "").replace("[    0.4] ", "")
+    for again in (bare, "".join(bare.splitlines(keepends=True)[::2])):
+        other = log.format(7).replace("01:00", "02:00") + again.format(9)
+        assert value_of(host_of(f"{other}{card}").groups, {}).keys() == {9}
+
+
 def test_what_is_set_for_the_next_boot_is_not_in_force() -> None:
     host = host_of(f'GRUB_CMDLINE_LINUX_DEFAULT="quiet intel_iommu=on pcie_acs_override=downstream"\n\n{_LIST}')
     assert isinstance(host.command_line, Unknown)

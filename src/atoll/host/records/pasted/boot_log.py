@@ -104,6 +104,8 @@ class BootLog:
     """Buses below no bridge."""
     _wrapped: bool = False
     """Whether the line before is a command line that may go on."""
+    _perhaps_again: bool = False
+    """Whether the release stood alone on the last such line: /proc/version has it so too, and a log goes on."""
     boots: int = 0
     """How often the log begins; of several boots the last counts."""
 
@@ -189,20 +191,26 @@ class BootLog:
         return True
 
     def _boot(self, line: str) -> bool:
-        _, found, rest = line.partition("Linux version ")
+        before, found, rest = line.partition("Linux version ")
         if found and rest.split():
-            self._again()
-            self.release = rest.split()[0]
+            release = rest.split()[0]
+            self._perhaps_again = not before.strip() and release == self.release
+            if not self._perhaps_again:
+                self._again()
+            self.release = release
             return True
         for key in ("Kernel command line: ", "Command line: "):
             _, found, rest = line.partition(key)
             if found:
+                if self._perhaps_again:
+                    self._again()
                 self.command_line = rest.strip()[:_LONGEST]
                 self._wrapped = len(line) >= NARROW
                 return True
         return False
 
     def _again(self) -> None:
+        self._perhaps_again = False
         self.boots += 1
         if self.boots > 1:
             self.members, self.units, self.bridges, self.chipset_acs = {}, {}, {}, {}
@@ -225,6 +233,8 @@ class BootLog:
         return False
 
     def _add(self, words: list[str], number: str) -> bool:
+        if self._perhaps_again:
+            self._again()
         address = address_in(words[0]) if words else None
         digits = (number.split() or [""])[0].strip(".,:;")
         if not (0 < len(digits) < 7 and digits.isascii() and digits.isdigit()):

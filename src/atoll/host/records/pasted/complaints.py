@@ -71,13 +71,14 @@ class Complaints:
     _found: dict[tuple[ComplaintKind, Address | None], list[str]] = field(default_factory=dict)
     _boots: int = 0
 
-    def look(self, line: str) -> None:
-        """Keep what a line complains of."""
-        if "Linux version " in line:
-            # Of several boots the last counts; what stands before the only one is of a post.
-            self._boots += 1
-            if self._boots > 1:
-                self._found = {}
+    def look(self, line: str, *, boots: int = 0) -> None:
+        """Keep what a line complains of; ``boots`` is how many the text has shown so far.
+
+        Of several boots the last counts; what stands before the only one is of a post.
+        """
+        if boots > max(self._boots, 1):
+            self._found = {}
+        self._boots = boots
         if not any(mark in line for mark in _MARKS):
             return
         fallen = _XID.search(line)

@@ -65,9 +65,9 @@ class _Lines:
         number = 0
         for number, line in enumerate(text_lines(data, name=path), 1):
             self.paths.take(line)
-            self.complaints.look(line)
             if not (self.tree.take(line, number) or self.log.take(line) or self.printed.take(line)):
                 numbered += [(number, self.listed.take(plain)) for plain in machine.take(line)]
+            self.complaints.look(line, boots=self.log.boots)
         numbered += [(number, self.listed.take(plain)) for plain in machine.end()]
         self.unsure = self.listed.end()
         found = list(islice(blocks(numbered), _MOST_BLOCKS + 1))
