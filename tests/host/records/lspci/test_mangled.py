@@ -187,6 +187,8 @@ def test_a_function_without_one_of_two_lines_that_come_together_may_lack_others(
     assert (whole.acs, whole.cxl_cache) == (Known(None, whole.acs.source), Known(False, whole.acs.source))  # type: ignore[union-attr]
     assert isinstance(left.acs, Unknown)
     assert isinstance(left.cxl_cache, Unknown)
+
+
 def test_a_detail_beside_an_address_is_no_class() -> None:
     host = host_of(
         "$ for d in …; do echo $d $(lspci -vvs $d | grep -E 'NUMA|group|in use'); done\n03:00.0 IOMMU group: 14\n"
