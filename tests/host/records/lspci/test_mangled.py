@@ -201,3 +201,10 @@ def test_a_detail_beside_an_address_is_no_class() -> None:
     assert value_of(second.numa_node, None) == 1
     assert isinstance(second.driver, Unknown), "its line is not there"
     assert (bridge.device, bridge.class_code >> 8) == (0x1AF1, 0x0680)
+
+
+@pytest.mark.parametrize("mark", ["+        ", "+\t", "*   ", "#  ", "- "])
+def test_a_function_after_a_mark_and_blanks_is_one(mark: str) -> None:
+    line = "00:03.2 PCI bridge [0604]: Advanced Micro Devices, Inc. [AMD] Device [1022:1453]\n"
+    other = "00:04.0 Host bridge [0600]: Advanced Micro Devices, Inc. [AMD] Device [1022:1452]\n"
+    assert list(host_of(f"a review:\n{mark}{line}and\n{mark}{other}").functions) == [at("00:03.2"), at("00:04.0")]

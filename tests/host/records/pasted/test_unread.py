@@ -31,6 +31,13 @@ HOPS TABLE:
         (_ACSCTL, "ACS bits without the lines of the functions", "lspci -nnvvv"),
         ('"1b:00.0" ACSCtl {SrcValid:false TransBlk:false}\n', "ACS bits without", "lspci -nnvvv"),
         ("-01.0-[01-18]----00.0-[02-18]--+- … -[0e]----00.0  Some GPU\n", "a part of a tree", "the whole tree"),
+        (
+            "51: PCI 8c00.0: 0380 Display controller\n  SysFS ID: /devices/pci0000:89/0000:8c:00.0\n"
+            '  SysFS BusID: 0000:8c:00.0\n  Driver: "i915"\n',
+            "hwinfo",
+            "lspci -nnvvv",
+        ),
+        ("0000:00:01.1 (cap 0d @2a0) @2a6 = 001d\n", "setpci", "lspci -nnvvv"),
         (_ROCM, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
         (_AMD_SMI, "AMD's GPUs", "/sys/class/kfd/kfd/topology/nodes"),
         (

@@ -53,6 +53,7 @@ _ACS = "Access Control Services"
 _ACS_BITS = ("ACSCap:", "ACSCtl:")
 _EXTENDED = 0x100
 """Where the space of extended capabilities begins."""
+_BULLETS = ("-", "*", "#", "+")
 _SEPARATOR = "--"
 """What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
 _DOTS = frozenset(".…()[]{}<>-–— \t*_~")
@@ -120,7 +121,11 @@ def heading_of(line: str) -> tuple[Slot, str] | None:
 
     A heading goes on with a class and a colon; other texts that begin with an address do not.
     """
-    text = line.strip().removeprefix("- ").removeprefix("* ").removeprefix("# ").lstrip("`")
+    text = line.strip()
+    if text[:1] in _BULLETS and text[1:2].isspace():
+        # Of lists, of comments, of what diff shows as added.
+        text = text[1:].lstrip()
+    text = text.lstrip("`")
     word, _, rest = text.partition(" ")
     slot = parse_slot(word) if "." in word[:40] else None
     rest = rest.strip().rstrip("`")

@@ -1,9 +1,9 @@
 """Texts that people paste and that tell of no function: what each is, and what to paste instead.
 
 Sources of the forms: ``lspci -vvv | grep ACSCtl`` of NVIDIA's NCCL guide; ``rocm-smi --showtopo`` and ``amd-smi
-topology`` of ROCm; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); inxi(1); DPDK's ``dpdk-devbind.py
---status``; ``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device ids; VMware's ``esxcli
-hardware pci list``.
+topology`` of ROCm; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); inxi(1); hwinfo(8); setpci(8); DPDK's
+``dpdk-devbind.py --status``; ``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device ids; VMware's
+``esxcli hardware pci list``.
 """
 
 from __future__ import annotations
@@ -90,6 +90,16 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("pci@0000:",),
         "it is a list of lshw, which shows neither bridges' buses nor ACS",
         f"paste {_LSPCI}, and {_LIST}",
+    ),
+    (
+        ("sysfs busid:", "driver activation cmd:"),
+        "it is a list of hwinfo, which shows neither bridges' buses nor ACS nor groups",
+        f"paste {_LSPCI}, and {_LIST}",
+    ),
+    (
+        (" (cap 0d @",),
+        "it shows ACS control as setpci reads it, without what it can and what the functions are",
+        f"paste {_LSPCI}",
     ),
     (
         ("<hostdev",),
