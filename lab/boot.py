@@ -19,6 +19,7 @@ from lab.emulator import emulator
 from lab.errors import LabError
 from lab.guest.image import build_image
 from lab.kernels import Kernel, kernel
+from lab.patience import BOOT
 
 __all__ = ["RUNS_VARIABLE", "Boot", "Result", "boot"]
 
@@ -44,7 +45,7 @@ class Boot:
     files: Mapping[str, bytes]
     cmdline: str = "intel_iommu=on"
     memory: int = 512
-    seconds: float = 300.0
+    seconds: float = BOOT
     modules: tuple[str, ...] = ()
     monitor: bool = False
     name: str = "run"

@@ -138,7 +138,7 @@ class Gpu:
     mastering is off. What the IOMMU refuses comes as the errno of whoever emulates it.
     """
 
-    def __init__(self, bar: Accessor | memoryview, *, seconds: float = 10.0) -> None:
+    def __init__(self, bar: Accessor | memoryview, *, seconds: float = 300.0) -> None:
         self._bar: Accessor = Words(bar) if isinstance(bar, memoryview) else bar
         self._seconds = seconds
 

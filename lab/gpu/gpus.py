@@ -21,14 +21,14 @@ from lab.gpu.log import read_log
 from lab.gpu.memory import memory_file
 from lab.gpu.process import LinkOrder, Order
 from lab.gpu.record import Attempt, GpuLink, Record
+from lab.machine.served import served
+from lab.patience import END
 
 __all__ = ["Gpus", "guest_files"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_PATH = 107
 """Bytes of a socket's path (``sun_path`` of unix(7)), without its end."""
-_PATIENCE = 20.0
-"""Seconds that a process may take to stop."""
 
 
 def guest_files() -> dict[str, bytes]:
@@ -171,7 +171,7 @@ class Gpus:
             self._life = -1
         for process in self._processes:
             try:
-                process.wait(_PATIENCE)
+                process.wait(END)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -204,8 +204,7 @@ class Gpus:
     def qemu(self, index: int, *, bus: str, **properties: object) -> str:
         """Return the value of a ``-device`` argument that attaches a GPU to a bus of QEMU 10.1 or later."""
         path = os.fspath(self.devices[index])
-        told = {"driver": "vfio-user-pci", "id": f"gpu{index}", "bus": bus, "socket": {"type": "unix", "path": path}}
-        return json.dumps(told | properties)
+        return json.dumps(served(path, {"id": f"gpu{index}", "bus": bus, **properties}))
 
     # -- afterwards
 

@@ -20,17 +20,20 @@ from atoll.vfio.user.device import ONE_LINE_ONE_MESSAGE, Irq, Region
 from atoll.vfio.user.protocol import RegionIndex
 from atoll.vfio.user.server import Server
 from lab.errors import LabError
+from lab.patience import END, MESSAGE
 
-__all__ = ["Served", "ServedFunction", "served_argument"]
-
-_PATIENCE = 20.0
-"""Seconds that the thread may take to end."""
+__all__ = ["Served", "ServedFunction", "served", "served_argument"]
 
 
 def served_argument(index: int, properties: Mapping[str, object]) -> str:
     """Return the ``-device`` argument of the function ``index``; `Served.arguments` gives it its socket."""
-    told = {"driver": "vfio-user-pci", **properties, "socket": {"type": "unix", "path": str(index)}}
-    return json.dumps(told)
+    return json.dumps(served(str(index), properties))
+
+
+def served(path: str, properties: Mapping[str, object]) -> dict[str, object]:
+    """Return what QEMU is told of a device that is served at a socket."""
+    kind = {"driver": "vfio-user-pci", "x-msg-timeout": round(MESSAGE * 1000)}
+    return kind | dict(properties) | {"socket": {"type": "unix", "path": path}}
 
 
 class ServedFunction:
@@ -97,7 +100,7 @@ class Served:
     ) -> None:
         os.close(self._end)
         if self._thread is not None:
-            self._thread.join(_PATIENCE)
+            self._thread.join(END)
         os.close(self._life)
         for listener in self._listeners:
             listener.close()

@@ -69,7 +69,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None, *, resets: int, 
         **guest_files(),
     }
     line = "intel_iommu=on no_timer_check"
-    return boot(Boot(kernel, qemu, files, cmdline=line, seconds=600, memory=1024, name="hold"), folder=folder)
+    return boot(Boot(kernel, qemu, files, cmdline=line, memory=1024, name="hold"), folder=folder)
 
 
 def _facts(result: Result) -> dict[str, object]:

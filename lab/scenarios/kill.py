@@ -13,6 +13,7 @@ from lab.boot import Boot, Result, boot
 from lab.gpu.gpus import Gpus, guest_files
 from lab.gpu.record import Record
 from lab.noted import ended
+from lab.patience import BOOT
 from lab.report import Check, Report, Setting
 from lab.scenarios import guest_scripts
 
@@ -25,7 +26,6 @@ _HANDOVERS = ("kernel", "held", "vfio")
 _SHARES = (0.6, 0.95)
 """How far something had come, of 1, when it died that recovering is killed after."""
 _MOST = 2
-_SECONDS = 900
 _GUEST = ("killing", "killed_host", "killed_verbs", "tenant")
 _SECONDS_A_REPEAT = 900
 _END = 1 << 63
@@ -71,7 +71,7 @@ def _boot(kernel: str, gpus: Gpus, setting: Setting) -> Result:
         "scenario/order.json": json.dumps(order).encode(),
         **guest_files(),
     }
-    seconds = _SECONDS + _SECONDS_A_REPEAT * setting.repeat
+    seconds = BOOT + _SECONDS_A_REPEAT * setting.repeat
     run = Boot(kernel, qemu, files, seconds=setting.seconds or seconds, name="kill")
 
     def so_far(answer: Mapping[str, object]) -> None:

@@ -35,7 +35,7 @@ def run(setting: Setting) -> Report:
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
         files = guest_scripts("live", "verbs")
-        run = Boot(kernel, MACHINE, files, cmdline=_CMDLINE, seconds=600, name="live")
+        run = Boot(kernel, MACHINE, files, cmdline=_CMDLINE, name="live")
         result = boot(run, folder=setting.folder / f"live-{kernel}")
         setting.say(f"live on {kernel}: {result.seconds:.1f} s")
         checks += noted(kernel, result)

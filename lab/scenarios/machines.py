@@ -26,8 +26,6 @@ from lab.scenarios.smoke import groups_outside
 
 __all__ = ["Draw", "check", "empty_ports", "run", "run_on"]
 
-_SECONDS = 600.0
-"""A large machine on a busy host is slow."""
 _IOMMUS = (Iommu.INTEL, Iommu.AMD)
 _VIRTIO = ("6.12", "7")
 """Kernels on which some machines have the virtio IOMMU."""
@@ -129,7 +127,7 @@ def run_on(draw: Draw, folder: Path | None = None) -> Result:
     cmdline = f"{draw.machine.cmdline} {draw.cmdline}"
     with Served(draw.machine.served) as served:
         qemu = served.arguments(draw.machine.qemu)
-        run = Boot(draw.kernel, qemu, files, cmdline=cmdline, monitor=True, name="machine", seconds=_SECONDS)
+        run = Boot(draw.kernel, qemu, files, cmdline=cmdline, monitor=True, name="machine")
         return boot(run, folder=folder)
 
 

@@ -44,7 +44,6 @@ def run_on(kernel: str, setting: Setting) -> Result:
     run = Boot(
         *(kernel, MACHINE, files),
         cmdline="intel_iommu=on no_timer_check",
-        seconds=1800,
         monitor=True,
         name="misuse",
     )

@@ -36,7 +36,7 @@ def run(setting: Setting) -> Report:
         name = f"powernv-{kernel}"
         files = guest_scripts("smoke", "verbs")
         result = boot(
-            Boot(kernel, MACHINE, files, cmdline="", memory=2048, seconds=600, name=name),
+            Boot(kernel, MACHINE, files, cmdline="", memory=2048, name=name),
             folder=setting.folder / name,
         )
         setting.say(f"powernv on {kernel}: {result.seconds:.1f} s")

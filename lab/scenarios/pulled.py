@@ -55,7 +55,7 @@ def run_on(kernel: str, gpus: Gpus, folder: Path | None = None) -> Result:
         "scenario/setting.json": json.dumps(told).encode(),
         **guest_files(),
     }
-    run = Boot(kernel, qemu, files, seconds=1800, memory=1024, monitor=True, name="pulled")
+    run = Boot(kernel, qemu, files, memory=1024, monitor=True, name="pulled")
     return boot(run, folder=folder)
 
 

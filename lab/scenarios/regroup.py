@@ -62,7 +62,7 @@ def run(setting: Setting) -> Report:
     facts: dict[str, object] = {}
     for kernel in setting.kernels:
         files = {**guest_scripts("regroup", "verbs"), "scenario/asked.json": json.dumps(_CASES).encode()}
-        run = Boot(kernel, _MACHINE, files, cmdline=f"intel_iommu=on {_OPEN}", seconds=600, name="regroup")
+        run = Boot(kernel, _MACHINE, files, cmdline=f"intel_iommu=on {_OPEN}", name="regroup")
         result = boot(run, folder=setting.folder / f"regroup-{kernel}")
         setting.say(f"regroup on {kernel}: {result.seconds:.1f} s")
         checks += noted(kernel, result)

@@ -28,7 +28,6 @@ from lab.scenarios.operations import Operation, perform, visible
 
 __all__ = ["draw", "run"]
 
-_SECONDS = 600.0
 _OPERATIONS = 40
 _LARGEST = 24
 """Functions of a machine at most: all of them are looked at after every operation."""
@@ -190,7 +189,7 @@ def run(setting: Setting) -> Report:
         machine = build(blueprint)
         name = f"twin-{kernel}-{seed}"
         try:
-            run = Boot(kernel, machine.qemu, files, cmdline=machine.cmdline, name=name, seconds=_SECONDS)
+            run = Boot(kernel, machine.qemu, files, cmdline=machine.cmdline, name=name)
             return kernel, seed, boot(run, folder=setting.folder / name)
         except LabError as error:
             return kernel, seed, error

@@ -12,13 +12,18 @@ import os
 import runpy
 import sys
 import termios
+import time
 import traceback
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["answer", "check", "checks", "frames", "give"]
+__all__ = ["PATIENCE", "answer", "check", "checks", "frames", "give", "until"]
 
 SCENARIO = Path("/scenario/main.py")
+PATIENCE = 300.0
+"""Seconds that whatever a scenario waits for may take: only what never comes takes so long, however busy the host."""
+_PAUSE = 0.02
 
 _MARK = "lab|"
 _CHUNK = 3072  # bytes a line, before base64
@@ -86,9 +91,25 @@ def check(says: str, ok: object, detail: object = "") -> None:
     checks.append({"says": says, "ok": bool(ok), "detail": "" if ok else str(detail)[:_DETAIL]})
 
 
+def until(condition: Callable[[], bool]) -> bool:
+    """Whether a condition comes true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        # Looked at once more after the end: the emulator may have stood still meanwhile.
+        if time.monotonic() > end:
+            return condition()
+        time.sleep(_PAUSE)
+    return True
+
+
 def give(name: str, data: bytes) -> None:
     """Hand back a file."""
     _open_channel().send("file", name, data)
+
+
+def _broken(said: str) -> None:
+    """Hand back why the scenario broke off, with what it has noted by then: that may be what tells why."""
+    answer({"checks": checks, "error": said} if checks else {"error": said})
 
 
 def _run() -> int:
@@ -98,12 +119,12 @@ def _run() -> int:
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
-            answer({"error": end.code})
+            _broken(end.code)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         said = traceback.format_exc()
         print(said, file=sys.stderr)
-        answer({"error": said})
+        _broken(said)
         return 1
     return 0
 

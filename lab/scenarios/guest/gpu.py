@@ -11,7 +11,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.vfio import Access, IrqIndex, RegionIndex, open_space
 from lab.gpu.driver import Gpu, gpus, mapped_registers
-from labguest import answer
+from labguest import PATIENCE, answer
 
 DEVICES = Path("/sys/bus/pci/devices")
 CUT = ((0x12004C, 4), (0x122204, 2), (0x200, 1 << 25))
@@ -93,7 +93,7 @@ def through_vfio() -> dict[str, object]:
             device.interrupt(IrqIndex.MSI).signal([event])
             gpu.interrupts(True)
             gpu.dma_read(IOVA, 12)
-            found["interrupt"] = event.wait(5.0)
+            found["interrupt"] = event.wait(PATIENCE)
             gpu.interrupts(False)
             device.interrupt(IrqIndex.MSI).disable()
             event.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -16,15 +15,14 @@ import hold_owner
 from child import Child
 
 from atoll.cli.main import main
+from labguest import PATIENCE
 
-__all__ = ["DEVICES", "POLICY", "Holder", "Owner", "atoll", "document", "record_links", "until"]
+__all__ = ["DEVICES", "POLICY", "Holder", "Owner", "atoll", "document", "record_links"]
 
 DEVICES = Path("/sys/bus/pci/devices")
 # QEMU's root ports have a BAR, and whether redirection covers a port's own BAR is an open question: strict would prove
 # nothing about devices that master the bus.
 POLICY = ("--policy", "trusted")
-END = 120.0
-"""Seconds that a process may take to end."""
 
 
 class Owner:
@@ -45,7 +43,7 @@ class Owner:
 
     def end(self) -> None:
         self.process.stdin.close()
-        self.process.wait(END)
+        self.process.wait(PATIENCE)
 
 
 def _program(arguments: Sequence[str]) -> Callable[[], int]:
@@ -70,7 +68,7 @@ class Holder:
                 if told.get("holding"):
                     return told
                 break
-        raise SystemExit(f"hold ended with {self.process.wait(END)}: {text} {self.said()}")
+        raise SystemExit(f"hold ended with {self.process.wait(PATIENCE)}: {text} {self.said()}")
 
     def said(self) -> str:
         """Return what the holder has written to standard error so far."""
@@ -78,10 +76,10 @@ class Holder:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.kill(number)
-        return self.process.wait(END)
+        return self.process.wait(PATIENCE)
 
 
-def atoll(*arguments: str, seconds: float = END) -> subprocess.CompletedProcess[str]:
+def atoll(*arguments: str, seconds: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """Run a command. One that the kernel does not let go is left, with where it sleeps in place of its errors."""
     child = Child(_program(arguments))
     if not child.ends(seconds):
@@ -103,16 +101,6 @@ def _asleep(pid: int) -> str:
     folder = Path("/proc") / str(pid)
     opened = [str(link.readlink()) for link in (folder / "fd").iterdir()]
     return f"it has not ended: {(folder / 'stack').read_text()} {opened}"
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Whether a condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def record_links(addresses: Sequence[str], links: Sequence[Sequence[int]]) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from atoll.plan.needs import Needs
 from atoll.plan.sequence import Sequence
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan, StepKind
-from labguest import check, checks
+from labguest import check, checks, until
 
 RED, BLUE = "0000:01:00.0", "0000:02:00.0"
 ROOT_PORT, UPSTREAM = "0000:00:05.0", "0000:03:00.0"
@@ -154,9 +154,8 @@ def busy(machine: LiveMachine) -> None:
     refused("a plan over what another has open", 4, "is open in process", "apply", "/vfio.json")
     Path("/proc/self/comm").write_text("atoll-hold:red")
     refused("release of what a holder has open", 4, "is held open for red by process", "release", "/vfio.toml")
-    impatient = LiveMachine(seconds=1.0)
     try:
-        impatient.write("sys/bus/pci/drivers/vfio-pci/unbind", b"0000:ff:1f.7")
+        machine.write("sys/bus/pci/drivers/vfio-pci/unbind", b"0000:ff:1f.7")
         error: OSError | None = None
     except OSError as caught:
         error = caught
@@ -174,14 +173,7 @@ def stuck(machine: LiveMachine) -> None:
         error = caught
     check("an unbind that does not return is told", isinstance(error, TimeoutError), error)
     lease.close()
-    check("a reset goes by while that is under way", waited(lambda: driver(BLUE) is None), driver(BLUE))
-
-
-def waited(reached: Callable[[], bool]) -> bool:
-    """Whether a condition comes true in time."""
-    from atoll.act.pace import Pace
-
-    return Pace().until(reached, seconds=20)
+    check("a reset goes by while that is under way", until(lambda: driver(BLUE) is None), driver(BLUE))
 
 
 def wrong_use() -> None:
@@ -196,7 +188,7 @@ def wrong_use() -> None:
     write(f"/sys/bus/pci/devices/{BLUE}/remove", "1")
     refused("a device that vanished", 4, BLUE, "apply", "/vfio.json")
     write("/sys/bus/pci/rescan", "1")
-    check("it is found again by its driver", waited(lambda: driver(BLUE) == before_all[BLUE]), driver(BLUE))
+    check("it is found again by its driver", until(lambda: driver(BLUE) == before_all[BLUE]), driver(BLUE))
     took = driver(BLUE)
     if took is not None:
         write(f"/sys/bus/pci/drivers/{took}/unbind", BLUE)

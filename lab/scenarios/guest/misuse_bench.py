@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plug import Monitor, waited
+from plug import Monitor
 from verbs import DEVICES, atoll, driver
 
 from atoll.act.journal import Journal, Write
 from atoll.act.recorded import Recorded
-from labguest import check
+from labguest import check, until
 
 RED, BLUE = "0000:01:00.0", "0000:02:00.0"
 SYSFS = "sys/bus/pci/"
@@ -153,7 +153,7 @@ def plug(address: str, name: str, properties: dict[str, str]) -> None:
     monitor.plug(plugged[address], address, name, bus=BUS[address], **properties)
     if driver(address) == "nvme":
         # Its driver takes it in while others go on, and changes its command register until it has.
-        waited(lambda: any(place.read_text() == "live\n" for place in (DEVICES / address).glob("nvme/nvme*/state")))
+        until(lambda: any(place.read_text() == "live\n" for place in (DEVICES / address).glob("nvme/nvme*/state")))
 
 
 def as_found(address: str) -> None:

@@ -9,21 +9,14 @@ import json
 import os
 import termios
 import tty
-from collections.abc import Callable
 from pathlib import Path
 
-from atoll.act.pace import Pace
+from labguest import until
 
-__all__ = ["DEVICES", "Monitor", "waited"]
+__all__ = ["DEVICES", "Monitor"]
 
 DEVICES = Path("/sys/bus/pci/devices")
 _LINE = "/dev/ttyS2"
-_SECONDS = 30.0
-
-
-def waited(reached: Callable[[], bool], *, seconds: float = _SECONDS) -> bool:
-    """Poll for a state; return whether it was reached in time."""
-    return Pace().until(reached, seconds=seconds)
 
 
 class Monitor:
@@ -56,7 +49,7 @@ class Monitor:
     def pull(self, name: str, address: str) -> None:
         """Pull a device, and wait until the kernel has taken leave of it. Raises TimeoutError."""
         said = self.execute("device_del", id=name)
-        if said is not None or not waited(lambda: address not in os.listdir(DEVICES)):
+        if said is not None or not until(lambda: address not in os.listdir(DEVICES)):
             raise TimeoutError(f"{address} is there still: {said}")
 
     def plug(self, name: str, address: str, driver: str, **properties: str) -> None:
@@ -71,7 +64,7 @@ class Monitor:
         folder = DEVICES / address
         # Of what is plugged here, the kernel has a driver for these.
         sign = folder / "driver" if driver == "nvme" else folder
-        if not waited(taken) or not waited(sign.exists):
+        if not until(taken) or not until(sign.exists):
             raise TimeoutError(f"{address} is not there: {said[-1]}")
 
     def _read(self) -> bytes:

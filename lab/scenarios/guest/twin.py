@@ -8,11 +8,8 @@ from pathlib import Path
 import labguest
 from atoll.act.live import LiveMachine
 from atoll.act.machine import Lease
-from atoll.act.pace import Pace
 from lab.scenarios.operations import differences, perform, visible
-
-SECONDS = 4.0
-"""Some drivers are bound by a worker, after what asked for it has returned."""
+from labguest import until
 
 asked = json.loads(Path("/scenario/asked.json").read_text())
 machine = LiveMachine(hold=True)
@@ -37,7 +34,8 @@ def compare(number: int, result: str) -> None:
         now = set(differences(expected["visible"], visible(machine, asked["functions"])))
         return now <= standing
 
-    Pace().until(agrees, seconds=SECONDS)
+    # Some drivers are bound by a worker, after what asked for it has returned.
+    until(agrees)
     told = [] if result == expected["result"] else [f"result: {expected['result']!r}, {result!r}"]
     told += sorted(now - standing)
     standing.clear()

@@ -5,7 +5,6 @@ import gc
 import mmap
 import os
 import socket
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from atoll.vfio import AddressSpace, Api, Device, IrqIndex, RegionIndex, VfioErr
 from atoll.vfio.handover import export, receive
 from atoll.vfio.kernel import LiveKernel
 from atoll.vfio.uapi.feature import Feature
+from labguest import PATIENCE, until
 
 PCI = Path("/sys/bus/pci/devices")
 EDU_ID = 0x010000ED
@@ -40,15 +40,6 @@ def bind(address: Address) -> None:
         (folder / "driver" / "unbind").write_text(str(address))
     (folder / "driver_override").write_text("vfio-pci")
     Path("/sys/bus/pci/drivers_probe").write_text(str(address))
-
-
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Whether a condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-    return condition()
 
 
 def refused(call: Callable[[], object]) -> list[object]:
@@ -167,14 +158,14 @@ def try_interrupts(edu: Device, nic: Device) -> dict[str, object]:
         msi = edu.interrupt(IrqIndex.MSI)
         msi.signal([event])
         edu.region(0).write32(0x60, 1)
-        said["MSI"] = event.wait(5.0)
+        said["MSI"] = event.wait(PATIENCE)
         msi.trigger()
-        said["MSI by trigger"] = event.wait(5.0)
+        said["MSI by trigger"] = event.wait(PATIENCE)
         msi.disable()
         intx = edu.interrupt(IrqIndex.INTX)
         intx.signal([event])
         edu.region(0).write32(0x60, 1)
-        said["INTx"] = event.wait(5.0)
+        said["INTx"] = event.wait(PATIENCE)
         edu.region(0).write32(0x64, 1)
         intx.mask()
         intx.unmask()
@@ -183,7 +174,7 @@ def try_interrupts(edu: Device, nic: Device) -> dict[str, object]:
         said["MSI-X"] = nic.interrupt(IrqIndex.MSIX).info.count
         nic.interrupt(IrqIndex.MSIX).signal([event])
         nic.interrupt(IrqIndex.MSIX).trigger()
-        said["MSI-X by trigger"] = event.wait(5.0)
+        said["MSI-X by trigger"] = event.wait(PATIENCE)
     return said
 
 
