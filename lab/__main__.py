@@ -8,18 +8,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import LabError, told_of
 from lab.fetch.bundles import BUNDLES, KERNELS
 from lab.report import Report, Setting
 from lab.results import Results
 from lab.scenarios import SCENARIOS, run_scenario
+from lab.stopping import listen
+
+INTERRUPTED = 130
+"""128 and SIGINT, as shells count."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: every check holds; 1: one does not; 3: the lab itself failed."""
+    """0: every check holds; 1: one does not; 3: the lab itself failed; 130: interrupted."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -29,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
         if error.hint:
             print(error.hint, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        message, hint = told_of(error)
+        print(f"lab: {message}\n{hint}", file=sys.stderr)
+        return LabError.exit_code
+    except KeyboardInterrupt:
+        print("lab: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +69,20 @@ def _run(options: argparse.Namespace) -> int:
         raise LabError(f"{unknown[0]}: no scenario of the lab", f"There are {', '.join(SCENARIOS)}.")
     folder = options.folder or Path(tempfile.mkdtemp(prefix="atoll-lab-"))
     folder.mkdir(parents=True, exist_ok=True)
-    results = Results(options.output, names)
+    try:
+        with closing(Results(options.output, names)) as results:
+            code = _run_all(options, names, folder, results)
+    except KeyboardInterrupt:
+        _say(f"interrupted: {options.output} tells what had ended; what the runs left is in {folder}")
+        return INTERRUPTED
+    if code:
+        print(f"lab: what the runs left is in {folder}", file=sys.stderr)
+    elif not options.folder:
+        shutil.rmtree(folder)
+    return code
+
+
+def _run_all(options: argparse.Namespace, names: list[str], folder: Path, results: Results) -> int:
     code = 0
     for name in names:
         setting = Setting(
@@ -70,15 +95,12 @@ def _run(options: argparse.Namespace) -> int:
             so_far=partial(results.so_far, name),
         )
         began = time.monotonic()
+        results.begins(name)
         report = run_scenario(name, setting)
         results.ended(name, report, time.monotonic() - began)
         _show(name, report)
         code = max(code, report.exit_code)
     _say(f"{options.output} written, {results.seconds:.0f} s")
-    if code:
-        print(f"lab: what the runs left is in {folder}", file=sys.stderr)
-    elif not options.folder:
-        shutil.rmtree(folder)
     return code
 
 
@@ -128,4 +150,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    listen()
     sys.exit(main())

@@ -16,15 +16,19 @@ from pathlib import Path
 
 from lab.channel import HandedBack, read_channel, without_messages
 from lab.emulator import emulator
-from lab.errors import LabError
+from lab.errors import LabError, told_of
 from lab.guest.image import build_image
 from lab.kernels import Kernel, kernel
 from lab.patience import BOOT
+from lab.stopping import ends
 
 __all__ = ["RUNS_VARIABLE", "Boot", "Result", "boot"]
 
 _LOOK = 5.0
 """Seconds between two looks at what the guest has handed back so far."""
+
+_LEAST = 1 << 20
+"""Bytes that are free where a run had room."""
 
 # Where the folders of runs are made; they stay there when something fails.
 RUNS_VARIABLE = "ATOLL_LAB_RUNS"
@@ -78,6 +82,14 @@ def boot(run: Boot, *, folder: Path | None = None, so_far: SoFar | None = None) 
     that another follows at once. Raises `LabError`, with the folder, where the emulator or the kernel does not start,
     or the guest has answered nothing when it ends without reporting, or when the deadline passes.
     """
+    try:
+        return _boot(run, folder, so_far)
+    except OSError as error:
+        place = None if error.filename else folder
+        raise LabError(*told_of(error, place), folder=folder) from error
+
+
+def _boot(run: Boot, folder: Path | None, so_far: SoFar | None) -> Result:
     chosen = kernel(run.kernel)
     image = build_image(
         *("guest-powernv" if chosen.powernv else "guest-x86", chosen.modules, chosen.version),
@@ -102,6 +114,9 @@ def boot(run: Boot, *, folder: Path | None = None, so_far: SoFar | None = None) 
     cut_off = ""
     if handed.exit_code is None:
         cut_off = f"{problem or 'the guest ended without reporting'}{_last_words(console)}"
+        # What the emulator cannot write it leaves out.
+        if shutil.disk_usage(folder).free < _LEAST:
+            cut_off = f"{folder}: no space is left there; {cut_off}"
         if not handed.answer:
             raise LabError(
                 f"{run.name} on {run.kernel}: {cut_off}", f"Everything about this run is in {folder}.", folder=folder
@@ -126,7 +141,7 @@ def _run(run: Boot, chosen: Kernel, folder: Path, so_far: SoFar | None) -> str:
         )
         try:
             code = _wait(process, run, folder / _line(chosen), so_far)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             return f"not done after {run.seconds:g} s"
         finally:
             if process.poll() is None:
@@ -142,18 +157,17 @@ def _wait(process: subprocess.Popen[bytes], run: Boot, line: Path, so_far: SoFar
     """Wait for the emulator until the deadline, and tell meanwhile what the guest answers."""
     deadline = time.monotonic() + run.seconds
     told: dict[str, object] = {}
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            return process.wait(max(left, 0.0) if so_far is None else min(max(left, 0.0), _LOOK))
-        except subprocess.TimeoutExpired:
-            if so_far is None or time.monotonic() >= deadline:
-                raise
+    while not ends(process, max(0.0, min(deadline - time.monotonic(), _LOOK))):
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        if so_far is None:
+            continue
         # What arrived damaged is told at the end.
         with suppress(LabError):
             if (answer := read_channel(_read(line)).answer) != told:
                 told = answer
                 so_far(answer)
+    return process.returncode
 
 
 def _line(chosen: Kernel) -> str:

@@ -53,9 +53,10 @@ def _is_there(place: Path, bundle: Bundle) -> bool:
     """Whether it was fetched, as the table describes it now."""
     try:
         document = json.loads((place / "packages.json").read_text())
-    except FileNotFoundError:
+    except (OSError, ValueError):
+        # It may have been cut off with its machine.
         return False
-    return isinstance(document, dict) and document["bundle"] == repr(bundle)
+    return isinstance(document, dict) and document.get("bundle") == repr(bundle)
 
 
 def _fetch(name: str, bundle: Bundle, place: Path, *, cache: Path, say: Say) -> None:

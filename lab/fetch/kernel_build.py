@@ -16,6 +16,7 @@ from lab.errors import LabError
 from lab.fetch import part, versions_of
 from lab.fetch.cache import cache_folder, exclusive, replace_folder, require_space
 from lab.fetch.record import write_bundle
+from lab.stopping import ends
 
 __all__ = ["CONFIGURATION", "built_kernel", "missing_options"]
 
@@ -138,9 +139,15 @@ class _Make:
 
 def _step(command: tuple[str, ...], *, log: Path, environment: Mapping[str, str] | None = None) -> None:
     with open(log, "ab") as out:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment
         )
-    if done.returncode:
+        try:
+            ends(process)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode:
         words = [word for word in command if "=" not in word]
         raise LabError(f"building the kernel failed at {' '.join(words[-3:])}", f"See the end of {log}.")

@@ -16,14 +16,13 @@ SCHEMA = "atoll.lab.versions/1"
 
 
 def read_versions(cache: Path) -> dict[str, dict[str, object]]:
-    """What is recorded, by bundle; empty where nothing was fetched."""
+    """What is recorded, by bundle; empty where nothing was fetched, or the record is damaged."""
     try:
         document = json.loads((cache / "versions.json").read_text())
-    except FileNotFoundError:
+        bundles = document["bundles"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return {}
-    bundles = document["bundles"]
-    assert isinstance(bundles, dict)
-    return bundles
+    return bundles if isinstance(bundles, dict) else {}
 
 
 def write_bundle(cache: Path, name: str, packages: list[Package], **more: object) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import LabError, told_of
 from lab.kernels import DEBIAN_KERNELS
 from lab.report import Report, Setting, joined
+from lab.stopping import StoppedError
 
 __all__ = ["AT_ONCE", "SCENARIOS", "Scenario", "guest_scripts", "run_scenario"]
 
@@ -82,8 +83,10 @@ def run_scenario(name: str, setting: Setting) -> Report:
     def on(kernel: str) -> Report | LabError:
         try:
             report = run(replace(setting, kernels=(kernel,)))
-        except LabError as error:
-            setting.say(f"{name} on {kernel}: {error.message}")
+        except (LabError, OSError) as problem:
+            error = problem if isinstance(problem, LabError) else LabError(*told_of(problem))
+            if not isinstance(error, StoppedError):  # why is told where the signal was heard
+                setting.say(f"{name} on {kernel}: {error.message}")
             return error
         setting.so_far(kernel, report)
         return report

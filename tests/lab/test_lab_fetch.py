@@ -87,6 +87,18 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
+def test_what_was_cut_off_with_its_machine_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("ATOLL_LAB_MIRROR", f"file:{tmp_path}/no-mirror")
+    (tmp_path / "versions.json").write_bytes(bytes(40))
+    assert read_versions(tmp_path) == {}
+    place = tmp_path / "parts" / "qemu-x86"
+    place.mkdir(parents=True)
+    (place / "packages.json").write_bytes(b"")
+    with pytest.raises(LabError, match="apt-get is not here"):
+        part("qemu-x86", cache=tmp_path)
+
+
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     for name, word in (("new", "2"), ("place", "1")):
         (tmp_path / name).mkdir()

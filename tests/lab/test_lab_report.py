@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from lab.__main__ import main
+from lab.__main__ import INTERRUPTED, main
 from lab.boot import Boot, Result
 from lab.errors import LabError
 from lab.report import Check, Report, Setting
+from lab.results import Results
 from lab.scenarios import SCENARIOS, guest_scripts, powernv, run_scenario, smoke
 
 
@@ -77,8 +78,8 @@ def test_a_run_that_is_stopped_has_told_what_it_found(tmp_path: Path, monkeypatc
     monkeypatch.setattr(smoke, "run", run)
     monkeypatch.setattr(powernv, "run", stopped)
     output = tmp_path / "results.json"
-    with pytest.raises(KeyboardInterrupt):
-        main(["run", "smoke", "powernv", "--kernel", "6.1", "-o", str(output), "--folder", str(tmp_path / "runs")])
+    words = ["run", "smoke", "powernv", "--kernel", "6.1", "-o", str(output), "--folder", str(tmp_path / "runs")]
+    assert main(words) == INTERRUPTED
     document = json.loads(output.read_text())
     assert document["scenarios"]["smoke"]["ok"]
     assert not document["ok"]
@@ -97,8 +98,7 @@ def test_a_scenario_that_is_stopped_has_told_what_it_found(tmp_path: Path, monke
     monkeypatch.setattr("lab.scenarios.hold.run", run)
     output = tmp_path / "results.json"
     words = ["run", "hold", "smoke", "--kernel", "6.1", "--kernel", "7", "-o", str(output), "--folder", str(tmp_path)]
-    with pytest.raises(KeyboardInterrupt):
-        main(words)
+    assert main(words) == INTERRUPTED
     document = json.loads(output.read_text())
     assert not document["ok"]
     assert not document["ended"]
@@ -184,3 +184,36 @@ def test_kernels_two_at_a_time_unless_times_are_measured(
     assert most == at_once
     assert [check.kernel for check in report.checks] == ["6.1", "6.12", "7", "iommufd"]
     assert list(report.facts) == ["6.1", "6.12", "7", "iommufd"]
+
+
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    place = tmp_path / "results.json"
+    with closing(Results(place, ["smoke"])) as first, closing(Results(place, ["hold"])) as second:
+        first.begins("smoke")
+        with pytest.raises(LabError, match="another run of the lab writes it"):
+            second.begins("hold")
+        first.ended("smoke", Report(()), 1.0)
+        with pytest.raises(LabError, match="another run of the lab writes it"):
+            second.begins("hold")
+        first.close()
+        second.begins("hold")
+    assert list(json.loads(place.read_text())["scenarios"]) == ["hold"]
+
+
+def test_a_place_for_results_that_is_none(tmp_path: Path) -> None:
+    for place in (tmp_path / "none" / "results.json", tmp_path):
+        with pytest.raises(LabError) as caught:
+            Results(place, ["smoke"]).begins("smoke")
+        assert caught.value.message.startswith(f"{place}: ")
+
+
+def test_what_the_system_refuses_a_scenario_is_the_labs_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(setting: Setting) -> Report:
+        raise OSError(28, "No space left on device", "/full/initrd")
+
+    monkeypatch.setattr(smoke, "run", run)
+    report = run_scenario("smoke", Setting(kernels=("6.1",), folder=tmp_path))
+    assert report.failed["6.1"].message == "/full/initrd: No space left on device"
+    assert "Make room" in report.failed["6.1"].hint
