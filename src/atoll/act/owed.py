@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from atoll.act import device
@@ -88,13 +88,15 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
         was.setdefault(address, Before())
     _check_possible(site, was, held)
     left = [*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items())]
-    left += [
-        f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
-        for address in sorted({entry.step.device for entry in entries} & needed)
-    ]
+    left += _needed_by_now(host, entries, needed)
     left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
     shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
     return Owed(site, entries, was, held, over, tuple(left), shared)
+
+
+def _needed_by_now(host: Host, entries: tuple[Entry, ...], needed: Set[Address]) -> Iterator[str]:
+    for address in sorted({entry.step.device for entry in entries} & needed):
+        yield f"{address} stays as it is: by now the host itself needs it ({host.essential[address]})"
 
 
 def _with_given(clusters: Clusters, host: Host, entries: tuple[Entry, ...]) -> Clusters:

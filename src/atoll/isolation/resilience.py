@@ -52,20 +52,15 @@ def resilience(
     use = opened or (lambda before, addresses: switched_on(topology, before, addresses))
     closed = [address for address in functions if is_off(topology, settings, address)]
     opening = _by_opening(use, settings, functions, closed, violated)
-    found: dict[Trigger, Weakness | None] = dict.fromkeys(Trigger)
     in_use = settings if opening is not None else use(settings, closed)
     target = exposed(in_use)
+    found: dict[Trigger, Weakness | None] = {}
     for trigger in Trigger:
         mine = [event for event in events if event.trigger is trigger]
-        best: Weakness | None = None
-        if trigger is Trigger.TENANT:
-            if opening is not None:
-                found[trigger] = opening
-                continue
-        else:
-            by_drivers = [_by_drivers(mine, [target])] if target is not None else []
-            by_drivers += [_by_drivers(mine, [a for event in opening for a in event.scope])] if opening else []
-            best = min((path for path in by_drivers if path is not None), key=len, default=None)
+        if trigger is Trigger.TENANT and opening is not None:
+            found[trigger] = opening
+            continue
+        best = None if trigger is Trigger.TENANT else _by_drivers_of_host(mine, target, opening)
         for source in functions:
             breaks_out = _of(violated, source)
             for relevant in what_decides(topology, in_use, source):
@@ -74,6 +69,17 @@ def resilience(
                 best = weakness if weakness is not None else best
         found[trigger] = best
     return found
+
+
+def _by_drivers_of_host(events: Sequence[Event], target: Address | None, opening: Weakness | None) -> Weakness | None:
+    """Return the fewest events after which drivers of the host have switched on what breaks it.
+
+    That is a ``target`` of the host's that would be reached, or all whose ``opening`` by their owners does the same.
+    """
+    switched = [[target]] if target is not None else []
+    switched += [[address for event in opening for address in event.scope]] if opening else []
+    paths = (_by_drivers(events, addresses) for addresses in switched)
+    return min((path for path in paths if path is not None), key=len, default=None)
 
 
 def _by_opening(
