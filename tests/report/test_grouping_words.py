@@ -313,3 +313,27 @@ def test_what_is_amiss_with_it() -> None:
     dead = {at("01:00.0"): replace(host.functions[at("01:00.0")], acs=Unknown(f"config: {NO_ANSWER}"))}
     words = _lines(replace(host, functions={**host.functions, **dead}), "01:00.0")
     assert "Trouble: 0000:01:00.0 does not answer: its registers read all ones." in words
+
+
+def test_a_refusal_in_the_log_where_no_drivers_were_read() -> None:
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=5, driver=Unknown("cut")) for n in range(2)]
+    host = machine(replace(port("00:01.0", 1), group=Known(5)), *pair)
+    said = replace(host, complaints=(Complaint(ComplaintKind.NOT_VIABLE, at("01:00.0"), ("5",)),))
+    words = _lines(said, "01:00.0")
+    assert "Not viable: the log says so; which of 0000:01:00.1 a driver of the host's has, lspci -nnk shows." in words
+    assert "for a in 0000:01:00.1; do" in words
+    assert "Trouble" not in words
+    assert "viable" not in _lines(host, "01:00.0")
+    other = endpoint("02:00.0", "00:02.0", group=5, driver=Unknown("cut"))
+    words = _lines(replace(machine(*host.functions.values(), other), complaints=said.complaints), "01:00.0")
+    assert "which of 0000:01:00.1 0000:02:00.0 a driver" in words
+    assert "driver_override" not in words, "whether the host needs what is in another slot is not told"
+
+
+def test_no_commands_that_take_other_devices_from_the_host() -> None:
+    """Whether the host runs from a drive in the same group a record does not tell."""
+    drive = endpoint("02:00.0", "00:02.0", group=5, driver="nvme", class_code=0x010802)
+    words = _lines(machine(*_pair("vfio-pci", "snd_hda_intel").functions.values(), drive), "01:00.0")
+    assert "Not viable: 0000:01:00.1 is bound to snd_hda_intel, 0000:02:00.0 is bound to nvme." in words
+    assert "0000:02:00.0: another device; bound to vfio-pci too, the host loses what is on it" in words
+    assert "driver_override" not in words

@@ -7,6 +7,7 @@ from typing import Any
 
 from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
+from atoll.host.complaint import ComplaintKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Host, Platform
 from atoll.isolation.grouping import Grouping
@@ -176,8 +177,9 @@ def grouping_lines(
             "with ATS on, requests that it calls translated pass unchecked to what is outside of its group (below)"
         )
         lines += wrap(f"{passing}.", first=style.doubtful("Trusted: "), rest="    ")
-    lines += not_viable_lines(host, found, style)
-    lines += _trouble_lines(host, found.one, style)
+    viability = not_viable_lines(host, found, style)
+    lines += viability
+    lines += _trouble_lines(host, found.one, style, viable=not viability)
     lines.append("")
     lines.append("    " + _member_line(host, found.one, names))
     lines += _needed_lines(host, found.one)
@@ -231,8 +233,14 @@ def _member_line(host: Host, address: Address, names: Names) -> str:
     return names.short_line(function, 96 - len(beside)) + beside
 
 
-def _trouble_lines(host: Host, one: Address, style: Style) -> list[str]:
-    found = [check.found for c in troubles(host) if c.function == one for check in complaint_checks(host, c)]
+def _trouble_lines(host: Host, one: Address, style: Style, *, viable: bool) -> list[str]:
+    """Return what is amiss with a function; ``viable``: nothing was told yet of why VFIO does not have its group."""
+    found = [
+        check.found
+        for c in troubles(host)
+        if c.function == one and (viable or c.kind is not ComplaintKind.NOT_VIABLE)
+        for check in complaint_checks(host, c)
+    ]
     told = f"{'; '.join(found)}. What to do: atoll doctor."
     return wrap(told, first=style.bad("Trouble: "), rest="    ") if found else []
 
