@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import quopri
 import re
+import textwrap
 
 import pytest
 
@@ -432,3 +433,31 @@ def test_a_list_in_quoted_printable_without_an_equals_sign() -> None:
     host = host_of(text)
     assert groups_of(host) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
     assert host.functions[at("00:05.0")].class_code == 0x088000
+
+
+_UNRAID = """\
+IOMMU group 1:\t[8086:1901] 00:01.0 PCI bridge: Intel Corporation 6th-10th Gen Core Processor PCIe Controller (x16)
+\t[10de:1b80] [R] 01:00.0 VGA compatible controller: NVIDIA Corporation GP104 [GeForce GTX 1080] (rev a1)
+\t[10de:10f0] 01:00.1 Audio device: NVIDIA Corporation GP104 High Definition Audio Controller with a name (rev a1)
+IOMMU group 2:\t[8086:1533] [R] 02:00.0 Ethernet controller: Intel Corporation I210 Gigabit Network Connection (rev 03)
+"""
+
+
+def test_unraid_s_lists_that_a_mailer_wrapped_or_encoded_keep_their_functions() -> None:
+    wrapped = "".join(f"{textwrap.fill(line, 60)}\n" for line in _UNRAID.splitlines())
+    assert wrapped.count("\n") > _UNRAID.count("\n") + 3
+    assert groups_of(host_of(wrapped)) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+    assert groups_of(host_of(quopri.encodestring(_UNRAID.encode()))) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+
+
+def test_text_after_a_list_is_none_of_it() -> None:
+    host = host_of(f"{_UNRAID}\nand that is all.\n00:1f.0 ISA bridge: Intel Corporation Device\n")
+    assert groups_of(host) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+
+
+def test_the_piece_of_an_address_is_no_platform_device() -> None:
+    path = "/sys/kernel/iommu_groups/{}/devices/0000:0{}\n:00.0 -> ../../../../devices/pci0000:00\n"
+    host = host_of("".join(path.format(n, n) for n in (1, 2)) + "0000:02:00.0/iommu_group -> ../iommu_groups/2\n")
+    assert groups_of(host) == {2: [_NIC]}
+    assert any("1" in gap.what for gap in host.gaps), "of group 1 nothing was understood"
+    assert not any("platform" in gap.why for gap in host.gaps)

@@ -97,3 +97,8 @@ def test_a_subsystem_on_the_same_line_is_not_the_function() -> None:
     driver = functions[at("00:02.0")].driver
     assert isinstance(driver, Known)
     assert driver.value == "i915"
+
+
+def test_a_key_right_after_a_bracket_is_one() -> None:
+    text = "00:00.0 Host bridge [0600]: Intel Corporation Device [8086:9b33]Subsystem: Dell Device [1028:06b9]\n"
+    assert [f.device for f in host_of(text).functions.values()] == [0x9B33]

@@ -72,3 +72,11 @@ def test_groups_are_the_same(form: str, text: str) -> None:
     groups = host_of(_FORMS[form](text)).groups
     assert isinstance(groups, Known)
     assert {n: g.members for n, g in groups.value.items()} == {n: g.members for n, g in whole.value.items()}
+
+
+@pytest.mark.parametrize("first", ["IOMMU Group 1:\\n\\t", "IOMMU Group 1 "])
+def test_a_string_begins_a_line(first: str) -> None:
+    line = "00:01.0 PCI bridge [0604]: X [8086:1901]\\n\\t01:00.0 VGA [0300]: Y [10de:1b80]\\n"
+    host = host_of(f'  msg: "{first}{line}IOMMU Group 2 02:00.0 Ethernet controller [0200]: Z [8086:1533]\\n"\n')
+    assert isinstance(host.groups, Known)
+    assert "0000:00:01.0" in map(str, host.groups.value[1].members)

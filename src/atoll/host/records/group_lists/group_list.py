@@ -57,6 +57,9 @@ _REFUSED = re.compile(
 """``vfio_get_group`` and those that it calls, of QEMU's ``hw/vfio``."""
 _UNFOUND = re.compile(r"[#*=\-+`> \t]*iommu[ _]group\s+\\?\*\s*:?\s*(.*)", re.IGNORECASE)
 _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \d{1,3}\b", re.IGNORECASE)
+_PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
+"""The first part of an address that a line's end cut."""
+_IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
@@ -155,7 +158,7 @@ class GroupList:
             address, heading = marked_function(rest)
             if address is not None:
                 self._add(address, number)
-                self._unended = lines_to_come(heading)
+                self._unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(rest) is not None)
                 return heading
             self._first_address(rest, number)
             # A script that prints other columns first shows no line of lspci.
@@ -231,7 +234,7 @@ class GroupList:
             self._current = None
             return text
         self._indented = indented and text[0] not in "(["
-        self._unended = lines_to_come(heading)
+        self._unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(bare) is not None)
         self._add(address, self._current)
         return heading
 
@@ -270,6 +273,8 @@ class GroupList:
             elif not words:
                 # What somebody typed: ls /sys/kernel/iommu_groups/1/devices/
                 self._begin(int(number), folder=True)
+            elif words and _PIECE.fullmatch(words[0]):
+                self._named.add(int(number))
             elif len(words) == 1 and len(self.others) < _MOST_OTHERS:
                 self.others.append(words[0])
         elif rest.rstrip().rstrip("/") in ("devices:", "devices"):

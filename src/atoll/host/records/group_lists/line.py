@@ -101,9 +101,12 @@ def marked_function(text: str) -> tuple[Address | None, str]:
     return None, text
 
 
-def lines_to_come(heading: str) -> int:
-    """Return how many lines may go on with a function's heading as lspci -nn prints it: its ids are to come."""
-    return _MOST_WRAPPED if "]: " in heading and ids_in_brackets(heading) is None else 0
+def lines_to_come(heading: str, *, ids_first: bool = False) -> int:
+    """Return how many lines may go on with a function's heading.
+
+    As lspci -nn prints it they do while its ids are to come. Where those stand first (Unraid) nothing tells.
+    """
+    return _MOST_WRAPPED if ids_first or ("]: " in heading and ids_in_brackets(heading) is None) else 0
 
 
 def _in_columns(text: str) -> str:

@@ -37,10 +37,12 @@ _OTHERS = (
     *("Expansion ROM at", "Physical Slot:", "DeviceName:", "Device tree node:", "!!! Unknown header type"),
 )
 """What does so beside one of those, and may be a part of other texts."""
-_KEY = re.compile(rf"(?<=\S)[ \t]+(?={'|'.join(_KEYS)})")
+_END = r"(?:(?<=\S)[ \t]+|(?<=[\])]))"
+"""What is left of a line's end: blanks, or nothing after a revision, ids or a size."""
+_KEY = re.compile(rf"{_END}(?={'|'.join(_KEYS)})")
 _ALL = "|".join((*_KEYS, *_OTHERS))
-_DETAIL = re.compile(rf"(?<=\S)[ \t]+(?={_ALL})")
-_ANY = re.compile(rf"(?<=\S)[ \t]+(?={_ALL}|(?:[\da-fA-F:.]{{4,15}}/){{0,9}}{FUNCTION})")
+_DETAIL = re.compile(rf"{_END}(?={_ALL})")
+_ANY = re.compile(rf"{_END}(?={_ALL}|(?:[\da-fA-F:.]{{4,15}}/){{0,9}}{FUNCTION})")
 """A function may have its path before it (lspci -P)."""
 _BEGINS = re.compile(_ALL)
 _FUNCTION = re.compile(FUNCTION)

@@ -27,12 +27,14 @@ _BBCODE = re.compile(
 )
 _QUOTED = re.compile(rb"=3D|=C2=A0|=(?:20|09)\r?$", re.MULTILINE)
 """Quoted-printable has these for an equals sign, a blank that does not break, and a blank at a line's end."""
+_FULL = re.compile(rb"^[^\n]{69,75}=\r?$", re.MULTILINE)
+"""A line that its encoder broke: of 76 characters, the mark among them (RFC 2045 6.7), or a few less."""
 _ENTITIES = ("&lt;", "&gt;", "&amp;", "&nbsp;", "&quot;", "&#")
 _ENOUGH = 3
 _HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 """What word processors and pages set for a hyphen or a minus sign: in lspci's flags and ranges it is one."""
-_STRING = re.compile(r"(?<=[\"'])(?=[\da-fA-F:]{2,13}:[01][\da-fA-F]\.[0-7] )")
-"""Where a string of a program's begins that begins with a function."""
+_STRING = re.compile(r"(?<=[\"'])(?=[\da-fA-F:]{2,13}:[01][\da-fA-F]\.[0-7] |IOMMU [Gg]roup |/sys/)")
+"""Where a string of a program's begins that begins with a function, with a group or with a path."""
 
 
 def decoded(data: bytes) -> str:
@@ -44,7 +46,8 @@ def decoded(data: bytes) -> str:
     if len(start) > 8 and start.count(0) * 5 > len(start) * 2:
         odd = start[1::2].count(0) > start[::2].count(0)
         return data.decode("utf-16-le" if odd else "utf-16-be", errors="replace")
-    if data.count(b"=\n") + data.count(b"=\r\n") >= _ENOUGH and _QUOTED.search(data):
+    soft = data.count(b"=\n") + data.count(b"=\r\n")
+    if soft >= _ENOUGH and (_QUOTED.search(data) or len(_FULL.findall(data)) == soft):
         import quopri
 
         data = quopri.decodestring(data)
