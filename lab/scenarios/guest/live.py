@@ -235,7 +235,7 @@ def regrouped(machine: LiveMachine) -> None:
     write(f"/sys/bus/pci/devices/{UPSTREAM}/remove", "1")
     write("/sys/bus/pci/rescan", "1")
     # The driver of NVMe asks to be probed apart (PROBE_PREFER_ASYNCHRONOUS): a rescan returns before it has the device.
-    check("all below is found again by its drivers", waited(lambda: all_drivers() == drivers), (drivers, all_drivers()))
+    check("all below is found again by its drivers", until(lambda: all_drivers() == drivers), (drivers, all_drivers()))
     before = groups()
     together = next(members for members in groups() if SWITCHED[0] in members)
     check("all below an open root port is in one group", {ROOT_PORT, UPSTREAM, *SWITCHED} <= set(together), together)
