@@ -98,7 +98,7 @@ def test_refused_reads_become_reasons() -> None:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(Unreadable, match="Permission denied"):
-        _ = ConfigSpace(refuse).header
+        _ = ConfigSpace(refuse).header_type
 
 
 def test_a_function_that_does_not_answer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Protocol
 
 from atoll.errors import Unreadable
@@ -17,6 +18,7 @@ HEADER_SIZE = 64
 """The standard header; also all that Linux shows to who lacks CAP_SYS_ADMIN (``pci_read_config``)."""
 
 
+_HEADER, _DWORD = Struct("<16I"), Struct("<I")
 _LAYOUTS = {layout.value: layout for layout in HeaderType}
 _NAMED_COMMANDS = int(Command.IO | Command.MEMORY | Command.MASTER | Command.INTX_DISABLE)
 _COMMANDS = {word: Command(word) for word in range(_NAMED_COMMANDS + 1) if not word & ~_NAMED_COMMANDS}
@@ -41,43 +43,41 @@ class ConfigSpace:
     def __init__(self, read: ConfigSource) -> None:
         self._read = read
         self._dwords: dict[int, int] = {}
-        self._header: bytes | None = None
+        self._header: tuple[int, ...] = ()
+        """The dwords of the header, once it was read."""
         self._whole: bytes | None = None
         """What the source has at hand of all of it: a record on a disk is no device."""
         self._failure: dict[int, str] = {}
         self._standard: CapabilityList | None = None
         self._extended: CapabilityList | None = None
 
-    @property
-    def header(self) -> bytes:
-        """The first 64 bytes. Raises Unreadable where they are cut or the function does not answer."""
-        if self._header is None:
-            found = self._bytes(0, HEADER_SIZE)
-            if len(found) < HEADER_SIZE:
-                raise Unreadable(f"configuration space cut to {len(found)} bytes")
-            if found == b"\xff" * HEADER_SIZE:
-                raise Unreadable(NO_ANSWER)
-            if not any(found):
-                # No vendor has the number 0000 (``pci_bus_generic_read_dev_vendor_id`` takes it for an empty slot).
-                raise Unreadable("configuration space reads as all zeros, which is none of a function's")
-            self._header = found
-            self._whole = getattr(self._read, "whole", None)
+    def _read_header(self) -> tuple[int, ...]:
+        """Read the dwords of the header. Raises Unreadable where it is cut or the function does not answer."""
+        found = self._bytes(0, HEADER_SIZE)
+        if len(found) < HEADER_SIZE:
+            raise Unreadable(f"configuration space cut to {len(found)} bytes")
+        if found == b"\xff" * HEADER_SIZE:
+            raise Unreadable(NO_ANSWER)
+        if not any(found):
+            # No vendor has the number 0000 (``pci_bus_generic_read_dev_vendor_id`` takes it for an empty slot).
+            raise Unreadable("configuration space reads as all zeros, which is none of a function's")
+        self._header = _HEADER.unpack(found)
+        self._whole = getattr(self._read, "whole", None)
         return self._header
 
     @property
     def shown(self) -> bool:
         """Whether the header was asked for and read."""
-        return self._header is not None
+        return bool(self._header)
 
     def dword(self, offset: int) -> int:
         """Return the 32 bits at an offset divisible by four."""
         if offset < HEADER_SIZE:
-            header = self._header or self.header
-            return int.from_bytes(header[offset : offset + 4], "little")
-        if self._whole is not None:
-            found = self._whole[offset : offset + 4]
-            if len(found) == 4:
-                return int.from_bytes(found, "little")
+            return (self._header or self._read_header())[offset >> 2]
+        whole = self._whole
+        if whole is not None and offset + 4 <= len(whole):
+            value: int = _DWORD.unpack_from(whole, offset)[0]
+            return value
         known = self._dwords.get(offset)
         if known is None:
             if offset in self._failure:
@@ -103,7 +103,7 @@ class ConfigSpace:
     @property
     def header_type(self) -> HeaderType:
         """The layout of the header."""
-        layout = (self._header or self.header)[0x0E] & 0x7F
+        layout = self.dword(0x0C) >> 16 & 0x7F
         found = _LAYOUTS.get(layout)
         if found is None:
             raise Unreadable(f"unknown header type 0x{layout:02x}")
@@ -112,7 +112,7 @@ class ConfigSpace:
     @property
     def multifunction_bit(self) -> bool:
         """Bit 7 of the header type. Functions other than 0 often have it clear: see ``host.functions``."""
-        return bool(self.header[0x0E] & 0x80)
+        return bool(self.dword(0x0C) & 0x80 << 16)
 
     @property
     def command(self) -> Command:
@@ -143,11 +143,11 @@ class ConfigSpace:
 
     def find(self, capability: CapabilityId) -> int | None:
         """Return where a standard capability stands; None if there is none. Raises Unreadable if that is open."""
-        return self.standard.find(capability)
+        return (self._standard or self.standard).find(capability)
 
     def find_extended(self, capability: ExtendedId) -> int | None:
         """Return where an extended capability stands; None if there is none. Raises Unreadable if that is open."""
-        return self.extended.find(capability)
+        return (self._extended or self.extended).find(capability)
 
     def _bytes(self, offset: int, size: int) -> bytes:
         try:

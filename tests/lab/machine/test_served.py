@@ -33,7 +33,7 @@ def test_each_is_as_declared() -> None:
         for spec, path in zip(SPECS, sockets(served), strict=True):
             with Client.connect(path) as client:
                 space = ConfigSpace(lambda offset, count, client=client: client.read(CONFIG, offset, count))
-                assert space.header[:4] == spec.vendor.to_bytes(2, "little") + spec.device.to_bytes(2, "little")
+                assert space.dword(0) == spec.device << 16 | spec.vendor
                 acs = read_acs(space, spec.vendor, spec.device)
                 assert (acs.capability if acs is not None else None) == spec.acs
                 assert client.region(int(RegionIndex.BAR0)).size == (1 << 16 if spec.bars else 0)
