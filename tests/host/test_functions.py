@@ -196,6 +196,17 @@ def test_routing_asks_for_a_rom_where_no_bar_answers() -> None:
     assert isinstance(rom(0xF000_0000), Unknown), "the BAR is enough"
 
 
+def test_routing_asks_ports_alone_for_their_numbers() -> None:
+    def port_number(kind: int, header: int, extent: Extent) -> Fact[int]:
+        space = Space(header=header).express(kind).put(0x4C, 7 << 24, 4)
+        files = function_files("0000:01:00.0", kind=0x060400 if header else 0x020000, config=bytes(space.data))
+        return read_host(tree_of(files), extent=extent).functions[A("0000:01:00.0")].port_number
+
+    assert [value_of(port_number(kind, 1, Extent.ROUTING), None) for kind in (4, 6)] == [7, 7]
+    assert port_number(0, 0, Extent.ROUTING) == Unknown("not read"), "no egress control vector has a bit for it"
+    assert value_of(port_number(0, 0, Extent.ALL), None) == 7
+
+
 def test_a_rom_of_which_only_the_kernel_tells_may_be_on() -> None:
     folder = "sys/devices/pci0000:01/0000:01:00.0"
     files = function_files("0000:01:00.0")

@@ -26,6 +26,7 @@ from atoll.pci.ats import read_ats, read_pasid
 from atoll.pci.config import ConfigSpace
 from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import read_flr, read_link, read_pending, read_port_number, read_port_type, read_slot
+from atoll.pci.header import DOWNSTREAM_PORTS
 from atoll.pci.multicast import read_multicast
 from atoll.pci.power import read_power_state
 from atoll.pci.serial import read_serial
@@ -144,6 +145,9 @@ class FunctionFolder:
             answers = routing and any(bar.memory for bar in value_of(bars, ()))
             # Routing asks only whether there is anything to hit.
             rom = Unknown("not read") if answers else rom_of(self._resources, told)
+        port_type = told(read_port_type)
+        # Routing asks for the numbers of ports that egress control vectors name, each a dword of the device's.
+        numbered = not routing or value_of(port_type, None) in (None, *DOWNSTREAM_PORTS)
         function = Function(
             address=place.address,
             vendor=ids[0],
@@ -154,13 +158,13 @@ class FunctionFolder:
             behind=place.behind,
             header=told(lambda space: space.header_type),
             multifunction=Known(False, "virtual function") if physical else told(lambda space: space.multifunction_bit),
-            port_type=told(read_port_type),
+            port_type=port_type,
             command=told(lambda space: space.command),
             acs=told(lambda space: read_acs(space, *ids)),
             ats=told(read_ats),
             cxl_cache=told(read_cxl_cache),
             multicast=told(read_multicast),
-            port_number=told(read_port_number),
+            port_number=told(read_port_number) if numbered else Unknown("not read"),
             bridge=bridge_of(self._resources, self._listed, told),
             bars=bars,
             rom=rom,
