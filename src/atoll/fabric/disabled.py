@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from atoll.host.command_line import parameters
 from atoll.host.fact import value_of
 from atoll.host.model import Host, Platform
@@ -20,9 +22,15 @@ def word_against_iommu(host: Host) -> str:
     """
     if host.platform not in (Platform.X86, Platform.UNKNOWN):
         return ""
-    kinds = {unit.kind for unit in host.iommu_units} & {"intel", "amd"}
+    return _word_off(value_of(host.command_line, ""), frozenset(unit.kind for unit in host.iommu_units))
+
+
+@lru_cache(maxsize=1 << 6)
+def _word_off(command_line: str, units: frozenset[str]) -> str:
+    """The same of a command line and the kinds of IOMMUs that there are: it is asked of each function of a host."""
+    kinds = units & {"intel", "amd"}
     found = {}
-    for word in parameters(value_of(host.command_line, "")):
+    for word in parameters(command_line):
         name, _, value = word.partition("=")
         for option in value.split(","):
             if option == "off" and name in ("iommu", "intel_iommu", "amd_iommu"):

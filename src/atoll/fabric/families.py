@@ -124,8 +124,10 @@ def possible_xgmi_to_cpu(function: Function) -> bool:
 
 def is_brick(function: Function) -> bool | None:
     """Whether a function is an NPU brick of POWER by its ids; None where a record hides what decides."""
+    if function.device_class != DeviceClass.OTHER_BRIDGE:
+        return False
     fits = [vendor in (None, _BRICK[0]) and device in (None, _BRICK[1]) for vendor, device in _possible(function)]
-    if not any(fits) or function.device_class != DeviceClass.OTHER_BRIDGE:
+    if not any(fits):
         return False
     return True if set(_possible(function)) == {_BRICK} else None
 

@@ -79,7 +79,8 @@ class Topology:
 
     def severed(self, address: Address) -> bool:
         """Whether the way up from a function ends at a port that was not read: where it hangs is not known."""
-        self.up(address)
+        if address not in self._up:
+            self._seek_up(address)
         return address in self._severed
 
     def below_hidden_port(self, address: Address) -> bool:

@@ -115,9 +115,7 @@ def _with_multifunction(functions: dict[Address, Function]) -> dict[Address, Fun
     for address, function in functions.items():
         if function.physical_function is not None or value_of(function.multifunction, False):
             continue
-        first = address._replace(function=0)
-        if value_of(function.ari, False):
-            first = first._replace(device=0)
+        first = Address(address.domain, address.bus, 0 if value_of(function.ari, False) else address.device, 0)
         if address != first and first in functions:
             functions[address] = replace(function, multifunction=Known(True, f"stands beside {first}"))
     return functions

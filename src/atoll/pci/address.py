@@ -56,7 +56,7 @@ class Address(NamedTuple):
     @property
     def requester_id(self) -> int:
         """The 16-bit requester id: bus, device, function. Unique within a domain only."""
-        return self.bus << 8 | self.devfn
+        return self.bus << 8 | self.device << 3 | self.function
 
     def __str__(self) -> str:
         return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}.{self.function:x}"

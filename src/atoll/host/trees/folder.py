@@ -39,14 +39,16 @@ class FolderTree:
         folder = self._find(path)
         with os.scandir(self._at(folder)) as entries:
             found = list(entries)
-        names = tuple(sorted([intern(entry.name) for entry in found]))
-        others = [entry for entry in found if not entry.is_file(follow_symlinks=False)]
-        for entry in others:
-            if not entry.is_symlink():
-                self._targets[f"{folder}/{entry.name}"] = None
-        files = frozenset(names)
-        self._files[folder] = files.difference([entry.name for entry in others]) if others else files
-        return names
+        names, files = [], []
+        for entry in found:
+            name = intern(entry.name)
+            names.append(name)
+            if entry.is_file(follow_symlinks=False):
+                files.append(name)
+            elif not entry.is_symlink():
+                self._targets[f"{folder}/{name}"] = None
+        self._files[folder] = frozenset(files)
+        return tuple(sorted(names))
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
         """Return ``size`` bytes from ``offset``, fewer where the file ends; all of it with None."""
@@ -108,10 +110,8 @@ class FolderTree:
 
     def _target_of(self, path: str) -> str | None:
         if path not in self._targets:
-            try:
-                self._targets[path] = os.readlink(self._at(path))
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                self._targets[path] = None
+            real = self._at(path)
+            # Nearly none is a link, and to ask what it is takes less than the error of what is none.
+            is_link = stat.S_ISLNK(os.lstat(real).st_mode)
+            self._targets[path] = os.readlink(real) if is_link else None
         return self._targets[path]

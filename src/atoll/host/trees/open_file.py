@@ -16,17 +16,17 @@ def read_file(real: str, offset: int, size: int | None) -> bytes:
     """Return ``size`` bytes of a file from ``offset``, fewer where it ends; all of it with None."""
     descriptor = os.open(real, _FLAGS)
     try:
-        parts = []
+        parts: list[bytes] = []
         while size is None or size > 0:
-            asked = _CHUNK if size is None else min(size, _CHUNK)
+            asked = _CHUNK if size is None or size > _CHUNK else size
             part = os.pread(descriptor, asked, offset)
-            parts.append(part)
             if not part or (len(part) < asked and "/proc/" not in real):
                 # Files of proc may answer short anywhere (seq_file); those of sysfs and of disks only where they end.
-                break
+                return b"".join((*parts, part)) if parts else part
+            parts.append(part)
             offset += len(part)
             size = None if size is None else size - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
     finally:
         os.close(descriptor)
 

@@ -127,6 +127,7 @@ def dma_alias_mask(vendor: int, device: int, subsystem: tuple[int, int] | None, 
     return frozenset()
 
 
+@lru_cache(maxsize=1 << 12)
 def possible_alias_mask(
     vendor: int | None, device: int | None, subsystem: tuple[int, int] | None, devfn: int, *, card: bool
 ) -> frozenset[int]:
