@@ -6,8 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.errors import InputError, RefusedError
 from atoll.host.extent import Extent
@@ -27,8 +26,7 @@ __all__ = ["Session", "changing", "changing_twin", "is_twin_file", "load_twin", 
 TWIN_SCHEMA = "atoll.twin/"
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """What ``--host`` named."""
 
     tree: Tree

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from atoll.host.complaint import Complaint
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
@@ -19,6 +18,9 @@ from atoll.pci.express import PcieLink
 from atoll.pci.header import Command, HeaderType, PortType
 from atoll.pci.multicast import Multicast
 from atoll.pci.sriov import Sriov
+
+if TYPE_CHECKING:
+    from atoll.host.complaint import Complaint
 
 __all__ = [
     "UNTOLD_CLASS",

@@ -5,7 +5,7 @@ Source: PCI Express Base Specification 7.5.3; offsets as in Linux ``uapi/linux/p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from atoll.errors import Unreadable
 from atoll.pci.capability import CapabilityId
@@ -36,8 +36,7 @@ _SPEEDS = (2.5, 5.0, 8.0, 16.0, 32.0, 64.0)
 """Supported link speeds, from code 1 on (7.5.3.6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PcieLink:
+class PcieLink(NamedTuple):
     """What a function's PCI Express link can do at most, by its link capabilities."""
 
     speed: float
