@@ -23,7 +23,7 @@ _UNDER_NAMED = re.compile(rf"(?:(?<=\S)[ \t]+|(?<=[\])]))(?={_NAMED})")
 _UNDER_MARKED = re.compile(rf"(?<=\S)[ \t]*(?={_MARKED})")
 _CLOSE = re.compile(rf"(IOMMU [Gg]roup \d+:)(?={FUNCTION}|{_MARKED})")
 """A group's heading that nothing parts from its first function any more."""
-_BEGINS_MARKED = re.compile(rf"[^:]*:?[ \t]*{_MARKED}")
+_IDS_FIRST = re.compile(_MARKED)
 _FIRST = re.compile(_ADDRESS)
 _STAMP = re.compile(r"\[[ \d]{0,7}\d[.,]\d{1,6}\] ")
 _ADDING = re.compile(rf"[\w-]+ {_ADDRESS}: Adding to iommu group \d")
@@ -60,4 +60,5 @@ def _between(piece: str) -> re.Pattern[str]:
     """What parts the functions of a piece: they all begin as its first does."""
     if "]: " in piece:
         return _UNDER_NUMBERED
-    return _UNDER_MARKED if _BEGINS_MARKED.match(piece) else _UNDER_NAMED
+    ids = piece.find("[")
+    return _UNDER_MARKED if ids >= 0 and _IDS_FIRST.match(piece, ids) else _UNDER_NAMED
