@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.settings import DomainKind, Settings
@@ -134,6 +135,14 @@ def verdict_of(violated: bool, unknown: bool) -> Verdict:
     return Verdict.UNKNOWN if unknown else Verdict.PROVEN
 
 
+class _Owner(dict[Address, str]):
+    """Whose each function is: the host's unless somebody else has it. A search makes a check for each setting, so what
+    is the host's is not entered."""
+
+    def __missing__(self, address: Address) -> str:
+        return HOST
+
+
 class _Check:
     """One walk over all pairs, counting."""
 
@@ -142,7 +151,7 @@ class _Check:
         self.topology: Topology = reach.topology
         self.settings: Settings = reach.settings
         self.clusters = clusters
-        self.owner = {**clusters.cluster_of(self.topology.functions), **clusters.tenant()}
+        self.owner = _Owner(clusters.tenant())
         self.unread = sorted({*self.topology.host.unread, *listed_only(self.topology.host)})
         """Functions of which the record shows no more than that they are there."""
         self.counted = 0
@@ -151,7 +160,6 @@ class _Check:
 
     def pairs(self, sources: AbstractSet[Address] | None = None) -> Iterator[Violation]:
         """Yield what is wrong or open between untrusted functions (of ``sources``) and what others own."""
-        targets = [a for a, f in self.topology.functions.items() if not f.is_port or self.topology.has_memory(f)]
         names = (*(cluster.name for cluster in self.clusters.tenants), HOST)
         for cluster in self.clusters.named:
             for source in sorted(cluster.functions):
@@ -159,29 +167,32 @@ class _Check:
                     continue
                 yield from self._unseen(cluster.name, source)
                 yield from self._in_hand(cluster.name, source)
-                outside = [target for target in targets if self.owner[target] != cluster.name]
+                outside = (target for target in self._targets if self.owner[target] != cluster.name)
                 for target in outside:
                     yield from self._against(cluster.name, source, target)
                 for name in names:
                     if name != cluster.name:
                         yield from self._against_memory(cluster.name, source, name)
         for cluster in self.clusters.others:
-            yield from self._of_another(cluster, targets, sources)
+            yield from self._of_another(cluster, sources)
 
-    def _of_another(
-        self, cluster: Cluster, targets: Iterable[Address], sources: AbstractSet[Address] | None
-    ) -> Iterator[Violation]:
+    @cached_property
+    def _targets(self) -> tuple[Address, ...]:
+        """What can be a target: functions, and ports that have memory of their own."""
+        functions = self.topology.functions.items()
+        return tuple(a for a, function in functions if not function.is_port or self.topology.has_memory(function))
+
+    def _of_another(self, cluster: Cluster, sources: AbstractSet[Address] | None) -> Iterator[Violation]:
         """Yield what is wrong or open between functions of somebody whom the file does not name and those it names."""
-        mine = {named.name for named in self.clusters.named}
+        mine = [address for named in self.clusters.named for address in named.functions]
         for source in sorted(cluster.functions):
             if sources is not None and source not in sources:
                 continue
             yield from self._in_hand(cluster.name, source)
-            for target in targets:
-                if self.owner[target] in mine:
-                    yield from self._against(cluster.name, source, target)
-            for name in sorted(mine):
-                yield from self._against_memory(cluster.name, source, name)
+            for target in mine:
+                yield from self._against(cluster.name, source, target)
+            for named in self.clusters.named:
+                yield from self._against_memory(cluster.name, source, named.name)
 
     def against(self, sources: AbstractSet[Address], targets: Sequence[Address]) -> Iterator[Violation]:
         """Yield what is wrong or open between untrusted functions and functions of others."""

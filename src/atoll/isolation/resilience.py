@@ -54,6 +54,7 @@ def resilience(
     opening = _by_opening(use, settings, functions, closed, violated)
     in_use = settings if opening is not None else use(settings, closed)
     target = exposed(in_use)
+    effects = _Effects(topology, in_use)
     found: dict[Trigger, Weakness | None] = {}
     for trigger in Trigger:
         mine = [event for event in events if event.trigger is trigger]
@@ -65,7 +66,7 @@ def resilience(
             breaks_out = _of(violated, source)
             for relevant in what_decides(topology, in_use, source):
                 at_most = None if best is None else len(best) - 1
-                weakness = least_events(topology, in_use, mine, breaks_out, relevant, at_most=at_most)
+                weakness = least_events(topology, in_use, mine, breaks_out, relevant, at_most=at_most, effects=effects)
                 best = weakness if weakness is not None else best
         found[trigger] = best
     return found
@@ -164,6 +165,33 @@ def _is_chip(topology: Topology, address: Address) -> bool:
     return any(near_end(link, address).kind is EndKind.SWITCH for link in topology.links.get(address, ()))
 
 
+class _Effects:
+    """What events lead to. Of those that hit a lot it is worked out once for all functions that are looked at."""
+
+    def __init__(self, topology: Topology, start: Settings) -> None:
+        self._topology = topology
+        self._kept = {id(start): start}
+        """Settings that such events alone lead to, by identity."""
+        self._known: dict[tuple[int, int], tuple[Event, Settings]] = {}
+
+    def after(self, before: Settings, event: Event) -> Settings:
+        """Return the settings after an event, as ``events.effect.after`` does."""
+        if len(event.scope) < _WIDE or id(before) not in self._kept:
+            return after(self._topology, before, event)
+        key = id(before), id(event)
+        if key not in self._known:
+            self._known[key] = event, after(self._topology, before, event)
+            reached = self._known[key][1]
+            if len(self._kept) < _MOST_KEPT:
+                self._kept[id(reached)] = reached
+        return self._known[key][1]
+
+
+_WIDE = 32
+"""Functions that an event hits of which the effect is kept."""
+_MOST_KEPT = 64
+
+
 def least_events(
     topology: Topology,
     settings: Settings,
@@ -172,12 +200,14 @@ def least_events(
     relevant: AbstractSet[Address],
     *,
     at_most: int | None = None,
+    effects: _Effects | None = None,
 ) -> Weakness | None:
     """Search breadth first over the settings that events lead to; settings already seen are not searched again.
 
     ``relevant`` are the functions and ports whose settings can matter; ``settings`` themselves are not violated.
     Every event leads to one of finitely many settings, so the search ends; with ``at_most``, after so many events.
     """
+    effects = effects or _Effects(topology, settings)
     events = [event for event in events if not relevant.isdisjoint(event.scope)]
     seen = {_key(settings, relevant)}
     frontier: list[tuple[Settings, Weakness]] = [(settings, ())]
@@ -185,7 +215,7 @@ def least_events(
         following: list[tuple[Settings, Weakness]] = []
         for before, path in frontier:
             for event in events:
-                reached = after(topology, before, event)
+                reached = effects.after(before, event)
                 key = _key(reached, relevant)
                 if key in seen:
                     continue
