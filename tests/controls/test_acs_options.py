@@ -41,8 +41,8 @@ def test_the_kernels_parameter(control: AcsFlag, clear: AcsFlag, expected: str) 
     [
         ("ro pci=disable_acs_redir=02:05.0", "02:05.0"),
         ("ro pci=noats,disable_acs_redir=00:01.0/00.0/05.0 quiet", "02:05.0"),
-        ("pci=disable_acs_redir=pci:1b36:c", "00:01.0 01:00.0 02:05.0"),
-        ("pci=disable_acs_redir=pci:1b36:0", "00:01.0 01:00.0 02:05.0"),
+        ("pci=disable_acs_redir=pci:1022:1483", "00:01.0 01:00.0 02:05.0"),
+        ("pci=disable_acs_redir=pci:1022:0", "00:01.0 01:00.0 02:05.0"),
         ("pci=disable_acs_redir=pci:0:0:1458:1", "03:00.0"),
         ("pci=disable_acs_redir=00:01.0;0000:02:05.0", "00:01.0 02:05.0"),
         ("pci=disable_acs_redir=00:01.0 pci=disable_acs_redir=02:05.0", "02:05.0"),
