@@ -19,6 +19,9 @@ from lab import __main__ as program, scenarios
 from lab.report import Report
 from lab.stopping import ends, listen
 
+# Under nohup the tests ignore a hang-up, and so would what they start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 def run(setting):
     with subprocess.Popen(["sleep", "1000"]) as process:
         print(process.pid, flush=True)
