@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atoll.host.command_line import parameters
+from atoll.host.command_line import options, parameters, truth, values
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,22 @@ from atoll.host.command_line import parameters
 )
 def test_words_are_those_that_the_kernel_takes(line: str, words: tuple[str, ...]) -> None:
     assert parameters(line) == words
+
+
+def test_a_list_is_of_all_its_times() -> None:
+    line = 'pci=noats,nommconf quiet pci="realloc" pcie_aspm=off -- pci=nomsi'
+    assert options(line, "pci") == ("noats", "nommconf", "realloc")
+    assert values(line, "pci") == ("noats,nommconf", "realloc")
+    assert options(line, "iommu") == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        *((word, True) for word in ("1", "y", "Yes", "t", "on", "ON", "enable")),
+        *((word, False) for word in ("0", "n", "No", "f", "off", "OFF", "disable")),
+        *((word, None) for word in ("", "o", "2", "x")),
+    ],
+)
+def test_truth_values_go_by_their_first_letters(word: str, expected: bool | None) -> None:
+    assert truth(word) is expected

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from atoll.host.command_line import parameters
+from atoll.host.command_line import options, values
 from atoll.host.fact import value_of
 from atoll.host.model import Function, KernelRelease
 from atoll.pci.acs import REDIRECTING, AcsFlag
@@ -80,7 +80,7 @@ def acs_ignored(command_line: str) -> tuple[tuple[str, str], ...]:
                 rest = entries[entries.index(entry) :] if entry else entries
                 found.append((rest, f"{parameter}= is not understood there, and read no further"))
                 break
-    for word in _words(command_line):
+    for word in values(command_line, "pci"):
         after = ""
         for part in word.split(","):
             parameter, equals, _ = part.partition("=")
@@ -91,13 +91,9 @@ def acs_ignored(command_line: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _words(command_line: str) -> list[str]:
-    return [w.removeprefix("pci=") for w in parameters(command_line) if w.startswith("pci=")]
-
-
 def _written(command_line: str) -> list[tuple[str, str]]:
     """Return each parameter about ACS with its entries, as written, in order."""
-    parts = [part.partition("=") for word in _words(command_line) for part in word.split(",")]
+    parts = [part.partition("=") for part in options(command_line, "pci")]
     return [(parameter, entries) for parameter, equals, entries in parts if equals and parameter in _PARAMETERS]
 
 

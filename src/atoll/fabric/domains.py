@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from atoll.fabric.disabled import word_against_iommu
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.command_line import parameters
+from atoll.host.command_line import parameters, truth
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Group, Holder, Host, Platform
 from atoll.pci.address import Address
@@ -219,10 +219,6 @@ def _kind(type_: Fact[str]) -> str:
     return "DMA" if kind == "DMA-FQ" else kind
 
 
-_YES = ("1", "y", "t", "on", "e")
-_NO = ("0", "n", "f", "of", "d")
-
-
 def passthrough_word(host: Host) -> str:
     """Return the word of the command line that asks for pass-through, in any spelling; the empty text for none.
 
@@ -234,10 +230,8 @@ def passthrough_word(host: Host) -> str:
         name, _, value = word.partition("=")
         for option in value.split(",") if name == "iommu" else ():
             found = word if option == "pt" else "" if option == "nopt" else found
-        if name == "iommu.passthrough" and value.lower().startswith(_YES):
-            found = word
-        elif name == "iommu.passthrough" and value.lower().startswith(_NO):
-            found = ""
+        asked = truth(value) if name == "iommu.passthrough" else None
+        found = found if asked is None else word if asked else ""
     return found
 
 

@@ -9,7 +9,7 @@ Retire disable_bypass parameter".
 from __future__ import annotations
 
 from atoll.fabric.answer import Answer
-from atoll.host.command_line import parameters
+from atoll.host.command_line import parameters, truth
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 
@@ -45,7 +45,7 @@ def _told(host: Host) -> tuple[bool | None, str]:
     for word in parameters(value_of(host.command_line, "")):
         name, _, value = word.lower().partition("=")
         if name in ("arm_smmu.disable_bypass", "arm_smmu_v3.disable_bypass"):
-            if value.startswith(("0", "n", "f", "of")):
+            if truth(value) is False:
                 return False, word
             told = True, word
     return told

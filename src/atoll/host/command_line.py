@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-__all__ = ["parameters"]
+__all__ = ["options", "parameters", "truth", "values"]
 
 
 @lru_cache(maxsize=1 << 6)
@@ -22,6 +22,25 @@ def parameters(command_line: str) -> tuple[str, ...]:
         name, equals, value = word.partition("=")
         found.append(f"{name.replace('-', '_')}{equals}{_bare(value)}")
     return tuple(found)
+
+
+def values(command_line: str, name: str) -> tuple[str, ...]:
+    """Return what a parameter is set to, once for each time that it stands there, in order."""
+    start = f"{name}="
+    return tuple(word.removeprefix(start) for word in parameters(command_line) if word.startswith(start))
+
+
+def options(command_line: str, name: str) -> tuple[str, ...]:
+    """Return the words of a parameter that is a list (``pci=noats,nommconf``), of all its times, in order."""
+    return tuple(option for value in values(command_line, name) for option in value.split(","))
+
+
+def truth(value: str) -> bool | None:
+    """Return the truth value that a word is to the kernel (``kstrtobool`` of lib/kstrtox.c); None where it is none."""
+    word = value.lower()
+    if word.startswith(("1", "y", "t", "on", "e")):
+        return True
+    return False if word.startswith(("0", "n", "f", "of", "d")) else None
 
 
 def _parted(command_line: str) -> list[str]:

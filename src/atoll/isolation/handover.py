@@ -16,7 +16,7 @@ from atoll.fabric.links import far_end, leads_on, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology
-from atoll.host.command_line import parameters
+from atoll.host.command_line import options
 from atoll.host.fact import Known, value_of
 from atoll.host.model import EndKind, Function, Host, Platform
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
@@ -163,9 +163,7 @@ def _ats_when_held(topology: Topology, settings: Settings, address: Address) -> 
 
 def without_ats(host: Host) -> bool:
     """Whether this kernel switches ATS on nowhere: PowerNV's never does, and none that was told ``pci=noats``."""
-    words = parameters(value_of(host.command_line, ""))
-    options = {option for word in words if word.startswith("pci=") for option in word[4:].split(",")}
-    return host.platform is Platform.POWERNV or "noats" in options
+    return host.platform is Platform.POWERNV or "noats" in options(value_of(host.command_line, ""), "pci")
 
 
 def _already_held(topology: Topology, settings: Settings, address: Address) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from atoll.fabric.domains import is_amd_iommu
+from atoll.host.command_line import options
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
-from atoll.isolation.groups.override import AcsOverride, pci_options
+from atoll.isolation.groups.override import AcsOverride
 from atoll.isolation.groups.shown_rows import ShownRows
 from atoll.isolation.groups.verdict import Verdict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
@@ -52,7 +53,7 @@ class Judge:
         self._host = host
         self._control = acs_control
         self._override = override
-        self._short = "nommconf" in pci_options(value_of(host.command_line, ""))
+        self._short = "nommconf" in options(value_of(host.command_line, ""), "pci")
         self._amd = _amd_iommu(host)
         self._shared = _shared_slots(host)
         self._functions: dict[Address, Verdict] = {}

@@ -8,7 +8,7 @@ from atoll.host.command_line import parameters
 from atoll.host.model import Function
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
-__all__ = ["AcsOverride", "acs_override", "has_parameter", "pci_options"]
+__all__ = ["AcsOverride", "acs_override", "has_parameter"]
 
 
 class AcsOverride(NamedTuple):
@@ -77,9 +77,3 @@ def has_parameter(command_line: str, name: str) -> bool:
         if found == name:
             return value.lower() not in ("0", "n", "no", "off")
     return False
-
-
-def pci_options(command_line: str) -> frozenset[str]:
-    """Return the words of all ``pci=`` parameters (``pci_setup`` in drivers/pci/pci.c)."""
-    values = [word.removeprefix("pci=") for word in parameters(command_line) if word.startswith("pci=")]
-    return frozenset(option for value in values for option in value.split(","))

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from atoll.host.command_line import parameters
+from atoll.host.command_line import options
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, IommuUnit, Platform
 
@@ -101,7 +101,7 @@ def _intel(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
     guest = (cap >> 16 & 0x3F) + 1
     second = {width for bit, width in _SAGAW_WIDTHS.items() if cap >> 8 + bit & 1}
     ecap = _hexadecimal(attributes.get("ecap", ""))
-    words = _options(host, "intel_iommu")
+    words = options(value_of(host.command_line, ""), "intel_iommu")
     # The last one counts (intel_iommu_setup).
     off = "sm_off" in words and "sm_on" not in words[words.index("sm_off") :]
     scalable = not off and (ecap is None or (ecap >> 43 & 1 and ecap >> 47 & 1))
@@ -136,23 +136,13 @@ def _amd(host: Host, name: str, attributes: dict[str, str]) -> Aperture:
     levels = features.value[0] >> 10 & 0x3
     if levels not in _AMD_WIDTHS:
         return Aperture(least, f"{name}: {_AMD_LEAST} bits, which every AMD IOMMU has", f"{name}: HATS is reserved")
-    if "pgtbl_v2" in _options(host, "amd_iommu"):
+    if "pgtbl_v2" in options(value_of(host.command_line, ""), "amd_iommu"):
         return Aperture(least, f"{name}: {_AMD_LEAST} bits (amd_iommu=pgtbl_v2)", f"{name}: 5 levels have 56 bits")
     width = _AMD_WIDTHS[levels]
     if isinstance(host.command_line, Unknown):
         more = f"{name}: {width} bits (HATS), unless amd_iommu=pgtbl_v2 is set; the command line was not read"
         return Aperture(least, f"{name}: {_AMD_LEAST} bits, which every AMD IOMMU has", more)
     return Aperture((1 << width) - 1, f"{name}: {width} bits (HATS {levels}: features 0x{features.value[0]:x})")
-
-
-def _options(host: Host, name: str) -> list[str]:
-    """The words that the command line sets an option to, in order: ``intel_iommu=on,sm_off``."""
-    given = (
-        word.removeprefix(f"{name}=")
-        for word in parameters(value_of(host.command_line, ""))
-        if word.startswith(f"{name}=")
-    )
-    return [word for words in given for word in words.split(",")]
 
 
 def extended_features(attributes: dict[str, str]) -> Known[tuple[int, int]] | Unknown:
