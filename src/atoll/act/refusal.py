@@ -7,7 +7,6 @@ from atoll.act.failure import Failure
 from atoll.act.site import Site
 from atoll.act.steps.actions import capabilities
 from atoll.act.steps.drivers import check_loaded, check_not_open
-from atoll.controls.link_control import Level
 from atoll.controls.registry import link_controls
 from atoll.errors import RefusedError
 from atoll.plan.spec import Spec, read
@@ -43,7 +42,7 @@ def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:
             hint=f'to change it all the same, in the cluster file: [policy] essential = ["{step.device}"]',
         )
     control = next((control for control in link_controls() if control.name == step.control), None)
-    if control is not None and control.level is Level.ASSUMED and not (spec and spec.clusters.allow_assumed):
+    if control is not None and control.is_assumed and not (spec and spec.clusters.allow_assumed):
         raise RefusedError(
             f"step {step.id}: {control.name} is only assumed to work ({control.source})",
             hint="to use it all the same, in the cluster file: [policy] assumed = true",

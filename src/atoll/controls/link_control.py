@@ -77,6 +77,10 @@ class LinkControl(Protocol):
         """How well it is known."""
 
     @property
+    def is_assumed(self) -> bool:
+        """Whether it is only assumed to work: it is used when asked for."""
+
+    @property
     def effect(self) -> Effect:
         """When a cut takes effect."""
 

@@ -49,6 +49,11 @@ class NvlinkMask:
     undone_by: frozenset[ResetKind] = frozenset({ResetKind.BUS, ResetKind.POWER})
 
     @property
+    def is_assumed(self) -> bool:
+        """Whether it is only assumed to work."""
+        return self.level is Level.ASSUMED
+
+    @property
     def registers(self) -> tuple[Register, ...]:
         """The chip's name and the mask."""
         return (_BOOT_0, _DISABLE)

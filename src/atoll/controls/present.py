@@ -25,10 +25,8 @@ def present(host: Host, *, allow_assumed: bool = False) -> Settings:
             ats[address] = function.ats.value.enabled
         control = link_control(function)
         if control is not None:
-            from atoll.controls.link_control import Level
-
             links = value_of(control.state(host, address), None)
-            assumed = control.level is Level.ASSUMED and not allow_assumed
+            assumed = control.is_assumed and not allow_assumed
             cut[address] = None if links and assumed else links
     return Settings(
         acs=acs,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
-from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy
 from atoll.fabric.links import far_end, near_end
@@ -59,7 +58,7 @@ def most_closed(topology: Topology, settings: Settings) -> Settings:
     cut = dict(settings.cut)
     for address, links in topology.links.items():
         cutter = link_control(topology.functions[address])
-        if cutter is not None and cutter.level is not Level.ASSUMED:
+        if cutter is not None and not cutter.is_assumed:
             cut[address] = frozenset(number for number in _peers(links, address) if cutter.names(number))
     domain = dict(settings.domain)
     cpu_links = dict(settings.cpu_links)

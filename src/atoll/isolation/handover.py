@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from atoll.controls.link_control import Effect, Level
+from atoll.controls.link_control import Effect
 from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone
@@ -114,7 +114,7 @@ def _hand_over(
     control = link_control(function)
     if control is None or control.effect is not Effect.NOW:
         return settings
-    if control.level is Level.ASSUMED and not clusters.allow_assumed:
+    if control.is_assumed and not clusters.allow_assumed:
         return settings
     owner = clusters.cluster_of(topology.functions)
     return settings.with_cut(address, links_to_cut(topology, owner, address))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from atoll.controls.link_control import Level
 from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone, reset_functions
@@ -34,7 +33,7 @@ def after_steps(
     for step in steps:
         host, settings = _after(host, settings, step)
         control = link_control(host.functions[step.device])
-        if step.kind is StepKind.CUT_LINKS and control is not None and control.level is Level.ASSUMED:
+        if step.kind is StepKind.CUT_LINKS and control is not None and control.is_assumed:
             settings = settings if allow_assumed else replace(settings, cut={**settings.cut, step.device: None})
     return host, settings
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from atoll.controls.acs import closed
-from atoll.controls.link_control import Effect, Level
+from atoll.controls.link_control import Effect
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.pcie import sends_translated
@@ -50,7 +50,7 @@ def cuts(topology: Topology, clusters: Clusters) -> dict[Address, frozenset[int]
         control = link_control(topology.functions[address])
         if control is None or control.effect is not Effect.NOW:
             continue
-        if control.level is Level.ASSUMED and not clusters.allow_assumed:
+        if control.is_assumed and not clusters.allow_assumed:
             continue
         numbers = links_to_cut(topology, owner, address)
         if numbers:
