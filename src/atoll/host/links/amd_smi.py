@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed
+from atoll.host.links.text import address_in
 from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
@@ -58,7 +59,7 @@ def parse_amd(text: str) -> tuple[AmdMatrix, ...]:
     found = []
     for columns, cells in _tables(text, _MARKS):
         joined = frozenset(pair for pair, cell in cells.items() if cell == "XGMI")
-        known = {name: place for name in columns if (place := places.get(name) or _address(name)) is not None}
+        known = {name: place for name in columns if (place := places.get(name) or address_in(name)) is not None}
         told = {pair: rate for pair, rate in rates.items() if pair in joined}
         found.append(AmdMatrix(tuple(columns), joined, known, told))
     return tuple(found[:_MOST])
@@ -99,7 +100,7 @@ def _places(text: str) -> dict[str, Address]:
     for line in text.splitlines():
         before, told, after = line.partition("PCI Bus:")
         name = before.strip().partition("]")[0].replace("GPU[", "GPU").strip()
-        address = _address(after.strip()) if told and _is_gpu(name) else None
+        address = address_in(after.strip()) if told and _is_gpu(name) else None
         if address is not None and len(found) < _MOST:
             found.setdefault(name, address)
     values = list(found.values())
@@ -107,14 +108,7 @@ def _places(text: str) -> dict[str, Address]:
 
 
 def _is_gpu(word: str) -> bool:
-    return (word.startswith("GPU") and word[3:].isdigit() and len(word) < 8) or _address(word) is not None
-
-
-def _address(word: str) -> Address | None:
-    try:
-        return Address.parse(word.lower())
-    except ValueError:
-        return None
+    return (word.startswith("GPU") and word[3:].isdigit() and len(word) < 8) or address_in(word) is not None
 
 
 def amd_links(matrix: AmdMatrix, functions: Mapping[Address, Function], *, source: str) -> ToldLinks:

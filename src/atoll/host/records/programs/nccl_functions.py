@@ -14,6 +14,7 @@ from typing import Any
 
 from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
+from atoll.host.links.text import address_in
 from atoll.host.links.xml import Element, is_xml, parse_series
 from atoll.host.model import Function, Gap, Host
 from atoll.host.records.bare import bare_function
@@ -67,7 +68,7 @@ def read_nccl_functions(data: bytes, *, name: str) -> Host | None:
 
 
 def _function(element: Element, source: str) -> Function | None:
-    address, class_code = _address(element, "busid"), _number(element, "class", 6)
+    address, class_code = address_in(element.attributes.get("busid", "")), _number(element, "class", 6)
     vendor, device = _number(element, "vendor", 4), _number(element, "device", 4)
     if address is None or class_code is None or vendor in _MADE_UP or address[:2] == _NOWHERE:
         return None
@@ -82,7 +83,7 @@ def _function(element: Element, source: str) -> Function | None:
 
 def _switch(element: Element, source: str) -> Function | None:
     """The NVSwitch that a link leads to; its class was read where it stands (``tclass``)."""
-    address = _address(element, "target")
+    address = address_in(element.attributes.get("target", ""))
     return None if address is None else _bare(address, (NVIDIA, None), _NVSWITCH, source, {})
 
 
@@ -102,13 +103,6 @@ def _bare(
         driver=Unknown(f"{source}: NCCL shows no drivers"),
         **changes,
     )
-
-
-def _address(element: Element, attribute: str) -> Address | None:
-    try:
-        return Address.parse(element.attributes.get(attribute, ""))
-    except ValueError:
-        return None
 
 
 def _number(element: Element, attribute: str, digits: int) -> int | None:
