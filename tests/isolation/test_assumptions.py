@@ -64,6 +64,19 @@ def test_standing_assumptions() -> None:
     assert "observed" in text["control:nvlink-mask-v100"]
 
 
+def test_whose_driver_was_not_read_is_taken_for_the_hosts() -> None:
+    one, other, *ports = slots(CLOSED, CLOSED)
+    drivers: dict[Fact[str | None], bool] = {Unknown("not read"): True, Known("nvme"): False, Known(None): False}
+    for driver, told in drivers.items():
+        functions = [replace(f, driver=driver) if not f.is_port else f for f in (one, other, *ports)]
+        found = proof(machine(*functions), red="01:00.0")
+        assert ("unread-drivers" in ids(found)) is told
+    every = proof(
+        machine(*(replace(f, driver=Unknown("not read")) for f in (one, other, *ports))), red="01:00.0", blue="02:00.0"
+    )
+    assert "unread-drivers" not in ids(every)
+
+
 @pytest.mark.parametrize(
     ("driver", "kind", "assumed"),
     [

@@ -74,6 +74,14 @@ def _trusted_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]
     if identity:
         text = f"{len(identity)} host device(s) have untranslated access to all memory: the host is trusted"
         yield "identity-host-devices", text
+    functions = reach.topology.functions
+    unread = [a for a in reach.topology.endpoints if a not in owner and isinstance(functions[a].driver, Unknown)]
+    if unread:
+        text = (
+            f"{len(unread)} function(s) that no cluster names are the host's: which driver they have was not read, so "
+            "that one of VFIO's may have given them to somebody else"
+        )
+        yield "unread-drivers", text
 
 
 def _controls(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
