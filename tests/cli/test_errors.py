@@ -68,6 +68,8 @@ def test_wrong_use(run: Run, arguments: list[str], says: str) -> None:
         (["show", "--jsn"], "--json?"),
         (["--hsot", "live"], "--host?"),
         (["--hsot=live", "show"], "--host?"),
+        (["--jsn"], "--json?"),
+        (["--jsn", "-v"], "--json?"),
         (["show", "--policy", "strikt"], "--policy strict?"),
         (["groups", "--format=forums"], "--format forum?"),
         (["help", "expain"], "atoll explain"),
@@ -78,6 +80,16 @@ def test_a_near_miss_gets_a_hint(run: Run, arguments: list[str], meant: str) -> 
     assert told(ran)
     assert "did you mean" in ran.err
     assert ran.err.rstrip().endswith(meant)
+
+
+def test_options_alone_are_those_of_show(run: Run) -> None:
+    twin = ("--host", "twin:ac922-4gpu")
+    for options in ((), ("--json",), ("-v",), ("--policy", "trusted", "--json")):
+        alone, named = run(*options, *twin), run("show", *options, *twin)
+        assert (alone.code, alone.out) == (0, named.out)
+        assert run(*twin, *options).out == named.out
+    assert "unrecognized arguments: --zzz" in told(run("--zzz"))
+    assert "usage: atoll" in run("--help").out
 
 
 def test_files_that_never_end(run: Run) -> None:

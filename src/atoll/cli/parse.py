@@ -71,6 +71,7 @@ def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
     if any("\0" in argument for argument in arguments):
         raise InputError("an argument has a NUL character in it", hint="no file and no device is called so")
     words, rest = _split(arguments)
+    _check_before(arguments[: arguments.index(words[0])] if words else ())
     if not words:
         if {"-h", "--help"} & set(rest):
             put(_overview())
@@ -80,11 +81,6 @@ def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
         about = tuple(word for word in rest if not word.startswith("-"))
         put(_parser(_verb(about)).format_help() if about else _overview())
         return None, argparse.Namespace()
-    before = [word for word in rest if word.startswith("--") and arguments.index(word) < arguments.index(words[0])]
-    common = [name for argument in COMMON for name in argument.names]
-    for word in before:
-        if word.partition("=")[0] not in (*common, "--help") and _near_option(word, common):
-            raise InputError(f"no such option of every verb: {word}", hint=_near_option(word, common))
     verb = _verb(words)
     if {"-h", "--help"} & set(rest):
         put(_parser(verb).format_help())
@@ -93,6 +89,15 @@ def parse(arguments: Sequence[str]) -> tuple[Verb | None, argparse.Namespace]:
     options.host = options.host or ["live"]
     options.verb = verb.name
     return verb, options
+
+
+def _check_before(arguments: Sequence[str]) -> None:
+    """Raise InputError for a misspelt option in front of the verb: a value that follows it would pass for the verb."""
+    common = [name for argument in COMMON for name in argument.names]
+    for word in arguments:
+        near = "" if word.partition("=")[0] in (*common, "--help") else _near_option(word, common)
+        if near:
+            raise InputError(f"no such option of every verb: {word}", hint=near)
 
 
 def _split(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
