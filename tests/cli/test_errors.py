@@ -89,6 +89,7 @@ def test_options_alone_are_those_of_show(run: Run) -> None:
         assert (alone.code, alone.out) == (0, named.out)
         assert run(*twin, *options).out == named.out
     assert "unrecognized arguments: --zzz" in told(run("--zzz"))
+    assert "unrecognized arguments" in told(run("show", ""))
     assert "usage: atoll" in run("--help").out
 
 

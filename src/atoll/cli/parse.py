@@ -42,7 +42,8 @@ class _Parser(argparse.ArgumentParser):
         """Return a hint that names what an unknown option or choice was meant to be; empty where nothing is near."""
         _, unknown, words = message.partition("unrecognized arguments: ")
         if unknown:
-            return _near_option(words.split()[0], [name for name in self._option_string_actions if len(name) > 2])
+            known = [name for name in self._option_string_actions if len(name) > 2]
+            return _near_option(words.partition(" ")[0], known)
         before, wrong, rest = message.partition("invalid choice: ")
         if not wrong:
             return ""
