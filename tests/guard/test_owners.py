@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ from atoll.host.model import Host
 from atoll.host.trees.folder import FolderTree
 from atoll.isolation.clusters import Cluster, Handover
 from atoll.twin import Twin
+
+
+@pytest.fixture(autouse=True, scope="module")
+def all_users_are_known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Wherever the tests run: a container may know few users."""
+    whole = tmp_path_factory.mktemp("users") / "uid_map"
+    whole.write_text("0 0 4294967295\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atoll.guard.owners._MAP", str(whole))
+        yield
 
 
 def cluster(owner: str | int | None) -> Cluster:
@@ -70,6 +81,14 @@ def test_who_stands_for_all_that_a_user_namespace_does_not_know_owns_nothing(
         else:
             with pytest.raises(InputError, match=f"cluster red: user {uid} cannot be told from others"):
                 owner_uid(cluster(uid or None))
+
+
+def test_a_kernel_without_user_namespaces_knows_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.guard.owners._MAP", str(tmp_path / "none"))
+    assert owner_uid(cluster(65534)) == 65534
+    monkeypatch.setattr("atoll.guard.owners._PROCESS", str(tmp_path / "none as well"))
+    with pytest.raises(FileNotFoundError):
+        owner_uid(cluster(65534))
 
 
 def process(root: Path, pid: int, name: str, *files: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Collection, Iterator
@@ -20,6 +21,7 @@ __all__ = ["Tenant", "owner_uid", "peer", "tenants"]
 
 _CREDENTIALS = struct.Struct("iII")
 """``struct ucred``: pid, uid, gid (include/linux/socket.h)."""
+_PROCESS = "/proc/self/status"
 _MAP, _OVERFLOW = "/proc/self/uid_map", "/proc/sys/kernel/overflowuid"
 _ALL = (1 << 32) - 1
 """Users there are: the last id stands for none (user_namespaces(7))."""
@@ -68,9 +70,15 @@ def _uid(cluster: Cluster) -> int:
 
 def _is_one_user(uid: int) -> bool:
     """Whether a user id stands for one user: in a user namespace that does not know all, those that it does not know
-    have one in common (SO_PEERCRED gives ``overflowuid``, user_namespaces(7))."""
-    with open(_MAP, encoding="ascii") as file:
-        ranges = [(int(first), int(count)) for first, _, count in map(str.split, file)]
+    have one in common (SO_PEERCRED gives ``overflowuid``, user_namespaces(7)). A kernel without such namespaces
+    (``CONFIG_USER_NS``) has no file that maps users, and knows all."""
+    try:
+        with open(_MAP, encoding="ascii") as file:
+            ranges = [(int(first), int(count)) for first, _, count in map(str.split, file)]
+    except FileNotFoundError:
+        if not os.path.exists(_PROCESS):
+            raise
+        return True
     if sum(count for _, count in ranges) >= _ALL:
         return True
     with open(_OVERFLOW, encoding="ascii") as file:
