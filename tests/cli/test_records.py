@@ -35,6 +35,24 @@ def test_live(run: Run, verb: str) -> None:
         assert {"show": "No IOMMU", "groups": "no IOMMU", "doctor": "fail     iommu"}[verb] in ran.out
 
 
+def test_groups_of_a_record_without_pci_are_unknown(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cmdline").write_text("quiet\n")
+    (tmp_path / "sys/devices").mkdir(parents=True)
+    nothing = run("groups", "--host", tmp_path)
+    assert (nothing.code, nothing.out[:27]) == (3, "No PCI function in this rec")
+    for folder in ("sys/bus/pci/devices", "sys/kernel/iommu_groups"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert run("groups", "--host", tmp_path).code == 0, "a host that has none, and says so"
+
+
+def test_groups_where_a_function_could_not_be_read_are_unknown(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
+    (tmp_path / "sys/kernel/iommu_groups").mkdir(parents=True)
+    (tmp_path / "sys/bus/pci/devices/0000:00:01.0").mkdir()
+    assert run("groups", "--host", tmp_path).code == 3
+
+
 def test_two_records_of_one_machine(run: Run, tmp_path: Path) -> None:
     """What one record lacks, the other has."""
     for part in ("sys", "proc"):

@@ -26,8 +26,8 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Print the groups, recorded and predicted, and where reach disagrees with them.
 
-    Exit code 1 where the two differ for sure, 3 where the record lacks what the prediction rests on. What reach makes
-    of the groups (lies, doubts, costs) is the result, not a failure.
+    Exit code 1 where the two differ for sure, 3 where the record lacks what the prediction rests on, or all of
+    it. What reach makes of the groups (lies, doubts, costs) is the result, not a failure.
     """
     forum = options.format == "forum"
     if forum and options.json:
@@ -62,4 +62,7 @@ def _exit_code(host: Host, prediction: Prediction) -> int:
     comparison = compare(host, prediction)
     if comparison is not None and comparison.certain:
         return 1
-    return 3 if prediction.undetermined else 0
+    if prediction.undetermined or host.unread:
+        return 3
+    # Where there is neither a claim nor a function, nothing was held against the rules.
+    return 3 if isinstance(host.groups, Unknown) and not host.functions else 0
