@@ -36,6 +36,11 @@ __all__ = ["Dumped", "from_dump"]
 
 T = TypeVar("T")
 
+_VIRTUAL = (0xFFFF, 0xFFFF)
+"""What a virtual function has for ids (PCI Express Base Specification 9.3.4.1.1, 9.3.4.1.2): those of its kind stand in
+its physical function, and the kernel tells them."""
+_UNTOLD = ((None, None),)
+
 
 @dataclass(frozen=True, slots=True)
 class Dumped:
@@ -67,6 +72,7 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         class_code=class_code,
         parent=None,
         host_bridge="",
+        possible_ids=_UNTOLD if (vendor, device) == _VIRTUAL else (),
         header=told(lambda space: space.header_type),
         multifunction=told(lambda space: space.multifunction_bit),
         port_type=told(read_port_type),

@@ -201,8 +201,8 @@ def _filled(one: Function, other: Function) -> Function:
             changes["rom"] = other.rom
         elif rom.start == placed.start:
             changes["rom"] = Known(rom._replace(size=rom.size or placed.size), one.rom.source)
-    if not one.ids_told and other.ids_told:
-        changes |= {"vendor": other.vendor, "device": other.device, "possible_ids": (), "label": ""}
+    if not one.ids_told and (other.ids_told or one.possible_ids == ((None, None),)):
+        changes |= {name: getattr(other, name) for name in ("vendor", "device", "possible_ids", "label")}
     if not one.class_told:
         changes["class_code"] = other.class_code
     return replace(one, **changes)

@@ -84,7 +84,8 @@ def _complete(function: Function, item: dict[str, Any], source: str) -> Function
     text = item.get("modalias")
     alias = parse_modalias(text) if isinstance(text, str) else None
     if alias is not None:
-        function = replace(function, vendor=alias.vendor, device=alias.device, class_code=alias.class_code)
+        vendor, device, class_code = alias.vendor, alias.device, alias.class_code
+        function = replace(function, vendor=vendor, device=device, possible_ids=(), class_code=class_code)
     return replace(function, numa_node=_node(item, source), driver=Unknown(f"{source}: the dump shows no drivers"))
 
 
