@@ -59,6 +59,7 @@ def test_explain_names_the_port_that_spoils_the_group(run: Run, paste: Path) -> 
     words = " ".join(ran.out.split())
     assert words.startswith("0000:03:00.0 shares group 1 only with 0000:03:00.1, of the same device")
     assert "0000:00:01.0 (root-port) has no ACS capability: hardware" in words
+    assert words.endswith("What would settle or change that: atoll explain 0000:03:00.0 0000:00:12.0"), "no completions"
 
 
 def test_explain_names_a_better_slot(run: Run, tmp_path: Path) -> None:

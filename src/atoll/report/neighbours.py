@@ -96,14 +96,28 @@ def neighbours_lines(
     lines += _kept_off_lines(found, style, many, blocked=not nowhere)
     lines += _identity_lines(found, style, many)
     lines += _reached_by_lines(found, many)
-    open_to = [n.address for n in found if n.there.answer is Answer.DIRECT or n.identity.answer is Answer.DIRECT]
-    if open_to:
-        # Who shares its group goes where it goes: first those that do not.
-        other = min(open_to, key=lambda address: (address in group.members, address))
-        lines += ["", *wrap(f"What would change that: atoll explain {group.one} {other}", first="    ")]
+    lines += _more_lines(group, found)
     if nowhere:
         lines += ["", *wrap("reaches no other function that the record shows, ports aside", first="    ")]
     return lines
+
+
+def _more_lines(group: Grouping, found: Sequence[Neighbour]) -> list[str]:
+    """Where to read on: of a function to which something is open for sure, else of one to which it may be.
+
+    Who shares its group goes where it goes: first those that do not, and to which more than completions go.
+    """
+    for least, words in ((Answer.DIRECT, "change that"), (Answer.POSSIBLE, "settle or change that")):
+        open_to = [n for n in found if max(n.there.answer, n.identity.answer) >= least]
+        if open_to:
+            other = min(open_to, key=lambda n: (n.address in group.members, _answers_only(n), n.address)).address
+            return ["", *wrap(f"What would {words}: atoll explain {group.one} {other}", first="    ")]
+    return []
+
+
+def _answers_only(neighbour: Neighbour) -> bool:
+    path = neighbour.there.path
+    return bool(path) and path[0].via == Traffic.COMPLETION
 
 
 def _reached_lines(found: Sequence[Neighbour], answer: Answer, verb: str, many: int) -> list[str]:
