@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, apply, planned, state, to_vfio
 from deaths import Death, deaths
@@ -9,9 +11,18 @@ from release_bench import give_back
 
 from atoll.act import device
 from atoll.act.executor import execute
+from atoll.act.given import given_to
 from atoll.act.journal import Entry, read_journal
+from atoll.act.others import with_others
 from atoll.act.recover import Fate, recover
+from atoll.controls.present import present
 from atoll.errors import RefusedError
+from atoll.fabric.answer import Policy
+from atoll.fabric.topology import Topology
+from atoll.isolation.proof import Verdict, prove
+from atoll.isolation.reach import Reach
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
 from atoll.twin import Twin
 
 OF_RED, OF_BLUE = (part.replace("held", "vfio") for part in SPEC.split("\n\n"))
@@ -53,10 +64,10 @@ def test_it_is_noted_once_and_what_steps_tell_is_not(twin: Twin) -> None:
 
 
 def test_what_moved_to_another_cluster_is_that_ones(twin: Twin) -> None:
-    """No step of the second plan changes it."""
+    """No step of the second plan changes it, and its file speaks for both."""
     initial = state(twin)
-    apply(twin, OF_RED)
-    moved = OF_RED.replace("red", "blue")
+    apply(twin, f"{OF_RED}\n{OF_BLUE}")
+    moved = f'[cluster.blue]\ndevices = ["{RED}"]\n[cluster.red]\ndevices = ["{BLUE}"]\n'
     host, made = planned(twin, moved)
     assert made.steps == ()
     machine = Watched(twin)
@@ -68,6 +79,46 @@ def test_what_moved_to_another_cluster_is_that_ones(twin: Twin) -> None:
         give_back(twin, OF_RED)
     assert give_back(twin, moved).left == ()
     assert state(twin) == initial
+
+
+def test_what_another_file_was_given_is_taken_after_its_release_only(twin: Twin) -> None:
+    """Nobody has it open; its owner may start any moment all the same, and counts on what was proven to him."""
+    apply(twin, OF_RED)
+    before, entries = state(twin), read_journal(twin).entries
+    green = OF_RED.replace("red", "green")
+    host, made = planned(twin, green)
+    assert made.steps == ()
+    with pytest.raises(RefusedError, match=f"{RED} was given to red, a cluster that this file does not name") as told:
+        execute(twin, host, made)
+    assert f'[cluster.red] devices = ["{RED}"]' in told.value.hint
+    clusters = with_others(twin, host, read_spec(green, host, name="spec"))
+    (told_before,) = plan(Topology(host), present(host), clusters, spec=green).impossible
+    assert (told_before.clusters, told_before.devices) == (("green",), (RED,))
+    assert told_before.remedy == told.value.hint
+    proof = prove(Reach(Topology(host), present(host), Policy.STRICT), clusters)
+    assert proof.verdict is not Verdict.PROVEN
+    assert proof.reasons == (f"{RED} was given to red, which this file does not name: who drives it cannot be told",)
+    assert (state(twin), read_journal(twin).entries) == (before, entries)
+    give_back(twin, f'[cluster.red]\ndevices = ["{RED}"]\n')
+    apply(twin, green)
+    assert given_to(read_journal(twin).entries, host) == {RED: "green"}
+
+
+def test_what_is_given_away_while_a_plan_waits_for_the_lock_is_not_taken(twin: Twin) -> None:
+    host, made = planned(twin, OF_RED.replace("red", "green"))
+
+    class Late(Watched):
+        """Another file's apply takes the device before this one gets to its first write."""
+
+        def state_path(self, path: str) -> Path | None:
+            if not read_journal(self.twin).entries:
+                apply(self.twin, OF_RED)
+            return super().state_path(path)
+
+    with pytest.raises(RefusedError, match=f"{RED} was given to red"):
+        execute(Late(twin), host, made)
+    assert given_to(read_journal(twin).entries, host) == {RED: "red"}
+    assert read_journal(twin).dead == ()
 
 
 BOTH = f'{OF_BLUE}\n[cluster.green]\ndevices = ["gpu[2]"]\n'

@@ -16,7 +16,7 @@ from atoll.act.noted import note_owners, unnoted
 from atoll.act.outcome import Deed, Outcome, deed_of
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
-from atoll.act.refusal import refuse
+from atoll.act.refusal import refuse, refuse_elsewhere
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
@@ -61,7 +61,9 @@ def execute(
     site = Site(machine, host, dict(plan.fingerprints), leased, pace or Pace())
     refuse(site, plan)
     refuse_after_death(machine)
-    if dry_run or not (plan.steps or unnoted(site, plan, read_journal(machine).since(boot_of(machine)).entries)):
+    standing = read_journal(machine).since(boot_of(machine))
+    refuse_elsewhere(site, plan, standing)
+    if dry_run or not (plan.steps or unnoted(site, plan, standing.entries)):
         return Outcome(tuple(deed_of(step, {}, "would: ") for step in plan.steps), dry_run=dry_run)
     with running(
         machine,
@@ -71,6 +73,8 @@ def execute(
         plan=json.dumps(to_document(plan), ensure_ascii=False),
         stays=stays,
     ) as work:
+        # Another may have given it away while this one waited for the lock.
+        refuse_elsewhere(site, plan, work.journal.record)
         return _Run(replace(site, machine=work.machine), plan, work, progress).run()
 
 

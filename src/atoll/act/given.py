@@ -16,7 +16,7 @@ from atoll.plan.document import from_document
 from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan
 
-__all__ = ["Given", "all_given", "given_to", "gone", "owed_spec_of", "plan_of", "spec_of"]
+__all__ = ["Given", "all_given", "given_elsewhere", "given_to", "gone", "owed_spec_of", "plan_of", "spec_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,13 @@ def given_to(entries: Iterable[Entry], host: Host) -> dict[Address, str]:
         if entry.step.cluster is not None and entry.step.cluster != HOST and entry not in strange:
             found[entry.step.device] = entry.step.cluster
     return found
+
+
+def given_elsewhere(given: Mapping[Address, str], clusters: Mapping[str, Sequence[Address]]) -> dict[Address, str]:
+    """Return which devices of a file's ``clusters`` were ``given`` to a cluster that the file does not name. One that
+    names both may move a device from one to the other: it speaks for both."""
+    named = sorted(address for functions in clusters.values() for address in functions)
+    return {address: given[address] for address in named if given.get(address, HOST) not in (*clusters, HOST)}
 
 
 def gone(entries: Iterable[Entry], host: Host) -> frozenset[Address]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from atoll.act.given import given_to
+from atoll.act.given import given_elsewhere, given_to
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.owner import boot_of
@@ -32,4 +32,5 @@ def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone
     except InputError as error:
         untold = f"who else was given devices cannot be told: {error.message}"
     given = {address: name for address, name in given.items() if address not in gone}
-    return replace(clusters, others=others(host, clusters, given), untold=untold)
+    elsewhere = given_elsewhere(given, {cluster.name: cluster.functions for cluster in clusters.named})
+    return replace(clusters, others=others(host, clusters, given), elsewhere=elsewhere, untold=untold)

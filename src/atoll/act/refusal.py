@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from atoll.act.capability import require
 from atoll.act.failure import Failure
+from atoll.act.given import given_elsewhere, given_to
+from atoll.act.journal import Record
 from atoll.act.site import Site
 from atoll.act.steps.actions import capabilities
 from atoll.act.steps.drivers import check_loaded, check_not_open
 from atoll.controls.registry import link_controls
 from atoll.errors import RefusedError
+from atoll.plan.possession import release_first
 from atoll.plan.spec import Spec, read
 from atoll.plan.step import Plan, Step, StepKind
 
-__all__ = ["refuse"]
+__all__ = ["refuse", "refuse_elsewhere"]
 
 _TAKING = frozenset({StepKind.UNBIND, StepKind.QUIESCE, StepKind.REMOVE, StepKind.BIND, StepKind.RESET, StepKind.LEASE})
 """Steps that nobody else's device is put through."""
@@ -31,6 +34,17 @@ def refuse(site: Site, plan: Plan) -> None:
     spec = read(plan.spec, site.host, name="the plan's cluster file") if plan.spec else None
     for step in plan.steps:
         _refuse_step(site, step, spec)
+
+
+def refuse_elsewhere(site: Site, plan: Plan, record: Record) -> None:
+    """Raise RefusedError for what a cluster of another file was given, and has not released: it was not when the plan
+    was made, or nobody looked. ``record`` is what was done since the machine booted."""
+    clusters = {one.cluster: one.functions for one in plan.clusters}
+    for address, other in given_elsewhere(given_to(record.entries, site.host), clusters).items():
+        raise RefusedError(
+            f"{address} was given to {other}, a cluster that this file does not name",
+            hint=release_first(other, (address,)),
+        )
 
 
 def _refuse_step(site: Site, step: Step, spec: Spec | None) -> None:

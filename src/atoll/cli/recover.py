@@ -84,7 +84,7 @@ def _proof(machine: Machine, host: Host, given: Given, policy: Policy) -> Proof 
         replace(cluster, functions=tuple(a for a in cluster.functions if _in_use(machine, host, a)))
         for cluster in clusters.others
     )
-    return prove(Reach(Topology(host), settings, policy), replace(clusters, others=others))
+    return prove(Reach(Topology(host), settings, policy), replace(clusters, others=others, elsewhere={}))
 
 
 def _in_use(machine: Machine, host: Host, address: Address) -> bool:

@@ -51,6 +51,8 @@ class Clusters:
     """Whether controls that are only assumed to work may be used."""
     others: tuple[Cluster, ...] = ()
     """Who else has devices, that this file does not name: nobody's trusted host, and not this file's to change."""
+    elsewhere: Mapping[Address, str] = field(default_factory=dict)
+    """Of functions that this file names: which other cluster, one that it does not name, was given them before."""
     untold: str = ""
     """Why it is not known who else has devices; empty where it is."""
 

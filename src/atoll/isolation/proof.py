@@ -92,8 +92,7 @@ def prove(reach: Reach, clusters: Clusters) -> Proof:
     violations = tuple(v for v in found if v.answer is Answer.DIRECT)
     unknown = tuple(v for v in found if v.answer is Answer.POSSIBLE)
     reasons = () if check.counted else ("nothing to check: no untrusted function and something outside its cluster",)
-    if clusters.untold:
-        reasons = (*reasons, clusters.untold)
+    reasons = (*reasons, *_elsewhere(clusters), *([clusters.untold] if clusters.untold else []))
     verdict = verdict_of(bool(violations), bool(unknown) or bool(reasons))
     links = sum(len(links) for links in reach.topology.links.values())
     return Proof(
@@ -105,6 +104,13 @@ def prove(reach: Reach, clusters: Clusters) -> Proof:
         pairs=check.counted,
         edges=links + check.turns,
     )
+
+
+def _elsewhere(clusters: Clusters) -> Iterator[str]:
+    """Whose a function is when two files claim it is not known: the other's owner may drive it."""
+    for other in sorted({*clusters.elsewhere.values()}):
+        those = ", ".join(str(a) for a in sorted(clusters.elsewhere) if clusters.elsewhere[a] == other)
+        yield f"{those} was given to {other}, which this file does not name: who drives it cannot be told"
 
 
 def refuted(reach: Reach, clusters: Clusters, sources: AbstractSet[Address] | None = None) -> bool:

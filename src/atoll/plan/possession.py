@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from atoll.fabric.domains import holder_of
 from atoll.fabric.links import far_end
@@ -15,9 +15,10 @@ from atoll.host.model import Function, Holder
 from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.isolation.iova.reserved import reserved
 from atoll.pci.address import Address
+from atoll.plan.npu import follow
 from atoll.plan.step import Unachievable
 
-__all__ = ["HOLDER_PREFIX", "holder_name", "holds_for", "obstacles"]
+__all__ = ["HOLDER_PREFIX", "holder_name", "holds_for", "obstacles", "release_first"]
 
 HOLDER_PREFIX = "atoll-hold:"
 """How holders of clusters are named, followed by the cluster's name."""
@@ -50,12 +51,13 @@ def holds_for(holder: Holder | None, cluster: str) -> bool:
 def obstacles(
     topology: Topology, settings: Settings, clusters: Clusters, cut: Mapping[Address, frozenset[int]]
 ) -> tuple[Unachievable, ...]:
-    """Return what stands in the way: what others have open, and what is held in a way that its file no longer asks
-    for; devices whose virtual functions would vanish, or that firmware keeps from users; neighbours to ``cut`` that
-    cannot be taken from their users.
+    """Return what stands in the way: what others have open or were given, and what is held in a way that its file no
+    longer asks for; devices whose virtual functions would vanish, or that firmware keeps from users; neighbours to
+    ``cut`` that cannot be taken from their users.
     """
     return (
         *_open(topology, clusters),
+        *_elsewhere(topology, clusters),
         *_with_virtual_functions(topology, clusters),
         *_with_segments(topology, clusters),
         *_mapped_one_to_one(topology, clusters),
@@ -83,6 +85,32 @@ def _open(topology: Topology, clusters: Clusters) -> Iterator[Unachievable]:
             )
             reason = f"{listed}: open in process {pid} ({names[pid]})"
             yield Unachievable((cluster.name,), reason, remedy, tuple(addresses))
+
+
+def _elsewhere(topology: Topology, clusters: Clusters) -> Iterator[Unachievable]:
+    """What a cluster of another file was given is that one's until it is released, be it open or not: its owner may
+    start any moment, and counts on what was proven to him."""
+    followers = follow(topology.host)
+    for cluster in clusters.named:
+        given: dict[str, list[Address]] = {}
+        for address in cluster.functions:
+            other = clusters.elsewhere.get(address)
+            # NPU functions go with their GPU.
+            if other is not None and address not in followers:
+                given.setdefault(other, []).append(address)
+        for other, addresses in given.items():
+            listed = ", ".join(map(str, addresses))
+            reason = f"{listed}: given to {other}, a cluster that this file does not name"
+            yield Unachievable((cluster.name,), reason, release_first(other, addresses), tuple(addresses))
+
+
+def release_first(cluster: str, devices: Sequence[Address]) -> str:
+    """Return how a device is had that a cluster of another file was given."""
+    listed = ", ".join(f'"{address}"' for address in devices)
+    return (
+        f"release it first, by that name: atoll release with the file that names {cluster}, or with one that says "
+        f"[cluster.{cluster}] devices = [{listed}]"
+    )
 
 
 def _with_virtual_functions(topology: Topology, clusters: Clusters) -> Iterator[Unachievable]:
