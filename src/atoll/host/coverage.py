@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atoll.host.fact import Fact, Unknown
-from atoll.host.model import Function, Gap, Group
+from atoll.host.gap import Gap
+from atoll.host.model import Function, Group
 from atoll.pci.address import Address
 from atoll.pci.config import NO_ANSWER
 

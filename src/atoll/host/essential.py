@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from atoll.host.attribute import names, text
 from atoll.host.carriers import block_device, carriers, device_number, network_device
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Function, Gap
+from atoll.host.gap import Gap
+from atoll.host.model import Function
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass

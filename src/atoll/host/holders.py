@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from atoll.host.attribute import names, target, text
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Function, Gap, Holder
+from atoll.host.gap import Gap
+from atoll.host.model import Function, Holder
 from atoll.host.place import address_of
 from atoll.host.resolve import join
 from atoll.host.tree import Tree

@@ -11,6 +11,7 @@ from atoll.host.devicetree import DeviceTree, find_device_tree, node_of_link, re
 from atoll.host.extent import Extent
 from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
+from atoll.host.gap import Gap
 from atoll.host.groups import behind_xen, group_of, read_groups, read_units
 from atoll.host.holders import read_holders, read_opened, read_vfio_devices
 from atoll.host.kernel import (
@@ -22,7 +23,7 @@ from atoll.host.kernel import (
     read_xen,
 )
 from atoll.host.links.interconnect import read_interconnect
-from atoll.host.model import Function, Gap, Group, Host, Register
+from atoll.host.model import Function, Group, Host, Register
 from atoll.host.place import Place, find_places
 from atoll.host.registers import read_registers
 from atoll.host.resolve import join

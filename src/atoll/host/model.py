@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.gap import Gap
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 from atoll.pci.ats import Ats
@@ -29,7 +30,6 @@ __all__ = [
     "Bridge",
     "EndKind",
     "Function",
-    "Gap",
     "Group",
     "Holder",
     "Host",
@@ -329,14 +329,6 @@ class KernelRelease:
     major: int
     minor: int
     text: str = field(compare=False)
-
-
-class Gap(NamedTuple):
-    """What a record does not show, why, and what would."""
-
-    what: str
-    why: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

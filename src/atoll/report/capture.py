@@ -7,7 +7,7 @@ from typing import Any
 
 from atoll.host.capture.collector import Missing
 from atoll.host.capture.manifest import Manifest, to_document
-from atoll.host.model import Gap
+from atoll.host.gap import Gap
 from atoll.report.document import document
 from atoll.report.layout import columns, indent, plural, wrap
 from atoll.report.quantity import size

@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from atoll.host.gap import Gap
 from atoll.host.links.gpus import may_be_amd_gpu
 from atoll.host.links.hive import routed
 from atoll.host.links.text import address_in
 from atoll.host.links.told import ToldLinks, in_order
-from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
 __all__ = ["AmdMatrix", "amd_links", "may_tell_amd", "parse_amd", "parse_rate"]

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.host.gap import Gap, GapKind
 from atoll.host.links.gpus import nvidia_gpus
 from atoll.host.links.told import ToldLinks
-from atoll.host.model import EndKind, Function, Gap, Link, LinkKind
+from atoll.host.model import EndKind, Function, Link, LinkKind
 from atoll.pci.address import Address
 
-__all__ = ["Board", "board_gaps", "is_board_gap", "known_boards"]
+__all__ = ["Board", "board_gaps", "known_boards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +100,12 @@ def board_gaps(functions: Mapping[Address, Function], told: ToldLinks, *, powern
     if silent:
         what = f"NVLinks of {silent[0]}" if len(silent) == 1 else f"NVLinks of {len(silent)} GPUs ({silent[0]} first)"
         why = f"the host has the GPUs of {names}, where each has {wired}; no record tells all links here"
-        gaps.append(Gap(what, why, "record nvidia-smi nvlink -R with all links up"))
+        gaps.append(Gap(what, why, "record nvidia-smi nvlink -R with all links up", GapKind.BOARD))
     for address, shown in sorted(odd.items()):
         why = f"the host has the GPUs of {names}, where each has {wired}; what was read shows {shown}"
-        gaps.append(Gap(f"NVLinks of {address}", why, "find out whether the record is of this machine as it is now"))
+        hint = "find out whether the record is of this machine as it is now"
+        gaps.append(Gap(f"NVLinks of {address}", why, hint, GapKind.BOARD))
     return tuple(gaps)
-
-
-def is_board_gap(gap: Gap) -> bool:
-    """Whether a gap is one of these: it no longer holds where more is told."""
-    return "the GPUs of board:" in gap.why
 
 
 def _odd(address: Address, links: tuple[Link, ...], boards: list[Board]) -> str | None:

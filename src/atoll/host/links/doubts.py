@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atoll.host.model import Gap
+from atoll.host.gap import Gap
 from atoll.pci.address import Address
 
 __all__ = ["gaps_of"]

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atoll.host.gap import Gap
 from atoll.host.links.smi import parse_gpu_list
 from atoll.host.links.xml import Element
-from atoll.host.model import Gap
 
 __all__ = ["instance_gaps", "parse_instances", "split_gpus"]
 

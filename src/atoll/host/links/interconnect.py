@@ -10,6 +10,7 @@ from typing import NamedTuple
 from atoll.host.attribute import names, text
 from atoll.host.devicetree import DeviceTree
 from atoll.host.fact import value_of
+from atoll.host.gap import GapKind
 from atoll.host.links.chips import has_c2c
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.gpus import nvidia_gpus
@@ -70,7 +71,6 @@ def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[
     All records of links belong into one call: what two of them contradict each other about stays unknown then.
     Records of other things are passed over; ``atoll.host.links.read.is_link_record`` tells them apart.
     """
-    from atoll.host.links.boards import is_board_gap
     from atoll.host.links.read import read_link_records
 
     found = read_link_records(texts, host.functions, uuids=uuids)
@@ -78,7 +78,7 @@ def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[
         return host
     own = ToldLinks(host.name, host.links, host.links_told, doubted=doubted_in(host.gaps))
     told = _checked(merge([own, *found.sources]), host.functions, powernv=host.platform is Platform.POWERNV)
-    gaps = tuple(gap for gap in host.gaps if not is_board_gap(gap))
+    gaps = tuple(gap for gap in host.gaps if gap.kind is not GapKind.BOARD)
     return replace(
         host,
         links=told.links,

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
+from atoll.host.gap import Gap
 from atoll.host.links.chips import may_have_xgmi_to_cpu, nvlinks_at_most
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
@@ -22,7 +23,7 @@ from atoll.host.links.speed import nvlink_speed
 from atoll.host.links.text import address_in
 from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.links.xml import Element
-from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
 __all__ = ["NcclGpu", "nccl_links", "parse_nccl"]

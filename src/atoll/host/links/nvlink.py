@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from atoll.host.gap import Gap
 from atoll.host.links.chips import nvlinks_at_most
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.speed import nvlink_speed
 from atoll.host.links.told import ToldLinks, in_order
-from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import IBM, NVIDIA

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atoll.host.devicetree import DeviceTree
+from atoll.host.gap import Gap
 from atoll.host.links.speed import device_tree_speed, nvlink_speed
 from atoll.host.links.told import ToldLinks, in_order
-from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind, NpuBrick
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind, NpuBrick
 from atoll.pci.address import Address
 
 __all__ = ["function_nodes", "read_power_links"]

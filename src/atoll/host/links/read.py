@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from atoll.host.gap import Gap
 from atoll.host.links.amd_smi import amd_links
 from atoll.host.links.hwloc import hwloc_gpus
 from atoll.host.links.hwloc_xgmi import hwloc_xgmi_links
@@ -21,7 +22,7 @@ from atoll.host.links.status import status_by_address, status_links
 from atoll.host.links.told import ToldLinks
 from atoll.host.links.topo import TopoMatrix
 from atoll.host.links.xgmi_log import hive_links
-from atoll.host.model import Function, Gap
+from atoll.host.model import Function
 from atoll.pci.address import Address
 
 __all__ = ["LinkRecords", "is_link_record", "read_link_records"]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
+from atoll.host.gap import Gap
 from atoll.host.links.amd_json import is_amd_json, parse_amd_json
 from atoll.host.links.amd_smi import AmdMatrix, may_tell_amd, parse_amd
 from atoll.host.links.hwloc import HwlocMatrix, parse_hwloc
@@ -24,7 +25,6 @@ from atoll.host.links.text import clean
 from atoll.host.links.topo import TopoMatrix, parse_topo
 from atoll.host.links.xgmi_log import may_tell_hives, parse_hives
 from atoll.host.links.xml import is_xml, parse_xml
-from atoll.host.model import Gap
 from atoll.pci.address import Address
 
 __all__ = ["LinkRecord", "parse_record"]

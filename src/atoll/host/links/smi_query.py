@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atoll.host.gap import Gap
 from atoll.host.links.instances import split_gpus
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.told import ToldLinks
 from atoll.host.links.xml import Element
-from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
 __all__ = ["QueriedGpu", "fabric_links", "parse_query"]

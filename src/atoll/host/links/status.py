@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atoll.host.gap import Gap
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.told import ToldLinks
-from atoll.host.model import EndKind, Function, Gap, Link, LinkEnd, LinkKind
+from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
 __all__ = ["status_by_address", "status_links"]

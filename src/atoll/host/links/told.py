@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from atoll.host.model import EndKind, Gap, Link, LinkEnd, LinkKind
+from atoll.host.gap import Gap, GapKind
+from atoll.host.model import EndKind, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
 __all__ = ["CONTRADICTED", "ToldLinks", "doubted_in", "in_order", "merge"]
 
 CONTRADICTED = "find out which record is of this machine as it is now"
 """The hint of a gap about what sources contradict each other about."""
-_LINKS_OF = "links of "
 
 _Key: TypeAlias = tuple[bool, Address, int, str, str]
 _Place: TypeAlias = tuple[LinkKind, EndKind, Address | None]
@@ -54,7 +54,8 @@ def merge(sources: Sequence[ToldLinks]) -> ToldLinks:
     for source in sources[1:]:
         links = _union(links, source.links)
     gaps = [gap for source in sources for gap in source.gaps]
-    gaps += [Gap(f"{_LINKS_OF}{address}", why, CONTRADICTED) for address, why in sorted(doubts.items())]
+    for address, why in sorted(doubts.items()):
+        gaps.append(Gap(f"links of {address}", why, CONTRADICTED, GapKind.LINKS, (address,)))
     doubted = frozenset(doubts).union(*(source.doubted for source in sources))
     told = frozenset[Address]().union(*(source.told for source in sources)) - doubted
     return ToldLinks(" and ".join(source.source for source in sources), links, told, tuple(gaps), doubted)
@@ -62,11 +63,7 @@ def merge(sources: Sequence[ToldLinks]) -> ToldLinks:
 
 def doubted_in(gaps: Iterable[Gap]) -> frozenset[Address]:
     """Return the functions about whose links an earlier ``merge`` found that sources contradict each other."""
-    return frozenset(
-        Address.parse(gap.what.removeprefix(_LINKS_OF))
-        for gap in gaps
-        if gap.hint == CONTRADICTED and gap.what.startswith(_LINKS_OF) and gap.what.count(" ") == 2
-    )
+    return frozenset(address for gap in gaps if gap.kind is GapKind.LINKS for address in gap.of)
 
 
 def in_order(one: LinkEnd, other: LinkEnd) -> tuple[LinkEnd, LinkEnd]:

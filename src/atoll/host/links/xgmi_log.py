@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from atoll.host.gap import Gap
 from atoll.host.links.hive import routed
 from atoll.host.links.told import ToldLinks
-from atoll.host.model import EndKind, Function, Gap
+from atoll.host.model import EndKind, Function
 from atoll.pci.address import Address
 
 __all__ = ["hive_links", "may_tell_hives", "parse_hives"]

@@ -14,7 +14,8 @@ from itertools import pairwise
 from atoll.errors import InputError
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Function, Gap, Host, IommuUnit, Platform
+from atoll.host.gap import Gap, GapKind
+from atoll.host.model import Function, Host, IommuUnit, Platform
 from atoll.host.place import addresses_in, standing
 from atoll.host.records.bare import placed_function
 from atoll.host.records.excerpt import is_excerpt
@@ -24,9 +25,8 @@ from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.virtual import virtual_of
 from atoll.pci.address import Address
 
-__all__ = ["NAMED", "Shown", "Standing", "host_of_shown", "standing_of_path"]
+__all__ = ["Shown", "Standing", "host_of_shown", "standing_of_path"]
 
-NAMED = "does not show them"
 """How a gap ends about functions of which a record shows no more than the address."""
 _EXCERPT = "the record seems to show a part of the machine, and perhaps not all functions of its slot"
 _HINT = "record the host with atoll capture"
@@ -200,12 +200,14 @@ def _missing(shown: Shown, functions: Mapping[Address, Function], above: Set[Add
     gaps = []
     named = sorted((shown.group.keys() | set(shown.physical.values())) - functions.keys() | above)
     if named:
-        gaps.append(Gap(_several("function", named), f"{shown.name} names them and {NAMED}", _HINT))
+        why = f"{shown.name} names them and does not show them"
+        gaps.append(Gap(_several("function", named), why, _HINT, GapKind.FUNCTION, tuple(named)))
     loose = sorted(address for address, function in functions.items() if not function.parent_told)
     if loose:
         buses = sorted({f"{a.domain:04x}:{a.bus:02x}" for a in loose})
         which = ", ".join(buses[:8]) + (", …" if len(buses) > 8 else "")
-        gaps.append(Gap(f"what stands above bus {which}", f"{shown.name} does not show the bridge", _HINT))
+        why = f"{shown.name} does not show the bridge"
+        gaps.append(Gap(f"what stands above bus {which}", why, _HINT, GapKind.ABOVE, tuple(loose)))
     return gaps
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.gap import Gap
 from atoll.host.links.told import CONTRADICTED
-from atoll.host.model import Gap
 from atoll.host.records.merge.fuller import fuller
 from atoll.pci.acs import Acs
 

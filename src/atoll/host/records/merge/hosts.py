@@ -12,25 +12,22 @@ from typing import Any
 
 from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown
+from atoll.host.gap import Gap, GapKind
 from atoll.host.kernel import doubt_remapping
-from atoll.host.links.boards import board_gaps, is_board_gap
+from atoll.host.links.boards import board_gaps
 from atoll.host.links.told import CONTRADICTED, ToldLinks, doubted_in
 from atoll.host.links.told import merge as merge_links
-from atoll.host.model import UNTOLD_CLASS, Function, Gap, Group, Host, IommuUnit, Platform
+from atoll.host.model import UNTOLD_CLASS, Function, Group, Host, IommuUnit, Platform
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge.bricks import merge_bricks
 from atoll.host.records.merge.disagreement import Disagreements, agreed, agreed_by_key, is_disagreement, is_disputed
 from atoll.host.records.merge.function import merge_function
 from atoll.host.records.multifunction import ALONE, SHARED
-from atoll.host.records.programs.smi_gpus import GPUS_ONLY
-from atoll.host.records.shown import NAMED
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass
 
 __all__ = ["merge"]
-
-_GROUP_OF = "group of "
 
 
 def merge(hosts: Sequence[Host]) -> Host:
@@ -50,7 +47,8 @@ def _two(one: Host, other: Host) -> Host:
     doubts = Disagreements(one.name, other.name, earlier=earlier)
     told = join(_groups(one), _groups(other))
     functions = {a: replace(f, group=told.of(a)) for a, f in _functions(one, other, doubts).items()}
-    doubts.gaps += [Gap(f"{_GROUP_OF}{a}", why, CONTRADICTED) for a, why in sorted(told.doubted.items())]
+    for address, why in sorted(told.doubted.items()):
+        doubts.gaps.append(Gap(f"group of {address}", why, CONTRADICTED, GapKind.GROUP, (address,)))
     groups = _group_fact(one, other, told, doubts)
     links = merge_links([_told_links(host) for host in (one, other) if _tells_links(host)])
     platform = _platform(one, other, doubts)
@@ -128,16 +126,16 @@ def _gaps(one: Host, other: Host, merged: Host, disagreements: Sequence[Gap], li
 
 def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
     """Whether the merge filled a gap about ids or bridges, or asks anew whether the links are those of a board."""
-    if is_board_gap(gap):
-        return True
-    if gap.what == GPUS_ONLY.what:
-        return any(function.base_class not in _GPUS for function in functions.values())
-    if gap.why.endswith(NAMED) and gap.what.startswith(("function ", "functions ")) and " more" not in gap.what:
-        named = [functions.get(Address.parse(word.rstrip(","))) for word in gap.what.split()[1:] if word != "and"]
-        return all(function is not None and function.ids_told for function in named)
-    if gap.what.startswith("ids of "):
-        return all(function.ids_told for function in functions.values())
-    return gap.what.startswith("what stands above ") and all(function.parent_told for function in functions.values())
+    match gap.kind:
+        case GapKind.BOARD:
+            return True
+        case GapKind.GPUS_ONLY:
+            return any(function.base_class not in _GPUS for function in functions.values())
+        case GapKind.FUNCTION | GapKind.IDS:
+            return all(address in functions and functions[address].ids_told for address in gap.of)
+        case GapKind.ABOVE:
+            return all(address in functions and functions[address].parent_told for address in gap.of)
+    return False
 
 
 def _platform(one: Host, other: Host, doubts: Disagreements) -> Platform:
@@ -192,15 +190,7 @@ def _groups(host: Host) -> ToldGroups:
     if isinstance(host.groups, Known):
         number = {address: group.number for group in host.groups.value.values() for address in group.members}
     none = {a for a, f in host.functions.items() if isinstance(f.group, Known) and f.group.value is None}
-    doubted = {
-        a: f.group.reason
-        for a, f in host.functions.items()
-        if isinstance(f.group, Unknown) and f.group.reason.startswith(_GROUP_OF)
-    }
-    # A list of groups names functions that no record shows.
-    for gap in host.gaps:
-        if gap.what.startswith(_GROUP_OF) and gap.what.count(" ") == 2:
-            doubted.setdefault(Address.parse(gap.what.removeprefix(_GROUP_OF)), gap.why)
+    doubted = {address: gap.why for gap in host.gaps if gap.kind is GapKind.GROUP for address in gap.of}
     source = host.groups.source if isinstance(host.groups, Known) else ""
     name = source if host.name in source else f"{host.name} ({source})" if source else host.name
     return ToldGroups(name, number, frozenset(none), doubted)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from atoll.host.model import Function, Gap
+from atoll.host.gap import Gap, GapKind
+from atoll.host.model import Function
 from atoll.host.records.group_facts import ToldGroups
 from atoll.host.records.pasted.functions import TextFunctions
-from atoll.host.records.shown import NAMED
 from atoll.pci.address import Address
 
 __all__ = ["text_gaps"]
@@ -35,13 +35,15 @@ def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], t
     gaps = []
     unnamed = [address for address, function in functions.items() if not function.ids_told]
     if unnamed:
-        gaps.append(Gap(f"ids of {_several(unnamed)}", f"{found.name}: {_NUMBERS}", "run lspci -nnvvv as root"))
+        what, why = f"ids of {_several(unnamed)}", f"{found.name}: {_NUMBERS}"
+        gaps.append(Gap(what, why, "run lspci -nnvvv as root", GapKind.IDS, tuple(unnamed)))
     loose = [address for address, function in functions.items() if not function.parent_told]
     if loose:
         buses = sorted({(a.domain, a.bus) for a in loose})
         listed = ", ".join(f"{domain:04x}:{bus:02x}" for domain, bus in buses[:8]) + (", …" if len(buses) > 8 else "")
         why = f"{found.name} does not show the bridge above, or not its bus numbers"
-        gaps.append(Gap(f"what stands above bus {listed}", why, "give the whole output of lspci -vvv"))
+        hint = "give the whole output of lspci -vvv"
+        gaps.append(Gap(f"what stands above bus {listed}", why, hint, GapKind.ABOVE, tuple(loose)))
     if found.cut is not None:
         why = f"{found.name} ends in the middle of {found.cut}"
         gaps.append(
@@ -55,8 +57,10 @@ def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], t
         gaps.append(Gap(f"{found.undrawn} functions", why, "paste it as code, where blanks stay as they are"))
     hidden = sorted(told.number.keys() - functions.keys())
     if hidden and functions:
-        gaps.append(Gap(f"functions {_several(hidden)}", f"the groups list them, the text {NAMED}"))
-    gaps += [Gap(f"group of {a}", why) for a, why in sorted(told.doubted.items())]
+        why = "the groups list them, the text does not show them"
+        gaps.append(Gap(f"functions {_several(hidden)}", why, kind=GapKind.FUNCTION, of=tuple(hidden)))
+    for address, why in sorted(told.doubted.items()):
+        gaps.append(Gap(f"group of {address}", why, kind=GapKind.GROUP, of=(address,)))
     return gaps
 
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from atoll.host.fact import Known, Unknown
+from atoll.host.gap import Gap
 from atoll.host.links.xml import Element
-from atoll.host.model import Function, Gap, Host
+from atoll.host.model import Function, Host
 from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal, pair
 from atoll.host.records.shown import Shown, Standing, host_of_shown

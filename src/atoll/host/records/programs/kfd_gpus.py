@@ -7,8 +7,9 @@ the partitions of one device, the lowest place is the device's.
 from __future__ import annotations
 
 from atoll.host.fact import Known, Unknown
+from atoll.host.gap import Gap, GapKind
 from atoll.host.links.kfd import KfdNode
-from atoll.host.model import UNTOLD_CLASS, Function, Gap, Host
+from atoll.host.model import UNTOLD_CLASS, Function, Host
 from atoll.host.records.programs.smi_gpus import GPUS_ONLY
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
@@ -20,6 +21,7 @@ _LEFT_OUT = Gap(
     GPUS_ONLY.what,
     "the KFD topology shows neither",
     "name an lspci text or a folder of the same machine as well: --host lspci.txt --host topology/",
+    GapKind.GPUS_ONLY,
 )
 
 

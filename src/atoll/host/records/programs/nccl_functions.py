@@ -14,9 +14,10 @@ from typing import Any
 
 from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
+from atoll.host.gap import Gap
 from atoll.host.links.text import address_in
 from atoll.host.links.xml import Element, is_xml, parse_series
-from atoll.host.model import Function, Gap, Host
+from atoll.host.model import Function, Host
 from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.gap import Gap, GapKind
 from atoll.host.links.xml import Element
-from atoll.host.model import Function, Gap, Host
+from atoll.host.model import Function, Host
 from atoll.host.place import address_of
 from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal
@@ -93,7 +94,7 @@ def _take_groups(shown: Shown, devices: Sequence[_Device]) -> None:
     for address, (one, other) in sorted(doubted.items()):
         del shown.group[address]
         why = f"{shown.name} lists it in group {one} and in group {other}"
-        shown.gaps.append(Gap(f"group of {address}", why, "record it again"))
+        shown.gaps.append(Gap(f"group of {address}", why, "record it again", GapKind.GROUP, (address,)))
     shown.ungrouped -= shown.group.keys() | doubted.keys()
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from atoll.errors import InputError
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Function, Gap, Host
+from atoll.host.gap import Gap
+from atoll.host.model import Function, Host
 from atoll.host.place import address_of
 from atoll.host.records.configured import from_dump
 from atoll.host.records.programs.modalias import parse_modalias

@@ -7,8 +7,9 @@ the device in the upper half and the vendor in the lower; base class and subclas
 from __future__ import annotations
 
 from atoll.host.fact import Known, Unknown
+from atoll.host.gap import Gap, GapKind
 from atoll.host.links.xml import Element
-from atoll.host.model import UNTOLD_CLASS, Function, Gap, Host
+from atoll.host.model import UNTOLD_CLASS, Function, Host
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
@@ -20,6 +21,7 @@ GPUS_ONLY = Gap(
     "all functions but GPUs, and what stands above them",
     "nvidia-smi shows neither",
     "name an lspci text or a folder of the same machine as well: --host lspci.txt --host gpus.xml",
+    GapKind.GPUS_ONLY,
 )
 """What such a record leaves out, until it is merged with one that shows more."""
 
