@@ -14,9 +14,12 @@ from atoll.act.executor import execute
 from atoll.act.journal import Journal
 from atoll.act.machine import Machine
 from atoll.act.recover import Given, Recovery
+from atoll.act.steps.ports import set_control
 from atoll.cli.recover import _running
 from atoll.fabric.answer import Policy
 from atoll.isolation.proof import Verdict
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.plan.selector import gpus
 from atoll.twin import Twin
@@ -164,13 +167,69 @@ def test_an_owner_who_was_handed_a_device_counts_as_running(spec: str) -> None:
     host, made = planned(twin, SPEC.replace("held", "vfio"))
     execute(twin, host, replace(made, impossible=()))
     recovery = Recovery(given=(Given(spec, {}),))
-    assert _running(twin, host_of(twin), recovery, Policy.STRICT) is None
+    assert _running(twin, host_of(twin), recovery, Policy.STRICT)[0] is None
     for address in (RED, BLUE):
         twin.kernel.hardware.functions[address].set_command(on=Command.MASTER)
     handed = Handed(twin, "anon_inode:[vfio-device]")
-    found = _running(handed, host_of(handed), recovery, Policy.STRICT)
+    found, _ = _running(handed, host_of(handed), recovery, Policy.STRICT)
     assert found is not None
     assert found.verdict is Verdict.UNKNOWN
+
+
+BOX_RED, FAR = "0000:03:00.0", "0000:0f:00.0"
+DRIVEN = f"""
+[cluster.blue]
+devices = ["{BOX_RED}"]
+handover = "kernel"
+driver = "xdma"
+"""
+IDLE = f"""
+[cluster.red]
+devices = ["{FAR}"]
+"""
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("files", [(DRIVEN, IDLE), (IDLE, DRIVEN), (DRIVEN + IDLE,)])
+def test_what_a_driver_of_the_host_has_for_a_cluster_is_in_use(
+    run: Run, tmp_path: Path, files: tuple[str, ...], apart: bool
+) -> None:
+    """Nobody has it open, and its driver may have it reach others at any moment."""
+    twin = Twin.new("pcie-box")
+    for text in files:
+        host, made = planned(twin, text)
+        execute(twin, host, made)
+    with dead_process():
+        journal = Journal(twin)
+        journal.begin("apply")
+        journal.close()
+    if not apart:
+        for port in ("0000:00:01.0", "0000:02:00.0"):
+            set_control(twin, Address.parse(port), AcsFlag(0))
+        assert twin.attack(Address.parse(BOX_RED), Address.parse(FAR)).reached
+    path = tmp_path / "box.twin"
+    twin.save(path)
+    for options in ((), ("--json",)):
+        twin.save(path)
+        ran = run("recover", "--host", path, *options)
+        assert ran.code == (0 if apart else 1)
+    assert ran.json["verdict"] == ("proven" if apart else "violated")
+    assert ran.json["idle"] == ["red"]
+    twin.save(path)
+    assert "Not proven: red (nobody uses what was given to them" in run("recover", "--host", path).out
+
+
+def test_clusters_of_which_nobody_runs_are_named_as_not_proven(run: Run, ac922: Path, spec: Path) -> None:
+    spec.write_text(SPEC.replace("held", "vfio").split("[cluster.blue]")[0])
+    assert run("apply", spec, "--host", ac922).code in (0, 1)
+    twin = Twin.load(ac922)
+    with dead_process():
+        journal = Journal(twin)
+        journal.begin("apply")
+        journal.close()
+    twin.save(ac922)
+    ran = run("recover", "--host", ac922)
+    assert "No tenant has a device of these clusters open.\nNot proven: red (" in ran.out
 
 
 def test_writes_are_shown_when_asked_for(run: Run, ac922: Path, spec: Path) -> None:

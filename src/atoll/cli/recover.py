@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 
 from atoll.act import device
 from atoll.act.failure import Failure
-from atoll.act.given import Given
+from atoll.act.given import Given, given_to
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.others import with_others
+from atoll.act.owner import boot_of
 from atoll.act.recover import Fate, Recovery, recover
 from atoll.cli.output import say
 from atoll.cli.prove import EXIT
@@ -21,6 +24,7 @@ from atoll.fabric.domains import holder_of
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import Host
+from atoll.isolation.clusters import Cluster, Handover
 from atoll.isolation.proof import Proof, Verdict, prove
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -36,29 +40,43 @@ def run(options: argparse.Namespace) -> int:
         assert session.machine is not None
         recovery = recover(session.machine, dry_run=options.dry_run)
         host = session.reread() if recovery.runs else session.host
-        proof = None
+        proof: Proof | None = None
+        idle: tuple[str, ...] = ()
         if recovery.runs and not recovery.dry_run:
-            proof = _running(session.machine, host, recovery, Policy(options.policy))
+            proof, idle = _running(session.machine, host, recovery, Policy(options.policy))
     say(
         options,
-        lambda: recover_document(host.name, recovery, proof),
-        lambda style: recover_lines(host.name, recovery, proof, style=style, verbose=options.verbose),
+        lambda: recover_document(host.name, recovery, proof, idle),
+        lambda style: recover_lines(host.name, recovery, proof, idle, style=style, verbose=options.verbose),
     )
     left = not recovery.dry_run and any(found.fate is Fate.LEFT for found in recovery.runs)
     return (EXIT[proof.verdict] if proof is not None else 0) or int(left)
 
 
-def _running(machine: Machine, host: Host, recovery: Recovery, policy: Policy) -> Proof | None:
-    """Return the proof that clusters with devices in use are apart now, the worst of all files; None where none is."""
+def _given(machine: Machine, host: Host) -> dict[Address, str]:
+    """Return what clusters have been given by now, be it in use or not."""
+    to = given_to(read_journal(machine).since(boot_of(machine)).entries, host)
+    return {address: name for address, name in to.items() if address in host.functions}
+
+
+def _running(machine: Machine, host: Host, recovery: Recovery, policy: Policy) -> tuple[Proof | None, tuple[str, ...]]:
+    """Return the proof that clusters with devices in use are apart now, the worst of all files, None where none is; and
+    the clusters that were given devices and of which nothing was proven, as nobody uses them."""
     worst: Proof | None = None
+    to = _given(machine, host)
+    looked_at: set[str] = set()
     for given in recovery.given:
-        proof = _proof(machine, host, given, policy)
+        named, proof = _proof(machine, host, given, to, policy)
+        looked_at.update(named)
         if proof is not None and (worst is None or EXIT[worst.verdict] == 0 or EXIT[proof.verdict] == 1):
             worst = proof
-    return worst
+    return worst, tuple(sorted({*to.values()} - looked_at))
 
 
-def _proof(machine: Machine, host: Host, given: Given, policy: Policy) -> Proof | None:
+def _proof(
+    machine: Machine, host: Host, given: Given, to: Mapping[Address, str], policy: Policy
+) -> tuple[tuple[str, ...], Proof | None]:
+    """Return which clusters of a file are in use, and the proof of these."""
     told = [address for functions in given.clusters.values() for address in functions]
     try:
         gone = set(told) - host.functions.keys()
@@ -66,25 +84,41 @@ def _proof(machine: Machine, host: Host, given: Given, policy: Policy) -> Proof 
     except AtollError as error:
         # Whose devices these are cannot be told any more: of those that are in use, nothing is proven.
         left = [address for address in (told or host.functions) if address in host.functions]
-        if not any(_in_use(machine, host, address) for address in left):
-            return None
+        if not any(_in_use(machine, host, address) or _driven(host, address, to) for address in left):
+            return (), None
         reason = f"whose devices are in use cannot be told: {error.message}"
-        return Proof(Verdict.UNKNOWN, (), (), (reason,), (), 0, 0)
+        return tuple(given.clusters), Proof(Verdict.UNKNOWN, (), (), (reason,), (), 0, 0)
     named = []
     for cluster in clusters.named:
         functions = given.clusters.get(cluster.name, cluster.functions)
-        there = tuple(address for address in functions if address in host.functions)
-        if any(_in_use(machine, host, address) for address in there):
-            named.append(replace(cluster, functions=there))
+        there = replace(cluster, functions=tuple(address for address in functions if address in host.functions))
+        if _used(machine, host, there, to):
+            named.append(there)
     if not named:
-        return None
+        return (), None
     settings = present(host, allow_assumed=clusters.allow_assumed)
     clusters = with_others(machine, host, replace(clusters, named=tuple(named)))
-    others = tuple(
-        replace(cluster, functions=tuple(a for a in cluster.functions if _in_use(machine, host, a)))
-        for cluster in clusters.others
-    )
-    return prove(Reach(Topology(host), settings, policy), replace(clusters, others=others, elsewhere={}))
+    others = []
+    for cluster in clusters.others:
+        if cluster.handover is not Handover.KERNEL:
+            cluster = replace(cluster, functions=tuple(a for a in cluster.functions if _in_use(machine, host, a)))
+        others.append(cluster)
+    clusters = replace(clusters, others=tuple(others), elsewhere={})
+    return tuple(cluster.name for cluster in named), prove(Reach(Topology(host), settings, policy), clusters)
+
+
+def _used(machine: Machine, host: Host, cluster: Cluster, to: Mapping[Address, str]) -> bool:
+    """Whether a cluster's devices are in use: one is open, or a host's driver has it for the cluster."""
+    if cluster.handover is Handover.KERNEL and any(
+        _driven(host, address, to) and to[address] == cluster.name for address in cluster.functions
+    ):
+        return True
+    return any(_in_use(machine, host, address) for address in cluster.functions)
+
+
+def _driven(host: Host, address: Address, to: Mapping[Address, str]) -> bool:
+    """Whether a host's driver has a function that a cluster was given. Nobody needs to have it open."""
+    return address in to and "vfio" not in (value_of(host.functions[address].driver, None) or "vfio")
 
 
 def _in_use(machine: Machine, host: Host, address: Address) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from atoll.act.recover import Fate, Recovered, Recovery
@@ -15,8 +16,11 @@ from atoll.report.style import Style
 __all__ = ["recover_document", "recover_lines"]
 
 
-def recover_document(host: str, recovery: Recovery, proof: Proof | None) -> dict[str, Any]:
-    """Return what became of runs that died as programs get it; ``verdict`` is null where no tenant runs."""
+def recover_document(host: str, recovery: Recovery, proof: Proof | None, idle: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what became of runs that died as programs get it; ``verdict`` is null where no tenant runs.
+
+    ``idle`` are the clusters that were given devices, of which nobody uses one: the verdict does not speak of them.
+    """
     return document(
         "recover",
         host=host,
@@ -39,11 +43,18 @@ def recover_document(host: str, recovery: Recovery, proof: Proof | None) -> dict
         restored=list(recovery.restored),
         verdict=None if proof is None else proof.verdict.value,
         violations=[] if proof is None else [violation_document(violation) for violation in proof.violations],
+        idle=list(idle),
     )
 
 
 def recover_lines(
-    host: str, recovery: Recovery, proof: Proof | None, *, style: Style, verbose: bool = False
+    host: str,
+    recovery: Recovery,
+    proof: Proof | None,
+    idle: Sequence[str] = (),
+    *,
+    style: Style,
+    verbose: bool = False,
 ) -> list[str]:
     """Return what became of runs that died as people read it, the verdict on those who run last."""
     if not recovery.runs:
@@ -56,10 +67,13 @@ def recover_lines(
     if recovery.dry_run:
         return [*lines, "", "Nothing was changed."]
     if proof is None:
-        return [*lines, "", "No tenant has a device of these clusters open."]
-    lines += ["", f"{verdict_words(proof.verdict, style)} for the tenants that run"]
-    if proof.verdict is not Verdict.PROVEN:
-        lines += proof_lines(proof, style, verbose=verbose)
+        lines += ["", "No tenant has a device of these clusters open."]
+    else:
+        lines += ["", f"{verdict_words(proof.verdict, style)} for the tenants that run"]
+        if proof.verdict is not Verdict.PROVEN:
+            lines += proof_lines(proof, style, verbose=verbose)
+    if idle:
+        lines += wrap(f"{', '.join(idle)} (nobody uses what was given to them; atoll prove SPEC)", first="Not proven: ")
     return lines
 
 
