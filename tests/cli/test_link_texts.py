@@ -37,6 +37,17 @@ def test_links_are_joined_in_either_order(run: Run, lspci: Path) -> None:
     assert _links(run, _TOPO, lspci) == found
 
 
+def test_links_beside_a_text_without_ids(run: Run, lspci: Path) -> None:
+    """``lspci -v`` names the maker, by which GPUs are known; of which family they are stays open."""
+    with_ids = _links(run, lspci, _TOPO)
+    text = lspci.read_text().replace(" [0302]", "").replace("NVIDIA GV100GL [10de:1db1]", "NVIDIA Corporation GV100GL")
+    lspci.write_text(text)
+    ran = run("show", "--json", "--host", lspci, "--host", _TOPO)
+    functions = ran.json["functions"]
+    assert {tuple(sorted((f["address"], link["peer"]))) for f in functions for link in f["links"]} == with_ids
+    assert not any(f["links_told"] for f in functions)
+
+
 def test_one_text_that_holds_both(run: Run, lspci: Path) -> None:
     found = _links(run, lspci, _TOPO)
     lspci.write_bytes(lspci.read_bytes() + b"\n$ nvidia-smi topo -m\n" + _TOPO.read_bytes())

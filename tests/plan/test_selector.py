@@ -10,7 +10,7 @@ import pytest
 from atoll.controls.registry import registers
 from atoll.errors import InputError
 from atoll.host import read_host
-from atoll.host.model import Host
+from atoll.host.model import UNTOLD_CLASS, Host
 from atoll.pci.address import Address
 from atoll.plan.selector import gpus, resolve
 from atoll.twin import Twin
@@ -59,6 +59,41 @@ def test_the_display_of_a_management_controller_is_no_gpu(vendor: int, class_cod
     function = replace(host().functions[address], vendor=vendor, class_code=class_code)
     changed = replace(host(), functions={**host().functions, address: function})
     assert (address in gpus(changed)) is is_gpu
+
+
+def _with(address: str, *possible: tuple[int | None, int | None], class_code: int = 0x030200) -> Host:
+    """Return the host with one function of which a text shows no ids, only what they can be."""
+    hidden = Address.parse(address)
+    function = replace(
+        host().functions[hidden], vendor=0xFFFF, device=0xFFFF, possible_ids=possible, class_code=class_code
+    )
+    return replace(host(), functions={**host().functions, hidden: function})
+
+
+def test_a_maker_named_without_ids_is_enough_for_a_gpu() -> None:
+    named = _with(FOUR[1], (0x10DE, None))
+    assert tuple(map(str, resolve("gpu[:]", named))) == FOUR
+    assert tuple(map(str, resolve("gpu[:]", _with(FOUR[1], (0x1A03, None))))) == (FOUR[0], *FOUR[2:])
+    audio = _with(FOUR[1], (None, None), class_code=0x040300)
+    assert tuple(map(str, resolve("gpu[:]", audio))) == (FOUR[0], *FOUR[2:])
+
+
+@pytest.mark.parametrize(
+    ("selector", "hidden"),
+    [
+        ("gpu[0]", _with(FOUR[1], (None, None))),
+        ("gpu[0]", _with(FOUR[1], (0x10DE, None), (0x1A03, None))),
+        ("gpu[0]", _with(FOUR[1], (0x10DE, None), class_code=UNTOLD_CLASS)),
+        ("10de:1db1", _with(FOUR[1], (0x10DE, None))),
+        ("10de:1db1", _with(FOUR[1], (0x10DE, 0x1DB1), (0x10DE, 0x1DB4))),
+    ],
+)
+def test_what_a_selector_names_is_not_guessed(selector: str, hidden: Host) -> None:
+    """A device left out would stay with the host, which is trusted."""
+    with pytest.raises(InputError, match=f"does not show what {FOUR[1]} is") as caught:
+        resolve(selector, hidden)
+    assert "lspci -nnvvv" in caught.value.hint
+    assert [str(a) for a in resolve(FOUR[1], hidden)] == [FOUR[1]]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ on drivers. Class codes: PCI Code and ID Assignment Specification 1.15, 1.4 and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from atoll.errors import InputError
 from atoll.host.groups import only_grouped
 from atoll.host.model import Function, Host
@@ -24,22 +26,31 @@ from atoll.pci.vendor import ATI, INTEL, NVIDIA
 
 __all__ = ["counts", "gpus", "matching", "resolve"]
 
-_DISPLAY = (DeviceClass.VGA, DeviceClass.DISPLAY_3D, DeviceClass.OTHER_DISPLAY)
+_DISPLAYS_OF = (NVIDIA, ATI, INTEL)
+_MAKERS = {
+    DeviceClass.VGA: _DISPLAYS_OF,
+    DeviceClass.DISPLAY_3D: _DISPLAYS_OF,
+    DeviceClass.OTHER_DISPLAY: _DISPLAYS_OF,
+    DeviceClass.ACCELERATOR: (ATI,),
+}
+"""Whose devices of a class are GPUs."""
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
 def gpus(host: Host) -> tuple[Address, ...]:
-    """Return the host's GPUs in address order."""
+    """Return the host's GPUs in address order: what is one for sure."""
     return tuple(sorted(address for address, function in host.functions.items() if _is_gpu(function)))
 
 
-def _is_gpu(function: Function) -> bool:
-    if function.physical_function is not None:
+def _is_gpu(function: Function) -> bool | None:
+    """Whether a function is a GPU; None where the record lacks what tells."""
+    makers = _MAKERS.get(function.device_class, ()) if function.class_told else _DISPLAYS_OF
+    if function.physical_function is not None or not makers:
         return False
-    kind = function.device_class
-    if kind in _DISPLAY:
-        return function.vendor in (NVIDIA, ATI, INTEL)
-    return kind == DeviceClass.ACCELERATOR and function.vendor == ATI
+    if function.class_told and function.made_by(*makers):
+        return True
+    vendors = [vendor for vendor, _ in function.possible_ids or ((function.vendor, function.device),)]
+    return None if any(vendor is None or vendor in makers for vendor in vendors) else False
 
 
 def counts(text: str) -> bool:
@@ -65,15 +76,35 @@ def resolve(text: str, host: Host) -> tuple[Address, ...]:
 def matching(text: str, host: Host) -> tuple[Address, ...]:
     """Return the functions that ids or a number of GPUs name, ports too, in address order.
 
-    Raises InputError for a malformed selector, and for one that matches nothing.
+    Raises InputError for a malformed selector, for one that matches nothing, and where the record leaves open what
+    it matches.
     """
     ids = _ids(text)
     if ids is None:
+        doubtful = [address for address, function in host.functions.items() if _is_gpu(function) is None]
+        _refuse_doubtful(text, doubtful)
         return tuple(sorted(_slice(text, gpus(host))))
+    _refuse_doubtful(text, [address for address, function in host.functions.items() if _may_have(ids, function)])
     found = sorted(a for a, function in host.functions.items() if (function.vendor, function.device) == ids)
     if not found:
         raise InputError(f"{text!r} matches no function of this host", hint="atoll show -v lists the ids")
     return tuple(found)
+
+
+def _refuse_doubtful(text: str, doubtful: Sequence[Address]) -> None:
+    """A selector that may name more than it seems to would leave a device with the host, or name another."""
+    if doubtful:
+        raise InputError(
+            f"which functions {text!r} names is not known: the record does not show what {min(doubtful)} is",
+            hint="give addresses instead, or a record with ids: lspci -nnvvv",
+        )
+
+
+def _may_have(ids: tuple[int, int], function: Function) -> bool:
+    """Whether the record leaves open whether a function has these ids."""
+    return any(
+        all(known in (None, asked) for known, asked in zip(pair, ids, strict=True)) for pair in function.possible_ids
+    )
 
 
 def _ids(text: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Which functions are GPUs of NVIDIA and AMD, by vendor and class."""
+"""Which functions are GPUs of NVIDIA and AMD, by vendor (its id, or its name in a text without ids) and class."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def nvidia_gpus(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
     return tuple(
         address
         for address, function in sorted(functions.items())
-        if function.vendor == NVIDIA and function.base_class == BaseClass.DISPLAY and function.physical_function is None
+        if function.made_by(NVIDIA) and function.base_class == BaseClass.DISPLAY and function.physical_function is None
     )
 
 
 def may_be_amd_gpu(function: Function) -> bool:
     """Whether a function is a display or an accelerator of AMD's: MI300 calls itself the latter."""
-    return function.vendor == ATI and function.base_class in (BaseClass.DISPLAY, BaseClass.ACCELERATOR)
+    return function.made_by(ATI) and function.base_class in (BaseClass.DISPLAY, BaseClass.ACCELERATOR)
