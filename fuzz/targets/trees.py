@@ -7,6 +7,7 @@ bytes (which file in two, what happens, how many bytes follow) and those bytes.
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -54,13 +55,13 @@ class Broken:
         for count in range(1, len(parts) + 1):
             number = self.errors.get("/".join(parts[:count]))
             if number is not None:
-                raise OSError(number, errno.errorcode[number], path)
+                raise OSError(number, os.strerror(number), path)
 
     def _target_of(self, path: str) -> str | None:
         """The text of a link, None for what is no link, or is not there: the tree itself says so then."""
         number = self.errors.get(path)
         if number is not None:
-            raise OSError(number, errno.errorcode[number], path)
+            raise OSError(number, os.strerror(number), path)
         if path not in self._targets:
             try:
                 self._targets[path] = self._tree.readlink(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from atoll.host.open import open_named
 from atoll.host.records.content import Record
 from atoll.host.tree import Tree
 from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
+from fuzz.targets.trees import Broken
 
 __all__ = [
     "FOLDER",
@@ -63,33 +63,11 @@ def opened_tree(path: Path) -> Tree:
     return found
 
 
-class Refusing:
+class Refusing(Broken):
     """A tree of which some paths may not be read."""
 
-    def __init__(self, tree: MemoryTree, *refused: str, number: int = errno.EACCES) -> None:
-        self._tree = tree
-        self._refused = refused
-        self._number = number
-
-    @property
-    def name(self) -> str:
-        return self._tree.name
-
-    def _check(self, path: str) -> None:
-        if any(path == refused or path.startswith(f"{refused}/") for refused in self._refused):
-            raise OSError(self._number, os.strerror(self._number), path)
-
-    def list(self, path: str) -> tuple[str, ...]:
-        self._check(path)
-        return self._tree.list(path)
-
-    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
-        self._check(path)
-        return self._tree.read(path, offset=offset, size=size)
-
-    def readlink(self, path: str) -> str:
-        self._check(path)
-        return self._tree.readlink(path)
+    def __init__(self, tree: Tree, *refused: str, number: int = errno.EACCES) -> None:
+        super().__init__(tree, dict.fromkeys(refused, number))
 
 
 def cells(*values: int) -> bytes:

@@ -12,10 +12,14 @@ from atoll.host.records.pasted.text import read_text
 from atoll.pci.address import Address
 
 __all__ = [
+    "BRIDGE",
     "CAPTURES",
+    "GPU",
     "MACHINES",
+    "NIC",
     "PORT",
     "RENDERED",
+    "SOUND",
     "at",
     "groups_of",
     "host_of",
@@ -29,6 +33,9 @@ _DATA = Path(__file__).parents[2] / "data"
 CAPTURES = _DATA / "kernel-captures"
 RENDERED = _DATA / "records" / "lspci-of-captures"
 MACHINES = _DATA / "records" / "machines"
+
+BRIDGE, GPU, SOUND, NIC = "00:01.0", "01:00.0", "01:00.1", "02:00.0"
+"""The machine of pasted lists of groups: the bridge, what is below it, and a function that stands alone."""
 
 PORT = """\
 00:01.0 PCI bridge [0604]: Intel Corporation Some Port [8086:1901] (rev 05) (prog-if 00 [Normal decode])

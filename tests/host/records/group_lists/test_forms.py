@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import quopri
-import re
-import textwrap
-
 import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import PortType
-from host.records.paste import PORT, at, groups_of, host_of
+from host.records.paste import BRIDGE, GPU, NIC, PORT, SOUND, at, groups_of, host_of
 
-_BAR, _GPU, _SOUND, _NIC = "00:01.0", "01:00.0", "01:00.1", "02:00.0"
 _TREE = """\
 /sys/kernel/iommu_groups
 ├── 1
@@ -122,12 +117,12 @@ root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
     ],
 )
 def test_every_form_tells_the_same(text: str) -> None:
-    assert groups_of(host_of(text)) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
+    assert groups_of(host_of(text)) == {1: [BRIDGE, GPU, SOUND], 2: [NIC]}
 
 
 def test_ids_before_the_address_are_ids() -> None:
     function = host_of("Group 1:\t[10de:1b80] [R] 01:00.0 VGA compatible controller: NVIDIA X (rev a1)\n").functions[
-        at(_GPU)
+        at(GPU)
     ]
     assert (function.vendor, function.device, function.class_code >> 8) == (0x10DE, 0x1B80, 0x0300)
     assert function.revision == Known(0xA1, "paste line 1")
@@ -142,65 +137,37 @@ def test_columns_tell_class_and_name() -> None:
     assert told == [(0x10DE, 0x1B80, 0x0300), (0x10DE, 0x10F0, 0x0403)]
 
 
-def test_a_fence_is_no_part_of_a_name() -> None:
-    host = host_of("```\n01:00.0 VGA compatible controller: Some Thing\n```\nWhat now?\n")
-    assert [f.label for f in host.functions.values()] == ["Some Thing"]
-
-
 def test_lspci_s_own_line_begins_no_group() -> None:
     host = host_of(PORT + "\n02:00.0 Ethernet controller [0200]: Z [8086:1533]\n\tIOMMU group: 7\n\n03:00.0 VGA: Y\n")
-    assert groups_of(host) == {1: [_BAR], 2: [_GPU], 7: [_NIC]}
+    assert groups_of(host) == {1: [BRIDGE], 2: [GPU], 7: [NIC]}
 
 
 def test_proxmox_tells_ids_classes_and_who_has_no_group() -> None:
     host = host_of(_PROXMOX)
-    sound, usb = host.functions[at(_SOUND)], host.functions[at("00:14.0")]
+    sound, usb = host.functions[at(SOUND)], host.functions[at("00:14.0")]
     assert (sound.vendor, sound.device, sound.class_code) == (0x10DE, 0x10F0, 0x040300)
     assert usb.class_code == 0x0C0330
     assert isinstance(usb.group, Known)
     assert usb.group.value is None
 
 
-def test_a_group_of_which_nothing_was_understood_is_told() -> None:
-    host = host_of("IOMMU Group 4:\n\tslot seven, VGA\nIOMMU Group 5:\n\t00:01.0 PCI bridge: X\n")
-    assert groups_of(host) == {5: [_BAR]}
-    assert [gap.what for gap in host.gaps if gap.what.startswith("members")] == ["members of IOMMU group 4"]
-
-
 def test_lspci_after_a_list_and_a_blank_line_is_no_part_of_it() -> None:
     host = host_of(f"IOMMU Group 7:\n\t02:00.0 Ethernet controller: Z\n\n{PORT.replace('IOMMU group', 'Interrupt')}")
-    assert groups_of(host) == {7: [_NIC]}
-    assert at(_GPU) in host.functions
-
-
-def test_gpus_numbered_in_a_fabric_are_in_no_group() -> None:
-    host = host_of(f"{PORT}\n# partitions: GPU physicalId to PCI address\n1 0000:01:00.0\n2 0000:02:00.0\n")
-    assert groups_of(host) == {1: [_BAR], 2: [_GPU]}
-
-
-@pytest.mark.parametrize("colon", ["", ":"])
-def test_numbers_that_may_be_of_lines_are_no_groups(colon: str) -> None:
-    """``cat -n lspci.txt | grep NVIDIA``: taken for groups, each function would look alone in one."""
-    host = host_of(
-        f"{PORT}\n    14{colon}  01:00.0 VGA [0300]: Y [10de:1b80]\n    15{colon}  01:00.1 Audio: Y [10de:10f0]\n"
-        f"    31{colon}  02:00.0 Ethernet [0200]: Z [8086:1533]\n"
-    )
-    assert groups_of(host) == {1: [_BAR], 2: [_GPU]}
-    assert {at(_GPU), at(_SOUND), at(_NIC)} <= host.functions.keys()
-    assert [gap.what for gap in host.gaps if "may be of groups" in gap.why] == ["groups of 0000:01:00.1, 0000:02:00.0"]
+    assert groups_of(host) == {7: [NIC]}
+    assert at(GPU) in host.functions
 
 
 def test_what_names_another_function_is_no_part_of_a_name() -> None:
     host = host_of(
         "00:01.0 PCI bridge [0604]: Intel X [8086:1901]\n  -> x16 01:00.0 VGA [0300]: NVIDIA Y [10de:1b80]\n"
     )
-    bridge = host.functions[at(_BAR)]
+    bridge = host.functions[at(BRIDGE)]
     assert (bridge.vendor, bridge.device) == (0x8086, 0x1901)
 
 
 def test_ids_without_class_and_name() -> None:
     host = host_of("IOMMU group 2: 0000:01:00.0 [10de:1b80]\n")
-    assert (host.functions[at(_GPU)].vendor, host.functions[at(_GPU)].device) == (0x10DE, 0x1B80)
+    assert (host.functions[at(GPU)].vendor, host.functions[at(GPU)].device) == (0x10DE, 0x1B80)
 
 
 def test_a_folder_of_one_group_as_ls_shows_it() -> None:
@@ -234,47 +201,6 @@ def test_what_qemu_says_of_a_device_it_cannot_open() -> None:
     assert isinstance(host.groups, Unknown), "of others it says nothing"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "$ find /sys/kernel/iommu_groups/ -type l\n/sys/kernel/iommu_groups/1/devices/axi:gpu\n"
-        "/sys/kernel/iommu_groups/0/devices/1000800000.codec\n",
-        "[    0.66] platform axi:gpu: Adding to iommu group 1\n"
-        "[    0.67] platform 1000800000.codec: Adding to iommu group 0\n",
-        "[ 0.7] iommu: Adding device axi:gpu to group 1\n[ 0.7] iommu: Adding device 1000800000.codec to group 2\n",
-    ],
-)
-def test_groups_of_platform_devices_only(text: str) -> None:
-    host = host_of(text)
-    assert not host.functions
-    assert isinstance(host.groups, Unknown)
-    assert "platform devices (axi:gpu, 1000800000.codec)" in host.groups.reason
-    beside = host_of(f"0001:01:00.0 Ethernet controller [0200]: X [8086:1521]\n\n{text}")
-    assert isinstance(beside.functions[at("0001:01:00.0")].group, Unknown)
-    some = host_of(f"{text}pci 0000:00:01.0: Adding to iommu group 7\n")
-    assert groups_of(some) == {7: ["00:01.0"]}
-
-
-def test_a_command_that_printed_no_group() -> None:
-    host = host_of("$ find /sys/kernel/iommu_groups/ -type l\n$ lspci -nn\n01:00.0 VGA [0300]: X [10de:1b80]\n")
-    assert isinstance(host.groups, Unknown)
-    assert "if that is all of it, no IOMMU is in use" in host.groups.reason
-
-
-@pytest.mark.parametrize("mark", ["IOMMU Group * ", "`IOMMU Group * ", "IOMMU Group *:\n\t", "IOMMU group \\*\n"])
-def test_a_loop_that_found_no_group_tells_that_there_is_none(mark: str) -> None:
-    rest = "00:01.0 PCI bridge [0604]: X [8086:1901]\n01:00.0 VGA compatible controller [0300]: Y [10de:1b80]\n"
-    host = host_of(f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\n{rest}")
-    assert [str(a)[5:] for a in host.functions] == ["00:00.0", _BAR, _GPU]
-    assert isinstance(host.groups, Known)
-    assert not host.groups.value
-    assert all(isinstance(f.group, Known) and f.group.value is None for f in host.functions.values())
-    some = host_of(
-        f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\npci 0000:00:01.0: Adding to iommu group 3\n{rest}"
-    )
-    assert groups_of(some) == {3: [_BAR]}, "of another boot, then: what is listed counts"
-
-
 def test_what_scripts_and_posts_say_before_a_function_and_leave_out_after_its_class() -> None:
     host = host_of(
         "  Matched: 00:00.0 Host bridge [0600]: X [8086:191f] (rev 07)\n   [INFO] Driver is 'skl_uncore'\n"
@@ -291,24 +217,6 @@ def test_what_scripts_and_posts_say_before_a_function_and_leave_out_after_its_cl
     assert groups_of(host) == {0: ["00:02.0"]}
 
 
-@pytest.mark.parametrize("between", [" ", "\t", " \t "])
-@pytest.mark.parametrize("numbers", [True, False])
-def test_line_ends_that_became_blanks_or_tabs(between: str, numbers: bool) -> None:
-    lines = [
-        "IOMMU Group 1:",
-        "00:01.0 PCI bridge [0604]: Intel Port (x16) [8086:1901] (rev 07)",
-        "01:00.0 VGA compatible controller [0300]: Maker Some GPU [10de:1b80] (rev a1)",
-        "01:00.1 Audio device [0403]: Maker Some GPU Audio [10de:10f0] (rev a1)",
-    ]
-    text = between.join(lines)
-    if not numbers:
-        text = re.sub(r" \[\w{4}\]", "", text)
-    host = host_of(f"{text}\nIOMMU Group 2:{between}02:00.0 Ethernet controller [0200]: Intel X [8086:1533]\n")
-    assert groups_of(host) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
-    assert [host.functions[at(a)].class_code >> 8 for a in (_BAR, _GPU, _SOUND)] == [0x0604, 0x0300, 0x0403]
-    assert [host.functions[at(a)].device for a in (_BAR, _GPU, _SOUND)] == [0x1901, 0x1B80, 0x10F0]
-
-
 def test_what_hangs_on_a_usb_controller_ends_no_group() -> None:
     text = (
         "Group 3:\t[8086:43ed]     00:14.0  USB controller                           Some xHCI\n"
@@ -321,49 +229,9 @@ def test_what_hangs_on_a_usb_controller_ends_no_group() -> None:
     assert [f.device for f in host.functions.values()] == [0x43ED, 0x43EF], "a hub's ids are not the controller's"
 
 
-def test_the_marks_of_forums_hide_no_function() -> None:
-    text = (
-        "[COLOR=#ff0000][    0.657621] pci 0000:00:02.0: Adding to iommu group 0[/COLOR]\n"
-        "[B]IOMMU group 1 00:01.0 PCI bridge [0604]: Intel Corporation Some Port [8086:1901] (rev 05)[/B]\n"
-        "IOMMU group 1 01:00.0 VGA compatible controller [0300]: NVIDIA [[color=red]10de:1b80[/color]] (rev a1)\n"
-    )
-    host = host_of(text)
-    assert groups_of(host) == {0: ["00:02.0"], 1: ["00:01.0", "01:00.0"]}
-    assert host.functions[at("01:00.0")].device == 0x1B80
-
-
-def test_brackets_are_no_marks_where_none_is_closed() -> None:
-    host = host_of("IOMMU Group 1 01:00.0 Co-processor [0b40]: Some [B] Thing [10de:1b80] (rev a1)\n")
-    assert host.functions[at("01:00.0")].label.startswith("Some [B] Thing")
-
-
-def test_a_function_shown_twice_in_two_groups_is_in_neither() -> None:
-    twice = PORT + "\n" + PORT.replace("IOMMU group: 1", "IOMMU group: 2")
-    for text in (twice, PORT.replace("IOMMU group: 1", "IOMMU group: 1\n\tIOMMU group: 2")):
-        function = host_of(text).functions[at(_BAR)]
-        assert isinstance(function.group, Unknown)
-        assert "in group 1 and in group 2" in function.group.reason
-
-
-def test_a_wrapped_line_of_flags_begins_no_group() -> None:
-    flags = "\tFlags: bus master, fast devsel, latency 0, IRQ 11, NUMA node 0, IOMMU group {}\n"
-    text = (
-        "00:01.0 PCI bridge [0604]: Some Port [8086:1901]\n" + flags.format(4) + "\n"
-        "01:00.0 VGA compatible controller [0300]: Some GPU [10de:1b80]\n" + flags.format(7) + "\n"
-    )
-    whole = {4: [_BAR], 7: [_GPU]}
-    assert groups_of(host_of(text)) == whole
-    for end in (" IOMMU group", " group"):
-        assert groups_of(host_of(text.replace(end, f"\n{end.strip()}"))) == whole
-        assert groups_of(host_of(text.replace(end, f" \n\t{end.strip()}"))) == whole
-        # A blank line parts it from its function.
-        found = host_of(text.replace(" IOMMU group 7", "\n\nIOMMU  7")).functions[at(_GPU)].group
-        assert isinstance(found, Unknown), "it is not known to be in none"
-
-
 def test_a_list_after_a_comma_is_one() -> None:
     assert groups_of(host_of("These are my groups,\nIOMMU group 1\n\t00:01.0 PCI bridge [0604]: X [8086:1901]\n")) == {
-        1: [_BAR]
+        1: [BRIDGE]
     }
 
 
@@ -402,62 +270,3 @@ def test_functions_by_their_paths_with_types_and_acs_below(before: str) -> None:
 def test_a_name_that_goes_on_with_express_is_no_type(name: str) -> None:
     host = host_of(f"00:1c.1 PCI bridge [0604]: {name} [8086:7a39] (rev 11)\n")
     assert isinstance(host.functions[at("00:1c.1")].port_type, Unknown)
-
-
-_WRAPPED = """\
-IOMMU Group 1:
-{margin}00:05.0 System peripheral [0880]: Intel Corporation Some
-Address Map, System
-Management [8086:2f28] (rev 02)
-{margin}00:05.1 System peripheral [0880]: Intel Corporation Hot Plug
-[8086:2f29] (rev 02)
-{margin}00:05.2 System peripheral [0880]: Intel Corporation RAS [8086:2f2a]
-(rev 02)
-{margin}00:05.4 PIC [0800]: Intel Corporation I/O APIC [8086:2f2c] (rev 02)
-That is all.
-{margin}00:1f.0 ISA bridge [0601]: Intel Corporation LPC [8086:8d47] (rev 05)
-"""
-
-
-@pytest.mark.parametrize("margin", ["", "\t", " \u00a0\u00a0 "])
-def test_a_name_that_a_mailer_wrapped_ends_no_group(margin: str) -> None:
-    text = _WRAPPED.format(margin=margin)
-    assert groups_of(host_of(text)) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
-
-
-def test_a_list_in_quoted_printable_without_an_equals_sign() -> None:
-    text = quopri.encodestring(_WRAPPED.format(margin=" \u00a0\u00a0\u00a0\u00a0\u00a0\u00a0").encode()).decode()
-    text = re.sub(r"\[08(?=[08]0\])", "[08=\n", text)
-    assert "=C2=A0" in text
-    assert "=3D" not in text
-    host = host_of(text)
-    assert groups_of(host) == {1: ["00:05.0", "00:05.1", "00:05.2", "00:05.4"]}
-    assert host.functions[at("00:05.0")].class_code == 0x088000
-
-
-_UNRAID = """\
-IOMMU group 1:\t[8086:1901] 00:01.0 PCI bridge: Intel Corporation 6th-10th Gen Core Processor PCIe Controller (x16)
-\t[10de:1b80] [R] 01:00.0 VGA compatible controller: NVIDIA Corporation GP104 [GeForce GTX 1080] (rev a1)
-\t[10de:10f0] 01:00.1 Audio device: NVIDIA Corporation GP104 High Definition Audio Controller with a name (rev a1)
-IOMMU group 2:\t[8086:1533] [R] 02:00.0 Ethernet controller: Intel Corporation I210 Gigabit Network Connection (rev 03)
-"""
-
-
-def test_unraid_s_lists_that_a_mailer_wrapped_or_encoded_keep_their_functions() -> None:
-    wrapped = "".join(f"{textwrap.fill(line, 60)}\n" for line in _UNRAID.splitlines())
-    assert wrapped.count("\n") > _UNRAID.count("\n") + 3
-    assert groups_of(host_of(wrapped)) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
-    assert groups_of(host_of(quopri.encodestring(_UNRAID.encode()))) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
-
-
-def test_text_after_a_list_is_none_of_it() -> None:
-    host = host_of(f"{_UNRAID}\nand that is all.\n00:1f.0 ISA bridge: Intel Corporation Device\n")
-    assert groups_of(host) == {1: [_BAR, _GPU, _SOUND], 2: [_NIC]}
-
-
-def test_the_piece_of_an_address_is_no_platform_device() -> None:
-    path = "/sys/kernel/iommu_groups/{}/devices/0000:0{}\n:00.0 -> ../../../../devices/pci0000:00\n"
-    host = host_of("".join(path.format(n, n) for n in (1, 2)) + "0000:02:00.0/iommu_group -> ../iommu_groups/2\n")
-    assert groups_of(host) == {2: [_NIC]}
-    assert any("1" in gap.what for gap in host.gaps), "of group 1 nothing was understood"
-    assert not any("platform" in gap.why for gap in host.gaps)

@@ -1,0 +1,88 @@
+"""Texts that name no group, or groups in which nothing of a function was understood."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.host.fact import Known, Unknown
+from host.records.paste import BRIDGE, GPU, NIC, PORT, SOUND, at, groups_of, host_of
+
+
+def test_a_group_of_which_nothing_was_understood_is_told() -> None:
+    host = host_of("IOMMU Group 4:\n\tslot seven, VGA\nIOMMU Group 5:\n\t00:01.0 PCI bridge: X\n")
+    assert groups_of(host) == {5: [BRIDGE]}
+    assert [gap.what for gap in host.gaps if gap.what.startswith("members")] == ["members of IOMMU group 4"]
+
+
+def test_gpus_numbered_in_a_fabric_are_in_no_group() -> None:
+    host = host_of(f"{PORT}\n# partitions: GPU physicalId to PCI address\n1 0000:01:00.0\n2 0000:02:00.0\n")
+    assert groups_of(host) == {1: [BRIDGE], 2: [GPU]}
+
+
+@pytest.mark.parametrize("colon", ["", ":"])
+def test_numbers_that_may_be_of_lines_are_no_groups(colon: str) -> None:
+    """``cat -n lspci.txt | grep NVIDIA``: taken for groups, each function would look alone in one."""
+    host = host_of(
+        f"{PORT}\n    14{colon}  01:00.0 VGA [0300]: Y [10de:1b80]\n    15{colon}  01:00.1 Audio: Y [10de:10f0]\n"
+        f"    31{colon}  02:00.0 Ethernet [0200]: Z [8086:1533]\n"
+    )
+    assert groups_of(host) == {1: [BRIDGE], 2: [GPU]}
+    assert {at(GPU), at(SOUND), at(NIC)} <= host.functions.keys()
+    assert [gap.what for gap in host.gaps if "may be of groups" in gap.why] == ["groups of 0000:01:00.1, 0000:02:00.0"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$ find /sys/kernel/iommu_groups/ -type l\n/sys/kernel/iommu_groups/1/devices/axi:gpu\n"
+        "/sys/kernel/iommu_groups/0/devices/1000800000.codec\n",
+        "[    0.66] platform axi:gpu: Adding to iommu group 1\n"
+        "[    0.67] platform 1000800000.codec: Adding to iommu group 0\n",
+        "[ 0.7] iommu: Adding device axi:gpu to group 1\n[ 0.7] iommu: Adding device 1000800000.codec to group 2\n",
+    ],
+)
+def test_groups_of_platform_devices_only(text: str) -> None:
+    host = host_of(text)
+    assert not host.functions
+    assert isinstance(host.groups, Unknown)
+    assert "platform devices (axi:gpu, 1000800000.codec)" in host.groups.reason
+    beside = host_of(f"0001:01:00.0 Ethernet controller [0200]: X [8086:1521]\n\n{text}")
+    assert isinstance(beside.functions[at("0001:01:00.0")].group, Unknown)
+    some = host_of(f"{text}pci 0000:00:01.0: Adding to iommu group 7\n")
+    assert groups_of(some) == {7: ["00:01.0"]}
+
+
+def test_a_command_that_printed_no_group() -> None:
+    host = host_of("$ find /sys/kernel/iommu_groups/ -type l\n$ lspci -nn\n01:00.0 VGA [0300]: X [10de:1b80]\n")
+    assert isinstance(host.groups, Unknown)
+    assert "if that is all of it, no IOMMU is in use" in host.groups.reason
+
+
+@pytest.mark.parametrize("mark", ["IOMMU Group * ", "`IOMMU Group * ", "IOMMU Group *:\n\t", "IOMMU group \\*\n"])
+def test_a_loop_that_found_no_group_tells_that_there_is_none(mark: str) -> None:
+    rest = "00:01.0 PCI bridge [0604]: X [8086:1901]\n01:00.0 VGA compatible controller [0300]: Y [10de:1b80]\n"
+    host = host_of(f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\n{rest}")
+    assert [str(a)[5:] for a in host.functions] == ["00:00.0", BRIDGE, GPU]
+    assert isinstance(host.groups, Known)
+    assert not host.groups.value
+    assert all(isinstance(f.group, Known) and f.group.value is None for f in host.functions.values())
+    some = host_of(
+        f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\npci 0000:00:01.0: Adding to iommu group 3\n{rest}"
+    )
+    assert groups_of(some) == {3: [BRIDGE]}, "of another boot, then: what is listed counts"
+
+
+def test_a_function_shown_twice_in_two_groups_is_in_neither() -> None:
+    twice = PORT + "\n" + PORT.replace("IOMMU group: 1", "IOMMU group: 2")
+    for text in (twice, PORT.replace("IOMMU group: 1", "IOMMU group: 1\n\tIOMMU group: 2")):
+        function = host_of(text).functions[at(BRIDGE)]
+        assert isinstance(function.group, Unknown)
+        assert "in group 1 and in group 2" in function.group.reason
+
+
+def test_the_piece_of_an_address_is_no_platform_device() -> None:
+    path = "/sys/kernel/iommu_groups/{}/devices/0000:0{}\n:00.0 -> ../../../../devices/pci0000:00\n"
+    host = host_of("".join(path.format(n, n) for n in (1, 2)) + "0000:02:00.0/iommu_group -> ../iommu_groups/2\n")
+    assert groups_of(host) == {2: [NIC]}
+    assert any("1" in gap.what for gap in host.gaps), "of group 1 nothing was understood"
+    assert not any("platform" in gap.why for gap in host.gaps)
