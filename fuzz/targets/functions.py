@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from atoll.errors import Unreadable
 from atoll.host.capture.redaction import Redactor
+from atoll.host.ivrs import aliases_alone, id_aliases
 from atoll.host.trees.memory import FileEntry, LinkEntry, MemoryTree
 from atoll.pci.acs import read_acs
 from atoll.pci.ats import read_ats, read_pasid
@@ -86,6 +87,21 @@ def _walked(data: bytes) -> list[object]:
     return lists
 
 
+def _firmware_table(data: bytes) -> None:
+    told = id_aliases(data)
+    alone = aliases_alone(data)
+    assert id_aliases(alone) == told
+    assert len(alone) <= 48 + 36 * len(told)
+
+
+_TABLE = bytes.fromhex(
+    "495652536c000000020053414d504c4553414d504c452d312001000000434f5245010000413020000000000000000000"
+    "10b03c0002004000000018fd000000000000000000000000"
+    "0308000004feff004200030000a4000043080a0000000a0004ff0a00480000d722a00002"
+)
+"""An IOMMU's block: a range, an alias, a range of aliases, what is no PCI function."""
+
+
 def _seeds() -> Iterator[bytes]:
     yield from sorted(set(configurations().values()))
 
@@ -96,6 +112,13 @@ FUNCTIONS = (
         _config,
         _seeds,
         (b"\x10\x00\x42\x00", b"\x0d\x00\x01\x10", b"\x10\x00\x01\x10", b"\xff\xff\xff\xff", b"\x0f\x00\x01\x10"),
+        longest=4096,
+    ),
+    Target(
+        "firmware-table",
+        _firmware_table,
+        lambda: iter((_TABLE,)),
+        (b"\x10\x00\x24\x00", b"\x43\x00\x01\x00", b"\x04\xff\xff\x00", b"\xf0", b"\x40\x00"),
         longest=4096,
     ),
 )

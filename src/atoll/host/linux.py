@@ -14,6 +14,7 @@ from atoll.host.functions import read_functions
 from atoll.host.gap import Gap
 from atoll.host.groups import behind_xen, group_of, read_groups, read_units
 from atoll.host.holders import read_holders, read_opened, read_vfio_devices
+from atoll.host.ivrs import read_firmware_aliases
 from atoll.host.kernel import (
     read_interrupt_remapping,
     read_platform,
@@ -78,6 +79,7 @@ def read(
         iommu_units=units,
         interrupt_remapping=read_interrupt_remapping(tree, platform, units, groups, value_of(command_line, "")),
         smmu_aborts=read_smmu_aborts(tree),
+        firmware_aliases=read_firmware_aliases(tree, units, functions),
         holders=holders,
         vfio_devices=read_vfio_devices(tree),
         opened=read_opened(tree, functions, folders),

@@ -346,6 +346,8 @@ class Host:
     interrupt_remapping: Fact[bool] = Unknown("not read")
     smmu_aborts: Fact[bool] = Unknown("not read")
     """Whether Arm's SMMU was told to abort requests under ids that no driver set up (``disable_bypass``)."""
+    firmware_aliases: Fact[Mapping[Address, int]] = Unknown("not read")
+    """Requester ids that functions use beside their own, of those to which firmware gives one (AMD's IVRS table)."""
     overrides_acs: Fact[bool] = Unknown("no boot log tells it")
     """Whether the kernel said at boot that it takes ACS as given where there is none (``pcie_acs_override=``)."""
     holders: Fact[tuple[Holder, ...]] = Unknown("not read")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Question
-from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, may_be_vfio
+from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, is_amd_iommu, may_be_vfio
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, is_open, leads_on
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
@@ -143,6 +143,17 @@ def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
         yield "firmware-mappings", "; ".join([*([text] if mapped else []), *([untold] if unread else [])])
 
 
+def _firmware_aliases(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    host = reach.topology.host
+    amd = any(unit.kind == "amd" for unit in host.iommu_units) or any(map(is_amd_iommu, host.functions.values()))
+    if amd and isinstance(host.firmware_aliases, Unknown) and clusters.tenant():
+        yield (
+            "firmware-aliases",
+            "the firmware's table for AMD's IOMMU (IVRS) gives no function an id that others use too: it was not read"
+            f" ({host.firmware_aliases.reason})",
+        )
+
+
 def _silent(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     silent = [address for address in clusters.tenant() if reach.settings.can_master(address) is False]
     if silent:
@@ -236,7 +247,7 @@ def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, st
 
 
 _STANDING = (
-    *(_trusted_host, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent),
+    *(_trusted_host, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent, _firmware_aliases),
     *(_ports, _root_complexes, _off_host, _two_ends, _managers_of_switches, _virtual),
 )
 

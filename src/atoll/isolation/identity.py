@@ -55,7 +55,8 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
 
     A PCIe-to-PCI bridge replaces them by (secondary bus, 00.0), a conventional bridge by its own
     (drivers/pci/search.c ``pci_for_each_dma_alias``); what stands behind one shares them. Some devices
-    are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``). What lies behind
+    are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``), of others the firmware
+    tells it (AMD's IVRS table), be it an id of another bus. What lies behind
     Intel's VMD uses the VMD's id (arch/x86/pci/common.c ``pci_real_dma_dev``); where it is not told which, any.
     """
     return alias_ids(topology, address, {})
@@ -69,6 +70,9 @@ def alias_ids(
     found = {(address.domain, address.requester_id)}
     for devfn in dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn):
         found.add((address.domain, address.bus << 8 | devfn))
+    used = value_of(topology.host.firmware_aliases, {}).get(address)
+    if used is not None:
+        found.add((address.domain, used))
     if address.domain >= FIRST_SEGMENT:
         vmds = topology.vmds if function.behind is None else (function.behind,)
         found |= {(vmd.domain, vmd.requester_id) for vmd in vmds}
@@ -219,6 +223,9 @@ def _sharing(topology: Topology, source: Address, target: Address, shared: froze
     if segments and any(domain not in segments or requester_id == _UNSEEN for domain, requester_id in shared):
         lender = next((vmd for vmd in topology.vmds if (vmd.domain, vmd.requester_id) in shared), None)
         return f"that of the VMD {lender if lender is not None else 'whose segment it is, which was not read'}"
+    told = value_of(topology.host.firmware_aliases, {})
+    if any((one.domain, told.get(one)) in shared for one in (source, target)):
+        return "so the firmware says (IVRS)"
     bridge = next((port for port in topology.up(source) if port in topology.up(target)), None)
     if bridge is None:
         return "devices of this kind are known to (drivers/pci/quirks.c)"

@@ -14,6 +14,7 @@ from atoll.errors import Unreadable
 from atoll.host.capture.collector import Missing
 from atoll.host.capture.identifiers import ATTRIBUTE, FORMS, HOST_NAMES, KEYED, NODE_NAME, PROMPT, TAG, WHOLE_LINE
 from atoll.host.capture.replacement import Kind, Replacements
+from atoll.host.ivrs import IVRS, aliases_alone
 from atoll.host.place import address_of
 from atoll.host.trees.memory import Entry, FileEntry, FolderEntry, LinkEntry, MemoryTree
 from atoll.pci.capability import CapabilityId, ExtendedId, walk_extended
@@ -135,6 +136,12 @@ class Redactor:
             return self._padded(data.decode("latin-1")).encode("latin-1")
         if path.startswith("sys/") and address_of(above.rpartition("/")[2]) is not None and name != "uevent":
             return self._config(path, data) if name == "config" else data
+        if path == IVRS:
+            try:
+                return aliases_alone(data)
+            except Unreadable as error:
+                self.missing.append(Missing(path, f"left out: {error.message}"))
+                return None
         if b"\0" in data:
             self.missing.append(Missing(path, "left out: it is not text and cannot be redacted"))
             return None

@@ -14,6 +14,7 @@ from atoll.host.attribute import target
 from atoll.host.capture.collector import Collector, Missing
 from atoll.host.devicetree import find_device_tree
 from atoll.host.holders import open_files
+from atoll.host.ivrs import IVRS
 from atoll.host.place import address_of, find_places
 
 __all__ = ["SECTIONS", "Progress", "Section"]
@@ -126,6 +127,7 @@ def _groups(take: Collector, progress: Progress) -> None:
             take.file(f"{here}/{name}")
         for name in take.names(f"{here}/devices"):
             take.member(f"{here}/devices/{name}")
+    take.file(IVRS)
     take.folder("sys/class/iommu")
     for unit in take.names("sys/class/iommu"):
         here = f"sys/class/iommu/{unit}"

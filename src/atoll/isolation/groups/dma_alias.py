@@ -64,6 +64,7 @@ class Aliases:
         for address, function in host.functions.items():
             bus = (address.domain, address.bus)
             mask = dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn)
+            mask |= self._by_firmware(address)
             if mask:
                 self._masks[address] = mask
                 self._aliasing.add(bus)
@@ -75,6 +76,11 @@ class Aliases:
                 why = f"{address}: its ids, which the record does not show, and whether it uses others' requester ids"
                 self._unread.setdefault(bus, []).append(why)
         self._vmd = vmds_of(host.functions)
+
+    def _by_firmware(self, address: Address) -> frozenset[int]:
+        """``setup_aliases`` of AMD's driver: the id that the firmware gives a function, where it is of its own bus."""
+        used = value_of(self._host.firmware_aliases, {}).get(address)
+        return frozenset() if used is None or used >> 8 != address.bus else frozenset({used & 0xFF})
 
     @property
     def lenders(self) -> tuple[Function, ...]:

@@ -1,7 +1,8 @@
 """Functions whose requests carry other requester ids than their own: the kernel's DMA alias quirks.
 
 Source: the fixups of ``drivers/pci/quirks.c`` that call ``pci_add_dma_alias()`` or set an alias flag (Linux 7.3.4),
-``drivers/pci/controller/vmd.c`` for Intel VMD. AMD adds aliases from the firmware's IVRS table, which no record shows.
+``drivers/pci/controller/vmd.c`` for Intel VMD. Those that AMD's driver takes from the
+firmware's table are in :mod:`atoll.host.ivrs`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,100 @@
+"""Functions to which firmware gives another requester id (AMD's IVRS table)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from groups_hosts import at, function, groups, host, port
+from proofs import VIOLATED, ids, proof
+from reach_hosts import CLOSED, machine, scene, slots
+
+from atoll.fabric.answer import Answer
+from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.model import Host, IommuUnit
+from atoll.isolation.contacts.impersonation import impersonations
+from atoll.isolation.groups import predict
+from atoll.isolation.identity import Identities
+from atoll.pci.address import Address
+
+AMD = (IommuUnit("ivhd0", "amd"),)
+GHOST = 0x00A5
+"""The id of nobody."""
+
+
+def _host(told: dict[str, int]) -> Host:
+    functions = [
+        port("00:01.0", 1),
+        function("01:00.0", "00:01.0"),
+        function("01:01.0", "00:01.0", physical="01:00.0"),
+        function("01:02.0", "00:01.0", physical="01:00.0"),
+        port("00:02.0", 2),
+        function("02:00.0", "00:02.0"),
+    ]
+    found = host(functions, units=AMD)
+    return replace(found, firmware_aliases=Known({at(place): used for place, used in told.items()}, "IVRS"))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, ("00:01.0", "00:02.0", "01:00.0", "01:01.0", "01:02.0", "02:00.0")),
+        # As firmware has it that reckons with a bridge in each slot: SR-IOV comes to lie in the range.
+        (
+            {"01:01.0": 0x0100, "01:02.0": 0x0100},
+            ("00:01.0", "00:02.0", "01:00.0 01:01.0 01:02.0", "02:00.0"),
+        ),
+        ({"01:02.0": 0x0108}, ("00:01.0", "00:02.0", "01:00.0", "01:01.0 01:02.0", "02:00.0")),
+        # setup_aliases() takes no id of another bus, nor does one of nobody join two.
+        ({"02:00.0": 0x0100}, ("00:01.0", "00:02.0", "01:00.0", "01:01.0", "01:02.0", "02:00.0")),
+        ({"01:01.0": 0x01F8, "01:02.0": 0x01F8}, ("00:01.0", "00:02.0", "01:00.0", "01:01.0", "01:02.0", "02:00.0")),
+    ],
+)
+def test_groups(told: dict[str, int], expected: tuple[str, ...]) -> None:
+    found = predict(_host(told))
+    assert found.groups == groups(*expected)
+    assert not found.undetermined
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, Answer.BLOCKED),
+        ({"01:00.0": 0x0200}, Answer.DIRECT),
+        ({"02:00.0": 0x0100}, Answer.DIRECT),
+        ({"01:00.0": GHOST, "02:00.0": GHOST}, Answer.DIRECT),
+        ({"01:00.0": GHOST}, Answer.BLOCKED),
+    ],
+)
+def test_one_id_is_one_set_of_mappings_on_whatever_bus(told: dict[str, int], expected: Answer) -> None:
+    """``clone_aliases`` writes what a function may see to the entries of all its ids."""
+    one, other = at("01:00.0"), at("02:00.0")
+    machine_ = replace(
+        machine(*slots(CLOSED, CLOSED)),
+        firmware_aliases=Known({at(place): used for place, used in told.items()}, "IVRS"),
+    )
+    found = scene(machine_)
+    identities = Identities(found.topology, found.settings)
+    assert identities.shared(one, other).answer is expected
+    assert identities.shared(other, one).answer is expected
+    together = [each for each in impersonations(found.reach(), Answer.DIRECT) if each.answer is Answer.DIRECT]
+    assert bool(together) is (expected is Answer.DIRECT)
+    if expected is Answer.DIRECT:
+        assert "IVRS" in identities.shared(one, other).path[0].because
+        assert proof(machine_, red="01:00.0").verdict is VIOLATED
+
+
+@pytest.mark.parametrize(
+    ("units", "told", "assumed"),
+    [
+        (AMD, Unknown("not read"), True),
+        (AMD, Known({}, "IVRS"), False),
+        ((IommuUnit("dmar0", "intel"),), Unknown("not read"), False),
+    ],
+)
+def test_a_table_that_was_not_read_is_assumed_to_give_none(
+    units: tuple[IommuUnit, ...], told: Fact[Mapping[Address, int]], assumed: bool
+) -> None:
+    found = proof(replace(machine(*slots(CLOSED, CLOSED)), iommu_units=units, firmware_aliases=told), red="01:00.0")
+    assert ("firmware-aliases" in ids(found)) is assumed
