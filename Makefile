@@ -16,7 +16,7 @@ help:
 	@echo 'make fuzz    everything that reads a stranger'"'"'s bytes, fuzzed for 10 s each (FUZZ_ARGS)'
 	@echo 'make bench   times and counts beside lspci and lstopo, on generated and recorded machines'
 	@echo 'make lab     real kernels in an emulator, fetched from Debian; results in lab-results.json'
-	@echo 'make lab-kernel  only build the lab'"'"'s kernel with iommufd (ten minutes, once)'
+	@echo 'make lab-kernel  only build the lab'"'"'s kernel with iommufd (8 minutes, once)'
 	@echo 'make clean   remove what the others made'
 
 demo: $(VENV)/.atoll
