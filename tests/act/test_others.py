@@ -4,7 +4,7 @@ trusted host's."""
 from __future__ import annotations
 
 import pytest
-from act_bench import BLUE, RED, host_of, to_vfio
+from act_bench import BLUE, RED, Watched, host_of, to_vfio
 
 from atoll.act.executor import execute
 from atoll.act.others import with_others
@@ -148,3 +148,32 @@ def test_a_journal_that_cannot_be_read_proves_nothing() -> None:
     assert found.verdict is Verdict.UNKNOWN
     (reason,) = found.proof.reasons
     assert "who else was given devices cannot be told" in reason
+
+
+class Elsewhere(Watched):
+    """Seen from a mount namespace with a journal of its own; ``host`` is what shows the host's, if anything does."""
+
+    def __init__(self, twin: Twin, host: Twin | None) -> None:
+        super().__init__(twin)
+        self.host = host
+
+    def of_host(self) -> Twin | None:
+        return self.host
+
+
+def test_a_journal_that_is_not_the_hosts_tells_of_nobody_silently() -> None:
+    """The host's is read where it is shown; where it is not, a proof says that it takes the one there for it."""
+    twin = Twin.new("pcie-box")
+    carried_out(twin, file("blue", BOX_RED, "kernel"))
+    bare = Twin.new("pcie-box")
+    host = host_of(twin)
+    red = read_spec(file("red", FAR, "vfio"), host, name="spec")
+    shown = with_others(Elsewhere(bare, twin), host, red)
+    assert [(cluster.name, cluster.functions) for cluster in shown.others] == [("blue", (BOX_RED,))]
+    assert shown.unshown == ""
+    hidden = with_others(Elsewhere(bare, None), host, red)
+    assert hidden.others == ()
+    proof = state(Topology(host), present(host), hidden, Policy.STRICT, moment="now").proof
+    assert "journal-of-host" in {assumption.id for assumption in proof.assumptions}
+    proof = state(Topology(host), present(host), shown, Policy.STRICT, moment="now").proof
+    assert "journal-of-host" not in {assumption.id for assumption in proof.assumptions}

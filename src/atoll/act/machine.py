@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Explaining", "Lease", "Machine", "Outliving"]
+__all__ = ["Explaining", "Lease", "Machine", "Namespaced", "Outliving"]
 
 
 class Lease(Protocol):
@@ -91,3 +91,12 @@ class Outliving(Protocol):
 
     def locked_by(self, descriptor: int) -> AbstractContextManager[None]:
         """Meanwhile, let each write keep the descriptor of the lock open until it has ended."""
+
+
+@runtime_checkable
+class Namespaced(Protocol):
+    """A machine whose own files, as they are shown here, may be others than the host's."""
+
+    def of_host(self) -> Machine | None:
+        """Return a machine that shows the host's (to be read only), itself where it does; None where that is not
+        known."""

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from atoll.act.given import given_elsewhere, given_to
-from atoll.act.journal import read_journal
-from atoll.act.machine import Machine
+from atoll.act.journal import PATH, read_journal
+from atoll.act.machine import Machine, Namespaced
 from atoll.act.owner import boot_of
 from atoll.errors import InputError
 from atoll.host.model import Host
@@ -17,6 +17,11 @@ from atoll.plan.others import others
 
 __all__ = ["with_others"]
 
+_UNSHOWN = (
+    f"nothing was given to clusters beside what the journal here (/{PATH}) tells: whether it is the host's is not "
+    "shown (that takes root, in the host's PID namespace)"
+)
+
 
 def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone: Collection[Address] = ()) -> Clusters:
     """Return clusters with who else has devices on a host, as its journal tells (a record has none): these are not
@@ -24,8 +29,12 @@ def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone
 
     What is ``gone`` was let go since the journal noted whose it is.
     """
-    untold = ""
+    untold = unshown = ""
     given: dict[Address, str] = {}
+    if isinstance(machine, Namespaced):
+        of_host = machine.of_host()
+        unshown = "" if of_host is not None else _UNSHOWN
+        machine = of_host or machine
     try:
         if machine is not None:
             given = given_to(read_journal(machine).since(boot_of(machine)).entries, host)
@@ -33,4 +42,4 @@ def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone
         untold = f"who else was given devices cannot be told: {error.message}"
     given = {address: name for address, name in given.items() if address not in gone}
     elsewhere = given_elsewhere(given, {cluster.name: cluster.functions for cluster in clusters.named})
-    return replace(clusters, others=others(host, clusters, given), elsewhere=elsewhere, untold=untold)
+    return replace(clusters, others=others(host, clusters, given), elsewhere=elsewhere, untold=untold, unshown=unshown)

@@ -84,6 +84,11 @@ def _trusted_host(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]
         yield "unread-drivers", text
 
 
+def _others(_reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    if clusters.unshown:
+        yield "journal-of-host", clusters.unshown
+
+
 def _controls(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     for address in sorted(clusters.tenant()):
         control = link_control(reach.topology.functions[address])
@@ -247,8 +252,8 @@ def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, st
 
 
 _STANDING = (
-    *(_trusted_host, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent, _firmware_aliases),
-    *(_ports, _root_complexes, _off_host, _two_ends, _managers_of_switches, _virtual),
+    *(_trusted_host, _others, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent),
+    *(_firmware_aliases, _ports, _root_complexes, _off_host, _two_ends, _managers_of_switches, _virtual),
 )
 
 

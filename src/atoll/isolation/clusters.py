@@ -55,6 +55,8 @@ class Clusters:
     """Of functions that this file names: which other cluster, one that it does not name, was given them before."""
     untold: str = ""
     """Why it is not known who else has devices; empty where it is."""
+    unshown: str = ""
+    """What is taken as true of who else has devices, and is not shown; empty where it is."""
 
     def owner(self) -> dict[Address, str]:
         """Return the cluster's name by function, of named functions only."""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from atoll.act.live.namespace import check_shared
+from atoll.act.live import LiveMachine
+from atoll.act.live.namespace import check_shared, root_of_host
 from atoll.errors import RefusedError
+from atoll.host.holders import FIRST_NAMESPACE
 
 RUN, STATE = "run/atoll", "var/lib/atoll"
 
@@ -50,6 +52,33 @@ def test_one_of_the_two_is_not_enough(tmp_path: Path) -> None:
     (host / STATE).rmdir()
     (host / STATE).symlink_to(tmp_path / "here" / STATE)
     check_shared(root)
+
+
+def test_the_hosts_journal_is_read_where_it_is_shown(tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    (host / STATE).mkdir(parents=True)
+    root = seen(tmp_path, here=(RUN, STATE), first=host)
+    assert root_of_host(root) is None, "process 1 may be a container's"
+    (tmp_path / "here/proc/1/ns").mkdir()
+    namespace = tmp_path / "here/proc/1/ns/pid"
+    namespace.symlink_to("pid:[4026532281]")
+    assert root_of_host(root) is None
+    namespace.unlink()
+    namespace.symlink_to(FIRST_NAMESPACE)
+    assert root_of_host(root) == f"{root}proc/1/root/"
+    found = LiveMachine(root=root).of_host()
+    assert found is not None
+    place = found.state_path(f"{STATE}/journal.sqlite")
+    assert place is not None
+    assert place.parent.samefile(host / STATE)
+
+
+def test_the_hosts_own_machine_is_its_own_witness(tmp_path: Path) -> None:
+    root = seen(tmp_path, here=(), first=tmp_path / "here")
+    (tmp_path / "here/proc/1/ns").mkdir()
+    (tmp_path / "here/proc/1/ns/pid").symlink_to(FIRST_NAMESPACE)
+    machine = LiveMachine(root=root)
+    assert machine.of_host() is machine
 
 
 def test_who_does_not_see_process_1_is_not_kept_from_it(tmp_path: Path) -> None:

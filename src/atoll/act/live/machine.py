@@ -11,6 +11,7 @@ from typing import Protocol
 
 from atoll.act.live.capabilities import Capabilities, capabilities_of
 from atoll.act.live.files import keep, write_attribute, write_config
+from atoll.act.live.namespace import root_of_host
 from atoll.act.live.resource import ResourceLease
 from atoll.act.machine import Lease
 from atoll.errors import Unreadable
@@ -75,6 +76,13 @@ class LiveMachine(LiveTree):
         return self._found.lacking.get(capability, (f"nothing here can do {capability}", ""))
 
     # -- files
+
+    def of_host(self) -> LiveMachine | None:
+        """Return a machine that shows atoll's own files as the host has them; None where these are not shown."""
+        root = root_of_host(self._root)
+        if root is None:
+            return None
+        return self if root == self._root else LiveMachine(root=root)
 
     def state_path(self, path: str) -> Path | None:
         """Return where one of atoll's own files stands on the disk."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 
 from atoll.errors import RefusedError
+from atoll.host.holders import FIRST_NAMESPACE
 
-__all__ = ["check_shared"]
+__all__ = ["check_shared", "root_of_host"]
 
 _FOLDERS = ("run/atoll", "var/lib/atoll")
 _FIRST = "proc/1/root"
@@ -21,9 +22,7 @@ def check_shared(root: str = "/") -> None:
 
     ``root`` is for tests.
     """
-    try:
-        os.stat(f"{root}{_FIRST}/")
-    except OSError:
+    if not _is_shown(root):
         return
     for folder in _FOLDERS:
         if not _same(root, folder):
@@ -31,6 +30,30 @@ def check_shared(root: str = "/") -> None:
                 f"/{folder} here is not the host's: no other atoll would see that this one changes the host",
                 hint=f"mount the host's there (docker run -v /{folder}:/{folder} …), or run it on the host",
             )
+
+
+def root_of_host(root: str = "/") -> str | None:
+    """Return the folder under which the host's own files of atoll stand: ``root``, or process 1's where these are
+    others. None where it is not shown which they are: process 1 cannot be looked at, or is a container's."""
+    if not _is_shown(root) or not _is_hosts(root):
+        return None
+    return root if all(_same(root, folder) for folder in _FOLDERS) else f"{root}{_FIRST}/"
+
+
+def _is_shown(root: str) -> bool:
+    try:
+        os.stat(f"{root}{_FIRST}/")
+    except OSError:
+        return False
+    return True
+
+
+def _is_hosts(root: str) -> bool:
+    """Whether process 1 is the host's, and not that of a PID namespace below the first."""
+    try:
+        return os.readlink(f"{root}proc/1/ns/pid") == FIRST_NAMESPACE
+    except OSError:
+        return False
 
 
 def _same(root: str, folder: str) -> bool:
