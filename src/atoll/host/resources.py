@@ -18,6 +18,7 @@ from atoll.host.tree import Tree
 from atoll.pci.bar import read_bars, read_rom
 from atoll.pci.bridge import read_bridge
 from atoll.pci.config import ConfigSpace
+from atoll.pci.enhanced import read_unnumbered
 
 __all__ = ["Resources", "bars_of", "bridge_of", "rom_of", "sized_sriov"]
 
@@ -79,6 +80,8 @@ def bars_of(
     lines = resources.lines
     if lines is None:
         return registers
+    # Registers do not count where there is Enhanced Allocation, and the kernel knows no resource for some of that.
+    unnumbered = value_of(told(read_unnumbered), ()) if isinstance(registers, Unknown) else ()
     held = value_of(registers, ())
     # Those of a virtual function are hardwired to zero (Base Specification 7.5.1.2.1).
     read = None if virtual or isinstance(registers, Unknown) else held
@@ -90,6 +93,7 @@ def bars_of(
     # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
     shown = {bar.index for bar in bars}
     bars += [bar for bar in held if (bar.start or bar.memory) and bar.index not in shown]
+    bars += unnumbered
     return Known(tuple(sorted(bars, key=lambda bar: bar.index)), resources.path)
 
 

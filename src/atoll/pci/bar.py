@@ -26,6 +26,7 @@ class Bar:
     """A base address register that is in use."""
 
     index: int
+    """0 to 5; 7 and 15: an address that hardware fixed, which stands for none of them (Enhanced Allocation)."""
     start: int
     """Bus or resource address (bytes); 0 where it is not assigned."""
     size: int

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from atoll.errors import Unreadable
 from atoll.pci.config import ConfigSpace
+from atoll.pci.enhanced import forwards_fixed
 from atoll.pci.header import HeaderType
 from atoll.pci.portal import read_vectors
 
 __all__ = ["Bridge", "Window", "read_bridge"]
 
 _VGA_ENABLE = 0x8
+_FIXED = "its Enhanced Allocation tells of addresses behind it that its windows do not have"
 
 
 class Window(NamedTuple):
@@ -57,8 +60,17 @@ def read_bridge(config: ConfigSpace) -> Bridge | None:
     kept = tuple(window for window in found if window is not None and window.start <= window.end)
     vga = bool(config.word(0x3E) & _VGA_ENABLE)
     vectors = read_vectors(config)
+    unread = vectors.unread or _fixed(config)
     covered = tuple(Window(first, last, memory=True) for first, last in vectors.covered)
-    return Bridge(config.byte(0x19), config.byte(0x1A), kept, vga, vectors.unread, covered)
+    return Bridge(config.byte(0x19), config.byte(0x1A), kept, vga, unread, covered)
+
+
+def _fixed(config: ConfigSpace) -> str:
+    """Return why it may forward what hardware fixed, empty where it does not, or its capabilities were not read."""
+    try:
+        return _FIXED if forwards_fixed(config) else ""
+    except Unreadable:
+        return ""
 
 
 def _windows(config: ConfigSpace) -> list[Window | None]:

@@ -21,6 +21,9 @@ __all__ = ["HeaderText", "region"]
 _SHADOW = 0xC_0000
 _PORTALS = ("Capability ID 0x15", "#15", "Flattening Portal Bridge")
 """How releases of lspci name the capability of Flattening Portal Bridges (15h), which most do not know."""
+_BEHIND = "resource behind function"
+_OF_NO_BAR = ("not indicated", "reserved")
+"""What lspci says that an entry of Enhanced Allocation stands for (``cap_ea`` in ls-caps.c)."""
 _WINDOWS = ("I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:")
 _NO_WINDOW = (["[disabled]"], ["None"])
 _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -89,8 +92,16 @@ class HeaderText(BlockText):
             hidden = "what it shows of the windows behind the bridge cannot be read: give the output of lspci -vvv"
         if not hidden and any(c.name.startswith(_PORTALS) for c in self._block.capabilities):
             hidden = "lspci does not show whether vectors of its Flattening Portal Bridge are on: lspci -xxx does"
+        if not hidden and self._fixes(_BEHIND):
+            hidden = "its Enhanced Allocation tells of addresses behind it that its windows do not have"
         unread = f"{self._text}: {hidden}" if hidden else ""
         return Known(Bridge(secondary, subordinate, kept, vga, unread), self._source)
+
+    def _fixes(self, *words: str) -> bool:
+        """Whether Enhanced Allocation has an entry for what these words say."""
+        found = (c for c in self._block.capabilities if "Enhanced Allocation" in c.name)
+        texts = [text for c in found for text in (c.name, *(detail.text for detail in c.details))]
+        return any(f"BAR Equivalent Indicator: {word}" in text for text in texts for word in words)
 
     def _is_unclear(self, key: str) -> bool:
         """Whether it shows something in a window's place that is neither a range nor that there is none."""
@@ -117,6 +128,8 @@ class HeaderText(BlockText):
             return Unknown(f"{self._text}: {self._unread or self._early}")
         bars = []
         enhanced = any("Enhanced Allocation" in capability.name for capability in self._block.capabilities)
+        if enhanced and self._fixes(*_OF_NO_BAR):
+            return Unknown(f"{self._text}: no region stands for some addresses of its Enhanced Allocation")
         for detail in self._block.details:
             words = detail.text.removeprefix("[virtual] ").split()
             if len(words) >= 4 and words[:3] in (["Memory", "at", words[2]], ["I/O", "ports", "at"]):
