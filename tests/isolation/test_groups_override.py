@@ -31,6 +31,20 @@ def test_whether_the_kernel_obeys_an_override_is_open_only_where_it_decides() ->
     assert not predict(host(single, command_line="pcie_acs_override=multifunction")).undetermined
 
 
+def test_no_override_takes_back_what_an_earlier_row_of_the_table_decided() -> None:
+    """``pci_quirk_intel_pch_acs`` says no to a port that the kernel could not set up, not that it does not know."""
+    top, below = pair(None)
+    for done, ids, apart in (
+        (Known(False), (0x8086, 0x8C10), False),
+        (Known(True), (0x8086, 0x8C10), True),
+        (Known(False), (0x1022, 0x1483), True),
+    ):
+        told = [replace(top, vendor=ids[0], device=ids[1], chipset_acs=done), below]
+        found = replace(host(told, command_line="pcie_acs_override=downstream"), overrides_acs=Known(True))
+        assert predict(found).groups == (groups("00:01.0", "01:00.0") if apart else groups("00:01.0 01:00.0"))
+        assert not predict(found).undetermined
+
+
 def test_recorded_groups_tell_whether_the_kernel_obeys_an_override() -> None:
     line = "pcie_acs_override=downstream"
     (together,) = predict(host(pair(None))).groups

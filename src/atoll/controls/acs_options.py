@@ -121,7 +121,8 @@ def _option(parameter: str, entry: str) -> AcsOption | None:
     if parameter == "disable_acs_redir":
         return AcsOption(parameter, AcsFlag(0), _REDIRECTION, entry) if entry else None
     bits, at, device = entry.partition("@")
-    bits = bits.lower()
+    # Of an x the kernel minds no place, be there ever so many.
+    bits = bits.lower().lstrip("x")
     if not at or not device or len(bits) > len(_BITS) or set(bits) - set("01x"):
         return None
     on = off = AcsFlag(0)

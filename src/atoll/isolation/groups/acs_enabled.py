@@ -91,7 +91,11 @@ class Judge:
         return verdict
 
     def _told(self, function: Function) -> Verdict:
-        return self._overridden(function, self._quirk(function) or self._by_type(function))
+        quirk = self._quirk(function)
+        if quirk is not None and not quirk.enabled and function.vendor == INTEL:
+            # The row that the patch adds to the table stands behind Intel's, and the first that decides counts.
+            return quirk
+        return self._overridden(function, quirk or self._by_type(function))
 
     def _whatever_it_is(self, function: Function) -> Verdict:
         """What holds for every device that a function without told ids can be."""
