@@ -63,13 +63,26 @@ def resilience(
             continue
         best = None if trigger is Trigger.TENANT else _by_drivers_of_host(mine, target, opening)
         for source in functions:
-            breaks_out = _of(violated, source)
-            for relevant in what_decides(topology, in_use, source):
-                at_most = None if best is None else len(best) - 1
-                weakness = least_events(topology, in_use, mine, breaks_out, relevant, at_most=at_most, effects=effects)
-                best = weakness if weakness is not None else best
+            best = _of_one(effects, mine, violated, source, best)
         found[trigger] = best
     return found
+
+
+def _of_one(
+    effects: _Effects,
+    events: Sequence[Event],
+    violated: Callable[[Settings, Address], bool],
+    source: Address,
+    best: Weakness | None,
+) -> Weakness | None:
+    """Return fewer events than ``best`` after which a function breaks out, or ``best`` if there are none."""
+    topology, settings = effects.topology, effects.start
+    breaks_out = _of(violated, source)
+    for relevant in what_decides(topology, settings, source):
+        at_most = None if best is None else len(best) - 1
+        weakness = least_events(topology, settings, events, breaks_out, relevant, at_most=at_most, effects=effects)
+        best = weakness if weakness is not None else best
+    return best
 
 
 def _by_drivers_of_host(events: Sequence[Event], target: Address | None, opening: Weakness | None) -> Weakness | None:
@@ -169,7 +182,8 @@ class _Effects:
     """What events lead to. Of those that hit a lot it is worked out once for all functions that are looked at."""
 
     def __init__(self, topology: Topology, start: Settings) -> None:
-        self._topology = topology
+        self.topology = topology
+        self.start = start
         self._kept = {id(start): start}
         """Settings that such events alone lead to, by identity."""
         self._known: dict[tuple[int, int], tuple[Event, Settings]] = {}
@@ -177,10 +191,10 @@ class _Effects:
     def after(self, before: Settings, event: Event) -> Settings:
         """Return the settings after an event, as ``events.effect.after`` does."""
         if len(event.scope) < _WIDE or id(before) not in self._kept:
-            return after(self._topology, before, event)
+            return after(self.topology, before, event)
         key = id(before), id(event)
         if key not in self._known:
-            self._known[key] = event, after(self._topology, before, event)
+            self._known[key] = event, after(self.topology, before, event)
             reached = self._known[key][1]
             if len(self._kept) < _MOST_KEPT:
                 self._kept[id(reached)] = reached

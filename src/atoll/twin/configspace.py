@@ -117,12 +117,8 @@ def _header(out: _Builder, spec: FunctionSpec) -> None:
     out.put(0x0C, 1, 0, 0xFF)
     out.put(0x0E, 1, (0x80 if spec.multifunction else 0) | (1 if spec.is_bridge else 0))
     out.put(0x3C, 1, 0, 0xFF)
-    for bar in () if virtual or spec.fixed else spec.bars:
-        kind = 0x1 if bar.io else (0x4 if bar.wide else 0) | (0x8 if bar.prefetchable else 0)
-        span = 64 if bar.wide else 32
-        out.put(0x10 + 4 * bar.index, span // 8, kind, (1 << span) - bar.size & ~(0x3 if bar.io else 0xF))
-    if spec.rom and not virtual:
-        out.put(0x38 if spec.is_bridge else 0x30, 4, 0, (1 << 32) - spec.rom | 1)
+    if not virtual:
+        _registers_of_addresses(out, spec)
     if spec.is_bridge:
         _bridge_header(out, spec)
     else:
@@ -130,6 +126,16 @@ def _header(out: _Builder, spec: FunctionSpec) -> None:
         out.put(0x2C, 2, vendor)
         out.put(0x2E, 2, device)
         out.put(0x3D, 1, 0 if virtual else 1)
+
+
+def _registers_of_addresses(out: _Builder, spec: FunctionSpec) -> None:
+    """BARs and the expansion ROM's: what can be written is the size, from the other end."""
+    for bar in () if spec.fixed else spec.bars:
+        kind = 0x1 if bar.io else (0x4 if bar.wide else 0) | (0x8 if bar.prefetchable else 0)
+        span = 64 if bar.wide else 32
+        out.put(0x10 + 4 * bar.index, span // 8, kind, (1 << span) - bar.size & ~(0x3 if bar.io else 0xF))
+    if spec.rom:
+        out.put(0x38 if spec.is_bridge else 0x30, 4, 0, (1 << 32) - spec.rom | 1)
 
 
 def _bridge_header(out: _Builder, spec: FunctionSpec) -> None:

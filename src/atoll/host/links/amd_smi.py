@@ -114,12 +114,7 @@ def _is_gpu(word: str) -> bool:
 
 def amd_links(matrix: AmdMatrix, functions: Mapping[Address, Function], *, source: str) -> ToldLinks:
     """Return the links of pairs that are told, and one of each GPU to a hive whose pairs are not all told."""
-    places = dict(matrix.places)
-    whole = all((one, other) in matrix.joined for one in matrix.gpus for other in matrix.gpus if one != other)
-    if not places and whole:
-        # Each is joined to each: which is which makes no difference where the host has as many.
-        able = [address for address, function in sorted(functions.items()) if may_be_amd_gpu(function)]
-        places = dict(zip(matrix.gpus, able, strict=True)) if len(able) == len(matrix.gpus) else {}
+    places = matrix.places or _interchangeable(matrix, functions)
     gaps = []
     unnamed = [name for name in matrix.gpus if places.get(name) not in functions]
     if unnamed and matrix.joined:
@@ -135,6 +130,13 @@ def amd_links(matrix: AmdMatrix, functions: Mapping[Address, Function], *, sourc
         if len(there) > 1 and any((a, b) not in direct for a in there for b in there if a != b):
             links += routed(there, EndKind.SWITCH, f"XGMI hive of {there[0]}", source)
     return ToldLinks(source, tuple(links), gaps=tuple(gaps))
+
+
+def _interchangeable(matrix: AmdMatrix, functions: Mapping[Address, Function]) -> Mapping[str, Address]:
+    """Where each GPU is joined to each, which is which makes no difference on a host that has as many."""
+    able = [address for address, function in sorted(functions.items()) if may_be_amd_gpu(function)]
+    whole = all((one, other) in matrix.joined for one in matrix.gpus for other in matrix.gpus if one != other)
+    return dict(zip(matrix.gpus, able, strict=True)) if whole and len(able) == len(matrix.gpus) else {}
 
 
 def _direct(matrix: AmdMatrix, here: Mapping[str, Address], source: str) -> list[Link]:

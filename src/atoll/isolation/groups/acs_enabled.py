@@ -9,6 +9,7 @@ from atoll.fabric.domains import is_amd_iommu
 from atoll.host.command_line import options
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
+from atoll.isolation.groups.acs_handler import ASKING_FOR_TYPE, isolates
 from atoll.isolation.groups.override import AcsOverride
 from atoll.isolation.groups.shown_rows import ShownRows
 from atoll.isolation.groups.verdict import Verdict
@@ -21,11 +22,8 @@ from atoll.pci.quirks.acs import (
     CLAIMED,
     AcsHandler,
     acs_handlers,
-    is_cavium_root_port,
     is_intel_pch_root_port,
     is_intel_spt_root_port,
-    is_wangxun_nic,
-    is_zhaoxin_port,
     kernel_decides_alike,
     one_of_each,
 )
@@ -205,43 +203,21 @@ class Judge:
         return Verdict(True, why, verdict.missing if self._override.obeyed else (*verdict.missing, missing))
 
     def _ask(self, handler: AcsHandler, function: Function) -> Verdict | None:
+        if handler is AcsHandler.AMD_SB:
+            return self._amd_southbridge(function)
         port_type = self.port_type(function)
-        unread = () if port_type is not None else (f"{function.address}: the PCI Express type was not read",)
-        yes = Verdict(True, (f"{function.address}: taken as isolating ({handler})",), unread)
-        no = Verdict(False, (f"{function.address}: taken as not isolating ({handler})",), unread)
-        match handler:
-            case AcsHandler.AMD_SB:
-                return self._amd_southbridge(function)
-            case AcsHandler.RCIEP:
-                return yes if port_type is PortType.ROOT_INTEGRATED else None
-            case AcsHandler.INTEL_PCH:
-                if port_type not in (PortType.ROOT_PORT, None) or not is_intel_pch_root_port(function.device):
-                    return None
-                return self._intel_chipset(function, yes, no)
-            case AcsHandler.INTEL_SPT_PCH:
-                # Reads the registers, which the host reader has put in their usual form: as without a quirk.
-                return None
-            case AcsHandler.CAVIUM:
-                applies = port_type in (PortType.ROOT_PORT, None) and is_cavium_root_port(function.device)
-                return yes if applies else None
-            case AcsHandler.AL:
-                return yes if port_type in (PortType.ROOT_PORT, None) else None
-            case AcsHandler.ZHAOXIN_PORTS:
-                if port_type not in DOWNSTREAM_PORTS and not (port_type is None and function.is_port):
-                    return None
-                return yes if is_zhaoxin_port(function.device) else no
-            case AcsHandler.WANGXUN_NIC:
-                return yes if is_wangxun_nic(function.device) else no
-        # The rest ask for no type: the ids are enough.
-        enough = CLAIMED[handler] & REDIRECTING == REDIRECTING
-        return Verdict(enough, yes.why if enough else no.why)
-
-    def _intel_chipset(self, function: Function, yes: Verdict, no: Verdict) -> Verdict:
-        """``pci_quirk_intel_pch_acs``: isolating where the kernel could set up the chipset, which its log tells."""
-        if isinstance(function.chipset_acs, Known):
-            return yes if function.chipset_acs.value else no
-        missing = f"{function.address}: whether the kernel could set up the chipset's peer decoding (RCBA"
-        return Verdict(True, yes.why, (f"{missing}, {AcsHandler.INTEL_PCH}): dmesg from the boot on tells",))
+        isolating = isolates(handler, function, port_type)
+        if isolating is None:
+            return None
+        unread = ""
+        if handler is AcsHandler.INTEL_PCH and not isinstance(function.chipset_acs, Known):
+            told = "dmesg from the boot on tells"
+            unread = f"whether the kernel could set up the chipset's peer decoding (RCBA, {handler}): {told}"
+        elif port_type is None and handler in ASKING_FOR_TYPE:
+            unread = "the PCI Express type was not read"
+        missing = (f"{function.address}: {unread}",) if unread else ()
+        word = "isolating" if isolating else "not isolating"
+        return Verdict(isolating, (f"{function.address}: taken as {word} ({handler})",), missing)
 
     def _amd_southbridge(self, function: Function) -> Verdict | None:
         """``pci_quirk_amd_sb_acs``: multifunction, on the root bus, and the firmware has an IVRS table.
