@@ -35,6 +35,12 @@ def test_a_setting_that_was_not_put_back_is_left_changed() -> None:
     assert borrowed([wrote(b"on", b"auto\n"), wrote(b"auto", b"on\n", done=False)]) == (left,)
 
 
+def test_a_port_that_is_kept_awake_with_its_acs_borrows_nothing() -> None:
+    write = replace(wrote(b"on", b"auto\n"), entry=3)
+    assert borrowed([write], {3}) == ()
+    assert borrowed([write], {4}) == borrowed([write])
+
+
 def test_what_was_put_back_is_nobodys_any_more() -> None:
     """Unbinding vfio-pci has changed it since, and that is how it is to stay."""
     pair = [wrote(b"on", b"auto\n"), wrote(b"auto", b"on\n")]

@@ -6,7 +6,7 @@ and memory decoding of a device that nobody drives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from atoll.act import device
@@ -55,18 +55,19 @@ class Borrowed:
         return f"{self.path} is {text} again"
 
 
-def borrowed(writes: Iterable[Write]) -> tuple[Borrowed, ...]:
+def borrowed(writes: Iterable[Write], lasting: Collection[int] = ()) -> tuple[Borrowed, ...]:
     """Return the settings that the writes of dead runs, oldest first, may have left changed.
 
     What was put back counts no more: since then it may have been changed by others, as ``power/control`` is when
     vfio-pci is bound and unbound (``vfio_pci_core_register_device``). Of a recovering that died only the writes that
-    put back may be left, where it had ended the run that had borrowed.
+    put back may be left, where it had ended the run that had borrowed. Of entries whose changes are ``lasting`` (ports
+    that are kept awake, with their ACS) nothing is borrowed: they are undone, or not, as a whole.
     """
     found: dict[str, bytes] = {}
     for write in writes:
         command = write.target.endswith("/config") and write.place == COMMAND
         attribute = write.target.endswith(_ATTRIBUTES)
-        if write.was is None or not (command or attribute):
+        if write.was is None or write.entry in lasting or not (command or attribute):
             continue
         was = found.setdefault(write.target, write.value if write.reason == PUT_BACK else write.was)
         if attribute and write.done and write.value.split() == was.split():

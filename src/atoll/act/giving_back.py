@@ -21,7 +21,7 @@ from atoll.act.shared_links import stays_cut
 from atoll.act.site import Site, State, Value
 from atoll.act.steps.drivers import restore, set_override, unbind
 from atoll.act.steps.leases import close
-from atoll.act.steps.ports import read_control, set_control
+from atoll.act.steps.ports import power_control, read_control, restore_power, set_control
 from atoll.act.steps.quiesce import master_off
 from atoll.act.steps.regroup import check_free, regroup
 from atoll.act.steps.resets import restore_cut
@@ -89,6 +89,12 @@ class GivingBack:
         for address, before in self.was.items():
             if isinstance(before.acs, int) and address not in closed:
                 self.restore_acs(address, AcsFlag(before.acs))
+                if isinstance(before.power, str) and power_control(self.site.machine, address) not in (
+                    "",
+                    before.power,
+                ):
+                    sleep = partial(restore_power, self.site.machine, address, before.power)
+                    self.attempt("set-acs", address, sleep, f"power/control {before.power}")
 
     def regroup(self, addresses: Iterable[Address]) -> None:
         """Have what was removed for its group found again once more; of ports, nothing is owed then."""

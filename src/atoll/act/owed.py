@@ -43,6 +43,8 @@ class Before:
     """How often it was enabled while nobody drove it."""
     cut: Value = None
     acs: Value = None
+    power: Value = None
+    """``power/control`` of a port that is kept awake."""
     removed: bool = False
 
 
@@ -263,6 +265,8 @@ def _was_before(
             was.cut = before["cut"]
         if was.acs is None and "acs" in before:
             was.acs = before["acs"]
+        if was.power is None:
+            was.power = before.get("power")
         was.removed |= entry.step.kind is StepKind.REMOVE
     return dict(sorted(found.items()))
 

@@ -150,7 +150,8 @@ class _Recovering:
         dead = {run.id for run in died}
         failed = []
         with self.work.machine.during(None, PUT_BACK):
-            for setting in borrowed(write for write in standing.writes if write.run in dead):
+            lasting = {entry.number for entry in standing.entries if entry.step.kind is StepKind.SET_ACS}
+            for setting in borrowed((write for write in standing.writes if write.run in dead), lasting):
                 if setting.device is not None and self.is_another(setting.device):
                     continue
                 try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
+from atoll.controls.waking import may_sleep, opens_asleep
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, is_amd_iommu, may_be_vfio
 from atoll.fabric.families import possible_kinds
@@ -94,6 +95,24 @@ def _controls(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
         control = link_control(reach.topology.functions[address])
         if control is not None and reach.settings.cut.get(address):
             yield f"control:{control.name}", f"{control.name} cuts links as written; level: {control.level}"
+
+
+def _awake(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
+    topology, settings = reach.topology, reach.settings
+    losing = set()
+    for port in {port for address in clusters.tenant() for port in topology.up(address)}:
+        control, function = settings.acs.get(port), topology.functions[port]
+        if control is not None and opens_asleep(topology.host, function, control):
+            losing.add(port)
+        if settings.enhanced.get(port) and may_sleep(topology.host, function):
+            losing.add(port)
+    if losing:
+        yield (
+            "ports-awake",
+            f"{len(losing)} port(s) above functions of clusters do not sleep while the host runs (runtime power"
+            " management, D3): they would wake up with the kernel's ACS policy, which closes less than what is set;"
+            " power/control `on`, which apply sets where it sets ACS, keeps a port awake",
+        )
 
 
 def _completions(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
@@ -252,7 +271,7 @@ def _root_complexes(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, st
 
 
 _STANDING = (
-    *(_trusted_host, _others, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent),
+    *(_trusted_host, _others, _controls, _completions, _processes, _host_drivers, _firmware, _quiet, _silent, _awake),
     *(_firmware_aliases, _ports, _root_complexes, _off_host, _two_ends, _managers_of_switches, _virtual),
 )
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from act_bench import RED, Watched, planned, state
+from act_bench import RED, SPEC, Watched, planned, state
+from deaths import dead_process
+from release_bench import give_back
 
 from atoll.act.executor import execute
+from atoll.act.journal import Journal, Run, read_journal
+from atoll.act.recover import Fate, recover
 from atoll.errors import StepError
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.plan.step import StepKind
 from atoll.twin import Twin
 
 PORT = Address.parse("0004:02:0a.0")
@@ -33,3 +40,85 @@ def test_a_port_that_the_kernel_opens_again_ends_the_plan_at_once() -> None:
     assert state(twin) == before
     # On a kernel that leaves it alone the plan goes through.
     execute(Watched(twin), host, made)
+
+
+CONTROL = f"sys/bus/pci/devices/{PORT}/power/control"
+
+
+class Sleepy(Watched):
+    """A kernel that lets a port sleep, and wakes it up without what was set of its ACS (its policy is to set none)."""
+
+    def __init__(self, twin: Twin, power: str = "auto") -> None:
+        super().__init__(twin)
+        self.power = power
+        self.stuck = False
+        self.closed_asleep: list[AcsFlag] = []
+        """ACS that was set while the port may sleep."""
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        return f"{self.power}\n".encode() if path == CONTROL else super().read(path, offset=offset, size=size)
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if path == CONTROL:
+            self.power = self.power if self.stuck else data.decode()
+            return
+        super().write(path, data, offset=offset)
+        control = self.twin.kernel.hardware.functions[PORT].acs if path.endswith(f"{PORT}/config") else None
+        if control and self.power == "auto":
+            self.closed_asleep.append(control)
+
+
+def test_a_port_that_would_lose_its_acs_asleep_is_kept_awake_until_it_is_released() -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    machine = Sleepy(twin)
+    spec = SPEC.replace("held", "vfio")
+    host, made = planned(machine, spec)
+    execute(machine, host, replace(made, impossible=()))
+    assert machine.power == "on"
+    assert machine.closed_asleep == []
+    (entry,) = (e for e in read_journal(twin).entries if e.step.kind is StepKind.SET_ACS and e.step.device == PORT)
+    assert (entry.before["power"], entry.after["power"]) == ("auto", "on")
+    assert give_back(machine, spec).left == ()
+    assert machine.power == "auto"
+    assert state(twin) == before
+
+
+def test_a_port_that_is_awake_anyway_stays_so() -> None:
+    machine = Sleepy(Twin.new("ac922-4gpu"), "on")
+    spec = SPEC.replace("held", "vfio")
+    host, made = planned(machine, spec)
+    execute(machine, host, replace(made, impossible=()))
+    give_back(machine, spec)
+    assert machine.power == "on"
+    assert not any("power" in path for path in machine.changes)
+
+
+def test_a_port_that_cannot_be_kept_awake_ends_the_plan() -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    machine = Sleepy(twin)
+    machine.stuck = True
+    host, made = planned(machine)
+    with pytest.raises(StepError, match=f"power/control of {PORT} reads auto: asleep, it would lose its ACS"):
+        execute(machine, host, made)
+    assert state(twin) == before
+
+
+def test_a_port_of_a_run_that_died_when_all_was_done_stays_awake() -> None:
+    twin = Twin.new("ac922-4gpu")
+    machine = Sleepy(twin)
+    host, made = planned(machine, SPEC.replace("held", "vfio"))
+    end = Journal.end
+
+    def dying(self: Journal, *runs: Run) -> None:
+        raise KeyError("killed")
+
+    with dead_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "end", dying)
+        with pytest.raises(KeyError):
+            execute(machine, host, replace(made, impossible=()))
+    assert Journal.end is end
+    (found,) = recover(machine).runs
+    assert found.fate is Fate.COMPLETED
+    assert machine.power == "on"

@@ -1,6 +1,7 @@
-"""Writing the ACS control word of a port or function.
+"""Writing the ACS control word of a port or function, and keeping a port awake that would wake up without it.
 
-Source: PCI Express Base Specification 7.7.11.3. Bits that have no name yet stay as they are.
+Source: PCI Express Base Specification 7.7.11.3. Bits that have no name yet stay as they are. ``power/control``:
+Documentation/ABI/testing/sysfs-devices-power (``on``: never suspended at run time, resumed at once).
 """
 
 from __future__ import annotations
@@ -8,14 +9,19 @@ from __future__ import annotations
 from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
-from atoll.act.site import Site, State
+from atoll.act.site import Site, State, Value
+from atoll.controls.waking import opens_asleep
 from atoll.errors import Unreadable
+from atoll.host.attribute import text
+from atoll.host.fact import value_of
 from atoll.pci.acs import OPENING, Acs, AcsFlag, read_acs
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["SetAcs", "check_closed", "read_control", "set_control"]
+__all__ = ["SetAcs", "check_closed", "power_control", "read_control", "restore_power", "set_control"]
 
+POWER_CONTROL = "power/control"
+_MANAGED, _AWAKE = "auto", "on"
 _NAMED = int(~AcsFlag(0))
 
 
@@ -68,11 +74,15 @@ class SetAcs:
         found = read_control(site.machine, step.device)
         if step.acs_before is not None and found not in (step.acs_before, step.acs):
             raise Failure(f"ACS of {step.device} reads {found.lspci}, planned from {step.acs_before.lspci}")
-        return {"acs": int(found)}
+        managed = power_control(site.machine, step.device) == _MANAGED
+        kept = managed and step.acs is not None and _opens_asleep(site, step.device, step.acs)
+        return {"acs": int(found), **({"power": _MANAGED} if kept else {})}
 
     def do(self, site: Site, step: Step, before: State) -> None:
-        """Write it."""
+        """Write it, to a port that stays awake from then on."""
         assert step.acs is not None
+        if before.get("power") == _MANAGED:
+            device.write(site.machine, f"{device.folder(step.device)}/{POWER_CONTROL}", _AWAKE)
         set_control(site.machine, step.device, step.acs)
 
     def after(self, site: Site, step: Step, before: State) -> State:
@@ -80,11 +90,34 @@ class SetAcs:
         found = read_control(site.machine, step.device)
         if found != step.acs:
             raise Failure(f"ACS of {step.device} reads {found.lspci}")
-        return {"acs": int(found)}
+        if "power" not in before:
+            return {"acs": int(found)}
+        power = power_control(site.machine, step.device)
+        if power != _AWAKE:
+            raise Failure(f"{POWER_CONTROL} of {step.device} reads {power or 'nothing'}: asleep, it would lose its ACS")
+        return {"acs": int(found), "power": power}
 
     def undo(self, site: Site, step: Step, before: State) -> str:
-        """Write the word of before."""
+        """Write the word of before, and let it sleep again."""
         control = before["acs"]
         assert isinstance(control, int)
         set_control(site.machine, step.device, AcsFlag(control))
+        restore_power(site.machine, step.device, before.get("power"))
         return ""
+
+
+def power_control(machine: Machine, address: Address) -> str:
+    """Return what ``power/control`` says, ``auto`` or ``on``; empty where a kernel without run-time power management
+    says nothing."""
+    return value_of(text(machine, f"{device.folder(address)}/{POWER_CONTROL}"), "")
+
+
+def restore_power(machine: Machine, address: Address, was: Value) -> None:
+    """Have ``power/control`` as it was, where it was changed. Raises Failure."""
+    if isinstance(was, str) and power_control(machine, address) != was:
+        device.write(machine, f"{device.folder(address)}/{POWER_CONTROL}", was)
+
+
+def _opens_asleep(site: Site, address: Address, control: AcsFlag) -> bool:
+    function = site.host.functions.get(address)
+    return function is not None and opens_asleep(site.host, function, control)
