@@ -1,4 +1,4 @@
-"""The decision table of ACS, row by row (facts on routing, H.1 and H.2; PCI Express Base Specification 6.12.1)."""
+"""The decision table of ACS, row by row (PCI Express Base Specification 6.12.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where QEMU puts a guest's memory: facts G.3 and G.4, and the functions of QEMU that are named in layout.py."""
+"""Where QEMU puts a guest's memory: what QEMU itself made of such guests, and its functions that layout.py names."""
 
 from __future__ import annotations
 

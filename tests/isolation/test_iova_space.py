@@ -1,4 +1,4 @@
-"""Apertures and reserved regions: the lists that VFIO makes of them (facts G.2), and what is not known."""
+"""Apertures and reserved regions: the lists that VFIO makes of them (vfio_iommu_type1.c), and what is not known."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ __all__ = ["DISABLE", "SEQUENCE", "Tally", "disturb", "rests_on_honesty", "retra
 
 V100 = 0x1DB1
 SEQUENCE = ((0x12004C, 0x4), (0x122204, 0x2), (0x200, 1 << 25))
-"""What a V100 wants written before it takes a mask (facts E.4)."""
+"""What a V100 wants written before it takes a mask (the patch that atoll.controls.nvlink_mask cites)."""
 DISABLE = 0xA00148
 HONEST = {INTEGRATED_IDENTITY, SIBLING_IDENTITY}
 """What every proof assumes: who sends its own ids although no port above could tell."""

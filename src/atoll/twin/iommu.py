@@ -137,7 +137,8 @@ class Iommu:
     def npu_state(self, gpu: Address) -> str:
         """Return how a GPU's NPU translates: ``bypass``, ``translated`` (its owner's mappings) or nothing at all.
 
-        Kernels with NVLink support take bypass away while VFIO owns the group (facts E.1).
+        Kernels with NVLink support take bypass away while VFIO owns the group (``pnv_npu_take_ownership``,
+        arch/powerpc/platforms/powernv/npu-dma.c until v5.13).
         """
         if not self.kernel.spec.npu:
             return ""

@@ -163,7 +163,7 @@ class Resets:
                     v100.cut(function.registers, self.mask_by_group(function))
 
     def mask_by_group(self, function: Function) -> int:
-        """Return the links that lead out of a GPU's group, as the patch computes them (facts E.4)."""
+        """Return the links that lead out of a GPU's group, as the patch computes them (v100.py names it)."""
         device = self.kernel.devices.get(function.address)
         if device is None or device.group is None or not self.kernel.blueprint.linked:
             return 0

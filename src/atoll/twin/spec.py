@@ -283,11 +283,11 @@ class KernelSpec:
     """``/proc/version``."""
     cmdline: str
     npu: bool = False
-    """Has the PowerNV NVLink2 support (removed in v5.13: facts E.5)."""
+    """Has the PowerNV NVLink2 support (npu-dma.c, removed in v5.13)."""
     isolate: bool = False
-    """Has the never merged ``isolate_nvlink`` (facts E.4), switched on."""
+    """Has the parameter ``isolate_nvlink`` of the patch that v100.py names, never merged, and it is on."""
     sets_acs: bool = False
-    """Something called ``pci_request_acs()`` (facts A.6)."""
+    """Something called ``pci_request_acs()`` (drivers/pci/pci.c): the kernel sets ACS itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """IBM AC922, "Witherspoon": POWER9 with V100 SXM2, four (Redbud, 8335-GTG/GTH) or six (Sequoia).
 
 Sources: the device tree of an 8335-GTH (skiboot hdata/test/op920.wsp.dts); link topologies from skiboot
-platforms/astbmc/witherspoon.c (facts E.3); device tree properties from skiboot hw/npu2.c and
+platforms/astbmc/witherspoon.c; device tree properties from skiboot hw/npu2.c and
 doc/device-tree/nvlink.rst; host bridge addresses as on a Talos II, which has the same PHB4.
 
 Declared, because no source tells: parallel links are paired in increasing order; the switches' upstream

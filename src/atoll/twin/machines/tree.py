@@ -20,9 +20,11 @@ CARD, GPU, LEGACY = (0x10EE, 0x9038), (0x10DE, 0x1DB1), (0x1415, 0x9501)
 PLAIN, TWO_BRIDGES, BACK = (0x3388, 0x0022), (0x8086, 0x0329), (0x12D8, 0xE111)
 """Conventional bridges that forward under their own name; two bridges in one device; back to PCI Express."""
 UNSAID, BUS_NAMED = (0x1B21, 0x1080), (0x8086, 0x244E)
-"""Bridges without a PCI Express capability that forward under the name of their secondary bus (facts A.5)."""
+"""Bridges without a PCI Express capability that forward under the name of their secondary bus
+(``quirk_use_pcie_bridge_dma_alias``, drivers/pci/quirks.c)."""
 SECOND_NAME, FIRST_NAME = (0x1B4B, 0x9230), (0x1180, 0xE832)
-"""Devices that also send as function 1, and as function 0, of their slot (facts A.5)."""
+"""Devices that also send as function 1, and as function 0, of their slot (``quirk_dma_func1_alias`` and
+``quirk_dma_func0_alias`` there)."""
 MOST_FUNCTIONS = 48
 MOST_LINKS = 6
 """Links that a V100 has."""

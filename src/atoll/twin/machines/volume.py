@@ -49,7 +49,7 @@ def device(
     """Return the function, its BARs as big as what is behind it (``functions``) needs.
 
     Like all of Intel's endpoints of the root complex it reaches others through the translation alone (VT-d 3.16), which
-    the kernel knows (``pci_quirk_rciep_acs``, facts A.5).
+    the kernel knows (``pci_quirk_rciep_acs``, drivers/pci/quirks.c).
     """
     assert behind.vmd is not None
     return FunctionSpec(
