@@ -18,6 +18,7 @@ from atoll.host.model import Host, Register
 from atoll.host.trees.memory import MemoryTree
 from atoll.pci.address import Address
 from atoll.twin import Twin, v100
+from atoll.vfio.device import Device
 
 MASK = Register(0, v100.DISABLE)
 TREE = MemoryTree("bench")
@@ -64,3 +65,24 @@ def test_of_a_keeper_that_has_ended_nothing_is_known(bench: Bench) -> None:
     found = masks(bench)
     assert all(isinstance(found[address], Unknown) for address in (RED, RED2))
     assert cut_now(read_now(TREE, bench.keepers), bench.keepers) == {}
+
+
+def test_a_device_whose_owner_has_decoding_off_is_left_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever switches it on for a look and off again undoes it where the owner switches it on in between."""
+    device = bench.keepers.by_holder["atoll-hold:red"]
+    switched: list[bool] = []
+    decode = Device.decode
+
+    def noted(self: Device, on: bool) -> None:
+        if self.address == RED2:
+            switched.append(on)
+        decode(self, on)
+
+    monkeypatch.setattr(Device, "decode", noted)
+    bench.kernel.machine.devices[1].config[4] &= ~2
+    fact = masks(bench)[RED2]
+    assert isinstance(fact, Unknown)
+    assert "its keeper cannot read it" in fact.reason
+    assert switched == []
+    assert device.leases[RED2].read32(0, v100.DISABLE) == 0
+    assert switched == [True, False]

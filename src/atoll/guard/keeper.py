@@ -97,6 +97,7 @@ class Keeper:
         self._orders: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "open": self._open,
             "read": self._read,
+            "glance": self._glance,
             "write": self._write,
             "reset": self._reset,
             "closing": self._closing,
@@ -153,6 +154,10 @@ class Keeper:
 
     def _read(self, order: dict[str, Any]) -> dict[str, Any]:
         return {"value": self._lease(order).read32(order["bar"], order["offset"])}
+
+    def _glance(self, order: dict[str, Any]) -> dict[str, Any]:
+        # Switching decoding on and off again for it could undo what the owner writes at the same moment.
+        return {"value": _HeldBars(self._lease(order).device).read32(order["bar"], order["offset"])}
 
     def _write(self, order: dict[str, Any]) -> dict[str, Any]:
         self._lease(order).write32(order["bar"], order["offset"], order["value"])

@@ -164,6 +164,11 @@ class KeptLease:
         """Load 32 bits. VfioError."""
         return int(self._keeping.order("read", self._address, bar=bar, offset=offset)["value"])
 
+    def glance(self, bar: int, offset: int) -> int:
+        """Load 32 bits, beside an owner who may drive the device: it is left as it is, also where he has memory
+        decoding off. VfioError (EIO then)."""
+        return int(self._keeping.order("glance", self._address, bar=bar, offset=offset)["value"])
+
     def write32(self, bar: int, offset: int, value: int) -> None:
         """Store 32 bits. VfioError."""
         self._keeping.order("write", self._address, bar=bar, offset=offset, value=value)

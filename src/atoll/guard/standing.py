@@ -64,7 +64,7 @@ def _looks(keeping: Keeping, patience: float) -> dict[str, Any]:
 
 def _read(lease: KeptLease, register: Register) -> Fact[int]:
     try:
-        value = lease.read32(register.bar, register.offset)
+        value = lease.glance(register.bar, register.offset)
     except OSError as error:
         return Unknown(f"its keeper cannot read it: {error.strerror or error}")
     if value == _ALL_ONES:
