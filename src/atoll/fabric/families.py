@@ -10,7 +10,7 @@ sells as a processing accelerator (class 12). Other makers' are in ``interconnec
 from __future__ import annotations
 
 from atoll.fabric.interconnects import kinds
-from atoll.host.links.chips import may_have_xgmi_to_cpu
+from atoll.host.links.chips import has_c2c, may_have_xgmi_to_cpu
 from atoll.host.model import Function, LinkKind
 from atoll.pci.class_code import BaseClass, DeviceClass
 from atoll.pci.vendor import ATI, NVIDIA
@@ -53,8 +53,6 @@ _LINKED_CLASSES = (BaseClass.DISPLAY, BaseClass.PROCESSOR, BaseClass.ACCELERATOR
 """What has links; NVSwitches, which do too, are other bridges."""
 _BRICK = (0x1014, 0x04EA)
 """The function that POWER8 and POWER9 firmware emulates for each CPU-facing link (skiboot hw/npu.c, hw/npu2.c)."""
-_C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
-_C2C_RANGES = ((0x2340, 0x237F), (0x2E00, 0x2E3F), (0x3280, 0xFFFE))
 _SXM2_IDS = frozenset((0x15F9, 0x1DB1, 0x1DB3, 0x1DB5))
 
 
@@ -68,16 +66,8 @@ def family(vendor: int, device: int) -> LinkKind | None:
 
 
 def has_cpu_links(vendor: int, device: int, *, powernv: bool) -> bool:
-    """Whether a device may have links to the CPU: SXM2 boards on POWER, and C2C parts.
-
-    Those: Hopper's range and Blackwell's ids of gpu-admin-tools (Linux ``vfio/pci/nvgrace-gpu/main.c`` has a part of
-    them), GB10 (NVIDIA/NV-Kernels pull request 396: "device ID range for DGX Spark iGPU"), and what is newer.
-    """
-    if vendor != NVIDIA:
-        return False
-    if powernv and device in _SXM2_IDS:
-        return True
-    return device in _C2C_IDS or any(low <= device <= high for low, high in _C2C_RANGES)
+    """Whether a device may have links to the CPU: SXM2 boards on POWER, and C2C parts."""
+    return has_c2c(vendor, device) or (powernv and vendor == NVIDIA and device in _SXM2_IDS)
 
 
 def possible_kinds(function: Function) -> frozenset[LinkKind]:

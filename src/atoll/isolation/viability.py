@@ -12,12 +12,12 @@ from collections.abc import Iterable
 
 from atoll.fabric.domains import may_be_vfio
 from atoll.host.fact import Known, Unknown
+from atoll.host.managed_dma import MANAGED_DMA
 from atoll.host.model import Function, Host, KernelRelease
 from atoll.pci.address import Address
 
 __all__ = ["in_the_way", "is_vfio"]
 
-_MANAGED_DMA = ("pci-stub", "pcieport")
 _SINCE = KernelRelease(5, 19, "")
 
 
@@ -34,7 +34,7 @@ def in_the_way(host: Host, members: Iterable[Address]) -> dict[Address, str]:
         if function is None or isinstance(function.driver, Unknown):
             continue
         driver = function.driver.value
-        if driver is None or driver in _MANAGED_DMA or is_vfio(host, function):
+        if driver is None or driver in MANAGED_DMA or is_vfio(host, function):
             continue
         if function.is_port and isinstance(host.kernel, Known) and host.kernel.value < _SINCE:
             continue

@@ -16,7 +16,10 @@ from atoll.pci.enhanced import forwards_fixed
 from atoll.pci.header import HeaderType
 from atoll.pci.portal import read_vectors
 
-__all__ = ["Bridge", "Window", "read_bridge"]
+__all__ = ["VGA_MEMORY", "Bridge", "Window", "read_bridge"]
+
+VGA_MEMORY = (0xA_0000, 0xB_FFFF)
+"""First and last address of VGA's memory (3.2.5.18)."""
 
 _VGA_ENABLE = 0x8
 _FIXED = "its Enhanced Allocation tells of addresses behind it that its windows do not have"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from atoll.host.attribute import exists, names, target, text
 from atoll.host.fact import value_of
+from atoll.host.managed_dma import MANAGED_DMA
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.vfio.errors import NotBound
 
 __all__ = ["driver", "group_number", "is_noiommu", "members", "node_name", "strangers"]
-
-_HARMLESS = ("pci-stub", "pcieport")
-"""Drivers that leave DMA to VFIO (``driver_managed_dma``; before 5.19 ``vfio_driver_allowed``)."""
 
 
 def driver(tree: Tree, device: Address | str) -> str | None:
@@ -60,5 +58,5 @@ def strangers(tree: Tree, number: int) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, bound)
         for name, bound in members(tree, number)
-        if bound is not None and bound not in _HARMLESS and "vfio" not in bound
+        if bound is not None and bound not in MANAGED_DMA and "vfio" not in bound
     )

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.fabric.families import has_cpu_links
-from atoll.host.links.chips import has_c2c
 from atoll.host.links.text import clean
 from atoll.host.links.topo import parse_topo
 from atoll.host.model import EndKind
@@ -84,11 +82,6 @@ def test_c2c_links_are_not_in_a_matrix() -> None:
     only = host_of(addresses, GB200, query)
     assert far_kinds(only) == {EndKind.SWITCH: 4, EndKind.CPU: 4}
     assert not only.links_told
-
-
-def test_chips_with_c2c_are_the_same_everywhere() -> None:
-    for device in range(0x10000):
-        assert has_c2c(0x10DE, device) is has_cpu_links(0x10DE, device, powernv=False)
 
 
 def test_switches_by_name_and_numbers_at_both_ends() -> None:

@@ -10,11 +10,11 @@ from atoll.pci.vendor import ATI, NVIDIA
 
 __all__ = ["has_c2c", "may_have_xgmi_to_cpu", "nvlinks_at_most"]
 
-
 _C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
+"""Blackwell's C2C parts by gpu-admin-tools."""
 _C2C_RANGES = (
-    (0x2340, 0x237F),  # GH200: gpu-admin-tools' C2C parts; Linux vfio/pci/nvgrace-gpu/main.c
-    (0x2E00, 0x2E3F),  # GB10: NVIDIA/NV-Kernels pull request 396
+    (0x2340, 0x237F),  # GH200: gpu-admin-tools' C2C parts; Linux vfio/pci/nvgrace-gpu/main.c has a part of them
+    (0x2E00, 0x2E3F),  # GB10: NVIDIA/NV-Kernels pull request 396, "device ID range for DGX Spark iGPU"
     (0x3280, 0xFFFE),  # not known here: newer
 )
 _XGMI_TO_CPU_IDS = frozenset(
@@ -51,7 +51,7 @@ def nvlinks_at_most(vendor: int, device: int) -> int | None:
 
 
 def has_c2c(vendor: int, device: int) -> bool:
-    """Whether a GPU has, or may have, a C2C link to its CPU: what ``atoll.fabric.families`` holds for one."""
+    """Whether a GPU has, or may have, a C2C link to its CPU."""
     if vendor != NVIDIA:
         return False
     return device in _C2C_IDS or any(low <= device <= high for low, high in _C2C_RANGES)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from atoll.host.gap import Gap
 from atoll.host.links.chips import nvlinks_at_most
-from atoll.host.links.doubts import gaps_of
+from atoll.host.links.doubts import ADDRESSES_BESIDE, ENDS_AS_WELL, gaps_of
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.speed import nvlink_speed
@@ -32,8 +32,6 @@ __all__ = ["matrix_links"]
 
 _MOST = 64
 """More NVLinks than any GPU has, for those whose chip is not known."""
-_HINT = "record nvidia-smi nvlink -R as well: it tells where each link leads"
-_HINT_ADDRESS = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
 
 
 def matrix_links(
@@ -53,13 +51,13 @@ def matrix_links(
     if len(unnamed) == len(matrix.gpus):
         why = "no record tells which GPU has which address, and the host does not have as many NVIDIA GPUs"
         why = "records disagree about which GPU has which address" if naming.disputed else why
-        return ToldLinks(source, gaps=(Gap(f"NVLinks in {source}", why, _HINT_ADDRESS),))
+        return ToldLinks(source, gaps=(Gap(f"NVLinks in {source}", why, ADDRESSES_BESIDE),))
     gaps = [
-        Gap(f"NVLinks of GPU {index} in {source}", "no record tells its address", _HINT_ADDRESS) for index in unnamed
+        Gap(f"NVLinks of GPU {index} in {source}", "no record tells its address", ADDRESSES_BESIDE) for index in unnamed
     ]
     reading = _Reading(matrix, functions, naming, status or {}, naming.mark(source), frozenset(unnamed), switched)
     links, doubts = reading.read()
-    gaps += gaps_of(doubts, _HINT)
+    gaps += gaps_of(doubts, ENDS_AS_WELL)
     told = frozenset(reading.address(i) for i in matrix.gpus if i not in unnamed) - doubts.keys()
     return ToldLinks(source, tuple(links), told, tuple(gaps))
 

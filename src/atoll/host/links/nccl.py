@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from atoll.errors import InputError
 from atoll.host.gap import Gap
 from atoll.host.links.chips import may_have_xgmi_to_cpu, nvlinks_at_most
-from atoll.host.links.doubts import gaps_of
+from atoll.host.links.doubts import ENDS_AS_WELL, gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
 from atoll.host.links.smi import small
 from atoll.host.links.speed import nvlink_speed
@@ -30,7 +30,6 @@ __all__ = ["NcclGpu", "nccl_links", "parse_nccl"]
 
 _MOST_LINKS = 256
 _MEGABYTE = 1_000_000
-_HINT = "record nvidia-smi nvlink -R as well: it tells where each link leads"
 _ENDS = {"0x068000": EndKind.SWITCH, "0x068001": EndKind.CPU}
 
 
@@ -107,7 +106,7 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
     hives = frozenset(address for address, gpu in by_address.items() if gpu.xgmi)
     for address in with_unseen(hives, functions):
         doubts.setdefault(address, f"{source} does not show all GPUs of its kind, or no link of some")
-    gaps += gaps_of(doubts, _HINT)
+    gaps += gaps_of(doubts, ENDS_AS_WELL)
     told = frozenset(by_address) - doubts.keys()
     return ToldLinks(source, tuple(links), told, tuple(gaps))
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from atoll.host.gap import Gap
 from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.doubts import ADDRESSES_BESIDE, ALL_UP
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.speed import nvlink_speed
@@ -25,8 +26,6 @@ from atoll.pci.vendor import IBM, NVIDIA
 __all__ = ["nvlinks"]
 
 _SOURCE = "nvidia-smi nvlink -R"
-_HINT = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
-_HINT_UP = "record it again with all links up"
 
 
 def nvlinks(
@@ -49,14 +48,14 @@ def nvlinks(
     if (gpus and not named) or (naming.by_order and odd):
         why = "no record tells which GPU has which address, and the remote ends do not confirm the PCI order"
         why = "records disagree about which GPU has which address" if naming.disputed else why
-        return ToldLinks(source, gaps=(Gap("NVLinks in nvidia-smi's record", why, _HINT),))
+        return ToldLinks(source, gaps=(Gap("NVLinks in nvidia-smi's record", why, ADDRESSES_BESIDE),))
     gaps = [
-        Gap(f"NVLinks of GPU {gpu.index}", "nvidia-smi shows them, but no record tells its address", _HINT)
+        Gap(f"NVLinks of GPU {gpu.index}", "nvidia-smi shows them, but no record tells its address", ADDRESSES_BESIDE)
         for gpu in gpus
         if gpu.index not in named or named[gpu.index] not in functions
     ]
     doubts = {address: why for address, gpu in tables.items() if (why := _lacking(gpu, functions[address]))} | odd
-    gaps += [Gap(f"NVLinks of {address}", why, _HINT_UP) for address, why in sorted(doubts.items())]
+    gaps += [Gap(f"NVLinks of {address}", why, ALL_UP) for address, why in sorted(doubts.items())]
     links = _links(tables, functions, naming.mark(source), rates or {})
     return ToldLinks(source, links, frozenset(tables.keys() - doubts.keys()), tuple(gaps))
 

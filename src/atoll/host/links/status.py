@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atoll.host.gap import Gap
+from atoll.host.links.doubts import ADDRESSES_BESIDE, ALL_UP
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.told import ToldLinks
@@ -12,9 +13,6 @@ from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
 __all__ = ["status_by_address", "status_links"]
-
-_HINT_UP = "record it again with all links up"
-_HINT = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
 
 
 def status_by_address(
@@ -37,12 +35,12 @@ def status_links(
     """
     named = status_by_address(gpus, functions, naming)
     gaps = [
-        Gap(f"NVLinks of GPU {gpu.index} in {source}", "no record tells its address", _HINT)
+        Gap(f"NVLinks of GPU {gpu.index} in {source}", "no record tells its address", ADDRESSES_BESIDE)
         for gpu in gpus
         if naming.addresses.get(gpu.index) not in named and (gpu.rates or gpu.down)
     ]
     gaps += [
-        Gap(f"NVLinks of {address}", f"{source} shows links that are down: {' '.join(map(str, gpu.down))}", _HINT_UP)
+        Gap(f"NVLinks of {address}", f"{source} shows links that are down: {' '.join(map(str, gpu.down))}", ALL_UP)
         for address, gpu in sorted(named.items())
         if gpu.down
     ]

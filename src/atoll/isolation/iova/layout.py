@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT
+from atoll.pci.bridge import VGA_MEMORY
 
 __all__ = ["GIBIBYTE", "RELOCATING", "Cpu", "Guest", "Machine", "parse_machine"]
 
@@ -48,7 +49,7 @@ class Cpu(StrEnum):
 
 _HOLE64 = {Machine.Q35: 32 * GIBIBYTE, Machine.I440FX: 2 * GIBIBYTE}
 """``pci-hole64-size`` by default: above memory there is this much for 64-bit BARs."""
-_VGA = Ranges.of((0xA_0000, 0xB_FFFF))
+_VGA = Ranges.of(VGA_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)

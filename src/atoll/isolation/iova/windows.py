@@ -20,12 +20,13 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bar, Function, Platform
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.pci.address import Address
+from atoll.pci.bridge import VGA_MEMORY
 from atoll.pci.class_code import VGA_CLASSES, ClassCode
 
 __all__ = ["BEHIND", "Addresses", "addresses", "decoding", "is_subtractive", "own_side", "vectored", "windows"]
 
 BEHIND = "behind it, by subtractive decoding"
-_VGA = Ranges.of((0xA_0000, 0xB_FFFF))
+_VGA = Ranges.of(VGA_MEMORY)
 _MOST_ROM = 16 << 20
 """No expansion ROM takes more (PCI Local Bus 3.0, 6.2.5.2)."""
 
