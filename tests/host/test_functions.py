@@ -27,6 +27,19 @@ def only(files: dict[str, str | bytes]) -> Function:
     return next(iter(host.functions.values()))
 
 
+def test_a_virtual_function_without_its_link_is_told_by_its_ids() -> None:
+    """Recorders that leave out links: what its own registers say of memory is nothing."""
+    folder = "sys/devices/pci0000:01/0000:01:00.0"
+    lines = "0xf0000000 0xf0003fff 0x14220c\n" + "0x0 0x0 0x0\n" * 12
+    for ids, told in ((0xFFFF_FFFF, False), (0x1018_15B3, True)):
+        config = bytes(Space().express(0).put(0, ids, 4).put(4, 4, 2).data)
+        found = only({**function_files("0000:01:00.0", config=config), f"{folder}/resource": lines})
+        assert found.perhaps_virtual is not told
+        assert isinstance(found.command, Known) is told
+        (bar,) = value_of(found.bars, ())
+        assert (bar.start, bar.register) == (0xF000_0000, 0 if told else None)
+
+
 def test_parents_come_from_the_path() -> None:
     files = {
         **function_files("0000:00:01.0", kind=0x060400),

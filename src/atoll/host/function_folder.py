@@ -18,6 +18,7 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function, Rom
 from atoll.host.place import Place, address_of
+from atoll.host.records.virtual import perhaps_answering
 from atoll.host.resources import Resources, bars_of, bridge_of, rom_of, sized_sriov
 from atoll.host.tree import Tree
 from atoll.pci.acs import read_acs
@@ -38,6 +39,8 @@ __all__ = ["FunctionFolder", "FunctionFolders"]
 T = TypeVar("T")
 
 _NO_CONFIG = Unknown("configuration space was not captured")
+_NO_IDS = 0xFFFF_FFFF
+"""The first dword of virtual functions (PCI Express Base Specification 9.3.4.1.1, 9.3.4.1.2)."""
 _EVENT_SIZE_AT_MOST = 1 << 16
 _IDENTITY: tuple[tuple[str, Callable[[ConfigSpace], int]], ...] = (
     ("vendor", lambda space: space.word(0x00)),
@@ -175,6 +178,9 @@ class FunctionFolder:
             ari=self._all.ari_of(place),
             physical_function=physical,
         )
+        if physical is None and value_of(told(lambda space: space.dword(0)), 0) == _NO_IDS:
+            # A virtual function in a record without its link to the physical one.
+            function = perhaps_answering(replace(function, perhaps_virtual=True))
         return function if routing else self._with_rest(function)
 
     def _with_rest(self, function: Function) -> Function:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.errors import Unreadable
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.model import Bar, Function
 from atoll.pci.address import Address
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
+from atoll.pci.header import Command, PortType
 
-__all__ = ["VirtualFunctions", "physical_of", "read_virtual_functions", "virtual_of"]
+__all__ = [
+    "VirtualFunctions",
+    "looks_virtual",
+    "perhaps_answering",
+    "physical_of",
+    "read_virtual_functions",
+    "virtual_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,36 @@ def read_virtual_functions(config: ConfigSpace) -> VirtualFunctions | None:
         return VirtualFunctions(config.word(at + 0x10), config.word(at + 0x14), config.word(at + 0x16))
     except Unreadable:
         return None
+
+
+def looks_virtual(function: Function) -> bool:
+    """Whether a function shows what virtual ones do: it decodes no memory, and has places for memory that none of its
+    registers holds.
+
+    Both their memory enable and their BARs read as zero (PCI Express Base Specification 9.3.4.1.3, 9.3.4.1.11). A
+    function that was reset looks alike.
+    """
+    if function.is_port or value_of(function.port_type, None) is PortType.CONVENTIONAL:
+        return False
+    memory = [bar for bar in value_of(function.bars, ()) if bar.memory]
+    off = isinstance(function.command, Known) and not function.command.value & Command.MEMORY
+    return off and bool(memory) and all(bar.register == 0 and bar.start for bar in memory)
+
+
+def perhaps_answering(function: Function) -> Function:
+    """Return a function that may be a virtual one of which the record does not show whose: whether it answers at the
+    kernel's places is not known, be its own memory enable and registers zero."""
+    command: Fact[Command] = function.command
+    if isinstance(command, Known) and not command.value & Command.MEMORY:
+        command = Unknown("its memory enable tells nothing if it is a virtual function: whose it is was not read")
+    bars: Fact[tuple[Bar, ...]] = function.bars
+    if isinstance(bars, Known) and not any(bar.memory for bar in bars.value):
+        bars = Unknown("a virtual function's own registers hold no addresses, and whose it is was not read")
+    elif isinstance(bars, Known):
+        bars = Known(
+            tuple(replace(bar, register=None) if bar.register == 0 else bar for bar in bars.value), bars.source
+        )
+    return replace(function, command=command, bars=bars)
 
 
 def physical_of(functions: Container[Address], virtual: Mapping[Address, VirtualFunctions]) -> dict[Address, Address]:

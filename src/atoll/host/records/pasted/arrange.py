@@ -7,14 +7,14 @@ way (``grow_tree`` in pciutils ``ls-tree.c``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Bridge, Function
 from atoll.host.records.multifunction import multifunction_by_slots
 from atoll.host.records.pasted.functions import TextFunctions
-from atoll.host.records.virtual import physical_of, virtual_of
+from atoll.host.records.virtual import looks_virtual, perhaps_answering, physical_of, virtual_of
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
@@ -52,12 +52,15 @@ def arranged(
     physical = physical_of(functions, found.virtual)
     parents = _parents(functions, above, physical)
     virtuals = virtual_of(physical)
-    perhaps = _perhaps_virtual(found, parents, physical)
+    seeming = (found.seeming_virtual | set(_looking_virtual(found, parents, excerpt))) - physical.keys()
+    perhaps = _perhaps_virtual(found, parents, physical, seeming)
     multifunction = multifunction_by_slots(functions, physical, perhaps, found.cut)
     tops = {a[:2] for a in functions if a not in parents and _of_root_complex(functions[a])} | set(roots)
     result = {}
     for address in sorted(functions):
         function = functions[address]
+        if address in perhaps or address in seeming:
+            function = perhaps_answering(function)
         parent = parents.get(address)
         root = _root(parents, address)
         result[address] = replace(
@@ -125,10 +128,31 @@ def _hangs_loose(function: Function, excerpt: bool) -> bool:
     return port_type is None or port_type in _BELOW_A_PORT or (excerpt and port_type in _ON_A_BUS)
 
 
+def _looking_virtual(text: TextFunctions, parents: Mapping[Address, Address], excerpt: bool) -> Iterator[Address]:
+    """Yield functions that look like virtual ones, if there may be one that they are of: in an excerpt, one that it
+    does not show; else one below the same port that does the same work, and may have some without telling which.
+    """
+    first: dict[object, Address] = {}
+    for address, function in sorted(text.functions.items()):
+        if (isinstance(function.sriov, Unknown) or address in text.virtual_unread) and address not in text.virtual:
+            first.setdefault(_of_kind(address, function, parents), address)
+    for address, function in text.functions.items():
+        if looks_virtual(function) and (excerpt or first.get(_of_kind(address, function, parents), address) < address):
+            yield address
+
+
+def _of_kind(address: Address, function: Function, parents: Mapping[Address, Address]) -> object:
+    """What a physical function and its virtual ones have in common, beside others."""
+    return address.domain, parents.get(address), function.base_class, function.vendor
+
+
 def _perhaps_virtual(
-    text: TextFunctions, parents: Mapping[Address, Address], physical: Mapping[Address, Address]
+    text: TextFunctions,
+    parents: Mapping[Address, Address],
+    physical: Mapping[Address, Address],
+    seeming: Collection[Address],
 ) -> dict[Address, Address]:
-    """Return functions that may be virtual ones, with whose; with themselves where only their names say so.
+    """Return functions that may be virtual ones, with whose; with themselves where nothing else says so.
 
     A virtual function comes after its physical one (PCI Express Base Specification 9.3.3.9), below the same port, and
     does the same work. Whose may have some is known of physical functions that do not say where theirs are.
@@ -148,7 +172,7 @@ def _perhaps_virtual(
             if parents.get(address) == parents.get(owner) or address not in parents:
                 found.setdefault(address, owner)
     beside = Counter(address.slot for address in functions)
-    for address in sorted(text.named_virtual - physical.keys()):
+    for address in sorted(seeming):
         # A guest has virtual functions too, each alone in its slot: there it makes no difference.
         if address.function or beside[address.slot] > 1:
             found.setdefault(address, address)

@@ -45,7 +45,8 @@ class TextFunctions:
     virtual: dict[Address, VirtualFunctions] = field(default_factory=dict)
     """What physical functions tell of their virtual ones."""
     virtual_unread: set[Address] = field(default_factory=set)
-    named_virtual: set[Address] = field(default_factory=set)
+    seeming_virtual: set[Address] = field(default_factory=set)
+    """Functions whose names or ids say that they are virtual ones."""
     cut: Address | None = None
     """The function in the middle of which the text ends."""
     group: dict[Address, int] = field(default_factory=dict)
@@ -85,8 +86,8 @@ class TextFunctions:
             self.virtual[address] = virtual
         if text.virtual_unread:
             self.virtual_unread.add(address)
-        if text.named_virtual:
-            self.named_virtual.add(address)
+        if text.named_virtual or (dump is not None and not dump.function.ids_told):
+            self.seeming_virtual.add(address)
         if block.cut:
             self.cut = address
 
