@@ -12,6 +12,7 @@ from guard_service import serving as serving
 
 from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
+from atoll.act.pace import Pace
 from atoll.errors import InputError
 from atoll.guard.client import Client, NotGranted
 from atoll.guard.keepers import LOOK_PATIENCE, PATIENCE, Keeping
@@ -63,11 +64,38 @@ def test_nothing_is_handed_out_that_is_not_seen_to_be_cut(served: Served) -> Non
     with served.client(1001) as client:
         served.bench.poke(0, v100.DISABLE, 0xFFFFFFFF)
         wait(lambda: sight(served) == "unknown")
-        with pytest.raises(NotGranted, match="not seen to be cut now"):
-            client.take("red")
+        with pytest.raises(NotGranted, match="not seen to be cut now") as told:
+            client.take("red", seconds=0)
+        assert told.value.again
         served.bench.poke(0, v100.DISABLE, 0)
         wait(lambda: sight(served) == "cut")
         assert taken(client, "red") == STOLEN
+
+
+def test_what_is_not_seen_for_a_moment_is_asked_for_again(served: Served) -> None:
+    """On a busy host a keeper may not come to look for a while: an owner need not know."""
+    with served.client(1001) as client:
+        served.bench.poke(0, v100.DISABLE, 0xFFFFFFFF)
+        wait(lambda: sight(served) == "unknown")
+        waited: list[float] = []
+
+        def seen_again(seconds: float) -> None:
+            waited.append(seconds)
+            served.bench.poke(0, v100.DISABLE, 0)
+            wait(lambda: sight(served) == "cut")
+
+        with pytest.raises(InputError, match="what was handed over makes no sense"):
+            client.take("red", pace=Pace(wait=seen_again))
+        assert len(waited) == 1
+
+
+def test_what_is_refused_for_good_is_asked_for_once(served: Served) -> None:
+    def never(seconds: float) -> None:
+        raise AssertionError(seconds)
+
+    with served.client(1001) as client, pytest.raises(NotGranted) as told:
+        client.take("blue", pace=Pace(wait=never))
+    assert not told.value.again
 
 
 def sight(served: Served) -> str:
@@ -141,7 +169,7 @@ def test_a_holder_answers_beside_a_keeper_that_does_not(served: Served, monkeypa
         assert state["red"]["devices"][0]["sight"] == "unknown"
         assert state["blue"]["keeper"] is not None
         with pytest.raises(NotGranted, match="not seen to be cut now"):
-            owner.take("red")
+            owner.take("red", seconds=0)
         red.unanswered -= 1
         monkeypatch.undo()
         assert taken(owner, "red") == STOLEN

@@ -134,7 +134,8 @@ def held(holder: Holder) -> dict[str, Owner]:
         check(f"{name} cannot take {other}", "refused" in owner.ask("take", of=other))
         refused = owner.ask("take", of=ADDRESSES[CLUSTERS[other][0]])
         check(f"{name} cannot take a device of {other}", "refused" in refused, refused)
-        check(f"{name} takes its own", owner.ask("take", of=name) == mine)
+        taken = owner.ask("take", of=name)
+        check(f"{name} takes its own", taken == mine, taken)
         seen = owner.ask("state")
         check(f"{name} sees its own cluster alone", [c["name"] for c in seen["clusters"]] == [name], seen)
     if SETTING["whole"]:

@@ -13,21 +13,27 @@ import errno
 import socket
 from typing import Any
 
+from atoll.act.pace import Pace
 from atoll.errors import AtollError, InputError, RefusedError
 from atoll.guard.message import SCHEMA, SOCKET, Malformed, close_all, receive, send
 from atoll.vfio.handover import receive as receive_space
 from atoll.vfio.kernel import Kernel
 from atoll.vfio.space import AddressSpace
 
-__all__ = ["Client", "NotAnswered", "NotGranted"]
+__all__ = ["TAKE_SECONDS", "Client", "NotAnswered", "NotGranted"]
 
 _SECONDS = 60.0
+TAKE_SECONDS = 10.0
+"""For how long devices are asked for that are not seen to be cut."""
+_AGAIN_SECONDS = 0.05
 
 
 class NotGranted(AtollError):
     """The holder says no, with its reason."""
 
     exit_code = RefusedError.exit_code
+    again = False
+    """Whether it may be granted a moment later."""
 
 
 class NotAnswered(NotGranted):
@@ -76,12 +82,29 @@ class Client:
         """End the holder; return for how many seconds it waits for owners."""
         return float(self._told("stop", ending=float)["ending"])
 
-    def take(self, of: str) -> AddressSpace:
+    def take(self, of: str, *, seconds: float = TAKE_SECONDS, pace: Pace | None = None) -> AddressSpace:
         """Return a cluster's devices, or one device, by the cluster's name or the device's address.
 
-        Closing them here closes them for this process: the holder keeps them open. Raises NotGranted.
+        While one is not seen to be cut, as after a reset or on a busy host whose keeper has not come to look for a
+        while, it is asked for again, for ``seconds``. Closing them here closes them for this process: the holder keeps
+        them open. Raises NotGranted.
         """
-        answer, descriptors = self._ask({"ask": "take", "of": of})
+        request = {"ask": "take", "of": of}
+        found: list[tuple[dict[str, Any], tuple[int, ...]]] = []
+        refused: list[NotGranted] = []
+
+        def answered() -> bool:
+            try:
+                found.append(self._ask(request))
+            except NotGranted as error:
+                refused.append(error)
+                return not error.again
+            return True
+
+        (pace or Pace(interval_seconds=_AGAIN_SECONDS)).until(answered, seconds=seconds)
+        if not found:
+            raise refused[-1]
+        answer, descriptors = found[0]
         text = answer.get("handover")
         if not isinstance(text, str):
             close_all(descriptors)
@@ -122,7 +145,9 @@ class Client:
             close_all(descriptors)
         if not answer.get("ok"):
             close_all(descriptors)
-            raise NotGranted(str(answer.get("error")), hint=str(answer.get("hint", "")))
+            refused = NotGranted(str(answer.get("error")), hint=str(answer.get("hint", "")))
+            refused.again = answer.get("again") is True
+            raise refused
         return answer, descriptors
 
     def _receive(self) -> tuple[dict[str, Any], tuple[int, ...]]:

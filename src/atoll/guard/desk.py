@@ -32,10 +32,12 @@ _ASKS = ("state", "proof", "take", "stop")
 class _Refused(Exception):
     """A request that is not granted."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, again: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.again = again
+        """Whether it may be granted a moment later."""
 
 
 @dataclass(slots=True)
@@ -92,7 +94,8 @@ class Desk:
         try:
             return self._answer(request, asker)
         except _Refused as refused:
-            return error(refused.message, refused.hint)
+            told = error(refused.message, refused.hint)
+            return {**told, "again": True} if refused.again else told
         except AtollError as failed:
             return error(failed.message, failed.hint)
         except OSError as failed:
@@ -198,7 +201,7 @@ class Desk:
                 continue
             if self._watched.get(address) and looks.get(str(address), {}).get("sight") != Sight.CUT:
                 reason = looks.get(str(address), {}).get("reason", "it is not watched")
-                raise _Refused(f"{address} is not seen to be cut now: {reason}", "ask again")
+                raise _Refused(f"{address} is not seen to be cut now: {reason}", "ask again", again=True)
         reply = {"ok": True, "schema": SCHEMA, "cluster": cluster.name, "devices": [str(a) for a in devices]}
         # Noted first: a keeper that does not answer in time may hand it over later.
         asker.taken |= {cluster.name}
