@@ -25,8 +25,8 @@ from atoll.isolation.proof import prove
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
-from atoll.plan.grouping import group_for
 from atoll.plan.needs import Needs
+from atoll.plan.regrouping import group_for
 from atoll.plan.sequence import Sequence
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan, StepKind

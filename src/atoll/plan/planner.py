@@ -24,9 +24,9 @@ from atoll.isolation.reach import Reach
 from atoll.plan.bandwidth import bandwidth, inside
 from atoll.plan.effects import after_steps
 from atoll.plan.fingerprint import fingerprint
-from atoll.plan.grouping import group_for
 from atoll.plan.needs import Needs, needs
 from atoll.plan.possession import obstacles
+from atoll.plan.regrouping import group_for
 from atoll.plan.reopening import beside
 from atoll.plan.sequence import Sequence
 from atoll.plan.step import Plan, Unachievable
@@ -48,15 +48,15 @@ def plan(
     """
     host = topology.host
     wanted = needs(topology, settings, clusters, policy)
-    grouping = group_for(topology, settings, clusters, wanted.acs)
+    regrouping = group_for(topology, settings, clusters, wanted.acs)
     impossible = (
         *obstacles(topology, settings, clusters, wanted.cut),
-        *grouping.impossible,
+        *regrouping.impossible,
         *_inseparable(host, wanted),
     )
     if impossible:
         return Plan(host.name, spec, (), bandwidth(topology, settings, clusters), (), impossible)
-    steps = Sequence(topology, settings, clusters, wanted, grouping).steps()
+    steps = Sequence(topology, settings, clusters, wanted, regrouping).steps()
     reached_host, reached = after_steps(host, settings, steps, allow_assumed=clusters.allow_assumed)
     changed = Topology(reached_host)
     touched = sorted({step.device for step in steps} | set(clusters.owner()))

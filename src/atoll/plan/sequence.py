@@ -21,9 +21,9 @@ from atoll.host.model import Function
 from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.pci.address import Address
 from atoll.plan.bandwidth import inside
-from atoll.plan.grouping import Grouping
 from atoll.plan.needs import Needs
 from atoll.plan.possession import holder_name, holds_for
+from atoll.plan.regrouping import Regrouping
 from atoll.plan.reopening import opening_method
 from atoll.plan.step import Step, StepKind
 
@@ -34,13 +34,13 @@ class Sequence:
     """Lays the steps of one plan out; made for one call of ``steps``."""
 
     def __init__(
-        self, topology: Topology, settings: Settings, clusters: Clusters, wanted: Needs, grouping: Grouping
+        self, topology: Topology, settings: Settings, clusters: Clusters, wanted: Needs, regrouping: Regrouping
     ) -> None:
         self.topology = topology
         self.settings = settings
         self.clusters = clusters
         self.wanted = wanted
-        self.grouping = grouping
+        self.regrouping = regrouping
         self.owner = clusters.cluster_of(topology.functions)
         self.by_name = {cluster.name: cluster for cluster in clusters.named}
         self._count = 0
@@ -124,7 +124,7 @@ class Sequence:
         """Whether a named function must be taken from whoever drives it now."""
         if self._held(address):
             return False
-        if address in self.grouping.regroup or self._driver(address) != self._target(address):
+        if address in self.regrouping.regroup or self._driver(address) != self._target(address):
             return True
         return self._handover(address) is Handover.KERNEL and bool(self._missing(address) or self._reopen(address))
 
@@ -152,7 +152,7 @@ class Sequence:
         override = None if host else self._target(address)
         # A host driver that already has its device goes too: nothing is cut under a running driver.
         stays = not host and driver == self._target(address) and self._handover(address) is not Handover.KERNEL
-        if driver is not None and (not stays or address in self.grouping.regroup):
+        if driver is not None and (not stays or address in self.regrouping.regroup):
             yield self._step(StepKind.UNBIND, address, why, driver=driver, override=override)
         command = self.settings.command.get(address)
         pending = value_of(function.pending, None)
@@ -162,7 +162,7 @@ class Sequence:
 
     def _ports(self) -> Iterator[Step]:
         # What groups need was found with all that is wanted anyway set already.
-        for address, control in sorted({**self.wanted.acs, **self.grouping.acs}.items()):
+        for address, control in sorted({**self.wanted.acs, **self.regrouping.acs}.items()):
             before = self.settings.acs.get(address)
             because = (
                 "so that the kernel forms smaller groups below it"
@@ -172,13 +172,13 @@ class Sequence:
             yield self._step(StepKind.SET_ACS, address, because, acs_before=before, acs=control)
 
     def _regroup(self) -> Iterator[Step]:
-        for address in sorted(self.grouping.remove):
+        for address in sorted(self.regrouping.remove):
             yield self._step(StepKind.REMOVE, address, "its group spans two owners; groups are formed at discovery")
-        for address, group in sorted(self.grouping.remove.items()):
+        for address, group in sorted(self.regrouping.remove.items()):
             if self._function(address).is_port:
                 because = "what is below it is to be grouped by the routing that is set now"
                 yield self._step(StepKind.RESCAN, address, because, group=group)
-        for address, group in sorted(self.grouping.regroup.items()):
+        for address, group in sorted(self.regrouping.regroup.items()):
             fields = {"group": group, "override": self._target(address)}
             yield self._step(StepKind.RESCAN, address, "to be grouped by the routing that is set now", **fields)
 
@@ -186,7 +186,7 @@ class Sequence:
         driver = self._target(address)
         if self._handover(address) is Handover.KERNEL:
             return
-        if self._driver(address) != driver or address in self.grouping.regroup:
+        if self._driver(address) != driver or address in self.regrouping.regroup:
             yield self._step(StepKind.BIND, address, f"its owner {self.owner[address]} uses it", driver=driver)
 
     def _device(self, address: Address) -> Iterator[Step]:

@@ -10,9 +10,9 @@ from atoll.host.command_line import options
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.acs_handler import ASKING_FOR_TYPE, isolates
+from atoll.isolation.groups.judgement import Judgement
 from atoll.isolation.groups.override import AcsOverride
 from atoll.isolation.groups.shown_rows import ShownRows
-from atoll.isolation.groups.verdict import Verdict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass, DeviceClass
@@ -29,7 +29,7 @@ from atoll.pci.quirks.acs import (
 )
 from atoll.pci.vendor import INTEL
 
-__all__ = ["Judge", "Verdict", "unseen_above"]
+__all__ = ["Judge", "Judgement", "unseen_above"]
 
 _NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
 _BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)
@@ -54,8 +54,8 @@ class Judge:
         self._short = "nommconf" in options(value_of(host.command_line, ""), "pci")
         self._amd = _amd_iommu(host)
         self._shared = _shared_slots(host)
-        self._functions: dict[Address, Verdict] = {}
-        self._paths: dict[Address, Verdict] = {}
+        self._functions: dict[Address, Judgement] = {}
+        self._paths: dict[Address, Judgement] = {}
         claimed = bool(override) or value_of(host.overrides_acs, False)
         self._shown = None if claimed else ShownRows(host, self._by_type, self._ask)
 
@@ -80,22 +80,22 @@ class Judge:
         # A scan goes beyond function 0 only if its header says multifunction.
         return True if address.slot in self._shared else None
 
-    def function(self, function: Function) -> Verdict:
+    def function(self, function: Function) -> Judgement:
         """``pci_acs_enabled(pdev, SV | RR | CR | UF)`` (drivers/pci/pci.c)."""
-        verdict = self._functions.get(function.address)
-        if verdict is None:
-            verdict = self._whatever_it_is(function) if function.possible_ids else self._told(function)
-            self._functions[function.address] = verdict
-        return verdict
+        judgement = self._functions.get(function.address)
+        if judgement is None:
+            judgement = self._whatever_it_is(function) if function.possible_ids else self._told(function)
+            self._functions[function.address] = judgement
+        return judgement
 
-    def _told(self, function: Function) -> Verdict:
+    def _told(self, function: Function) -> Judgement:
         quirk = self._quirk(function)
         if quirk is not None and not quirk.enabled and function.vendor == INTEL:
             # The row that the patch adds to the table stands behind Intel's, and the first that decides counts.
             return quirk
         return self._overridden(function, quirk or self._by_type(function))
 
-    def _whatever_it_is(self, function: Function) -> Verdict:
+    def _whatever_it_is(self, function: Function) -> Judgement:
         """What holds for every device that a function without told ids can be."""
         pairs: dict[tuple[int, int], None] = {}
         for vendor, device in function.possible_ids:
@@ -105,14 +105,14 @@ class Judge:
                 pairs |= dict.fromkeys(
                     pair for pair in one_of_each(vendor, function.class_code) if not _ruled_out(function, *pair)
                 )
-        verdicts = [
+        judgements = [
             self._told(replace(function, vendor=vendor, device=device, possible_ids=())) for vendor, device in pairs
         ]
-        first = verdicts[0]
-        if all(verdict.certain and verdict.enabled == first.enabled for verdict in verdicts):
+        first = judgements[0]
+        if all(judgement.certain and judgement.enabled == first.enabled for judgement in judgements):
             return first
         missing = f"{function.address}: its ids, which the record does not show, and whether a quirk applies"
-        return Verdict(first.enabled, first.why, (missing, *first.missing))
+        return Judgement(first.enabled, first.why, (missing, *first.missing))
 
     def port_type(self, function: Function) -> PortType | None:
         """The type as ``set_pcie_port_type`` corrects it: None where it was not read.
@@ -128,10 +128,10 @@ class Judge:
                 return PortType.UPSTREAM
         return found
 
-    def path(self, port: Function) -> Verdict:
+    def path(self, port: Function) -> Judgement:
         """``pci_acs_path_enabled(port, NULL, …)``: the port and every one above it up to the root bus."""
         chain: list[Function] = []
-        above: Verdict | None = None
+        above: Judgement | None = None
         at: Function | None = port
         while at is not None:
             above = self._paths.get(at.address)
@@ -139,24 +139,24 @@ class Judge:
                 break
             chain.append(at)
             at = self._host.functions.get(at.parent) if at.parent is not None else None
-        verdict = above or Verdict(True)
+        judgement = above or Judgement(True)
         if above is None and chain and self._host.is_loose(chain[-1]):
-            verdict = Verdict(True, missing=(unseen_above(chain[-1]),))
+            judgement = Judgement(True, missing=(unseen_above(chain[-1]),))
         for member in reversed(chain):
-            verdict = _both(self.function(member), verdict)
-            self._paths[member.address] = verdict
-        return verdict
+            judgement = _both(self.function(member), judgement)
+            self._paths[member.address] = judgement
+        return judgement
 
-    def _quirk(self, function: Function) -> Verdict | None:
+    def _quirk(self, function: Function) -> Judgement | None:
         """``pci_dev_specific_acs_enabled``: the table in order; None where every handler declines."""
         for handler in acs_handlers(function.vendor, function.device):
-            verdict = self._ask(handler, function)
-            if verdict is not None:
-                if verdict.enabled and handler in _BY_IDS_OF_ANY_TYPE:
-                    verdict = self._unless_it_aliases(function, verdict)
-                if verdict.missing and handler is AcsHandler.INTEL_PCH and self._is_chipset_shown(function):
-                    verdict = verdict._replace(missing=())
-                return self._if_known_to_kernel(handler, function, verdict)
+            judgement = self._ask(handler, function)
+            if judgement is not None:
+                if judgement.enabled and handler in _BY_IDS_OF_ANY_TYPE:
+                    judgement = self._unless_it_aliases(function, judgement)
+                if judgement.missing and handler is AcsHandler.INTEL_PCH and self._is_chipset_shown(function):
+                    judgement = judgement._replace(missing=())
+                return self._if_known_to_kernel(handler, function, judgement)
         return None
 
     def _is_chipset_shown(self, port: Function) -> bool:
@@ -165,7 +165,7 @@ class Judge:
             return False
         return self._shown.set_up_chipset(port)
 
-    def _unless_it_aliases(self, function: Function, quirk: Verdict) -> Verdict:
+    def _unless_it_aliases(self, function: Function, quirk: Judgement) -> Judgement:
         """A bridge that isolates lets what is below have groups of their own, unless its type makes it lend them its id
         (``pci_for_each_dma_alias``): so the AMD southbridges' PCI bridge, which the table names.
         """
@@ -174,7 +174,7 @@ class Judge:
         missing = f"{function.address}: the PCI Express type was not read, and whether its id stands for those below"
         return quirk._replace(missing=(*quirk.missing, missing))
 
-    def _if_known_to_kernel(self, handler: AcsHandler, function: Function, quirk: Verdict) -> Verdict:
+    def _if_known_to_kernel(self, handler: AcsHandler, function: Function, quirk: Judgement) -> Judgement:
         """A kernel may be too old for the row that decided."""
         kernel = value_of(self._host.kernel, None)
         if kernel is not None and kernel_decides_alike(kernel.text, function.vendor, function.device):
@@ -187,22 +187,22 @@ class Judge:
             return quirk
         text = kernel.text if kernel is not None else "an unknown release: add what uname -a prints"
         missing = f"{function.address}: whether this kernel ({text}) has the quirk that decides"
-        return Verdict(quirk.enabled, quirk.why, (*quirk.missing, missing))
+        return Judgement(quirk.enabled, quirk.why, (*quirk.missing, missing))
 
-    def _overridden(self, function: Function, verdict: Verdict) -> Verdict:
-        """What ``pcie_acs_override=`` makes of a verdict: nothing but a kernel with the patch obeys it."""
-        if not self._override or (verdict.enabled and verdict.certain):
-            return verdict
+    def _overridden(self, function: Function, judgement: Judgement) -> Judgement:
+        """What ``pcie_acs_override=`` makes of a judgement: nothing but a kernel with the patch obeys it."""
+        if not self._override or (judgement.enabled and judgement.certain):
+            return judgement
         port_type = self.port_type(function)
         if port_type is None or not isinstance(function.acs, Known) or function.acs.value is not None:
-            return verdict
+            return judgement
         if not self._override.covers(function, port_type, self.multifunction(function) is not False):
-            return verdict
+            return judgement
         missing = f"{function.address}: whether this kernel has the patch that obeys pcie_acs_override="
         why = (f"{function.address}: taken as isolating (pcie_acs_override=)",)
-        return Verdict(True, why, verdict.missing if self._override.obeyed else (*verdict.missing, missing))
+        return Judgement(True, why, judgement.missing if self._override.obeyed else (*judgement.missing, missing))
 
-    def _ask(self, handler: AcsHandler, function: Function) -> Verdict | None:
+    def _ask(self, handler: AcsHandler, function: Function) -> Judgement | None:
         if handler is AcsHandler.AMD_SB:
             return self._amd_southbridge(function)
         port_type = self.port_type(function)
@@ -217,9 +217,9 @@ class Judge:
             unread = "the PCI Express type was not read"
         missing = (f"{function.address}: {unread}",) if unread else ()
         word = "isolating" if isolating else "not isolating"
-        return Verdict(isolating, (f"{function.address}: taken as {word} ({handler})",), missing)
+        return Judgement(isolating, (f"{function.address}: taken as {word} ({handler})",), missing)
 
-    def _amd_southbridge(self, function: Function) -> Verdict | None:
+    def _amd_southbridge(self, function: Function) -> Judgement | None:
         """``pci_quirk_amd_sb_acs``: multifunction, on the root bus, and the firmware has an IVRS table.
 
         Of the four flags only RR and CR count for functions of one device, and both are claimed.
@@ -234,58 +234,58 @@ class Judge:
             missing.append(f"{function.address}: whether it is multifunction")
         if self._amd is None:
             missing.append(f"{function.address}: whether there is an AMD IOMMU (IVRS)")
-        return Verdict(True, (f"{function.address}: taken as isolating ({AcsHandler.AMD_SB})",), tuple(missing))
+        return Judgement(True, (f"{function.address}: taken as isolating ({AcsHandler.AMD_SB})",), tuple(missing))
 
-    def _by_type(self, function: Function) -> Verdict:
+    def _by_type(self, function: Function) -> Judgement:
         address = function.address
         multifunction = self.multifunction(function)
         port_type = self.port_type(function)
         if port_type is None and function.physical_function is not None:
             # A virtual function has the PCI Express type of its physical one (Base Specification 9.3.5), an endpoint's.
-            return Verdict(True, (f"{address}: a virtual function needs no ACS (pci_iov_add_virtfn)",))
+            return Judgement(True, (f"{address}: a virtual function needs no ACS (pci_iov_add_virtfn)",))
         if port_type is None:
             guess = not function.is_port and multifunction is False and function.base_class != BaseClass.BRIDGE
             reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
             missing = f"{address}: the PCI Express type was not read ({reason})"
-            return Verdict(guess, (f"{address}: type not known",), (missing,))
+            return Judgement(guess, (f"{address}: type not known",), (missing,))
         if port_type is PortType.CONVENTIONAL:
-            return Verdict(False, (f"{address}: conventional PCI has no ACS (pci_acs_enabled)",))
+            return Judgement(False, (f"{address}: conventional PCI has no ACS (pci_acs_enabled)",))
         if port_type in _NEVER:
-            return Verdict(False, (f"{address}: a {port_type.label} never counts as isolating (pci_acs_enabled)",))
+            return Judgement(False, (f"{address}: a {port_type.label} never counts as isolating (pci_acs_enabled)",))
         if port_type in _BY_MULTIFUNCTION:
             if multifunction is False:
-                return Verdict(True, (f"{address}: a single function needs no ACS (pci_acs_enabled)",))
-            verdict = self._by_capability(function, port_type)
-            if multifunction is None and not (verdict.enabled and verdict.certain):
-                unknown = (f"{address}: whether it is multifunction", *verdict.missing)
-                return Verdict(True, verdict.why, unknown)
-            return verdict
+                return Judgement(True, (f"{address}: a single function needs no ACS (pci_acs_enabled)",))
+            judgement = self._by_capability(function, port_type)
+            if multifunction is None and not (judgement.enabled and judgement.certain):
+                unknown = (f"{address}: whether it is multifunction", *judgement.missing)
+                return Judgement(True, judgement.why, unknown)
+            return judgement
         if port_type in DOWNSTREAM_PORTS:
             return self._by_capability(function, port_type)
-        return Verdict(True, (f"{address}: {port_type.label} (pci_acs_enabled)",))
+        return Judgement(True, (f"{address}: {port_type.label} (pci_acs_enabled)",))
 
-    def _by_capability(self, function: Function, port_type: PortType) -> Verdict:
+    def _by_capability(self, function: Function, port_type: PortType) -> Judgement:
         """``pci_acs_flags_enabled``: bits that the capability does not have count as hard-wired on."""
         address = function.address
         control = self._control.get(address)
         if not isinstance(function.acs, Known):
             if control is not None and control & REDIRECTING == REDIRECTING:
-                return Verdict(True, (f"{address}: ACS is on",))
+                return Judgement(True, (f"{address}: ACS is on",))
             # The guess: Linux turns ACS on wherever there is some (pci_enable_acs) once it has an IOMMU, unless it was
             # told to leave memory-mapped configuration space alone: then it mostly finds none.
             missing = f"{address}: the ACS capability was not read ({function.acs.reason})"
-            return Verdict(
+            return Judgement(
                 control is None and not self._short, (f"{address} ({port_type.label}): ACS not known",), (missing,)
             )
         acs = function.acs.value
         if acs is None:
-            return Verdict(False, (f"{address} ({port_type.label}): no ACS capability (pci_acs_flags_enabled)",))
+            return Judgement(False, (f"{address} ({port_type.label}): no ACS capability (pci_acs_flags_enabled)",))
         if control is None and _misread(function, port_type, acs):
             missing = f"{address}: its ACS control register, one dword on this chip, was read as a word"
-            return Verdict(True, (f"{address} ({port_type.label}): ACS not known",), (missing,))
+            return Judgement(True, (f"{address} ({port_type.label}): ACS not known",), (missing,))
         return self._by_control(function, port_type, acs, acs.control if control is None else control)
 
-    def _by_control(self, function: Function, port_type: PortType, acs: Acs, control: AcsFlag) -> Verdict:
+    def _by_control(self, function: Function, port_type: PortType, acs: Acs, control: AcsFlag) -> Judgement:
         address = function.address
         off = REDIRECTING & acs.capability & ~control
         missing: tuple[str, ...] = ()
@@ -296,8 +296,8 @@ class Judge:
                 if kernel is None and not off:
                     missing = (f"{address}: whether the kernel drops this switch's broken SV (since 7.0)",)
         if not off:
-            return Verdict(True, (f"{address}: ACS is on",), missing)
-        return Verdict(False, (f"{address} ({port_type.label}): ACS {_words(off)} (pci_acs_flags_enabled)",))
+            return Judgement(True, (f"{address}: ACS is on",), missing)
+        return Judgement(False, (f"{address} ({port_type.label}): ACS {_words(off)} (pci_acs_flags_enabled)",))
 
 
 def _ruled_out(function: Function, vendor: int, device: int) -> bool:
@@ -317,12 +317,12 @@ def unseen_above(function: Function) -> str:
     return f"what stands above bus {function.address.domain:04x}:{function.address.bus:02x}"
 
 
-def _both(one: Verdict, rest: Verdict) -> Verdict:
-    """Combine two verdicts that must both be positive; a certain no needs nothing else."""
-    why = tuple(reason for verdict in (one, rest) if not verdict.enabled for reason in verdict.why)
-    if any(not verdict.enabled and verdict.certain for verdict in (one, rest)):
-        return Verdict(False, why)
-    return Verdict(one.enabled and rest.enabled, why, one.missing + rest.missing)
+def _both(one: Judgement, rest: Judgement) -> Judgement:
+    """Combine two judgements that must both be positive; a certain no needs nothing else."""
+    why = tuple(reason for judgement in (one, rest) if not judgement.enabled for reason in judgement.why)
+    if any(not judgement.enabled and judgement.certain for judgement in (one, rest)):
+        return Judgement(False, why)
+    return Judgement(one.enabled and rest.enabled, why, one.missing + rest.missing)
 
 
 def _misread(function: Function, port_type: PortType, acs: Acs) -> bool:

@@ -120,8 +120,8 @@ class _Former:
             if self._aliases.on_bus(a) or self._aliases.unread_on_bus(a):
                 yield from self._buses[a.domain, a.bus]
             for mate in self._slots[a.slot]:
-                verdict = self._judge.function(mate)
-                if not (verdict.enabled and verdict.certain):
+                judgement = self._judge.function(mate)
+                if not (judgement.enabled and judgement.certain):
                     yield mate
 
     def _find(self, function: Function, missing: list[str], reasons: list[str]) -> Address | None:
@@ -202,11 +202,11 @@ class _Former:
         for other in slot:
             if other is top or other.address in self.awaited:
                 continue
-            verdict = self._judge.function(other)
-            if verdict.enabled and verdict.certain:
+            judgement = self._judge.function(other)
+            if judgement.enabled and judgement.certain:
                 continue
-            missing += own.missing + verdict.missing
-            if own.enabled or verdict.enabled:
+            missing += own.missing + judgement.missing
+            if own.enabled or judgement.enabled:
                 continue
             via = self._alias_group(other, visited, reasons, missing)
             if via is not None:
@@ -214,7 +214,7 @@ class _Former:
                 self._order_counts(via, mates, missing)
                 reasons.append(
                     "slot: neither function isolates from the other: "
-                    f"{', '.join((*own.why, *verdict.why))} (get_pci_function_alias_group)"
+                    f"{', '.join((*own.why, *judgement.why))} (get_pci_function_alias_group)"
                 )
                 return via
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from atoll.host.fact import value_of
 from atoll.host.model import Function, Host
-from atoll.isolation.groups.verdict import Verdict
+from atoll.isolation.groups.judgement import Judgement
 from atoll.pci.quirks.acs import AcsHandler, acs_handlers
 
 __all__ = ["ShownRows"]
@@ -28,8 +28,8 @@ class ShownRows:
     def __init__(
         self,
         host: Host,
-        plain: Callable[[Function], Verdict],
-        asked: Callable[[AcsHandler, Function], Verdict | None],
+        plain: Callable[[Function], Judgement],
+        asked: Callable[[AcsHandler, Function], Judgement | None],
     ) -> None:
         """``plain`` judges a function by what it says itself, ``asked`` by one handler of the table."""
         self._host = host

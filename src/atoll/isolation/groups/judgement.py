@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Verdict"]
+__all__ = ["Judgement"]
 
 
-class Verdict(NamedTuple):
+class Judgement(NamedTuple):
     """Whether a function, or every port of a path, isolates; as far as the record tells."""
 
     enabled: bool
@@ -15,7 +15,7 @@ class Verdict(NamedTuple):
     why: tuple[str, ...] = ()
     """What decided, one entry a function."""
     missing: tuple[str, ...] = ()
-    """What the record does not tell and the verdict rests on; empty where it is certain."""
+    """What the record does not tell and the judgement rests on; empty where it is certain."""
 
     @property
     def certain(self) -> bool:

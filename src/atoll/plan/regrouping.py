@@ -20,11 +20,11 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.step import Unachievable
 
-__all__ = ["Grouping", "group_for"]
+__all__ = ["Regrouping", "group_for"]
 
 
 @dataclass(frozen=True, slots=True)
-class Grouping:
+class Regrouping:
     """How named functions must be grouped, and what it takes."""
 
     acs: Mapping[Address, AcsFlag]
@@ -38,7 +38,7 @@ class Grouping:
 
 def group_for(
     topology: Topology, settings: Settings, clusters: Clusters, wanted: Mapping[Address, AcsFlag]
-) -> Grouping:
+) -> Regrouping:
     """Return what makes no group of this kernel span two owners, or why nothing does.
 
     ``wanted`` are control words that the plan changes anyway. Removing and rescanning is only needed where the
@@ -59,7 +59,7 @@ def group_for(
         return _none(clusters, reason, "name functions that are behind an IOMMU")
     mixed = _mixed(topology, owner, recorded)
     if not mixed:
-        return Grouping({}, {}, {}, ())
+        return Regrouping({}, {}, {}, ())
     present = {address: control for address, control in settings.acs.items() if control is not None}
     set_anyway = {**present, **wanted}
     acs: dict[Address, AcsFlag] = {}
@@ -71,7 +71,7 @@ def group_for(
     members = _members(prediction)
     still = _mixed(topology, owner, members)
     if still:
-        return Grouping({}, {}, {}, tuple(_split(topology, owner, prediction, members, still)))
+        return Regrouping({}, {}, {}, tuple(_split(topology, owner, prediction, members, still)))
     return _found_again(topology, owner, {**set_anyway, **acs}, acs, mixed)
 
 
@@ -81,7 +81,7 @@ def _found_again(
     control: Mapping[Address, AcsFlag],
     acs: Mapping[Address, AcsFlag],
     mixed: Iterable[Address],
-) -> Grouping:
+) -> Regrouping:
     """Return what to remove and rescan, the least that leads to unmixed groups.
 
     A function that is found again joins the group of a port above it that does not isolate. Where that is one of
@@ -102,7 +102,7 @@ def _found_again(
         removed |= {a: above for a in still if (above := _above(topology, removed[a])) is not None}
     regroup = {a: members[a] for a in sorted(anew) if not functions[a].is_port and a in members}
     top = {root: members.get(root, ()) for root in sorted(roots) if roots.isdisjoint(topology.up(root))}
-    return Grouping(acs, regroup, top, ())
+    return Regrouping(acs, regroup, top, ())
 
 
 def _above(topology: Topology, address: Address) -> Address | None:
@@ -111,7 +111,7 @@ def _above(topology: Topology, address: Address) -> Address | None:
 
 def _none_alone(
     topology: Topology, owner: Mapping[Address, str], removed: Mapping[Address, Address], standing: Iterable[Address]
-) -> Grouping:
+) -> Regrouping:
     """Say that nothing can be found again without taking others' devices along."""
     names = tuple(sorted({owner[address] for address in removed}))
     ports = sorted({port for port in removed.values() if topology.functions[port].is_port})
@@ -119,12 +119,12 @@ def _none_alone(
     what = f"{', '.join(map(str, ports))} and all below" if ports else "their functions"
     reason = f"new groups need {what} to be found again by the kernel, and {listed} cannot be"
     remedy = f"name {listed} in a cluster, or restart the host with its ACS set by the kernel (pci=config_acs=)"
-    return Grouping({}, {}, {}, (Unachievable(names, reason, remedy, tuple(standing)),))
+    return Regrouping({}, {}, {}, (Unachievable(names, reason, remedy, tuple(standing)),))
 
 
-def _none(clusters: Clusters, reason: str, remedy: str, *, unknown: bool = False) -> Grouping:
+def _none(clusters: Clusters, reason: str, remedy: str, *, unknown: bool = False) -> Regrouping:
     names = tuple(cluster.name for cluster in clusters.named)
-    return Grouping({}, {}, {}, (Unachievable(names, reason, remedy, unknown=unknown),))
+    return Regrouping({}, {}, {}, (Unachievable(names, reason, remedy, unknown=unknown),))
 
 
 def _members(prediction: Prediction) -> dict[Address, tuple[Address, ...]]:
