@@ -166,6 +166,10 @@ def test_what_stands_above_a_conventional_bus_an_excerpt_may_leave_out() -> None
     assert not host_of(card).functions[at("09:00.0")].parent_told
     assert not host_of(first + bridge).functions[at("08:00.0")].parent_told, "it has a link, so a port stands above"
     assert host_of(first + uncore).functions[at("ff:08.0")].parent_told, "Xeons have root buses for these"
+    asleep = "00:1c.0 PCI bridge [0604]: Intel Corporation Device [8086:8c10] (rev ff) (prog-if ff)\n"
+    asleep += "\t!!! Unknown header type 7f\n\n"
+    assert not host_of(first + asleep + uncore).functions[at("ff:08.0")].parent_told, "it may be what stands above"
+    assert host_of(first + "0001:" + asleep + uncore).functions[at("ff:08.0")].parent_told
     beside = lspci(
         "Capabilities: [40] Express (v2) Root Complex Integrated Endpoint, MSI 00",
         heading="ff:05.0 System peripheral [0880]: Intel Corporation VT-d [8086:2034]",

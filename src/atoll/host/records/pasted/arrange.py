@@ -55,6 +55,8 @@ def arranged(
     seeming = (found.seeming_virtual | set(_looking_virtual(found, parents, excerpt))) - physical.keys()
     perhaps = _perhaps_virtual(found, parents, physical, seeming)
     multifunction = multifunction_by_slots(functions, physical, perhaps, found.cut)
+    # Of these it does not show which bus is below: one that seems to be below none may be.
+    unread = {a.domain for a, f in functions.items() if f.is_port and isinstance(f.bridge, Unknown)}
     tops = {a[:2] for a in functions if a not in parents and _of_root_complex(functions[a])} | set(roots)
     result = {}
     for address in sorted(functions):
@@ -63,10 +65,11 @@ def arranged(
             function = perhaps_answering(function)
         parent = parents.get(address)
         root = _root(parents, address)
+        loose = _hangs_loose(function, excerpt or address.domain in unread)
         result[address] = replace(
             function,
             parent=parent,
-            parent_told=parent is not None or address[:2] in tops or not _hangs_loose(function, excerpt),
+            parent_told=parent is not None or address[:2] in tops or not loose,
             host_bridge=f"pci{root.domain:04x}:{root.bus:02x}",
             multifunction=multifunction[address],
             perhaps_virtual=address in perhaps,
@@ -116,8 +119,9 @@ def _of_root_complex(function: Function) -> bool:
     return value_of(function.port_type, None) in _ON_A_ROOT_BUS
 
 
-def _hangs_loose(function: Function, excerpt: bool) -> bool:
-    """Whether something must stand above a function for which no bridge was found, or may, in an excerpt.
+def _hangs_loose(function: Function, open_above: bool) -> bool:
+    """Whether something must stand above a function for which no bridge was found, or may, where the text leaves that
+    open: in an excerpt, or beside a bridge of which it does not show the bus numbers.
 
     Bus 0 is a root bus. Elsewhere only a root port, what is integrated into a root complex and conventional
     functions stand on one; host bridges that show an endpoint's type do too.
@@ -125,7 +129,7 @@ def _hangs_loose(function: Function, excerpt: bool) -> bool:
     if function.address.bus == 0 or function.device_class == DeviceClass.HOST_BRIDGE:
         return False
     port_type = value_of(function.port_type, None)
-    return port_type is None or port_type in _BELOW_A_PORT or (excerpt and port_type in _ON_A_BUS)
+    return port_type is None or port_type in _BELOW_A_PORT or (open_above and port_type in _ON_A_BUS)
 
 
 def _looking_virtual(text: TextFunctions, parents: Mapping[Address, Address], excerpt: bool) -> Iterator[Address]:
