@@ -221,6 +221,9 @@ def test_where_virtual_functions_are_switched_on() -> None:
     unsized: Known[Sriov | None] = Known(Sriov(8, 4, 0x160, True, (replace(bar, size=0),)))
     found = told(pollution(box(extra=(replace(second, sriov=unsized),))))
     assert ("claimed", "possible", "03:00.1", 0x80300000, 0x803FFFFF) in found, "to the end of the port's window"
+    unread: Known[Sriov | None] = Known(Sriov(8, 4, 0x160, True, None))
+    found = told(pollution(box(extra=(replace(second, sriov=unread),))))
+    assert any(each[2] == "03:00.1" and each[3] <= 0x80300000 <= each[4] for each in found), "anywhere in the window"
     virtual = replace(card("03:00.2", RED_PORT, 0x80300000, 0x10000), physical_function=at("03:00.1"))
     for memory, answer in ((True, "direct"), (False, "possible")):
         owner = replace(second, acs=Known(ACS_OFF), sriov=Known(Sriov(8, 4, 0x160, memory, (bar,))))

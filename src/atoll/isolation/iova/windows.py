@@ -194,7 +194,11 @@ def _virtual(topology: Topology, function: Function, around: Ranges | None) -> I
     if not isinstance(function.sriov, Known) or function.sriov.value is None:
         return
     on = function.sriov.value.enabled and function.sriov.value.memory is not False
-    for bar in function.sriov.value.bars or ():
+    if function.sriov.value.bars is None:
+        why = f"where the BARs of virtual functions of {function.address} stand was not read"
+        yield Addresses("BARs", NOTHING, unread=why) if around is None else Addresses("BARs", around, doubt=why)
+        return
+    for bar in function.sriov.value.bars:
         if not bar.memory:
             continue
         what = f"BAR {bar.index} of virtual functions"

@@ -38,6 +38,68 @@ def test_an_address_that_is_not_shown_is_unknown() -> None:
     assert isinstance(bars, Unknown)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Region 1:",
+        "Region 1: Memory at",
+        "Region 1: Memory at c0",
+        "Region 1: Memory at c0000000",
+        "Region 1: Memory at c0000000 (64-bit, prefet",
+        "Region 1: Memory at c0000000 (64-bit, prefetchable) [size=25",
+        "Region 1: Memory at c0000000 (64-bit, prefetchable) [size=2S6M]",
+        "Region 1: Memory at <broken-64-bit-slot> (64-bit, prefetchable) [size=256M]",
+        "Region 1: Memory at c00x0000 (64-bit, prefetchable) [size=256M]",
+        "Region 0: Memory at c0000000 (64-bit, prefetchable) [size=256M]",
+        "Region 1: I/O ports at e0",
+        "egion 1: Memory at c0000000 (64-bit, prefetchable) [size=256M]",
+        "Region",
+        "Memory at",
+    ],
+)
+def test_a_region_that_is_cut_or_damaged_is_not_none(line: str) -> None:
+    text = PORT.replace("Region 1: Memory at c0000000 (64-bit, prefetchable) [size=256M]", line)
+    bars = one(text, "01:00.0").bars
+    assert isinstance(bars, Unknown)
+    assert "lspci -v" in bars.reason or "-vv" in bars.reason
+
+
+@pytest.mark.parametrize("more", ["", " <- this one", " [disabled]"])
+def test_what_follows_a_region_damages_nothing(more: str) -> None:
+    bars = one(PORT.replace("[size=256M]", f"[size=256M]{more}"), "01:00.0").bars
+    assert isinstance(bars, Known)
+    assert [(bar.index, bar.start, bar.size) for bar in bars.value] == [
+        (0, 0xDE000000, 16 << 20),
+        (1, 0xC0000000, 256 << 20),
+        (5, 0xE000, 128),
+    ]
+
+
+@pytest.mark.parametrize("line", ["", "at", "at f7", "at <ignored>", "at df000000 [size=51", "at df000000 [disa"])
+def test_a_rom_that_is_cut_is_not_none(line: str) -> None:
+    text = PORT.replace("\tRegion 5", f"\tExpansion ROM {line}\n\tRegion 5")
+    assert isinstance(one(text, "01:00.0").rom, Unknown)
+
+
+@pytest.mark.parametrize("line", ["<unassigned>", "<unassigned> [disabled]", "<ignored> [disabled]"])
+def test_a_rom_that_is_nowhere_is_none(line: str) -> None:
+    text = PORT.replace("\tRegion 5", f"\tExpansion ROM at {line}\n\tRegion 5")
+    assert value_of(one(text, "01:00.0").rom, Rom(1, 1, enabled=True)) is None
+
+
+def test_cut_regions_of_virtual_functions_are_not_none() -> None:
+    sriov = (
+        "\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n\t\tIOVCtl:\tEnable- Migration- MSE-\n"
+        "\t\tInitial VFs: 8, Total VFs: 8, Number of VFs: 0\n\t\tRegion 0: Memory at 00000000d000"
+    )
+    found = value_of(one(PORT.rstrip() + f"\n{sriov}0000 (64-bit, prefetchable)\n\n", "01:00.0").sriov, None)
+    assert found is not None
+    assert found.bars == (Bar(0, 0xD0000000, 0, memory=True, prefetchable=True),)
+    found = value_of(one(PORT.rstrip() + f"\n{sriov}\n\n", "01:00.0").sriov, None)
+    assert found is not None
+    assert found.bars is None
+
+
 def test_enhanced_allocation_is_no_register_of_0() -> None:
     more = "\n\tCapabilities: [98] Enhanced Allocation (EA): NumEntries=4"
     text = _with_region(f"Memory at de000000 {_NARROW} [virtual] [size=16M]{more}")
@@ -105,7 +167,9 @@ def test_the_driver_alone_shows_no_regions_and_no_header() -> None:
             assert isinstance(fact, Unknown)
 
 
-@pytest.mark.parametrize("shown", ["de000000..df0fffff", "de000000 to df0fffff", "", "<ignored>"])
+@pytest.mark.parametrize(
+    "shown", ["de000000..df0fffff", "de000000 to df0fffff", "", "<ignored>", "de000000-df0f", "de00-df0fffff"]
+)
 def test_a_window_that_cannot_be_read_is_not_none(shown: str) -> None:
     bridge = value_of(one(PORT.replace("de000000-df0fffff [size=17M]", shown)).bridge, None)
     assert bridge is not None

@@ -10,8 +10,8 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Ats, Sriov
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.lspci.block_text import BlockText, number_in
-from atoll.host.records.lspci.header import region
 from atoll.host.records.lspci.heading import parse_heading
+from atoll.host.records.lspci.regions import regions
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import Acs, AcsFlag, has_dword_registers
 from atoll.pci.class_code import DeviceClass
@@ -183,7 +183,7 @@ class CapabilityText(BlockText):
         if total is None or count is None or not {"Enable+", "Enable-"}.intersection(words):
             return Unknown(f"{self._text}: the text names SR-IOV without its numbers: lspci -vvv shows them")
         memory = True if "MSE+" in words else False if "MSE-" in words else None
-        bars = tuple(bar for detail in found.details for bar in (region(detail.text),) if bar is not None)
+        bars = regions(found.details)
         told = Sriov(total, count if "Enable+" in words else 0, found.offset or 0, memory, bars)
         return Known(told, self._source)
 

@@ -11,22 +11,25 @@ from dataclasses import replace
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.hexadecimal import hexadecimal
-from atoll.host.records.lspci.block_text import SHALLOW, BlockText, group_of, numa_of, number_in
+from atoll.host.records.lspci.block_text import SHALLOW, BlockText, group_of, numa_of
 from atoll.host.records.lspci.heading import ids_in_brackets
+from atoll.host.records.lspci.regions import DAMAGED, address_range, regions, size_of
 from atoll.pci.class_code import BUS_BRIDGES, DeviceClass
 from atoll.pci.header import Command, HeaderType
 
-__all__ = ["HeaderText", "region"]
+__all__ = ["HeaderText"]
 
 _SHADOW = 0xC_0000
 _PORTALS = ("Capability ID 0x15", "#15", "Flattening Portal Bridge")
 """How releases of lspci name the capability of Flattening Portal Bridges (15h), which most do not know."""
+_UNNUMBERED = ("Memory at", "I/O ports at")
+_ROM_DIGITS = 8
+_IGNORED = "lspci does not show an address that the kernel ignores: lspci -xxx does"
 _BEHIND = "resource behind function"
 _OF_NO_BAR = ("not indicated", "reserved")
 """What lspci says that an entry of Enhanced Allocation stands for (``cap_ea`` in ls-caps.c)."""
 _WINDOWS = ("I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:")
 _NO_WINDOW = (["[disabled]"], ["None"])
-_SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class HeaderText(BlockText):
@@ -106,11 +109,11 @@ class HeaderText(BlockText):
     def _is_unclear(self, key: str) -> bool:
         """Whether it shows something in a window's place that is neither a range nor that there is none."""
         text = self._block.find(key)
-        return text is not None and _range(text) is None and text.split()[:1] not in _NO_WINDOW
+        return text is not None and address_range(text) is None and text.split()[:1] not in _NO_WINDOW
 
     def _window(self, key: str) -> Window | None:
         text = self._block.find(key) or ""
-        bounds = _range(text)
+        bounds = address_range(text)
         if bounds is None or "[disabled]" in text:
             return None
         first, last = bounds
@@ -126,20 +129,18 @@ class HeaderText(BlockText):
         """The lines of memory and I/O ports."""
         if self._unread or self._early:
             return Unknown(f"{self._text}: {self._unread or self._early}")
-        bars = []
         enhanced = any("Enhanced Allocation" in capability.name for capability in self._block.capabilities)
         if enhanced and self._fixes(*_OF_NO_BAR):
             return Unknown(f"{self._text}: no region stands for some addresses of its Enhanced Allocation")
         for detail in self._block.details:
-            words = detail.text.removeprefix("[virtual] ").split()
-            if len(words) >= 4 and words[:3] in (["Memory", "at", words[2]], ["I/O", "ports", "at"]):
+            if detail.text.removeprefix("[virtual] ").startswith(_UNNUMBERED):
                 return Unknown(f"{self._text}: lspci -v does not number the regions: use -vv")
             if "Memory at <ignored>" in detail.text:
-                return Unknown(f"{self._text}: lspci does not show an address that the kernel ignores: lspci -xxx does")
-            bar = region(detail.text)
-            if bar is not None:
-                bars.append(replace(bar, register=None) if enhanced else bar)
-        return Known(tuple(sorted(bars, key=lambda bar: bar.index)), self._source)
+                return Unknown(f"{self._text}: {_IGNORED}")
+        bars = regions(self._block.details)
+        if bars is None:
+            return Unknown(f"{self._text}: {DAMAGED}")
+        return Known(tuple(replace(bar, register=None) for bar in bars) if enhanced else bars, self._source)
 
     def rom(self) -> Fact[Rom | None]:
         """``Expansion ROM at``."""
@@ -147,17 +148,18 @@ class HeaderText(BlockText):
             return Unknown(f"{self._text}: {self._unread or self._early}")
         for detail in self._block.details:
             text = detail.text.removeprefix("[virtual] ")
-            if not text.startswith("Expansion ROM at "):
+            if not text.startswith("Expansion ROM"):
                 continue
-            place, _, rest = text.removeprefix("Expansion ROM at ").partition(" ")
-            try:
-                start = int(place, 16)
-            except ValueError:
+            place, _, rest = text.removeprefix("Expansion ROM at").strip().partition(" ")
+            start, size = hexadecimal(place, most=16), size_of(rest)
+            if place == "<unassigned>" or (place == "<ignored>" and "[disabled]" in rest):
                 continue
+            if start is None or size is None or len(place) < _ROM_DIGITS:
+                return Unknown(f"{self._text}: {_IGNORED if place == '<ignored>' else DAMAGED}")
             if start == _SHADOW:
                 # The kernel's copy of a primary VGA's ROM (IORESOURCE_ROM_SHADOW): nothing that a device answers to.
                 continue
-            return Known(Rom(start, _size(rest), "[disabled]" not in rest), self._source)
+            return Known(Rom(start, size, "[disabled]" not in rest), self._source)
         return Known(None, self._source)
 
     def subsystem(self) -> Fact[tuple[int, int]]:
@@ -194,41 +196,3 @@ class HeaderText(BlockText):
         if number is None and not (self._custom.numa and not self._unread and not self._partial):
             return Unknown(f"{self._text}: the text shows no NUMA nodes")
         return Known(number, self._source)
-
-
-def region(text: str) -> Bar | None:
-    """Return the BAR of a line ``Region 0: Memory at e0000000 (32-bit, prefetchable) [size=64M]``; None: no BAR's.
-
-    What is ``[virtual]`` the kernel has a place for, and its register reads as zero (lspci's ``show_bases``).
-    """
-    words = text.removeprefix("[virtual] ").split()
-    if words[:1] != ["Region"] or len(words) < 4:
-        return None
-    index = number_in(words[1].rstrip(":"))
-    rest = " ".join(words[2:])
-    memory = rest.removeprefix("[virtual] ").startswith("Memory at ")
-    place = rest.partition(" at ")[2].partition(" ")[0]
-    if index is None or index > 5:
-        return None
-    try:
-        # One that is not assigned reads as zero, and stands there while memory is decoded.
-        start = 0 if memory and place == "<unassigned>" else int(place, 16)
-    except ValueError:
-        return None
-    prefetch = "prefetchable)" in rest and "non-prefetchable" not in rest
-    register = 0 if memory and "[virtual]" in text else None
-    return Bar(index, start, _size(rest), memory=memory, prefetchable=prefetch, register=register)
-
-
-def _size(text: str) -> int:
-    word = text.partition("[size=")[2].partition("]")[0]
-    unit = _SIZES.get(word[-1:], 1)
-    number = word.removesuffix(word[-1:]) if unit > 1 else word
-    return int(number) * unit if number.isascii() and number.isdigit() and len(number) < 9 else 0
-
-
-def _range(text: str) -> tuple[int, int] | None:
-    """Return the first and the last address of ``de000000-df0fffff [size=17M]``."""
-    start, _, end = text.partition(" ")[0].partition("-")
-    first, last = hexadecimal(start, most=16), hexadecimal(end, most=16)
-    return None if first is None or last is None else (first, last)
