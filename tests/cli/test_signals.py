@@ -72,6 +72,25 @@ def test_apply_is_undone_and_told(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+def test_an_apply_that_was_carried_out_says_so_when_its_proof_is_interrupted(
+    number: int, run: Run, ac922: Path, spec: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        signal.raise_signal(number)
+
+    with monkeypatch.context() as context:
+        context.setattr("atoll.cli.apply.state", interrupted)
+        ran = run("apply", spec, "--host", ac922)
+    assert (ran.code, ran.out) == (130, "")
+    first, hint = ran.err.splitlines()
+    assert first.endswith(" steps were carried out, and stay so: interrupted before it was proven")
+    assert "atoll prove SPEC" in hint
+    assert seen == []
+    assert run("prove", spec, "--host", ac922).code == 0
+    assert run("recover", "--host", ac922).out.startswith("Nothing to recover")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_release_is_left_for_recover_and_told(
     number: int, run: Run, ac922: Path, spec: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from atoll.act.executor import execute
 from atoll.act.others import with_others
+from atoll.act.outcome import Outcome
 from atoll.act.running import refuse_after_death
 from atoll.cli.output import say
 from atoll.cli.plan import exit_code
@@ -15,9 +16,10 @@ from atoll.cli.prove import EXIT
 from atoll.cli.session import Session, changing
 from atoll.cli.spec import is_plan, read_plan, read_standing, read_text
 from atoll.controls.present import present
+from atoll.errors import Interrupted
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.isolation.moment import state
+from atoll.isolation.moment import Statement, state
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
 from atoll.plan.step import Plan
@@ -44,17 +46,12 @@ def run(options: argparse.Namespace) -> int:
             return exit_code(made)
         progress = step_progress(options)
         outcome = execute(session.machine, session.host, made, dry_run=options.dry_run, progress=progress)
-        statement = None
-        if not options.dry_run:
-            host = session.reread()
-            clusters = read_spec(made.spec, host, name="the plan's cluster file")
-            clusters = with_others(session.machine, host, clusters)
-            settings = present(host, allow_assumed=clusters.allow_assumed)
-            for address, links in outcome.cut.items():
-                # vfio-pci lets devices sleep that nobody has open: their registers were read back just before.
-                if settings.cut.get(address, links) is None:
-                    settings = settings.with_cut(address, links)
-            statement = state(Topology(host), settings, clusters, policy, moment="now")
+        try:
+            statement = None if options.dry_run else _proven(session, made, outcome, policy)
+        except KeyboardInterrupt as error:
+            done = f"all {len(outcome.deeds)} steps were carried out, and stay so: interrupted before it was proven"
+            hint = "atoll prove SPEC tells what is so now, atoll release SPEC gives the devices back"
+            raise Interrupted(done, hint=hint, undone=False) from error
     say(
         options,
         lambda: apply_document(made, outcome, statement),
@@ -62,6 +59,19 @@ def run(options: argparse.Namespace) -> int:
     )
     proof = 0 if statement is None else EXIT[statement.verdict]
     return proof or exit_code(made)
+
+
+def _proven(session: Session, made: Plan, outcome: Outcome, policy: Policy) -> Statement:
+    """Return the statement on the host as the steps have left it."""
+    host = session.reread()
+    clusters = read_spec(made.spec, host, name="the plan's cluster file")
+    clusters = with_others(session.machine, host, clusters)
+    settings = present(host, allow_assumed=clusters.allow_assumed)
+    for address, links in outcome.cut.items():
+        # vfio-pci lets devices sleep that nobody has open: their registers were read back just before.
+        if settings.cut.get(address, links) is None:
+            settings = settings.with_cut(address, links)
+    return state(Topology(host), settings, clusters, policy, moment="now")
 
 
 def _plan(path: str, session: Session, policy: Policy) -> Plan:
