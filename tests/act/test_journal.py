@@ -319,6 +319,21 @@ def test_what_could_not_be_noted_is_not_noted_with_what_comes_next(tmp_path: Pat
 # -- who wrote it
 
 
+def test_a_journal_that_another_program_has_open_is_told_and_left_to_it(tmp_path: Path) -> None:
+    machine = Filed(tmp_path)
+    noted(machine)
+    with closing(sqlite3.connect(tmp_path / PATH)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("UPDATE run SET verb = verb")
+        other.commit()
+        with pytest.raises(InputError, match="database is locked") as caught:
+            Journal(machine)
+        assert caught.value.hint.startswith("another program has it open")
+    # Nothing of the attempt stays open, whoever keeps the error.
+    with closing(Journal(machine)) as journal:
+        assert len(journal.record.runs) == 1
+
+
 def test_a_process_is_told_from_another_of_its_number() -> None:
     me = this_process()
     assert is_alive(me)

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import tempfile
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,6 +30,10 @@ DAMAGED_HINT = (
 )
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 """What reading a damaged database raises: a message of SQLite's may quote what is no text."""
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_PRIMARY = 0xFF
+"""The part of an error code of SQLite's that says what it is; the rest says more of it."""
+_LOCKED = "another program has it open and at work: end that first (fuser tells which; sqlite3, say)"
 _APPLICATION = 0x61746F6C
 """``atol``: tells this database from others (``PRAGMA application_id``)."""
 _VERSION = 1
@@ -164,14 +168,19 @@ def _check_file(path: Path) -> int:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute("PRAGMA synchronous = EXTRA")
-    except sqlite3.OperationalError as error:
-        raise InputError(f"{path}: {error}", hint="run as root; see that its folder can be written") from error
-    except DAMAGE as error:
-        raise _damaged(error) from error
+    with ExitStack() as failed:
+        try:
+            connection = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None)
+            failed.callback(connection.close)
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = EXTRA")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & _PRIMARY in _BUSY
+            hint = _LOCKED if busy else "run as root; see that its folder can be written"
+            raise InputError(f"{path}: {error}", hint=hint) from error
+        except DAMAGE as error:
+            raise _damaged(error) from error
+        failed.pop_all()
     return connection
 
 
