@@ -213,8 +213,9 @@ def test_a_cluster_that_was_renamed_is_released_by_the_earlier_name() -> None:
     renamed = LESS.replace("red", "crimson")
     with pytest.raises(RefusedError, match="given to cluster red") as caught:
         give_back(twin, renamed)
-    assert f'[cluster.red] devices = ["{RED}"]' in caught.value.hint
-    give_back(twin, f'[cluster.red]\ndevices = ["{RED}"]\n')
+    advice = f'cluster.red.devices = ["{RED}"]'
+    assert caught.value.hint.endswith(advice)
+    give_back(twin, advice)
     assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 

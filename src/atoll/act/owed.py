@@ -205,7 +205,7 @@ def _check_owners(entries: Iterable[Entry], owners: Mapping[Address, Cluster]) -
         if address in owners and owners[address].name != name:
             raise RefusedError(
                 f"{address} was given to cluster {name}, and this file counts it to {owners[address].name}",
-                hint=f'name devices by address, as they were given: [cluster.{name}] devices = ["{address}"]',
+                hint=f'name devices by address, as they were given: cluster.{name}.devices = ["{address}"]',
             )
 
 

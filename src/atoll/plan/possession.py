@@ -109,7 +109,7 @@ def release_first(cluster: str, devices: Sequence[Address]) -> str:
     listed = ", ".join(f'"{address}"' for address in devices)
     return (
         f"release it first, by that name: atoll release with the file that names {cluster}, or with one that says "
-        f"[cluster.{cluster}] devices = [{listed}]"
+        f"cluster.{cluster}.devices = [{listed}]"
     )
 
 
