@@ -282,6 +282,21 @@ def test_without_groups_they_are_predicted_and_the_gap_is_named(run: Run, paste:
     assert "Groups were not recorded (the text shows no IOMMU groups)" in " ".join(ran.out.split())
 
 
+def test_on_xen_predicted_groups_are_not_in_force(run: Run, paste: Path, tmp_path: Path) -> None:
+    text = (paste / "lspci.txt").read_text()
+    for name, post in (
+        ("log", f"[    0.000000] Hypervisor detected: Xen PV\n{text}"),
+        ("xl", f"(XEN) Xen version 4.17.3\n(XEN) Interrupt remapping enabled\n\n{text}"),
+        ("driver", text.replace("Kernel driver in use: nvme", "Kernel driver in use: pciback")),
+    ):
+        (tmp_path / name).write_text(post)
+        ran = run("groups", "--host", tmp_path / name)
+        assert "these are not in force here" in " ".join(ran.out.split()), name
+        assert "# Xen knows no groups" in run("groups", "--format", "forum", "--host", tmp_path / name).out
+        assert run("groups", "--json", "--host", tmp_path / name).json["without_xen"] is True
+    assert run("groups", "--json", "--host", paste / "lspci.txt").json["without_xen"] is False
+
+
 @pytest.mark.parametrize("verb", ["show", "doctor"])
 def test_other_verbs(run: Run, paste: Path, verb: str) -> None:
     ran = run(verb, "--host", paste / "lspci.txt", "--host", paste / "groups.txt")

@@ -10,6 +10,7 @@ from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, por
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Ats, EndKind, Function, Host, KernelRelease
 from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.groups import predict
@@ -239,36 +240,49 @@ def test_letting_the_iommu_translate() -> None:
 
 def test_the_answer_in_one_sentence() -> None:
     both = "0000:03:00.0 and 0000:04:00.0"
-    assert (
-        summary(told(machine(*switch(OFF, OFF)))) == f"{both} are in different groups, yet reach one another directly."
-    )
-    one = summary(told(machine(*switch(OFF, CLOSED))))
-    assert one == f"{both} are in different groups, yet 0000:03:00.0 reaches 0000:04:00.0 directly."
     neither = "neither reaches the other but by the IOMMU's mappings."
-    assert summary(told(machine(*switch(CLOSED, CLOSED)))) == f"{both} are in different groups, and {neither}"
-    assert summary(told(together(*switch(CLOSED, CLOSED)))) == f"{both} share group 7, though {neither}"
-    assert summary(told(together(*switch(OFF, OFF)))) == f"{both} share group 7 and reach one another directly."
+    for host, expected in (
+        (machine(*switch(OFF, OFF)), f"{both} are in different groups, yet reach one another directly."),
+        (
+            machine(*switch(OFF, CLOSED)),
+            f"{both} are in different groups, yet 0000:03:00.0 reaches 0000:04:00.0 directly.",
+        ),
+        (machine(*switch(CLOSED, CLOSED)), f"{both} are in different groups, and {neither}"),
+        (together(*switch(CLOSED, CLOSED)), f"{both} share group 7, though {neither}"),
+        (together(*switch(OFF, OFF)), f"{both} share group 7 and reach one another directly."),
+    ):
+        assert summary(host, told(host)) == expected
 
 
-def _without_groups(*functions: Function) -> Host:
+def _without_groups(*functions: Function, why: str = "the text shows no IOMMU groups") -> Host:
     host = machine(*functions)
-    lost = Unknown("the text shows no IOMMU groups")
+    lost = Unknown(why)
     bare = {address: replace(function, group=lost, iommu=lost) for address, function in host.functions.items()}
     return replace(host, functions=bare, groups=lost, iommu_units=())
 
 
 def test_groups_that_are_not_recorded_are_no_fact() -> None:
-    found = told(_without_groups(*switch(CLOSED, CLOSED)))
+    host = _without_groups(*switch(CLOSED, CLOSED))
+    found = told(host)
     assert found.same_group is False
     assert not found.recorded
     assert any("whether an IOMMU serves it" in missing for missing in found.missing)
-    assert "may be in different groups, as guessed from a record that does not tell all, " in summary(found)
-    text = "\n".join(explain_lines(_without_groups(*switch(CLOSED, CLOSED)), found, names=Names.load(), style=Style()))
+    assert "may be in different groups, as guessed from a record that does not tell all, " in summary(host, found)
+    text = "\n".join(explain_lines(host, found, names=Names.load(), style=Style()))
     assert "The kernel: not recorded; predicted into different groups\n  ? it rests on" in text
     assert "none and none" not in text
-    joined = told(_without_groups(*switch(OFF, OFF, root=OFF)))
+    host = _without_groups(*switch(OFF, OFF, root=OFF))
+    joined = told(host)
     assert joined.same_group
-    assert "may share a group, as guessed from a record that does not tell all, " in summary(joined)
+    assert "may share a group, as guessed from a record that does not tell all, " in summary(host, joined)
+
+
+def test_on_xen_the_groups_are_those_of_another_boot() -> None:
+    host = _without_groups(*switch(CLOSED, CLOSED), why=BEHIND_XEN)
+    found = told(host)
+    assert "would be in different groups if Linux had booted without Xen" in summary(host, found)
+    text = "\n".join(explain_lines(host, found, names=Names.load(), style=Style()))
+    assert "The kernel: none on Xen; Linux without it would form different groups" in text
 
 
 def test_where_ports_were_not_read_nothing_is_said_to_be_impossible() -> None:

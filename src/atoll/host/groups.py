@@ -23,6 +23,7 @@ __all__ = [
     "group_of",
     "kind_of_unit",
     "listed_only",
+    "on_xen",
     "only_grouped",
     "read_groups",
     "read_units",
@@ -65,6 +66,11 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent = Extent.
 def behind_xen(groups: Fact[Mapping[int, Group]]) -> Fact[Mapping[int, Group]]:
     """Return what groups that a kernel on Xen shows come to: that there are none tells nothing of the IOMMU."""
     return groups if value_of(groups, {}) else Unknown(BEHIND_XEN)
+
+
+def on_xen(host: Host) -> bool:
+    """Return whether its kernel runs on Xen and shows no groups: those of Linux's rules are not in force there."""
+    return isinstance(host.groups, Unknown) and host.groups.reason == BEHIND_XEN
 
 
 def _kernel_complete(tree: Tree) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from atoll.controls.acs_recipe import opening_lines
 from atoll.fabric.answer import Answer
+from atoll.host.groups import on_xen
 from atoll.host.model import Host
 from atoll.isolation.explain import Explanation, Way
 from atoll.isolation.exposure import Exposure
@@ -32,7 +33,7 @@ def explain_document(host: Host, explanation: Explanation) -> dict[str, Any]:
         host=host.name,
         a=str(one),
         b=str(other),
-        summary=summary(explanation),
+        summary=summary(host, explanation),
         groups=list(explanation.groups),
         same_group=explanation.same_group,
         predicted=not explanation.recorded,
@@ -69,7 +70,7 @@ def _answer(way: Way) -> dict[str, Any]:
     }
 
 
-def summary(explanation: Explanation) -> str:
+def summary(host: Host, explanation: Explanation) -> str:
     """Return the answer in one sentence: the claim, and what the hardware says to it."""
     reach, joined = _reach_words(explanation)
     if explanation.same_group is None:
@@ -80,10 +81,10 @@ def summary(explanation: Explanation) -> str:
             link = ", and"
         if not explanation.recorded:
             link = f",{link.lstrip(',')}"
-    return f"{explanation.one} and {explanation.other} {_claim_words(explanation)}{link} {reach}."
+    return f"{explanation.one} and {explanation.other} {_claim_words(host, explanation)}{link} {reach}."
 
 
-def _claim_words(explanation: Explanation) -> str:
+def _claim_words(host: Host, explanation: Explanation) -> str:
     """What the kernel says of the two, or is predicted to say."""
     if explanation.same_group is None:
         return "have no groups that are known"
@@ -91,6 +92,9 @@ def _claim_words(explanation: Explanation) -> str:
         return f"share group {explanation.groups[0]}"
     if explanation.recorded:
         return "are in different groups" if None not in explanation.groups else "are not in one group"
+    if on_xen(host) and not explanation.recorded:
+        claim = "would share a group" if explanation.same_group else "would be in different groups"
+        return f"{claim} if Linux had booted without Xen, which knows none"
     if explanation.missing:
         claim = "may share a group" if explanation.same_group else "may be in different groups"
         return f"{claim}, as guessed from a record that does not tell all"
@@ -146,10 +150,14 @@ def _way_lines(way: Way, style: Style) -> list[str]:
     return lines
 
 
-def _claim(explanation: Explanation) -> str:
+def _claim(host: Host, explanation: Explanation) -> str:
     """What the kernel says of the two, with the groups' numbers."""
     if explanation.same_group is None:
         return "no groups recorded, and none can be predicted"
+    if not explanation.recorded and on_xen(host):
+        return (
+            f"none on Xen; Linux without it would form {'one group' if explanation.same_group else 'different groups'}"
+        )
     if not explanation.recorded:
         return f"not recorded; predicted into {'one group' if explanation.same_group else 'different groups'}"
     if explanation.same_group:
@@ -180,9 +188,9 @@ def _detour_lines(host: Host, ports: tuple[Address, ...]) -> list[str]:
 def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: Style) -> list[str]:
     """Return the explanation as people read it: the claim, the reach both ways, what would change it."""
     one, other = explanation.one, explanation.other
-    lines = wrap(style.bold(summary(explanation)))
+    lines = wrap(style.bold(summary(host, explanation)))
     lines += ["", *("    " + names.short_line(host.functions[address], 96) for address in (one, other))]
-    lines += ["", f"{style.bold('The kernel')}: {_claim(explanation)}"]
+    lines += ["", f"{style.bold('The kernel')}: {_claim(host, explanation)}"]
     if obeys_untold_override(host) or override_in_force(host):
         lines += wrap("as pcie_acs_override= has it, which says nothing of the hardware", first="    ")
     if explanation.missing:

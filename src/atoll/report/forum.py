@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atoll.host.fact import Known, Unknown
+from atoll.host.groups import on_xen
 from atoll.host.model import Function, Host
 from atoll.isolation.groups import Prediction
 from atoll.pci.address import Address
@@ -33,6 +34,8 @@ def forum_lines(host: Host, prediction: Prediction, *, names: Names) -> list[str
         lines.append(
             f"# Predicted, not recorded ({host.groups.reason}): what Linux would form, with numbers of no meaning"
         )
+        if on_xen(host):
+            lines.append("# Xen knows no groups: these are not in force, but what Linux booted without it would form")
         if prediction.undetermined:
             open_ = len(prediction.undetermined)
             lines.append(f"# Of these functions {open_} rest on facts that the record lacks; see: atoll groups")

@@ -9,6 +9,7 @@ from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.complaint import ComplaintKind
 from atoll.host.fact import Known, Unknown
+from atoll.host.groups import on_xen
 from atoll.host.model import Function, Host, Platform
 from atoll.isolation.grouping import Grouping
 from atoll.isolation.groups.override_evidence import ignores_override, obeys_untold_override
@@ -37,7 +38,9 @@ def headline(host: Host, found: Grouping) -> str:
         return _without_group(host, host.functions[one])
     group = f"group {found.number}" if found.recorded else "its group, as predicted"
     comma = "" if found.recorded else ","
-    if not found.recorded and found.undetermined:
+    if not found.recorded and on_xen(host):
+        group = "the group that Linux would form without Xen, which knows none"
+    elif not found.recorded and found.undetermined:
         group = "its group, as guessed from a record that does not tell all"
     elif host.excerpt or (found.recorded and _loose(host, one)):
         # A record that leaves out what stands above may leave out who is beside it.

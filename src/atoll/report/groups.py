@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.groups import BEHIND_XEN, on_xen
 from atoll.host.model import Function, Host
 from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import compare
@@ -17,7 +18,7 @@ from atoll.report.document import document
 from atoll.report.function_words import driver_words
 from atoll.report.group_comparison import comparison_lines, override_lines, override_of, undetermined_lines
 from atoll.report.honesty import honesty_document, honesty_lines
-from atoll.report.lacking import EXCERPT
+from atoll.report.lacking import EXCERPT, OF_NO_XEN
 from atoll.report.layout import first_of, wrap
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dic
         host=host.name,
         recorded=None if comparison is None else _plain(comparison.recorded),
         predicted=_plain(sorted(tuple(sorted(group)) for group in prediction.groups)),
+        without_xen=on_xen(host),
         override=override_of(host, prediction),
         excerpt=host.excerpt,
         undetermined=[str(address) for address, _ in prediction.undetermined],
@@ -83,9 +85,8 @@ def groups_lines(
         return wrap(f"{told} {more}For more give lspci -nnvvv, run as root.")
     else:
         numbered = [(f"Predicted group {place}", group, "") for place, group in enumerate(prediction.groups)]
-        lines += wrap(
-            f"Groups were not recorded ({host.groups.reason}); these are as the kernel's rules would form them."
-        )
+        told = f"Groups were not recorded ({host.groups.reason}); these are as the kernel's rules would form them."
+        lines += wrap(f"{BEHIND_XEN[0].upper()}{BEHIND_XEN[1:]}. {OF_NO_XEN}" if on_xen(host) else told)
     lines += override_lines(host, prediction, style)
     for title, members, kind in numbered:
         lines += ["", style.bold(title) + (style.faint(f"  {kind}") if kind and kind != "unknown" else "")]

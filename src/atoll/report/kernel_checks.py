@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from atoll.fabric.domains import passthrough_word
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Unknown, value_of
-from atoll.host.groups import BEHIND_XEN
+from atoll.host.groups import BEHIND_XEN, on_xen
 from atoll.host.model import Platform
 from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
@@ -65,7 +65,7 @@ def _virtual(s: Subject) -> Iterator[Check]:
 def _iommu(s: Subject) -> Iterator[Check]:
     host = s.host
     why = "without an IOMMU every device can read and write all of memory"
-    if isinstance(host.groups, Unknown) and host.groups.reason == BEHIND_XEN:
+    if on_xen(host):
         yield Check(
             "iommu",
             Status.UNKNOWN,
@@ -116,7 +116,7 @@ def _interrupts(s: Subject) -> Iterator[Check]:
             fact.reason,
             why,
             "ask Xen: xl dmesg tells of interrupt remapping"
-            if isinstance(s.host.groups, Unknown) and s.host.groups.reason == BEHIND_XEN
+            if on_xen(s.host)
             else "capture /proc/interrupts too, or give dmesg from the boot on",
         )
     elif fact.value:

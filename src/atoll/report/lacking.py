@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator
 from atoll.pci.address import Address
 from atoll.report.layout import first_of
 
-__all__ = ["EXCERPT", "PRINT_TYPES", "folded", "lacking"]
+__all__ = ["EXCERPT", "OF_NO_XEN", "PRINT_TYPES", "folded", "lacking"]
 
 PRINT_TYPES = "grep . /sys/kernel/iommu_groups/*/type"
 """What prints the types of groups so that a text may hold them."""
 EXCERPT = (
     "The record seems to show a part of the machine: functions that it leaves out may stand beside these, and in their "
     "groups."
+)
+OF_NO_XEN = (
+    "Xen assigns devices, and knows no groups of Linux: these are not in force here. They are what Linux would form "
+    "booted without Xen. What Xen gives away: xl pci-assignable-list."
 )
 
 _NAMED = 4

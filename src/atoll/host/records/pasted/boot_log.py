@@ -27,8 +27,8 @@ _REFUSALS = (
 )
 """What ``intel_iommu_attach_device`` and, in newer kernels, ``__iommu_device_set_domain`` say of a device that firmware
 wants memory mapped for one to one (an RMRR, a unity map)."""
-_XEN = ("Hypervisor detected: Xen", "Booting paravirtualized kernel on Xen", "Booting kernel on Xen")
-"""``init_hypervisor_platform`` and ``xen_banner``."""
+_XEN = ("Hypervisor detected: Xen", "Booting paravirtualized kernel on Xen", "Booting kernel on Xen", "(XEN) ")
+"""``init_hypervisor_platform`` and ``xen_banner``; and what stands before each line of Xen's own log (``xl dmesg``)."""
 _WORDS = (
     "type 0",
     "bridge to [bus ",

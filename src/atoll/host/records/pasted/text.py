@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from atoll.errors import InputError
 from atoll.host.coverage import coverage
-from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN
 from atoll.host.kernel import doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
@@ -39,6 +39,8 @@ T = TypeVar("T")
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
 _NO_RELEASE = "the text does not tell the kernel's release"
 _NO_COMMAND_LINE = "the text does not show the kernel's command line"
+_OF_XEN = ("pciback", "xen-pciback")
+"""What the driver is called that holds devices for guests of Xen, in its first domain (``drivers/xen/xen-pciback``)."""
 _NAMED = 4
 _MOST_BLOCKS = 1 << 15
 """Functions told of, each time counted: lists of groups, trees and dumps of 10,000 functions may stand in one text."""
@@ -168,8 +170,8 @@ def _groups(found: TextFunctions, functions: dict[Address, Function], listed: Gr
     return join(told, ToldGroups(f"{found.name}: boot log", log.members))
 
 
-def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool) -> str:
-    if log.xen:
+def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool, xen: bool) -> str:
+    if xen:
         return BEHIND_XEN
     if others:
         some = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
@@ -186,10 +188,11 @@ def _membership(
     functions: Mapping[Address, Function], told: ToldGroups, lines: _Lines, *, unfound: bool
 ) -> tuple[Fact[Mapping[int, Group]], Mapping[Address, Fact[int | None]]]:
     """Return the groups, and the group of each function."""
-    if unfound and not lines.log.xen:
+    xen = lines.log.xen or any(value_of(function.driver, None) in _OF_XEN for function in functions.values())
+    if unfound and not xen:
         source = f"{lines.name}: the loop over /sys/kernel/iommu_groups found none"
         return Known({}, source), dict.fromkeys(functions, Known(None, source))
-    why = _no_groups(lines.log, lines.others, asked=lines.listed.asked)
+    why = _no_groups(lines.log, lines.others, asked=lines.listed.asked, xen=xen)
     is_told = told.number or told.none or told.doubted
     member = {address: told.of(address) if is_told else Unknown(why) for address in functions}
     return _with_types(told.fact(reason=why), lines), member

@@ -47,6 +47,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste the whole tree, as code; better {_LSPCI}",
     ),
     (
+        ("(xen) ",),
+        "it is Xen's own log, which names no function of the machine",
+        f"paste {_LSPCI} beside it, run as root in the first domain",
+    ),
+    (
         ("nvsmi log=",),
         "it is nvidia-smi -q in words, which shows GPUs and no links, groups or bridges",
         f"paste nvidia-smi -q -x, nvidia-smi nvlink -R, and {_LSPCI}",
