@@ -12,7 +12,7 @@ from reach_hosts import CLOSED, machine, scene, slots
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Host, IommuUnit
+from atoll.host.model import Group, Host, IommuUnit
 from atoll.isolation.contacts.impersonation import impersonations
 from atoll.isolation.groups import predict
 from atoll.isolation.identity import Identities
@@ -55,6 +55,29 @@ def test_groups(told: dict[str, int], expected: tuple[str, ...]) -> None:
     found = predict(_host(told))
     assert found.groups == groups(*expected)
     assert not found.undetermined
+
+
+@pytest.mark.parametrize(
+    ("recorded", "undetermined"),
+    [
+        ("00:01.0|00:02.0|01:00.0|01:01.0|01:02.0|02:00.0", ""),
+        ("00:01.0|00:02.0|01:00.0 01:01.0 01:02.0|02:00.0", "01:00.0 01:01.0 01:02.0"),
+        ("00:01.0|00:02.0|01:00.0|01:01.0 01:02.0|02:00.0", "01:01.0 01:02.0"),
+        # What shares no bus, no id of its own bus joins; nor does one part what is one.
+        ("00:01.0|00:02.0|01:00.0 02:00.0|01:01.0|01:02.0", ""),
+        ("00:01.0 01:00.0|00:02.0|01:01.0|01:02.0|02:00.0", ""),
+    ],
+)
+def test_recorded_groups_that_only_the_table_explains(recorded: str, undetermined: str) -> None:
+    formed = tuple(Group(number, group) for number, group in enumerate(groups(*recorded.split("|"))))
+    facts: tuple[Fact[Mapping[Address, int]], ...] = (Unknown("not read"), Known({}, "IVRS"))
+    for told, expected in zip(facts, (undetermined, ""), strict=True):
+        found = replace(
+            _host({}), groups=Known({group.number: group for group in formed}), firmware_aliases=told, iommu_units=AMD
+        )
+        assert {address for address, _ in predict(found).undetermined} == {at(place) for place in expected.split()}
+    intel = replace(found, firmware_aliases=Unknown("not read"), iommu_units=(IommuUnit("dmar0", "intel"),))
+    assert not predict(intel).undetermined
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ __all__ = [
     "may_be_vfio",
     "not_grouped_yet",
     "passthrough_word",
+    "shows_amd_iommu",
     "type_anew",
 ]
 
@@ -241,6 +242,11 @@ def is_amd_iommu(function: Function) -> bool:
     That of the RD890 and 990FX has ATI's vendor id (1002:5a23), that of Hygon's processors theirs (1d94:1451).
     """
     return function.device_class == DeviceClass.IOMMU and function.made_by(AMD, ATI, HYGON)
+
+
+def shows_amd_iommu(host: Host) -> bool:
+    """Whether an IOMMU of AMD's kind shows, in use or as a function."""
+    return any(unit.kind == "amd" for unit in host.iommu_units) or any(map(is_amd_iommu, host.functions.values()))
 
 
 def _beside_amd_iommu(host: Host, function: Function) -> bool:

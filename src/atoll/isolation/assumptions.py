@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from atoll.controls.registry import link_control
 from atoll.controls.waking import may_sleep, opens_asleep
 from atoll.fabric.answer import Question
-from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, is_amd_iommu, may_be_vfio
+from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, may_be_vfio, shows_amd_iommu
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, is_open, leads_on
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
@@ -169,8 +169,7 @@ def _firmware(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 
 def _firmware_aliases(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     host = reach.topology.host
-    amd = any(unit.kind == "amd" for unit in host.iommu_units) or any(map(is_amd_iommu, host.functions.values()))
-    if amd and isinstance(host.firmware_aliases, Unknown) and clusters.tenant():
+    if isinstance(host.firmware_aliases, Unknown) and clusters.tenant() and shows_amd_iommu(host):
         yield (
             "firmware-aliases",
             "the firmware's table for AMD's IOMMU (IVRS) gives no function an id that others use too: it was not read"

@@ -9,6 +9,7 @@ from atoll.fabric.domains import grouped_with_driver
 from atoll.host.fact import value_of
 from atoll.host.groups import listed_only
 from atoll.host.model import Host
+from atoll.isolation.groups.firmware_ids import perhaps_joined
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force, perhaps_overridden
 from atoll.isolation.groups.prediction import Prediction
@@ -43,6 +44,7 @@ def predict(
     missing |= dict.fromkeys(listed_only(host), "the record shows nothing of it but its group")
     as_recorded = acs_control is None and anew is None
     if as_recorded:
+        missing |= perhaps_joined(host, prediction)
         missing |= perhaps_reworked(host, prediction) | perhaps_overridden(host, prediction)
     if not missing and not guessed:
         return prediction
