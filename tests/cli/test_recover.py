@@ -232,6 +232,17 @@ def test_clusters_of_which_nobody_runs_are_named_as_not_proven(run: Run, ac922: 
     assert "No tenant has a device of these clusters open.\nNot proven: red (" in ran.out
 
 
+def test_a_journal_that_may_not_be_the_hosts_is_told(run: Run, ac922: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container with an empty folder of its own, say, nothing died either."""
+    assert run("recover", "--host", ac922, "--json").json["unshown"] is None
+    monkeypatch.setattr(Twin, "of_host", lambda twin: None, raising=False)
+    ran = run("recover", "--host", ac922)
+    assert ran.code == 0
+    assert "Taken as true: nothing was given to clusters beside what the journal here" in ran.out
+    assert "whether it is the host's is not shown" in " ".join(ran.out.split())
+    assert run("recover", "--host", ac922, "--json").json["unshown"]
+
+
 def test_writes_are_shown_when_asked_for(run: Run, ac922: Path, spec: Path) -> None:
     ran = run("apply", spec, "--host", ac922)
     assert ran.err == ""

@@ -15,7 +15,7 @@ from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
 from atoll.plan.others import others
 
-__all__ = ["with_others"]
+__all__ = ["with_journal", "with_others"]
 
 _UNSHOWN = (
     f"nothing was given to clusters beside what the journal here (/{PATH}) tells: whether it is the host's is not "
@@ -29,12 +29,9 @@ def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone
 
     What is ``gone`` was let go since the journal noted whose it is.
     """
-    untold = unshown = ""
+    untold = ""
     given: dict[Address, str] = {}
-    if isinstance(machine, Namespaced):
-        of_host = machine.of_host()
-        unshown = "" if of_host is not None else _UNSHOWN
-        machine = of_host or machine
+    machine, unshown = with_journal(machine)
     try:
         if machine is not None:
             given = given_to(read_journal(machine).since(boot_of(machine)).entries, host)
@@ -43,3 +40,11 @@ def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone
     given = {address: name for address, name in given.items() if address not in gone}
     elsewhere = given_elsewhere(given, {cluster.name: cluster.functions for cluster in clusters.named})
     return replace(clusters, others=others(host, clusters, given), elsewhere=elsewhere, untold=untold, unshown=unshown)
+
+
+def with_journal(machine: Machine | None) -> tuple[Machine | None, str]:
+    """Return the machine whose journal is the host's, as far as that is shown, and the sentence that it is not."""
+    if not isinstance(machine, Namespaced):
+        return machine, ""
+    of_host = machine.of_host()
+    return (machine, _UNSHOWN) if of_host is None else (of_host, "")

@@ -11,7 +11,7 @@ from atoll.act.failure import Failure
 from atoll.act.given import Given, given_to
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
-from atoll.act.others import with_others
+from atoll.act.others import with_journal, with_others
 from atoll.act.owner import boot_of
 from atoll.act.recover import Fate, Recovery, recover
 from atoll.cli.output import say
@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     with changing(options.host, dry_run=options.dry_run) as session:
         assert session.machine is not None
         recovery = recover(session.machine, dry_run=options.dry_run)
+        unshown = with_journal(session.machine)[1]
         host = session.reread() if recovery.runs else session.host
         proof: Proof | None = None
         idle: tuple[str, ...] = ()
@@ -46,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
             proof, idle = _running(session.machine, host, recovery, Policy(options.policy))
     say(
         options,
-        lambda: recover_document(host.name, recovery, proof, idle),
-        lambda style: recover_lines(host.name, recovery, proof, idle, style=style, verbose=options.verbose),
+        lambda: recover_document(host.name, recovery, proof, idle, unshown),
+        lambda style: recover_lines(host.name, recovery, proof, idle, unshown, style=style, verbose=options.verbose),
     )
     left = not recovery.dry_run and any(found.fate is Fate.LEFT for found in recovery.runs)
     return (EXIT[proof.verdict] if proof is not None else 0) or int(left)

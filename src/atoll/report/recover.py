@@ -16,10 +16,13 @@ from atoll.report.style import Style
 __all__ = ["recover_document", "recover_lines"]
 
 
-def recover_document(host: str, recovery: Recovery, proof: Proof | None, idle: Sequence[str] = ()) -> dict[str, Any]:
+def recover_document(
+    host: str, recovery: Recovery, proof: Proof | None, idle: Sequence[str] = (), unshown: str = ""
+) -> dict[str, Any]:
     """Return what became of runs that died as programs get it; ``verdict`` is null where no tenant runs.
 
     ``idle`` are the clusters that were given devices, of which nobody uses one: the verdict does not speak of them.
+    ``unshown``: what is taken as true of the journal, and is not shown.
     """
     return document(
         "recover",
@@ -44,6 +47,7 @@ def recover_document(host: str, recovery: Recovery, proof: Proof | None, idle: S
         verdict=None if proof is None else proof.verdict.value,
         violations=[] if proof is None else [violation_document(violation) for violation in proof.violations],
         idle=list(idle),
+        unshown=unshown or None,
     )
 
 
@@ -52,11 +56,21 @@ def recover_lines(
     recovery: Recovery,
     proof: Proof | None,
     idle: Sequence[str] = (),
+    unshown: str = "",
     *,
     style: Style,
     verbose: bool = False,
 ) -> list[str]:
     """Return what became of runs that died as people read it, the verdict on those who run last."""
+    return [
+        *_lines(host, recovery, proof, idle, style, verbose=verbose),
+        *(wrap(unshown, first=style.doubtful("Taken as true: ")) if unshown else []),
+    ]
+
+
+def _lines(
+    host: str, recovery: Recovery, proof: Proof | None, idle: Sequence[str], style: Style, *, verbose: bool
+) -> list[str]:
     if not recovery.runs:
         return [f"{style.good('Nothing to recover')} on {host}"]
     lines: list[str] = []
