@@ -60,6 +60,7 @@ def test_the_hosts_journal_is_read_where_it_is_shown(tmp_path: Path) -> None:
     root = seen(tmp_path, here=(RUN, STATE), first=host)
     assert root_of_host(root) is None, "process 1 may be a container's"
     (tmp_path / "here/proc/1/ns").mkdir()
+    assert root_of_host(root) == f"{root}proc/1/root/", "a kernel without PID namespaces"
     namespace = tmp_path / "here/proc/1/ns/pid"
     namespace.symlink_to("pid:[4026532281]")
     assert root_of_host(root) is None

@@ -52,6 +52,9 @@ def _is_hosts(root: str) -> bool:
     """Whether process 1 is the host's, and not that of a PID namespace below the first."""
     try:
         return os.readlink(f"{root}proc/1/ns/pid") == FIRST_NAMESPACE
+    except FileNotFoundError:
+        # A kernel without PID namespaces shows others there.
+        return os.path.isdir(f"{root}proc/1/ns")
     except OSError:
         return False
 
