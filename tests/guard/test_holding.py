@@ -18,7 +18,7 @@ from atoll.act.journal import read_journal
 from atoll.act.pace import Pace
 from atoll.act.running import running
 from atoll.controls.registry import link_control
-from atoll.errors import InputError, RefusedError
+from atoll.errors import InputError, Interrupted, RefusedError
 from atoll.fabric.answer import Policy
 from atoll.guard.client import Client
 from atoll.guard.holding import Holding, held_clusters, the_only_holder
@@ -117,8 +117,27 @@ def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None
     def interrupted(service: Service) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="interrupted before it served: all was given back") as told:
         held.serve(host, interrupted)
+    assert told.value.exit_code == 5
+    assert state(twin) == before
+    assert read_journal(twin).runs == ()
+
+
+def test_an_interrupt_while_it_is_proven_is_told_with_what_became_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = machine(tmp_path)
+    before = state(twin)
+    host, plan = planned(twin)
+    held = holding(twin)
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atoll.guard.holding.statement", interrupted)
+    with pytest.raises(Interrupted, match="all was given back"):
+        held.achieve(host, plan)
     assert state(twin) == before
     assert read_journal(twin).runs == ()
 

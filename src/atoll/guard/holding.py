@@ -22,9 +22,10 @@ from atoll.act.owner import Owner
 from atoll.act.pace import Pace
 from atoll.act.release import release
 from atoll.act.running import end_runs
+from atoll.act.uninterrupted import uninterrupted
 from atoll.controls.present import present
 from atoll.controls.registry import link_control
-from atoll.errors import InputError, RefusedError, StepError
+from atoll.errors import InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.domains import holder_of
 from atoll.fabric.links import across_links
@@ -158,19 +159,31 @@ class Holding:
             for told in leave(self.machine, self.keepers, self._gone):
                 _LOG.warning("left=%r", told)
             raise
-        try:
+        with self._given_back_otherwise():
             now = read_now(self.machine, self.keepers)
             found = statement(now, with_others(self.machine, now, self.clusters), self.policy)
             if found.verdict is Verdict.PROVEN:
                 self._intend(now)
-        except BaseException:
-            self.end(())
-            raise
         if found.verdict is not Verdict.PROVEN:
             back = self.give_back()
             left = (*back.left, "this is not isolated, so nothing is held: all was given back")
             outcome = Outcome(outcome.deeds, (*outcome.left, *left))
         return outcome, found
+
+    @contextmanager
+    def _given_back_otherwise(self) -> Iterator[None]:
+        """Where it fails, give everything back, which no further interrupt ends. Raises Interrupted, which tells that,
+        in place of an interrupt."""
+        try:
+            yield
+        except BaseException as error:
+            with uninterrupted():
+                outcome = self.end(()).outcome
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            left = f" Left: {'; '.join(outcome.left)}." if outcome is not None and outcome.left else ""
+            text = f"interrupted before it served: all was given back.{left}"
+            raise Interrupted(text, hint="atoll hold SPEC begins anew", undone=True) from error
 
     # -- keeping it so
 
@@ -191,11 +204,8 @@ class Holding:
 
         Where that fails, everything is given back.
         """
-        try:
+        with self._given_back_otherwise():
             return self._serve(host, started)
-        except BaseException:
-            self.end(())
-            raise
 
     def _serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
         departures = Departures(
