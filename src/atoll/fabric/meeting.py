@@ -45,21 +45,43 @@ def turns(topology: Topology, settings: Settings, source: Address, target: Addre
 
 
 class Meetings:
-    """The turns of one host in one setting, each found out once: very many pairs of functions have one meeting."""
+    """The turns of one host in one setting, each found out once: very many pairs of functions have one meeting, and
+    what one function does is the same towards all peers of one key."""
 
     def __init__(self, topology: Topology, settings: Settings) -> None:
         self.topology = topology
         self.settings = settings
-        self._turns: dict[Branches, tuple[tuple[Traffic, Turn], ...]] = {}
+        self._turns: dict[tuple[Address, Address | None, Hashable], tuple[tuple[Traffic, Turn], ...]] = {}
+        self._keys: dict[tuple[Address, bool], Hashable] = {}
+        self._numbered: dict[Address, bool] = {}
 
     def at(self, branches: Branches) -> tuple[tuple[Traffic, Turn], ...]:
         """Return what each kind of traffic does where two ways meet (see ``meeting_turn``)."""
-        found = self._turns.get(branches)
+        key = branches.source, branches.bridge, self._of_peer(branches)
+        found = self._turns.get(key)
         if found is None:
-            found = self._turns[branches] = tuple(
+            found = self._turns[key] = tuple(
                 (traffic, meeting_turn(self.topology, self.settings, branches, traffic)) for traffic in Traffic
             )
         return found
+
+    def _of_peer(self, branches: Branches) -> Hashable:
+        """Return all of ``branches.target`` that what ``branches.source`` does depends on, or is told with."""
+        source, target, bridge = branches
+        numbered = self._numbered.get(source)
+        if numbered is None:
+            numbered = self._numbered[source] = decides_by_number(self.topology, self.settings, source)
+        key = self._keys.get((target, numbered))
+        if key is None:
+            key = target
+            if bridge is not None or not self.topology.severed(target):
+                key = peer_key(self.topology, target, bridge, numbered=numbered)
+            self._keys[target, numbered] = key
+        if bridge is not None:
+            return key
+        functions = self.topology.functions
+        beside = functions[source].host_bridge == functions[target].host_bridge
+        return key, beside, self.topology.same_device(source, target)
 
 
 def meeting_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:

@@ -65,6 +65,7 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
     for cluster in clusters.tenants:
         owners[cluster.name] = (*owners.get(cluster.name, ()), *cluster.functions)
     possible = events(topology, owners)
+    reaches = _Reaches(topology, policy)
 
     def weakness(
         broken: Callable[[Reach, Address], bool], least: Answer, *, already: bool
@@ -74,21 +75,26 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
             settings,
             possible,
             clusters.tenant(),
-            lambda reached, source: broken(Reach(topology, reached, policy), source),
+            lambda reached, source: broken(reaches.of(reached), source),
             opened=lambda before, addresses: opened(topology, before, clusters, addresses),
             exposed=lambda in_use: _exposed(topology, in_use, clusters, policy, least),
             already=already,
         )
 
     violated = proof.verdict is Verdict.VIOLATED
-    found = weakness(lambda reach, source: refuted(reach, clusters, {source}), Answer.DIRECT, already=violated)
-    unproven: dict[Trigger, Weakness] = {}
+    left: dict[Trigger, Weakness | None] = {}
     if proof.verdict is Verdict.PROVEN and _leave_open(topology, settings, clusters, policy):
         left = weakness(lambda reach, source: any(breaches(reach, clusters, {source})), Answer.POSSIBLE, already=False)
-        for trigger, path in left.items():
-            sooner = found[trigger]
-            if path is not None and (sooner is None or len(path) < len(sooner)):
-                unproven[trigger] = path
+    if left and all(path is None for path in left.values()):
+        # What leaves nothing open breaks nothing.
+        found = left
+    else:
+        found = weakness(lambda reach, source: refuted(reach, clusters, {source}), Answer.DIRECT, already=violated)
+    unproven: dict[Trigger, Weakness] = {}
+    for trigger, path in left.items():
+        sooner = found[trigger]
+        if path is not None and (sooner is None or len(path) < len(sooner)):
+            unproven[trigger] = path
     return Statement(
         moment,
         proof,
@@ -99,6 +105,28 @@ def state(topology: Topology, settings: Settings, clusters: Clusters, policy: Po
         _within(unproven, clusters),
         clusters.survive,
     )
+
+
+class _Reaches:
+    """The reach in the settings that were looked at last: events that hit a lot leave the same for many functions."""
+
+    def __init__(self, topology: Topology, policy: Policy) -> None:
+        self._topology = topology
+        self._policy = policy
+        self._latest: dict[int, Reach] = {}
+        """By the identity of the settings, which a reach keeps."""
+
+    def of(self, settings: Settings) -> Reach:
+        """Return the reach in some settings."""
+        key = id(settings)
+        reach = self._latest.pop(key, None) or Reach(self._topology, settings, self._policy)
+        self._latest[key] = reach
+        if len(self._latest) > _MOST_REACHES:
+            del self._latest[next(iter(self._latest))]
+        return reach
+
+
+_MOST_REACHES = 32
 
 
 def _within(found: Mapping[Trigger, Weakness | None], clusters: Clusters) -> tuple[Trigger, ...]:

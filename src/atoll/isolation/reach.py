@@ -23,9 +23,11 @@ __all__ = ["Reach"]
 
 _UNTRANSLATED = (DomainKind.IDENTITY, DomainKind.NONE, DomainKind.UNKNOWN)
 
+_MOST_ANSWERS = 1 << 15
+
 
 class Reach:
-    """Answers about one host in one setting under one policy; each asked answer is remembered."""
+    """Answers about one host in one setting under one policy; the answers that were asked for are remembered."""
 
     def __init__(self, topology: Topology, settings: Settings, policy: Policy = Policy.STRICT) -> None:
         self.topology = topology
@@ -45,6 +47,9 @@ class Reach:
         finding = self._answers.get((source, target))
         if finding is None:
             finding = self._find(source, target)
+            if len(self._answers) >= _MOST_ANSWERS:
+                # A proof asks for each pair once, and of big hosts for millions.
+                self._answers.clear()
             self._answers[source, target] = finding
         return finding
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import TypeVar
 
 from atoll.events.effect import FOUND_AGAIN, after
 from atoll.events.event import Event, EventKind
@@ -15,9 +17,11 @@ from atoll.fabric.topology import Topology
 from atoll.host.model import EndKind
 from atoll.pci.address import Address
 
-__all__ = ["Weakness", "least_events", "resilience", "unused", "what_decides"]
+__all__ = ["Effects", "Weakness", "least_events", "resilience", "unused", "what_decides"]
 
 Weakness = tuple[Event, ...]
+
+_State = TypeVar("_State")
 
 _BINDING = (EventKind.DRIVER_BIND, *FOUND_AGAIN)
 """After these the host's drivers have switched devices on."""
@@ -54,33 +58,28 @@ def resilience(
     opening = _by_opening(use, settings, functions, closed, violated)
     in_use = settings if opening is not None else use(settings, closed)
     target = exposed(in_use)
-    effects = _Effects(topology, in_use)
     found: dict[Trigger, Weakness | None] = {}
     for trigger in Trigger:
         mine = [event for event in events if event.trigger is trigger]
         if trigger is Trigger.TENANT and opening is not None:
             found[trigger] = opening
             continue
+        effects = Effects(topology, in_use, mine)
         best = None if trigger is Trigger.TENANT else _by_drivers_of_host(mine, target, opening)
         for source in functions:
-            best = _of_one(effects, mine, violated, source, best)
+            best = _of_one(effects, violated, source, best)
         found[trigger] = best
     return found
 
 
 def _of_one(
-    effects: _Effects,
-    events: Sequence[Event],
-    violated: Callable[[Settings, Address], bool],
-    source: Address,
-    best: Weakness | None,
+    effects: Effects, violated: Callable[[Settings, Address], bool], source: Address, best: Weakness | None
 ) -> Weakness | None:
     """Return fewer events than ``best`` after which a function breaks out, or ``best`` if there are none."""
-    topology, settings = effects.topology, effects.start
     breaks_out = _of(violated, source)
-    for relevant in what_decides(topology, settings, source):
+    for relevant in what_decides(effects.topology, effects.start, source):
         at_most = None if best is None else len(best) - 1
-        weakness = least_events(topology, settings, events, breaks_out, relevant, at_most=at_most, effects=effects)
+        weakness = least_events(effects, breaks_out, relevant, at_most=at_most)
         best = weakness if weakness is not None else best
     return best
 
@@ -178,15 +177,39 @@ def _is_chip(topology: Topology, address: Address) -> bool:
     return any(near_end(link, address).kind is EndKind.SWITCH for link in topology.links.get(address, ()))
 
 
-class _Effects:
-    """What events lead to. Of those that hit a lot it is worked out once for all functions that are looked at."""
+class Effects:
+    """What events lead to, and which of them hit what: found out once for all functions that are looked at."""
 
-    def __init__(self, topology: Topology, start: Settings) -> None:
+    def __init__(self, topology: Topology, start: Settings, events: Sequence[Event]) -> None:
         self.topology = topology
         self.start = start
+        self._events = events
         self._kept = {id(start): start}
-        """Settings that such events alone lead to, by identity."""
+        """Settings that wide events alone lead to, by identity."""
         self._known: dict[tuple[int, int], tuple[Event, Settings]] = {}
+        self._hitting: dict[Address, list[int]] = {}
+        """The events in whose scope a function or port is, by their place."""
+        self._enabling: dict[Address, list[int]] = {}
+        """The events that switch a port on for what is below it."""
+        for place, event in enumerate(events):
+            for address in event.scope:
+                self._hitting.setdefault(address, []).append(place)
+            if event.kind in _BINDING:
+                for port in {port for address in event.scope for port in topology.up(address)}:
+                    self._enabling.setdefault(port, []).append(place)
+
+    def on(self, relevant: AbstractSet[Address]) -> list[tuple[Event, Event, tuple[Address, ...]]]:
+        """Return the events that hit one of these: each whole, as far as it hits these, and what of these it switches
+        on beside."""
+        hit: dict[int, list[Address]] = {}
+        enabled: dict[int, list[Address]] = {}
+        for address in sorted(relevant):
+            for place in self._hitting.get(address, ()):
+                hit.setdefault(place, []).append(address)
+            for place in self._enabling.get(address, ()):
+                enabled.setdefault(place, []).append(address)
+        whole = ((self._events[place], place, tuple(scope)) for place, scope in sorted(hit.items()))
+        return [(event, replace(event, scope=scope), tuple(enabled.get(place, ()))) for event, place, scope in whole]
 
     def after(self, before: Settings, event: Event) -> Settings:
         """Return the settings after an event, as ``events.effect.after`` does."""
@@ -207,38 +230,54 @@ _MOST_KEPT = 64
 
 
 def least_events(
-    topology: Topology,
-    settings: Settings,
-    events: Sequence[Event],
+    effects: Effects,
     violated: Callable[[Settings], bool],
     relevant: AbstractSet[Address],
     *,
     at_most: int | None = None,
-    effects: _Effects | None = None,
 ) -> Weakness | None:
     """Search breadth first over the settings that events lead to; settings already seen are not searched again.
 
-    ``relevant`` are the functions and ports whose settings can matter; ``settings`` themselves are not violated.
+    ``relevant`` are the functions and ports whose settings can matter; what they start from is not violated.
     Every event leads to one of finitely many settings, so the search ends; with ``at_most``, after so many events.
+    What an event makes of a function's settings depends on these alone: whether they were seen is found out with those
+    of ``relevant`` alone, the settings of the whole host are made of new ones only.
     """
-    effects = effects or _Effects(topology, settings)
-    events = [event for event in events if not relevant.isdisjoint(event.scope)]
-    seen = {_key(settings, relevant)}
-    frontier: list[tuple[Settings, Weakness]] = [(settings, ())]
-    while frontier and (at_most is None or len(frontier[0][1]) < at_most):
-        following: list[tuple[Settings, Weakness]] = []
-        for before, path in frontier:
-            for event in events:
-                reached = effects.after(before, event)
-                key = _key(reached, relevant)
+    topology, events = effects.topology, effects.on(relevant)
+    own = _limited(effects.start, relevant)
+    seen = {_key(own, relevant)}
+    frontier: list[tuple[Settings, Settings, Weakness]] = [(effects.start, own, ())]
+    while frontier and (at_most is None or len(frontier[0][2]) < at_most):
+        following: list[tuple[Settings, Settings, Weakness]] = []
+        for before, near, path in frontier:
+            for event, hitting, enabling in events:
+                left = switched_on(topology, after(topology, near, hitting), enabling)
+                key = _key(left, relevant)
                 if key in seen:
                     continue
                 seen.add(key)
+                reached = effects.after(before, event)
                 if violated(reached):
                     return (*path, event)
-                following.append((reached, (*path, event)))
+                following.append((reached, left, (*path, event)))
         frontier = following
     return None
+
+
+def _limited(settings: Settings, relevant: AbstractSet[Address]) -> Settings:
+    """Return what events change of the settings of these functions and ports."""
+
+    def of(state: Mapping[Address, _State]) -> dict[Address, _State]:
+        return {address: state[address] for address in relevant if address in state}
+
+    return Settings(
+        acs=of(settings.acs),
+        enhanced=of(settings.enhanced),
+        command=of(settings.command),
+        cut=of(settings.cut),
+        domain=of(settings.domain),
+        cpu_links=of(settings.cpu_links),
+    )
 
 
 def _key(settings: Settings, relevant: AbstractSet[Address]) -> tuple[object, ...]:
