@@ -73,6 +73,17 @@ def test_a_function_in_two_groups_is_in_none() -> None:
     assert any("group 1 and in group 2" in gap.why for gap in host.gaps)
 
 
+@pytest.mark.parametrize("line", ["DMAR: Host address width 46", "iommu group 46", "AMD-Vi: ivhd 46"])
+def test_a_number_at_a_lines_end_is_no_root_bus(line: str) -> None:
+    """Where it was, what stands above a function was taken for known: nothing."""
+    gpu = "46:00.0 3D controller [0302]: NVIDIA Corporation GV100GL [10de:1db6] (rev a1)\n"
+    host = host_of(f"[    0.012345] {line}\n[    0.012399] DMAR: IOMMU enabled\n{gpu}")
+    assert not host.functions[at("46:00.0")].parent_told
+    assert host.platform is Platform.X86
+    host = host_of(f"[    0.4] pci_bus 0000:46: root bus resource [bus 46-63]\n{gpu}")
+    assert host.functions[at("46:00.0")].parent_told
+
+
 def test_a_boot_log() -> None:
     host = host_of(
         "[    0.000000] Linux version 6.1.0-20-amd64 (debian-kernel@lists.debian.org) #1 SMP\n"

@@ -165,7 +165,9 @@ class BootLog:
                 self.bridges[address.domain, bus] = address
             return True
         _, found, rest = line.partition("host bridge to bus ")
-        word = rest.split()[:1] if found else line.partition(": root bus resource")[0].split()[-1:]
+        before, again, _ = line.partition(": root bus resource")
+        # Else the last word of any line would be a bus: Host address width 46.
+        word = rest.split()[:1] if found else before.split()[-1:] if again else []
         address = address_in(f"{word[0]}:00.0") if word else None
         if address is not None:
             self.roots.add((address.domain, address.bus))
