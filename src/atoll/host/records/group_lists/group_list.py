@@ -29,6 +29,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from atoll.host.records.group_lists.below import GroupsBelow
 from atoll.host.records.group_lists.line import (
     FURTHEST,
     function_further_on,
@@ -97,6 +98,7 @@ class GroupList:
     """Whether the lines are of ls in the group's folder."""
     _tree: bool = False
     _numbers_are_groups: bool = True
+    _below: GroupsBelow = field(default_factory=GroupsBelow)
     _table: GroupTable = field(default_factory=GroupTable)
     _numbered: list[tuple[int, Address]] = field(default_factory=list)
     """Numbers that stand before lines of lspci: of groups or of lines."""
@@ -125,7 +127,15 @@ class GroupList:
         text = line.strip()
         if not text:
             self._apart = True
+            self._below.blank()
             return text
+        told = self._below.was_below(text)
+        if told is not None and self._current == told[1]:
+            self._current = None
+            self._add(*told)
+        below = self._below.take(line, text, listed=self._current is not None)
+        if below is not None:
+            return below
         wrapped, self._wrapped = self._wrapped, text.endswith((",", "IOMMU")) and any(map(text.__contains__, _FLAGS))
         if wrapped and text.startswith(("IOMMU group ", "group ")):
             return text

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from atoll.errors import InputError
 from atoll.host.records.lspci.interleaved import without_messages
 from atoll.host.records.pasted.broken import mended
+from atoll.host.records.pasted.cut_paths import whole_paths
 from atoll.host.records.pasted.eaten import parted
 from atoll.host.records.pasted.flowed import unflowed
 from atoll.host.records.pasted.markup import decoded, plain
@@ -34,7 +35,7 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     for mark in _MARKS:
         text = text.replace(mark, "")
     text = plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
-    for line in unflowed(without_messages(_own(text))):
+    for line in whole_paths(unflowed(without_messages(_own(text)))):
         yield line[:_LONGEST]
 
 

@@ -11,6 +11,8 @@ import re
 __all__ = ["decoded", "plain"]
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^_`a-z])")
+_SHOWN = re.compile(r"(?:\^\[|\u241b|\\(?:e|x1b|033))\[[\d;]{0,20}m", re.IGNORECASE)
+"""Colours as ``less``, ``cat -v`` and programs that quote spell them."""
 _INLINE = "code span samp tt b i em strong"
 _BLOCK = (
     "pre p div details summary blockquote html body head title section article main li ul ol table tbody tr td h1 h2 h3"
@@ -58,6 +60,8 @@ def plain(text: str) -> str:
     """Return a text without escape sequences, tags of web pages and of forums, Markdown's backslashes and entities."""
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
+    if "^[[" in text or "\u241b[" in text or "\\" in text:
+        text = _SHOWN.sub("", text)
     if "<" in text:
         text = _TAGS.sub(_in_place_of_tags, _BREAK.sub("\n", text))
     if "[/" in text:

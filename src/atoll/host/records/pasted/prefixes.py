@@ -29,7 +29,7 @@ def without_prefix(lines: Sequence[str]) -> list[str]:
 
     Only what nearly all lines have counts: numbers that count them, marks, a host's name, a time, the head of syslog.
     """
-    lines = _unlisted(lines)
+    lines = _without_gutter(_unlisted(lines))
     taken = _prefix(lines)
     if isinstance(taken, int):
         return [line[taken:] for line in lines]
@@ -47,6 +47,19 @@ def _unlisted(lines: Sequence[str]) -> Sequence[str]:
     return [
         found[2].replace("\\t", "\t").replace('\\"', '"') if (found := _ITEM.match(line)) else line for line in lines
     ]
+
+
+def _without_gutter(lines: Sequence[str]) -> Sequence[str]:
+    """Return lines of a list of groups without numbers that count them, each on a line of its own before its line.
+
+    Pages set them in a column beside the text.
+    """
+    told = [line.strip() for line in lines if line.strip()]
+    if len(told) < 2 * _ENOUGH or len(told) % 2 or not any("group" in line.lower() for line in told):
+        return lines
+    if any(number != str(place) for place, number in enumerate(told[::2], 1)):
+        return lines
+    return [line for line in lines if line.strip()][1::2]
 
 
 def _prefix(lines: Sequence[str]) -> int | str | re.Pattern[str]:

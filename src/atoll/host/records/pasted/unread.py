@@ -47,6 +47,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste the whole tree, as code; better {_LSPCI}",
     ),
     (
+        ("pci address:", "numa node:"),
+        "it is the list of resources of Incus or LXD, which shows neither bridges nor ACS nor groups",
+        f"paste {_LSPCI}, and {_LIST}",
+    ),
+    (
         ("(xen) ",),
         "it is Xen's own log, which names no function of the machine",
         f"paste {_LSPCI} beside it, run as root in the first domain",
@@ -72,7 +77,7 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
     ),
     (
-        ("cns  = chipset not supported", "topo -p2p"),
+        ("cns  = chipset not supported", "topo -p2p", "ok   = status ok"),
         "it shows which GPUs the driver lets reach one another, not what is between them",
         f"paste {_LSPCI}, and nvidia-smi topo -m and nvidia-smi nvlink -R beside it",
     ),

@@ -1,0 +1,41 @@
+"""Groups on lines below functions, in forms that are not lspci's."""
+
+from __future__ import annotations
+
+import pytest
+
+from host.records.paste import groups_of, host_of
+
+_CARD = "41:00.0 VGA compatible controller [0300]: NVIDIA Corporation GA102GL [10de:2230] (rev a1)"
+_NIC = "42:00.0 Ethernet controller [0200]: Intel Corporation X550 [8086:1563] (rev 01)"
+_THIRD = "43:00.0 Ethernet controller [0200]: Intel Corporation X550 [8086:1563] (rev 01)"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "IOMMU group: {}",
+        "IOMMU Group: {}",
+        "IOMMU Group {}",
+        "iommu_group: {}",
+        "iommu group {}",
+        "IOMMU-group: {}",
+        "iommu_group -> ../../../kernel/iommu_groups/{}",
+    ],
+)
+def test_a_line_below_a_function_is_of_that_function(form: str) -> None:
+    told = [form.format(number) for number in (44, 45)]
+    text = f"{_CARD}\n\t{told[0]}\n\tKernel driver in use: vfio-pci\n{_NIC}\n\t{told[1]}\n{_THIRD}\n"
+    assert groups_of(host_of(text)) == {44: ["41:00.0"], 45: ["42:00.0"]}
+
+
+def test_where_the_margin_is_lost_what_follows_tells() -> None:
+    driver = "Kernel driver in use: vfio-pci"
+    text = f"{_CARD}\nIOMMU Group: 44\n{driver}\n{_NIC}\nIOMMU Group: 45\n{driver}\n{_THIRD}\n"
+    assert groups_of(host_of(text)) == {44: ["41:00.0"], 45: ["42:00.0"]}
+
+
+def test_a_heading_is_none_of_them() -> None:
+    text = f"IOMMU Group: 44\n\t{_CARD}\n\t{_NIC}\nIOMMU Group: 45\n\t{_THIRD}\n"
+    assert groups_of(host_of(text)) == {44: ["41:00.0", "42:00.0"], 45: ["43:00.0"]}
+    assert groups_of(host_of(text.replace("\t", ""))) == {44: ["41:00.0", "42:00.0"], 45: ["43:00.0"]}
