@@ -35,6 +35,22 @@ def test_where_the_margin_is_lost_what_follows_tells() -> None:
     assert groups_of(host_of(text)) == {44: ["41:00.0"], 45: ["42:00.0"]}
 
 
+def test_functions_that_a_table_tells_in_short_are_not_passed_over() -> None:
+    rows = "| 4 | 00:07.0 | Root Port |\n| 9 | 00:0d.0/2/3 | USB + NHI |\n| 10 | none | - |\n"
+    host = host_of(f"| Group | BDF | Device |\n|---|---|---|\n{rows}")
+    assert groups_of(host) == {4: ["00:07.0"]}
+    (gap,) = [gap for gap in host.gaps if "group 9" in gap.what]
+    assert "could be read" in gap.why
+    assert not any("group 10" in gap.what for gap in host.gaps)
+
+
+def test_a_tab_that_echo_printed_as_it_is_spelled() -> None:
+    assert groups_of(host_of(f"IOMMU Group 44:\n\\t{_CARD}\n-e \\t{_NIC}\nIOMMU Group 45:\n\\t{_THIRD}\n")) == {
+        44: ["41:00.0", "42:00.0"],
+        45: ["43:00.0"],
+    }
+
+
 def test_a_heading_is_none_of_them() -> None:
     text = f"IOMMU Group: 44\n\t{_CARD}\n\t{_NIC}\nIOMMU Group: 45\n\t{_THIRD}\n"
     assert groups_of(host_of(text)) == {44: ["41:00.0", "42:00.0"], 45: ["43:00.0"]}

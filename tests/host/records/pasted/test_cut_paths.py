@@ -40,6 +40,11 @@ def test_a_link_that_was_wrapped_is_whole(place: int) -> None:
     assert groups_of(host_of(_LINKS.format(*blanks))) == {0: ["00:1c.6", "03:00.0"], 10: ["04:00.0"]}
 
 
+def test_what_follows_a_whole_link_is_no_rest_of_it() -> None:
+    link = "/sys/bus/pci/devices/0000:02:00.0/iommu_group -> ../../../../kernel/iommu_groups/7"
+    assert groups_of(host_of(f"lrwxrwxrwx 1 root root 0 May 28 12:26 {link}\n8p\n")) == {7: ["02:00.0"]}
+
+
 @pytest.mark.parametrize("escape", ["\x1b", "^[", "\u241b", "\\e", "\\033", "\\x1b"])
 def test_colours_that_are_spelled_out(escape: str) -> None:
     log = "{0}[32m[    0.512345] {0}[0m{0}[33mpci 0000:05:00.0{0}[0m: Adding to iommu group 5\n"

@@ -145,6 +145,9 @@ class GroupList:
         if row:
             if row is True:
                 return ""
+            if row.address is None:
+                self._named.update(() if row.group is None else (row.group,))
+                return ""
             if row.group is None:
                 self.none.add(row.address)
             else:

@@ -6,6 +6,7 @@ device, id, iommugroup, vendor, device_name, and more. Tables of Markdown draw t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from atoll.host.records.lspci.slot import address_in
@@ -15,6 +16,8 @@ __all__ = ["GroupTable", "Row"]
 
 _BARS = ("│", "|")
 _GROUP = frozenset({"iommugroup", "iommu group", "iommu_group", "group", "iommu grp", "grp", "iommu"})
+_SEVERAL = re.compile(r"(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F](?![\w:])")
+"""What an address begins with."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -22,7 +25,8 @@ _HEX = frozenset("0123456789abcdef")
 class Row:
     """A function of a table."""
 
-    address: Address
+    address: Address | None
+    """None where the cell holds something else than one address: several in short (``00:0d.0/2/3``), a range."""
     group: int | None
     """None where the table says that it has none."""
     heading: str
@@ -60,8 +64,10 @@ class GroupTable:
             starts = ((address_in(cell.partition(" ")[0]), cell) for cell in cells)
             address, line = next(((found, cell) for found, cell in starts if found is not None), (None, ""))
         digits = group.strip("*` ")
-        if address is None or not (digits == "-1" or (digits.isascii() and digits.isdigit() and len(digits) < 7)):
+        if not (digits == "-1" or (digits.isascii() and digits.isdigit() and len(digits) < 7)):
             return None
+        if address is None:
+            return Row(None, int(digits), "") if digits != "-1" and any(map(_SEVERAL.match, cells)) else None
         heading = f"{address} {line.partition(' ')[2]}" if ":" in line.partition(" ")[2] else ""
         kind, vendor, device = (_number(told.get(name, "")) for name in ("class", "vendor", "device"))
         if len(kind) == 6 and len(vendor) == len(device) == 4:

@@ -39,7 +39,7 @@ def whole_paths(lines: Iterable[str]) -> Iterator[str]:
 
 def _joined(before: str, rest: str) -> str | None:
     """Return the two lines as the one that they were, None where the second is a line of its own."""
-    if not rest or rest.startswith((_LINK, _ROOT, "total ", "d")):
+    if not rest or rest.startswith((_LINK, _ROOT, "total ", "drwx")):
         return None
     return _link(before, rest) if _LINK in before else _path(before, rest)
 
@@ -56,7 +56,7 @@ def _link(before: str, rest: str) -> str | None:
     if not arrow:
         return f"{before} {rest}" if "->" in rest else None
     name = left.split()[-1]
-    if target.strip().rpartition("/")[2] == name:
+    if target.strip().rpartition("/")[2] == name or (target.strip() and "/" in name):
         return None
     if not target.strip():
         return f"{before} {rest}" if len(rest.split()) == 1 else None

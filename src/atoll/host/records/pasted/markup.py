@@ -13,6 +13,8 @@ __all__ = ["decoded", "plain"]
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^_`a-z])")
 _SHOWN = re.compile(r"(?:\^\[|\u241b|\\(?:e|x1b|033))\[[\d;]{0,20}m", re.IGNORECASE)
 """Colours as ``less``, ``cat -v`` and programs that quote spell them."""
+_TAB = re.compile(r"^((?:-e )?)\\t", re.MULTILINE)
+"""What ``echo`` without ``-e`` makes of a tab that a loop indents by."""
 _INLINE = "code span samp tt b i em strong"
 _BLOCK = (
     "pre p div details summary blockquote html body head title section article main li ul ol table tbody tr td h1 h2 h3"
@@ -73,6 +75,8 @@ def plain(text: str) -> str:
         import html
 
         text = html.unescape(text)
+    if "\\t" in text:
+        text = _TAB.sub(r"\1\t", text)
     if text.count("\\n") >= _ENOUGH:
         text = "\n".join(map(_unescaped, text.split("\n")))
     return text if text.isascii() else text.translate(_HYPHENS)
