@@ -149,7 +149,8 @@ def _hidden(address: Address) -> str:
 def bus_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
     """What happens on the bus where the ways meet, and only there."""
     found = _bus_turn(topology, settings, branches, traffic)
-    if found.answer is not Answer.BLOCKED or found.ends or branches.bridge is not None:
+    open_anyway = found.answer is not Answer.BLOCKED and found.question is None
+    if open_anyway or found.ends or branches.bridge is not None:
         return found
     source = topology.functions[branches.source]
     if topology.below_hidden_port(branches.source) and routing_of(topology, source) is not RootRouting.TRANSLATED:
