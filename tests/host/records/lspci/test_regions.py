@@ -176,6 +176,12 @@ def test_a_window_that_cannot_be_read_is_not_none(shown: str) -> None:
     assert "cannot be read" in bridge.unread
 
 
+@pytest.mark.parametrize("line", ["subordinate=0", "subordinate=1", "subordinate=", "sub"])
+def test_a_bus_number_that_is_cut_is_unknown(line: str) -> None:
+    """Of 1f, 1 was left: what stands on the buses behind was taken for being elsewhere."""
+    assert isinstance(one(PORT.replace("subordinate=01, sec-latency=0", line)).bridge, Unknown)
+
+
 @pytest.mark.parametrize("shown", ["[disabled]", "None", "[disabled] [32-bit]"])
 def test_a_window_that_is_off_is_none(shown: str) -> None:
     bridge = value_of(one(PORT.replace("de000000-df0fffff [size=17M]", shown)).bridge, None)

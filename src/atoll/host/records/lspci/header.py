@@ -23,7 +23,8 @@ _SHADOW = 0xC_0000
 _PORTALS = ("Capability ID 0x15", "#15", "Flattening Portal Bridge")
 """How releases of lspci name the capability of Flattening Portal Bridges (15h), which most do not know."""
 _UNNUMBERED = ("Memory at", "I/O ports at")
-_ROM_DIGITS = 8
+_ROM_DIGITS, _BUS_DIGITS = 8, 2
+"""How lspci prints an address of memory, at least, and the number of a bus: with fewer, the line is cut."""
 _IGNORED = "lspci does not show an address that the kernel ignores: lspci -xxx does"
 _BEHIND = "resource behind function"
 _OF_NO_BAR = ("not indicated", "reserved")
@@ -79,7 +80,8 @@ class HeaderText(BlockText):
         numbers = {}
         for part in (self._block.find("Bus:") or "").split(","):
             key, _, value = part.strip().partition("=")
-            numbers[key] = value.strip()
+            if len(value.strip()) == _BUS_DIGITS:
+                numbers[key] = value.strip()
         try:
             secondary, subordinate = int(numbers["secondary"], 16), int(numbers["subordinate"], 16)
         except (KeyError, ValueError):
