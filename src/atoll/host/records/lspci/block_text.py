@@ -17,6 +17,13 @@ CUT = "the text ends in the middle of the function: give the whole output of lsp
 LEFT_OUT = "lines of the function seem to be left out: give the whole output of lspci -vvv"
 SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
 _REGIONS = ("Memory at ", "I/O ports at ", "Region ", "[virtual] ", "Expansion ROM ")
+_CAPABILITIES = (
+    *("Express ", "PCI Advanced Features", "Enhanced Allocation", "Flattening Portal Bridge"),
+    *("Access Control Services", "Address Translation Service", "Process Address Space ID", "Page Request Interface"),
+    *("Single Root I/O Virtualization", "Multicast", "Designated Vendor-Specific", "CXL Designated Vendor-Specific"),
+    "Alternative Routing-ID Interpretation",
+)
+"""Names that ``ls-caps.c`` and ``ls-ecaps.c`` print, of capabilities without which a function is another one."""
 _SPARSE = "the text shows the function's first line only: add the output of lspci -vvv, run as root"
 
 
@@ -91,6 +98,12 @@ def number_in(text: str) -> int | None:
     return int(word) if word.isascii() and word.isdigit() and len(word) < 9 else None
 
 
+def _is_cut(capability: Capability) -> bool:
+    """Whether of a capability's line only the beginning is there, so that it may be one that changes what is told."""
+    name = capability.name
+    return not name or name.startswith("[") or any(told.startswith(name) and told != name for told in _CAPABILITIES)
+
+
 class BlockText:
     """One function's block. The classes that derive from it answer one question about it at a time."""
 
@@ -161,6 +174,8 @@ class BlockText:
             return Unknown(f"{self._text}: capabilities shown as <access denied>: run lspci as root")
         if self._partial:
             return Unknown(f"{self._text}: {self._partial}")
+        if any(map(_is_cut, self._block.capabilities)):
+            return Unknown(f"{self._text}: a line of its capabilities is cut: give the whole output of lspci -vvv")
         if self._broken:
             return Unknown(f"{self._text}: lspci could not follow the list of capabilities")
         status = self._block.find("Status:") or ""
