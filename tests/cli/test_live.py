@@ -15,6 +15,7 @@ from atoll.act.running import running
 from atoll.cli import session
 from atoll.errors import RefusedError
 from atoll.host import read_host
+from atoll.host.holders import FIRST_NAMESPACE
 from atoll.host.model import Host
 from atoll.host.tree import Tree
 
@@ -90,5 +91,9 @@ def test_applied_and_released(run: Run, folder: Path, spec: Path) -> None:
     assert "bind" in run("release", spec).out
     assert machine.driver(DEVICE) == driver
     assert (folder / LOCK).read_bytes() == b""
+    # Process 1 shows that the journal is the host's own.
+    (folder / "proc/1/ns").mkdir(parents=True, exist_ok=True)
+    (folder / "proc/1/ns/pid").symlink_to(FIRST_NAMESPACE)
+    (folder / "proc/1/root").symlink_to(folder)
     assert run("recover").out == "Nothing to recover on live\n"
     assert [found.fate for found in recover(machine).runs if found.fate is Fate.LEFT] == []
