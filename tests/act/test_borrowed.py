@@ -41,6 +41,13 @@ def test_a_port_that_is_kept_awake_with_its_acs_borrows_nothing() -> None:
     assert borrowed([write], {4}) == borrowed([write])
 
 
+def test_who_lets_a_device_sleep_borrows_nothing() -> None:
+    """A release does, of a port that was kept awake: that is how it is to stay."""
+    for done in (True, False):
+        assert borrowed([wrote(b"auto", b"on\n", done=done)]) == ()
+    assert [one.was for one in borrowed([wrote(b"auto", b"on\n"), wrote(b"on", b"auto\n")])] == [b"auto\n"]
+
+
 def test_what_was_put_back_is_nobodys_any_more() -> None:
     """Unbinding vfio-pci has changed it since, and that is how it is to stay."""
     pair = [wrote(b"on", b"auto\n"), wrote(b"auto", b"on\n")]

@@ -23,7 +23,8 @@ __all__ = ["PUT_BACK", "Borrowed", "borrowed"]
 PUT_BACK = "to put back what was changed for a moment"
 """The reason of writes that do so after a death: what they find is no setting of the host's, what they write is."""
 _DEVICES = "sys/bus/pci/devices/"
-_ATTRIBUTES = ("/drivers_autoprobe", "/reset_method", "/power/control")
+_POWER = "/power/control"
+_ATTRIBUTES = ("/drivers_autoprobe", "/reset_method", _POWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ def borrowed(writes: Iterable[Write], lasting: Collection[int] = ()) -> tuple[Bo
     What was put back counts no more: since then it may have been changed by others, as ``power/control`` is when
     vfio-pci is bound and unbound (``vfio_pci_core_register_device``). Of a recovering that died only the writes that
     put back may be left, where it had ended the run that had borrowed. Of entries whose changes are ``lasting`` (ports
-    that are kept awake, with their ACS) nothing is borrowed: they are undone, or not, as a whole.
+    that are kept awake, with their ACS) nothing is borrowed: they are undone, or not, as a whole. Nor does who lets a
+    device sleep, as a release does with such ports, borrow anything: to borrow is to keep it awake for a moment.
     """
     found: dict[str, bytes] = {}
     for write in writes:
@@ -69,10 +71,16 @@ def borrowed(writes: Iterable[Write], lasting: Collection[int] = ()) -> tuple[Bo
         attribute = write.target.endswith(_ATTRIBUTES)
         if write.was is None or write.entry in lasting or not (command or attribute):
             continue
+        if write.target not in found and write.reason != PUT_BACK and _lets_sleep(write):
+            continue
         was = found.setdefault(write.target, write.value if write.reason == PUT_BACK else write.was)
         if attribute and write.done and write.value.split() == was.split():
             del found[write.target]
     return tuple(Borrowed(path, was) for path, was in found.items())
+
+
+def _lets_sleep(write: Write) -> bool:
+    return write.target.endswith(_POWER) and write.value.split() == [b"auto"]
 
 
 def _decoding_off(machine: Machine, path: str, was: bytes) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from act_bench import RED, SPEC, Watched, planned, state
+from act_bench import RED, SPEC, Watched, host_of, planned, state
 from deaths import dead_process
 from release_bench import give_back
 
 from atoll.act.executor import execute
 from atoll.act.journal import Journal, Run, read_journal
 from atoll.act.recover import Fate, recover
+from atoll.act.release import release
 from atoll.errors import StepError
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.plan.spec import read_spec
 from atoll.plan.step import StepKind
 from atoll.twin import Twin
 
@@ -122,3 +124,30 @@ def test_a_port_of_a_run_that_died_when_all_was_done_stays_awake() -> None:
     (found,) = recover(machine).runs
     assert found.fate is Fate.COMPLETED
     assert machine.power == "on"
+
+
+class DyingLate(Sleepy):
+    """Dies when the host's driver is to have its device again."""
+
+    dies = False
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if self.dies and path.endswith(("/bind", "drivers_probe")):
+            raise KeyError("killed")
+        super().write(path, data, offset=offset)
+
+
+def test_a_port_that_a_release_that_died_let_sleep_is_left_to_sleep() -> None:
+    machine = DyingLate(Twin.new("ac922-4gpu"))
+    spec = SPEC.replace("held", "vfio")
+    host, made = planned(machine, spec)
+    execute(machine, host, replace(made, impossible=()))
+    machine.dies = True
+    host = host_of(machine)
+    with dead_process(), pytest.raises(KeyError):
+        release(machine, host, read_spec(spec, host, name="spec"), spec=spec)
+    assert machine.power == "auto"
+    machine.dies = False
+    (found,) = recover(machine).runs
+    assert found.fate is Fate.COMPLETED
+    assert machine.power == "auto"
