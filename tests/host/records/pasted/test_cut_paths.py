@@ -45,6 +45,12 @@ def test_what_follows_a_whole_link_is_no_rest_of_it() -> None:
     assert groups_of(host_of(f"lrwxrwxrwx 1 root root 0 May 28 12:26 {link}\n8p\n")) == {7: ["02:00.0"]}
 
 
+@pytest.mark.parametrize("line", ["-> lrwxrwxrwx 1 root root", "->lrwxrwxrwx", "a -> lrwxrwxrwx"])
+def test_an_arrow_that_no_link_is_before(line: str) -> None:
+    text = f"{line}\n8p\n{_PATHS}"
+    assert groups_of(host_of(text)) == {7: ["00:1c.0"], 17: ["03:00.0"]}
+
+
 @pytest.mark.parametrize("escape", ["\x1b", "^[", "\u241b", "\\e", "\\033", "\\x1b"])
 def test_colours_that_are_spelled_out(escape: str) -> None:
     log = "{0}[32m[    0.512345] {0}[0m{0}[33mpci 0000:05:00.0{0}[0m: Adding to iommu group 5\n"

@@ -55,6 +55,8 @@ def _link(before: str, rest: str) -> str | None:
     left, arrow, target = before.partition("->")
     if not arrow:
         return f"{before} {rest}" if "->" in rest else None
+    if _LINK not in left:
+        return None
     name = left.split()[-1]
     if target.strip().rpartition("/")[2] == name or (target.strip() and "/" in name):
         return None
