@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from host.records.paste import groups_of, host_of
@@ -55,3 +57,10 @@ def test_a_heading_is_none_of_them() -> None:
     text = f"IOMMU Group: 44\n\t{_CARD}\n\t{_NIC}\nIOMMU Group: 45\n\t{_THIRD}\n"
     assert groups_of(host_of(text)) == {44: ["41:00.0", "42:00.0"], 45: ["43:00.0"]}
     assert groups_of(host_of(text.replace("\t", ""))) == {44: ["41:00.0", "42:00.0"], 45: ["43:00.0"]}
+
+
+def test_blanks_behind_the_word_take_no_time() -> None:
+    start = time.process_time()
+    host = host_of(f"{_CARD}\n" + f"\tiommu group{' ' * 4000}x\n" * 10)
+    assert len(host.functions) == 1
+    assert time.process_time() - start < 5

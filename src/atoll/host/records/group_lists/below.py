@@ -16,7 +16,7 @@ from atoll.pci.address import Address
 __all__ = ["GroupsBelow"]
 
 _TOLD = re.compile(
-    r"iommu[ _-]?group(?: number| id)?\s*(?:[:=#]|->)?\s*(?:\S*/)?(?:iommu_groups/)?(\d{1,6})\.?", re.IGNORECASE
+    r"iommu[ _-]?group(?: number| id)?(?:\s*(?:[:=#]|->))?\s*(?:\S*/)?(?:iommu_groups/)?(\d{1,6})\.?", re.IGNORECASE
 )
 _HEX = frozenset("0123456789abcdefABCDEF")
 _ADDRESS = 13
