@@ -75,6 +75,27 @@ def test_what_follows_a_region_damages_nothing(more: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "window",
+    [
+        "Memory window 0: 1c000000-1fffffff (prefetchable)",
+        "Memory window 1: 1c000000-1fffffff [disabled] (prefetchable)",
+    ],
+)
+def test_a_window_of_a_cardbus_bridge_is_no_region(window: str) -> None:
+    text = _with_region(f"Memory at de000000 {_NARROW} [size=4K]\n\t{window}\n\tI/O window 0: 00001000-000010ff")
+    assert value_of(one(text, "01:00.0").bars, None) == (Bar(0, 0xDE000000, 4 << 10, memory=True),)
+
+
+@pytest.mark.parametrize(("place", "start"), [("1fe02000100", 0x1FE_0200_0100), ("e000", 0xE000)])
+def test_ports_are_where_the_host_has_them(place: str, start: int) -> None:
+    """SPARC has them in its memory."""
+    text = PORT.replace("I/O ports at e000", f"I/O ports at {place}")
+    bars = value_of(one(text, "01:00.0").bars, None)
+    assert bars is not None
+    assert (bars[-1].start, bars[-1].memory) == (start, False)
+
+
 @pytest.mark.parametrize("line", ["", "at", "at f7", "at <ignored>", "at df000000 [size=51", "at df000000 [disa"])
 def test_a_rom_that_is_cut_is_not_none(line: str) -> None:
     text = PORT.replace("\tRegion 5", f"\tExpansion ROM {line}\n\tRegion 5")

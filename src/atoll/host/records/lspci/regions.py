@@ -17,6 +17,8 @@ from atoll.host.records.lspci.blocks import Detail
 __all__ = ["DAMAGED", "address_range", "regions", "size_of"]
 
 DAMAGED = "a line of its regions is cut or damaged: give the whole output of lspci -vvv"
+_WINDOWS = ("Memory window ", "I/O window ")
+"""Of CardBus bridges (``show_htype2``)."""
 _VIRTUAL = "[virtual] "
 _MARKS = ("Memory at", "I/O ports at", "prefetchable)", " Region")
 """What only a line of a region holds: elsewhere, the line lost its beginning, or its end."""
@@ -27,7 +29,7 @@ _MEMORY = re.compile(
     r"\((?:32-bit|64-bit|low-1M|type 3), ((?:non- ?)?)prefetchable\)",
     re.ASCII,
 )
-_PORTS = re.compile(r"(?:\[virtual\] )?I/O ports at (<unassigned>|<ignored>|[\da-f]{4,8})(?= |$)", re.ASCII)
+_PORTS = re.compile(r"(?:\[virtual\] )?I/O ports at (<unassigned>|<ignored>|[\da-f]{4,16})(?= |$)", re.ASCII)
 _NOT_PLACED = ("<unassigned>", "<ignored>")
 _PORT_DIGITS, _MEMORY_DIGITS = 4, 8
 """How many an address has at least: its last digits are lost where there are fewer."""
@@ -42,7 +44,7 @@ def regions(details: Iterable[Detail]) -> tuple[Bar, ...] | None:
     for detail in details:
         text = detail.text.removeprefix(_VIRTUAL)
         if not text.startswith("Region "):
-            if any(mark in text for mark in _MARKS):
+            if any(mark in text for mark in _MARKS) and not text.startswith(_WINDOWS):
                 return None
             continue
         number, colon, rest = text.removeprefix("Region ").partition(":")
