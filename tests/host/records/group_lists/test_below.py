@@ -64,3 +64,10 @@ def test_blanks_behind_the_word_take_no_time() -> None:
     host = host_of(f"{_CARD}\n" + f"\tiommu group{' ' * 4000}x\n" * 10)
     assert len(host.functions) == 1
     assert time.process_time() - start < 5
+
+
+def test_an_indented_heading_does_not_take_the_function_above() -> None:
+    """It put a function into the next group, and the groups of both lines together."""
+    host = host_of(f"  IOMMU Group 44\n{_CARD}\n  IOMMU Group 45\n{_NIC}\n{_THIRD}\n")
+    assert groups_of(host) == {45: ["42:00.0", "43:00.0"]}
+    assert any(gap.what == "group of 0000:41:00.0" and "44" in gap.why and "45" in gap.why for gap in host.gaps)

@@ -32,17 +32,20 @@ class GroupsBelow:
     _margin: int = 0
     _heading: tuple[Address, int] | None = None
     """The function above a line that may be a heading, and the number in that line."""
+    unclear: tuple[Address, int] | None = None
+    """The same of a line that is further to the right, as the heading of the list is."""
 
     def blank(self) -> None:
         """Take a blank line: what follows is below no function."""
         self._above = self._heading = None
 
-    def take(self, line: str, text: str, *, listed: bool) -> str | None:
+    def take(self, line: str, text: str, *, listed: tuple[int, int] | None) -> str | None:
         """Return a line that tells the group of the function above as lspci does, None for any other line.
 
-        ``listed``: whether a group's heading is above, and functions in lists have details of their own.
+        ``listed``: the group whose heading is above, and how far it is indented. Functions in lists have details of
+        their own, and a line of another group that begins where the heading does is the next heading.
         """
-        self._heading = None
+        self._heading = self.unclear = None
         if text[0] in _HEX and "." in text[: _ADDRESS + 1]:
             found = address_in(text.split(None, 1)[0])
             if found is not None:
@@ -53,10 +56,14 @@ class GroupsBelow:
         told = _TOLD.fullmatch(text)
         if told is None:
             return None
-        if len(line) - len(line.lstrip()) > self._margin:
-            return f"IOMMU group: {told[1]}"
-        if not listed:
-            self._heading = self._above, int(told[1])
+        number, margin = int(told[1]), len(line) - len(line.lstrip())
+        alike = listed is not None and listed[0] != number and listed[1] == margin
+        if margin > self._margin and not alike:
+            return f"IOMMU group: {number}"
+        if margin > self._margin:
+            self.unclear = self._above, number
+        elif listed is None:
+            self._heading = self._above, number
         return None
 
     def was_below(self, text: str) -> tuple[Address, int] | None:

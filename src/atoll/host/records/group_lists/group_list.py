@@ -133,9 +133,11 @@ class GroupList:
         if told is not None and self._current == told[1]:
             self._current = None
             self._add(*told)
-        below = self._below.take(line, text, listed=self._current is not None)
+        below = self._below.take(line, text, listed=None if self._current is None else (self._current, self._margin))
         if below is not None:
             return below
+        if self._below.unclear is not None:
+            self._add(*self._below.unclear)
         wrapped, self._wrapped = self._wrapped, text.endswith((",", "IOMMU")) and any(map(text.__contains__, _FLAGS))
         if wrapped and text.startswith(("IOMMU group ", "group ")):
             return text
