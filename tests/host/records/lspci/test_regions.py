@@ -102,6 +102,12 @@ def test_a_rom_that_is_cut_is_not_none(line: str) -> None:
     assert isinstance(one(text, "01:00.0").rom, Unknown)
 
 
+def test_a_rom_that_hardware_fixed_is_one() -> None:
+    """As lspci 3.5 marks what an entry of Enhanced Allocation stands for."""
+    text = PORT.replace("\tRegion 5", "\t[enhanced] Expansion ROM at df000000 [disabled] [size=512K]\n\tRegion 5")
+    assert value_of(one(text, "01:00.0").rom, None) == Rom(0xDF000000, 512 << 10, enabled=False)
+
+
 @pytest.mark.parametrize("line", ["<unassigned>", "<unassigned> [disabled]", "<ignored> [disabled]"])
 def test_a_rom_that_is_nowhere_is_none(line: str) -> None:
     text = PORT.replace("\tRegion 5", f"\tExpansion ROM at {line}\n\tRegion 5")

@@ -16,7 +16,7 @@ __all__ = ["SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "n
 CUT = "the text ends in the middle of the function: give the whole output of lspci -vvv"
 LEFT_OUT = "lines of the function seem to be left out: give the whole output of lspci -vvv"
 SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
-_REGIONS = ("Memory at ", "I/O ports at ", "Region ", "[virtual] ", "Expansion ROM ")
+_REGIONS = ("Memory at ", "I/O ports at ", "Region ", "[virtual] ", "[enhanced] ", "Expansion ROM ")
 _CAPABILITIES = (
     *("Express ", "PCI Advanced Features", "Enhanced Allocation", "Flattening Portal Bridge"),
     *("Access Control Services", "Address Translation Service", "Process Address Space ID", "Page Request Interface"),

@@ -19,7 +19,7 @@ _KEYS = (
     *("Subsystem:", "Flags:", "Control:", "Status:", "Latency", "Interrupt:", "NUMA node:", "IOMMU group:"),
     *("Region ", "Bus:", "I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:"),
     *("Secondary status:", "BridgeCtl:", "Capabilities:", "Kernel driver in use:", "Kernel modules:"),
-    *("Expansion ROM", "[virtual]", "Physical Slot:", "DeviceName:", "Device tree node:", "BIST "),
+    *("Expansion ROM", "[virtual]", "[enhanced]", "Physical Slot:", "DeviceName:", "Device tree node:", "BIST "),
     *("Memory at ", "I/O ports at ", "Memory window ", "I/O window ", "16-bit legacy", "!!!"),
     *("DevCap:", "DevCtl:", "DevSta:", "LnkCap:", "LnkCtl:", "LnkSta:", "SltCap:", "SltCtl:", "SltSta:"),
     *("RootCap:", "RootCtl:", "RootSta:", "DevCap2:", "DevCtl2:", "DevSta2:", "LnkCap2:", "LnkCtl2:", "LnkSta2:"),

@@ -135,7 +135,7 @@ class HeaderText(BlockText):
         if enhanced and self._fixes(*_OF_NO_BAR):
             return Unknown(f"{self._text}: no region stands for some addresses of its Enhanced Allocation")
         for detail in self._block.details:
-            if detail.text.removeprefix("[virtual] ").startswith(_UNNUMBERED):
+            if detail.text.removeprefix("[virtual] ").removeprefix("[enhanced] ").startswith(_UNNUMBERED):
                 return Unknown(f"{self._text}: lspci -v does not number the regions: use -vv")
             if "Memory at <ignored>" in detail.text:
                 return Unknown(f"{self._text}: {_IGNORED}")
@@ -149,7 +149,7 @@ class HeaderText(BlockText):
         if self._unread or self._early:
             return Unknown(f"{self._text}: {self._unread or self._early}")
         for detail in self._block.details:
-            text = detail.text.removeprefix("[virtual] ")
+            text = detail.text.removeprefix("[virtual] ").removeprefix("[enhanced] ")
             if not text.startswith("Expansion ROM"):
                 continue
             place, _, rest = text.removeprefix("Expansion ROM at").strip().partition(" ")
