@@ -154,6 +154,53 @@ def test_owners_who_run_are_told_apart_by_what_they_were_given_when_a_device_is_
     assert len(ran.json["violations"]) == (0 if pulled == 0 else 2)
 
 
+def _given(*texts: str) -> tuple[Twin, tuple[Given, ...]]:
+    """A machine on which files were applied one after the other, and their clusters as the plans had them."""
+    twin = Twin.new("ac922-4gpu")
+    files = []
+    for text in texts:
+        host, made = planned(twin, text)
+        execute(twin, host, made)
+        files.append(Given(text, {one.cluster: one.functions for one in made.clusters}))
+    return twin, tuple(files)
+
+
+ALICE = '[cluster.alice]\ndevices = [{}]\nhandover = "held"\n'
+LONE = '[cluster.bob]\ndevices = ["gpu[2]"]\nhandover = "held"\n'
+
+
+def test_a_file_that_was_extended_and_applied_again_is_proven_as_it_is_now() -> None:
+    twin, files = _given(ALICE.format('"gpu[0]"') + LONE, ALICE.format('"gpu[0]", "gpu[1]"'))
+    proof, idle = _running(twin, host_of(twin), Recovery(given=files), Policy.STRICT)
+    assert proof is not None
+    assert (proof.verdict, proof.violations, idle) == (Verdict.PROVEN, (), ())
+
+
+def test_clusters_of_one_name_and_different_devices_are_not_taken_for_one_owner() -> None:
+    """Nobody has said that what the two files name is to reach each other."""
+    twin, files = _given(ALICE.format('"gpu[0]"'), ALICE.format('"gpu[1]"').replace("alice", "dan"))
+    for address in (RED, BLUE):
+        twin.reset(address, "bus")
+    same = tuple(replace(one, clusters={"alice": tuple(*one.clusters.values())}) for one in files)
+    texts = tuple(replace(one, spec=one.spec.replace("dan", "alice")) for one in same)
+    proof, _ = _running(twin, host_of(twin), Recovery(given=texts), Policy.STRICT)
+    assert proof is not None
+    assert proof.verdict is Verdict.VIOLATED
+
+
+def test_what_was_given_to_another_since_is_not_taken_for_the_first_ones() -> None:
+    both = ALICE.format('"gpu[0]"') + LONE.replace("gpu[2]", "gpu[1]")
+    moved = ALICE.format('"gpu[0]", "gpu[1]"')
+    twin, files = _given(moved)
+    before = Given(both, {"alice": (RED,), "bob": (BLUE,)})
+    for numbered in (True, False):
+        text = both if numbered else both.replace("gpu[0]", str(RED)).replace("gpu[1]", str(BLUE))
+        given = (replace(before, spec=text), *files)
+        proof, idle = _running(twin, host_of(twin), Recovery(given=given), Policy.STRICT)
+        assert proof is not None
+        assert (proof.violations, proof.unknown, idle) == ((), (), ())
+
+
 class Handed(Visited):
     """Somebody was handed an open device: which one shows only by what is enabled."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atoll.act import device
@@ -66,16 +66,31 @@ def _running(machine: Machine, host: Host, recovery: Recovery, policy: Policy) -
     worst: Proof | None = None
     to = _given(machine, host)
     looked_at: set[str] = set()
-    for given in recovery.given:
-        named, proof = _proof(machine, host, given, to, policy)
+    for given, clusters in zip(recovery.given, _by_now(recovery.given, to), strict=True):
+        named, proof = _proof(machine, host, given, clusters, to, policy)
         looked_at.update(named)
         if proof is not None and (worst is None or EXIT[worst.verdict] == 0 or EXIT[proof.verdict] == 1):
             worst = proof
     return worst, tuple(sorted({*to.values()} - looked_at))
 
 
+_Devices = Mapping[str, tuple[Address, ...]]
+
+
+def _by_now(files: Sequence[Given], to: Mapping[Address, str]) -> Iterator[_Devices]:
+    """Yield the clusters of each file, oldest first, as they are by now: without what was given to another since, and
+    as a later file has them that names all of their devices and more."""
+    for number, given in enumerate(files):
+        clusters = dict(given.clusters)
+        for later in files[number + 1 :]:
+            for name, addresses in later.clusters.items():
+                if clusters.get(name) and set(addresses).issuperset(clusters[name]):
+                    clusters[name] = addresses
+        yield {name: tuple(a for a in those if to.get(a, name) == name) for name, those in clusters.items()}
+
+
 def _proof(
-    machine: Machine, host: Host, given: Given, to: Mapping[Address, str], policy: Policy
+    machine: Machine, host: Host, given: Given, by_now: _Devices, to: Mapping[Address, str], policy: Policy
 ) -> tuple[tuple[str, ...], Proof | None]:
     """Return which clusters of a file are in use, and the proof of these."""
     told = [address for functions in given.clusters.values() for address in functions]
@@ -91,7 +106,7 @@ def _proof(
         return tuple(given.clusters), Proof(Verdict.UNKNOWN, (), (), (reason,), (), 0, 0)
     named = []
     for cluster in clusters.named:
-        functions = given.clusters.get(cluster.name, cluster.functions)
+        functions = by_now.get(cluster.name, cluster.functions)
         there = replace(cluster, functions=tuple(address for address in functions if address in host.functions))
         if _used(machine, host, there, to):
             named.append(there)
