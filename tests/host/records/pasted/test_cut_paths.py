@@ -19,6 +19,15 @@ def test_a_path_that_was_wrapped_is_whole(cut: int) -> None:
         assert groups_of(host_of(text)) == {7: ["00:1c.0"], 17: ["03:00.0"]}, text
 
 
+@pytest.mark.parametrize("command", ["$ ls ", "root@pve:~# ls -1 ", ""])
+def test_functions_below_their_folder_are_all_of_its_group(command: str) -> None:
+    """The first was put behind the folder's path, and those that follow it were lost."""
+    folder = "/sys/kernel/iommu_groups/{}/devices/"
+    text = f"{command}{folder.format(1)}\n0000:00:01.0\n0000:01:00.0\n0000:01:00.1\n"
+    text += f"{command}{folder.format(2)}\n0000:02:00.0\n"
+    assert groups_of(host_of(text)) == {1: ["00:01.0", "01:00.0", "01:00.1"], 2: ["02:00.0"]}
+
+
 _LINKS = """\
 /sys/kernel/iommu_groups/0/devices:
 total 0

@@ -13,6 +13,8 @@ __all__ = ["whole_paths"]
 _WHOLE = re.compile(r"\S*/iommu_groups/\d{1,6}/devices/(?:[\da-fA-F]{4,8}:)[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]")
 _ROOT = "/sys/kernel/iommu"
 _LINK = "lrwxrwxrwx"
+_LISTED = "/devices/"
+"""How a folder ends that somebody lists: below it stand its functions, not the rest of one path."""
 _MOST_PIECES = 4
 """Lines over which one link is wrapped, at most."""
 
@@ -46,7 +48,7 @@ def _joined(before: str, rest: str) -> str | None:
 
 def _path(before: str, rest: str) -> str | None:
     start, blank, last = before.rpartition(" ")
-    if not last.startswith(_ROOT) or _WHOLE.fullmatch(last) or len(rest.split()) != 1:
+    if not last.startswith(_ROOT) or last.endswith(_LISTED) or _WHOLE.fullmatch(last) or len(rest.split()) != 1:
         return None
     return f"{start}{blank}{last}{rest}" if _WHOLE.fullmatch(last + rest) else None
 
