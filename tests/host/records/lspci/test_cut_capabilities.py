@@ -32,3 +32,12 @@ def test_others(left: str, fact: str) -> None:
 def test_a_type_that_is_cut_is_not_conventional(left: str) -> None:
     text = PORT.replace("[a0] Express (v2) Root Port (Slot+), MSI 00", left)
     assert isinstance(one(text).port_type, Unknown)
+
+
+@pytest.mark.parametrize("words", ["<access denied>", "<available only to root>"])
+def test_capabilities_for_root_alone_are_not_none(words: str) -> None:
+    text = (
+        "01:00.0 VGA compatible controller [0300]: NVIDIA Some GPU [10de:1b80]\n"
+        f"\tFlags: bus master, fast devsel, latency 0, IRQ 11\n\tCapabilities: {words}\n\n"
+    )
+    assert isinstance(one(text, "01:00.0").acs, Unknown)

@@ -16,6 +16,8 @@ __all__ = ["SHALLOW", "BlockText", "Habits", "group_of", "habits", "numa_of", "n
 CUT = "the text ends in the middle of the function: give the whole output of lspci -vvv"
 LEFT_OUT = "lines of the function seem to be left out: give the whole output of lspci -vvv"
 SHALLOW = "the text shows neither Control: nor Flags: of it: add the output of lspci -vvv, run as root"
+_DENIED = ("access denied", "available only to root")
+"""What newer and older releases print in place of capabilities that only root may read."""
 _REGIONS = ("Memory at ", "I/O ports at ", "Region ", "[virtual] ", "[enhanced] ", "Expansion ROM ")
 _CAPABILITIES = (
     *("Express ", "PCI Advanced Features", "Enhanced Allocation", "Flattening Portal Bridge"),
@@ -116,7 +118,7 @@ class BlockText:
         self._unread = unread
         self._ids = vendor, device
         self._custom = custom
-        self._denied = any("access denied" in c.name for c in block.capabilities)
+        self._denied = any(word in c.name for c in block.capabilities for word in _DENIED)
         self._broken = any(
             word in c.name for c in block.capabilities for word in ("<chain", "<unreadable", "looped", "broken>")
         )
