@@ -21,7 +21,7 @@ from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.site import Site, State
 from atoll.act.steps.actions import ACTIONS
-from atoll.act.steps.ports import check_closed
+from atoll.act.steps.ports import check_closed, keep_awake
 from atoll.act.uninterrupted import uninterrupted
 from atoll.errors import Interrupted, RefusedError, StepError
 from atoll.host.model import Function, Host
@@ -157,10 +157,13 @@ class _Run:
         return deed_of(step, after)
 
     def check_ports(self) -> None:
-        """Raise Failure where the kernel has opened again what an earlier step has closed at a port."""
+        """Keep ports awake that earlier steps have closed, also those found again. Raise Failure where the kernel has
+        opened one."""
         for entry in self.entries:
             wanted = entry.step.acs
             if wanted is not None and device.present(self.site.machine, entry.step.device):
+                with self.work.machine.during(entry):
+                    keep_awake(self.site.machine, entry.step.device, entry.before.get("power"))
                 check_closed(self.site.machine, entry.step.device, wanted)
 
     def failed(self, step: Step, error: Exception) -> StepError | RefusedError:

@@ -151,3 +151,24 @@ def test_a_port_that_a_release_that_died_let_sleep_is_left_to_sleep() -> None:
     (found,) = recover(machine).runs
     assert found.fate is Fate.COMPLETED
     assert machine.power == "auto"
+
+
+class Renewing(Sleepy):
+    """A kernel that finds the port anew with what is below it, and lets it sleep as any other."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        super().write(path, data, offset=offset)
+        if path.endswith("vfio-pci/bind") and data == str(RED).encode():
+            self.power = "auto"
+
+
+def test_a_port_that_was_found_again_is_kept_awake_once_more() -> None:
+    twin = Twin.new("ac922-4gpu")
+    before = state(twin)
+    machine = Renewing(twin)
+    spec = SPEC.replace("held", "vfio")
+    host, made = planned(machine, spec)
+    execute(machine, host, replace(made, impossible=()))
+    assert machine.power == "on"
+    give_back(machine, spec)
+    assert (machine.power, state(twin)) == ("auto", before)

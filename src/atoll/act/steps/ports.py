@@ -18,7 +18,7 @@ from atoll.pci.acs import OPENING, Acs, AcsFlag, read_acs
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["SetAcs", "check_closed", "power_control", "read_control", "restore_power", "set_control"]
+__all__ = ["SetAcs", "check_closed", "keep_awake", "power_control", "read_control", "restore_power", "set_control"]
 
 POWER_CONTROL = "power/control"
 _MANAGED, _AWAKE = "auto", "on"
@@ -81,8 +81,7 @@ class SetAcs:
     def do(self, site: Site, step: Step, before: State) -> None:
         """Write it, to a port that stays awake from then on."""
         assert step.acs is not None
-        if before.get("power") == _MANAGED:
-            device.write(site.machine, f"{device.folder(step.device)}/{POWER_CONTROL}", _AWAKE)
+        keep_awake(site.machine, step.device, before.get("power"))
         set_control(site.machine, step.device, step.acs)
 
     def after(self, site: Site, step: Step, before: State) -> State:
@@ -110,6 +109,13 @@ def power_control(machine: Machine, address: Address) -> str:
     """Return what ``power/control`` says, ``auto`` or ``on``; empty where a kernel without run-time power management
     says nothing."""
     return value_of(text(machine, f"{device.folder(address)}/{POWER_CONTROL}"), "")
+
+
+def keep_awake(machine: Machine, address: Address, was: Value) -> None:
+    """Have a port stay awake whose ``power/control`` was changed for that; once more where it was found again, which
+    sets that anew (``pcie_portdrv_probe``). Raises Failure."""
+    if was == _MANAGED and power_control(machine, address) == _MANAGED:
+        device.write(machine, f"{device.folder(address)}/{POWER_CONTROL}", _AWAKE)
 
 
 def restore_power(machine: Machine, address: Address, was: Value) -> None:
