@@ -77,7 +77,7 @@ def possible_kinds(function: Function) -> frozenset[LinkKind]:
     """
     found: set[LinkKind] = set()
     class_code = None if _of_any_class(function) else function.class_code
-    for vendor, device in _possible(function):
+    for vendor, device in function.all_ids:
         found |= kinds(vendor, device, class_code)
         if vendor is not None and device is not None:
             kind = family(vendor, device)
@@ -100,7 +100,7 @@ def possible_cpu_links(function: Function, *, powernv: bool) -> bool:
         has_cpu_links(vendor, device, powernv=powernv)
         if vendor is not None and device is not None
         else vendor in (None, NVIDIA) and LinkKind.NVLINK in possible_kinds(function)
-        for vendor, device in _possible(function)
+        for vendor, device in function.all_ids
     )
 
 
@@ -108,7 +108,7 @@ def possible_xgmi_to_cpu(function: Function) -> bool:
     """Whether a function may have XGMI links to its processor by its ids, or by all they can be."""
     return LinkKind.XGMI in possible_kinds(function) and any(
         vendor in (None, ATI) and (device is None or may_have_xgmi_to_cpu(ATI, device))
-        for vendor, device in _possible(function)
+        for vendor, device in function.all_ids
     )
 
 
@@ -116,16 +116,12 @@ def is_brick(function: Function) -> bool | None:
     """Whether a function is an NPU brick of POWER by its ids; None where a record hides what decides."""
     if function.device_class != DeviceClass.OTHER_BRIDGE:
         return False
-    fits = [vendor in (None, _BRICK[0]) and device in (None, _BRICK[1]) for vendor, device in _possible(function)]
+    fits = [vendor in (None, _BRICK[0]) and device in (None, _BRICK[1]) for vendor, device in function.all_ids]
     if not any(fits):
         return False
-    return True if set(_possible(function)) == {_BRICK} else None
+    return True if set(function.all_ids) == {_BRICK} else None
 
 
 def _of_any_class(function: Function) -> bool:
     """Whether it may be a device of any class: the record does not show which."""
     return not function.class_told and not function.is_port
-
-
-def _possible(function: Function) -> tuple[tuple[int | None, int | None], ...]:
-    return function.possible_ids or ((function.vendor, function.device),)

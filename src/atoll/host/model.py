@@ -187,9 +187,14 @@ class Function:
         """Whether ``vendor`` and ``device`` were read."""
         return not self.possible_ids
 
+    @property
+    def all_ids(self) -> tuple[tuple[int | None, int | None], ...]:
+        """All vendors and devices that it may be of, as ``possible_ids`` has them; one pair where they are told."""
+        return self.possible_ids or ((self.vendor, self.device),)
+
     def made_by(self, *vendors: int) -> bool:
         """Whether its vendor is one of these for sure; a text may show the vendor's name and not the device's id."""
-        return all(vendor in vendors for vendor, _ in self.possible_ids or ((self.vendor, self.device),))
+        return all(vendor in vendors for vendor, _ in self.all_ids)
 
     @property
     def base_class(self) -> int:

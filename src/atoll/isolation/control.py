@@ -112,14 +112,12 @@ def management_control(topology: Topology, source: Address) -> Finding:
 
 def _manages_board(function: Function) -> bool:
     """Whether it is, or may be where a record hides its ids, a function of a board's management controller."""
-    ids = function.possible_ids or ((function.vendor, function.device),)
-    of_boards = any(vendor == ASPEED or device in _OF_BOARDS.get(vendor or 0, ()) for vendor, device in ids)
+    of_boards = any(v == ASPEED or device in _OF_BOARDS.get(v or 0, ()) for v, device in function.all_ids)
     return of_boards or function.device_class == DeviceClass.IPMI
 
 
 def _may_command(function: Function) -> bool:
-    ids = function.possible_ids or ((function.vendor, function.device),)
-    return any(device not in _ENGINES for _, device in ids)
+    return any(device not in _ENGINES for _, device in function.all_ids)
 
 
 def switch_control(topology: Topology, source: Address, owner: Mapping[Address, str]) -> tuple[Address, Finding] | None:

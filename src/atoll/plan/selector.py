@@ -49,8 +49,7 @@ def _is_gpu(function: Function) -> bool | None:
         return False
     if function.class_told and function.made_by(*makers):
         return True
-    vendors = [vendor for vendor, _ in function.possible_ids or ((function.vendor, function.device),)]
-    return None if any(vendor is None or vendor in makers for vendor in vendors) else False
+    return None if any(vendor is None or vendor in makers for vendor, _ in function.all_ids) else False
 
 
 def counts(text: str) -> bool:

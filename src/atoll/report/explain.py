@@ -92,7 +92,7 @@ def _claim_words(host: Host, explanation: Explanation) -> str:
         return f"share group {explanation.groups[0]}"
     if explanation.recorded:
         return "are in different groups" if None not in explanation.groups else "are not in one group"
-    if on_xen(host) and not explanation.recorded:
+    if on_xen(host):
         claim = "would share a group" if explanation.same_group else "would be in different groups"
         return f"{claim} if Linux had booted without Xen, which knows none"
     if explanation.missing:

@@ -20,16 +20,12 @@ _X86 = frozenset({INTEL, AMD, HYGON, ZHAOXIN})
 def platform_by_bridges(functions: Mapping[Address, Function]) -> Platform:
     """Return the platform whose root ports or host bridges a record shows, unknown where it shows neither."""
     bridges = [f for f in functions.values() if f.device_class in (DeviceClass.HOST_BRIDGE, DeviceClass.PCI_BRIDGE)]
-    if any(_pairs(f) & _POWERNV_BRIDGES for f in bridges):
+    if any(set(f.all_ids) & _POWERNV_BRIDGES for f in bridges):
         return Platform.POWERNV
     if any(f.device_class == DeviceClass.HOST_BRIDGE and _vendors(f) <= _X86 for f in bridges):
         return Platform.X86
     return Platform.UNKNOWN
 
 
-def _pairs(function: Function) -> set[tuple[int | None, int | None]]:
-    return set(function.possible_ids) or {(function.vendor, function.device)}
-
-
 def _vendors(function: Function) -> set[int | None]:
-    return {vendor for vendor, _ in _pairs(function)}
+    return {vendor for vendor, _ in function.all_ids}

@@ -27,7 +27,6 @@ from atoll.pci.address import Address
 
 __all__ = ["Shown", "Standing", "host_of_shown", "standing_of_path"]
 
-"""How a gap ends about functions of which a record shows no more than the address."""
 _EXCERPT = "the record seems to show a part of the machine, and perhaps not all functions of its slot"
 _HINT = "record the host with atoll capture"
 _DEEPEST = 300

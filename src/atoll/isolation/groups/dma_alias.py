@@ -187,7 +187,9 @@ def _possible(function: Function) -> frozenset[int]:
     # A root bus carries what is built in; a record that does not show the bridge above a bus may have one there.
     within = function.parent is not None or not function.parent_told
     card = within and not function.is_port and function.base_class not in _PLAIN_CLASSES
-    pairs = function.possible_ids or ((function.vendor, function.device),)
     return frozenset[int]().union(
-        *(possible_alias_mask(vendor, device, subsystem, function.address.devfn, card=card) for vendor, device in pairs)
+        *(
+            possible_alias_mask(vendor, device, subsystem, function.address.devfn, card=card)
+            for vendor, device in function.all_ids
+        )
     )

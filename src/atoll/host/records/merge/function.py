@@ -64,16 +64,14 @@ def _multifunction(one: Function, other: Function, doubts: Disagreements) -> Any
 def _identity(one: Function, other: Function, doubts: Disagreements) -> dict[str, Any]:
     """Ids and class: told by either, or what both leave possible."""
     changes: dict[str, Any] = {"class_code": _class(one, other, doubts)}
-    first = one.possible_ids or ((one.vendor, one.device),)
-    second = other.possible_ids or ((other.vendor, other.device),)
-    common = tuple(dict.fromkeys(pair for a in first for b in second if (pair := _meet(a, b)) is not None))
+    common = tuple(dict.fromkeys(pair for a in one.all_ids for b in other.all_ids if (pair := _meet(a, b)) is not None))
     called = one.label or other.label
     label = next((label for label in (one.label, other.label) if label.startswith(DISAGREE)), called)
     if not common:
         here, there = Known(_ids(one), doubts.one), Known(_ids(other), doubts.other)
         label = doubts.add(f"ids of {one.address}", here, there).reason
     if not common or label.startswith(DISAGREE):
-        common = tuple(dict.fromkeys((*first, *second)))
+        common = tuple(dict.fromkeys((*one.all_ids, *other.all_ids)))
     if len(common) == 1 and None not in common[0]:
         changes |= {"vendor": common[0][0], "device": common[0][1], "possible_ids": (), "label": called}
     else:
