@@ -54,10 +54,18 @@ def test_what_stands_for_no_bar_is_told() -> None:
     assert read_unnumbered(Space().config()) == ()
 
 
-def test_an_entry_that_is_too_short_makes_no_sense() -> None:
-    for head, low in ((_head(7, 1), 0xA000_0000), (_head(7, 2), 0xA000_0002)):
-        with pytest.raises(Unreadable):
-            read_unnumbered(_space((head, low, 0xFFFC)).config())
+@pytest.mark.parametrize(("size", "low"), [(1, 0xA000_0000), (2, 0xA000_0002)])
+def test_an_entry_that_is_too_short_makes_no_sense(size: int, low: int) -> None:
+    """What it tells of is not nothing: neither what answers nor what a bridge forwards is known."""
+    space = _space((_head(7, size), low, 0xFFFC))
+    with pytest.raises(Unreadable):
+        read_unnumbered(space.config())
+    assert read_unnumbered(_space((_head(7, size, on=0), low, 0xFFFC)).config()) == (), "it is off"
+    found = read_host(tree_of(_files(space))).functions[Address.parse("01:00.0")]
+    assert isinstance(found.bars, Unknown)
+    bridge = read_bridge(_space((_head(6, size, primary=5), low, 0xFFFC), header=1).config())
+    assert bridge is not None
+    assert "too short" in bridge.unread
 
 
 @pytest.mark.parametrize(
@@ -79,11 +87,17 @@ def test_a_bridge_that_forwards_what_its_windows_lack(entry: tuple[int, ...], mo
     assert not cut.unread
 
 
+_RESOURCE = "sys/devices/pci0000:01/0000:01:00.0/resource"
+
+
+def _files(space: Space) -> dict[str, str | bytes]:
+    """A function for which the kernel shows no resource."""
+    return {**function_files("0000:01:00.0", config=bytes(space.data)), _RESOURCE: "0x0 0x0 0x0\n" * 13}
+
+
 def test_a_function_answers_there_though_the_kernel_shows_no_resource() -> None:
-    config = bytes(_space((_head(7, 2), 0xB000_0000, 0xF_FFFC)).put(0x10, 0xFFFF_0000, 4).data)
-    folder = "sys/devices/pci0000:01/0000:01:00.0"
-    files = {**function_files("0000:01:00.0", config=config), f"{folder}/resource": "0x0 0x0 0x0\n" * 13}
+    files = _files(_space((_head(7, 2), 0xB000_0000, 0xF_FFFC)).put(0x10, 0xFFFF_0000, 4))
     bars = read_host(tree_of(files)).functions[Address.parse("01:00.0")].bars
-    assert bars == Known((Bar(7, 0xB000_0000, 0x10_0000, memory=True),), f"{folder}/resource")
-    del files[f"{folder}/resource"]
+    assert bars == Known((Bar(7, 0xB000_0000, 0x10_0000, memory=True),), _RESOURCE)
+    del files[_RESOURCE]
     assert isinstance(read_host(tree_of(files)).functions[Address.parse("01:00.0")].bars, Unknown)

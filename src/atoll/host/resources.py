@@ -81,7 +81,9 @@ def bars_of(
     if lines is None:
         return registers
     # Registers do not count where there is Enhanced Allocation, and the kernel knows no resource for some of that.
-    unnumbered = value_of(told(read_unnumbered), ()) if isinstance(registers, Unknown) else ()
+    unnumbered = told(read_unnumbered) if isinstance(registers, Unknown) else Known((), "")
+    if isinstance(unnumbered, Unknown):
+        return unnumbered
     held = value_of(registers, ())
     # Those of a virtual function are hardwired to zero (Base Specification 7.5.1.2.1).
     read = None if virtual or isinstance(registers, Unknown) else held
@@ -93,7 +95,7 @@ def bars_of(
     # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
     shown = {bar.index for bar in bars}
     bars += [bar for bar in held if (bar.start or bar.memory) and bar.index not in shown]
-    bars += unnumbered
+    bars += unnumbered.value
     return Known(tuple(sorted(bars, key=lambda bar: bar.index)), resources.path)
 
 

@@ -72,8 +72,8 @@ def _fixed(config: ConfigSpace) -> str:
     """Return why it may forward what hardware fixed, empty where it does not, or its capabilities were not read."""
     try:
         return _FIXED if forwards_fixed(config) else ""
-    except Unreadable:
-        return ""
+    except Unreadable as error:
+        return error.message
 
 
 def _windows(config: ConfigSpace) -> list[Window | None]:

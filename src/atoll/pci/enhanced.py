@@ -36,7 +36,7 @@ class _Entry(NamedTuple):
 def read_unnumbered(config: ConfigSpace) -> tuple[Bar, ...]:
     """Return the memory that entries tell of without saying for which BAR they stand: Linux shows no resource for it.
 
-    Raises Unreadable where the entries make no sense.
+    Raises Unreadable where the entries make no sense; whether there are some may not have been read.
     """
     found = (entry for entry in _entries(config) if entry.indicator in _NOT_INDICATED)
     kinds = (_MEMORY, _PREFETCHABLE)
@@ -56,14 +56,21 @@ def forwards_fixed(config: ConfigSpace) -> bool:
 
 
 def _entries(config: ConfigSpace) -> Iterator[_Entry]:
-    """Yield the entries that are on."""
-    capability = config.find(CapabilityId.ENHANCED_ALLOCATION)
+    """Yield the entries that are on; none where it was not read whether there are some."""
+    try:
+        capability = config.find(CapabilityId.ENHANCED_ALLOCATION)
+    except Unreadable:
+        return
     if capability is None:
         return
     at = capability + (8 if config.header_type is HeaderType.BRIDGE else 4)
     for _ in range(config.word(capability + 2) & 0x3F):
         head = config.dword(at)
         size = head & 0x7
+        if not head >> 31:
+            # Linux looks at no more of it either (pci_ea_read).
+            at += 4 + 4 * size
+            continue
         low, last = config.dword(at + 4), config.dword(at + 8)
         wide = (low >> 1 & 1) + (last >> 1 & 1)
         if size < 2 + wide:
@@ -78,6 +85,6 @@ def _entries(config: ConfigSpace) -> Iterator[_Entry]:
             offset |= config.dword(place) << 32
         primary, secondary = head >> 8 & 0xFF, head >> 16 & 0xFF
         properties = primary if primary <= _KNOWN else secondary
-        if head >> 31 and properties <= _KNOWN:
+        if properties <= _KNOWN:
             yield _Entry(head >> 4 & 0xF, properties, start, start + offset)
         at += 4 + 4 * size
