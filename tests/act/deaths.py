@@ -28,6 +28,7 @@ __all__ = [
     "assert_apart",
     "copied",
     "dead_process",
+    "dead_run",
     "deaths",
     "left_by",
     "owners_of",
@@ -68,6 +69,12 @@ def dead_process() -> Iterator[None]:
     dead = Owner(1 << 30, 1, me.boot, me.namespace)
     with patch("atoll.act.journal.this_process", lambda: dead), patch("atoll.act.lock.this_process", lambda: dead):
         yield
+
+
+def dead_run(machine: Machine) -> None:
+    """Leave a run of a process that has died before it wrote anything."""
+    with dead_process(), closing(Journal(machine)) as journal:
+        journal.begin("apply")
 
 
 def owners_of(twin: Twin, spec: str) -> dict[Address, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Visited, Watched, apply, planned, state
-from deaths import after, dead_process, deaths
+from deaths import after, dead_process, dead_run, deaths
 
 from atoll.act.executor import execute
 from atoll.act.journal import Journal, read_journal
@@ -79,10 +79,7 @@ def test_the_lock_of_a_process_that_died_is_in_nobodys_way() -> None:
 
 def test_recovering_waits_for_nobody() -> None:
     twin = Twin.new("ac922-4gpu")
-    with dead_process():
-        journal = Journal(twin)
-        journal.begin("apply")
-        journal.close()
+    dead_run(twin)
     with machine_lock(twin), pytest.raises(RefusedError, match="another atoll is changing"):
         recover(twin)
 

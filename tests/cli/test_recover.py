@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Visited, host_of, planned
-from deaths import Death, dead_process, deaths
+from deaths import Death, dead_run, deaths
 from running import Run
 
 from atoll.act.executor import execute
-from atoll.act.journal import Journal
 from atoll.act.machine import Machine
 from atoll.act.recover import Given, Recovery
 from atoll.act.steps.ports import set_control
@@ -136,10 +135,7 @@ def test_owners_who_run_are_told_apart_by_what_they_were_given_when_a_device_is_
         text = text if numbered else text.replace(f"gpu[{number}]", str(address))
     host, made = planned(twin, text)
     execute(twin, host, made)
-    with dead_process():
-        journal = Journal(twin)
-        journal.begin("apply")
-        journal.close()
+    dead_run(twin)
     twin.vfio.close(three[pulled])
     twin.write(f"sys/bus/pci/devices/{three[pulled]}/remove", b"1")
     for address in three:
@@ -246,10 +242,7 @@ def test_what_a_driver_of_the_host_has_for_a_cluster_is_in_use(
     for text in files:
         host, made = planned(twin, text)
         execute(twin, host, made)
-    with dead_process():
-        journal = Journal(twin)
-        journal.begin("apply")
-        journal.close()
+    dead_run(twin)
     if not apart:
         for port in ("0000:00:01.0", "0000:02:00.0"):
             set_control(twin, Address.parse(port), AcsFlag(0))
@@ -270,10 +263,7 @@ def test_clusters_of_which_nobody_runs_are_named_as_not_proven(run: Run, ac922: 
     spec.write_text(SPEC.replace("held", "vfio").split("[cluster.blue]")[0])
     assert run("apply", spec, "--host", ac922).code in (0, 1)
     twin = Twin.load(ac922)
-    with dead_process():
-        journal = Journal(twin)
-        journal.begin("apply")
-        journal.close()
+    dead_run(twin)
     twin.save(ac922)
     ran = run("recover", "--host", ac922)
     assert "No tenant has a device of these clusters open.\nNot proven: red (" in ran.out

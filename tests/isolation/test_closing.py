@@ -7,8 +7,7 @@ from random import Random
 
 import pytest
 from reach_hosts import acs, at, endpoint, machine, scene
-from shaken import shake, some_twin
-from wild_hosts import wild_scene
+from wild_hosts import some_scene
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Settings
@@ -25,12 +24,7 @@ _OPENING = AcsFlag.DT | AcsFlag.EC
 def test_what_is_closed_opens_nothing(seed: int, policy: Policy) -> None:
     """No answer, no shared identity and no memory is worse after one bit more of ACS, or one link less."""
     rng = Random(33000 + seed)
-    if seed % 4:
-        found = wild_scene(rng)
-    else:
-        twin = some_twin(rng)
-        shake(rng, twin)
-        found = scene(twin)
+    found = some_scene(rng, wild=seed % 4 != 0)
     topology, settings = found.topology, found.settings
     ends = rng.sample(topology.endpoints, min(8, len(topology.endpoints)))
     before = Reach(topology, settings, policy)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from reach_hosts import scene
-from shaken import gpus_of, shake, some_twin
-from wild_hosts import wild_scene
+from shaken import gpus_of
+from wild_hosts import some_scene, wild_scene
 
 from atoll.events.catalogue import events
 from atoll.events.effect import after
@@ -20,12 +19,7 @@ from atoll.isolation.resilience import Effects, least_events, what_decides
 def test_the_settings_nearby_are_those_of_the_whole_host(seed: int) -> None:
     """All settings of what decides about a function that three events lead to are met, by as few of them."""
     rng = Random(31000 + seed)
-    if seed % 3:
-        found = wild_scene(rng)
-    else:
-        twin = some_twin(rng)
-        shake(rng, twin)
-        found = scene(twin)
+    found = some_scene(rng, wild=seed % 3 != 0)
     topology = found.topology
     ends = topology.endpoints
     mine = gpus_of(found)[:3] or rng.sample(ends, min(3, len(ends)))

@@ -240,6 +240,18 @@ def test_wangxun() -> None:
     assert _slot((0x8088, 0x4321)) == 1
 
 
+@pytest.mark.parametrize(("device", "apart"), [(0x1001, True), (0x4321, False)])
+def test_wangxun_cards_go_by_their_ids_whatever_their_type(device: int, apart: bool) -> None:
+    """``pci_quirk_wangxun_nic_acs`` asks for nothing else."""
+    unread = [
+        replace(function(f"00:02.{number}", ids=(0x8088, device), multifunction=True), port_type=Unknown("not read"))
+        for number in (0, 1)
+    ]
+    found = predict(host(unread))
+    assert len(found.groups) == (2 if apart else 1)
+    assert not found.undetermined
+
+
 def _aliasing(ids: tuple[int, int], others: list[Function]) -> Prediction:
     return predict(host([port("00:01.0", 1), function("01:00.0", "00:01.0", ids=ids, acs=ACS_ON), *others]))
 

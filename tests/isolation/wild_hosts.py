@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from reach_hosts import ALL, CLOSED, OFF, V100, Scene, acs, endpoint, links, machine, port, scene
+from shaken import shake, some_twin
 
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
@@ -19,7 +20,7 @@ from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
 
-__all__ = ["wild_scene"]
+__all__ = ["some_scene", "wild_scene"]
 
 _WORDS: tuple[Acs | Unknown | None, ...] = (
     *(CLOSED, CLOSED, OFF, None, None, Unknown("cut"), acs("RR CR UF"), acs("", ""), acs("DT SV"), acs("CR SV TB")),
@@ -47,6 +48,15 @@ def _address(domain: int, bus: int, rng: Random, taken: set[Address]) -> Address
         if found not in taken:
             taken.add(found)
             return found
+
+
+def some_scene(rng: Random, *, wild: bool) -> Scene:
+    """Return such a host, or a machine of the twins whose registers were changed."""
+    if wild:
+        return wild_scene(rng)
+    twin = some_twin(rng)
+    shake(rng, twin)
+    return scene(twin)
 
 
 def wild_scene(rng: Random) -> Scene:

@@ -70,28 +70,33 @@ class Sleepy(Watched):
             self.closed_asleep.append(control)
 
 
+APART = SPEC.replace("held", "vfio")
+
+
+def carried_out(machine: Sleepy) -> None:
+    """Have the plan of devices that VFIO gets carried out; that their owners open the links again is no matter here."""
+    host, made = planned(machine, APART)
+    execute(machine, host, replace(made, impossible=()))
+
+
 def test_a_port_that_would_lose_its_acs_asleep_is_kept_awake_until_it_is_released() -> None:
     twin = Twin.new("ac922-4gpu")
     before = state(twin)
     machine = Sleepy(twin)
-    spec = SPEC.replace("held", "vfio")
-    host, made = planned(machine, spec)
-    execute(machine, host, replace(made, impossible=()))
+    carried_out(machine)
     assert machine.power == "on"
     assert machine.closed_asleep == []
     (entry,) = (e for e in read_journal(twin).entries if e.step.kind is StepKind.SET_ACS and e.step.device == PORT)
     assert (entry.before["power"], entry.after["power"]) == ("auto", "on")
-    assert give_back(machine, spec).left == ()
+    assert give_back(machine, APART).left == ()
     assert machine.power == "auto"
     assert state(twin) == before
 
 
 def test_a_port_that_is_awake_anyway_stays_so() -> None:
     machine = Sleepy(Twin.new("ac922-4gpu"), "on")
-    spec = SPEC.replace("held", "vfio")
-    host, made = planned(machine, spec)
-    execute(machine, host, replace(made, impossible=()))
-    give_back(machine, spec)
+    carried_out(machine)
+    give_back(machine, APART)
     assert machine.power == "on"
     assert not any("power" in path for path in machine.changes)
 
@@ -110,7 +115,6 @@ def test_a_port_that_cannot_be_kept_awake_ends_the_plan() -> None:
 def test_a_port_of_a_run_that_died_when_all_was_done_stays_awake() -> None:
     twin = Twin.new("ac922-4gpu")
     machine = Sleepy(twin)
-    host, made = planned(machine, SPEC.replace("held", "vfio"))
     end = Journal.end
 
     def dying(self: Journal, *runs: Run) -> None:
@@ -119,7 +123,7 @@ def test_a_port_of_a_run_that_died_when_all_was_done_stays_awake() -> None:
     with dead_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "end", dying)
         with pytest.raises(KeyError):
-            execute(machine, host, replace(made, impossible=()))
+            carried_out(machine)
     assert Journal.end is end
     (found,) = recover(machine).runs
     assert found.fate is Fate.COMPLETED
@@ -139,13 +143,11 @@ class DyingLate(Sleepy):
 
 def test_a_port_that_a_release_that_died_let_sleep_is_left_to_sleep() -> None:
     machine = DyingLate(Twin.new("ac922-4gpu"))
-    spec = SPEC.replace("held", "vfio")
-    host, made = planned(machine, spec)
-    execute(machine, host, replace(made, impossible=()))
+    carried_out(machine)
     machine.dies = True
     host = host_of(machine)
     with dead_process(), pytest.raises(KeyError):
-        release(machine, host, read_spec(spec, host, name="spec"), spec=spec)
+        release(machine, host, read_spec(APART, host, name="spec"), spec=APART)
     assert machine.power == "auto"
     machine.dies = False
     (found,) = recover(machine).runs
@@ -166,9 +168,7 @@ def test_a_port_that_was_found_again_is_kept_awake_once_more() -> None:
     twin = Twin.new("ac922-4gpu")
     before = state(twin)
     machine = Renewing(twin)
-    spec = SPEC.replace("held", "vfio")
-    host, made = planned(machine, spec)
-    execute(machine, host, replace(made, impossible=()))
+    carried_out(machine)
     assert machine.power == "on"
-    give_back(machine, spec)
+    give_back(machine, APART)
     assert (machine.power, state(twin)) == ("auto", before)

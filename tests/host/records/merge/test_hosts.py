@@ -35,6 +35,24 @@ def test_one_record_fills_the_other() -> None:
     assert not any("access denied" in gap.why for gap in merged.gaps)
 
 
+def test_functions_that_one_names_and_the_other_shows_are_no_gap() -> None:
+    """However many, and whatever else another text lacks."""
+    named = [f"02:00.{number}" for number in range(6)]
+    listed = "".join(f"IOMMU Group {number}:\n\t{name}\n" for number, name in enumerate(named))
+    first = host_of(f"{PORT}\n{listed}", "lists")
+
+    def hidden(found: Host) -> list[str]:
+        return [gap.what for gap in found.gaps if "the text does not show them" in gap.why]
+
+    assert len(hidden(first)) == 1
+    shown = "".join(f"{name} Ethernet controller [0200]: X [8086:1521]\n" for name in named)
+    assert hidden(merge([first, host_of(shown, "shows")])) == []
+    some = "".join(shown.splitlines(keepends=True)[:-1])
+    assert len(hidden(merge([first, host_of(some, "shows all but one")]))) == 1
+    unnamed = "03:00.0 Ethernet controller: Nobody Knows\n"
+    assert hidden(merge([first, host_of(shown + unnamed, "shows these, and ids of another not")])) == []
+
+
 def test_ids_that_one_shows_settle_what_the_other_leaves_open() -> None:
     open_host = host_of(_NUMBERLESS, "names")
     assert not open_host.functions[at("01:00.0")].ids_told
