@@ -11,10 +11,10 @@ from deaths import Death, dead_run, deaths
 from running import Run
 
 from atoll.act.executor import execute
+from atoll.act.given import Given
+from atoll.act.in_use import prove_those_in_use
 from atoll.act.machine import Machine
-from atoll.act.recover import Given, Recovery
 from atoll.act.steps.ports import set_control
-from atoll.cli.recover import _running
 from atoll.fabric.answer import Policy
 from atoll.isolation.proof import Verdict
 from atoll.pci.acs import AcsFlag
@@ -167,7 +167,7 @@ LONE = '[cluster.bob]\ndevices = ["gpu[2]"]\nhandover = "held"\n'
 
 def test_a_file_that_was_extended_and_applied_again_is_proven_as_it_is_now() -> None:
     twin, files = _given(ALICE.format('"gpu[0]"') + LONE, ALICE.format('"gpu[0]", "gpu[1]"'))
-    proof, idle = _running(twin, host_of(twin), Recovery(given=files), Policy.STRICT)
+    proof, idle = prove_those_in_use(twin, host_of(twin), files, Policy.STRICT)
     assert proof is not None
     assert (proof.verdict, proof.violations, idle) == (Verdict.PROVEN, (), ())
 
@@ -179,7 +179,7 @@ def test_clusters_of_one_name_and_different_devices_are_not_taken_for_one_owner(
         twin.reset(address, "bus")
     same = tuple(replace(one, clusters={"alice": tuple(*one.clusters.values())}) for one in files)
     texts = tuple(replace(one, spec=one.spec.replace("dan", "alice")) for one in same)
-    proof, _ = _running(twin, host_of(twin), Recovery(given=texts), Policy.STRICT)
+    proof, _ = prove_those_in_use(twin, host_of(twin), texts, Policy.STRICT)
     assert proof is not None
     assert proof.verdict is Verdict.VIOLATED
 
@@ -192,7 +192,7 @@ def test_what_was_given_to_another_since_is_not_taken_for_the_first_ones() -> No
     for numbered in (True, False):
         text = both if numbered else both.replace("gpu[0]", str(RED)).replace("gpu[1]", str(BLUE))
         given = (replace(before, spec=text), *files)
-        proof, idle = _running(twin, host_of(twin), Recovery(given=given), Policy.STRICT)
+        proof, idle = prove_those_in_use(twin, host_of(twin), given, Policy.STRICT)
         assert proof is not None
         assert (proof.violations, proof.unknown, idle) == ((), (), ())
 
@@ -209,12 +209,12 @@ def test_an_owner_who_was_handed_a_device_counts_as_running(spec: str) -> None:
     twin = Twin.new("ac922-4gpu")
     host, made = planned(twin, SPEC.replace("held", "vfio"))
     execute(twin, host, replace(made, impossible=()))
-    recovery = Recovery(given=(Given(spec, {}),))
-    assert _running(twin, host_of(twin), recovery, Policy.STRICT)[0] is None
+    files = (Given(spec, {}),)
+    assert prove_those_in_use(twin, host_of(twin), files, Policy.STRICT)[0] is None
     for address in (RED, BLUE):
         twin.kernel.hardware.functions[address].set_command(on=Command.MASTER)
     handed = Handed(twin, "anon_inode:[vfio-device]")
-    found, _ = _running(handed, host_of(handed), recovery, Policy.STRICT)
+    found, _ = prove_those_in_use(handed, host_of(handed), files, Policy.STRICT)
     assert found is not None
     assert found.verdict is Verdict.UNKNOWN
 
