@@ -25,6 +25,8 @@ def test_what_firmware_keeps_from_vfio() -> None:
     (check,) = _found(replace(host, refused=frozenset({at("01:00.1")})), "firmware-memory")
     assert (check.status, check.found) == (Status.WARN, "not for VFIO: 0000:01:00.1")
     assert "one to one" in check.why
+    (check,) = _found(replace(host, refused=frozenset({at("04:00.0")})), "firmware-memory")
+    assert (check.found, "one to one" in check.why) == ("not for VFIO: 0000:04:00.0", True)
 
 
 def test_the_patch_that_gives_such_devices_away() -> None:

@@ -24,7 +24,7 @@ class ComplaintKind(StrEnum):
     INTERRUPT = "interrupt"
     """Interrupt remapping let an interrupt of it not pass."""
     NO_GROUP = "no-group"
-    """vfio-pci did not take it: it has no IOMMU group."""
+    """VFIO did not take it: it has no IOMMU group."""
     RESET_SPREADS = "reset-spreads"
     """It was not reset: that would reset what is in another group too."""
     NO_RESET = "no-reset"
@@ -39,6 +39,12 @@ class ComplaintKind(StrEnum):
     """The monitor may not open its group."""
     MAP_REFUSED = "map-refused"
     """VFIO did not map memory for it."""
+    NO_DOMAIN = "no-domain"
+    """VFIO did not get a domain of the IOMMU for its group."""
+    NOT_OPENED = "not-opened"
+    """VFIO had its group and did not open it."""
+    NOT_INVALIDATED = "not-invalidated"
+    """It did not confirm that it forgot translations (ATS)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from atoll.host.groups import listed_only
 from atoll.isolation.groups import predict
 from atoll.isolation.groups.comparison import compare
 from atoll.isolation.groups.late_acs import formed_before_acs
-from atoll.isolation.iova.reserved import reserved
+from atoll.isolation.iova.reserved import REFUSED, reserved
 from atoll.pci.class_code import BaseClass
 from atoll.report.acs_checks import acs
 from atoll.report.check import Check, Status, Subject, shortened
@@ -109,6 +109,9 @@ def _kept_by_firmware(s: Subject) -> Iterator[Check]:
     for because, kept in groupby(reserved(s.host, functions).direct, key=lambda one: one.because):
         found = [one.device for one in kept]
         yield Check("firmware-memory", Status.WARN, f"not for VFIO: {shortened(found)}", because, where)
+    alone = sorted(s.host.refused - s.host.functions.keys())
+    if alone:
+        yield Check("firmware-memory", Status.WARN, f"not for VFIO: {shortened(alone)}", REFUSED, where)
 
 
 def _resets(s: Subject) -> Iterator[Check]:

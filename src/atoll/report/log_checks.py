@@ -56,9 +56,10 @@ _WORDS: Mapping[ComplaintKind, _Words] = {
     ),
     ComplaintKind.NO_GROUP: _Words(
         Status.FAIL,
-        "vfio-pci did not take {it} (error -22)",
+        "VFIO did not take {it}",
         "as a rule it is in no IOMMU group: no IOMMU is in use, or none serves it",
-        "switch on VT-d or AMD-Vi in the firmware, and intel_iommu=on where the kernel needs it",
+        "switch on VT-d, AMD-Vi or the SMMU in the firmware, and intel_iommu=on where the kernel needs it; then see "
+        "that vfio-pci is loaded",
     ),
     ComplaintKind.RESET_SPREADS: _Words(
         Status.WARN,
@@ -96,8 +97,28 @@ _WORDS: Mapping[ComplaintKind, _Words] = {
         "its user or the container's rules do not allow it, or the group is not viable",
         "give the file to the user (udev, chown), let the container have the device; see: atoll explain",
     ),
+    ComplaintKind.NO_DOMAIN: _Words(
+        Status.FAIL,
+        "VFIO did not get the IOMMU for {it} ({detail})",
+        "the kernel refused: no interrupt remapping, memory that firmware keeps mapped for it (RMRR), another space "
+        "than the rest of its group, or vfio_iommu_type1 is not loaded",
+        "the kernel's log of that moment says which: give dmesg from the boot on",
+    ),
+    ComplaintKind.NOT_OPENED: _Words(
+        Status.FAIL,
+        "VFIO has the group of {it} and did not open it ({detail})",
+        "another driver than vfio-pci has it, or none (No such device); another guest (busy); or it did not start",
+        "see lspci -nnk, and what the kernel's log says of it at that moment",
+    ),
+    ComplaintKind.NOT_INVALIDATED: _Words(
+        Status.FAIL,
+        "{it} did not confirm to the IOMMU that it forgot translations (ATS)",
+        "it hangs or was in a reset; until it has been reset it may use memory that was taken from it, and the IOMMU "
+        "waits for it, up to a lockup of the host",
+        "reset it or take the machine's power off; where it comes back, boot with pci=noats",
+    ),
 }
-_REFUSED = "VFIO did not map memory ({detail})"
+_UNMAPPED = "VFIO did not map memory ({detail})"
 _OF_MAPPING = {
     "Cannot allocate memory": _Words(
         Status.FAIL,
@@ -107,13 +128,13 @@ _OF_MAPPING = {
     ),
     "Invalid argument": _Words(
         Status.FAIL,
-        _REFUSED,
+        _UNMAPPED,
         "the addresses lie beyond the IOMMU's reach, or where firmware or interrupts have them",
         "see where a guest's memory fits: atoll iova SPEC --guest-memory SIZE",
     ),
 }
 _OTHERWISE = _Words(
-    Status.FAIL, _REFUSED, "the guest's devices do not reach that memory", "see the kernel's log as well"
+    Status.FAIL, _UNMAPPED, "the guest's devices do not reach that memory", "see the kernel's log as well"
 )
 
 

@@ -20,7 +20,7 @@ from atoll.isolation.iova.aperture import extended_features
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.pci.address import Address
 
-__all__ = ["HYPER_TRANSPORT", "MSI", "Region", "Reserved", "Unassignable", "reserved"]
+__all__ = ["HYPER_TRANSPORT", "MSI", "REFUSED", "Region", "Reserved", "Unassignable", "reserved"]
 
 MSI = Range(0xFEE0_0000, 0xFEEF_FFFF)
 """Where x86 interrupts are written to: ``intel_iommu_get_resv_regions``, ``amd_iommu_get_resv_regions``."""
@@ -84,10 +84,11 @@ class Reserved:
         return Ranges.of(*((region.start, region.end) for region in self.regions if region.taken))
 
 
-_REFUSED = (
+REFUSED = (
     "the firmware wants memory mapped for it one to one (an RMRR or a unity map), and the kernel said that it gives it "
     "to nobody"
 )
+"""Why a function cannot be given away that the kernel's log names so."""
 
 
 def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
@@ -103,7 +104,7 @@ def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
             untranslated.append(Unassignable(function.address, why))
             continue
         if function.address in host.refused:
-            kept.append(Unassignable(function.address, _REFUSED))
+            kept.append(Unassignable(function.address, REFUSED))
         number = value_of(function.group, None)
         if number is None:
             reason = function.group.reason if isinstance(function.group, Unknown) else "no group translates for it"

@@ -139,6 +139,63 @@ def _read(*lines: str) -> list[tuple[ComplaintKind, str, tuple[str, ...]]]:
             "Invalid argument",
         ),
         ("kvm: VFIO_MAP_DMA failed: Cannot allocate memory", ComplaintKind.MAP_REFUSED, "", "Cannot allocate memory"),
+        (
+            "-device vfio-pci,host=08:00.0: vfio 0000:08:00.0: no iommu_group found: No such file or directory",
+            ComplaintKind.NO_GROUP,
+            "0000:08:00.0",
+            "",
+        ),
+        ("TASK ERROR: cannot prepare PCI pass-through, IOMMU not present", ComplaintKind.NO_GROUP, "", ""),
+        (
+            "unsupported configuration: host doesn't support passthrough of host PCI devices",
+            ComplaintKind.NO_GROUP,
+            "",
+            "",
+        ),
+        (
+            "failed to reset PCI device '0000:01:00.0', but trying to continue as not all devices need a reset",
+            ComplaintKind.NO_RESET,
+            "0000:01:00.0",
+            "",
+        ),
+        (
+            "vfio 0000:0a:00.0: failed to setup container for group 9: Failed to set iommu for container: "
+            "Operation not permitted",
+            ComplaintKind.NO_DOMAIN,
+            "0000:0a:00.0",
+            "Operation not permitted",
+        ),
+        (
+            "vfio 0000:0a:00.0: failed to setup container for group 9: Failed to set group container: Invalid argument",
+            ComplaintKind.NO_DOMAIN,
+            "0000:0a:00.0",
+            "Invalid argument",
+        ),
+        (
+            "vfio 0000:0a:00.0: failed to setup container for group 9: No available IOMMU models",
+            ComplaintKind.NO_DOMAIN,
+            "0000:0a:00.0",
+            "IOMMU models",
+        ),
+        (
+            "vfio 0000:0a:00.0: error getting device from group 9: No such device",
+            ComplaintKind.NOT_OPENED,
+            "0000:0a:00.0",
+            "No such device",
+        ),
+        (
+            "vfio: error getting device 0000:0a:00.0 from group 9: Invalid argument",
+            ComplaintKind.NOT_OPENED,
+            "0000:0a:00.0",
+            "Invalid argument",
+        ),
+        (
+            "iommu ivhd0: AMD-Vi: Event logged [IOTLB_INV_TIMEOUT device=06:00.0 address=0x1001e4600]",
+            ComplaintKind.NOT_INVALIDATED,
+            "0000:06:00.0",
+            "",
+        ),
+        ("DMAR: VT-d detected Invalidation Time-out Error: SID 0", ComplaintKind.NOT_INVALIDATED, "", ""),
     ],
 )
 def test_messages(line: str, kind: ComplaintKind, function: str, detail: str) -> None:
@@ -153,6 +210,8 @@ def test_what_is_no_complaint() -> None:
         "NVRM: Xid (PCI:0000:08:00): 31, pid=1234, MMU Fault",
         "vfio-pci: probe of 0000:0b:00.0 failed with error -16",
         "crw------- 1 root root 241, 0 Aug 14 18:43 /dev/vfio/25",
+        "DMAR: Invalidation Time-out Error (ITE) cleared",
+        "(XEN) 0000:01:00.0: failed to reset PCI device state",
     ):
         assert _read(known, line) == []
 

@@ -200,6 +200,7 @@ def test_what_the_kernel_would_not_give_away(said: str) -> None:
     assert host_of(f"{group}Jan 09 10:03:12 x kernel: {said}\n").refused == {at("04:00.1")}
     assert merge([host_of(group), host_of(f"{group}{said}\n")]).refused == {at("04:00.1")}
     assert not host_of(group).refused
+    assert host_of(said).refused == {at("04:00.1")}
 
 
 def test_a_boot_log_on_xen_tells_nothing_of_groups() -> None:

@@ -2,9 +2,11 @@
 
 Source of the messages: ``pci_request_region``, ``pci_dev_wait`` and ``pci_raw_set_power_state`` (once "refused to
 change power state") in Linux ``drivers/pci/pci.c``, ``really_probe`` in ``drivers/base/dd.c``, ``dmar_fault_do_one`` in
-``drivers/iommu/intel/dmar.c``, ``amd_iommu_report_page_fault`` in ``drivers/iommu/amd/iommu.c``;
-QEMU ``hw/vfio`` (``vfio_pci_hot_reset``, ``vfio_pci_reset``, ``vfio_get_group``, ``vfio_dma_map``), libvirt
-``virPCIDeviceReset`` and ``virPCIGetHeaderType``; NVIDIA's Xid 79.
+``drivers/iommu/intel/dmar.c``, ``amd_iommu_report_page_fault`` and ``iommu_print_event`` in
+``drivers/iommu/amd/iommu.c``; QEMU ``hw/vfio`` (``vfio_pci_hot_reset``, ``vfio_pci_reset``, ``vfio_get_group``,
+``vfio_dma_map``, ``vfio_device_groupid``, ``vfio_connect_container``, ``vfio_get_device``), libvirt
+``virPCIDeviceReset``, ``virPCIGetHeaderType`` and ``virHostdevPreparePCIDevicesCheckSupport``; Proxmox
+``PVE/QemuServer/PCI.pm`` and ``PVE/SysFSTools.pm``; NVIDIA's Xid 79.
 """
 
 from __future__ import annotations
@@ -43,10 +45,13 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
         (ComplaintKind.FAULT, r"IO_PAGE_FAULT .{0,99}?address=(?:0x)?([\da-f]{1,16})\b"),
         (ComplaintKind.INTERRUPT, r"\[INTR-REMAP\] Request device"),
         (ComplaintKind.NO_GROUP, r"vfio-pci.{0,99}: probe (?:of \S+|with driver \S+) failed with error -22"),
+        (ComplaintKind.NO_GROUP, r"no iommu_group found|cannot prepare PCI pass-?through, IOMMU not present"),
+        (ComplaintKind.NO_GROUP, r"host doesn['’]t support passthrough of host PCI devices"),
         (ComplaintKind.RESET_SPREADS, r"Cannot reset device .{0,99}depends on group (\d{1,6}) which is not owned"),
         (
             ComplaintKind.NO_RESET,
-            r"Cannot reset device .{0,99}no available reset mechanism|internal error: Unable to reset",
+            r"Cannot reset device .{0,99}no available reset mechanism|internal error: Unable to reset|"
+            r"failed to reset PCI device '",
         ),
         (ComplaintKind.NOT_VIABLE, r"group (\d{1,6}) is not viable|VFIO group is not viable"),
         (ComplaintKind.BUSY, r"/dev/vfio/(\w{1,12})['\"]?: Device or resource busy"),
@@ -54,12 +59,17 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
         (ComplaintKind.NOT_PERMITTED, r"/dev/vfio/(\w{1,12})['\"]?: (?:Permission denied|Operation not permitted)"),
         (ComplaintKind.MAP_REFUSED, r"vfio_(?:container_)?dma_map\(.{0,99}\) = -\d+ \(([^)]{1,40})\)"),
         (ComplaintKind.MAP_REFUSED, r"VFIO_(?:IOMMU_)?MAP_DMA[^:]{0,20}: ([A-Z][\w ]{1,40})"),
+        (ComplaintKind.NO_DOMAIN, r"[Ff]ailed to set (?:iommu for|group) container: ([A-Z][\w/ ]{1,40})"),
+        (ComplaintKind.NO_DOMAIN, r"[Nn]o available (IOMMU models)"),
+        (ComplaintKind.NOT_OPENED, r"error getting device (?:\S+ )?from group \d{1,6}: ([A-Z][\w/ ]{1,40})"),
+        (ComplaintKind.NOT_INVALIDATED, r"IOTLB_INV_TIMEOUT|detected Invalidation Time-?out Error"),
     )
 )
 _MARKS = (
     *("can't reserve", "giving up", "power state", "PCI header type", "stuck in D3", "Request device", "IO_PAGE_FAULT"),
     *("with error -22", "Cannot reset device", "Unable to reset", "/dev/vfio/", "not viable", "dma_map(", "MAP_DMA"),
-    "Xid (",
+    *("Xid (", "no iommu_group", "IOMMU not present", "t support passthrough", "to reset PCI device '"),
+    *("container: ", "vailable IOMMU models", "getting device", "IOTLB_INV_TIMEOUT", "Invalidation Time"),
 )
 """One of these is in each message: most lines of a text have none."""
 

@@ -97,7 +97,7 @@ def read_text(data: bytes, *, name: str) -> Host:
     listed, log = lines.listed, lines.log
     found.add_placed(lines.paths, sorted({*listed.members, *log.members}))
     unfound = listed.unfound and not (listed.members or log.members or found.group)
-    told = found.functions or listed.members or log.members or log.release or lines.others
+    told = found.functions or listed.members or log.members or log.release or lines.others or log.refused
     if not (told or unfound or lines.complaints.all()):
         known = instead(data)
         if known is not None:
