@@ -16,6 +16,7 @@ All of these, mixed and quoted::
     ├── 1                                            tree /sys/kernel/iommu_groups
     0000:00:01.0/iommu_group -> ../iommu_groups/1    ls -l, readlink
     1 0000:00:01.0                                   a number and an address
+    01:00.0 VGA compatible … (IOMMU group 1)         a function and behind it its group
     │ 0x060400 │ 0x1901 │ 0000:00:01.0 │ 1 │ …       tables (group_table)
     vfio 0000:01:00.0: group 1 is not viable         QEMU, also where there is no group
     IOMMU Group * 00:00.0 Host bridge [0600]: …      the loop on one line where there are no groups
@@ -30,6 +31,7 @@ import re
 from dataclasses import dataclass, field
 
 from atoll.host.records.group_lists.below import GroupsBelow
+from atoll.host.records.group_lists.beside import group_beside
 from atoll.host.records.group_lists.line import (
     FURTHEST,
     function_further_on,
@@ -188,6 +190,13 @@ class GroupList:
             return heading
         if self._pair(text):
             return ""
+        beside = group_beside(text.lstrip(_BULLETS))
+        if beside is not None:
+            address, number, heading = beside
+            self._add(address, number)
+            if self._current is not None:
+                self._member(line, heading or str(address))
+            return heading
         return self._member(line, text) if self._current is not None else text
 
     def _pair(self, text: str) -> bool:

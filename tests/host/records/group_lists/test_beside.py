@@ -1,0 +1,60 @@
+"""Groups that stand behind their functions, as loops over functions print them."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.errors import InputError
+from atoll.host.fact import value_of
+from host.records.paste import at, groups_of, host_of
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0000:{} [group {}] [vfio-pci]  Maker Name of it",
+        "0000:{} IOMMU group {}",
+        "0000:{}: iommu_group {}",
+        "0000:{} -> group {}",
+        "0000:{}  iommu_group={} driver=vfio-pci",
+        "0000:{}: group {}, driver vfio-pci",
+        "Device 0000:{} is in IOMMU group {}.",
+        "- `{}` Maker Name (group {})",
+        "{} VGA compatible controller: Maker Name [10de:1b80] (rev a1) (IOMMU group {})",
+        "{} VGA compatible controller: Maker Name [10de:1b80] (rev a1) [IOMMU Group: {}]",
+        "{} VGA compatible controller: Maker Name [10de:1b80] (rev a1)\tIOMMU:{}",
+        "{} VGA compatible controller: Maker Name [10de:1b80] (rev a1) - iommu group {} - vfio-pci",
+    ],
+)
+def test_forms(line: str) -> None:
+    host = host_of("".join(f"{line.format(place, group)}\n" for place, group in (("01:00.0", 13), ("02:00.0", 14))))
+    assert groups_of(host) == {13: ["01:00.0"], 14: ["02:00.0"]}
+    if "VGA" in line:
+        assert host.functions[at("01:00.0")].device == 0x1B80
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} is not in IOMMU group 13",
+        "{} went from IOMMU group 13 to 15",
+        "{} (IOMMU group 13 or 14)",
+        "{} (group 13-15)",
+        "{} in group 13 before, in group 15 now",
+        "{} VGA compatible controller: Maker Name (goes with 03:00.0, IOMMU group 13)",
+        "{} VGA compatible controller: Maker IOMMU 13",
+    ],
+)
+def test_what_tells_no_group(line: str) -> None:
+    text = line.format("01:00.0")
+    try:
+        host = host_of(text)
+    except InputError:
+        return
+    assert not value_of(host.groups, {})
+
+
+def test_a_list_whose_lines_say_the_group_again() -> None:
+    text = "IOMMU Group 1:\n\t01:00.0 VGA: A [10de:1b80] (group {})\n\t01:00.1 Audio device: A [10de:10f0]\n"
+    assert groups_of(host_of(text.format(1))) == {1: ["01:00.0", "01:00.1"]}
+    assert groups_of(host_of(text.format(2))) == {1: ["01:00.1"]}
