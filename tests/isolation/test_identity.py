@@ -14,7 +14,7 @@ from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Bridge, Function, Platform
 from atoll.isolation.contacts.impersonation import impersonations
-from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, aliases, spoofing
+from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, alias_ids, spoofing
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
@@ -202,7 +202,7 @@ def test_what_stands_behind_a_pci_bridge_shares_its_id() -> None:
     found = conventional(CLOSED)
     assert shared(found, "02:00.0", "02:01.0").answer is DIRECT
     assert shared(found, "02:00.0", "03:00.0").answer is BLOCKED
-    assert (0, 0x0200) in aliases(found.topology, at("02:00.0"))
+    assert (0, 0x0200) in alias_ids(found.topology, at("02:00.0"), {})
     unread = conventional(CLOSED, secondary=Unknown("cut"))
     assert shared(unread, "02:00.0", "02:01.0").answer is DIRECT
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from atoll.events.trigger import Trigger
-from atoll.host.model import Host
 from atoll.pci.address import Address
 
 __all__ = ["HOST", "Cluster", "Clusters", "Handover"]
@@ -70,11 +69,6 @@ class Clusters:
     def tenant(self) -> dict[Address, str]:
         """Return the name of whoever has a function, be it by this file or not, of those that are not the host's."""
         return {function: cluster.name for cluster in self.tenants for function in cluster.functions}
-
-    def rest(self, host: Host) -> tuple[Address, ...]:
-        """Return the functions, ports aside, that belong to the cluster ``host``."""
-        tenant = self.tenant()
-        return tuple(a for a, function in host.functions.items() if a not in tenant and not function.is_port)
 
     def cluster_of(self, functions: Iterable[Address]) -> dict[Address, str]:
         """Return the cluster's name by function for any functions, unnamed ones being the host's, whoever has them."""

@@ -31,8 +31,6 @@ __all__ = [
     "Identities",
     "Spoofing",
     "alias_ids",
-    "aliases",
-    "may_alias",
     "shares_above",
     "spoofing",
     "spoofs",
@@ -50,7 +48,9 @@ _UNSEEN = 0x10000
 """In place of the requester id of a VMD that the record does not show."""
 
 
-def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
+def alias_ids(
+    topology: Topology, address: Address, above: dict[Address, frozenset[tuple[int, int]]]
+) -> frozenset[tuple[int, int]]:
     """Return the ids, as (segment, requester id), that a function's requests carry at the IOMMU.
 
     A PCIe-to-PCI bridge replaces them by (secondary bus, 00.0), a conventional bridge by its own
@@ -58,14 +58,8 @@ def aliases(topology: Topology, address: Address) -> frozenset[tuple[int, int]]:
     are known to use other functions' ids as well (drivers/pci/quirks.c ``pci_add_dma_alias``), of others the firmware
     tells it (AMD's IVRS table), be it an id of another bus. What lies behind
     Intel's VMD uses the VMD's id (arch/x86/pci/common.c ``pci_real_dma_dev``); where it is not told which, any.
+    ``above`` remembers, from call to call, what the ports above one add.
     """
-    return alias_ids(topology, address, {})
-
-
-def alias_ids(
-    topology: Topology, address: Address, above: dict[Address, frozenset[tuple[int, int]]]
-) -> frozenset[tuple[int, int]]:
-    """Return the ``aliases`` of a function; ``above`` remembers, from call to call, what the ports above one add."""
     function = topology.functions[address]
     found = {(address.domain, address.requester_id)}
     for devfn in dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn):
@@ -200,7 +194,7 @@ class Identities:
             return Finding(Answer.DIRECT, (Hop(str(source), "requester id", because),))
         looked_up = target.domain == source.domain and same_tables(topology, source, target)
         found = _spoofed(topology, self.settings, self.spoofing(source), source, target) if looked_up else BLOCKED
-        if found.answer is Answer.BLOCKED and may_alias(topology, source, target):
+        if found.answer is Answer.BLOCKED and _may_alias(topology, source, target):
             because = f"whether {source} or {target} uses the other's requester id was not read"
             return Finding(Answer.POSSIBLE, (Hop(str(source), "requester id", because),))
         if looked_up and found.answer is Answer.BLOCKED and (topology.severed(source) or topology.severed(target)):
@@ -232,7 +226,7 @@ def _sharing(topology: Topology, source: Address, target: Address, shared: froze
     return f"they stand behind {bridge}"
 
 
-def may_alias(topology: Topology, one: Address, other: Address) -> bool:
+def _may_alias(topology: Topology, one: Address, other: Address) -> bool:
     """Whether one of two functions on a bus may use the other's id: where its own ids do not tell, or a table in it."""
     if one[:2] != other[:2]:
         return False

@@ -8,7 +8,7 @@ level reset, is declared here: no source tells, and it is the worse of the two.
 
 from __future__ import annotations
 
-__all__ = ["LINKS", "SIZE", "cut", "cut_links", "function_reset", "read", "write"]
+__all__ = ["LINKS", "SIZE", "cut_links", "function_reset", "read", "write"]
 
 BOOT = 0x000000
 BOOT_VALUE = 0x170000A1
@@ -48,14 +48,6 @@ def write(registers: dict[int, int], offset: int, value: int) -> None:
 def cut_links(registers: dict[int, int]) -> int:
     """Return the links that are disabled, one bit each from bit 0."""
     return sum(1 << link for offset, link in _DISABLES.items() if registers.get(offset, 0))
-
-
-def cut(registers: dict[int, int], links: int) -> None:
-    """Disable links and lock them, as the vendor's tool does; ``links`` has one bit each from bit 0."""
-    for link in range(LINKS):
-        if links >> link & 1:
-            write(registers, _block(link) + _DISABLE, 1)
-            write(registers, _block(link) + _LOCK, 1)
 
 
 def function_reset(registers: dict[int, int]) -> None:
