@@ -150,7 +150,7 @@ class GroupList:
             if row is True:
                 return ""
             if row.address is None:
-                self._named.update(() if row.group is None else (row.group,))
+                self._named.update(row.named if row.group is None else (row.group,))
                 return ""
             if row.group is None:
                 self.none.add(row.address)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
@@ -19,6 +20,13 @@ _GROUP = frozenset({"iommugroup", "iommu group", "iommu_group", "group", "iommu 
 _SEVERAL = re.compile(r"(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F](?![\w:])")
 """What an address begins with."""
 _HEX = frozenset("0123456789abcdef")
+_CELL = re.compile(r"(?:(?:iommu[ _-]?)?(?:group|grp)[ :#]*|#)?(\d{1,6})(?:[,;: (\[–—-]\D*)?", re.IGNORECASE)
+"""A group's number, and behind it words about it: ``12, shared``, ``Group 12 (with the audio)``."""
+_RANGE = re.compile(r"(\d{1,6})\s*(?:-|–|to|\.\.\.?)\s*(\d{1,6})")
+_NUMBERS = re.compile(r"\d{1,6}(?:\s*[,/+&]\s*\d{1,6})+")
+_LONGEST_RANGE = 256
+_ABOVE = ("port", "parent", "upstream", "bridge", "switch", "path", "behind", "above", "below")
+"""What the heading of a column that tells where a function hangs is named with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class Row:
     """None where the table says that it has none."""
     heading: str
     """Its first line as lspci would print it, empty where the table tells neither class nor ids."""
+    named: tuple[int, ...] = ()
+    """Where the cell names several groups: which; the function's is not told then."""
 
 
 @dataclass(slots=True)
@@ -57,23 +67,51 @@ class GroupTable:
     def _row(self, cells: list[str]) -> Row | None:
         told = dict(zip(self._columns, cells, strict=False))
         group = next(value for name, value in told.items() if name in _GROUP) if told.keys() & _GROUP else ""
-        address = next(filter(None, map(address_in, cells)), None)
+        whole = self._addresses(cells)
+        address = whole[0] if len(whole) == 1 else None
         line = ""
-        if address is None:
+        if not whole:
             # Number and line of lspci: | 1 | 00:01.0 PCI bridge [0604]: … |
             starts = ((address_in(cell.partition(" ")[0]), cell) for cell in cells)
             address, line = next(((found, cell) for found, cell in starts if found is not None), (None, ""))
-        digits = group.strip("*` ")
-        if not (digits == "-1" or (digits.isascii() and digits.isdigit() and len(digits) < 7)):
+        cell = group.strip("*` ")
+        several = _groups(cell)
+        if len(whole) > 1:
+            # Which of them the group is of is not told.
+            found = _CELL.fullmatch(cell)
+            return Row(None, None, "", several or (() if found is None else (int(found[1]),)))
+        if several and (address is not None or any(map(_SEVERAL.match, cells))):
+            return Row(None, None, "", several)
+        found = _CELL.fullmatch(cell)
+        if found is None and cell != "-1":
             return None
+        number = None if found is None else int(found[1])
         if address is None:
-            return Row(None, int(digits), "") if digits != "-1" and any(map(_SEVERAL.match, cells)) else None
+            return Row(None, number, "") if number is not None and any(map(_SEVERAL.match, cells)) else None
         heading = f"{address} {line.partition(' ')[2]}" if ":" in line.partition(" ")[2] else ""
         kind, vendor, device = (_number(told.get(name, "")) for name in ("class", "vendor", "device"))
         if len(kind) == 6 and len(vendor) == len(device) == 4:
             name = told.get("device_name", "").replace(":", " ")
             heading = f"{address} Class {kind[:4]}: {name} [{vendor}:{device}] (prog-if {kind[4:]})"
-        return Row(address, None if digits == "-1" else int(digits), heading)
+        return Row(address, number, heading)
+
+    def _addresses(self, cells: list[str]) -> list[Address]:
+        """Return the functions that cells name, but for what stands above them where the heading says which that is."""
+        found = [
+            (name, address)
+            for name, cell in zip_longest(self._columns, cells, fillvalue="")
+            if (address := address_in(cell)) is not None
+        ]
+        own = [address for name, address in found if not any(word in name for word in _ABOVE)]
+        return own or [address for _, address in found]
+
+
+def _groups(cell: str) -> tuple[int, ...]:
+    """Return the groups that a cell names where they are several (``20-22``, ``3, 4``)."""
+    span = _RANGE.fullmatch(cell)
+    if span is not None and 0 < int(span[2]) - int(span[1]) < _LONGEST_RANGE:
+        return tuple(range(int(span[1]), int(span[2]) + 1))
+    return tuple(map(int, re.findall(r"\d+", cell))) if _NUMBERS.fullmatch(cell) else ()
 
 
 def _number(text: str) -> str:

@@ -1,0 +1,36 @@
+"""Tables of posts, with what people write into a cell besides a number or an address."""
+
+from __future__ import annotations
+
+import pytest
+
+from host.records.paste import groups_of, host_of
+
+
+@pytest.mark.parametrize("cell", ["12", "Group 12", "**12**", "12, alone", "12 (with audio)", "#12", "grp 12"])
+def test_a_number_and_words_about_it(cell: str) -> None:
+    table = f"| Device | IOMMU group | Notes |\n|---|---|---|\n| 01:00.0 | {cell} | x |\n| `02:00.0` | 13 | - |\n"
+    assert groups_of(host_of(table)) == {12: ["01:00.0"], 13: ["02:00.0"]}
+
+
+@pytest.mark.parametrize(("cell", "named"), [("20-22", (20, 21, 22)), ("20, 21", (20, 21)), ("20/22", (20, 22))])
+def test_several_groups_are_of_no_one_function(cell: str, named: tuple[int, ...]) -> None:
+    host = host_of(f"| BDF | IOMMU group |\n|---|---|\n| 01:00.0 | {cell} |\n| 02:00.0 | 5 |\n")
+    assert groups_of(host) == {5: ["02:00.0"]}
+    for number in named:
+        assert any(str(number) in gap.what for gap in host.gaps if "group" in gap.what)
+
+
+@pytest.mark.parametrize("cell", ["12?", "12 or 13", "0x12", "12 13", "none", "12.5", "was 12, now 13"])
+def test_what_is_no_number(cell: str) -> None:
+    host = host_of(f"| BDF | IOMMU group |\n|---|---|\n| 01:00.0 | {cell} |\n| 02:00.0 | 5 |\n")
+    assert groups_of(host) == {5: ["02:00.0"]}
+
+
+def test_the_port_above_is_not_whose_group_it_is() -> None:
+    rows = "| 00:01.1 | 03:00.0 | 17 |\n| 00:01.3 | 07:00.0 | 22 |\n"
+    told = host_of(f"| Root port | BDF | IOMMU group |\n|---|---|---|\n{rows}")
+    assert groups_of(told) == {17: ["03:00.0"], 22: ["07:00.0"]}
+    unclear = host_of(f"| A | B | IOMMU group |\n|---|---|---|\n{rows}| 00:14.0 | x | 3 |\n")
+    assert groups_of(unclear) == {3: ["00:14.0"]}
+    assert any("group 17" in gap.what for gap in unclear.gaps)
