@@ -16,7 +16,7 @@ from atoll.host.resolve import join
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Place", "address_of", "addresses_in", "find_places", "outside", "standing"]
+__all__ = ["Place", "address_of", "addresses_in", "find_places", "standing"]
 
 _BUS = "sys/bus/pci/devices"
 _DEPTH = 40
@@ -84,7 +84,7 @@ def _joined(above: str) -> str:
 
 def _place(address: Address, folder: str) -> Place:
     above = folder.rpartition("/")[0]
-    return Place(address, folder, *standing(above), outside(above))
+    return Place(address, folder, *standing(above), _outside(above))
 
 
 @lru_cache(maxsize=1 << 12)
@@ -99,7 +99,7 @@ def standing(above: str) -> tuple[str, Address | None]:
 
 
 @lru_cache(maxsize=1 << 12)
-def outside(above: str) -> Address | None:
+def _outside(above: str) -> Address | None:
     """Return the function behind which the root bus of a folder stands (Intel's VMD); None for all others."""
     parts = above.split("/")
     root = next((place for place in range(len(parts) - 1, 0, -1) if _is_root_bus(parts[place])), 0)

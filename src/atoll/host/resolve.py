@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-__all__ = ["LINKS_AT_MOST", "join", "os_error", "resolve"]
+__all__ = ["join", "os_error", "resolve"]
 
-LINKS_AT_MOST = 40
+_LINKS_AT_MOST = 40
 _LENGTH_AT_MOST = 1 << 16
 
 
@@ -67,7 +67,7 @@ def resolve(path: str, target_of: Callable[[str], str | None], *, last: bool = T
             continue
         links += 1
         size += len(target)
-        if links > LINKS_AT_MOST:
+        if links > _LINKS_AT_MOST:
             raise os_error(errno.ELOOP, path)
         if size > _LENGTH_AT_MOST:
             raise os_error(errno.ENAMETOOLONG, path)

@@ -9,7 +9,7 @@ from atoll.report.layout import columns, plural, table, wrap
 from atoll.report.quantity import bandwidth, hexadecimal
 from atoll.report.style import Style
 
-__all__ = ["bandwidth_lines", "lacking_lines", "plan_lines", "step_words", "steps_lines"]
+__all__ = ["bandwidth_lines", "lacking_lines", "plan_lines", "steps_lines"]
 
 
 def plan_lines(plan: Plan, *, style: Style, verbose: bool = False) -> list[str]:
@@ -36,11 +36,11 @@ def plan_lines(plan: Plan, *, style: Style, verbose: bool = False) -> list[str]:
 
 def steps_lines(steps: Sequence[Step]) -> list[str]:
     """Return the steps as a table."""
-    rows = [(f"  {step.id}", step.kind.value, str(step.device), step_words(step), step.cluster or "") for step in steps]
+    rows = [(f"  {step.id}", step.kind.value, str(step.device), _words(step), step.cluster or "") for step in steps]
     return table(("", "step", "device", "what", "cluster"), rows, flexible=3)
 
 
-def step_words(step: Step) -> str:
+def _words(step: Step) -> str:
     """Return what a step does, beyond its kind and device."""
     match step.kind:
         case StepKind.CUT_LINKS:

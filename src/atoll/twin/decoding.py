@@ -28,7 +28,6 @@ __all__ = [
     "claimed",
     "forwarded",
     "rom_register",
-    "shows_vga",
     "subtracts",
 ]
 
@@ -51,7 +50,7 @@ def rom_register(function: Function) -> int:
     return 0x38 if function.spec.is_bridge else 0x30
 
 
-def shows_vga(function: Function) -> bool:
+def _shows_vga(function: Function) -> bool:
     """Whether a function answers to VGA's addresses."""
     return function.spec.class_code in _VGA and function.spec.physfn is None
 
@@ -71,7 +70,7 @@ def claimed(function: Function, io: bool) -> Iterator[tuple[str, int, int]]:
             start = function.bar(bar.index, bar.wide, bar.io)
             yield f"BAR {bar.index}", start, start + bar.size - 1
     if io:
-        for first, last in _VGA_PORTS if shows_vga(function) else ():
+        for first, last in _VGA_PORTS if _shows_vga(function) else ():
             yield "VGA ports", first, last
         return
     if spec.rom:
@@ -79,7 +78,7 @@ def claimed(function: Function, io: bool) -> Iterator[tuple[str, int, int]]:
         if register & _ROM_ENABLE:
             start = register & ~(spec.rom - 1)
             yield "ROM", start, start + spec.rom - 1
-    if shows_vga(function):
+    if _shows_vga(function):
         yield "VGA memory", *VGA_MEMORY
 
 

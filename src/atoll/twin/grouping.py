@@ -17,7 +17,7 @@ from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
 from atoll.twin.spec import CONVENTIONAL_BUS, Platform
 
-__all__ = ["acs_enabled", "find_group"]
+__all__ = ["find_group"]
 
 
 def find_group(hardware: Hardware, devices: Mapping[Address, Device], function: Function) -> int | str | None:
@@ -62,7 +62,7 @@ def _endpoint(hardware: Hardware, function: Function) -> Hashable | None:
 # -- x86
 
 
-def acs_enabled(function: Function) -> bool:
+def _acs_enabled(function: Function) -> bool:
     """Whether Linux takes a function as isolating: ``pci_acs_enabled(dev, SV|RR|CR|UF)``."""
     if function.spec.acs_quirk is not None:
         return function.spec.acs_quirk
@@ -133,7 +133,7 @@ class _Discovery:
 
     def path_enabled(self, bridge: Function | None) -> bool:
         while bridge is not None:
-            if not acs_enabled(bridge):
+            if not _acs_enabled(bridge):
                 return False
             bridge = self.bus_self(bridge)
         return True
@@ -158,10 +158,10 @@ class _Discovery:
 
     def companions(self, function: Function, seen: set[Address]) -> int | None:
         """``get_pci_function_alias_group``: the group of another function of the device that nothing isolates."""
-        if not function.spec.multifunction or function.spec.physfn is not None or acs_enabled(function):
+        if not function.spec.multifunction or function.spec.physfn is not None or _acs_enabled(function):
             return None
         for other in self.mates(function):
-            if other.address.device == function.address.device and not acs_enabled(other):
+            if other.address.device == function.address.device and not _acs_enabled(other):
                 found = self.alias_group(other, seen)
                 if found is not None:
                     return found

@@ -1,7 +1,7 @@
 """The PCI side of ``/sys``, as Linux lays it out: devices here, drivers and IOMMUs beside this.
 
 Sources: drivers/pci/pci-sysfs.c, drivers/iommu/iommu.c, Documentation/ABI/testing/sysfs-bus-pci. Which file came
-with which release is in ``SINCE``.
+with which release is in ``_SINCE``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from atoll.twin.spec import Bar, HostBridge
 from atoll.twin.sysfs_drivers import DriverFiles
 from atoll.twin.sysfs_iommu import IommuFiles
 
-__all__ = ["SINCE", "Sysfs"]
+__all__ = ["Sysfs"]
 
-SINCE = {"group type": (5, 11), "power_state": (5, 11), "reset_method": (5, 15), "reset_subordinate": (6, 1)}
+_SINCE = {"group type": (5, 11), "power_state": (5, 11), "reset_method": (5, 15), "reset_subordinate": (6, 1)}
 """First release with a file; ``reset_subordinate`` came later, and to 6.1 and 6.12 by backports."""
 
 MEMORY_FLAGS = 0x40200
@@ -181,7 +181,7 @@ class Sysfs:
 
     def since(self, feature: str) -> bool:
         """Whether the machine's kernel has a file."""
-        return self.kernel.spec.version >= SINCE[feature]
+        return self.kernel.spec.version >= _SINCE[feature]
 
     def config(self, function: Function) -> tuple[Callable[[int, int | None], bytes], Callable[[int, bytes], None]]:
         """Configuration space: bytes as the device gives them, stores by natural alignment."""

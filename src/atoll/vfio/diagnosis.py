@@ -31,7 +31,6 @@ __all__ = [
     "attach_failed",
     "busy",
     "device_failed",
-    "holders_of",
     "map_failed",
     "node_failed",
     "not_bound",
@@ -52,7 +51,7 @@ def other(error: OSError, doing: str) -> VfioError:
     return VfioError(f"{doing}: {error.strerror or error}", number=error.errno, hint="the kernel's log may say why")
 
 
-def holders_of(tree: Tree, address: Address | None, group: int | None) -> Fact[tuple[Holder, ...]]:
+def _holders_of(tree: Tree, address: Address | None, group: int | None) -> Fact[tuple[Holder, ...]]:
     """Return the processes that show the group or the device among their open files.
 
     Unknown where not every process could be looked at. A process that was handed a device's descriptor alone does
@@ -66,7 +65,7 @@ def holders_of(tree: Tree, address: Address | None, group: int | None) -> Fact[t
 
 def busy(tree: Tree, what: str, address: Address | None, group: int | None, number: int) -> Busy:
     """Return the error for what somebody else has, with who it is."""
-    found = holders_of(tree, address, group)
+    found = _holders_of(tree, address, group)
     if isinstance(found, Unknown):
         who, hint = f"who has it is unknown: {found.reason}", "run as root to see who has it"
     elif not found.value:

@@ -12,7 +12,7 @@ from atoll.vfio.event import Event
 from atoll.vfio.uapi.device import DeviceRequest
 from atoll.vfio.uapi.feature import Feature, FeatureFlags, FeatureHeader, LowPowerWakeup
 
-__all__ = ["enter_low_power", "leave_low_power", "set_feature", "supports"]
+__all__ = ["enter_low_power", "leave_low_power", "supports"]
 
 _ABSENT = (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -29,7 +29,7 @@ def supports(descriptor: Descriptor, feature: Feature, access: FeatureFlags | No
     return True
 
 
-def set_feature(descriptor: Descriptor, feature: Feature, data: bytes = b"") -> None:
+def _set_feature(descriptor: Descriptor, feature: Feature, data: bytes = b"") -> None:
     """Set a feature. Raises VfioMissing where the device, its driver or the kernel has it not."""
     size = ctypes.sizeof(FeatureHeader) + len(data)
     asked = FeatureHeader(argsz=size, flags=feature | FeatureFlags.SET)
@@ -48,12 +48,12 @@ def set_feature(descriptor: Descriptor, feature: Feature, data: bytes = b"") -> 
 def enter_low_power(descriptor: Descriptor, wakeup: Event | None = None) -> None:
     """Let the device sleep. Any access wakes it; with ``wakeup``, then it stays awake and the event is signalled."""
     if wakeup is None:
-        set_feature(descriptor, Feature.LOW_POWER_ENTRY)
+        _set_feature(descriptor, Feature.LOW_POWER_ENTRY)
     else:
         data = bytes(LowPowerWakeup(wakeup_eventfd=wakeup.fileno()))
-        set_feature(descriptor, Feature.LOW_POWER_ENTRY_WITH_WAKEUP, data)
+        _set_feature(descriptor, Feature.LOW_POWER_ENTRY_WITH_WAKEUP, data)
 
 
 def leave_low_power(descriptor: Descriptor) -> None:
     """Wake the device and keep it awake."""
-    set_feature(descriptor, Feature.LOW_POWER_EXIT)
+    _set_feature(descriptor, Feature.LOW_POWER_EXIT)

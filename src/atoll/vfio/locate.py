@@ -9,7 +9,7 @@ from atoll.host.tree import Tree
 from atoll.pci.address import Address
 from atoll.vfio.errors import NotBound
 
-__all__ = ["driver", "group_number", "is_noiommu", "members", "node_name", "strangers"]
+__all__ = ["driver", "group_number", "is_noiommu", "node_name", "strangers"]
 
 
 def driver(tree: Tree, device: Address | str) -> str | None:
@@ -47,7 +47,7 @@ def node_name(tree: Tree, address: Address) -> str | None:
     return found[0] if found else None
 
 
-def members(tree: Tree, number: int) -> tuple[tuple[str, str | None], ...]:
+def _members(tree: Tree, number: int) -> tuple[tuple[str, str | None], ...]:
     """Return the devices of a group by name, each with its driver."""
     found = value_of(names(tree, f"sys/kernel/iommu_groups/{number}/devices"), ())
     return tuple((name, driver(tree, name)) for name in found)
@@ -57,6 +57,6 @@ def strangers(tree: Tree, number: int) -> tuple[tuple[str, str], ...]:
     """Return the devices of a group whose drivers keep VFIO from having it, with these drivers."""
     return tuple(
         (name, bound)
-        for name, bound in members(tree, number)
+        for name, bound in _members(tree, number)
         if bound is not None and bound not in MANAGED_DMA and "vfio" not in bound
     )

@@ -24,13 +24,13 @@ from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["Remove", "Rescan", "check_free", "group_changed", "regroup", "remove", "removed_with", "rescan"]
+__all__ = ["Remove", "Rescan", "check_free", "group_changed", "regroup", "removed_with", "rescan"]
 
 _AUTOPROBE = "sys/bus/pci/drivers_autoprobe"
 _PROBE = "sys/bus/pci/drivers_probe"
 
 
-def remove(machine: Machine, address: Address) -> None:
+def _remove(machine: Machine, address: Address) -> None:
     """Take a function out of the kernel's view. Raises Failure where it stays."""
     device.write(machine, f"{device.folder(address)}/remove", "1")
     if device.present(machine, address):
@@ -98,7 +98,7 @@ def regroup(site: Site, address: Address) -> None:
         check_free(site, address)
     else:
         unbind(site.machine, address)
-    remove(site.machine, address)
+    _remove(site.machine, address)
     rescan(site.machine, address, site.host.functions[address].parent)
 
 
@@ -132,7 +132,7 @@ def _take_away(site: Site, address: Address) -> None:
             if holder is not None:
                 raise Failure(f"{found} is open in process {holder.pid} ({holder.name})")
             unbind(site.machine, found)
-    remove(site.machine, address)
+    _remove(site.machine, address)
 
 
 def removed_with(entry: Entry) -> tuple[Address, ...]:
@@ -175,7 +175,7 @@ class Remove:
 
     def do(self, site: Site, step: Step, before: State) -> None:
         """Remove it."""
-        remove(site.machine, step.device)
+        _remove(site.machine, step.device)
 
     def after(self, site: Site, step: Step, before: State) -> State:
         """It is gone from sysfs."""
@@ -230,5 +230,5 @@ class Rescan:
         if device.present(site.machine, step.device):
             if not site.host.functions[step.device].is_port:
                 unbind(site.machine, step.device)
-            remove(site.machine, step.device)
+            _remove(site.machine, step.device)
         return ""

@@ -18,12 +18,12 @@ from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind, NpuBrick
 from atoll.pci.address import Address
 
-__all__ = ["function_nodes", "read_power_links"]
+__all__ = ["read_power_links"]
 
 _PEERS = "ibm,nvlink-peers"
 
 
-def function_nodes(tree: DeviceTree, functions: Mapping[Address, Function]) -> dict[Address, str]:
+def _function_nodes(tree: DeviceTree, functions: Mapping[Address, Function]) -> dict[Address, str]:
     """Return the PCI nodes of functions: those that sysfs links, else by domain, bus and devfn.
 
     The first cell of a PCI node's ``reg`` holds bus and devfn (PCI Bus Binding to IEEE 1275, 2.2.1.1); the
@@ -54,7 +54,7 @@ def function_nodes(tree: DeviceTree, functions: Mapping[Address, Function]) -> d
 
 def read_power_links(tree: DeviceTree, functions: Mapping[Address, Function]) -> tuple[ToldLinks, tuple[NpuBrick, ...]]:
     """Return the links that the device tree tells, and the CPU-facing bricks in path order."""
-    by_node = {node: address for address, node in function_nodes(tree, functions).items()}
+    by_node = {node: address for address, node in _function_nodes(tree, functions).items()}
     bricks = _bricks(tree, by_node)
     return _Reading(tree, functions, by_node, {brick.path: brick for brick in bricks}).links(), bricks
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from atoll.vfio.user.error import ProtocolError
 from atoll.vfio.user.protocol import HEADER_SIZE, MAX_MESSAGE_FDS, Header, HeaderFlag
 
-__all__ = ["MAX_UNSENT", "Connection", "Message", "Unsent"]
+__all__ = ["Connection", "Message", "Unsent"]
 
-MAX_UNSENT = 4 << 20
+_MAX_UNSENT = 4 << 20
 """Bytes that may wait for the other side to read; past that, nothing is read from it either."""
 _NOTHING = HeaderFlag(0)
 _ROOM = socket.CMSG_SPACE(MAX_MESSAGE_FDS * 4)
@@ -76,7 +76,7 @@ class Connection:
     @property
     def stuck(self) -> bool:
         """Whether so much waits to be sent that nothing is read until the other side has read some of it."""
-        return self._unsent > MAX_UNSENT
+        return self._unsent > _MAX_UNSENT
 
     # -- in
 
