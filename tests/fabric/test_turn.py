@@ -10,7 +10,7 @@ from reach_hosts import ALL, acs, endpoint, flags, machine, port, scene
 from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.settings import Settings
 from atoll.fabric.statement import VENDOR_STATEMENT
-from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, turn
+from atoll.fabric.turn import Bit, Component, Traffic, Turn, bit, turn
 from atoll.host.fact import Unknown
 from atoll.host.model import Function, RootRouting
 from atoll.pci.acs import Acs, AcsFlag
@@ -31,15 +31,15 @@ def settled(function: Function) -> tuple[Function, Settings]:
 def decided(
     word: Acs | Unknown | None,
     traffic: Traffic,
-    place: Place = Place.SWITCH,
+    component: Component = Component.SWITCH,
     *,
     egress: int | None = PEER,
     routing: RootRouting | None = None,
 ) -> Turn:
     """What a port with this ACS decides."""
-    kind = PortType.ROOT_PORT if place is Place.ROOT else PortType.DOWNSTREAM
+    kind = PortType.ROOT_PORT if component is Component.ROOT else PortType.DOWNSTREAM
     function, settings = settled(port("00:01.0", 1, None, kind, acs=word))
-    return turn(function, settings, traffic, place, egress=egress, routing=routing)
+    return turn(function, settings, traffic, component, egress=egress, routing=routing)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def decided(
         (ALL, HERE, BLOCKED, DIRECT, BLOCKED),
     ],
 )
-@pytest.mark.parametrize("place", [Place.SWITCH, Place.DEVICE])
+@pytest.mark.parametrize("component", [Component.SWITCH, Component.DEVICE])
 def test_control_bits(
-    control: str, vector: int, plain: Answer, translated: Answer, completion: Answer, place: Place
+    control: str, vector: int, plain: Answer, translated: Answer, completion: Answer, component: Component
 ) -> None:
     word = acs(control, ALL, vector=vector)
-    assert [decided(word, traffic, place).answer for traffic in Traffic] == [plain, translated, completion]
+    assert [decided(word, traffic, component).answer for traffic in Traffic] == [plain, translated, completion]
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_egress_control_without_redirection_contradicts_itself() -> None:
     assert [decided(off, traffic).answer for traffic in Traffic] == [POSSIBLE, POSSIBLE, BLOCKED]
     assert decided(acs("EC", "EC", vector=OTHER), PLAIN).answer is DIRECT
     assert decided(acs("EC", "EC", vector=HERE), PLAIN).answer is BLOCKED
-    assert decided(off, PLAIN, Place.ROOT, routing=RootRouting.NONE).answer is BLOCKED
-    assert decided(off, PLAIN, Place.ROOT, routing=RootRouting.DIRECT).answer is POSSIBLE
+    assert decided(off, PLAIN, Component.ROOT, routing=RootRouting.NONE).answer is BLOCKED
+    assert decided(off, PLAIN, Component.ROOT, routing=RootRouting.DIRECT).answer is POSSIBLE
 
 
 def test_a_control_bit_without_capability_counts_for_nothing() -> None:
@@ -111,16 +111,16 @@ def test_a_control_bit_without_capability_counts_for_nothing() -> None:
 
 def test_no_acs() -> None:
     assert decided(None, PLAIN).answer is DIRECT, "in a switch nothing redirects"
-    inside = decided(None, PLAIN, Place.DEVICE)
+    inside = decided(None, PLAIN, Component.DEVICE)
     assert (inside.answer, inside.question) == (POSSIBLE, Question.MULTIFUNCTION)
-    root = decided(None, PLAIN, Place.ROOT)
+    root = decided(None, PLAIN, Component.ROOT)
     assert (root.answer, root.question) == (POSSIBLE, Question.ROOT_COMPLEX)
 
 
-@pytest.mark.parametrize("place", Place)
+@pytest.mark.parametrize("component", Component)
 @pytest.mark.parametrize("traffic", Traffic)
-def test_acs_that_was_not_read_is_open_under_every_policy(place: Place, traffic: Traffic) -> None:
-    found = decided(Unknown("cut to 64 bytes"), traffic, place)
+def test_acs_that_was_not_read_is_open_under_every_policy(component: Component, traffic: Traffic) -> None:
+    found = decided(Unknown("cut to 64 bytes"), traffic, component)
     assert (found.answer, found.question, found.assumption) == (POSSIBLE, None, None)
 
 
@@ -128,18 +128,18 @@ def test_acs_that_was_not_read_is_open_under_every_policy(place: Place, traffic:
 def test_a_control_word_that_was_not_read_is_open(traffic: Traffic) -> None:
     function, settings = settled(port("00:01.0", 1, None, PortType.DOWNSTREAM, acs=acs("RR CR")))
     unread = replace(settings, acs={function.address: None})
-    assert turn(function, unread, traffic, Place.SWITCH, egress=PEER).answer is POSSIBLE
+    assert turn(function, unread, traffic, Component.SWITCH, egress=PEER).answer is POSSIBLE
 
 
 @pytest.mark.parametrize(("vector", "egress"), [(None, PEER), (HERE, None), (None, None)])
-@pytest.mark.parametrize("place", [Place.SWITCH, Place.DEVICE])
+@pytest.mark.parametrize("component", [Component.SWITCH, Component.DEVICE])
 def test_an_egress_vector_or_number_that_was_not_read_is_open(
-    vector: int | None, egress: int | None, place: Place
+    vector: int | None, egress: int | None, component: Component
 ) -> None:
     word = replace(acs("RR EC", ALL), egress_vector=vector)
-    found = decided(word, PLAIN, place, egress=egress)
+    found = decided(word, PLAIN, component, egress=egress)
     assert (found.answer, found.question) == (POSSIBLE, None)
-    assert decided(word, COMPLETION, place, egress=egress).answer is DIRECT, "the vector is for requests"
+    assert decided(word, COMPLETION, component, egress=egress).answer is DIRECT, "the vector is for requests"
 
 
 @pytest.mark.parametrize(
@@ -167,25 +167,25 @@ def test_an_egress_vector_or_number_that_was_not_read_is_open(
     ],
 )
 def test_root_complex(word: Acs | Unknown | None, routing: RootRouting | None, expected: Answer) -> None:
-    assert decided(word, PLAIN, Place.ROOT, routing=routing).answer is expected
+    assert decided(word, PLAIN, Component.ROOT, routing=routing).answer is expected
 
 
 def test_only_what_the_specification_leaves_open_is_a_question() -> None:
     """A policy may answer questions; what was merely not read stays open."""
-    assert decided(acs(""), PLAIN, Place.ROOT).question is Question.ROOT_COMPLEX
-    assert decided(acs("EC", ALL), PLAIN, Place.ROOT, routing=RootRouting.DIRECT).question is None
+    assert decided(acs(""), PLAIN, Component.ROOT).question is Question.ROOT_COMPLEX
+    assert decided(acs("EC", ALL), PLAIN, Component.ROOT, routing=RootRouting.DIRECT).question is None
 
 
 def test_direct_translation_does_not_make_a_host_bridge_route() -> None:
     word = acs("RR CR DT", ALL)
-    assert decided(word, TRANSLATED, Place.ROOT, routing=RootRouting.TRANSLATED).answer is BLOCKED
-    assert decided(word, TRANSLATED, Place.ROOT, routing=RootRouting.DIRECT).answer is DIRECT
+    assert decided(word, TRANSLATED, Component.ROOT, routing=RootRouting.TRANSLATED).answer is BLOCKED
+    assert decided(word, TRANSLATED, Component.ROOT, routing=RootRouting.DIRECT).answer is DIRECT
 
 
 def test_a_vendors_statement_stands_in_for_acs_and_is_told() -> None:
     """Intel's network adapters (drivers/pci/quirks.c ``pci_quirk_mf_endpoint_acs``)."""
     function, settings = settled(endpoint("01:00.0", ids=(0x8086, 0x10C9), multifunction=True))
-    found = turn(function, settings, PLAIN, Place.DEVICE)
+    found = turn(function, settings, PLAIN, Component.DEVICE)
     assert (found.answer, found.assumption) == (BLOCKED, VENDOR_STATEMENT)
     assert bit(function, settings, AcsFlag.RR) is Bit.STATED
     assert bit(function, settings, AcsFlag.EC) is Bit.NO_ACS, "not among what is stated"
@@ -231,9 +231,9 @@ def test_policies(question: Question, still_open: set[Policy]) -> None:
 def test_a_root_complex_stated_to_route_is_not_gainsaid_by_what_its_port_lacks(traffic: Traffic) -> None:
     """Two facts that disagree leave it open."""
     for word in (acs("SV", "SV"), acs("", "")):
-        assert decided(word, traffic, Place.ROOT, routing=RootRouting.DIRECT).answer is POSSIBLE
-        assert decided(word, traffic, Place.ROOT).answer is BLOCKED
+        assert decided(word, traffic, Component.ROOT, routing=RootRouting.DIRECT).answer is POSSIBLE
+        assert decided(word, traffic, Component.ROOT).answer is BLOCKED
         assert decided(word, traffic).answer is BLOCKED
     function, settings = settled(port("00:01.0", 1, acs=None, ids=(0x1C36, 0x0031)))
-    stated = turn(function, settings, traffic, Place.ROOT, routing=RootRouting.DIRECT)
+    stated = turn(function, settings, traffic, Component.ROOT, routing=RootRouting.DIRECT)
     assert (stated.answer, stated.assumption) == (POSSIBLE, None)

@@ -11,7 +11,7 @@ from atoll.fabric.answer import Answer, Question
 from atoll.fabric.multicast import copies, meets, past_overlays
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
-from atoll.fabric.turn import Bit, Place, Traffic, Turn, bit, contradicting, turn
+from atoll.fabric.turn import Bit, Component, Traffic, Turn, bit, contradicting, turn
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsFlag
@@ -169,7 +169,7 @@ def _bus_turn(topology: Topology, settings: Settings, branches: Branches, traffi
             if topology.severed(branch):
                 return Turn(Answer.POSSIBLE, f"the port above {branch} was not read")
     if kind is PortType.DOWNSTREAM:
-        return turn(decider, settings, traffic, Place.SWITCH, egress=_port_bit(topology, branches))
+        return turn(decider, settings, traffic, Component.SWITCH, egress=_port_bit(topology, branches))
     if kind is PortType.ROOT_PORT or branches.bridge is None:
         return _root_turn(topology, settings, branches, traffic)
     if kind is None or (kind is PortType.CONVENTIONAL and topology.port_type(branches.bridge) is None):
@@ -187,13 +187,13 @@ def _device_turn(topology: Topology, settings: Settings, decider: Function, peer
     if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
         physical = topology.functions.get(decider.physical_function)
         if physical is not None and bit(physical, settings, AcsFlag.RR) is not Bit.NO_ACS:
-            return turn(physical, settings, traffic, Place.DEVICE, egress=egress)
+            return turn(physical, settings, traffic, Component.DEVICE, egress=egress)
         return Turn(
             Answer.POSSIBLE,
             f"{decider.address} is a virtual function of a device without ACS",
             question=Question.VIRTUAL_FUNCTION,
         )
-    return turn(decider, settings, traffic, Place.DEVICE, egress=egress)
+    return turn(decider, settings, traffic, Component.DEVICE, egress=egress)
 
 
 def _root_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
@@ -217,7 +217,7 @@ def _root_turn(topology: Topology, settings: Settings, branches: Branches, traff
     if routing in _OF_PORTS and inside:
         # What is stated of root ports is not stated of integrated endpoints: theirs is a matter of their own.
         routing = None
-    return turn(decider, settings, traffic, Place.ROOT, egress=_port_bit(topology, branches), routing=routing)
+    return turn(decider, settings, traffic, Component.ROOT, egress=_port_bit(topology, branches), routing=routing)
 
 
 def _port_bit(topology: Topology, branches: Branches) -> int | None:

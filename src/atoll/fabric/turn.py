@@ -16,7 +16,7 @@ from atoll.host.fact import Known
 from atoll.host.model import Function, RootRouting
 from atoll.pci.acs import AcsFlag
 
-__all__ = ["Bit", "Place", "Traffic", "Turn", "bit", "contradicting", "turn"]
+__all__ = ["Bit", "Component", "Traffic", "Turn", "bit", "contradicting", "turn"]
 
 
 class Traffic(StrEnum):
@@ -27,8 +27,8 @@ class Traffic(StrEnum):
     COMPLETION = "completion"
 
 
-class Place(StrEnum):
-    """Where a packet may turn."""
+class Component(StrEnum):
+    """The component in which a packet may turn."""
 
     SWITCH = "switch"
     """A downstream port, towards the other ports of its switch."""
@@ -84,7 +84,7 @@ def turn(
     function: Function,
     settings: Settings,
     traffic: Traffic,
-    place: Place,
+    component: Component,
     *,
     egress: int | None = None,
     routing: RootRouting | None = None,
@@ -97,15 +97,15 @@ def turn(
     """
     at = str(function.address)
     if traffic is Traffic.TRANSLATED and bit(function, settings, AcsFlag.DT) is Bit.ON:
-        return _through(place, routing, f"DirectTrans+ at {at}")
+        return _through(component, routing, f"DirectTrans+ at {at}")
     flag, word = (AcsFlag.CR, "CmpltRedir") if traffic is Traffic.COMPLETION else (AcsFlag.RR, "ReqRedir")
     state = bit(function, settings, flag)
     if traffic is not Traffic.COMPLETION and bit(function, settings, AcsFlag.EC) is Bit.ON:
-        return _egress(function, settings, place, state, egress, routing)
+        return _egress(function, settings, component, state, egress, routing)
     match state:
         case Bit.ON:
             return Turn(Answer.BLOCKED, f"{word}+ at {at}")
-        case Bit.STATED | Bit.ABSENT if place is Place.ROOT and routing is RootRouting.DIRECT:
+        case Bit.STATED | Bit.ABSENT if component is Component.ROOT and routing is RootRouting.DIRECT:
             because = f"{at} is not known to route to peers, but its root complex is stated to route between its ports"
             return Turn(Answer.POSSIBLE, because)
         case Bit.STATED:
@@ -113,23 +113,23 @@ def turn(
             return Turn(Answer.BLOCKED, because, assumption=VENDOR_STATEMENT)
         case Bit.ABSENT if (other := contradicting(function, settings, traffic)) is not None:
             because = f"{at} has {other}, which only routing to peers needs, without {word}"
-            if place is Place.ROOT:
-                return _through(place, routing, because)
+            if component is Component.ROOT:
+                return _through(component, routing, because)
             return Turn(Answer.POSSIBLE, because)
         case Bit.ABSENT:
             return Turn(Answer.BLOCKED, f"{at} has ACS without {word}: it does no such routing")
         case Bit.OFF:
-            return _through(place, routing, f"{word}- at {at}")
+            return _through(component, routing, f"{word}- at {at}")
         case Bit.UNREAD:
-            if place is Place.ROOT and routing in (RootRouting.TRANSLATED, RootRouting.NONE):
-                return _through(place, routing, f"ACS of {at} not read")
+            if component is Component.ROOT and routing in (RootRouting.TRANSLATED, RootRouting.NONE):
+                return _through(component, routing, f"ACS of {at} not read")
             return Turn(Answer.POSSIBLE, f"ACS of {at} not read")
         case Bit.NO_ACS:
-            if place is Place.DEVICE:
+            if component is Component.DEVICE:
                 return Turn(
                     Answer.POSSIBLE, f"{at} is a function of a device without ACS", question=Question.MULTIFUNCTION
                 )
-            return _through(place, routing, f"{at} has no ACS")
+            return _through(component, routing, f"{at} has no ACS")
 
 
 _PEER_BITS = (
@@ -154,9 +154,9 @@ def contradicting(function: Function, settings: Settings, traffic: Traffic) -> s
     return None
 
 
-def _through(place: Place, routing: RootRouting | None, because: str) -> Turn:
+def _through(component: Component, routing: RootRouting | None, because: str) -> Turn:
     """What happens to traffic that nothing at the port redirects."""
-    if place is not Place.ROOT:
+    if component is not Component.ROOT:
         return Turn(Answer.DIRECT, because)
     match routing:
         case RootRouting.TRANSLATED:
@@ -176,7 +176,7 @@ def _through(place: Place, routing: RootRouting | None, because: str) -> Turn:
 def _egress(
     function: Function,
     settings: Settings,
-    place: Place,
+    component: Component,
     redirect: Bit,
     egress: int | None,
     routing: RootRouting | None,
@@ -185,13 +185,13 @@ def _egress(
     at = str(function.address)
     vector = settings.egress.get(function.address)
     if vector is None or egress is None:
-        if place is not Place.ROOT or routing is RootRouting.DIRECT:
+        if component is not Component.ROOT or routing is RootRouting.DIRECT:
             return Turn(Answer.POSSIBLE, f"EgressCtrl+ at {at}, and its vector or the peer's number was not read")
-        return _through(place, routing, f"EgressCtrl+ at {at} with a vector that was not read")
+        return _through(component, routing, f"EgressCtrl+ at {at} with a vector that was not read")
     if vector >> egress & 1:
         if redirect is Bit.ON:
             return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} redirects towards port {egress}")
         # Where the root complex routes nothing to peers, there may be nothing to block.
-        ends = True if place is not Place.ROOT or routing is RootRouting.DIRECT else None
+        ends = True if component is not Component.ROOT or routing is RootRouting.DIRECT else None
         return Turn(Answer.BLOCKED, f"EgressCtrl+ at {at} blocks towards port {egress}", ends=ends)
-    return _through(place, routing, f"EgressCtrl+ at {at} leaves port {egress} open")
+    return _through(component, routing, f"EgressCtrl+ at {at} leaves port {egress} open")

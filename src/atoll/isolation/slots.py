@@ -15,15 +15,15 @@ from atoll.isolation.groups.override import AcsOverride
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
-__all__ = ["Place", "Slots", "other_slots"]
+__all__ = ["Slot", "Slots", "other_slots"]
 
 _ALLOWED = (*DOWNSTREAM_PORTS, PortType.UPSTREAM)
 _TRIED = 12
-"""How many places are tried at most: each is a prediction of the whole host."""
+"""How many ports are tried at most: each is a prediction of the whole host."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Slot:
     """A port below which the card would share a group with ports at most, as predicted with it there."""
 
     port: Address
@@ -31,8 +31,8 @@ class Place:
     """Whether the port isolates what is below it; one that does not joins the card's group, and does no harm there."""
     taken_by: tuple[Address, ...]
     """What stands there now."""
-    slot: bool | None
-    """Whether the port says that it leads to a slot; None where that was not read."""
+    implemented: bool | None
+    """Whether the port says that it leads to a slot (Slot Implemented); None where that was not read."""
     rests_on: str
     """What the prediction lacks; empty where nothing."""
 
@@ -45,7 +45,7 @@ class Slots:
     """What would move: all below the slot."""
     port: Address
     """The port that it stands below now."""
-    places: tuple[Place, ...]
+    places: tuple[Slot, ...]
     """Empty ones first, and those that isolate before those that do not."""
     tried: int
     untried: int
@@ -74,13 +74,13 @@ def other_slots(topology: Topology, one: Address) -> Slots | None:
     for address, isolates in wanted[:_TRIED]:
         moved, there = _moved(topology, card, port, address)
         prediction = predict(moved)
-        place = prediction.index().get(there[one])
-        if place is not None and _ends(moved, prediction.groups[place]) <= set(there.values()):
+        group = prediction.index().get(there[one])
+        if group is not None and _ends(moved, prediction.groups[group]) <= set(there.values()):
             # Whether an IOMMU serves what is not there is not known of anything: it is not worth a word.
             rests = prediction.open_about(there[one])
             rests = "; ".join(part for part in rests.split("; ") if "whether an IOMMU serves" not in part)
-            slot = value_of(host.functions[address].slot, None)
-            places.append(Place(address, isolates, topology.below.get(address, ()), slot, rests))
+            implemented = value_of(host.functions[address].slot, None)
+            places.append(Slot(address, isolates, topology.below.get(address, ()), implemented, rests))
     return Slots(card, port, tuple(places), min(len(wanted), _TRIED), max(len(wanted) - _TRIED, 0))
 
 

@@ -9,7 +9,7 @@ from atoll.controls.acs_recipe import Recipe, acs_recipes
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour
 from atoll.isolation.grouping import Change, ChangeKind, Grouping
-from atoll.isolation.slots import Place, Slots
+from atoll.isolation.slots import Slot, Slots
 from atoll.isolation.spoilers import Cause, Rule
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass
@@ -61,7 +61,7 @@ def slots_document(slots: Slots) -> dict[str, Any]:
                 "port": str(p.port),
                 "isolates": p.isolates,
                 "taken_by": plain(p.taken_by),
-                "slot": p.slot,
+                "slot": p.implemented,
                 "undetermined": p.rests_on or None,
             }
             for p in slots.places
@@ -174,20 +174,20 @@ def _slot_lines(slots: Slots) -> list[str]:
     moved = f"the card ({first_of(slots.card, SHOWN)}), now below {slots.port}"
     lines = wrap(f"another slot for {moved}; predicted alone below:", first="    - ")
     shown = slots.places[:SHOWN]
-    for place in shown:
-        lines += wrap(_place(place), first="          ")
+    for slot in shown:
+        lines += wrap(_slot(slot), first="          ")
     left = len(slots.places) - SHOWN
     if left > 0 or slots.untried:
         lines.append(
             f"          and {max(left, 0) + slots.untried} more ports" + (" (not all tried)" if slots.untried else "")
         )
     # What one lacks they all do, as a rule.
-    rests = lacking(place.rests_on for place in shown if place.rests_on)
+    rests = lacking(slot.rests_on for slot in shown if slot.rests_on)
     return lines + (wrap(f"resting on: {'; '.join(rests)}", first="      ") if rests else [])
 
 
-def _place(place: Place) -> str:
-    taken = f"now: {first_of(place.taken_by, SHOWN)}" if place.taken_by else "empty"
-    joins = "" if place.isolates else "; it does not isolate, and joins the group"
-    slot = "" if place.slot else "; whether it has a slot was not read"
-    return f"{place.port} ({taken}{joins}{slot})"
+def _slot(slot: Slot) -> str:
+    taken = f"now: {first_of(slot.taken_by, SHOWN)}" if slot.taken_by else "empty"
+    joins = "" if slot.isolates else "; it does not isolate, and joins the group"
+    unread = "" if slot.implemented else "; whether it has a slot was not read"
+    return f"{slot.port} ({taken}{joins}{unread})"
