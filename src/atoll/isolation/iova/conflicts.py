@@ -14,10 +14,11 @@ from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, Machin
 from atoll.isolation.iova.pollution import Claim, Fate, Polluter, Pollution
 from atoll.isolation.iova.ranges import ADDRESSES, Range, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
+from atoll.isolation.remedies.remedy import Remedy
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
-__all__ = ["Conflict", "ConflictKind", "Remedy", "Space", "conflicts", "unusable"]
+__all__ = ["Conflict", "ConflictKind", "Space", "conflicts", "unusable"]
 
 _STEP = 256 << 20
 _LATER = "where memory may be plugged in later"
@@ -39,15 +40,6 @@ class ConflictKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Remedy:
-    """What avoids a conflict; each was tried out, on paper, before it is told."""
-
-    what: str
-    how: str
-    """Ready to use: a QEMU option, a kernel parameter."""
-
-
-@dataclass(frozen=True, slots=True)
 class Conflict:
     """A part of a guest's memory that cannot be used for DMA, or perhaps not."""
 
@@ -59,6 +51,7 @@ class Conflict:
     device: Address | None = None
     claimed_by: Address | None = None
     remedies: tuple[Remedy, ...] = ()
+    """What avoids it; each was tried out, on paper, before it is told."""
 
 
 @dataclass(frozen=True, slots=True)

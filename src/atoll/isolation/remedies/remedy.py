@@ -1,4 +1,4 @@
-"""Something that would change what is so between two functions."""
+"""Something that would change what is so between two functions, or with a guest's memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ class Remedy:
 
     what: str
     how: str
-    """Ready to use: a register value, a kernel parameter, a cluster file's line; empty where there is nothing."""
-    effect: str
+    """Ready to use: a register value, a kernel parameter, a line of a cluster file, an option of QEMU's; empty where
+    there is nothing."""
+    effect: str = ""
+    """What comes of it; empty where ``what`` says all."""
 
 
 def closeness(reach: Reach, one: Address, other: Address) -> int:
