@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from atoll.host.fact import Known
 from host.records.paste import groups_of, host_of
 
 _CARD = "41:00.0 VGA compatible controller [0300]: NVIDIA Corporation GA102GL [10de:2230] (rev a1)"
@@ -71,3 +72,33 @@ def test_an_indented_heading_does_not_take_the_function_above() -> None:
     host = host_of(f"  IOMMU Group 44\n{_CARD}\n  IOMMU Group 45\n{_NIC}\n{_THIRD}\n")
     assert groups_of(host) == {45: ["42:00.0", "43:00.0"]}
     assert any(gap.what == "group of 0000:41:00.0" and "44" in gap.why and "45" in gap.why for gap in host.gaps)
+
+
+def _shown(text: str) -> dict[int, list[str]]:
+    host = host_of(text)
+    return groups_of(host) if isinstance(host.groups, Known) else {}
+
+
+@pytest.mark.parametrize("form", ["IOMMU Group: {}", "IOMMU group {}", "iommu_group: {}"])
+def test_groups_and_functions_in_turns(form: str) -> None:
+    one, two, three = (form.format(number) for number in (44, 45, 46))
+    after = f"{_CARD}\n{one}\n{_NIC}\n{two}\n{_THIRD}\n{three}\n"
+    assert _shown(after) == {}
+    assert _shown(f"{_CARD}\n{_NIC}\n{one}\n{_THIRD}\n{two}\n") == {}
+    assert any("group 44 and in group 45" in gap.why for gap in host_of(after).gaps)
+
+
+def test_turns_that_begin_with_a_group_or_end_with_a_function_are_a_list() -> None:
+    listed = f"IOMMU Group: 44\n{_CARD}\nIOMMU Group: 45\n{_NIC}\n"
+    for text in (listed, f"{listed}IOMMU Group: 46\n", f"{_THIRD}\n{listed}", f"{_THIRD}\ngroups:\n{listed}"):
+        assert _shown(text) == {44: ["41:00.0"], 45: ["42:00.0"]}
+    assert _shown(f"{_THIRD}\nIOMMU group 44\n[R] {_CARD}\n") == {44: ["41:00.0"]}
+    indented = f"{_THIRD}\nIOMMU group 44\n\t{_CARD}\nIOMMU group 45\n\t{_NIC}\nIOMMU group 46\n"
+    assert _shown(indented) == {44: ["41:00.0"], 45: ["42:00.0"]}
+
+
+def test_a_group_that_a_blank_line_follows_is_of_the_function_above() -> None:
+    text = f"{_CARD}\nIOMMU group 44\n\n{_NIC}\nIOMMU group 45\n\n\n{_THIRD}\nIOMMU group 46\n"
+    assert _shown(text) == {44: ["41:00.0"], 45: ["42:00.0"], 46: ["43:00.0"]}
+    assert _shown(f"{_CARD}\n{_NIC}\nIOMMU group 44\n\nprose\n") == {}
+    assert _shown(f"{_CARD}\nIOMMU group 44\n\n\t{_NIC}\n\t{_THIRD}\n") == {44: ["42:00.0", "43:00.0"]}

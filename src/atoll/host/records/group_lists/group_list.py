@@ -28,6 +28,7 @@ group of which no function was understood is told.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from atoll.host.records.group_lists.below import GroupsBelow
@@ -110,6 +111,7 @@ class GroupList:
 
         Lines' numbers rise and no two are the same, so where two are the same they are groups'.
         """
+        self._tell(self._below.end())
         numbers = [number for number, _ in self._numbered]
         if len(set(numbers)) == len(numbers):
             return tuple(address for _, address in self._numbered if address not in self.members)
@@ -129,8 +131,9 @@ class GroupList:
         text = line.strip()
         if not text:
             self._apart = True
-            self._below.blank()
+            self._tell(self._below.blank())
             return text
+        self._tell(self._below.following(line, text))
         told = self._below.was_below(text)
         if told is not None and self._current == told[1]:
             self._current = None
@@ -330,6 +333,10 @@ class GroupList:
             if address is not None:
                 self._add(address, number)
                 return
+
+    def _tell(self, found: Iterable[tuple[Address, int]]) -> None:
+        for address, number in found:
+            self._add(address, number)
 
     def _add(self, address: Address, number: int) -> None:
         self._named.add(number)

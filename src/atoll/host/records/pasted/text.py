@@ -193,6 +193,8 @@ def _membership(
         source = f"{lines.name}: the loop over /sys/kernel/iommu_groups found none"
         return Known({}, source), dict.fromkeys(functions, Known(None, source))
     why = _no_groups(lines.log, lines.others, asked=lines.listed.asked, xen=xen)
+    if told.doubted and not told.number:
+        why = "what the text tells of groups contradicts itself"
     is_told = told.number or told.none or told.doubted
     member = {address: told.of(address) if is_told else Unknown(why) for address in functions}
     return _with_types(told.fact(reason=why), lines), member
