@@ -11,9 +11,10 @@ from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.meeting import turns
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, sends_translated
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Bar, Function, Rom, RootRouting
+from atoll.host.model import Function, RootRouting
 from atoll.isolation.contacts.crossing import Crossings
 from atoll.pci.acs import Acs, AcsEnhanced
+from atoll.pci.bar import Bar, Rom
 from atoll.pci.header import Command, PortType
 
 DIRECT, POSSIBLE, IOMMU, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.IOMMU, Answer.BLOCKED

@@ -9,7 +9,8 @@ from reach_hosts import at, endpoint, links, machine, port, scene, slots, switch
 
 from atoll.fabric.topology import Branches, Topology
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import EndKind, Function, Rom
+from atoll.host.model import EndKind, Function
+from atoll.pci.bar import Rom
 from atoll.pci.header import PortType
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bridge, Function, Group, Host, IommuUnit, KernelRelease, Platform
+from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease, Platform
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.bridge import Bridge
 from atoll.pci.header import HeaderType, PortType
 
 __all__ = ["ACS_OFF", "ACS_ON", "EMPTY_ACS", "at", "function", "groups", "host", "pair", "port"]

@@ -10,13 +10,15 @@ from atoll.controls.present import present
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bar, Function, Host, Window
+from atoll.host.model import Function, Host
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.isolation.iova.conflicts import Conflict
 from atoll.isolation.iova.layout import Guest
 from atoll.isolation.iova.pollution import Polluter, Pollution
 from atoll.isolation.iova.survey import survey
 from atoll.pci.acs import Acs
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Window
 from atoll.pci.header import Command, PortType
 
 __all__ = [

@@ -22,8 +22,6 @@ from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import (
-    Ats,
-    Bar,
     EndKind,
     Function,
     Group,
@@ -43,6 +41,8 @@ from atoll.isolation.moment import Statement, state
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs, AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.ats import Ats
+from atoll.pci.bar import Bar
 from atoll.pci.header import Command, PortType
 
 __all__ = [

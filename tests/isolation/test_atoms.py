@@ -13,12 +13,13 @@ from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, gpu, links, 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Ats, EndKind
+from atoll.host.model import EndKind
 from atoll.isolation.atoms import atoms, most_closed
 from atoll.isolation.contacts.host import partition
 from atoll.isolation.contacts.partition import Partition
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
+from atoll.pci.ats import Ats
 from atoll.pci.header import Command
 from atoll.twin import MACHINES, Twin
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from reach_hosts import CLOSED, at, clusters, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import EndKind, Host, PcieLink
+from atoll.host.model import EndKind, Host
 from atoll.isolation.contention import Contention, SharedKind, contention
 from atoll.isolation.proof import Verdict
 from atoll.isolation.shared import shared_on_host
+from atoll.pci.express import PcieLink
 from atoll.pci.header import PortType
 
 Owners = dict[str, str]

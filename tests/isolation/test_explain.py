@@ -11,12 +11,13 @@ from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, por
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.groups import BEHIND_XEN
-from atoll.host.model import Ats, EndKind, Function, Host, KernelRelease
+from atoll.host.model import EndKind, Function, Host, KernelRelease
 from atoll.isolation.explain import Explanation, explain
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.ats import Ats
 from atoll.pci.header import PortType
 from atoll.report.explain import explain_lines, summary
 from atoll.report.names import Names

@@ -8,9 +8,11 @@ from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, switch
 
 from atoll.fabric.answer import Policy
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Bar, Bridge, Function, Host, Platform, Window
+from atoll.host.model import Function, Host, Platform
 from atoll.isolation.exposure import Exposure, exposure
 from atoll.isolation.iova.ranges import Ranges
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Bridge, Window
 from atoll.pci.header import PortType
 
 _BAR = Bar(0, 0x9000_0000, 0x10_0000, memory=True)

@@ -10,11 +10,12 @@ from running import CAPTURES
 
 from atoll.cli.session import open_session
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Function, Host, PcieLink
+from atoll.host.model import Function, Host
 from atoll.isolation.grouping import ChangeKind, Grouping, grouping
 from atoll.isolation.groups import predict
 from atoll.isolation.spoilers import Cause, Rule
 from atoll.pci.acs import Acs
+from atoll.pci.express import PcieLink
 from atoll.pci.header import PortType
 
 

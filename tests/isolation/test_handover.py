@@ -24,11 +24,14 @@ from reach_hosts import (
 
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Ats, Bar, Bridge, EndKind, Holder, Platform, Window
+from atoll.host.model import EndKind, Holder, Platform
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.isolation.handover import handed_over, links_to_cut
 from atoll.isolation.proof import Verdict
 from atoll.pci.acs import Acs
+from atoll.pci.ats import Ats
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Bridge, Window
 from atoll.pci.header import Command
 from atoll.twin import Twin
 

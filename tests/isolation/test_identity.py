@@ -12,11 +12,12 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bridge, Function, Platform
+from atoll.host.model import Function, Platform
 from atoll.isolation.contacts.impersonation import impersonations
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, alias_ids, spoofing
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
+from atoll.pci.bridge import Bridge
 from atoll.pci.header import Command, PortType
 
 DIRECT, POSSIBLE, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.BLOCKED

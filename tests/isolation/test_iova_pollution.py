@@ -28,10 +28,13 @@ from pollution_hosts import (
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bar, Platform, RootRouting, Sriov, Window
+from atoll.host.model import Platform, RootRouting
 from atoll.isolation.iova.ranges import Ranges
 from atoll.pci.acs import Acs, AcsEnhanced, AcsFlag
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Window
 from atoll.pci.header import Command, PortType
+from atoll.pci.sriov import Sriov
 
 
 def test_a_port_that_redirects_lets_nothing_turn() -> None:

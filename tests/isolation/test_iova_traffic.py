@@ -16,7 +16,8 @@ from atoll.isolation.iova.pollution import Claim, Fate, Polluter
 from atoll.pci.address import Address
 from atoll.twin import Attempt, Twin
 from atoll.twin.iommu import Iommu
-from atoll.twin.traffic import Kind, Packet, Router
+from atoll.twin.packet import Kind, Packet
+from atoll.twin.traffic import Router
 
 _AT_THE_IOMMU = ("maps nothing", "maps its own buffers", "no context", "its endpoint maps")
 """What the twin's IOMMU says where it translates nothing."""

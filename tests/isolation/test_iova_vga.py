@@ -22,12 +22,13 @@ from pollution_hosts import (
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import UNTOLD_CLASS, Host, Rom
+from atoll.host.model import UNTOLD_CLASS, Host
 from atoll.isolation.iova.conflicts import ConflictKind
 from atoll.isolation.iova.layout import GIBIBYTE, Guest, Machine
 from atoll.isolation.iova.pollution import Fate
 from atoll.isolation.iova.ranges import Ranges
 from atoll.pci.acs import AcsFlag
+from atoll.pci.bar import Rom
 from atoll.pci.header import Command, PortType
 
 

@@ -11,12 +11,12 @@ from atoll.controls.acs import closed
 from atoll.events.trigger import Trigger
 from atoll.fabric.answer import Policy
 from atoll.host.fact import Known
-from atoll.host.model import Ats
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.moment import state
 from atoll.isolation.proof import Verdict
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.ats import Ats
 from atoll.pci.header import Command
 from atoll.report.prove import prove_document, prove_lines
 from atoll.report.style import PLAIN

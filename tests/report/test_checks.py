@@ -10,7 +10,8 @@ from atoll.host.fact import Unknown
 from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Host
 from atoll.host.trees.memory import MemoryTree
-from atoll.report.checks import Check, Status, checks
+from atoll.report.check import Check, Status
+from atoll.report.checks import checks
 
 
 def _found(host: Host, name: str) -> list[Check]:

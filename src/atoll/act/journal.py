@@ -26,7 +26,7 @@ from atoll.errors import InputError
 from atoll.plan.document import step_from_document, step_to_document
 from atoll.plan.step import Step
 
-__all__ = ["PATH", "Entry", "EntryState", "Journal", "Record", "Run", "Write", "read_journal"]
+__all__ = ["Entry", "EntryState", "Journal", "Record", "Run", "Write", "read_journal"]
 
 _NO_JOURNAL = "nothing is done without a journal"
 

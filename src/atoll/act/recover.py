@@ -44,7 +44,7 @@ from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.step import Plan, StepKind
 
-__all__ = ["Fate", "Given", "Recovered", "Recovery", "recover"]
+__all__ = ["Fate", "Recovered", "Recovery", "recover"]
 
 
 _CLOSING_SECONDS = 30.0

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+from atoll.act.database import PATH
 from atoll.act.failure import Failure
-from atoll.act.journal import PATH, Journal, Write
+from atoll.act.journal import Journal, Write
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process

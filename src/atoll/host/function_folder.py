@@ -16,7 +16,7 @@ from atoll.errors import Unreadable
 from atoll.host.attribute import names, number, reason, target, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Function, Rom
+from atoll.host.model import Function
 from atoll.host.place import Place, address_of
 from atoll.host.records.virtual import perhaps_answering
 from atoll.host.resources import Resources, bars_of, bridge_of, rom_of, sized_sriov
@@ -24,6 +24,7 @@ from atoll.host.tree import Tree
 from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
 from atoll.pci.ats import read_ats, read_pasid
+from atoll.pci.bar import Rom
 from atoll.pci.config import ConfigSpace
 from atoll.pci.cxl import read_cxl_cache
 from atoll.pci.express import read_flr, read_link, read_pending, read_port_number, read_port_type, read_slot

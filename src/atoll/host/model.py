@@ -13,7 +13,7 @@ from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 from atoll.pci.ats import Ats
 from atoll.pci.bar import Bar, Rom
-from atoll.pci.bridge import Bridge, Window
+from atoll.pci.bridge import Bridge
 from atoll.pci.class_code import BUS_BRIDGES
 from atoll.pci.express import PcieLink
 from atoll.pci.header import Command, HeaderType, PortType
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNTOLD_CLASS",
-    "Ats",
-    "Bar",
-    "Bridge",
     "EndKind",
     "Function",
     "Group",
@@ -39,14 +36,10 @@ __all__ = [
     "LinkEnd",
     "LinkKind",
     "NpuBrick",
-    "PcieLink",
     "Platform",
     "Register",
     "ReservedRegion",
-    "Rom",
     "RootRouting",
-    "Sriov",
-    "Window",
 ]
 
 UNTOLD_CLASS = 0xFFFFFF

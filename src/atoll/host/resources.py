@@ -13,12 +13,12 @@ from functools import cached_property
 from atoll.host.attribute import number, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Bar, Bridge, Rom, Sriov, Window
 from atoll.host.tree import Tree
-from atoll.pci.bar import read_bars, read_rom
-from atoll.pci.bridge import read_bridge
+from atoll.pci.bar import Bar, Rom, read_bars, read_rom
+from atoll.pci.bridge import Bridge, Window, read_bridge
 from atoll.pci.config import ConfigSpace
 from atoll.pci.enhanced import read_unnumbered
+from atoll.pci.sriov import Sriov
 
 __all__ = ["Resources", "bars_of", "bridge_of", "rom_of", "sized_sriov"]
 

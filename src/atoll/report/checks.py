@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 from atoll.host.model import Host
 from atoll.host.tree import Tree
-from atoll.report.check import Check, Status, Subject
+from atoll.report.check import Check, Subject
 from atoll.report.device_checks import DEVICE_CHECKS, STATE_CHECKS
 from atoll.report.kernel_checks import KERNEL_CHECKS, lockdown
 from atoll.report.log_checks import complaints
 
-__all__ = ["CHECKS", "Check", "Status", "checks"]
+__all__ = ["CHECKS", "checks"]
 
 
 def checks(host: Host, tree: Tree, *, privileged: bool | None) -> tuple[Check, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.host.model import Host
-from atoll.report.checks import Check, Status
+from atoll.report.check import Check, Status
 from atoll.report.document import document
 from atoll.report.layout import wrap
 from atoll.report.show import host_lines

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from atoll.host.fact import Fact, Unknown
-from atoll.host.model import Bar, Bridge, Function
+from atoll.host.model import Function
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Bridge
 from atoll.report.function_links import FunctionLink, link_document
 from atoll.report.quantity import hexadecimal
 

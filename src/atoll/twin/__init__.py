@@ -7,7 +7,7 @@ kernel's and the specification's rules alone and shares nothing with the code th
 from atoll.twin.attack import Attack, Attempt
 from atoll.twin.error import TwinError
 from atoll.twin.machines import MACHINES, RANDOM
-from atoll.twin.traffic import Hop
+from atoll.twin.packet import Hop
 from atoll.twin.twin import Twin
 
 __all__ = ["MACHINES", "RANDOM", "Attack", "Attempt", "Hop", "Twin", "TwinError"]

@@ -12,9 +12,10 @@ from atoll.pci.header import PortType
 from atoll.twin import v100
 from atoll.twin.function import Function
 from atoll.twin.iommu import BYPASS, HOST, Iommu
+from atoll.twin.packet import Hop, Kind, Outcome, Packet
 from atoll.twin.placement import ROM, Range
 from atoll.twin.spec import CpuLink, Model, Platform
-from atoll.twin.traffic import Hop, Kind, Outcome, Packet, Router
+from atoll.twin.traffic import Router
 
 __all__ = ["Attack", "Attacker", "Attempt"]
 

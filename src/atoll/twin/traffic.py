@@ -16,11 +16,11 @@ from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.header import PortType
 from atoll.twin.downwards import Downwards
 from atoll.twin.function import Function
-from atoll.twin.packet import Hop, Kind, Outcome, Packet
+from atoll.twin.packet import Hop, Outcome, Packet
 from atoll.twin.peers import Way, own_memory, toward, upstream_memory
 from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Routing
 
-__all__ = ["Hop", "Kind", "Outcome", "Packet", "Router"]
+__all__ = ["Router"]
 
 
 class Router(Downwards):

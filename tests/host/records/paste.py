@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from atoll.host.fact import Known
-from atoll.host.model import Function, Host, Sriov
+from atoll.host.model import Function, Host
 from atoll.host.records.pasted.text import read_text
 from atoll.pci.address import Address
+from atoll.pci.sriov import Sriov
 
 __all__ = [
     "BRIDGE",

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from atoll.errors import Unreadable
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Bar, Function
+from atoll.host.model import Function
 from atoll.pci.address import Address
+from atoll.pci.bar import Bar
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
 from atoll.pci.header import Command, PortType

@@ -29,7 +29,7 @@ from atoll.pci.quirks.acs import (
 )
 from atoll.pci.vendor import INTEL
 
-__all__ = ["Judge", "Judgement", "unseen_above"]
+__all__ = ["Judge", "unseen_above"]
 
 _NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
 _BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)

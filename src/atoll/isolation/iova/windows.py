@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Bar, Function, Platform
+from atoll.host.model import Function, Platform
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.pci.address import Address
+from atoll.pci.bar import Bar
 from atoll.pci.bridge import VGA_MEMORY
 from atoll.pci.class_code import VGA_CLASSES, ClassCode
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Bar, Sriov, Window
 from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.pci.acs import REDIRECTING, AcsFlag
+from atoll.pci.bar import Bar
+from atoll.pci.bridge import Window
 from atoll.pci.config import NO_ANSWER
 from atoll.pci.header import Command, HeaderType, PortType
 from atoll.pci.multicast import Multicast
+from atoll.pci.sriov import Sriov
 from atoll.report.names import Names
 from atoll.report.show import show_lines
 from atoll.report.style import PLAIN

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Bar, Rom
+from atoll.pci.bar import Bar, Rom
 from host.records.paste import PORT, at, host_of, one
 
 _NARROW = "(32-bit, non-prefetchable)"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from atoll.fabric.vmd import vmds_of
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Bridge, Host
+from atoll.host.model import Host
 from atoll.host.records.merge.hosts import merge
+from atoll.pci.bridge import Bridge
 from atoll.pci.header import HeaderType
 from folder import write_folder
 from host.records.paste import PORT, at, host_of

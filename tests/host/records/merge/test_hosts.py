@@ -13,13 +13,16 @@ from atoll.host import read_host
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.links.interconnect import with_link_records
 from atoll.host.links.xml import parse_xml
-from atoll.host.model import Bar, Bridge, Holder, Host, IommuUnit, Platform, Rom, Sriov, Window
+from atoll.host.model import Holder, Host, IommuUnit, Platform
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.merge.hosts import merge
 from atoll.host.records.pasted.text import read_text
 from atoll.host.records.programs.smi_gpus import read_smi_gpus
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
+from atoll.pci.bar import Bar, Rom
+from atoll.pci.bridge import Bridge, Window
+from atoll.pci.sriov import Sriov
 from host.records.paste import CAPTURES, PORT, RENDERED, at, host_of, lspci, recorded_text
 
 LINKS = Path(__file__).parents[3] / "data" / "links"

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bridge
 from atoll.isolation.groups import predict
 from atoll.pci.acs import Acs
+from atoll.pci.bridge import Bridge
 from host.records.paste import PORT, at, host_of
 
 _FACTS = (

@@ -7,17 +7,18 @@ Source of the forms: pciutils ``ls-caps.c`` (``cap_express``, ``cap_pm``, ``cap_
 from __future__ import annotations
 
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Ats, Sriov
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.lspci.block_text import BlockText, number_in
 from atoll.host.records.lspci.heading import parse_heading
 from atoll.host.records.lspci.regions import regions
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import Acs, AcsFlag, has_dword_registers
+from atoll.pci.ats import Ats
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.express import PcieLink
 from atoll.pci.header import PortType
 from atoll.pci.multicast import Multicast
+from atoll.pci.sriov import Sriov
 from atoll.pci.vendor import INTEL
 
 __all__ = ["CapabilityText"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Function
-from atoll.host.records.lspci.block_text import Habits, groups_of, habits, why_unread
+from atoll.host.records.lspci.block_text import Habits, groups_of, why_unread
 from atoll.host.records.lspci.blocks import Block
 from atoll.host.records.lspci.capabilities import CapabilityText
 from atoll.host.records.lspci.header import HeaderText
@@ -18,7 +18,7 @@ from atoll.host.records.lspci.heading import parse_heading
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.address import Address
 
-__all__ = ["Habits", "Told", "habits", "read_block"]
+__all__ = ["Told", "read_block"]
 
 _VIRTUAL = "virtual function"
 """pci.ids calls them so: ``Ethernet Virtual Function 700 Series``, ``… [ConnectX-5 Ex Virtual Function]``."""

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Bridge, Function
+from atoll.host.model import Function
 from atoll.host.records.bare import bare_function
 from atoll.host.records.lspci.heading import parse_heading
 from atoll.host.records.lspci.tree import DrawnFunction
+from atoll.pci.bridge import Bridge
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import HeaderType
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Bar, Bridge, Rom, Window
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.lspci.block_text import SHALLOW, BlockText, group_of, numa_of
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.regions import DAMAGED, address_range, regions, size_of
+from atoll.pci.bar import Bar, Rom
+from atoll.pci.bridge import Bridge, Window
 from atoll.pci.class_code import BUS_BRIDGES, DeviceClass
 from atoll.pci.header import Command, HeaderType
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from atoll.host.model import Bar
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.lspci.blocks import Detail
+from atoll.pci.bar import Bar
 
 __all__ = ["DAMAGED", "address_range", "regions", "size_of"]
 

@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Bridge, Function
+from atoll.host.model import Function
 from atoll.host.records.multifunction import multifunction_by_slots
 from atoll.host.records.pasted.functions import TextFunctions
 from atoll.host.records.virtual import looks_virtual, perhaps_answering, physical_of, virtual_of
 from atoll.pci.address import Address
+from atoll.pci.bridge import Bridge
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
 

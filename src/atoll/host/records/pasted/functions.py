@@ -10,8 +10,9 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function
 from atoll.host.records.bare import placed_function
 from atoll.host.records.configured import from_dump
+from atoll.host.records.lspci.block_text import Habits
 from atoll.host.records.lspci.blocks import Block
-from atoll.host.records.lspci.details import Habits, read_block
+from atoll.host.records.lspci.details import read_block
 from atoll.host.records.lspci.drawn import drawn_function
 from atoll.host.records.lspci.tree import LspciTree
 from atoll.host.records.merge.function import merge_function

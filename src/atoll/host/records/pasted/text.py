@@ -16,8 +16,8 @@ from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.group_lists.group_list import GroupList
+from atoll.host.records.lspci.block_text import habits
 from atoll.host.records.lspci.blocks import Block, blocks
-from atoll.host.records.lspci.details import habits
 from atoll.host.records.lspci.machine_form import MachineForm
 from atoll.host.records.lspci.tree import LspciTree
 from atoll.host.records.pasted.arrange import arranged
