@@ -14,15 +14,9 @@ from atoll.host.functions import read_functions
 from atoll.host.gap import Gap
 from atoll.host.groups import behind_xen, group_of, read_groups, read_units
 from atoll.host.holders import read_holders, read_opened, read_vfio_devices
+from atoll.host.interrupt_remapping import read_interrupt_remapping
 from atoll.host.ivrs import read_firmware_aliases
-from atoll.host.kernel import (
-    read_interrupt_remapping,
-    read_platform,
-    read_release,
-    read_smmu_aborts,
-    read_virtual,
-    read_xen,
-)
+from atoll.host.kernel import read_platform, read_release, read_smmu_aborts, read_virtual, read_xen
 from atoll.host.links.interconnect import read_interconnect
 from atoll.host.model import Function, Group, Host, Register
 from atoll.host.place import Place, find_places

@@ -13,7 +13,7 @@ from typing import Any
 from atoll.host.coverage import coverage
 from atoll.host.fact import Known, Unknown
 from atoll.host.gap import Gap, GapKind
-from atoll.host.kernel import doubt_remapping
+from atoll.host.interrupt_remapping import doubt_remapping
 from atoll.host.links.boards import board_gaps
 from atoll.host.links.told import CONTRADICTED, ToldLinks, doubted_in
 from atoll.host.links.told import merge as merge_links

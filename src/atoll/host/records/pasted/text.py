@@ -11,7 +11,7 @@ from atoll.errors import InputError
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN
-from atoll.host.kernel import doubt_remapping
+from atoll.host.interrupt_remapping import doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
