@@ -12,9 +12,12 @@ from atoll.host.resolve import resolve
 from atoll.host.tree import Tree
 from atoll.host.trees.memory import FileEntry, FolderEntry, LinkEntry, MemoryTree
 
-__all__ = ["CaptureLimits", "Collector", "Missing"]
+__all__ = ["CaptureLimits", "Collector", "Missing", "Progress"]
 
 T = TypeVar("T")
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being taken, how many of them are done and how many there are."""
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESRCH})
 

@@ -10,10 +10,10 @@ from atoll import __version__
 from atoll.host import linux
 from atoll.host.attribute import text
 from atoll.host.capture import manifest, register_record
-from atoll.host.capture.collector import CaptureLimits, Collector, Missing
+from atoll.host.capture.collector import CaptureLimits, Collector, Missing, Progress
 from atoll.host.capture.manifest import Manifest, Redaction
 from atoll.host.capture.redaction import Redactor
-from atoll.host.capture.relevant import SECTIONS, Progress
+from atoll.host.capture.relevant import SECTIONS
 from atoll.host.fact import Fact, Known, value_of
 from atoll.host.model import Host, Register
 from atoll.host.tree import Tree

@@ -1,8 +1,8 @@
 """What of a host's files a capture holds: all that atoll's readers read, and what lspci and hwloc want beside it.
 
-Everything is named here; what is not named is not taken. Sources of the names: Linux
-``Documentation/ABI/testing/sysfs-bus-pci`` and ``sysfs-kernel-iommu_groups``; pciutils ``lib/sysfs.c``; hwloc
-``hwloc/topology-linux.c``.
+Everything is named here, in ``device_tree`` and in ``essential``; what is not named is not taken. Sources of the
+names: Linux ``Documentation/ABI/testing/sysfs-bus-pci`` and ``sysfs-kernel-iommu_groups``; pciutils ``lib/sysfs.c``;
+hwloc ``hwloc/topology-linux.c``.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atoll.host.attribute import target
-from atoll.host.capture.collector import Collector, Missing
-from atoll.host.devicetree import find_device_tree
+from atoll.host.capture.collector import Collector, Missing, Progress
+from atoll.host.capture.device_tree import take_device_tree
+from atoll.host.capture.essential import take_essential
 from atoll.host.holders import open_files
 from atoll.host.ivrs import IVRS
 from atoll.host.place import address_of, find_places
 
-__all__ = ["SECTIONS", "Progress", "Section"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being taken, how many of them are done and how many there are."""
+__all__ = ["SECTIONS", "Section"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,95 +173,6 @@ _LOCALITY = (
 """Of NUMA nodes and of processors: what hwloc wants to know to place functions beside them."""
 
 
-def _host_needs(take: Collector, progress: Progress) -> None:
-    """What carries the host's file systems, swap and default route."""
-    devices: set[str] = set()
-    for process in ("1", "self"):
-        for name in ("mountinfo", "mounts"):
-            # Only one of the two tables is read; process 1 sees the host's mounts, whatever namespace this one is in.
-            data = _of_process(take, process, name)
-            words = (data or b"").decode("utf-8", "replace").split()
-            devices.update(word for word in words if word.startswith("/dev/"))
-        for name in ("net/route", "net/ipv6_route"):
-            _of_process(take, process, name)
-    if target(take.tree, "proc/mounts") is not None:
-        take.link("proc/mounts")
-    else:
-        take.file("proc/mounts")
-    if target(take.tree, "proc/net") is not None:
-        take.link("proc/net")
-    else:
-        for name in ("route", "ipv6_route"):
-            take.file(f"proc/net/{name}")
-    swaps = take.file("proc/swaps") or b""
-    devices.update(word for word in swaps.decode("utf-8", "replace").split() if word.startswith("/dev/"))
-    for device in sorted(devices):
-        path = device.lstrip("/")
-        if ".." not in path.split("/") and target(take.tree, path) is not None:
-            take.link(path)
-    _block_devices(take)
-    _networks(take)
-
-
-def _of_process(take: Collector, process: str, name: str) -> bytes | None:
-    """Take a file of a process; ``proc/self`` becomes a folder, because it is the capturing process."""
-    try:
-        data = take.tree.read(f"proc/{process}/{name}", size=_TABLE)
-    except OSError:
-        # proc/1 is root's alone; proc/self tells the same to others.
-        return None
-    return take.keep(f"proc/{process}/{name}", data)
-
-
-_TABLE = (4 << 20) + 1
-
-
-def _block_devices(take: Collector) -> None:
-    for folder in ("sys/block", "sys/class/block", "sys/dev/block"):
-        take.folder(folder)
-        for name in take.names(folder):
-            path = f"{folder}/{name}"
-            take.link(path)
-            real = take.folder(path)
-            if real is None:
-                continue
-            take.file(f"{path}/dev")
-            take.file(f"{path}/partition")
-            take.file(f"{path}/dm/name")
-            take.link(f"{path}/device")
-            take.folder(f"{path}/slaves")
-            for below in take.names(f"{path}/slaves"):
-                take.link(f"{path}/slaves/{below}")
-            _nvme(take, real)
-    for uuid in take.names("sys/fs/btrfs"):
-        for name in take.names(f"sys/fs/btrfs/{uuid}/devices"):
-            take.link(f"sys/fs/btrfs/{uuid}/devices/{name}")
-
-
-def _nvme(take: Collector, real: str) -> None:
-    """With NVMe multipath the disk hangs below a virtual subsystem that links its controllers."""
-    head, found, rest = real.partition("/nvme-subsystem/")
-    if found:
-        folder = f"{head}{found}{rest.partition('/')[0]}"
-        for name in take.names(folder):
-            if name.startswith("nvme"):
-                take.link(f"{folder}/{name}")
-
-
-def _networks(take: Collector) -> None:
-    take.folder("sys/class/net")
-    for name in take.names("sys/class/net"):
-        path = f"sys/class/net/{name}"
-        take.link(path)
-        if take.folder(path) is None:
-            continue
-        for below in take.names(path):
-            if below in ("address", "ifindex", "operstate"):
-                take.file(f"{path}/{below}")
-            elif below == "device" or below.startswith("lower_"):
-                take.link(f"{path}/{below}")
-
-
 def _holders(take: Collector, progress: Progress) -> None:
     """Processes that have VFIO devices open, process 1, and those whose open files are hidden."""
     for device in take.names("sys/class/vfio-dev"):
@@ -289,63 +198,6 @@ def _holders(take: Collector, progress: Progress) -> None:
 
 
 _VFIO = ("/dev/vfio/", "/dev/iommu", "anon_inode:[vfio-device]")
-
-
-_NODE_PROPERTIES_NAMES = """
-    class-code compatible device-id device_type ibm,chip-id ibm,device-tgt-addr ibm,gpu ibm,link-speed
-    ibm,links ibm,npcq ibm,npu ibm,npu-group-id ibm,npu-index ibm,npu-lane-mask ibm,npu-link-index
-    ibm,npu-links ibm,nvlink ibm,nvlink-peers ibm,nvlink-speed ibm,opal-phbid ibm,phb-index ibm,phbid
-    ibm,slot-label iommu-map iommus linux,pci-domain linux,phandle memory-region model msi-map name
-    nvidia,link-speed phandle reg vendor-id
-"""
-_NODE_PROPERTIES = frozenset(_NODE_PROPERTIES_NAMES.split())
-_NODES_LEFT_OUT = ("/vpd", "/ibm,opal", "/cpus", "/ibm,hostboot", "/ibm,firmware-versions")
-"""Vital product data, LEDs by location code, processors: no part in who reaches whom, and full of serial numbers."""
-
-
-def _device_tree(take: Collector, progress: Progress) -> None:
-    root = find_device_tree(take.tree)
-    if root is None:
-        return
-    take.folder(root)
-    compatible = take.file(f"{root}/compatible") or b""
-    take.file(f"{root}/model")
-    if b"ibm,powernv" not in compatible.split(b"\0"):
-        return
-    waiting = [("", 0)]
-    count = 0
-    while waiting:
-        node, depth = waiting.pop()
-        progress("device tree", count, count + len(waiting) + 1)
-        count += 1
-        take.folder(f"{root}{node}")
-        for name in take.names(f"{root}{node}"):
-            below = f"{node}/{name}"
-            if name in _NODE_PROPERTIES:
-                if take.file(f"{root}{below}") is None:
-                    take.refused(f"{root}{below}", _NOT_THERE)
-            elif depth < _NODE_DEPTH and not below.startswith(_NODES_LEFT_OUT) and _is_node(take, f"{root}{below}"):
-                waiting.append((below, depth + 1))
-
-
-_NODE_DEPTH = 32
-
-
-def _is_node(take: Collector, path: str) -> bool:
-    # A property is a file, which is no folder. What answers otherwise may be a node that cannot be listed.
-    try:
-        take.tree.list(path)
-    except NotADirectoryError:
-        return False
-    except FileNotFoundError:
-        take.refused(path, _NOT_THERE)
-        return False
-    except OSError:
-        return bool(take.names(path))
-    return target(take.tree, path) is None
-
-
-_NOT_THERE = "its folder lists it, and it is not there"
 
 
 def _links(take: Collector, progress: Progress) -> None:
@@ -374,8 +226,8 @@ SECTIONS = (
     Section("drivers", _drivers),
     Section("IOMMU groups", _groups),
     Section("kernel", _kernel),
-    Section("device tree", _device_tree),
-    Section("what the host needs", _host_needs),
+    Section("device tree", take_device_tree),
+    Section("what the host needs", take_essential),
     Section("VFIO holders", _holders),
 )
 """In the order in which they are taken: what can vanish first."""
