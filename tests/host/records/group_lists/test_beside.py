@@ -20,6 +20,7 @@ from host.records.paste import at, groups_of, host_of
         "0000:{}: group {}, driver vfio-pci",
         "Device 0000:{} is in IOMMU group {}.",
         "- `{}` Maker Name (group {})",
+        "Bus 1 --> 0000:{} (IOMMU group {})",
         "{} VGA compatible controller: Maker Name [10de:1b80] (rev a1) (IOMMU group {})",
         "{} VGA compatible controller: Maker Name [10de:1b80] (rev a1) [IOMMU Group: {}]",
         "{} VGA compatible controller: Maker Name [10de:1b80] (rev a1)\tIOMMU:{}",

@@ -112,6 +112,15 @@ root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
         "IOMMU: dmar0\n  IOMMU Group: 1\n    Group Device: 0000:00:01.0 - PCI bridge [0604]: X\n"
         "    Group Device: 0000:01:00.0 - VGA [0300]: Y\n    Group Device: 0000:01:00.1 - Audio [0403]: Y\n\n"
         "IOMMU: dmar1\n  IOMMU Group: 2\n    Group Device: 0000:02:00.0 - Ethernet [0200]: Z\n",
+        # Several functions on a line: names of folders in columns, side by side, joined.
+        "IOMMU Group 1:\n0000:00:01.0  0000:01:00.0\n0000:01:00.1\nIOMMU Group 2:\n0000:02:00.0\n",
+        "IOMMU Group 1:\n\t0000:00:01.0  0000:01:00.0  0000:01:00.1\nIOMMU Group 2:\n\t0000:02:00.0\n",
+        "1: 0000:00:01.0 0000:01:00.0 0000:01:00.1\n2: 0000:02:00.0\n",
+        "IOMMU group #1: 0000:00:01.0, 0000:01:00.0, 0000:01:00.1\nIOMMU group #2: 0000:02:00.0\n",
+        "group 1 -> 00:01.0,01:00.0,01:00.1\ngroup 2 -> 02:00.0\n",
+        "Group 1 - 00:01.0 bridge; 01:00.0 card and 01:00.1\nGroup 2 - 02:00.0 NIC (below 00:1c.0)\n",
+        "/sys/kernel/iommu_groups/1: 0000:00:01.0 0000:01:00.0 0000:01:00.1\n"
+        "/sys/kernel/iommu_groups/2: 0000:02:00.0\n",
         _TREE,
         _PROXMOX,
     ],

@@ -7,7 +7,7 @@ import pytest
 from host.records.paste import groups_of, host_of
 
 
-@pytest.mark.parametrize("cell", ["12", "Group 12", "**12**", "12, alone", "12 (with audio)", "#12", "grp 12"])
+@pytest.mark.parametrize("cell", ["12", "Group 12", "**12**", "**12** (alone)", "12, alone", "12 (x)", "#12", "grp 12"])
 def test_a_number_and_words_about_it(cell: str) -> None:
     table = f"| Device | IOMMU group | Notes |\n|---|---|---|\n| 01:00.0 | {cell} | x |\n| `02:00.0` | 13 | - |\n"
     assert groups_of(host_of(table)) == {12: ["01:00.0"], 13: ["02:00.0"]}

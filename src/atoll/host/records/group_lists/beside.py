@@ -12,7 +12,7 @@ from atoll.host.records.group_lists.line import marked_function
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
 
-__all__ = ["group_beside"]
+__all__ = ["groups_beside"]
 
 _ENDS = r"(?![\w?-]|\.\w)(?!\s*(?:or|to|and|->|→|/)\s*\d)"
 _RIGHT_BEHIND = re.compile(
@@ -25,31 +25,35 @@ _FURTHER_ON = re.compile(
 )
 _OF_LSPCI = "IOMMU group: "
 """A line of lspci's own that stands behind the address: which part of the output reads it is not this one."""
+_BEHIND_ANY = re.compile(r"(\S{7,16})\s*[\[(]\s*iommu[ _-]?(?:group|grp)[\s:=#]*(\d{1,6})\s*[\])]", re.IGNORECASE)
+"""Anywhere in a line: ``Bus 1 --> 0000:02:00.0 (IOMMU group 15)``."""
 _ANY = re.compile(r"(?:group|grp)[\s:=#]*(\d{1,6})", re.IGNORECASE)
 _IN_BRACKETS = re.compile(rf"[\[(]\s*(?:group|grp)[\s:=#]*(\d{{1,6}}){_ENDS}\s*[\])]", re.IGNORECASE)
 
 
-def group_beside(text: str) -> tuple[Address, int, str] | None:
-    """Return function, group and the line as lspci prints it (empty where it tells no class) of such a line."""
+def groups_beside(text: str) -> tuple[list[tuple[Address, int]], str] | None:
+    """Return functions and groups, and the line as lspci prints it (empty where it tells no class), of such a line."""
     lowered = text.lower()
     if "group" not in lowered and "grp" not in lowered and "iommu" not in lowered:
         return None
     address, line = marked_function(text)
     if address is None:
-        return None
+        told = ((address_in(found[1]), int(found[2])) for found in _BEHIND_ANY.finditer(text))
+        pairs = [(one, number) for one, number in told if one is not None]
+        return (pairs, "") if pairs else None
     rest = line.partition(" ")[2]
     if rest.startswith(_OF_LSPCI) or len({int(number) for number in _ANY.findall(rest)}) > 1:
         return None
     found = _RIGHT_BEHIND.match(f" {rest}")
     if found is not None:
-        return address, int(found[1]), _heading(address, f" {rest}"[found.end() :])
-    told = [*_FURTHER_ON.finditer(rest), *_IN_BRACKETS.finditer(rest)]
-    if len({int(one[1]) for one in told}) != 1:
+        return [(address, int(found[1]))], _heading(address, f" {rest}"[found.end() :])
+    told_on = [*_FURTHER_ON.finditer(rest), *_IN_BRACKETS.finditer(rest)]
+    if len({int(one[1]) for one in told_on}) != 1:
         return None
-    before, after = rest[: told[0].start()], rest[told[0].end() :]
+    before, after = rest[: told_on[0].start()], rest[told_on[0].end() :]
     if any(map(address_in, before.split())):
         return None
-    return address, int(told[0][1]), _heading(address, f"{before} {after}")
+    return [(address, int(told_on[0][1]))], _heading(address, f"{before} {after}")
 
 
 def _heading(address: Address, rest: str) -> str:

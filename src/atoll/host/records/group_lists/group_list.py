@@ -17,6 +17,7 @@ All of these, mixed and quoted::
     0000:00:01.0/iommu_group -> ../iommu_groups/1    ls -l, readlink
     1 0000:00:01.0                                   a number and an address
     01:00.0 VGA compatible … (IOMMU group 1)         a function and behind it its group
+    Group 1: 01:00.0, 01:00.1                        several on a line, also of ls in columns
     │ 0x060400 │ 0x1901 │ 0000:00:01.0 │ 1 │ …       tables (group_table)
     vfio 0000:01:00.0: group 1 is not viable         QEMU, also where there is no group
     IOMMU Group * 00:00.0 Host bridge [0600]: …      the loop on one line where there are no groups
@@ -32,10 +33,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from atoll.host.records.group_lists.below import GroupsBelow
-from atoll.host.records.group_lists.beside import group_beside
+from atoll.host.records.group_lists.beside import groups_beside
 from atoll.host.records.group_lists.line import (
     FURTHEST,
     function_further_on,
+    functions_in_row,
     group_heading,
     is_group_number,
     lines_to_come,
@@ -175,6 +177,8 @@ class GroupList:
         number, rest = group_heading(text)
         if number is not None:
             self._begin(number, margin=len(line) - len(line.lstrip()))
+            if self._row(rest, number):
+                return ""
             address, heading = marked_function(rest)
             if address is not None:
                 self._add(address, number)
@@ -183,6 +187,8 @@ class GroupList:
             self._first_address(rest, number)
             # A script that prints other columns first shows no line of lspci.
             return rest
+        if self._pair(text):
+            return ""
         numbered = numbered_function(text)
         if numbered is not None:
             number, address, heading = numbered
@@ -191,29 +197,37 @@ class GroupList:
             else:
                 self._numbered.append((number, address))
             return heading
-        if self._pair(text):
-            return ""
-        beside = group_beside(text.lstrip(_BULLETS))
+        beside = groups_beside(text.lstrip(_BULLETS))
         if beside is not None:
-            address, number, heading = beside
-            self._add(address, number)
+            found, heading = beside
+            self._tell(found)
             if self._current is not None:
-                self._member(line, heading or str(address))
+                self._member(line, heading or " ".join(str(address) for address, _ in found))
             return heading
         return self._member(line, text) if self._current is not None else text
 
+    def _row(self, text: str, number: int) -> bool:
+        """Take the functions of a line that names several."""
+        found = functions_in_row(text)
+        for address in found if len(found) > 1 else ():
+            self._add(address, number)
+        return len(found) > 1
+
     def _pair(self, text: str) -> bool:
-        """A line that holds nothing but a group's number and a function's full address."""
+        """A line that holds nothing but a group's number and full addresses of functions."""
         if "partition" in text.lower():
             # Lists of GPUs by their place in a fabric look the same.
             self._numbers_are_groups = False
         words = text.split()
-        if len(words) != 2 or not is_group_number(words[0]) or not self._numbers_are_groups:
+        number = words[0].removesuffix(":")
+        if len(words) < 2 or not is_group_number(number) or not self._numbers_are_groups:
             return False
-        address = address_in(words[1])
-        if address is None or words[1].count(":") != 2:
+        found = [address_in(word) for word in words[1:] if word.count(":") == 2]
+        members = [address for address in found if address is not None]
+        if len(members) < len(words) - 1:
             return False
-        self._add(address, int(words[0]))
+        for address in members:
+            self._add(address, int(number))
         return True
 
     def _refused(self, text: str) -> bool:
@@ -261,6 +275,8 @@ class GroupList:
             self._current = None
             return text
         self._indented = indented and text[0] not in "(["
+        if self._row(bare, self._current):
+            return ""
         self._unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(bare) is not None)
         self._add(address, self._current)
         return heading
@@ -288,6 +304,8 @@ class GroupList:
         if _FOLDER not in text:
             return False
         before, _, after = text.rpartition(_FOLDER)
+        if self._pair(after.replace("/devices:", ":", 1)):
+            return True
         number, _, rest = after.partition("/")
         number = number.rstrip("'\":,;")
         if not is_group_number(number):

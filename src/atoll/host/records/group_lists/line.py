@@ -11,6 +11,7 @@ from atoll.pci.address import Address
 __all__ = [
     "FURTHEST",
     "function_further_on",
+    "functions_in_row",
     "group_heading",
     "is_group_number",
     "lines_to_come",
@@ -36,6 +37,10 @@ _IN_BRACKETS = re.compile(
     r"[#*=\-+`> \t]*\[?iommu(?:[_ -]?(?:group|grp))?[ :#]*(\d{1,6})(?:\]:?|:)?\s+(.*)", re.IGNORECASE
 )
 """``[IOMMU 1] 00:01.0 PCI bridge [0604]: …``, ``IOMMU 1: 00:01.0 …``: before a function it is a group's number."""
+_JOINTS = re.compile(r"[,;&+]")
+_JOINING = frozenset({",", "and", "und", "et", "y", "e", "-"})
+"""Between functions of one line."""
+_MOST_WORDS = 512
 _DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
 """What lspci prints of a function below it, and may hold an address."""
 
@@ -99,6 +104,23 @@ def marked_function(text: str) -> tuple[Address | None, str]:
         elif any(c.isalnum() for c in word) and word[0] not in "[(" and word.lower().strip(":") not in _MARKS:
             return None, text
     return None, text
+
+
+def functions_in_row(text: str) -> tuple[Address, ...]:
+    """Return the functions that a line of a list names in a row: side by side, or after a comma, a semicolon, ``and``.
+
+    The first is the first of the line; what stands among other words, the port above perhaps, is none of the row.
+    """
+    found: dict[Address, None] = {}
+    joined = True
+    for word in _JOINTS.sub(" , ", text).split(None, _MOST_WORDS)[:_MOST_WORDS]:
+        address = function_in(word)
+        if address is not None and (joined or not found):
+            found[address] = None
+            joined = True
+        else:
+            joined = word.lower() in _JOINING
+    return tuple(found)
 
 
 def lines_to_come(heading: str, *, ids_first: bool = False) -> int:

@@ -74,7 +74,7 @@ class GroupTable:
             # Number and line of lspci: | 1 | 00:01.0 PCI bridge [0604]: … |
             starts = ((address_in(cell.partition(" ")[0]), cell) for cell in cells)
             address, line = next(((found, cell) for found, cell in starts if found is not None), (None, ""))
-        cell = group.strip("*` ")
+        cell = group.replace("*", "").replace("`", "").strip()
         several = _groups(cell)
         if len(whole) > 1:
             # Which of them the group is of is not told.
