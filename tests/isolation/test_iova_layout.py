@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, Machine, parse_machine
+from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, MachineType, parse_machine
 
 G = GIBIBYTE
 RECORDED = json.loads((Path(__file__).parents[1] / "data/qemu/layouts.json").read_text())["guests"]
@@ -30,12 +30,12 @@ def ram(guest: Guest) -> Parts:
         (Guest(64 * G), [(0, 2 * G - 1), (4 * G, 66 * G - 1)]),
         (Guest(64 * G, max_ram_below_4g=G), [(0, G - 1), (4 * G, 67 * G - 1)]),
         (Guest(2 * G, max_ram_below_4g=3 * G), [(0, 2 * G - 1)]),
-        (Guest(3 * G, Machine.I440FX), [(0, 3 * G - 1)]),
-        (Guest(0xDFF00000, Machine.I440FX), [(0, 0xDFEFFFFF)]),
-        (Guest(4 * G, Machine.I440FX), [(0, 3 * G - 1), (4 * G, 5 * G - 1)]),
-        (Guest(4 * G, Machine.I440FX, max_ram_below_4g=2 * G), [(0, 2 * G - 1), (4 * G, 6 * G - 1)]),
-        (Guest(8 * G, Machine.VIRT), [(G, 9 * G - 1)]),
-        (Guest(8 * G, Machine.PSERIES), [(0, G - 1), (1 << 59, (1 << 59) + 8 * G - 1)]),
+        (Guest(3 * G, MachineType.I440FX), [(0, 3 * G - 1)]),
+        (Guest(0xDFF00000, MachineType.I440FX), [(0, 0xDFEFFFFF)]),
+        (Guest(4 * G, MachineType.I440FX), [(0, 3 * G - 1), (4 * G, 5 * G - 1)]),
+        (Guest(4 * G, MachineType.I440FX, max_ram_below_4g=2 * G), [(0, 2 * G - 1), (4 * G, 6 * G - 1)]),
+        (Guest(8 * G, MachineType.VIRT), [(G, 9 * G - 1)]),
+        (Guest(8 * G, MachineType.PSERIES), [(0, G - 1), (1 << 59, (1 << 59) + 8 * G - 1)]),
     ],
 )
 def test_layouts(guest: Guest, expected: Parts) -> None:
@@ -77,9 +77,9 @@ def test_qemu_itself_lays_guests_out_so(entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("machine", "start", "size"),
-    [(Machine.VIRT, 10 * G, 12 * G), (Machine.PSERIES, (1 << 59) + 9 * G, 12 * G), (Machine.MICROVM, 0, 0)],
+    [(MachineType.VIRT, 10 * G, 12 * G), (MachineType.PSERIES, (1 << 59) + 9 * G, 12 * G), (MachineType.MICROVM, 0, 0)],
 )
-def test_room_for_memory_elsewhere(machine: Machine, start: int, size: int) -> None:
+def test_room_for_memory_elsewhere(machine: MachineType, start: int, size: int) -> None:
     later = Guest(8 * G + (1 << 20), machine, max_memory=18 * G + (1 << 20), slots=2).pluggable
     assert (later.parts[0].start if later else 0, later.size) == (start, size)
 
@@ -95,8 +95,8 @@ def test_amds_hole_moves_the_upper_memory_of_newer_machine_types() -> None:
     assert ram(Guest(big)) == stays, "who makes the processor is not known"
 
 
-@pytest.mark.parametrize(("machine", "hole"), [(Machine.Q35, 32 * G), (Machine.I440FX, 2 * G)])
-def test_64_bit_bars_above_memory_count_for_the_hole(machine: Machine, hole: int) -> None:
+@pytest.mark.parametrize(("machine", "hole"), [(MachineType.Q35, 32 * G), (MachineType.I440FX, 2 * G)])
+def test_64_bit_bars_above_memory_count_for_the_hole(machine: MachineType, hole: int) -> None:
     low = Guest(64 * G, machine).below_4g
     edge = 1012 * G - hole - 4 * G + low
     assert ram(Guest(edge, machine, cpu=Cpu.AMD))[1][0] == 4 * G
@@ -105,11 +105,11 @@ def test_64_bit_bars_above_memory_count_for_the_hole(machine: Machine, hole: int
 
 @given(
     st.integers(1, 1 << 21).map(lambda mib: mib << 20),
-    st.sampled_from([Machine.Q35, Machine.I440FX]),
+    st.sampled_from([MachineType.Q35, MachineType.I440FX]),
     st.sampled_from([None, *Cpu]),
     st.one_of(st.none(), st.integers(1, 4096).map(lambda mib: mib << 20)),
 )
-def test_all_memory_stands_somewhere(memory: int, machine: Machine, cpu: Cpu | None, below: int | None) -> None:
+def test_all_memory_stands_somewhere(memory: int, machine: MachineType, cpu: Cpu | None, below: int | None) -> None:
     guest = Guest(memory, machine, cpu=cpu, max_ram_below_4g=below)
     assert guest.ram.size == memory
     assert guest.below_4g <= (below or 4 * G)
@@ -119,17 +119,17 @@ def test_all_memory_stands_somewhere(memory: int, machine: Machine, cpu: Cpu | N
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("q35", (Machine.Q35, None)),
-        ("pc", (Machine.I440FX, None)),
-        ("i440fx", (Machine.I440FX, None)),
-        ("pc-q35-7.0", (Machine.Q35, (7, 0))),
-        ("pc-i440fx-10.1", (Machine.I440FX, (10, 1))),
-        ("virt-9.0", (Machine.VIRT, (9, 0))),
-        ("microvm", (Machine.MICROVM, None)),
-        ("pseries", (Machine.PSERIES, None)),
+        ("q35", (MachineType.Q35, None)),
+        ("pc", (MachineType.I440FX, None)),
+        ("i440fx", (MachineType.I440FX, None)),
+        ("pc-q35-7.0", (MachineType.Q35, (7, 0))),
+        ("pc-i440fx-10.1", (MachineType.I440FX, (10, 1))),
+        ("virt-9.0", (MachineType.VIRT, (9, 0))),
+        ("microvm", (MachineType.MICROVM, None)),
+        ("pseries", (MachineType.PSERIES, None)),
     ],
 )
-def test_machine_types(text: str, expected: tuple[Machine, tuple[int, int] | None]) -> None:
+def test_machine_types(text: str, expected: tuple[MachineType, tuple[int, int] | None]) -> None:
     assert parse_machine(text) == expected
 
 

@@ -24,7 +24,7 @@ from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Host
 from atoll.isolation.iova.conflicts import ConflictKind
-from atoll.isolation.iova.layout import GIBIBYTE, Guest, Machine
+from atoll.isolation.iova.layout import GIBIBYTE, Guest, MachineType
 from atoll.isolation.iova.pollution import Fate
 from atoll.isolation.iova.ranges import Ranges
 from atoll.pci.acs import AcsFlag
@@ -84,7 +84,7 @@ def test_a_vga_controller_answers_to_vgas_memory() -> None:
 def test_no_guest_of_a_pc_uses_vgas_memory() -> None:
     machine = forwarding_vga(box(red=replace(ACS_OFF, control=AcsFlag.UF), base=0xE0000000), BLUE_PORT)
     assert not [c for c in conflicts(machine, Guest(8 * GIBIBYTE)) if c.range.start == VGA[0]]
-    met = [c for c in conflicts(machine, Guest(2 * GIBIBYTE, Machine.MICROVM)) if c.range.start == VGA[0]]
+    met = [c for c in conflicts(machine, Guest(2 * GIBIBYTE, MachineType.MICROVM)) if c.range.start == VGA[0]]
     assert [c.kind for c in met] == [ConflictKind.POLLUTED]
 
 

@@ -12,7 +12,7 @@ from atoll.errors import InputError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.host.model import Host
-from atoll.isolation.iova.layout import Cpu, Guest, Machine, parse_machine
+from atoll.isolation.iova.layout import Cpu, Guest, MachineType, parse_machine
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.survey import survey
 from atoll.pci.vendor import HYGON
@@ -54,7 +54,7 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
                 raise InputError(f"--{name} without --guest-memory", hint="say how much memory the guest has: 64G")
         return None
     try:
-        machine, version = parse_machine(options.machine or Machine.Q35.value)
+        machine, version = parse_machine(options.machine or MachineType.Q35.value)
     except ValueError:
         raise InputError(
             f"--machine: {options.machine!r} is no machine type that is known here",
@@ -85,7 +85,7 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
     return guest
 
 
-def _pluggable(options: argparse.Namespace, memory: int, machine: Machine) -> tuple[int | None, int]:
+def _pluggable(options: argparse.Namespace, memory: int, machine: MachineType) -> tuple[int | None, int]:
     """Return how much memory, in bytes, the guest may have once all is plugged in (None: no more), and in how many
     slots."""
     most = _size("--max-memory", options.max_memory)
@@ -97,7 +97,7 @@ def _pluggable(options: argparse.Namespace, memory: int, machine: Machine) -> tu
     slots = _number("--memory-slots", options.memory_slots, _MOST_SLOTS) or 0
     if slots and most is None:
         raise InputError("--memory-slots without --max-memory", hint="say how much memory there may be: 512G")
-    if most is not None and machine is Machine.MICROVM:
+    if most is not None and machine is MachineType.MICROVM:
         raise InputError("--max-memory: nothing is plugged into a microvm", hint="leave it out")
     return most, slots
 

@@ -10,7 +10,7 @@ from atoll.controls.acs import closed
 from atoll.controls.acs_options import config_acs
 from atoll.fabric.answer import Answer
 from atoll.isolation.iova.aperture import Aperture
-from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, Machine
+from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, MachineType
 from atoll.isolation.iova.pollution import Claim, Fate, Polluter, Pollution
 from atoll.isolation.iova.ranges import ADDRESSES, Range, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
@@ -224,7 +224,7 @@ def _relocation(guest: Guest, avoids: Callable[[Guest], bool]) -> Iterator[Remed
     """A machine type and a processor with which QEMU moves the upper memory of a PC."""
     if not guest.pc or guest.relocates or not avoids(replace(guest, version=None, cpu=Cpu.AMD)):
         return
-    name = "pc-i440fx" if guest.machine is Machine.I440FX else "pc-q35"
+    name = "pc-i440fx" if guest.machine is MachineType.I440FX else "pc-q35"
     old = guest.version is not None and guest.version < RELOCATING
     parts = [f"-machine {name}-{'.'.join(map(str, RELOCATING))} or newer"] if old else []
     parts += ["-cpu host on an AMD host, or another AMD model"] if guest.cpu is not Cpu.AMD else []
@@ -250,7 +250,7 @@ def _from(ram: Ranges, start: int) -> int:
 def _type(guest: Guest) -> str:
     """The machine type as QEMU takes it."""
     if guest.version is None:
-        return "pc" if guest.machine is Machine.I440FX else guest.machine.value
+        return "pc" if guest.machine is MachineType.I440FX else guest.machine.value
     return f"pc-{guest.machine.value}-" + ".".join(map(str, guest.version))
 
 

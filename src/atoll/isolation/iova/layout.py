@@ -17,7 +17,7 @@ from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT
 from atoll.pci.bridge import VGA_MEMORY
 
-__all__ = ["GIBIBYTE", "RELOCATING", "Cpu", "Guest", "Machine", "parse_machine"]
+__all__ = ["GIBIBYTE", "RELOCATING", "Cpu", "Guest", "MachineType", "parse_machine"]
 
 GIBIBYTE = 1 << 30
 _FOUR_GIB = 4 * GIBIBYTE
@@ -29,8 +29,8 @@ RELOCATING = (7, 1)
 to new machine type" (QEMU 7.1)."""
 
 
-class Machine(StrEnum):
-    """Machine types that differ in where memory stands."""
+class MachineType(StrEnum):
+    """QEMU's machine types, as far as they differ in where memory stands."""
 
     Q35 = "q35"
     I440FX = "i440fx"
@@ -47,7 +47,7 @@ class Cpu(StrEnum):
     AMD = "amd"
 
 
-_HOLE64 = {Machine.Q35: 32 * GIBIBYTE, Machine.I440FX: 2 * GIBIBYTE}
+_HOLE64 = {MachineType.Q35: 32 * GIBIBYTE, MachineType.I440FX: 2 * GIBIBYTE}
 """``pci-hole64-size`` by default: above memory there is this much for 64-bit BARs."""
 _VGA = Ranges.of(VGA_MEMORY)
 
@@ -58,7 +58,7 @@ class Guest:
 
     memory: int
     """Bytes."""
-    machine: Machine = Machine.Q35
+    machine: MachineType = MachineType.Q35
     version: tuple[int, int] | None = None
     """Of the machine type; None: the newest."""
     cpu: Cpu | None = None
@@ -76,7 +76,7 @@ class Guest:
     @property
     def pc(self) -> bool:
         """Whether it is one of the PC machines."""
-        return self.machine in (Machine.Q35, Machine.I440FX)
+        return self.machine in (MachineType.Q35, MachineType.I440FX)
 
     @property
     def relocates(self) -> bool:
@@ -86,9 +86,9 @@ class Guest:
     @property
     def below_4g(self) -> int:
         """How much of a PC's or a microvm's memory stands from 0, in bytes."""
-        if self.machine is Machine.MICROVM:
+        if self.machine is MachineType.MICROVM:
             low = 0xC000_0000
-        elif self.machine is Machine.I440FX:
+        elif self.machine is MachineType.I440FX:
             low = self.max_ram_below_4g or 0xE000_0000
             if self.memory >= low:
                 low = min(low, 0xC000_0000)
@@ -101,9 +101,9 @@ class Guest:
     def ram(self) -> Ranges:
         """The memory that the guest starts with, as IOVA ranges."""
         match self.machine:
-            case Machine.VIRT:
+            case MachineType.VIRT:
                 return Ranges.of((GIBIBYTE, GIBIBYTE + self.memory - 1))
-            case Machine.PSERIES:
+            case MachineType.PSERIES:
                 return Ranges.of((0, GIBIBYTE - 1), (_TCE64, _TCE64 + self.memory - 1))
         low, start = self.below_4g, self._above_start
         return Ranges.of((0, low - 1), (start, start + self.memory - low - 1))
@@ -118,11 +118,11 @@ class Guest:
         """Where memory may come to stand that is plugged in later."""
         size = self._pluggable_size
         match self.machine:
-            case Machine.MICROVM:
+            case MachineType.MICROVM:
                 return NOTHING
-            case Machine.VIRT:
+            case MachineType.VIRT:
                 start = _aligned(GIBIBYTE + self.memory)
-            case Machine.PSERIES:
+            case MachineType.PSERIES:
                 start = _TCE64 + _aligned(self.memory)
             case _:
                 start = _aligned(self._above_start + self.memory - self.below_4g)
@@ -161,7 +161,7 @@ def _aligned(address: int) -> int:
     return -(-address // GIBIBYTE) * GIBIBYTE
 
 
-def parse_machine(text: str) -> tuple[Machine, tuple[int, int] | None]:
+def parse_machine(text: str) -> tuple[MachineType, tuple[int, int] | None]:
     """Return a machine type and its version: ``q35``, ``pc-q35-7.0``, ``pc-i440fx-8.2``, ``virt-9.0``.
 
     Raises ValueError for any other name.
@@ -175,5 +175,5 @@ def parse_machine(text: str) -> tuple[Machine, tuple[int, int] | None]:
     return _machine(name), (int(major), int(minor))
 
 
-def _machine(name: str) -> Machine:
-    return Machine.I440FX if name == "pc" else Machine(name)
+def _machine(name: str) -> MachineType:
+    return MachineType.I440FX if name == "pc" else MachineType(name)
