@@ -129,6 +129,11 @@ def test_every_form_tells_the_same(text: str) -> None:
     assert groups_of(host_of(text)) == {1: [BRIDGE, GPU, SOUND], 2: [NIC]}
 
 
+def test_ids_behind_the_address_are_no_class() -> None:
+    function = host_of("IOMMU group #1\n└─Slot 01:00.0  8086:46a6  [R]  8 lanes  i915\n").functions[at(GPU)]
+    assert (function.vendor, function.device, function.class_code) == (0x8086, 0x46A6, 0xFFFFFF)
+
+
 def test_ids_before_the_address_are_ids() -> None:
     function = host_of("Group 1:\t[10de:1b80] [R] 01:00.0 VGA compatible controller: NVIDIA X (rev a1)\n").functions[
         at(GPU)

@@ -33,6 +33,9 @@ def parse_heading(text: str) -> Heading:
     if class_text.startswith("["):
         # Ids without class and name, as scripts print them: [8086:1901].
         class_text, name = "", text
+    elif _pair(text.partition(" ")[0]) is not None:
+        # And without the brackets: 8086:1901 and what else a script tells.
+        class_text, name = "", f"[{text[:9]}]"
     revision, interface = 0, 0
     name = name.strip()
     # From the right: (prog-if 00 [Normal decode]), then (rev 05).
