@@ -32,7 +32,7 @@ _ASKS = ("state", "proof", "take", "stop")
 class _Refused(Exception):
     """A request that is not granted."""
 
-    def __init__(self, message: str, hint: str = "", *, again: bool = False) -> None:
+    def __init__(self, message: str, hint: str, *, again: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

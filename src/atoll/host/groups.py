@@ -40,7 +40,7 @@ _WITH_DOMAIN = frozenset(("blocked", "identity", "DMA", "DMA-FQ", "unmanaged"))
 _KINDS = (("dmar", "intel"), ("ivhd", "amd"), ("smmu", "smmu"), ("arm-smmu", "smmu"), ("viommu", "virtio"))
 
 
-def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent = Extent.ALL) -> Fact[Mapping[int, Group]]:
+def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent) -> Fact[Mapping[int, Group]]:
     """Return the groups by number; empty where this kernel has no IOMMU in use.
 
     Where ``sys/kernel`` was not captured, the groups are those that the functions' own links name, and

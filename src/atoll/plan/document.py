@@ -121,7 +121,7 @@ def from_document(data: object) -> Plan:
     )
 
 
-def step_from_document(data: object, name: str = "step") -> Step:
+def step_from_document(data: object, name: str) -> Step:
     """Return the step of a document; ``name`` is what to call it in errors. Raises InputError."""
     step = _Place(data, name)
     step.only(

@@ -61,9 +61,7 @@ def apply_document(plan: Plan, outcome: Outcome | None, statement: Statement | N
     )
 
 
-def apply_lines(
-    plan: Plan, outcome: Outcome, statement: Statement | None, *, style: Style, verbose: bool = False
-) -> list[str]:
+def apply_lines(plan: Plan, outcome: Outcome, statement: Statement | None, *, style: Style, verbose: bool) -> list[str]:
     """Return what was done as people read it, the verdict last: it is what they wait for."""
     lines = _outcome_lines(outcome, plan.host, style)
     carried = bandwidth_lines(plan.clusters, style)

@@ -51,7 +51,7 @@ def atoms_document(host: Host, found: Sequence[Atom]) -> dict[str, Any]:
     )
 
 
-def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style, verbose: bool = False) -> list[str]:
+def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style, verbose: bool) -> list[str]:
     """Return the atoms as people read them: potential, not what is so now."""
     lines = wrap(
         f"{plural(len(found), 'isolation atom')}: the smallest sets of functions that could be isolated from the "

@@ -76,7 +76,7 @@ def attack_document(source: Address, target: Address, attack: Attack) -> dict[st
     )
 
 
-def attack_lines(source: Address, target: Address, attack: Attack, *, style: Style, verbose: bool = False) -> list[str]:
+def attack_lines(source: Address, target: Address, attack: Attack, *, style: Style, verbose: bool) -> list[str]:
     """Return the attack as people read it: the outcome, the first path that worked, and on request every attempt."""
     arrived = sum(attempt.delivered for attempt in attack.attempts)
     outcome = style.bad("reached") if attack.reached else style.good("not reached")

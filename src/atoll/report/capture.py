@@ -26,7 +26,7 @@ def capture_document(file: str, count: int, manifest: Manifest) -> dict[str, Any
 
 
 def capture_lines(
-    file: str, count: int, manifest: Manifest, gaps: Sequence[Gap], *, style: Style, verbose: bool = False
+    file: str, count: int, manifest: Manifest, gaps: Sequence[Gap], *, style: Style, verbose: bool
 ) -> list[str]:
     """Return what the archive holds; then everything that it does not."""
     kernel = f"Linux {manifest.kernel}, " if manifest.kernel else ""

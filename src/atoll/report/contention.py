@@ -33,7 +33,7 @@ def contention_document(found: Sequence[Contention]) -> list[dict[str, Any]]:
     ]
 
 
-def shared_lines(found: Sequence[Contention], style: Style, *, verbose: bool = False) -> list[str]:
+def shared_lines(found: Sequence[Contention], style: Style, *, verbose: bool) -> list[str]:
     """Return what groups share, one thing a line, the widest shared first; nothing where nothing is."""
     if not found:
         return []

@@ -35,7 +35,7 @@ def doctor_document(host: Host, found: Sequence[Check]) -> dict[str, Any]:
     )
 
 
-def doctor_lines(host: Host, found: Sequence[Check], *, style: Style, verbose: bool = False) -> list[str]:
+def doctor_lines(host: Host, found: Sequence[Check], *, style: Style, verbose: bool) -> list[str]:
     """Return the checks, the worst first: what was found, why it matters, what to do."""
     paint = {
         Status.OK: style.good,

@@ -21,7 +21,7 @@ _WIDEST_DRIVER = 28
 _LEAST_NAME = 8
 
 
-def function_tree(host: Host, *, names: Names, style: Style, verbose: bool = False) -> list[str]:
+def function_tree(host: Host, *, names: Names, style: Style, verbose: bool) -> list[str]:
     """Return the lines of a host that has functions, a tree for each root bus."""
     links = links_by_function(host)
     notes = {

@@ -45,7 +45,7 @@ def hold_lines(
     held: Sequence[Cluster],
     *,
     style: Style,
-    verbose: bool = False,
+    verbose: bool,
 ) -> list[str]:
     """Return what was done as people read it, and what is held now."""
     lines = apply_lines(plan, outcome, statement, style=style, verbose=verbose)

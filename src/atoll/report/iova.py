@@ -108,7 +108,7 @@ def _conflict(conflict: Conflict) -> dict[str, Any]:
 
 
 def iova_lines(
-    host: Host, found: Sequence[ClusterIova], guest: Guest | None, *, style: Style, verbose: bool = False
+    host: Host, found: Sequence[ClusterIova], guest: Guest | None, *, style: Style, verbose: bool
 ) -> list[str]:
     """Return all clusters' addresses as people read them: the outcome first, then what can be used and what not."""
     lines: list[str] = []

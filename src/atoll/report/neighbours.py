@@ -75,7 +75,7 @@ def neighbours_lines(
     *,
     names: Names,
     style: Style,
-    verbose: bool = False,
+    verbose: bool,
 ) -> list[str]:
     """Return the function's group and neighbours as people read them; those that a path leads to first.
 

@@ -12,7 +12,7 @@ from atoll.report.style import Style
 __all__ = ["bandwidth_lines", "lacking_lines", "plan_lines", "steps_lines"]
 
 
-def plan_lines(plan: Plan, *, style: Style, verbose: bool = False) -> list[str]:
+def plan_lines(plan: Plan, *, style: Style, verbose: bool) -> list[str]:
     """Return the steps in order, the bandwidth kept and lost, and what is not achieved."""
     if plan.impossible:
         return [

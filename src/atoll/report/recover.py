@@ -17,7 +17,7 @@ __all__ = ["recover_document", "recover_lines"]
 
 
 def recover_document(
-    host: str, recovery: Recovery, proof: Proof | None, idle: Sequence[str] = (), unshown: str = ""
+    host: str, recovery: Recovery, proof: Proof | None, idle: Sequence[str], unshown: str
 ) -> dict[str, Any]:
     """Return what became of runs that died as programs get it; ``verdict`` is null where no tenant runs.
 
@@ -55,11 +55,11 @@ def recover_lines(
     host: str,
     recovery: Recovery,
     proof: Proof | None,
-    idle: Sequence[str] = (),
-    unshown: str = "",
+    idle: Sequence[str],
+    unshown: str,
     *,
     style: Style,
-    verbose: bool = False,
+    verbose: bool,
 ) -> list[str]:
     """Return what became of runs that died as people read it, the verdict on those who run last."""
     return [

@@ -71,9 +71,7 @@ class NotViable(VfioError):
 
     default = errno.EPERM
 
-    def __init__(
-        self, message: str, *, siblings: tuple[tuple[str, str], ...], hint: str = "", number: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, siblings: tuple[tuple[str, str], ...], hint: str, number: int | None) -> None:
         super().__init__(message, hint=hint, number=number)
         self.siblings = siblings
         """The devices of the group that have such a driver, with its name."""
@@ -89,7 +87,7 @@ class Busy(VfioError):
         message: str,
         *,
         holders: Fact[tuple[Holder, ...]] | None = None,
-        hint: str = "",
+        hint: str,
         number: int | None = None,
     ) -> None:
         super().__init__(message, hint=hint, number=number)

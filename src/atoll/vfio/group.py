@@ -73,7 +73,7 @@ class Group:
             what = f"putting group {self.number} into its container"
             raise diagnosis.attach_failed(kernel, error, what, self.number) from error
 
-    def device_descriptor(self, address: Address, token: UUID | None = None) -> int:
+    def device_descriptor(self, address: Address, token: UUID | None) -> int:
         """Return a new descriptor of a device of the group; the first resets the device. Raises VfioError."""
         # drivers/vfio/pci/vfio_pci_core.c vfio_pci_core_match: the name, and a token where one is wanted.
         name = f"{address} vf_token={token}" if token else str(address)

@@ -32,7 +32,7 @@ def check_shared(root: str = "/") -> None:
             )
 
 
-def root_of_host(root: str = "/") -> str | None:
+def root_of_host(root: str) -> str | None:
     """Return the folder under which the host's own files of atoll stand: ``root``, or process 1's where these are
     others. None where it is not shown which they are: process 1 cannot be looked at, or is a container's."""
     if not _is_shown(root) or not _is_hosts(root):

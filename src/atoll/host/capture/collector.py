@@ -49,7 +49,7 @@ class Collector:
     left out is kept in ``limited``.
     """
 
-    def __init__(self, tree: Tree, limits: CaptureLimits | None = None) -> None:
+    def __init__(self, tree: Tree, limits: CaptureLimits | None) -> None:
         self.tree = tree
         self.found = MemoryTree(tree.name)
         self.missing: list[Missing] = []

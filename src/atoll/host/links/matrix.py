@@ -40,8 +40,8 @@ def matrix_links(
     naming: Naming,
     *,
     source: str,
-    status: Mapping[Address, SmiGpu] | None = None,
-    switched: frozenset[Address] = frozenset(),
+    status: Mapping[Address, SmiGpu] | None,
+    switched: frozenset[Address],
 ) -> ToldLinks:
     """Return the links that a matrix tells.
 

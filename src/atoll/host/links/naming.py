@@ -33,7 +33,7 @@ def name_gpus(
     known: Sequence[SmiGpu],
     functions: Mapping[Address, Function],
     *,
-    uuids: Mapping[str, Address] | None = None,
+    uuids: Mapping[str, Address] | None,
 ) -> Naming:
     """Return the addresses of GPUs that a text calls by their index.
 

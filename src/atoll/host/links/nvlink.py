@@ -33,8 +33,8 @@ def nvlinks(
     functions: Mapping[Address, Function],
     naming: Naming,
     *,
-    source: str = _SOURCE,
-    rates: Mapping[tuple[Address, int], int] | None = None,
+    source: str,
+    rates: Mapping[tuple[Address, int], int] | None,
 ) -> ToldLinks:
     """Return the links that ``nvidia-smi nvlink -R`` or ``-p`` tells of the functions of a host.
 
