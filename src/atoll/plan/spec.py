@@ -20,7 +20,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 from atoll.errors import InputError, RefusedError
 from atoll.events.trigger import Trigger
@@ -48,6 +48,9 @@ _LIKE = {
     "policy": "[policy] has survive = { tenant = 1 }, and perhaps other keys; docs/clusters.md tells them",
 }
 """What tables look like, for whoever wrote one otherwise."""
+
+_Owners: TypeAlias = dict[Address, tuple[str, str, KeyPath]]
+"""Who has each device: a cluster, by which selector, and where in the file that one stands."""
 
 
 class SpecError(InputError):
@@ -114,11 +117,11 @@ class _Reader:
         tables = self.table(data, ("cluster",))
         if not tables:
             raise self.error((), "no clusters", hint='begin with [cluster.NAME] and devices = ["…"]')
-        owner: dict[Address, tuple[str, str, KeyPath]] = {}
+        owners: _Owners = {}
         for cluster in tables:
-            self.cluster_devices(tables, cluster, owner)
-        members = self.with_companions(owner)
-        for address, (_, selector, path) in owner.items():
+            self.cluster_devices(tables, cluster, owners)
+        members = self.with_companions(owners)
+        for address, (_, selector, path) in owners.items():
             if address in self.host.essential and address not in essential:
                 raise self.refusal(path, address, selector)
         named = tuple(self.cluster(tables, cluster, members.get(cluster, ())) for cluster in tables)
@@ -181,9 +184,7 @@ class _Reader:
 
     # -- clusters
 
-    def cluster_devices(
-        self, tables: dict[str, Any], cluster: str, owner: dict[Address, tuple[str, str, KeyPath]]
-    ) -> None:
+    def cluster_devices(self, tables: dict[str, Any], cluster: str, owners: _Owners) -> None:
         """Check one cluster's name and keys, and enter its devices."""
         path: KeyPath = ("cluster", cluster)
         self.check_name(path, cluster)
@@ -198,38 +199,37 @@ class _Reader:
                 path, "empty, expected at least one selector", hint="a cluster without devices proves nothing"
             )
         had = (self.before or {}).get(cluster)
+        counting: list[tuple[str, KeyPath]] = []
         for index, selector in enumerate(selectors):
             if had is not None and counts(selector):
+                counting.append((selector, (*path, index)))
                 continue
-            try:
-                found = resolve(selector, self.host)
-            except InputError as error:
-                if selector in self.gone or (self.gone and self.before is not None and counts(selector)):
-                    continue
-                raise self.error((*path, index), error.message, hint=error.hint) from None
-            for address in found:
-                self.enter(owner, address, cluster, selector, (*path, index))
-        counting = [(index, selector) for index, selector in enumerate(selectors) if counts(selector)]
-        if had is None or not counting:
-            return
-        index, selector = counting[0]
+            for address in self.selected(selector, (*path, index)):
+                self.enter(owners, address, cluster, selector, (*path, index))
+        if had is not None and counting:
+            self.enter_had(owners, cluster, had, *counting[0])
+
+    def selected(self, selector: str, path: KeyPath) -> tuple[Address, ...]:
+        """Return the functions that a selector names; none where what it named is gone, and need not be there."""
+        try:
+            return resolve(selector, self.host)
+        except InputError as error:
+            if selector in self.gone or (self.gone and self.before is not None and counts(selector)):
+                return ()
+            raise self.error(path, error.message, hint=error.hint) from None
+
+    def enter_had(self, owners: _Owners, cluster: str, had: Collection[Address], selector: str, path: KeyPath) -> None:
+        """Enter what a cluster had, in place of what selectors name that count devices: by now these may be others."""
         followers = follow(self.host)
         for address in had:
-            mine = address in owner and owner[address][0] == cluster
+            mine = address in owners and owners[address][0] == cluster
             if address in self.host.functions and address not in followers and not mine:
-                self.enter(owner, address, cluster, selector, (*path, index))
+                self.enter(owners, address, cluster, selector, path)
 
-    def enter(
-        self,
-        owner: dict[Address, tuple[str, str, KeyPath]],
-        address: Address,
-        cluster: str,
-        selector: str,
-        path: KeyPath,
-    ) -> None:
-        if address in owner:
-            raise self.twice(path, address, cluster, owner[address])
-        owner[address] = (cluster, selector, path)
+    def enter(self, owners: _Owners, address: Address, cluster: str, selector: str, path: KeyPath) -> None:
+        if address in owners:
+            raise self.twice(path, address, cluster, owners[address])
+        owners[address] = (cluster, selector, path)
 
     def check_name(self, path: KeyPath, cluster: str) -> None:
         if cluster == HOST:
@@ -250,13 +250,13 @@ class _Reader:
         what = f"{address} belongs to cluster {first[0]} already ({where})"
         return self.error(path, what, hint="a device has one owner")
 
-    def with_companions(self, owner: dict[Address, tuple[str, str, KeyPath]]) -> dict[str, list[Address]]:
+    def with_companions(self, owners: _Owners) -> dict[str, list[Address]]:
         """Return the functions by cluster, each GPU with its NPU functions."""
         members: dict[str, list[Address]] = {}
-        for address, (cluster, _, _) in owner.items():
+        for address, (cluster, _, _) in owners.items():
             members.setdefault(cluster, []).append(address)
         for npu, gpu in follow(self.host).items():
-            ours, leader = owner.get(npu), owner.get(gpu)
+            ours, leader = owners.get(npu), owners.get(gpu)
             if ours is not None and (leader is None or leader[0] != ours[0]):
                 theirs = "the host" if leader is None else f"cluster {leader[0]}"
                 what = f"{npu} is an NPU function of the GPU {gpu}, which belongs to {theirs}"

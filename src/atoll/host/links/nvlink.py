@@ -25,8 +25,6 @@ from atoll.pci.vendor import IBM, NVIDIA
 
 __all__ = ["nvlinks"]
 
-_SOURCE = "nvidia-smi nvlink -R"
-
 
 def nvlinks(
     gpus: tuple[SmiGpu, ...],
