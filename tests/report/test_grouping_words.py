@@ -9,7 +9,8 @@ import pytest
 from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.host.complaint import Complaint, ComplaintKind
-from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.gap import Gap, GapKind
 from atoll.host.model import Group, Host, KernelRelease, ReservedRegion
 from atoll.isolation.grouping import Grouping, grouping
 from atoll.pci.config import NO_ANSWER
@@ -40,6 +41,15 @@ def test_alone() -> None:
     number = host.functions[at("01:00.0")].group
     assert isinstance(number, Known)
     assert headline(host, _of(host, "01:00.0")) == f"0000:01:00.0 is alone in group {number.value}."
+
+
+def test_whose_list_was_not_read_whole_is_not_alone() -> None:
+    host = machine(*slots(CLOSED))
+    number = value_of(host.functions[at("01:00.0")].group, None)
+    part = replace(host, gaps=(Gap("members", "x", kind=GapKind.MEMBERS, of=(at("01:00.0"),)),))
+    told = headline(part, _of(part, "01:00.0"))
+    assert told == f"0000:01:00.0 is in group {number}, and so is what of its list could not be read."
+    assert "alone" in headline(part, _of(part, "00:01.0"))
 
 
 def test_who_else_is_in_the_group_only_a_whole_record_tells() -> None:

@@ -27,6 +27,8 @@ class GapKind(Enum):
     """Whether the links are those of a board whose GPUs the host has."""
     GROUP = auto()
     """A function's group, which is told in two ways."""
+    MEMBERS = auto()
+    """Functions of groups that it names in a way that is not known; the gap is of those that could be read."""
     LINKS = auto()
     """A function's links, which are told in two ways."""
 

@@ -9,6 +9,7 @@ from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.complaint import ComplaintKind
 from atoll.host.fact import Known, Unknown
+from atoll.host.gap import GapKind
 from atoll.host.groups import on_xen
 from atoll.host.model import Function, Host, Platform
 from atoll.isolation.grouping import Grouping
@@ -46,6 +47,9 @@ def headline(host: Host, found: Grouping) -> str:
         # A record that leaves out what stands above may leave out who is beside it.
         group, comma = f"{group}, as far as the record shows", ","
     alike, ports, strangers = _sorted(host, found)
+    if not strangers and any(gap.kind is GapKind.MEMBERS and one in gap.of for gap in host.gaps):
+        beside = f", with {first_of(alike, SHOWN)}" if alike else ""
+        return f"{one} is in {group}{comma}{beside}, and so is what of its list could not be read."
     if not alike and not strangers:
         beyond = perhaps_members(host, found) if found.recorded else []
         if beyond:

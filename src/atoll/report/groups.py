@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.gap import GapKind
 from atoll.host.groups import BEHIND_XEN, on_xen
 from atoll.host.model import Function, Host
 from atoll.isolation.groups import Prediction
@@ -93,6 +94,9 @@ def groups_lines(
         for address in sorted(members):
             lines += _member_lines(host, address, prediction, names, style, verbose)
     lines += _without_group(host, style)
+    for gap in host.gaps:
+        if gap.kind is GapKind.MEMBERS:
+            lines += ["", *wrap(f"{gap.what}: {gap.why}", first=style.doubtful("Not whole: "))]
     if host.excerpt and numbered:
         lines += ["", *wrap(EXCERPT)]
     if isinstance(host.groups, Known) and not numbered:

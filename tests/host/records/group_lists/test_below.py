@@ -7,7 +7,8 @@ import time
 import pytest
 
 from atoll.host.fact import Known
-from host.records.paste import groups_of, host_of
+from atoll.host.gap import GapKind
+from host.records.paste import at, groups_of, host_of
 
 _CARD = "41:00.0 VGA compatible controller [0300]: NVIDIA Corporation GA102GL [10de:2230] (rev a1)"
 _NIC = "42:00.0 Ethernet controller [0200]: Intel Corporation X550 [8086:1563] (rev 01)"
@@ -44,7 +45,30 @@ def test_functions_that_a_table_tells_in_short_are_not_passed_over() -> None:
     assert groups_of(host) == {4: ["00:07.0"]}
     (gap,) = [gap for gap in host.gaps if "group 9" in gap.what]
     assert "could be read" in gap.why
+    assert (gap.kind, gap.of) == (GapKind.MEMBERS, ())
     assert not any("group 10" in gap.what for gap in host.gaps)
+
+
+def test_functions_of_a_row_in_short() -> None:
+    host = host_of("IOMMU Group 1: 00:01.0, 01:00.0-2\nIOMMU Group 2: 02:00.0/1\nIOMMU Group 3: 03:00.[0-1]\n")
+    assert groups_of(host) == {
+        1: ["00:01.0", "01:00.0", "01:00.1", "01:00.2"],
+        2: ["02:00.0", "02:00.1"],
+        3: ["03:00.0", "03:00.1"],
+    }
+    assert not any(gap.kind is GapKind.MEMBERS for gap in host.gaps)
+
+
+def test_a_row_that_could_not_be_read_whole() -> None:
+    host = host_of("IOMMU Group 15: 03:00.x, 03:01.0\nIOMMU Group 16: 04:00.0 (below 00:1c.x)\n")
+    assert groups_of(host) == {15: ["03:01.0"], 16: ["04:00.0"]}
+    (gap,) = (gap for gap in host.gaps if gap.kind is GapKind.MEMBERS)
+    assert (gap.what, gap.of) == ("members of IOMMU group 15", (at("03:01.0"),))
+
+
+def test_what_stands_above_a_member_is_none() -> None:
+    text = "IOMMU Group 1:\n  PCI: 0000:01:00.0\n    Parent: 0000:00:01.0\n    Upstream port: 0000:00:01.0\n"
+    assert groups_of(host_of(text)) == {1: ["01:00.0"]}
 
 
 def test_a_tab_that_echo_printed_as_it_is_spelled() -> None:

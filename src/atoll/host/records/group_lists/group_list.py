@@ -88,6 +88,8 @@ class GroupList:
     asked: bool = False
     """Whether somebody typed a command that lists groups."""
     _named: set[int] = field(default_factory=set)
+    _partly: set[int] = field(default_factory=set)
+    """Groups of which a line names functions in a way that is not known."""
     _current: int | None = None
     _indented: bool = False
     """Whether the current group's functions are indented: then one at the margin is none of them."""
@@ -123,10 +125,9 @@ class GroupList:
 
     @property
     def empty(self) -> tuple[int, ...]:
-        """The groups that the text names without a function of theirs that could be read."""
-        return tuple(
-            sorted(self._named - set(self.members.values()) - {n for two in self.conflicts.values() for n in two})
-        )
+        """The groups that the text names with no function of theirs that could be read, or not with all."""
+        told = set(self.members.values()) | {n for two in self.conflicts.values() for n in two}
+        return tuple(sorted((self._named - told) | self._partly))
 
     def take(self, line: str) -> str:
         """Read a line, and return what of it may be a function as lspci prints it."""
@@ -208,7 +209,9 @@ class GroupList:
 
     def _row(self, text: str, number: int) -> bool:
         """Take the functions of a line that names several."""
-        found = functions_in_row(text)
+        found, whole = functions_in_row(text)
+        if not whole:
+            self._partly.add(number)
         for address in found if len(found) > 1 else ():
             self._add(address, number)
         return len(found) > 1

@@ -41,8 +41,20 @@ _JOINTS = re.compile(r"[,;&+]")
 _JOINING = frozenset({",", "and", "und", "et", "y", "e", "-"})
 """Between functions of one line."""
 _MOST_WORDS = 512
-_DETAILS = frozenset({"subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"})
-"""What lspci prints of a function below it, and may hold an address."""
+_SEVERAL = re.compile(
+    r"((?:[\da-f]{4,8}:)?[\da-f]{2}:[01][\da-f]\.)(?:\[?([0-7])\s?[-–]\.?([0-7])\]?|([0-7](?:/\.?[0-7])+))",
+    re.IGNORECASE,
+)
+"""Functions of one device in short: ``01:00.0-3``, ``01:00.[0-3]``, ``01:00.0/1``."""
+_UNREAD = re.compile(r"(?:[\da-f]{4,8}:)?[\da-f]{2}:[01][\da-f]\.\S", re.IGNORECASE)
+_DETAILS = frozenset(
+    {
+        *("subsystem", "kernel driver in use", "kernel modules", "physical slot", "devicename"),
+        *("parent", "parent bridge", "parent device", "upstream", "upstream port", "upstream bridge", "root port"),
+        *("physical function", "physfn", "path", "pcie path"),
+    }
+)
+"""What lspci and scripts print of a function below it, and may hold an address."""
 
 
 def group_heading(text: str) -> tuple[int | None, str]:
@@ -106,21 +118,37 @@ def marked_function(text: str) -> tuple[Address | None, str]:
     return None, text
 
 
-def functions_in_row(text: str) -> tuple[Address, ...]:
-    """Return the functions that a line of a list names in a row: side by side, or after a comma, a semicolon, ``and``.
+def functions_in_row(text: str) -> tuple[tuple[Address, ...], bool]:
+    """Return the functions that a line of a list names in a row, and whether all of the row could be read.
 
-    The first is the first of the line; what stands among other words, the port above perhaps, is none of the row.
+    They stand side by side, or after a comma, a semicolon, ``and``. The first is the first of the line; what stands
+    among other words, the port above perhaps, is none of the row.
     """
     found: dict[Address, None] = {}
-    joined = True
+    joined = whole = True
     for word in _JOINTS.sub(" , ", text).split(None, _MOST_WORDS)[:_MOST_WORDS]:
-        address = function_in(word)
-        if address is not None and (joined or not found):
-            found[address] = None
-            joined = True
-        else:
+        if not joined and found:
             joined = word.lower() in _JOINING
-    return tuple(found)
+            continue
+        several = _functions(word.strip("[](){}<>:'\"`*|"))
+        found |= dict.fromkeys(several)
+        unread = not several and _UNREAD.match(word) is not None
+        whole = whole and not unread
+        joined = bool(several) or unread or not found or word.lower() in _JOINING
+    return tuple(found), whole
+
+
+def _functions(word: str) -> list[Address]:
+    """Return the functions that a word names, none where it is neither an address nor several in short."""
+    one = function_in(word)
+    if one is not None:
+        return [one]
+    short = _SEVERAL.fullmatch(word)
+    if short is None:
+        return []
+    digits = range(int(short[2]), int(short[3]) + 1) if short[2] else [int(d) for d in short[4] if d.isdigit()]
+    found = (address_in(f"{short[1]}{digit}") for digit in digits)
+    return [address for address in found if address is not None]
 
 
 def lines_to_come(heading: str, *, ids_first: bool = False) -> int:

@@ -28,7 +28,7 @@ def text_gaps(
     ``empty``: groups whose members could not be read. ``unsure``: functions before whose lines a number stands that may
     be a group's or a line's.
     """
-    return (*_of_functions(found, functions, told), *_unread_groups(found, empty), *_unsure(found, unsure))
+    return (*_of_functions(found, functions, told), *_unread_groups(found, told, empty), *_unsure(found, unsure))
 
 
 def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], told: ToldGroups) -> list[Gap]:
@@ -64,12 +64,19 @@ def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], t
     return gaps
 
 
-def _unread_groups(found: TextFunctions, empty: Sequence[int]) -> list[Gap]:
+def _unread_groups(found: TextFunctions, told: ToldGroups, empty: Sequence[int]) -> list[Gap]:
     if not empty:
         return []
     which = ", ".join(map(str, empty[:8])) + (", …" if len(empty) > 8 else "")
-    why = f"{found.name} names them, and no function of them could be read: a form of list that is not known here?"
-    return [Gap(f"members of IOMMU group {which}", why, "give find /sys/kernel/iommu_groups/ -type l")]
+    why = (
+        f"{found.name} names them, and not every function of them could be read: a form of list that is not known here?"
+    )
+    read = tuple(address for address, number in told.number.items() if number in empty)
+    return [
+        Gap(
+            f"members of IOMMU group {which}", why, "give find /sys/kernel/iommu_groups/ -type l", GapKind.MEMBERS, read
+        )
+    ]
 
 
 def _unsure(found: TextFunctions, addresses: Sequence[Address]) -> list[Gap]:
