@@ -25,8 +25,10 @@ _FURTHER_ON = re.compile(
 )
 _OF_LSPCI = "IOMMU group: "
 """A line of lspci's own that stands behind the address: which part of the output reads it is not this one."""
-_BEHIND_ANY = re.compile(r"(\S{7,16})\s*[\[(]\s*iommu[ _-]?(?:group|grp)[\s:=#]*(\d{1,6})\s*[\])]", re.IGNORECASE)
-"""Anywhere in a line: ``Bus 1 --> 0000:02:00.0 (IOMMU group 15)``."""
+_BEHIND_ANY = re.compile(
+    rf"(\S{{7,16}})\s*(?:[\[(]|[=-]>|→|:)\s*iommu[ _-]?(?:group|grp)[\s:=#]*(\d{{1,6}}){_ENDS}", re.IGNORECASE
+)
+"""Anywhere in a line: ``Bus 1 --> 0000:02:00.0 (IOMMU group 15)``, ``NVSwitch 07:00.0 -> IOMMU group 31``."""
 _ANY = re.compile(r"(?:group|grp)[\s:=#]*(\d{1,6})", re.IGNORECASE)
 _IN_BRACKETS = re.compile(rf"[\[(]\s*(?:group|grp)[\s:=#]*(\d{{1,6}}){_ENDS}\s*[\])]", re.IGNORECASE)
 
