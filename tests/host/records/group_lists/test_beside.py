@@ -63,3 +63,13 @@ def test_a_list_whose_lines_say_the_group_again() -> None:
     text = "IOMMU Group 1:\n\t01:00.0 VGA: A [10de:1b80] (group {})\n\t01:00.1 Audio device: A [10de:10f0]\n"
     assert groups_of(host_of(text.format(1))) == {1: ["01:00.0", "01:00.1"]}
     assert groups_of(host_of(text.format(2))) == {1: ["01:00.1"]}
+
+
+def test_drivers_that_a_list_prints_behind_functions() -> None:
+    text = "IOMMU Group {}: {} 3D controller [0302]: Maker Name [10de:2335] (rev a1) ({})\n"
+    told = text.format(1, "01:00.0", "driver: nvidia") + text.format(2, "02:00.0", "driver: none")
+    functions = host_of(told + text.format(3, "03:00.0", "nothing")).functions
+    assert [value_of(functions[at(f"0{n}:00.0")].driver, "?") for n in (1, 2, 3)] == ["nvidia", "?", "?"]
+    assert functions[at("01:00.0")].device == functions[at("02:00.0")].device == 0x2335
+    (listed,) = host_of("\t01:00.0 VGA [0300]: Maker Name [10de:2335] [Driver: vfio-pci]\n").functions.values()
+    assert value_of(listed.driver, "?") == "vfio-pci"

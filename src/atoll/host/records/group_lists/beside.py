@@ -1,4 +1,4 @@
-"""A function's group on the function's own line, behind it: ``01:00.0 VGA … (IOMMU group 13)``.
+"""A function's group and driver on its own line, behind it: ``01:00.0 VGA … (IOMMU group 13) (driver: nvidia)``.
 
 Loops over functions, not over groups, print it so. It is told right behind the address, or further on between marks:
 what only words of a sentence join may as well say that it is elsewhere.
@@ -12,7 +12,7 @@ from atoll.host.records.group_lists.line import marked_function
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
 
-__all__ = ["groups_beside"]
+__all__ = ["driver_beside", "groups_beside"]
 
 _ENDS = r"(?![\w?-]|\.\w)(?!\s*(?:or|to|and|->|→|/)\s*\d)"
 _RIGHT_BEHIND = re.compile(
@@ -31,6 +31,20 @@ _BEHIND_ANY = re.compile(
 """Anywhere in a line: ``Bus 1 --> 0000:02:00.0 (IOMMU group 15)``, ``NVSwitch 07:00.0 -> IOMMU group 31``."""
 _ANY = re.compile(r"(?:group|grp)[\s:=#]*(\d{1,6})", re.IGNORECASE)
 _IN_BRACKETS = re.compile(rf"[\[(]\s*(?:group|grp)[\s:=#]*(\d{{1,6}}){_ENDS}\s*[\])]", re.IGNORECASE)
+
+_DRIVER = re.compile(r"\s*[\[(](?:kernel )?driver(?: in use)?\s*[:=]\s*([\w-]{1,40})[\])]", re.IGNORECASE)
+_NO_DRIVER = frozenset({"none", "unbound", "unknown", "no", "n", "null", "-"})
+
+
+def driver_beside(text: str) -> tuple[str, str]:
+    """Split a function's line into what lspci would print and the driver behind it; empty where none is told."""
+    if "river" not in text or address_in(text.partition(" ")[0]) is None:
+        return text, ""
+    found = _DRIVER.search(text)
+    if found is None:
+        return text, ""
+    driver = "" if found[1].lower() in _NO_DRIVER else found[1]
+    return f"{text[: found.start()]}{text[found.end() :]}".rstrip(), driver
 
 
 def groups_beside(text: str) -> tuple[list[tuple[Address, int]], str] | None:

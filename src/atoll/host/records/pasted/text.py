@@ -15,6 +15,7 @@ from atoll.host.interrupt_remapping import doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
+from atoll.host.records.group_lists.beside import driver_beside
 from atoll.host.records.group_lists.group_list import GroupList
 from atoll.host.records.lspci.block_text import habits
 from atoll.host.records.lspci.blocks import Block, blocks
@@ -68,7 +69,11 @@ class _Lines:
         for number, line in enumerate(text_lines(data, name=path), 1):
             self.paths.take(line)
             if not (self.tree.take(line, number) or self.log.take(line) or self.printed.take(line)):
-                numbered += [(number, self.listed.take(plain)) for plain in machine.take(line)]
+                for plain in machine.take(line):
+                    told, driver = driver_beside(self.listed.take(plain))
+                    numbered.append((number, told))
+                    if driver:
+                        numbered.append((number, f"\tKernel driver in use: {driver}"))
             self.complaints.look(line, boots=self.log.boots)
         numbered += [(number, self.listed.take(plain)) for plain in machine.end()]
         self.unsure = self.listed.end()
