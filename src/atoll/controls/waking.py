@@ -14,16 +14,14 @@ from atoll.host.command_line import values
 from atoll.host.fact import value_of
 from atoll.host.model import Function, Host
 from atoll.pci.acs import REDIRECTING, AcsFlag
-from atoll.pci.header import PortType
+from atoll.pci.header import EXPRESS_PORTS, PortType
 
 __all__ = ["may_sleep", "opens_asleep"]
-
-_SLEEPING = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 
 
 def may_sleep(host: Host, function: Function) -> bool:
     """Whether the kernel may put a port to sleep while it runs, as far as its kind and ``pcie_port_pm=`` tell."""
-    if not function.is_port or value_of(function.port_type, PortType.ROOT_PORT) not in _SLEEPING:
+    if not function.is_port or value_of(function.port_type, PortType.ROOT_PORT) not in EXPRESS_PORTS:
         return False
     return "off" not in values(value_of(host.command_line, ""), "pcie_port_pm")
 

@@ -22,7 +22,7 @@ from atoll.host.model import Platform
 from atoll.isolation.groups.dma_alias import unread_aliases
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import DOWNSTREAM_PORTS, PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, EXPRESS_PORTS, PortType
 from atoll.pci.quirks.aliases import dma_alias_mask
 
 __all__ = [
@@ -278,8 +278,7 @@ def _spoofing_hop(topology: Topology, spoofs: Spoofing, source: Address, target:
 
 def shares_above(topology: Topology, address: Address) -> Address | None:
     """Return the nearest port above a function that may put an id of its own on what passes, None without one."""
-    clear = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
-    return next((port for port in topology.up(address) if topology.port_type(port) not in clear), None)
+    return next((port for port in topology.up(address) if topology.port_type(port) not in EXPRESS_PORTS), None)
 
 
 def within(topology: Topology, port: Address, target: Address) -> bool | None:

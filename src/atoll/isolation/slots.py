@@ -13,11 +13,10 @@ from atoll.isolation.groups import predict
 from atoll.isolation.groups.acs_enabled import Judge
 from atoll.isolation.groups.override import AcsOverride
 from atoll.pci.address import Address
-from atoll.pci.header import DOWNSTREAM_PORTS, PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, EXPRESS_PORTS, PortType
 
 __all__ = ["Slot", "Slots", "other_slots"]
 
-_ALLOWED = (*DOWNSTREAM_PORTS, PortType.UPSTREAM)
 _TRIED = 12
 """How many ports are tried at most: each is a prediction of the whole host."""
 
@@ -60,7 +59,7 @@ def other_slots(topology: Topology, one: Address) -> Slots | None:
     """
     host = topology.host
     above = topology.up(one)
-    if not above or topology.severed(one) or any(topology.port_type(p) not in _ALLOWED for p in above):
+    if not above or topology.severed(one) or any(topology.port_type(p) not in EXPRESS_PORTS for p in above):
         return None
     if topology.port_type(one) in (None, PortType.CONVENTIONAL):
         return None

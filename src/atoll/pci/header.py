@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
-__all__ = ["DOWNSTREAM_PORTS", "Command", "HeaderType", "PortType"]
+__all__ = ["DOWNSTREAM_PORTS", "EXPRESS_PORTS", "Command", "HeaderType", "PortType"]
 
 
 class HeaderType(IntEnum):
@@ -55,3 +55,5 @@ class PortType(IntEnum):
 
 DOWNSTREAM_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 """What has a PCI Express link below it: a root port is a downstream port too (Base Specification, terms)."""
+EXPRESS_PORTS = (*DOWNSTREAM_PORTS, PortType.UPSTREAM)
+"""Ports that have PCI Express on both sides, and so pass requester ids on as they are."""

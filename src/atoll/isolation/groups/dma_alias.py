@@ -9,7 +9,7 @@ from atoll.host.fact import value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass, DeviceClass
-from atoll.pci.header import HeaderType, PortType
+from atoll.pci.header import EXPRESS_PORTS, HeaderType, PortType
 from atoll.pci.quirks.aliases import (
     BRIDGE_ALIAS,
     BRIDGE_NO_ALIAS,
@@ -22,7 +22,6 @@ from atoll.pci.quirks.aliases import (
 
 __all__ = ["AliasStep", "Aliases", "unread_aliases"]
 
-_NO_ALIAS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 _WHOLE_BUS = frozenset(range(256))
 _ADAPTEC = 0x9005
 """Whose cards are told apart by their subsystem ids (``quirk_fixed_dma_alias``)."""
@@ -145,7 +144,7 @@ class Aliases:
         if port_type is None:
             # A guess that costs nothing: an unread port is also not known to isolate, so what is below joins it.
             return None
-        if port_type in _NO_ALIAS:
+        if port_type in EXPRESS_PORTS:
             return None
         if port_type is PortType.PCIE_TO_PCI:
             if is_one_of(BRIDGE_NO_ALIAS, bridge.vendor, bridge.device):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from atoll.pci.address import Address
-from atoll.pci.header import PortType
+from atoll.pci.header import EXPRESS_PORTS, PortType
 from atoll.twin.configspace import MULTICAST_AT
 from atoll.twin.multicast import BASE, BLOCK_ALL, BLOCK_UNTRANSLATED, CONTROL, ENABLE, OVERLAY, RECEIVE
 from atoll.twin.placement import Placement, place
@@ -21,7 +21,6 @@ from atoll.twin.spec import Blueprint, FunctionSpec, Model, Store
 __all__ = ["with_multicast"]
 
 _ENDPOINTS = (PortType.ENDPOINT, PortType.ROOT_INTEGRATED)
-_PORTS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 _NOWHERE = (0x6000_0000_0000, 0x7000_0000, 0x1000_0000)
 """Addresses where no function is, the last two in the system's memory."""
 
@@ -41,7 +40,7 @@ def with_multicast(plan: Blueprint, dice: random.Random) -> Blueprint:
 def _able(spec: FunctionSpec) -> bool:
     """Whether a function can have it: on PCI Express, but for virtual functions, GPUs, and what is known to isolate."""
     plain = spec.physfn is None and spec.model is Model.PLAIN and spec.acs_quirk is None
-    return spec.port in (*_ENDPOINTS, *_PORTS) and plain
+    return spec.port in (*_ENDPOINTS, *EXPRESS_PORTS) and plain
 
 
 def _component(spec: FunctionSpec, plan: Blueprint) -> tuple[str, int, int]:

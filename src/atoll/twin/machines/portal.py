@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from atoll.pci.header import PortType
+from atoll.pci.header import EXPRESS_PORTS
 from atoll.twin.configspace import PORTAL_AT
 from atoll.twin.machines.intel import MEBIBYTE
 from atoll.twin.placement import place
@@ -15,14 +15,14 @@ from atoll.twin.spec import Blueprint, FunctionSpec, Store
 
 __all__ = ["with_portals"]
 
-_PORTS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 _FOUR_GIBIBYTE = 1 << 32
 
 
 def with_portals(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine in which some ports have the capability, most of them switched on."""
     functions = tuple(
-        replace(spec, portal=True) if spec.port in _PORTS and dice.random() < 0.3 else spec for spec in plan.functions
+        replace(spec, portal=True) if spec.port in EXPRESS_PORTS and dice.random() < 0.3 else spec
+        for spec in plan.functions
     )
     made = replace(plan, functions=functions)
     bars = place(made).bars

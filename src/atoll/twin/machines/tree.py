@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
-from atoll.pci.header import DOWNSTREAM_PORTS, PortType
+from atoll.pci.header import DOWNSTREAM_PORTS, EXPRESS_PORTS, PortType
 from atoll.twin.machines.chance import DEVICE_ACS, NOTHING, Controls, device_controls, port_controls
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Link, Model
@@ -28,7 +28,6 @@ SECOND_NAME, FIRST_NAME = (0x1B4B, 0x9230), (0x1180, 0xE832)
 MOST_FUNCTIONS = 48
 MOST_LINKS = 6
 """Links that a V100 has."""
-_EXPRESS_PORTS = (PortType.ROOT_PORT, PortType.UPSTREAM, PortType.DOWNSTREAM)
 
 
 @dataclass(slots=True)
@@ -165,7 +164,7 @@ class Tree:
                 port_number=(slot + 7 * number) % 32,
                 bus_alias=ids in (UNSAID, BUS_NAMED),
                 multifunction=multifunction,
-                driver="pcieport" if kind in _EXPRESS_PORTS else None,
+                driver="pcieport" if kind in EXPRESS_PORTS else None,
                 numa_node=bus.numa,
                 iommu=bus.iommu,
                 revision=0x01,
