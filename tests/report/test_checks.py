@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from reach_hosts import at, endpoint, machine, port
 
-from atoll.host.fact import Unknown
-from atoll.host.groups import BEHIND_XEN
-from atoll.host.model import Host
+from atoll.host.fact import Known, Unknown
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE
+from atoll.host.model import Host, Platform
 from atoll.host.trees.memory import MemoryTree
 from atoll.report.check import Check, Status
 from atoll.report.checks import checks
@@ -42,6 +43,28 @@ def test_on_xen_the_iommu_is_asked_for_elsewhere() -> None:
     assert (iommu.status, iommu.found) == (Status.UNKNOWN, BEHIND_XEN)
     assert "xl dmesg" in iommu.do
     assert "xl dmesg" in interrupts.do
+
+
+@pytest.mark.parametrize(
+    ("maker", "words", "told"),
+    [
+        (0x8086, "root=/dev/sda quiet", "boot with intel_iommu=on"),
+        (0x8086, "intel_iommu=igfx_off", "boot with intel_iommu=on"),
+        (0x8086, "intel_iommu=on iommu=pt", "switch on VT-d in the firmware"),
+        (0x8086, None, "switch on VT-d or AMD-Vi"),
+        (0x1022, "quiet", "switch on the IOMMU (AMD-Vi)"),
+    ],
+)
+def test_how_an_iommu_comes_to_be_used(maker: int, words: str | None, told: str) -> None:
+    bridge = replace(endpoint("00:00.0", ids=(maker, 1), class_code=0x060000), group=Known(None, "test"))
+    host = replace(machine(bridge), groups=Known({}, "test"), platform=Platform.X86)
+    host = replace(host, command_line=Unknown("not shown") if words is None else Known(words, "test"))
+    (none,) = _found(host, "iommu")
+    assert (none.status, none.do.startswith(told)) == (Status.FAIL, True)
+    (asked,) = _found(replace(host, groups=Unknown(LISTED_NONE)), "iommu")
+    assert (asked.status, told in asked.do) == (Status.UNKNOWN, True)
+    (unknown,) = _found(replace(host, groups=Unknown("not shown")), "iommu")
+    assert "capture" in unknown.do
 
 
 def _card(first: str, second: str, *, told: bool = True, class_code: int = 0x030000) -> Host:

@@ -19,6 +19,7 @@ from atoll.pci.address import Address
 
 __all__ = [
     "BEHIND_XEN",
+    "LISTED_NONE",
     "behind_xen",
     "group_of",
     "kind_of_unit",
@@ -29,6 +30,8 @@ __all__ = [
     "read_units",
 ]
 
+LISTED_NONE = "it shows a command that lists IOMMU groups, and no group: if that is all of it, no IOMMU is in use"
+"""Of a text."""
 BEHIND_XEN = "this kernel runs on Xen, which keeps the IOMMU to itself and shows no groups"
 """Why groups are not known on Xen: it hides the firmware's tables (DMAR, IVRS) from the kernel, and what it has the
 IOMMU do for a device (dom0's memory, a guest's, none) is told by no file of Linux."""

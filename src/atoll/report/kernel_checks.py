@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from atoll.fabric.domains import passthrough_word
 from atoll.host.attribute import exists, names, text
-from atoll.host.fact import Unknown, value_of
-from atoll.host.groups import BEHIND_XEN, on_xen
+from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE, on_xen
 from atoll.host.model import Platform
+from atoll.pci.vendor import AMD, INTEL
 from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
 from atoll.report.lacking import PRINT_TYPES
@@ -74,30 +75,40 @@ def _iommu(s: Subject) -> Iterator[Check]:
             "ask Xen: xl dmesg tells of I/O virtualisation, xl pci-assignable-list of devices; or boot without Xen",
         )
     elif isinstance(host.groups, Unknown):
-        yield Check(
-            "iommu",
-            Status.UNKNOWN,
-            f"groups: {host.groups.reason}",
-            why,
-            "capture /sys/kernel/iommu_groups too, or give find /sys/kernel/iommu_groups/ -type l",
-        )
+        do = "capture /sys/kernel/iommu_groups too, or give find /sys/kernel/iommu_groups/ -type l"
+        if LISTED_NONE in host.groups.reason:
+            do = f"if it is so, {_how_to_switch_on(s)}"
+        yield Check("iommu", Status.UNKNOWN, f"groups: {host.groups.reason}", why, do)
     elif formed := [group for group in host.groups.value.values() if not group.made_up]:
         kinds = sorted({unit.kind for unit in host.iommu_units})
         units = f", {plural(len(host.iommu_units), 'unit')} ({', '.join(kinds)})" if kinds else ""
         yield Check("iommu", Status.OK, f"in use: {plural(len(formed), 'group')}{units}")
     else:
-        do = {
-            Platform.X86: "switch on VT-d or AMD-Vi in the firmware, and intel_iommu=on where the kernel needs it",
-            Platform.ARM: "the firmware has to describe an SMMU (IORT or device tree)",
-        }.get(
-            host.platform,
-            "the platform has to have one (VT-d or AMD-Vi in a PC's firmware), and its driver has to be on",
-        )
-        if s.host.virtual:
-            do = "ask for a virtual machine with an emulated IOMMU, or look at the physical host"
         off = next((word for word in s.words if _switches_off(word)), None)
         found = f"none in use: {off} is on the command line" if off else "none in use"
-        yield Check("iommu", Status.FAIL, found, why, do)
+        yield Check("iommu", Status.FAIL, found, why, _how_to_switch_on(s))
+
+
+def _how_to_switch_on(s: Subject) -> str:
+    """Return how an IOMMU comes to be used on such a host."""
+    if s.host.virtual:
+        return "ask for a virtual machine with an emulated IOMMU, or look at the physical host"
+    if s.host.platform is Platform.ARM:
+        return "the firmware has to describe an SMMU (IORT or device tree)"
+    if s.host.platform is not Platform.X86:
+        return "the platform has to have one (VT-d or AMD-Vi in a PC's firmware), and its driver has to be on"
+    maker = next((f.vendor for a, f in s.host.functions.items() if a[1:] == (0, 0, 0)), None)
+    if maker == AMD:
+        return "switch on the IOMMU (AMD-Vi) in the firmware: the kernel uses it wherever it is told of one"
+    if maker == INTEL and isinstance(s.host.command_line, Known):
+        switched_on = any(word.startswith("intel_iommu=") and "on" in word[12:].split(",") for word in s.words)
+        if switched_on:
+            return "switch on VT-d in the firmware: intel_iommu=on alone, which the command line has, does not do it"
+        return (
+            "boot with intel_iommu=on, without which many kernels leave VT-d off; where that changes nothing, switch "
+            "on VT-d in the firmware"
+        )
+    return "switch on VT-d or AMD-Vi in the firmware, and intel_iommu=on where the kernel needs it"
 
 
 def _switches_off(word: str) -> bool:

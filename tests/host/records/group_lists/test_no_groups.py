@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
+from atoll.host.groups import LISTED_NONE
 from host.records.paste import BRIDGE, GPU, NIC, PORT, SOUND, at, groups_of, host_of
 
 
@@ -56,6 +58,10 @@ def test_a_command_that_printed_no_group() -> None:
     host = host_of("$ find /sys/kernel/iommu_groups/ -type l\n$ lspci -nn\n01:00.0 VGA [0300]: X [10de:1b80]\n")
     assert isinstance(host.groups, Unknown)
     assert "if that is all of it, no IOMMU is in use" in host.groups.reason
+    assert host_of("# ls /sys/kernel/iommu_groups/\n#\n").groups == Unknown(LISTED_NONE)
+    for text in ("# ls /sys/kernel/iommu_groups/\nIOMMU group 7: the card\n", "What is an iommu group?\n"):
+        with pytest.raises(InputError, match="names IOMMU groups"):
+            host_of(text)
 
 
 @pytest.mark.parametrize("mark", ["IOMMU Group * ", "`IOMMU Group * ", "IOMMU Group *:\n\t", "IOMMU group \\*\n"])

@@ -10,7 +10,7 @@ from typing import TypeVar
 from atoll.errors import InputError
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.groups import BEHIND_XEN
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE
 from atoll.host.interrupt_remapping import doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
 from atoll.host.records.excerpt import is_excerpt
@@ -29,7 +29,7 @@ from atoll.host.records.pasted.functions import TextFunctions
 from atoll.host.records.pasted.gaps import text_gaps
 from atoll.host.records.pasted.lines import text_lines
 from atoll.host.records.pasted.printed import Printed
-from atoll.host.records.pasted.unread import instead
+from atoll.host.records.pasted.unread import UNKNOWN_LIST, instead
 from atoll.host.records.platform import platform_by_bridges
 from atoll.pci.address import Address
 
@@ -104,10 +104,9 @@ def read_text(data: bytes, *, name: str) -> Host:
     unfound = listed.unfound and not (listed.members or log.members or found.group)
     told = found.functions or listed.members or log.members or log.release or lines.others or log.refused
     if not (told or unfound or lines.complaints.all()):
-        known = instead(data)
-        if known is not None:
-            raise InputError(f"{path}: {known[0]}", hint=known[1])
-        raise InputError(f"{path}: no folder, archive or text that tells of PCI functions or groups", hint=_HINT)
+        what, hint = instead(data) or ("no folder, archive or text that tells of PCI functions or groups", _HINT)
+        if not (listed.asked and not listed.empty and what == UNKNOWN_LIST):
+            raise InputError(f"{path}: {what}", hint=hint)
     return _host(path, lines, found, unfound=unfound)
 
 
@@ -183,7 +182,7 @@ def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool, xen: bool) -
         told = f"it names IOMMU groups of platform devices ({some}), and none of a PCI function"
         return f"{told}: if it is whole, they are in none"
     if asked:
-        return "it shows a command that lists IOMMU groups, and no group: if that is all of it, no IOMMU is in use"
+        return LISTED_NONE
     if log.release is not None:
         return "the text lists no IOMMU groups, and its boot log shows no device added to one"
     return "the text shows no IOMMU groups"

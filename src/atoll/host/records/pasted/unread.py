@@ -8,7 +8,9 @@ topology`` of ROCm; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); in
 
 from __future__ import annotations
 
-__all__ = ["instead"]
+__all__ = ["UNKNOWN_LIST", "instead"]
+
+UNKNOWN_LIST = "it names IOMMU groups, and no function of them in a form of list that is known here"
 
 _LSPCI = "sudo lspci -nnvvv"
 _LIST = "find /sys/kernel/iommu_groups/ -type l"
@@ -144,7 +146,7 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("iommu group", "iommu_group"),
-        "it names IOMMU groups, and no function of them in a form of list that is known here",
+        UNKNOWN_LIST,
         f"paste {_LIST}, and {_LSPCI}",
     ),
     (
