@@ -52,6 +52,17 @@ def test_whose_list_was_not_read_whole_is_not_alone() -> None:
     assert "alone" in headline(part, _of(part, "00:01.0"))
 
 
+def test_firmware_that_gives_two_cards_one_id() -> None:
+    cards = [endpoint(f"01:0{n}.0", "00:01.0", group=5) for n in range(3)]
+    host = machine(port("00:01.0", 1, acs=CLOSED), *cards)
+    told = replace(host, firmware_aliases=Known({at("01:01.0"): 0x0100}, "IVRS"))
+    text = _lines(told, "01:01.0")
+    assert "because the firmware's table for AMD's IOMMU (IVRS) gives them one requester id." in text
+    assert "0000:01:01.0 and 0000:01:00.0 use one requester id (so the firmware's table" in text
+    assert "nothing that can be set: the firmware's table for AMD's IOMMU (IVRS)" in text
+    assert "IVRS" not in _lines(replace(host, firmware_aliases=Known({at("01:01.0"): 0x01F8}, "IVRS")), "01:01.0")
+
+
 def test_who_else_is_in_the_group_only_a_whole_record_tells() -> None:
     host = machine(*slots(CLOSED))
     one = host.functions[at("01:00.0")]

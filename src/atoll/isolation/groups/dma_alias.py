@@ -98,6 +98,13 @@ class Aliases:
         """``pci_devs_are_dma_aliases``, for two functions on one bus."""
         return other.devfn in self._masks.get(one, ()) or one.devfn in self._masks.get(other, ())
 
+    def whose(self, one: Address, other: Address) -> str:
+        """Return who says that two functions on one bus use one id."""
+        pairs = ((one, other), (other, one))
+        if any(user.devfn in self._by_firmware(used) for used, user in pairs):
+            return "so the firmware's table for AMD's IOMMU says, IVRS"
+        return "pci_devs_are_dma_aliases: so a quirk of Linux says"
+
     def upwards(self, function: Function) -> tuple[AliasStep, ...]:
         """Return the functions whose ids this one's requests may carry, itself first, in the kernel's order."""
         start, why, missing = self._real_dma_function(function)

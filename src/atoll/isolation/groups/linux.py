@@ -182,9 +182,8 @@ class _Former:
                 via = self._function_alias_group(other, visited, [], [])
             if via is not None:
                 self._order_counts(via, related, missing)
-                reasons.append(
-                    f"alias: {top.address} and {other.address} use one requester id (pci_devs_are_dma_aliases)"
-                )
+                whose = self._aliases.whose(top.address, other.address)
+                reasons.append(f"alias: {top.address} and {other.address} use one requester id ({whose})")
                 return via
         return None
 
