@@ -126,3 +126,30 @@ def test_a_group_that_a_blank_line_follows_is_of_the_function_above() -> None:
     assert _shown(text) == {44: ["41:00.0"], 45: ["42:00.0"], 46: ["43:00.0"]}
     assert _shown(f"{_CARD}\n{_NIC}\nIOMMU group 44\n\nprose\n") == {}
     assert _shown(f"{_CARD}\nIOMMU group 44\n\n\t{_NIC}\n\t{_THIRD}\n") == {44: ["42:00.0", "43:00.0"]}
+
+
+@pytest.mark.parametrize("key", ["BDF: ", "PCI address: ", "Address  = ", "- Device: 0000:"])
+def test_groups_of_records(key: str) -> None:
+    one = f"{key}{{}}\n{{margin}}Name: Maker Name\n{{margin}}IOMMU Group: {{}}\n{{margin}}Driver: vfio-pci\n"
+    for margin in ("", "  "):
+        for gap in ("", "\n"):
+            text = gap.join(one.format(f"0{n}:00.0", n + 10, margin=margin) for n in (1, 2, 3))
+            assert _shown(text) == {11: ["01:00.0"], 12: ["02:00.0"], 13: ["03:00.0"]}
+    last = f"{key}01:00.0\nIOMMU Group: 11\n\n{key}02:00.0\nIOMMU Group: 12\n"
+    assert _shown(last) == {11: ["01:00.0"], 12: ["02:00.0"]}
+    turns = f"{key}01:00.0\nIOMMU Group: 11\n{key}02:00.0\nIOMMU Group: 12\n"
+    assert _shown(turns) == {}
+
+
+def test_other_functions_in_a_record() -> None:
+    text = "BDF: 01:00.0\n  Parent: 00:01.0\n  IOMMU Group: 11\nBDF: 02:00.0\n  IOMMU Group: 12\n"
+    assert _shown(text) == {11: ["01:00.0"], 12: ["02:00.0"]}
+    several = "GPU: 01:00.0\nAudio: 01:00.1\n  IOMMU Group: 11\n  Driver: x\nNIC: 02:00.0\n  IOMMU Group: 12\n"
+    assert _shown(several) == {12: ["02:00.0"]}
+    assert any("group 11" in gap.what for gap in host_of(several).gaps)
+
+
+def test_records_below_headings() -> None:
+    text = "IOMMU Group: 11\n{0}PCI: 01:00.0\n{0}PCI: 01:00.1\nIOMMU Group: 12\n{0}PCI: 02:00.0\n"
+    for margin in ("", "  "):
+        assert _shown(text.format(margin)) == {11: ["01:00.0", "01:00.1"], 12: ["02:00.0"]}

@@ -142,10 +142,12 @@ class GroupList:
             self._current = None
             self._add(*told)
         below = self._below.take(line, text, listed=None if self._current is None else (self._current, self._margin))
-        if below is not None:
-            return below
         if self._below.unclear is not None:
             self._add(*self._below.unclear)
+        if self._below.untold is not None:
+            self._named.add(self._below.untold)
+        if below is not None:
+            return below
         wrapped, self._wrapped = self._wrapped, text.endswith((",", "IOMMU")) and any(map(text.__contains__, _FLAGS))
         if wrapped and text.startswith(("IOMMU group ", "group ")):
             return text

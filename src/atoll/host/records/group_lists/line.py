@@ -13,6 +13,7 @@ __all__ = [
     "function_further_on",
     "functions_in_row",
     "group_heading",
+    "is_detail",
     "is_group_number",
     "lines_to_come",
     "linked_function",
@@ -181,13 +182,18 @@ def numbered_function(text: str) -> tuple[int, Address, str] | None:
 def function_further_on(text: str) -> tuple[Address | None, str]:
     """Return the function that a line names after a few words, and the line from there on."""
     words = text.split()
-    if text.partition(":")[0].lower() in _DETAILS:
+    if is_detail(text):
         return None, text
     for place, word in enumerate(words[1:FURTHEST], 1):
         address = address_in(word)
         if address is not None:
             return address, " ".join((f"{address}", *words[place + 1 :])).replace(f"{address} - ", f"{address} ", 1)
     return None, text
+
+
+def is_detail(text: str) -> bool:
+    """Whether a line's key is of a detail: an address in it is another function's, or none."""
+    return text.partition(":")[0].strip(_BEFORE).lower() in _DETAILS
 
 
 def linked_function(text: str) -> Address | None:
