@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from proofs import proof
-from reach_hosts import CLOSED, at, flags, machine, slots
+from reach_hosts import CLOSED, at, endpoint, flags, machine, port, slots
 
 from atoll.controls.waking import opens_asleep
-from atoll.host.fact import Known
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Platform
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import PortType
@@ -51,3 +51,28 @@ def test_a_proof_says_that_it_takes_such_ports_to_stay_awake(host: Host) -> None
     for found, told in ((host, False), (replace(host, command_line=Known("pci=disable_acs_redir=00:01.0")), True)):
         assumed = {assumption.id for assumption in proof(found, red="01:00.0").assumptions}
         assert ("ports-awake" in assumed) is told
+
+
+@pytest.mark.parametrize(
+    ("control", "told"), [(Known("on"), False), (Known("auto"), True), (Unknown("not captured"), True)]
+)
+def test_a_port_that_is_seen_to_be_kept_awake_is_not_taken_to_be(host: Host, control: Fact[str], *, told: bool) -> None:
+    by_hand = replace(host, command_line=Known("pci=disable_acs_redir=00:01.0"))
+    function = replace(by_hand.functions[PORT], power_control=control)
+    found = replace(by_hand, functions={**by_hand.functions, PORT: function})
+    assert ("ports-awake" in {assumption.id for assumption in proof(found, red="01:00.0").assumptions}) is told
+
+
+@pytest.mark.parametrize(("awake", "told"), [("02:00.0", False), ("00:01.0", True)])
+def test_what_is_awake_keeps_what_is_above_it_awake(awake: str, *, told: bool) -> None:
+    """Above a switch's port; not what is below."""
+    found = machine(
+        port("00:01.0", 1, acs=CLOSED),
+        port("01:00.0", 2, "00:01.0", PortType.UPSTREAM, acs=None),
+        port("02:00.0", 3, "01:00.0", PortType.DOWNSTREAM, acs=CLOSED),
+        endpoint("03:00.0", "02:00.0"),
+    )
+    function = replace(found.functions[at(awake)], power_control=Known("on"))
+    functions = {**found.functions, at(awake): function}
+    found = replace(found, functions=functions, command_line=Known("pci=disable_acs_redir=pci:8086:1901"))
+    assert ("ports-awake" in {assumption.id for assumption in proof(found, red="03:00.0").assumptions}) is told

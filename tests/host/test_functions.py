@@ -103,6 +103,14 @@ def test_what_is_absent_and_what_was_not_captured() -> None:
     assert isinstance(partial.iommu, Unknown)
 
 
+def test_what_keeps_a_port_awake_is_read_where_it_was_captured() -> None:
+    folder = "sys/devices/pci0000:00/0000:00:01.0"
+    files = function_files("0000:00:01.0", kind=0x060400, config=bytes(Space().put(0x0E, 1, 1).data))
+    port = only({**files, f"{folder}/power/control": "on\n"})
+    assert port.power_control == Known("on", f"{folder}/power/control")
+    assert only(files).power_control == Unknown(f"{folder}/power/control: not captured")
+
+
 def test_attributes() -> None:
     folder = "sys/devices/pci0000:01/0000:01:00.0"
     function = only(

@@ -16,7 +16,7 @@ from atoll.host.model import Function, Host
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.header import EXPRESS_PORTS, PortType
 
-__all__ = ["may_sleep", "opens_asleep"]
+__all__ = ["is_kept_awake", "may_sleep", "opens_asleep"]
 
 
 def may_sleep(host: Host, function: Function) -> bool:
@@ -24,6 +24,14 @@ def may_sleep(host: Host, function: Function) -> bool:
     if not function.is_port or value_of(function.port_type, PortType.ROOT_PORT) not in EXPRESS_PORTS:
         return False
     return "off" not in values(value_of(host.command_line, ""), "pcie_port_pm")
+
+
+def is_kept_awake(function: Function) -> bool:
+    """Whether ``power/control`` is seen to keep a function awake while the host runs.
+
+    Source: Documentation/ABI/testing/sysfs-devices-power: ``on`` prevents it from being suspended at run time.
+    """
+    return value_of(function.power_control, None) == "on"
 
 
 def opens_asleep(host: Host, function: Function, control: AcsFlag) -> bool:

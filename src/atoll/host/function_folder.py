@@ -197,6 +197,7 @@ class FunctionFolder:
             link=told(read_link),
             slot=told(read_slot),
             power_state=self._power_state(),
+            power_control=self._power_control() if function.is_port else Unknown("not read"),
             revision=revision if isinstance(revision, Known) else told(lambda space: space.byte(0x08)),
             driver_override=self._driver_override(),
             reset_methods=self._reset_methods(),
@@ -284,6 +285,10 @@ class FunctionFolder:
             if isinstance(found, Known) and found.value not in ("unknown", "error", ""):
                 return found
         return self._told(read_power_state)
+
+    def _power_control(self) -> Fact[str]:
+        path = f"{self._path}/power/control"
+        return text(self._tree, path) if "power" in self._listed else Unknown(f"{path}: not captured")
 
     def _virtual_functions(self) -> tuple[Address, ...]:
         found = (

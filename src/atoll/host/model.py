@@ -152,6 +152,8 @@ class Function:
     """Of a root or downstream port: whether it leads to a slot (Slot Implemented)."""
     power_state: Fact[str] = Unknown("not read")
     """``D0``, ``D3hot``, …"""
+    power_control: Fact[str] = Unknown("not read")
+    """Of a port, ``power/control``: ``on`` where it never sleeps while the host runs, ``auto`` where it may."""
     bridge: Fact[Bridge | None] = Unknown("not read")
     bars: Fact[tuple[Bar, ...]] = Unknown("not read")
     rom: Fact[Rom | None] = Unknown("not read")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from atoll.controls.registry import link_control
-from atoll.controls.waking import may_sleep, opens_asleep
+from atoll.controls.waking import is_kept_awake, may_sleep, opens_asleep
 from atoll.fabric.answer import Question
 from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, may_be_vfio, shows_amd_iommu
 from atoll.fabric.families import possible_kinds
@@ -100,7 +100,7 @@ def _controls(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
 def _awake(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
     topology, settings = reach.topology, reach.settings
     losing = set()
-    for port in {port for address in clusters.tenant() for port in topology.up(address)}:
+    for port in _may_be_asleep(topology, clusters):
         control, function = settings.acs.get(port), topology.functions[port]
         if control is not None and opens_asleep(topology.host, function, control):
             losing.add(port)
@@ -113,6 +113,22 @@ def _awake(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:
             " management, D3): they would wake up with the kernel's ACS policy, which closes less than what is set;"
             " power/control `on`, which apply sets where it sets ACS, keeps a port awake",
         )
+
+
+def _may_be_asleep(topology: Topology, clusters: Clusters) -> set[Address]:
+    """Return the ports above functions of clusters that nothing is seen to keep awake.
+
+    What is awake keeps all above it awake (Documentation/power/runtime_pm.rst: a device with active children is not
+    suspended).
+    """
+    ports: set[Address] = set()
+    awake: set[Address] = set()
+    for address in clusters.tenant():
+        path = topology.up(address)
+        ports.update(path)
+        kept = next((place for place, port in enumerate(path) if is_kept_awake(topology.functions[port])), len(path))
+        awake.update(path[kept:])
+    return ports - awake
 
 
 def _completions(reach: Reach, clusters: Clusters) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ from atoll.host.trees.pack import pack
 from atoll.pci.address import Address
 from atoll.twin import Twin
 from host.capture.capture_bench import taken
-from host.handmade import Refusing, opened_tree, tree_of
+from host.handmade import Refusing, function_files, opened_tree, tree_of
 
 CAPTURES = sorted((Path(__file__).parents[2] / "data" / "kernel-captures").glob("*.tar.xz"))
 HWLOC = Path(__file__).parents[2] / "data" / "sysfs" / "2pa-pcidomain32bits.tar.bz2"
@@ -156,6 +156,12 @@ def test_a_record_of_registers_does_not_overrule_a_bar() -> None:
 def test_a_record_of_registers_from_a_stranger(text: str) -> None:
     with pytest.raises(InputError, match=r"records/registers\.json"):
         read_record(tree_of({"records/registers.json": text}))
+
+
+def test_what_keeps_ports_awake_is_in_it() -> None:
+    path = "sys/devices/pci0000:00/0000:00:01.0/power/control"
+    tree = tree_of({**function_files("0000:00:01.0", kind=0x060400), path: "on\n"})
+    assert taken(tree).tree.read(path) == b"on\n"
 
 
 def test_links_are_kept_as_links() -> None:

@@ -74,6 +74,10 @@ def _function(take: Collector, folder: str) -> None:
             _FUNCTION_FOLDERS[name](take, path)
 
 
+def _power(take: Collector, path: str) -> None:
+    take.file(f"{path}/control")
+
+
 def _vfio_devices(take: Collector, path: str) -> None:
     for device in take.names(path):
         take.file(f"{path}/{device}/dev")
@@ -91,7 +95,7 @@ def _hive(take: Collector, path: str) -> None:
             take.link(f"{path}/{node}")
 
 
-_FUNCTION_FOLDERS = {"vfio-dev": _vfio_devices, "p2pmem": _p2pmem, "xgmi_hive_info": _hive}
+_FUNCTION_FOLDERS = {"power": _power, "vfio-dev": _vfio_devices, "p2pmem": _p2pmem, "xgmi_hive_info": _hive}
 
 
 def _drivers(take: Collector, progress: Progress) -> None:

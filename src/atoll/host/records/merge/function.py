@@ -30,6 +30,7 @@ _FACTS = (
         "link",
         "slot",
     ),
+    "power_control",
     *("power_state", "bridge", "bars", "rom", "revision", "subsystem", "driver", "driver_override", "reset_methods"),
     *("numa_node", "iommu", "serial", "ari", "chipset_acs"),
 )
