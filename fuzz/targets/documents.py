@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from atoll.report.prove import prove_document
 from atoll.twin import Twin
 from fuzz.answers import two_tenants
 from fuzz.target import Target
-from fuzz.targets.seeds import CAPTURES, capture_tree
+from fuzz.targets.seeds import CAPTURES, capture_tree, few_functions
 
 __all__ = ["DOCUMENTS"]
 
@@ -161,19 +160,8 @@ def _rows() -> Iterator[bytes]:
 
 @cache
 def _few_functions() -> MemoryTree:
-    """The files of three functions of a recorded kernel, and what stands beside: small, for many inputs a second."""
     base = capture_tree(CAPTURES[1])
-    devices = "sys/bus/pci/devices"
-    tree = MemoryTree("fuzz")
-    folders = {name: f"{devices}/{base.readlink(f'{devices}/{name}')}" for name in base.list(devices)[:3]}
-    kept = tuple(f"{os.path.normpath(folder)}/" for folder in folders.values())
-    for path in base:
-        top = path.split("/")[1:2]
-        if path.startswith(kept) or path.rpartition("/")[2] in folders or top in ([], ["cmdline"], ["version"]):
-            entry = base.entry(path)
-            assert entry is not None
-            tree.add(path, entry)
-    return tree
+    return few_functions(base, *base.list("sys/bus/pci/devices")[:3], without=lambda path: "/iommu" in path)
 
 
 def _manifest(data: bytes) -> None:

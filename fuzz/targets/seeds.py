@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from base64 import b64encode
+from collections.abc import Callable
 from functools import cache
 
 from atoll.host.trees.archive import read_archive
 from atoll.host.trees.memory import MemoryTree
 from fuzz.target import DATA
 
-__all__ = ["CAPTURES", "capture_tree", "configurations", "nvml_record", "rdma_dump"]
+__all__ = ["CAPTURES", "capture_tree", "configurations", "few_functions", "nvml_record", "rdma_dump"]
 
 CAPTURES = (
     "linux-6.1-q35-105",
@@ -26,6 +28,20 @@ CAPTURES = (
 def capture_tree(name: str) -> MemoryTree:
     """Return a recorded kernel's files."""
     return read_archive(DATA / "kernel-captures" / f"{name}.tar.xz", name=name)
+
+
+def few_functions(base: MemoryTree, *kept: str, without: Callable[[str], bool] = lambda path: False) -> MemoryTree:
+    """Return a machine's files but for those of functions that are not ``kept``: small, for many inputs a second."""
+    tree = MemoryTree(base.name)
+    for path in base:
+        if set(_ADDRESS.findall(path)) <= {*kept} and not without(path):
+            entry = base.entry(path)
+            assert entry is not None
+            tree.add(path, entry)
+    return tree
+
+
+_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
 def configurations() -> dict[str, bytes]:

@@ -34,10 +34,10 @@ def lacking(reasons: Iterable[str]) -> tuple[str, ...]:
     Of a function that joins, or is joined by, another whose place is open, the other's open questions are the facts.
     """
     facts: dict[str, dict[str, None]] = {}
-    for reason in reasons:
-        for part in _parts(reason):
-            what, fact = _split(_innermost(part))
-            facts.setdefault(fact, {})[what] = None
+    # Whatever stands below a port names what the port lacks.
+    for part in dict.fromkeys(part for reason in reasons for part in _parts(reason)):
+        what, fact = _split(_innermost(part))
+        facts.setdefault(fact, {})[what] = None
     return tuple(_sentence(list(whats), fact) for fact, whats in facts.items())
 
 
@@ -86,13 +86,24 @@ def _sentence(whats: list[str], fact: str) -> str:
 
 def _parts(reason: str) -> Iterator[str]:
     """Split at semicolons, but for those in round brackets, which are of one fact's own reason."""
-    depth = start = 0
-    for place, character in enumerate(reason):
-        if character == "(":
-            depth += 1
-        elif character == ")":
-            depth = max(0, depth - 1)
-        elif character == ";" and not depth and reason[place + 1 : place + 2] == " ":
-            yield reason[start:place]
-            start = place + 2
-    yield reason[start:]
+    depth, open_piece = 0, ""
+    for piece in reason.split("; "):
+        depth = _depth(piece, depth)
+        if depth:
+            open_piece += f"{piece}; "
+        else:
+            yield open_piece + piece
+            open_piece = ""
+    if open_piece:
+        yield open_piece.removesuffix("; ")
+
+
+def _depth(text: str, depth: int) -> int:
+    """Return how many round brackets are open after a text."""
+    if "(" in text or ")" in text:
+        for character in text:
+            if character == "(":
+                depth += 1
+            elif character == ")":
+                depth = max(0, depth - 1)
+    return depth
