@@ -27,7 +27,7 @@ from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.twin import Twin
 from atoll.twin.attack import Attempt
-from atoll.twin.machines.fabric import FIXED, MULTICAST, PORTAL, PREFIX, VIRTUAL
+from atoll.twin.machines.fabric import KINDS, PREFIX
 from atoll.twin.spec import DomainKind
 
 __all__ = ["DISABLE", "SEQUENCE", "Tally", "disturb", "rests_on_honesty", "retranslate", "try_fabric"]
@@ -216,9 +216,7 @@ def main() -> int:
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0, help="the first fabric's")
     parser.add_argument("--pairs", type=int, default=60, help="pairs tried on each fabric")
-    parser.add_argument(
-        "--kind", choices=("", MULTICAST, FIXED, PORTAL, VIRTUAL), default="", help="how their names end"
-    )
+    parser.add_argument("--kind", choices=("", *KINDS), default="", help="how their names end")
     options = parser.parse_args()
     started, tally, seed = time.monotonic(), Tally(), options.seed
     while tally.packets < options.packets:

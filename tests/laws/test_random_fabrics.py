@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from packets import Tally, try_fabric
 
 from atoll.twin import Twin
-from atoll.twin.decoding import VGA_MEMORY, claimed, forwarded, subtracts
+from atoll.twin.decoding import VGA_MEMORY, claimed, fixed_ports, forwarded, subtracts
 from atoll.twin.function import Function
 
 
@@ -45,6 +45,19 @@ def test_the_same_with_virtual_functions_on_further_buses() -> None:
         beyond += sum(spec.physfn is not None and spec.physfn.bus != spec.address.bus for spec in specs)
     assert not tally.wrong, tally.wrong[0]
     assert beyond > 10
+    assert tally.directs > 10
+
+
+def test_the_same_with_cardbus_and_ports_of_ide() -> None:
+    tally, sockets, ports = Tally(), 0, 0
+    for seed in (4, 10, 13, 17, 24, 9026):
+        tally += try_fabric(f"random-{seed}-legacy", random.Random(seed), pairs=25, clusters=1)
+        functions = Twin.new(f"random-{seed}-legacy").kernel.hardware.functions.values()
+        sockets += sum(each.spec.cardbus for each in functions)
+        ports += sum(bool(fixed_ports(each)) for each in functions)
+    assert not tally.wrong, tally.wrong[0]
+    assert sockets > 5
+    assert ports > 10
     assert tally.directs > 10
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
+from atoll.twin import resizing
 from atoll.twin.spec import FunctionSpec, Model
 
 __all__ = ["Layout", "build"]
@@ -18,8 +19,10 @@ PORTAL_ID = 0x15
 ALLOCATION_AT = PORTAL_AT = 0xC0
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
 MULTICAST_ID = 0x12
+RESIZABLE_ID = 0x15
 ARI_AT = 0x260
 MULTICAST_AT = 0x2D0
+RESIZABLE_AT = 0x310
 MULTICAST_PAGE = 12
 """The exponent of the window of addresses that an endpoint asks for: as small as there is (7.9.11.2)."""
 
@@ -40,15 +43,16 @@ class Layout:
     multicast: int = 0
     allocation: int = 0
     portal: int = 0
+    resizable: int = 0
 
 
 class _Builder:
     """Fills an image and its mask, and chains the capabilities."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, first: int) -> None:
         self.image = bytearray(size)
         self.mask = bytearray(size)
-        self.standard_tail = 0x34
+        self.standard_tail = first
         self.extended_tail = 0
 
     def put(self, offset: int, width: int, value: int, writable: int = 0) -> None:
@@ -73,7 +77,7 @@ class _Builder:
 def build(spec: FunctionSpec) -> Layout:
     """Return the power-on image of a function: commands off, BARs and windows zero, ACS control zero."""
     conventional = spec.port is PortType.CONVENTIONAL
-    out = _Builder(256 if conventional else 4096)
+    out = _Builder(256 if conventional else 4096, 0x14 if spec.cardbus else 0x34)
     _header(out, spec)
     pm = out.capability(0x60, PM_ID)
     out.put(pm + 2, 2, 0x0003)
@@ -91,6 +95,7 @@ def build(spec: FunctionSpec) -> Layout:
     express = _express(out, spec)
     acs, ats, sriov = _extended(out, spec)
     multicast = _multicast(out, spec)
+    resizable = _resizable(out, spec)
     return Layout(
         bytes(out.image),
         bytes(out.mask),
@@ -103,6 +108,7 @@ def build(spec: FunctionSpec) -> Layout:
         multicast=multicast,
         allocation=allocation,
         portal=portal,
+        resizable=resizable,
     )
 
 
@@ -115,11 +121,13 @@ def _header(out: _Builder, spec: FunctionSpec) -> None:
     out.put(0x08, 1, spec.revision)
     out.put(0x09, 3, spec.class_code)
     out.put(0x0C, 1, 0, 0xFF)
-    out.put(0x0E, 1, (0x80 if spec.multifunction else 0) | (1 if spec.is_bridge else 0))
+    out.put(0x0E, 1, (0x80 if spec.multifunction else 0) | (2 if spec.cardbus else 1 if spec.is_bridge else 0))
     out.put(0x3C, 1, 0, 0xFF)
     if not virtual:
         _registers_of_addresses(out, spec)
-    if spec.is_bridge:
+    if spec.cardbus:
+        _cardbus_header(out, spec)
+    elif spec.is_bridge:
         _bridge_header(out, spec)
     else:
         vendor, device = spec.subsystem
@@ -149,6 +157,18 @@ def _bridge_header(out: _Builder, spec: FunctionSpec) -> None:
         out.put(0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
     out.put(0x30, 4, 0, 0xFFFFFFFF)
     out.put(0x3E, 2, 0, 0x005F)
+
+
+def _cardbus_header(out: _Builder, spec: FunctionSpec) -> None:
+    """Bus numbers, two windows of memory and two of I/O ports, bridge control (PC Card 8.0, volume 7, 4.5.2)."""
+    out.put(0x18, 3, 0, 0xFFFFFF)
+    for window in (0x1C, 0x24):
+        out.put(window, 8, 0, 0xFFFFF000_FFFFF000)
+    for window in (0x2C, 0x34):
+        out.put(window, 8, 0x00000001_00000001, 0xFFFFFFFC_FFFFFFFC)
+    out.put(0x3E, 2, 0, 0x07FF)
+    out.put(0x40, 2, spec.subsystem[0])
+    out.put(0x42, 2, spec.subsystem[1])
 
 
 def _express(out: _Builder, spec: FunctionSpec) -> int:
@@ -226,6 +246,17 @@ def _multicast(out: _Builder, spec: FunctionSpec) -> int:
         out.put(at + vector, 8, 0, each)
     if spec.is_bridge:
         out.put(at + 0x28, 8, 0, 0xFFFFFFFF_FFFFFFFF)
+    return at
+
+
+def _resizable(out: _Builder, spec: FunctionSpec) -> int:
+    """Resizable BAR (PCI Express Base 7.8.6): one, of 1 MiB to 64 GiB."""
+    bar = resizing.resizable(spec)
+    if bar is None:
+        return 0
+    at = out.extended(RESIZABLE_AT, RESIZABLE_ID)
+    out.put(at + 4, 4, 0x001FFFF0)
+    out.put(at + 8, 4, bar.index | 1 << 5 | resizing.exponent(bar.size) << 8, 0x3F << 8)
     return at
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command
-from atoll.twin import allocation, configspace
-from atoll.twin.spec import FunctionSpec
+from atoll.twin import allocation, configspace, resizing
+from atoll.twin.spec import Bar, FunctionSpec
 
 __all__ = ["SECONDARY_RESET", "Function"]
 
@@ -18,7 +18,7 @@ ACS_ENHANCED = 0x1F80
 """The control bits that came with ACS Enhanced (PCIe 7.7.11.3)."""
 ATS_ENABLE = 0x8000
 """Enable, bit 15 of the ATS control word (PCIe 10.5.1.3)."""
-MULTICAST_SIZE, PORTAL_SIZE = 0x30, 0x24
+MULTICAST_SIZE, PORTAL_SIZE, RESIZABLE_SIZE = 0x30, 0x24, 0x0C
 
 _NONE = Command(0)
 
@@ -105,8 +105,12 @@ class Function:
             self.put(at + 8, (self.spec.egress_bits + 7) // 8, 0)
 
     def put_back(self, config: bytes) -> None:
-        """Restore a saved configuration space, but for Multicast and portals, which a kernel does not save."""
-        sizes = {self.layout.multicast: MULTICAST_SIZE, self.layout.portal: PORTAL_SIZE}
+        """Restore a saved configuration space.
+
+        A kernel does not save Multicast and portals; BARs get the sizes that it knows (``pci_restore_rebar_state``).
+        """
+        layout = self.layout
+        sizes = {layout.multicast: MULTICAST_SIZE, layout.portal: PORTAL_SIZE, layout.resizable: RESIZABLE_SIZE}
         kept = {at: bytes(self.config[at : at + size]) for at, size in sizes.items() if at}
         self.config[:] = config
         for at, registers in kept.items():
@@ -137,6 +141,10 @@ class Function:
         if self.layout.allocation:
             return allocation.address(self.config, self.layout.allocation, index)
         return self.get(0x10 + 4 * index, 8 if wide else 4) & ~(0x3 if io else 0xF)
+
+    def size(self, bar: Bar) -> int:
+        """Return how many bytes or ports a base address register stands for now."""
+        return resizing.size(self.config, self.layout.resizable, bar)
 
     @property
     def holds_secondary_in_reset(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, Command
-from atoll.twin import allocation, decoding, portal, v100, vmd
+from atoll.twin import allocation, decoding, portal, resizing, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
 from atoll.twin.placement import ROM, Placement, Range, Space, place
 from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model, Platform
@@ -151,7 +151,7 @@ class Hardware:
             return ((0, start, start + pf.spec.vf_bar - 1),)
         if Command.MEMORY not in function.command:
             return ()
-        found = [(bar.index, function.bar(bar.index, bar.wide), bar.size) for bar in spec.bars if not bar.io]
+        found = [(bar.index, function.bar(bar.index, bar.wide), function.size(bar)) for bar in spec.bars if not bar.io]
         return tuple((index, start, start + size - 1) for index, start, size in found)
 
     def claimed(self, function: Function, *, io: bool = False) -> tuple[tuple[str, int, int], ...]:
@@ -195,6 +195,7 @@ class Hardware:
         held, awake = function.holds_secondary_in_reset, function.power == 0
         function.put(offset, width, function.get(offset, width) & ~mask | value & mask)
         portal.touched(function, offset, width)
+        resizing.touched(function, function.layout.resizable, offset, width)
         if function.holds_secondary_in_reset and not held:
             self.reset_below(function)
         if not awake and function.power == 0 and function.spec.pm_reset:
@@ -277,7 +278,8 @@ class Hardware:
     def spaces(self, function: Function) -> Command:
         """Return what a kernel switches on to enable a function: decoding of what it was given addresses for."""
         address, done = function.address, self.placement
-        io = address in done.io or any((address, bar.index) in done.ports for bar in function.spec.bars)
+        ports = any((address, bar.index) in done.ports for bar in function.spec.bars)
+        io = ports or address in done.io or bool(decoding.fixed_ports(function))
         return Command.MEMORY | Command.IO if io else Command.MEMORY
 
     def program(self, function: Function) -> None:
@@ -304,6 +306,12 @@ class Hardware:
         """Write a bridge's windows, closed where nothing is below."""
         address, bits = bridge.address, bridge.spec.prefetch_bits
         low, high, io = (self.placement.windows(space).get(address) for space in (Space.LOW, Space.HIGH, Space.IO))
+        if bridge.spec.cardbus:
+            for at, place, grain in ((0x1C, low, 0x1000), (0x24, None, 0x1000), (0x2C, io, 4), (0x34, None, 4)):
+                first, last = (0xFFFFF000, 0) if place is None else (place.start, place.end & ~(grain - 1))
+                kept = bridge.get(at, 4) & 3
+                bridge.put(at, 8, first | kept | (last | kept) << 32)
+            return
         first, last = (0xF000, 0) if io is None else (io.start, io.end)
         bridge.put(0x1C, 2, first >> 8 & 0xF0 | 1 | (last >> 8 & 0xF0 | 1) << 8)
         bridge.put(0x30, 4, first >> 16 | last >> 16 << 16)

@@ -164,6 +164,10 @@ class FunctionSpec:
     """Firmware gives a bridge of subtractive decoding no windows: what is below has addresses of the bus above."""
     fixed: bool = False
     """Hardware fixed its addresses: it has Enhanced Allocation instead of base address registers, at most three."""
+    cardbus: bool = False
+    """A bridge to a CardBus socket, with a header of its own."""
+    resizable: bool = False
+    """Its first prefetchable BAR of 1 MiB or more can be made bigger or smaller (Resizable BAR)."""
     portal: bool = False
     """A port that is a Flattening Portal Bridge, for memory."""
     multicast_groups: int = 0

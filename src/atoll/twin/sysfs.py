@@ -219,7 +219,8 @@ class Sysfs:
             lines[7] = (bars[spec.address, -1], WIDE_FLAGS)
         if spec.is_bridge:
             lines[13] = (done.io.get(spec.address), IO_WINDOW_FLAGS)
-            lines[14] = (done.low.get(spec.address), WINDOW_FLAGS)
+            lines[15 if spec.cardbus else 14] = (done.low.get(spec.address), WINDOW_FLAGS)
+        if spec.is_bridge and not spec.cardbus:
             lines[15] = (done.high.get(spec.address), HIGH_WINDOW_FLAGS[spec.prefetch_bits])
         text = ""
         for place, flags in lines:

@@ -250,6 +250,8 @@ class Router(Downwards):
             if way is not Way.UP:
                 return self._at_port(upstream, way, port, packet, hops)
             return (*hops, Hop(str(port.address), "up", "requests for the upstream port's memory are redirected"))
+        if packet.request and self.claims.own(port, packet):
+            return (*hops, Hop(str(port.address), "up", "requests for the port's own memory are redirected"))
         if upstream is not None and self.claims.below(upstream, packet):
             if not (packet.request and AcsEnhanced.UNCLAIMED_REDIRECT in port.acs_enhanced):
                 return Outcome(hops, stopped=f"{upstream.address}: nobody below claims {packet.address:#x}")

@@ -70,7 +70,7 @@ def _special(spec: FunctionSpec, plan: Blueprint) -> bool:
 def _varied(spec: FunctionSpec, plan: Blueprint, dice: random.Random, most_spare: int) -> FunctionSpec:
     if _special(spec, plan):
         return spec
-    if dice.random() < (0.1 if spec.is_bridge else 0.25):
+    if not spec.cardbus and dice.random() < (0.1 if spec.is_bridge else 0.25):
         size = dice.choice((2 * KIBIBYTE, 64 * KIBIBYTE, MEBIBYTE))
         spec = replace(spec, rom=size, rom_on=dice.random() < 0.5)
     if not spec.is_bridge:
@@ -79,7 +79,7 @@ def _varied(spec: FunctionSpec, plan: Blueprint, dice: random.Random, most_spare
         spec = replace(spec, spare=min(most_spare, dice.choice((1, 2, 16))) * MEBIBYTE)
     if dice.random() < 0.1:
         spec = replace(spec, bridge_control=ISA_ENABLE)
-    if spec.port in CONVENTIONAL_BUS:
+    if spec.port in CONVENTIONAL_BUS and not spec.cardbus:
         if dice.random() < 0.4:
             spec = replace(spec, class_code=ClassCode.SUBTRACTIVE_BRIDGE, windowless=dice.random() < 0.5)
         if not any(bar.prefetchable for each in _below(spec, plan.functions) for bar in each.bars):

@@ -8,8 +8,9 @@ bridges and segments with every kind of routing, segments behind Volume Manageme
 and kernels without any; in more than half of them also all that can be decoded, rightly and wrongly. They are for
 trying laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is
 told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions, ``random-SEED-fixed`` with
-Enhanced Allocation instead of base address registers, ``random-SEED-portal`` with Flattening Portal Bridges, and
-``random-SEED-virtual`` with virtual functions on buses beyond their physical one's.
+Enhanced Allocation instead of base address registers, ``random-SEED-portal`` with Flattening Portal Bridges,
+``random-SEED-virtual`` with virtual functions on buses beyond their physical one's, ``random-SEED-legacy`` with CardBus
+bridges and IDE controllers at fixed ports, and ``random-SEED-resizable`` with BARs whose size changed.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from atoll.twin.machines.chance import Controls, port_controls
 from atoll.twin.machines.decoding import varied
 from atoll.twin.machines.fixed import with_fixed
 from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
+from atoll.twin.machines.legacy import with_legacy
 from atoll.twin.machines.multicast import with_multicast
 from atoll.twin.machines.portal import with_portals
 from atoll.twin.machines.records import nvlink_records, root_complex
+from atoll.twin.machines.resizable import with_resizable
 from atoll.twin.machines.tree import BUS_NAMED, CARD, PLAIN, ROOT_PORT, Bus, Tree
 from atoll.twin.spec import (
     Bar,
@@ -46,12 +49,14 @@ from atoll.twin.spec import (
     Window,
 )
 
-__all__ = ["FIXED", "KERNELS", "MULTICAST", "PORTAL", "PREFIX", "VIRTUAL", "machine"]
+__all__ = ["FIXED", "KERNELS", "KINDS", "LEGACY", "MULTICAST", "PORTAL", "PREFIX", "RESIZABLE", "VIRTUAL", "machine"]
 
 PREFIX = "random-"
 """How the names of these machines begin; a decimal seed follows."""
 MULTICAST, FIXED, PORTAL, VIRTUAL = "-multicast", "-fixed", "-portal", "-virtual"
-"""How the names of those end that have Multicast, fixed addresses, portals, or virtual functions on further buses."""
+LEGACY, RESIZABLE = "-legacy", "-resizable"
+KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE)
+"""How the names of those end that have something more than the others, or something else."""
 KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
 
@@ -66,7 +71,7 @@ _HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
 
 def machine(name: str, kernel: str, links: bool) -> Blueprint:
     """Return the machine that a name of this kind stands for. TwinError for a seed that is no number."""
-    kind = next((kind for kind in (MULTICAST, FIXED, PORTAL, VIRTUAL) if name.endswith(kind)), "")
+    kind = next((kind for kind in KINDS if name.endswith(kind)), "")
     text = name.removeprefix(PREFIX).removesuffix(kind)
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
@@ -74,9 +79,13 @@ def machine(name: str, kernel: str, links: bool) -> Blueprint:
     further = random.Random(f"atoll virtual {int(text)}") if kind == VIRTUAL else None
     hidden = random.Random(f"atoll volumes {int(text)}")
     plan = _Fabric(dice, hidden=hidden, further=further).blueprint(name, kernel, links)
+    if kind == LEGACY:
+        plan = with_legacy(plan, random.Random(f"atoll legacy {int(text)}"))
     plan = varied(plan, random.Random(f"atoll decoding {int(text)}"))
     if kind == MULTICAST:
         return with_multicast(plan, random.Random(f"atoll multicast {int(text)}"))
+    if kind == RESIZABLE:
+        return with_resizable(plan, random.Random(f"atoll resizable {int(text)}"))
     if kind == PORTAL:
         return with_portals(plan, random.Random(f"atoll portals {int(text)}"))
     return with_fixed(plan, random.Random(f"atoll fixed {int(text)}")) if kind == FIXED else plan
