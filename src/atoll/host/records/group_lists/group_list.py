@@ -258,8 +258,9 @@ class GroupList:
         if self._current is None:
             return text
         if self._apart:
-            # Functions may stand apart; what is no further to the right than the heading is something else.
-            if len(line) - len(line.lstrip()) <= self._margin:
+            # Functions may stand apart; what is no further to the right than the heading is something else, but for
+            # those whose ids come first: only lists print them so.
+            if len(line) - len(line.lstrip()) <= self._margin and not _IDS_FIRST.match(text):
                 self._current = None
                 return text
             self._apart = False

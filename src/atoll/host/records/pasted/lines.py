@@ -13,6 +13,7 @@ from atoll.host.records.pasted.eaten import parted
 from atoll.host.records.pasted.flowed import unflowed
 from atoll.host.records.pasted.markup import decoded, plain
 from atoll.host.records.pasted.prefixes import without_prefix
+from atoll.host.records.pasted.spacing import single_spaced
 
 __all__ = ["MOST_BYTES", "text_lines"]
 
@@ -35,7 +36,7 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     for mark in _MARKS:
         text = text.replace(mark, "")
     text = plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
-    for line in whole_paths(unflowed(without_messages(_own(text)))):
+    for line in whole_paths(unflowed(without_messages(single_spaced(list(_own(text)))))):
         yield line[:_LONGEST]
 
 
