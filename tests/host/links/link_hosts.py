@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from atoll.host import read_host
 from atoll.host.model import EndKind, Host
 from atoll.pci.address import Address
@@ -67,3 +69,14 @@ def matrix_of(count: int, links: object, *, word: str = "SYS") -> str:
 NCCL = """<system version="1"><cpu numaid="0" arch="x86_64">
 <pci busid="0000:10:00.0" class="0x030200"><gpu dev="0" sm="90">{a}</gpu></pci>
 <pci busid="0000:11:00.0" class="0x030200"><gpu dev="1" sm="90">{b}</gpu></pci></cpu></system>"""
+
+_SMI_LINES = (
+    *("GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)", "GPU 1: NVIDIA H100", "GPU 4097: NVIDIA H100"),
+    *("\t Link 0: Remote Device 00000000:10:00.0: Link 3", "\t Link 1: Remote Device FFFFFFFF:FF:FF.0: Link 0"),
+    *("\t Link 0: 00000000:11:00.0", "\t Link 0: 26.562 GB/s", "\t Link 1: 25 GB/s", "\t Link 1: <inactive>"),
+    *("index, pci.bus_id, uuid", "pci.bus_id, index", "1, 00000000:10:00.0, GPU-1", "00000000:11:00.0, 4097"),
+)
+SMI_TEXTS = st.lists(
+    st.sampled_from(_SMI_LINES) | st.text(alphabet="GPU LinkRemotDvc0123456789:.<>-(\tBs/", max_size=40), max_size=12
+).map("\n".join)
+"""What nvidia-smi prints of GPUs and links, line by line in any order, with lines that are none of its among them."""

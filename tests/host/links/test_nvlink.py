@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from atoll.host import read_host
 from atoll.host.links.smi import parse_gpu_query, parse_links
@@ -14,6 +13,7 @@ from atoll.host.links.speed import nvlink_speed
 from atoll.host.model import EndKind, Host
 from atoll.pci.address import Address
 from host.handmade import function_files, tree_of
+from host.links.link_hosts import SMI_TEXTS
 from host.links.witherspoon import GPUS, REDBUD, machine
 
 A = Address.parse
@@ -187,7 +187,7 @@ def test_parsing() -> None:
     assert parse_gpu_query("") == ()
 
 
-@given(st.text(alphabet="GPU LinkRemotDvc0123456789:.<>-(\n\t)", max_size=300))
+@given(SMI_TEXTS)
 def test_any_text_parses(text: str) -> None:
     for gpu in (*parse_links(text), *parse_gpu_query(text)):
         assert 0 <= gpu.index <= 4096

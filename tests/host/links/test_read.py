@@ -19,6 +19,7 @@ from host.links.link_hosts import (
     DATA,
     H100,
     NCCL,
+    SMI_TEXTS,
     TU104,
     far_kinds,
     gpus,
@@ -66,6 +67,7 @@ PIECES = st.sampled_from([*WORDS.split(), "\n", "\n", "\t", "\nGPU 0:", "\nLink 
 @given(
     st.one_of(
         st.binary(max_size=300),
+        SMI_TEXTS.map(str.encode),
         st.lists(PIECES, max_size=60).map(lambda pieces: " ".join(pieces).encode()),
         st.tuples(
             st.sampled_from(sorted(DATA.glob("*/*"))).map(Path.read_bytes).map(lambda data: data[:6000]),
@@ -85,7 +87,7 @@ def test_any_bytes_are_read(data: bytes) -> None:
     assert bool(found.used) is is_link_record(data)
 
 
-@given(st.text(alphabet="GPU LinkRemotDvc0123456789:.<>-(\n\tBs/", max_size=300))
+@given(SMI_TEXTS)
 def test_sections_have_each_link_once(text: str) -> None:
     for gpu in parse_links(text):
         told = [*(gpu.remote or {}), *gpu.rates, *gpu.unnamed]
