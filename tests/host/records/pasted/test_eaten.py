@@ -70,3 +70,21 @@ def test_many_blanks_before_a_function_take_no_time_of_their_square() -> None:
     began = process_time()
     assert parted(f"{' ' * 300_000}x: y: z: 00:01.0")
     assert process_time() - began < 5, "their square takes minutes"
+
+
+def test_a_message_that_begins_right_behind_the_number_of_the_one_before() -> None:
+    lines = [f"pci 0000:00:0{n}.0: Adding to iommu group {n}{n}" for n in (1, 2, 3)]
+    assert parted("".join(lines)) == lines
+
+
+def test_a_name_that_begins_with_a_digit_is_no_part_of_the_number_before() -> None:
+    lines = [f"8139cp 0000:00:0{n}.0: Adding to iommu group {n}" for n in (1, 2)]
+    assert parted(" ".join(lines)) == lines
+
+
+@pytest.mark.parametrize("run", ["9", "a", "a9", "a-"])
+def test_a_line_of_one_long_word_is_parted_in_linear_time(run: str) -> None:
+    line = f"IOMMU Group {run * 100_000} 00:01.0 VGA [0300]: x [10de:1db1]"
+    begun = process_time()
+    parted(line)
+    assert process_time() - begun < 3

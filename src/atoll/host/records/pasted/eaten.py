@@ -26,7 +26,10 @@ _CLOSE = re.compile(rf"(IOMMU [Gg]roup \d+:)(?={FUNCTION}|{_MARKED})")
 _IDS_FIRST = re.compile(_MARKED)
 _FIRST = re.compile(_ADDRESS)
 _STAMP = re.compile(r"\[[ \d]{0,7}\d[.,]\d{1,6}\] ")
-_ADDING = re.compile(rf"[\w-]+ {_ADDRESS}: Adding to iommu group \d")
+_AFTER_NUMBER = "|".join(rf"(?<=group {digits})" for digits in (r"\d", r"\d\d", r"\d\d\d"))
+_DRIVER = rf"(?:(?<![\w-])(?<!group )[\w-]{{1,64}}|(?:{_AFTER_NUMBER})[A-Za-z][\w-]{{0,63}})"
+"""A driver's name, which begins a word, or right behind the number of the line before."""
+_ADDING = re.compile(rf"{_DRIVER} {_ADDRESS}: Adding to iommu group \d")
 _MEMBER = re.compile(rf"/sys/kernel/iommu_groups/+\d+/+devices/+{_ADDRESS}")
 """What messages of the kernel's begin with: a time, and without one, who joins a group; what find begins each with."""
 
