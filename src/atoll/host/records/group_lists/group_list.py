@@ -335,6 +335,9 @@ class GroupList:
             address = address_in(words[-1]) if words else None
             if address is not None:
                 self._add(address, int(number))
+        elif not rest.strip() and (first := marked_function(before)[0]) is not None:
+            # What a loop with readlink prints: 0000:01:00.0 /sys/kernel/iommu_groups/1
+            self._add(first, int(number))
         return True
 
     def _branch(self, text: str) -> bool:
