@@ -59,6 +59,11 @@ def test_functions_of_a_row_in_short() -> None:
     assert not any(gap.kind is GapKind.MEMBERS for gap in host.gaps)
 
 
+def test_a_row_and_what_parentheses_say_of_a_function() -> None:
+    text = "IOMMU Group 1: 00:01.0 bridge (to 01:00.0, 02:00.0), 00:02.0\nIOMMU Group 2: GPU (03:00.0, 03:00.1)\n"
+    assert groups_of(host_of(text)) == {1: ["00:01.0", "00:02.0"], 2: ["03:00.0", "03:00.1"]}
+
+
 def test_a_row_that_could_not_be_read_whole() -> None:
     host = host_of("IOMMU Group 15: 03:00.x, 03:01.0\nIOMMU Group 16: 04:00.0 (below 00:1c.x)\n")
     assert groups_of(host) == {15: ["03:01.0"], 16: ["04:00.0"]}

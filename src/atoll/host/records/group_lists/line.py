@@ -127,9 +127,13 @@ def functions_in_row(text: str) -> tuple[tuple[Address, ...], bool]:
     """
     found: dict[Address, None] = {}
     joined = whole = True
+    depth = 0
     for word in _JOINTS.sub(" , ", text).split(None, _MOST_WORDS)[:_MOST_WORDS]:
+        within = depth
+        depth = max(0, depth + word.count("(") - word.count(")"))
         if not joined and found:
-            joined = word.lower() in _JOINING
+            # In parentheses it goes on with what is told in them: (to 01:00.0, 02:00.0).
+            joined = word.lower() in _JOINING and not within
             continue
         several = _functions(word.strip("[](){}<>:'\"`*|"))
         found |= dict.fromkeys(several)
