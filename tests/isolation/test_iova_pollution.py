@@ -184,6 +184,23 @@ def beside(bar: Bar, *, on: bool = True, **more: Any) -> list[tuple[str, str, st
     return [one for one in told(pollution(box(extra=(replace(other, **more),)))) if one[2] == "03:00.1"]
 
 
+@pytest.mark.parametrize(
+    ("size", "register", "first"), [(4 * MIB, None, 0x80400000), (4 * MIB, 0x80800000, 0x80800000)]
+)
+def test_a_bar_that_was_made_bigger_answers_to_all_of_it(size: int, register: int | None, first: int) -> None:
+    found = beside(Bar(0, 0x80400000, MIB, memory=True, register=register, resized=size))
+    parts = {(one[0], one[1], start, end) for one in found for start, end in [one[3:]]}
+    assert all(certain == "possible" for _, certain, _, _ in parts)
+    taken = {mib for _, _, start, end in parts for mib in range(start, end, MIB)}
+    assert taken == {0x80400000, *range(first, first + size, MIB)}
+
+
+def test_a_bar_that_was_made_smaller_is_in_doubt() -> None:
+    found = beside(Bar(0, 0x80400000, 4 * MIB, memory=True, resized=MIB))
+    assert {one[1] for one in found} == {"possible"}
+    assert {mib for one in found for mib in range(one[3], one[4], MIB)} == set(range(0x80400000, 0x80800000, MIB))
+
+
 def test_a_bar_that_holds_0_answers_there_while_memory_is_decoded() -> None:
     at_zero = ("claimed", "possible", "03:00.1", 0, MIB - 1)
     moved = Bar(0, 0x80400000, MIB, memory=True, register=0)

@@ -61,6 +61,17 @@ def test_the_same_with_cardbus_and_ports_of_ide() -> None:
     assert tally.directs > 10
 
 
+def test_the_same_where_somebody_resized_memory() -> None:
+    tally, resized = Tally(), 0
+    for seed in (2016, 9005, 9025):
+        tally += try_fabric(f"random-{seed}-resizable", random.Random(seed), pairs=25, clusters=2)
+        functions = Twin.new(f"random-{seed}-resizable").kernel.hardware.functions.values()
+        resized += sum(each.size(bar) != bar.size for each in functions for bar in each.spec.bars)
+    assert not tally.wrong, tally.wrong[0]
+    assert resized > 10
+    assert tally.directs > 10
+
+
 def test_random_machines_decode_all_there_is() -> None:
     """Each of these in some of the machines that the law above tries, and machines without any of it, too."""
     machines = [Twin.new(f"random-{seed}") for seed in range(40)]

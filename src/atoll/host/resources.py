@@ -6,9 +6,10 @@ ROM, those of virtual functions (six, where the kernel knows SR-IOV), and a brid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 from atoll.host.attribute import number, text
 from atoll.host.extent import Extent
@@ -18,6 +19,7 @@ from atoll.pci.bar import Bar, Rom, read_bars, read_rom
 from atoll.pci.bridge import Bridge, Window, read_bridge
 from atoll.pci.config import ConfigSpace
 from atoll.pci.enhanced import read_unnumbered
+from atoll.pci.resizable import read_sizes
 from atoll.pci.sriov import Sriov
 
 __all__ = ["Resources", "bars_of", "bridge_of", "rom_of", "sized_sriov"]
@@ -35,6 +37,15 @@ _NOTHING = " ".join(["0x" + "0" * 16] * 3)
 """The line of a resource that there is not."""
 _FIRST_WINDOW = 7
 """The first line of ``resource`` after six BARs and the ROM."""
+
+
+T = TypeVar("T")
+
+
+class _Told(Protocol):
+    """What reads something from a function's configuration space."""
+
+    def __call__(self, read: Callable[[ConfigSpace], T], /) -> Fact[T]: ...
 
 
 class Resources:
@@ -65,7 +76,7 @@ class Resources:
 
 def bars_of(
     resources: Resources,
-    told: Callable[[Callable[[ConfigSpace], tuple[Bar, ...]]], Fact[tuple[Bar, ...]]],
+    told: _Told,
     extent: Extent,
     *,
     virtual: bool,
@@ -87,14 +98,19 @@ def bars_of(
     held = value_of(registers, ())
     # Those of a virtual function are hardwired to zero (Base Specification 7.5.1.2.1).
     read = None if virtual or isinstance(registers, Unknown) else held
+    sizes = {} if read is None else value_of(told(read_sizes), {})
     bars = [
-        _shown(index, line, read)
+        _resized(_shown(index, line, read), sizes)
         for index, line in enumerate(lines[:6])
         if line[2] & (_IO | _MEMORY) and line[1] >= line[0]
     ]
     # Where the kernel found no place it shows no resource, but the register still holds what firmware wrote.
     shown = {bar.index for bar in bars}
-    bars += [bar for bar in held if (bar.start or bar.memory) and bar.index not in shown]
+    bars += [
+        replace(bar, size=sizes.get(bar.index, 0) if bar.memory else 0)
+        for bar in held
+        if (bar.start or bar.memory) and bar.index not in shown
+    ]
     bars += unnumbered.value
     return Known(tuple(sorted(bars, key=lambda bar: bar.index)), resources.path)
 
@@ -111,6 +127,12 @@ def _shown(index: int, line: tuple[int, int, int], held: Iterable[Bar] | None) -
     # One that reads as zero is not among them: the kernel knows that it is there.
     register = next((bar for bar in held if bar.index == index), Bar(index, 0, 0, memory=True))
     return replace(shown, register=register.start) if register.memory and register.start != start else shown
+
+
+def _resized(bar: Bar, sizes: Mapping[int, int]) -> Bar:
+    """Return a BAR with the size that its capability says where somebody changed it behind the kernel's back."""
+    size = sizes.get(bar.index, bar.size)
+    return replace(bar, resized=size) if bar.memory and size != bar.size else bar
 
 
 def rom_of(

@@ -36,6 +36,8 @@ class Bar:
     register: int | None = None
     """Where the register points, if that is another address than the kernel's ``start``; None otherwise. 0 is an
     address like any other: a BAR can be set to any that its size divides (Base Specification 7.5.1.2.1)."""
+    resized: int | None = None
+    """How many bytes it has by its Resizable BAR capability, if that is another size than the kernel's; else None."""
 
 
 class Rom(NamedTuple):

@@ -47,6 +47,7 @@ class ExtendedId(IntEnum):
     ATS = 0x0F
     SRIOV = 0x10
     MULTICAST = 0x12
+    RESIZABLE_BAR = 0x15
     PASID = 0x1B
     DVSEC = 0x23
     """Designated vendor-specific: CXL's among them."""

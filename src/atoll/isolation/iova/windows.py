@@ -157,6 +157,11 @@ def _bar(
         # It answers where the register points, if the kernel does not put that back first.
         where = f"stands at {bar.start:#x} for the kernel, and its register points to {register or 0:#x}"
         doubts.append(f"{what} of {address} {where}")
+    if bar.resized is not None:
+        # It answers to as much as its capability says, if the kernel does not put its own size back first.
+        base = bar.start if register is None else register
+        moved = moved | (Ranges.of((base, base + bar.resized - 1)) if base or at_zero else NOTHING)
+        doubts.append(f"{what} of {address} has {bar.size:#x} bytes for the kernel, and {bar.resized:#x} by itself")
     if shown or moved:
         yield Addresses(what, shown | moved, doubt="; ".join(doubts))
 

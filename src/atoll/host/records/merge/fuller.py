@@ -74,7 +74,8 @@ def _bars(one: tuple[Bar, ...], other: tuple[Bar, ...]) -> tuple[Bar, ...] | Non
         if known.start != bar.start:
             return None
         told = known.register if bar.register is None else bar.register
-        found[bar.index] = replace(max(known, bar, key=lambda one: one.size), register=told)
+        resized = known.resized if bar.resized is None else bar.resized
+        found[bar.index] = replace(max(known, bar, key=lambda one: one.size), register=told, resized=resized)
     return tuple(sorted(found.values(), key=lambda bar: bar.index))
 
 
