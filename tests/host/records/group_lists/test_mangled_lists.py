@@ -116,3 +116,12 @@ def test_unraid_s_lists_that_a_mailer_wrapped_or_encoded_keep_their_functions() 
 def test_text_after_a_list_is_none_of_it() -> None:
     host = host_of(f"{_UNRAID}\nand that is all.\n00:1f.0 ISA bridge: Intel Corporation Device\n")
     assert groups_of(host) == {1: [BRIDGE, GPU, SOUND], 2: [NIC]}
+
+
+@pytest.mark.parametrize("prompt", ["[root@host ~]# lspci -nn", "user@host:~$ lspci -nn", "$ lspci -nn"])
+def test_a_prompt_ends_a_list(prompt: str) -> None:
+    for first in ("01:00.0 VGA: Y [10de:1b80]", "01:00.0 VGA compatible controller [0300]: Y"):
+        host = host_of(f"IOMMU Group 1:\n{first}\n{prompt}\n03:00.0 Ethernet controller: Z [8086:1533]\n")
+        assert groups_of(host) == {1: ["01:00.0"]}
+    commented = "# IOMMU Group 1:\n#\t01:00.0 VGA [0300]: Maker\n#\tName [10de:1b80]\n#\t01:00.1 Audio [0403]: Y\n"
+    assert groups_of(host_of(commented)) == {1: ["01:00.0", "01:00.1"]}

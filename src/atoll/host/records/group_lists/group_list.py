@@ -66,6 +66,8 @@ _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \
 _PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
 """The first part of an address that a line's end cut."""
 _IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
+_PROMPT = re.compile(r"(?:\[?[\w.-]+@[\w.-]+[^#$%]{0,99}[#$%]|[$%]) +\w")
+"""What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
@@ -273,7 +275,7 @@ class GroupList:
             # Columns of a script's own before it: better one too many in a group than one lost.
             address, heading = function_further_on(bare)
         if address is None:
-            if not indented and not self._unended:
+            if _PROMPT.match(text) or not (indented or self._unended):
                 self._current = None
             self._unended = 0 if ids_in_brackets(text) is not None else max(0, self._unended - 1)
             return text
