@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from atoll.pci.address import Address
 from host.handmade import FOLDER, GPU, Files, Link, function_files, host_with
 
@@ -49,6 +51,16 @@ def test_disks_of_mount_tables_without_numbers() -> None:
     assert host.essential[A(NVME)] == "mounted at /srv, swap"
     host = host_with({**files, "proc/mounts": "/dev/sdq1 / xfs rw 0 0\ntank /data zfs rw 0 0\n"})
     assert {"root file system: /dev/sdq1", "mounted at /data: zfs tank"} <= {gap.what for gap in host.gaps}
+
+
+@pytest.mark.parametrize("place", ["/media/a\x0bb", "/media/a\u2028b", "/media/a\u00a0b"])
+def test_disks_that_are_mounted_at_names_with_odd_blanks(place: str) -> None:
+    """The kernel escapes blanks and line feeds; whoever names a disk chooses all else."""
+    files = {k: v for k, v in CARRIERS.items() if k not in ("proc/self/mountinfo", "proc/swaps")}
+    host = host_with({**files, "proc/self/mountinfo": f"9 1 253:0 / {place} rw shared:1 - ext4 /dev/mapper/x rw\n"})
+    assert host.essential[A(NVME)].startswith("mounted at /media/a")
+    host = host_with({**files, "proc/mounts": f"/dev/nvme0n1p3 {place} ext4 rw 0 0\n"})
+    assert host.essential[A(NVME)].startswith("mounted at /media/a")
 
 
 def test_multipath_disks() -> None:

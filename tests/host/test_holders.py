@@ -60,6 +60,7 @@ def test_who_has_a_mediated_device_open_does_not_hold_the_function_that_it_is_a_
         ("Name:\tvmm\nUid:\t0\t0\t0\t0\n", True),
         ("Name:\tvmm\nUid:\t1000\t0\t0\t0\n", False),
         ("Name:\tUid:\nUid:\t1000\t1000\t1000\t1000\n", False),
+        ("Name:\tvmm\x0bUid: 0\nUid:\t1000\t1000\t1000\t1000\n", False),
         ("Name:\tvmm\n", None),
         (None, None),
     ],

@@ -90,10 +90,11 @@ def _first(tree: Tree, *paths: str) -> Fact[str]:
 def _mounted(table: Known[str]) -> Iterator[tuple[str, str, str, str]]:
     """Yield device number (``0:0``: not told), place, device and kind of each mount.
 
-    Source: proc_pid_mountinfo(5), whose optional fields end with ``-``; proc_mounts(5).
+    Source: proc_pid_mountinfo(5), whose optional fields end with ``-``; proc_mounts(5). Blanks and line feeds in names
+    are escaped (``mangle``, fs/proc_namespace.c), and nothing else that Unicode takes for either.
     """
-    for line in table.value.splitlines():
-        words = line.split()
+    for line in table.value.split("\n"):
+        words = line.split(" ")
         if table.source.endswith("mountinfo"):
             end = words.index("-", 6) if "-" in words[6:] else len(words)
             if len(words) >= end + 3:
@@ -139,7 +140,7 @@ def _swaps(tree: Tree) -> Fact[list[_Need]]:
     found = text(tree, "proc/swaps")
     if isinstance(found, Unknown):
         return found
-    lines = (line.split() for line in found.value.splitlines()[1:])
+    lines = (line.split() for line in found.value.split("\n")[1:])
     needs = [
         _Need("swap", words[0], block_device(tree, words[0]))
         for words in lines

@@ -160,9 +160,7 @@ def _holder(tree: Tree, pid: int, files: Iterable[str], devices: Mapping[str, Ad
 def _is_root(tree: Tree, pid: int) -> bool | None:
     """Whether all user ids of a process are root's (``Uid:`` of ``/proc/PID/status``: real, effective, saved, file
     system): a program that is set-user-ID root may bear a name that its user chose. None where that is not told."""
-    try:
-        status = tree.read(f"proc/{pid}/status").decode("utf-8", "replace")
-    except OSError:
-        return None
-    ids = next((line.split()[1:] for line in status.splitlines() if line.startswith("Uid:")), [])
+    # The kernel escapes line feeds in a name, and nothing else that ends a line of text elsewhere (proc_task_name).
+    status = value_of(text(tree, f"proc/{pid}/status"), "").split("\n")
+    ids = next((line.split()[1:] for line in status if line.startswith("Uid:")), [])
     return all(number == "0" for number in ids) if ids else None
