@@ -244,7 +244,7 @@ def test_a_journal_that_cannot_be_written_stops_everything() -> None:
 
     with pytest.raises(Failure, match="No space left") as caught:
         Journal(Full(Twin.new("ac922-4gpu")))
-    assert caught.value.hint == "nothing is done without a journal"
+    assert caught.value.hint == "make room there: nothing is done without a journal"
 
 
 def applied_with(machine: Machine) -> str:

@@ -146,8 +146,7 @@ def test_a_device_with_a_running_owner_stays_and_so_do_all_cuts(died: list[Death
 def test_of_a_device_that_was_exchanged_nothing_is_left_to_undo(died: list[Death]) -> None:
     twin = after(died, f"{BLUE} BAR0")
     journal = Journal(twin)
-    journal._database.begin()
-    journal._database.connection.execute(
+    journal._database.change(
         "UPDATE entry SET before = replace(before, '10de:1db1 at', '10de:1db5 at') WHERE step LIKE ?", (f"%{BLUE}%",)
     )
     journal._database.commit()

@@ -19,11 +19,17 @@ from atoll.act.machine import Machine
 from atoll.act.own_folder import cannot_be_used, make_own, sync
 from atoll.errors import InputError
 
-__all__ = ["DAMAGE", "DAMAGED_HINT", "PATH", "SPARE", "Database", "read_database"]
+__all__ = ["DAMAGE", "DAMAGED_HINT", "PATH", "RESERVE", "SPARE", "Database", "read_database"]
 
 PATH = "var/lib/atoll/journal.sqlite"
 SPARE = PATH + ".new"
 """Where there is no file to lock and sync, a commit is written here first: one of the two is always whole."""
+RESERVE = PATH + ".reserve"
+"""A real file that holds room on the disk, which is given up once there is no other: what was begun can be undone."""
+_RESERVE_SIZE = 1 << 20
+"""Bytes: a rollback notes some hundred for each write that it makes."""
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR_WRITE)
+"""What a file that cannot grow, or cannot be made, and a quota that is used up come as."""
 DAMAGED_HINT = (
     f"it says how to give devices back, so nothing is changed: put {PATH} back from a copy; or give the devices back "
     "by hand (or restart the host), then move it away"
@@ -62,6 +68,11 @@ class Database:
         """Open it, or make it. Raises InputError for a damaged one, OSError where it cannot be written."""
         self._machine = machine
         self._path = machine.state_path(PATH)
+        self._reserve = machine.state_path(RESERVE)
+        self._pending: list[tuple[str, tuple[object, ...]]] = []
+        """What the transaction that is open has changed, to be done again where it needed room."""
+        self.is_short = False
+        """Whether the reserve had to be given up."""
         if self._path is not None:
             made = _create(self._path)
             self.connection = _connect(self._path)
@@ -81,21 +92,46 @@ class Database:
             self.connection.close()
             raise
 
-    def begin(self) -> None:
-        """Begin a transaction unless one is open."""
-        if not self.connection.in_transaction:
-            self.connection.execute("BEGIN IMMEDIATE")
+    def reserve(self) -> None:
+        """Hold room on the disk for what is to be noted when it is full. Raises OSError where there is none."""
+        if self._reserve is None:
+            return
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._reserve, flags, 0o600)
+        try:
+            _allocate(descriptor)
+        except BaseException:
+            os.unlink(self._reserve)
+            raise
+        finally:
+            os.close(descriptor)
+        self.is_short = False
+
+    def change(self, statement: str, values: tuple[object, ...] = ()) -> int:
+        """Change something in the transaction that is open, or in a new one; return the number of the last row that was
+        put in. Raises OSError where that fails; then the transaction is gone."""
+        self._pending.append((statement, values))
+        try:
+            try:
+                return self._execute(statement, values)
+            except sqlite3.OperationalError as error:
+                self._make_room(error)
+                return self._again()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     def commit(self) -> None:
         """Make what was changed last. Raises OSError where that fails."""
         try:
-            if self.connection.in_transaction:
-                self.connection.execute("COMMIT")
+            try:
+                self._commit()
+            except sqlite3.OperationalError as error:
+                self._make_room(error)
+                self._again()
+                self._commit()
         except sqlite3.Error as error:
-            # What could not be noted is not to be noted with what comes next: it is not done.
-            with suppress(sqlite3.Error):
-                self.connection.rollback()
-            raise OSError(errno.EIO, str(error)) from error
+            raise self._failed(error) from error
+        self._pending.clear()
         if self._path is None:
             content = self.connection.serialize()
             self._machine.write(SPARE, content)
@@ -106,12 +142,47 @@ class Database:
         self.connection.close()
 
     def _lay_out(self) -> None:
-        self.begin()
         for statement in _SCHEMA.split(";"):
-            self.connection.execute(statement)
-        self.connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-        self.connection.execute(f"PRAGMA user_version = {_VERSION}")
+            self.change(statement)
+        self.change(f"PRAGMA application_id = {_APPLICATION}")
+        self.change(f"PRAGMA user_version = {_VERSION}")
         self.commit()
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> int:
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
+        return self.connection.execute(statement, values).lastrowid or 0
+
+    def _commit(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("COMMIT")
+
+    def _make_room(self, error: sqlite3.OperationalError) -> None:
+        """Give the reserve up where that lets what failed be done again; raise what it failed with otherwise."""
+        code = _code(error)
+        if self._reserve is None or not {code, code & _PRIMARY}.intersection(_NO_ROOM):
+            raise error
+        try:
+            os.unlink(self._reserve)
+        except OSError:
+            raise error from None
+        self.is_short = True
+
+    def _again(self) -> int:
+        """Do all of the transaction that is open again, in a new one; return what the last change of it does."""
+        self._roll_back()
+        return [self._execute(*change) for change in self._pending][-1] if self._pending else 0
+
+    def _failed(self, error: sqlite3.Error) -> OSError:
+        # What could not be noted is not to be noted with what comes next: it is not done.
+        self._roll_back()
+        self._pending.clear()
+        full = _code(error) & _PRIMARY == sqlite3.SQLITE_FULL
+        return OSError(errno.ENOSPC if full else errno.EIO, str(error))
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            self.connection.rollback()
 
 
 def read_database(machine: Machine) -> sqlite3.Connection | None:
@@ -157,6 +228,22 @@ def _create(path: Path) -> bool:
     for folder in (path.parent, path.parent.parent):
         sync(folder)
     return True
+
+
+def _allocate(descriptor: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, _RESERVE_SIZE)
+    except OSError as error:
+        # Not every library writes where the file system cannot allocate (posix_fallocate(3)).
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        if os.pwrite(descriptor, bytes(_RESERVE_SIZE), 0) < _RESERVE_SIZE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
+def _code(error: sqlite3.Error) -> int:
+    # What the module itself finds wrong has none.
+    return getattr(error, "sqlite_errorcode", 0)
 
 
 def _check_file(path: Path) -> int:

@@ -72,6 +72,7 @@ def execute(
         spec=plan.spec,
         plan=json.dumps(to_document(plan), ensure_ascii=False),
         stays=stays,
+        begins=True,
     ) as work:
         # Another may have given it away while this one waited for the lock.
         refuse_elsewhere(site, plan, work.journal.record)
@@ -129,6 +130,7 @@ class _Run:
 
     def step(self, step: Step) -> Deed:
         """Check, journal, do, read back."""
+        self.journal.check_room()
         action = ACTIONS[step.kind]
         with self.work.machine.during(None, f"to check step {step.id}: {step.because}"):
             if step.kind is not StepKind.RESCAN:

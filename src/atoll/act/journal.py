@@ -9,6 +9,7 @@ to give back, and what a death may have left half done. That a write is announce
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import sqlite3
@@ -145,7 +146,7 @@ class Journal:
         try:
             self._database = Database(machine)
         except OSError as error:
-            raise Failure(f"{PATH}: {error.strerror or error}", hint=_NO_JOURNAL) from error
+            raise _unwritten(error) from error
         self._connection = self._database.connection
         self.run: Run | None = None
         """The run that what is noted belongs to, from ``begin`` to ``end``."""
@@ -163,6 +164,20 @@ class Journal:
     def close(self) -> None:
         """Close it."""
         self._database.close()
+
+    # -- room
+
+    def reserve(self) -> None:
+        """Hold room on the disk for undoing what is about to be begun. Raises Failure where there is none."""
+        try:
+            self._database.reserve()
+        except OSError as error:
+            raise _unwritten(error) from error
+
+    def check_room(self) -> None:
+        """Raise Failure where the disk was found full: what room was held on it is for undoing what was done."""
+        if self._database.is_short:
+            raise Failure(f"{PATH}: the disk is full", hint="make room there, and begin anew")
 
     # -- runs
 
@@ -269,16 +284,20 @@ class Journal:
 
     def _change(self, statement: str, values: tuple[object, ...]) -> int:
         try:
-            self._database.begin()
-            return self._connection.execute(statement, values).lastrowid or 0
-        except sqlite3.Error as error:
-            raise Failure(f"{PATH}: {error}", hint=_NO_JOURNAL) from error
+            return self._database.change(statement, values)
+        except OSError as error:
+            raise _unwritten(error) from error
 
     def _commit(self) -> None:
         try:
             self._database.commit()
         except OSError as error:
-            raise Failure(f"{PATH}: {error.strerror or error}", hint=_NO_JOURNAL) from error
+            raise _unwritten(error) from error
+
+
+def _unwritten(error: OSError) -> Failure:
+    hint = f"make room there: {_NO_JOURNAL}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else _NO_JOURNAL
+    return Failure(f"{PATH}: {error.strerror or error}", hint=hint)
 
 
 def read_journal(machine: Machine) -> Record:

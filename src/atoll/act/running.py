@@ -49,11 +49,13 @@ def running(
     plan: str = "",
     resumes: bool = False,
     stays: bool = False,
+    begins: bool = False,
 ) -> Iterator[Running]:
     """Lock a machine, open its journal and note that a verb works on it, until it ends or fails in good order.
 
     With ``stays``, what ends well stays noted as this process's work until ``end_runs``, for a holder: should the
-    process die before that, it counts as a run that died. The lock is given up all the same.
+    process die before that, it counts as a run that died. The lock is given up all the same. With ``begins``, room is
+    held on the journal's disk first, so that what is begun can be undone when it is full.
 
     No write is made to a device of ``fingerprints`` that is not what it was known by. Raises RefusedError where another
     has the lock, or (unless ``resumes``) an earlier run died and was not recovered; InputError for a damaged journal or
@@ -67,6 +69,8 @@ def running(
             # Nothing of what an earlier boot saw done is left to be given back.
             standing = record.since(boot_of(machine)).entries
             journal.forget(entry for entry in record.entries if entry not in standing)
+        if begins:
+            journal.reserve()
         run = journal.begin(verb, spec=spec, plan=plan)
         work = Running(Recorded(machine, journal, partial(_check, known)), journal, run, known)
         try:
