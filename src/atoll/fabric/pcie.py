@@ -30,6 +30,7 @@ __all__ = [
     "blocked_from_bars",
     "climbs",
     "decodes",
+    "descending",
     "outcome",
     "passes",
     "peer_to_peer",
@@ -170,7 +171,7 @@ class PeerToPeer:
     def _descent(self, target: Address, branch: Address) -> Descent:
         """Return what comes down from the bus where ``branch`` stands to the target, and is answered there."""
         if (target, branch) not in self._descents:
-            self._descents[target, branch] = _descending(self.topology, self.settings, target, branch)
+            self._descents[target, branch] = descending(self.topology, self.settings, target, branch)
         return self._descents[target, branch]
 
 
@@ -245,7 +246,8 @@ def _between(topology: Topology, target: Address, branch: Address) -> tuple[Addr
     return chain[1 : chain.index(branch) + 1] if branch in chain else chain[1:]
 
 
-def _descending(topology: Topology, settings: Settings, target: Address, branch: Address) -> Descent:
+def descending(topology: Topology, settings: Settings, target: Address, branch: Address) -> Descent:
+    """Return what comes down to the target from the bus where ``branch`` stands above it, and is answered there."""
     descent = Descent.to(topology, settings, target)
     for port in _between(topology, target, branch):
         descent = descent.past(topology, settings, port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +23,7 @@ from atoll.isolation.control import (
     switch_control,
     virtual_function_control,
 )
+from atoll.isolation.elsewhere import Elsewhere
 from atoll.isolation.firmware import mapped_for_both
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
@@ -160,6 +161,7 @@ class _Check:
         self.owner = _Owner(clusters.tenant())
         self.unread = sorted({*self.topology.host.unread, *listed_only(self.topology.host)})
         """Functions of which the record shows no more than that they are there."""
+        self._elsewhere = Elsewhere(reach.topology, reach.settings)
         self.counted = 0
         self.turns = 0
         self.assumptions: set[str] = set()
@@ -174,8 +176,7 @@ class _Check:
                 yield from self._unseen(cluster.name, source)
                 yield from self._in_hand(cluster.name, source)
                 outside = (target for target in self._targets if self.owner[target] != cluster.name)
-                for target in outside:
-                    yield from self._against(cluster.name, source, target)
+                yield from self._against_all(cluster.name, source, outside)
                 for name in names:
                     if name != cluster.name:
                         yield from self._against_memory(cluster.name, source, name)
@@ -195,8 +196,7 @@ class _Check:
             if sources is not None and source not in sources:
                 continue
             yield from self._in_hand(cluster.name, source)
-            for target in mine:
-                yield from self._against(cluster.name, source, target)
+            yield from self._against_all(cluster.name, source, mine)
             for named in self.clusters.named:
                 yield from self._against_memory(cluster.name, source, named.name)
 
@@ -247,6 +247,26 @@ class _Check:
                 self.assumptions |= finding.assumptions
             if finding.answer > Answer.IOMMU:
                 yield Violation(source, str(target), cluster, of, breach, finding.answer, finding.path)
+
+    def _against_all(self, cluster: str, source: Address, targets: Iterable[Address]) -> Iterator[Violation]:
+        """Yield what is wrong or open between a function and others. Of one kind elsewhere one stands for the others
+        where nothing is: there is nothing to tell of them either, and it rests on the same."""
+        each = self.reach.memory(source).answer > Answer.IOMMU or self._elsewhere.tells_apart(source)
+        kept_apart: set[Hashable] = set()
+        for target in targets:
+            kind = None if each else self._elsewhere.kind(source, target)
+            if kind is None:
+                yield from self._against(cluster, source, target)
+                continue
+            of_host = kind, self.owner[target] == HOST
+            if of_host in kept_apart:
+                self.counted += 1
+                self.turns += 1
+                continue
+            found = tuple(self._against(cluster, source, target))
+            if not found:
+                kept_apart.add(of_host)
+            yield from found
 
     def _against(self, cluster: str, source: Address, target: Address) -> Iterator[Violation]:
         self.counted += 1
