@@ -125,3 +125,15 @@ def test_a_prompt_ends_a_list(prompt: str) -> None:
         assert groups_of(host) == {1: ["01:00.0"]}
     commented = "# IOMMU Group 1:\n#\t01:00.0 VGA [0300]: Maker\n#\tName [10de:1b80]\n#\t01:00.1 Audio [0403]: Y\n"
     assert groups_of(host_of(commented)) == {1: ["01:00.0", "01:00.1"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Group 1: GPU 01:00.0 + 01:00.1, Group 2: NIC 02:00.0",
+        "IOMMU Group 1: 01:00.0 VGA, 01:00.1 Audio IOMMU Group 2: 02:00.0 NIC",
+        "- IOMMU group 1: 01:00.0, 01:00.1; IOMMU group 2: 02:00.0",
+    ],
+)
+def test_groups_of_one_line(text: str) -> None:
+    assert groups_of(host_of(text)) == {1: ["01:00.0", "01:00.1"], 2: ["02:00.0"]}

@@ -66,6 +66,8 @@ _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \
 _PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
 """The first part of an address that a line's end cut."""
 _IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
+_NEXT_GROUP = re.compile(r"(?<!iommu)(?<![\s,;|])[\s,;|]+(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)", re.IGNORECASE)
+"""Between groups of one line: ``Group 1: 01:00.0, Group 2: 02:00.0``."""
 _PROMPT = re.compile(r"(?:\[?[\w.-]+@[\w.-]+[^#$%]{0,99}[#$%]|[$%]) +\w")
 """What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
@@ -179,6 +181,11 @@ class GroupList:
 
     def _listed(self, line: str, text: str) -> str:
         """A line of a list: a group's heading, a function after a number, a member of the group above."""
+        parts = [part for part in _NEXT_GROUP.split(text) if any(map(str.isalnum, part))]
+        if len(parts) > 1 and group_heading(parts[0])[0] is not None:
+            for part in parts:
+                self._listed(part, part)
+            return ""
         number, rest = group_heading(text)
         if number is not None:
             self._begin(number, margin=len(line) - len(line.lstrip()))
