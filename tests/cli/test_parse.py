@@ -39,6 +39,13 @@ def test_overview(run: Run, arguments: list[str]) -> None:
     assert "  --policy POLICY  how open" in ran.out
 
 
+def test_help_tells_what_names_a_machine_and_a_register(run: Run) -> None:
+    told = " ".join(run("show", "--help").out.split())
+    assert "a text that lspci or another program printed (- is standard input)" in told
+    assert "--config OFF " in run("twin", "peek", "--help").out
+    assert "--config OFF=VALUE " in run("twin", "poke", "--help").out
+
+
 def test_nothing_is_show() -> None:
     verb, options = parse([])
     assert verb is VERBS[0]

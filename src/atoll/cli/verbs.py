@@ -56,8 +56,9 @@ class Verb(NamedTuple):
 COMMON = (
     Argument(
         ("--host",),
-        "the machine: live (the default), a folder or an archive that holds sys/, a twin's file, or "
-        "twin:NAME[:KERNEL] for a fresh throw-away one; given several times, records of one machine",
+        "the machine: live (the default), a folder or an archive that holds sys/, a text that lspci or another "
+        "program printed (- is standard input), a twin's file, or twin:NAME[:KERNEL] for a fresh throw-away one; "
+        "given several times, records of one machine",
         metavar="HOST",
         repeatable=True,
     ),
@@ -76,10 +77,15 @@ _SPEC = Argument(("spec",), "the cluster file (TOML)", metavar="SPEC")
 _DRY = Argument(("--dry-run",), "check and print, change nothing", flag=True)
 _FILE = Argument(("file",), "the twin's file", metavar="FILE")
 _DEVICE = Argument(("device",), "a function's address", metavar="DEVICE")
-_ACCESS = (
-    Argument(("--config",), "a dword of configuration space", metavar="OFF[=VALUE]"),
-    Argument(("--bar0",), "a dword behind BAR0", metavar="OFF[=VALUE]"),
-)
+
+
+def _register(form: str) -> tuple[Argument, ...]:
+    """The options that name a register, of which one is given."""
+    return (
+        Argument(("--config",), "a dword of configuration space", metavar=form),
+        Argument(("--bar0",), "a dword behind BAR0", metavar=form),
+    )
+
 
 VERBS = (
     Verb("show", "the functions with their groups, drivers, links, and what to know about each", "show"),
@@ -227,7 +233,12 @@ VERBS = (
             Argument(("b",), "the target's address", metavar="B"),
         ),
     ),
-    Verb("twin peek", "read a register of a device", "twin_peek", (_FILE, _DEVICE, *_ACCESS)),
-    Verb("twin poke", "write a register of a device behind everyone's back", "twin_peek", (_FILE, _DEVICE, *_ACCESS)),
+    Verb("twin peek", "read a register of a device", "twin_peek", (_FILE, _DEVICE, *_register("OFF"))),
+    Verb(
+        "twin poke",
+        "write a register of a device behind everyone's back",
+        "twin_peek",
+        (_FILE, _DEVICE, *_register("OFF=VALUE")),
+    ),
 )
 """In the order in which help lists them. ``atoll`` alone is the first."""

@@ -56,4 +56,4 @@ class PortType(IntEnum):
 DOWNSTREAM_PORTS = (PortType.ROOT_PORT, PortType.DOWNSTREAM)
 """What has a PCI Express link below it: a root port is a downstream port too (Base Specification, terms)."""
 EXPRESS_PORTS = (*DOWNSTREAM_PORTS, PortType.UPSTREAM)
-"""Ports that have PCI Express on both sides, and so pass requester ids on as they are."""
+"""Ports that are no bridge to or from conventional PCI: they pass requester ids on as they are."""
