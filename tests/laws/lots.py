@@ -28,7 +28,7 @@ from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin
 
-__all__ = ["Lots", "try_lot"]
+__all__ = ["Lots", "roll_clusters", "try_lot"]
 
 MOST_VICTIMS = 12
 
@@ -54,7 +54,7 @@ def try_lot(seed: int, lots: Lots) -> None:
     if dice.random() < 0.3:
         disturb(twin, _read(twin), dice)
     host = _read(twin)
-    text = "".join(_clusters(twin, host, dice))
+    text = "".join(roll_clusters(twin, host, dice))
     if not text:
         return
     topology, before = Topology(host), _shape(twin)
@@ -84,7 +84,7 @@ def _beside_upstream(topology: Topology, address: Address) -> bool:
     return any(each in topology.functions and topology.port_type(each) is PortType.UPSTREAM for each in beside)
 
 
-def _clusters(twin: Twin, host: Host, dice: random.Random) -> Iterator[str]:
+def roll_clusters(twin: Twin, host: Host, dice: random.Random) -> Iterator[str]:
     """Whole groups, mostly, of what neither the host needs nor has virtual functions; no one is in two clusters."""
     needed = {twin.blueprint.disk.function, *(network.function for network in twin.blueprint.networks)}
     groups: dict[int, list[Address]] = {}
