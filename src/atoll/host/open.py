@@ -67,10 +67,10 @@ def _open(name: str) -> Tree:
 
         return FolderTree(name)
     if _is_blob(name):
-        from atoll.host.trees.dtb import read_blob
+        from atoll.host.trees.dtb import LONGEST, read_blob
 
         with open(name, "rb") as file:
-            return read_blob(file.read(), name=name)
+            return read_blob(file.read(LONGEST + 1), name=name)
     if _is_archive(name):
         from atoll.host.trees.archive import read_archive
 

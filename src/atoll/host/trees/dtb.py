@@ -11,11 +11,12 @@ from typing import Any
 from atoll.errors import InputError
 from atoll.host.trees.memory import FileEntry, FolderEntry, MemoryTree
 
-__all__ = ["read_blob"]
+__all__ = ["LONGEST", "read_blob"]
 
 _ROOT = "proc/device-tree"
 _DEPTH_AT_MOST = 64
-_SIZE_AT_MOST = 64 << 20
+LONGEST = 64 << 20
+"""Bytes of a blob."""
 
 
 def read_blob(blob: bytes, *, name: str) -> MemoryTree:
@@ -29,8 +30,8 @@ def read_blob(blob: bytes, *, name: str) -> MemoryTree:
         raise InputError(
             f"{name}: reading a device tree blob needs pylibfdt", hint="install it with: pip install 'atoll[dtb]'"
         ) from error
-    if len(blob) > _SIZE_AT_MOST:
-        raise InputError(f"{name}: a device tree of {len(blob)} bytes is too large")
+    if len(blob) > LONGEST:
+        raise InputError(f"{name}: a device tree of more than {LONGEST} bytes is too large")
     tree = MemoryTree(name)
     tree.add(_ROOT, FolderEntry())
     try:

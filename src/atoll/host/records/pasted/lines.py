@@ -19,6 +19,11 @@ __all__ = ["MOST_BYTES", "text_lines"]
 
 MOST_BYTES = 256 << 20
 """No paste is longer: the longest lspci -vvvxxxx line a function takes 30 kB, and 10,000 functions are many."""
+_MOST_LINES = 1 << 22
+"""``lspci -vvvxxxx`` takes some 320 lines a function."""
+_MOST_NAMED = 1 << 19
+"""How often a text names functions: a boot log does some thirty times each."""
+_NAMED = re.compile(r"[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7]")
 _LONGEST = 4096
 _MARKS = ("\ufeff", "\u200b")
 _FENCES = ("`", "~")
@@ -35,9 +40,20 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     text = decoded(data)
     for mark in _MARKS:
         text = text.replace(mark, "")
-    text = plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ")
+    _check(text, name)
+    text = plain(text)
     for line in whole_paths(unflowed(without_messages(single_spaced(list(_own(text)))))):
         yield line[:_LONGEST]
+
+
+def _check(text: str, name: str) -> None:
+    """Refuse what is too much to be of one machine before any of it is read."""
+    if text.count("\n") > _MOST_LINES:
+        raise InputError(f"{name}: more than {_MOST_LINES} lines are too many for a text", hint="cut it")
+    if len(text) > 7 * _MOST_NAMED and sum(1 for _ in _NAMED.finditer(text)) > _MOST_NAMED:
+        why = f"names functions more than {_MOST_NAMED} times, which no machine's record does"
+        raise InputError(f"{name}: {why}", hint="cut it, or name the records of one machine alone")
 
 
 def _own(text: str) -> Iterator[str]:
