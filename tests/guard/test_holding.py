@@ -9,16 +9,19 @@ import stat
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from act_bench import SPEC, host_of, lose_journal, planned, state
 from guard_bench import BLUE, RED, RED2, Bench
 
+from atoll.act.executor import execute
+from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
 from atoll.act.pace import Pace
 from atoll.act.running import running
 from atoll.controls.registry import link_control
-from atoll.errors import InputError, Interrupted, RefusedError
+from atoll.errors import InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Policy
 from atoll.guard.client import Client
 from atoll.guard.holding import Holding, held_clusters, the_only_holder
@@ -140,6 +143,52 @@ def test_an_interrupt_while_it_is_proven_is_told_with_what_became_of_it(
         held.achieve(host, plan)
     assert state(twin) == before
     assert read_journal(twin).runs == ()
+
+
+def test_an_interrupt_once_all_is_done_is_told_with_what_became_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the last step, and between achieving and serving: nothing else is about to tell it."""
+    twin = machine(tmp_path)
+    before = state(twin)
+    host, plan = planned(twin)
+    held = holding(twin)
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        execute(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("atoll.guard.holding.execute", interrupted)
+        with pytest.raises(Interrupted, match="all was given back"):
+            held.achieve(host, plan)
+    assert state(twin) == before
+    assert read_journal(twin).runs == ()
+    held.achieve(host, plan)
+    with pytest.raises(Interrupted, match="all was given back") as told, held.given_back_where_interrupted():
+        raise KeyboardInterrupt
+    assert told.value.exit_code == 5
+    assert state(twin) == before
+    assert read_journal(twin).runs == ()
+    # Where nothing is held there is nothing to tell.
+    with pytest.raises(KeyboardInterrupt) as bare, held.given_back_where_interrupted():
+        raise KeyboardInterrupt
+    assert not isinstance(bare.value, Interrupted)
+
+
+def test_a_journal_that_takes_no_more_before_it_serves_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = machine(tmp_path)
+    before = state(twin)
+    host, plan = planned(twin)
+
+    def failing(*arguments: object) -> None:
+        raise Failure("the journal cannot be written", hint="see the kernel's log")
+
+    monkeypatch.setattr("atoll.guard.holding.cut_now", failing)
+    with pytest.raises(StepError, match="the journal cannot be written: all was given back") as told:
+        holding(twin).achieve(host, plan)
+    assert told.value.hint == "see the kernel's log"
+    assert state(twin) == before
 
 
 def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:

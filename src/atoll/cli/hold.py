@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 from atoll.act.executor import execute
 from atoll.act.lock import machine_lock
@@ -73,20 +73,22 @@ def run(options: argparse.Namespace) -> int:
             if options.dry_run:
                 holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
                 return _foretell(options, session.host, holding)
-            # What it decides by is read with the lock, once more: another may have changed it since.
-            with machine_lock(session.machine):
-                host = session.reread()
-                text, clusters = read_clusters(options.spec, host)
-                clusters = with_others(session.machine, host, clusters)
-                held_clusters(clusters)
-                holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
-                holding.check(host)
-                made = _plan(host, clusters, text, policy)
-                if made.impossible:
-                    return _impossible(options, made)
-                progress = step_progress(options)
-                outcome, found = holding.achieve(host, made, progress=progress)
-            return _hold(options, host, holding, made, outcome, found)
+            with ExitStack() as held:
+                # What it decides by is read with the lock, once more: another may have changed it since.
+                with machine_lock(session.machine):
+                    host = session.reread()
+                    text, clusters = read_clusters(options.spec, host)
+                    clusters = with_others(session.machine, host, clusters)
+                    held_clusters(clusters)
+                    holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
+                    holding.check(host)
+                    made = _plan(host, clusters, text, policy)
+                    if made.impossible:
+                        return _impossible(options, made)
+                    progress = step_progress(options)
+                    held.enter_context(holding.given_back_where_interrupted())
+                    outcome, found = holding.achieve(host, made, progress=progress)
+                return _hold(options, host, holding, made, outcome, found)
 
 
 def _session(options: argparse.Namespace, keepers: Keepers) -> AbstractContextManager[Session]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from atoll.act import device
 from atoll.act.executor import Progress, execute
+from atoll.act.failure import Failure
 from atoll.act.lock import check_free, process_lock
 from atoll.act.machine import Machine
 from atoll.act.others import with_others
@@ -35,7 +36,7 @@ from atoll.guard.desk import Desk
 from atoll.guard.discard import refuse_descriptors
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import LOOK_PATIENCE, Keepers
-from atoll.guard.leave import leave
+from atoll.guard.leave import leave, own_entries
 from atoll.guard.message import SOCKET
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, owner_uid, tenants
@@ -58,6 +59,7 @@ _LOCK = "run/atoll/hold.lock"
 _LOG = logging.getLogger("atoll.guard")
 DEFAULT_GRACE = 30.0
 """Seconds for which owners are waited for at the end."""
+_ANEW = "atoll hold SPEC begins anew"
 _LEAVING_SECONDS = 30.0
 """How long the kernel may take to remove what was let go for it."""
 _PROOF_SECONDS = 1.0
@@ -152,9 +154,15 @@ class Holding:
 
         Raises as ``execute`` does; StepError where giving back fails.
         """
+        with self.given_back_where_interrupted():
+            return self._achieve(host, plan, progress)
+
+    def _achieve(self, host: Host, plan: Plan, progress: Progress | None) -> tuple[Outcome, Statement]:
         try:
             outcome = execute(self.machine, host, plan, progress=progress, verb="hold", stays=True)
-        except BaseException:
+        except BaseException as error:
+            if _untold(error):
+                raise
             # Where a device was opened by somebody meanwhile, nothing was undone.
             for told in leave(self.machine, self.keepers, self._gone):
                 _LOG.warning("left=%r", told)
@@ -177,13 +185,30 @@ class Holding:
         try:
             yield
         except BaseException as error:
-            with uninterrupted():
-                outcome = self.end(()).outcome
+            told = self._given_back()
+            if isinstance(error, Failure):
+                raise StepError(f"{error.message}: {told}", hint=error.hint or _ANEW) from error
             if not isinstance(error, KeyboardInterrupt):
                 raise
-            left = f" Left: {'; '.join(outcome.left)}." if outcome is not None and outcome.left else ""
-            text = f"interrupted before it served: all was given back.{left}"
-            raise Interrupted(text, hint="atoll hold SPEC begins anew", undone=True) from error
+            raise _interrupted(told) from error
+
+    @contextmanager
+    def given_back_where_interrupted(self) -> Iterator[None]:
+        """Give everything back, and raise Interrupted, where an interrupt comes between parts of the work: all that was
+        to be done is done, and nothing else tells what became of it."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            if not _untold(error) or not own_entries(self.machine):
+                raise
+            raise _interrupted(self._given_back()) from error
+
+    def _given_back(self) -> str:
+        """Give everything back, which no further interrupt ends; return that in words."""
+        with uninterrupted():
+            outcome = self.end(()).outcome
+        left = f" Left: {'; '.join(outcome.left)}." if outcome is not None and outcome.left else ""
+        return f"all was given back.{left}"
 
     # -- keeping it so
 
@@ -345,3 +370,12 @@ class Holding:
         except StepError as error:
             told = "; ".join((error.message, *leave(self.machine, self.keepers, self._gone)))
             raise StepError(told, hint=error.hint) from error
+
+
+def _interrupted(told: str) -> Interrupted:
+    return Interrupted(f"interrupted before it served: {told}", hint=_ANEW, undone=True)
+
+
+def _untold(error: BaseException) -> bool:
+    """Whether it is an interrupt that does not say what became of what was done."""
+    return isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)

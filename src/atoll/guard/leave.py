@@ -15,7 +15,7 @@ from atoll.guard.keepers import Keepers
 from atoll.host import read_host
 from atoll.pci.address import Address
 
-__all__ = ["leave"]
+__all__ = ["leave", "own_entries"]
 
 
 def leave(machine: Machine, keepers: Keepers, gone: Collection[Address]) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def leave(machine: Machine, keepers: Keepers, gone: Collection[Address]) -> tupl
     """
     keepers.close()
     try:
-        entries = [entry for entry in _own(machine) if entry.step.device not in gone]
+        entries = [entry for entry in own_entries(machine) if entry.step.device not in gone]
         if not entries:
             return ()
         known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
@@ -38,7 +38,7 @@ def leave(machine: Machine, keepers: Keepers, gone: Collection[Address]) -> tupl
     return (*(f"{deed.device}: {deed.text}" for deed in deeds), *failed)
 
 
-def _own(machine: Machine) -> tuple[Entry, ...]:
+def own_entries(machine: Machine) -> tuple[Entry, ...]:
     """Return what this process's own runs did that have not ended."""
     record, me = read_journal(machine), this_process()
     return record.of(*(run for run in record.runs if run.ended is None and run.owner == me))
