@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,17 @@ def test_a_region_that_is_cut_or_damaged_is_not_none(line: str) -> None:
     bars = one(text, "01:00.0").bars
     assert isinstance(bars, Unknown)
     assert "lspci -v" in bars.reason or "-vv" in bars.reason
+
+
+def test_a_device_that_decodes_memory_has_some() -> None:
+    """All its lines are lost."""
+    text = re.sub(r"\n\s*Region \d:.*", "", PORT)
+    bars = one(text, "01:00.0").bars
+    assert isinstance(bars, Unknown)
+    assert "Mem+" in bars.reason
+    off = one(text.replace("Mem+", "Mem-"), "01:00.0").bars
+    assert isinstance(off, Known)
+    assert off.value == ()
 
 
 @pytest.mark.parametrize("more", ["", " <- this one", " [disabled]"])

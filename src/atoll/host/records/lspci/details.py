@@ -81,7 +81,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         slot=text.slot(),
         power_state=text.power_state(),
         bridge=bridge,
-        bars=text.bars(),
+        bars=text.bars(heading.class_code),
         rom=text.rom(),
         revision=Known(heading.revision, source),
         subsystem=text.subsystem(),

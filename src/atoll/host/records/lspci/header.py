@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from atoll.host.fact import Fact, Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.records.hexadecimal import hexadecimal
 from atoll.host.records.lspci.block_text import SHALLOW, BlockText, group_of, numa_of
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.regions import DAMAGED, address_range, regions, size_of
 from atoll.pci.bar import Bar, Rom
 from atoll.pci.bridge import Bridge, Window
-from atoll.pci.class_code import BUS_BRIDGES, DeviceClass
+from atoll.pci.class_code import BUS_BRIDGES, BaseClass, DeviceClass
 from atoll.pci.header import Command, HeaderType
 
 __all__ = ["HeaderText"]
@@ -27,6 +27,8 @@ _UNNUMBERED = ("Memory at", "I/O ports at")
 _ROM_DIGITS, _BUS_DIGITS = 8, 2
 """How lspci prints an address of memory, at least, and the number of a bus: with fewer, the line is cut."""
 _IGNORED = "lspci does not show an address that the kernel ignores: lspci -xxx does"
+_WITH_REGIONS = (BaseClass.STORAGE, BaseClass.NETWORK, BaseClass.DISPLAY, BaseClass.MULTIMEDIA, BaseClass.ACCELERATOR)
+"""What decodes memory only to be reached there; parts of chipsets have the bit set and nothing behind it."""
 _BEHIND = "resource behind function"
 _OF_NO_BAR = ("not indicated", "reserved")
 """What lspci says that an entry of Enhanced Allocation stands for (``cap_ea`` in ls-caps.c)."""
@@ -128,7 +130,7 @@ class HeaderText(BlockText):
             return None
         return Window(first, last, memory=memory, prefetchable=prefetch)
 
-    def bars(self) -> Fact[tuple[Bar, ...]]:
+    def bars(self, class_code: int | None) -> Fact[tuple[Bar, ...]]:
         """The lines of memory and I/O ports."""
         if self._unread or self._early:
             return Unknown(f"{self._text}: {self._unread or self._early}")
@@ -143,7 +145,19 @@ class HeaderText(BlockText):
         bars = regions(self._block.details)
         if bars is None:
             return Unknown(f"{self._text}: {DAMAGED}")
+        if not enhanced and self._has_lost_regions(class_code):
+            return Unknown(f"{self._text}: it decodes memory (Mem+), and no line tells where: use lspci -vvv")
         return Known(tuple(replace(bar, register=None) for bar in bars) if enhanced else bars, self._source)
+
+    def _has_lost_regions(self, class_code: int | None) -> bool:
+        """Whether a device shows no region and decodes memory.
+
+        A function without memory has no bit to switch it on (PCI Local Bus Specification 3.0, 6.2.2).
+        """
+        if class_code is None or class_code >> 16 not in _WITH_REGIONS:
+            return False
+        decodes = Command.MEMORY in value_of(self.command(), Command(0))
+        return decodes and not any("Region " in detail.text for detail in self._block.details)
 
     def rom(self) -> Fact[Rom | None]:
         """``Expansion ROM at``."""
