@@ -110,6 +110,28 @@ def test_what_is_noted_on_a_full_disk_takes_the_room_that_was_held(tmp_path: Pat
     assert [write.found for write in record.writes] == [b"1"]
 
 
+def test_what_an_interrupted_commit_made_last_is_not_done_again(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Filed(tmp_path)
+
+    def interrupted(made: database.Database) -> None:
+        made.connection.execute("COMMIT")
+        raise KeyboardInterrupt
+
+    with closing(Journal(machine)) as journal:
+        journal.reserve()
+        journal.begin("apply")
+        with monkeypatch.context() as patch:
+            patch.setattr(database.Database, "_commit", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                journal.announce(Write("", "sys/x", b"1"))
+        disk.fill()
+        journal.intend(STEP, {"fingerprint": "10de:1db1"})
+        assert not (tmp_path / RESERVE).exists()
+    assert [write.target for write in read_journal(machine).writes] == ["sys/x"]
+
+
 def test_without_any_room_nothing_of_it_is_noted(tmp_path: Path, disk: Disk) -> None:
     machine = Filed(tmp_path)
     with closing(Journal(machine)) as journal:

@@ -110,6 +110,9 @@ class Database:
     def change(self, statement: str, values: tuple[object, ...] = ()) -> int:
         """Change something in the transaction that is open, or in a new one; return the number of the last row that was
         put in. Raises OSError where that fails; then the transaction is gone."""
+        if not self.connection.in_transaction:
+            # An interrupt may have come behind a commit: what that made last is not done again.
+            self._pending.clear()
         self._pending.append((statement, values))
         try:
             try:
