@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,18 @@ def test_what_stands_in_their_place_is_told(tmp_path: Path) -> None:
     (error,) = found
     assert isinstance(error, InputError)
     assert "something else stands in its place" in error.hint
+
+
+def test_a_lock_keeps_its_room_when_it_is_given_up(tmp_path: Path) -> None:
+    """On a full disk no verb could lock it otherwise, not even to give devices back."""
+    path = tmp_path / LOCK
+    with process_lock(path, taken):
+        written = path.read_bytes()
+    assert json.loads(written)["pid"] == os.getpid()
+    assert path.read_bytes() == b" " * len(written)
+    path.write_bytes(b"x" * 4096)
+    with process_lock(path, taken):
+        assert path.read_bytes() == written
 
 
 def test_a_lock_for_which_there_is_no_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

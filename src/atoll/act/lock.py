@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +21,8 @@ __all__ = ["LOCK", "check_free", "file_lock", "machine_lock", "process_lock"]
 LOCK = "run/atoll/lock"
 _LAST_WRITE_SECONDS = 5.0
 """Most writes end within milliseconds; a reset may take longer, and is told of."""
+_SIZE = 512
+"""Bytes of a lock that is a real file, whoever has it: what it says is written in place, which takes no new room."""
 
 
 @contextmanager
@@ -71,14 +73,16 @@ def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> I
     try:
         _wait(descriptor, taken)
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _this(), 0)
+            os.ftruncate(descriptor, _SIZE)
+            os.pwrite(descriptor, _this().ljust(_SIZE), 0)
         except OSError as error:
             raise cannot_be_used(path, error) from error
         try:
             yield descriptor
         finally:
-            os.ftruncate(descriptor, 0)
+            # Blank, not empty: it can be locked again where the disk is full by then.
+            with suppress(OSError):
+                os.pwrite(descriptor, b"".ljust(_SIZE), 0)
     finally:
         os.close(descriptor)
 
