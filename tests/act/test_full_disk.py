@@ -132,6 +132,15 @@ def test_what_an_interrupted_commit_made_last_is_not_done_again(
     assert [write.target for write in read_journal(machine).writes] == ["sys/x"]
 
 
+def test_what_stands_in_the_place_of_that_room_is_named_and_left_alone(tmp_path: Path) -> None:
+    with closing(Journal(Filed(tmp_path))) as journal:
+        (tmp_path / "kept").write_text("something")
+        (tmp_path / RESERVE).symlink_to(tmp_path / "kept")
+        with pytest.raises(Failure, match=f"{RESERVE}: Too many levels of symbolic links"):
+            journal.reserve()
+    assert (tmp_path / "kept").read_text() == "something"
+
+
 def test_without_any_room_nothing_of_it_is_noted(tmp_path: Path, disk: Disk) -> None:
     machine = Filed(tmp_path)
     with closing(Journal(machine)) as journal:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from atoll.act.database import DAMAGE, DAMAGED_HINT, PATH, Database, read_database
+from atoll.act.database import DAMAGE, DAMAGED_HINT, PATH, RESERVE, Database, read_database
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.owner import Owner, boot_of, is_alive, this_process
@@ -172,7 +172,7 @@ class Journal:
         try:
             self._database.reserve()
         except OSError as error:
-            raise _unwritten(error) from error
+            raise _unwritten(error, RESERVE) from error
 
     def check_room(self) -> None:
         """Raise Failure where the disk was found full: what room was held on it is for undoing what was done."""
@@ -295,9 +295,9 @@ class Journal:
             raise _unwritten(error) from error
 
 
-def _unwritten(error: OSError) -> Failure:
+def _unwritten(error: OSError, path: str = PATH) -> Failure:
     hint = f"make room there: {_NO_JOURNAL}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else _NO_JOURNAL
-    return Failure(f"{PATH}: {error.strerror or error}", hint=hint)
+    return Failure(f"{path}: {error.strerror or error}", hint=hint)
 
 
 def read_journal(machine: Machine) -> Record:
