@@ -14,7 +14,7 @@ from atoll.pci.address import Address
 
 __all__ = ["driver_beside", "groups_beside"]
 
-_ENDS = r"(?![\w?-]|\.\w)(?!\s*(?:or|to|and|->|→|/)\s*\d)"
+_ENDS = r"(?![\w?-]|\.\w)(?!\s*(?:or|to|and|of|->|→|/)\s*\d)(?![\s,]+(?:maybe|perhaps|possibly)\b)"
 _RIGHT_BEHIND = re.compile(
     rf"[\s:,;=>|→–—-]*(?:is )?(?:in )?[\[(]?\s*(?:iommu[ _-]?)?(?:group|grp)[\s:=#]*(\d{{1,6}}){_ENDS}\s*[\])]?[,;]?",
     re.IGNORECASE,
@@ -31,6 +31,10 @@ _BEHIND_ANY = re.compile(
 """Anywhere in a line: ``Bus 1 --> 0000:02:00.0 (IOMMU group 15)``, ``NVSwitch 07:00.0 -> IOMMU group 31``."""
 _ANY = re.compile(r"(?:group|grp)[\s:=#]*(\d{1,6})", re.IGNORECASE)
 _IN_BRACKETS = re.compile(rf"[\[(]\s*(?:group|grp)[\s:=#]*(\d{{1,6}}){_ENDS}\s*[\])]", re.IGNORECASE)
+_NOT_SO = re.compile(
+    r"\b(?:not|never|no longer|was|were|used to|would|should|could|[Ii]f|want|expect(?:ed)?)\b|n['’]t\b"
+)
+"""Words before a group in a sentence that tells a group which is not, or is no more, the function's."""
 
 _DRIVER = re.compile(r"\s*[\[(](?:kernel )?driver(?: in use)?\s*[:=]\s*([\w-]{1,40})[\])]", re.IGNORECASE)
 _NO_DRIVER = frozenset({"none", "unbound", "unknown", "no", "n", "null", "-"})
@@ -54,7 +58,10 @@ def groups_beside(text: str) -> tuple[list[tuple[Address, int]], str] | None:
         return None
     address, line = marked_function(text)
     if address is None:
-        told = ((address_in(found[1]), int(found[2])) for found in _BEHIND_ANY.finditer(text))
+        found_any = list(_BEHIND_ANY.finditer(text))
+        if found_any and _NOT_SO.search(text, 0, found_any[-1].start()):
+            return None
+        told = ((address_in(found[1]), int(found[2])) for found in found_any)
         pairs = [(one, number) for one, number in told if one is not None]
         return (pairs, "") if pairs else None
     rest = line.partition(" ")[2]
@@ -67,7 +74,7 @@ def groups_beside(text: str) -> tuple[list[tuple[Address, int]], str] | None:
     if len({int(one[1]) for one in told_on}) != 1:
         return None
     before, after = rest[: told_on[0].start()], rest[told_on[0].end() :]
-    if any(map(address_in, before.split())):
+    if _NOT_SO.search(before) or any(map(address_in, before.split())):
         return None
     return [(address, int(told_on[0][1]))], _heading(address, f"{before} {after}")
 
