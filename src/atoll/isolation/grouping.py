@@ -17,6 +17,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour, detours
 from atoll.isolation.groups import Prediction, predict
+from atoll.isolation.groups.firmware_ids import joins
 from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.isolation.groups.override_evidence import override_in_force
 from atoll.isolation.slots import Slots, other_slots
@@ -68,6 +69,8 @@ class Grouping:
     """What the prediction lacks; empty where nothing."""
     reasons: tuple[str, ...]
     """The kernel's rules that put them together, as applied."""
+    by_firmware: bool
+    """Whether AMD's firmware gives members one requester id."""
     spoilers: tuple[Spoiler, ...]
     apart: Address | None
     """A recorded member that counts as apart from its siblings: a port that the record does not show holds them."""
@@ -104,6 +107,7 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         predicted=predicted,
         undetermined=prediction.open_about(one),
         reasons=tuple(dict.fromkeys(r for a in members for r in prediction.reasons.get(a, ()))) if shared else (),
+        by_firmware=joins(host, members),
         spoilers=found,
         apart=apart,
         before_acs=before_acs,

@@ -20,7 +20,7 @@ from atoll.isolation.viability import in_the_way
 from atoll.pci.address import Address
 from atoll.report.function_words import driver_words
 from atoll.report.group_comparison import BEFORE_ACS, IGNORED_OVERRIDE, UNTOLD_OVERRIDE
-from atoll.report.grouping_ways import SHOWN, change_document, joined_by_firmware, plain, slots_document, ways_lines
+from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
 from atoll.report.groups import NOT_YET
 from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, plural, wrap
@@ -104,7 +104,7 @@ def _because(host: Host, found: Grouping) -> str:
         if first.cause is Cause.UNKNOWN:
             return f"; why, the record does not show: {first.address}{more} {first.what}"
         return f" because {first.address} ({first.kind}) {first.what}{more}"
-    if joined_by_firmware(host, found):
+    if found.by_firmware:
         return " because the firmware's table for AMD's IOMMU (IVRS) gives them one requester id"
     if host.platform is Platform.POWERNV:
         return ": PowerNV forms a group for each partitionable endpoint"

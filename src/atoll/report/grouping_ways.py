@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.controls.acs_recipe import Recipe, acs_recipes
-from atoll.host.fact import value_of
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour
 from atoll.isolation.grouping import Change, ChangeKind, Grouping
@@ -18,7 +17,7 @@ from atoll.report.lacking import lacking
 from atoll.report.layout import first_of, wrap
 from atoll.report.quantity import bandwidth
 
-__all__ = ["SHOWN", "change_document", "joined_by_firmware", "plain", "slots_document", "ways_lines"]
+__all__ = ["SHOWN", "change_document", "plain", "slots_document", "ways_lines"]
 
 SHOWN = 6
 """How many alike are listed by name."""
@@ -113,7 +112,7 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
         return _of_one_device(host, found, unread or bool(found.undetermined))
     if unread or (found.undetermined and not found.spoilers):
         return "not known: the record does not show what could be set; record it as root (lspci -vvv, atoll capture)"
-    if not found.spoilers and joined_by_firmware(host, found):
+    if not found.spoilers and found.by_firmware:
         return (
             "nothing that can be set: the firmware's table for AMD's IOMMU (IVRS) gives them one requester id; only "
             "other firmware does, or a bus that the table does not name (another slot)"
@@ -121,16 +120,6 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
     if not found.spoilers:
         return "nothing that the record shows"
     return "nothing that can be set: the bits that are missing are not there to be set"
-
-
-def joined_by_firmware(host: Host, found: Grouping) -> bool:
-    """Whether AMD's firmware gives a member the id of another function of its bus."""
-    used = value_of(host.firmware_aliases, {})
-    ids = {(a.domain, a.requester_id) for a in found.members}
-    return any(
-        used.get(a, a.requester_id) != a.requester_id and used[a] >> 8 == a.bus and (a.domain, used[a]) in ids
-        for a in found.members
-    )
 
 
 def _of_one_device(host: Host, found: Grouping, unread: bool) -> str:

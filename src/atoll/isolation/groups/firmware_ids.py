@@ -1,6 +1,8 @@
-"""Groups that AMD's firmware may have joined: its table (IVRS) can give functions of one bus one requester id."""
+"""Groups that AMD's firmware joins, or may have: its table (IVRS) can give functions of one bus one requester id."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from atoll.fabric.domains import shows_amd_iommu
 from atoll.host.fact import Known, value_of
@@ -8,7 +10,17 @@ from atoll.host.model import Host
 from atoll.isolation.groups.prediction import Prediction
 from atoll.pci.address import Address
 
-__all__ = ["perhaps_joined"]
+__all__ = ["joins", "perhaps_joined"]
+
+
+def joins(host: Host, members: Collection[Address]) -> bool:
+    """Whether that table, where it was read, gives a member the id of another member on its bus."""
+    used = value_of(host.firmware_aliases, {})
+    ids = {(a.domain, a.requester_id) for a in members}
+    return any(
+        used.get(a, a.requester_id) != a.requester_id and used[a] >> 8 == a.bus and (a.domain, used[a]) in ids
+        for a in members
+    )
 
 
 def perhaps_joined(host: Host, prediction: Prediction) -> dict[Address, str]:
