@@ -7,6 +7,8 @@ import os
 import socket
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,18 @@ def test_what_is_not_proven_is_given_back(tmp_path: Path) -> None:
     assert state(twin) == before
 
 
+@contextmanager
+def told_of_giving_back(twin: Twin, before: object) -> Iterator[None]:
+    """What is done here ends with an interrupt that tells that everything was given back, and everything was."""
+    # A bare one, let through, would end all tests.
+    with pytest.raises(KeyboardInterrupt, match="interrupted before it served: all was given back") as told:
+        yield
+    assert isinstance(told.value, Interrupted)
+    assert told.value.exit_code == 5
+    assert state(twin) == before
+    assert read_journal(twin).runs == ()
+
+
 def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None:
     twin = machine(tmp_path)
     before = state(twin)
@@ -120,11 +134,8 @@ def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None
     def interrupted(service: Service) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted, match="interrupted before it served: all was given back") as told:
+    with told_of_giving_back(twin, before):
         held.serve(host, interrupted)
-    assert told.value.exit_code == 5
-    assert state(twin) == before
-    assert read_journal(twin).runs == ()
 
 
 def test_an_interrupt_while_it_is_proven_is_told_with_what_became_of_it(
@@ -139,10 +150,8 @@ def test_an_interrupt_while_it_is_proven_is_told_with_what_became_of_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("atoll.guard.holding.statement", interrupted)
-    with pytest.raises(Interrupted, match="all was given back"):
+    with told_of_giving_back(twin, before):
         held.achieve(host, plan)
-    assert state(twin) == before
-    assert read_journal(twin).runs == ()
 
 
 def test_an_interrupt_once_all_is_done_is_told_with_what_became_of_it(
@@ -160,16 +169,11 @@ def test_an_interrupt_once_all_is_done_is_told_with_what_became_of_it(
 
     with monkeypatch.context() as patched:
         patched.setattr("atoll.guard.holding.execute", interrupted)
-        with pytest.raises(Interrupted, match="all was given back"):
+        with told_of_giving_back(twin, before):
             held.achieve(host, plan)
-    assert state(twin) == before
-    assert read_journal(twin).runs == ()
     held.achieve(host, plan)
-    with pytest.raises(Interrupted, match="all was given back") as told, held.given_back_where_interrupted():
+    with told_of_giving_back(twin, before), held.given_back_where_interrupted():
         raise KeyboardInterrupt
-    assert told.value.exit_code == 5
-    assert state(twin) == before
-    assert read_journal(twin).runs == ()
     # Where nothing is held there is nothing to tell.
     with pytest.raises(KeyboardInterrupt) as bare, held.given_back_where_interrupted():
         raise KeyboardInterrupt
