@@ -53,6 +53,8 @@ def test_forms(line: str) -> None:
         "In another slot it would be {} (IOMMU group 13)",
         "If {} (IOMMU group 13) and 02:00.0 (IOMMU group 15) were one",
         "{} [group 3 of 5] Maker Name",
+        "{}: in group 3 of the power limits",
+        "{} group 3 vendor stuff",
         "{} IOMMU group 13, maybe 14",
         "{} in group 13 before, in group 15 now",
         "{} VGA compatible controller: Maker Name (goes with 03:00.0, IOMMU group 13)",

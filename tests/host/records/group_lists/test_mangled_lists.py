@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from atoll.host.fact import Unknown
+from atoll.host.gap import GapKind
 from host.records.paste import BRIDGE, GPU, NIC, SOUND, at, groups_of, host_of
 
 
@@ -137,3 +138,18 @@ def test_a_prompt_ends_a_list(prompt: str) -> None:
 )
 def test_groups_of_one_line(text: str) -> None:
     assert groups_of(host_of(text)) == {1: ["01:00.0", "01:00.1"], 2: ["02:00.0"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("Group 1: 01:00.0 moved from Group 5: 02:00.0", True),
+        ("Group 1: 01:00.0 -> Group 2: 02:00.0", True),
+        ("IOMMU Group 1: 01:00.0 instead of 01:00.1, 02:00.0", False),
+        ("IOMMU Group 1: 01:00.0 VGA (below 00:01.0), made by X", True),
+    ],
+)
+def test_what_words_of_a_line_keep_apart_is_in_no_group(text: str, whole: bool) -> None:
+    host = host_of(text)
+    assert groups_of(host) == {1: ["01:00.0"]}
+    assert whole is not any(gap.kind is GapKind.MEMBERS for gap in host.gaps)

@@ -14,11 +14,13 @@ from atoll.pci.address import Address
 
 __all__ = ["driver_beside", "groups_beside"]
 
-_ENDS = r"(?![\w?-]|\.\w)(?!\s*(?:or|to|and|of|->|→|/)\s*\d)(?![\s,]+(?:maybe|perhaps|possibly)\b)"
+_ENDS = r"(?![\w?-]|\.\w)(?!\s*(?:or|to|and|->|→|/)\s*\d)(?!\s+of\b)(?![\s,]+(?:maybe|perhaps|possibly)\b)"
 _RIGHT_BEHIND = re.compile(
-    rf"[\s:,;=>|→–—-]*(?:is )?(?:in )?[\[(]?\s*(?:iommu[ _-]?)?(?:group|grp)[\s:=#]*(\d{{1,6}}){_ENDS}\s*[\])]?[,;]?",
+    r"[\s:,;=>|→–—-]*(?:is )?(?:in )?[\[(]?\s*(?P<iommu>iommu[ _-]?)?(?:group|grp)[\s:=#]*"
+    rf"(?P<number>\d{{1,6}}){_ENDS}(?(iommu)|(?!\s+\w))\s*[\])]?[,;]?",
     re.IGNORECASE,
 )
+"""Words that go on with a group of any kind, not said to be IOMMU's, may tell of something else."""
 _FURTHER_ON = re.compile(
     rf"(?:[\[({{|;,=>→–—-]|\t|  )\s*iommu(?:[ _-]?(?:group|grp)[\s:=#]*|\s*[:=#]\s*)(\d{{1,6}}){_ENDS}\s*[\])}}]?",
     re.IGNORECASE,
@@ -69,7 +71,7 @@ def groups_beside(text: str) -> tuple[list[tuple[Address, int]], str] | None:
         return None
     found = _RIGHT_BEHIND.match(f" {rest}")
     if found is not None:
-        return [(address, int(found[1]))], _heading(address, f" {rest}"[found.end() :])
+        return [(address, int(found["number"]))], _heading(address, f" {rest}"[found.end() :])
     told_on = [*_FURTHER_ON.finditer(rest), *_IN_BRACKETS.finditer(rest)]
     if len({int(one[1]) for one in told_on}) != 1:
         return None

@@ -66,8 +66,10 @@ _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \
 _PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
 """The first part of an address that a line's end cut."""
 _IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
-_NEXT_GROUP = re.compile(r"(?<!iommu)(?<![\s,;|])[\s,;|]+(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)", re.IGNORECASE)
-"""Between groups of one line: ``Group 1: 01:00.0, Group 2: 02:00.0``."""
+_NEXT_GROUP = re.compile(
+    r"(?:\s*[,;|][\s,;|]*|(?<!iommu)(?<![\s,;|])\s+(?=iommu))(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)", re.IGNORECASE
+)
+"""Between groups of one line: ``Group 1: 01:00.0, Group 2: 02:00.0``. A word before one may say that it was there."""
 _PROMPT = re.compile(r"(?:\[?[\w.-]+@[\w.-]+[^#$%]{0,99}[#$%]|[$%]) +\w")
 """What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")

@@ -42,6 +42,8 @@ _JOINTS = re.compile(r"[,;&+]")
 _JOINING = frozenset({",", "and", "und", "et", "y", "e", "-"})
 """Between functions of one line."""
 _MOST_WORDS = 512
+_AROUND = "[](){}<>:'\"`*|"
+"""What stands around an address."""
 _SEVERAL = re.compile(
     r"((?:[\da-f]{4,8}:)?[\da-f]{2}:[01][\da-f]\.)(?:\[?([0-7])\s?[-–]\.?([0-7])\]?|([0-7](?:/\.?[0-7])+))",
     re.IGNORECASE,
@@ -123,19 +125,22 @@ def functions_in_row(text: str) -> tuple[tuple[Address, ...], bool]:
     """Return the functions that a line of a list names in a row, and whether all of the row could be read.
 
     They stand side by side, or after a comma, a semicolon, ``and``. The first is the first of the line; what stands
-    among other words, the port above perhaps, is none of the row.
+    among other words, the port above perhaps, is none of the row, and what is joined to that may be or not.
     """
     found: dict[Address, None] = {}
     joined = whole = True
-    depth = 0
+    depth, ended = 0, False
     for word in _JOINTS.sub(" , ", text).split(None, _MOST_WORDS)[:_MOST_WORDS]:
         within = depth
         depth = max(0, depth + word.count("(") - word.count(")"))
         if not joined and found:
             # In parentheses it goes on with what is told in them: (to 01:00.0, 02:00.0).
             joined = word.lower() in _JOINING and not within
+            ended = ended or (not within and function_in(word.strip(_AROUND)) is not None)
             continue
-        several = _functions(word.strip("[](){}<>:'\"`*|"))
+        several = _functions(word.strip(_AROUND))
+        if ended and several:
+            return tuple(found), False
         found |= dict.fromkeys(several)
         unread = not several and _UNREAD.match(word) is not None
         whole = whole and not unread
