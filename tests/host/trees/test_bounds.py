@@ -40,3 +40,13 @@ def test_texts_that_no_machine_has(text: bytes, why: str) -> None:
     with pytest.raises(InputError, match=why):
         read_record(text, name="text")
     assert process_time() - begun < 10
+
+
+def test_the_time_of_a_line_names_no_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "Nov 29 12:34:5{}.345678 host kernel: pci 0000:00:0{}.0: Adding to iommu group {}\n"
+    text = "".join(line.format(at, at, at) for at in range(8)).encode()
+    monkeypatch.setattr("atoll.host.records.pasted.lines._MOST_NAMED", 8)
+    read_record(text, name="text")
+    monkeypatch.setattr("atoll.host.records.pasted.lines._MOST_NAMED", 7)
+    with pytest.raises(InputError, match="names functions more than 7 times"):
+        read_record(text, name="text")

@@ -23,7 +23,8 @@ _MOST_LINES = 1 << 22
 """``lspci -vvvxxxx`` takes some 320 lines a function."""
 _MOST_NAMED = 1 << 19
 """How often a text names functions: a boot log does some thirty times each."""
-_NAMED = re.compile(r"[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7]")
+_NAMED = re.compile(r"(?<!\b\d\d:)[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7]")
+"""A function's address, and no part of a time (``12:34:56.789``)."""
 _LONGEST = 4096
 _MARKS = ("\ufeff", "\u200b")
 _FENCES = ("`", "~")
