@@ -1,9 +1,7 @@
 """What a kernel's boot log tells: release, command line, groups, IOMMUs, interrupt remapping, where functions stand.
 
-Source of the lines: ``iommu_group_add_device`` ("Adding to iommu group", before 5.3 "Adding device … to group"),
-``iommu_subsys_init`` ("Default domain type"), ``start_kernel`` in Linux; ``drivers/iommu/intel/dmar.c`` and
-``irq_remapping.c`` ("DMAR: …", "DMAR-IR: Enabled IRQ remapping"), ``drivers/iommu/amd/init.c`` ("AMD-Vi: Interrupt
-remapping enabled"); ``pci_setup_device``, ``pci_scan_bridge_extend`` and ``pci_register_host_bridge`` in
+Source of the lines: ``iommu_group_add_device`` ("Adding to iommu group", before 5.3 "Adding device … to group") and
+``start_kernel`` in Linux; ``pci_setup_device``, ``pci_scan_bridge_extend`` and ``pci_register_host_bridge`` in
 ``drivers/pci/probe.c`` (ids and type of each function, the bus below a bridge, buses below none).
 """
 
@@ -13,6 +11,7 @@ from dataclasses import dataclass, field
 
 from atoll.host.model import KernelRelease, Platform
 from atoll.host.records.lspci.slot import address_in
+from atoll.host.records.pasted.iommu_log import IOMMU_WORDS, IommuLog
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 
@@ -30,22 +29,18 @@ wants memory mapped for one to one (an RMRR, a unity map)."""
 _XEN = ("Hypervisor detected: Xen", "Booting paravirtualized kernel on Xen", "Booting kernel on Xen", "(XEN) ")
 """``init_hypervisor_platform`` and ``xen_banner``; and what stands before each line of Xen's own log (``xl dmesg``)."""
 _WORDS = (
+    *_REFUSALS,
+    *_XEN,
     "type 0",
     "bridge to [bus ",
     "host bridge to bus ",
     "root bus resource",
     "Intel PCH ",
-    "iommu",
+    *IOMMU_WORDS,
     "Linux version",
     "ommand line: ",
     _OVERRIDES,
-    *_REFUSALS,
-    *_XEN,
-    "DMAR",
-    "AMD-Vi",
-    "arm-smmu",
     "PowerNV",
-    "remapping",
 )
 _LONGEST = 4096
 NARROW = 50
@@ -80,17 +75,15 @@ class BootLog:
     members: dict[Address, int] = field(default_factory=dict)
     release: str | None = None
     command_line: str | None = None
-    default_domain: str | None = None
-    remapping: bool | None = None
-    units: dict[str, str] = field(default_factory=dict)
-    """Kind of IOMMU by what the log calls it."""
+    iommu: IommuLog = field(default_factory=IommuLog)
     overrides_acs: bool | None = None
     """True where the kernel says so; one that does not has no message for it."""
     xen: bool = False
     """Whether the kernel says that it runs on Xen."""
     refused: set[Address] = field(default_factory=set)
     """Functions that the kernel would not give away."""
-    platform: Platform | None = None
+    powernv: bool = False
+    """Whether the kernel says that it runs on bare-metal POWER."""
     others: list[str] = field(default_factory=list)
     """Members of groups that are no PCI functions: platform devices."""
     found: dict[Address, tuple[int, int, int, int]] = field(default_factory=dict)
@@ -125,7 +118,7 @@ class BootLog:
                     self.xen = True
                     return True
                 told = self._boot(line) or self._group(line) or self._function(line) or self._bus(line)
-                return told or self._chipset(line) or self._iommu(line)
+                return told or self._chipset(line) or self._machine(line)
         return False
 
     def _refusal(self, before: str) -> bool:
@@ -215,8 +208,9 @@ class BootLog:
         self._perhaps_again = False
         self.boots += 1
         if self.boots > 1:
-            self.members, self.units, self.bridges, self.chipset_acs = {}, {}, {}, {}
-            self.command_line = self.default_domain = self.remapping = self.overrides_acs = None
+            self.members, self.bridges, self.chipset_acs = {}, {}, {}
+            self.command_line = self.overrides_acs = None
+            self.iommu.again()
 
     def _group(self, line: str) -> bool:
         before, found, rest = line.partition(": Adding to iommu group ")
@@ -248,37 +242,19 @@ class BootLog:
         self.members[address] = int(digits)
         return True
 
-    def _iommu(self, line: str) -> bool:
+    @property
+    def platform(self) -> Platform | None:
+        """The platform, as far as the log tells."""
+        return Platform.POWERNV if self.powernv else self.iommu.platform
+
+    def _machine(self, line: str) -> bool:
         if _OVERRIDES in line:
             self.overrides_acs = True
             return True
-        _, found, rest = line.partition("Default domain type: ")
-        if found and rest.split():
-            self.default_domain = rest.split()[0]
-            return True
-        if "DMAR: IOMMU enabled" in line or "DMAR: Intel(R) Virtualization Technology for Directed I/O" in line:
-            self.platform = Platform.X86
-            self.units.setdefault("dmar", "intel")
-            return True
-        if "AMD-Vi: " in line:
-            self.platform = Platform.X86
-            if any(word in line for word in ("Found IOMMU", "Lazy IO/TLB", "Extended features", "Virtual APIC")):
-                self.units.setdefault("ivhd", "amd")
-        if "remapping" in line and ("DMAR-IR: " in line or "AMD-Vi: " in line):
-            if "Enabled IRQ remapping" in line or "nterrupt remapping enabled" in line:
-                self.remapping = True
-            elif "remapping disabled" in line.lower() or "not enable" in line.lower():
-                self.remapping = False
-            return True
-        if "No interrupt remapping support" in line:
-            self.remapping = False
-            return True
-        if "DMAR" in line:
-            self.platform = Platform.X86
         if "PowerNV" in line:
-            self.platform = Platform.POWERNV
+            self.powernv = True
             return True
-        return "AMD-Vi: " in line or "DMAR" in line
+        return self.iommu.take(line)
 
 
 def goes_on(line: str) -> bool:

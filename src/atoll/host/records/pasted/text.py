@@ -124,8 +124,8 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     groups, member = _membership(functions, told, lines, unfound=unfound)
     functions = {address: replace(function, group=member[address]) for address, function in functions.items()}
     command_line = _command_line(log, lines.printed, name)
-    units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.units.items()))
-    remapping = _logged(log.remapping, name)
+    units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.iommu.units.items()))
+    remapping = _logged(log.iommu.remapping, name)
     if isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
@@ -213,8 +213,8 @@ def _with_types(groups: Fact[Mapping[int, Group]], lines: _Lines) -> Fact[Mappin
         kind: Fact[str] = group.type
         if number in lines.printed.types:
             kind = Known(lines.printed.types[number], f"{lines.name}: iommu_groups/{number}/type")
-        elif lines.log.default_domain is not None:
-            kind = Unknown(f"the boot log tells the default only: {lines.log.default_domain}")
+        elif lines.log.iommu.default_domain is not None:
+            kind = Unknown(f"the boot log tells the default only: {lines.log.iommu.default_domain}")
         told[number] = replace(group, type=kind)
     return Known(told, groups.source)
 

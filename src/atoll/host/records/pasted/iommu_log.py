@@ -1,0 +1,72 @@
+"""What a kernel's boot log tells of IOMMUs: which are in use, whether interrupts are remapped.
+
+Source of the lines: ``intel_iommu_init`` and ``intel_iommu_setup`` in ``drivers/iommu/intel/iommu.c`` (the latter says
+"IOMMU enabled" when it finds ``intel_iommu=on`` on the command line, be there an IOMMU or not), ``irq_remapping.c``
+beside it ("Enabled IRQ remapping in x2apic mode", "Failed to enable irq remapping"), ``check_ioapic_information`` in
+``drivers/iommu/amd/init.c`` ("Disabling interrupt remapping", where the firmware's table lacks an interrupt
+controller). Before Linux 4.2 Intel's stand behind "IOMMU: ", "dmar: ", "PCI-DMA: " or nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atoll.host.model import Platform
+
+__all__ = ["IOMMU_WORDS", "IommuLog"]
+
+IOMMU_WORDS = ("iommu", "DMAR", "AMD-Vi", "arm-smmu", "remapping", "PCI-DMA: Intel")
+"""What lines about IOMMUs hold."""
+_REMAPPED = ("Enabled IRQ remapping in x2apic mode", "Enabled IRQ remapping in xapic mode")
+_NOT_REMAPPED = (
+    "Disabling interrupt remapping",
+    "Failed to enable irq remapping",
+    "No interrupt remapping support",
+    "Not enabling interrupt remapping",
+    "interrupt remapping is being disabled",
+)
+_AMD_IN_USE = ("Found IOMMU", "Lazy IO/TLB", "Extended features", "Virtual APIC")
+
+
+@dataclass(slots=True)
+class IommuLog:
+    """Takes lines one by one."""
+
+    default_domain: str | None = None
+    remapping: bool | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    """Kind of IOMMU by what the log calls it."""
+    platform: Platform | None = None
+
+    def again(self) -> None:
+        """Forget what an earlier boot told."""
+        self.default_domain = self.remapping = None
+        self.units = {}
+
+    def take(self, line: str) -> bool:
+        """Read a line; return whether it is one about IOMMUs."""
+        _, found, rest = line.partition("Default domain type: ")
+        if found and rest.split():
+            self.default_domain = rest.split()[0]
+            return True
+        intel, amd = "DMAR" in line, "AMD-Vi: " in line
+        if intel or amd:
+            self.platform = Platform.X86
+        if "DMAR: IOMMU enabled" in line or "DMAR: Intel(R) Virtualization Technology for Directed I/O" in line:
+            self.units.setdefault("dmar", "intel")
+            return True
+        if amd and any(word in line for word in _AMD_IN_USE):
+            self.units.setdefault("ivhd", "amd")
+        return self._remapping(line, told="DMAR-IR: " in line or amd) or intel or amd
+
+    def _remapping(self, line: str, *, told: bool) -> bool:
+        """Take a line about interrupts; ``told``: the kernel's own mark stands before it."""
+        if "remapping" not in line:
+            return False
+        if any(word in line for word in _REMAPPED) or (told and "nterrupt remapping enabled" in line):
+            self.remapping = True
+        elif any(word in line for word in _NOT_REMAPPED) or (told and "remapping disabled" in line.lower()):
+            self.remapping = False
+        else:
+            return told
+        return True
