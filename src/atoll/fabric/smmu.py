@@ -29,9 +29,9 @@ def ids_of_nobody(host: Host) -> tuple[Answer, str]:
     aborts, word = _told(host)
     if aborts is False:
         return Answer.DIRECT, f"{word}: what it was told nothing of passes"
-    # What the older driver makes is called smmu.ADDRESS, what the newer does smmu3.ADDRESS.
+    # What the older driver makes is called smmu.ADDRESS, what the newer does smmu3.ADDRESS; boot logs tell no address.
     release = value_of(host.kernel, None)
-    newer = bool(smmu) and all(name.startswith("smmu3.") for name in smmu)
+    newer = bool(smmu) and all(name.startswith("smmu3") for name in smmu)
     if aborts or (newer and release is not None and (release.major, release.minor) >= _SURE):
         return _ABORTED
     return Answer.POSSIBLE, f"whether it lets pass what it was told nothing of was not read: {_FILE}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from atoll.host.fact import value_of
+from atoll.host.model import IommuUnit, Platform
+from atoll.host.records.merge.hosts import merge
 from host.records.paste import PORT, host_of
 
 
@@ -32,3 +36,36 @@ def test_interrupt_remapping(lines: str, expected: bool | None) -> None:
 def test_the_command_line_of_xen_is_not_the_kernels() -> None:
     log = "(XEN) Command line: iommu=pt intremap=off\n[    0.0] Kernel command line: root=/dev/sda1 ro\n"
     assert value_of(host_of(log + PORT).command_line, None) == "root=/dev/sda1 ro"
+
+
+@pytest.mark.parametrize(
+    ("lines", "platform", "kinds"),
+    [
+        ("DMAR: IOMMU enabled", Platform.X86, []),
+        ("DMAR: Intel(R) Virtualization Technology for Directed I/O", Platform.X86, ["intel"]),
+        ("PCI-DMA: Intel(R) Virtualization Technology for Directed I/O", Platform.X86, ["intel"]),
+        ("DMAR: dmar0: Using Queued invalidation", Platform.X86, ["intel"]),
+        ("pci 0000:00:00.2: AMD-Vi: Found IOMMU at 0000:00:00.2 cap 0x40", Platform.X86, ["amd"]),
+        ("perf/amd_iommu: Detected AMD IOMMU #0 (2 banks, 4 counters/bank).", Platform.X86, ["amd"]),
+        ("ACPI: DMAR 0x000000007B7E7000 000100 (v01 INTEL  KBL 00000001 INTL 00000001)", Platform.X86, []),
+        ("ACPI: IVRS 0x00000000CA7D1000 0000D0 (v02 AMD AmdTable 00000001 AMD 00000001)", Platform.X86, []),
+        ("ACPI: IORT 0x00000000BF2D0000 000C54 (v00 HISI HIP08 00000000 INTL 20170929)", Platform.ARM, []),
+        ("arm-smmu-v3 arm-smmu-v3.0.auto: ias 48-bit, oas 48-bit (features 0x1eff)", Platform.ARM, ["smmu"]),
+        ("arm-smmu 5000000.iommu: SMMUv2 with:", Platform.ARM, ["smmu"]),
+    ],
+)
+def test_which_iommus_are_in_use(lines: str, platform: Platform, kinds: list[str]) -> None:
+    host = host_of(f"[    0.2] {lines}\n02:00.0 Ethernet controller [0200]: X [8086:10d3]\n")
+    assert host.platform is platform
+    assert [unit.kind for unit in host.iommu_units] == kinds
+
+
+def test_what_the_command_line_asks_for_is_there_where_groups_are() -> None:
+    host = host_of("[ 0.1] DMAR: IOMMU enabled\n[ 0.2] pci 0000:00:01.0: Adding to iommu group 1\n")
+    assert [unit.kind for unit in host.iommu_units] == ["intel"]
+
+
+def test_units_of_a_boot_log_are_those_that_sysfs_names() -> None:
+    log = host_of("[ 0.1] DMAR: Intel(R) Virtualization Technology for Directed I/O\n" + PORT)
+    files = replace(log, iommu_units=(IommuUnit("dmar0", "intel", (("address", "fed90000"),)),))
+    assert [unit.name for unit in merge([log, files]).iommu_units] == ["dmar0"]

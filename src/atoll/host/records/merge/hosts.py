@@ -6,7 +6,7 @@ Design rule 1: two sources that disagree make a fact unknown. The disagreement i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -169,7 +169,15 @@ def _units(one: Host, other: Host, doubts: Disagreements) -> tuple[IommuUnit, ..
     for name, unit in found.items():
         kept = tuple(pair for pair in unit.attributes if f"{pair[0]} of {name}" not in doubts.earlier)
         found[name] = unit._replace(attributes=kept)
-    return tuple(found[name] for name in sorted(found))
+    numbered = {(name, unit.kind) for name, unit in found.items()}
+    return tuple(found[name] for name in sorted(found) if not _said_at_boot(found[name], numbered))
+
+
+def _said_at_boot(unit: IommuUnit, shown: Set[tuple[str, str]]) -> bool:
+    """Whether it is what a boot log tells of units that another record shows by their names: dmar0, ivhd1."""
+    return not unit.attributes and any(
+        name != unit.name and name.startswith(unit.name) and kind == unit.kind for name, kind in shown
+    )
 
 
 def _settled(functions: dict[Address, Function]) -> dict[Address, Function]:

@@ -4,7 +4,9 @@ Source of the lines: ``intel_iommu_init`` and ``intel_iommu_setup`` in ``drivers
 "IOMMU enabled" when it finds ``intel_iommu=on`` on the command line, be there an IOMMU or not), ``irq_remapping.c``
 beside it ("Enabled IRQ remapping in x2apic mode", "Failed to enable irq remapping"), ``check_ioapic_information`` in
 ``drivers/iommu/amd/init.c`` ("Disabling interrupt remapping", where the firmware's table lacks an interrupt
-controller). Before Linux 4.2 Intel's stand behind "IOMMU: ", "dmar: ", "PCI-DMA: " or nothing.
+controller), ``arm_smmu_device_cfg_probe`` and ``arm_smmu_device_hw_probe`` of Arm's drivers (what an SMMU can do),
+``acpi_table_print_header`` (the firmware's tables). Before Linux 4.2 Intel's stand behind "IOMMU: ", "dmar: ",
+"PCI-DMA: " or nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from atoll.host.model import Platform
 
 __all__ = ["IOMMU_WORDS", "IommuLog"]
 
-IOMMU_WORDS = ("iommu", "DMAR", "AMD-Vi", "arm-smmu", "remapping", "PCI-DMA: Intel")
+IOMMU_WORDS = (
+    *("iommu", "DMAR", "AMD-Vi", "arm-smmu", "AMD IOMMU", "remapping", "Intel-IOMMU", "ACPI: I"),
+    *("Directed I/O", "ueued invalidation"),
+)
 """What lines about IOMMUs hold."""
 _REMAPPED = ("Enabled IRQ remapping in x2apic mode", "Enabled IRQ remapping in xapic mode")
 _NOT_REMAPPED = (
@@ -25,6 +30,10 @@ _NOT_REMAPPED = (
     "Not enabling interrupt remapping",
     "interrupt remapping is being disabled",
 )
+_INTEL_IN_USE = ("Intel(R) Virtualization Technology for Directed I/O", "sing Queued invalidation")
+_SMMU_IN_USE = (": ias ", ": SMMUv", "probing hardware configuration")
+_TABLES = (("ACPI: DMAR ", Platform.X86), ("ACPI: IVRS ", Platform.X86), ("ACPI: IORT ", Platform.ARM))
+"""What firmware describes IOMMUs in; that there is one in use, it does not tell."""
 _AMD_IN_USE = ("Found IOMMU", "Lazy IO/TLB", "Extended features", "Virtual APIC")
 
 
@@ -37,11 +46,18 @@ class IommuLog:
     units: dict[str, str] = field(default_factory=dict)
     """Kind of IOMMU by what the log calls it."""
     platform: Platform | None = None
+    _asked: bool = False
+    """Whether the command line asked for Intel's."""
+
+    def in_use(self, *, grouped: bool) -> dict[str, str]:
+        """Return the kind of IOMMU by name; where functions are ``grouped``, what was asked for is there."""
+        return {"dmar": "intel", **self.units} if self._asked and grouped and not self.units else self.units
 
     def again(self) -> None:
         """Forget what an earlier boot told."""
         self.default_domain = self.remapping = None
         self.units = {}
+        self._asked = False
 
     def take(self, line: str) -> bool:
         """Read a line; return whether it is one about IOMMUs."""
@@ -52,12 +68,30 @@ class IommuLog:
         intel, amd = "DMAR" in line, "AMD-Vi: " in line
         if intel or amd:
             self.platform = Platform.X86
-        if "DMAR: IOMMU enabled" in line or "DMAR: Intel(R) Virtualization Technology for Directed I/O" in line:
+        return self._unit(line, amd=amd) or self._remapping(line, told="DMAR-IR: " in line or amd) or intel or amd
+
+    def _unit(self, line: str, *, amd: bool) -> bool:
+        """Take a line of an IOMMU's driver, or of the firmware's table that describes some."""
+        table = next((platform for name, platform in _TABLES if name in line), None)
+        if table is not None:
+            self.platform = table
+            return True
+        if "DMAR: IOMMU enabled" in line or "Intel-IOMMU: enabled" in line:
+            self._asked = True
+            return True
+        if any(word in line for word in _INTEL_IN_USE):
+            self.platform = Platform.X86
             self.units.setdefault("dmar", "intel")
             return True
-        if amd and any(word in line for word in _AMD_IN_USE):
+        if (amd and any(word in line for word in _AMD_IN_USE)) or "Detected AMD IOMMU #" in line:
+            self.platform = Platform.X86
             self.units.setdefault("ivhd", "amd")
-        return self._remapping(line, told="DMAR-IR: " in line or amd) or intel or amd
+            return True
+        if "arm-smmu" in line and any(word in line for word in _SMMU_IN_USE):
+            self.platform = Platform.ARM
+            self.units.setdefault("smmu3" if "arm-smmu-v3 " in line else "smmu", "smmu")
+            return True
+        return False
 
     def _remapping(self, line: str, *, told: bool) -> bool:
         """Take a line about interrupts; ``told``: the kernel's own mark stands before it."""

@@ -124,7 +124,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     groups, member = _membership(functions, told, lines, unfound=unfound)
     functions = {address: replace(function, group=member[address]) for address, function in functions.items()}
     command_line = _command_line(log, lines.printed, name)
-    units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.iommu.units.items()))
+    units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.iommu.in_use(grouped=bool(told.number)).items()))
     remapping = _logged(log.iommu.remapping, name)
     if isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
