@@ -47,6 +47,15 @@ def test_what_acs_would_change() -> None:
     assert remedy.how == "pci=config_acs=xx111x1@0000:02:00.0"
 
 
+def test_another_slot_for_virtual_functions_of_one_card() -> None:
+    made = [endpoint(f"01:10.{n}", "00:01.0", physical="01:00.0") for n in (0, 2)]
+    owner = endpoint("01:00.0", "00:01.0")
+    host = together(port("00:01.0", 1, acs=None), owner, *made, port("00:02.0", 2))
+    (remedy,) = told(host, "01:10.0", "01:10.2").remedies
+    assert remedy.what == "nothing that can be set separates them; another slot would"
+    assert remedy.effect == "0000:01:10.0 is predicted into a group of its own below 0000:00:02.0"
+
+
 def test_what_redirects_peer_to_peer_traffic() -> None:
     """Who finds NCCL slow or hanging asks which port sends it up, and how to let it turn in the switch."""
     host = machine(*switch(CLOSED, CLOSED))

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from groups_hosts import EMPTY_ACS
 from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.host.complaint import Complaint, ComplaintKind
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.gap import Gap, GapKind
-from atoll.host.model import Group, Host, KernelRelease, ReservedRegion
+from atoll.host.model import Function, Group, Host, KernelRelease, ReservedRegion
 from atoll.isolation.grouping import Grouping, grouping
 from atoll.pci.config import NO_ANSWER
 from atoll.pci.header import PortType
@@ -53,14 +54,13 @@ def test_whose_list_was_not_read_whole_is_not_alone() -> None:
 
 
 def test_firmware_that_gives_two_cards_one_id() -> None:
-    cards = [endpoint(f"01:0{n}.0", "00:01.0", group=5) for n in range(3)]
-    host = machine(port("00:01.0", 1, acs=CLOSED), *cards)
-    told = replace(host, firmware_aliases=Known({at("01:01.0"): 0x0100}, "IVRS"))
-    text = _lines(told, "01:01.0")
+    host = machine(*(endpoint(f"00:0{n}.0", port_type=PortType.ROOT_INTEGRATED, group=5) for n in range(3)))
+    told = replace(host, firmware_aliases=Known({at("00:01.0"): 0x0000}, "IVRS"))
+    text = _lines(told, "00:01.0")
     assert "because the firmware's table for AMD's IOMMU (IVRS) gives them one requester id." in text
-    assert "0000:01:01.0 and 0000:01:00.0 use one requester id (so the firmware's table" in text
+    assert "0000:00:01.0 and 0000:00:00.0 use one requester id (so the firmware's table" in text
     assert "nothing that can be set: the firmware's table for AMD's IOMMU (IVRS)" in text
-    assert "IVRS" not in _lines(replace(host, firmware_aliases=Known({at("01:01.0"): 0x01F8}, "IVRS")), "01:01.0")
+    assert "IVRS" not in _lines(replace(host, firmware_aliases=Known({at("00:01.0"): 0x00F8}, "IVRS")), "00:01.0")
 
 
 def test_who_else_is_in_the_group_only_a_whole_record_tells() -> None:
@@ -104,6 +104,41 @@ def test_functions_of_one_device() -> None:
     words = _lines(machine(port("00:01.0", 1), *pair), "01:00.0")
     assert words.startswith("0000:01:00.0 shares group 5 only with 0000:01:00.1, of the same device.")
     assert "nothing: functions of one device" in words
+
+
+def _virtual(*beside: Function, driver: str | None = None) -> Host:
+    """A card with two virtual functions below a root port without ACS."""
+    owner = endpoint("01:00.0", "00:01.0", group=5, acs=EMPTY_ACS, driver=driver)
+    made = [endpoint(f"01:10.{n}", "00:01.0", group=5, physical="01:00.0", acs=EMPTY_ACS) for n in (0, 2)]
+    first = replace(port("00:01.0", 1, acs=None), group=Known(5))
+    return machine(first, owner, *made, *beside)
+
+
+def test_virtual_functions_that_a_port_holds_together() -> None:
+    words = _lines(_virtual(), "01:10.0")
+    assert words.startswith("0000:01:10.0 shares group 5 only with 0000:01:00.0 0000:01:10.2, of the same device (and")
+    assert "another slot: no slot of this machine would tell its functions apart" in words
+    assert "does not say it keeps them apart" not in words
+    words = _lines(_virtual(port("00:02.0", 2)), "01:10.0")
+    assert "predicted with its functions told apart below: 0000:00:02.0 (empty" in words
+    assert "nothing" not in words
+
+
+def test_functions_that_hold_each_other_are_held_in_any_slot() -> None:
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=5) for n in range(2)]
+    words = _lines(machine(port("00:01.0", 1, acs=None), *pair, port("00:02.0", 2)), "01:00.0")
+    assert "another slot" not in words
+    assert "nothing: functions of one device" in words
+
+
+def test_a_physical_function_is_not_given_to_vfio_for_its_virtual_ones() -> None:
+    host = _virtual(driver="ixgbe")
+    given = at("01:10.0")
+    host = replace(host, functions={**host.functions, given: replace(host.functions[given], driver=Known("vfio-pci"))})
+    words = _lines(host, "01:10.0")
+    assert "Not viable: 0000:01:00.0 is bound to ixgbe." in words
+    assert "its virtual functions, 0000:01:10.0 among them, go with its driver" in words
+    assert "driver_override" not in words
 
 
 def test_a_conventional_bus() -> None:

@@ -155,11 +155,11 @@ def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
     if topology.vmds and max(one, other).domain >= FIRST_SEGMENT:
         return _NO_VMD
     for address, left in ((one, other), (other, one)):
-        slots = other_slots(topology, address)
+        slots = other_slots(topology, address, (address, left))
         kept = {left, *topology.up(left)}
         places = [p for p in slots.places if p.isolates and left not in p.taken_by] if slots is not None else []
         ports = [p.port for p in places if p.port not in kept]
-        if slots is not None and left not in slots.card and ports:
+        if ports:
             below = ", ".join(map(str, ports[:4]))
             effect = f"{address} is predicted into a group of its own below {below}"
             return Remedy("nothing that can be set separates them; another slot would", "", effect)

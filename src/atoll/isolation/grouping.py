@@ -64,6 +64,8 @@ class Grouping:
     """Whether ``members`` are as recorded; else as predicted."""
     members: tuple[Address, ...]
     """Of its group, itself included; empty where it has none."""
+    siblings: tuple[Address, ...]
+    """The other members that are functions of its device, ports aside."""
     predicted: tuple[Address, ...]
     undetermined: str
     """What the prediction lacks; empty where nothing."""
@@ -78,7 +80,7 @@ class Grouping:
     """Whether the recorded group is not as predicted, and as it forms where ACS comes on later."""
     changes: tuple[Change, ...]
     slots: Slots | None
-    """Other places for its card; None where there is no card, or no need."""
+    """Other places for its card; None where there is no card, or none can help."""
     override: bool
     """Whether ``pcie_acs_override=`` is on the command line and may shape the groups."""
     real: tuple[Address, ...]
@@ -98,12 +100,16 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
     amiss = known is not None and members != predicted and not prediction.open_about(one)
     before_acs = amiss and shared and formed_before_acs(host, (one,))
     override = bool(override_in_force(host))
-    elsewhere = not before_acs and host.platform is not Platform.POWERNV and _has_strangers(topology, members, one)
+    siblings = tuple(a for a in members if a != one and _of_one_device(topology, one, a))
+    elsewhere = (
+        not before_acs and host.platform is not Platform.POWERNV and _may_part(topology, members, siblings, found)
+    )
     return Grouping(
         one=one,
         number=number,
         recorded=known is not None,
         members=members,
+        siblings=siblings,
         predicted=predicted,
         undetermined=prediction.open_about(one),
         reasons=tuple(dict.fromkeys(r for a in members for r in prediction.reasons.get(a, ()))) if shared else (),
@@ -112,7 +118,7 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         apart=apart,
         before_acs=before_acs,
         changes=_changes(topology, settings, one, members, predicted, found) if shared else (),
-        slots=other_slots(topology, one) if elsewhere else None,
+        slots=other_slots(topology, one, members) if elsewhere else None,
         override=override,
         real=_group_of(predict(_without_override(host)), one) if override else (),
     )
@@ -135,13 +141,19 @@ def _held(
     return apart, tuple(s for s in found if s.rule is not Rule.SLOT or s.cause is not Cause.UNKNOWN)
 
 
-def _has_strangers(topology: Topology, members: Iterable[Address], one: Address) -> bool:
-    return any(a in topology.functions and _stranger(topology, one, a) for a in members if a != one)
+def _of_one_device(topology: Topology, one: Address, other: Address) -> bool:
+    function = topology.functions.get(other)
+    return function is not None and not function.is_port and topology.same_device(one, other)
 
 
-def _stranger(topology: Topology, one: Address, other: Address) -> bool:
-    """Whether a companion is neither of the same device nor a port, which VFIO leaves to its driver."""
-    return not topology.functions[other].is_port and not topology.same_device(one, other)
+def _may_part(
+    topology: Topology, members: Iterable[Address], siblings: Iterable[Address], found: Iterable[Spoiler]
+) -> bool:
+    """Whether another port above may part a group: it has other devices, or functions that a port alone holds."""
+    ends = {a for a in members if a in topology.functions and not topology.functions[a].is_port}
+    rules = {spoiler.address: spoiler.rule for spoiler in found}
+    held = Rule.PATH in rules.values() and any(rules.get(a) is not Rule.SLOT for a in ends)
+    return len(ends) > len(set(siblings)) + 1 or (held and len(ends) > 1)
 
 
 def _group_of(prediction: Prediction, one: Address) -> tuple[Address, ...]:

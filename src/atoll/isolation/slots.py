@@ -23,7 +23,7 @@ _TRIED = 12
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A port below which the card would share a group with ports at most, as predicted with it there."""
+    """A port below which a function shares its group with fewer, and nothing but its card and ports, as predicted."""
 
     port: Address
     isolates: bool
@@ -51,11 +51,12 @@ class Slots:
     """Ports that look as good, and were not tried."""
 
 
-def other_slots(topology: Topology, one: Address) -> Slots | None:
-    """Return the ports of this machine below which ``one``'s card would share a group with ports at most.
+def other_slots(topology: Topology, one: Address, members: Iterable[Address]) -> Slots | None:
+    """Return the ports of this machine below which ``one``'s group would lose some of ``members``, its group now.
 
-    The card is what stands below the nearest port above that says it leads to a slot, or else below the root port.
-    None for what stands in no slot: functions on a root bus, and what a conventional bus carries.
+    There it has nothing but functions of its card, and ports. The card is what stands below the nearest port above that
+    says it leads to a slot, or else below the root port. None for what stands in no slot: functions on a root bus, and
+    what a conventional bus carries.
     """
     host = topology.host
     above = topology.up(one)
@@ -69,12 +70,14 @@ def other_slots(topology: Topology, one: Address) -> Slots | None:
     port = next((p for p in ports if value_of(host.functions[p].slot, False)), ports[-1])
     card = topology.below.get(port, ())
     wanted = _wanted(topology, port, card)
+    together = {a for a in members if a in host.functions and not host.functions[a].is_port}
     places = []
     for address, isolates in wanted[:_TRIED]:
         moved, there = _moved(topology, card, port, address)
         prediction = predict(moved)
-        group = prediction.index().get(there[one])
-        if group is not None and _ends(moved, prediction.groups[group]) <= set(there.values()):
+        index = prediction.index().get(there[one])
+        group = _ends(moved, prediction.groups[index]) if index is not None else set()
+        if group and group <= set(there.values()) and not {there.get(a) for a in together} <= group:
             # Whether an IOMMU serves what is not there is not known of anything: it is not worth a word.
             rests = prediction.open_about(there[one])
             rests = "; ".join(part for part in rests.split("; ") if "whether an IOMMU serves" not in part)

@@ -124,7 +124,7 @@ def _sorted(host: Host, found: Grouping) -> tuple[list[Address], list[Address], 
             continue
         if function is not None and function.is_port:
             ports.append(address)
-        elif address.slot == found.one.slot:
+        elif address in found.siblings:
             alike.append(address)
         else:
             strangers.append(address)

@@ -88,10 +88,11 @@ def ways_lines(host: Host, found: Grouping, *, strangers: bool) -> list[str]:
         )
     slots = found.slots
     if slots is not None and slots.places:
-        lines += _slot_lines(slots)
-    elif strangers and slots is not None and not vmd:
+        lines += _slot_lines(slots, strangers=strangers)
+    elif slots is not None and not vmd:
         more = f" of {slots.tried} tried" if slots.tried else ""
-        lines += wrap(f"another slot: no slot of this machine{more} would isolate the card", first="    - ")
+        what = "isolate the card" if strangers else "tell its functions apart"
+        lines += wrap(f"another slot: no slot of this machine{more} would {what}", first="    - ")
     if not lines or not (found.changes or vmd or (slots and slots.places)):
         lines += wrap(_nothing(host, found, strangers), first="    - ")
     return lines
@@ -108,7 +109,9 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
             "not known: a port above decides, and the record does not show it: ACS that is off can be set, and where "
             "it has none another slot may do; give all of lspci -nnvvv, run as root"
         )
-    if not strangers or (found.spoilers and not unread and all(s.rule is Rule.SLOT for s in found.spoilers)):
+    rules = {s.rule for s in found.spoilers}
+    by_itself = Rule.SLOT in rules or not (rules or found.by_firmware)
+    if (not strangers and by_itself) or (rules == {Rule.SLOT} and not unread):
         return _of_one_device(host, found, unread or bool(found.undetermined))
     if unread or (found.undetermined and not found.spoilers):
         return "not known: the record does not show what could be set; record it as root (lspci -vvv, atoll capture)"
@@ -175,9 +178,10 @@ def _cost(detour: Detour) -> str:
     return f"cost: {one} and {other} talk by way of {detour.root} then{rates}"
 
 
-def _slot_lines(slots: Slots) -> list[str]:
+def _slot_lines(slots: Slots, *, strangers: bool) -> list[str]:
     moved = f"the card ({first_of(slots.card, SHOWN)}), now below {slots.port}"
-    lines = wrap(f"another slot for {moved}; predicted alone below:", first="    - ")
+    alone = "alone" if strangers else "with its functions told apart"
+    lines = wrap(f"another slot for {moved}; predicted {alone} below:", first="    - ")
     shown = slots.places[:SHOWN]
     for slot in shown:
         lines += wrap(_slot(slot), first="          ")

@@ -41,7 +41,7 @@ def not_viable_lines(host: Host, found: Grouping, style: Style) -> list[str]:
     if unread:
         told = f"the log says so; which of {first_of(unread, _SHOWN)} a driver of the host's has, lspci -nnk shows"
         lines = wrap(f"{told}. {_RULE}", first=style.bad("Not viable: "), rest="    ")
-        return lines + _remedy_lines(host, found.one, unread)
+        return lines + _remedy_lines(host, found, unread)
     if not any(a in host.functions and is_vfio(host, host.functions[a]) for a in (*found.members, *beyond)):
         return []
     barring, perhaps = in_the_way(host, found.members), in_the_way(host, beyond)
@@ -54,7 +54,7 @@ def not_viable_lines(host: Host, found: Grouping, style: Style) -> list[str]:
     else:
         several = "they are" if len(perhaps) > 1 else "it is"
         head, ends = style.doubtful("Not viable? "), f"If {several} in the group, VFIO does not give it away so."
-    return wrap(f"{told}. {ends}", first=head, rest="    ") + _remedy_lines(host, found.one, [*barring, *perhaps])
+    return wrap(f"{told}. {ends}", first=head, rest="    ") + _remedy_lines(host, found, [*barring, *perhaps])
 
 
 def _refused_unread(host: Host, found: Grouping) -> list[Address]:
@@ -67,7 +67,7 @@ def _refused_unread(host: Host, found: Grouping) -> list[Address]:
     return [f.address for f in others if not f.is_port and isinstance(f.driver, Unknown)]
 
 
-def _remedy_lines(host: Host, one: Address, barring: list[Address]) -> list[str]:
+def _remedy_lines(host: Host, found: Grouping, barring: list[Address]) -> list[str]:
     """Return how to free the group; no commands where the host would lose what it needs, or may."""
     lines: list[str] = []
     for address in barring:
@@ -76,7 +76,11 @@ def _remedy_lines(host: Host, one: Address, barring: list[Address]) -> list[str]
     if lines:
         return lines
     free = [address for address in barring if not host.functions[address].is_port]
-    strangers = [address for address in free if address.slot != one.slot]
+    owner = host.functions[found.one].physical_function
+    if owner in free:
+        what = f"{owner} is the physical function: its virtual functions, {found.one} among them, go with its driver."
+        return wrap(f"{what} What would split the group is told below.", first="    ")
+    strangers = [a for a in free if a.slot != found.one.slot and a not in found.siblings]
     if strangers:
         others = f"{first_of(strangers, _SHOWN)}: {'another device' if len(strangers) == 1 else 'other devices'}"
         what = "bound to vfio-pci too, the host loses what is on it; what would split the group is told below."
