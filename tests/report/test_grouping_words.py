@@ -124,6 +124,13 @@ def test_virtual_functions_that_a_port_holds_together() -> None:
     assert "nothing" not in words
 
 
+def test_no_word_of_slots_where_acs_tells_functions_apart() -> None:
+    pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=EMPTY_ACS) for n in range(2)]
+    words = _lines(_pasted(machine(port("00:01.0", 1, acs=OFF), *pair, port("00:02.0", 2, acs=OFF))), "01:00.0")
+    assert "pci=config_acs=xx111x1@0000:00:01.0" in words
+    assert "slot" not in words
+
+
 def test_functions_that_hold_each_other_are_held_in_any_slot() -> None:
     pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=5) for n in range(2)]
     words = _lines(machine(port("00:01.0", 1, acs=None), *pair, port("00:02.0", 2)), "01:00.0")

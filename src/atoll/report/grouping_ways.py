@@ -89,7 +89,7 @@ def ways_lines(host: Host, found: Grouping, *, strangers: bool) -> list[str]:
     slots = found.slots
     if slots is not None and slots.places:
         lines += _slot_lines(slots, strangers=strangers)
-    elif slots is not None and not vmd:
+    elif slots is not None and not vmd and (strangers or not found.changes):
         more = f" of {slots.tried} tried" if slots.tried else ""
         what = "isolate the card" if strangers else "tell its functions apart"
         lines += wrap(f"another slot: no slot of this machine{more} would {what}", first="    - ")
