@@ -46,6 +46,19 @@ def test_the_command_line_asks_for_identity(words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("passthrough", "words", "expected"),
+    [
+        (True, "quiet", DomainKind.IDENTITY),
+        (False, "quiet", DomainKind.UNKNOWN),
+        (False, "iommu=pt", DomainKind.UNKNOWN),
+    ],
+)
+def test_the_boot_log_knows_better_than_the_command_line(passthrough: bool, words: str, expected: DomainKind) -> None:
+    host = replace(machine(endpoint("01:00.0"), kind=None, command_line=words), passthrough=Known(passthrough))
+    assert one(host).kind is expected
+
+
+@pytest.mark.parametrize(
     ("words", "asked"),
     [
         ("iommu=pt,nopt", False),

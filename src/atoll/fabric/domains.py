@@ -31,7 +31,7 @@ __all__ = [
     "is_amd_iommu",
     "may_be_vfio",
     "not_grouped_yet",
-    "passthrough_word",
+    "passthrough_told",
     "shows_amd_iommu",
     "type_anew",
 ]
@@ -205,7 +205,7 @@ def type_anew(host: Host, old: Fact[str]) -> Fact[str]:
     """
     if isinstance(old, Unknown) or host.platform is Platform.POWERNV:
         return old
-    if passthrough_word(host):
+    if passthrough_told(host):
         return old if old.value == "identity" else Unknown(_MADE_ANEW)
     kinds = {_kind(group.type) for group in value_of(host.groups, {}).values()}
     return old if len(kinds) == 1 else Unknown(_MADE_ANEW)
@@ -220,14 +220,26 @@ def _kind(type_: Fact[str]) -> str:
     return "DMA" if kind == "DMA-FQ" else kind
 
 
-def passthrough_word(host: Host) -> str:
-    """Return the word of the command line that asks for pass-through, in any spelling; the empty text for none.
+def passthrough_told(host: Host) -> str:
+    """Return what tells that the kernel gives identity domains by default; the empty text where nothing does.
+
+    Its boot log tells it for sure ("Default domain type"): with encrypted memory AMD's driver does not do what the
+    command line asks for.
+    """
+    if isinstance(host.passthrough, Known):
+        return "pass-through as the default domain type in the boot log" if host.passthrough.value else ""
+    word = _passthrough_word(value_of(host.command_line, ""))
+    return f"{word} on the command line" if word else ""
+
+
+def _passthrough_word(command_line: str) -> str:
+    """Return the word that asks for pass-through, in any spelling.
 
     ``iommu=`` is a list (``iommu_setup`` of x86), ``iommu.passthrough=`` a truth value (``kstrtobool``); the last one
     counts.
     """
     found = ""
-    for word in parameters(value_of(host.command_line, "")):
+    for word in parameters(command_line):
         name, _, value = word.partition("=")
         for option in value.split(",") if name == "iommu" else ():
             found = word if option == "pt" else "" if option == "nopt" else found
@@ -289,8 +301,8 @@ def _of_group(host: Host, group: Group | None, number: int) -> Domain:
         if "iommu=nobypass" in parameters(value_of(host.command_line, "")):
             return Domain(DomainKind.TRANSLATED, space, "iommu=nobypass: no bypass window")
         return Domain(DomainKind.IDENTITY, space, "PowerNV's 64-bit bypass window is open")
-    if passthrough_word(host):
-        return Domain(DomainKind.IDENTITY, space, "the command line asks for pass-through")
+    if told := passthrough_told(host):
+        return Domain(DomainKind.IDENTITY, space, told)
     return Domain(DomainKind.UNKNOWN, "", f"the type of {space} was not read")
 
 

@@ -350,6 +350,8 @@ class Host:
     """Requester ids that functions use beside their own, of those to which firmware gives one (AMD's IVRS table)."""
     overrides_acs: Fact[bool] = Unknown("no boot log tells it")
     """Whether the kernel said at boot that it takes ACS as given where there is none (``pcie_acs_override=``)."""
+    passthrough: Fact[bool] = Unknown("no boot log tells it")
+    """Whether the kernel said at boot that domains are identity ones by default."""
     holders: Fact[tuple[Holder, ...]] = Unknown("not read")
     vfio_devices: frozenset[Address] = frozenset()
     """Functions that VFIO is seen to have a device for, whatever their drivers are called."""

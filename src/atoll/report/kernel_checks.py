@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from atoll.fabric.domains import passthrough_word
+from atoll.fabric.domains import passthrough_told
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN, LISTED_NONE, on_xen
@@ -179,9 +179,9 @@ def _passthrough(s: Subject) -> Iterator[Check]:
     identity = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "identity"]
     lazy = [group.number for group in s.host.groups.value.values() if value_of(group.type, "") == "DMA-FQ"]
     unread = [group.number for group in s.host.groups.value.values() if isinstance(group.type, Unknown)]
-    word = passthrough_word(s.host)
-    if identity or word:
-        told = [f"{word} on the command line"] if word else []
+    default = passthrough_told(s.host)
+    if identity or default:
+        told = [default] if default else []
         told += [f"{plural(len(identity), 'group')} with an identity domain"] if identity or not unread else []
         told += [f"the types of {plural(len(unread), 'group')} were not read"] if unread else []
         yield Check(

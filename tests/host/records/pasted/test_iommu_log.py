@@ -69,3 +69,17 @@ def test_units_of_a_boot_log_are_those_that_sysfs_names() -> None:
     log = host_of("[ 0.1] DMAR: Intel(R) Virtualization Technology for Directed I/O\n" + PORT)
     files = replace(log, iommu_units=(IommuUnit("dmar0", "intel", (("address", "fed90000"),)),))
     assert [unit.name for unit in merge([log, files]).iommu_units] == ["dmar0"]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("Passthrough (set via kernel command line)", True),
+        ("Passthrough", True),
+        ("Translated", False),
+        ("Trans", None),
+    ],
+)
+def test_pass_through_by_default(told: str, expected: bool | None) -> None:
+    log = f"[    0.4] iommu: Default domain type: {told} \n[    0.5] pci 0000:00:01.0: Adding to iommu group 1\n"
+    assert value_of(host_of(log).passthrough, None) is expected

@@ -70,6 +70,7 @@ def _two(one: Host, other: Host) -> Host:
         interrupt_remapping=remapping,
         smmu_aborts=agreed("disable_bypass of the SMMU", one.smmu_aborts, other.smmu_aborts, doubts),
         firmware_aliases=agreed("ids by firmware", one.firmware_aliases, other.firmware_aliases, doubts),
+        passthrough=agreed("default domain type", one.passthrough, other.passthrough, doubts),
         holders=agreed("who holds devices open", one.holders, other.holders, doubts),
         vfio_devices=one.vfio_devices | other.vfio_devices,
         opened=one.opened | other.opened,

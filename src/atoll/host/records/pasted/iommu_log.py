@@ -5,8 +5,8 @@ Source of the lines: ``intel_iommu_init`` and ``intel_iommu_setup`` in ``drivers
 beside it ("Enabled IRQ remapping in x2apic mode", "Failed to enable irq remapping"), ``check_ioapic_information`` in
 ``drivers/iommu/amd/init.c`` ("Disabling interrupt remapping", where the firmware's table lacks an interrupt
 controller), ``arm_smmu_device_cfg_probe`` and ``arm_smmu_device_hw_probe`` of Arm's drivers (what an SMMU can do),
-``acpi_table_print_header`` (the firmware's tables). Before Linux 4.2 Intel's stand behind "IOMMU: ", "dmar: ",
-"PCI-DMA: " or nothing.
+``iommu_subsys_init`` ("Default domain type"), ``acpi_table_print_header`` (the firmware's tables). Before Linux 4.2
+Intel's stand behind "IOMMU: ", "dmar: ", "PCI-DMA: " or nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class IommuLog:
     platform: Platform | None = None
     _asked: bool = False
     """Whether the command line asked for Intel's."""
+
+    @property
+    def passthrough(self) -> bool | None:
+        """Whether domains are identity ones by default; None where the log does not tell."""
+        return {"Passthrough": True, "Translated": False}.get(self.default_domain or "")
 
     def in_use(self, *, grouped: bool) -> dict[str, str]:
         """Return the kind of IOMMU by name; where functions are ``grouped``, what was asked for is there."""

@@ -140,6 +140,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         overrides_acs=_logged(log.overrides_acs, name),
         iommu_units=units,
         interrupt_remapping=remapping,
+        passthrough=_logged(log.iommu.passthrough, name),
         holders=Unknown("a text does not show who holds devices open"),
         refused=frozenset(log.refused),
         complaints=lines.complaints.all(),
