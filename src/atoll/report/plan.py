@@ -20,13 +20,15 @@ def plan_lines(plan: Plan, *, style: Style, verbose: bool) -> list[str]:
             *lacking_lines(plan.impossible, style),
         ]
     resets = sum(step.kind in (StepKind.RESET, StepKind.LEASE) for step in plan.steps)
+    short = f"; {style.doubtful('not all is achieved')}, see the end" if plan.unachievable else ""
     if plan.steps:
-        lines = [style.bold(f"{plural(len(plan.steps), 'step')} on {plan.host}") + f", {plural(resets, 'reset')}", ""]
-        lines += steps_lines(plan.steps)
+        steps = style.bold(f"{plural(len(plan.steps), 'step')} on {plan.host}")
+        lines = [f"{steps}, {plural(resets, 'reset')}{short}", "", *steps_lines(plan.steps)]
         if verbose:
             lines += [line for step in plan.steps for line in _reasons(step, style)]
     else:
-        lines = [f"{style.good('Nothing to do')} on {plan.host}"]
+        done = "Nothing that can be done" if plan.unachievable else style.good("Nothing to do")
+        lines = [f"{done} on {plan.host}"]
     carried = bandwidth_lines(plan.clusters, style)
     lines += ["", *carried] if carried else []
     if plan.unachievable:
