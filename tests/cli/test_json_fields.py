@@ -55,6 +55,7 @@ def test_show(run: Run) -> None:
         for field in ("acs", "subsystem"):
             assert (entry[field] or {}).keys() <= _named(_row(function, field))
         assert {name for link in entry["links"] for name in link} <= _named(_row(function, "links"))
+        assert all(bar.keys() == _named(_row(function, "bars")) - {"bars", "null"} for bar in entry["bars"] or ())
 
 
 def test_explain(run: Run) -> None:

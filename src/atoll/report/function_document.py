@@ -53,6 +53,7 @@ def function_document(function: Function, links: list[FunctionLink], *, links_to
         "flr": fact("flr", function.flr),
         "reset_methods": fact("reset_methods", function.reset_methods),
         "power_state": fact("power_state", function.power_state),
+        "power_control": fact("power_control", function.power_control) if function.is_port else None,
         "numa_node": fact("numa_node", function.numa_node),
         "iommu": fact("iommu", function.iommu),
         "bridge": fact("bridge", function.bridge, _bridge_document),
@@ -73,7 +74,15 @@ def _bridge_document(bridge: Bridge) -> dict[str, Any]:
 
 
 def _bar_document(bar: Bar) -> dict[str, Any]:
-    return {"index": bar.index, "start": hexadecimal(bar.start), "size": bar.size, "memory": bar.memory}
+    return {
+        "index": bar.index,
+        "start": hexadecimal(bar.start),
+        "size": bar.size,
+        "memory": bar.memory,
+        "prefetchable": bar.prefetchable,
+        "register": None if bar.register is None else hexadecimal(bar.register),
+        "resized": bar.resized,
+    }
 
 
 def _acs_document(acs: Acs) -> dict[str, Any]:
