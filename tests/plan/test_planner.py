@@ -73,6 +73,16 @@ def test_a_compound_group_is_not_split() -> None:
     assert not planned(twin, [first, second], [third, fourth]).impossible
 
 
+def test_what_a_vmd_serves_is_parted_in_the_firmware_alone() -> None:
+    """The kernel groups it with the VMD in every slot below it (``pci_real_dma_dev``)."""
+    found = scene(Twin.new("vmd-server"))
+    made = plan(found.topology, found.settings, clusters(found.host, red="10000:02:00.0"))
+    assert len(made.impossible) == 2
+    for entry in made.impossible:
+        assert "or turn VMD off in the firmware's setup" in entry.remedy
+        assert "slot" not in entry.remedy
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

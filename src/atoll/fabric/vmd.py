@@ -15,9 +15,15 @@ from atoll.pci.class_code import DeviceClass
 from atoll.pci.quirks.aliases import VMD, is_one_of
 from atoll.pci.vendor import INTEL
 
-__all__ = ["FIRST_SEGMENT", "is_told", "vmds_of"]
+__all__ = ["FIRST_SEGMENT", "SWITCHING_OFF", "WITHOUT", "is_told", "vmds_of"]
 
 FIRST_SEGMENT = 0x10000
+SWITCHING_OFF = "VMD off in the firmware's setup (a choice named after VMD, RST or RAID there)"
+"""The one thing that gives what a VMD serves requester ids of its own."""
+WITHOUT = (
+    "then stands in a segment of the host, each function with its own id; nothing that can be set under Linux does it"
+)
+"""What comes of it, after what it is that the VMD serves."""
 
 
 def is_told(function: Function) -> bool:

@@ -8,7 +8,7 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.multicast import copiers
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.topology import Topology
-from atoll.fabric.vmd import FIRST_SEGMENT
+from atoll.fabric.vmd import FIRST_SEGMENT, SWITCHING_OFF, WITHOUT
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.isolation.contention import Contention, contention
 from atoll.isolation.exposure import Exposure, exposure
@@ -142,18 +142,10 @@ def _unread(topology: Topology, one: Address, other: Address) -> bool:
     )
 
 
-_NO_VMD = Remedy(
-    "turn VMD off in the firmware's setup (a choice named after VMD, RST or RAID there)",
-    "",
-    "what it serves then stands in a segment of the host, each function with its own id; nothing that can be set under "
-    "Linux does it",
-)
-
-
 def _nothing(topology: Topology, one: Address, other: Address) -> Remedy:
     """Where nothing can be set: another slot for either, where one would give it a group of its own."""
     if topology.vmds and max(one, other).domain >= FIRST_SEGMENT:
-        return _NO_VMD
+        return Remedy(f"turn {SWITCHING_OFF}", "", f"what it serves {WITHOUT}")
     for address, left in ((one, other), (other, one)):
         slots = other_slots(topology, address, (address, left))
         kept = {left, *topology.up(left)}

@@ -16,11 +16,13 @@ from atoll.fabric.domains import default_domain
 from atoll.fabric.links import is_open
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
+from atoll.fabric.vmd import FIRST_SEGMENT, SWITCHING_OFF
 from atoll.host.model import Host, LinkKind
 from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.isolation.handover import handed_over
 from atoll.isolation.proof import Breach, Proof, Violation, prove
 from atoll.isolation.reach import Reach
+from atoll.pci.address import Address
 from atoll.plan.bandwidth import bandwidth, inside
 from atoll.plan.effects import after_steps
 from atoll.plan.fingerprint import fingerprint
@@ -112,9 +114,15 @@ def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) 
         return "hand it over through VFIO, whose address space translates; or boot without iommu=pt"
     if any(hop.via.startswith(tuple(LinkKind)) for hop in violation.path):
         return "put both in one cluster; a control that is only assumed to work needs `assumed = true` in [policy]"
+    if violation.breach is Breach.IDENTITY and _behind_vmd(violation.source, Address.parse(violation.target)):
+        return f"{'leave it with the host' if HOST in names else 'put both in one cluster'}, or turn {SWITCHING_OFF}"
     if HOST in names:
         return "leave it with the host, or move it to a slot below a port that can redirect (ACS)"
     return "put both in one cluster, or move one to a slot below a port that can redirect (ACS)"
+
+
+def _behind_vmd(*functions: Address) -> bool:
+    return any(function.domain >= FIRST_SEGMENT for function in functions)
 
 
 def _unachieved(changed: Topology, reached: Settings, clusters: Clusters, policy: Policy) -> tuple[Unachievable, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from atoll.controls.acs import closed
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
+from atoll.fabric.vmd import FIRST_SEGMENT, SWITCHING_OFF
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Platform
 from atoll.isolation.clusters import HOST, Clusters
@@ -194,12 +195,12 @@ def _split(
         because = ": " + "; ".join(reasons[:3]) if reasons else ""
         kernel = value_of(topology.host.kernel, None)
         release = f" {kernel.text}" if kernel is not None else ""
-        bricks = topology.host.platform is Platform.POWERNV and topology.host.npu_bricks
-        remedy = (
-            "a kernel that groups each GPU alone (5.13 or later), or all of them in one cluster"
-            if bricks
-            else "put all of them in one cluster, or move a device to a slot below another root port"
-        )
+        if topology.host.platform is Platform.POWERNV and topology.host.npu_bricks:
+            remedy = "a kernel that groups each GPU alone (5.13 or later), or all of them in one cluster"
+        elif any(a.domain >= FIRST_SEGMENT for a in inside):
+            remedy = f"put all of them in one cluster, or turn {SWITCHING_OFF}"
+        else:
+            remedy = "put all of them in one cluster, or move a device to a slot below another root port"
         yield Unachievable(
             tuple(sorted({owner[a] for a in inside})),
             f"this kernel{release} puts {listed} in one IOMMU group in every setting{because}",

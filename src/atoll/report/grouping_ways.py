@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.controls.acs_recipe import Recipe, acs_recipes
+from atoll.fabric.vmd import SWITCHING_OFF, WITHOUT
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour
 from atoll.isolation.grouping import Change, ChangeKind, Grouping
@@ -81,11 +82,7 @@ def ways_lines(host: Host, found: Grouping, *, strangers: bool) -> list[str]:
     for change in found.changes:
         lines += _change_lines(host, found, change)
     if vmd := next((s.address for s in found.spoilers if s.rule is Rule.SEGMENT), None):
-        lines += wrap(
-            f"VMD off in the firmware's setup (a choice named after VMD, RST or RAID there): what the VMD {vmd} serves "
-            "then stands in a segment of the host, each with its own id; nothing that can be set under Linux does it",
-            first="    - ",
-        )
+        lines += wrap(f"{SWITCHING_OFF}: what the VMD {vmd} serves {WITHOUT}", first="    - ")
     slots = found.slots
     if slots is not None and slots.places:
         lines += _slot_lines(slots, strangers=strangers)
