@@ -20,6 +20,7 @@ from atoll.host.links.kfd_text import is_kfd_text, parse_kfd_text
 from atoll.host.links.nccl import NcclGpu, parse_nccl
 from atoll.host.links.nvml import is_nvml, parse_nvml
 from atoll.host.links.smi import SmiGpu, parse_gpu_list, parse_gpu_query, parse_gpu_table, parse_links
+from atoll.host.links.smi_log import parse_smi_log
 from atoll.host.links.smi_query import QueriedGpu, parse_query
 from atoll.host.links.text import clean
 from atoll.host.links.topo import TopoMatrix, parse_topo
@@ -120,7 +121,10 @@ def _read_text(record: LinkRecord, text: str) -> None:
         record.remote = _listings([*(gpu for gpu in shown if not gpu.rates), *silent])
     record.matrices = parse_topo(text)
     _few(record.matrices)
-    named = (*parse_gpu_query(text), *parse_gpu_list(text), *parse_gpu_table(text))
+    log = parse_smi_log(text)
+    if log is not None:
+        record.queried = parse_query(log)
+    named = (*parse_gpu_query(text), *parse_gpu_list(text), *parse_gpu_table(text), *_named(record.queried))
     record.instances = parse_instances(text)
     record.known = tuple({(gpu.index, gpu.uuid, gpu.address): gpu for gpu in named}.values())
 

@@ -101,10 +101,7 @@ def _beside(read: Callable[[], Record], around: bytes, name: str) -> Record:
         return inner
     if inner.host is None or outer.host is None:
         return Record(name, inner.host or outer.host, inner.links or outer.links)
-    from atoll.host.records.merge.hosts import merge
-
-    whole = replace(merge([outer.host, inner.host]), name=inner.host.name, provenance=inner.host.provenance)
-    return Record(name, whole, inner.links or outer.links)
+    return Record(name, _both(outer.host, inner.host), inner.links or outer.links)
 
 
 def _text(data: bytes, name: str) -> Record:
@@ -112,12 +109,34 @@ def _text(data: bytes, name: str) -> Record:
     from atoll.host.records.pasted.text import read_text
 
     links = data if is_link_record(data) else None
+    gpus = _smi_log(data, name)
     try:
-        return Record(name, read_text(data, name=name), links)
+        host = read_text(data, name=name)
     except InputError:
         if links is None:
             raise
-        return Record(name, _kfd(data, name), links)
+        return Record(name, gpus or _kfd(data, name), links)
+    return Record(name, host if gpus is None else _both(host, gpus), links)
+
+
+def _smi_log(data: bytes, name: str) -> Host | None:
+    """Return the GPUs that ``nvidia-smi -q`` shows in a text as a host, None where it shows none."""
+    from atoll.host.links.smi_log import may_be_smi_log, parse_smi_log
+    from atoll.host.links.text import clean
+    from atoll.host.records.programs.smi_gpus import read_smi_gpus
+
+    root = parse_smi_log(clean(data, name=name)) if may_be_smi_log(data) else None
+    try:
+        return None if root is None else read_smi_gpus(root, name=name)
+    except InputError:
+        return None
+
+
+def _both(one: Host, other: Host) -> Host:
+    """Return what a record tells in two forms."""
+    from atoll.host.records.merge.hosts import merge
+
+    return replace(merge([one, other]), name=other.name, provenance=other.provenance)
 
 
 def _kfd(data: bytes, name: str) -> Host | None:

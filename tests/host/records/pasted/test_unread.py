@@ -48,7 +48,7 @@ HOPS TABLE:
         ("  looking at device '/devices/pci0000:00/0000:00:01.0':\n", "walk from one device", "udevadm info -e"),
         ("|  NvLink Link Status  |\nGPUs:\n    gpuId 0:\n        U U U D\n", "dcgmi", "nvlink -R"),
         ("n1:26:76 [0] NCCL INFO + XGMI[24.0] - GPU/4C000\n", "NCCL's log", "NCCL_TOPO_DUMP_FILE"),
-        ("==============NVSMI LOG==============\n\nAttached GPUs : 1\nGPU 00000000:18:00.0\n", "-q in words", "-q -x"),
+        ("==============NVSMI LOG==============\n\nAttached GPUs : 0\n", "shows no GPU", "-q -x"),
         ("IOMMU Group  15: Some Maker Some GPU [10de:1b81] (rev a1)\n", "no function of them", "iommu_groups/ -type l"),
         (" \tGPU0\tGPU1\n GPU0\tX\tOK\n\nLegend:\n  CNS  = Chipset not supported\n", "the driver lets", "topo -m"),
         ("em0@pci0:0:25:0:\tclass=0x020000 chip=0x10ea8086 hdr=0x00\n    vendor = 'X'\n", "pciconf", "pciutils"),

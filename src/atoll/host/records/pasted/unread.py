@@ -60,7 +60,7 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("nvsmi log=",),
-        "it is nvidia-smi -q in words, which shows GPUs and no links, groups or bridges",
+        "it is a log of nvidia-smi -q that shows no GPU",
         f"paste nvidia-smi -q -x, nvidia-smi nvlink -R, and {_LSPCI}",
     ),
     (
