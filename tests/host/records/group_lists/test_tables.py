@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from atoll.errors import InputError
 from host.records.paste import groups_of, host_of
 
 
@@ -34,3 +35,30 @@ def test_the_port_above_is_not_whose_group_it_is() -> None:
     unclear = host_of(f"| A | B | IOMMU group |\n|---|---|---|\n{rows}| 00:14.0 | x | 3 |\n")
     assert groups_of(unclear) == {3: ["00:14.0"]}
     assert any("group 17" in gap.what for gap in unclear.gaps)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "group,address,description\n1,0000:00:01.0,bridge\n1,0000:01:00.0,VGA, of NVIDIA\n2,0000:02:00.0,Ethernet\n",
+        "address,iommu_group,vendor_id,driver\n0000:00:01.0,1,8086,\n0000:01:00.0,1,10de,x\n0000:02:00.0,2,8086,y\n",
+        '"IOMMU Group";"Device"\n"1";"00:01.0 PCI bridge [0604]: X [8086:1901]"\n'
+        '"1";"01:00.0 VGA [0300]: X [10de:1b80]"\n"2";"02:00.0 Ethernet controller [0200]: X [8086:10d3]"\n',
+        "description\tiommugroup\tbdf\nbridge\t1\t00:01.0\nVGA\t1\t01:00.0\nEthernet\t2\t02:00.0\n",
+    ],
+)
+def test_tables_of_spreadsheets(table: str) -> None:
+    assert groups_of(host_of(table)) == {1: ["00:01.0", "01:00.0"], 2: ["02:00.0"]}
+
+
+def test_a_comma_too_many_before_the_group() -> None:
+    rows = "00:01.0,PCI bridge,1\n01:00.0,VGA, 2 heads, 7,1\n02:00.0,Ethernet,2\n"
+    host = host_of(f"address,description,group\n{rows}")
+    assert groups_of(host) == {1: ["00:01.0"], 2: ["02:00.0"]}
+    assert any("7" in gap.what for gap in host.gaps if "group" in gap.what)
+
+
+@pytest.mark.parametrize("heading", ["lane,address", "group,colour", "numa,bdf"])
+def test_tables_that_name_no_groups(heading: str) -> None:
+    with pytest.raises(InputError):
+        host_of(f"{heading}\n1,0000:00:01.0\n1,0000:01:00.0\n")

@@ -1,11 +1,14 @@
 """Tables that have a column of IOMMU groups: Proxmox VE's ``pvesh get …/hardware/pci``, and tables of posts.
 
 Source of the form: ``pvesh`` draws columns with ``│`` and rules with ``─``, ``╞`` and ``├``; its columns are class,
-device, id, iommugroup, vendor, device_name, and more. Tables of Markdown draw them with ``|``.
+device, id, iommugroup, vendor, device_name, and more. Tables of Markdown draw them with ``|``, spreadsheets divide them
+by commas, semicolons or tabs (RFC 4180): there a heading has to name a column of groups and one of addresses, and a
+line of more cells than columns tells a group only where none of the columns before can be what has too many.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -17,6 +20,14 @@ __all__ = ["GroupTable", "Row"]
 
 _BARS = ("│", "|")
 _GROUP = frozenset({"iommugroup", "iommu group", "iommu_group", "group", "iommu grp", "grp", "iommu"})
+_DIVIDERS = ("\t", ";", ",")
+_ADDRESSES = frozenset(
+    {
+        *("address", "addr", "bdf", "device", "devices", "dev", "function", "id", "slot", "pci", "pci_id", "busid"),
+        *("bus_id", "bus id", "pci.bus_id", "pci_bus_id", "pci bus id", "pci bus", "pci_bus", "pci slot", "pci_slot"),
+        *("pci address", "pci_address", "pciaddress", "pci addr", "pci device", "pci_device", "device_id", "dbdf"),
+    }
+)
 _SEVERAL = re.compile(r"(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F](?![\w:])")
 """What an address begins with."""
 _HEX = frozenset("0123456789abcdef")
@@ -48,21 +59,43 @@ class GroupTable:
     """Takes lines one by one."""
 
     _columns: list[str] = field(default_factory=list)
+    _divider: str = ""
+    """What divides the columns of a table without bars."""
 
     def take(self, text: str) -> Row | bool:
         """Return the function of a row, True for another part of such a table, False for any other line."""
         bar = next((bar for bar in _BARS if text.startswith(bar)), None)
         if bar is None:
-            if self._columns and text[:1] in ("┌", "╞", "├", "└"):
+            if self._columns and not self._divider and text[:1] in ("┌", "╞", "├", "└"):
                 return True
-            self._columns = []
-            return False
+            return self._divided(text)
+        if self._divider:
+            self._columns, self._divider = [], ""
         cells = [cell.strip() for cell in text.removeprefix(bar).removesuffix(bar).split(bar)]
         names = [cell.lower().strip("*` ") for cell in cells]
         if len(cells) > 1 and any(name in _GROUP for name in names) and not any(map(address_in, cells)):
             self._columns = names
             return True
         return (self._row(cells) or set(text) <= set("|-: ")) if self._columns else False
+
+    def _divided(self, text: str) -> Row | bool:
+        """Take a line of a table whose columns a comma or the like divides."""
+        for divider in _DIVIDERS:
+            names = [cell.lower() for cell in _cells(text, divider)] if divider in text else []
+            if any(name in _GROUP for name in names) and any(name in _ADDRESSES for name in names):
+                self._columns, self._divider = names, divider
+                return True
+        cells = _cells(text, self._divider) if self._divider and self._divider in text else []
+        if not cells:
+            self._columns, self._divider = [], ""
+            return False
+        if len(cells) > len(self._columns):
+            first = {name for name in self._columns[:2] if name in _GROUP or name in _ADDRESSES}
+            if len(first) < 2:
+                return Row(None, None, "", _groups(", ".join(cell for cell in cells if cell.isdigit())))
+            # What stands behind them has a comma of its own.
+            cells = cells[: len(self._columns)]
+        return self._row(cells) or False
 
     def _row(self, cells: list[str]) -> Row | None:
         told = dict(zip(self._columns, cells, strict=False))
@@ -104,6 +137,14 @@ class GroupTable:
         ]
         own = [address for name, address in found if not any(word in name for word in _ABOVE)]
         return own or [address for _, address in found]
+
+
+def _cells(text: str, divider: str) -> list[str]:
+    """Return the cells of a line, without the quotation marks around them, of which the line may lack the outer two."""
+    try:
+        return [cell.strip(' "') for row in csv.reader([text], delimiter=divider) for cell in row]
+    except csv.Error:
+        return []
 
 
 def _groups(cell: str) -> tuple[int, ...]:
