@@ -14,6 +14,7 @@ __all__ = ["Record", "read_record"]
 _HINT = (
     "give lspci -vvv, udevadm info -e, virsh nodedev-dumpxml, lstopo's XML, rdma_topo dump, or what nvidia-smi shows"
 )
+_GROUPS_HINT = 'name them so: {"iommu_groups": {"1": ["0000:01:00.0", "0000:01:00.1"]}}; or give lspci -nnvvv, as root'
 
 
 class Record(NamedTuple):
@@ -55,21 +56,25 @@ def read_record(data: bytes, *, name: str) -> Record:
 def _json(data: bytes, name: str) -> Record:
     from atoll.host.links.amd_json import is_amd_json
     from atoll.host.links.nvml import is_nvml
+    from atoll.host.records.programs.group_json import group_table, is_ambiguous
     from atoll.host.records.programs.json_strings import text_in_json
     from atoll.host.records.programs.rdma_dump import read_rdma_dump
 
     if is_nvml(data) or is_amd_json(data):
         return Record(name, None, data)
     if _is_json_log(data):
-        return _text(data, name)
+        return _text(group_table(data) or data, name)
     try:
         return Record(name, read_rdma_dump(data, name=name))
     except InputError:
-        text = text_in_json(data)
-        if text is None:
+        texts = [text for text in (group_table(data), text_in_json(data)) if text is not None]
+        if not texts and is_ambiguous(data):
+            why = "JSON that names groups and functions, and leaves open which is in which, or of what kind they are"
+            raise InputError(f"{name}: {why}", hint=_GROUPS_HINT) from None
+        if not texts:
             raise
         try:
-            return _text(text, name)
+            return _text(b"\n".join(texts), name)
         except InputError:
             pass
         raise
