@@ -1,4 +1,8 @@
-"""A tree of simulated files: folders, links, and attributes that compute what is read."""
+"""A tree of simulated files: folders, links, and attributes that compute what is read.
+
+A folder may be written when somebody first looks into it: a machine of many devices has far more files than anybody
+reads between two changes.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +40,15 @@ class Folder:
     """A folder."""
 
     entries: dict[str, Folder | Attribute | Link] = field(default_factory=dict)
+    rest: Callable[[], None] | None = None
+    """Adds what is not there yet, at the first look."""
+
+    def whole(self) -> dict[str, Folder | Attribute | Link]:
+        """Return all that is in it."""
+        rest, self.rest = self.rest, None
+        if rest is not None:
+            rest()
+        return self.entries
 
 
 def fail(code: int, path: str) -> OSError:
@@ -81,17 +94,26 @@ class Files:
             if not isinstance(below, Folder):
                 raise ValueError(f"{part} in {path} is no folder")
             here = below
-        if isinstance(entry, Folder) and isinstance(here.entries.get(name), Folder):
+        there = here.entries.get(name)
+        if isinstance(entry, Folder) and isinstance(there, Folder):
+            there.rest = there.rest or entry.rest
             return
         here.entries[name] = entry
+
+    def later(self, path: str, rest: Callable[[], None]) -> None:
+        """Put a folder at a path, which ``rest`` fills once somebody looks into it."""
+        self.add(path, Folder(rest=rest))
 
     def link(self, path: str, target: str) -> None:
         """Put a link at a path that leads to another path of the tree.
 
         Written as sysfs does (``kernfs_get_target_path``): relative, and always ending in the target's name.
         """
-        folder, name = os.path.split(target)
-        self.add(path, Link(os.path.normpath(os.path.join(os.path.relpath(folder, os.path.dirname(path)), name))))
+        *here, _ = path.split("/")
+        *there, name = target.split("/")
+        common = next((n for n, pair in enumerate(zip(here, there, strict=False)) if pair[0] != pair[1]), None)
+        same = min(len(here), len(there)) if common is None else common
+        self.add(path, Link("/".join([*[".."] * (len(here) - same), *there[same:], name])))
 
     def find(self, path: str, *, follow: bool = True) -> Folder | Attribute | Link:
         """Walk to a path. FileNotFoundError, NotADirectoryError, OSError(ELOOP)."""
@@ -106,7 +128,7 @@ class Files:
                 if len(trail) > 1:
                     trail.pop()
                 continue
-            entry = trail[-1].entries.get(part)
+            entry = trail[-1].whole().get(part)
             if entry is None:
                 raise fail(errno.ENOENT, path)
             if isinstance(entry, Link) and (parts or follow):
@@ -129,7 +151,7 @@ class Files:
         entry = self.find(path)
         if not isinstance(entry, Folder):
             raise fail(errno.ENOTDIR, path)
-        return tuple(sorted(entry.entries))
+        return tuple(sorted(entry.whole()))
 
     def read(self, path: str, offset: int, size: int | None) -> bytes:
         """Return what a file holds."""

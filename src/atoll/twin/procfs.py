@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import NAMESPACE_OID, uuid5
 
 from atoll.twin.files import Files, Folder, Link, attribute
@@ -43,7 +44,7 @@ class Procfs:
                 self.files.add(f"dev/vfio/{group}", attribute(b""))
         self.init()
         for holder in self.vfio.holders.values():
-            self.process(holder)
+            self.files.later(f"proc/{holder.pid}", partial(self.process, holder))
 
     def init(self) -> None:
         """Add process 1, which every machine has: it shows that processes are not hidden."""
@@ -115,7 +116,7 @@ class Procfs:
         self.files.add("proc/self/net/route", attribute(head))
 
     def process(self, holder: Holder) -> None:
-        """Add a holder's process with its descriptors."""
+        """Add what is in the folder of a holder's process, its descriptors among it."""
         here = f"proc/{holder.pid}"
         self.files.add(f"{here}/comm", attribute(holder.name[:15] + "\n"))
         self.files.add(f"{here}/cmdline", attribute(holder.name.encode() + b"\0"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
@@ -63,17 +64,19 @@ class Sysfs:
         self.kernel = kernel
         self.resets = resets
         self.hardware = kernel.hardware
+        self._paths: dict[Address, str] = {}
         self.drivers = DriverFiles(files, kernel, self.path)
         self.iommus = IommuFiles(files, kernel, self.path, types=self.since("group type"))
 
     def build(self) -> None:
         """Add everything."""
         bus = "sys/bus/pci"
-        for name in ("devices", "drivers", "slots"):
+        self.files.later(f"{bus}/devices", partial(self.listed, f"{bus}/devices"))
+        for name in ("drivers", "slots"):
             self.files.add(f"{bus}/{name}", Folder())
         self.files.add(f"{bus}/rescan", attribute(store=lambda text: self.rescan_all() if _set(text) else None))
         for address in sorted(self.kernel.devices):
-            self.device(self.kernel.devices[address])
+            self.files.later(self.path(address), partial(self.device, self.kernel.devices[address]))
         self.drivers.build()
         self.iommus.build()
 
@@ -81,20 +84,25 @@ class Sysfs:
 
     def path(self, address: Address) -> str:
         """Return where a device's folder is."""
-        function = self.hardware.functions[address]
-        parent = self.hardware.parent(function)
-        above = self.root_bus(self.hardware.host_bridge(address)) if parent is None else self.path(parent.address)
-        return f"{above}/{address}"
+        if address not in self._paths:
+            parent = self.hardware.parent(self.hardware.functions[address])
+            above = self.root_bus(self.hardware.host_bridge(address)) if parent is None else self.path(parent.address)
+            self._paths[address] = f"{above}/{address}"
+        return self._paths[address]
 
     def root_bus(self, bridge: HostBridge) -> str:
         """Return where a host bridge's folder is: below the Volume Management Device that it is behind, if any."""
         return f"{'sys/devices' if bridge.vmd is None else self.path(bridge.vmd)}/{bridge.name}"
 
+    def listed(self, folder: str) -> None:
+        """Add a link to each device's folder."""
+        for address in self.kernel.devices:
+            self.files.link(f"{folder}/{address}", self.path(address))
+
     def device(self, device: Device) -> None:
-        """Add a device's folder and the links to it."""
+        """Add what is in a device's folder."""
         function = self.hardware.functions[device.address]
         here, spec = self.path(device.address), function.spec
-        self.files.link(f"sys/bus/pci/devices/{device.address}", here)
         self.files.link(f"{here}/subsystem", "sys/bus/pci")
         pf = self.hardware.functions[spec.physfn].spec if spec.physfn is not None else spec
         texts: dict[str, Callable[[], str] | str] = {
@@ -143,7 +151,10 @@ class Sysfs:
             self.files.link(f"{here}/of_node", f"sys/firmware/devicetree/base/{spec.of_node}")
         if spec.physfn is not None and spec.physfn in self.kernel.devices:
             self.files.link(f"{here}/physfn", self.path(spec.physfn))
-            self.files.link(f"{self.path(spec.physfn)}/virtfn{spec.vf_index}", here)
+        for address in self.kernel.devices if spec.vf_total else ():
+            virtual = self.hardware.functions[address].spec
+            if virtual.physfn == spec.address:
+                self.files.link(f"{here}/virtfn{virtual.vf_index}", self.path(address))
         if spec.secondary:
             bus = f"{here}/pci_bus/{spec.address.domain:04x}:{spec.secondary:02x}"
             self.files.add(f"{bus}/rescan", attribute(store=lambda text: self.rescan_below(function, text)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 from atoll.pci.address import Address
 from atoll.twin.files import Files, attribute
@@ -27,14 +28,14 @@ class DriverFiles:
         """Add everything."""
         self.files.add("sys/bus/pci/drivers_probe", attribute(store=self.drivers_probe))
         for driver in self.kernel.drivers:
-            self.driver(driver)
+            self.files.later(f"sys/bus/pci/drivers/{driver}", partial(self.driver, driver))
 
     def drivers_probe(self, text: str) -> None:
         """``drivers_probe``: bind what matches; ENODEV for an unknown address."""
         self.kernel.probe(self.kernel.device(_address(text)))
 
     def driver(self, name: str) -> None:
-        """Add a driver's folder."""
+        """Add what is in a driver's folder."""
         here = f"sys/bus/pci/drivers/{name}"
         add = self.files.add
         add(f"{here}/bind", attribute(store=lambda text: self.kernel.bind(_address(text), name)))

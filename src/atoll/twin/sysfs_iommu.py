@@ -6,6 +6,7 @@ Source: drivers/iommu/iommu.c, drivers/iommu/iommu-sysfs.c.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from atoll.pci.address import Address
 from atoll.twin.files import Files, Folder, attribute
@@ -29,11 +30,11 @@ class IommuFiles:
         """Add everything."""
         self.files.add("sys/kernel/iommu_groups", Folder())
         for number in sorted(self.kernel.groups):
-            self.group(number)
+            self.files.later(f"sys/kernel/iommu_groups/{number}", partial(self.group, number))
         self.iommus()
 
     def group(self, number: int) -> None:
-        """Add an IOMMU group's folder."""
+        """Add what is in an IOMMU group's folder."""
         here = f"sys/kernel/iommu_groups/{number}"
         group = self.kernel.groups[number]
         powernv = self.kernel.blueprint.platform is Platform.POWERNV
@@ -53,6 +54,12 @@ class IommuFiles:
         above = "sys/devices/virtual" if unit.function is None else self.path(unit.function)
         return f"{above}/iommu/{unit.name}"
 
+    def served(self, unit: str, folder: str) -> None:
+        """Add links to the devices that an IOMMU serves."""
+        for address in self.kernel.devices:
+            if self.kernel.hardware.functions[address].spec.iommu == unit:
+                self.files.link(f"{folder}/{address}", self.path(address))
+
     def iommus(self) -> None:
         """Add the IOMMU units."""
         self.files.add("sys/class/iommu", Folder())
@@ -61,9 +68,6 @@ class IommuFiles:
             self.files.link(f"sys/class/iommu/{unit.name}", here)
             for name, text in unit.files:
                 self.files.add(f"{here}/{name}", attribute(text))
-            self.files.add(f"{here}/devices", Folder())
-            for address in sorted(self.kernel.devices):
-                if self.kernel.hardware.functions[address].spec.iommu == unit.name:
-                    self.files.link(f"{here}/devices/{address}", self.path(address))
+            self.files.later(f"{here}/devices", partial(self.served, unit.name, f"{here}/devices"))
         self.files.add("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", attribute("N\n"))
         self.files.add("sys/module/vfio_pci/parameters/disable_idle_d3", attribute("Y\n"))
