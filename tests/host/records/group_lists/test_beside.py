@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atoll.errors import InputError
-from atoll.host.fact import value_of
+from atoll.host.fact import Known, value_of
 from host.records.paste import at, groups_of, host_of
 
 
@@ -80,7 +80,28 @@ def test_drivers_that_a_list_prints_behind_functions() -> None:
     text = "IOMMU Group {}: {} 3D controller [0302]: Maker Name [10de:2335] (rev a1) ({})\n"
     told = text.format(1, "01:00.0", "driver: nvidia") + text.format(2, "02:00.0", "driver: none")
     functions = host_of(told + text.format(3, "03:00.0", "nothing")).functions
-    assert [value_of(functions[at(f"0{n}:00.0")].driver, "?") for n in (1, 2, 3)] == ["nvidia", "?", "?"]
+    assert [value_of(functions[at(f"0{n}:00.0")].driver, "?") for n in (1, 2, 3)] == ["nvidia", None, "?"]
     assert functions[at("01:00.0")].device == functions[at("02:00.0")].device == 0x2335
     (listed,) = host_of("\t01:00.0 VGA [0300]: Maker Name [10de:2335] [Driver: vfio-pci]\n").functions.values()
     assert value_of(listed.driver, "?") == "vfio-pci"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("(driver: none)", "None"),
+        ("[driver=<none>]", "None"),
+        ("(driver: unknown)", ""),
+        ("(driver: e1000e)", "e1000e"),
+    ],
+)
+def test_no_driver(told: str, expected: str) -> None:
+    heading = "01:00.0 Ethernet controller [0200]: X [8086:10d3]"
+    driver = host_of(f"IOMMU Group 1:\n\t{heading} {told}\n").functions[at("01:00.0")].driver
+    assert (str(driver.value) if isinstance(driver, Known) else "") == expected
+
+
+@pytest.mark.parametrize("word", ["none", "<none>", "(none)", "N/A"])
+def test_no_driver_on_a_line_of_its_own(word: str) -> None:
+    text = f"01:00.0 Ethernet controller [0200]: X [8086:10d3]\n\tKernel driver in use: {word}\n"
+    assert host_of(text).functions[at("01:00.0")].driver == Known(None, "paste line 1")

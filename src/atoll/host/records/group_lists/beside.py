@@ -38,8 +38,8 @@ _NOT_SO = re.compile(
 )
 """Words before a group in a sentence that tells a group which is not, or is no more, the function's."""
 
-_DRIVER = re.compile(r"\s*[\[(](?:kernel )?driver(?: in use)?\s*[:=]\s*([\w-]{1,40})[\])]", re.IGNORECASE)
-_NO_DRIVER = frozenset({"none", "unbound", "unknown", "no", "n", "null", "-"})
+_DRIVER = re.compile(r"\s*[\[(](?:kernel )?driver(?: in use)?\s*[:=]\s*([\w-]{1,40}|<\w{1,8}>|n/a)[\])]", re.IGNORECASE)
+_UNTOLD = frozenset({"unknown", "no", "n"})
 
 
 def driver_beside(text: str) -> tuple[str, str]:
@@ -49,7 +49,7 @@ def driver_beside(text: str) -> tuple[str, str]:
     found = _DRIVER.search(text)
     if found is None:
         return text, ""
-    driver = "" if found[1].lower() in _NO_DRIVER else found[1]
+    driver = "" if found[1].lower() in _UNTOLD else found[1]
     return f"{text[: found.start()]}{text[found.end() :]}".rstrip(), driver
 
 

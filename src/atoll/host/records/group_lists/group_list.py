@@ -67,9 +67,18 @@ _PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
 """The first part of an address that a line's end cut."""
 _IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
 _NEXT_GROUP = re.compile(
-    r"(?:\s*[,;|][\s,;|]*|(?<!iommu)(?<![\s,;|])\s+(?=iommu))(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)", re.IGNORECASE
+    r"(?:\s*[,;|][\s,;|]*|(?<!iommu)(?<![\s,;|])\s+(?=iommu))(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)|"
+    r"\s*[,;]\s*(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s+(?:(?:has|have|contains?|holds?|includes?)\s+)?"
+    r"(?:[\da-f]{4,8}:)?[\da-f]{2}:[01][\da-f]\.[0-7])",
+    re.IGNORECASE,
 )
-"""Between groups of one line: ``Group 1: 01:00.0, Group 2: 02:00.0``. A word before one may say that it was there."""
+"""Between groups of one line: ``Group 1: 01:00.0, Group 2: 02:00.0``, ``group 1 has 01:00.0, group 2 has 02:00.0``. A
+word before one may say that it was there."""
+_ELSEWHERE = frozenset(
+    {"from", "to", "into", "in", "of", "was", "were", "than", "like", "as", "not", "or", "with", "by"}
+)
+"""Last words before a group that make it another's, or none."""
+_MENTIONED = re.compile(r"iommu[ _-]?(?:group|grp)[\s:=#]*(\d{1,6})\b", re.IGNORECASE)
 _PROMPT = re.compile(r"(?:\[?[\w.-]+@[\w.-]+[^#$%]{0,99}[#$%]|[$%]) +\w")
 """What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
@@ -185,6 +194,9 @@ class GroupList:
         """A line of a list: a group's heading, a function after a number, a member of the group above."""
         parts = [part for part in _NEXT_GROUP.split(text) if any(map(str.isalnum, part))]
         if len(parts) > 1 and group_heading(parts[0])[0] is not None:
+            if any(part.split()[-1].lower() in _ELSEWHERE for part in parts[:-1]):
+                self._named.update(number for part in parts if (number := group_heading(part)[0]) is not None)
+                return ""
             for part in parts:
                 self._listed(part, part)
             return ""
@@ -218,6 +230,9 @@ class GroupList:
             if self._current is not None:
                 self._member(line, heading or " ".join(str(address) for address, _ in found))
             return heading
+        if "iommu" in text.lower() and any(map(address_in, text.split())):
+            # Which of them is in which group, and whether it is, was not understood.
+            self._named.update(int(number) for number in _MENTIONED.findall(text))
         return self._member(line, text) if self._current is not None else text
 
     def _row(self, text: str, number: int) -> bool:

@@ -36,6 +36,10 @@ _WINDOWS = ("I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory 
 _NO_WINDOW = (["[disabled]"], ["None"])
 
 
+_NO_DRIVER = frozenset({"none", "n/a", "unbound", "null", "-", ""})
+"""What scripts print in place of a driver's name, in brackets or not; lspci leaves out the line."""
+
+
 class HeaderText(BlockText):
     """What stands before the capabilities and after them.
 
@@ -202,7 +206,8 @@ class HeaderText(BlockText):
         """``Kernel driver in use:``."""
         found = self._block.find("Kernel driver in use:")
         if found:
-            return Known(found.split()[0], self._source)
+            driver = found.split()[0]
+            return Known(None if driver.strip("<([])>").lower() in _NO_DRIVER else driver, self._source)
         if self._custom.driver and self._unread in ("", SHALLOW) and not self._partial:
             return Known(None, self._source)
         return Unknown(f"{self._text}: the text shows no drivers")

@@ -1,0 +1,37 @@
+"""Several groups in one line of prose: what is clear is read, what is not is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.errors import InputError
+from host.records.paste import groups_of, host_of
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Group 1: 01:00.0 and 01:00.1, Group 2: 02:00.0",
+        "group 1 has 01:00.0 and 01:00.1, group 2 has 02:00.0",
+        "IOMMU group 1 contains 01:00.0, 01:00.1; IOMMU group 2 contains 02:00.0",
+        "Group 1: 01:00.0, 01:00.1, IOMMU Group 2 02:00.0",
+    ],
+)
+def test_clear(line: str) -> None:
+    assert groups_of(host_of(f"{line}\n")) == {1: ["01:00.0", "01:00.1"], 2: ["02:00.0"]}
+
+
+@pytest.mark.parametrize("word", ["moved from", "was in", "formerly part of", "to"])
+def test_words_that_tell_of_another_group(word: str) -> None:
+    line = f"IOMMU Group 1: 01:00.0 {word} IOMMU Group 5: 02:00.0\n"
+    with pytest.raises(InputError, match="names IOMMU groups"):
+        host_of(line)
+    host = host_of(f"{line}\nIOMMU Group 7: 03:00.0\n")
+    assert groups_of(host) == {7: ["03:00.0"]}
+    assert any("1, 5" in gap.what for gap in host.gaps)
+
+
+def test_what_was_not_understood_is_said() -> None:
+    host = host_of("01:00.0 is in IOMMU group 1, 02:00.0 in IOMMU group 2\nIOMMU Group 7: 03:00.0\n")
+    assert groups_of(host) == {7: ["03:00.0"]}
+    assert any("1, 2" in gap.what for gap in host.gaps)
