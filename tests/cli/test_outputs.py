@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import pty
 import socket
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from test_errors import GPU, told
 
 from atoll.cli import session
 from atoll.host import open as opening
+from atoll.report.layout import display_width
 
 
 @pytest.fixture
@@ -135,3 +139,33 @@ def test_json_that_is_no_plan(run: Run, ac922: Path, spec: Path) -> None:
     assert f"{ac922}: not a plan" in told(run("apply", ac922, "--host", ac922))
     assert f"{ac922}: not a plan" in told(run("prove", spec, "--after", ac922, "--host", ac922))
     assert "without a name" in told(run("prove", "", "--host", ac922))
+
+
+def on_a_terminal(columns: int, *arguments: object) -> list[str]:
+    """Return the lines that ``atoll`` prints on a terminal so wide."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-m", "atoll", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=slave, env=environment) as running:
+        os.close(slave)
+        found = b""
+        with suppress(OSError):  # EIO: nobody has the other end any more
+            while part := os.read(master, 1 << 16):
+                found += part
+        assert running.wait() in (0, 1)
+    os.close(master)
+    return found.decode().splitlines()
+
+
+def test_lines_are_as_wide_as_the_terminal() -> None:
+    for columns, most in ((80, 80), (300, 100)):
+        lines = on_a_terminal(columns, "show", "--host", "twin:ac922-4gpu")
+        assert most - 5 < max(map(display_width, lines)) <= most, lines
+
+
+@pytest.mark.parametrize("verb", ["groups", "explain", "plan", "prove", "atoms", "doctor", "iova"])
+def test_lines_of_verbs_on_a_narrow_terminal(run: Run, spec: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.report.style.columns_of", lambda stream: 80)
+    what: list[object] = [GPU] if verb == "explain" else [spec] if verb in ("plan", "prove", "iova") else []
+    assert max(map(len, run(verb, *what, "--host", "twin:ac922-4gpu").out.splitlines())) <= 80

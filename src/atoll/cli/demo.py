@@ -27,9 +27,9 @@ from atoll.report.demo import Stage, Tried, demo_document, stage_lines
 from atoll.report.document import dump
 from atoll.report.function_links import link_lines, links_by_function
 from atoll.report.function_words import group_words
-from atoll.report.layout import indent, wrap
+from atoll.report.layout import indent, within, wrap
 from atoll.report.show import host_lines
-from atoll.report.style import Style, style_for
+from atoll.report.style import Style, columns_of, style_for
 from atoll.twin import Twin
 
 __all__ = ["run"]
@@ -54,14 +54,19 @@ def run(options: argparse.Namespace) -> int:
         stages = list(story.stages())
         print(dump(demo_document(stages)))
         return 0 if all(stage.agrees for stage in stages) else 1
-    style = style_for(sys.stdout)
+    with within(columns_of(sys.stdout)):
+        return 0 if _told(story, style_for(sys.stdout), verbose=options.verbose) else 1
+
+
+def _told(story: _Story, style: Style, *, verbose: bool) -> bool:
+    """Print the story as it goes; return whether proof and attacks agreed at every stage."""
     print("\n".join(_opening(story.host(), style)))
     agrees = True
     for number, stage in enumerate(story.stages(), start=1):
-        print("\n".join(stage_lines(number, stage, story.owner(), style=style, verbose=options.verbose)), flush=True)
+        print("\n".join(stage_lines(number, stage, story.owner(), style=style, verbose=verbose)), flush=True)
         agrees &= stage.agrees
     print("\n".join(_closing(agrees, style)))
-    return 0 if agrees else 1
+    return agrees
 
 
 def _opening(host: Host, style: Style) -> list[str]:

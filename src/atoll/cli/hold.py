@@ -46,8 +46,9 @@ from atoll.report.hold import (
     stop_document,
     stop_lines,
 )
+from atoll.report.layout import within
 from atoll.report.plan import plan_lines
-from atoll.report.style import style_for
+from atoll.report.style import columns_of, style_for
 
 __all__ = ["run"]
 
@@ -135,7 +136,8 @@ def _hold(
         signal.signal(number, signal.SIG_IGN)
     ended = holding.end(left)
     if not options.json:
-        print("\n".join(ended_lines(host.name, ended, style=style_for(sys.stdout))))
+        with within(columns_of(sys.stdout)):
+            print("\n".join(ended_lines(host.name, ended, style=style_for(sys.stdout))))
     return _code(ended)
 
 

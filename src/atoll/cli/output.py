@@ -26,10 +26,12 @@ def say(
 
         text = dump(document())
     else:
+        from atoll.report.layout import within
         from atoll.report.printable import printable, spelled
-        from atoll.report.style import style_for
+        from atoll.report.style import columns_of, style_for
 
-        text = spelled("\n".join(map(printable, lines(style_for(sys.stdout)))), sys.stdout.encoding)
+        with within(columns_of(sys.stdout)):
+            text = spelled("\n".join(map(printable, lines(style_for(sys.stdout)))), sys.stdout.encoding)
     # A verb that changes a host tells what it has done: how that stands, only the host can tell now.
     put(text + "\n", hint="write it elsewhere; how the host is now: atoll show")
 

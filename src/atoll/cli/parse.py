@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
@@ -149,6 +150,14 @@ def _parser(verb: Verb, *, width: int | None = None) -> _Parser:
 
 
 def _overview() -> str:
+    from atoll.report.layout import within
+    from atoll.report.style import columns_of
+
+    with within(columns_of(sys.stdout)):
+        return "\n".join(_overview_lines()) + "\n"
+
+
+def _overview_lines() -> list[str]:
     from atoll.report.layout import wrap
 
     heads = [
@@ -163,7 +172,7 @@ def _overview() -> str:
     options = []
     for argument, head in zip(COMMON, heads, strict=True):
         options += wrap(argument.help, first=f"{head:<{margin}}", rest=" " * margin)
-    text = [
+    return [
         "usage: atoll [VERB] [--host HOST] [--policy POLICY] [--json] [-v] …",
         "",
         "Interconnect isolation for PCI devices and accelerators on Linux.",
@@ -174,7 +183,9 @@ def _overview() -> str:
         "options of every verb:",
         *options,
         "",
-        "exit codes: 0 done or proven; 1 refuted, different or only partly achievable; 2 wrong use or",
-        "unreadable input; 3 unknown, facts missing; 4 refused for safety; 5 failed and rolled back",
+        *wrap(
+            "exit codes: 0 done or proven; 1 refuted, different or only partly achievable; 2 wrong use or unreadable "
+            "input; 3 unknown, facts missing; 4 refused for safety; 5 failed and rolled back",
+            rest="",
+        ),
     ]
-    return "\n".join(text) + "\n"

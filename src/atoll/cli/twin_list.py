@@ -6,7 +6,7 @@ import argparse
 
 from atoll.cli.output import say
 from atoll.report.document import document
-from atoll.report.layout import WIDTH, wrap
+from atoll.report.layout import wrap
 
 __all__ = ["run"]
 
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         lambda style: [
             line
             for name, text in machines.items()
-            for line in wrap(text, first=style.bold(name) + " " * (margin - len(name)), rest=" " * margin, width=WIDTH)
+            for line in wrap(text, first=style.bold(name) + " " * (margin - len(name)), rest=" " * margin)
         ],
     )
     return 0

@@ -12,7 +12,7 @@ from atoll.isolation.atoms import Atom
 from atoll.pci.address import Address
 from atoll.report.document import document
 from atoll.report.lacking import EXCERPT
-from atoll.report.layout import first_of, plural, wrap
+from atoll.report.layout import first_of, plural, room, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_document, path_lines
 from atoll.report.quantity import hexadecimal
@@ -61,7 +61,7 @@ def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style
         alone = len(atom.functions) == 1
         lines += ["", style.bold(f"Atom {place}") + ("" if alone else f"  {plural(len(atom.functions), 'function')}")]
         for address in atom.functions:
-            lines.append("    " + names.short_line(host.functions[address], 96))
+            lines.append("    " + names.short_line(host.functions[address], room() - 4))
         if not alone and atom.because:
             words = "not shown to be parted by anything:" if atom.open else "not to be parted:"
             lines += ["  " + style.doubtful(words), *path_lines(atom.because)]

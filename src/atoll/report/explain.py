@@ -16,7 +16,7 @@ from atoll.report.contention import contention_document, contention_lines
 from atoll.report.document import document
 from atoll.report.findings import answer_words, finding_document
 from atoll.report.lacking import lacking
-from atoll.report.layout import wrap
+from atoll.report.layout import room, wrap
 from atoll.report.names import Names
 from atoll.report.path import path_lines
 from atoll.report.quantity import hexadecimal, size
@@ -189,7 +189,7 @@ def explain_lines(host: Host, explanation: Explanation, *, names: Names, style: 
     """Return the explanation as people read it: the claim, the reach both ways, what would change it."""
     one, other = explanation.one, explanation.other
     lines = wrap(style.bold(summary(host, explanation)))
-    lines += ["", *("    " + names.short_line(host.functions[address], 96) for address in (one, other))]
+    lines += ["", *("    " + names.short_line(host.functions[address], room() - 4) for address in (one, other))]
     lines += ["", f"{style.bold('The kernel')}: {_claim(host, explanation)}"]
     if obeys_untold_override(host) or override_in_force(host):
         lines += wrap("as pcie_acs_override= has it, which says nothing of the hardware", first="    ")

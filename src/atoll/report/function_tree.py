@@ -10,7 +10,7 @@ from atoll.pci.address import Address
 from atoll.report.function_links import links_by_function
 from atoll.report.function_notes import UNTOLD, function_notes
 from atoll.report.function_words import driver_words, group_words, type_words
-from atoll.report.layout import WIDTH, cut, display_width, plural, tree, wrap
+from atoll.report.layout import cut, display_width, plural, room, tree, wrap
 from atoll.report.names import Names
 from atoll.report.style import Style
 
@@ -64,7 +64,7 @@ class _Drawing:
         self._group_width = max(len("GROUP"), *(len(group_words(function)) for function in functions))
         widest = max(len("DRIVER"), *(len(driver_words(function)) for function in functions))
         self._driver_width = min(widest, _WIDEST_DRIVER)
-        self._left = WIDTH - self._group_width - self._driver_width - 4
+        self._left = room() - self._group_width - self._driver_width - 4
         """Columns that the tree itself has."""
 
     def below(self, node: Function | str) -> list[Function]:
@@ -83,14 +83,14 @@ class _Drawing:
 
     def _function(self, function: Function, used: int) -> list[str]:
         name, ids = str(function.address), self._names.ids(function)
-        room = self._left - used - len(name) - 2
+        left = self._left - used - len(name) - 2
         kind = type_words(function) if function.is_port else self._names.class_name(function.class_code)
         called = self._names.function_name(function)
-        what = cut(f"{kind}: {called}" if called else kind, max(room - len(ids) - 1, _LEAST_NAME))
+        what = cut(f"{kind}: {called}" if called else kind, max(left - len(ids) - 1, _LEAST_NAME))
         text = f"{name if function.is_port else self._style.bold(name)}  {what} {self._style.faint(ids)}"
         text += " " * (self._left - used - display_width(text))
         driver = cut(driver_words(function), self._driver_width)
         head = f"{text}  {group_words(function):>{self._group_width}}  {driver}".rstrip()
-        room_of_notes = WIDTH - used - 3
-        notes = [line for note in self._notes[function.address] for line in wrap(note, first="  ", width=room_of_notes)]
+        beside = room() - used - 3
+        notes = [line for note in self._notes[function.address] for line in wrap(note, first="  ", width=beside)]
         return [head, *notes]

@@ -23,7 +23,7 @@ from atoll.report.group_comparison import BEFORE_ACS, IGNORED_OVERRIDE, UNTOLD_O
 from atoll.report.grouping_ways import SHOWN, change_document, plain, slots_document, ways_lines
 from atoll.report.groups import NOT_YET
 from atoll.report.lacking import lacking
-from atoll.report.layout import first_of, plural, wrap
+from atoll.report.layout import first_of, plural, room, wrap
 from atoll.report.log_checks import complaint_checks, troubles
 from atoll.report.names import Names
 from atoll.report.style import Style
@@ -239,7 +239,7 @@ def _member_line(host: Host, address: Address, names: Names) -> str:
         return f"{address} (not read)"
     driver = driver_words(function)
     beside = f"  {driver}" if driver not in "-?" else ""
-    return names.short_line(function, 96 - len(beside)) + beside
+    return names.short_line(function, room() - 4 - len(beside)) + beside
 
 
 def _trouble_lines(host: Host, one: Address, style: Style, *, viable: bool) -> list[str]:

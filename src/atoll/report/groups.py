@@ -20,7 +20,7 @@ from atoll.report.function_words import driver_words
 from atoll.report.group_comparison import comparison_lines, override_lines, override_of, undetermined_lines
 from atoll.report.honesty import honesty_document, honesty_lines
 from atoll.report.lacking import EXCERPT, OF_NO_XEN
-from atoll.report.layout import first_of, wrap
+from atoll.report.layout import first_of, room, wrap
 
 if TYPE_CHECKING:
     from atoll.report.names import Names
@@ -118,7 +118,7 @@ def _member_lines(
     rests = "" if isinstance(host.groups, Known) else prediction.open_about(address)
     mark = f"  {style.doubtful('?')} " if rests else "    "
     beside = f"  {driver}" if driver not in "-?" else ""
-    lines = [mark + names.short_line(function, 96 - len(beside)) + beside]
+    lines = [mark + names.short_line(function, room() - 4 - len(beside)) + beside]
     if verbose:
         lines += [line for reason in prediction.reasons.get(address, ()) for line in wrap(reason, first="        ")]
         lines += wrap(rests, first="        ? ") if rests else []

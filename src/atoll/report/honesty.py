@@ -72,7 +72,7 @@ def _ways(
     """Tell ways between groups, under a heading that says what they are; ``may``: only perhaps."""
     if not found:
         return []
-    lines = ["", f"{word}: {plural(len(found), 'way')} between groups {claim}"]
+    lines = ["", *wrap(f"{word}: {plural(len(found), 'way')} between groups {claim}")]
     told = found if verbose else _by_kind(found)
     for one in told:
         verb = f"{may or 'can '}pass for" if one.identity else f"{may}reach" if may else "reaches"

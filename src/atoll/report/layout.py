@@ -1,14 +1,48 @@
-"""Text laid out in a hundred columns: tables, trees, paragraphs."""
+"""Text laid out in a hundred columns, or those of a narrower terminal: tables, trees, paragraphs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
-__all__ = ["WIDTH", "columns", "cut", "display_width", "first_of", "indent", "plural", "table", "tree", "wrap"]
+__all__ = [
+    "WIDTH",
+    "columns",
+    "cut",
+    "display_width",
+    "first_of",
+    "indent",
+    "plural",
+    "room",
+    "table",
+    "tree",
+    "within",
+    "wrap",
+]
 
 WIDTH = 100
 """Columns that no line exceeds where it can be helped."""
+_NARROWEST = 60
+"""Fewer would leave none beside what does not break: addresses, flags, branches of the tree."""
+_ROOM = ContextVar("room", default=WIDTH)
+
+
+@contextmanager
+def within(columns: int) -> Iterator[None]:
+    """Lay out for a terminal of so many columns, ``WIDTH`` at most."""
+    before = _ROOM.set(max(_NARROWEST, min(columns, WIDTH)))
+    try:
+        yield
+    finally:
+        _ROOM.reset(before)
+
+
+def room() -> int:
+    """Return how many columns lines may take."""
+    return _ROOM.get()
+
 
 R = TypeVar("R")
 C = TypeVar("C")
@@ -43,11 +77,13 @@ def first_of(things: Sequence[object], most: int, *, gap: str = " ") -> str:
     return gap.join(map(str, things[:most])) + more
 
 
-def wrap(text: str, *, first: str = "", rest: str | None = None, width: int = WIDTH) -> list[str]:
+def wrap(text: str, *, first: str = "", rest: str | None = None, width: int | None = None) -> list[str]:
     """Break a text between words. ``first`` stands before the first line, ``rest`` before the others.
 
-    Without ``rest`` the others are indented as far as the first. A word that is too long stays whole.
+    Lines take ``width`` columns, ``room()`` without it. Without ``rest`` the others are indented as far as the first. A
+    word that is too long stays whole.
     """
+    width = room() if width is None else width
     rest = " " * display_width(first) if rest is None else rest
     lines: list[str] = []
     line, empty = first, True
@@ -87,21 +123,24 @@ def table(
     *,
     right: Iterable[int] = (),
     flexible: int | None = None,
-    width: int = WIDTH,
 ) -> list[str]:
     """Lay out rows below a head in capitals.
 
-    The column ``flexible``, of text without colour, is cut so that lines fit ``width``.
+    The column ``flexible``, of text without colour, is broken between words so that lines fit ``room()``.
     """
     cells = [[h.upper() for h in head], *[list(row) for row in rows]]
-    if flexible is not None:
-        others = sum(
-            max(display_width(row[i]) for row in cells if i < len(row)) + 2 for i in range(len(head)) if i != flexible
-        )
-        for row in cells:
-            if flexible < len(row):
-                row[flexible] = cut(row[flexible], max(width - others, 12))
-    return columns(cells, right=right)
+    if flexible is None:
+        return columns(cells, right=right)
+    others = sum(
+        max(display_width(row[i]) for row in cells if i < len(row)) + 2 for i in range(len(head)) if i != flexible
+    )
+    left = max(room() - others, 12)
+    broken = []
+    for row in cells:
+        first, *more = wrap(row[flexible], width=left) if flexible < len(row) else [""]
+        broken.append([cut(first, left) if i == flexible else cell for i, cell in enumerate(row)])
+        broken += [[cut(line, left) if i == flexible else "" for i in range(len(row))] for line in more]
+    return columns(broken, right=right)
 
 
 def tree(

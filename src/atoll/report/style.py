@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import IO
 
-__all__ = ["PLAIN", "Style", "style_for"]
+from atoll.report.layout import WIDTH
+
+__all__ = ["PLAIN", "Style", "columns_of", "style_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +53,11 @@ def style_for(stream: IO[str]) -> Style:
         return Style(colour=stream.isatty())
     except ValueError:  # closed
         return PLAIN
+
+
+def columns_of(stream: IO[str]) -> int:
+    """Return how wide lines on a stream may be: as its terminal is (``COLUMNS`` before what it says of itself)."""
+    try:
+        return shutil.get_terminal_size((WIDTH, 0)).columns if stream.isatty() else WIDTH
+    except ValueError:  # closed
+        return WIDTH
