@@ -163,10 +163,28 @@ def test_limits(tmp_path: Path) -> None:
     path = write(tmp_path / "t", archive(*(member(f"sys/{n}/{'d/' * 10}x") for n in range(20))))
     with pytest.raises(InputError, match="more than 10 members"):
         read_archive(path, limits=ArchiveLimits(members=10))
+    # Each name tells of eleven folders of its own.
+    assert read_archive(path, limits=ArchiveLimits(members=20 * 12 + 1)).list("sys")
+    with pytest.raises(InputError, match="more than 200 members"):
+        read_archive(path, limits=ArchiveLimits(members=200))
     with pytest.raises(InputError, match="deep"):
         read_archive(path, limits=ArchiveLimits(depth=5))
     with pytest.raises(InputError, match="longer"):
         read_archive(path, limits=ArchiveLimits(name_length=10))
+
+
+@pytest.mark.parametrize(("wrong", "taken"), [(0, True), (-256 * 2, True), (-256, False), (1, False)])
+def test_checksums_of_signed_bytes(wrong: int, taken: bool) -> None:
+    """Two bytes of the name are above 127: some programs counted each as 256 less."""
+    header = bytearray(tarfile.TarInfo("sys/\xfc").tobuf(tarfile.USTAR_FORMAT, encoding="utf-8"))
+    told = int(header[148:154], 8)
+    header[148:154] = b"%06o" % (told + wrong)
+    stream = io.BytesIO(bytes(header) + bytes(1024))
+    if taken:
+        assert [found.name for found in read_members(stream.read, file_size_at_most=1)] == ["sys/\xfc"]
+    else:
+        with pytest.raises(InputError, match="checksum"):
+            list(read_members(stream.read, file_size_at_most=1))
 
 
 def test_a_header_that_asks_for_too_much() -> None:

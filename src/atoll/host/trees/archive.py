@@ -22,6 +22,7 @@ class ArchiveLimits:
     """How much of an archive is believed."""
 
     members: int = 2_000_000
+    """Files, links and folders, those included that only the names of others tell of."""
     name_length: int = 4096
     depth: int = 64
     """Folders on the way to a file."""
@@ -87,10 +88,7 @@ class _Stream:
         if self._left < 0:
             raise InputError("the archive is too large once decompressed")
         parts = []
-        while size:
-            part = self._source.read(min(size, 1 << 20))
-            if not part:
-                break
+        while size and (part := self._source.read(min(size, 1 << 20))):
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
@@ -100,7 +98,7 @@ def _fill(tree: MemoryTree, stream: _Stream, limits: ArchiveLimits) -> None:
     content = 0
     for count, member in enumerate(read_members(stream.read, file_size_at_most=limits.file_size), start=1):
         content += len(member.data)
-        if count > limits.members:
+        if count + tree.implied > limits.members:
             raise InputError(f"the archive has more than {limits.members} members")
         if content > limits.content:
             raise InputError(f"the archive holds more than {limits.content} bytes")

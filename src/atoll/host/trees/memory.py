@@ -40,6 +40,8 @@ class MemoryTree:
     def __init__(self, name: str, root: FolderEntry | None = None) -> None:
         self._name = name
         self._root = FolderEntry() if root is None else root
+        self.implied = 0
+        """How many folders appeared because something was put below them."""
 
     @property
     def name(self) -> str:
@@ -59,8 +61,11 @@ class MemoryTree:
         *above, last = parts_of(path)
         folder = self._root
         for part in above:
-            below = folder.setdefault(part, FolderEntry())
-            if not isinstance(below, FolderEntry):
+            below = folder.get(part)
+            if below is None:
+                below = folder[part] = FolderEntry()
+                self.implied += 1
+            elif not isinstance(below, FolderEntry):
                 raise os_error(errno.ENOTDIR, path)
             folder = below
         there = folder.get(last)

@@ -8,8 +8,8 @@ asks for before it reads it, and guesses where a stream is damaged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from atoll.errors import InputError
 
@@ -28,8 +28,7 @@ class MemberKind(StrEnum):
     HARDLINK = "hardlink"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One member: the name as written, the data of a file, the target of a link."""
 
     name: str
@@ -112,7 +111,9 @@ def _name_and_target(header: bytes, special: dict[str, str]) -> tuple[str, str]:
 def _check(header: bytes) -> None:
     told = _number(header[148:156])
     blank = header[:148] + b" " * 8 + header[156:]
-    if told not in (sum(blank), sum(byte - 256 if byte > 127 else byte for byte in blank)):
+    found = sum(blank)
+    # Some programs added the bytes up as signed ones.
+    if told != found and told != found - 256 * sum(byte > 127 for byte in blank):
         raise InputError("the archive is damaged: a header's checksum is wrong", hint="copy or record it again")
 
 
@@ -123,7 +124,7 @@ def _number(field: bytes) -> int:
             raise InputError("the archive is damaged: a header's number is negative or too large")
         return value
     digits = field.split(b"\0", 1)[0].strip()
-    if not all(digit in b"01234567" for digit in digits):
+    if digits.strip(b"01234567"):
         raise InputError("the archive is damaged: a header's number is not octal")
     return int(digits or b"0", 8)
 
