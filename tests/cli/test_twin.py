@@ -61,6 +61,14 @@ def test_a_twin_is_kept_between_commands(run: Run, ac922: Path) -> None:
     assert command() == before ^ 0x4
 
 
+def test_a_reset_that_a_device_does_not_have(run: Run, ac922: Path) -> None:
+    ran = run("twin", "reset", ac922, GPUS[0], "--method", "flr")
+    assert ran.code == 2
+    assert ran.err == f"atoll: {GPUS[0]} has no reset method 'flr'\n  it has: bus\n"
+    ran = run("twin", "reset", ac922, "0004:02:0a.0", "--method", "sneeze")
+    assert ran.err.endswith("\n  it has: subordinate\n")
+
+
 def test_peek_prints_hexadecimal(run: Run, ac922: Path) -> None:
     assert run("twin", "peek", ac922, GPUS[0], "--config", "0").out == "0x1db110de\n"
     assert run("twin", "peek", ac922, GPUS[0], "--bar0", "0").out.startswith("0x14")

@@ -95,14 +95,21 @@ class Resets:
         EINVAL for a name that is none, ENOTTY where the device or the kernel does not have it.
         """
         function = self.kernel.function(address)
+        if method not in (*METHODS, "subordinate"):
+            raise OSError(errno.EINVAL, f"Invalid argument: {method!r} is no reset method ({' '.join(METHODS)})")
+        if method not in self.names(address):
+            raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset method {method!r}")
         if method == "subordinate":
             self.reset_subordinate(address)
-        elif method not in METHODS:
-            raise OSError(errno.EINVAL, f"Invalid argument: {method!r} is no reset method ({' '.join(METHODS)})")
-        elif method not in self.supported(function) or (method == "bus" and not self.alone(function)):
-            raise OSError(errno.ENOTTY, f"Inappropriate ioctl for device: {address} has no reset method {method!r}")
         else:
             self.by_method(function, method)
+
+    def names(self, address: Address) -> tuple[str, ...]:
+        """Return the names by which ``by_name`` resets a function now."""
+        function = self.kernel.function(address)
+        below = function.spec.is_bridge and self.kernel.spec.version >= SUBORDINATE_SINCE
+        methods = (method for method in self.supported(function) if method != "bus" or self.alone(function))
+        return (*methods, *(("subordinate",) if below else ()))
 
     def by_method(self, function: Function, method: str) -> None:
         """Save, reset, restore."""

@@ -134,6 +134,10 @@ class Twin:
         """Reset a device as its host does: by a method's name, or ``subordinate`` on a bridge."""
         self.resets.by_name(address, method)
 
+    def reset_methods(self, address: Address) -> tuple[str, ...]:
+        """Return the methods by which ``reset`` can reset a device now."""
+        return self.resets.names(address)
+
     def event(self, kind: str, addresses: Iterable[Address] = ()) -> None:
         """Let something happen: open, close, vm-start, vm-reset, vm-stop, kill, suspend, reboot."""
         try:
