@@ -91,6 +91,8 @@ def test_a_port_and_a_function_below_it() -> None:
         ("00:01.0 Class 0604: Device 8086:a340 (rev 01)", (0x8086, 0xA340), 0x060400),
         ("00:01.0 PCI bridge: Intel Corporation Device a340 (rev f0)", (0x8086, 0xA340), 0x060400),
         ("00:01.0 PCI bridge: Intel Corporation Unknown device a340", (0x8086, 0xA340), 0x060400),
+        ("00:01.0 PCI bridge: Intel Corp.: Unknown device a340 (rev 04)", (0x8086, 0xA340), 0x060400),
+        ("00:01.0 PCI bridge: Unknown device 8086:a340 (rev 04)", (0x8086, 0xA340), 0x060400),
         ("00:01.0 USB controller [0c03]: X [1b21:1242] (prog-if 30 [XHCI])", (0x1B21, 0x1242), 0x0C0330),
         ("00:01.0 Unassigned class [ff00]: Intel Corporation Device 0d93", (0x8086, 0x0D93), 0xFF0000),
         ("00:01.0 Ethernet controller: Intel Corporation 82599ES 10-Gigabit SFI/SFP+ Network Connection (rev 01)",

@@ -70,8 +70,8 @@ def _ids(name: str) -> tuple[tuple[int | None, int | None], ...]:
     if pair is not None:
         return (pair,)
     words = name.split()
-    if words[:1] == ["Device"]:
-        words = words[1:]
+    if words[:1] == ["Device"] or words[:2] == ["Unknown", "device"]:
+        words = words[-1:]
     pair = _pair(words[0]) if len(words) == 1 else None
     if pair is not None:
         return (pair,)

@@ -72,10 +72,12 @@ def ids_of(name: str) -> tuple[Pair, ...]:
     vendors, devices = _by_name()
     words = _plain(name).split()
     for count in range(min(len(words), 16), 0, -1):
-        found = vendors.get(" ".join(words[:count]))
+        rest = words[count:]
+        vendor_name = " ".join(words[:count])
+        # Before pciutils 2.2: ``ATI Technologies Inc: Unknown device 4966``.
+        found = vendors.get(vendor_name.removesuffix(":") if rest[:2] == ["unknown", "device"] else vendor_name)
         if found is None:
             continue
-        rest = words[count:]
         number = _number(rest)
         if number is not None:
             return tuple((vendor, number) for vendor in found)
