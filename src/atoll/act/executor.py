@@ -19,6 +19,7 @@ from atoll.act.pace import Pace
 from atoll.act.refusal import refuse, refuse_elsewhere
 from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, refuse_after_death, running
+from atoll.act.settings import settings_of
 from atoll.act.site import Site, State
 from atoll.act.steps.actions import ACTIONS
 from atoll.act.steps.ports import check_closed, keep_awake
@@ -97,6 +98,8 @@ class _Run:
         self.progress = progress
         self.entries: list[Entry] = []
         """What this run wrote into the journal."""
+        self.noted: set[Address] = set()
+        """The devices of which the journal has what they were set to."""
         self.cut: dict[Address, frozenset[int]] = {}
         """The links that devices said were cut, until something else is done to them."""
 
@@ -137,6 +140,9 @@ class _Run:
                 # A function to be found again is not there yet: it is checked once it is.
                 self.site.check_fingerprint(step.device)
             before: State = {"fingerprint": self.site.fingerprints[step.device], **action.before(self.site, step)}
+            if step.kind not in (StepKind.RESCAN, StepKind.VERIFY) and step.device not in self.noted:
+                self.noted.add(step.device)
+                before["settings"] = settings_of(self.site.machine, step.device)
             if step.kind is StepKind.VERIFY:
                 after = action.after(self.site, step, before)
                 links = after["cut"]

@@ -17,6 +17,7 @@ from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
 from atoll.act.owed import Before
 from atoll.act.running import Running
+from atoll.act.settings import Difference, changed, differences, put_back
 from atoll.act.shared_links import stays_cut
 from atoll.act.site import Site, State, Value
 from atoll.act.steps.drivers import restore, set_override, unbind
@@ -52,6 +53,10 @@ class GivingBack:
     left: list[str] = field(default_factory=list)
     vanished: set[Address] = field(default_factory=set)
     """Devices that were pulled while this went on."""
+    relied_on: str = ""
+    """Why nothing is written back that resets have closed; empty: it is."""
+    differences: list[Difference] = field(default_factory=list)
+    """What stands otherwise than before once all is given back."""
     kept: set[int] = field(default_factory=set)
     """Entries, by number, of what is cut still once its device is given back."""
 
@@ -68,7 +73,9 @@ class GivingBack:
         wanted = {a for a in self.was if any(is_above(self.site.host, a, port) for port in closed)}
         self.regroup([a for a in self.was if a not in wanted])
         for address in devices:
+            why = self.put_back(address) or self.relied_on
             self.give_back(address)
+            self.compare(address, why)
             if address not in self.vanished and address not in wanted:
                 self.forget(address)
 
@@ -102,6 +109,7 @@ class GivingBack:
             if self.was[address].removed:
                 self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
             if self.site.host.functions[address].is_port and address not in self.vanished:
+                self.compare(address)
                 self.forget(address)
 
     def silence(self, devices: Iterable[Address]) -> None:
@@ -258,6 +266,25 @@ class GivingBack:
             as_before = False
         if not as_before:
             self.attempt("set-acs", address, partial(set_control, machine, address, control), f"ACS {control.lspci}")
+
+    def put_back(self, address: Address) -> str:
+        """Write back what resets have changed that no step did, before its driver has it; return why that failed."""
+        machine, was, opens = self.site.machine, self.was[address].settings, not self.relied_on
+        told = ", ".join(dict.fromkeys(changed(machine, address, was, opens=opens)))
+        if address in self.vanished or not told:
+            return ""
+        with self.work.machine.during(None, f"to give {address} back: {told}"):
+            why = put_back(machine, address, was, opens=opens)
+        if not why:
+            self.deeds.append(Deed("put-back", address, f"{told} as before"))
+        return why
+
+    def compare(self, address: Address, why: str = "") -> None:
+        """Tell what stands otherwise than before, now that a function is given back."""
+        if address not in self.vanished:
+            found = list(differences(self.site.machine, address, self.was[address].settings, why))
+            self.differences += found
+            self.left += map(str, found)
 
     def give_back(self, address: Address) -> None:
         """Bind the driver of before; where the journal does not tell, let the kernel choose."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from atoll.act import device
 from atoll.act.journal import Entry, Journal, Run
 from atoll.act.owner import boot_of
+from atoll.act.settings import settings_of
 from atoll.act.site import Site, State
 from atoll.fabric.domains import holders_of
 from atoll.isolation.clusters import HOST
@@ -57,5 +58,6 @@ def note(site: Site, journal: Journal, step: Step, run: Run | None = None) -> En
     driver and override as before."""
     address, machine = step.device, site.machine
     before: State = {"driver": device.driver(machine, address), "override": device.override(machine, address)}
-    entry = journal.intend(step, {"fingerprint": site.fingerprints[address], **before}, run)
+    known: State = {"fingerprint": site.fingerprints[address], "settings": settings_of(machine, address)}
+    entry = journal.intend(step, {**known, **before}, run)
     return journal.complete(entry, before)

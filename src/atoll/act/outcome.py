@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from atoll.act.settings import Difference
 from atoll.act.site import State
 from atoll.pci.address import Address
 from atoll.plan.step import Step, StepKind
@@ -33,6 +34,8 @@ class Outcome:
     left: tuple[str, ...] = ()
     """What could not be undone, or waits for something: sentences."""
     dry_run: bool = False
+    differences: tuple[Difference, ...] = ()
+    """Of what was given back, what stands otherwise than before; ``left`` says each in a sentence."""
     cut: Mapping[Address, frozenset[int]] = field(default_factory=dict)
     """The links that devices said were cut, where nothing was done afterwards that could open them."""
 

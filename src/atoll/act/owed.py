@@ -46,6 +46,8 @@ class Before:
     power: Value = None
     """``power/control`` of a port that is kept awake."""
     removed: bool = False
+    settings: Value = None
+    """What it was set to that no step changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Owed:
     over: tuple[Entry, ...] = ()
     """Entries of which nothing is left: the device was exchanged, or is as before, pulled and plugged again."""
     left: tuple[str, ...] = ()
+    relied_on: str = ""
+    """Who may rely on what devices are set to now, so that nothing is opened that resets have closed; empty: nobody."""
     shared: Mapping[Address, Step] = field(default_factory=dict)
     """Of devices with links to those of clusters that stay, what keeps these links cut."""
 
@@ -93,7 +97,15 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     left += _needed_by_now(host, entries, needed)
     left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
     shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
-    return Owed(site, entries, was, held, over, tuple(left), shared)
+    relied_on = _relied_on(host, {*was, *owners}, others)
+    return Owed(site, entries, was, held, over, tuple(left), relied_on, shared)
+
+
+def _relied_on(host: Host, mine: Set[Address], others: Set[Address]) -> str:
+    """Say which device is another user's by now, or may be: what was open before was open before he came."""
+    users = (a for a, f in host.functions.items() if a not in mine and not f.is_port and _may_be_used(host, f))
+    user = min(others & host.functions.keys(), default=None) or next(users, None)
+    return f"{user} is another user's, who may rely on it" if user is not None else ""
 
 
 def _needed_by_now(host: Host, entries: tuple[Entry, ...], needed: Set[Address]) -> Iterator[str]:
@@ -267,6 +279,8 @@ def _was_before(
             was.acs = before["acs"]
         if was.power is None:
             was.power = before.get("power")
+        if was.settings is None:
+            was.settings = before.get("settings")
         was.removed |= entry.step.kind is StepKind.REMOVE
     return dict(sorted(found.items()))
 

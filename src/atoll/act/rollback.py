@@ -9,6 +9,7 @@ from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.running import Running
+from atoll.act.settings import differences
 from atoll.act.site import Site
 from atoll.act.steps.actions import ACTIONS
 from atoll.act.steps.regroup import group_changed
@@ -66,6 +67,7 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry]) -> Undone:
             left.append(rest)
     left += [f"{entry.step.device} is not there: its driver cannot be put back" for entry in away]
     for entry in entries:
+        left += map(str, differences(site.machine, entry.step.device, entry.before.get("settings")))
         if entry.step.kind is StepKind.REMOVE and (changed := group_changed(site, entry.step.device, entry.before)):
             left.append(changed)
     return Undone(tuple(undone), tuple(dict.fromkeys(left)), tuple(failed))

@@ -97,7 +97,24 @@ def _outcome_lines(outcome: Outcome, host: str, style: Style) -> list[str]:
 
 def release_document(host: str, outcome: Outcome) -> dict[str, Any]:
     """Return what was given back as programs get it."""
-    return document("release", host=host, dry_run=outcome.dry_run, done=_deeds(outcome), left=list(outcome.left))
+    return document(
+        "release",
+        host=host,
+        dry_run=outcome.dry_run,
+        done=_deeds(outcome),
+        left=list(outcome.left),
+        differences=[
+            {
+                "device": str(one.device),
+                "setting": one.setting,
+                "was": one.was,
+                "now": one.now,
+                "by_hand": one.by_hand,
+                "why": one.why or None,
+            }
+            for one in outcome.differences
+        ],
+    )
 
 
 def release_lines(host: str, outcome: Outcome, *, style: Style) -> list[str]:

@@ -1,0 +1,134 @@
+"""What resets have changed and no step did: written back by a release, or told register by register."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from act_bench import RED, SPEC, Watched, host_of, planned
+from lots import roll_clusters
+from packets import disturb
+
+from atoll.act.executor import execute
+from atoll.act.outcome import Outcome
+from atoll.act.release import release
+from atoll.act.settings import differences, settings_of
+from atoll.controls.present import present
+from atoll.errors import RefusedError, StepError
+from atoll.fabric.topology import Topology
+from atoll.host.fact import Known, value_of
+from atoll.host.model import Host
+from atoll.isolation.clusters import Clusters
+from atoll.pci.address import Address
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan
+from atoll.report.apply import release_document
+from atoll.twin import Twin
+
+SEEDS = (71, 87, 153, 163)
+"""Fabrics with clusters that can be given their devices, and functions that a reset takes something from."""
+VECTOR = 87
+"""One where that is an egress control vector, which closing takes: only a reset of its bus resets it."""
+LOST = Address.parse("0000:0f:00.0")
+"""Of this function."""
+
+
+def wanted(seed: int) -> tuple[Twin, Host, Clusters, Plan]:
+    """Return a twin, the host as it is before anything, random clusters, and the plan for them."""
+    dice = random.Random(f"rel {seed}")
+    twin = Twin.new(f"random-{seed}")
+    disturb(twin, host_of(twin), dice)
+    before = host_of(twin)
+    text = "".join(roll_clusters(twin, before, dice))
+    clusters = read_spec(text, before, name="spec")
+    return twin, before, clusters, plan(Topology(before), present(before), clusters, spec=text)
+
+
+def given(seed: int) -> tuple[Twin, Host, Clusters]:
+    """Return a twin whose random clusters were given their devices, the host as it was before, and the clusters."""
+    twin, before, clusters, made = wanted(seed)
+    execute(twin, before, made)
+    return twin, before, clusters
+
+
+def untold(before: Host, after: Host, outcome: Outcome) -> list[str]:
+    """Return what differs and was not told, but for the command registers that drivers, and the kernel, set."""
+    told = {(one.device, one.setting) for one in outcome.differences}
+    found = []
+    for address, was in before.functions.items():
+        now = after.functions[address]
+        words = {"acs": "ACS", "multicast": "Multicast", "ats": "ATS"}
+        if not was.is_port and value_of(was.driver, None) is None:
+            words["command"] = "command"
+        for name, word in words.items():
+            if value_of(getattr(was, name), 0) != value_of(getattr(now, name), 0):
+                found += [f"{address} {name}"] * (not any(a == address and word in told_of for a, told_of in told))
+    return found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_released_is_as_before_or_told(seed: int) -> None:
+    twin, before, clusters = given(seed)
+    outcome = release(twin, host_of(twin), clusters)
+    assert untold(before, host_of(twin), outcome) == []
+    assert outcome.differences == ()
+
+
+def test_what_a_reset_took_is_written_back_before_the_driver_comes() -> None:
+    twin, _, clusters = given(VECTOR)
+    machine = Watched(twin)
+    outcome = release(machine, host_of(twin), clusters)
+    assert [deed.text for deed in outcome.deeds if deed.kind == "put-back"] == [
+        "the ACS egress control vector as before"
+    ]
+    kinds = [deed.kind for deed in outcome.deeds if deed.device == LOST]
+    assert kinds.index("put-back") < kinds.index("bind")
+    assert outcome.left == ()
+
+
+def test_nothing_is_opened_beside_another_user_and_all_is_told() -> None:
+    twin, before, clusters = given(VECTOR)
+    mine = {a for cluster in clusters.named for a in cluster.functions}
+    host = host_of(twin)
+    user = max(a for a, f in host.functions.items() if not f.is_port and a not in mine and a not in host.essential)
+    driven = replace(host.functions[user], driver=Known("vfio-pci", "a test"))
+    outcome = release(twin, replace(host, functions={**host.functions, user: driven}), clusters)
+    (one,) = outcome.differences
+    vector = value_of(before.functions[LOST].acs, None).egress_vector  # type: ignore[union-attr]
+    assert (one.device, one.setting, one.was, one.now) == (LOST, "the ACS egress control vector", vector, 0)
+    assert one.by_hand.endswith(f"setpci -s {LOST} ECAP_ACS+8.l={vector:08x}")
+    assert str(user) in one.why
+    assert outcome.left == (str(one),)
+    (document,) = release_document("host", outcome)["differences"]
+    assert (document["device"], document["was"], document["now"]) == (str(LOST), vector, 0)
+
+
+def test_of_what_stands_as_before_nothing_is_told() -> None:
+    twin = Twin.new("ac922-4gpu")
+    assert list(differences(twin, RED, settings_of(twin, RED))) == []
+    assert list(differences(twin, RED, None)) == []
+
+
+def test_a_rollback_tells_what_stays_otherwise() -> None:
+    """It closes devices too."""
+    twin, host, _, made = wanted(VECTOR)
+
+    class Failing(Watched):
+        """What is last cannot be done."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if path.endswith("/config") and offset == 4 and data[0] & 4:
+                raise OSError(5, "Input/output error")
+            super().write(path, data, offset=offset)
+
+    with pytest.raises((StepError, RefusedError), match=rf"egress control vector of {LOST} was 0x\w+ and is 0x0"):
+        execute(Failing(twin), host, made)
+
+
+def test_journals_of_older_versions_name_no_settings() -> None:
+    twin = Twin.new("ac922-4gpu")
+    host, made = planned(twin, SPEC)
+    execute(twin, host, made)
+    assert release(twin, host_of(twin), read_spec(SPEC, host, name="spec")).differences == ()
