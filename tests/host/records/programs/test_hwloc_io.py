@@ -76,3 +76,23 @@ def test_a_bridge_that_cannot_be_read_leaves_what_is_below_loose(change: tuple[s
 def test_without_functions_it_is_refused() -> None:
     with pytest.raises(InputError, match="no PCI function"):
         topology('<topology version="2.0"><object type="Machine"/></topology>')
+
+
+@pytest.mark.parametrize(
+    ("infos", "platform", "release"),
+    [
+        ({"Architecture": "aarch64", "OSName": "Linux", "OSRelease": "6.8.0-1030-aws"}, Platform.ARM, (6, 8)),
+        ({"Architecture": "x86_64", "OSName": "FreeBSD", "OSRelease": "14.1-RELEASE"}, Platform.X86, None),
+        ({"Architecture": "ppc64le", "PlatformName": "PowerNV"}, Platform.POWERNV, None),
+        ({"Architecture": "ppc64le", "PlatformName": "pSeries"}, Platform.UNKNOWN, None),
+    ],
+)
+def test_what_is_told_of_the_machine(
+    infos: dict[str, str], platform: Platform, release: tuple[int, int] | None
+) -> None:
+    told = "".join(f'<info name="{name}" value="{value}"/>' for name, value in infos.items())
+    machine = '<object type="Machine">'
+    host = topology(SMALL.replace(machine, machine + told).replace("8086:2822", "1d0f:8061"))
+    assert host.platform is platform
+    kernel = host.kernel.value if isinstance(host.kernel, Known) else None
+    assert (kernel and (kernel.major, kernel.minor)) == release

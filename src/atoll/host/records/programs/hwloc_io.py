@@ -1,22 +1,25 @@
 """A host in the XML that hwloc writes (``lstopo x.xml``): functions, what stands above them, and nothing more.
 
 Source: hwloc ``hwloc/topology-xml.c`` (``pci_busid``; ``pci_type``: class without interface, ids, subsystem's ids,
-revision, since 3.0 the interface; ``bridge_type`` 0-1: a root bus, 1-1: a bridge, with ``bridge_pci`` its buses) and
+revision, since 3.0 the interface; ``bridge_type`` 0-1: a root bus, 1-1: a bridge, with ``bridge_pci`` its buses),
+``hwloc_add_uname_info`` (``Architecture`` and ``OSRelease``), ``hwloc_linux_parse_cpuinfo`` (``PlatformName``) and
 ``doc/hwloc.doxy``, "I/O Devices": by default functions of unimportant classes, and bridges without anything below, are
 left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.gap import Gap
 from atoll.host.links.xml import Element
-from atoll.host.model import Function, Host
+from atoll.host.model import Function, Host, Platform
 from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal, pair
+from atoll.host.records.pasted.boot_log import release_of
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
@@ -30,6 +33,12 @@ _LEFT_OUT = Gap(
     "lstopo leaves them out",
     "record the host with atoll capture",
 )
+_ARCHITECTURES = {
+    **dict.fromkeys(("x86_64", "i686"), Platform.X86),
+    "aarch64": Platform.ARM,
+    "s390x": Platform.OTHER,
+}
+"""What the kernel calls processors; on POWER, bare metal and partitions are called alike."""
 
 
 def read_hwloc(root: Element, *, name: str) -> Host:
@@ -51,7 +60,32 @@ def read_hwloc(root: Element, *, name: str) -> Host:
                 shown.add(function, here)
                 below = Standing(function.address, True, here.host_bridge)
         waiting += [(child, below) for child in reversed(element.children)]
-    return host_of_shown(shown, path=name, lone=_LONE, left_out=(_LEFT_OUT,), no_groups="hwloc shows no IOMMU groups")
+    host = host_of_shown(shown, path=name, lone=_LONE, left_out=(_LEFT_OUT,), no_groups="hwloc shows no IOMMU groups")
+    told = _machine(root)
+    release = release_of(told.get("OSRelease", "")) if told.get("OSName") == "Linux" else None
+    return replace(
+        host,
+        platform=_platform(told) or host.platform,
+        kernel=Unknown(f"{shown.name}: it does not tell the kernel's release")
+        if release is None
+        else Known(release, shown.name),
+    )
+
+
+def _machine(root: Element) -> dict[str, str]:
+    """Return what is told of the machine as a whole."""
+    machines = [root, *(element for element in root.children if element.attributes.get("type") == "Machine")]
+    return {
+        info.attributes.get("name", ""): info.attributes.get("value", "")
+        for element in machines
+        for info in element.all("info")
+    }
+
+
+def _platform(told: Mapping[str, str]) -> Platform | None:
+    if told.get("PlatformName") == "PowerNV":
+        return Platform.POWERNV
+    return _ARCHITECTURES.get(told.get("Architecture", ""))
 
 
 def _root_bus(element: Element) -> Standing:
