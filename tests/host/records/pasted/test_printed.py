@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.model import Platform
 from host.records.paste import at, host_of
 
 _LIST = "IOMMU Group 1:\n\t00:01.0 PCI bridge [0604]: Intel Device [8086:1901]\n"
@@ -18,6 +19,20 @@ def test_release_and_command_line_beside_a_list() -> None:
     assert isinstance(host.kernel, Known)
     assert (host.kernel.value.major, host.kernel.value.minor) == (6, 11)
     assert value_of(host.functions[at("00:01.0")].group, None) == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "platform"),
+    [("x86_64 x86_64 x86_64", Platform.X86), ("aarch64", Platform.ARM), ("ppc64le", Platform.UNKNOWN)],
+)
+def test_the_machine_of_a_list_that_shows_no_host_bridge(machine: str, platform: Platform) -> None:
+    assert host_of(f"$ uname -a\n{_UNAME.replace('x86_64', machine)}\n{_LIST}").platform is platform
+    bridge = "IOMMU Group 0:\n\t00:00.0 Host bridge [0600]: Intel Device [8086:591f]\n"
+    assert host_of(f"$ uname -a\n{_UNAME.replace('x86_64', machine)}\n{bridge}{_LIST}").platform is Platform.X86
+    assert (
+        host_of(_UNAME.replace("host", "x86_64").replace("x86_64 GNU", "GNU") + "\n" + _LIST).platform
+        is Platform.UNKNOWN
+    )
 
 
 def test_other_boot_loaders_and_short_releases() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from atoll.host.model import Platform
 from atoll.host.records.pasted.boot_log import NARROW, goes_on, release_of
 
 __all__ = ["Printed"]
@@ -17,6 +18,7 @@ __all__ = ["Printed"]
 _LONGEST = 4096
 _STARTS = ("BOOT_IMAGE=", "root=", "initrd=", "initrd ")
 _WORDS = frozenset({"ro", "rw", "quiet", "splash"})
+_MACHINES = {"x86_64": Platform.X86, "i686": Platform.X86, "aarch64": Platform.ARM}
 _TYPE = r"(DMA|DMA-FQ|identity|blocked|unmanaged|unknown)"
 _TYPE_TOLD = re.compile(rf"(?:\S*/)?(\d{{1,6}})/type:\s*{_TYPE}")
 _TYPE_ASKED = re.compile(r"iommu_groups/(\d{1,6})/type\b")
@@ -29,6 +31,8 @@ class Printed:
 
     release: str | None = None
     command_line: str | None = None
+    platform: Platform | None = None
+    """The platform by the name of the machine (``uname -m``), where that tells it: a ``ppc64le`` may be a guest."""
     types: dict[int, str] = field(default_factory=dict)
     """Types of groups by their numbers, as ``/sys/kernel/iommu_groups/N/type`` has them."""
     _asked: str = ""
@@ -54,6 +58,7 @@ class Printed:
         words = text.split()
         if words[0] == "Linux" and len(words) > 4 and words[3].startswith("#") and release_of(words[2]):
             self.release = words[2]
+            self.platform = next((_MACHINES[word] for word in words[4:] if word in _MACHINES), None)
             return True
         if text.startswith("BOOT_IMAGE=") or (asked == "command line" and _is_command_line(words)):
             self.command_line = text[:_LONGEST]

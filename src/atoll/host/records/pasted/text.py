@@ -12,7 +12,7 @@ from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN, LISTED_NONE
 from atoll.host.interrupt_remapping import doubt_remapping
-from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease
+from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease, Platform
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.group_lists.beside import driver_beside
@@ -134,7 +134,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         name=name,
         functions=functions,
         groups=groups,
-        platform=log.platform or platform_by_bridges(functions),
+        platform=_platform(log, lines.printed, functions),
         kernel=_release(log, lines.printed, name),
         command_line=command_line,
         overrides_acs=_logged(log.overrides_acs, name),
@@ -226,6 +226,11 @@ def _release(log: BootLog, printed: Printed, name: str) -> Fact[KernelRelease]:
     if isinstance(told, Known) and release is not None:
         return Known(release, told.source)
     return told if isinstance(told, Unknown) else Unknown(_NO_RELEASE)
+
+
+def _platform(log: BootLog, printed: Printed, functions: Mapping[Address, Function]) -> Platform:
+    shown = log.platform or platform_by_bridges(functions)
+    return printed.platform or shown if shown is Platform.UNKNOWN else shown
 
 
 def _command_line(log: BootLog, printed: Printed, name: str) -> Fact[str]:
