@@ -16,7 +16,7 @@ from atoll.fabric.settings import DomainKind
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Platform
+from atoll.host.model import EndKind, Platform
 from atoll.isolation.clusters import Handover
 from atoll.isolation.handover import HELD_SPACE
 from atoll.isolation.moment import state
@@ -96,6 +96,29 @@ def test_what_nothing_separates_is_impossible(one: str, other: str) -> None:
     made = planned(Twin.new("pcie-box"), [one], [other])
     assert made.impossible
     assert not made.steps
+
+
+@pytest.mark.parametrize(
+    ("device", "number", "told"),
+    [
+        (
+            0x2330,
+            0,
+            "no control of this version cuts these links; Fabric Manager's partitions say what NVSwitches route",
+        ),
+        (0x15F9, 0, "`assumed = true` in [policy]"),
+        (0x1DB5, None, "or record what tells where each link leads beside it: nvidia-smi nvlink -R"),
+    ],
+)
+def test_what_cuts_links_over_a_chip_that_no_plan_cuts(device: int, number: int | None, told: str) -> None:
+    ends = ("01:00.0", "02:00.0")
+    cards = [replace(gpu(end, f"00:0{n}.0"), device=device) for n, end in enumerate(ends, 1)]
+    joined = [link for end in ends for link in links(end, EndKind.SWITCH, (number, None), name="NVSwitch")]
+    host = replace(machine(*(port(f"00:0{n}.0", n) for n in (1, 2)), *cards), links=tuple(joined))
+    found = scene(replace(host, links_told=frozenset(map(at, ends))))
+    made = plan(found.topology, found.settings, clusters(found.host, red=ends[0], blue=ends[1]))
+    assert made.impossible
+    assert all(told in entry.remedy and "put both in one cluster" in entry.remedy for entry in made.impossible)
 
 
 def test_without_an_iommu_vfio_is_no_remedy() -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 from atoll.controls.kernel_mask import kernel_cuts
+from atoll.controls.registry import link_control
 from atoll.fabric.answer import Policy
 from atoll.fabric.domains import default_domain
 from atoll.fabric.links import is_open
@@ -22,6 +22,7 @@ from atoll.isolation.clusters import HOST, Clusters, Handover
 from atoll.isolation.handover import handed_over
 from atoll.isolation.proof import Breach, Proof, Violation, prove
 from atoll.isolation.reach import Reach
+from atoll.isolation.remedies.links import BY_PARTITIONS, RECORD
 from atoll.pci.address import Address
 from atoll.plan.bandwidth import bandwidth, inside
 from atoll.plan.effects import after_steps
@@ -78,8 +79,10 @@ def _inseparable(host: Host, wanted: Needs) -> tuple[Unachievable, ...]:
     for violation in wanted.left.violations:
         if violation.breach in _BY_SEPARATION:
             found.setdefault((violation.source_cluster, violation.target_cluster), []).append(violation)
-    entries = [(_explained(names, those, unknown=False), those[0]) for names, those in sorted(found.items())]
-    return tuple(replace(e, remedy=_NO_IOMMU) if _untranslated(host, first) else e for e, first in entries)
+    return tuple(
+        _explained(names, those, _separation(host, names, those[0]), unknown=False)
+        for names, those in sorted(found.items())
+    )
 
 
 def _untranslated(host: Host, violation: Violation) -> bool:
@@ -88,7 +91,7 @@ def _untranslated(host: Host, violation: Violation) -> bool:
     return through and default_domain(host, host.functions[violation.source]).kind is DomainKind.NONE
 
 
-def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: bool) -> Unachievable:
+def _explained(names: tuple[str, str], violations: list[Violation], remedy: str, *, unknown: bool) -> Unachievable:
     first = violations[0]
     path = "; ".join(f"at {hop.at}, {hop.via}: {hop.because}" for hop in first.path)
     more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
@@ -97,28 +100,39 @@ def _explained(names: tuple[str, str], violations: list[Violation], *, unknown: 
         can = "may be able to send requests as" if unknown else "can send requests as"
     if first.breach is Breach.CONTROL:
         can = "may have in hand" if unknown else "has in hand"
-    remedy = _separation(names, first, unknown=unknown)
     reason = f"{first.source} {can} {first.target}{more} whatever is set: {path}"
     return Unachievable(names, reason, remedy, tuple(dict.fromkeys(v.source for v in violations)), unknown=unknown)
 
 
-def _separation(names: tuple[str, str], violation: Violation, *, unknown: bool) -> str:
+def _separation(host: Host, names: tuple[str, str], violation: Violation) -> str:
     """What would separate a pair that no control separates."""
+    if _untranslated(host, violation):
+        return _NO_IOMMU
     if _sets_up_others(violation):
         return _HOSTS
-    if unknown:
-        return "read what is missing (as root, or with the record that tells), or state it; --policy trusted assumes it"
     if violation.breach is Breach.CONTROL:
         return "leave the physical function with the host, or put both in one cluster"
     if any(hop.at.startswith(_ROOT_COMPLEX) for hop in violation.path):
         return "hand it over through VFIO, whose address space translates; or boot without iommu=pt"
     if any(hop.via.startswith(tuple(LinkKind)) for hop in violation.path):
-        return "put both in one cluster; a control that is only assumed to work needs `assumed = true` in [policy]"
+        return f"put both in one cluster; {_cutting(host, violation)}"
     if violation.breach is Breach.IDENTITY and _behind_vmd(violation.source, Address.parse(violation.target)):
         return f"{'leave it with the host' if HOST in names else 'put both in one cluster'}, or turn {SWITCHING_OFF}"
     if HOST in names:
         return "leave it with the host, or move it to a slot below a port that can redirect (ACS)"
     return "put both in one cluster, or move one to a slot below a port that can redirect (ACS)"
+
+
+def _cutting(host: Host, violation: Violation) -> str:
+    """What would cut the links by which one reaches the other."""
+    ends = [host.functions[end] for end in (violation.source, Address.parse(violation.target))]
+    controls = [link_control(host.functions[end.physical_function or end.address]) for end in ends]
+    if any(control is not None and control.is_assumed for control in controls):
+        return "a control that is only assumed to work needs `assumed = true` in [policy]"
+    if any(controls):
+        return f"or {RECORD}"
+    nvswitch = violation.path[0].via.startswith(LinkKind.NVLINK) and len(violation.path) > 1
+    return "no control of this version cuts these links" + (f"; {BY_PARTITIONS}" if nvswitch else "")
 
 
 def _behind_vmd(*functions: Address) -> bool:
@@ -195,10 +209,7 @@ def _left(after: Proof, taken: AbstractSet[tuple[object, ...]]) -> tuple[Unachie
             key = (violation.source_cluster, violation.target_cluster), unknown, _pair(violation) in taken
             found.setdefault(key, []).append(violation)
     return tuple(
-        replace(
-            _explained(names, violations, unknown=unknown),
-            remedy=_TRUST if trusted else _remedy(violations[0], unknown=unknown),
-        )
+        _explained(names, violations, _TRUST if trusted else _remedy(violations[0], unknown=unknown), unknown=unknown)
         for (names, unknown, trusted), violations in sorted(found.items())
     )
 

@@ -16,10 +16,12 @@ from atoll.host.model import EndKind, Link, LinkKind
 from atoll.isolation.remedies.remedy import Remedy
 from atoll.pci.address import Address
 
-__all__ = ["link_remedies"]
+__all__ = ["BY_PARTITIONS", "RECORD", "link_remedies"]
 
-_RECORD = "record what tells where each link leads beside it: nvidia-smi nvlink -R; of AMD's, the KFD topology"
+RECORD = "record what tells where each link leads beside it: nvidia-smi nvlink -R; of AMD's, the KFD topology"
 
+BY_PARTITIONS = "Fabric Manager's partitions say what NVSwitches route"
+"""Fabric Manager User Guide, "Shared NVSwitch": the host assigns GPUs to partitions, and switches route by them."""
 _NO_RECORD = "no record is read that tells where such links lead: put both in one cluster"
 
 
@@ -39,7 +41,7 @@ def link_remedies(topology: Topology, settings: Settings, one: Address, other: A
             found.append(_cut(topology, end, links))
     untold = [str(end) for end in (a, b) if end not in topology.host.links_told]
     if untold and len(found) < 2:
-        effect = _RECORD if _recordable(topology, a) and _recordable(topology, b) else _NO_RECORD
+        effect = RECORD if _recordable(topology, a) and _recordable(topology, b) else _NO_RECORD
         found.append(Remedy(f"not known: no record tells all links of {' and '.join(untold)}", "", effect))
     return tuple(found)
 
@@ -60,12 +62,11 @@ def _cut(topology: Topology, end: Address, links: Sequence[Link]) -> Remedy:
     control = link_control(topology.functions[end])
     if control is None:
         routed = any(link.kind is LinkKind.NVLINK and far_end(link, end).kind is EndKind.SWITCH for link in links)
-        # Fabric Manager User Guide, "Shared NVSwitch": the host assigns GPUs to partitions, and switches route by them.
-        effect = "they stay open" + ("; Fabric Manager's partitions say what NVSwitches route" if routed else "")
-        return Remedy(f"no control is known that cuts the links of {end}", "", effect)
+        effect = "they stay open" + (f"; {BY_PARTITIONS}" if routed else "")
+        return Remedy(f"no control of this version cuts the links of {end}", "", effect)
     numbers = sorted(n for link in links if (n := near_end(link, end).number) is not None and control.names(n))
     if len(numbers) < len(links):
-        return Remedy(f"cut the links of {end}, whose numbers no record tells", "", _RECORD)
+        return Remedy(f"cut the links of {end}, whose numbers no record tells", "", RECORD)
     level = f" (level {control.level})" if control.level is not Level.OBSERVED else ""
     return Remedy(
         f"cut link(s) {', '.join(map(str, numbers))} of {end}{level}",
