@@ -115,7 +115,10 @@ def mutate(random: Random, inputs: Sequence[bytes], words: Sequence[bytes], long
 
 @contextmanager
 def limited(*, seconds: int, mebibytes: int) -> Any:
-    """Bound what each input costs: ``TooSlow`` after so much time, ``MemoryError`` past so much memory."""
+    """Bound what each input costs: ``TooSlow`` after so much time, ``MemoryError`` past so much memory.
+
+    ``TooSlow`` comes again after as much time: what is raised inside of a destructor is only printed.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     most = used + (mebibytes << 20)
@@ -126,8 +129,8 @@ def limited(*, seconds: int, mebibytes: int) -> Any:
 
     before = signal.signal(signal.SIGALRM, late)
     try:
-        yield lambda: signal.alarm(seconds)
+        yield lambda: signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -79,12 +79,16 @@ def _mutated(name: str, seconds: int, folder: Path) -> int:
     target = TARGETS[name]
     inputs = folder / "inputs"
     _prepare(name, inputs)
-    explorer = Explorer(target, Random(time.time_ns()))
-    waiting = [path.read_bytes() for path in sorted(inputs.iterdir())]
-    end = time.monotonic() + seconds
+    random = Random(time.time_ns())
+    explorer = Explorer(target, random)
+    waiting = [path.read_bytes() for path in inputs.iterdir()]
+    # Of what a target begins with there may be more than there is time for: each run takes others, for half of it.
+    random.shuffle(waiting)
+    start = time.monotonic()
     with limited(seconds=SECONDS_EACH, mebibytes=MEBIBYTES) as clock:
-        while waiting or time.monotonic() < end:
-            data = waiting.pop() if waiting else explorer.next()
+        passed = 0.0
+        while passed < seconds:
+            data = waiting.pop() if waiting and passed < seconds / 2 else explorer.next()
             clock()
             try:
                 fresh = explorer.run(data)
@@ -96,6 +100,7 @@ def _mutated(name: str, seconds: int, folder: Path) -> int:
                 return FAILED
             if fresh:
                 _keep(inputs, data)
+            passed = time.monotonic() - start
     print(f"stat::number_of_executed_units: {explorer.runs}", file=sys.stderr)
     return 0
 

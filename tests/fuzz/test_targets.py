@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ import pytest
 
 from atoll.errors import InputError
 from atoll.host.links.xml import parse_xml
+from fuzz import worker
 from fuzz.__main__ import main
 from fuzz.mutation import Explorer, TooSlow, limited, mutate
 from fuzz.target import CORPUS, Target
@@ -99,6 +101,19 @@ def test_an_input_that_takes_too_much_memory_is_a_failure() -> None:
 def test_unknown_targets_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["none"]) == 2
     assert "no such target" in capsys.readouterr().err
+
+
+def test_more_to_begin_with_than_there_is_time_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the time goes to changes of what it has begun with, however much that is."""
+    inputs: list[bytes] = []
+    seeds = {b"%d" % number for number in range(400)}
+    monkeypatch.setitem(TARGETS, "t", Target("t", inputs.append, lambda: seeds))
+    clock = count(step=0.01)
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    assert worker.main("mutation", "t", 1, tmp_path) == 0
+    assert len(inputs) == 100
+    assert len(seeds.intersection(inputs[:50])) == 50
+    assert not seeds.issuperset(inputs[50:])
 
 
 def test_the_engine_of_our_own_runs_without_another(tmp_path: Path) -> None:
