@@ -146,7 +146,7 @@ def test_without_any_room_nothing_of_it_is_noted(tmp_path: Path, disk: Disk) -> 
     with closing(Journal(machine)) as journal:
         journal.begin("apply")
         disk.fill()
-        with pytest.raises(Failure, match=f"{PATH}: database or disk is full") as caught:
+        with pytest.raises(Failure, match=f"{PATH}: No space left on device") as caught:
             journal.intend(STEP, {"fingerprint": "10de:1db1"})
         assert caught.value.hint == "make room there: nothing is done without a journal"
         disk.full = False

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from atoll.act.machine import Machine
 from atoll.act.own_folder import cannot_be_used, make_own, sync
+from atoll.act.unwritten import cause_of
 from atoll.errors import InputError
 
 __all__ = ["DAMAGE", "DAMAGED_HINT", "PATH", "RESERVE", "SPARE", "Database", "read_database"]
@@ -28,18 +29,13 @@ RESERVE = PATH + ".reserve"
 """A real file that holds room on the disk, which is given up once there is no other: what was begun can be undone."""
 _RESERVE_SIZE = 1 << 20
 """Bytes: a rollback notes some hundred for each write that it makes."""
-_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR_WRITE)
-"""What a file that cannot grow, or cannot be made, and a quota that is used up come as."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 DAMAGED_HINT = (
     f"it says how to give devices back, so nothing is changed: put {PATH} back from a copy; or give the devices back "
     "by hand (or restart the host), then move it away"
 )
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 """What reading a damaged database raises: a message of SQLite's may quote what is no text."""
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_PRIMARY = 0xFF
-"""The part of an error code of SQLite's that says what it is; the rest says more of it."""
-_LOCKED = "another program has it open and at work: end that first (fuser tells which; sqlite3, say)"
 _APPLICATION = 0x61746F6C
 """``atol``: tells this database from others (``PRAGMA application_id``)."""
 _VERSION = 1
@@ -162,8 +158,11 @@ class Database:
 
     def _make_room(self, error: sqlite3.OperationalError) -> None:
         """Give the reserve up where that lets what failed be done again; raise what it failed with otherwise."""
-        code = _code(error)
-        if self._reserve is None or not {code, code & _PRIMARY}.intersection(_NO_ROOM):
+        if self._path is None or self._reserve is None:
+            raise error
+        # A quota that is used up for what exists already shows in nothing else than the write (EDQUOT).
+        quota = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE
+        if not quota and cause_of(self._path, error).errno not in _NO_ROOM:
             raise error
         try:
             os.unlink(self._reserve)
@@ -180,8 +179,7 @@ class Database:
         # What could not be noted is not to be noted with what comes next: it is not done.
         self._roll_back()
         self._pending.clear()
-        full = _code(error) & _PRIMARY == sqlite3.SQLITE_FULL
-        return OSError(errno.ENOSPC if full else errno.EIO, str(error))
+        return cause_of(self._path, error) if self._path is not None else OSError(errno.EIO, str(error))
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
@@ -244,11 +242,6 @@ def _allocate(descriptor: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
-def _code(error: sqlite3.Error) -> int:
-    # What the module itself finds wrong has none.
-    return getattr(error, "sqlite_errorcode", 0)
-
-
 def _check_file(path: Path) -> int:
     """Return the size of a file. Raises OSError for what keeps nothing, as /dev/null does, or is not there."""
     found = path.stat()
@@ -265,9 +258,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & _PRIMARY in _BUSY
-            hint = _LOCKED if busy else "run as root; see that its folder can be written"
-            raise InputError(f"{path}: {error}", hint=hint) from error
+            raise cannot_be_used(path, cause_of(path, error)) from error
         except DAMAGE as error:
             raise _damaged(error) from error
         failed.pop_all()

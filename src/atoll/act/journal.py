@@ -9,7 +9,6 @@ to give back, and what a death may have left half done. That a write is announce
 
 from __future__ import annotations
 
-import errno
 import json
 import secrets
 import sqlite3
@@ -21,6 +20,7 @@ from enum import StrEnum
 from atoll.act.database import DAMAGE, DAMAGED_HINT, PATH, RESERVE, Database, read_database
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
+from atoll.act.own_folder import hint_for
 from atoll.act.owner import Owner, boot_of, is_alive, this_process
 from atoll.act.site import State
 from atoll.errors import InputError
@@ -296,8 +296,8 @@ class Journal:
 
 
 def _unwritten(error: OSError, path: str = PATH) -> Failure:
-    hint = f"make room there: {_NO_JOURNAL}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else _NO_JOURNAL
-    return Failure(f"{path}: {error.strerror or error}", hint=hint)
+    hint = hint_for(error)
+    return Failure(f"{path}: {error.strerror or error}", hint=f"{hint}: {_NO_JOURNAL}" if hint else _NO_JOURNAL)
 
 
 def read_journal(machine: Machine) -> Record:

@@ -9,14 +9,18 @@ from pathlib import Path
 
 from atoll.errors import InputError, RefusedError
 
-__all__ = ["cannot_be_used", "make_own", "sync"]
+__all__ = ["cannot_be_used", "hint_for", "make_own", "sync"]
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _IN_ITS_PLACE = "something else stands in its place: see what it is, and move it away"
 _HINTS = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
-    errno.EROFS: "it has to be on a file system that can be written",
+    errno.EROFS: "have its file system mounted so that it can be written (mount -o remount,rw)",
+    errno.ENOENT: "have its folder back",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "run as root; what root may not write either is immutable (lsattr)"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "let this process have more files open (ulimit -n)"),
+    errno.EBUSY: "another program has it open and at work: end that first (fuser tells which; sqlite3, say)",
     errno.EIO: "see the kernel's log: the disk may be failing",
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO), _IN_ITS_PLACE),
 }
@@ -50,5 +54,9 @@ def sync(folder: Path) -> None:
 
 def cannot_be_used(path: Path, error: OSError) -> InputError:
     """Return what is told of one of atoll's own files that cannot be used."""
-    hint = _HINTS.get(error.errno or 0, "run as root")
-    return InputError(f"{path}: {error.strerror or error}", hint=hint)
+    return InputError(f"{path}: {error.strerror or error}", hint=hint_for(error) or "run as root")
+
+
+def hint_for(error: OSError) -> str:
+    """Return what to do where one of atoll's own files cannot be used; empty where the error does not tell."""
+    return _HINTS.get(error.errno or 0, "")

@@ -12,6 +12,7 @@ from atoll.act.failure import Failure
 from atoll.act.journal import Journal, Record, Run, read_journal
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
+from atoll.act.own_folder import hint_for
 from atoll.act.owner import boot_of, this_process
 from atoll.act.recorded import Recorded
 from atoll.errors import AtollError, InputError, Interrupted, RefusedError, StepError
@@ -19,8 +20,6 @@ from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 
 __all__ = ["Running", "end_runs", "refuse_after_death", "running"]
-
-_MAKE_ROOM = "make room for the journal (/var/lib/atoll), then run atoll recover"
 
 
 @dataclass(slots=True)
@@ -108,7 +107,9 @@ def _end(journal: Journal, run: Run, how: str, message: str = "") -> None:
         journal.end(run)
     except Failure as error:
         told = f"the journal cannot be written ({error.message}), and {how}"
-        raise StepError(f"{told}: {message}" if message else told, hint=_MAKE_ROOM) from error
+        mend = hint_for(error.__cause__) if isinstance(error.__cause__, OSError) else ""
+        hint = f"{mend or 'have it written again'} (/var/lib/atoll), then run atoll recover"
+        raise StepError(f"{told}: {message}" if message else told, hint=hint) from error
 
 
 def end_runs(machine: Machine) -> None:
