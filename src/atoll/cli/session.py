@@ -77,10 +77,12 @@ def _open_records(names: Sequence[str], extent: Extent) -> Session:
     """Open trees and pasted texts, and merge what they show."""
     from atoll.host.open import open_named
     from atoll.host.records.content import Record
+    from atoll.host.records.programs.sosreport import read_sosreport
 
     opened = [open_named(name) for name in names]
-    texts = tuple(found for found in opened if isinstance(found, Record))
     trees = tuple(found for found in opened if not isinstance(found, Record))
+    texts = tuple(found for found in opened if isinstance(found, Record))
+    texts += tuple(text for tree in trees for text in read_sosreport(tree))
     tree: Tree
     if len(trees) == 1:
         tree = trees[0]

@@ -33,4 +33,11 @@ def read_host(
         return read_together([opened])
     from atoll.host.capture.withheld import withheld
 
-    return linux.read(withheld(opened), registers=registers or linux.no_registers, extent=extent)
+    host = linux.read(withheld(opened), registers=registers or linux.no_registers, extent=extent)
+    if isinstance(name_or_tree, str):
+        from atoll.host.records.programs.sosreport import read_sosreport
+        from atoll.host.together import read_together
+
+        texts = read_sosreport(opened)
+        return read_together(texts, read=host) if texts else host
+    return host
