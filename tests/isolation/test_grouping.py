@@ -9,10 +9,12 @@ from reach_hosts import CLOSED, OFF, acs, at, endpoint, machine, port, scene, sl
 from running import CAPTURES
 
 from atoll.cli.session import open_session
+from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
 from atoll.isolation.grouping import ChangeKind, Grouping, grouping
 from atoll.isolation.groups import predict
+from atoll.isolation.reach import Reach
 from atoll.isolation.spoilers import Cause, Rule
 from atoll.pci.acs import Acs, AcsFlag
 from atoll.pci.express import PcieLink
@@ -81,6 +83,13 @@ def test_a_root_port_without_acs() -> None:
     assert found.slots is None, "a port in the group is nothing to VFIO"
 
 
+def test_no_slot_is_where_the_switch_of_a_card_is() -> None:
+    """The root port's group has what is below it alone, and the card is that already."""
+    found = told(predicted(*switch(OFF, OFF, root=OFF)))
+    assert found.slots is not None
+    assert found.slots.places == ()
+
+
 def test_another_slot_for_a_card_that_shares() -> None:
     multi = [replace(port(f"00:01.{n}", 1 + n, acs=None), multifunction=Known(True)) for n in range(2)]
     cards = [endpoint(f"{1 + n:02x}:00.0", f"00:01.{n}") for n in range(2)]
@@ -137,11 +146,31 @@ def test_off_because_no_iommu_may_have_been_in_use() -> None:
 
 
 def test_no_more_is_set_than_splits() -> None:
-    functions = predicted(*switch(OFF, OFF, OFF, root=OFF))
-    found = told(functions)
-    change = found.changes[-1]
-    assert set(change.words) == {at("00:01.0"), at("02:00.0")}
+    """What is below another port of the switch reaches the card by that port; what is below a switch there does not."""
+    inner = [
+        port("04:00.0", 5, "02:01.0", PortType.UPSTREAM, acs=None),
+        *(port(f"05:0{n}.0", 6 + n, "04:00.0", PortType.DOWNSTREAM, acs=OFF) for n in range(2)),
+        *(endpoint(f"0{6 + n}:00.0", f"05:0{n}.0") for n in range(2)),
+    ]
+    host = predicted(*switch(OFF, OFF, root=OFF)[:-1], *inner)
+    change = told(host).changes[-1]
+    assert set(change.words) == {at("00:01.0"), at("02:00.0"), at("02:01.0")}
     assert change.group == (at("03:00.0"),)
+
+
+def test_what_is_set_splits_in_fact_too() -> None:
+    """With its own port closed the card has a group of its own, and the others reach it as before."""
+    host = predicted(*switch(OFF, OFF, OFF, root=OFF))
+    found = scene(host)
+    change = grouping(found.topology, found.settings, at("03:00.0")).changes[-1]
+    settings = found.settings
+    for address, word in change.words.items():
+        settings = settings.with_acs(address, word)
+    after = Reach(found.topology, settings)
+    for other in ("04:00.0", "05:00.0"):
+        assert found.reach().answer(at(other), at("03:00.0")).answer is Answer.DIRECT
+        assert after.answer(at(other), at("03:00.0")).answer < Answer.DIRECT
+        assert after.identity(at(other), at("03:00.0")).answer is Answer.BLOCKED
 
 
 def test_what_lets_traffic_past_goes_off() -> None:

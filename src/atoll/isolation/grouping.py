@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from atoll.controls.acs import closed
+from atoll.fabric.answer import Answer
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.command_line import parameters
@@ -20,6 +21,7 @@ from atoll.isolation.groups import Prediction, predict
 from atoll.isolation.groups.firmware_ids import joins
 from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.isolation.groups.override_evidence import override_in_force
+from atoll.isolation.reach import Reach
 from atoll.isolation.slots import Slots, other_slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler, held_from_above, spoilers
 from atoll.pci.acs import OPENING, REDIRECTING, AcsFlag
@@ -175,7 +177,7 @@ def _changes(
     before: tuple[Address, ...],
     found: tuple[Spoiler, ...],
 ) -> tuple[Change, ...]:
-    """Try to set what can be set: all of it, then as little of it as splits as much.
+    """Try to set what can be set: all of it, then as little of it as splits as much, in groups and in fact.
 
     What was changed since the groups formed can make the prediction larger than the group: it is to leave ``members``.
     """
@@ -192,23 +194,41 @@ def _changes(
     best, _ = _tried(host, one, words)
     if not set(best) < set(before) or _devices(host, members) <= set(best):
         return ()
+    all_closed = _after(topology, settings, words)
     for address in reversed(list(words)):
         fewer = {a: word for a, word in words.items() if a != address}
         if fewer and set(_tried(host, one, fewer)[0]) == set(best):
-            words = fewer
+            reached = _reached_from_below(_after(topology, settings, fewer), address, one)
+            if reached <= _reached_from_below(all_closed, address, one):
+                words = fewer
     group, undetermined = _tried(host, one, words)
     words = dict(sorted(words.items()))
     causes = {spoiler.cause for spoiler in found if spoiler.address in words}
     cleared = {a: (settings.acs[a] or AcsFlag(0)) & ~word & OPENING for a, word in words.items()}
     change = Change(ChangeKind.ACS, words, cleared, group, undetermined, detours(topology, settings, words))
-    if not causes <= {Cause.KERNEL, Cause.OPTION}:
+    if causes.isdisjoint({Cause.KERNEL, Cause.OPTION}) or not causes <= {Cause.KERNEL, Cause.OPTION, Cause.CHANGED}:
         return (change,)
-    # What the kernel sets by itself: the bits that groups need, and nothing off.
+    # What the kernel sets by itself, what was changed since among it: the bits that groups need, and nothing off.
     own = {a: (settings.acs[a] or AcsFlag(0)) | word & REDIRECTING for a, word in words.items()}
     group, undetermined = _tried(host, one, own)
     if set(group) != set(change.group):
         return (change,)
     return (replace(change, kind=ChangeKind.KERNEL, words=own, cleared=dict.fromkeys(own, AcsFlag(0))), change)
+
+
+def _after(topology: Topology, settings: Settings, words: Mapping[Address, AcsFlag]) -> Reach:
+    for address, word in words.items():
+        settings = settings.with_acs(address, word)
+    return Reach(topology, settings)
+
+
+def _reached_from_below(reach: Reach, port: Address, one: Address) -> set[Address]:
+    """Which functions below a port reach another, or can pass for it: groups do not show that (ACS is egress only)."""
+    return {
+        other
+        for other in reach.topology.below.get(port, ())
+        if other != one and Answer.DIRECT in (reach.answer(other, one).answer, reach.identity(other, one).answer)
+    }
 
 
 def _devices(host: Host, members: Iterable[Address]) -> set[Address]:

@@ -97,9 +97,11 @@ def _wanted(topology: Topology, now: Address, card: Iterable[Address]) -> list[t
     prediction = predict(host)
     index = prediction.index()
     moving = set(card)
+    # In place of the switch that it stands on there is no room for a card.
+    above = {now, *topology.up(now)}
     wanted = []
     for address, function in host.functions.items():
-        if topology.port_type(address) not in DOWNSTREAM_PORTS or address == now or address in moving:
+        if topology.port_type(address) not in DOWNSTREAM_PORTS or address in moving or address in above:
             continue
         # Without a bridge's header: the DMI port that is a chipset's host bridge.
         if value_of(function.slot, True) is False or value_of(function.bridge, None) is None:
