@@ -6,6 +6,7 @@ from fuzz.target import Target
 from fuzz.targets.archives import ARCHIVES
 from fuzz.targets.documents import DOCUMENTS
 from fuzz.targets.functions import FUNCTIONS
+from fuzz.targets.holder import HOLDER
 from fuzz.targets.records import RECORDS
 from fuzz.targets.trees import TREES
 from fuzz.targets.vfio import VFIO
@@ -13,5 +14,5 @@ from fuzz.targets.vfio import VFIO
 __all__ = ["TARGETS"]
 
 TARGETS: dict[str, Target] = {
-    target.name: target for target in (*FUNCTIONS, *RECORDS, *ARCHIVES, *TREES, *DOCUMENTS, *VFIO)
+    target.name: target for target in (*FUNCTIONS, *RECORDS, *ARCHIVES, *TREES, *DOCUMENTS, *HOLDER, *VFIO)
 }
