@@ -86,3 +86,30 @@ def test_of_changes(run: Run, spec: Path, verb: str) -> None:
     document = run(verb, *([] if verb == "recover" else [spec]), "--host", _HOST, "--json").json
     row = _row(_section("apply, hold, release, recover, capture"), verb)
     assert document.keys() - {"schema"} <= _named(row)
+
+
+@pytest.mark.parametrize(
+    ("verb", "rest"),
+    [
+        ("list", []),
+        ("new", ["ac922-4gpu", "FILE"]),
+        ("reset", ["FILE", _GPUS[0]]),
+        ("event", ["FILE", "suspend"]),
+        ("attack", ["FILE", *_GPUS]),
+        ("peek", ["FILE", _GPUS[0], "--config", "0"]),
+        ("poke", ["FILE", _GPUS[0], "--config", "4=6"]),
+    ],
+)
+def test_of_twins(run: Run, ac922: Path, verb: str, rest: list[str]) -> None:
+    document = run("twin", verb, *(ac922 if word == "FILE" else word for word in rest), "--json").json
+    row = _row(_section("twin, demo"), f"twin {verb}") if verb != "poke" else _row(_section("twin, demo"), "twin peek")
+    told = _named(row.split("|")[2]) - {"config", "bar0"} - ({"poke", "written"} if verb == "peek" else {"poke"})
+    entries = {name for entry in document.get("machines", document.get("attempts", [])) for name in entry}
+    assert (document.keys() | entries) - {"schema"} == told
+
+
+def test_of_the_demo(run: Run) -> None:
+    document = run("demo", "--json").json
+    stages = document["stages"]
+    found = {*document, *(n for s in stages for n in s), *(n for s in stages for a in s["attacks"] for n in a)}
+    assert found - {"schema"} == _named(_row(_section("twin, demo"), "demo").split("|")[2])
