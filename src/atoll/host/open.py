@@ -21,6 +21,8 @@ __all__ = ["open_named"]
 
 _BLOB = b"\xd0\x0d\xfe\xed"
 """Magic number of a flattened device tree (Devicetree Specification 0.4, 5.2)."""
+_ZIP = b"PK\x03\x04"
+"""What a file in a zip archive begins with (APPNOTE 4.3.7)."""
 _PARTS = frozenset(("sys", "proc", "records"))
 """What stands at the top of a host's files, or of some of them."""
 _DEEPEST = 4
@@ -151,6 +153,9 @@ def _record(file: BinaryIO, *, name: str) -> Record:
     data = file.read(MOST_BYTES + 1)
     kind = compression(data)
     text = _text_of(data, kind, name=name) if kind else data
+    if text.startswith(_ZIP):
+        hint = "unpack it, and name what it holds of one machine: --host lspci.txt --host iommu_groups.txt"
+        raise InputError(f"{name}: zip archives are not read", hint=hint)
     if text[257:262] == b"ustar":
         raise InputError(f"{name}: an archive is not read from a pipe", hint="save it in a file, and name that")
     return _read(text, name=name)

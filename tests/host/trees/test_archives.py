@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -290,3 +291,14 @@ def test_a_folder_without_a_host_is_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "sys").mkdir()
     assert opened_tree(tmp_path).list("sys") == ()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_zip_archives_are_told_apart_from_texts(tmp_path: Path, packing: int) -> None:
+    path = tmp_path / "diagnostics.zip"
+    with zipfile.ZipFile(path, "w", packing) as packed:
+        for number in range(2):
+            packed.writestr(f"host{number}/lspci.txt", "00:01.0 PCI bridge [0604]: X [8086:1901]\n")
+    with pytest.raises(InputError, match="zip archives") as caught:
+        open_named(str(path))
+    assert "unpack" in caught.value.hint
