@@ -12,7 +12,7 @@ from atoll.host.model import Function, Group, IommuUnit
 from atoll.isolation.groups import Prediction, predict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.header import PortType
-from atoll.pci.quirks.acs import kernel_decides_alike
+from atoll.pci.quirks.acs import AcsHandler, kernel_decides_alike
 
 
 def _below(ids: tuple[int, int], acs: Acs | None = None, *, kernel: tuple[int, int] | None = (6, 12)) -> Prediction:
@@ -123,7 +123,10 @@ def test_a_southbridges_pci_bridge_lends_its_id_also_where_its_type_was_not_read
 @pytest.mark.parametrize(
     ("ids", "since"),
     [
-        ((0x1D17, 0x0733), (6, 8)),  # Zhaoxin
+        ((0x177D, 0xAF84), (5, 5)),  # Cavium ThunderX2
+        ((0x1D17, 0x0710), (5, 7)),  # Zhaoxin
+        ((0x1957, 0x8D81), (5, 15)),  # NXP
+        ((0x1D17, 0x0733), (6, 8)),  # Zhaoxin, new ones
         ((0x17CB, 0x0115), (6, 12)),  # Qualcomm SA8775P
         ((0x0014, 0x7A29), (6, 16)),  # Loongson
         ((0x17CB, 0x0111), (7, 0)),  # Qualcomm Hamoa
@@ -151,15 +154,15 @@ def test_a_vendors_list_that_is_shorter_says_no_though_acs_is_on() -> None:
 @pytest.mark.parametrize(
     ("release", "known"),
     [
-        ("6.1.191", False),
-        ("6.1.192-custom", True),
+        ("6.1.175", False),
+        ("6.1.176-custom", True),
         ("6.12.117+deb13-amd64", True),
         ("6.1.0-56-amd64", False),
         ("6", False),
     ],
 )
 def test_long_term_releases_that_were_compared_have_the_later_rows(release: str, known: bool) -> None:
-    assert kernel_decides_alike(release, 0x0014, 0x7A29) is known
+    assert kernel_decides_alike(release, AcsHandler.LOONGSON, 0x0014, 0x7A29) is known
 
 
 def _slot(ids: tuple[int, int], kind: PortType = PortType.ENDPOINT, unit: str = "intel") -> int:
@@ -309,13 +312,27 @@ def test_aliases_stop_at_a_bridge_where_the_iommu_sits() -> None:
     assert predict(host(members)).groups == groups("00:00.0 01:00.0 02:00.0")
 
 
+def test_what_has_long_been_in_the_table_is_known_of_older_kernels() -> None:
+    assert not _below((0x177D, 0xA000), kernel=(5, 4)).undetermined
+    cards = [function(f"00:14.{n}", ids=(0x8086, 0x1521), multifunction=True) for n in range(2)]
+    complexes = [
+        function(f"00:16.{n}", None, PortType.ROOT_INTEGRATED, ids=(0x8086, 0x9A60), multifunction=True)
+        for n in range(2)
+    ]
+    found = predict(host([*cards, *complexes], kernel=(5, 15)))
+    assert found.groups == groups("00:14.0", "00:14.1", "00:16.0", "00:16.1")
+    assert not found.undetermined
+    found = predict(host([*cards, *complexes], kernel=(5, 7)))
+    assert [str(address) for address, _ in found.undetermined] == ["0000:00:16.0", "0000:00:16.1"]
+
+
 def test_quirks_of_kernels_not_compared_are_open_where_they_decide() -> None:
-    for kernel in ((5, 4), None):
+    for kernel in ((5, 3), None):
         found = _below((0x177D, 0xAF84), kernel=kernel)
         assert found.groups == groups("00:1c.0", "01:00.0")
         assert [address for address, _ in found.undetermined] == [at("01:00.0")]
     # Where the registers say the same, it does not matter.
-    assert not _below((0x177D, 0xAF84), ACS_ON, kernel=(5, 4)).undetermined
+    assert not _below((0x177D, 0xAF84), ACS_ON, kernel=(5, 3)).undetermined
 
 
 def test_a_downstream_port_right_below_another_is_an_upstream_port() -> None:

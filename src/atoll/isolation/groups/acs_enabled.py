@@ -177,7 +177,7 @@ class Judge:
     def _if_known_to_kernel(self, handler: AcsHandler, function: Function, quirk: Judgement) -> Judgement:
         """A kernel may be too old for the row that decided."""
         kernel = value_of(self._host.kernel, None)
-        if kernel is not None and kernel_decides_alike(kernel.text, function.vendor, function.device):
+        if kernel is not None and kernel_decides_alike(kernel.text, handler, function.vendor, function.device):
             return quirk
         plain = self._by_type(function)
         refused = handler in _OWN_LISTS_GROWN and quirk.enabled

@@ -1,7 +1,7 @@
 """Functions for which Linux answers by table, not by register, whether they isolate.
 
 The rows stand in the order of ``pci_dev_acs_enabled[]`` in ``drivers/pci/quirks.c`` (Linux 7.3.4; the same 132
-entries in 6.1.192 and 6.12.117): the first row whose handler decides wins, and a handler may decline. What each
+entries in 6.1.176 and 6.12.117): the first row whose handler decides wins, and a handler may decline. What each
 handler decides is in :mod:`atoll.isolation.groups.acs_enabled`. Older kernels lack some: :func:`kernel_decides_alike`.
 """
 
@@ -132,29 +132,58 @@ _TABLE = (
     Row(AcsHandler.WANGXUN_NIC, 0x8088, None),
 )
 
-_COMPARED = (6, 1)
-"""From this release on, all are there but what is listed below: by the table of 5.18, which lacks these and the rows of
-Broadcom's 1750 to 1752, 7.3.4's."""
-_COMPARED_LONG_TERM = {(6, 1): 192, (6, 12): 117}
+_COMPARED = (5, 4)
+"""From this release on, all are there but what is listed below: by the tables of Ubuntu's first 5.4 and 5.15
+(5.4.0-26.30 and 5.15.0-25.25), of 5.18, 6.1.176 and 7.3.4."""
+_COMPARED_LONG_TERM = {(6, 1): 176, (6, 12): 117}
 """Long-term releases whose tables were compared row by row: they have it all, by backports."""
+
+
+class Added(NamedTuple):
+    """What a release has for sure and some before it lack: a handler's rows for a vendor and its devices."""
+
+    since: tuple[int, int]
+    handler: AcsHandler
+    vendor: int
+    devices: frozenset[int] | None
+    """None for any, and for all that a handler lists by itself."""
+
+    def lists(self, device: int) -> bool:
+        """Whether it is about this device of the vendor."""
+        return self.devices is None or device in self.devices
+
+
 _ADDED = (
-    ((6, 3), 0x8088, None),  # "PCI: Add ACS quirk for Wangxun NICs"
-    ((6, 8), 0x1d17, frozenset(range(0x0733, 0x0753))),  # e367e3c765f5 "PCI: Add ACS quirk for more Zhaoxin Root Ports"
-    ((6, 12), 0x17cb, frozenset({0x0115})),  # "PCI: Add ACS quirk for Qualcomm SA8775P"
+    # f338bb9f0179 "PCI: Apply Cavium ACS quirk to ThunderX2 and ThunderX3"
+    Added((5, 5), AcsHandler.CAVIUM, 0x177d, frozenset({0xaf84, 0xb884})),
+    # 0325837c51cb "PCI: Add ACS quirk for Zhaoxin multi-function devices"
+    Added((5, 7), AcsHandler.MF_ENDPOINT, 0x1d17, None),
+    # 299bd044a6f3 "PCI: Add ACS quirk for Zhaoxin Root/Downstream Ports"
+    Added((5, 7), AcsHandler.ZHAOXIN_PORTS, 0x1d17, None),
+    # 3247bd10a450 "PCI: Add ACS quirk for Intel Root Complex Integrated Endpoints"
+    Added((5, 8), AcsHandler.RCIEP, 0x8086, None),
+    # db2f77e2bd99 "PCI: Add ACS quirk for Broadcom BCM57414 NIC"
+    Added((5, 14), AcsHandler.MF_ENDPOINT, 0x14e4, frozenset({0x16d7})),
+    # d08c8b855140 "PCI: Add ACS quirks for NXP LX2xx0 and LX2xx2 platforms"
+    Added((5, 15), AcsHandler.NXP_RP, 0x1957, None),
+    # "PCI: Add ACS quirk for Cavium multi-function devices"
+    Added((5, 16), AcsHandler.MF_ENDPOINT, 0x177d, frozenset({0xa026, 0xa059, 0xa060})),
+    # "PCI: Add ACS quirk for Broadcom BCM5750x NICs"
+    Added((6, 0), AcsHandler.MF_ENDPOINT, 0x14e4, frozenset({0x1750, 0x1751, 0x1752})),
+    Added((6, 3), AcsHandler.WANGXUN_NIC, 0x8088, None),  # "PCI: Add ACS quirk for Wangxun NICs"
+    # e367e3c765f5 "PCI: Add ACS quirk for more Zhaoxin Root Ports"
+    Added((6, 8), AcsHandler.ZHAOXIN_PORTS, 0x1d17, frozenset(range(0x0733, 0x0753))),
+    # "PCI: Add ACS quirk for Qualcomm SA8775P"
+    Added((6, 12), AcsHandler.QCOM_RP, 0x17cb, frozenset({0x0115})),
     # 524e057b2d66 "PCI: Add ACS quirk for Broadcom BCM5760X NIC"
-    ((6, 12), 0x14e4, frozenset({0x1760, 0x1761, 0x1762, 0x1763})),
+    Added((6, 12), AcsHandler.MF_ENDPOINT, 0x14e4, frozenset({0x1760, 0x1761, 0x1762, 0x1763})),
     # aa46a3736afc "PCI: Add ACS quirk for Wangxun FF5xxx NICs"
-    ((6, 13), 0x8088, frozenset({0x5010, 0x5025, 0x5040, 0x5110, 0x5125, 0x5140})),
-    # "PCI: Add ACS quirk for Loongson PCIe"
-    (
-        (6, 16),
-        0x0014,
-        frozenset({0x3c09, 0x3c19, 0x3c29, 0x7a09, 0x7a19, 0x7a29, 0x7a39, 0x7a49, 0x7a59, 0x7a69}),
-    ),
-    ((7, 0), 0x17cb, frozenset({0x0111, 0x0120})),  # 44d2f70b1fd7, Hamoa and Glymur
+    Added((6, 13), AcsHandler.WANGXUN_NIC, 0x8088, frozenset({0x5010, 0x5025, 0x5040, 0x5110, 0x5125, 0x5140})),
+    Added((6, 16), AcsHandler.LOONGSON, 0x0014, None),  # "PCI: Add ACS quirk for Loongson PCIe"
+    Added((7, 0), AcsHandler.QCOM_RP, 0x17cb, frozenset({0x0111, 0x0120})),  # 44d2f70b1fd7, Hamoa and Glymur
 )
-"""What was added after 5.18: a release that has it for sure, the vendor, its devices (None for any). Most of it was
-also backported to the long-term releases of its time, so that an older number does not tell that it is missing."""
+"""Most of it was also backported to the long-term releases of its time, so that an older number does not tell that it
+is missing."""
 
 _INTEL_PCH_ROOT_PORTS = frozenset(
     {
@@ -188,8 +217,9 @@ def acs_handlers(vendor: int, device: int) -> tuple[AcsHandler, ...]:
     return tuple(row.handler for row in _ROWS.get(vendor, ()) if row.devices is None or device in row.devices)
 
 
-def kernel_decides_alike(release: str, vendor: int, device: int) -> bool:
-    """Whether a kernel of this release has all that this table has for these ids; False where its number does not tell.
+def kernel_decides_alike(release: str, handler: AcsHandler, vendor: int, device: int) -> bool:
+    """Whether a kernel of this release asks this handler for these ids, and it says the same; False where its number
+    does not tell.
 
     ``release`` is as ``uname -r`` prints it.
     """
@@ -205,7 +235,7 @@ def kernel_decides_alike(release: str, vendor: int, device: int) -> bool:
     compared = _COMPARED_LONG_TERM.get(series)
     if compared is not None and len(numbers) > 2 and numbers[2] >= compared:
         return True
-    added = [since for since, owner, devices in _ADDED if owner == vendor and (devices is None or device in devices)]
+    added = [row.since for row in _ADDED if (row.handler, row.vendor) == (handler, vendor) and row.lists(device)]
     return series >= max(added, default=_COMPARED)
 
 
