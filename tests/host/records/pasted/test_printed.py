@@ -136,3 +136,9 @@ def test_what_tells_no_type_of_a_group(lines: str) -> None:
     host = host_of(f"{_LIST}\n{lines}\n")
     assert isinstance(host.groups, Known)
     assert isinstance(host.groups.value[1].type, Unknown)
+
+
+def test_the_release_in_a_bug_report_of_nvidia() -> None:
+    host = host_of(f"uname: {_UNAME}\ncommand line flags:\n\n{_LIST}")
+    assert isinstance(host.kernel, Known)
+    assert (host.kernel.value.major, host.kernel.value.minor) == (6, 11)

@@ -56,6 +56,9 @@ class Printed:
             return True
         asked, self._asked = self._asked, ""
         words = text.split()
+        if words[0] == "uname:" and len(words) > 1:
+            # NVIDIA's bug report.
+            words = words[1:]
         if words[0] == "Linux" and len(words) > 4 and words[3].startswith("#") and release_of(words[2]):
             self.release = words[2]
             self.platform = next((_MACHINES[word] for word in words[4:] if word in _MACHINES), None)

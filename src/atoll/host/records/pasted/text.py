@@ -27,6 +27,7 @@ from atoll.host.records.pasted.complaints import Complaints
 from atoll.host.records.pasted.device_paths import DevicePaths
 from atoll.host.records.pasted.functions import TextFunctions
 from atoll.host.records.pasted.gaps import text_gaps
+from atoll.host.records.pasted.interrupts import Interrupts
 from atoll.host.records.pasted.lines import text_lines
 from atoll.host.records.pasted.printed import Printed
 from atoll.host.records.pasted.unread import UNKNOWN_LIST, instead
@@ -58,6 +59,7 @@ class _Lines:
     tree: LspciTree = field(default_factory=LspciTree)
     paths: DevicePaths = field(default_factory=DevicePaths)
     complaints: Complaints = field(default_factory=Complaints)
+    interrupts: Interrupts = field(default_factory=Interrupts)
     unsure: Sequence[Address] = ()
     """Functions before whose lines a number stands that may be a group's or a line's."""
 
@@ -68,7 +70,12 @@ class _Lines:
         number = 0
         for number, line in enumerate(text_lines(data, name=path), 1):
             self.paths.take(line)
-            if not (self.tree.take(line, number) or self.log.take(line) or self.printed.take(line)):
+            if not (
+                self.tree.take(line, number)
+                or self.log.take(line)
+                or self.printed.take(line)
+                or self.interrupts.take(line)
+            ):
                 for plain in machine.take(line):
                     told, driver = driver_beside(self.listed.take(plain))
                     numbered.append((number, told))
@@ -125,7 +132,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     functions = {address: replace(function, group=member[address]) for address, function in functions.items()}
     command_line = _command_line(log, lines.printed, name)
     units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.iommu.in_use(grouped=bool(told.number)).items()))
-    remapping = _logged(log.iommu.remapping, name)
+    remapping = _remapping(log.iommu.remapping, lines.interrupts.remapped, name)
     if isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
@@ -156,6 +163,15 @@ def _known(value: T | None, source: str, reason: str) -> Fact[T]:
 
 def _logged(value: T | None, name: str) -> Fact[T]:
     return _known(value, f"{name}: boot log", "no boot log in the text tells it")
+
+
+def _remapping(logged: bool | None, listed: bool | None, name: str) -> Fact[bool]:
+    """Return whether interrupts are remapped, by the boot log or by /proc/interrupts: they may be of two boots."""
+    if listed is None or logged == listed:
+        return _logged(logged, name)
+    if logged is None:
+        return Known(listed, f"{name}: /proc/interrupts")
+    return Unknown(f"{name}: the boot log and /proc/interrupts disagree: they are of two boots")
 
 
 def _groups(found: TextFunctions, functions: dict[Address, Function], listed: GroupList, log: BootLog) -> ToldGroups:
