@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fuzz.target import Target
+from fuzz.targets.amd import AMD
 from fuzz.targets.archives import ARCHIVES
 from fuzz.targets.documents import DOCUMENTS
 from fuzz.targets.functions import FUNCTIONS
@@ -14,5 +15,5 @@ from fuzz.targets.vfio import VFIO
 __all__ = ["TARGETS"]
 
 TARGETS: dict[str, Target] = {
-    target.name: target for target in (*FUNCTIONS, *RECORDS, *ARCHIVES, *TREES, *DOCUMENTS, *HOLDER, *VFIO)
+    target.name: target for target in (*FUNCTIONS, *RECORDS, *ARCHIVES, *TREES, *AMD, *DOCUMENTS, *HOLDER, *VFIO)
 }

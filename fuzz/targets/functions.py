@@ -25,7 +25,7 @@ from atoll.pci.express import (
 from fuzz.target import Target
 from fuzz.targets.seeds import configurations
 
-__all__ = ["FUNCTIONS"]
+__all__ = ["FUNCTIONS", "TABLE"]
 
 _READERS: tuple[Callable[[ConfigSpace], object], ...] = (
     *(read_ats, read_pasid, read_bars, read_bridge, read_ari_forwarding, read_flr, read_link, read_pending),
@@ -94,7 +94,7 @@ def _firmware_table(data: bytes) -> None:
     assert len(alone) <= 48 + 36 * len(told)
 
 
-_TABLE = bytes.fromhex(
+TABLE = bytes.fromhex(
     "495652536c000000020053414d504c4553414d504c452d312001000000434f5245010000413020000000000000000000"
     "10b03c0002004000000018fd000000000000000000000000"
     "0308000004feff004200030000a4000043080a0000000a0004ff0a00480000d722a00002"
@@ -117,7 +117,7 @@ FUNCTIONS = (
     Target(
         "firmware-table",
         _firmware_table,
-        lambda: iter((_TABLE,)),
+        lambda: iter((TABLE,)),
         (b"\x10\x00\x24\x00", b"\x43\x00\x01\x00", b"\x04\xff\xff\x00", b"\xf0", b"\x40\x00"),
         longest=4096,
     ),

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
+from typing import TypeAlias
 from zlib import crc32
 
 from atoll.controls.registry import registers
@@ -27,12 +28,12 @@ from fuzz.answers import answers
 from fuzz.target import Target
 from fuzz.targets.seeds import capture_tree, few_functions
 
-__all__ = ["TREES", "Broken", "change", "copied", "whole"]
+__all__ = ["CHANGE", "ONE_IN", "TREES", "Broken", "Machine", "change", "copied", "whole"]
 
-_CHANGE = struct.Struct("<HBB")
+CHANGE = struct.Struct("<HBB")
 _ERRORS = (errno.EACCES, errno.EIO, errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.ELOOP, errno.ENOMEM, errno.ESTALE)
 _CHANGES_AT_MOST = 24
-_ONE_IN = 32
+ONE_IN = 32
 """How many inputs are read for one of which everything is told, or packed, which takes several times as long."""
 
 
@@ -129,8 +130,12 @@ _GPUS = ("0004:00:00.0", "0004:01:00.0", "0004:02:0a.0", "0004:04:00.0", "0004:0
 """Two GPUs of a POWER9 machine and the ports above them."""
 
 
+Machine: TypeAlias = tuple[MemoryTree, tuple[str, ...]]
+"""Files, and the paths of those that are changed."""
+
+
 @cache
-def _machines() -> tuple[tuple[MemoryTree, tuple[str, ...]], ...]:
+def _machines() -> tuple[Machine, ...]:
     found = [few_functions(capture_tree(name), *kept, without=_is_empty_slot) for name, *kept in _PARTS]
     found.append(few_functions(copied(Twin.new("ac922-4gpu"), "ac922"), *_GPUS, without=_is_other_node))
     return tuple((tree, tuple(tree)) for tree in found)
@@ -175,19 +180,19 @@ class _Changed(MemoryTree):
         super().add(path, entry)
 
 
-def change(data: bytes) -> Broken:
-    """Return the machine that an input describes."""
-    machines = _machines()
+def change(data: bytes, machines: Sequence[Machine] = ()) -> Broken:
+    """Return the machine that an input describes: one of ``machines``, of the recorded ones without them."""
+    machines = machines or _machines()
     base, paths = machines[data[0] % len(machines) if data else 0]
     tree = _Changed(base)
     errors: dict[str, int] = {}
     at = 1
     for _ in range(_CHANGES_AT_MOST):
-        if at + _CHANGE.size > len(data):
+        if at + CHANGE.size > len(data):
             break
-        which, how, count = _CHANGE.unpack_from(data, at)
-        payload = data[at + _CHANGE.size : at + _CHANGE.size + count]
-        at += _CHANGE.size + count
+        which, how, count = CHANGE.unpack_from(data, at)
+        payload = data[at + CHANGE.size : at + CHANGE.size + count]
+        at += CHANGE.size + count
         try:
             _apply(tree, errors, paths, which, how, payload)
         except OSError:
@@ -228,7 +233,7 @@ def _apply(
 def _machine(data: bytes) -> None:
     tree = change(data)
     host = read_host(tree, registers=registers)
-    if crc32(data) % _ONE_IN == 0:
+    if crc32(data) % ONE_IN == 0:
         answers(host, tree)
 
 
@@ -236,7 +241,7 @@ def _capture(data: bytes) -> None:
     tree = change(data)
     host = read_host(tree, registers=registers)
     made = capture(tree, host, secret=b"secret" if data[:1] > b"\x80" else None)
-    if crc32(data) % _ONE_IN == 0:
+    if crc32(data) % ONE_IN == 0:
         pack(made.tree.root, BytesIO())
 
 
@@ -251,7 +256,7 @@ def _seeds() -> Iterator[bytes]:
                 continue
             seen.add(name)
             text = texts[len(seen) % len(texts)]
-            yield bytes([number]) + _CHANGE.pack(which, 0, len(text)) + text + _CHANGE.pack(which + 1, 3, 0)
+            yield bytes([number]) + CHANGE.pack(which, 0, len(text)) + text + CHANGE.pack(which + 1, 3, 0)
 
 
 _WORDS = (
