@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from atoll.errors import InputError
-from host.records.paste import groups_of, host_of
+from atoll.host.fact import Known
+from host.records.paste import at, groups_of, host_of
 
 
 @pytest.mark.parametrize("cell", ["12", "Group 12", "**12**", "**12** (alone)", "12, alone", "12 (x)", "#12", "grp 12"])
@@ -62,3 +63,16 @@ def test_a_comma_too_many_before_the_group() -> None:
 def test_tables_that_name_no_groups(heading: str) -> None:
     with pytest.raises(InputError):
         host_of(f"{heading}\n1,0000:00:01.0\n1,0000:01:00.0\n")
+
+
+def test_the_table_of_pvesh_without_borders() -> None:
+    host = host_of(
+        "# pvesh get /nodes/pve/hardware/pci --noborder\n\n"
+        "class     device  id            iommugroup  vendor  device_name\n"
+        "0x060400  0x1483  0000:00:01.1           1  0x1022  Starship/Matisse GPP Bridge\n"
+        "0x030000  0x1b80  0000:01:00.0          15  0x10de  GP104\n"
+        "0x020000  0x1533  0000:02:00.0          -1  0x8086\n"
+    )
+    assert groups_of(host) == {1: ["00:01.1"], 15: ["01:00.0"]}
+    assert host.functions[at("01:00.0")].device == 0x1B80
+    assert host.functions[at("02:00.0")].group == Known(None, "paste: list of groups")

@@ -1,9 +1,11 @@
 """Tables that have a column of IOMMU groups: Proxmox VE's ``pvesh get …/hardware/pci``, and tables of posts.
 
 Source of the form: ``pvesh`` draws columns with ``│`` and rules with ``─``, ``╞`` and ``├``; its columns are class,
-device, id, iommugroup, vendor, device_name, and more. Tables of Markdown draw them with ``|``, spreadsheets divide them
-by commas, semicolons or tabs (RFC 4180): there a heading has to name a column of groups and one of addresses, and a
-line of more cells than columns tells a group only where none of the columns before can be what has too many.
+device, id, iommugroup, vendor, device_name, and more; with ``--noborder`` blanks alone divide them, and names of
+several words stand behind those that are always there. Tables of Markdown draw columns with ``|``,
+spreadsheets divide them by commas, semicolons or tabs (RFC 4180): there a heading has to name a column of groups and
+one of addresses, and a line of more cells than columns tells a group only where none of the columns before can be what
+has too many.
 """
 
 from __future__ import annotations
@@ -85,6 +87,18 @@ class GroupTable:
             if any(name in _GROUP for name in names) and any(name in _ADDRESSES for name in names):
                 self._columns, self._divider = names, divider
                 return True
+        names = text.split()
+        if "iommugroup" in names and "id" in names and not any(map(address_in, names)):
+            # Further on cells may be empty, or of several words.
+            last = max(names.index("iommugroup"), names.index("id"))
+            self._columns = names[: names.index("device_name")] if "device_name" in names[last:] else names[: last + 1]
+            self._divider = " "
+            return True
+        if self._divider == " ":
+            if row := self._row(names[: len(self._columns)]):
+                return row
+            self._columns, self._divider = [], ""
+            return False
         cells = _cells(text, self._divider) if self._divider and self._divider in text else []
         if not cells:
             self._columns, self._divider = [], ""
