@@ -342,6 +342,16 @@ def test_a_process_is_told_from_another_of_its_number() -> None:
     assert not is_alive(Owner(1 << 30, 1, me.boot, me.namespace))
 
 
+def test_a_process_that_is_hidden_counts_as_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hidepid=1 its files cannot be read, with hidepid=2 its folder is not there."""
+    me = this_process()
+    monkeypatch.setattr("atoll.act.owner._PROC", str(tmp_path))
+    assert is_alive(me)
+    assert not is_alive(replace(me, pid=1 << 30))
+    (tmp_path / f"{me.pid}/stat").mkdir(parents=True)
+    assert is_alive(me)
+
+
 @pytest.mark.parametrize(
     ("here", "pid", "alive"),
     [

@@ -54,7 +54,8 @@ def is_alive(owner: Owner) -> bool:
     started = _started(owner.pid)
     if started is None:
         return False
-    return not owner.started or started == owner.started
+    # Where it cannot be told when one of them started, they may be the same.
+    return 0 in (owner.started, started) or started == owner.started
 
 
 def _runs_in(namespace: str, number: int) -> bool:
@@ -85,15 +86,26 @@ def boot_of(tree: Tree) -> str | None:
 def _started(pid: int) -> int | None:
     """Return a process's start time, 0 where it cannot be told, None where there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"{_PROC}/{pid}/stat", "rb") as file:
             stat = file.read()
         # The name before it may hold anything, parentheses too. A zombie holds nothing any more.
         fields = stat[stat.rindex(b")") + 1 :].split()
         return None if fields[0] in (b"Z", b"X") else int(fields[19])
     except FileNotFoundError:
-        return None
+        return 0 if _is_hidden(pid) else None
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process that /proc does not show (mounted with ``hidepid=``, proc(5)): kill(2) tells."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _boot() -> str:
