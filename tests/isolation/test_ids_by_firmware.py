@@ -49,6 +49,9 @@ def _host(told: dict[str, int]) -> Host:
         # setup_aliases() takes no id of another bus, nor does one of nobody join two.
         ({"02:00.0": 0x0100}, ("00:01.0", "00:02.0", "01:00.0", "01:01.0", "01:02.0", "02:00.0")),
         ({"01:01.0": 0x01F8, "01:02.0": 0x01F8}, ("00:01.0", "00:02.0", "01:00.0", "01:01.0", "01:02.0", "02:00.0")),
+        # The driver learns of a function's id only when it comes to it: the group of 01:01.0 is formed by then.
+        ({"01:01.0": 0x0110, "01:02.0": 0x0100}, ("00:01.0", "00:02.0", "01:00.0 01:02.0", "01:01.0", "02:00.0")),
+        ({"01:02.0": 0x0108, "01:01.0": 0x0100}, ("00:01.0", "00:02.0", "01:00.0 01:01.0 01:02.0", "02:00.0")),
     ],
 )
 def test_groups(told: dict[str, int], expected: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from atoll.fabric.vmd import FIRST_SEGMENT, is_told, vmds_of
@@ -63,9 +64,9 @@ class Aliases:
         for address, function in host.functions.items():
             bus = (address.domain, address.bus)
             mask = dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn)
-            mask |= self._by_firmware(address)
             if mask:
                 self._masks[address] = mask
+            if mask or self._by_firmware(address):
                 self._aliasing.add(bus)
             switchtec = is_one_of(SWITCHTEC_NTB, function.vendor, function.device)
             if switchtec and function.device_class == DeviceClass.OTHER_BRIDGE:
@@ -94,9 +95,15 @@ class Aliases:
         """Return what the record does not tell about aliases on a function's bus."""
         return tuple(self._unread.get((address.domain, address.bus), ()))
 
-    def related(self, one: Address, other: Address) -> bool:
-        """``pci_devs_are_dma_aliases``, for two functions on one bus."""
-        return other.devfn in self._masks.get(one, ()) or one.devfn in self._masks.get(other, ())
+    def related(self, one: Address, other: Address, *, set_up: Container[Address]) -> bool:
+        """``pci_devs_are_dma_aliases``, for two functions on one bus.
+
+        What firmware says of a function counts from when the driver sets that function up, right before it is grouped.
+        """
+        return any(
+            user.devfn in self._masks.get(used, ()) or (used in set_up and user.devfn in self._by_firmware(used))
+            for used, user in ((one, other), (other, one))
+        )
 
     def whose(self, one: Address, other: Address) -> str:
         """Return who says that two functions on one bus use one id."""

@@ -58,6 +58,8 @@ class _Former:
         self._anew = anew
         self.awaited = set(anew)
         """What the kernel does not know of yet."""
+        self._set_up = set(kept)
+        """What the IOMMU's driver knows of already (``probe_device``)."""
         self.missing: dict[Address, tuple[str, ...]] = {}
         self.reasons: dict[Address, tuple[str, ...]] = {}
         self._host = host
@@ -75,6 +77,7 @@ class _Former:
         """``pci_device_group``: join a group that exists already, or found one."""
         open_questions: list[str] = []
         reasons: list[str] = []
+        self._set_up.add(function.address)
         via = self._find(function, open_questions, reasons)
         address = function.address
         if via is None:
@@ -174,7 +177,9 @@ class _Former:
         if not self._aliases.on_bus(top.address):
             return None
         bus = self._buses[top.address.domain, top.address.bus]
-        related = [f for f in bus if f is not top and self._aliases.related(top.address, f.address)]
+        related = [
+            f for f in bus if f is not top and self._aliases.related(top.address, f.address, set_up=self._set_up)
+        ]
         related = [f for f in related if f.address not in self.awaited]
         for other in related:
             via = self._alias_group(other, visited, reasons, missing)
