@@ -9,11 +9,11 @@ from fuzz.targets.documents import DOCUMENTS
 from fuzz.targets.functions import FUNCTIONS
 from fuzz.targets.holder import HOLDER
 from fuzz.targets.records import RECORDS
+from fuzz.targets.together import TOGETHER
 from fuzz.targets.trees import TREES
 from fuzz.targets.vfio import VFIO
 
 __all__ = ["TARGETS"]
 
-TARGETS: dict[str, Target] = {
-    target.name: target for target in (*FUNCTIONS, *RECORDS, *ARCHIVES, *TREES, *AMD, *DOCUMENTS, *HOLDER, *VFIO)
-}
+_ALL = (*FUNCTIONS, *RECORDS, *TOGETHER, *ARCHIVES, *TREES, *AMD, *DOCUMENTS, *HOLDER, *VFIO)
+TARGETS: dict[str, Target] = {target.name: target for target in _ALL}

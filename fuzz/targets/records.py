@@ -14,7 +14,7 @@ from atoll.host.together import read_together
 from fuzz.answers import answers
 from fuzz.target import DATA, Target
 
-__all__ = ["RECORDS"]
+__all__ = ["RECORDS", "answer"]
 
 _ANSWERED = 32
 """Functions of a host that is reasoned about: what larger ones cost is measured elsewhere."""
@@ -54,7 +54,8 @@ _RARE = b"""\
 """Kinds of functions that few machines have."""
 
 
-def _answer(host: Host, data: bytes) -> None:
+def answer(host: Host, data: bytes) -> None:
+    """Tell everything of a host, unless it is large; of one input in eight."""
     if len(host.functions) <= _ANSWERED and crc32(data) % _ONE_IN == 0:
         answers(host)
 
@@ -62,7 +63,7 @@ def _answer(host: Host, data: bytes) -> None:
 def _record(data: bytes) -> None:
     """As ``--host FILE``: what is found out about the kind is part of what is tested."""
     record = read_record(data, name="record")
-    _answer(read_together((record,)), data)
+    answer(read_together((record,)), data)
 
 
 @cache
@@ -79,7 +80,7 @@ def _gpus() -> Host:
 
 
 def _links(data: bytes) -> None:
-    _answer(with_link_records(_gpus(), {"record": data, "again": data}), data)
+    answer(with_link_records(_gpus(), {"record": data, "again": data}), data)
 
 
 def _lspci() -> Iterator[bytes]:
