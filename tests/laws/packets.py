@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
+from awake import awake
 from clean import try_clean
 
 from atoll.controls.present import present
@@ -36,6 +37,8 @@ V100 = 0x1DB1
 SEQUENCE = ((0x12004C, 0x4), (0x122204, 0x2), (0x200, 1 << 25))
 """What a V100 wants written before it takes a mask (the patch that atoll.controls.nvlink_mask cites)."""
 DISABLE = 0xA00148
+WANTED = "mapped for its firmware"
+"""How the twin tells that a request is translated by a mapping that the firmware wants."""
 HONEST = {INTEGRATED_IDENTITY, SIBLING_IDENTITY}
 """What every proof assumes: who sends its own ids although no port above could tell."""
 
@@ -53,6 +56,8 @@ class Tally:
     """To addresses that are clean or taken for a cluster."""
     answered: int = 0
     """Of these, what never came to a translation."""
+    woken: int = 0
+    """Of the pairs that are direct, those that a packet shows once everything is awake."""
     taken: int = 0
     """Ranges that are surely taken, each shown by a packet."""
     known: int = 0
@@ -147,6 +152,11 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
             tally.directs += 1
             if any(_shows(attempt, answer) for attempt in delivered):
                 continue
+            with awake(twin) as slept:
+                woken = twin.attack(one, other).attempts if slept else ()
+            if any(_shows(attempt, answer) for attempt in woken if attempt.delivered):
+                tally.woken += 1
+                continue
             if renumbered or ((twin.blueprint.stray or twin.blueprint.setup) and _sent_down(answer)):
                 tally.known += 1
             else:
@@ -182,6 +192,9 @@ def _told(reach: Reach, one: Address, other: Address, attempt: Attempt) -> Itera
         yield reach.memory(one).answer > Answer.IOMMU
     else:
         yield reach.answer(one, other).answer > Answer.IOMMU
+    if any(hop.because.endswith(WANTED) for hop in attempt.path):
+        # A mapping like others: who is in the group shares it, and a proof tells that it is there.
+        yield True
     if attempt.kind == "completion-relaxed":
         # Such completions pass CR: that nobody takes one it did not ask for is an assumption of every proof.
         yield True

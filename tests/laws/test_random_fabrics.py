@@ -72,6 +72,31 @@ def test_the_same_where_somebody_resized_memory() -> None:
     assert tally.directs > 10
 
 
+def test_the_same_where_ports_and_devices_sleep() -> None:
+    tally, sleepers = Tally(), 0
+    for seed in (9, 10, 14, 100, 106):
+        tally += try_fabric(f"random-{seed}-asleep", random.Random(seed), pairs=25, clusters=1)
+        functions = Twin.new(f"random-{seed}-asleep").kernel.hardware.functions.values()
+        sleepers += sum(bool(each.power) for each in functions)
+    assert not tally.wrong, tally.wrong[0]
+    assert sleepers > 20
+    assert tally.delivered > 100
+    assert tally.woken > 10, "hardly a pair is direct only once all is awake: the law was not tried"
+
+
+def test_the_same_where_tables_leave_out_alias_and_map() -> None:
+    tally, left, named, wanted = Tally(), 0, 0, 0
+    for seed in (0, 1, 4, 7, 9, 12, 17):
+        tally += try_fabric(f"random-{seed}-tables", random.Random(seed), pairs=25, clusters=1)
+        plan = Twin.new(f"random-{seed}-tables").blueprint
+        left += sum(each.iommu is None for each in plan.functions) if plan.iommus else 0
+        named += sum(bool(each.dma_aliases) for each in plan.functions)
+        wanted += len(plan.firmware_memory)
+    assert not tally.wrong, tally.wrong[0]
+    assert min(left, named, wanted) > 5
+    assert tally.directs > 20
+
+
 def test_random_machines_decode_all_there_is() -> None:
     """Each of these in some of the machines that the law above tries, and machines without any of it, too."""
     machines = [Twin.new(f"random-{seed}") for seed in range(40)]

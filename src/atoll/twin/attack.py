@@ -181,12 +181,14 @@ class Attacker:
         validated = parent is not None and AcsFlag.SV in parent.acs
         family = self.hardware.mates(source)
         seen, found = set(), []
+        units = {unit.function for unit in self.kernel.blueprint.iommus}
         for function in self.hardware.functions.values():
             if validated and (function.address.bus == source.address.bus or function in family):
                 continue
             if function.address.domain == source.address.domain and function is not source:
                 device = self.kernel.devices.get(function.address)
-                context = (function.address.bus, None if device is None else device.group, function.ats)
+                group = None if device is None else device.group
+                context = (function.address.bus, group, function.ats, function.address in units)
                 if context not in seen:
                     seen.add(context)
                     found.append(function.address.requester_id)

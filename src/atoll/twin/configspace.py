@@ -16,6 +16,7 @@ __all__ = ["Layout", "build"]
 
 PM_ID, MSI_ID, EXPRESS_ID, ALLOCATION_ID = 0x01, 0x05, 0x10, 0x14
 PORTAL_ID = 0x15
+POWER_AT = 0x60
 ALLOCATION_AT = PORTAL_AT = 0xC0
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
 MULTICAST_ID = 0x12
@@ -79,7 +80,7 @@ def build(spec: FunctionSpec) -> Layout:
     conventional = spec.port is PortType.CONVENTIONAL
     out = _Builder(256 if conventional else 4096, 0x14 if spec.cardbus else 0x34)
     _header(out, spec)
-    pm = out.capability(0x60, PM_ID)
+    pm = out.capability(POWER_AT, PM_ID)
     out.put(pm + 2, 2, 0x0003)
     out.put(pm + 4, 2, 0x0000 if spec.pm_reset else 0x0008, 0x0003)
     if not spec.is_bridge and spec.physfn is None:

@@ -146,6 +146,8 @@ class Downwards:
         """Follow what left a port downwards: to who takes its group there, and to who answers to its address."""
         if port.holds_secondary_in_reset:
             return Outcome(hops, stopped=f"the bus below {port.address} is in reset")
+        if packet.request and port.power:
+            return Outcome(hops, stopped=f"the bridge {port.address} is in D{port.power}")
         copies, left = self.replication.below(self.hardware.children(port), packet, hops)
         taker = self.claims.taker(left, packet, left=True)
         if taker is not None:

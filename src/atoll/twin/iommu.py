@@ -63,15 +63,21 @@ class Iommu:
         """Whether an IOMMU, by its name, has a function in its tables.
 
         Intel's have tables of their own (VT-d 3.4.2), and the kernel enters a function in those of its unit only; AMD's
-        of one segment share them.
+        of one segment share them. What the firmware's tables leave out is in none of Intel's; of AMD's the worst is
+        taken, that its entry is not valid and lets pass (``iommu_ignore_device`` in drivers/iommu/amd/iommu.c).
         """
-        alone = self.kernel.blueprint.platform is Platform.INTEL and None not in (unit, function.spec.iommu)
-        return not alone or function.spec.iommu == unit
+        if self.kernel.blueprint.platform is Platform.INTEL:
+            return function.spec.iommu == unit
+        return True
 
     def translate(self, domain: int, packet: Packet) -> Translation:
         """Translate a request's address for its requester id."""
         requester, address, translated = packet.requester, packet.address, packet.translated
         function = self.requester(domain, requester)
+        if function is not None and any(unit.function == function.address for unit in self.kernel.blueprint.iommus):
+            return Translation(None, f"{function.address} is an IOMMU itself: its entry maps nothing")
+        if packet.unit is None and self.kernel.blueprint.platform is not Platform.POWERNV:
+            return Translation(address, "no IOMMU is where it comes from")
         if function is None or not self.knows(packet.unit, function):
             return Translation(None, f"no context for requester id {domain:04x}:{requester:04x}")
         name = str(function.address)
@@ -82,16 +88,16 @@ class Iommu:
             if function.ats:
                 return Translation(address, f"{name} has ATS enabled: taken as translated")
             return Translation(None, f"{name} has no ATS enabled: translated requests are blocked")
-        units = self.kernel.blueprint.iommus
-        if any(unit.function == function.address for unit in units):
-            return Translation(None, f"{name} is an IOMMU itself: its entry maps nothing")
         if device.group is None:
             if function.spec.is_bridge and self.kernel.blueprint.platform is Platform.POWERNV:
                 return Translation(None, f"{name} is a port: its endpoint maps nothing")
-            return Translation(address, f"{name} is behind no IOMMU")
+            return Translation(address, f"{name} has no valid entry")
         owner = self.vfio.owner(function.address)
         if owner is not None:
             return self.in_container(owner, address)
+        for region in self.kernel.direct(device.group):
+            if region[0] <= address <= region[1]:
+                return Translation(address, f"{name}'s group has this memory mapped for its firmware")
         return self.in_default(name, self.kernel.groups[device.group].kind, address)
 
     def in_container(self, owner: Holder, address: int) -> Translation:

@@ -98,6 +98,15 @@ class Kernel:
         """Return the devices of a group, in address order."""
         return [self.devices[address] for address in sorted(self.groups[number].members)]
 
+    def direct(self, number: int) -> list[tuple[int, int]]:
+        """Return what is mapped one to one for a group, as first and last byte: all that its devices' firmware wants.
+
+        In the default domain (``iommu_create_device_direct_mappings``, drivers/iommu/iommu.c): RMRRs
+        (``intel_iommu_get_resv_regions``), AMD's unity maps and exclusion ranges (``amd_iommu_get_resv_regions``).
+        """
+        members = self.groups[number].members
+        return sorted((first, last) for of, first, last in self.blueprint.firmware_memory if of in members)
+
     def changed(self) -> None:
         """Note that files appeared, went or point elsewhere."""
         self.generation += 1

@@ -320,6 +320,8 @@ class Blueprint:
     """Whether the files tell the links."""
     interrupt_chip: str = ""
     """What ``/proc/interrupts`` names the chip of message interrupts."""
+    firmware_memory: tuple[tuple[Address, int, int], ...] = ()
+    """Memory that the firmware wants mapped one to one for a function (RMRR, IVMD): function, first and last byte."""
     setup: tuple[Store, ...] = ()
     """What somebody set up once the machine was up, and its kernel never does: Multicast, portals."""
     stray: tuple[Store, ...] = ()

@@ -38,10 +38,12 @@ class IommuFiles:
         here = f"sys/kernel/iommu_groups/{number}"
         group = self.kernel.groups[number]
         powernv = self.kernel.blueprint.platform is Platform.POWERNV
-        regions = "" if powernv else "0x00000000fee00000 0x00000000feefffff msi\n"
+        regions = [(first, last, "direct") for first, last in self.kernel.direct(number)]
+        regions += [] if powernv else [(0xFEE00000, 0xFEEFFFFF, "msi")]
         if self.kernel.blueprint.platform is Platform.AMD:  # amd_iommu_get_resv_regions: HyperTransport
-            regions += "0x000000fd00000000 0x000000ffffffffff reserved\n"
-        self.files.add(f"{here}/reserved_regions", attribute(regions))
+            regions.append((0xFD00000000, 0xFFFFFFFFFF, "reserved"))
+        lines = [f"0x{first:016x} 0x{last:016x} {kind}\n" for first, last, kind in sorted(set(regions))]
+        self.files.add(f"{here}/reserved_regions", attribute("".join(lines)))
         self.files.add(f"{here}/devices", Folder())
         if self.types:
             kind = attribute(lambda: f"{group.kind}\n", lambda text: self.kernel.set_group_type(number, text))

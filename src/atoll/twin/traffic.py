@@ -3,6 +3,9 @@
 Written from PCI Express Base 6.12 and, for Multicast, 6.14 alone; shares nothing with ``atoll.fabric``.
 Controls act where a packet enters a port from below; nothing acts on packets that travel down.
 
+A function that is not in D0 takes no requests but those for its configuration, and messages (5.3.1): a bridge that
+sleeps passes none on, in neither direction. What it makes of completions is left open: they pass.
+
 Declared: root complexes take no requests for I/O ports that come up from below, but to another root port where they
 route between these at all.
 """
@@ -101,6 +104,8 @@ class Router(Downwards):
             name = str(here.address)
             if packet.request and not here.master:
                 return Outcome(hops, stopped=f"bus mastering of the bridge {name} is off")
+            if packet.request and here.power:
+                return Outcome(hops, stopped=f"the bridge {name} is in D{here.power}")
             kind = here.spec.port
             if kind in CONVENTIONAL_BUS or kind is PortType.PCI_TO_PCIE:
                 crossed = self._bridge(here, packet, hops)
@@ -171,6 +176,8 @@ class Router(Downwards):
         """A copy out of a switch upwards."""
         if not upstream.master:
             return Outcome(hops, stopped=f"bus mastering of the bridge {upstream.address} is off")
+        if upstream.power:
+            return Outcome(hops, stopped=f"the bridge {upstream.address} is in D{upstream.power}")
         above = self.hardware.parent(upstream)
         if above is None:
             return self._integrated(upstream, bridge, packet, hops)

@@ -92,6 +92,8 @@ class Vfio:
         owner = self.kernel.owner_of_group.get(device.group)
         if owner is not None and owner != name:
             raise OSError(errno.EBUSY, f"Device or resource busy: group {device.group} is held by {owner}")
+        if self.kernel.direct(device.group):
+            raise OSError(errno.EINVAL, f"Invalid argument: the firmware wants memory mapped for group {device.group}")
         for mate in self.kernel.in_group(device.group):
             if mate.driver is not None and mate.driver not in MANAGED_DMA:
                 raise OSError(

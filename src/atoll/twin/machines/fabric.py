@@ -10,7 +10,9 @@ trying laws on, not for looking like a product: identifiers are those of devices
 told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions, ``random-SEED-fixed`` with
 Enhanced Allocation instead of base address registers, ``random-SEED-portal`` with Flattening Portal Bridges,
 ``random-SEED-virtual`` with virtual functions on buses beyond their physical one's, ``random-SEED-legacy`` with CardBus
-bridges and IDE controllers at fixed ports, and ``random-SEED-resizable`` with BARs whose size changed.
+bridges and IDE controllers at fixed ports, ``random-SEED-resizable`` with BARs whose size changed, and
+``random-SEED-asleep`` with ports and devices that sleep, and ``random-SEED-tables`` with firmware whose tables leave
+some out, give others other names, and want memory mapped one to one.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from atoll.pci.header import PortType
 from atoll.twin.error import TwinError
 from atoll.twin.machines import volume
 from atoll.twin.machines.amd import ivhd
+from atoll.twin.machines.asleep import with_sleepers
 from atoll.twin.machines.chance import Controls, port_controls
 from atoll.twin.machines.decoding import varied
 from atoll.twin.machines.fixed import with_fixed
@@ -33,6 +36,7 @@ from atoll.twin.machines.multicast import with_multicast
 from atoll.twin.machines.portal import with_portals
 from atoll.twin.machines.records import nvlink_records, root_complex
 from atoll.twin.machines.resizable import with_resizable
+from atoll.twin.machines.tables import with_tables
 from atoll.twin.machines.tree import BUS_NAMED, CARD, PLAIN, ROOT_PORT, Bus, Tree
 from atoll.twin.spec import (
     Bar,
@@ -49,13 +53,26 @@ from atoll.twin.spec import (
     Window,
 )
 
-__all__ = ["FIXED", "KERNELS", "KINDS", "LEGACY", "MULTICAST", "PORTAL", "PREFIX", "RESIZABLE", "VIRTUAL", "machine"]
+__all__ = [
+    "ASLEEP",
+    "FIXED",
+    "KERNELS",
+    "KINDS",
+    "LEGACY",
+    "MULTICAST",
+    "PORTAL",
+    "PREFIX",
+    "RESIZABLE",
+    "TABLES",
+    "VIRTUAL",
+    "machine",
+]
 
 PREFIX = "random-"
 """How the names of these machines begin; a decimal seed follows."""
 MULTICAST, FIXED, PORTAL, VIRTUAL = "-multicast", "-fixed", "-portal", "-virtual"
-LEGACY, RESIZABLE = "-legacy", "-resizable"
-KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE)
+LEGACY, RESIZABLE, ASLEEP, TABLES = "-legacy", "-resizable", "-asleep", "-tables"
+KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES)
 """How the names of those end that have something more than the others, or something else."""
 KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
@@ -86,6 +103,10 @@ def machine(name: str, kernel: str, links: bool) -> Blueprint:
         return with_multicast(plan, random.Random(f"atoll multicast {int(text)}"))
     if kind == RESIZABLE:
         return with_resizable(plan, random.Random(f"atoll resizable {int(text)}"))
+    if kind == ASLEEP:
+        return with_sleepers(plan, random.Random(f"atoll asleep {int(text)}"))
+    if kind == TABLES:
+        return with_tables(plan, random.Random(f"atoll tables {int(text)}"))
     if kind == PORTAL:
         return with_portals(plan, random.Random(f"atoll portals {int(text)}"))
     return with_fixed(plan, random.Random(f"atoll fixed {int(text)}")) if kind == FIXED else plan
