@@ -371,6 +371,9 @@ class Host:
     """Functions that the host itself needs, with the reason (root file system, default route, console, swap)."""
     refused: frozenset[Address] = frozenset()
     """Functions that the kernel said it gives to nobody: the firmware wants memory mapped for them one to one."""
+    firmware_maps: Mapping[Address, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """Memory, from start to end inclusive, that firmware wants mapped one to one for functions, as the kernel said at
+    boot: Intel's alone says so, until 5.2."""
     complaints: tuple[Complaint, ...] = ()
     """What messages of the kernel's and of a virtual machine monitor's in the record say went wrong."""
     excerpt: bool = False

@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from atoll.fabric.domains import is_amd_iommu
+from atoll.host.command_line import parameters
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, IommuUnit, Platform
 from atoll.isolation.iova.aperture import extended_features
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass, DeviceClass
 
 __all__ = ["HYPER_TRANSPORT", "MSI", "REFUSED", "Region", "Reserved", "Unassignable", "reserved"]
 
@@ -33,6 +35,7 @@ _IGNORES_HT = 1 << 11
 
 _RELAXABLE = "direct-relaxable"
 _DIRECT = "direct"
+_LOCKED = (3, 17)
 _KEPT_BY_ALL = (6, 6)
 """The first release that gives a device with a ``direct`` region to nobody, whichever IOMMU it is behind."""
 
@@ -115,7 +118,9 @@ def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
         told = group.reserved_regions if group is not None else Unknown("the group was not read")
         if isinstance(told, Unknown):
             unknown[_not_recorded(number, told.reason)] = None
-            regions |= set(_expected(host, function, number))
+            regions |= {*_expected(host, function, number), *_said_at_boot(host, function, number)}
+            if (why := _locked(host, function)) and function.address not in host.refused:
+                kept.append(Unassignable(function.address, why))
             continue
         regions |= {Region(one.start, one.end, one.type, number) for one in told.value}
         direct = [one for one in told.value if one.type == _DIRECT]
@@ -129,6 +134,33 @@ def reserved(host: Host, functions: Iterable[Function]) -> Reserved:
             else:
                 unknown[f"{because}: Linux gives no such device away since 6.6, before it did but for Intel's"] = None
     return Reserved(tuple(sorted(regions, key=_order)), tuple(untranslated), tuple(kept), tuple(unknown))
+
+
+def _said_at_boot(host: Host, function: Function, group: int) -> list[Region]:
+    """What the boot log tells that firmware wants mapped for a function."""
+    kind = _RELAXABLE if _is_relaxable(function) else _DIRECT
+    return [Region(start, end, kind, group) for start, end in host.firmware_maps.get(function.address, ())]
+
+
+def _locked(host: Host, function: Function) -> str:
+    """Why Intel's driver gives a function to nobody, by what the boot log tells (``device_is_rmrr_locked``)."""
+    mapped = host.firmware_maps.get(function.address, ())
+    release = value_of(host.kernel, None)
+    relaxed = any("relax_rmrr" in word for word in parameters(value_of(host.command_line, "")))
+    old = release is not None and (release.major, release.minor) < _LOCKED
+    if not mapped or relaxed or old or not function.class_told or _is_relaxable(function):
+        return ""
+    listed = ", ".join(f"0x{start:x}-0x{end:x}" for start, end in mapped)
+    return f"the boot log: firmware keeps {listed} mapped one to one for it (an RMRR); Intel's driver gives none away"
+
+
+def _is_relaxable(function: Function) -> bool:
+    """Whether a function needs its mapping while firmware drives it only, as ``device_rmrr_is_relaxable`` has it: USB,
+    graphics; and the low 16 MiB of an ISA bridge, which is for a floppy's controller (``iommu_prepare_isa``)."""
+    return function.base_class == BaseClass.DISPLAY or function.device_class in (
+        DeviceClass.USB,
+        DeviceClass.ISA_BRIDGE,
+    )
 
 
 def _kept_by_kernel(host: Host, function: Function) -> bool:

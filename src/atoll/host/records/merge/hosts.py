@@ -82,6 +82,10 @@ def _two(one: Host, other: Host) -> Host:
         unread=tuple(sorted({*one.unread, *other.unread} - functions.keys())),
         essential={**other.essential, **one.essential},
         refused=one.refused | other.refused,
+        firmware_maps={
+            a: tuple(sorted({*one.firmware_maps.get(a, ()), *other.firmware_maps.get(a, ())}))
+            for a in sorted({*one.firmware_maps, *other.firmware_maps})
+        },
         complaints=tuple(dict.fromkeys((*one.complaints, *other.complaints))),
         excerpt=_left_out(one, other, functions, told),
         provenance=(*one.provenance, *other.provenance),

@@ -1,7 +1,8 @@
 """What a kernel's boot log tells of IOMMUs: which are in use, whether interrupts are remapped.
 
 Source of the lines: ``intel_iommu_init`` and ``intel_iommu_setup`` in ``drivers/iommu/intel/iommu.c`` (the latter says
-"IOMMU enabled" when it finds ``intel_iommu=on`` on the command line, be there an IOMMU or not), ``irq_remapping.c``
+"IOMMU enabled" when it finds ``intel_iommu=on`` on the command line, be there an IOMMU or not),
+``domain_prepare_identity_map`` (until v5.2: what firmware wants mapped for a device one to one), ``irq_remapping.c``
 beside it ("Enabled IRQ remapping in x2apic mode", "Failed to enable irq remapping"), ``check_ioapic_information`` in
 ``drivers/iommu/amd/init.c`` ("Disabling interrupt remapping", where the firmware's table lacks an interrupt
 controller), ``arm_smmu_device_cfg_probe`` and ``arm_smmu_device_hw_probe`` of Arm's drivers (what an SMMU can do),
@@ -11,17 +12,21 @@ Intel's stand behind "IOMMU: ", "dmar: ", "PCI-DMA: " or nothing.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from atoll.host.model import Platform
+from atoll.host.records.lspci.slot import address_in
+from atoll.pci.address import Address
 
 __all__ = ["IOMMU_WORDS", "IommuLog"]
 
 IOMMU_WORDS = (
     *("iommu", "DMAR", "AMD-Vi", "arm-smmu", "AMD IOMMU", "remapping", "Intel-IOMMU", "ACPI: I"),
-    *("Directed I/O", "ueued invalidation"),
+    *("Directed I/O", "ueued invalidation", "identity map for "),
 )
 """What lines about IOMMUs hold."""
+_MAPPED = re.compile(r"dentity map for (?:HW passthrough )?device (\S+) \[0x([\da-f]{1,16}) - 0x([\da-f]{1,16})\]")
 _REMAPPED = ("Enabled IRQ remapping in x2apic mode", "Enabled IRQ remapping in xapic mode")
 _NOT_REMAPPED = (
     "Disabling interrupt remapping",
@@ -46,6 +51,8 @@ class IommuLog:
     units: dict[str, str] = field(default_factory=dict)
     """Kind of IOMMU by what the log calls it."""
     platform: Platform | None = None
+    mapped: dict[Address, set[tuple[int, int]]] = field(default_factory=dict)
+    """What firmware wants mapped one to one."""
     _asked: bool = False
     """Whether the command line asked for Intel's."""
 
@@ -61,7 +68,7 @@ class IommuLog:
     def again(self) -> None:
         """Forget what an earlier boot told."""
         self.default_domain = self.remapping = None
-        self.units = {}
+        self.units, self.mapped = {}, {}
         self._asked = False
 
     def take(self, line: str) -> bool:
@@ -69,6 +76,10 @@ class IommuLog:
         _, found, rest = line.partition("Default domain type: ")
         if found and rest.split():
             self.default_domain = rest.split()[0]
+            return True
+        if (mapped := _MAPPED.search(line)) and (address := address_in(mapped[1])) is not None:
+            self.platform = Platform.X86
+            self.mapped.setdefault(address, set()).add((int(mapped[2], 16), int(mapped[3], 16)))
             return True
         intel, amd = "DMAR" in line, "AMD-Vi: " in line
         if intel or amd:

@@ -150,6 +150,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         passthrough=_logged(log.iommu.passthrough, name),
         holders=Unknown("a text does not show who holds devices open"),
         refused=frozenset(log.refused),
+        firmware_maps={a: tuple(sorted(log.iommu.mapped[a])) for a in sorted(log.iommu.mapped)},
         complaints=lines.complaints.all(),
         excerpt=excerpt,
         gaps=(*gaps, *coverage(functions, groups)),
