@@ -78,7 +78,7 @@ def answers(host: Host, tree: Tree | None = None, *, pair: tuple[Address, Addres
     say(
         "atoms",
         lambda: atoms_document(host, sets),
-        lambda: atoms_lines(host, sets, names=_NAMES, style=PLAIN, verbose=True),
+        lambda: atoms_lines(host, sets, trusted=len(sets), names=_NAMES, style=PLAIN, verbose=True),
     )
     pair = pair or _some_pair(host)
     if pair is None or not set(pair) <= host.functions.keys():

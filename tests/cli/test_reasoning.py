@@ -72,6 +72,18 @@ def test_atoms(run: Run) -> None:
     assert f"needs IOMMU translation for {GPUS[0]} (now identity" in run("atoms", "--host", TWIN).out
 
 
+def test_what_is_open_joins_atoms_and_is_told_to(run: Run) -> None:
+    """Where little is known of a root complex one atom has nearly all: nobody should take that for the answer."""
+    capture = next(c for c in CAPTURES if "amd-204" in c.name)
+    strict, trusted = (run("atoms", "--host", capture, "--policy", policy).out for policy in ("strict", "trusted"))
+    count = trusted.partition(" ")[0]
+    assert int(strict.partition(" ")[0]) < int(count)
+    told = " ".join(strict.split())
+    assert f"there are {count}: atoll atoms --policy trusted" in told
+    assert "--policy" not in trusted
+    assert "--policy" not in run("atoms", "--host", TWIN).out
+
+
 def test_prove_now(run: Run, tmp_path: Path) -> None:
     ran = run("prove", clusters(tmp_path, GPUS[:1], GPUS[1:]), "--host", TWIN, "--json")
     assert ran.code == 1

@@ -7,9 +7,11 @@ import argparse
 from atoll.cli.output import say
 from atoll.cli.session import open_session
 from atoll.cli.view import reach_of
+from atoll.fabric.answer import Policy
 from atoll.isolation.atoms import atoms
 from atoll.report.atoms import atoms_document, atoms_lines
 from atoll.report.names import Names
+from atoll.report.style import Style
 
 __all__ = ["run"]
 
@@ -19,9 +21,12 @@ def run(options: argparse.Namespace) -> int:
     host = open_session(options.host).host
     reach = reach_of(host, options.policy)
     found = atoms(reach.topology, reach.settings, reach.policy)
-    say(
-        options,
-        lambda: atoms_document(host, found),
-        lambda style: atoms_lines(host, found, names=Names.load(), style=style, verbose=options.verbose),
-    )
+
+    def lines(style: Style) -> list[str]:
+        trusted = len(found)
+        if any(atom.open for atom in found):
+            trusted = len(atoms(reach.topology, reach.settings, Policy.TRUSTED))
+        return atoms_lines(host, found, trusted=trusted, names=Names.load(), style=style, verbose=options.verbose)
+
+    say(options, lambda: atoms_document(host, found), lines)
     return 0

@@ -51,12 +51,20 @@ def atoms_document(host: Host, found: Sequence[Atom]) -> dict[str, Any]:
     )
 
 
-def atoms_lines(host: Host, found: Sequence[Atom], *, names: Names, style: Style, verbose: bool) -> list[str]:
-    """Return the atoms as people read them: potential, not what is so now."""
+def atoms_lines(
+    host: Host, found: Sequence[Atom], *, trusted: int, names: Names, style: Style, verbose: bool
+) -> list[str]:
+    """Return the atoms as people read them: potential, not what is so now; ``trusted``: how many that policy finds."""
     lines = wrap(
         f"{plural(len(found), 'isolation atom')}: the smallest sets of functions that could be isolated from the "
         "rest, with every control at hand used. What is isolated now: atoll groups, atoll prove.",
     )
+    if trusted > len(found):
+        told = (
+            "What the specification leaves open joins them here. Taken as vendors promise (root complexes and devices "
+            f"of several functions isolate, ATS devices are honest) there are {trusted}: atoll atoms --policy trusted"
+        )
+        lines += wrap(told)
     for place, atom in enumerate(found, 1):
         alone = len(atom.functions) == 1
         lines += ["", style.bold(f"Atom {place}") + ("" if alone else f"  {plural(len(atom.functions), 'function')}")]
