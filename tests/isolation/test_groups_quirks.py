@@ -326,6 +326,33 @@ def test_what_has_long_been_in_the_table_is_known_of_older_kernels() -> None:
     assert [str(address) for address, _ in found.undetermined] == ["0000:00:16.0", "0000:00:16.1"]
 
 
+@pytest.mark.parametrize(
+    ("ids", "since", "before"),
+    [
+        ((0x1B4B, 0x9125), (5, 18), (5, 4)),  # Marvell, of function 1
+        ((0x1B4B, 0x9235), (6, 6), (5, 15)),
+        ((0x6766, 0x3D40), (6, 12), (6, 11)),  # Glenfly, of function 0
+    ],
+)
+def test_aliases_added_later_are_open_on_older_kernels(
+    ids: tuple[int, int], since: tuple[int, int], before: tuple[int, int]
+) -> None:
+    # ACS keeps the slot's functions apart but for their ids.
+    card = [port("00:01.0", 1), *(function(f"01:00.{n}", "00:01.0", acs=ACS_ON, ids=ids) for n in (0, 1))]
+    new = predict(host(card, kernel=since))
+    assert new.groups == groups("00:01.0", "01:00.0 01:00.1")
+    assert not new.undetermined
+    for kernel in (before, None):
+        old = predict(host(card, kernel=kernel))
+        assert old.groups == new.groups
+        ((address, why),) = old.undetermined
+        assert address == at("01:00.1")
+        assert "has the quirk of its DMA alias" in why
+    # Those of long standing are certain on any kernel.
+    known = [replace(f, vendor=0x1B4B, device=0x9120) if f.address != at("00:01.0") else f for f in card]
+    assert not predict(host(known, kernel=None)).undetermined
+
+
 def test_quirks_of_kernels_not_compared_are_open_where_they_decide() -> None:
     for kernel in ((5, 3), None):
         found = _below((0x177D, 0xAF84), kernel=kernel)

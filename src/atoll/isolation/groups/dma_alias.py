@@ -18,6 +18,7 @@ from atoll.pci.quirks.aliases import (
     SWITCHTEC_NTB,
     dma_alias_mask,
     is_one_of,
+    known_since,
     possible_alias_mask,
 )
 
@@ -58,6 +59,7 @@ class Aliases:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._masks: dict[Address, frozenset[int]] = {}
+        self._doubtful: dict[Address, str] = {}
         self._aliasing: set[tuple[int, int]] = set()
         self._unread: dict[tuple[int, int], list[str]] = {}
         there = {(address.domain, address.bus, address.devfn) for address in host.functions}
@@ -66,6 +68,7 @@ class Aliases:
             mask = dma_alias_mask(function.vendor, function.device, value_of(function.subsystem, None), address.devfn)
             if mask:
                 self._masks[address] = mask
+                self._doubtful |= self._unless_known(function)
             if mask or self._by_firmware(address):
                 self._aliasing.add(bus)
             switchtec = is_one_of(SWITCHTEC_NTB, function.vendor, function.device)
@@ -104,6 +107,23 @@ class Aliases:
             user.devfn in self._masks.get(used, ()) or (used in set_up and user.devfn in self._by_firmware(used))
             for used, user in ((one, other), (other, one))
         )
+
+    def doubts(self, one: Address, other: Address) -> tuple[str, ...]:
+        """Return why two functions may be no aliases after all, for a kernel too old to know."""
+        sides = {used for used, user in ((one, other), (other, one)) if user.devfn in self._masks.get(used, ())}
+        firm = any(user.devfn in self._by_firmware(used) for used, user in ((one, other), (other, one)))
+        if firm or not sides <= self._doubtful.keys():
+            return ()
+        return tuple(self._doubtful[used] for used in sorted(sides))
+
+    def _unless_known(self, function: Function) -> dict[Address, str]:
+        """The doubt whether the host's kernel has the quirk that gives a function its mask."""
+        kernel = value_of(self._host.kernel, None)
+        since = known_since(function.vendor, function.device)
+        if since == (0, 0) or (kernel is not None and (kernel.major, kernel.minor) >= since):
+            return {}
+        text = kernel.text if kernel is not None else "an unknown release: add what uname -a prints"
+        return {function.address: f"{function.address}: whether this kernel ({text}) has the quirk of its DMA alias"}
 
     def whose(self, one: Address, other: Address) -> str:
         """Return who says that two functions on one bus use one id."""

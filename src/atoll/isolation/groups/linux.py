@@ -187,6 +187,7 @@ class _Former:
                 via = self._function_alias_group(other, visited, [], [])
             if via is not None:
                 self._order_counts(via, related, missing)
+                missing += self._aliases.doubts(top.address, other.address)
                 whose = self._aliases.whose(top.address, other.address)
                 reasons.append(f"alias: {top.address} and {other.address} use one requester id ({whose})")
                 return via

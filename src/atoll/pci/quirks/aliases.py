@@ -19,6 +19,7 @@ __all__ = [
     "VMD",
     "dma_alias_mask",
     "is_one_of",
+    "known_since",
     "possible_alias_mask",
 ]
 
@@ -42,6 +43,15 @@ _FUNCTION_1: Ids = {
     0x1c28: frozenset({0x0122}),
 }
 """``quirk_dma_func1_alias``: also function 1 of the slot."""
+
+_ADDED = (
+    # "PCI: Add function 1 DMA alias quirk for Marvell 88SE9125" and 88SE9215: Ubuntu's first 5.15 has them, not its 5.4
+    ((5, 18), 0x1b4b, frozenset({0x9125, 0x9215})),
+    ((6, 6), 0x1b4b, frozenset({0x9235})),  # 88d341716b83 "PCI: Add function 1 DMA alias quirk for Marvell 88SE9235"
+    ((6, 12), 0x6766, frozenset({0x3d40, 0x3d41})),  # "PCI: Add function 0 DMA alias quirk for Glenfly Arise chip"
+)
+"""What was added since 5.4: a release that has it for sure, the vendor, its devices. Older ones may have it by a
+backport."""
 
 _FIXED = {(0x9005, 0x0285, 0x9005, 0x02BB), (0x9005, 0x0285, 0x9005, 0x02BC)}
 """``quirk_fixed_dma_alias``: 01.0, by device and subsystem."""
@@ -126,6 +136,11 @@ def dma_alias_mask(vendor: int, device: int, subsystem: tuple[int, int] | None, 
     if is_one_of(_PLX_NTB, vendor, device):
         return frozenset(range(256))
     return frozenset()
+
+
+def known_since(vendor: int, device: int) -> tuple[int, int]:
+    """Return a release from which on every kernel knows whose ids a device uses; (0, 0) where all do."""
+    return max((since for since, owner, devices in _ADDED if owner == vendor and device in devices), default=(0, 0))
 
 
 @lru_cache(maxsize=1 << 12)
