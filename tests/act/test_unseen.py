@@ -156,3 +156,16 @@ class Waiting:
 
     def pace(self) -> Pace:
         return Pace(lambda: self.seconds, self.wait)
+
+
+def test_who_may_not_look_is_told_what_it_takes() -> None:
+    """In a container root may list descriptors and not see what they are."""
+    tree = MemoryTree("container")
+    tree.add(f"{FOLDER}/iommu_group", LinkEntry("../../../kernel/iommu_groups/12"))
+    tree.add("proc/1/fd/0", FileEntry(b""))
+    with pytest.raises(Failure) as caught:
+        device.holders(cast("Machine", tree), GPU)
+    assert caught.value.message.endswith(
+        "could not be seen: the open files of 1 process could not be seen (the first is 1)"
+    )
+    assert "CAP_SYS_PTRACE" in caught.value.hint

@@ -98,3 +98,8 @@ def test_what_is_listed_and_leads_nowhere_that_is_seen_may_be_a_device(number: i
     assert isinstance(host.holders, Known) is seen
     if isinstance(host.holders, Unknown):
         assert "CAP_SYS_PTRACE" in host.holders.reason
+        (gap,) = (gap for gap in host.gaps if gap.what == "who holds devices")
+        assert (gap.why, "CAP_SYS_PTRACE" in gap.hint) == (
+            "the open files of 1 process could not be seen (the first is 43)",
+            True,
+        )

@@ -150,9 +150,10 @@ def holders(machine: Machine, address: Address) -> tuple[Holder, ...]:
     """Return the processes that have the function's group or device open, by process id: who was handed a held device
     has it open as its holder has. Raises Failure where that cannot be seen.
     """
-    found, _ = read_holders(machine)
+    found, gaps = read_holders(machine)
     if isinstance(found, Unknown):
-        raise Failure(f"who has {address} open could not be seen: {found.reason}")
+        why, hint = (gaps[0].why, gaps[0].hint) if gaps else (found.reason, "")
+        raise Failure(f"who has {address} open could not be seen: {why}", hint=hint)
     return _of(machine, address, found.value)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atoll.act.machine import Machine, Outliving
 from atoll.act.own_folder import cannot_be_used, make_own
-from atoll.act.owner import Owner, is_alive, this_process
+from atoll.act.owner import Owner, is_alive, is_stopped, this_process
 from atoll.act.pace import Pace
 from atoll.errors import RefusedError
 
@@ -133,7 +133,12 @@ def _taken(machine: Machine, owner: Owner | None) -> RefusedError:
             f"the kernel has not returned from a change that an earlier atoll began on {machine.name}",
             hint="wait until it has; an unbind or a removal waits for whoever has the device open",
         )
-    return RefusedError(f"another atoll is changing {machine.name} ({owner})", hint="wait until it ends")
+    told = f"another atoll is changing {machine.name} ({owner})"
+    if is_stopped(owner):
+        return RefusedError(
+            f"{told}, and is stopped", hint=f"let it go on, then wait until it ends: kill -CONT {owner.pid}"
+        )
+    return RefusedError(told, hint="wait until it ends")
 
 
 def _content(machine: Machine) -> bytes:

@@ -14,7 +14,7 @@ from atoll.host.fact import value_of
 from atoll.host.holders import FIRST_NAMESPACE
 from atoll.host.tree import Tree
 
-__all__ = ["Owner", "boot_of", "is_alive", "this_process"]
+__all__ = ["Owner", "boot_of", "is_alive", "is_stopped", "this_process"]
 
 _PROC = "/proc"
 _BOOT = "proc/sys/kernel/random/boot_id"
@@ -76,6 +76,17 @@ def _runs_in(namespace: str, number: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def is_stopped(owner: Owner) -> bool:
+    """Whether a process of this PID namespace is seen to be stopped (SIGSTOP, Ctrl-Z, a debugger)."""
+    if owner.namespace != _namespace():
+        return False
+    try:
+        with open(f"{_PROC}/{owner.pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
+    except OSError:
+        return False
 
 
 def boot_of(tree: Tree) -> str | None:

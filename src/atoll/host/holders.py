@@ -54,7 +54,8 @@ def read_holders(tree: Tree) -> tuple[Fact[tuple[Holder, ...]], tuple[Gap, ...]]
             holders.append(holder)
     if hidden:
         why = f"the open files of {len(hidden)} process{'es' * (len(hidden) > 1)} could not be seen"
-        return Unknown(f"{why} (the first is {hidden[0]}): {_SEEING}"), (Gap("who holds devices", why, _SEEING),)
+        told = f"{why} (the first is {hidden[0]})"
+        return Unknown(f"{told}: {_SEEING}"), (Gap("who holds devices", told, _SEEING),)
     if not any(pid == 1 for pid in folders):
         why = "process 1 is not shown: other users' processes are hidden (hidepid), or the record holds only some"
         return Unknown(why), (Gap("who holds devices", why, "run as root"),)

@@ -79,3 +79,26 @@ def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_bytes(left)
     with machine_lock(machine):
         assert (tmp_path / LOCK).read_bytes() != left
+
+
+def test_of_one_that_is_stopped_it_is_told_how_to_let_it_go_on(tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        with machine_lock(LiveMachine(root=str(tmp_path))):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    try:
+        os.waitpid(child, os.WUNTRACED)
+        with (
+            pytest.raises(
+                RefusedError, match=rf"another atoll is changing .* \(process {child}\), and is stopped"
+            ) as caught,
+            machine_lock(LiveMachine(root=str(tmp_path))),
+        ):
+            pass
+        assert caught.value.hint.endswith(f"kill -CONT {child}")
+    finally:
+        os.kill(child, signal.SIGCONT)
+    assert os.waitpid(child, 0)[1] == 0
+    with machine_lock(LiveMachine(root=str(tmp_path))):
+        pass
