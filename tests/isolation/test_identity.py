@@ -12,7 +12,7 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, Platform
+from atoll.host.model import Function, IommuUnit, Platform
 from atoll.isolation.contacts.impersonation import impersonations
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, alias_ids, spoofing
 from atoll.isolation.reach import Reach
@@ -128,6 +128,29 @@ def test_other_segments_and_other_units_have_other_tables() -> None:
     assert shared(scene(machine(*units)), "01:00.0", "02:00.0").answer is BLOCKED
     amd = [replace(f, iommu=Known(f"ivhd{f.address.bus}")) for f in slots(OFF, OFF)]
     assert shared(scene(machine(*amd)), "01:00.0", "02:00.0").answer is DIRECT
+
+
+def unserved(**more: Any) -> Scene:
+    """Two cards behind ports that do not validate; nothing translates for the second one."""
+    changed = {"iommu": Known(None), "group": Known(None)} | more
+    return scene(machine(*(replace(f, **changed) if f.address == at("02:00.0") else f for f in slots(OFF, OFF))))
+
+
+def test_an_id_of_whom_no_unit_of_intels_serves_is_in_no_tables() -> None:
+    """As the graphics device's with ``intel_iommu=igfx_off``: a unit has no entry for it, and lets nothing pass."""
+    found = unserved()
+    assert shared(found, "01:00.0", "02:00.0").answer is BLOCKED
+    assert Reach(found.topology, found.settings).memory(at("01:00.0")).answer is Answer.IOMMU
+    assert Reach(found.topology, found.settings).memory(at("02:00.0")).answer is DIRECT
+
+
+def test_an_id_may_be_in_the_tables_where_who_serves_it_was_not_read_or_is_not_intels() -> None:
+    for changed in ({"iommu": Unknown("cut")}, {"group": Unknown("cut")}):
+        assert shared(unserved(**changed), "01:00.0", "02:00.0").answer is not BLOCKED
+    found = unserved()
+    for units in ((), (*found.host.iommu_units, IommuUnit("ivhd0", "amd"))):
+        other = scene(replace(found.host, iommu_units=units))
+        assert shared(other, "01:00.0", "02:00.0").answer is not BLOCKED
 
 
 @pytest.mark.parametrize("kind", [None, PortType.ROOT_PORT])

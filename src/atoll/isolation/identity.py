@@ -291,6 +291,10 @@ def within(topology: Topology, port: Address, target: Address) -> bool | None:
     return None if buses is None else buses.secondary <= target.bus <= buses.subordinate
 
 
+_INTEL = "dmar"
+"""How the kernel names Intel's units (``alloc_iommu`` in drivers/iommu/intel/dmar.c)."""
+
+
 def same_tables(topology: Topology, one: Address, other: Address) -> bool:
     """Whether one IOMMU would look up both functions' ids."""
     a, b = tables(topology, one), tables(topology, other)
@@ -298,6 +302,16 @@ def same_tables(topology: Topology, one: Address, other: Address) -> bool:
 
 
 def tables(topology: Topology, address: Address) -> str | None:
-    """Return the IOMMU that has tables of its own for a function's ids; Intel's units do (VT-d 3.4)."""
-    unit = value_of(topology.functions[address].iommu, None)
-    return unit if unit and unit.startswith("dmar") else None
+    """Return the IOMMU that has tables of its own for a function's ids; Intel's units do (VT-d 3.4).
+
+    The empty text where such units are all there are and none serves it, as the graphics device with
+    ``intel_iommu=igfx_off``: no unit has an entry for its id, and no request of its own comes to one. None where that
+    does not show.
+    """
+    function = topology.functions[address]
+    unit = value_of(function.iommu, "unread")
+    if unit is not None:
+        return unit if unit.startswith(_INTEL) else None
+    units = topology.host.iommu_units
+    apart = bool(units) and all(each.kind == "intel" for each in units)
+    return "" if apart and value_of(function.group, 0) is None else None
