@@ -77,6 +77,23 @@ def test_what_an_smmu_does_with_ids_of_nobody_is_as_its_kernel_was_built(
     assert scene(host).reach().memory(A).answer is expected
 
 
+@pytest.mark.parametrize(
+    ("platform", "unit", "word", "expected"),
+    [
+        (Platform.UNKNOWN, None, acs("RR CR UF"), POSSIBLE),
+        (Platform.UNKNOWN, None, CLOSED, IOMMU),
+        (Platform.UNKNOWN, "intel", acs("RR CR UF"), IOMMU),
+        (Platform.X86, None, acs("RR CR UF"), IOMMU),
+    ],
+)
+def test_an_iommu_of_unknown_kind_may_be_an_smmu(
+    platform: Platform, unit: str | None, word: Acs | Unknown, expected: Answer
+) -> None:
+    units = () if unit is None else (IommuUnit("unit", unit),)
+    host = replace(machine(*slots(word), platform=platform), iommu_units=units)
+    assert scene(host).reach().memory(A).answer is expected
+
+
 def test_a_blocked_domain_lets_nothing_through() -> None:
     reach = scene(machine(*slots(CLOSED, CLOSED), kind="blocked")).reach()
     assert (reach.answer(A, B).answer, reach.memory(A).answer) == (BLOCKED, BLOCKED)

@@ -9,6 +9,7 @@ Retire disable_bypass parameter".
 from __future__ import annotations
 
 from atoll.fabric.answer import Answer
+from atoll.fabric.domains import shows_amd_iommu
 from atoll.host.command_line import parameters, truth
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host, Platform
@@ -24,7 +25,8 @@ _FILE = "sys/module/arm_smmu/parameters/disable_bypass"
 def ids_of_nobody(host: Host) -> tuple[Answer, str]:
     """Return what becomes of requests under such ids, and why: ``direct``, ``possible``, ``blocked``."""
     smmu = [unit.name for unit in host.iommu_units if unit.kind == "smmu"]
-    if host.platform in (Platform.X86, Platform.POWERNV) or not (smmu or host.platform is Platform.ARM):
+    maybe = host.platform is Platform.UNKNOWN and not host.iommu_units and not shows_amd_iommu(host)
+    if host.platform in (Platform.X86, Platform.POWERNV) or not (smmu or maybe or host.platform is Platform.ARM):
         return _ABORTED
     aborts, word = _told(host)
     if aborts is False:
@@ -34,6 +36,8 @@ def ids_of_nobody(host: Host) -> tuple[Answer, str]:
     newer = bool(smmu) and all(name.startswith("smmu3") for name in smmu)
     if aborts or (newer and release is not None and (release.major, release.minor) >= _SURE):
         return _ABORTED
+    if maybe:
+        return Answer.POSSIBLE, "which kind of IOMMU it is was not read: Arm's may let pass what it was told nothing of"
     return Answer.POSSIBLE, f"whether it lets pass what it was told nothing of was not read: {_FILE}"
 
 
