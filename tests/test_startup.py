@@ -51,6 +51,19 @@ def test_version_imports_little() -> None:
     assert (set(run.stderr.split()) - set(bare.stdout.split())) & HEAVY == set()
 
 
+def test_the_end_is_not_searched() -> None:
+    """Objects that are frozen are in no search of the collector's; what was registered first is called last."""
+    code = (
+        "import atexit, gc; atexit.register(lambda: print('frozen', gc.get_freeze_count()))\n"
+        "from atoll.cli.main import main\n"
+        "main(['doctor', '--host', 'twin:dgx1v'])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    word, count = run.stdout.splitlines()[-1].split()
+    assert word == "frozen"
+    assert int(count) > 10_000
+
+
 UNUSED = {
     "pathlib",
     "shutil",
