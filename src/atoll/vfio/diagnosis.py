@@ -7,6 +7,7 @@ vfio_iommu_type1.c, drivers/iommu/iommu.c and drivers/iommu/iommufd.
 from __future__ import annotations
 
 import errno
+import os
 import resource
 
 from atoll.host.attribute import exists
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 _PERMISSIONS = 'run as root, or give the user the node (a udev rule for SUBSYSTEM=="vfio")'
+_ROOT_DENIED = (
+    "root is denied it by a device cgroup (systemd: DeviceAllow=; a container: --device /dev/vfio) or by a "
+    "security module"
+)
 _UNSAFE = (
     "turn interrupt remapping on; only where every device is trusted, load vfio_iommu_type1 or iommufd with "
     "allow_unsafe_interrupts=1"
@@ -108,7 +113,8 @@ def node_failed(tree: Tree, error: OSError, path: str, address: Address | None, 
     if error.errno in (errno.EACCES, errno.EPERM):
         if path.startswith("dev/vfio/noiommu-"):
             return NotPermitted(f"/{path}: it needs CAP_SYS_RAWIO", number=error.errno, hint="run as root")
-        return NotPermitted(f"/{path}: no permission to open it", number=error.errno, hint=_PERMISSIONS)
+        hint = _ROOT_DENIED if os.geteuid() == 0 else _PERMISSIONS
+        return NotPermitted(f"/{path}: no permission to open it", number=error.errno, hint=hint)
     if error.errno == errno.EBUSY:
         return busy(tree, f"/{path}", address, group, errno.EBUSY)
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
