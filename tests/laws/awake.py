@@ -1,13 +1,14 @@
-"""A twin with everything awake for a while: what sleeps can wake up, so that sleep hinders nobody for sure."""
+"""A twin with everything awake, or switched on, for a while: neither sleep nor a command register hinders for sure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from atoll.pci.header import Command
 from atoll.twin import Twin
 
-__all__ = ["awake"]
+__all__ = ["awake", "switched_on"]
 
 
 @contextmanager
@@ -19,3 +20,14 @@ def awake(twin: Twin) -> Iterator[bool]:
     yield bool(sleepers)
     for each, state in sleepers:
         each.set_power(state)
+
+
+@contextmanager
+def switched_on(twin: Twin) -> Iterator[None]:
+    """Let all functions send requests and answer to them, and be again as they were."""
+    commands = [(each, each.command) for each in twin.kernel.hardware.functions.values()]
+    for each, _ in commands:
+        each.set_command(on=Command.MEMORY | Command.IO | Command.MASTER)
+    yield
+    for each, command in commands:
+        each.put(0x04, 2, int(command))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from awake import awake
+from awake import awake, switched_on
 from clean import try_clean
 
 from atoll.controls.present import present
@@ -29,6 +29,7 @@ from atoll.pci.address import Address
 from atoll.twin import Twin
 from atoll.twin.attack import Attempt
 from atoll.twin.machines.fabric import KINDS, PREFIX
+from atoll.twin.packet import Kind
 from atoll.twin.spec import DomainKind
 
 __all__ = ["DISABLE", "SEQUENCE", "Tally", "disturb", "rests_on_honesty", "retranslate", "try_fabric"]
@@ -58,6 +59,8 @@ class Tally:
     """Of these, what never came to a translation."""
     woken: int = 0
     """Of the pairs that are direct, those that a packet shows once everything is awake."""
+    messages: int = 0
+    """Sent where no request arrives."""
     taken: int = 0
     """Ranges that are surely taken, each shown by a packet."""
     known: int = 0
@@ -148,6 +151,12 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
         for attempt in delivered:
             if not any(_told(reach, one, other, attempt)):
                 tally.wrong.append(f"{name}: {one} to {other}: {attempt} against {answer}")
+        if answer.answer <= Answer.IOMMU and one.domain == other.domain:
+            outcome = twin.send(one, other.requester_id, kind=Kind.MESSAGE, wanted=other)
+            tally.messages += 1
+            # That these set nothing up is an assumption of every proof; they go where requests would, were all on.
+            if outcome.function == other and _if_switched_on(twin, one, other) <= Answer.IOMMU:
+                tally.wrong.append(f"{name}: {one} to {other}: a message arrives where no request would: {outcome}")
         if answer.answer is Answer.DIRECT:
             tally.directs += 1
             if any(_shows(attempt, answer) for attempt in delivered):
@@ -165,6 +174,13 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
     tally += Tally(requests=clean.sent, answered=clean.answered, taken=clean.taken, known=clean.known)
     tally.wrong += clean.wrong
     return tally
+
+
+def _if_switched_on(twin: Twin, one: Address, other: Address) -> Answer:
+    """What reach answers once every function sends and answers."""
+    with switched_on(twin):
+        host = read_host(twin, registers=registers)
+        return Reach(Topology(host), present(host)).answer(one, other).answer
 
 
 def _sent_down(answer: Finding) -> bool:
@@ -239,8 +255,9 @@ def main() -> int:
         print(wrong, file=sys.stderr)
     print(
         f"{tally.fabrics} fabrics, {tally.pairs} pairs, {tally.packets} packets, {tally.delivered} delivered, "
-        f"{tally.directs} pairs direct; {tally.requests} requests to what iova tells of, {tally.answered} of them "
-        f"never translated, {tally.taken} ranges surely taken; {tally.known} known, {len(tally.wrong)} wrong, "
+        f"{tally.directs} pairs direct, {tally.woken} of them once all is awake, {tally.messages} messages where no "
+        f"request arrives; {tally.requests} requests to what iova tells of, {tally.answered} of them never translated, "
+        f"{tally.taken} ranges surely taken; {tally.known} known, {len(tally.wrong)} wrong, "
         f"{time.monotonic() - started:.0f} s"
     )
     return 1 if tally.wrong else 0

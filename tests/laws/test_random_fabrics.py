@@ -21,6 +21,7 @@ def test_no_packet_arrives_that_reach_denies_and_each_direct_is_shown_by_one() -
     assert tally.packets > 50_000
     assert tally.delivered > 1_000, "hardly a packet arrived: the law was not tried"
     assert tally.directs > 100, "hardly a pair was direct: the law was not tried"
+    assert tally.messages > 100
     assert tally.requests > 3_000
     assert tally.answered > 500, "hardly a request was answered before the IOMMU: the law was not tried"
     assert tally.taken > 100, "hardly a range is surely taken: the law was not tried"

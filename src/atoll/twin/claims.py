@@ -73,13 +73,13 @@ class Claims:
 
     def below(self, port: Function, packet: Packet) -> bool:
         """Whether a packet is for something below a port."""
-        if packet.request:
+        if packet.by_address:
             return self.forwards(port, packet)
         return packet.address >> 8 in port.buses
 
     def targets(self, function: Function, packet: Packet) -> bool:
         """Whether a packet is for a function, or for something below it."""
-        if packet.request:
+        if packet.by_address:
             return self.answers(function, packet)
         return function.address.requester_id == packet.address or self.below(function, packet)
 
@@ -101,6 +101,6 @@ class Claims:
         """
         beside = list(functions)
         takers = [each for each in beside if self.targets(each, packet)]
-        if not takers and left and packet.request:
+        if not takers and left and packet.by_address:
             takers = [each for each in beside if subtracts(each, packet.io)]
         return next((each for each in takers if self.leads(each)), takers[0] if takers else None)

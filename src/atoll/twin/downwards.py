@@ -10,9 +10,9 @@ from atoll.twin.decoding import VGA_MEMORY, subtracts
 from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
 from atoll.twin.iommu import Iommu
-from atoll.twin.packet import Hop, Outcome, Packet
+from atoll.twin.packet import Hop, Kind, Outcome, Packet
 from atoll.twin.replication import Replication
-from atoll.twin.spec import HostBridge, Platform, Routing
+from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Platform, Routing
 
 __all__ = ["Downwards"]
 
@@ -108,7 +108,7 @@ class Downwards:
         """Follow windows or bus numbers down to the function that answers."""
         while True:
             volume = self.hardware.volume(function)
-            memory = packet.request and not packet.io
+            memory = packet.by_address and not packet.io
             if volume is not None and memory and self.hardware.passes(function, packet.address):
                 name = str(function.address)
                 if self._keeps(volume, origins):
@@ -124,11 +124,13 @@ class Downwards:
                     return Outcome.of(hops, (*copies, self.descend(inner, packet, hops, origins)))
                 function = inner
                 continue
-            for_itself = not packet.request and function.address.requester_id == packet.address
+            for_itself = not packet.by_address and function.address.requester_id == packet.address
             if not function.spec.is_bridge or for_itself:
                 return self.arrive(function, packet, hops)
-            word = "in its window" if packet.request else "in its bus range"
-            if packet.request and not self.claims.forwards(function, packet):
+            if packet.kind is Kind.MESSAGE and function.spec.port in CONVENTIONAL_BUS:
+                return Outcome(hops, stopped=f"conventional PCI behind {function.address} knows no messages")
+            word = "in its window" if packet.by_address else "in its bus range"
+            if packet.by_address and not self.claims.forwards(function, packet):
                 if self.claims.answers(function, packet) or not subtracts(function, packet.io):
                     return self.arrive(function, packet, hops)
                 word = "nobody else takes it"
@@ -146,7 +148,7 @@ class Downwards:
         """Follow what left a port downwards: to who takes its group there, and to who answers to its address."""
         if port.holds_secondary_in_reset:
             return Outcome(hops, stopped=f"the bus below {port.address} is in reset")
-        if packet.request and port.power:
+        if packet.by_address and port.power:
             return Outcome(hops, stopped=f"the bridge {port.address} is in D{port.power}")
         copies, left = self.replication.below(self.hardware.children(port), packet, hops)
         taker = self.claims.taker(left, packet, left=True)
@@ -159,5 +161,5 @@ class Downwards:
     def arrive(self, function: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         if self.hardware.in_reset(function):
             return Outcome(hops, stopped=f"{function.address} does not answer")
-        because = "answers to the address" if packet.request else "takes the requester id"
+        because = "answers to the address" if packet.by_address else "takes the requester id"
         return Outcome((*hops, Hop(str(function.address), "arrives", because)), function=function.address)

@@ -17,11 +17,13 @@ class Kind(StrEnum):
     READ = "read"
     WRITE = "write"
     COMPLETION = "completion"
+    MESSAGE = "message"
+    """Defined by a vendor, and routed by id (PCI Express Base 2.2.8.6)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A request to ``address`` in memory or among I/O ports, or a completion to the requester id ``address``."""
+    """A request to ``address`` in memory or among I/O ports; a completion, or a message, to the id ``address``."""
 
     kind: Kind
     address: int
@@ -37,8 +39,13 @@ class Packet:
 
     @property
     def request(self) -> bool:
-        """Whether it is a request."""
+        """Whether it is a request: messages are, too."""
         return self.kind is not Kind.COMPLETION
+
+    @property
+    def by_address(self) -> bool:
+        """Whether it goes by an address: in memory, or of an I/O port."""
+        return self.kind in (Kind.READ, Kind.WRITE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ Controls act where a packet enters a port from below; nothing acts on packets th
 A function that is not in D0 takes no requests but those for its configuration, and messages (5.3.1): a bridge that
 sleeps passes none on, in neither direction. What it makes of completions is left open: they pass.
 
+Messages that a vendor defines go by the id of who is to get them (2.2.8.6). They are requests to ACS, and ask neither
+for bus mastering (7.5.1.1.3) nor for decoding; a root complex need not pass them on (1.3.1). Declared: it does where a
+root port redirects no requests and it routes between its ports, and drops what comes to itself.
+
 Declared: root complexes take no requests for I/O ports that come up from below, but to another root port where they
 route between these at all.
 """
@@ -19,7 +23,7 @@ from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.header import PortType
 from atoll.twin.downwards import Downwards
 from atoll.twin.function import Function
-from atoll.twin.packet import Hop, Outcome, Packet
+from atoll.twin.packet import Hop, Kind, Outcome, Packet
 from atoll.twin.peers import Way, own_memory, toward, upstream_memory
 from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Routing
 
@@ -34,7 +38,7 @@ class Router(Downwards):
         hops = (Hop(str(source.address), "sends", f"requester id {packet.requester:04x}"),)
         if self.hardware.in_reset(source) or not self.hardware.exists(source):
             return Outcome(hops, stopped=f"{source.address} does not answer")
-        if packet.request and not source.master:
+        if packet.by_address and not source.master:
             return Outcome(hops, stopped=f"bus mastering of {source.address} is off")
         if packet.request and source.power:
             return Outcome(hops, stopped=f"{source.address} is in D{source.power}")
@@ -72,6 +76,8 @@ class Router(Downwards):
 
     def _listen(self, source: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome | None:
         """On a conventional bus whoever claims an address takes it."""
+        if packet.kind is Kind.MESSAGE:
+            return Outcome(hops, stopped=f"conventional PCI knows no messages: {source.address} sends none")
         others = [mate for mate in self.hardware.on_bus(*source.address[:2]) if mate is not source]
         parent = self.hardware.parent(source)
         left = parent is not None and self.claims.below(parent, packet)
@@ -102,9 +108,9 @@ class Router(Downwards):
         here = port
         while True:
             name = str(here.address)
-            if packet.request and not here.master:
+            if packet.by_address and not here.master:
                 return Outcome(hops, stopped=f"bus mastering of the bridge {name} is off")
-            if packet.request and here.power:
+            if packet.by_address and here.power:
                 return Outcome(hops, stopped=f"the bridge {name} is in D{here.power}")
             kind = here.spec.port
             if kind in CONVENTIONAL_BUS or kind is PortType.PCI_TO_PCIE:
@@ -143,7 +149,7 @@ class Router(Downwards):
         stop = self._admit(port, packet)
         if stop:
             return Outcome(hops, stopped=stop)
-        if packet.request and self.claims.own(port, packet) and own_memory(port) is not Way.UP:
+        if packet.by_address and self.claims.own(port, packet) and own_memory(port) is not Way.UP:
             return self._at_port(port, own_memory(port), port, packet, hops)
         if self.claims.below(port, packet) and not self._contested(port, bridge, packet):
             if AcsFlag.UF not in port.acs:
@@ -201,6 +207,8 @@ class Router(Downwards):
         name = str(bridge.address)
         if self.claims.below(bridge, packet):
             return Outcome(hops, stopped=f"no function behind {name} answers to {packet.address:#x}")
+        if packet.kind is Kind.MESSAGE:
+            return Outcome(hops, stopped=f"conventional PCI behind {name} knows no messages")
         if packet.request:
             takes_bus = bridge.spec.port is PortType.PCIE_TO_PCI or bridge.spec.bus_alias
             requester = bridge.spec.secondary << 8 if takes_bus else bridge.address.requester_id
@@ -233,7 +241,7 @@ class Router(Downwards):
 
     def _contested(self, port: Function, bridge: HostBridge, packet: Packet) -> bool:
         """Whether what a port has below itself is what a wanted port beside it claims, too."""
-        if not packet.request or (port.spec.port is PortType.ROOT_PORT and bridge.routing is not Routing.DIRECT):
+        if not packet.by_address or (port.spec.port is PortType.ROOT_PORT and bridge.routing is not Routing.DIRECT):
             return False
         beside = self.hardware.on_bus(*port.address[:2])
         return any(
@@ -252,15 +260,15 @@ class Router(Downwards):
             hop = Hop(str(port.address), "up" if way is Way.UP else "across the switch", why)
             return (*hops, hop) if way is Way.UP else self.descend(sibling, packet, (*hops, hop))
         upstream = self.hardware.parent(port)
-        if upstream is not None and packet.request and self.claims.own(upstream, packet):
+        if upstream is not None and packet.by_address and self.claims.own(upstream, packet):
             way = upstream_memory(port)
             if way is not Way.UP:
                 return self._at_port(upstream, way, port, packet, hops)
             return (*hops, Hop(str(port.address), "up", "requests for the upstream port's memory are redirected"))
-        if packet.request and self.claims.own(port, packet):
+        if packet.by_address and self.claims.own(port, packet):
             return (*hops, Hop(str(port.address), "up", "requests for the port's own memory are redirected"))
         if upstream is not None and self.claims.below(upstream, packet):
-            if not (packet.request and AcsEnhanced.UNCLAIMED_REDIRECT in port.acs_enhanced):
+            if not (packet.by_address and AcsEnhanced.UNCLAIMED_REDIRECT in port.acs_enhanced):
                 return Outcome(hops, stopped=f"{upstream.address}: nobody below claims {packet.address:#x}")
             return (*hops, Hop(str(port.address), "up", "unclaimed requests are redirected"))
         return (*hops, Hop(str(port.address), "up", "not for a sibling port"))
@@ -276,7 +284,7 @@ class Router(Downwards):
     def _root(self, port: Function, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         """At a root port: to another one of the same host bridge where that is what it does, else translation."""
         why = f"{bridge.name} translates"
-        if bridge.routing is Routing.DIRECT and not (packet.request and self.claims.own(port, packet)):
+        if bridge.routing is Routing.DIRECT and not (packet.by_address and self.claims.own(port, packet)):
             others = [each for each in self.hardware.on_bus(bridge.domain, bridge.bus) if each is not port]
             other = self.claims.taker(others, packet, left=self._in_aperture(bridge, packet))
             if other is not None:
@@ -290,7 +298,7 @@ class Router(Downwards):
 
     def _in_aperture(self, bridge: HostBridge, packet: Packet) -> bool:
         """Whether a request's address is one that a host bridge sends down, to whom it may concern."""
-        if not packet.request or bridge.vmd is not None:
+        if not packet.by_address or bridge.vmd is not None:
             return False
         windows = (bridge.io,) if packet.io else (bridge.low, bridge.high)
         return any(each.bus <= packet.address < each.bus + each.size for each in windows)
@@ -298,6 +306,8 @@ class Router(Downwards):
     def _translate(self, bridge: HostBridge, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         if not packet.request:
             return Outcome(hops, stopped=f"{bridge.name} drops a completion that it did not ask for")
+        if packet.kind is Kind.MESSAGE:
+            return Outcome(hops, stopped=f"{bridge.name} passes no messages on that come to itself")
         if packet.io:
             return Outcome(hops, stopped=f"{bridge.name} takes no requests for I/O ports from below")
         domain = bridge.domain

@@ -187,8 +187,8 @@ class Twin:
     ) -> Outcome:
         """Let a function send one request under its own name, untranslated, and return where it ends.
 
-        ``target`` is an address in memory, or with ``io`` a port; what several answer to, ``wanted`` gets. Changes
-        nothing.
+        ``target`` is an address in memory, or with ``io`` a port, and for a message the id of who is to get it; what
+        several answer to, ``wanted`` gets. Changes nothing.
         """
         router = self._attacker.router
         router.claims.begin(wanted)
