@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import takewhile
 
 import pytest
 
@@ -15,6 +16,7 @@ from atoll.host.model import Host
 from atoll.isolation.iova.pollution import Claim, Fate, Polluter
 from atoll.pci.address import Address
 from atoll.twin import Attempt, Twin
+from atoll.twin.attack import Attacker
 from atoll.twin.iommu import Iommu
 from atoll.twin.packet import Kind, Packet
 from atoll.twin.traffic import Router
@@ -23,12 +25,20 @@ _AT_THE_IOMMU = ("maps nothing", "maps its own buffers", "no context", "its endp
 """What the twin's IOMMU says where it translates nothing."""
 
 
-def tried(twin: Twin, source: Address, victim: Address) -> list[tuple[int, Attempt]]:
-    """Untranslated requests of the source's own id to BARs, by the address that was sent."""
+def attacker_on(twin: Twin) -> Attacker:
+    iommu = Iommu(twin.kernel, twin.vfio)
+    return Attacker(Router(twin.kernel.hardware, iommu), iommu)
+
+
+def tried(attacker: Attacker, source: Address, victim: Address) -> list[tuple[int, Attempt]]:
+    """Untranslated requests of the source's own id to BARs, by the address that was sent: an attack's first."""
+    sender, target = (attacker.hardware.functions[address] for address in (source, victim))
+    attacker.router.claims.begin(victim)
+    attempts = attacker.requests(sender, target, list(attacker.targets(sender, target)))
     return [
         (int(attempt.target.rpartition(" ")[2], 16), attempt)
-        for attempt in twin.attack(source, victim).attempts
-        if attempt.kind in ("write", "read") and attempt.target.startswith("BAR")
+        for attempt in takewhile(lambda attempt: attempt.kind in ("write", "read"), attempts)
+        if attempt.target.startswith("BAR")
     ]
 
 
@@ -67,12 +77,13 @@ def test_as_the_twins_traffic_goes(name: str, seed: int) -> None:
     endpoints = [f.address for f in machine.functions.values() if not f.is_port]
     endpoints = [address for address in endpoints if address not in polluter.topology.bricks]
     seen = {"direct": 0, "lost": 0, "up": 0}
+    attacker = attacker_on(twin)
     for source in endpoints:
         claims = polluter.of(source).claims
         for victim in endpoints:
             if victim == source:
                 continue
-            for address, attempt in tried(twin, source, victim):
+            for address, attempt in tried(attacker, source, victim):
                 found = verdict(claims, address)
                 what = (str(source), hex(address), attempt.delivered, attempt.stopped, found)
                 if at_the_iommu(attempt):

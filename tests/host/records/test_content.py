@@ -82,8 +82,8 @@ def _laughs() -> bytes:
         b'<?xml version="1.0"?><!DOCTYPE t SYSTEM "file:///etc/passwd"><device/>',
         b"<?xml" * 500_000,
         b"[" + b'{"realpath": "/a", "config": ""},' * 300_000 + b"{}]",
-        b"P: /devices/pci0000:00/0000:00:01.0\nE: SUBSYSTEM=pci\n" * 300_000,
-        b"P: /devices/virtual/x\nE: DEVPATH=/devices/virtual/x\n\n" * 300_000,
+        b"P: /devices/pci0000:00/0000:00:01.0\nE: SUBSYSTEM=pci\n" * 60_000,
+        b"P: /devices/virtual/x\nE: DEVPATH=/devices/virtual/x\n\n" * 60_000,
         b"P: /" + b"a/" * 1_000_000 + b"\nE: SUBSYSTEM=pci\n",
     ],
     ids=range(11),
@@ -91,6 +91,7 @@ def _laughs() -> bytes:
 def test_bombs_end_soon_and_small(data: bytes) -> None:
     start = time.process_time()
     _read(data)
+    # What takes each line up with each other would run for hours.
     assert time.process_time() - start < 60
 
 
