@@ -314,3 +314,41 @@ def test_a_switch_that_copies_requests_is_shown_as_such() -> None:
     host = host_of(dump)
     assert value_of(host.functions[at("07:00.0")].multicast, None) == Multicast(True, 0xC000_0000, 1 << 12)
     assert any("Multicast on" in line for line in show_lines(host, names=Names.load(), style=PLAIN))
+
+
+_OLD_PORT = """\
+00:01.0 PCI bridge [0604]: Intel Corporation X [8086:3408] (rev 13) (prog-if 00 [Normal decode])
+\tFlags: bus master, fast devsel, latency 0
+\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0
+\tCapabilities: [88] #0d [0000]
+\tCapabilities: [90] Express Root Port (Slot-), MSI 00
+\tCapabilities: [100] Advanced Error Reporting <?>
+\tCapabilities: [150] {}
+\tKernel driver in use: pcieport
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("Access Controls <?>", "acs"),
+        ("#0d", "acs"),
+        ("Unknown (13)", "acs"),
+        ("Extended Capability ID 0xd", "acs"),
+        ("#0f", "ats"),
+        ("Extended Capability ID 0xf", "ats"),
+        ("#10", "sriov"),
+        ("Extended Capability ID 0x12", "multicast"),
+        ("#19", ""),
+    ],
+)
+def test_capabilities_that_an_older_lspci_does_not_know(word: str, named: str) -> None:
+    port = one(_OLD_PORT.format(word))
+    for name in ("acs", "ats", "sriov", "multicast"):
+        fact = getattr(port, name)
+        assert isinstance(fact, Unknown) if name == named else fact == Known(None, "paste line 1"), name
+
+
+def test_pasid_by_its_number() -> None:
+    assert value_of(one(_OLD_PORT.format("#1b")).pasid, None) is True
+    assert value_of(one(_OLD_PORT.format("#1c")).pasid, None) is False

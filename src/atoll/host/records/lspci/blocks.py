@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from atoll.host.records.lspci.extended import extended_name
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.slot import Slot, address_in, parse_slot
 
@@ -49,6 +50,8 @@ _TYPE = re.compile(
 )
 """What scripts leave of a capability's line that tells a function's type; a name that goes on so does not end there."""
 _NO_COLON = re.compile(rf"^({_CLASS}) (?=\S)")
+_EXTENDED = 0x100
+"""Where extended capabilities begin."""
 _ACS = "Access Control Services"
 _ACS_BITS = ("ACSCap:", "ACSCtl:")
 _EXTENDED = 0x100
@@ -327,4 +330,4 @@ def _capability(text: str) -> Capability:
         word = place.split()[0] if place.split() else ""
         if 1 <= len(word) <= 3 and _HEX.issuperset(word):
             offset, text = int(word, 16), rest.strip()
-    return Capability(text, offset)
+    return Capability(extended_name(text) if (offset or 0) >= _EXTENDED else text, offset)
