@@ -194,13 +194,7 @@ def _changes(
     best, _ = _tried(host, one, words)
     if not set(best) < set(before) or _devices(host, members) <= set(best):
         return ()
-    all_closed = _after(topology, settings, words)
-    for address in reversed(list(words)):
-        fewer = {a: word for a, word in words.items() if a != address}
-        if fewer and set(_tried(host, one, fewer)[0]) == set(best):
-            reached = _reached_from_below(_after(topology, settings, fewer), address, one)
-            if reached <= _reached_from_below(all_closed, address, one):
-                words = fewer
+    words = _fewest(topology, settings, one, words, frozenset(best))
     group, undetermined = _tried(host, one, words)
     words = dict(sorted(words.items()))
     causes = {spoiler.cause for spoiler in found if spoiler.address in words}
@@ -214,6 +208,25 @@ def _changes(
     if set(group) != set(change.group):
         return (change,)
     return (replace(change, kind=ChangeKind.KERNEL, words=own, cleared=dict.fromkeys(own, AcsFlag(0))), change)
+
+
+def _fewest(
+    topology: Topology,
+    settings: Settings,
+    one: Address,
+    words: Mapping[Address, AcsFlag],
+    group: frozenset[Address],
+) -> dict[Address, AcsFlag]:
+    """Leave out, one by one, the ports without which a function's group is as small and as many stay away from it."""
+    kept = dict(words)
+    all_closed = _after(topology, settings, words)
+    for address in reversed(list(words)):
+        fewer = {a: word for a, word in kept.items() if a != address}
+        if fewer and set(_tried(topology.host, one, fewer)[0]) == group:
+            reached = _reached_from_below(_after(topology, settings, fewer), address, one)
+            if reached <= _reached_from_below(all_closed, address, one):
+                kept = fewer
+    return kept
 
 
 def _after(topology: Topology, settings: Settings, words: Mapping[Address, AcsFlag]) -> Reach:
