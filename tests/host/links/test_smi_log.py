@@ -109,3 +109,4 @@ def test_a_log_beside_lspci_in_one_text() -> None:
 def test_links_of_a_log() -> None:
     host = read_together([read_record(_LOG.encode(), name="q.txt")])
     assert {link.kind for link in host.links} == {LinkKind.NVLINK, LinkKind.C2C}
+    assert {link.source for link in host.links} == {"nvidia-smi -q (q.txt)"}

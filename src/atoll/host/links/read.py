@@ -116,7 +116,7 @@ class _Joined:
         for matrix in record.matrices:
             yield self._of_matrix(matrix, record)
         if record.queried:
-            yield fabric_links(record.queried, functions, source=_called("nvidia-smi -q -x", record))
+            yield fabric_links(record.queried, functions, source=_called("nvidia-smi -q", record))
         if record.status:
             source = _called("nvidia-smi nvlink -s", record)
             yield status_links(record.status, functions, self._naming(record.status), source=source)
