@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pty
 import socket
@@ -169,3 +170,23 @@ def test_lines_of_verbs_on_a_narrow_terminal(run: Run, spec: Path, verb: str, mo
     monkeypatch.setattr("atoll.report.style.columns_of", lambda stream: 80)
     what: list[object] = [GPU] if verb == "explain" else [spec] if verb in ("plan", "prove", "iova") else []
     assert max(map(len, run(verb, *what, "--host", "twin:ac922-4gpu").out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply", "hold", "prove", "iova"])
+def test_a_cluster_file_from_a_pipe(spec: Path, verb: str) -> None:
+    """A pipe is read once: what is read of it a second time is empty."""
+    ran = shell(f"cat $1 | atoll {verb} - --host twin:ac922-4gpu --json", spec)
+    assert (ran.code in (0, 1, 3), ran.err) == (True, "")
+    assert "red" in json.dumps(ran.json)
+
+
+def test_standard_input_is_for_one(tmp_path: Path) -> None:
+    record = tmp_path / "lspci.txt"
+    record.write_text("01:00.0 VGA compatible controller [0300]: NVIDIA Corporation GP102 [10de:1b06] (rev a1)\n")
+    assert told(shell("atoll prove - --host - < $1", record)) == "atoll: standard input: nothing"
+
+
+def test_a_plan_from_a_pipe(ac922: Path, spec: Path) -> None:
+    ran = shell("atoll plan $1 --host $2 --json | (exec atoll apply /dev/stdin --host $2 --json)", spec, ac922)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.json["verdict"] == "proven"

@@ -76,9 +76,10 @@ def _proven(session: Session, made: Plan, outcome: Outcome, policy: Policy) -> S
 
 def _plan(path: str, session: Session, policy: Policy) -> Plan:
     """Return the plan of a file, or the one for a cluster file."""
-    if is_plan(read_text(path)):
+    text = read_text(path)
+    if is_plan(text):
         # It may have been made on a record of the host, by whose name it is called then.
-        return replace(read_plan(path), host=session.host.name)
-    text, clusters = read_standing(path, session)
+        return replace(read_plan(path, text=text), host=session.host.name)
+    text, clusters = read_standing(path, session, text=text)
     host = session.host
     return plan(Topology(host), present(host, allow_assumed=clusters.allow_assumed), clusters, policy, spec=text)

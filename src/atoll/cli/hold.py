@@ -75,10 +75,10 @@ def run(options: argparse.Namespace) -> int:
                 holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)
                 return _foretell(options, session.host, holding)
             with ExitStack() as held:
-                # What it decides by is read with the lock, once more: another may have changed it since.
+                # The host that it decides by is read with the lock, once more: another may have changed it since.
                 with machine_lock(session.machine):
                     host = session.reread()
-                    text, clusters = read_clusters(options.spec, host)
+                    _, clusters = read_clusters(options.spec, host, text=text)
                     clusters = with_others(session.machine, host, clusters)
                     held_clusters(clusters)
                     holding = Holding(session.machine, keepers, clusters, text, policy, interval, grace)

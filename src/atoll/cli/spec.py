@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -23,11 +24,19 @@ _MOST_BYTES = 64 << 20
 
 
 def read_text(path: str) -> str:
-    """Return a file's text. Raises InputError where it is none, or too long, OSError where it cannot be read."""
+    """Return a file's text; ``-`` is standard input. It is read once: what a pipe has is gone then.
+
+    Raises InputError where it is none, or too long, OSError where it cannot be read.
+    """
     if not path:
         raise InputError("a file without a name", hint="name a cluster file (TOML)")
-    with Path(path).open("rb") as file:
-        data = file.read(_MOST_BYTES + 1)
+    if path == "-":
+        data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        if not data:
+            raise InputError("standard input: nothing", hint="it is read once: either the cluster file is -, or --host")
+    else:
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise InputError(f"{path}: more than {_MOST_BYTES} bytes are too many", hint="name a cluster file (TOML)")
     try:
@@ -42,12 +51,14 @@ def is_plan(text: str) -> bool:
     return text.lstrip().startswith("{")
 
 
-def read_clusters(path: str, host: Host, *, gone: Collection[Address] = ()) -> tuple[str, Clusters]:
+def read_clusters(
+    path: str, host: Host, *, text: str | None = None, gone: Collection[Address] = ()
+) -> tuple[str, Clusters]:
     """Return a cluster file's text and its clusters on a host, as ``read_spec`` does; what is ``gone`` may be named.
 
-    Raises InputError, RefusedError, OSError.
+    ``text`` is what the file holds, where it was read already. Raises InputError, RefusedError, OSError.
     """
-    text = read_text(path)
+    text = read_text(path) if text is None else text
     if is_plan(text):
         if f'"{SCHEMA}"' not in text:
             raise InputError(f"{path}: JSON, where a cluster file is wanted", hint="name a cluster file (TOML)")
@@ -57,17 +68,18 @@ def read_clusters(path: str, host: Host, *, gone: Collection[Address] = ()) -> t
     return text, read_spec(text, host, name=path, gone=gone)
 
 
-def read_standing(path: str, session: Session) -> tuple[str, Clusters]:
-    """Return a cluster file's text and its clusters, with who else has devices there. Raises as ``read_clusters``."""
+def read_standing(path: str, session: Session, *, text: str | None = None) -> tuple[str, Clusters]:
+    """Return what ``read_clusters`` does, with who else has devices there. Raises as it does."""
     from atoll.act.others import with_others
 
-    text, clusters = read_clusters(path, session.host)
+    text, clusters = read_clusters(path, session.host, text=text)
     return text, with_others(session.witness, session.host, clusters)
 
 
-def read_plan(path: str) -> Plan:
-    """Return a plan from its file. Raises InputError, OSError."""
-    text, hint = read_text(path), "a plan is what atoll plan SPEC -o FILE writes; name that file, or a cluster file"
+def read_plan(path: str, *, text: str | None = None) -> Plan:
+    """Return a plan from its file, or its text where that was read already. Raises InputError, OSError."""
+    text = read_text(path) if text is None else text
+    hint = "a plan is what atoll plan SPEC -o FILE writes; name that file, or a cluster file"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -73,7 +73,7 @@ COMMON = (
     Argument(("-v", "--verbose"), "tell more: what was read, what each finding rests on", flag=True),
 )
 
-_SPEC = Argument(("spec",), "the cluster file (TOML)", metavar="SPEC")
+_SPEC = Argument(("spec",), "the cluster file (TOML; - is standard input)", metavar="SPEC")
 _DRY = Argument(("--dry-run",), "check and print, change nothing", flag=True)
 _FILE = Argument(("file",), "the twin's file", metavar="FILE")
 _DEVICE = Argument(("device",), "a function's address", metavar="DEVICE")
