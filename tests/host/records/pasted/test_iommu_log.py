@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from atoll.host.fact import value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import IommuUnit, Platform
 from atoll.host.records.merge.hosts import merge
 from host.records.paste import PORT, host_of
@@ -83,3 +83,34 @@ def test_units_of_a_boot_log_are_those_that_sysfs_names() -> None:
 def test_pass_through_by_default(told: str, expected: bool | None) -> None:
     log = f"[    0.4] iommu: Default domain type: {told} \n[    0.5] pci 0000:00:01.0: Adding to iommu group 1\n"
     assert value_of(host_of(log).passthrough, None) is expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("DMAR: Hardware identity mapping for device 0000:01:00.0", "identity"),
+        ("IOMMU: hardware identity mapping for device 0000:01:00.0", "identity"),
+        ("DMAR: Software identity mapping for device 0000:01:00.0", "identity"),
+        ("DMAR: Hardware identity mapping for device 0000:02:00.0", ""),
+        (
+            "DMAR: Hardware identity mapping for device 0000:01:00.0\n"
+            "DMAR: 32bit 0000:01:00.0 uses non-identity mapping",
+            "",
+        ),
+        ("DMAR: 64bit 0000:01:00.0 uses identity mapping", "identity"),
+    ],
+)
+def test_functions_whose_requests_pass(lines: str, expected: str) -> None:
+    log = "".join(f"[    1.2] {line}\n" for line in lines.splitlines())
+    groups = host_of(f"{log}[    1.3] iommu: Adding device 0000:01:00.0 to group 7\n").groups
+    assert isinstance(groups, Known)
+    assert value_of(groups.value[7].type, "") == expected
+
+
+def test_a_group_of_which_one_passes_may_be_another() -> None:
+    groups = host_of(
+        "[ 1.2] DMAR: Hardware identity mapping for device 0000:01:00.0\n"
+        "[ 1.3] iommu: Adding device 0000:01:00.0 to group 7\n[ 1.3] iommu: Adding device 0000:01:00.1 to group 7\n"
+    ).groups
+    assert isinstance(groups, Known)
+    assert isinstance(groups.value[7].type, Unknown)

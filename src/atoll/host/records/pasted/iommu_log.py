@@ -2,7 +2,8 @@
 
 Source of the lines: ``intel_iommu_init`` and ``intel_iommu_setup`` in ``drivers/iommu/intel/iommu.c`` (the latter says
 "IOMMU enabled" when it finds ``intel_iommu=on`` on the command line, be there an IOMMU or not),
-``domain_prepare_identity_map`` (until v5.2: what firmware wants mapped for a device one to one), ``irq_remapping.c``
+``domain_prepare_identity_map`` (until v5.2: what firmware wants mapped for a device one to one),
+``dev_prepare_static_identity_mapping`` and ``iommu_no_mapping`` (until v5.2: whose requests pass), ``irq_remapping.c``
 beside it ("Enabled IRQ remapping in x2apic mode", "Failed to enable irq remapping"), ``check_ioapic_information`` in
 ``drivers/iommu/amd/init.c`` ("Disabling interrupt remapping", where the firmware's table lacks an interrupt
 controller), ``arm_smmu_device_cfg_probe`` and ``arm_smmu_device_hw_probe`` of Arm's drivers (what an SMMU can do),
@@ -23,10 +24,13 @@ __all__ = ["IOMMU_WORDS", "IommuLog"]
 
 IOMMU_WORDS = (
     *("iommu", "DMAR", "AMD-Vi", "arm-smmu", "AMD IOMMU", "remapping", "Intel-IOMMU", "ACPI: I"),
-    *("Directed I/O", "ueued invalidation", "identity map for "),
+    *("Directed I/O", "ueued invalidation", "identity map"),
 )
 """What lines about IOMMUs hold."""
 _MAPPED = re.compile(r"dentity map for (?:HW passthrough )?device (\S+) \[0x([\da-f]{1,16}) - 0x([\da-f]{1,16})\]")
+_PASSES = re.compile(
+    r"(?:[Hh]ard|[Ss]oft)ware identity mapping for device (\S+)|bit (\S+) uses (non-)?identity mapping"
+)
 _REMAPPED = ("Enabled IRQ remapping in x2apic mode", "Enabled IRQ remapping in xapic mode")
 _NOT_REMAPPED = (
     "Disabling interrupt remapping",
@@ -51,6 +55,8 @@ class IommuLog:
     units: dict[str, str] = field(default_factory=dict)
     """Kind of IOMMU by what the log calls it."""
     platform: Platform | None = None
+    identity: set[Address] = field(default_factory=set)
+    """Functions whose requests pass untranslated in the kernel's own domain."""
     mapped: dict[Address, set[tuple[int, int]]] = field(default_factory=dict)
     """What firmware wants mapped one to one."""
     _asked: bool = False
@@ -68,7 +74,7 @@ class IommuLog:
     def again(self) -> None:
         """Forget what an earlier boot told."""
         self.default_domain = self.remapping = None
-        self.units, self.mapped = {}, {}
+        self.units, self.mapped, self.identity = {}, {}, set()
         self._asked = False
 
     def take(self, line: str) -> bool:
@@ -76,6 +82,9 @@ class IommuLog:
         _, found, rest = line.partition("Default domain type: ")
         if found and rest.split():
             self.default_domain = rest.split()[0]
+            return True
+        if (passes := _PASSES.search(line)) and (address := address_in(passes[1] or passes[2])) is not None:
+            (self.identity.discard if passes[3] else self.identity.add)(address)
             return True
         if (mapped := _MAPPED.search(line)) and (address := address_in(mapped[1])) is not None:
             self.platform = Platform.X86
