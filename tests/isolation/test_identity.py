@@ -12,7 +12,7 @@ from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, IommuUnit, Platform
+from atoll.host.model import Function, IommuUnit, KernelRelease, Platform
 from atoll.isolation.contacts.impersonation import impersonations
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, alias_ids, spoofing
 from atoll.isolation.reach import Reach
@@ -47,15 +47,34 @@ def test_a_root_port_that_does_not_validate(word: Acs | Unknown | None, expected
 
 
 @pytest.mark.parametrize(
-    ("done", "expected"), [(Unknown("no log"), POSSIBLE), (Known(True), BLOCKED), (Known(False), DIRECT)]
+    ("done", "release", "expected"),
+    [
+        (Unknown("no log"), "7.3.4", POSSIBLE),
+        (Known(True), "7.3.4", BLOCKED),
+        (Known(True), "6.12.117+deb13-amd64", BLOCKED),
+        # Its write does not reach the bit, which firmware may have set.
+        (Known(True), "6.12.107+deb13-amd64", POSSIBLE),
+        (Known(True), "5.15.0-25-generic", POSSIBLE),
+        (Known(True), None, POSSIBLE),
+        (Known(False), "7.3.4", DIRECT),
+    ],
 )
-def test_a_chipset_port_that_the_kernel_set_up_validates(done: Known[bool] | Unknown, expected: Answer) -> None:
+def test_a_chipset_port_that_the_kernel_set_up_validates(
+    done: Known[bool] | Unknown, release: str | None, expected: Answer
+) -> None:
     """``pci_quirk_enable_intel_rp_mpc_acs``; the ports have no ACS that would show it."""
     one, *rest = slots(None, CLOSED)
-    found = scene(machine(replace(one, vendor=0x8086, device=0x8C10, chipset_acs=done), *rest))
+    kernel = Unknown("not read") if release is None else Known(KernelRelease(*_numbers(release), release))
+    whole = machine(replace(one, vendor=0x8086, device=0x8C10, chipset_acs=done), *rest)
+    found = scene(replace(whole, kernel=kernel))
     answer = shared(found, "01:00.0", "02:00.0")
     assert answer.answer is expected
     assert (VENDOR_STATEMENT in answer.assumptions) is (expected is BLOCKED)
+
+
+def _numbers(release: str) -> tuple[int, int]:
+    major, minor, *_ = release.split(".")
+    return int(major), int(minor)
 
 
 @pytest.mark.parametrize(

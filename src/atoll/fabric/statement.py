@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.model import Function
+from atoll.host.model import Function, KernelRelease
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.pci.quirks.acs import (
@@ -20,9 +20,10 @@ from atoll.pci.quirks.acs import (
     is_intel_pch_root_port,
     is_wangxun_nic,
     is_zhaoxin_port,
+    makes_chipsets_validate,
 )
 
-__all__ = ["VENDOR_STATEMENT", "stated", "unread_statement"]
+__all__ = ["VENDOR_STATEMENT", "perhaps_validates", "stated"]
 
 VENDOR_STATEMENT = "vendor-acs-statement"
 """Id of the assumption that a function without ACS isolates as its vendor told Linux."""
@@ -40,12 +41,17 @@ def stated(function: Function) -> AcsFlag:
     return _stated(function.vendor, function.device, function.port_type.value)
 
 
-def unread_statement(function: Function) -> bool:
-    """Whether a function without ACS is a port of an Intel chipset that the kernel may have set up in its place.
+def perhaps_validates(function: Function, kernel: KernelRelease | None) -> bool:
+    """Whether a function without ACS is a port of an Intel chipset that may check requester ids, or may not.
 
-    It then checks requester ids as well (``pci_quirk_enable_intel_rp_mpc_acs``: MPC.IRBNCE).
+    The kernel that sets one up in place of ACS means it to (``pci_quirk_enable_intel_rp_mpc_acs``: MPC.IRBNCE), and
+    most do not reach the bit, which firmware may have set.
     """
-    return isinstance(function.chipset_acs, Unknown) and _is_chipset_port(function)
+    if not _is_chipset_port(function):
+        return False
+    if isinstance(function.chipset_acs, Unknown):
+        return True
+    return function.chipset_acs.value and (kernel is None or not makes_chipsets_validate(kernel.text))
 
 
 def _is_chipset_port(function: Function) -> bool:

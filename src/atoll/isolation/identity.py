@@ -13,7 +13,7 @@ from typing import NamedTuple
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
 from atoll.fabric.pcie import climbs
 from atoll.fabric.settings import Settings
-from atoll.fabric.statement import VENDOR_STATEMENT, unread_statement
+from atoll.fabric.statement import VENDOR_STATEMENT, perhaps_validates
 from atoll.fabric.topology import Topology
 from atoll.fabric.turn import Bit, bit
 from atoll.fabric.vmd import FIRST_SEGMENT
@@ -102,13 +102,16 @@ def _unvalidated(topology: Topology, settings: Settings, source: Address) -> Ite
         if kind is None:
             yield port, Bit.UNREAD
         elif kind in DOWNSTREAM_PORTS:
-            state = bit(topology.functions[port], settings, AcsFlag.SV)
+            function = topology.functions[port]
+            state = bit(function, settings, AcsFlag.SV)
+            if state in (Bit.NO_ACS, Bit.STATED) and perhaps_validates(function, value_of(topology.host.kernel, None)):
+                state = Bit.UNREAD
             if state in (Bit.ON, Bit.STATED):
                 if port not in topology.straying:
                     return
                 yield port, state
                 continue
-            yield port, Bit.UNREAD if state is Bit.NO_ACS and unread_statement(topology.functions[port]) else state
+            yield port, state
 
 
 class Spoofing(NamedTuple):

@@ -24,6 +24,7 @@ __all__ = [
     "is_wangxun_nic",
     "is_zhaoxin_port",
     "kernel_decides_alike",
+    "makes_chipsets_validate",
     "one_of_each",
 ]
 
@@ -223,12 +224,7 @@ def kernel_decides_alike(release: str, handler: AcsHandler, vendor: int, device:
 
     ``release`` is as ``uname -r`` prints it.
     """
-    numbers = []
-    for word in release.split(".")[:3]:
-        digits = word[: len(word) - len(word.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
+    numbers = _numbers(release)
     if len(numbers) < 2:
         return False
     series = (numbers[0], numbers[1])
@@ -237,6 +233,27 @@ def kernel_decides_alike(release: str, handler: AcsHandler, vendor: int, device:
         return True
     added = [row.since for row in _ADDED if (row.handler, row.vendor) == (handler, vendor) and row.lists(device)]
     return series >= max(added, default=_COMPARED)
+
+
+def makes_chipsets_validate(release: str) -> bool:
+    """Whether a kernel of this release switches on the check of requester ids in the root ports of Intel's chipsets.
+
+    ``pci_quirk_enable_intel_rp_mpc_acs`` wrote 16 of the 32 bits of MPC, of which IRBNCE is bit 26, until "PCI: Correct
+    MPC register write to use dword access" (A. Tiwari, 2025-10-14): not in 6.1.176 and 6.8, in 6.12.117 and 7.3.4.
+    """
+    numbers = _numbers(release)
+    return tuple(numbers[:2]) >= (7, 3) or (tuple(numbers[:2]) == (6, 12) and tuple(numbers[2:]) >= (117,))
+
+
+def _numbers(release: str) -> list[int]:
+    """The first numbers of what ``uname -r`` prints, three at most."""
+    numbers = []
+    for word in release.split(".")[:3]:
+        digits = word[: len(word) - len(word.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return numbers
 
 
 _BY_OWN_LIST = ((0x8086, 0x1C10), (0x8086, 0x9D10), (0x177D, 0xA000), (0x1D17, 0x0710), (0x8088, 0x0100))
