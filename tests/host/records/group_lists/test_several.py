@@ -15,10 +15,14 @@ from host.records.paste import groups_of, host_of
         "group 1 has 01:00.0 and 01:00.1, group 2 has 02:00.0",
         "IOMMU group 1 contains 01:00.0, 01:00.1; IOMMU group 2 contains 02:00.0",
         "Group 1: 01:00.0, 01:00.1, IOMMU Group 2 02:00.0",
+        "IOMMU group 1 contains 01:00.0 and 01:00.1; IOMMU group 2 contains 02:00.0.",
+        "IOMMU group 1 has 01:00.0 and 01:00.1.\nIOMMU group 2 has 02:00.0.",
     ],
 )
 def test_clear(line: str) -> None:
-    assert groups_of(host_of(f"{line}\n")) == {1: ["01:00.0", "01:00.1"], 2: ["02:00.0"]}
+    host = host_of(f"{line}\n")
+    assert groups_of(host) == {1: ["01:00.0", "01:00.1"], 2: ["02:00.0"]}
+    assert not any("groups" in gap.what and "1" in gap.what for gap in host.gaps)
 
 
 @pytest.mark.parametrize("word", ["moved from", "was in", "formerly part of", "to"])

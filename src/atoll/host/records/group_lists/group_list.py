@@ -382,7 +382,7 @@ class GroupList:
 
     def _first_address(self, rest: str, number: int) -> None:
         for word in rest.split()[:FURTHEST]:
-            address = address_in(word)
+            address = address_in(word.removesuffix("."))
             if address is not None:
                 self._add(address, number)
                 return

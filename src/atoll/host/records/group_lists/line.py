@@ -138,7 +138,8 @@ def functions_in_row(text: str) -> tuple[tuple[Address, ...], bool]:
             joined = word.lower() in _JOINING and not within
             ended = ended or (not within and function_in(word.strip(_AROUND)) is not None)
             continue
-        several = _functions(word.strip(_AROUND))
+        # The last of a sentence has its full stop.
+        several = _functions(word.strip(_AROUND).removesuffix("."))
         if ended and several:
             return tuple(found), False
         found |= dict.fromkeys(several)
