@@ -59,6 +59,8 @@ class Tally:
     """Of these, what never came to a translation."""
     woken: int = 0
     """Of the pairs that are direct, those that a packet shows once everything is awake."""
+    atomics: int = 0
+    """AtomicOps that were delivered."""
     messages: int = 0
     """Sent where no request arrives."""
     taken: int = 0
@@ -148,6 +150,7 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
         tally.packets += len(attack.attempts)
         delivered = [attempt for attempt in attack.attempts if attempt.delivered]
         tally.delivered += len(delivered)
+        tally.atomics += sum(attempt.kind.endswith("atomic") for attempt in delivered)
         for attempt in delivered:
             if not any(_told(reach, one, other, attempt)):
                 tally.wrong.append(f"{name}: {one} to {other}: {attempt} against {answer}")
@@ -262,10 +265,10 @@ def main() -> int:
         print(wrong, file=sys.stderr)
     print(
         f"{tally.fabrics} fabrics, {tally.pairs} pairs, {tally.packets} packets, {tally.delivered} delivered, "
-        f"{tally.directs} pairs direct, {tally.woken} of them once all is awake, {tally.messages} messages where no "
-        f"request arrives; {tally.requests} requests to what iova tells of, {tally.answered} of them never translated, "
-        f"{tally.taken} ranges surely taken; {tally.known} known, {len(tally.wrong)} wrong, "
-        f"{time.monotonic() - started:.0f} s"
+        f"{tally.atomics} of them AtomicOps, {tally.directs} pairs direct, {tally.woken} of them once all is awake, "
+        f"{tally.messages} messages where no request arrives; {tally.requests} requests to what iova tells of, "
+        f"{tally.answered} of them never translated, {tally.taken} ranges surely taken; {tally.known} known, "
+        f"{len(tally.wrong)} wrong, {time.monotonic() - started:.0f} s"
     )
     return 1 if tally.wrong else 0
 

@@ -85,6 +85,14 @@ def test_the_same_where_ports_and_devices_sleep() -> None:
     assert tally.woken > 10, "hardly a pair is direct only once all is awake: the law was not tried"
 
 
+def test_the_same_with_atomic_operations() -> None:
+    tally = Tally()
+    for seed in (1, 4, 8, 9):
+        tally += try_fabric(f"random-{seed}-atomic", random.Random(seed), pairs=25, clusters=0)
+    assert not tally.wrong, tally.wrong[0]
+    assert tally.atomics > 20, "hardly an AtomicOp arrived: the law was not tried"
+
+
 def test_the_same_where_tables_leave_out_alias_and_map() -> None:
     tally, left, named, wanted = Tally(), 0, 0, 0
     for seed in (0, 1, 4, 7, 9, 12, 17, 27):

@@ -201,7 +201,7 @@ class Attacker:
         for translated in kinds:
             prefix = "translated-" if translated else ""
             for what, address in targets:
-                for kind in (Kind.WRITE, Kind.READ):
+                for kind in (Kind.WRITE, Kind.READ, *((Kind.ATOMIC,) if source.sends_atomics else ())):
                     packet = Packet(kind, address, own, translated=translated)
                     yield self.judge(
                         victim, f"{prefix}{kind}", f"{what} at {address:#x}", self.router.send(source, packet)

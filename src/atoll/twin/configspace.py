@@ -17,6 +17,7 @@ __all__ = ["Layout", "build"]
 PM_ID, MSI_ID, EXPRESS_ID, ALLOCATION_ID = 0x01, 0x05, 0x10, 0x14
 PORTAL_ID = 0x15
 POWER_AT = 0x60
+EXPRESS_AT = 0x78
 ALLOCATION_AT = PORTAL_AT = 0xC0
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
 MULTICAST_ID = 0x12
@@ -24,6 +25,8 @@ RESIZABLE_ID = 0x15
 ARI_AT = 0x260
 MULTICAST_AT = 0x2D0
 RESIZABLE_AT = 0x310
+ATOMICS_ROUTED, ATOMICS_TAKEN = 0x40, 0x180
+"""Of device capabilities 2: bit 6, and bits 7 and 8 (7.5.3.15)."""
 MULTICAST_PAGE = 12
 """The exponent of the window of addresses that an endpoint asks for: as small as there is (7.9.11.2)."""
 
@@ -173,7 +176,7 @@ def _cardbus_header(out: _Builder, spec: FunctionSpec) -> None:
 
 
 def _express(out: _Builder, spec: FunctionSpec) -> int:
-    express = out.capability(0x78, EXPRESS_ID)
+    express = out.capability(EXPRESS_AT, EXPRESS_ID)
     out.put(express + 2, 2, 0x0002 | int(spec.port) << 4)
     out.put(express + 4, 4, 0x00008001 | (1 << 28 if spec.flr else 0))
     out.put(express + 8, 2, 0x2810, 0xFFFF if spec.flr else 0x7FFF)
@@ -182,7 +185,8 @@ def _express(out: _Builder, spec: FunctionSpec) -> int:
     out.put(express + 16, 2, 0, 0x03FB)
     out.put(express + 18, 2, 0x0103)
     ports = spec.port in DOWNSTREAM_PORTS
-    out.put(express + 36, 4, 0x00000020 if ports else 0)
+    atomics = 0 if not spec.atomics else ATOMICS_ROUTED if spec.is_bridge else ATOMICS_TAKEN
+    out.put(express + 36, 4, (0x00000020 if ports else 0) | atomics)
     out.put(express + 40, 2, 0, 0x04FF)
     return express
 

@@ -134,6 +134,9 @@ class Downwards:
                 if self.claims.answers(function, packet) or not subtracts(function, packet.io):
                     return self.arrive(function, packet, hops)
                 word = "nobody else takes it"
+            held = self.no_atomics(function, packet, leaves=True)
+            if held:
+                return Outcome(hops, stopped=held)
             hops = (*hops, Hop(str(function.address), "down", word))
             if self.replication.present and function.spec.port in _LINK_BELOW:
                 return self.below(function, packet, hops, origins)
@@ -158,8 +161,18 @@ class Downwards:
             return Outcome(hops, stopped=f"nobody below {port.address} answers to {packet.address:#x}")
         return Outcome.of(hops, copies)
 
+    def no_atomics(self, port: Function, packet: Packet, *, leaves: bool) -> str:
+        """Return why an AtomicOp does not pass a port, or does not leave by it; or nothing (6.15.3)."""
+        if packet.kind is not Kind.ATOMIC:
+            return ""
+        if not port.spec.atomics:
+            return f"{port.address} routes no AtomicOps"
+        return f"{port.address} lets no AtomicOps out" if leaves and port.blocks_atomics else ""
+
     def arrive(self, function: Function, packet: Packet, hops: tuple[Hop, ...]) -> Outcome:
         if self.hardware.in_reset(function):
             return Outcome(hops, stopped=f"{function.address} does not answer")
+        if packet.kind is Kind.ATOMIC and (function.spec.is_bridge or not function.spec.atomics):
+            return Outcome(hops, stopped=f"{function.address} takes no AtomicOps")
         because = "answers to the address" if packet.by_address else "takes the requester id"
         return Outcome((*hops, Hop(str(function.address), "arrives", because)), function=function.address)

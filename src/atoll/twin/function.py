@@ -18,6 +18,7 @@ ACS_ENHANCED = 0x1F80
 """The control bits that came with ACS Enhanced (PCIe 7.7.11.3)."""
 ATS_ENABLE = 0x8000
 """Enable, bit 15 of the ATS control word (PCIe 10.5.1.3)."""
+ATOMICS_SENT, ATOMICS_BLOCKED = 0x40, 0x80
 MULTICAST_SIZE, PORTAL_SIZE, RESIZABLE_SIZE = 0x30, 0x24, 0x0C
 
 _NONE = Command(0)
@@ -120,6 +121,16 @@ class Function:
     def port_number(self) -> int:
         """The port number of the link capabilities (PCIe 7.5.3.6)."""
         return self.get(self.layout.express + 15, 1) if self.layout.express else 0
+
+    @property
+    def sends_atomics(self) -> bool:
+        """AtomicOp Requester Enable, bit 6 of device control 2 (PCIe 7.5.3.16)."""
+        return bool(self.layout.express and self.get(self.layout.express + 40, 2) & ATOMICS_SENT)
+
+    @property
+    def blocks_atomics(self) -> bool:
+        """AtomicOp Egress Blocking, bit 7 of device control 2: for what leaves by a port."""
+        return bool(self.layout.express and self.get(self.layout.express + 40, 2) & ATOMICS_BLOCKED)
 
     @property
     def ats(self) -> bool:

@@ -16,6 +16,8 @@ class Kind(StrEnum):
 
     READ = "read"
     WRITE = "write"
+    ATOMIC = "atomic"
+    """An AtomicOp: a request to memory that reads and writes it at once (PCI Express Base 6.15)."""
     COMPLETION = "completion"
     MESSAGE = "message"
     """Defined by a vendor, and routed by id (PCI Express Base 2.2.8.6)."""
@@ -45,7 +47,7 @@ class Packet:
     @property
     def by_address(self) -> bool:
         """Whether it goes by an address: in memory, or of an I/O port."""
-        return self.kind in (Kind.READ, Kind.WRITE)
+        return self.kind in (Kind.READ, Kind.WRITE, Kind.ATOMIC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,8 @@ class FunctionSpec:
     """Device and function numbers on its bus that it uses as requester too (a quirk that the kernel knows by id)."""
     bus_alias: bool = False
     """A conventional bridge that takes the requester id of its secondary bus, as PCIe-to-PCI bridges do."""
+    atomics: bool = False
+    """Takes AtomicOps of 32 and 64 bits, and as a port routes them."""
     ats: bool = False
     """Has Address Translation Services; the kernel enables it."""
     flr: bool = False

@@ -42,6 +42,8 @@ class Router(Downwards):
             return Outcome(hops, stopped=f"bus mastering of {source.address} is off")
         if packet.request and source.power:
             return Outcome(hops, stopped=f"{source.address} is in D{source.power}")
+        if packet.kind is Kind.ATOMIC and not source.sends_atomics:
+            return Outcome(hops, stopped=f"{source.address} is not to send AtomicOps")
         packet = replace(packet, unit=source.spec.iommu)
         held = self.replication.held(source, packet)
         if held:
@@ -113,6 +115,9 @@ class Router(Downwards):
             if packet.by_address and here.power:
                 return Outcome(hops, stopped=f"the bridge {name} is in D{here.power}")
             kind = here.spec.port
+            held = self.no_atomics(here, packet, leaves=kind is PortType.UPSTREAM)
+            if held:
+                return Outcome(hops, stopped=held)
             if kind in CONVENTIONAL_BUS or kind is PortType.PCI_TO_PCIE:
                 crossed = self._bridge(here, packet, hops)
                 if isinstance(crossed, Outcome):

@@ -10,9 +10,9 @@ trying laws on, not for looking like a product: identifiers are those of devices
 told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions, ``random-SEED-fixed`` with
 Enhanced Allocation instead of base address registers, ``random-SEED-portal`` with Flattening Portal Bridges,
 ``random-SEED-virtual`` with virtual functions on buses beyond their physical one's, ``random-SEED-legacy`` with CardBus
-bridges and IDE controllers at fixed ports, ``random-SEED-resizable`` with BARs whose size changed, and
-``random-SEED-asleep`` with ports and devices that sleep, and ``random-SEED-tables`` with firmware whose tables leave
-some out, give others other names, and want memory mapped one to one.
+bridges and IDE controllers at fixed ports, ``random-SEED-resizable`` with BARs whose size changed,
+``random-SEED-asleep`` with ports and devices that sleep, ``random-SEED-tables`` with firmware whose tables leave some
+out, give others other names, and want memory mapped one to one, and ``random-SEED-atomic`` with AtomicOps.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from atoll.twin.error import TwinError
 from atoll.twin.machines import volume
 from atoll.twin.machines.amd import ivhd
 from atoll.twin.machines.asleep import with_sleepers
+from atoll.twin.machines.atomic import with_atomics
 from atoll.twin.machines.chance import Controls, port_controls
 from atoll.twin.machines.decoding import varied
 from atoll.twin.machines.fixed import with_fixed
@@ -55,6 +56,7 @@ from atoll.twin.spec import (
 
 __all__ = [
     "ASLEEP",
+    "ATOMIC",
     "FIXED",
     "KERNELS",
     "KINDS",
@@ -72,7 +74,8 @@ PREFIX = "random-"
 """How the names of these machines begin; a decimal seed follows."""
 MULTICAST, FIXED, PORTAL, VIRTUAL = "-multicast", "-fixed", "-portal", "-virtual"
 LEGACY, RESIZABLE, ASLEEP, TABLES = "-legacy", "-resizable", "-asleep", "-tables"
-KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES)
+ATOMIC = "-atomic"
+KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES, ATOMIC)
 """How the names of those end that have something more than the others, or something else."""
 KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
@@ -103,6 +106,8 @@ def machine(name: str, kernel: str, links: bool) -> Blueprint:
         return with_multicast(plan, random.Random(f"atoll multicast {int(text)}"))
     if kind == RESIZABLE:
         return with_resizable(plan, random.Random(f"atoll resizable {int(text)}"))
+    if kind == ATOMIC:
+        return with_atomics(plan, random.Random(f"atoll atomic {int(text)}"))
     if kind == ASLEEP:
         return with_sleepers(plan, random.Random(f"atoll asleep {int(text)}"))
     if kind == TABLES:
