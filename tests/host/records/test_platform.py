@@ -23,6 +23,7 @@ CARD = "01:00.0 3D controller [0302]: NVIDIA Corporation Device [10de:1db1]\n"
         ("PCI bridge [0604]: X [1014:0001]", Platform.UNKNOWN),
         ("PCI bridge [0604]: NVIDIA Corporation Device [10de:22b2]", Platform.ARM),
         ("PCI bridge: NVIDIA Corporation Device 22b8", Platform.ARM),
+        ("PCI bridge: NVIDIA Corporation Device 22b9", Platform.ARM),
         ("PCI bridge [0604]: Ampere Computing, LLC Altra PCI Express Root Port a0 [1def:e101]", Platform.ARM),
         ("PCI bridge [0604]: Huawei HiSilicon PCIe Root Port with Gen4 [19e5:a120]", Platform.ARM),
         ("PCI bridge [0604]: NVIDIA Corporation X [10de:1af1]", Platform.UNKNOWN),

@@ -15,7 +15,7 @@ _POWERNV_BRIDGES = frozenset({(IBM, 0x03DC), (IBM, 0x04C1), (IBM, 0x0652)})
 """PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
 _ARM_BRIDGES = frozenset(
     {
-        *((NVIDIA, device) for device in (0x22B2, 0x22B8)),  # Grace, as GH200 shows them
+        *((NVIDIA, device) for device in (0x22B2, 0x22B8, 0x22B9)),  # Grace, as GH200 shows them
         *((NVIDIA, device) for device in (0x1AD0, 0x1AD1, 0x1AD2, 0x229A, 0x229C, 0x229E)),  # Tegra194 and 234
         *((0x1DEF, device) for device in (*range(0xE005, 0xE00D), *range(0xE100, 0xE109), *range(0xE110, 0xE119))),
         *((0x19E5, device) for device in (0xA120, 0xA121)),  # HiSilicon
