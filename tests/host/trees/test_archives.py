@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -198,6 +199,37 @@ def test_a_header_that_asks_for_too_much() -> None:
     stream = io.BytesIO(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
     with pytest.raises(InputError, match="extended header"):
         list(read_members(stream.read, file_size_at_most=1 << 20))
+
+
+def test_records_of_extended_headers_that_nothing_heeds() -> None:
+    """They are neither kept, however many, nor in the way of those that count."""
+
+    def header(number: int) -> bytes:
+        info = tarfile.TarInfo("x")
+        records = b"".join(b"11 %06x=\n" % key for key in range(number << 12, (number + 1) << 12))
+        info.type, info.size = tarfile.XHDTYPE, len(records)
+        return info.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
+
+    path = tarfile.TarInfo("x")
+    path.type, path.size = tarfile.XHDTYPE, 17
+    named = path.tobuf(tarfile.USTAR_FORMAT) + b"17 path=sys/long\n" + bytes(512 - 17)
+    content = named + b"".join(map(header, range(64))) + tarfile.TarInfo("short").tobuf(tarfile.USTAR_FORMAT)
+    stream = io.BytesIO(content + bytes(1024))
+    tracemalloc.start()
+    try:
+        found = list(read_members(stream.read, file_size_at_most=1))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [member.name for member in found] == ["sys/long"]
+    assert most < 1 << 20
+
+
+def test_extended_headers_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.host.trees.tar._EXTENSIONS_AT_MOST", 1000)
+    stream = io.BytesIO(archive(*(member(f"sys/{'n' * 200}{number}") for number in range(8))))
+    with pytest.raises(InputError, match="extended headers"):
+        list(read_members(stream.read, file_size_at_most=1))
 
 
 def test_not_an_archive(tmp_path: Path) -> None:

@@ -17,6 +17,11 @@ __all__ = ["Member", "MemberKind", "read_members"]
 
 _BLOCK = 512
 _EXTENSION_AT_MOST = 1 << 16
+_EXTENSIONS_AT_MOST = 256 << 20
+"""Bytes of all extended headers: a hundred for each of more members than are believed."""
+_HEEDED = frozenset((b"path", b"linkpath", b"size"))
+_SPARSE = "GNU.sparse"
+"""How all keys begin that tell of a sparse file."""
 
 
 class MemberKind(StrEnum):
@@ -55,9 +60,13 @@ def read_members(read: Callable[[int], bytes], *, file_size_at_most: int) -> Ite
     Raises InputError for a damaged, truncated or too large stream.
     """
     special: dict[str, str] = {}
+    told = 0
     while (header := _header(read)) is not None:
         kind, size = header[156:157], _number(header[124:136])
         if kind in _EXTENSIONS:
+            told += size
+            if told > _EXTENSIONS_AT_MOST:
+                raise InputError(f"the archive has more than {_EXTENSIONS_AT_MOST} bytes of extended headers")
             special |= _extension(kind, size, read)
             continue
         name, target = _name_and_target(header, special)
@@ -65,7 +74,7 @@ def read_members(read: Callable[[int], bytes], *, file_size_at_most: int) -> Ite
             size = _decimal(special["size"])
         if size > file_size_at_most:
             raise InputError(f"the archive has a file of {size} bytes: {name}")
-        if kind == b"S" or any(key.startswith("GNU.sparse") for key in special):
+        if kind == b"S" or _SPARSE in special:
             raise InputError(
                 f"the archive has a sparse file, which is not supported: {name}",
                 hint="make it without --sparse (-S), or copy the unpacked folder",
@@ -148,12 +157,18 @@ def _text(field: bytes) -> str:
 
 
 def _pax(payload: bytes) -> dict[str, str]:
+    """Return the records of a header that are heeded: others, of any number, are passed over."""
     records: dict[str, str] = {}
-    while payload:
-        length, blank, _ = payload.partition(b" ")
-        if not blank or len(length) > 6 or not length.isdigit() or not len(length) + 2 <= int(length) <= len(payload):
+    at = 0
+    while at < len(payload):
+        blank = payload.find(b" ", at, at + 7)
+        length = payload[at : max(at, blank)]
+        if not length.isdigit() or not len(length) + 2 <= int(length) <= len(payload) - at:
             raise InputError("the archive is damaged: an extended header's record has a wrong length")
-        record, payload = payload[len(length) + 1 : int(length)], payload[int(length) :]
-        key, _, value = record.removesuffix(b"\n").partition(b"=")
-        records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        key, _, value = payload[blank + 1 : at + int(length)].removesuffix(b"\n").partition(b"=")
+        at += int(length)
+        if key in _HEEDED:
+            records[key.decode()] = value.decode("utf-8", "surrogateescape")
+        elif key.startswith(b"GNU.sparse"):
+            records[_SPARSE] = ""
     return records
