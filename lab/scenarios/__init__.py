@@ -45,6 +45,7 @@ SCENARIOS = {
     ),
     "pulled": Scenario("held devices are pulled: told, the others stay apart, and all ends well", _X86),
     "regroup": Scenario("what shares a group is taken apart by ACS, and put back, where ports have it", _X86),
+    "asleep": Scenario("ports lose ACS that was set by hand when they sleep, and are kept awake", _X86),
     "powernv": Scenario("PowerNV: device tree, groups by partitionable endpoint, and a capture", _POWERNV),
     "kill": Scenario("apply, hold, release and recover are killed anywhere, under attack, and recovered from", _X86),
     "gpu": Scenario("two emulated GPUs: registers, links and their mask, resets, DMA, interrupt, attack", _X86),

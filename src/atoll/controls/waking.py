@@ -2,7 +2,9 @@
 
 Source: drivers/pci: ``pci_pm_runtime_resume`` restores the state that was saved (``pci_restore_state``), of which ACS
 is no part, and calls ``pci_enable_acs`` instead (6.1, 6.12 and 7.3). In D3cold the control word is lost, in D3hot where
-the port does not keep its context (No_Soft_Reset). A port may sleep once all below it do (``pci_bridge_d3_possible``),
+the port does not keep its context (No_Soft_Reset). What the command line says (``disable_acs_redir=``, ``config_acs=``)
+is set anew even where the port has kept all: seen with QEMU's root port, which has no register of power management, as
+RR and CR that were gone (the lab's ``asleep``). A port may sleep once all below it do (``pci_bridge_d3_possible``),
 as devices do that have vfio-pci and nobody has open, or that their user lets sleep (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
 in include/uapi/linux/vfio.h).
 """
