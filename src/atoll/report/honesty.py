@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from atoll.host.fact import Unknown, value_of
+from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Host
 from atoll.isolation.honesty import Disagreement, Honesty, Joined
 from atoll.report.lacking import PRINT_TYPES
@@ -54,8 +54,12 @@ def _joined(joined: Joined) -> dict[str, Any]:
 
 def honesty_lines(host: Host, honesty: Honesty, style: Style, verbose: bool) -> list[str]:
     """Return lies, doubts and costs as people read them, the first of each kind unless all are asked for."""
-    lies = "told apart by the kernel, not by the hardware as it is set now"
-    doubts = "told apart by the kernel; the hardware may let them through"
+    if isinstance(host.groups, Known):
+        apart, lies = "told apart by the kernel", "told apart by the kernel, not by the hardware as it is set now"
+    else:
+        apart = "that the kernel's rules would tell apart"
+        lies = f"{apart}, and the hardware as it is set now does not"
+    doubts = f"{apart}; the hardware may let them through"
     lines = _ways(style.bad("Lies"), honesty.lies, lies, style, verbose)
     lines += _ways(style.doubtful("Doubts"), honesty.doubts, doubts, style, verbose, may="may ")
     if honesty.costs:
