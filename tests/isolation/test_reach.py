@@ -31,6 +31,29 @@ def test_through_the_iommu_only() -> None:
 
 
 @pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        ((7, 3, "7.3.4"), IOMMU),
+        ((5, 5, "5.5.0"), IOMMU),
+        ((5, 4, "5.4.6"), IOMMU),
+        ((5, 4, "5.4.5"), POSSIBLE),
+        ((4, 18, "4.18.0-553.el8_10.x86_64"), POSSIBLE),
+        (None, POSSIBLE),
+    ],
+)
+def test_a_kernel_may_have_set_up_another_register_of_the_chipset(
+    release: tuple[int, int, str] | None, expected: Answer
+) -> None:
+    """``pci_quirk_enable_intel_lpc_acs``: UPDCR stood at the wrong place until 5.5, whatever the log says."""
+    functions = [
+        replace(f, vendor=0x8086, device=0x8C10, chipset_acs=Known(True)) if f.is_port else f for f in slots(None, None)
+    ]
+    kernel = Unknown("not read") if release is None else Known(KernelRelease(*release))
+    found = scene(replace(machine(*functions), kernel=kernel))
+    assert found.reach().answer(A, B).answer is expected
+
+
+@pytest.mark.parametrize(
     ("words", "platform", "word", "expected"),
     [
         ("arm-smmu.disable_bypass=0", Platform.ARM, acs("RR CR UF"), DIRECT),

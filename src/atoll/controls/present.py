@@ -5,6 +5,7 @@ from __future__ import annotations
 from atoll.controls.registry import link_control
 from atoll.fabric.domains import cpu_link_domains, domains
 from atoll.fabric.settings import Settings
+from atoll.fabric.statement import perhaps_open
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host
 
@@ -28,9 +29,11 @@ def present(host: Host, *, allow_assumed: bool = False) -> Settings:
             links = value_of(control.state(host, address), None)
             assumed = control.is_assumed and not allow_assumed
             cut[address] = None if links and assumed else links
+    kernel = value_of(host.kernel, None)
     return Settings(
         acs=acs,
         enhanced=enhanced,
+        perhaps_open=frozenset(a for a, function in functions.items() if perhaps_open(function, kernel)),
         egress=egress,
         command={address: value_of(function.command, None) for address, function in functions.items()},
         ats=ats,

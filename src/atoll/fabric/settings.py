@@ -48,6 +48,8 @@ class Settings:
     """ACS control words; absent: no ACS capability."""
     enhanced: Mapping[Address, AcsEnhanced] = field(default_factory=dict)
     """Control bits of ACS Enhanced; absent: the port has none, or they are not known."""
+    perhaps_open: frozenset[Address] = frozenset()
+    """Ports whose vendor states that they isolate once set up, of which it is not known whether the kernel did."""
     egress: Mapping[Address, int | None] = field(default_factory=dict)
     """Egress control vectors; absent: none."""
     command: Mapping[Address, Command | None] = field(default_factory=dict)

@@ -21,9 +21,10 @@ from atoll.pci.quirks.acs import (
     is_wangxun_nic,
     is_zhaoxin_port,
     makes_chipsets_validate,
+    stops_chipset_peers,
 )
 
-__all__ = ["VENDOR_STATEMENT", "perhaps_validates", "stated"]
+__all__ = ["VENDOR_STATEMENT", "perhaps_open", "perhaps_validates", "stated"]
 
 VENDOR_STATEMENT = "vendor-acs-statement"
 """Id of the assumption that a function without ACS isolates as its vendor told Linux."""
@@ -52,6 +53,13 @@ def perhaps_validates(function: Function, kernel: KernelRelease | None) -> bool:
     if isinstance(function.chipset_acs, Unknown):
         return True
     return function.chipset_acs.value and (kernel is None or not makes_chipsets_validate(kernel.text))
+
+
+def perhaps_open(function: Function, kernel: KernelRelease | None) -> bool:
+    """Whether a function is a port of an Intel chipset that the kernel says to have set up, and may not have."""
+    if not value_of(function.chipset_acs, False) or not _is_chipset_port(function):
+        return False
+    return kernel is None or not stops_chipset_peers(kernel.text)
 
 
 def _is_chipset_port(function: Function) -> bool:

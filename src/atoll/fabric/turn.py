@@ -71,7 +71,9 @@ def bit(function: Function, settings: Settings, flag: AcsFlag) -> Bit:
         return Bit.UNREAD
     # int's own ``&``: an enum's makes a member of what is left, of which only whether it is nothing matters here.
     if function.acs.value is None:
-        return Bit.STATED if int.__and__(stated(function), flag) else Bit.NO_ACS
+        if not int.__and__(stated(function), flag):
+            return Bit.NO_ACS
+        return Bit.UNREAD if function.address in settings.perhaps_open else Bit.STATED
     if not int.__and__(function.acs.value.capability, flag):
         return Bit.ABSENT
     control = settings.acs.get(function.address)

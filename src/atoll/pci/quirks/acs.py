@@ -26,6 +26,7 @@ __all__ = [
     "kernel_decides_alike",
     "makes_chipsets_validate",
     "one_of_each",
+    "stops_chipset_peers",
 ]
 
 
@@ -243,6 +244,15 @@ def makes_chipsets_validate(release: str) -> bool:
     """
     numbers = _numbers(release)
     return tuple(numbers[:2]) >= (7, 3) or (tuple(numbers[:2]) == (6, 12) and tuple(numbers[2:]) >= (117,))
+
+
+def stops_chipset_peers(release: str) -> bool:
+    """Whether a kernel of this release stops what ports of Intel's chipsets send one another.
+
+    ``pci_quirk_enable_intel_lpc_acs`` took another register for UPDCR until "PCI: Fix Intel ACS quirk UPDCR register
+    address" (S. Liebergeld, in v5.5 and 5.4.6).
+    """
+    return tuple(_numbers(release)) >= (5, 4, 6)
 
 
 def _numbers(release: str) -> list[int]:
