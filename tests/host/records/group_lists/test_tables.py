@@ -59,6 +59,37 @@ def test_a_comma_too_many_before_the_group() -> None:
     assert any("7" in gap.what for gap in host.gaps if "group" in gap.what)
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "name\taddress\tgroup\tnuma\nbridge\t00:01.0\t1\t0\n\t0000:01:00.0\t12\t0\n",
+        "\tname\taddress\tgroup\n\tbridge\t00:01.0\t1\n\t\t0000:01:00.0\t12\n",
+    ],
+)
+def test_first_cells_that_are_empty(table: str) -> None:
+    assert groups_of(host_of(table)) == {1: ["00:01.0"], 12: ["01:00.0"]}
+
+
+@pytest.mark.parametrize("row", ["\t0\t0000:01:00.0", "-\t0\t0000:01:00.0", "n/a\t0\t0000:01:00.0"])
+def test_a_function_without_a_group(row: str) -> None:
+    assert groups_of(host_of(f"group\tnuma\taddress\n1\t0\t0000:00:01.0\n{row}\n")) == {1: ["00:01.0"]}
+
+
+def test_lspci_right_behind_a_table() -> None:
+    host = host_of(
+        "slot,vendor,group\n00:01.0,8086,3\n00:1f.0 ISA bridge [0601]: X, Y, Z and W [8086:1234]\n"
+        "\tFlags: bus master, fast devsel, latency 0, IRQ 3, IOMMU group 7\n"
+    )
+    assert groups_of(host) == {3: ["00:01.0"], 7: ["00:1f.0"]}
+    assert host.functions[at("00:1f.0")].device == 0x1234
+
+
+def test_one_comma_too_many() -> None:
+    host = host_of("slot,name,group\n00:1f.0,ISA bridge, LPC,5\n00:01.0,x,3\n")
+    assert groups_of(host) == {3: ["00:01.0"]}
+    assert any("group 5" in gap.what for gap in host.gaps)
+
+
 @pytest.mark.parametrize("heading", ["lane,address", "group,colour", "numa,bdf"])
 def test_tables_that_name_no_groups(heading: str) -> None:
     with pytest.raises(InputError):

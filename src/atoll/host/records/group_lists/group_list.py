@@ -168,7 +168,7 @@ class GroupList:
             return text
         if self._current is not None and _USB.match(text):
             return ""
-        row = self._table.take(text)
+        row = self._table.take(line)
         if row:
             if row is True:
                 return ""

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from atoll.host.records.group_lists.line import is_group_number
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
 
@@ -64,13 +65,15 @@ class GroupTable:
     _divider: str = ""
     """What divides the columns of a table without bars."""
 
-    def take(self, text: str) -> Row | bool:
+    def take(self, line: str) -> Row | bool:
         """Return the function of a row, True for another part of such a table, False for any other line."""
+        text = line.strip()
         bar = next((bar for bar in _BARS if text.startswith(bar)), None)
         if bar is None:
             if self._columns and not self._divider and text[:1] in ("┌", "╞", "├", "└"):
                 return True
-            return self._divided(text)
+            # Where tabs divide, the first cells may be empty.
+            return self._divided(line if self._divider == "\t" or "\t" in text else text)
         if self._divider:
             self._columns, self._divider = [], ""
         cells = [cell.strip() for cell in text.removeprefix(bar).removesuffix(bar).split(bar)]
@@ -106,10 +109,13 @@ class GroupTable:
         if len(cells) > len(self._columns):
             first = {name for name in self._columns[:2] if name in _GROUP or name in _ADDRESSES}
             if len(first) < 2:
-                return Row(None, None, "", _groups(", ".join(cell for cell in cells if cell.isdigit())))
+                named = tuple(int(cell) for cell in cells if is_group_number(cell))
+                # A line of lspci behind the table may have commas as well.
+                return bool(named) and any(map(_SEVERAL.match, cells)) and Row(None, None, "", named)
             # What stands behind them has a comma of its own.
             cells = cells[: len(self._columns)]
-        return self._row(cells) or False
+        # A function without a group is a row all the same, not a number and an address of another list.
+        return self._row(cells) or any(map(address_in, cells))
 
     def _row(self, cells: list[str]) -> Row | None:
         told = dict(zip(self._columns, cells, strict=False))
