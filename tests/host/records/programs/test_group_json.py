@@ -55,11 +55,31 @@ def test_forms(document: object) -> None:
         {"iommu_groups": {"1": [_A, "01:00.x"]}},
         {"iommu_groups": {"1": [{"address": _A}, {"name": "the card"}]}},
         {"scheduler": 1, "groups": [{"id": 0, "gpus": [_A, _B]}]},
+        {"iommu": True, "local": {"group": 4, "interfaces": [_A]}},
+        {"iommu": True, "gpus": [{"bdf": _A, "queue": 3, "group": 0}, {"bdf": _B, "queue": 4, "group": 0}]},
     ],
 )
 def test_what_leaves_open_which_is_in_which(document: object) -> None:
     with pytest.raises(InputError, match="leaves open"):
         _host(document)
+
+
+def test_groups_of_something_else_beside_an_iommus() -> None:
+    queues = [{"group": 7, "devices": [_B, _C]}]
+    units = {"0": [_A, _B, _C]}
+    host = _host({"queues": queues, "iommu": units, "iommu_groups": {"1": [_A, _B]}})
+    assert groups_of(host) == {1: ["00:01.0", "01:00.0"]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"iommu": "on", "groups": {"1": [_A, _B]}},
+        {"iommu": {"type": "intel", "groups": [{"id": 1, "members": [_A, _B]}]}},
+    ],
+)
+def test_groups_beside_or_below_iommus(document: object) -> None:
+    assert groups_of(_host(document)) == {1: ["00:01.0", "01:00.0"]}
 
 
 @pytest.mark.parametrize("document", [{"1": [_A, _B], "2": [_C]}, {_A: 1}, {"numa": {"1": [_A, _B]}}])

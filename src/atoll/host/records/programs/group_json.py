@@ -3,8 +3,9 @@
 A group and a function belong together where one object names both (``{"address": "0000:01:00.0", "iommu_group": 1}``),
 where an object names a group and holds a list of functions (``{"group": 1, "devices": ["0000:01:00.0"]}``), and where a
 list of functions, or a number, stands under what is called groups (``{"iommu_groups": {"1": ["0000:01:00.0"]}}``). An
-object that names several functions and one group, and numbers that nothing calls groups, tell no group. Where IOMMUs
-are not named, what is called a group may be another: then it counts only where the document is about nothing else.
+object that names several functions and one group, and numbers that nothing calls groups, tell no group. What is called
+a group where IOMMUs are named neither beside nor above it may be another: it counts only where the document is about
+nothing else.
 """
 
 from __future__ import annotations
@@ -58,25 +59,31 @@ def is_ambiguous(data: bytes) -> bool:
 
 
 def _pairs(data: bytes) -> list[tuple[Address, int]]:
-    found: list[tuple[Address, int]] = []
+    found: dict[tuple[Address, int], bool] = {}
     if len(data) > _MOST or b"roup" not in data:
-        return found
+        return []
     alone = True
     for document in _documents(data):
-        left: list[tuple[object, str]] = [(document, "")]
+        left: list[tuple[object, str, bool]] = [(document, "", False)]
         count = 0
         while left and count < _MOST_VALUES:
-            value, called = left.pop()
+            value, called, of_iommus = left.pop()
             count += 1
             if isinstance(value, dict):
-                found += _of_object(value, called)
+                here = of_iommus or any(map(_is_of_iommus, value))
+                for pair in _of_object(value, called):
+                    found[pair] = here or found.get(pair, False)
                 alone = alone and all(map(_is_known, value))
-                left += [(below, str(key)) for key, below in reversed(value.items())]
+                left += [
+                    (below, key, of_iommus or _is_of_iommus(key) or (here and _is_groups(key)))
+                    for key, below in reversed(value.items())
+                ]
             elif isinstance(value, list):
-                left += [(below, called) for below in reversed(value)]
-    if found and not alone and b"iommu" not in data.lower():
+                left += [(below, called, of_iommus) for below in reversed(value)]
+    told = [pair for pair, of_iommus in found.items() if of_iommus]
+    if found and not told and not alone:
         raise _Unclear
-    return list(dict.fromkeys(found))
+    return told or list(found)
 
 
 def _documents(data: bytes) -> Iterator[object]:
@@ -160,7 +167,11 @@ def _is_group(key: str) -> bool:
 
 
 def _is_groups(key: str) -> bool:
-    return _plain(key) in ("iommugroups", "groups", "iommu", "iommugroup")
+    return _plain(key) in ("iommugroups", "groups", "iommugroup")
+
+
+def _is_of_iommus(key: str) -> bool:
+    return "iommu" in _plain(key)
 
 
 def _is_other(key: str) -> bool:
