@@ -24,6 +24,10 @@ _NOT_REMAPPED = _CPUS + _TIMER.format("") + _PORT.format("") + _COUNTED
         (_REMAPPED + _AMD, True),
         (_NOT_REMAPPED, False),
         (_REMAPPED + _PORT.format(""), None),
+        (_REMAPPED.removesuffix(_COUNTED), None),
+        (f"{_REMAPPED}$ cat /proc/interrupts # in the guest\n{_NOT_REMAPPED}", None),
+        (f"{_NOT_REMAPPED}$ cat /proc/interrupts # on the host\n{_REMAPPED}", None),
+        (f"{_REMAPPED}$ cat /proc/softirqs\n{_CPUS}          HI:          2          0\n", True),
         (_CPUS + _PORT.format("IR-"), None),
         (_CPUS + _PORT.format(""), None),
         (_REMAPPED.removeprefix(_CPUS), None),
@@ -40,3 +44,10 @@ def test_a_log_of_another_boot() -> None:
     host = host_of(f"[    0.2] DMAR-IR: Enabled IRQ remapping in x2apic mode\n{_NOT_REMAPPED}\n{PORT}")
     assert isinstance(host.interrupt_remapping, Unknown)
     assert "two boots" in host.interrupt_remapping.reason
+
+
+def test_a_log_does_not_settle_what_listings_contradict() -> None:
+    listings = f"{_REMAPPED}$ cat /proc/interrupts # in the guest\n{_NOT_REMAPPED}"
+    host = host_of(f"[    0.2] DMAR-IR: Enabled IRQ remapping in x2apic mode\n{listings}\n{PORT}")
+    assert isinstance(host.interrupt_remapping, Unknown)
+    assert "two listings" in host.interrupt_remapping.reason

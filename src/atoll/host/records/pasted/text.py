@@ -132,7 +132,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     functions = {address: replace(function, group=member[address]) for address, function in functions.items()}
     command_line = _command_line(log, lines.printed, name)
     units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.iommu.in_use(grouped=bool(told.number)).items()))
-    remapping = _remapping(log.iommu.remapping, lines.interrupts.remapped, name)
+    remapping = _remapping(log.iommu.remapping, lines.interrupts, name)
     if isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
@@ -166,8 +166,11 @@ def _logged(value: T | None, name: str) -> Fact[T]:
     return _known(value, f"{name}: boot log", "no boot log in the text tells it")
 
 
-def _remapping(logged: bool | None, listed: bool | None, name: str) -> Fact[bool]:
+def _remapping(logged: bool | None, interrupts: Interrupts, name: str) -> Fact[bool]:
     """Return whether interrupts are remapped, by the boot log or by /proc/interrupts: they may be of two boots."""
+    if interrupts.contradict:
+        return Unknown(f"{name}: two listings of /proc/interrupts disagree: they are of two boots or machines")
+    listed = interrupts.remapped
     if listed is None or logged == listed:
         return _logged(logged, name)
     if logged is None:
