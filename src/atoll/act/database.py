@@ -69,29 +69,34 @@ class Database:
         """What the transaction that is open has changed, to be done again where it needed room."""
         self.is_short = False
         """Whether the reserve had to be given up."""
-        if self._path is not None:
-            made = _create(self._path)
-            self.connection = _connect(self._path)
-        else:
-            content = _kept(machine)
-            made = not content
-            self.connection = _in_memory(content)
-            if content and not _is_whole(_content(machine, PATH)):
-                # Before the spare is written again: one of the two is always whole.
-                machine.write(PATH, content)
-        try:
-            if made or _is_empty(self.connection):
+        self._made: list[Path] = []
+        """The real files and folders that this has made, in that order."""
+        with ExitStack() as failed:
+            failed.callback(self._take_back)
+            if self._path is not None:
+                self._made += _create(self._path)
+                self._is_new = self._path in self._made
+                self.connection = _connect(self._path)
+            else:
+                content = _kept(machine)
+                self._is_new = not content
+                self.connection = _in_memory(content)
+                if content and not _is_whole(_content(machine, PATH)):
+                    # Before the spare is written again: one of the two is always whole.
+                    machine.write(PATH, content)
+            failed.callback(self.connection.close)
+            if self._is_new or _is_empty(self.connection):
                 self._lay_out()
             else:
                 _check(self.connection)
-        except BaseException:
-            self.connection.close()
-            raise
+            failed.pop_all()
 
     def reserve(self) -> None:
         """Hold room on the disk for what is to be noted when it is full. Raises OSError where there is none."""
         if self._reserve is None:
             return
+        if not self._reserve.exists():
+            self._made.append(self._reserve)
         flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self._reserve, flags, 0o600)
         try:
@@ -139,6 +144,34 @@ class Database:
     def close(self) -> None:
         """Close it; what was not committed is gone."""
         self.connection.close()
+
+    def take_away(self) -> None:
+        """Close it, and take away again what this has made, where nothing stands in it: a refusal leaves nothing.
+
+        For who has the machine's lock: nobody else puts anything into a journal that is new. Those who only read find
+        none, as before it was made.
+        """
+        unused = self._is_new and self._holds_nothing()
+        self.close()
+        if not unused:
+            return
+        if self._path is None:
+            # The spare last: one of the two is whole, until there is none.
+            self._machine.write(PATH, b"")
+            self._machine.write(SPARE, b"")
+        self._take_back()
+
+    def _take_back(self) -> None:
+        for path in reversed(self._made):
+            # A folder that is not empty is somebody else's too; what has gone meanwhile need not be taken away.
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+
+    def _holds_nothing(self) -> bool:
+        try:
+            return not self.connection.execute("SELECT (SELECT count(*) FROM run) + count(*) FROM entry").fetchone()[0]
+        except sqlite3.Error:
+            return False
 
     def _lay_out(self) -> None:
         for statement in _SCHEMA.split(";"):
@@ -218,17 +251,17 @@ def read_database(machine: Machine) -> sqlite3.Connection | None:
 # -- a real file
 
 
-def _create(path: Path) -> bool:
-    """Make the file, and make sure that its name lasts; return whether it was not there."""
-    make_own(path.parent)
+def _create(path: Path) -> list[Path]:
+    """Make the file, and make sure that its name lasts; return what was not there: its folder, and the file itself."""
+    made = [path.parent] if make_own(path.parent) else []
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         _check_file(path)
-        return False
+        return made
     for folder in (path.parent, path.parent.parent):
         sync(folder)
-    return True
+    return [*made, path]
 
 
 def _allocate(descriptor: int) -> None:
@@ -280,8 +313,12 @@ def _copied(path: Path) -> sqlite3.Connection:
     with tempfile.TemporaryDirectory(prefix="atoll-") as folder:
         copy = Path(folder) / path.name
         for suffix in ("-journal", ""):
-            with suppress(FileNotFoundError):
+            try:
                 Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+            except FileNotFoundError:
+                if not suffix:
+                    # Taken away since: nothing had come to stand in it.
+                    raise
         try:
             with closing(_connect(copy)) as opened:
                 opened.backup(connection)

@@ -165,6 +165,11 @@ class Journal:
         """Close it."""
         self._database.close()
 
+    def take_away(self) -> None:
+        """Close it, and take it away again where this has made it and nothing stands in it. Under the machine's lock
+        only."""
+        self._database.take_away()
+
     # -- room
 
     def reserve(self) -> None:

@@ -26,12 +26,14 @@ _HINTS = {
 }
 
 
-def make_own(folder: Path) -> None:
-    """Make a folder that its owner alone may write to, unless it is there, and have its name last.
+def make_own(folder: Path) -> bool:
+    """Make a folder that its owner alone may write to, unless it is there, and have its name last; return whether it
+    was made.
 
     Raises RefusedError for one in which others may write, so that they could take a lock or a journal away; OSError.
     """
-    if not folder.is_dir():
+    made = not folder.is_dir()
+    if made:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync(folder.parent)
@@ -41,6 +43,7 @@ def make_own(folder: Path) -> None:
             f"{folder}: others than user {os.geteuid()} may write there, to what atoll goes by",
             hint=f"see what is in it, then: chown {os.geteuid()} {folder}; chmod go-w {folder}",
         )
+    return made
 
 
 def sync(folder: Path) -> None:

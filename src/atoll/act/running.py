@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -122,11 +122,14 @@ def end_runs(machine: Machine) -> None:
 @contextmanager
 def _journal_of(machine: Machine) -> Iterator[Journal]:
     """Lock a machine and open its journal. Raises RefusedError where another has the lock, InputError for a journal
-    that is damaged or cannot be kept."""
+    that is damaged or cannot be kept. One that was made for this is taken away again where nothing stands in it."""
     with machine_lock(machine):
         try:
-            with closing(Journal(machine)) as journal:
+            journal = Journal(machine)
+            try:
                 yield journal
+            finally:
+                journal.take_away()
         except Failure as error:
             # The journal's own, before anything was done.
             raise InputError(error.message, hint=error.hint) from error
