@@ -33,6 +33,36 @@ def test_interrupt_remapping(lines: str, expected: bool | None) -> None:
     assert value_of(host_of(log + PORT).interrupt_remapping, None) is expected
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        'The wiki wants "DMAR-IR: Enabled IRQ remapping in x2apic mode" there, and I see nothing.',
+        "I never get DMAR-IR: Enabled IRQ remapping in x2apic mode",
+        "$ dmesg | grep 'Enabled IRQ remapping in x2apic mode'",
+        "should be AMD-Vi: Interrupt remapping enabled",
+        "if it says AMD-Vi: Interrupt remapping enabled, all is well",
+    ],
+)
+def test_what_somebody_says_of_a_message(said: str) -> None:
+    assert isinstance(host_of(f"{said}\n{PORT}").interrupt_remapping, Unknown)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "DMAR-IR: Enabled IRQ remapping in x2apic mode",
+        "Nov 29 10:00:00 host kernel: DMAR-IR: Enabled IRQ remapping in xapic mode",
+        "Nov 29 10:00:00 host kernel: [    0.100] AMD-Vi: Interrupt remapping enabled",
+        "<6>[    0.100] dmar: Enabled IRQ remapping in x2apic mode",
+        "12:[    0.100] DMAR-IR: Enabled IRQ remapping in x2apic mode",
+        "kern  :info  : [    0.100] AMD-Vi: Interrupt remapping enabled",
+        "Enabled IRQ remapping in x2apic mode",
+    ],
+)
+def test_messages_as_logs_print_them(line: str) -> None:
+    assert host_of(f"{line}\n{PORT}").interrupt_remapping == Known(True, "paste: boot log")
+
+
 def test_the_command_line_of_xen_is_not_the_kernels() -> None:
     log = "(XEN) Command line: iommu=pt intremap=off\n[    0.0] Kernel command line: root=/dev/sda1 ro\n"
     assert value_of(host_of(log + PORT).command_line, None) == "root=/dev/sda1 ro"

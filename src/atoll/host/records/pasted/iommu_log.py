@@ -31,7 +31,12 @@ _MAPPED = re.compile(r"dentity map for (?:HW passthrough )?device (\S+) \[0x([\d
 _PASSES = re.compile(
     r"(?:[Hh]ard|[Ss]oft)ware identity mapping for device (\S+)|bit (\S+) uses (non-)?identity mapping"
 )
-_REMAPPED = ("Enabled IRQ remapping in x2apic mode", "Enabled IRQ remapping in xapic mode")
+_ENABLED = re.compile(
+    r"(?:^|[\]:>)](?<!DMAR-IR:)\s*)"
+    r"(?:(?:DMAR-IR: )?Enabled IRQ remapping in x2?apic mode|(?:DMAR-IR|AMD-Vi): Interrupt remapping enabled)\.?\s*$",
+    re.IGNORECASE,
+)
+"""What says that interrupts are remapped: the whole of a message, and no words of somebody's around it."""
 _NOT_REMAPPED = (
     "Disabling interrupt remapping",
     "Failed to enable irq remapping",
@@ -122,7 +127,7 @@ class IommuLog:
         """Take a line about interrupts; ``told``: the kernel's own mark stands before it."""
         if "remapping" not in line:
             return False
-        if any(word in line for word in _REMAPPED) or (told and "nterrupt remapping enabled" in line):
+        if _ENABLED.search(line):
             self.remapping = True
         elif any(word in line for word in _NOT_REMAPPED) or (told and "remapping disabled" in line.lower()):
             self.remapping = False
