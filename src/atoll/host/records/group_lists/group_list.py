@@ -67,7 +67,7 @@ _PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
 """The first part of an address that a line's end cut."""
 _IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
 _NEXT_GROUP = re.compile(
-    r"(?:\s*[,;|][\s,;|]*|(?<!iommu)(?<![\s,;|])\s+(?=iommu))(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)|"
+    r"(?:(?<![\s,;|])\s*[,;|][\s,;|]*|(?<!iommu)(?<![\s,;|])\s+(?=iommu))(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)|"
     r"\s*[,;]\s*(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s+(?:(?:has|have|contains?|holds?|includes?)\s+)?"
     r"(?:[\da-f]{4,8}:)?[\da-f]{2}:[01][\da-f]\.[0-7])",
     re.IGNORECASE,
