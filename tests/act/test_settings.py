@@ -6,14 +6,21 @@ import random
 from dataclasses import replace
 
 import pytest
-from act_bench import RED, SPEC, Watched, host_of, planned
+from act_bench import RED, SPEC, Watched, apply, host_of, planned
+from deaths import after, deaths
 from lots import roll_clusters
 from packets import disturb
 
 from atoll.act.executor import execute
+from atoll.act.journal import Entry, EntryState
+from atoll.act.machine import Machine
 from atoll.act.outcome import Outcome
+from atoll.act.owed import find_owed
+from atoll.act.pace import Pace
+from atoll.act.recover import recover
 from atoll.act.release import release
 from atoll.act.settings import differences, settings_of
+from atoll.act.site import State
 from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
 from atoll.fabric.topology import Topology
@@ -21,9 +28,10 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
+from atoll.plan.fingerprint import fingerprint
 from atoll.plan.planner import plan
-from atoll.plan.spec import read_spec
-from atoll.plan.step import Plan
+from atoll.plan.spec import Spec, read_spec
+from atoll.plan.step import Plan, Step, StepKind
 from atoll.report.apply import release_document
 from atoll.twin import Twin
 
@@ -31,6 +39,8 @@ SEEDS = (71, 87, 153, 163)
 """Fabrics with clusters that can be given their devices, and functions that a reset takes something from."""
 VECTOR = 87
 """One where that is an egress control vector, which closing takes: only a reset of its bus resets it."""
+GROUPED, SECOND = 71, "0000:04:01.0"
+"""One where a group of several devices is held, and the second of these."""
 LOST = Address.parse("0000:0f:00.0")
 """Of this function."""
 
@@ -132,3 +142,84 @@ def test_journals_of_older_versions_name_no_settings() -> None:
     host, made = planned(twin, SPEC)
     execute(twin, host, made)
     assert release(twin, host_of(twin), read_spec(SPEC, host, name="spec")).differences == ()
+
+
+def unbound(twin: Twin, address: Address) -> None:
+    """Take the driver off a function, as its owner did before atoll came."""
+    driver = value_of(host_of(twin).functions[address].driver, None)
+    twin.write(f"sys/bus/pci/drivers/{driver}/unbind", str(address).encode())
+
+
+def test_no_bus_mastering_is_missed_where_nobody_drives_a_device() -> None:
+    """Off is the wanted end: what firmware left on, a driver switches on once there is one."""
+    twin = Twin.new("ac922-4gpu")
+    unbound(twin, RED)
+    path = f"sys/bus/pci/devices/{RED}/config"
+    twin.write(path, b"\x06", offset=4)
+    apply(twin)
+    host = host_of(twin)
+    outcome = release(twin, host, read_spec(SPEC, host, name="spec"))
+    assert twin.read(path, offset=4, size=1)[0] & 4 == 0
+    assert (outcome.left, outcome.differences) == ((), ())
+
+
+def test_recovering_a_release_writes_back_what_it_had_not_yet() -> None:
+    """The device has no driver, as before, so that nothing else shows that it is not as before."""
+    twin, _, _, made = wanted(VECTOR)
+    unbound(twin, LOST)
+    before = host_of(twin)
+    apply(twin, made.spec)
+
+    def give_back(machine: Machine) -> None:
+        host = host_of(machine)
+        release(machine, host, read_spec(made.spec, host, name="spec"), spec=made.spec)
+
+    died = after(deaths(twin, {}, give_back), f"{LOST}/driver_override")
+    vector = value_of(before.functions[LOST].acs, None).egress_vector  # type: ignore[union-attr]
+    assert value_of(host_of(died).functions[LOST].acs, None).egress_vector != vector  # type: ignore[union-attr]
+    recover(died)
+    assert untold(before, host_of(died), Outcome(())) == []
+
+
+def test_what_a_step_has_set_is_not_how_it_was() -> None:
+    """A journal of an earlier version has no settings; a later run on the same device notes what stands then."""
+    twin = Twin.new("ac922-4gpu")
+    host = host_of(twin)
+    words = ("none", "none", "as before")
+    steps = [Step(f"s{n}", StepKind.SET_ACS, RED, "for a test", *words, cluster="red") for n in (1, 2)]
+    states: list[State] = [{"acs": 0x1D}, {"acs": 0x5D, "settings": ["ECAP_ACS+6.w=005d"]}]
+    known = {"fingerprint": fingerprint(host.functions[RED])}
+    entries = tuple(Entry(step, EntryState.DONE, {**known, **state}) for step, state in zip(steps, states, strict=True))
+    owed = find_owed(twin, host, Spec(read_spec(SPEC, host, name="spec"), frozenset()), entries, Pace())
+    assert (owed.was[RED].acs, owed.was[RED].settings) == (0x1D, None)
+
+
+def test_multicast_is_switched_on_last() -> None:
+    """What it may send is stopped before it sends."""
+    twin = Twin.new("random-71-multicast")
+    words = [settings_of(twin, address) for address in host_of(twin).functions]
+    found = [[str(word) for word in each if "MCAST" in str(word)] for each in words if isinstance(each, list)]
+    having = [names for names in found if names]
+    assert having
+    assert all([name for name in names if "+6.w" in name] == names[-1:] for names in having)
+
+
+def test_what_a_holder_has_closed_is_not_closed_again() -> None:
+    """It has the group open still: a release that ended half-way had taken the driver off one of its devices."""
+    twin, _, _, made = wanted(GROUPED)
+    apply(twin, made.spec)
+
+    class Failing(Watched):
+        """The second device of a group cannot be written."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if path.endswith("vfio-pci/unbind") and data.decode() == SECOND:
+                raise OSError(5, "Input/output error")
+            super().write(path, data, offset=offset)
+
+    host = host_of(twin)
+    clusters = read_spec(made.spec, host, name="spec")
+    with pytest.raises(StepError, match=rf"unbind of {SECOND}"):
+        release(Failing(twin), host, clusters, spec=made.spec)
+    release(twin, host_of(twin), clusters, spec=made.spec)
+    assert not [a for a, f in host_of(twin).functions.items() if "vfio" in (value_of(f.driver, None) or "")]

@@ -29,6 +29,7 @@ __all__ = [
     "group",
     "handed",
     "has_file",
+    "has_vfio",
     "holders",
     "in_use",
     "is_open",
@@ -208,10 +209,15 @@ def enabled(machine: Machine, address: Address) -> int:
 
 def _enabled(machine: Machine, address: Address) -> bool | None:
     """Whether the function is enabled for a user of VFIO; None where that is not told, and there may be one."""
-    if "vfio" not in (driver(machine, address) or _leaving(machine, address)):
+    if not has_vfio(machine, address):
         return False
     found = text(machine, f"{folder(address)}/enable")
     return found.value != "0" if isinstance(found, Known) else None
+
+
+def has_vfio(machine: Machine, address: Address) -> bool:
+    """Whether a driver of VFIO has the function, or has not let go of it yet: without one nobody has it open."""
+    return "vfio" in (driver(machine, address) or _leaving(machine, address))
 
 
 def _leaving(machine: Machine, address: Address) -> str:

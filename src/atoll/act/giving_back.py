@@ -37,6 +37,7 @@ __all__ = ["GivingBack"]
 
 _CLOSING_SECONDS = 5.0
 _ALL_STAYS = "all else stays as it is"
+_KEEPS = "it keeps the group that it has"
 _ENDED = "end whoever was handed it, then run atoll recover, or atoll release again"
 
 
@@ -73,7 +74,8 @@ class GivingBack:
         wanted = {a for a in self.was if any(is_above(self.site.host, a, port) for port in closed)}
         self.regroup([a for a in self.was if a not in wanted])
         for address in devices:
-            why = self.put_back(address) or self.relied_on
+            relied_on = self.relied_on or (_KEEPS if address in wanted else "")
+            why = self.put_back(address, opens=not relied_on) or relied_on
             self.give_back(address)
             self.compare(address, why)
             if address not in self.vanished and address not in wanted:
@@ -267,9 +269,9 @@ class GivingBack:
         if not as_before:
             self.attempt("set-acs", address, partial(set_control, machine, address, control), f"ACS {control.lspci}")
 
-    def put_back(self, address: Address) -> str:
+    def put_back(self, address: Address, *, opens: bool) -> str:
         """Write back what resets have changed that no step did, before its driver has it; return why that failed."""
-        machine, was, opens = self.site.machine, self.was[address].settings, not self.relied_on
+        machine, was = self.site.machine, self.was[address].settings
         told = ", ".join(dict.fromkeys(changed(machine, address, was, opens=opens)))
         if address in self.vanished or not told:
             return ""

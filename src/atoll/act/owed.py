@@ -14,6 +14,7 @@ from atoll.act.failure import Failure
 from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.pace import Pace
+from atoll.act.settings import changed
 from atoll.act.shared_links import shared_links
 from atoll.act.site import Site, Value
 from atoll.act.steps.quiesce import command_word
@@ -172,7 +173,9 @@ def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
                 continue
             try:
                 other = device.other(site.machine, address, cluster.name)
-                is_held = device.is_open(site.machine, address, cluster.name)
+                # A holder that has its group open may have closed it already, in a release that ended half-way.
+                may_be = device.has_vfio(site.machine, address)
+                is_held = may_be and device.is_open(site.machine, address, cluster.name)
             except Failure as error:
                 raise RefusedError(error.message, hint=error.hint or "run as root") from error
             if other is not None:
@@ -275,12 +278,13 @@ def _was_before(
             was.enabled = before.get("enabled")
         if was.cut is None and before.get("cut") is not None:
             was.cut = before["cut"]
+        if was.settings is None and was.acs is None:
+            # What is noted after a step (the journal of an earlier version had none) is what the step has set.
+            was.settings = before.get("settings")
         if was.acs is None and "acs" in before:
             was.acs = before["acs"]
         if was.power is None:
             was.power = before.get("power")
-        if was.settings is None:
-            was.settings = before.get("settings")
         was.removed |= entry.step.kind is StepKind.REMOVE
     return dict(sorted(found.items()))
 
@@ -296,7 +300,12 @@ def _is_as_before(site: Site, address: Address, before: Before) -> bool:
     try:
         if device.override(machine, address) != before.override:
             return False
-        return hosts or not command_word(machine, address) & Command.MASTER
+        if hosts:
+            return True
+        # A release that died may have closed it, and not yet written back what that took.
+        return not command_word(machine, address) & Command.MASTER and not changed(
+            machine, address, before.settings, opens=True
+        )
     except Failure:
         # Pulled since the host was read: what it is known by is checked next.
         return False

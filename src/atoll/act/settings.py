@@ -121,12 +121,17 @@ def _changed(machine: Machine, address: Address, was: Value) -> list[tuple[_Regi
         found = []
         for register in _registers(machine, address, space):
             now, before = _read(space, register), noted.get(register.name, "")
-            mask = _ENABLING if register.name == _COMMAND else ~0
-            if before and (int(before, 16) ^ now) & mask:
+            if before and _differs(register, int(before, 16), now):
                 found.append((register, int(before, 16), now))
         return found
     except (Unreadable, Failure, ValueError):
         return []
+
+
+def _differs(register: _Register, before: int, now: int) -> bool:
+    """Whether one stands otherwise; of a function that nobody drives, off is what it is to be: drivers switch on what
+    they need."""
+    return bool(now & ~before & _ENABLING) if register.name == _COMMAND else before != now
 
 
 def _registers(machine: Machine, address: Address, space: ConfigSpace) -> Sequence[_Register]:
@@ -146,10 +151,11 @@ def _registers(machine: Machine, address: Address, space: ConfigSpace) -> Sequen
             found.append(_Register("the ACS egress control vector", f"ECAP_ACS+{at:x}.l", acs.offset + at, 4))
     at = space.find_extended(ExtendedId.MULTICAST) or 0
     if at:
-        found.append(_Register("Multicast control", "ECAP_MCAST+6.w", at + 6, 2))
         for place, words in _MULTICAST.items():
             if words != _OVERLAY or function.is_port:
                 found.append(_Register(words, f"ECAP_MCAST+{place:x}.l", at + place, 4))
+        # It is switched on when all else of it stands.
+        found.append(_Register("Multicast control", "ECAP_MCAST+6.w", at + 6, 2))
     at = space.find_extended(ExtendedId.ATS) or 0
     if at:
         found.append(_Register("ATS control", _ATS, at + 6, 2, writable=False))
