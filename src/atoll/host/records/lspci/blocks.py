@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from atoll.host.records.lspci.asked import asked_in
 from atoll.host.records.lspci.extended import extended_name
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.slot import Slot, address_in, parse_slot
@@ -109,6 +110,8 @@ class Block:
     """Whether somebody left lines of it out, as dots in their place or grep's separator tell."""
     shortened_early: bool = False
     """Whether that was before its first capability."""
+    asked: bool = False
+    """Whether the command above its lines names it, and they show no heading: all of them are its own."""
     _found: dict[str, str | None] = field(default_factory=dict)
 
     def find(self, key: str) -> str | None:
@@ -190,25 +193,38 @@ class _Reader:
         self._open = False
         self._gone = False
         """Whether the lines are no longer the current function's: grep left its next heading out."""
+        self._apart = False
+        """Whether a blank line stands below the current function's lines."""
+        self._asked: Slot | None = None
+        """The function that the line before asks lspci of."""
 
     def take(self, number: int, line: str) -> Block | None:
-        """Take a line; return the function before where it is the heading of another one."""
+        """Take a line; return the function before where it is the heading of another one, or where it is typed."""
         found = heading_of(line)
+        asked, self._asked = self._asked, None
+        if found is None and (typed := asked_in(line)) is not None:
+            self._asked = typed.slot
+            return self.end()
         if found is None:
+            text = line.strip()
+            if asked is not None and text.startswith(_KEYS):
+                self._block = Block(asked, _UNNAMED, number, shortened=True, shortened_early=True, asked=True)
+                self._gone = self._apart = False
             if self._block is not None:
-                self._take_below(self._block, number, line.strip())
+                self._take_below(self._block, number, text)
             return None
         done = self.end()
         picked = found[1].startswith(_PICKED)
         self._block = Block(found[0], _UNNAMED if picked else "", number, shortened=picked, shortened_early=picked)
         self._begin(found[1], number)
-        self._open, self._gone = True, False
+        self._open, self._gone, self._apart = True, False, False
         return done
 
     def _take_below(self, block: Block, number: int, text: str) -> None:
         """Take a line below a function's heading."""
         if not text:
             self._close()
+            self._apart = True
         elif self._gone:
             return
         elif self._open and _leaves_out(text):
@@ -226,6 +242,10 @@ class _Reader:
                 block.shortened = self._gone = True
                 return
             if text.startswith(_ACS_BITS) and not _names_acs(block):
+                if self._apart:
+                    # What a pattern picked out of the lines of others, below a list.
+                    block.shortened = self._gone = True
+                    return
                 self._name_acs(block)
             self._begin(text, number)
             self._open = True

@@ -91,6 +91,8 @@ class CapabilityText(BlockText):
         capability, control = _acs_flags(found.find("ACSCap:")), _acs_flags(found.find("ACSCtl:"))
         if capability is None and control is not None:
             return Unknown(f"{self._text}: the text shows its ACSCtl: without ACSCap:, what it can")
+        if any(sum(d.text.startswith(key) for d in found.details) > 1 for key in ("ACSCap:", "ACSCtl:")):
+            return Unknown(f"{self._text}: the ACS bits of more than one function stand below it")
         if capability is not None and not self._own(capability):
             return Unknown(f"{self._text}: the ACS bits below it may be of a function whose first line was left out")
         if capability is None or control is None:
@@ -106,7 +108,7 @@ class CapabilityText(BlockText):
         What shows its PCI Express type shows the next function's before that one's ACS. Without: a downstream or root
         port has Source Validation, and nothing else has (PCI Express Base Specification 7.7.11.2).
         """
-        if not self._picked or self._express() is not None:
+        if not self._picked or self._block.asked or self._express() is not None:
             return True
         code = parse_heading(self._block.heading).class_code
         return code is not None and code >> 8 == DeviceClass.PCI_BRIDGE and AcsFlag.SV in capability
@@ -117,7 +119,8 @@ class CapabilityText(BlockText):
         What lspci prints for their control are the upper 16 bits of their capability dword: all off.
         """
         port_type = self.port_type()
-        if control or not isinstance(port_type, Known) or port_type.value is not PortType.ROOT_PORT:
+        told = port_type.value is PortType.ROOT_PORT if isinstance(port_type, Known) else self._block.asked
+        if control or not told:
             return False
         vendor, device = self._ids
         if vendor is not None and device is not None:

@@ -1,0 +1,78 @@
+"""Whose the lines below a command are."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.host.fact import Known, Unknown
+from atoll.host.records.lspci.asked import asked_in
+from atoll.host.records.pasted.text import read_text
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+
+PORT = Address.parse("0000:00:03.0")
+LIST = "00:01.0 PCI bridge [0604]: Intel Corporation Device [8086:352a]\n00:03.0 PCI bridge [0604]: Intel Corporation Device [8086:352b]\n"  # noqa: E501
+BITS = "\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans+\n"
+ON = "\t\tACSCtl:\tSrcValid+ TransBlk- ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-\n"
+OFF = "\t\tACSCtl:\tSrcValid- TransBlk- ReqRedir- CmpltRedir- UpstreamFwd- EgressCtrl- DirectTrans-\n"
+WHOLE = """00:03.0 PCI bridge: Intel Corporation Device 352b (rev 04) (prog-if 00 [Normal decode])
+\tControl: I/O+ Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr+ Stepping- SERR+ FastB2B- DisINTx+
+\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-
+\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0
+\tCapabilities: [40] Express (v2) Root Port (Slot+), MSI 00
+\t\tDevCap:\tMaxPayload 512 bytes, PhantFunc 0
+\tCapabilities: [100 v1] Advanced Error Reporting
+\t\tUESta:\tDLP- SDES- TLP-
+\tKernel driver in use: pcieport
+"""
+
+
+@pytest.mark.parametrize("between", ["$ lspci -vvv | grep ACS\n", "root@host:~# grep ACS pci.log\n", "\n"])
+def test_bits_picked_from_others_are_not_those_of_the_last_of_a_list(between: str) -> None:
+    host = read_text((LIST + between + BITS + ON + BITS + OFF).encode(), name="t")
+    assert isinstance(host.functions[PORT].acs, Unknown)
+
+
+def test_bits_picked_from_others_are_not_those_of_one_shown_whole() -> None:
+    host = read_text((WHOLE + "$ sudo lspci -vvv | grep -i acs\n" + BITS + ON).encode(), name="t")
+    acs = host.functions[PORT].acs
+    assert isinstance(acs, Known)
+    assert acs.value is None
+
+
+def test_bits_twice_are_of_two_functions() -> None:
+    host = read_text((LIST + BITS + ON + BITS + OFF).encode(), name="t")
+    assert isinstance(host.functions[PORT].acs, Unknown)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["$ sudo lspci -vvv -s 00:03.0 | grep -E 'ACS'\n", "# lspci -vvv -s 00:03.0  (upstream bridge: ACSCtl)\n"],
+)
+def test_bits_below_a_command_are_those_of_the_function_that_it_names(command: str) -> None:
+    host = read_text((LIST.replace("00:03.0", "00:04.0") + command + BITS + ON).encode(), name="t")
+    acs = host.functions[PORT].acs
+    assert isinstance(acs, Known)
+    assert acs.value is not None
+    assert acs.value.control & AcsFlag.RR
+    assert isinstance(host.functions[Address.parse("0000:00:04.0")].acs, Unknown)
+
+
+def test_a_port_without_a_name_whose_control_reads_off_may_be_one_that_lspci_misreads() -> None:
+    host = read_text((LIST + "$ lspci -vvv -s 00:03.0 | grep ACS\n" + BITS + OFF).encode(), name="t")
+    assert isinstance(host.functions[PORT].acs, Unknown)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["lspci -vvv", "lspci -s 00:03 -vvv", "lspci -s $d -vvv", "lspci -s 00:03.0 -s 00:04.0", "cat x | lspci -F -"],
+)
+def test_of_more_than_one_function_no_name_is_taken(line: str) -> None:
+    found = asked_in(line)
+    assert found is not None
+    assert found.slot is None
+
+
+@pytest.mark.parametrize("line", ["\tKernel modules: shpchp", "# a comment", "pcilib: sysfs", "Flags: fast devsel", ""])
+def test_what_nobody_typed(line: str) -> None:
+    assert asked_in(line) is None
