@@ -52,6 +52,12 @@ HOPS TABLE:
         ("IOMMU Group  15: Some Maker Some GPU [10de:1b81] (rev a1)\n", "no function of them", "iommu_groups/ -type l"),
         (" \tGPU0\tGPU1\n GPU0\tX\tOK\n\nLegend:\n  CNS  = Chipset not supported\n", "the driver lets", "topo -m"),
         ("em0@pci0:0:25:0:\tclass=0x020000 chip=0x10ea8086 hdr=0x00\n    vendor = 'X'\n", "pciconf", "pciutils"),
+        (
+            "em0@pci0:0:25:0:\tclass=0x020000\n    ecap 000d[2a0] = ACS 1 Source Validation disabled\n",
+            "neither bridges' buses nor groups",
+            "pciutils",
+        ),
+        ("  Device Type:   GPU\n  Chip ID:  29822(0x747e)\n  BDFID:    768\n", "rocminfo", "amd-smi topology"),
         ("HostBridge\n  PCIBridge\n    PCI 01:00.0 (VGA)\n", "lstopo", "lstopo host.xml"),
         ("pci@0000:01:00.0              display        Some GPU\n", "lshw", "lspci -nnvvv"),
         ("  Device-1: Maker Some GPU driver: x bus-ID: 01:00.0 chip-ID: 10de:2484\n", "inxi", "lspci -nnvvv"),

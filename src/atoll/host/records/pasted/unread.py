@@ -1,9 +1,9 @@
 """Texts that people paste and that tell of no function: what each is, and what to paste instead.
 
 Sources of the forms: ``lspci -vvv | grep ACSCtl`` of NVIDIA's NCCL guide; ``rocm-smi --showtopo`` and ``amd-smi
-topology`` of ROCm; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); inxi(1); hwinfo(8); setpci(8); DPDK's
-``dpdk-devbind.py --status``; ``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device ids; VMware's
-``esxcli hardware pci list``.
+topology`` of ROCm, its ``rocminfo``; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); inxi(1); hwinfo(8);
+setpci(8); DPDK's ``dpdk-devbind.py --status``; ``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device
+ids; VMware's ``esxcli hardware pci list``.
 """
 
 from __future__ import annotations
@@ -90,8 +90,13 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("@pci0:", "@pci1:"),
-        "it is a list of FreeBSD's pciconf, which shows no ACS bits and no groups",
+        "it is a list of FreeBSD's pciconf, which shows neither bridges' buses nor groups",
         "paste the output of lspci -nnvvv (pkg install pciutils), run as root",
+    ),
+    (
+        ("bdfid:", "hsa agents"),
+        "it is the list of rocminfo, which shows processors and GPUs, and neither bridges nor links nor groups",
+        f"paste {_LSPCI}, and amd-smi topology beside it",
     ),
     (
         ("hostbridge", "pcibridge"),
