@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from atoll.act import device
 from atoll.act.busy import busy
@@ -17,7 +18,7 @@ from atoll.act.outcome import Deed, Outcome, deed_of
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.refusal import refuse, refuse_elsewhere
-from atoll.act.rollback import Undone, roll_back
+from atoll.act.rollback import Undone, came_since, roll_back
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.settings import settings_of
 from atoll.act.site import Site, State
@@ -193,7 +194,7 @@ class _Run:
             self.work.left = True
             return f"Nothing was undone: {'; '.join(kept)}."
         with uninterrupted():
-            undone = roll_back(self.site, self.work, self.entries)
+            undone = roll_back(self.site, self.work, self.entries, partial(came_since, self.site, self.entries))
             self.work.undone = True
         machine = self.site.machine
         try:

@@ -30,7 +30,7 @@ from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.spec import Spec
 from atoll.plan.step import Step, StepKind
 
-__all__ = ["Before", "Owed", "find_owed"]
+__all__ = ["Before", "Owed", "find_owed", "may_be_used", "relied_on"]
 
 
 @dataclass(slots=True)
@@ -98,13 +98,13 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     left += _needed_by_now(host, entries, needed)
     left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
     shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
-    relied_on = _relied_on(host, {*was, *owners}, others)
-    return Owed(site, entries, was, held, over, tuple(left), relied_on, shared)
+    by_whom = relied_on(host, {*was, *owners}, others)
+    return Owed(site, entries, was, held, over, tuple(left), by_whom, shared)
 
 
-def _relied_on(host: Host, mine: Set[Address], others: Set[Address]) -> str:
-    """Say which device is another user's by now, or may be: what was open before was open before he came."""
-    users = (a for a, f in host.functions.items() if a not in mine and not f.is_port and _may_be_used(host, f))
+def relied_on(host: Host, mine: Set[Address], others: Set[Address]) -> str:
+    """Say which device is another user's by now, or may be, in words: what was open before was so before he came."""
+    users = (a for a, f in host.functions.items() if a not in mine and not f.is_port and may_be_used(host, f))
     user = min(others & host.functions.keys(), default=None) or next(users, None)
     return f"{user} is another user's, who may rely on it" if user is not None else ""
 
@@ -233,7 +233,7 @@ def _kept(host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster
     ports = {entry.step.device for entry in entries if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE)}
     found: dict[Address, Address] = {}
     for address, function in sorted(host.functions.items()):
-        if address in owners or address in ports or function.is_port or not _may_be_used(host, function):
+        if address in owners or address in ports or function.is_port or not may_be_used(host, function):
             continue
         for port in ports & host.functions.keys():
             if is_above(host, address, port):
@@ -241,7 +241,8 @@ def _kept(host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster
     return dict(sorted(found.items()))
 
 
-def _may_be_used(host: Host, function: Function) -> bool:
+def may_be_used(host: Host, function: Function) -> bool:
+    """Whether a function is, or may be at any moment, in the hands of a user of VFIO."""
     return "vfio" in (value_of(function.driver, "vfio") or "") or holder_of(host, function) is not None
 
 

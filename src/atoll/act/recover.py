@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 
 from atoll.act import device
 from atoll.act.below import used_below
@@ -27,6 +28,7 @@ from atoll.act.journal import Entry, Record, Run, read_journal
 from atoll.act.machine import Machine
 from atoll.act.noted import note, unnoted
 from atoll.act.outcome import Deed
+from atoll.act.owed import relied_on
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.release import complete
@@ -40,6 +42,7 @@ from atoll.host import read_host
 from atoll.host.fact import Known
 from atoll.host.model import Host
 from atoll.host.place import address_of
+from atoll.isolation.clusters import HOST
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 from atoll.plan.step import Plan, StepKind
@@ -236,7 +239,12 @@ class _Recovering:
         ports = {entry.step.device for entry in entries if entry.step.kind is StepKind.SET_ACS}
         closed = used_below(self.work.machine, host, ports, {entry.step.device for entry in entries})
         stays = {entry.step.device for entry in kept} | closed.keys()
-        undone = roll_back(site, self.work, [entry for entry in there if entry.step.device not in stays])
+        mine = {entry.step.device for entry in entries}
+        given = (e for e in self.work.journal.record.entries if e.step.cluster not in (HOST, None))
+        others = {entry.step.device for entry in given} - mine
+        undoing = [entry for entry in there if entry.step.device not in stays]
+        # Who has a device now may have come since it died: he may rely on what stands now.
+        undone = roll_back(site, self.work, undoing, partial(relied_on, host, mine, others))
         return undone, tuple(closed.values())
 
     def is_gone(self, entry: Entry, entries: Sequence[Entry]) -> bool:

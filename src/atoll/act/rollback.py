@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.journal import Entry
+from atoll.act.owed import may_be_used
 from atoll.act.running import Running
-from atoll.act.settings import differences
-from atoll.act.site import Site
+from atoll.act.settings import changed, differences, put_back
+from atoll.act.site import Site, Value
 from atoll.act.steps.actions import ACTIONS
 from atoll.act.steps.regroup import group_changed
+from atoll.pci.address import Address
 from atoll.plan.step import StepKind
 
-__all__ = ["Undone", "roll_back"]
+__all__ = ["Undone", "came_since", "roll_back"]
 
 _WHILE_ABSENT = (StepKind.REMOVE, StepKind.RESCAN, StepKind.SET_ACS)
 
@@ -31,17 +33,21 @@ class Undone:
     """Steps whose undoing failed; of others in ``left``, what stays is safe (links that only a reset opens)."""
 
 
-def roll_back(site: Site, work: Running, entries: Sequence[Entry]) -> Undone:
+def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Callable[[], str]) -> Undone:
     """Undo entries in reverse, and take each out of the journal once nothing of it stays.
 
     Removed functions are found again only once the ports are as before, so that they come back into the groups
     of before. A step that cannot be undone does not keep the others from being undone. What dies in the middle can be
     done again: what is out of the journal is not undone twice.
+
+    What resets took from functions is written back before the driver of before has them, once all that was undone
+    until then was; unless ``relied_on`` says who may rely on what stands now.
     """
     undone: list[Entry] = []
     failed: list[Entry] = []
     left: list[str] = []
     away: list[Entry] = []
+    settings = _Settings(site, work, entries, relied_on)
     for entry in _order(entries):
         rest = ""
         if "driver" in entry.before:
@@ -54,23 +60,95 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry]) -> Undone:
             work.journal.forget(over)
             undone += over
             away = [later for later in away if later not in over]
+            settings.write_back(entry, failed)
         try:
             with work.machine.during(entry, f"to undo step {entry.step.id}"):
                 rest = ACTIONS[entry.step.kind].undo(site, entry.step, entry.before)
             if not rest:
-                work.journal.forget((entry,))
+                if entry not in settings.last:
+                    work.journal.forget((entry,))
                 undone.append(entry)
         except (Failure, OSError) as error:
             failed.append(entry)
             rest = f"{entry.step.kind} of {entry.step.device} could not be undone: {error}"
         if rest:
             left.append(rest)
+    for entry in settings.last:
+        settings.write_back(entry, failed)
+    work.journal.forget(entry for entry in settings.last if entry in undone)
     left += [f"{entry.step.device} is not there: its driver cannot be put back" for entry in away]
+    left += settings.differences()
     for entry in entries:
-        left += map(str, differences(site.machine, entry.step.device, entry.before.get("settings")))
-        if entry.step.kind is StepKind.REMOVE and (changed := group_changed(site, entry.step.device, entry.before)):
-            left.append(changed)
+        if entry.step.kind is StepKind.REMOVE and (other := group_changed(site, entry.step.device, entry.before)):
+            left.append(other)
     return Undone(tuple(undone), tuple(dict.fromkeys(left)), tuple(failed))
+
+
+@dataclass(slots=True)
+class _Settings:
+    """What functions were set to before, and when it is written back: nothing is undone of them later that resets."""
+
+    site: Site
+    work: Running
+    entries: Sequence[Entry]
+    relied_on: Callable[[], str]
+    was: dict[Address, Value] = field(default_factory=dict)
+    last: list[Entry] = field(default_factory=list)
+    """Of devices that no driver is to get back: what says what they were set to, and stays in the journal until the
+    end."""
+    why: dict[Address, str] = field(default_factory=dict)
+    """Why something was not written back."""
+
+    def __post_init__(self) -> None:
+        driven = {entry.step.device for entry in self.entries if isinstance(entry.before.get("driver"), str)}
+        for entry in self.entries:
+            address = entry.step.device
+            if entry.before.get("settings") is None or address in self.was:
+                continue
+            self.was[address] = entry.before["settings"]
+            # Of ports the kernel's own is told, not written, as by a release.
+            function = self.site.host.functions.get(address)
+            if address not in driven and function is not None and not function.is_port:
+                self.last.append(entry)
+
+    def write_back(self, entry: Entry, failed: Sequence[Entry]) -> None:
+        """Write a function's settings back where this entry's undoing gives it its driver of before, or is the last."""
+        address, machine = entry.step.device, self.site.machine
+        if not (isinstance(entry.before.get("driver"), str) or entry in self.last) or not self.is_same(address):
+            return
+        was = self.was.get(address)
+        if not changed(machine, address, was, opens=True):
+            return
+        why = "not all that had been done could be undone" if failed else self.relied_on()
+        told = ", ".join(dict.fromkeys(changed(machine, address, was, opens=not why)))
+        with self.work.machine.during(entry, f"to undo step {entry.step.id}: {told}"):
+            self.why[address] = put_back(machine, address, was, opens=not why) or why
+
+    def is_same(self, address: Address) -> bool:
+        """Whether the device is there still, and is the one that was set so."""
+        try:
+            self.site.check_fingerprint(address)
+        except Failure:
+            return False
+        return True
+
+    def differences(self) -> Iterator[str]:
+        """Yield what stands otherwise than before, in words."""
+        for address, was in self.was.items():
+            if self.is_same(address):
+                yield from map(str, differences(self.site.machine, address, was, self.why.get(address, "")))
+
+
+def came_since(site: Site, entries: Sequence[Entry]) -> str:
+    """Return words for a user of VFIO who came since the host was read: who was there before relied on what was then.
+    Empty where nobody came."""
+    mine = {entry.step.device for entry in entries}
+    for address, function in site.host.functions.items():
+        if address in mine or function.is_port or may_be_used(site.host, function):
+            continue
+        if "vfio" in (device.driver(site.machine, address) or ""):
+            return f"{address} is another user's since, who may rely on it"
+    return ""
 
 
 def _order(entries: Sequence[Entry]) -> list[Entry]:
