@@ -11,7 +11,7 @@ from act_bench import RED, host_of
 
 from atoll.act import device
 from atoll.act.borrowed import PUT_BACK, borrowed
-from atoll.act.journal import Write
+from atoll.act.entries import Write
 from atoll.act.pace import Pace
 from atoll.act.recover import _Recovering
 from atoll.host.fact import Fact, Known, Unknown

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, planned, state
 
+from atoll.act.entries import EntryState
 from atoll.act.executor import Progress, execute
-from atoll.act.journal import EntryState, read_journal
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.errors import StepError
 from atoll.host.model import Host

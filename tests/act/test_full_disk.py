@@ -15,9 +15,10 @@ from act_bench import RED, SPEC, Watched, host_of, planned, state
 
 from atoll.act import database
 from atoll.act.database import PATH, RESERVE
+from atoll.act.entries import Write
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
-from atoll.act.journal import Journal, Write, read_journal
+from atoll.act.journal import Journal, read_journal
 from atoll.act.release import release
 from atoll.errors import InputError, StepError
 from atoll.plan.spec import read_spec

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from act_bench import SPEC, Watched, host_of, planned, state
 
-from atoll.act import journal
+from atoll.act import entries
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.recover import Fate, recover
@@ -74,7 +74,7 @@ def test_a_rollback_that_is_ended_all_the_same_is_for_recover(monkeypatch: pytes
     assert caught.value.hint == "run atoll recover"
     assert state(twin) != before
     # The process has ended.
-    monkeypatch.setattr(journal, "is_alive", lambda owner: False)
+    monkeypatch.setattr(entries, "is_alive", lambda owner: False)
     (found,) = recover(twin).runs
     assert found.fate is Fate.ROLLED_BACK
     assert state(twin) == before
@@ -119,7 +119,7 @@ def test_a_release_that_is_interrupted_is_for_recover(at: int, monkeypatch: pyte
     with pytest.raises(Interrupted, match="release was interrupted half-way") as caught:
         release(Impatient(twin, at, interrupt=ctrl_c), host, read_spec(SPEC, host, name="spec"), spec=SPEC)
     assert caught.value.exit_code == 130
-    monkeypatch.setattr(journal, "is_alive", lambda owner: False)
+    monkeypatch.setattr(entries, "is_alive", lambda owner: False)
     (found,) = recover(twin).runs
     assert found.fate is Fate.COMPLETED
     assert state(twin) == before

@@ -13,9 +13,10 @@ from act_bench import RED, SPEC, Watched, planned, state
 from deaths import dead_process
 
 from atoll.act.database import PATH, SPARE, Database
+from atoll.act.entries import Entry, EntryState, Record, Run, Write
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, EntryState, Journal, Record, Run, Write, read_journal
+from atoll.act.journal import Journal, read_journal
 from atoll.act.machine import Machine
 from atoll.act.owner import Owner, is_alive, this_process
 from atoll.act.recover import recover

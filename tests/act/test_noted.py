@@ -10,9 +10,10 @@ from deaths import Death, deaths
 from release_bench import give_back
 
 from atoll.act import device
+from atoll.act.entries import Entry
 from atoll.act.executor import execute
 from atoll.act.given import given_to
-from atoll.act.journal import Entry, read_journal
+from atoll.act.journal import read_journal
 from atoll.act.others import with_others
 from atoll.act.recover import Fate, recover
 from atoll.controls.present import present

@@ -11,8 +11,9 @@ from act_bench import BLUE, RED, SPEC, Watched, apply, host_of, state
 from deaths import Death, after, copied, dead_process, deaths
 from regroup_bench import regrouping, spoiled
 
+from atoll.act.entries import Run
 from atoll.act.executor import execute
-from atoll.act.journal import Journal, Run, read_journal
+from atoll.act.journal import Journal, read_journal
 from atoll.act.machine import Machine
 from atoll.act.recorded import Recorded
 from atoll.act.recover import Fate, Recovered, recover

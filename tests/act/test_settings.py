@@ -14,8 +14,9 @@ from deaths import after, copied, deaths
 from lots import roll_clusters
 from packets import disturb
 
+from atoll.act.entries import Entry, EntryState
 from atoll.act.executor import execute
-from atoll.act.journal import Entry, EntryState, read_journal
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Outcome
 from atoll.act.owed import find_owed

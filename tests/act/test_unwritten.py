@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from atoll.act.database import PATH, RESERVE
+from atoll.act.entries import Write
 from atoll.act.failure import Failure
-from atoll.act.journal import Journal, Write
+from atoll.act.journal import Journal
 from atoll.act.running import running
 from atoll.act.unwritten import cause_of
 from atoll.errors import StepError

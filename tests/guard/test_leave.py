@@ -106,7 +106,7 @@ def test_beside_somebody_whom_no_process_shows_all_that_is_closed_is_cut(tmp_pat
     assert not twin.attack(red, blue).reached
     # Once that one has ended, the next holder's service begins by this.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("atoll.act.journal.is_alive", lambda owner: False)
+        patch.setattr("atoll.act.entries.is_alive", lambda owner: False)
         patch.setattr("atoll.act.recover._CLOSING_SECONDS", 0.0)
         assert [run.fate for run in recover(twin).runs] == [Fate.LEFT]
         twin.event("kill", [red])

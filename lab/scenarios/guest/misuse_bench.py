@@ -10,7 +10,8 @@ from pathlib import Path
 from plug import Monitor
 from verbs import DEVICES, atoll, driver
 
-from atoll.act.journal import Journal, Write
+from atoll.act.entries import Write
+from atoll.act.journal import Journal
 from atoll.act.recorded import Recorded
 from labguest import check, until
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from atoll.act import device
+from atoll.act.entries import Write
 from atoll.act.failure import Failure
-from atoll.act.journal import Write
 from atoll.act.machine import Machine
 from atoll.act.steps.quiesce import COMMAND, command_word
 from atoll.host.place import address_of

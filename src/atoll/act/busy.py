@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from atoll.act import device
+from atoll.act.entries import Entry
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.isolation.clusters import HOST
 from atoll.pci.address import Address

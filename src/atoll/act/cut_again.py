@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from atoll.act.entries import Entry
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry
 from atoll.act.outcome import Deed
 from atoll.act.recorded import Recorded
 from atoll.act.steps.access import access

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from atoll.act.journal import Entry
+from atoll.act.entries import Entry
 from atoll.act.steps.regroup import removed_with
 from atoll.host.fact import Known
 from atoll.host.model import Function

@@ -9,9 +9,10 @@ from functools import partial
 
 from atoll.act import device
 from atoll.act.busy import busy
+from atoll.act.entries import Entry
 from atoll.act.exchanged import exchanged, pulled
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, read_journal
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.noted import note_owners, unnoted
 from atoll.act.outcome import Deed, Outcome, deed_of

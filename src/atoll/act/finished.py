@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from atoll.act import device
+from atoll.act.entries import Entry, EntryState, Run
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, EntryState, Run
 from atoll.act.machine import Machine
 from atoll.act.site import Site
 from atoll.act.steps.ports import check_closed

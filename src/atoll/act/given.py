@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from atoll.act.entries import Entry, Record, Run
 from atoll.act.exchanged import exchanged
-from atoll.act.journal import Entry, Record, Run
 from atoll.errors import InputError
 from atoll.host.model import Host
 from atoll.isolation.clusters import HOST

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from atoll.act import device
-from atoll.act.journal import Entry, Journal, Run
+from atoll.act.entries import Entry, Run
+from atoll.act.journal import Journal
 from atoll.act.owner import boot_of
 from atoll.act.settings import settings_of
 from atoll.act.site import Site, State

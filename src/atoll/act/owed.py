@@ -9,9 +9,9 @@ from atoll.act import device
 from atoll.act.below import is_above
 from atoll.act.busy import busy_neighbours
 from atoll.act.capability import require
+from atoll.act.entries import Entry
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.pace import Pace
 from atoll.act.settings import changed

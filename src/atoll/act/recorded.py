@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from atoll.act.entries import Entry, Write
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry, Journal, Write
+from atoll.act.journal import Journal
 from atoll.act.machine import Lease, Machine
 from atoll.act.uninterrupted import deferred
 from atoll.host.place import address_of

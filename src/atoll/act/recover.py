@@ -20,11 +20,12 @@ from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.busy import busy
 from atoll.act.capability import require
 from atoll.act.cut_again import OWNER_RUNS, cut_again, cut_since
+from atoll.act.entries import Entry, Record, Run
 from atoll.act.exchanged import exchanged
 from atoll.act.failure import Absent, Failure
 from atoll.act.finished import differences, finished
 from atoll.act.given import Given, all_given, owed_spec_of, plan_of, spec_of
-from atoll.act.journal import Entry, Record, Run, read_journal
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.noted import note, unnoted
 from atoll.act.outcome import Deed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from atoll.act.capability import require
+from atoll.act.entries import Record
 from atoll.act.failure import Failure
 from atoll.act.given import given_elsewhere, given_to
-from atoll.act.journal import Record
 from atoll.act.site import Site
 from atoll.act.steps.actions import capabilities
 from atoll.act.steps.drivers import check_loaded, check_not_open

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from atoll.act.cut_again import cut_since
+from atoll.act.entries import Entry
 from atoll.act.given import gone
 from atoll.act.giving_back import GivingBack
-from atoll.act.journal import Entry, read_journal
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed, Outcome
 from atoll.act.owed import Owed, find_owed

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from atoll.act import device
+from atoll.act.entries import Entry
 from atoll.act.failure import Failure
-from atoll.act.journal import Entry
 from atoll.act.owed import may_be_used
 from atoll.act.running import Running
 from atoll.act.settings import changed, differences, put_back

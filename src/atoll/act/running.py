@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from atoll.act import device
+from atoll.act.entries import Record, Run
 from atoll.act.failure import Failure
-from atoll.act.journal import Journal, Record, Run, read_journal
+from atoll.act.journal import Journal, read_journal
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.own_folder import hint_for

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
-from atoll.act.journal import Entry
+from atoll.act.entries import Entry
 from atoll.controls.registry import link_controls
 from atoll.host.model import EndKind, Host
 from atoll.isolation.clusters import HOST

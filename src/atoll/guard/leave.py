@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from atoll.act.cut_again import cut_again
-from atoll.act.journal import Entry, read_journal
+from atoll.act.entries import Entry
+from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process
 from atoll.act.running import running

@@ -15,8 +15,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from atoll.act.database import PATH
+from atoll.act.entries import Write
 from atoll.act.failure import Failure
-from atoll.act.journal import Journal, Write
+from atoll.act.journal import Journal
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process

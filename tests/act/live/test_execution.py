@@ -12,8 +12,9 @@ import pytest
 from deaths import dead_process
 from live_root import DEVICE, Played, played_root
 
+from atoll.act.entries import Write
 from atoll.act.executor import execute
-from atoll.act.journal import Journal, Write, read_journal
+from atoll.act.journal import Journal, read_journal
 from atoll.act.recorded import Recorded
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release

@@ -9,8 +9,9 @@ from act_bench import RED, SPEC, Watched, host_of, planned, state
 from deaths import dead_process
 from release_bench import give_back
 
+from atoll.act.entries import Run
 from atoll.act.executor import execute
-from atoll.act.journal import Journal, Run, read_journal
+from atoll.act.journal import Journal, read_journal
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
 from atoll.errors import StepError

@@ -12,8 +12,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from atoll.act import device
+from atoll.act.entries import Entry
 from atoll.act.failure import Absent, Failure
-from atoll.act.journal import Entry
 from atoll.act.machine import Machine
 from atoll.act.site import Site, State
 from atoll.act.steps.drivers import check_not_open, set_override, unbind
