@@ -24,6 +24,7 @@ __all__ = [
     "BLUE",
     "RED",
     "SPEC",
+    "Filed",
     "Resetless",
     "Visited",
     "Watched",
@@ -79,6 +80,18 @@ def lose_journal(twin: Twin) -> None:
     """Leave no trace of what was done."""
     twin.own_files.clear()
     twin.kernel.changed()
+
+
+class Filed(Twin):
+    """A twin whose own files are real ones."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Twin.new("ac922-4gpu").blueprint)
+        self.folder = folder
+
+    def state_path(self, path: str) -> Path | None:
+        """A file below its folder."""
+        return self.folder / path
 
 
 class Watched:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from act_bench import Filed
 
 from atoll.act.database import PATH, read_database
 from atoll.act.failure import Failure
@@ -18,19 +19,6 @@ from atoll.act.lock import LOCK, process_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import Owner
 from atoll.errors import AtollError, InputError, RefusedError
-from atoll.twin import Twin
-
-
-class Filed(Twin):
-    """A twin whose own files are real ones."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(Twin.new("ac922-4gpu").blueprint)
-        self.folder = folder
-
-    def state_path(self, path: str) -> Path | None:
-        """A file below its folder."""
-        return self.folder / path
 
 
 def taken(other: Owner | None) -> RefusedError:

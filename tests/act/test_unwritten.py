@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
+from act_bench import Filed
 
 from atoll.act.database import PATH, RESERVE
 from atoll.act.entries import Write
@@ -19,21 +20,8 @@ from atoll.act.journal import Journal
 from atoll.act.running import running
 from atoll.act.unwritten import cause_of
 from atoll.errors import StepError
-from atoll.twin import Twin
 
 LARGE = Write("", "sys/x", b"1")
-
-
-class Filed(Twin):
-    """A twin whose own files are real ones."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(Twin.new("ac922-4gpu").blueprint)
-        self.folder = folder
-
-    def state_path(self, path: str) -> Path | None:
-        """A file below its folder."""
-        return self.folder / path
 
 
 @contextmanager

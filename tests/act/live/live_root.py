@@ -8,16 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atoll.act.live import LiveMachine
+from atoll.controls.present import present
+from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.capture.make import capture
+from atoll.host.model import Host
 from atoll.host.trees.folder import FolderTree
 from atoll.host.trees.memory import MemoryTree
+from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
+from atoll.plan.planner import plan
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan
 from atoll.twin import Twin
 
-__all__ = ["DEVICE", "PORT", "Played", "played_root"]
+__all__ = ["DEVICE", "PORT", "SPEC", "Played", "clusters", "planned", "played_root"]
 
 PORT, DEVICE = Address.parse("0000:02:00.0"), Address.parse("0000:03:00.0")
+SPEC = f'[cluster.red]\ndevices = ["{DEVICE}"]\nhandover = "vfio"\n'
 _FUNCTION_FILES = ("driver_override", "remove", "reset")
 _DRIVER_FILES = ("bind", "unbind")
 
@@ -125,3 +133,14 @@ class Played(LiveMachine):
             (real / "driver").symlink_to(os.path.relpath(target, real))
         # vfio-pci enables a device that somebody opens, other drivers at once.
         (link.parent / "enable").write_text("0\n" if driver in (None, "vfio-pci") else "1\n")
+
+
+def planned(machine: Played) -> tuple[Host, Plan]:
+    """Return the machine as it is, and the plan for ``SPEC``."""
+    host = read_host(machine)
+    return host, plan(Topology(host), present(host), clusters(host), spec=SPEC)
+
+
+def clusters(host: Host) -> Clusters:
+    """Return the clusters of ``SPEC``."""
+    return read_spec(SPEC, host, name="spec")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from deaths import dead_process
-from live_root import DEVICE, Played, played_root
+from live_root import DEVICE, SPEC, Played, clusters, planned, played_root
 
 from atoll.act.entries import Write
 from atoll.act.executor import execute
@@ -22,29 +22,16 @@ from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
 from atoll.fabric.topology import Topology
 from atoll.host import read_host
-from atoll.host.model import Host
-from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
 from atoll.plan.document import to_document
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
-from atoll.plan.step import Plan, StepKind
-
-SPEC = f'[cluster.red]\ndevices = ["{DEVICE}"]\nhandover = "vfio"\n'
+from atoll.plan.step import StepKind
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Played:
     return Played(played_root(tmp_path))
-
-
-def planned(machine: Played) -> tuple[Host, Plan]:
-    host = read_host(machine)
-    return host, plan(Topology(host), present(host), clusters(host), spec=SPEC)
-
-
-def clusters(host: Host) -> Clusters:
-    return read_spec(SPEC, host, name="spec")
 
 
 def state(machine: Played) -> dict[str, bytes]:

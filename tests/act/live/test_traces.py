@@ -7,39 +7,22 @@ from pathlib import Path
 
 import pytest
 from deaths import dead_run
-from live_root import DEVICE, Played, played_root
+from live_root import DEVICE, Played, clusters, planned, played_root
 
 from atoll.act import database
 from atoll.act.database import PATH, RESERVE
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.release import release
-from atoll.controls.present import present
 from atoll.errors import AtollError, InputError, RefusedError, StepError
-from atoll.fabric.topology import Topology
 from atoll.host import read_host
-from atoll.host.model import Host
-from atoll.isolation.clusters import Clusters
-from atoll.plan.planner import plan
-from atoll.plan.spec import read_spec
-from atoll.plan.step import Plan
 
-SPEC = f'[cluster.red]\ndevices = ["{DEVICE}"]\nhandover = "vfio"\n'
 FOLDER = str(Path(PATH).parent)
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Played:
     return Played(played_root(tmp_path))
-
-
-def planned(machine: Played) -> tuple[Host, Plan]:
-    host = read_host(machine)
-    return host, plan(Topology(host), present(host), clusters(host), spec=SPEC)
-
-
-def clusters(host: Host) -> Clusters:
-    return read_spec(SPEC, host, name="spec")
 
 
 def refused(machine: Played) -> None:
