@@ -40,6 +40,20 @@ def test_bits_picked_from_others_are_not_those_of_one_shown_whole() -> None:
     assert acs.value is None
 
 
+@pytest.mark.parametrize("above", ["", "\tCapabilities: [150 v1] Access Control Services\n"])
+def test_bits_below_the_driver_are_not_those_of_one_shown_whole(above: str) -> None:
+    host = read_text((WHOLE + above + BITS + ON).encode(), name="t")
+    acs = host.functions[PORT].acs
+    assert isinstance(acs, Known)
+    assert acs.value is None
+
+
+def test_bits_below_the_driver_are_those_of_one_of_which_nothing_else_is_shown() -> None:
+    driver = "\tKernel driver in use: pcieport\n"
+    host = read_text((LIST + driver + BITS + ON).encode(), name="t")
+    assert isinstance(host.functions[PORT].acs, Known)
+
+
 def test_bits_twice_are_of_two_functions() -> None:
     host = read_text((LIST + BITS + ON + BITS + OFF).encode(), name="t")
     assert isinstance(host.functions[PORT].acs, Unknown)

@@ -39,6 +39,8 @@ _PICKED = (
     *("Kernel modules:", "DevCap:", "DevCtl:", "LnkCap:", "LnkCtl:", "LnkSta:", "ACSCap:", "ACSCtl:", "Region "),
 )
 """Details that loops print beside an address, in place of class and name: ``03:00.0 NUMA node: 0``."""
+_LAST = ("Kernel driver in use:", "Kernel modules:")
+"""What lspci prints below all capabilities (``show_verbose``)."""
 _UNNAMED = ":"
 """A heading without class and name."""
 _CLASS = r"[A-Z0-9][^:\[\]]{2,60} \[[\da-fA-F]{4}\]"
@@ -195,6 +197,8 @@ class _Reader:
         """Whether the lines are no longer the current function's: grep left its next heading out."""
         self._apart = False
         """Whether a blank line stands below the current function's lines."""
+        self._ended = False
+        """Whether what lspci prints last of any function stands below the current one's capabilities."""
         self._asked: Slot | None = None
         """The function that the line before asks lspci of."""
 
@@ -209,7 +213,7 @@ class _Reader:
             text = line.strip()
             if asked is not None and text.startswith(_KEYS):
                 self._block = Block(asked, _UNNAMED, number, shortened=True, shortened_early=True, asked=True)
-                self._gone = self._apart = False
+                self._gone = self._apart = self._ended = False
             if self._block is not None:
                 self._take_below(self._block, number, text)
             return None
@@ -217,7 +221,7 @@ class _Reader:
         picked = found[1].startswith(_PICKED)
         self._block = Block(found[0], _UNNAMED if picked else "", number, shortened=picked, shortened_early=picked)
         self._begin(found[1], number)
-        self._open, self._gone, self._apart = True, False, False
+        self._open, self._gone, self._apart, self._ended = True, False, False, False
         return done
 
     def _take_below(self, block: Block, number: int, text: str) -> None:
@@ -238,6 +242,11 @@ class _Reader:
                 block.dump += dump[1]
         elif text.startswith(_KEYS):
             self._finish()
+            if self._ended and text.startswith(("Capabilities:", *_ACS_BITS)):
+                self._gone = True
+                return
+            # Scripts print the driver above the capabilities, and nothing prints it between them.
+            self._ended |= bool(block.capabilities) and text.startswith(_LAST)
             if text.startswith("Capabilities:") and _of_another(block, text):
                 block.shortened = self._gone = True
                 return
@@ -304,7 +313,7 @@ class _Reader:
         if detail.text.startswith("Capabilities:"):
             if len(block.capabilities) < _MOST_DETAILS:
                 block.capabilities.append(_capability(detail.text.removeprefix("Capabilities:").strip()))
-        elif detail.text.startswith(("Kernel driver in use:", "Kernel modules:")):
+        elif detail.text.startswith(_LAST):
             block.after.append(detail)
         elif block.capabilities:
             if len(block.capabilities[-1].details) < _MOST_DETAILS:
