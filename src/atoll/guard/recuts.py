@@ -11,13 +11,13 @@ import logging
 import queue
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any
 
 from atoll.act.database import PATH
 from atoll.act.entries import Write
 from atoll.act.failure import Failure
-from atoll.act.journal import Journal
+from atoll.act.journal import Journal, read_journal
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process
@@ -46,17 +46,15 @@ def intend(machine: Machine, links: Mapping[Address, Iterable[int]]) -> None:
 def _note(machine: Machine, writes: Iterable[Write]) -> None:
     # A real database has locks of its own: no other verb is kept from its work by a note. A twin's is one value.
     with machine_lock(machine) if machine.state_path(PATH) is None else nullcontext():
-        journal = Journal(machine)
-        try:
-            me = this_process()
-            mine = (r for r in reversed(journal.record.runs) if r.ended is None and r.owner == me)
-            run = next(mine, None)
-            if run is None:
-                raise InputError("the holder's run is not in the journal", hint="end the holder, run atoll recover")
+        me = this_process()
+        # Who reads makes none: it is not this one's to make, nor, without the machine's lock, to take away again.
+        mine = (r for r in reversed(read_journal(machine).runs) if r.ended is None and r.owner == me)
+        run = next(mine, None)
+        if run is None:
+            raise InputError("the holder's run is not in the journal", hint="end the holder, run atoll recover")
+        with closing(Journal(machine)) as journal:
             for write in writes:
                 journal.note(run, write)
-        finally:
-            journal.close()
 
 
 class Recuts:

@@ -1,0 +1,31 @@
+"""What a holder notes of what stays cut, without the machine's lock: nothing where its run is not in the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from act_bench import RED, Filed
+
+from atoll.act.database import PATH
+from atoll.act.journal import read_journal
+from atoll.act.running import running
+from atoll.errors import InputError
+from atoll.guard.recuts import intend
+
+
+def test_a_journal_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
+    """Another verb may be about to make it, and keeps what it has made."""
+    machine = Filed(tmp_path)
+    with pytest.raises(InputError, match="the holder's run is not in the journal"):
+        intend(machine, {RED: (0, 1)})
+    assert not (tmp_path / PATH).parent.exists()
+
+
+def test_it_is_noted_whoever_has_the_lock_and_in_place_of_what_was(tmp_path: Path) -> None:
+    machine = Filed(tmp_path)
+    with running(machine, "hold", {}, stays=True):
+        intend(machine, {RED: (0, 1)})
+        intend(machine, {RED: (2,)})
+        (write,) = read_journal(machine).writes
+        assert (write.target, write.value) == (f"{RED} links", b"[2]")
