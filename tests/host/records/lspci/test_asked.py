@@ -77,6 +77,12 @@ def test_a_port_without_a_name_whose_control_reads_off_may_be_one_that_lspci_mis
     assert isinstance(host.functions[PORT].acs, Unknown)
 
 
+@pytest.mark.parametrize("states", [(ON, OFF), (OFF, ON), (ON, OFF, ON)])
+def test_a_port_that_is_shown_before_and_after_a_change_is_in_neither_state(states: tuple[str, ...]) -> None:
+    text = LIST + "".join(f"$ lspci -vvv -s 00:03.0 | grep ACS\n{BITS}{state}" for state in states)
+    assert isinstance(read_text(text.encode(), name="t").functions[PORT].acs, Unknown)
+
+
 @pytest.mark.parametrize(
     "line",
     ["lspci -vvv", "lspci -s 00:03 -vvv", "lspci -s $d -vvv", "lspci -s 00:03.0 -s 00:04.0", "cat x | lspci -F -"],

@@ -21,7 +21,7 @@ from atoll.pci.multicast import Multicast
 from atoll.pci.sriov import Sriov
 from atoll.pci.vendor import INTEL
 
-__all__ = ["CapabilityText"]
+__all__ = ["MISREAD", "CapabilityText"]
 
 _TYPES = (
     ("Root Port", PortType.ROOT_PORT),
@@ -49,7 +49,7 @@ _FLAGS = {
     "EgressCtrl": AcsFlag.EC,
     "DirectTrans": AcsFlag.DT,
 }
-_MISREAD = (
+MISREAD = (
     "lspci misreads the ACS control of Intel 100 and 200 series root ports, which hold it as a dword: add the dump"
     " of lspci -xxxx"
 )
@@ -98,7 +98,7 @@ class CapabilityText(BlockText):
         if capability is None or control is None:
             return Unknown(f"{self._text}: the text names ACS without its bits: lspci -vvv shows them")
         if self._misread(control, name):
-            return Unknown(f"{self._text}: {_MISREAD}")
+            return Unknown(f"{self._text}: {MISREAD}")
         offset = found.offset or 0
         return Known(Acs(capability, control, offset, offset + 6), self._source)
 

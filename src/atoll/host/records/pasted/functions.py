@@ -12,13 +12,16 @@ from atoll.host.records.bare import placed_function
 from atoll.host.records.configured import from_dump
 from atoll.host.records.lspci.block_text import Habits
 from atoll.host.records.lspci.blocks import Block
+from atoll.host.records.lspci.capabilities import MISREAD
 from atoll.host.records.lspci.details import read_block
 from atoll.host.records.lspci.drawn import drawn_function
 from atoll.host.records.lspci.tree import LspciTree
+from atoll.host.records.merge.disagreement import DISAGREE
 from atoll.host.records.merge.function import merge_function
 from atoll.host.records.pasted.boot_log import BootLog
 from atoll.host.records.pasted.device_paths import DevicePaths
 from atoll.host.records.virtual import VirtualFunctions
+from atoll.pci.acs import Acs
 from atoll.pci.address import Address
 from atoll.pci.header import HeaderType
 
@@ -178,9 +181,19 @@ def _bare(function: Function) -> bool:
 
 def _shown_twice(first: Function, second: Function) -> Function:
     """Return what one text tells of a function twice: in a short listing and a long one, or before and after."""
+    if _is_turned(first.acs, second.acs):
+        doubt = Unknown(f"{DISAGREE}lspci shows its ACS on, and off")
+        first, second = (replace(one, acs=doubt) for one in (first, second))
     if _bare(first) == _bare(second):
         return merge_function(first, second)
     return _filled(first, second) if _bare(second) else _filled(second, first)
+
+
+def _is_turned(*shown: Fact[Acs | None]) -> bool:
+    """Whether lspci shows ACS on and off: off alone it may misread, of a port of which it shows no other state."""
+    told = [acs for acs in shown if isinstance(acs, Known) and not acs.source.endswith(": dump")]
+    on = any(acs.value is not None and acs.value.control for acs in told)
+    return on and any(isinstance(acs, Unknown) and acs.reason.endswith(MISREAD) for acs in shown)
 
 
 def _filled(one: Function, other: Function) -> Function:
