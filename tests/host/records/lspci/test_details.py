@@ -349,6 +349,12 @@ def test_capabilities_that_an_older_lspci_does_not_know(word: str, named: str) -
         assert isinstance(fact, Unknown) if name == named else fact == Known(None, "paste line 1"), name
 
 
+def test_numbers_of_capabilities_before_the_extended_ones_are_others() -> None:
+    """0012h is SATA's there."""
+    port = one(_OLD_PORT.format("Virtual Channel <?>").replace("[88] #0d [0000]", "[a8] #12 [0010]"))
+    assert port.multicast == Known(None, "paste line 1")
+
+
 def test_pasid_by_its_number() -> None:
     assert value_of(one(_OLD_PORT.format("#1b")).pasid, None) is True
     assert value_of(one(_OLD_PORT.format("#1c")).pasid, None) is False

@@ -53,8 +53,6 @@ _TYPE = re.compile(
 )
 """What scripts leave of a capability's line that tells a function's type; a name that goes on so does not end there."""
 _NO_COLON = re.compile(rf"^({_CLASS}) (?=\S)")
-_EXTENDED = 0x100
-"""Where extended capabilities begin."""
 _ACS = "Access Control Services"
 _ACS_BITS = ("ACSCap:", "ACSCtl:")
 _EXTENDED = 0x100

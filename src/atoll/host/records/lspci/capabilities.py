@@ -37,9 +37,8 @@ _TYPES = (
     ("Legacy Endpoint", PortType.LEGACY_ENDPOINT),
     ("Endpoint", PortType.ENDPOINT),
 )
-_DVSEC = ("Designated Vendor-Specific", "CXL Designated Vendor-Specific", "#23", "Extended Capability ID 0x23")
-"""As versions of lspci name it; old ones, that do not know it, by its number (0023h)."""
-_MULTICAST = ("Multicast", "#12", "Extended Capability ID 0x12")
+_DVSEC = ("Designated Vendor-Specific", "CXL Designated Vendor-Specific")
+"""As versions of lspci name it."""
 _FLAGS = {
     "SrcValid": AcsFlag.SV,
     "TransBlk": AcsFlag.TB,
@@ -165,7 +164,7 @@ class CapabilityText(BlockText):
 
     def multicast(self, extended: Unknown | None) -> Fact[Multicast | None]:
         """As pciutils prints it from 3.1.8 on (``cap_multicast`` in ls-ecaps.c)."""
-        found = next((c for c in self._block.capabilities if c.name.startswith(_MULTICAST)), None)
+        found = self._find("Multicast")
         if found is None:
             return Known(None, self._source) if extended is None else extended
         control, window = found.find("McastCtl:") or "", found.find("McastBAR:") or ""
