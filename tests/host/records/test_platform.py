@@ -31,3 +31,28 @@ CARD = "01:00.0 3D controller [0302]: NVIDIA Corporation Device [10de:1db1]\n"
 )
 def test_bridges_tell_it(bridge: str, platform: Platform) -> None:
     assert host_of(f"00:00.0 {bridge}\n{CARD}").platform is platform
+
+
+@pytest.mark.parametrize(
+    ("line", "platform"),
+    [
+        ("[    0.000000] Using PowerNV machine description", Platform.POWERNV),
+        ("LE PAGE_SIZE=64K MMU=Radix SMP NR_CPUS=2048 NUMA PowerNV", Platform.POWERNV),
+        ("machine\t\t: PowerNV 8335-GTH", Platform.POWERNV),
+        ("The same card works in our PowerNV machine.", Platform.UNKNOWN),
+    ],
+)
+def test_only_the_kernel_tells_of_powernv(line: str, platform: Platform) -> None:
+    assert host_of(f"{line}\n{CARD}").platform is platform
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[    0.000000] Using PowerNV machine description",
+        "Linux host 6.8.0 #1 SMP x86_64 GNU/Linux",
+        "[    0.1] DMAR: Intel(R) Virtualization Technology for Directed I/O",
+    ],
+)
+def test_of_two_machines_it_is_unknown(line: str) -> None:
+    assert host_of(f"{line}\n00:00.0 PCI bridge [0604]: X [1def:e101]\n{CARD}").platform is Platform.UNKNOWN

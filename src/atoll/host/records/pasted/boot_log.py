@@ -7,6 +7,7 @@ Source of the lines: ``iommu_group_add_device`` ("Adding to iommu group", before
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from atoll.host.model import KernelRelease, Platform
@@ -42,6 +43,8 @@ _WORDS = (
     _OVERRIDES,
     "PowerNV",
 )
+_POWERNV = re.compile(r"Using PowerNV machine description|NUMA PowerNV\b|^\s*(?:platform|machine)\s*:\s*PowerNV\b")
+"""``probe_machine``, ``__die`` and ``show_cpuinfo`` of arch/powerpc: people speak of PowerNV elsewhere, too."""
 _LONGEST = 4096
 NARROW = 50
 """Mailers wrap no line that is shorter."""
@@ -243,15 +246,15 @@ class BootLog:
         return True
 
     @property
-    def platform(self) -> Platform | None:
-        """The platform, as far as the log tells."""
-        return Platform.POWERNV if self.powernv else self.iommu.platform
+    def platforms(self) -> set[Platform]:
+        """The platforms that lines of the log tell of: one, of one machine."""
+        return {Platform.POWERNV if self.powernv else Platform.UNKNOWN, self.iommu.platform or Platform.UNKNOWN}
 
     def _machine(self, line: str) -> bool:
         if _OVERRIDES in line:
             self.overrides_acs = True
             return True
-        if "PowerNV" in line:
+        if _POWERNV.search(line):
             self.powernv = True
             return True
         return self.iommu.take(line)

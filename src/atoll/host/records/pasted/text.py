@@ -251,8 +251,9 @@ def _release(log: BootLog, printed: Printed, name: str) -> Fact[KernelRelease]:
 
 
 def _platform(log: BootLog, printed: Printed, functions: Mapping[Address, Function]) -> Platform:
-    shown = log.platform or platform_by_bridges(functions)
-    return printed.platform or shown if shown is Platform.UNKNOWN else shown
+    """Return the platform; unknown where lines of a text tell of several: of two machines, or of one and a question."""
+    told = {*log.platforms, printed.platform or Platform.UNKNOWN, platform_by_bridges(functions)} - {Platform.UNKNOWN}
+    return told.pop() if len(told) == 1 else Platform.UNKNOWN
 
 
 def _command_line(log: BootLog, printed: Printed, name: str) -> Fact[str]:
