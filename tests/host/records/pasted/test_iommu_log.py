@@ -22,6 +22,8 @@ from host.records.paste import PORT, host_of
         ("AMD-Vi: [Firmware Bug]: : No southbridge IOAPIC found\nAMD-Vi: Disabling interrupt remapping", False),
         ("DMAR-IR: Failed to enable irq remapping. You are vulnerable to irq-injection attacks.", False),
         ("Failed to enable irq remapping.  You are vulnerable to irq-injection attacks.", False),
+        ("Failed to enable irq remapping\nEnabled IRQ remapping in x2apic mode", False),
+        ("Enabled IRQ remapping in x2apic mode\nFailed to enable irq remapping", False),
         ("Not enabling interrupt remapping due to skipped IO-APIC setup", False),
         ("x2apic: IRQ remapping doesn't support X2APIC mode", None),
         ("DMAR-IR: IRQ remapping was enabled on dmar0 but we are not in kdump mode", None),

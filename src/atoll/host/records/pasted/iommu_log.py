@@ -128,7 +128,8 @@ class IommuLog:
         if "remapping" not in line:
             return False
         if _ENABLED.search(line):
-            self.remapping = True
+            # No boot that fails to goes on to succeed: what contradicts it is of another one.
+            self.remapping = self.remapping is not False
         elif any(word in line for word in _NOT_REMAPPED) or (told and "remapping disabled" in line.lower()):
             self.remapping = False
         else:
