@@ -119,7 +119,10 @@ def test_text_after_a_list_is_none_of_it() -> None:
     assert groups_of(host) == {1: [BRIDGE, GPU, SOUND], 2: [NIC]}
 
 
-@pytest.mark.parametrize("prompt", ["[root@host ~]# lspci -nn", "user@host:~$ lspci -nn", "$ lspci -nn"])
+@pytest.mark.parametrize(
+    "prompt",
+    ["[root@host ~]# lspci -nn", "user@host:~$ lspci -nn", "$ lspci -nn", "(base) me@host:~$ lspci", "[root@host ~]#"],
+)
 def test_a_prompt_ends_a_list(prompt: str) -> None:
     for first in ("01:00.0 VGA: Y [10de:1b80]", "01:00.0 VGA compatible controller [0300]: Y"):
         host = host_of(f"IOMMU Group 1:\n{first}\n{prompt}\n03:00.0 Ethernet controller: Z [8086:1533]\n")

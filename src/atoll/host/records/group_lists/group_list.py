@@ -46,6 +46,7 @@ from atoll.host.records.group_lists.line import (
     numbered_function,
 )
 from atoll.host.records.group_lists.table import GroupTable
+from atoll.host.records.lspci.asked import PROMPT
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
@@ -79,8 +80,6 @@ _ELSEWHERE = frozenset(
 )
 """Last words before a group that make it another's, or none."""
 _MENTIONED = re.compile(r"iommu[ _-]?(?:group|grp)[\s:=#]*(\d{1,6})\b", re.IGNORECASE)
-_PROMPT = re.compile(r"(?:\[?[\w.-]+@[\w.-]+[^#$%]{0,99}[#$%]|[$%]) +\w")
-"""What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
@@ -299,7 +298,7 @@ class GroupList:
             # Columns of a script's own before it: better one too many in a group than one lost.
             address, heading = function_further_on(bare)
         if address is None:
-            if _PROMPT.match(text) or not (indented or self._unended):
+            if PROMPT.match(text) or not (indented or self._unended):
                 self._current = None
             self._unended = 0 if ids_in_brackets(text) is not None else max(0, self._unended - 1)
             return text

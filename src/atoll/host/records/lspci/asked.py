@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from atoll.host.records.lspci.slot import Slot, parse_slot
 
-__all__ = ["Asked", "asked_in"]
+__all__ = ["PROMPT", "Asked", "asked_in"]
 
-_PROMPT = re.compile(r"(?:\([\w.-]{1,40}\) ?)?(?:\[?[\w.-]{1,64}@[\w.-]{1,64}[^#$%]{0,99}[#$%]|[$%](?= +\w))(?:\s|$)")
+PROMPT = re.compile(r"(?:\([\w.-]{1,40}\) ?)?(?:\[?[\w.-]{1,64}@[\w.-]{1,64}[^#$%]{0,99}[#$%]|[$%](?= +\w))(?:\s|$)")
 """What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _AROUND = "`'\"()$;|&"
 _ENDS = ("|", "&", ";", ">")
@@ -38,7 +38,7 @@ def asked_in(line: str) -> Asked | None:
     words = text.split()
     runs = [place for place, word in enumerate(words) if word.strip(_AROUND).rpartition("/")[2] == "lspci"]
     if not runs:
-        return Asked(None) if _PROMPT.match(text) else None
+        return Asked(None) if PROMPT.match(text) else None
     named = _named(words[runs[0] + 1 :])
     return Asked(parse_slot(named[0]) if len(runs) == len(named) == 1 and "/" not in named[0] else None)
 
