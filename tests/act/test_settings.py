@@ -23,7 +23,7 @@ from atoll.act.owed import find_owed
 from atoll.act.pace import Pace
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
-from atoll.act.settings import differences, settings_of
+from atoll.act.settings import changed, differences, put_back, settings_of
 from atoll.act.site import State
 from atoll.controls.present import present
 from atoll.errors import RefusedError, StepError
@@ -185,6 +185,42 @@ def test_a_rollback_opens_nothing_beside_who_came_meanwhile_and_tells_it() -> No
     assert vector_of(twin) == 0
 
 
+def test_a_rollback_writes_back_what_nobody_drives() -> None:
+    """However it dies: what says what was before stands in the journal until all of it is written back."""
+    twin, _, _, made = wanted(VECTOR)
+    unbound(twin, LOST)
+    # What firmware left on is switched off before it gets a driver.
+    twin.write(f"sys/bus/pci/devices/{LOST}/config", b"\x06", offset=4)
+    host, vector = host_of(twin), vector_of(twin)
+    spec = read_spec(made.spec, host, name="spec")
+    again = plan(Topology(host), present(host), spec, spec=made.spec)
+    died = after(deaths(copied(twin), {}, lambda machine: execute(machine, host, again)), "open")
+    with pytest.raises(StepError, match="Rolled back"):
+        execute(Failing(twin), host, again)
+    assert vector_of(twin) == vector != 0
+    assert read_journal(twin).runs == ()
+    halves = [death for death in deaths(died, {}, recover) if vector_of(death.twin) != vector]
+    recover(halves[-1].twin)
+    assert vector_of(halves[-1].twin) == vector
+
+
+def test_a_rollback_opens_nothing_where_something_stays_and_tells_it() -> None:
+    twin, host, _, made = wanted(VECTOR)
+
+    class Stuck(Failing):
+        """Nor does another device get its driver back."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if path.endswith("nvidia/bind"):
+                raise OSError(5, "Input/output error")
+            super().write(path, data, offset=offset)
+
+    words = rf"egress control vector of {LOST} was 0x\w+ and is 0x0 \(not all that had been done could be undone\)"
+    with pytest.raises(StepError, match=words):
+        execute(Stuck(twin), host, made)
+    assert vector_of(twin) == 0
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_recovering_writes_back_too_however_often_it_dies(seed: int) -> None:
     twin, before, _, made = wanted(seed)
@@ -339,3 +375,18 @@ def test_what_a_holder_has_closed_is_not_closed_again() -> None:
         release(Failing(twin), host, clusters, spec=made.spec)
     release(twin, host_of(twin), clusters, spec=made.spec)
     assert not [a for a, f in host_of(twin).functions.items() if "vfio" in (value_of(f.driver, None) or "")]
+
+
+def test_ats_is_the_kernels_to_set() -> None:
+    """It has its own account of it, by which it tells the IOMMU what to expect."""
+    twin = Twin.new(f"random-{VECTOR}")
+    ats = "ECAP_ATS+6.w="
+    noted = ((address, settings_of(twin, address)) for address in host_of(twin).functions)
+    address, stands = next((a, w) for a, w in noted if isinstance(w, list) and any(ats in str(word) for word in w))
+    was = [ats + f"{int(str(word)[-4:], 16) ^ 0x8000:04x}" for word in stands if ats in str(word)]
+    assert changed(twin, address, was, opens=True) == ()
+    assert put_back(twin, address, was, opens=True) == ""
+    assert settings_of(twin, address) == stands
+    (one,) = differences(twin, address, was)
+    assert (one.setting, one.was ^ one.now) == ("ATS control", 0x8000)
+    assert "setpci" not in one.by_hand

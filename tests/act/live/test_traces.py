@@ -14,6 +14,7 @@ from atoll.act.database import PATH, RESERVE
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.release import release
+from atoll.act.running import end_runs, running
 from atoll.errors import AtollError, InputError, RefusedError, StepError
 from atoll.host import read_host
 
@@ -112,6 +113,16 @@ def test_a_death_before_the_first_step_leaves_a_journal_that_says_so(machine: Pl
     with pytest.raises(RefusedError, match="an earlier run died"):
         execute(machine, host, made)
     assert len(read_journal(machine).dead) == 1
+
+
+def test_a_run_that_stays_keeps_its_journal(machine: Played) -> None:
+    """A holder's, that has changed nothing: should it die, that is for ``recover``."""
+    with running(machine, "hold", {}, stays=True):
+        pass
+    (run,) = read_journal(machine).runs
+    assert run.ended is None
+    end_runs(machine)
+    assert read_journal(machine).runs == ()
 
 
 def test_a_journal_taken_away_while_it_is_read_says_nothing(machine: Played, monkeypatch: pytest.MonkeyPatch) -> None:
