@@ -16,6 +16,7 @@ from packets import disturb
 
 from atoll.act.entries import Entry, EntryState
 from atoll.act.executor import execute
+from atoll.act.giving_back import GivingBack
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.outcome import Outcome
@@ -135,6 +136,18 @@ def test_nothing_is_opened_beside_another_user_and_all_is_told() -> None:
     assert (document["device"], document["was"], document["now"]) == (str(LOST), vector, 0)
 
 
+def test_nothing_is_opened_beneath_what_keeps_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port stays closed there, since something below it is in use again: that is for another release."""
+    twin, before, clusters = given(VECTOR)
+    above = before.functions[LOST].parent
+    with monkeypatch.context() as context:
+        context.setattr(GivingBack, "ports_that_stay", lambda giving: {above})
+        outcome = release(twin, host_of(twin), clusters)
+    (one,) = outcome.differences
+    assert (one.device, one.why) == (LOST, "it keeps the group that it has")
+    assert vector_of(twin) == 0
+
+
 def test_of_what_stands_as_before_nothing_is_told() -> None:
     twin = Twin.new("ac922-4gpu")
     assert list(differences(twin, RED, settings_of(twin, RED))) == []
@@ -170,16 +183,20 @@ def test_a_rollback_writes_back_what_closing_took() -> None:
     assert read_journal(twin).runs == ()
 
 
-def test_a_rollback_opens_nothing_beside_who_came_meanwhile_and_tells_it() -> None:
+@pytest.mark.parametrize("plugged", [False, True])
+def test_a_rollback_opens_nothing_beside_who_came_meanwhile_and_tells_it(plugged: bool) -> None:
+    """Be the device one that was there before, or was plugged in (or made, where it is virtual) meanwhile."""
     twin, host, clusters, made = wanted(VECTOR)
     mine = {a for cluster in clusters.named for a in cluster.functions}
     machine = Failing(twin)
-    machine.came = max(
+    machine.came = came = max(
         a
         for a, f in host.functions.items()
         if not f.is_port and a not in mine and a not in host.essential and value_of(f.driver, None)
     )
-    words = rf"egress control vector of {LOST} was 0x\w+ and is 0x0 \({machine.came} is another user's since"
+    if plugged:
+        host = replace(host, functions={a: f for a, f in host.functions.items() if a != came})
+    words = rf"egress control vector of {LOST} was 0x\w+ and is 0x0 \({came} is another user's since"
     with pytest.raises(StepError, match=words):
         execute(machine, host, made)
     assert vector_of(twin) == 0

@@ -14,6 +14,9 @@ from atoll.act.settings import changed, differences, put_back
 from atoll.act.site import Site, Value
 from atoll.act.steps.actions import ACTIONS
 from atoll.act.steps.regroup import group_changed
+from atoll.host.attribute import names
+from atoll.host.fact import Unknown
+from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import StepKind
 
@@ -142,11 +145,14 @@ class _Settings:
 def came_since(site: Site, entries: Sequence[Entry]) -> str:
     """Return words for a user of VFIO who came since the host was read: who was there before relied on what was then.
     Empty where nobody came."""
-    mine = {entry.step.device for entry in entries}
-    for address, function in site.host.functions.items():
-        if address in mine or function.is_port or may_be_used(site.host, function):
-            continue
-        if "vfio" in (device.driver(site.machine, address) or ""):
+    known = {entry.step.device for entry in entries}
+    known |= {a for a, function in site.host.functions.items() if may_be_used(site.host, function)}
+    listed = names(site.machine, "sys/bus/pci/devices")
+    if isinstance(listed, Unknown):
+        return f"who came since could not be seen: {listed.reason}"
+    # Of all that there are now: functions are plugged in, and virtual ones made, at any moment.
+    for address in filter(None, map(address_of, listed.value)):
+        if address not in known and "vfio" in (device.driver(site.machine, address) or ""):
             return f"{address} is another user's since, who may rely on it"
     return ""
 
