@@ -77,6 +77,26 @@ def test_a_port_without_a_name_whose_control_reads_off_may_be_one_that_lspci_mis
     assert isinstance(host.functions[PORT].acs, Unknown)
 
 
+@pytest.mark.parametrize(
+    ("label", "own"),
+    [
+        ("00:01.0:", False),
+        ("== 0000:00:01.0 ==", False),
+        ("ACS bits of the port 00:01.0 are these:", False),
+        ("# setpci -s 00:01.0 ECAP_ACS+6.w=1d", False),
+        ("00:03.0:", True),
+    ],
+)
+def test_bits_below_a_line_that_names_another_function_are_that_ones(label: str, own: bool) -> None:
+    host = read_text(f"{LIST}{label}\n{BITS}{ON}".encode(), name="t")
+    assert isinstance(host.functions[PORT].acs, Known) is own
+
+
+def test_a_capability_below_another_functions_label_is_that_ones() -> None:
+    text = f"{LIST}00:01.0:\n\tCapabilities: [150 v1] Access Control Services\n{BITS}{ON}"
+    assert isinstance(read_text(text.encode(), name="t").functions[PORT].acs, Unknown)
+
+
 @pytest.mark.parametrize("states", [(ON, OFF), (OFF, ON), (ON, OFF, ON)])
 def test_a_port_that_is_shown_before_and_after_a_change_is_in_neither_state(states: tuple[str, ...]) -> None:
     text = LIST + "".join(f"$ lspci -vvv -s 00:03.0 | grep ACS\n{BITS}{state}" for state in states)

@@ -14,6 +14,7 @@ from atoll.host.records.lspci.asked import asked_in
 from atoll.host.records.lspci.extended import extended_name
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.slot import Slot, address_in, parse_slot
+from atoll.pci.address import Address
 
 __all__ = ["Block", "Capability", "Detail", "begins_detail", "blocks", "dumped", "heading_of"]
 
@@ -63,6 +64,8 @@ _SEPARATOR = "--"
 _DOTS = frozenset(".…()[]{}<>-–— \t*_~")
 _SNIPS = frozenset({"snip", "snipped", "cut", "truncated", "omitted", "shortened", "skipped", "etc"})
 _LONGEST_MARK = 40
+_LABEL = 3
+"""Words of a line that is but a label: ``== 00:01.0 ==``, ``Device 00:01.0:``."""
 _LONGEST = 4096
 _MOST_DETAILS = 4096
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -259,12 +262,21 @@ class _Reader:
         elif self._open and _TYPE.fullmatch(text) and self._whole():
             self._finish()
             self._begin(f"Capabilities: {text}", number)
-        elif self._open and not block.heading and _names_another(text):
+        elif named := _named(text):
             # A function in a form that is not known here: no part of this one's name.
             self._close()
+            if any(address != block.slot.address for address in named):
+                self._turn_away(block, text)
         elif self._open and self._length < _LONGEST:
             self._parts.append(text)
             self._length += len(text)
+
+    def _turn_away(self, block: Block, text: str) -> None:
+        """Take a line that names another function: bits alone below it are that one's, below a label all is."""
+        if len(text.split()) <= _LABEL:
+            block.shortened |= not (self._apart or self._ended)
+            self._gone = True
+        self._apart = True
 
     @staticmethod
     def _name_acs(block: Block) -> None:
@@ -346,8 +358,11 @@ def _of_another(block: Block, text: str) -> bool:
     return found.offset is not None and last is not None and found.offset < _EXTENDED <= last
 
 
-def _names_another(text: str) -> bool:
-    return any(address_in(word) is not None for word in text.split(None, 6)[:6])
+def _named(text: str) -> list[Address]:
+    """Return the functions that the first words of a line name."""
+    if "." not in text:
+        return []
+    return [found for word in text.split(None, 6)[:6] if (found := address_in(word.strip("=*#<>"))) is not None]
 
 
 def _capability(text: str) -> Capability:
