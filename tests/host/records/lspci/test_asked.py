@@ -54,6 +54,11 @@ def test_bits_below_the_driver_are_those_of_one_of_which_nothing_else_is_shown()
     assert isinstance(host.functions[PORT].acs, Known)
 
 
+def test_bits_right_below_one_shown_whole_are_not_its_own() -> None:
+    host = read_text((WHOLE.replace("\tKernel driver in use: pcieport\n", "") + BITS + ON).encode(), name="t")
+    assert isinstance(host.functions[PORT].acs, Unknown)
+
+
 def test_bits_twice_are_of_two_functions() -> None:
     host = read_text((LIST + BITS + ON + BITS + OFF).encode(), name="t")
     assert isinstance(host.functions[PORT].acs, Unknown)

@@ -92,7 +92,8 @@ class CapabilityText(BlockText):
             return Unknown(f"{self._text}: the text shows its ACSCtl: without ACSCap:, what it can")
         if any(sum(d.text.startswith(key) for d in found.details) > 1 for key in ("ACSCap:", "ACSCtl:")):
             return Unknown(f"{self._text}: the ACS bits of more than one function stand below it")
-        if capability is not None and not self._own(capability):
+        alone = found.offset is None and self._block.shortened
+        if capability is not None and not self._own(capability, alone=alone):
             return Unknown(f"{self._text}: the ACS bits below it may be of a function whose first line was left out")
         if capability is None or control is None:
             return Unknown(f"{self._text}: the text names ACS without its bits: lspci -vvv shows them")
@@ -101,13 +102,19 @@ class CapabilityText(BlockText):
         offset = found.offset or 0
         return Known(Acs(capability, control, offset, offset + 6), self._source)
 
-    def _own(self, capability: AcsFlag) -> bool:
+    def _own(self, capability: AcsFlag, *, alone: bool) -> bool:
         """Whether ACS bits are this function's, where a pattern picked lines and may have left out headings.
+
+        ``alone``: without the line of their capability, which stands above them where all lines are shown.
 
         What shows its PCI Express type shows the next function's before that one's ACS. Without: a downstream or root
         port has Source Validation, and nothing else has (PCI Express Base Specification 7.7.11.2).
         """
-        if not self._picked or self._block.asked or self._express() is not None:
+        if self._block.asked:
+            return True
+        if not self._picked:
+            return not alone
+        if self._express() is not None:
             return True
         code = parse_heading(self._block.heading).class_code
         return code is not None and code >> 8 == DeviceClass.PCI_BRIDGE and AcsFlag.SV in capability
