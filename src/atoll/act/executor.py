@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from atoll.act import device
-from atoll.act.busy import busy
+from atoll.act.busy import busy, came_since
 from atoll.act.entries import Entry
 from atoll.act.exchanged import exchanged, pulled
 from atoll.act.failure import Failure
@@ -19,7 +19,7 @@ from atoll.act.outcome import Deed, Outcome, deed_of
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.refusal import refuse, refuse_elsewhere
-from atoll.act.rollback import Undone, came_since, roll_back
+from atoll.act.rollback import Undone, roll_back
 from atoll.act.running import Running, refuse_after_death, running
 from atoll.act.settings import settings_of
 from atoll.act.site import Site, State

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from atoll.act import device
 from atoll.act.below import is_above
-from atoll.act.busy import busy_neighbours
+from atoll.act.busy import busy_neighbours, may_be_used, relied_on
 from atoll.act.capability import require
 from atoll.act.entries import Entry
 from atoll.act.exchanged import exchanged
@@ -20,8 +20,7 @@ from atoll.act.site import Site, Value
 from atoll.act.steps.quiesce import command_word
 from atoll.errors import RefusedError
 from atoll.fabric.domains import holder_of
-from atoll.host.fact import value_of
-from atoll.host.model import Function, Holder, Host
+from atoll.host.model import Holder, Host
 from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.pci.address import Address
 from atoll.pci.header import Command
@@ -30,7 +29,7 @@ from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.spec import Spec
 from atoll.plan.step import Step, StepKind
 
-__all__ = ["Before", "Owed", "find_owed", "may_be_used", "relied_on"]
+__all__ = ["Before", "Owed", "find_owed"]
 
 
 @dataclass(slots=True)
@@ -100,13 +99,6 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
     by_whom = relied_on(host, {*was, *owners}, others)
     return Owed(site, entries, was, held, over, tuple(left), by_whom, shared)
-
-
-def relied_on(host: Host, mine: Set[Address], others: Set[Address]) -> str:
-    """Say which device is another user's by now, or may be, in words: what was open before was so before he came."""
-    users = (a for a, f in host.functions.items() if a not in mine and not f.is_port and may_be_used(host, f))
-    user = min(others & host.functions.keys(), default=None) or next(users, None)
-    return f"{user} is another user's, who may rely on it" if user is not None else ""
 
 
 def _needed_by_now(host: Host, entries: tuple[Entry, ...], needed: Set[Address]) -> Iterator[str]:
@@ -239,11 +231,6 @@ def _kept(host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster
             if is_above(host, address, port):
                 found.setdefault(port, address)
     return dict(sorted(found.items()))
-
-
-def may_be_used(host: Host, function: Function) -> bool:
-    """Whether a function is, or may be at any moment, in the hands of a user of VFIO."""
-    return "vfio" in (value_of(function.driver, "vfio") or "") or holder_of(host, function) is not None
 
 
 def _stays(host: Host, port: Address, user: Address) -> str:

@@ -17,7 +17,7 @@ from functools import partial
 from atoll.act import device
 from atoll.act.below import used_below
 from atoll.act.borrowed import PUT_BACK, borrowed
-from atoll.act.busy import busy
+from atoll.act.busy import busy, relied_on
 from atoll.act.capability import require
 from atoll.act.cut_again import OWNER_RUNS, cut_again, cut_since
 from atoll.act.entries import Entry, Record, Run
@@ -29,7 +29,6 @@ from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.noted import note, unnoted
 from atoll.act.outcome import Deed
-from atoll.act.owed import relied_on
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.release import complete

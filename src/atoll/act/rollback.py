@@ -8,19 +8,15 @@ from dataclasses import dataclass, field
 from atoll.act import device
 from atoll.act.entries import Entry
 from atoll.act.failure import Failure
-from atoll.act.owed import may_be_used
 from atoll.act.running import Running
 from atoll.act.settings import changed, differences, put_back
 from atoll.act.site import Site, Value
 from atoll.act.steps.actions import ACTIONS
 from atoll.act.steps.regroup import group_changed
-from atoll.host.attribute import names
-from atoll.host.fact import Unknown
-from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import StepKind
 
-__all__ = ["Undone", "came_since", "roll_back"]
+__all__ = ["Undone", "roll_back"]
 
 _WHILE_ABSENT = (StepKind.REMOVE, StepKind.RESCAN, StepKind.SET_ACS)
 
@@ -140,21 +136,6 @@ class _Settings:
         for address, was in self.was.items():
             if self.is_same(address):
                 yield from map(str, differences(self.site.machine, address, was, self.why.get(address, "")))
-
-
-def came_since(site: Site, entries: Sequence[Entry]) -> str:
-    """Return words for a user of VFIO who came since the host was read: who was there before relied on what was then.
-    Empty where nobody came."""
-    known = {entry.step.device for entry in entries}
-    known |= {a for a, function in site.host.functions.items() if may_be_used(site.host, function)}
-    listed = names(site.machine, "sys/bus/pci/devices")
-    if isinstance(listed, Unknown):
-        return f"who came since could not be seen: {listed.reason}"
-    # Of all that there are now: functions are plugged in, and virtual ones made, at any moment.
-    for address in filter(None, map(address_of, listed.value)):
-        if address not in known and "vfio" in (device.driver(site.machine, address) or ""):
-            return f"{address} is another user's since, who may rely on it"
-    return ""
 
 
 def _order(entries: Sequence[Entry]) -> list[Entry]:
