@@ -1,4 +1,4 @@
-"""What the bridges of a record tell of the machine's platform, where nothing else does."""
+"""What the bridges of a record, or the name of its processors, tell of the machine's platform."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import AMD, HYGON, IBM, INTEL, NVIDIA, ZHAOXIN
 
-__all__ = ["platform_by_bridges"]
+__all__ = ["platform_by_bridges", "platform_by_machine"]
 
 _POWERNV_BRIDGES = frozenset({(IBM, 0x03DC), (IBM, 0x04C1), (IBM, 0x0652)})
 """PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
@@ -27,6 +27,8 @@ _ARM_BRIDGES = frozenset(
     }
 )
 """Root ports and host bridges of Arm's processors (pci.ids; Tegra's: ``pci_quirk_nvidia_tegra_disable_rp_msi``)."""
+_MACHINES = {"x86_64": Platform.X86, "i686": Platform.X86, "aarch64": Platform.ARM, "s390x": Platform.OTHER}
+"""What the kernel calls processors (``uname -m``); on POWER, bare metal and partitions are called alike."""
 _X86 = frozenset({INTEL, AMD, HYGON, ZHAOXIN})
 """Makers of x86 processors, whose host bridges bear their ids (pci.ids)."""
 
@@ -41,6 +43,11 @@ def platform_by_bridges(functions: Mapping[Address, Function]) -> Platform:
     if any(f.device_class == DeviceClass.HOST_BRIDGE and _vendors(f) <= _X86 for f in bridges):
         return Platform.X86
     return Platform.UNKNOWN
+
+
+def platform_by_machine(machine: str) -> Platform | None:
+    """Return the platform by what the kernel calls its processors, None where that does not tell it."""
+    return _MACHINES.get(machine)
 
 
 def _vendors(function: Function) -> set[int | None]:

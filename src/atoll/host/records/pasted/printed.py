@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from atoll.host.model import Platform
 from atoll.host.records.pasted.boot_log import NARROW, goes_on, release_of
+from atoll.host.records.platform import platform_by_machine
 
 __all__ = ["Printed"]
 
 _LONGEST = 4096
 _STARTS = ("BOOT_IMAGE=", "root=", "initrd=", "initrd ")
 _WORDS = frozenset({"ro", "rw", "quiet", "splash"})
-_MACHINES = {"x86_64": Platform.X86, "i686": Platform.X86, "aarch64": Platform.ARM}
 _TYPE = r"(DMA|DMA-FQ|identity|blocked|unmanaged|unknown)"
 _TYPE_TOLD = re.compile(rf"(?:\S*/)?(\d{{1,6}})/type:\s*{_TYPE}")
 _TYPE_ASKED = re.compile(r"iommu_groups/(\d{1,6})/type\b")
@@ -61,7 +61,7 @@ class Printed:
             words = words[1:]
         if words[0] == "Linux" and len(words) > 4 and words[3].startswith("#") and release_of(words[2]):
             self.release = words[2]
-            self.platform = next((_MACHINES[word] for word in words[4:] if word in _MACHINES), None)
+            self.platform = next(filter(None, map(platform_by_machine, words[4:])), None)
             return True
         if text.startswith("BOOT_IMAGE=") or (asked == "command line" and _is_command_line(words)):
             self.command_line = text[:_LONGEST]

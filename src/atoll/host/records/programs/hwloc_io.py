@@ -20,6 +20,7 @@ from atoll.host.model import Function, Host, Platform
 from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal, pair
 from atoll.host.records.pasted.boot_log import release_of
+from atoll.host.records.platform import platform_by_machine
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
@@ -33,12 +34,6 @@ _LEFT_OUT = Gap(
     "lstopo leaves them out",
     "record the host with atoll capture",
 )
-_ARCHITECTURES = {
-    **dict.fromkeys(("x86_64", "i686"), Platform.X86),
-    "aarch64": Platform.ARM,
-    "s390x": Platform.OTHER,
-}
-"""What the kernel calls processors; on POWER, bare metal and partitions are called alike."""
 
 
 def read_hwloc(root: Element, *, name: str) -> Host:
@@ -85,7 +80,7 @@ def _machine(root: Element) -> dict[str, str]:
 def _platform(told: Mapping[str, str]) -> Platform | None:
     if told.get("PlatformName") == "PowerNV":
         return Platform.POWERNV
-    return _ARCHITECTURES.get(told.get("Architecture", ""))
+    return platform_by_machine(told.get("Architecture", ""))
 
 
 def _root_bus(element: Element) -> Standing:
