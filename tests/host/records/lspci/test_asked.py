@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.records.lspci.asked import asked_in
+from atoll.host.records.lspci.asked import Asked, asked_in
+from atoll.host.records.lspci.slot import parse_slot
 from atoll.host.records.pasted.text import read_text
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -121,3 +122,31 @@ def test_of_more_than_one_function_no_name_is_taken(line: str) -> None:
 @pytest.mark.parametrize("line", ["\tKernel modules: shpchp", "# a comment", "pcilib: sysfs", "Flags: fast devsel", ""])
 def test_what_nobody_typed(line: str) -> None:
     assert asked_in(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "$ lspci -s 00:03.0; grep ACS all.txt",
+        "$ lspci -vvv -s 00:03.0 && cat acs.txt",
+        "lspci -s 00:03.0 shows nothing, the other has:",
+        "I ran lspci -vvv -s 00:03.0 and then the other:",
+    ],
+)
+def test_what_is_no_command_of_lspci_alone_asks_of_no_function(line: str) -> None:
+    assert asked_in(line) == Asked(None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "$ sudo lspci -vvv -s 00:03.0 2>&1 | grep ACS",
+        "root@host:~# LC_ALL=C /usr/bin/lspci -vvvs 00:03.0",
+        "# lspci -vvv -s 00:03.0  (upstream bridge: ACSCtl)",
+        "+ lspci -s 00:03.0 -vvv > out.txt",
+        "lspci -vvv -s00:03.0 -A linux-sysfs | grep -i acs",
+        "`lspci -s 00:03.0 -vv`",
+    ],
+)
+def test_a_command_of_lspci_asks_of_the_function_behind_its_option(line: str) -> None:
+    assert asked_in(line) == Asked(parse_slot("00:03.0"))

@@ -16,9 +16,13 @@ __all__ = ["PROMPT", "Asked", "asked_in"]
 PROMPT = re.compile(r"(?:\([\w.-]{1,40}\) ?)?(?:\[?[\w.-]{1,64}@[\w.-]{1,64}[^#$%]{0,99}[#$%]|[$%](?= +\w))(?:\s|$)")
 """What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _AROUND = "`'\"()$;|&"
-_ENDS = ("|", "&", ";", ">")
-"""What another command, or the file that lspci writes to, begins after."""
-_WITH_SLOT = re.compile(r"-[A-Za-z]*s(.*)")
+_ENDS = ("|", "&", ";", ">", "2>", "(")
+"""What another command, the file that lspci writes to, or a remark begins with."""
+_OPTION = re.compile(r"-[A-Za-z]*?([sdiAOpFH])(.*)|-[A-Za-z]+")
+"""An option of lspci's, with the letter of one that takes a value, and the value where it stands right behind."""
+_BEFORE = re.compile(r"sudo|\w+=\S*|[#+>]?")
+"""What stands before a command that is run, the prompt aside."""
+_ANOTHER = re.compile(r"[;&]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +39,37 @@ def asked_in(line: str) -> Asked | None:
     Of ``-s`` only a function with its bus counts: what is left out or ``*`` stands for any.
     """
     text = line.strip()
-    words = text.split()
+    prompt = PROMPT.match(text)
+    words = text[prompt.end() if prompt else 0 :].split()
     runs = [place for place, word in enumerate(words) if word.strip(_AROUND).rpartition("/")[2] == "lspci"]
     if not runs:
-        return Asked(None) if PROMPT.match(text) else None
-    named = _named(words[runs[0] + 1 :])
-    return Asked(parse_slot(named[0]) if len(runs) == len(named) == 1 and "/" not in named[0] else None)
+        return Asked(None) if prompt else None
+    typed = all(_BEFORE.fullmatch(word.strip(_AROUND)) for word in words[: runs[0]])
+    after = words[runs[0] + 1 :]
+    # What another command prints may be of any function.
+    another = any(_ANOTHER.search(word.replace(">&", "")) for word in after)
+    named = _named(after)
+    if not typed or another or len(runs) > 1 or len(named) != 1 or "/" in named[0]:
+        return Asked(None)
+    return Asked(parse_slot(named[0]))
 
 
 def _named(words: list[str]) -> list[str]:
-    """Return what follows each ``-s``, up to where another command begins."""
+    """Return what follows each ``-s``, up to where another command begins; nothing where a word is none of lspci's, as
+    in a sentence."""
     named: list[str] = []
-    follows = False
+    follows = ""
     for word in words:
-        if word[:1] in _ENDS:
+        if word[:1] in _ENDS or word[:2] in _ENDS:
             break
-        found = _WITH_SLOT.fullmatch(word)
-        if follows or (found is not None and found[1]):
-            named.append((word if follows or found is None else found[1]).strip(_AROUND))
-            follows = False
-        else:
-            follows = found is not None
+        bare = word.strip(_AROUND)
+        found = _OPTION.fullmatch(bare)
+        if follows or (found is not None and found[2]):
+            value, letter = (bare, follows) if follows or found is None else (found[2], found[1])
+            named += [value] if letter == "s" else []
+            follows = ""
+        elif found is not None:
+            follows = found[1] or ""
+        elif bare:
+            return []
     return named
