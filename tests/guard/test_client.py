@@ -68,6 +68,27 @@ def test_an_answer_that_makes_no_sense(
     assert descriptors() == before
 
 
+def test_beside_the_socket_of_a_holder_that_died_recover_comes_first(tmp_path: Path) -> None:
+    path = tmp_path / "hold.sock"
+    with pytest.raises(InputError, match="No such file") as caught:
+        Client(str(path))
+    assert caught.value.hint == "start it: atoll hold SPEC"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+    with pytest.raises(InputError, match="refused") as caught:
+        Client(str(path))
+    assert caught.value.hint.index("atoll recover") < caught.value.hint.index("atoll hold")
+
+
+def test_who_is_let_go_is_told_that_the_holder_may_have_died(ends: tuple[Client, socket.socket]) -> None:
+    client, holder = ends
+    holder.close()
+    with pytest.raises(NotAnswered) as caught:
+        client.hear()
+    assert "atoll recover" in caught.value.hint
+
+
 def test_a_late_answer_is_not_taken_for_another(ends: tuple[Client, socket.socket]) -> None:
     """The proof of before would pass for that of now, and so on for ever."""
     client, holder = ends

@@ -26,6 +26,8 @@ _SECONDS = 60.0
 TAKE_SECONDS = 10.0
 """For how long devices are asked for that are not seen to be cut."""
 _AGAIN_SECONDS = 0.05
+_START = "start it: atoll hold SPEC"
+_DIED = "it may have died: atoll recover tells, and mends that; then start it: atoll hold SPEC"
 
 
 class NotGranted(AtollError):
@@ -62,8 +64,12 @@ class Client:
         except OSError as error:
             self._connection.close()
             text = f"no holder answers at {path}: {error.strerror or error}"
-            barred = error.errno in (errno.EACCES, errno.EPERM)
-            hint = "run as root, or as an owner whom its file names" if barred else "start it: atoll hold SPEC"
+            hint = _START
+            if error.errno in (errno.EACCES, errno.EPERM):
+                hint = "run as root, or as an owner whom its file names"
+            elif error.errno == errno.ECONNREFUSED:
+                # Who ends in good order takes its socket away.
+                hint = _DIED
             raise InputError(text, hint=hint) from error
 
     def fileno(self) -> int:
@@ -158,7 +164,7 @@ class Client:
         except OSError as error:
             raise _silent(error) from error
         if answer is None:
-            raise NotAnswered("the holder has ended", hint="start it: atoll hold SPEC")
+            raise NotAnswered("the holder has ended", hint=_DIED)
         if "tell" not in answer:
             self._unanswered = max(0, self._unanswered - 1)
             return answer, descriptors
