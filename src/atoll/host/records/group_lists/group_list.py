@@ -11,10 +11,7 @@ All of these, mixed and quoted::
     Group 1:  [8086:1901] [R] 00:01.0  PCI bridge  … Unraid, ls-iommu and their like, class and name in columns, and
     [8086:1905] 00:01.1  PCI bridge: …               the functions after the first,
     USB:      [1d6b:0002]  Bus 001 Device 001  …     and what hangs on a USB controller between them
-    /sys/kernel/iommu_groups/1/devices/0000:00:01.0  find
-    /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l, in columns too
-    ├── 1                                            tree /sys/kernel/iommu_groups
-    0000:00:01.0/iommu_group -> ../iommu_groups/1    ls -l, readlink
+    /sys/kernel/iommu_groups/1/devices/0000:00:01.0  the kernel's folders as programs list them (sysfs_listing)
     1 0000:00:01.0                                   a number and an address
     01:00.0 VGA compatible … (IOMMU group 1)         a function and behind it its group
     Group 1: 01:00.0, 01:00.1                        several on a line, also of ls in columns
@@ -29,7 +26,6 @@ group of which no function was understood is told.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from atoll.host.records.group_lists.below import GroupsBelow
@@ -39,12 +35,14 @@ from atoll.host.records.group_lists.line import (
     function_further_on,
     functions_in_row,
     group_heading,
-    is_group_number,
     lines_to_come,
-    linked_function,
     marked_function,
     numbered_function,
+    numbered_members,
 )
+from atoll.host.records.group_lists.membership import Membership
+from atoll.host.records.group_lists.open_group import OpenGroup
+from atoll.host.records.group_lists.sysfs_listing import SysfsListing
 from atoll.host.records.group_lists.table import GroupTable
 from atoll.host.records.lspci.asked import PROMPT
 from atoll.host.records.lspci.heading import ids_in_brackets
@@ -53,10 +51,7 @@ from atoll.pci.address import Address
 
 __all__ = ["GroupList"]
 
-_FOLDER = "iommu_groups/"
-_LINK = "/iommu_group"
 _BULLETS = "├└─│|-+*• \t"
-_TREE = ("├", "│", "└", "|", "`")
 _REFUSED = re.compile(
     r"vfio(?: error:)? ([\da-fA-F:]{7,13}\.[0-7]): (?:no iommu_group found|failed to open /dev/vfio/(\d{1,6}):|"
     r"(?:failed to setup container for )?group (\d{1,6})(?: is not viable| (?:is )?used|:))"
@@ -64,8 +59,6 @@ _REFUSED = re.compile(
 """``vfio_get_group`` and those that it calls, of QEMU's ``hw/vfio``."""
 _UNFOUND = re.compile(r"[#*=\-+`> \t]*iommu[ _]group\s+\\?\*\s*:?\s*(.*)", re.IGNORECASE)
 _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \d{1,3}\b", re.IGNORECASE)
-_PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
-"""The first part of an address that a line's end cut."""
 _IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
 _NEXT_GROUP = re.compile(
     r"(?:(?<![\s,;|])\s*[,;|][\s,;|]*|(?<!iommu)(?<![\s,;|])\s+(?=iommu))(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)|"
@@ -81,105 +74,90 @@ _ELSEWHERE = frozenset(
 """Last words before a group that make it another's, or none."""
 _MENTIONED = re.compile(r"iommu[ _-]?(?:group|grp)[\s:=#]*(\d{1,6})\b", re.IGNORECASE)
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
-_LISTING = ("find", "ls", "tree")
-_FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
-_MOST_OTHERS = 64
-"""Members that are no PCI functions, of a text that may be anything."""
 
 
 @dataclass(slots=True)
 class GroupList:
-    """Takes lines one by one; ``members`` maps addresses to group numbers, ``conflicts`` lists what was told twice."""
+    """Takes lines one by one; ``told`` is what they tell."""
 
-    members: dict[Address, int] = field(default_factory=dict)
-    conflicts: dict[Address, tuple[int, int]] = field(default_factory=dict)
-    none: set[Address] = field(default_factory=set)
-    """Functions that are told to be in no group."""
-    others: list[str] = field(default_factory=list)
-    """Members of groups that are no PCI functions: platform devices."""
+    told: Membership = field(default_factory=Membership)
     unfound: bool = False
     """Whether a loop over the groups found none: its pattern stands in place of the number."""
-    asked: bool = False
-    """Whether somebody typed a command that lists groups."""
-    _named: set[int] = field(default_factory=set)
-    _partly: set[int] = field(default_factory=set)
-    """Groups of which a line names functions in a way that is not known."""
-    _current: int | None = None
-    _indented: bool = False
-    """Whether the current group's functions are indented: then one at the margin is none of them."""
-    _margin: int = 0
-    """How far the current group's heading is indented."""
-    _apart: bool = False
-    """Whether a blank line came after it."""
-    _unended: int = 0
-    """How many lines may go on with the function above: its class has a number, and its ids are to come."""
+    _open: OpenGroup = field(default_factory=OpenGroup)
     _wrapped: bool = False
     """Whether the line before holds flags of lspci that go on: ``Flags: fast devsel, IRQ 11,``; ``IOMMU group 1``."""
-    _folder: bool = False
-    """Whether the lines are of ls in the group's folder."""
-    _tree: bool = False
     _numbers_are_groups: bool = True
     _below: GroupsBelow = field(default_factory=GroupsBelow)
     _table: GroupTable = field(default_factory=GroupTable)
+    _listing: SysfsListing = field(init=False)
     _numbered: list[tuple[int, Address]] = field(default_factory=list)
     """Numbers that stand before lines of lspci: of groups or of lines."""
+
+    def __post_init__(self) -> None:
+        self._listing = SysfsListing(self.told, self._open)
+
+    @property
+    def others(self) -> list[str]:
+        """Members of groups that are no PCI functions: platform devices."""
+        return self._listing.others
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody typed a command that lists groups."""
+        return self._listing.asked
 
     def end(self) -> tuple[Address, ...]:
         """Finish the text: return the functions before which stand numbers that may be of lines as well as of groups.
 
         Lines' numbers rise and no two are the same, so where two are the same they are groups'.
         """
-        self._tell(self._below.end())
+        self.told.add_all(self._below.end())
         numbers = [number for number, _ in self._numbered]
         if len(set(numbers)) == len(numbers):
-            return tuple(address for _, address in self._numbered if address not in self.members)
+            return tuple(address for _, address in self._numbered if address not in self.told.members)
         for number, address in self._numbered:
-            self._add(address, number)
+            self.told.add(address, number)
         return ()
-
-    @property
-    def empty(self) -> tuple[int, ...]:
-        """The groups that the text names with no function of theirs that could be read, or not with all."""
-        told = set(self.members.values()) | {n for two in self.conflicts.values() for n in two}
-        return tuple(sorted((self._named - told) | self._partly))
 
     def take(self, line: str) -> str:
         """Read a line, and return what of it may be a function as lspci prints it."""
         text = line.strip()
         if not text:
-            self._apart = True
-            self._tell(self._below.blank())
+            self._open.apart = True
+            self.told.add_all(self._below.blank())
             return text
-        self._tell(self._below.following(line, text))
+        self.told.add_all(self._below.following(line, text))
         told = self._below.was_below(text)
-        if told is not None and self._current == told[1]:
-            self._current = None
-            self._add(*told)
-        below = self._below.take(line, text, listed=None if self._current is None else (self._current, self._margin))
+        if told is not None and self._open.number == told[1]:
+            self._open.close()
+            self.told.add(*told)
+        below = self._below.take(
+            line, text, listed=None if self._open.number is None else (self._open.number, self._open.margin)
+        )
         if self._below.unclear is not None:
-            self._add(*self._below.unclear)
+            self.told.add(*self._below.unclear)
         if self._below.untold is not None:
-            self._named.add(self._below.untold)
+            self.told.name([self._below.untold])
         if below is not None:
             return below
         wrapped, self._wrapped = self._wrapped, text.endswith((",", "IOMMU")) and any(map(text.__contains__, _FLAGS))
         if wrapped and text.startswith(("IOMMU group ", "group ")):
             return text
-        if self._current is not None and _USB.match(text):
+        if self._open.number is not None and _USB.match(text):
             return ""
         row = self._table.take(line)
         if row:
             if row is True:
                 return ""
             if row.address is None:
-                self._named.update(row.named if row.group is None else (row.group,))
+                self.told.name(row.named if row.group is None else (row.group,))
                 return ""
             if row.group is None:
-                self.none.add(row.address)
+                self.told.none.add(row.address)
             else:
-                self._add(row.address, row.group)
+                self.told.add(row.address, row.group)
             return row.heading
-        if self._sysfs(text) or (self._tree and self._branch(text)):
+        if self._listing.take(text):
             return ""
         if "vfio" in text and self._refused(text):
             return ""
@@ -194,20 +172,21 @@ class GroupList:
         parts = [part for part in _NEXT_GROUP.split(text) if any(map(str.isalnum, part))]
         if len(parts) > 1 and group_heading(parts[0])[0] is not None:
             if any(part.split()[-1].lower() in _ELSEWHERE for part in parts[:-1]):
-                self._named.update(number for part in parts if (number := group_heading(part)[0]) is not None)
+                self.told.name(number for part in parts if (number := group_heading(part)[0]) is not None)
                 return ""
             for part in parts:
                 self._listed(part, part)
             return ""
         number, rest = group_heading(text)
         if number is not None:
-            self._begin(number, margin=len(line) - len(line.lstrip()))
+            self._open.begin(number, margin=len(line) - len(line.lstrip()))
+            self.told.name([number])
             if self._row(rest, number):
                 return ""
             address, heading = marked_function(rest)
             if address is not None:
-                self._add(address, number)
-                self._unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(rest) is not None)
+                self.told.add(address, number)
+                self._open.unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(rest) is not None)
                 return heading
             self._first_address(rest, number)
             # A script that prints other columns first shows no line of lspci.
@@ -217,30 +196,30 @@ class GroupList:
         numbered = numbered_function(text)
         if numbered is not None:
             number, address, heading = numbered
-            if number == self._current:
-                self._add(address, number)
+            if number == self._open.number:
+                self.told.add(address, number)
             else:
                 self._numbered.append((number, address))
             return heading
         beside = groups_beside(text.lstrip(_BULLETS))
         if beside is not None:
             found, heading = beside
-            self._tell(found)
-            if self._current is not None:
+            self.told.add_all(found)
+            if self._open.number is not None:
                 self._member(line, heading or " ".join(str(address) for address, _ in found))
             return heading
         if "iommu" in text.lower() and any(map(address_in, text.split())):
             # Which of them is in which group, and whether it is, was not understood.
-            self._named.update(int(number) for number in _MENTIONED.findall(text))
-        return self._member(line, text) if self._current is not None else text
+            self.told.name(int(number) for number in _MENTIONED.findall(text))
+        return self._member(line, text) if self._open.number is not None else text
 
     def _row(self, text: str, number: int) -> bool:
         """Take the functions of a line that names several."""
         found, whole = functions_in_row(text)
         if not whole:
-            self._partly.add(number)
+            self.told.name_in_part(number)
         for address in found if len(found) > 1 else ():
-            self._add(address, number)
+            self.told.add(address, number)
         return len(found) > 1
 
     def _pair(self, text: str) -> bool:
@@ -248,16 +227,11 @@ class GroupList:
         if "partition" in text.lower():
             # Lists of GPUs by their place in a fabric look the same.
             self._numbers_are_groups = False
-        words = text.split()
-        number = words[0].removesuffix(":")
-        if len(words) < 2 or not is_group_number(number) or not self._numbers_are_groups:
+        found = numbered_members(text) if self._numbers_are_groups else None
+        if found is None:
             return False
-        found = [address_in(word) for word in words[1:] if word.count(":") == 2]
-        members = [address for address in found if address is not None]
-        if len(members) < len(words) - 1:
-            return False
-        for address in members:
-            self._add(address, int(number))
+        number, members = found
+        self.told.add_all((address, number) for address in members)
         return True
 
     def _refused(self, text: str) -> bool:
@@ -268,28 +242,23 @@ class GroupList:
             return False
         number = found[2] or found[3]
         if number is None:
-            self.none.add(address)
+            self.told.none.add(address)
         else:
-            self._add(address, int(number))
+            self.told.add(address, int(number))
         return True
-
-    def _begin(self, number: int, *, margin: int = 0, folder: bool = False) -> None:
-        self._current, self._indented, self._apart, self._unended = number, False, False, 0
-        self._margin, self._folder = margin, folder
-        self._named.add(number)
 
     def _member(self, line: str, text: str) -> str:
         """A line below a group's heading: one of its functions, or details of one, or the end of the list."""
-        if self._current is None:
+        if self._open.number is None:
             return text
-        if self._apart:
+        if self._open.apart:
             # Functions may stand apart; what is no further to the right than the heading is something else, but for
             # those whose ids come first: only lists print them so.
-            if len(line) - len(line.lstrip()) <= self._margin and not _IDS_FIRST.match(text):
-                self._current = None
+            if len(line) - len(line.lstrip()) <= self._open.margin and not _IDS_FIRST.match(text):
+                self._open.close()
                 return text
-            self._apart = False
-        if self._folder and self._in_folder(text, self._current):
+            self._open.apart = False
+        if self._open.folder and self._listing.take_name(text, self._open.number):
             return ""
         bare = text.lstrip(_BULLETS)
         address, heading = marked_function(bare)
@@ -298,100 +267,23 @@ class GroupList:
             # Columns of a script's own before it: better one too many in a group than one lost.
             address, heading = function_further_on(bare)
         if address is None:
-            if PROMPT.match(text) or not (indented or self._unended):
-                self._current = None
-            self._unended = 0 if ids_in_brackets(text) is not None else max(0, self._unended - 1)
+            if PROMPT.match(text) or not (indented or self._open.unended):
+                self._open.close()
+            self._open.unended = 0 if ids_in_brackets(text) is not None else max(0, self._open.unended - 1)
             return text
-        if self._indented and not indented:
-            self._current = None
+        if self._open.indented and not indented:
+            self._open.close()
             return text
-        self._indented = indented and text[0] not in "(["
-        if self._row(bare, self._current):
+        self._open.indented = indented and text[0] not in "(["
+        if self._row(bare, self._open.number):
             return ""
-        self._unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(bare) is not None)
-        self._add(address, self._current)
+        self._open.unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(bare) is not None)
+        self.told.add(address, self._open.number)
         return heading
-
-    def _in_folder(self, text: str, number: int) -> bool:
-        """A line that ls prints of a group's folder: a link to a function, names in columns, or a total."""
-        found = linked_function(text)
-        if found is not None:
-            self._add(found, number)
-            return True
-        names = [address_in(word) for word in text.split()]
-        if not all(names):
-            return text.startswith(("total ", "d"))
-        for name in names:
-            if name is not None:
-                self._add(name, number)
-        return True
-
-    def _sysfs(self, text: str) -> bool:
-        if "iommu_groups" in text and not _FUNCTIONS_IN.search(text):
-            self.asked = self.asked or any(word in _LISTING for word in text.split())
-        if text.rstrip("/:").endswith("/iommu_groups") or text in (".", "iommu_groups"):
-            self._tree = True
-            return text != "."
-        if _FOLDER not in text:
-            return False
-        before, _, after = text.rpartition(_FOLDER)
-        if self._pair(after.replace("/devices:", ":", 1)):
-            return True
-        number, _, rest = after.partition("/")
-        number = number.rstrip("'\":,;")
-        if not is_group_number(number):
-            return False
-        if rest.startswith("devices/"):
-            words = rest.removeprefix("devices/").split()
-            address = address_in(words[0]) if words else None
-            if address is not None:
-                self._add(address, int(number))
-            elif not words:
-                # What somebody typed: ls /sys/kernel/iommu_groups/1/devices/
-                self._begin(int(number), folder=True)
-            elif words and _PIECE.fullmatch(words[0]):
-                self._named.add(int(number))
-            elif len(words) == 1 and len(self.others) < _MOST_OTHERS:
-                self.others.append(words[0])
-        elif rest.rstrip().rstrip("/") in ("devices:", "devices"):
-            self._begin(int(number), folder=True)
-        elif _LINK in before:
-            words = before.partition(_LINK)[0].rpartition("/")[2].split()
-            address = address_in(words[-1]) if words else None
-            if address is not None:
-                self._add(address, int(number))
-        elif not rest.strip() and (first := marked_function(before)[0]) is not None:
-            # What a loop with readlink prints: 0000:01:00.0 /sys/kernel/iommu_groups/1
-            self._add(first, int(number))
-        return True
-
-    def _branch(self, text: str) -> bool:
-        """A line of ``tree``: a group's folder, or a link in it."""
-        if not text.startswith(_TREE):
-            self._tree = False
-            return False
-        name = text.lstrip("├└─│|`- \t\xa0")
-        if is_group_number(name):
-            self._begin(int(name), folder=True)
-            return True
-        address = linked_function(name) or address_in(name)
-        if address is not None and self._current is not None:
-            self._add(address, self._current)
-        return True
 
     def _first_address(self, rest: str, number: int) -> None:
         for word in rest.split()[:FURTHEST]:
             address = address_in(word.removesuffix("."))
             if address is not None:
-                self._add(address, number)
+                self.told.add(address, number)
                 return
-
-    def _tell(self, found: Iterable[tuple[Address, int]]) -> None:
-        for address, number in found:
-            self._add(address, number)
-
-    def _add(self, address: Address, number: int) -> None:
-        self._named.add(number)
-        known = self.members.setdefault(address, number)
-        if known != number:
-            self.conflicts.setdefault(address, (known, number))

@@ -19,6 +19,7 @@ __all__ = [
     "linked_function",
     "marked_function",
     "numbered_function",
+    "numbered_members",
 ]
 
 FURTHEST = 6
@@ -216,3 +217,14 @@ def linked_function(text: str) -> Address | None:
 def is_group_number(text: str) -> bool:
     """Whether a word can be the number of a group: ASCII digits, and not too many."""
     return 0 < len(text) < 7 and text.isascii() and text.isdigit()
+
+
+def numbered_members(text: str) -> tuple[int, tuple[Address, ...]] | None:
+    """Return the group and the functions of a line that holds nothing but its number and their full addresses."""
+    words = text.split()
+    number = words[0].removesuffix(":") if words else ""
+    if len(words) < 2 or not is_group_number(number):
+        return None
+    found = [address_in(word) for word in words[1:] if word.count(":") == 2]
+    members = tuple(address for address in found if address is not None)
+    return (int(number), members) if len(members) == len(words) - 1 else None

@@ -107,12 +107,12 @@ def read_text(data: bytes, *, name: str) -> Host:
     found.add_drawn(lines.tree)
     found.add_logged(lines.log)
     listed, log = lines.listed, lines.log
-    found.add_placed(lines.paths, sorted({*listed.members, *log.members}))
-    unfound = listed.unfound and not (listed.members or log.members or found.group)
-    told = found.functions or listed.members or log.members or log.release or lines.others or log.refused
+    found.add_placed(lines.paths, sorted({*listed.told.members, *log.members}))
+    unfound = listed.unfound and not (listed.told.members or log.members or found.group)
+    told = found.functions or listed.told.members or log.members or log.release or lines.others or log.refused
     if not (told or unfound or lines.complaints.all()):
         what, hint = instead(data) or ("no folder, archive or text that tells of PCI functions or groups", _HINT)
-        if not (listed.asked and not listed.empty and what == UNKNOWN_LIST):
+        if not (listed.asked and not listed.told.empty and what == UNKNOWN_LIST):
             raise InputError(f"{path}: {what}", hint=hint)
     return _host(path, lines, found, unfound=unfound)
 
@@ -120,7 +120,7 @@ def read_text(data: bytes, *, name: str) -> Host:
 def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> Host:
     """Put together what was found; ``unfound``: what lists groups ran, and found none."""
     name, log, listed = lines.name, lines.log, lines.listed
-    excerpt = is_excerpt(found.functions, listed.members.keys() | log.members.keys())
+    excerpt = is_excerpt(found.functions, listed.told.members.keys() | log.members.keys())
     functions = arranged(
         found,
         above={**lines.paths.above, **found.above},
@@ -136,7 +136,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     if isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
-    gaps = text_gaps(found, functions, told, empty=listed.empty, unsure=unsure)
+    gaps = text_gaps(found, functions, told, empty=listed.told.empty, unsure=unsure)
     return Host(
         name=name,
         functions=functions,
@@ -182,10 +182,10 @@ def _groups(found: TextFunctions, functions: dict[Address, Function], listed: Gr
     none = frozenset(a for a, f in functions.items() if isinstance(f.group, Known) and f.group.value is None)
     doubted = {
         address: f"group of {address}: {found.name} lists it in group {one} and in group {other}"
-        for address, (one, other) in listed.conflicts.items()
+        for address, (one, other) in listed.told.conflicts.items()
     }
-    number = {address: group for address, group in listed.members.items() if address not in doubted}
-    told = ToldGroups(f"{found.name}: list of groups", number, frozenset(listed.none - number.keys()), doubted)
+    number = {address: group for address, group in listed.told.members.items() if address not in doubted}
+    told = ToldGroups(f"{found.name}: list of groups", number, frozenset(listed.told.none - number.keys()), doubted)
     doubted = {
         address: f"group of {address}: {found.name} shows it in group {one} and in group {other}"
         for address, (one, other) in found.regrouped.items()
