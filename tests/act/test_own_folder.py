@@ -6,19 +6,22 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from act_bench import Filed
+from act_bench import Filed, host_of
 
 from atoll.act.database import PATH, read_database
 from atoll.act.failure import Failure
 from atoll.act.journal import Journal
-from atoll.act.lock import LOCK, process_lock
+from atoll.act.lock import LOCK, check_free, process_lock
 from atoll.act.machine import Machine
+from atoll.act.others import with_others
 from atoll.act.owner import Owner
+from atoll.act.running import refuse_after_death
 from atoll.errors import AtollError, InputError, RefusedError
+from atoll.isolation.clusters import Clusters
 
 
 def taken(other: Owner | None) -> RefusedError:
@@ -54,7 +57,7 @@ def test_a_lock_in_somebody_elses_folder_is_no_lock(tmp_path: Path) -> None:
     path = tmp_path / LOCK
     path.parent.mkdir(parents=True, mode=0o755)
     os.chown(path.parent, 65534, 0)
-    with pytest.raises(RefusedError, match="others than user 0 may write there"), process_lock(path, taken):
+    with pytest.raises(RefusedError, match="others than root may write there"), process_lock(path, taken):
         pass
 
 
@@ -63,6 +66,34 @@ def test_a_journal_that_others_could_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / PATH).parent.chmod(0o777)
     with pytest.raises(RefusedError, match="may write there"):
         Journal(Filed(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["folder", "file"])
+def test_a_journal_that_others_could_write_tells_nobody_anything(tmp_path: Path, place: str) -> None:
+    """Who only reads would take their word for what was given to whom: nothing, where they took the journal away."""
+    machine = Filed(tmp_path)
+    with closing(Journal(machine)) as journal:
+        journal.begin("apply")
+    path = tmp_path / PATH
+    path = path.parent if place == "folder" else path
+    mode = path.stat().st_mode
+    path.chmod(mode | 0o002)
+    host = host_of(machine)
+    with pytest.raises(RefusedError, match="may write there"):
+        refuse_after_death(machine)
+    assert f"{path}: others than root may write there" in with_others(machine, host, Clusters(())).untold
+    path.chmod(mode)
+    assert with_others(machine, host, Clusters(())).untold == ""
+
+
+def test_who_only_looks_whether_a_lock_is_free_waits_for_nobody(tmp_path: Path) -> None:
+    path = tmp_path / LOCK
+    check_free(path, taken)
+    path.parent.mkdir(parents=True)
+    path.parent.chmod(0o777)
+    os.mkfifo(path)
+    with pytest.raises(RefusedError, match="may write there"):
+        check_free(path, taken)
 
 
 def test_what_stands_in_their_place_is_told(tmp_path: Path) -> None:

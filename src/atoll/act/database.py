@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from atoll.act.machine import Machine
-from atoll.act.own_folder import cannot_be_used, make_own, sync
+from atoll.act.own_folder import cannot_be_used, check_own, make_own, sync
 from atoll.act.unwritten import cause_of
 from atoll.errors import InputError
 
@@ -221,7 +221,8 @@ class Database:
 
 def read_database(machine: Machine) -> sqlite3.Connection | None:
     """Return the database for reading, None where there is none. Nothing on the machine is touched, not even to
-    finish what a writer that died left half done: that is done in a copy. Raises InputError for a damaged one."""
+    finish what a writer that died left half done: that is done in a copy. Raises InputError for a damaged one,
+    RefusedError for one that others may write."""
     path = machine.state_path(PATH)
     if path is None:
         content = _kept(machine)
@@ -230,6 +231,7 @@ def read_database(machine: Machine) -> sqlite3.Connection | None:
         connection = _in_memory(content)
     else:
         try:
+            check_own(path.parent)
             if not _check_file(path):
                 return None
             connection = _copied(path)
@@ -276,10 +278,12 @@ def _allocate(descriptor: int) -> None:
 
 
 def _check_file(path: Path) -> int:
-    """Return the size of a file. Raises OSError for what keeps nothing, as /dev/null does, or is not there."""
+    """Return the size of a file. Raises OSError for what keeps nothing, as /dev/null does, or is not there;
+    RefusedError for what others may write."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is no file that keeps anything")
+    check_own(path)
     return found.st_size
 
 

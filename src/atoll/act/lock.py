@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from atoll.act.machine import Machine, Outliving
-from atoll.act.own_folder import cannot_be_used, make_own
+from atoll.act.own_folder import cannot_be_used, check_own, make_own
 from atoll.act.owner import Owner, is_alive, is_stopped, this_process
 from atoll.act.pace import Pace
 from atoll.errors import RefusedError
@@ -90,6 +90,7 @@ def process_lock(path: Path, taken: Callable[[Owner | None], RefusedError]) -> I
 def check_free(path: Path, taken: Callable[[Owner | None], RefusedError]) -> None:
     """Raise as ``process_lock`` does where another process has the lock, and touch nothing."""
     try:
+        check_own(path.parent)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return

@@ -10,7 +10,7 @@ from atoll.act.given import given_elsewhere, given_to
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine, Namespaced
 from atoll.act.owner import boot_of
-from atoll.errors import InputError
+from atoll.errors import InputError, RefusedError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
 from atoll.pci.address import Address
@@ -36,7 +36,7 @@ def with_others(machine: Machine | None, host: Host, clusters: Clusters, *, gone
     try:
         if machine is not None:
             given = given_to(read_journal(machine).since(boot_of(machine)).entries, host)
-    except InputError as error:
+    except (InputError, RefusedError) as error:
         untold = f"who else was given devices cannot be told: {error.message}"
     given = {address: name for address, name in given.items() if address not in gone}
     elsewhere = given_elsewhere(given, {cluster.name: cluster.functions for cluster in clusters.named})

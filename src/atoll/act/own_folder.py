@@ -9,7 +9,7 @@ from pathlib import Path
 
 from atoll.errors import InputError, RefusedError
 
-__all__ = ["cannot_be_used", "hint_for", "make_own", "sync"]
+__all__ = ["cannot_be_used", "check_own", "hint_for", "make_own", "sync"]
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _IN_ITS_PLACE = "something else stands in its place: see what it is, and move it away"
@@ -37,13 +37,19 @@ def make_own(folder: Path) -> bool:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync(folder.parent)
-    found = os.stat(folder)
-    if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
-        raise RefusedError(
-            f"{folder}: others than user {os.geteuid()} may write there, to what atoll goes by",
-            hint=f"see what is in it, then: chown {os.geteuid()} {folder}; chmod go-w {folder}",
-        )
+    check_own(folder)
     return made
+
+
+def check_own(path: Path) -> None:
+    """Raise RefusedError for a folder or file in which others than root and this user may write: it is nobody's word,
+    not to who only reads it either. OSError."""
+    found = os.stat(path)
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & _OTHERS_MAY_WRITE:
+        raise RefusedError(
+            f"{path}: others than root may write there, to what atoll goes by",
+            hint=f"see what is in it, then: chown root {path}; chmod go-w {path}",
+        )
 
 
 def sync(folder: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "atoll"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(RefusedError, match="others than user"):
+    with pytest.raises(RefusedError, match="others than root"):
         keep(folder / "note", b"x", 0)
     assert not list(folder.iterdir())
 
