@@ -68,6 +68,28 @@ def test_a_journal_that_others_could_write_is_refused(tmp_path: Path) -> None:
         Journal(Filed(tmp_path))
 
 
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_what_was_made_whose_name_may_not_last_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Found there the next time, its name would not be made to last any more."""
+    (tmp_path / "var/lib").mkdir(parents=True)
+    synced = os.fsync
+    asked: list[int] = []
+
+    def failing(descriptor: int) -> None:
+        asked.append(descriptor)
+        if len(asked) == at:
+            raise OSError(errno.EIO, "Input/output error")
+        synced(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        with pytest.raises(Failure, match=f"{PATH}: Input/output error"):
+            Journal(Filed(tmp_path))
+    assert list((tmp_path / "var/lib").iterdir()) == []
+
+
 @pytest.mark.parametrize("place", ["folder", "file"])
 def test_a_journal_that_others_could_write_tells_nobody_anything(tmp_path: Path, place: str) -> None:
     """Who only reads would take their word for what was given to whom: nothing, where they took the journal away."""

@@ -74,7 +74,7 @@ class Database:
         with ExitStack() as failed:
             failed.callback(self._take_back)
             if self._path is not None:
-                self._made += _create(self._path)
+                _create(self._path, self._made)
                 self._is_new = self._path in self._made
                 self.connection = _connect(self._path)
             else:
@@ -253,17 +253,19 @@ def read_database(machine: Machine) -> sqlite3.Connection | None:
 # -- a real file
 
 
-def _create(path: Path) -> list[Path]:
-    """Make the file, and make sure that its name lasts; return what was not there: its folder, and the file itself."""
-    made = [path.parent] if make_own(path.parent) else []
+def _create(path: Path, made: list[Path]) -> None:
+    """Make the file, and make sure that its name lasts; add what was not there to ``made``, at once: its folder, and
+    the file itself."""
+    if make_own(path.parent):
+        made.append(path.parent)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         _check_file(path)
-        return made
+        return
+    made.append(path)
     for folder in (path.parent, path.parent.parent):
         sync(folder)
-    return [*made, path]
 
 
 def _allocate(descriptor: int) -> None:

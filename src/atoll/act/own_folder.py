@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from atoll.errors import InputError, RefusedError
@@ -36,7 +37,12 @@ def make_own(folder: Path) -> bool:
     if made:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        sync(folder.parent)
+        try:
+            sync(folder.parent)
+        except OSError:
+            with suppress(OSError):
+                folder.rmdir()
+            raise
     check_own(folder)
     return made
 
