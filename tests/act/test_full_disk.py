@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -131,6 +132,17 @@ def test_what_an_interrupted_commit_made_last_is_not_done_again(
         journal.intend(STEP, {"fingerprint": "10de:1db1"})
         assert not (tmp_path / RESERVE).exists()
     assert [write.target for write in read_journal(machine).writes] == ["sys/x"]
+
+
+def test_room_that_is_only_promised_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on ZFS; and what is written takes it up where files are compressed."""
+    monkeypatch.setattr(os, "posix_fallocate", lambda descriptor, offset, size: None)
+    with closing(Journal(Filed(tmp_path))) as journal:
+        journal.reserve()
+        content = (tmp_path / RESERVE).read_bytes()
+        assert len(zlib.compress(content)) >= len(content) == 1 << 20
+        journal.reserve()
+        assert (tmp_path / RESERVE).read_bytes() == content, "what takes room already is left alone"
 
 
 def test_what_stands_in_the_place_of_that_room_is_named_and_left_alone(tmp_path: Path) -> None:

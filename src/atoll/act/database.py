@@ -29,6 +29,8 @@ RESERVE = PATH + ".reserve"
 """A real file that holds room on the disk, which is given up once there is no other: what was begun can be undone."""
 _RESERVE_SIZE = 1 << 20
 """Bytes: a rollback notes some hundred for each write that it makes."""
+_BLOCK = 512
+"""Bytes that ``st_blocks`` counts in (stat(3type))."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 DAMAGED_HINT = (
     f"it says how to give devices back, so nothing is changed: put {PATH} back from a copy; or give the devices back "
@@ -269,14 +271,19 @@ def _create(path: Path, made: list[Path]) -> None:
 
 
 def _allocate(descriptor: int) -> None:
+    """Have a file take up room. Raises OSError where there is none."""
     try:
         os.posix_fallocate(descriptor, 0, _RESERVE_SIZE)
     except OSError as error:
         # Not every library writes where the file system cannot allocate (posix_fallocate(3)).
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
-        if os.pwrite(descriptor, bytes(_RESERVE_SIZE), 0) < _RESERVE_SIZE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+    if os.fstat(descriptor).st_blocks * _BLOCK >= _RESERVE_SIZE:
+        return
+    # ZFS only looks whether there is room now, and zeros take none where files are compressed.
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(os.urandom(_RESERVE_SIZE))
+    os.fsync(descriptor)
 
 
 def _check_file(path: Path) -> int:
