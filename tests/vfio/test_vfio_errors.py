@@ -12,7 +12,8 @@ from vfio_machine import FakeDevice, FakeMachine, address
 from atoll.errors import AtollError
 from atoll.host.fact import Known, Unknown
 from atoll.vfio import open_space
-from atoll.vfio.errors import Busy, NotPermitted, VfioError
+from atoll.vfio.diagnosis import map_failed
+from atoll.vfio.errors import Busy, LockedMemory, NotPermitted, VfioError
 
 A = address("01:00.0")
 
@@ -67,6 +68,21 @@ def test_no_permission_for_a_node(monkeypatch: pytest.MonkeyPatch, user: int, wo
     with open_space(kernel=fake) as space, pytest.raises(NotPermitted, match="/dev/vfio/5") as caught:
         space.open(A)
     assert words in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("limit", "words", "hint"),
+    [(8 << 20, "RLIMIT_MEMLOCK of this process is 8192 KiB", "LimitMEMLOCK="), (-1, "no memory left", "free memory")],
+)
+def test_what_lacks_where_memory_cannot_be_locked(
+    monkeypatch: pytest.MonkeyPatch, limit: int, words: str, hint: str
+) -> None:
+    monkeypatch.setattr("atoll.vfio.diagnosis.resource.getrlimit", lambda which: (limit, limit))
+    error = map_failed(OSError(errno.ENOMEM, "Cannot allocate memory"), 0, 4096)
+    assert isinstance(error, LockedMemory)
+    assert words in error.message
+    assert hint in error.hint.partition(";")[0]
+    assert "MemoryMax=" in error.hint
 
 
 def test_an_error_is_both() -> None:

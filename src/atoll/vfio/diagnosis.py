@@ -49,6 +49,8 @@ _UNSAFE = (
     "allow_unsafe_interrupts=1"
 )
 
+_NO_MEMORY = "free memory, or raise what its control group may have (MemoryMax=); the kernel's log may say which"
+
 
 def other(error: OSError, doing: str) -> VfioError:
     """Return the error for a number that says no more than its own text."""
@@ -188,10 +190,12 @@ def map_failed(error: OSError, iova: int, size: int) -> VfioError:
     what = f"mapping {size:#x} bytes at {iova:#x}"
     if error.errno == errno.ENOMEM:
         soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        limit = "no limit" if soft == resource.RLIM_INFINITY else f"{soft >> 10} KiB"
+        if soft == resource.RLIM_INFINITY:
+            return LockedMemory(f"{what}: there is no memory left for it", hint=_NO_MEMORY)
         return LockedMemory(
-            f"{what}: the memory could not be locked (RLIMIT_MEMLOCK of this process is {limit})",
-            hint="raise the limit (ulimit -l, LimitMEMLOCK= of the service), or give it CAP_IPC_LOCK",
+            f"{what}: the memory could not be locked (RLIMIT_MEMLOCK of this process is {soft >> 10} KiB)",
+            hint="raise the limit (ulimit -l, LimitMEMLOCK= of the service), or give it CAP_IPC_LOCK; who has that is "
+            f"not limited, and there is no memory left: {_NO_MEMORY}",
         )
     if error.errno == errno.EEXIST:
         return MappingError(f"{what}: something is mapped there", hint="unmap it first", number=errno.EEXIST)
