@@ -39,3 +39,26 @@ def test_what_was_not_understood_is_said() -> None:
     host = host_of("01:00.0 is in IOMMU group 1, 02:00.0 in IOMMU group 2\nIOMMU Group 7: 03:00.0\n")
     assert groups_of(host) == {7: ["03:00.0"]}
     assert any("1, 2" in gap.what for gap in host.gaps)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "IOMMU group 18: 08:00.0; 09:00.0 is in group 19",
+        "IOMMU group 18: 08:00.0 and 09:00.0 (group 19)",
+        "IOMMU group 18: 08:00.0, 09:00.0 -> group 19",
+        "IOMMU group 18: 08:00.0, 09:00.0 is elsewhere",
+        "IOMMU group 18:\n\t08:00.0, 09:00.0 is in group 19",
+    ],
+)
+def test_a_function_that_the_line_puts_elsewhere_is_none_of_the_group(line: str) -> None:
+    host = host_of(f"{line}\n")
+    assert groups_of(host) == {18: ["08:00.0"]}
+    assert any("18" in gap.what for gap in host.gaps)
+
+
+@pytest.mark.parametrize("words", ["no longer has", "does not contain", "is without"])
+def test_a_function_that_a_group_has_not(words: str) -> None:
+    host = host_of(f"IOMMU group 18 {words} 08:00.0\nIOMMU group 7: 03:00.0\n")
+    assert groups_of(host) == {7: ["03:00.0"]}
+    assert any("18" in gap.what for gap in host.gaps)

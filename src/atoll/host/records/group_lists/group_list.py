@@ -73,6 +73,10 @@ _ELSEWHERE = frozenset(
 )
 """Last words before a group that make it another's, or none."""
 _MENTIONED = re.compile(r"iommu[ _-]?(?:group|grp)[\s:=#]*(\d{1,6})\b", re.IGNORECASE)
+_ANOTHER = re.compile(r"\b(?:group|grp)[\s:=#]*(\d{1,6})\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:[\w:]+\s+){0,3}?(?:not|no longer|never|without|lacks|lost|(?:isn|doesn|didn|wasn)['’]t)\s", re.IGNORECASE
+)
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
 
 
@@ -181,7 +185,7 @@ class GroupList:
         if number is not None:
             self._open.begin(number, margin=len(line) - len(line.lstrip()))
             self.told.name([number])
-            if self._row(rest, number):
+            if self._denied(rest, number) or self._row(rest, number):
                 return ""
             address, heading = marked_function(rest)
             if address is not None:
@@ -213,9 +217,21 @@ class GroupList:
             self.told.name(int(number) for number in _MENTIONED.findall(text))
         return self._member(line, text) if self._open.number is not None else text
 
+    def _denied(self, text: str, number: int) -> bool:
+        """Whether a line says of its first function that the group has it not: ``group 1 no longer has 01:00.0``."""
+        denied = _DENIED.match(text)
+        if denied is None or not any(map(address_in, text[denied.end() :].split())):
+            return False
+        self.told.name_in_part(number)
+        return True
+
     def _row(self, text: str, number: int) -> bool:
-        """Take the functions of a line that names several."""
+        """Take the functions of a line that names several, only the first where it goes on with another group."""
         found, whole = functions_in_row(text)
+        if len(found) > 1 and any(int(other) != number for other in _ANOTHER.findall(text)):
+            self.told.name_in_part(number)
+            self.told.add(found[0], number)
+            return True
         if not whole:
             self.told.name_in_part(number)
         for address in found if len(found) > 1 else ():

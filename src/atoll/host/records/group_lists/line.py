@@ -42,6 +42,8 @@ _IN_BRACKETS = re.compile(
 _JOINTS = re.compile(r"[,;&+]")
 _JOINING = frozenset({",", "and", "und", "et", "y", "e", "-"})
 """Between functions of one line."""
+_TOLD_OF = frozenset({"is", "isn't", "was", "has", "had", "moved", "moves", "went", "goes", "belongs", "sits"})
+"""Words behind a function that say something of it alone: that it is elsewhere, perhaps."""
 _MOST_WORDS = 512
 _AROUND = "[](){}<>:'\"`*|"
 """What stands around an address."""
@@ -126,7 +128,8 @@ def functions_in_row(text: str) -> tuple[tuple[Address, ...], bool]:
     """Return the functions that a line of a list names in a row, and whether all of the row could be read.
 
     They stand side by side, or after a comma, a semicolon, ``and``. The first is the first of the line; what stands
-    among other words, the port above perhaps, is none of the row, and what is joined to that may be or not.
+    among other words, the port above perhaps, is none of the row, and what is joined to that may be or not; so is one of
+    which the line goes on to tell something (``01:00.0; 02:00.0 is elsewhere``).
     """
     found: dict[Address, None] = {}
     joined = whole = True
@@ -139,6 +142,9 @@ def functions_in_row(text: str) -> tuple[tuple[Address, ...], bool]:
             joined = word.lower() in _JOINING and not within
             ended = ended or (not within and function_in(word.strip(_AROUND)) is not None)
             continue
+        if len(found) > 1 and word.lower() in _TOLD_OF:
+            found.popitem()
+            return tuple(found), False
         # The last of a sentence has its full stop.
         several = _functions(word.strip(_AROUND).removesuffix("."))
         if ended and several:
