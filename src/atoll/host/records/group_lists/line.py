@@ -128,8 +128,8 @@ def functions_in_row(text: str) -> tuple[tuple[Address, ...], bool]:
     """Return the functions that a line of a list names in a row, and whether all of the row could be read.
 
     They stand side by side, or after a comma, a semicolon, ``and``. The first is the first of the line; what stands
-    among other words, the port above perhaps, is none of the row, and what is joined to that may be or not; so is one of
-    which the line goes on to tell something (``01:00.0; 02:00.0 is elsewhere``).
+    among other words, the port above perhaps, is none of the row, and what is joined to that may be or not. So it is
+    with one of which the line goes on to tell something (``01:00.0; 02:00.0 is elsewhere``).
     """
     found: dict[Address, None] = {}
     joined = whole = True
