@@ -45,6 +45,9 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "Python list": lambda text: "[\n" + _each(lambda line: f"    {line!r},")(text) + "]\n",
     "JSON string": lambda text: json.dumps({"changed": True, "stdout": text, "rc": 0}),
     "shell string": lambda text: "$'" + text.replace("\t", "\\t").replace("\n", "\\n") + "'\n",
+    "BBCode": lambda text: f"[code]{text}[/code]",
+    "quote of a forum": lambda text: f'[quote="me, post:1"]\n[size=12]Hello[/size]\n{text}[/quote]',
+    "colours without escape": _each(lambda line: f"[1;32m{line[:7]}[0m{line[7:]}"),
     "minus signs": lambda text: text.replace("-", "\u2212"),
     "dashes": lambda text: text.replace("-", "\u2013"),
 }

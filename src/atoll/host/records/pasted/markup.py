@@ -13,6 +13,8 @@ __all__ = ["decoded", "plain"]
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^_`a-z])")
 _SHOWN = re.compile(r"(?:\^\[|\u241b|\\(?:e|x1b|033))\[[\d;]{0,20}m", re.IGNORECASE)
 """Colours as ``less``, ``cat -v`` and programs that quote spell them."""
+_EATEN = re.compile(r"\[[\d;]{0,12}m")
+"""Colours of which a page ate the escape itself."""
 _TAB = re.compile(r"^((?:-e )?)\\t", re.MULTILINE)
 """What ``echo`` without ``-e`` makes of a tab that a loop indents by."""
 _INLINE = "code span samp tt b i em strong"
@@ -29,6 +31,9 @@ _BBCODE = re.compile(
     r"(?:=[^\[\]\n]{0,80})?\]",
     re.IGNORECASE,
 )
+_SIZE = re.compile(r"\[size=\d+[KMGT]?\]")
+"""What lspci writes behind a region, in the form of a tag: ``Memory at de000000 [size=16M]``, ``I/O ports at e000
+[size=128]``. A tag's own has no unit of these."""
 _QUOTED = re.compile(rb"=3D|=C2=A0|=(?:20|09)\r?$", re.MULTILINE)
 """Quoted-printable has these for an equals sign, a blank that does not break, and a blank at a line's end."""
 _FULL = re.compile(rb"^[^\n]{69,75}=\r?$", re.MULTILINE)
@@ -64,11 +69,13 @@ def plain(text: str) -> str:
         text = _ESCAPES.sub("", text)
     if "^[[" in text or "\u241b[" in text or "\\" in text:
         text = _SHOWN.sub("", text)
+    if "\x1b" not in text and "[0m" in text:
+        text = _EATEN.sub("", text)
     if "<" in text:
         text = _TAGS.sub(_in_place_of_tags, _BREAK.sub("\n", text))
     if "[/" in text:
         # Only a text that closes one has them.
-        text = _BBCODE.sub("", text)
+        text = _BBCODE.sub(_in_place_of_code, text)
     if "\\[" in text:
         text = _ESCAPED.sub(r"\1", text)
     if any(entity in text for entity in _ENTITIES):
@@ -88,6 +95,14 @@ def _unescaped(line: str) -> str:
         return line
     whole = line.replace("\\r", "").replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')
     return _STRING.sub("\n", whole)
+
+
+def _in_place_of_code(found: re.Match[str]) -> str:
+    """Nothing, but for what is lspci's own."""
+    if _SIZE.fullmatch(found[0]) is None:
+        return ""
+    line = found.string[found.string.rfind("\n", 0, found.start()) + 1 : found.start()]
+    return found[0] if found[0][-2].isalpha() or " at " in line or "behind bridge" in line else ""
 
 
 def _in_place_of_tags(found: re.Match[str]) -> str:
