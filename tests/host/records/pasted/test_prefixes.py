@@ -31,6 +31,10 @@ def _each(form: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: "\n".join(form(line) for line in text.splitlines()) + "\n"
 
 
+def _counted(form: str) -> Callable[[str], str]:
+    return lambda text: "".join(f"{form.format(n)}{line}\n" for n, line in enumerate(text.splitlines(), 1))
+
+
 _FORMS: dict[str, Callable[[str], str]] = {
     "pdsh": _before("node-01: "),
     "address": _before("n10.cluster.example: "),
@@ -48,6 +52,11 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "BBCode": lambda text: f"[code]{text}[/code]",
     "quote of a forum": lambda text: f'[quote="me, post:1"]\n[size=12]Hello[/size]\n{text}[/quote]',
     "colours without escape": _each(lambda line: f"[1;32m{line[:7]}[0m{line[7:]}"),
+    "forum's lines": _counted("{}. "),
+    "forum's code": _counted("{:03}. "),
+    "copied rows": _counted("{}\t"),
+    "editor": _counted("{:4} "),
+    "pager": _counted("{:>4}   │ "),
     "minus signs": lambda text: text.replace("-", "\u2212"),
     "dashes": lambda text: text.replace("-", "\u2013"),
 }

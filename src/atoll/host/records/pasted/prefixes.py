@@ -1,8 +1,9 @@
 """What programs put before each line of what they show: its number, a mark, a host's name, a time, a string's quotes.
 
 Sources of the forms: ``cat -n`` (the number in six columns, then a tab), ``grep -n`` (the number and a colon), ``diff``
-(a plus), syslog (RFC 3164 4.1.2), ``pdsh`` and ``clush`` (the host's name and a colon), RFC 3339 5.6 (the time, as
-``docker logs -t`` and ``ts`` have it), comments of programs, and lists of strings in JSON and YAML.
+(a plus), editors, ``bat`` and forums' boxes of code (``  1 ``, ``  1 │ ``, ``1. ``), syslog (RFC 3164 4.1.2), ``pdsh``
+and ``clush`` (the host's name and a colon), RFC 3339 5.6 (the time, as ``docker logs -t`` and ``ts`` have it), comments
+of programs, and lists of strings in JSON and YAML.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _ENOUGH = 3
 _ITEM = re.compile(r"\s*(?:- )?([\"'])(.*)\1,?\s*$")
 _TIME = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?(?: |$)")
 _SAME = re.compile(r"\s*([^\w\s\[\]\-+|│]{1,4}|[A-Za-z][\w.-]{0,60} ?[:|>])[ \t]")
+_NUMBER = re.compile(r"\s*(\d{1,7})(?:[.)]|\s*[|│])?(?:[ \t]|$)")
+"""The number of a line, with one blank behind it."""
+_HEADING = re.compile(r"[#*\s]*(?:iommu[ _-]?)?group\W{0,3}\d", re.IGNORECASE)
+_FIRST_WORDS = 4
 _OWN = ("group", "iommu", "iommugroup", "iommu_group", "slot", "device", "dev", "pci", "kernel", "function")
 """What may stand before each line of a list, and belongs to it."""
 
@@ -70,6 +75,8 @@ def _prefix(lines: Sequence[str]) -> int | str | re.Pattern[str]:
     for mark in ("\t", ":"):
         if _counted(sample, mark):
             return mark
+    if _numbered(sample):
+        return _NUMBER
     for mark in ("+", "|", "│"):
         # A second bar in a line makes it a table.
         if all(line.startswith(mark) for line in sample) and sum(mark in line[1:] for line in sample) * 2 < len(sample):
@@ -106,6 +113,21 @@ def _counted(lines: Iterable[str], mark: str) -> bool:
         return False
     steps = [later - earlier for earlier, later in pairwise(numbers)]
     return all(step > 0 for step in steps) and sum(step <= 2 for step in steps) * 10 >= len(steps) * 9
+
+
+def _numbered(lines: Sequence[str]) -> bool:
+    """Whether nearly all lines begin with numbers that count them one by one, and are no rows of a table.
+
+    A number before a function may be its group's, but where headings tell groups.
+    """
+    found = [(int(number[1]), line[number.end() :]) for line in lines if (number := _NUMBER.match(line))]
+    if len(found) < 2 * _ENOUGH or (len(lines) - len(found)) * 10 > len(found):
+        return False
+    if any(later - earlier != 1 for (earlier, _), (later, _) in pairwise(found)):
+        return False
+    rests = [rest for _, rest in found]
+    rows = sum("|" in rest or "│" in rest or any(map(address_in, rest.split()[:_FIRST_WORDS])) for rest in rests)
+    return rows * 2 <= len(rests) or any(map(_HEADING.match, rests))
 
 
 def _at(text: str) -> bool:
