@@ -53,6 +53,18 @@ root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
         "[IOMMU 1] 00:01.0 PCI bridge [0604]: X [8086:1901]\n[IOMMU 1] 01:00.0 VGA [0300]: Y [10de:1b80] (rev a1)\n"
         "[IOMMU 1] 01:00.1 Audio device [0403]: Y [10de:10f0]\n[IOMMU 2] 02:00.0 Ethernet [0200]: Z [8086:1533]\n",
         "IOMMU 1: 00:01.0 PCI bridge: X\nIOMMU 1: 01:00.0 VGA: Y\nIOMMU 1: 01:00.1 Audio: Y\nIOMMU 2: 02:00.0 NIC: Z\n",
+        # What find and ls print from within the folder, and loops over functions.
+        "./1/devices/0000:00:01.0\n./1/devices/0000:01:00.0\n./1/devices/0000:01:00.1\n./2/devices/0000:02:00.0\n",
+        "./1/devices:\n0000:00:01.0  0000:01:00.0  0000:01:00.1\n\n./2/devices:\n0000:02:00.0\n",
+        "/sys/bus/pci/devices/0000:00:01.0: ../../../kernel/iommu_groups/1\n"
+        "/sys/bus/pci/devices/0000:01:00.0: ../../../kernel/iommu_groups/1\n"
+        "/sys/bus/pci/devices/0000:01:00.1: ../../../kernel/iommu_groups/1\n"
+        "/sys/bus/pci/devices/0000:02:00.0: ../../../kernel/iommu_groups/2\n",
+        # Titles and lists of Markdown.
+        "### IOMMU Group 1\n\n* 00:01.0 PCI bridge: X\n* `01:00.0` VGA: Y\n\n* 01:00.1 Audio: Y\n\n"
+        "**IOMMU Group 2:**\n\n- 02:00.0 Ethernet: Z\n",
+        # In Chinese.
+        "IOMMU 组 1：\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\nIOMMU 组 2：\n\t02:00.0 NIC: Z\n",
         # Loops that look for reset.
         "IOMMU Group 1:\n\t\t 00:01.0 PCI bridge [0604]: X [8086:1901]\n\t [RESET]\t 01:00.0 VGA: Y [10de:1b80]\n"
         "\t\t 01:00.1 Audio: Y [10de:10f0]\nIOMMU Group 2:\n\t [RESET]\t 02:00.0 Ethernet: Z [8086:1533]\n",

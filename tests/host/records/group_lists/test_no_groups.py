@@ -92,3 +92,32 @@ def test_the_piece_of_an_address_is_no_platform_device() -> None:
     assert groups_of(host) == {2: [NIC]}
     assert any("1" in gap.what for gap in host.gaps), "of group 1 nothing was understood"
     assert not any("platform" in gap.why for gap in host.gaps)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "$ ls /sys/kernel/iommu_groups\n0  1  10  2\n",
+        "$ ls /sys/kernel/iommu_groups\n0\n",
+        "$ ls -l /sys/kernel/iommu_groups/\ntotal 0\ndrwxr-xr-x 3 root root 0  6. Mai 08:41 0\n",
+        "$ find /sys/kernel/iommu_groups/ -type l | wc -l\n28\n",
+    ],
+)
+def test_a_list_of_groups_numbers_alone_is_not_taken_for_none(shown: str) -> None:
+    with pytest.raises(InputError, match="names IOMMU groups"):
+        host_of(shown)
+    groups = host_of(f"{shown}$ lspci -n\n00:01.0 0604: 8086:1901\n").groups
+    assert isinstance(groups, Unknown)
+    assert LISTED_NONE not in groups.reason
+
+
+@pytest.mark.parametrize("shown", ["ls /sys/kernel/iommu_groups/", "find /sys/kernel/iommu_groups | wc -l\n0"])
+def test_a_list_of_no_group_is_told(shown: str) -> None:
+    groups = host_of(f"$ {shown}\n$ lspci -n\n00:01.0 0604: 8086:1901\n").groups
+    assert isinstance(groups, Unknown)
+    assert LISTED_NONE in groups.reason
+
+
+def test_items_after_a_list_are_none_of_its_group() -> None:
+    host = host_of(f"### IOMMU Group 1\n{BRIDGE} PCI bridge: X\n\n- {GPU} VGA: Y\n- {NIC} Ethernet: Z\n")
+    assert groups_of(host) == {1: [BRIDGE]}

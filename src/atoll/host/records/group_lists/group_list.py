@@ -46,7 +46,7 @@ from atoll.host.records.group_lists.sysfs_listing import SysfsListing
 from atoll.host.records.group_lists.table import GroupTable
 from atoll.host.records.lspci.asked import PROMPT
 from atoll.host.records.lspci.heading import ids_in_brackets
-from atoll.host.records.lspci.slot import address_in
+from atoll.host.records.lspci.slot import address_in, function_in
 from atoll.pci.address import Address
 
 __all__ = ["GroupList"]
@@ -77,6 +77,7 @@ _ANOTHER = re.compile(r"\b(?:group|grp)[\s:=#]*(\d{1,6})\b", re.IGNORECASE)
 _DENIED = re.compile(
     r"(?:[\w:]+\s+){0,3}?(?:not|no longer|never|without|lacks|lost|(?:isn|doesn|didn|wasn)['’]t)\s", re.IGNORECASE
 )
+_ITEM = ("* ", "- ", "+ ", "• ")
 _FLAGS = ("devsel", "latency ", "IRQ ", "NUMA node ")
 
 
@@ -184,6 +185,7 @@ class GroupList:
         number, rest = group_heading(text)
         if number is not None:
             self._open.begin(number, margin=len(line) - len(line.lstrip()))
+            self._open.items = not rest and (text[0] in "#*" or text.endswith(":"))
             self.told.name([number])
             if self._denied(rest, number) or self._row(rest, number):
                 return ""
@@ -267,10 +269,12 @@ class GroupList:
         """A line below a group's heading: one of its functions, or details of one, or the end of the list."""
         if self._open.number is None:
             return text
+        item = text.startswith(_ITEM) and function_in(text.split()[1].strip("*`")) is not None
         if self._open.apart:
             # Functions may stand apart; what is no further to the right than the heading is something else, but for
-            # those whose ids come first: only lists print them so.
-            if len(line) - len(line.lstrip()) <= self._open.margin and not _IDS_FIRST.match(text):
+            # those whose ids come first: only lists print them so, and for items where all are.
+            own = _IDS_FIRST.match(text) or (item and self._open.items)
+            if len(line) - len(line.lstrip()) <= self._open.margin and not own:
                 self._open.close()
                 return text
             self._open.apart = False
@@ -291,6 +295,7 @@ class GroupList:
             self._open.close()
             return text
         self._open.indented = indented and text[0] not in "(["
+        self._open.items = self._open.items and item
         if self._row(bare, self._open.number):
             return ""
         self._open.unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(bare) is not None)

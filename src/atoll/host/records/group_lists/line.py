@@ -97,7 +97,7 @@ def group_heading(text: str) -> tuple[int | None, str]:
 
 def _translated(text: str) -> int | None:
     """Return the number of a heading that somebody translated: a few words, one of them a number."""
-    words = [word.strip("#*=:`") for word in text.split()]
+    words = [word.strip("#*=:：`") for word in text.split()]
     numbers = [int(word) for word in words if is_group_number(word)]
     return numbers[0] if len(numbers) == 1 and len([word for word in words if word]) <= _MOST_TRANSLATED else None
 

@@ -21,13 +21,15 @@ class OpenGroup:
     """Whether its functions are indented: then one at the margin is none of them."""
     apart: bool = False
     """Whether a blank line came after it."""
+    items: bool = False
+    """Whether functions may be items of a list, apart from the heading, which is a title."""
     unended: int = 0
     """How many lines may go on with the function above: its class has a number, and its ids are to come."""
 
     def begin(self, number: int, *, margin: int = 0, folder: bool = False) -> None:
         """Open a group."""
         self.number, self.margin, self.folder = number, margin, folder
-        self.indented, self.apart, self.unended = False, False, 0
+        self.indented, self.apart, self.items, self.unended = False, False, False, 0
 
     def close(self) -> None:
         """Say that the lines to come name no functions of it."""

@@ -5,6 +5,7 @@
     /sys/kernel/iommu_groups/1/devices/0000:00:01.0  find
     /sys/kernel/iommu_groups/1/devices:              ls -R, then bare addresses or those of ls -l, in columns too
     ├── 1                                            tree /sys/kernel/iommu_groups
+    ./1/devices/0000:00:01.0                         find and ls -R in the folder of all groups
     0000:00:01.0/iommu_group -> ../iommu_groups/1    ls -l, readlink
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from atoll.host.records.group_lists.folder import FolderOfGroups
 from atoll.host.records.group_lists.line import is_group_number, linked_function, marked_function, numbered_members
 from atoll.host.records.group_lists.membership import Membership
 from atoll.host.records.group_lists.open_group import OpenGroup
@@ -22,9 +24,10 @@ __all__ = ["SysfsListing"]
 
 _FOLDER = "iommu_groups/"
 _LINK = "/iommu_group"
+_PCI = "/sys/bus/pci/devices/"
 _TREE = ("├", "│", "└", "|", "`")
-_LISTING = ("find", "ls", "tree")
-_FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
+_RELATIVE = re.compile(r"(?:^|\s)(?:\./)?(\d{1,6}/devices(?:/?:|/\S.*))$")
+"""What ``find`` and ``ls -R`` print from within the folder of all groups; no other folder of numbers has devices."""
 _PIECE = re.compile(r"[\da-fA-F]{1,8}:[\da-fA-F:.]*")
 """The first part of an address that a line's end cut."""
 _MOST_OTHERS = 64
@@ -39,9 +42,13 @@ class SysfsListing:
     _open: OpenGroup
     others: list[str] = field(default_factory=list)
     """Members of groups that are no PCI functions: platform devices."""
-    asked: bool = False
-    """Whether somebody typed a command that lists groups."""
+    _all: FolderOfGroups = field(default_factory=FolderOfGroups)
     _tree: bool = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody typed a command that lists groups, and it printed none."""
+        return self._all.asked
 
     def take(self, text: str) -> bool:
         """Read a line; return whether it is one of these."""
@@ -60,8 +67,10 @@ class SysfsListing:
         return True
 
     def _path(self, text: str) -> bool:
-        if "iommu_groups" in text and not _FUNCTIONS_IN.search(text):
-            self.asked = self.asked or any(word in _LISTING for word in text.split())
+        self._all.take(text)
+        within = _RELATIVE.search(text) if "/devices" in text else None
+        if within is not None:
+            text = f"{_FOLDER}{within[1]}"
         if text.rstrip("/:").endswith("/iommu_groups") or text in (".", "iommu_groups"):
             self._tree = True
             return text != "."
@@ -95,7 +104,7 @@ class SysfsListing:
             address = address_in(words[-1]) if words else None
             if address is not None:
                 self._told.add(address, int(number))
-        elif not rest.strip() and (first := marked_function(before)[0]) is not None:
+        elif not rest.strip() and (first := marked_function(before.rpartition(_PCI)[2])[0]) is not None:
             # What a loop with readlink prints: 0000:01:00.0 /sys/kernel/iommu_groups/1
             self._told.add(first, int(number))
         return True

@@ -1,0 +1,44 @@
+"""Commands that list the folder of all groups, and what they print of it: a list without one group tells that none is.
+
+``ls /sys/kernel/iommu_groups`` prints numbers, ``… | wc -l`` how many lines there are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from atoll.host.records.group_lists.line import is_group_number
+
+__all__ = ["FolderOfGroups"]
+
+_LISTING = ("find", "ls", "tree")
+_FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
+
+
+@dataclass(slots=True)
+class FolderOfGroups:
+    """Takes lines one by one."""
+
+    asked: bool = False
+    """Whether somebody typed a command that lists groups, and nothing that it printed shows that there are some."""
+    _counts: bool = False
+    _follows: bool = False
+    """Whether what the command printed follows."""
+
+    def take(self, text: str) -> None:
+        """Read a line, which may be of anything."""
+        if "iommu_groups" in text and not _FUNCTIONS_IN.search(text):
+            words = text.split()
+            self._follows, self._counts = any(word in _LISTING for word in words), "wc" in words
+            self.asked = self.asked or self._follows
+        elif self._follows:
+            self._follows = text.startswith(("total ", "d")) or all(map(is_group_number, text.split()))
+            if self._follows and self._some(text):
+                self.asked = False
+
+    def _some(self, text: str) -> bool:
+        """Whether a line that was printed shows that there are groups."""
+        words = text.split()[-1:] if text.startswith("d") else text.split()
+        found = [] if text.startswith("total ") else [int(word) for word in words if is_group_number(word)]
+        return any(found) if self._counts else bool(found)
