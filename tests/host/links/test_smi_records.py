@@ -135,6 +135,17 @@ def test_the_table_of_nvidia_smi_tells_which_gpu_has_which_address() -> None:
     assert host == host_of(gpus(4), GA102, matrix, table.replace("|   0000", "|   "))
 
 
+def test_a_pair_of_more_gpus_may_hang_on_switches() -> None:
+    """In a container, and where other GPUs are VFIO's: the switches of HGX B200 are no PCI functions."""
+    b200, rows = 0x2901, "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(2)))
+    matrix = matrix_of(2, lambda a, b: 18)
+    host = host_of(gpus(8), b200, matrix, rows)
+    assert pairs(host) == {(A(gpus(2)[0]), A(gpus(2)[1])): 18}
+    assert not host.links_told
+    assert "does not show all GPUs of its kind" in why(host)
+    assert len(host_of(gpus(2), b200, matrix, rows).links_told) == 2, "who sees only two cannot reach others"
+
+
 def test_records_that_name_gpus_differently_are_no_reason_to_guess() -> None:
     def query(*order: int) -> str:
         rows = "".join(f"{n}, 0000{gpus(2)[place]}\n" for n, place in enumerate(order))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atoll.pci.vendor import ATI, NVIDIA
 
-__all__ = ["has_c2c", "may_have_xgmi_to_cpu", "nvlinks_at_most"]
+__all__ = ["has_c2c", "may_have_switches", "may_have_xgmi_to_cpu", "nvlinks_at_most"]
 
 _C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
 """Blackwell's C2C parts by gpu-admin-tools."""
@@ -40,6 +40,13 @@ _BY_DIE = (
     (0x3180, 0x31FF, 18),  # GB110: the same links as GB100
 )
 
+_NEVER_SWITCHED = (
+    (0x15F0, 0x15FF),  # GP100: before NVSwitch
+    (0x1E00, 0x1EFF),  # TU102, TU104: bridges of two boards, NVIDIA Turing whitepaper
+    (0x2200, 0x223F),  # GA102: the same, NVIDIA GA102 whitepaper
+)
+"""Dies whose NVLinks lead to other GPUs and CPUs only."""
+
 
 def nvlinks_at_most(vendor: int, device: int) -> int | None:
     """Return how many NVLinks a GPU has at most, None for what the table does not know."""
@@ -48,6 +55,11 @@ def nvlinks_at_most(vendor: int, device: int) -> int | None:
     if device in _BOARDS:
         return _BOARDS[device]
     return next((most for first, last, most in _BY_DIE if first <= device <= last), None)
+
+
+def may_have_switches(vendor: int, device: int) -> bool:
+    """Whether the links of an NVIDIA GPU may lead to switches, by its die."""
+    return vendor == NVIDIA and not any(first <= device <= last for first, last in _NEVER_SWITCHED)
 
 
 def has_c2c(vendor: int, device: int) -> bool:

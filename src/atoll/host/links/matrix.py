@@ -4,7 +4,8 @@ It counts links by pair, and no numbers at either end. Where GPUs are joined by 
 every pair: as many links as a GPU has lead to switches, and each pair can use all of them. That is no
 point-to-point link of that pair. GPUs are taken to be joined by switches where the host has some, where a GPU's
 row counts more links than its chip has, or where the driver says that it belongs to a fabric; otherwise a bridge
-or board joins them directly (with two GPUs the matrix looks the same for both, and both let each reach the other).
+or board joins them directly (with two GPUs the matrix looks the same for both, and both let each reach the other;
+where the host has more of them, in another driver's hands or out of a container's sight, switches may lead to those).
 
 A matrix tells all links of a GPU only if it counts as many as the GPU has: those that are down or lead to a CPU are
 not shown in it, and ``topo -mp`` shows none at all.
@@ -16,8 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atoll.host.gap import Gap
-from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.chips import may_have_switches, nvlinks_at_most
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ENDS_AS_WELL, gaps_of
+from atoll.host.links.hive import with_unseen
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.speed import nvlink_speed
@@ -120,6 +122,8 @@ class _Reading:
             else:
                 links += self._direct(named)
                 shown = {index: self.shown(index) for index in named}
+                if len(named) == 2:
+                    self._alike_unseen(named, doubts)
             for index, count in shown.items():
                 self._complete(index, count, doubts)
                 if members != named:
@@ -156,6 +160,15 @@ class _Reading:
             waiting -= members
             found.append(sorted(members))
         return found
+
+    def _alike_unseen(self, pair: list[int], doubts: dict[Address, str]) -> None:
+        """A pair on switches looks like one on a bridge, where the matrix shows no third GPU."""
+        seen = frozenset(address for index, address in self.naming.addresses.items() if index in self.matrix.gpus)
+        for address in with_unseen(seen & self.functions.keys(), self.functions) & set(map(self.address, pair)):
+            function = self.functions[address]
+            if may_have_switches(function.vendor, function.device):
+                why = f"{self.source} does not show all GPUs of its kind, and switches may join it to those as well"
+                doubts.setdefault(address, why)
 
     def _has_switches(self) -> bool:
         return any(f.vendor == NVIDIA and f.device_class == DeviceClass.OTHER_BRIDGE for f in self.functions.values())
