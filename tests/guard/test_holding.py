@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from act_bench import SPEC, host_of, lose_journal, planned, state
+from act_bench import SPEC, host_of, lose_journal, planned, state, to_vfio
 from guard_bench import BLUE, RED, RED2, Bench
 
 from atoll.act.executor import execute
@@ -262,6 +262,34 @@ def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path)
     with pytest.raises(InputError, match=f"not there any more: {blue2} of blue"):
         held.prove()
     assert blue in held.clusters.owner()
+
+
+class Leaving(Homed):
+    """The kernel takes the driver off a device: its link has gone, and it has not let go yet."""
+
+    leaving = False
+
+    def readlink(self, path: str) -> str:
+        if self.leaving and path.endswith("/driver"):
+            raise FileNotFoundError(path)
+        return super().readlink(path)
+
+    def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        if path.endswith("/uevent"):
+            return b"DRIVER=vfio-pci\n"
+        return super().read(path, offset=offset, size=size)
+
+
+def test_the_end_waits_for_what_the_kernel_takes_and_not_for_an_owner_who_only_said_so(tmp_path: Path) -> None:
+    twin = Leaving.new("ac922-4gpu")
+    assert isinstance(twin, Leaving)
+    twin.home = tmp_path
+    red = gpus(host_of(twin))[0]
+    to_vfio(twin, red)
+    held = holding(twin)
+    assert not held._leaves(red)
+    twin.leaving = True
+    assert held._leaves(red)
 
 
 def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,8 +355,9 @@ class Holding:
         return outcome
 
     def _leaves(self, address: Address) -> bool:
-        """Whether the kernel is about to take a device that was let go: then it has its driver still."""
-        return "vfio" in (device.driver(self.machine, address) or "")
+        """Whether the kernel is about to take a device that was let go: the link to its driver goes first. With that
+        still there its owner had asked in the kernel's place, as he can (VFIO_DEVICE_SET_IRQS)."""
+        return device.driver(self.machine, address) is None and device.has_vfio(self.machine, address)
 
     def end(self, left: tuple[Tenant, ...]) -> Ended:
         """Give all back, unless owners are left: then nothing is opened to them, and the journal keeps the run open.
