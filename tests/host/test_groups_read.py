@@ -71,6 +71,22 @@ def test_groups_from_the_functions_links() -> None:
     assert isinstance(host.functions[Address(0, 2, 0, 0)].group, Unknown)
 
 
+@pytest.mark.parametrize("kept", [(), ("type",)])
+def test_a_function_that_no_group_lists_is_where_its_link_says(kept: tuple[str, ...]) -> None:
+    """A folder of a group that was lost, or could not be read, makes no group smaller."""
+    other = function_files("0000:02:00.0")
+    listed = {"sys/kernel/iommu_groups/3/devices/0000:02:00.0": Link("../../../../x")}
+    link = {f"{FOLDER}/iommu_group": Link("../../../kernel/iommu_groups/7")}
+    host = read_host(tree_of({**FUNCTION, **other, **listed, **link, **{f"{GROUP}/{name}": "DMA\n" for name in kept}}))
+    assert isinstance(host.groups, Known)
+    assert {number: group.members for number, group in host.groups.value.items()} == {
+        3: (Address(0, 2, 0, 0),),
+        7: (Address(0, 1, 0, 0),),
+    }
+    assert isinstance(host.groups.value[7].type, Known if kept else Unknown)
+    assert host.functions[Address(0, 1, 0, 0)].group == Known(7, "sys/kernel/iommu_groups")
+
+
 _XEN = "sys/hypervisor/type", "xen\n"
 _DOM0 = "proc/xen/capabilities", "control_d\n"
 

@@ -47,12 +47,20 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent) -> Fact[
     """Return the groups by number; empty where this kernel has no IOMMU in use.
 
     Where ``sys/kernel`` was not captured, the groups are those that the functions' own links name, and
-    unknown where no function has such a link.
+    unknown where no function has such a link. A function that no group lists, be it that a folder was lost or could
+    not be read, is in the group that its link names: the kernel makes both (``iommu_group_alloc_device``).
     """
     listed = names(tree, _GROUPS)
     if isinstance(listed, Known):
         numbers = sorted(int(name) for name in listed.value if name.isascii() and name.isdigit())
-        return Known({number: _group(tree, number, extent) for number in numbers}, _GROUPS)
+        groups = {number: _group(tree, number, extent) for number in numbers}
+        shown = {address for group in groups.values() for address in group.members}
+        for place in places if groups else ():
+            number = _linked(tree, place) if place.address not in shown else None
+            if number is not None:
+                group = groups.get(number) or _group(tree, number, extent)
+                groups[number] = replace(group, members=tuple(sorted((*group.members, place.address))))
+        return Known(dict(sorted(groups.items())), _GROUPS)
     if _kernel_complete(tree):
         return Known({}, f"{_GROUPS} does not exist: this kernel has no IOMMU support")
     members: dict[int, list[Address]] = {}
@@ -62,8 +70,8 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent) -> Fact[
             members.setdefault(number, []).append(place.address)
     if not members:
         return Unknown(f"{_GROUPS} was not captured")
-    groups = {number: Group(number, tuple(sorted(members[number]))) for number in sorted(members)}
-    return Known(groups, "the functions' iommu_group links")
+    linked = {number: Group(number, tuple(sorted(members[number]))) for number in sorted(members)}
+    return Known(linked, "the functions' iommu_group links")
 
 
 def behind_xen(groups: Fact[Mapping[int, Group]]) -> Fact[Mapping[int, Group]]:
