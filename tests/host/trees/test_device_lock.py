@@ -118,3 +118,41 @@ def test_a_reader_that_was_killed_is_replaced(folder: Path) -> None:
     with pytest.raises(OSError, match=r"Broken pipe|was killed"):
         found.read(f"{folder}/free")
     assert found.read(f"{folder}/free") == b"vfio-pci\n"
+
+
+@pytest.mark.parametrize("noticed", [False, True])
+def test_whoever_has_the_number_of_a_reader_that_was_killed_is_left_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    found = reader(folder)
+    found.read(f"{folder}/free")
+    (pid,) = readers(folder)
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda number, which: killed.append(number))
+    if noticed:
+        with pytest.raises(OSError, match=r"Broken pipe|was killed"):
+            found.read(f"{folder}/free")
+    found.close()
+    assert killed == []
+
+
+def test_where_no_process_can_be_made_nobody_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Number 0 would be all of one's own process group."""
+    parent, fork = os.getpid(), os.fork
+    killed: list[int] = []
+
+    def forked() -> int:
+        if os.getpid() != parent:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", forked)
+    monkeypatch.setattr(os, "kill", lambda number, which: killed.append(number))
+    found = reader(folder)
+    with pytest.raises(OSError, match=r"Broken pipe|was killed"):
+        found.read(f"{folder}/free")
+    assert killed == []
+    monkeypatch.undo()
+    assert found.read(f"{folder}/free") == b"vfio-pci\n"

@@ -102,12 +102,20 @@ class LockedAttributes:
     def _leave(self) -> None:
         if self._line is None:
             return
-        self._line.close()
-        self._line = None
-        if self._owner == os.getpid():
-            # It may have ended by itself: its line is closed.
+        # Once the child has ended, its number may be any other process's; it has none where it could not be made.
+        there = self._owner == os.getpid() and _has_another_end(self._line)
+        if there:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self._child, signal.SIGKILL)
+        self._line.close()
+        self._line = None
+
+
+def _has_another_end(line: socket.socket) -> bool:
+    try:
+        return bool(line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
 
 
 def _become_reader(line: socket.socket, read: Callable[[str], bytes]) -> None:
