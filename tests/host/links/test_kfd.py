@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from atoll.host import read_host
 from atoll.host.links.kfd import KfdLink, KfdNode, kfd_links, parse_properties
 from atoll.host.model import EndKind, Function, Host, LinkKind
+from atoll.host.records.content import read_record
+from atoll.host.together import read_together
 from atoll.pci.address import Address
 from host.handmade import function_files, tree_of
 
@@ -86,6 +89,23 @@ def test_partitions_of_one_device_are_one_function() -> None:
     assert len({link.b for link in host.links}) == 1, "one hive, and who is joined directly is not told"
     assert {link.a.function for link in host.links} == {A(address) for address in addresses}
     assert host.links_told == {A(address) for address in addresses}
+
+
+def test_partitions_of_which_each_has_an_id_of_its_own() -> None:
+    """Newer drivers show that of a partition's first die."""
+    files = recorded("kfd-mi308", "topology-parsing-mi308/topology/")
+    own = {
+        path: re.sub(rb"unique_id [1-9]\d*", b"unique_id %d" % (10**18 + n), data)
+        for n, (path, data) in enumerate(sorted(files.items()))
+    }
+    addresses = sorted(places(files).values())
+    host, before = host_of(own, addresses, MI308), host_of(files, addresses, MI308)
+    assert (host.links, host.links_told) == (before.links, before.links_told)
+    assert not any("no such function" in gap.why or "no function here" in gap.why for gap in host.gaps)
+    text = "\n".join(f"{path}:{line}" for path, data in own.items() for line in data.decode().splitlines())
+    alone = read_together([read_record(text.encode(), name="kfd.txt")])
+    assert {str(address) for address in alone.functions} == set(addresses), "a function for each device"
+    assert alone.links_told == host.links_told
 
 
 def test_a_gpu_that_is_not_bound_is_not_told() -> None:

@@ -3,8 +3,9 @@
 Source: Linux ``drivers/gpu/drm/amd/amdkfd/kfd_crat.h``, ``kfd_crat.c`` (``kfd_fill_gpu_xgmi_link_to_gpu``),
 ``kfd_topology.c`` and ``amdgpu/amdgpu_xgmi.c``:
 
-- ``location_id`` holds bus, device and function; the partitions of one device are nodes of their own, with the same
-  ``unique_id`` and the partition's number added to the function number (or in the upper bits).
+- ``location_id`` holds bus, device and function; the partitions of one device are nodes of their own, with the
+  partition's number added to the function number (or in the upper bits). Their ``unique_id`` is the device's, and since
+  2025 that of a die ("drm/amdkfd: set uuid for each partition in topology").
 - An ``io_links`` entry of type 11 is XGMI. Its weight is 15 for each hop; 13 between partitions of one device; 41
   (twice 13 and 15) between partitions of two, where the driver does not ask for the number of hops. One hop is a link
   between the two; of others, the hive routes.
@@ -28,11 +29,11 @@ from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 from atoll.pci.vendor import ATI
 
-__all__ = ["KfdLink", "KfdNode", "kfd_links", "kfd_node", "parse_properties"]
+__all__ = ["KfdLink", "KfdNode", "device_places", "kfd_links", "kfd_node", "parse_properties"]
 
 _MOST_PARALLEL = 64
 _XGMI = 11
-_HOP, _TWO_PARTITIONS = 15, 41
+_HOP, _PARTITIONS, _TWO_PARTITIONS = 15, 13, 41
 _MEGABYTE = 1_000_000
 _HINT = "record the host with all its GPUs bound to amdgpu"
 _Hives: TypeAlias = "Mapping[Address, int]"
@@ -100,7 +101,7 @@ def kfd_links(
     nodes: tuple[KfdNode, ...], functions: Mapping[Address, Function], hives: _Hives, *, source: str = "KFD topology"
 ) -> ToldLinks:
     """Return the links between the functions of a host, and of each hive that routes one link a member to it."""
-    reading = _Reading(nodes, functions, _addresses(nodes))
+    reading = _Reading(nodes, functions, device_places(nodes))
     links = reading.links()
     doubts = reading.doubts
     of_nodes = {
@@ -131,14 +132,31 @@ def kfd_links(
     return ToldLinks(source, tuple(links), told - doubts.keys(), gaps_of({**strange, **doubts}, _HINT))
 
 
-def _addresses(nodes: tuple[KfdNode, ...]) -> dict[int, Address]:
-    """Functions by node: the partitions of a device are at its own, the lowest place of one ``unique_id``."""
-    first: dict[int, Address] = {}
-    for node in nodes:
-        unique = node.get("unique_id")
-        if node.is_gpu and unique:
-            first[unique] = min(first.get(unique, node.place), node.place)
-    return {node.number: first.get(node.get("unique_id"), node.place) for node in nodes if node.is_gpu}
+def device_places(nodes: Iterable[KfdNode]) -> dict[int, Address]:
+    """Return where the device of each GPU is, by node: that of partitions is the lowest place of them."""
+    gpus = {node.number: node for node in nodes if node.is_gpu}
+    places = {number: node.place for number, node in gpus.items()}
+    pairs = [(node, gpus[link.to]) for node in gpus.values() for link in node.links if _is_inside(node, link, gpus)]
+    by_id: dict[int, KfdNode] = {}
+    for node in gpus.values():
+        if unique := node.get("unique_id"):
+            pairs.append((node, by_id.setdefault(unique, node)))
+    waiting = True
+    while waiting:
+        waiting = False
+        for one, other in pairs:
+            lowest = min(places[one.number], places[other.number])
+            waiting |= places[one.number] != places[other.number]
+            places[one.number] = places[other.number] = lowest
+    return places
+
+
+def _is_inside(node: KfdNode, link: KfdLink, gpus: Mapping[int, KfdNode]) -> bool:
+    """Whether a link leads to another partition of the same device."""
+    far = gpus.get(link.to)
+    if far is None or link.type != _XGMI or link.weight != _PARTITIONS:
+        return False
+    return far.place[:3] == node.place[:3]
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.gap import Gap, GapKind
-from atoll.host.links.kfd import KfdNode
+from atoll.host.links.kfd import KfdNode, device_places
 from atoll.host.model import UNTOLD_CLASS, Function, Host
 from atoll.host.records.programs.smi_gpus import GPUS_ONLY
 from atoll.host.records.shown import Shown, Standing, host_of_shown
@@ -28,14 +28,12 @@ _LEFT_OUT = Gap(
 def read_kfd_gpus(nodes: tuple[KfdNode, ...], *, name: str) -> Host:
     """Return the host of a topology's nodes. Raises InputError where it shows no GPU."""
     shown = Shown.of(name)
-    first: dict[int, KfdNode] = {}
-    for node in nodes:
-        if node.is_gpu and 0 < node.get("device_id") <= 0xFFFF and node.get("domain") <= 0xFFFFFFFF:
-            known = first.setdefault(node.get("unique_id") or -node.number - 1, node)
-            if node.place < known.place:
-                first[node.get("unique_id")] = node
-    for node in first.values():
-        shown.add(_function(node.place, node, shown.name), Standing())
+    told = [node for node in nodes if 0 < node.get("device_id") <= 0xFFFF and node.get("domain") <= 0xFFFFFFFF]
+    first: dict[Address, KfdNode] = {}
+    for number, place in device_places(told).items():
+        first.setdefault(place, next(node for node in told if node.number == number))
+    for place, node in first.items():
+        shown.add(_function(place, node, shown.name), Standing())
     return host_of_shown(
         shown, path=name, lone=_LONE, left_out=(_LEFT_OUT,), no_groups="the KFD topology shows no groups"
     )
