@@ -204,3 +204,20 @@ def test_strangers_however_many_leave_room_for_owners_and_root(served: Served) -
         for user in (0, 1001):
             with served.client(user) as client:
                 assert client.state()["ok"]
+
+
+def test_where_no_thread_can_be_had_what_is_to_be_closed_waits(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any user may see to it that there are no more processes; that is no end of the holder."""
+
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", none)
+        with served.client(1003) as stranger:
+            send(stranger._connection, {"ask": "state"}, [0])
+        with served.client(1001) as owner:
+            assert owner.state()["ok"]
+        wait(lambda: None in served.service._discard.under_way())
+    wait(lambda: len(os.listdir("/proc/self/fd")) == before and not served.service._discard.under_way())

@@ -34,6 +34,8 @@ class Discard:
 
     def __init__(self) -> None:
         self._closing: list[tuple[Hashable, threading.Thread]] = []
+        self._waiting: list[tuple[Hashable, Sequence[socket.socket | int]]] = []
+        """What no thread could be had for."""
         self._lock = threading.Lock()
 
     def close(self, whose: Hashable, *things: socket.socket | int) -> None:
@@ -42,16 +44,27 @@ class Discard:
             if isinstance(thing, socket.socket):
                 with suppress(OSError):
                     thing.shutdown(socket.SHUT_RDWR)
-        thread = threading.Thread(target=_close, args=(things,), name="discard", daemon=True)
-        thread.start()
         with self._lock:
-            self._closing.append((whose, thread))
+            self._start(whose, things)
 
     def under_way(self) -> list[Hashable]:
         """Return whose things are not closed yet, for each call of ``close`` once."""
         with self._lock:
             self._closing = [(whose, thread) for whose, thread in self._closing if thread.is_alive()]
-            return [whose for whose, _ in self._closing]
+            waiting, self._waiting = self._waiting, []
+            for whose, things in waiting:
+                self._start(whose, things)
+            return [whose for whose, _ in (*self._closing, *self._waiting)]
+
+    def _start(self, whose: Hashable, things: Sequence[socket.socket | int]) -> None:
+        thread = threading.Thread(target=_close, args=(things,), name="discard", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more processes are to be had, which any user may see to (RLIMIT_NPROC counts each user's own).
+            self._waiting.append((whose, things))
+        else:
+            self._closing.append((whose, thread))
 
 
 def _close(things: Sequence[socket.socket | int]) -> None:
