@@ -55,6 +55,13 @@ def test_pieces_in_any_order(pieces: list[str]) -> None:
     _read("".join(pieces).encode())
 
 
+@pytest.mark.parametrize("mark", ["{code}", "{code:bash}", "{noformat}", " {quote}"])
+def test_a_bug_trackers_marks_are_no_json(mark: str) -> None:
+    host = read_record(f"{mark}\n{PORT}{mark}\n".encode(), name="x").host
+    assert host is not None
+    assert len(host.functions) == 2
+
+
 def test_a_log_of_json_objects_is_a_text() -> None:
     """KubeVirt and DPDK log so, and what people ask about stands below it."""
     log = b'{"level":"error","msg":"EAL: 0000:44:00.3 VFIO group is not viable!"}\n'

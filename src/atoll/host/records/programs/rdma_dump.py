@@ -40,9 +40,10 @@ _LEFT_OUT = Gap(
 
 
 def is_json(data: bytes) -> bool:
-    """Whether bytes begin like a JSON list or object."""
+    """Whether bytes begin like a JSON list or object; ``{code}`` and ``{noformat}`` are a bug tracker's marks."""
     start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return start[:1] == b"{" or (start[:1] == b"[" and start[1:].lstrip(b" \t\r\n")[:1] in (b"{", b"]", b""))
+    after = start[1:].lstrip(b" \t\r\n")[:1]
+    return (start[:1] == b"{" and not after.isalpha()) or (start[:1] == b"[" and after in (b"{", b"]", b""))
 
 
 def read_rdma_dump(data: bytes, *, name: str) -> Host:
