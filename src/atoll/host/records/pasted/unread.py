@@ -3,7 +3,8 @@
 Sources of the forms: ``lspci -vvv | grep ACSCtl`` of NVIDIA's NCCL guide; ``rocm-smi --showtopo`` and ``amd-smi
 topology`` of ROCm, its ``rocminfo``; FreeBSD's pciconf(8); hwloc's lstopo(1) in text; lshw(1); inxi(1); hwinfo(8);
 setpci(8); DPDK's ``dpdk-devbind.py --status``; ``nvidia-smi`` alone; CUDA's p2pBandwidthLatencyTest; Windows' device
-ids; VMware's ``esxcli hardware pci list``.
+ids and device assignment; VMware's ``esxcli hardware pci list``; the boot logs of the BSDs (autoconf(4), acpi(4));
+vm-bhyve's ``vm passthru``; TrueNAS's ``midclt call vm.device.passthrough_device``; ``incus info --resources``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _SAMPLE = 1 << 18
 _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("acsctl", "acscap"),
-        "it shows ACS bits without the lines of the functions that they are of, which grep has left out",
+        "it shows ACS bits without the lines of the functions that they are of: grep leaves those out",
         f"paste the whole output of {_LSPCI}; and for groups {_LIST}",
     ),
     (
@@ -47,11 +48,6 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("]----", "]--+-"),
         "it is a part of a tree of lspci -t, without the line that begins with the number of a bus",
         f"paste the whole tree, as code; better {_LSPCI}",
-    ),
-    (
-        ("pci address:", "numa node:"),
-        "it is the list of resources of Incus or LXD, which shows neither bridges nor ACS nor groups",
-        f"paste {_LSPCI}, and {_LIST}",
     ),
     (
         ("(xen) ",),
@@ -129,6 +125,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste {_LSPCI}, and {_LIST}",
     ),
     (
+        ('"iommu_group": {',),
+        "it is TrueNAS's list of what may be passed through, which shows neither bridges nor ACS",
+        f"paste {_LIST}, and {_LSPCI}",
+    ),
+    (
         ("pci_0000_",),
         "it lists libvirt's names of devices and no more",
         "paste for d in $(virsh nodedev-list --cap pci); do virsh nodedev-dumpxml $d; done",
@@ -138,7 +139,26 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "it is the list of dpdk-devbind, which shows drivers and no groups",
         f"paste {_LIST}, and {_LSPCI}",
     ),
-    (("pci\\ven_",), "it is a list of Windows' devices", f"boot Linux (a live system does), and paste {_LSPCI}"),
+    (
+        (" at mainbus0", "ppb0 at pci"),
+        "it is the boot log of OpenBSD or NetBSD, which form no IOMMU groups",
+        f"paste {_LSPCI} (from pciutils, or of Linux), run as root",
+    ),
+    (
+        ("<acpi pci-pci bridge>", "<acpi host-pci bridge>", "<acpi pci bus>"),
+        "it is FreeBSD's boot log, which shows neither ACS nor groups",
+        "paste the output of lspci -nnvvv (pkg install pciutils), run as root",
+    ),
+    (
+        ("bhyve id",),
+        "it is the list of vm-bhyve, which shows neither bridges nor ACS",
+        "paste the output of lspci -nnvvv (pkg install pciutils), run as root",
+    ),
+    (
+        ("pci\\ven_", "pciroot(0)#pci("),
+        "it is a list of Windows' devices",
+        f"boot Linux (a live system does), and paste {_LSPCI}",
+    ),
     (
         ("vmkernel name:", "passthru capable:"),
         "it is a list of esxcli, which shows neither ACS nor groups",
@@ -153,6 +173,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("iommu group", "iommu_group"),
         UNKNOWN_LIST,
         f"paste {_LIST}, and {_LSPCI}",
+    ),
+    (
+        ("pci address:", "numa node:"),
+        "it names devices by what resources they are, as Incus and LXD do, and neither bridges nor ACS nor groups",
+        f"paste {_LSPCI}, and {_LIST}",
     ),
     (
         ("io_page_fault", "dmar: [dma", "dmar-ir:", "amd-vi:", "arm-smmu"),
