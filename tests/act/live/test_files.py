@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import stat
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from atoll.act.live import deadline
 from atoll.act.live.deadline import write_within
 from atoll.act.live.files import keep, write_attribute, write_config
 from atoll.errors import RefusedError
+from atoll.host.trees.device_lock import LockedAttributes
 
 
 def filled_pipe() -> tuple[int, int]:
@@ -64,6 +66,18 @@ def test_a_write_that_does_not_return_is_given_up() -> None:
     finally:
         os.close(out)
         os.close(into)
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2048, reason="this process may not open as many")
+def test_a_process_that_has_much_open_writes_and_reads_too(tmp_path: Path) -> None:
+    """A holder whose owners have many connections: select(2) knows no descriptor above 1023."""
+    attribute = tmp_path / "uevent"
+    attribute.write_text("before")
+    with ExitStack() as opened:
+        for _ in range(1100):
+            opened.callback(os.close, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        write_attribute(str(attribute), b"1", seconds=10)
+        assert LockedAttributes().read(str(attribute)) == b"1"
 
 
 def test_an_interrupt_right_after_the_fork_waits_for_the_write(monkeypatch: pytest.MonkeyPatch) -> None:

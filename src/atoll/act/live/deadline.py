@@ -92,9 +92,10 @@ def _write(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None
 
 
 def _wait(told: int, end: float, clock: Callable[[], float]) -> bytes | None:
+    waiting = select.poll()
+    waiting.register(told, select.POLLIN)
     while True:
-        ready, _, _ = select.select([told], [], [], max(0.0, end - clock()))
-        if ready:
+        if waiting.poll(max(0.0, end - clock()) * 1000):
             return os.read(told, len(_DONE))
         if clock() >= end:
             return None

@@ -58,7 +58,9 @@ class LockedAttributes:
             line = self._started()
             try:
                 line.send(os.fsencode(real))
-                if not select.select([line], [], [], self._patience or _SECONDS)[0]:
+                waiting = select.poll()
+                waiting.register(line, select.POLLIN)
+                if not waiting.poll((self._patience or _SECONDS) * 1000):
                     self._patience = _SECONDS_LATER
                     raise OSError(errno.EBUSY, _HELD, real)
                 answer = line.recv(_SIZE_AT_MOST)
