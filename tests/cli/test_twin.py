@@ -108,3 +108,18 @@ def test_events_and_resets(run: Run, ac922: Path) -> None:
     assert "nouveau" in busy.err
     assert run("twin", "reset", ac922, GPUS[0], "--method", "bus").code == 0
     assert run("twin", "event", ac922, "suspend").code == 0
+
+
+def test_a_twin_stays_whose_it_is_and_where_it_is(run: Run, ac922: Path) -> None:
+    """Through a link too: a copy in the link's place would be another twin from then on."""
+    ac922.chmod(0o664)
+    link = ac922.with_name("link.json")
+    link.symlink_to(ac922.name)
+    spec = ac922.with_name("red.toml")
+    spec.write_text(f'[cluster.red]\ndevices = ["{GPUS[0]}"]\n')
+    before = ac922.read_bytes()
+    assert run("twin", "event", link, "suspend").code == 0
+    run("apply", spec, "--host", link)
+    assert link.is_symlink()
+    assert ac922.read_bytes() != before
+    assert ac922.stat().st_mode & 0o777 == 0o664

@@ -131,8 +131,10 @@ def _changing(names: Sequence[str], *, dry_run: bool, hold: bool, vfio: VfioLeas
 
         from atoll.act.lock import file_lock
 
-        with file_lock(Path(names[0])):
-            session = open_session(names)
+        # A link is resolved once: what is written goes where it was read, and the link stays.
+        name = os.path.realpath(names[0])
+        with file_lock(Path(name)):
+            session = open_session([name])
             try:
                 yield session
             finally:
@@ -173,8 +175,11 @@ def _live(hold: bool, vfio: VfioLeases | None, *, lock: bool) -> Iterator[Sessio
 @contextmanager
 def changing_twin(path: Path) -> Iterator[Twin]:
     """Load a twin's file to change it, and save it unless something went wrong. Raises InputError, OSError."""
+    from pathlib import Path
+
     from atoll.act.lock import file_lock
 
+    path = Path(os.path.realpath(path))
     with file_lock(path):
         twin = load_twin(path)
         yield twin

@@ -58,6 +58,7 @@ def write(path: str | Path, document: dict[str, Any]) -> None:
     target = Path(path)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
+        _like(target, descriptor)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(document, stream, indent=1)
             stream.write("\n")
@@ -68,6 +69,17 @@ def write(path: str | Path, document: dict[str, Any]) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _like(target: Path, descriptor: int) -> None:
+    """Let a new file belong to whom the one in its place belongs to, and be read by whom that is."""
+    try:
+        found = os.stat(target)
+        os.fchown(descriptor, found.st_uid, found.st_gid)
+        os.fchmod(descriptor, found.st_mode & 0o777)
+    except (FileNotFoundError, PermissionError):
+        # It is the caller's alone then.
+        return
 
 
 def read(path: str | Path) -> Document:
