@@ -62,11 +62,14 @@ CREATE TABLE write (
 class Database:
     """The database, open for writing. What was committed has reached the machine's disk, or the twin."""
 
-    def __init__(self, machine: Machine) -> None:
-        """Open it, or make it. Raises InputError for a damaged one, OSError where it cannot be written."""
+    def __init__(self, machine: Machine, *, spends: bool = True) -> None:
+        """Open it, or make it. With ``spends`` the reserve is given up once there is no other room.
+
+        Raises InputError for a damaged one, OSError where it cannot be written.
+        """
         self._machine = machine
         self._path = machine.state_path(PATH)
-        self._reserve = machine.state_path(RESERVE)
+        self._reserve = machine.state_path(RESERVE) if spends else None
         self._pending: list[tuple[str, tuple[object, ...]]] = []
         """What the transaction that is open has changed, to be done again where it needed room."""
         self.is_short = False

@@ -36,10 +36,11 @@ class Journal:
     Raises InputError for a damaged journal, Failure where it cannot be written.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, spends: bool = True) -> None:
+        """With ``spends`` what is noted may take the room that is held on the disk."""
         self._machine = machine
         try:
-            self._database = Database(machine)
+            self._database = Database(machine, spends=spends)
         except OSError as error:
             raise _unwritten(error) from error
         self._connection = self._database.connection

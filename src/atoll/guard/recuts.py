@@ -52,7 +52,8 @@ def _note(machine: Machine, writes: Iterable[Write]) -> None:
         run = next(mine, None)
         if run is None:
             raise InputError("the holder's run is not in the journal", hint="end the holder, run atoll recover")
-        with closing(Journal(machine)) as journal:
+        # The room that is held on the disk is for giving back: an owner's resets must not use it up.
+        with closing(Journal(machine, spends=False)) as journal:
             for write in writes:
                 journal.note(run, write)
 
