@@ -294,6 +294,23 @@ def test_an_order_that_makes_no_sense_ends_no_keeper_and_no_watch() -> None:
         assert list(keeping.order("looks")["devices"]) == [str(BLUE)]
 
 
+def test_what_no_thread_can_be_had_for_is_not_watched_and_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Bench() as bench:
+        lease = bench.keepers.lease(RED, holder="atoll-hold:red")
+        keeping = bench.keepers.by_holder["atoll-hold:red"]
+
+        def none(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as context:
+            context.setattr(threading.Thread, "start", none)
+            with pytest.raises(VfioError, match="can't start new thread"):
+                lease.watch(VOLTA, [1], interval=0.001)
+        assert keeping.order("looks")["devices"] == {}
+        lease.close()
+        assert not bench.opened(0)
+
+
 @pytest.mark.parametrize(("count", "fits"), [(126, True), (127, False)])
 def test_more_devices_than_one_message_takes_are_told_apart_from_a_failure(count: int, fits: bool) -> None:
     """A container, groups and devices: of each device its group is told too."""

@@ -224,8 +224,9 @@ class Keeper:
         pauses = Pauses(order["interval"])
         name = f"watch {lease.address}"
         watching.thread = threading.Thread(target=self._keep, args=(watching, pauses), name=name, daemon=True)
-        self._watching[lease.address] = watching
+        # Where no thread can be had, nothing is watched, nor shown as if it were.
         watching.thread.start()
+        self._watching[lease.address] = watching
         return {}
 
     def _keep(self, watching: _Watching, pauses: Pauses) -> None:
