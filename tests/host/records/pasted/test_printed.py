@@ -50,6 +50,28 @@ def test_other_boot_loaders_and_short_releases() -> None:
     assert host.kernel.value.text == "5.4.0-42-amd"
 
 
+@pytest.mark.parametrize(
+    ("report", "release"),
+    [
+        (f"Uname: Linux 5.4.0-42-generic x86_64\nProcKernelCmdLine: {_LINE}\n", "5.4.0-42-generic"),
+        (f"cmdline:        {_LINE}\nkernel:         5.8.15-301.fc33.x86_64\n", "5.8.15-301.fc33.x86_64"),
+        (f"$ cat /proc/cmdline\n{_LINE}\nKernel: Linux 4.19.0-9-amd64 (SMP w/8 CPU cores)\n", "4.19.0-9-amd64"),
+        (f"{_LINE}\n  Kernel: 6.6.10-arch1-1 arch: x86_64 bits: 64 compiler: gcc\n", "6.6.10-arch1-1"),
+        (f"{_LINE}\nKernel: x86_64 Linux 5.4.2-arch1-1\n", "5.4.2-arch1-1"),
+    ],
+)
+def test_what_reports_tell_after_a_key(report: str, release: str) -> None:
+    host = host_of(report + "\n" + _LIST)
+    assert value_of(host.command_line, "") == _LINE
+    assert isinstance(host.kernel, Known)
+    assert host.kernel.value.text == release
+
+
+@pytest.mark.parametrize("line", ["Kernel: 6.1.12 hangs, 5.15.2 does not", "Kernel: 5.4", "kernel: pci 1.2-3 x"])
+def test_a_kernel_that_a_sentence_names_is_none(line: str) -> None:
+    assert isinstance(host_of(f"{line}\n{_LIST}").kernel, Unknown)
+
+
 @pytest.mark.parametrize("quote", ["", "> ", "> > "])
 @pytest.mark.parametrize("key", ["", "[    0.000000] Command line: "])
 def test_what_a_mailer_put_on_the_next_line_belongs_to_it(quote: str, key: str) -> None:

@@ -1,5 +1,9 @@
 """What people print beside a listing: ``uname -a``, ``uname -r``, ``cat /proc/cmdline``, the types of groups.
 
+Reports tell kernel and command line after a key: Ubuntu's (``Uname:``, ``ProcKernelCmdLine:``, of apport), Fedora's
+(``kernel:``, ``cmdline:``, of abrt), Debian's (``Kernel: Linux 6.1.0-18-amd64 (SMP …``), inxi and its like (``Kernel:
+6.6.10-arch1-1 arch: x86_64``).
+
 Types of groups are those of ``grep . /sys/kernel/iommu_groups/*/type``, ``tail -n +1`` or ``cat`` of one such file.
 
 What /etc/default/grub holds is not taken: it may be in force at the next boot, or never.
@@ -19,6 +23,12 @@ __all__ = ["Printed"]
 _LONGEST = 4096
 _STARTS = ("BOOT_IMAGE=", "root=", "initrd=", "initrd ")
 _WORDS = frozenset({"ro", "rw", "quiet", "splash"})
+_KEYED_LINE = ("prockernelcmdline", "cmdline")
+_KEYED_RELEASE = re.compile(
+    r"(?:uname|kernel):\s+(?:(?:x86_64\s+)?linux\s+)?(\d+\.\d+[.-]\d\S*)"
+    r"(?:\s+(?:arch: )?(x86_64|aarch64|ppc64le|riscv64|s390x|loongarch64)\b.*|\s+\(SMP .*)?",
+    re.IGNORECASE,
+)
 _TYPE = r"(DMA|DMA-FQ|identity|blocked|unmanaged|unknown)"
 _TYPE_TOLD = re.compile(rf"(?:\S*/)?(\d{{1,6}})/type:\s*{_TYPE}")
 _TYPE_ASKED = re.compile(r"iommu_groups/(\d{1,6})/type\b")
@@ -63,6 +73,8 @@ class Printed:
             self.release = words[2]
             self.platform = next(filter(None, map(platform_by_machine, words[4:])), None)
             return True
+        if self._keyed(text):
+            return True
         if text.startswith("BOOT_IMAGE=") or (asked == "command line" and _is_command_line(words)):
             self.command_line = text[:_LONGEST]
             self._wrapped = len(text) >= NARROW
@@ -75,6 +87,20 @@ class Printed:
         elif text.endswith("uname -r"):
             self._asked = "release"
         return False
+
+    def _keyed(self, text: str) -> bool:
+        """Take what a report tells after a key."""
+        key, found, rest = text.partition(":")
+        if found and key.lower() in _KEYED_LINE and _is_command_line(rest.split()):
+            self.command_line = rest.strip()[:_LONGEST]
+            self._wrapped = len(text) >= NARROW
+            return True
+        told = _KEYED_RELEASE.fullmatch(text)
+        if told is None or release_of(told[1]) is None:
+            return False
+        self.release = told[1]
+        self.platform = platform_by_machine(told[2].lower()) if told[2] else self.platform
+        return True
 
     def _type(self, text: str) -> bool:
         group, self._group = self._group, None
