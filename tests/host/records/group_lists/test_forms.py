@@ -64,7 +64,15 @@ root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
         "### IOMMU Group 1\n\n* 00:01.0 PCI bridge: X\n* `01:00.0` VGA: Y\n\n* 01:00.1 Audio: Y\n\n"
         "**IOMMU Group 2:**\n\n- 02:00.0 Ethernet: Z\n",
         # In Chinese.
-        "IOMMU 组 1：\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\nIOMMU 组 2：\n\t02:00.0 NIC: Z\n",
+        "IOMMU 组 1\uff1a\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\n"
+        "IOMMU 组 2\uff1a\n\t02:00.0 NIC: Z\n",
+        # Translated headings with the function behind, and without the IOMMU; the wide colon.
+        "IOMMU-Gruppe 1: 00:01.0 PCI bridge: X\nIOMMU-Gruppe 1: 01:00.0 VGA: Y\nIOMMU-Gruppe 1: 01:00.1 Audio: Y\n"
+        "IOMMU-Gruppe 2: 02:00.0 Ethernet: Z\n",
+        "Groupe 1 :\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\nGroupe 2 :\n\t02:00.0 NIC: Z\n",
+        "IOMMU Group 1\uff1a 00:01.0 PCI bridge: X\n01:00.0 VGA: Y\uff08IOMMU group 1\uff09\n"
+        "01:00.1 Audio: Y\uff08IOMMU group 1\uff09\n"
+        "IOMMU Group 2\uff1a\n\t02:00.0 Ethernet: Z\n",
         # Loops that look for reset.
         "IOMMU Group 1:\n\t\t 00:01.0 PCI bridge [0604]: X [8086:1901]\n\t [RESET]\t 01:00.0 VGA: Y [10de:1b80]\n"
         "\t\t 01:00.1 Audio: Y [10de:10f0]\nIOMMU Group 2:\n\t [RESET]\t 02:00.0 Ethernet: Z [8086:1533]\n",

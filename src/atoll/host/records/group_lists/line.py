@@ -28,6 +28,8 @@ _MARKS = frozenset({"r", "reset", "dev", "device", "pci", "*", "x"})
 _MOST_MARKS = 5
 """Words of a script's own before an address."""
 _TRANSLATED = ("gruppe", "groupe", "grupo", "gruppo", "groep", "grupa", "групп", "组", "組", "グループ", "그룹")
+_ALONE = re.compile(r"(?:gruppe|groupe|grupo|gruppo|groep|grupa|группа|组|組)\s*\d{1,6}\s*:", re.IGNORECASE)
+"""A heading that leaves the IOMMU out."""
 _MOST_WRAPPED = 3
 """Lines over which a mailer spreads a name."""
 _MOST_TRANSLATED = 3
@@ -73,8 +75,8 @@ def group_heading(text: str) -> tuple[int | None, str]:
     short = _IN_BRACKETS.match(text) if "iommu" in lowered else None
     if short is not None and marked_function(short[2])[0] is not None:
         return int(short[1]), short[2]
-    if "iommu" in lowered and any(word in lowered for word in _TRANSLATED):
-        return _translated(text), ""
+    if any(word in lowered for word in _TRANSLATED) and ("iommu" in lowered or _ALONE.fullmatch(text.strip(_BEFORE))):
+        return _translated(text)
     if "group" not in lowered and "grp" not in lowered:
         return None, ""
     if text.startswith("IOMMU Group: ") and is_group_number(text.removeprefix("IOMMU Group: ")):
@@ -95,11 +97,15 @@ def group_heading(text: str) -> tuple[int | None, str]:
     return int(digits), rest
 
 
-def _translated(text: str) -> int | None:
-    """Return the number of a heading that somebody translated: a few words, one of them a number."""
-    words = [word.strip("#*=:：`") for word in text.split()]
-    numbers = [int(word) for word in words if is_group_number(word)]
-    return numbers[0] if len(numbers) == 1 and len([word for word in words if word]) <= _MOST_TRANSLATED else None
+def _translated(text: str) -> tuple[int | None, str]:
+    """Split a heading that somebody translated: a few words, one of them a number, and perhaps a function behind."""
+    words = [(found.group().strip("#*=:`[]"), found.start()) for found in re.finditer(r"\S+", text)]
+    words = [word for word in words if word[0]][: _MOST_TRANSLATED + 2]
+    behind = next((place for place, (word, _) in enumerate(words) if function_in(word) is not None), len(words))
+    numbers = [int(word) for word, _ in words[:behind] if is_group_number(word)]
+    if len(numbers) != 1 or behind > _MOST_TRANSLATED:
+        return None, ""
+    return numbers[0], text[words[behind][1] :] if behind < len(words) else ""
 
 
 def marked_function(text: str) -> tuple[Address | None, str]:

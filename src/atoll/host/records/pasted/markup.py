@@ -40,8 +40,12 @@ _FULL = re.compile(rb"^[^\n]{69,75}=\r?$", re.MULTILINE)
 """A line that its encoder broke: of 76 characters, the mark among them (RFC 2045 6.7), or a few less."""
 _ENTITIES = ("&lt;", "&gt;", "&amp;", "&nbsp;", "&quot;", "&#")
 _ENOUGH = 3
-_HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
-"""What word processors and pages set for a hyphen or a minus sign: in lspci's flags and ranges it is one."""
+_ASCII = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-"),
+    **dict(zip(map(ord, "\uff1a\uff08\uff09\u3000"), ":() ", strict=True)),
+}
+"""What word processors and pages set for a hyphen or a minus sign, which in lspci's flags and ranges is one; and the
+wide colon, parentheses and blank of Chinese and Japanese."""
 _STRING = re.compile(r"(?<=[\"'])(?=[\da-fA-F:]{2,13}:[01][\da-fA-F]\.[0-7] |IOMMU [Gg]roup |/sys/)")
 """Where a string of a program's begins that begins with a function, with a group or with a path."""
 
@@ -86,7 +90,7 @@ def plain(text: str) -> str:
         text = _TAB.sub(r"\1\t", text)
     if text.count("\\n") >= _ENOUGH:
         text = "\n".join(map(_unescaped, text.split("\n")))
-    return text if text.isascii() else text.translate(_HYPHENS)
+    return text if text.isascii() else text.translate(_ASCII)
 
 
 def _unescaped(line: str) -> str:
