@@ -150,3 +150,24 @@ def test_what_is_no_command_of_lspci_alone_asks_of_no_function(line: str) -> Non
 )
 def test_a_command_of_lspci_asks_of_the_function_behind_its_option(line: str) -> None:
     assert asked_in(line) == Asked(parse_slot("00:03.0"))
+
+
+def test_of_a_bridge_asked_for_its_bits_alone_nothing_else_is_told() -> None:
+    """A ``Bus:`` line that the pattern left out does not make it an endpoint, against what the text shows elsewhere."""
+    host = read_text((WHOLE + "\n$ lspci -vvv -s 00:03.0 | grep ACS\n" + BITS + ON).encode(), name="t")
+    bridge = host.functions[PORT].bridge
+    assert isinstance(bridge, Known)
+    assert bridge.value is not None
+    alone = read_text((LIST + "$ lspci -vvv -s 00:03.0 | grep ACS\n" + BITS + ON).encode(), name="t")
+    assert isinstance(alone.functions[PORT].header, Unknown)
+    assert isinstance(alone.functions[PORT].bridge, Unknown)
+
+
+@pytest.mark.parametrize("again", ["00:03.0 PCI bridge: Intel Corporation Device 352b\n", "$ lspci -vvv -s 00:03.0 | grep ACS\n"])
+def test_bits_picked_after_a_change_stand_against_those_of_the_port_shown_whole(again: str) -> None:
+    named = f"\tCapabilities: [150 v1] Access Control Services\n{BITS}"
+    whole = WHOLE.replace("\tKernel driver", f"{named}{ON}\tKernel driver")
+    changed = OFF.replace("SrcValid-", "SrcValid+")
+    for after, doubted in ((ON, False), (changed, True)):
+        acs = read_text(f"{whole}\n{again}{BITS}{after}".encode(), name="t").functions[PORT].acs
+        assert isinstance(acs, Unknown) is doubted

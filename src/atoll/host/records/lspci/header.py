@@ -55,6 +55,9 @@ class HeaderText(BlockText):
         if self._block.find("Bus:") is None:
             if class_code is not None and class_code >> 8 in BUS_BRIDGES:
                 return Unknown(f"{self._text}: a bridge without its Bus: line")
+            if class_code is None and self._early:
+                # Lines picked of a function that nothing names: it may be a bridge whose Bus: line was left out.
+                return Unknown(f"{self._text}: {self._early}")
             return Known(HeaderType.NORMAL, self._source)
         cardbus = class_code is not None and class_code >> 8 == DeviceClass.CARDBUS_BRIDGE
         return Known(HeaderType.CARDBUS if cardbus else HeaderType.BRIDGE, self._source)

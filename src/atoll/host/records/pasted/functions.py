@@ -175,8 +175,10 @@ class TextFunctions:
 
 
 def _bare(function: Function) -> bool:
-    """Whether nothing but its first line was read."""
-    return isinstance(function.header, Unknown) and isinstance(function.port_type, Unknown)
+    """Whether nothing but its first line was read: a pattern may have picked its ACS bits alone."""
+    acs = function.acs
+    bits = isinstance(acs, Known) or acs.reason.startswith(DISAGREE) or acs.reason.endswith(MISREAD)
+    return isinstance(function.header, Unknown) and isinstance(function.port_type, Unknown) and not bits
 
 
 def _shown_twice(first: Function, second: Function) -> Function:
