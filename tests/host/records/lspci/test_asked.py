@@ -163,7 +163,7 @@ def test_of_a_bridge_asked_for_its_bits_alone_nothing_else_is_told() -> None:
     assert isinstance(alone.functions[PORT].bridge, Unknown)
 
 
-@pytest.mark.parametrize("again", ["00:03.0 PCI bridge: Intel Corporation Device 352b\n", "$ lspci -vvv -s 00:03.0 | grep ACS\n"])
+@pytest.mark.parametrize("again", [WHOLE.partition("\n")[0] + "\n", "$ lspci -vvv -s 00:03.0 | grep ACS\n"])
 def test_bits_picked_after_a_change_stand_against_those_of_the_port_shown_whole(again: str) -> None:
     named = f"\tCapabilities: [150 v1] Access Control Services\n{BITS}"
     whole = WHOLE.replace("\tKernel driver", f"{named}{ON}\tKernel driver")
