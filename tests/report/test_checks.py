@@ -31,6 +31,17 @@ def test_what_firmware_keeps_from_vfio() -> None:
     assert (check.found, "one to one" in check.why) == ("not for VFIO: 0000:04:00.0", True)
 
 
+@pytest.mark.parametrize(
+    ("ids", "told", "left_out"),
+    [((0x10DE, 0x2330), "nvidia-smi", "kfd"), ((0x1002, 0x74A1), "kfd", "nvidia-smi"), ((0x1D94, 0x55B7), "kfd", "nv")],
+)
+def test_what_tells_links_is_of_the_makers_programs(ids: tuple[int, int], told: str, left_out: str) -> None:
+    (check,) = _found(machine(endpoint("01:00.0", ids=ids, class_code=0x120000)), "links")
+    assert check.status is Status.UNKNOWN
+    assert told in check.do
+    assert left_out not in check.do
+
+
 def test_the_patch_that_gives_such_devices_away() -> None:
     for words, told in (("intel_iommu=on,relax_rmrr", 1), ("intel_iommu=relax_rmrr iommu=pt", 1), ("relax_rmrr", 0)):
         found = _found(machine(endpoint("01:00.0"), command_line=words), "firmware-memory")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from atoll.fabric.families import possible_kinds
-from atoll.fabric.interconnects import RECORDED
 from atoll.host.fact import Unknown, value_of
 from atoll.host.groups import listed_only
+from atoll.host.model import LinkKind
 from atoll.isolation.groups import predict
 from atoll.isolation.groups.comparison import compare
 from atoll.isolation.groups.late_acs import formed_before_acs
@@ -22,6 +22,11 @@ from atoll.report.vfio_checks import viable
 
 __all__ = ["DEVICE_CHECKS", "STATE_CHECKS"]
 
+_RECORDS = {
+    LinkKind.NVLINK: "nvidia-smi nvlink -R (or the device tree on POWER)",
+    LinkKind.XGMI: "the KFD topology (grep -r . /sys/class/kfd/kfd/topology/nodes, with all GPUs bound to amdgpu)",
+}
+"""What tells where links lead, by their kind."""
 _RELAXED = "relax_rmrr"
 """Of a patch that is not merged (kiler129/relax-intel-rmrr); Proxmox' kernels carry it since 6.2.16-13."""
 
@@ -74,15 +79,16 @@ def _ats(s: Subject) -> Iterator[Check]:
 def _links(s: Subject) -> Iterator[Check]:
     linked = [f.address for f in s.host.functions.values() if possible_kinds(f)]
     silent = [address for address in linked if address not in s.host.links_told]
-    recorded = any(possible_kinds(s.host.functions[address]) & RECORDED for address in silent)
+    silent_kinds = frozenset[LinkKind]().union(*(possible_kinds(s.host.functions[address]) for address in silent))
+    records = " and ".join(record for kind, record in _RECORDS.items() if kind in silent_kinds)
     if silent:
         yield Check(
             "links",
             Status.UNKNOWN,
             f"links of {plural(len(silent), 'device')} of a family that has them are not known: {shortened(silent)}",
             "links bypass PCIe and its IOMMU; until a source tells, every such pair counts as linked",
-            "record nvidia-smi nvlink -R (or the device tree on POWER) beside sys/"
-            if recorded
+            f"record {records} beside sys/"
+            if records
             else "no record is read that tells where these lead: leave both ends with one owner",
         )
     elif linked:

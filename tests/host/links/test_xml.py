@@ -102,6 +102,13 @@ def test_nccl_tells_gpus_switches_and_cpus() -> None:
     assert "shows no NVLink of it" in why(untold)
 
 
+def test_what_to_record_beside_it_is_of_the_makers_programs() -> None:
+    for vendor, link, word in ((0x10DE, "NVLink", "nvlink -R"), (0x1002, "XGMI", "kfd"), (0x1D94, "XGMI", "kfd")):
+        host = host_of(gpus(2), 0x2330, NCCL.format(a="", b=""), vendor=vendor)
+        (hint,) = {gap.hint for gap in host.gaps if f"shows no {link} of it" in gap.why}
+        assert word in hint, vendor
+
+
 def test_hwloc_tells_bandwidths() -> None:
     addresses = ["0002:01:00.0", "0003:01:00.0", "000a:01:00.0", "000b:01:00.0"]
     host = host_of(addresses, 0x15F9, real("hwloc-p8-minsky-4xP100/power8gpudistances.xml"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from atoll.errors import InputError
 from atoll.host.gap import Gap
 from atoll.host.links.chips import may_have_xgmi_to_cpu, nvlinks_at_most
-from atoll.host.links.doubts import ENDS_AS_WELL, gaps_of
+from atoll.host.links.doubts import ENDS_AS_WELL, KFD_AS_WELL, gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
 from atoll.host.links.smi import small
 from atoll.host.links.speed import nvlink_speed
@@ -25,11 +25,14 @@ from atoll.host.links.told import ToldLinks, in_order
 from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
+from atoll.pci.vendor import ATI, HYGON
 
 __all__ = ["NcclGpu", "nccl_links", "parse_nccl"]
 
 _MOST_LINKS = 256
 _MEGABYTE = 1_000_000
+_WITH_KFD = (ATI, HYGON)
+"""Makers of GPUs whose driver has a KFD topology."""
 _ENDS = {"0x068000": EndKind.SWITCH, "0x068001": EndKind.CPU}
 
 
@@ -101,12 +104,15 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
         if gpu.nvlinks:
             _complete(functions[address], sum(gpu.nvlinks.values()), source, doubts)
         elif not gpu.xgmi:
-            doubts.setdefault(address, f"{source} shows no NVLink of it, which does not tell that it has none")
+            what = "XGMI" if functions[address].vendor in _WITH_KFD else "NVLink"
+            doubts.setdefault(address, f"{source} shows no {what} of it, which does not tell that it has none")
     links += _hives(by_address, source)
     hives = frozenset(address for address, gpu in by_address.items() if gpu.xgmi)
     for address in with_unseen(hives, functions):
         doubts.setdefault(address, f"{source} does not show all GPUs of its kind, or no link of some")
-    gaps += gaps_of(doubts, ENDS_AS_WELL)
+    of_kfd = {address: why for address, why in doubts.items() if functions[address].vendor in _WITH_KFD}
+    gaps += gaps_of({address: why for address, why in doubts.items() if address not in of_kfd}, ENDS_AS_WELL)
+    gaps += gaps_of(of_kfd, KFD_AS_WELL)
     told = frozenset(by_address) - doubts.keys()
     return ToldLinks(source, tuple(links), told, tuple(gaps))
 
