@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from atoll.host.links.record import parse_record
+from atoll.host.links.xml import parse_series
 from atoll.host.model import EndKind, Host, LinkKind
 from atoll.pci.address import Address
 from host.links.link_hosts import (
@@ -107,6 +109,17 @@ def test_what_to_record_beside_it_is_of_the_makers_programs() -> None:
         host = host_of(gpus(2), 0x2330, NCCL.format(a="", b=""), vendor=vendor)
         (hint,) = {gap.hint for gap in host.gaps if f"shows no {link} of it" in gap.why}
         assert word in hint, vendor
+
+
+@pytest.mark.parametrize("head", ["<!-- (c) -->\n", f"<!{'-' * 73}\n - (c) AMD\n {'-' * 72}>\n", "\n<!-- a -- b -->"])
+def test_a_comment_above_the_topology(head: str) -> None:
+    plain = NCCL.format(a="", b="")
+    record = parse_record("topo.xml", (head + plain).encode())
+    assert record.nccl == parse_record("topo.xml", plain.encode()).nccl
+    assert not record.gaps
+    assert parse_series((head + plain).encode(), name="topo.xml")[0].tag == "system"
+    open_ended = parse_record("topo.xml", head.replace(">", "").encode() + plain.encode())
+    assert open_ended.nccl is None
 
 
 def test_hwloc_tells_bandwidths() -> None:

@@ -64,10 +64,18 @@ def is_xml(data: bytes) -> bool:
     return start.startswith((b"<?xml", b"<!--", b"<s", b"<n", b"<t", b"<d", b"<!d")) and not start.startswith(_HTML)
 
 
+def _without_head(data: bytes) -> bytes:
+    """Return what stands below a comment at the very top: RCCL's models have one with ``--`` in it, which is no XML."""
+    bare = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+    _, closed, below = bare.partition(b"-->") if bare.startswith(b"<!--") else (b"", b"", b"")
+    return below if closed else data
+
+
 def parse_xml(data: bytes, *, name: str) -> Element:
     """Return the root element. Raises InputError for what is no such document, or too much of one."""
     if len(data) > MOST_BYTES:
         raise InputError(f"{name}: {len(data)} bytes are too many for such a record", hint="cut it")
+    data = _without_head(data)
     top = Element("")
     stack = [top]
     count = 0
@@ -110,7 +118,7 @@ def parse_series(data: bytes, *, name: str) -> tuple[Element, ...]:
     if b"\0" in data[:1024] or b"<!DOCTYPE" in data[:4096]:
         # UTF-16, or a type: one document.
         return (parse_xml(data, name=name),)
-    pieces = data.removeprefix(b"\xef\xbb\xbf").split(b"<?xml")
+    pieces = _without_head(data).removeprefix(b"\xef\xbb\xbf").split(b"<?xml")
     whole = pieces[0] + b"".join(piece.partition(b"?>")[2] for piece in pieces[1:])
     found = tuple(parse_xml(b"<all>" + whole + b"</all>", name=name).children)
     if not found:
