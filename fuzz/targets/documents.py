@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from atoll.act.database import PATH
+from atoll.act.database_layout import PATH
 from atoll.act.journal import Journal, read_journal
 from atoll.act.recover import recover
 from atoll.cli.session import is_twin_file, load_twin, new_twin

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from act_bench import RED, SPEC, Watched, host_of, planned, state
 
-from atoll.act import database
-from atoll.act.database import PATH, RESERVE
+from atoll.act import database, database_file
+from atoll.act.database import RESERVE
+from atoll.act.database_layout import PATH
 from atoll.act.entries import Write
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
@@ -80,16 +81,16 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     found = Disk()
-    connect = database._connect
+    connect = database_file.connect
 
     def connected(path: Path) -> sqlite3.Connection:
         found.connections[:] = [connect(path)]
         found.limit(found.connections[0])
         return found.connections[0]
 
-    monkeypatch.setattr(database, "_connect", connected)
+    monkeypatch.setattr("atoll.act.database.connect", connected)
     monkeypatch.setattr("atoll.act.database.os.unlink", found.unlink)
-    monkeypatch.setattr("atoll.act.database.os.posix_fallocate", found.allocate)
+    monkeypatch.setattr("atoll.act.database_file.os.posix_fallocate", found.allocate)
     return found
 
 

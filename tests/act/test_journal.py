@@ -12,7 +12,9 @@ import pytest
 from act_bench import RED, SPEC, Watched, planned, state
 from deaths import dead_process
 
-from atoll.act.database import PATH, SPARE, Database
+from atoll.act.database import Database
+from atoll.act.database_layout import PATH
+from atoll.act.database_value import SPARE
 from atoll.act.entries import Entry, EntryState, Record, Run, Write
 from atoll.act.executor import execute
 from atoll.act.failure import Failure

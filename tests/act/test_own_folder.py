@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from act_bench import Filed, host_of
 
-from atoll.act.database import PATH, read_database
+from atoll.act.database import read_database
+from atoll.act.database_layout import PATH
 from atoll.act.failure import Failure
 from atoll.act.journal import Journal
 from atoll.act.lock import LOCK, check_free, process_lock

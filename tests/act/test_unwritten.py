@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from act_bench import Filed
 
-from atoll.act.database import PATH, RESERVE
+from atoll.act.database import RESERVE
+from atoll.act.database_layout import PATH
 from atoll.act.entries import Write
 from atoll.act.failure import Failure
 from atoll.act.journal import Journal

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from act_bench import RED, Filed
 
-from atoll.act import database
-from atoll.act.database import PATH, RESERVE
+from atoll.act import database_file
+from atoll.act.database import RESERVE
+from atoll.act.database_layout import PATH
 from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
 from atoll.act.running import running
@@ -37,7 +38,7 @@ def test_it_is_noted_whoever_has_the_lock_and_in_place_of_what_was(tmp_path: Pat
 def test_no_note_takes_the_room_that_is_held_for_giving_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An owner could fill the disk and reset his device: then nothing could be given back, nor cut again at the end."""
     machine = Filed(tmp_path)
-    connect = database._connect
+    connect = database_file.connect
 
     def full(path: Path) -> sqlite3.Connection:
         connection = connect(path)
@@ -46,7 +47,7 @@ def test_no_note_takes_the_room_that_is_held_for_giving_back(tmp_path: Path, mon
         return connection
 
     with running(machine, "hold", {}, stays=True, begins=True):
-        monkeypatch.setattr(database, "_connect", full)
+        monkeypatch.setattr("atoll.act.database.connect", full)
         with pytest.raises(Failure, match="No space left"):
             intend(machine, {RED: range(5000)})
         assert (tmp_path / RESERVE).stat().st_size == 1 << 20

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from atoll.act.database import DAMAGE, DAMAGED_HINT, PATH, RESERVE, Database, read_database
+from atoll.act.database import RESERVE, Database, read_database
+from atoll.act.database_layout import DAMAGE, DAMAGED_HINT, PATH
 from atoll.act.entries import Entry, EntryState, Record, Run, Write
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from atoll.act.database import PATH
+from atoll.act.database_layout import PATH
 from atoll.act.given import given_elsewhere, given_to
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine, Namespaced

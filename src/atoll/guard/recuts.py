@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing, nullcontext
 from typing import Any
 
-from atoll.act.database import PATH
+from atoll.act.database_layout import PATH
 from atoll.act.entries import Write
 from atoll.act.failure import Failure
 from atoll.act.journal import Journal, read_journal

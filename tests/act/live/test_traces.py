@@ -9,8 +9,9 @@ import pytest
 from deaths import dead_run
 from live_root import DEVICE, Played, clusters, planned, played_root
 
-from atoll.act import database
-from atoll.act.database import PATH, RESERVE
+from atoll.act import database, database_file
+from atoll.act.database import RESERVE
+from atoll.act.database_layout import PATH
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.act.release import release
@@ -92,7 +93,7 @@ def test_a_journal_that_cannot_be_made_leaves_none_half_made(machine: Played, mo
         raise OSError(28, "No space left on device")
 
     host, made = planned(machine)
-    monkeypatch.setattr("atoll.act.database.os.posix_fallocate", full)
+    monkeypatch.setattr("atoll.act.database_file.os.posix_fallocate", full)
     with pytest.raises(InputError, match="No space left on device"):
         execute(machine, host, made)
     assert not (machine.folder / FOLDER).exists()
@@ -128,12 +129,12 @@ def test_a_run_that_stays_keeps_its_journal(machine: Played) -> None:
 def test_a_journal_taken_away_while_it_is_read_says_nothing(machine: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine.folder / FOLDER).mkdir(parents=True)
     (machine.folder / PATH).touch()
-    check = database._check_file
+    check = database_file.check_file
 
     def slow(path: Path) -> int:
         found = check(path)
         path.unlink()
         return found or 1
 
-    monkeypatch.setattr(database, "_check_file", slow)
+    monkeypatch.setattr("atoll.act.database.check_file", slow)
     assert read_journal(machine).runs == ()
