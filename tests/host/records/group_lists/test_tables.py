@@ -7,8 +7,8 @@ import time
 import pytest
 
 from atoll.errors import InputError
-from atoll.host.fact import Known
-from host.records.paste import at, groups_of, host_of
+from atoll.host.fact import Known, Unknown
+from host.records.paste import GPU, NIC, SOUND, at, groups_of, host_of
 
 
 @pytest.mark.parametrize("cell", ["12", "Group 12", "**12**", "**12** (alone)", "12, alone", "12 (x)", "#12", "grp 12"])
@@ -116,3 +116,16 @@ def test_a_line_of_commas_ends_soon() -> None:
     host_of("0000:01:00.0 1\n" + ("iommu" + " ," * 2000 + "\n") * 100 + "Group 1: 01:00.0\n")
     # What looks for the next group from each comma on took half a minute.
     assert time.process_time() - start < 10
+
+
+def test_a_cell_of_a_group_that_is_empty_leaves_the_one_above_open() -> None:
+    """Somebody may have put the number beside the first function only; programs leave the cell empty for none."""
+    row = "| {} | `{}` | Ethernet controller [0200]: X [8086:1533] |\n"
+    table = (
+        f"| Group | Device | Name |\n|---|---|---|\n{row.format(12, NIC)}{row.format('', GPU)}{row.format(13, SOUND)}"
+    )
+    host = host_of(table)
+    assert groups_of(host) == {12: [NIC], 13: [SOUND]}
+    assert isinstance(host.functions[at(GPU)].group, Unknown)
+    assert any(gap.what == "members of IOMMU group 12" for gap in host.gaps)
+    assert host.functions[at(NIC)].device == 0x1533

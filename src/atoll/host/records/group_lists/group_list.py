@@ -157,7 +157,10 @@ class GroupList:
             if row.address is None:
                 self.told.name(row.named if row.group is None else (row.group,))
                 return ""
-            if row.group is None:
+            if row.empty:
+                for number in row.named:
+                    self.told.name_in_part(number)
+            elif row.group is None:
                 self.told.none.add(row.address)
             else:
                 self.told.add(row.address, row.group)

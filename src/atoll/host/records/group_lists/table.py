@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from atoll.host.records.group_lists.line import is_group_number
+from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
 
@@ -54,7 +55,9 @@ class Row:
     heading: str
     """Its first line as lspci would print it, empty where the table tells neither class nor ids."""
     named: tuple[int, ...] = ()
-    """Where the cell names several groups: which; the function's is not told then."""
+    """Where the cell names several groups: which; the function's is not told then. Where it is empty: the group of the
+    row above, which may be the function's as well."""
+    empty: bool = False
 
 
 @dataclass(slots=True)
@@ -64,6 +67,8 @@ class GroupTable:
     _columns: list[str] = field(default_factory=list)
     _divider: str = ""
     """What divides the columns of a table without bars."""
+    _last: tuple[int, ...] = ()
+    """The group of the row before."""
 
     def take(self, line: str) -> Row | bool:
         """Return the function of a row, True for another part of such a table, False for any other line."""
@@ -135,18 +140,28 @@ class GroupTable:
             return Row(None, None, "", several or (() if found is None else (int(found[1]),)))
         if several and (address is not None or any(map(_SEVERAL.match, cells))):
             return Row(None, None, "", several)
+        if not cell and address is not None and len(cells) == len(self._columns):
+            return Row(address, None, self._heading(told, address, line), named=self._last, empty=True)
         found = _CELL.fullmatch(cell)
         if found is None and cell != "-1":
             return None
         number = None if found is None else int(found[1])
+        self._last = () if number is None else (number,)
         if address is None:
             return Row(None, number, "") if number is not None and any(map(_SEVERAL.match, cells)) else None
-        heading = f"{address} {line.partition(' ')[2]}" if ":" in line.partition(" ")[2] else ""
+        return Row(address, number, self._heading(told, address, line))
+
+    def _heading(self, told: dict[str, str], address: Address, line: str) -> str:
+        """Return what lspci would print of a row's function; ``line``: the cell that begins with the address."""
         kind, vendor, device = (_number(told.get(name, "")) for name in ("class", "vendor", "device"))
         if len(kind) == 6 and len(vendor) == len(device) == 4:
             name = told.get("device_name", "").replace(":", " ")
-            heading = f"{address} Class {kind[:4]}: {name} [{vendor}:{device}] (prog-if {kind[4:]})"
-        return Row(address, number, heading)
+            return f"{address} Class {kind[:4]}: {name} [{vendor}:{device}] (prog-if {kind[4:]})"
+        if ":" in line.partition(" ")[2]:
+            return f"{address} {line.partition(' ')[2]}"
+        # The line of lspci without the address, in a cell of its own.
+        rest = (cell for cell in told.values() if "]: " in cell and ids_in_brackets(cell) is not None)
+        return next((f"{address} {cell}" for cell in rest), "")
 
     def _addresses(self, cells: list[str]) -> list[Address]:
         """Return the functions that cells name, but for what stands above them where the heading says which that is."""
