@@ -59,6 +59,7 @@ def arranged(
     # Of these it does not show which bus is below: one that seems to be below none may be.
     unread = {a.domain for a, f in functions.items() if f.is_port and isinstance(f.bridge, Unknown)}
     tops = {a[:2] for a in functions if a not in parents and _of_root_complex(functions[a])} | set(roots)
+    within = _within(functions)
     result = {}
     for address in sorted(functions):
         function = functions[address]
@@ -66,7 +67,7 @@ def arranged(
             function = perhaps_answering(function)
         parent = parents.get(address)
         root = _root(parents, address)
-        loose = _hangs_loose(function, excerpt or address.domain in unread)
+        loose = address[:2] in within or _hangs_loose(function, excerpt or address.domain in unread)
         result[address] = replace(
             function,
             parent=parent,
@@ -114,6 +115,16 @@ def _parents(
         if parent is not None:
             parents[address] = parent
     return parents
+
+
+def _within(functions: Mapping[Address, Function]) -> frozenset[tuple[int, int]]:
+    """Return the buses, by domain, further below a bridge than its own: a bridge between stands above each."""
+    found: set[tuple[int, int]] = set()
+    for address, function in functions.items():
+        bridge = value_of(function.bridge, None)
+        if isinstance(bridge, Bridge) and bridge.secondary > address.bus:
+            found.update((address.domain, bus) for bus in range(bridge.secondary + 1, bridge.subordinate + 1))
+    return frozenset(found)
 
 
 def _of_root_complex(function: Function) -> bool:

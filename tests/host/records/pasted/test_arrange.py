@@ -1,0 +1,40 @@
+"""Where functions of a pasted text stand."""
+
+from __future__ import annotations
+
+from atoll.isolation.groups import predict
+from atoll.pci.address import Address
+from host.records.paste import host_of
+
+PORT = """\
+00:00.0 Host bridge [0600]: Intel Corporation 82G33/G31/P35/P31 Express DRAM Controller [8086:29c0]
+	Control: I/O+ Mem+ BusMaster- SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR+ FastB2B- DisINTx-
+
+00:05.0 PCI bridge [0604]: Red Hat, Inc. QEMU PCIe Root port [1b36:000c] (prog-if 00 [Normal decode])
+	Bus: primary=00, secondary=05, subordinate=06, sec-latency=0
+	Capabilities: [54] Express (v2) Root Port (Slot+), MSI 00
+	Capabilities: [148 v1] Access Control Services
+		ACSCap:	SrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-
+		ACSCtl:	SrcValid+ TransBlk- ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-
+
+"""
+CONVENTIONAL = """\
+{address} Ethernet controller [0200]: Intel Corporation 82540EM Gigabit Ethernet Controller [8086:100e] (rev 03)
+	Control: I/O+ Mem+ BusMaster- SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR+ FastB2B- DisINTx-
+	Status: Cap- 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-
+
+"""
+BOTH = Address(0, 6, 1, 0), Address(0, 6, 2, 0)
+
+
+def test_a_bus_within_a_bridge_that_no_bridge_leads_to_has_one_above_that_is_not_shown() -> None:
+    """A conventional bus, which elsewhere may be a root bus: its functions share the id of the bridge left out."""
+    host = host_of(PORT + "".join(CONVENTIONAL.format(address=f"06:0{device}.0") for device in (1, 2)))
+    assert all(host.is_loose(host.functions[address]) for address in BOTH)
+    prediction = predict(host)
+    assert all("above bus 0000:06" in prediction.open_about(address) for address in BOTH)
+
+
+def test_a_conventional_bus_within_no_bridge_is_a_root_bus() -> None:
+    host = host_of(PORT + "".join(CONVENTIONAL.format(address=f"07:0{device}.0") for device in (1, 2)))
+    assert not any(host.is_loose(function) for function in host.functions.values())
