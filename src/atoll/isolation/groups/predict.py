@@ -44,7 +44,8 @@ def predict(
     missing |= dict.fromkeys(listed_only(host), "the record shows nothing of it but its group")
     as_recorded = acs_control is None and anew is None
     if as_recorded:
-        missing |= perhaps_joined(host, prediction)
+        for address, why in perhaps_joined(host, prediction).items():
+            missing[address] = "; ".join(filter(None, (missing.get(address), why)))
         missing |= perhaps_reworked(host, prediction) | perhaps_overridden(host, prediction)
     if not missing and not guessed:
         return prediction
