@@ -98,9 +98,15 @@ def test_bits_below_a_line_that_names_another_function_are_that_ones(label: str,
     assert isinstance(host.functions[PORT].acs, Known) is own
 
 
-def test_a_capability_below_another_functions_label_is_that_ones() -> None:
-    text = f"{LIST}00:01.0:\n\tCapabilities: [150 v1] Access Control Services\n{BITS}{ON}"
-    assert isinstance(read_text(text.encode(), name="t").functions[PORT].acs, Unknown)
+@pytest.mark.parametrize("label", ["00:01.0:", "Here is the port 00:01.0 (the other one):", ""])
+@pytest.mark.parametrize("express", ["", "\tCapabilities: [40] Express (v2) Root Port (Slot+), MSI 00\n"])
+def test_capabilities_below_what_names_another_function_or_apart_are_not_the_last_ones(
+    label: str, express: str
+) -> None:
+    text = f"{LIST}{label}\n{express}\tCapabilities: [150 v1] Access Control Services\n{BITS}{ON}"
+    port = read_text(text.encode(), name="t").functions[PORT]
+    assert isinstance(port.acs, Unknown)
+    assert isinstance(port.port_type, Unknown)
 
 
 @pytest.mark.parametrize("states", [(ON, OFF), (OFF, ON), (ON, OFF, ON)])

@@ -64,8 +64,6 @@ _SEPARATOR = "--"
 _DOTS = frozenset(".…()[]{}<>-–— \t*_~")
 _SNIPS = frozenset({"snip", "snipped", "cut", "truncated", "omitted", "shortened", "skipped", "etc"})
 _LONGEST_MARK = 40
-_LABEL = 3
-"""Words of a line that is but a label: ``== 00:01.0 ==``, ``Device 00:01.0:``."""
 _LONGEST = 4096
 _MOST_DETAILS = 4096
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -243,7 +241,9 @@ class _Reader:
                 block.dump += dump[1]
         elif text.startswith(_KEYS):
             self._finish()
-            if self._ended and text.startswith(("Capabilities:", *_ACS_BITS)):
+            # Below a list, what a pattern picked out of the lines of others.
+            listed = self._apart and not (block.details or block.capabilities or block.after)
+            if (self._ended or listed) and text.startswith(("Capabilities:", *_ACS_BITS)):
                 self._gone = True
                 return
             # Scripts print the driver above the capabilities, and nothing prints it between them.
@@ -266,17 +266,12 @@ class _Reader:
             # A function in a form that is not known here: no part of this one's name.
             self._close()
             if any(address != block.slot.address for address in named):
-                self._turn_away(block, text)
+                # A label, or a sentence: what follows is of the function that it names, or nothing tells whose.
+                block.shortened |= not (self._apart or self._ended)
+                self._gone = True
         elif self._open and self._length < _LONGEST:
             self._parts.append(text)
             self._length += len(text)
-
-    def _turn_away(self, block: Block, text: str) -> None:
-        """Take a line that names another function: bits alone below it are that one's, below a label all is."""
-        if len(text.split()) <= _LABEL:
-            block.shortened |= not (self._apart or self._ended)
-            self._gone = True
-        self._apart = True
 
     @staticmethod
     def _name_acs(block: Block) -> None:
