@@ -63,6 +63,18 @@ def test_resource0_gets_decoding_and_power_for_as_long_as_it_takes() -> None:
         lease.read32(0, 0)
 
 
+def test_what_waking_up_resets_is_not_woken() -> None:
+    """Its BARs would be lost, and decoding switched on at whatever address they read."""
+    twin = driverless()
+    function = twin.kernel.hardware.functions[RED]
+    function.set_command(off=Command.MEMORY)
+    function.put(function.layout.pm + 4, 2, 0x0003)
+    machine = Watched(twin)
+    with pytest.raises(Failure, match="waking up resets it"), access(machine, RED, None):
+        pytest.fail("access was given")
+    assert (function.power, [change for change in machine.changes if "config" in change]) == (3, [])
+
+
 def test_decoding_is_put_back_when_something_fails_inside() -> None:
     twin = driverless()
     function = twin.kernel.hardware.functions[RED]

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.machine import Lease, Machine
+from atoll.act.pace import Pace
 from atoll.act.steps.put_back import put_back
 from atoll.act.steps.quiesce import COMMAND, command_word
 from atoll.errors import Unreadable
@@ -24,6 +25,11 @@ __all__ = ["access"]
 
 _POWER_STATE = 0x3
 """Bits 1:0 of the power management control word at +4: 0 is D0 (PCI Power Management 1.2, 3.2.4)."""
+_D3HOT = 3
+_NO_SOFT_RESET = 1 << 3
+"""In the same word: what a function is set to, its BARs among it, outlasts the way from D3hot to D0 (5.4.1)."""
+_WAKING_SECONDS = 0.01
+"""From D3hot to D0 a function need not answer for so long (5.6.1; ``PCI_PM_D3HOT_WAIT``, include/linux/pci.h)."""
 
 
 @contextmanager
@@ -78,5 +84,10 @@ def _awake(machine: Machine, address: Address) -> Iterator[None]:
         except Unreadable as error:
             raise Failure(f"power state of {address}: {error.message}") from error
         if at is not None and word & _POWER_STATE:
+            if word & _POWER_STATE == _D3HOT and not word & _NO_SOFT_RESET:
+                # With its BARs lost it would answer elsewhere, or not at all; the kernel saves them where it wakes one.
+                told = f"{address} is in D3hot, and the kernel does not wake it: waking up resets it"
+                raise Failure(told, hint="bind a driver, which wakes it: vfio-pci, say")
             device.write_word(machine, address, at + 4, word & ~_POWER_STATE)
+            Pace().wait(_WAKING_SECONDS)
         yield
