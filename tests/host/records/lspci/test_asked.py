@@ -137,6 +137,8 @@ def test_what_nobody_typed(line: str) -> None:
         "$ lspci -vvv -s 00:03.0 && cat acs.txt",
         "lspci -s 00:03.0 shows nothing, the other has:",
         "I ran lspci -vvv -s 00:03.0 and then the other:",
+        "user@host ~> grep ACS all.txt # lspci -vvv -s 00:03.0",
+        "host:~ # lspci -vvv -s 00:03.0|grep ACS; grep ACS all.txt",
     ],
 )
 def test_what_is_no_command_of_lspci_alone_asks_of_no_function(line: str) -> None:
@@ -152,6 +154,10 @@ def test_what_is_no_command_of_lspci_alone_asks_of_no_function(line: str) -> Non
         "+ lspci -s 00:03.0 -vvv > out.txt",
         "lspci -vvv -s00:03.0 -A linux-sysfs | grep -i acs",
         "`lspci -s 00:03.0 -vv`",
+        "me@host:~$ sudo -E lspci -s 00:03.0 -vvv|grep ACS",
+        "user@host ~> lspci -vvvs 00:03.0 |& grep ACS",
+        "host:~ # lspci -vvv -s 00:03.0  # root port",
+        "sh-5.1# lspci -vvv -s 00:03.0 | grep -E 'ACSCap|ACSCtl'",
     ],
 )
 def test_a_command_of_lspci_asks_of_the_function_behind_its_option(line: str) -> None:

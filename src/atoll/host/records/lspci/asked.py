@@ -16,11 +16,13 @@ __all__ = ["PROMPT", "Asked", "asked_in"]
 PROMPT = re.compile(r"(?:\([\w.-]{1,40}\) ?)?(?:\[?[\w.-]{1,64}@[\w.-]{1,64}[^#$%]{0,99}[#$%]|[$%](?= +\w))(?:\s|$)")
 """What a shell prints before what somebody types: ``$ ``, ``[root@host ~]# ``. A ``#`` alone is a comment's too."""
 _AROUND = "`'\"()$;|&"
-_ENDS = ("|", "&", ";", ">", "2>", "(")
+_ENDS = ("|", "&", ";", ">", "2>", "(", "#")
 """What another command, the file that lspci writes to, or a remark begins with."""
 _OPTION = re.compile(r"-[A-Za-z]*?([sdiAOpFH])(.*)|-[A-Za-z]+")
 """An option of lspci's, with the letter of one that takes a value, and the value where it stands right behind."""
-_BEFORE = re.compile(r"sudo|\w+=\S*|[#+>]?")
+_SHORT_PROMPT = re.compile(r"(?:(?:[\w.@-]{1,64} )?\S{0,64}[~/]\S{0,64} ?|[\w.-]{1,64})[#$%>](?= +\S)")
+"""One without user or host, or of another shell: ``sh-5.1# ``, ``host:~ # ``, ``user@host ~> ``."""
+_BEFORE = re.compile(r"sudo|doas|-[A-Za-z]|\w+=\S*|[#+>]?")
 """What stands before a command that is run, the prompt aside."""
 _ANOTHER = re.compile(r"[;&]")
 
@@ -40,7 +42,8 @@ def asked_in(line: str) -> Asked | None:
     """
     text = line.strip()
     prompt = PROMPT.match(text)
-    words = text[prompt.end() if prompt else 0 :].split()
+    shown = _SHORT_PROMPT.match(text) or prompt
+    words = text[shown.end() if shown else 0 :].replace("|&", "|").replace("|", " | ").split()
     runs = [place for place, word in enumerate(words) if word.strip(_AROUND).rpartition("/")[2] == "lspci"]
     if not runs:
         return Asked(None) if prompt else None
