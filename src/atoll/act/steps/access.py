@@ -29,7 +29,7 @@ _D3HOT = 3
 _NO_SOFT_RESET = 1 << 3
 """In the same word: what a function is set to, its BARs among it, outlasts the way from D3hot to D0 (5.4.1)."""
 _WAKING_SECONDS = 0.01
-"""From D3hot to D0 a function need not answer for so long (5.6.1; ``PCI_PM_D3HOT_WAIT``, include/linux/pci.h)."""
+"""From D3hot to D0 a function need not answer for so long (5.6.1; ``PCI_PM_D3HOT_WAIT``, drivers/pci/pci.h)."""
 
 
 @contextmanager
