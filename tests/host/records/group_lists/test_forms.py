@@ -60,6 +60,14 @@ root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
         "/sys/bus/pci/devices/0000:01:00.0: ../../../kernel/iommu_groups/1\n"
         "/sys/bus/pci/devices/0000:01:00.1: ../../../kernel/iommu_groups/1\n"
         "/sys/bus/pci/devices/0000:02:00.0: ../../../kernel/iommu_groups/2\n",
+        # ls in other languages, and with marks.
+        "/sys/kernel/iommu_groups/1/devices:\ninsgesamt 0\n"
+        "lrwxrwxrwx 1 root root 0 3. M\u00e4r 10:11 0000:00:01.0 -> ../x\n"
+        "lrwxrwxrwx 1 root root 0 3. M\u00e4r 10:11 0000:01:00.0 -> ../x\n"
+        "lrwxrwxrwx 1 root root 0 3. M\u00e4r 10:11 0000:01:00.1 -> ../x\n\n"
+        "/sys/kernel/iommu_groups/2/devices:\n0000:02:00.0@\n",
+        "/sys/kernel/iommu_groups/1/devices:\n\u603b\u8ba1 0\n'0000:00:01.0'  '0000:01:00.0'  '0000:01:00.1'\n\n"
+        "/sys/kernel/iommu_groups/2/devices:\n\u0438\u0442\u043e\u0433\u043e 0\n0000:02:00.0\n",
         # Titles and lists of Markdown.
         "### IOMMU Group 1\n\n* 00:01.0 PCI bridge: X\n* `01:00.0` VGA: Y\n\n* 01:00.1 Audio: Y\n\n"
         "**IOMMU Group 2:**\n\n- 02:00.0 Ethernet: Z\n",

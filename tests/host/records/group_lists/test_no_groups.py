@@ -121,3 +121,10 @@ def test_a_list_of_no_group_is_told(shown: str) -> None:
 def test_items_after_a_list_are_none_of_its_group() -> None:
     host = host_of(f"### IOMMU Group 1\n{BRIDGE} PCI bridge: X\n\n- {GPU} VGA: Y\n- {NIC} Ethernet: Z\n")
     assert groups_of(host) == {1: [BRIDGE]}
+
+
+def test_numbers_of_inodes_are_no_groups() -> None:
+    """What ``ls -i`` prints; taken for groups, each function would look alone in one."""
+    listed = "/sys/kernel/iommu_groups/1/devices:\n12001 0000:00:01.0\n12002 0000:01:00.0\n"
+    with pytest.raises(InputError, match="names IOMMU groups"):
+        host_of(listed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from atoll.host.records.group_lists.line import is_group_number
 
-__all__ = ["FolderOfGroups"]
+__all__ = ["FolderOfGroups", "is_total"]
 
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
@@ -33,12 +33,18 @@ class FolderOfGroups:
             self._follows, self._counts = any(word in _LISTING for word in words), "wc" in words
             self.asked = self.asked or self._follows
         elif self._follows:
-            self._follows = text.startswith(("total ", "d")) or all(map(is_group_number, text.split()))
+            self._follows = text.startswith("d") or is_total(text) or all(map(is_group_number, text.split()))
             if self._follows and self._some(text):
                 self.asked = False
 
     def _some(self, text: str) -> bool:
         """Whether a line that was printed shows that there are groups."""
         words = text.split()[-1:] if text.startswith("d") else text.split()
-        found = [] if text.startswith("total ") else [int(word) for word in words if is_group_number(word)]
+        found = [] if is_total(text) else [int(word) for word in words if is_group_number(word)]
         return any(found) if self._counts else bool(found)
+
+
+def is_total(text: str) -> bool:
+    """Whether a line is the first that ``ls -l`` prints of a folder, in any language: ``total 0``, ``insgesamt 0``."""
+    words = text.split()
+    return len(words) == 2 and words[0].isalpha() and words[1].isdigit()

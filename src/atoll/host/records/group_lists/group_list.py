@@ -251,6 +251,10 @@ class GroupList:
         found = numbered_members(text) if self._numbers_are_groups else None
         if found is None:
             return False
+        if self._open.number is not None and self._open.folder and not self._open.apart:
+            # Numbers beside what ls prints of a folder are of inodes.
+            self._numbers_are_groups = False
+            return False
         number, members = found
         self.told.add_all((address, number) for address in members)
         return True

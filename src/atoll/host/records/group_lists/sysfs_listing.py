@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from atoll.host.records.group_lists.folder import FolderOfGroups
+from atoll.host.records.group_lists.folder import FolderOfGroups, is_total
 from atoll.host.records.group_lists.line import is_group_number, linked_function, marked_function, numbered_members
 from atoll.host.records.group_lists.membership import Membership
 from atoll.host.records.group_lists.open_group import OpenGroup
@@ -60,9 +60,10 @@ class SysfsListing:
         if found is not None:
             self._told.add(found, number)
             return True
-        names = [address_in(word) for word in text.split()]
+        # ls -F marks links, and a listing in a program's string has quotation marks.
+        names = [address_in(word.strip("@'\"")) for word in text.split()]
         if not all(names):
-            return text.startswith(("total ", "d"))
+            return text.startswith("d") or is_total(text)
         self._told.add_all((name, number) for name in names if name is not None)
         return True
 
