@@ -38,6 +38,8 @@ def test_bridges_tell_it(bridge: str, platform: Platform) -> None:
     [
         ("[    0.000000] Using PowerNV machine description", Platform.POWERNV),
         ("LE PAGE_SIZE=64K MMU=Radix SMP NR_CPUS=2048 NUMA PowerNV", Platform.POWERNV),
+        ("[    0.0] Hardware name: 8335-GTW POWER9 0x4e1202 opal:skiboot-v6.5 PowerNV", Platform.POWERNV),
+        ("[    0.185896] EEH: PowerNV platform initialized", Platform.POWERNV),
         ("machine\t\t: PowerNV 8335-GTH", Platform.POWERNV),
         ("The same card works in our PowerNV machine.", Platform.UNKNOWN),
     ],

@@ -43,8 +43,12 @@ _WORDS = (
     _OVERRIDES,
     "PowerNV",
 )
-_POWERNV = re.compile(r"Using PowerNV machine description|NUMA PowerNV\b|^\s*(?:platform|machine)\s*:\s*PowerNV\b")
-"""``probe_machine``, ``__die`` and ``show_cpuinfo`` of arch/powerpc: people speak of PowerNV elsewhere, too."""
+_POWERNV = re.compile(
+    r"Using PowerNV machine description|Hardware name: .{1,120} PowerNV\b|EEH: PowerNV platform initialized"
+    r"|NUMA PowerNV\b|^\s*(?:platform|machine)\s*:\s*PowerNV\b"
+)
+"""``probe_machine``, which names the hardware, too, from 6.1 on, ``eeh_powernv_init``, ``__die``, ``show_cpuinfo`` of
+arch/powerpc: people speak of PowerNV elsewhere, too."""
 _LONGEST = 4096
 NARROW = 50
 """Mailers wrap no line that is shorter."""
