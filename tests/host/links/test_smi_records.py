@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atoll.host.links.read import is_link_record
 from atoll.host.links.text import clean
 from atoll.host.links.topo import parse_topo
 from atoll.host.model import EndKind
@@ -133,6 +134,16 @@ def test_the_table_of_nvidia_smi_tells_which_gpu_has_which_address() -> None:
     assert host.links_told == {A(gpus(4)[1]), A(gpus(4)[3])}
     assert not any("PCI order" in link.source for link in host.links)
     assert host == host_of(gpus(4), GA102, matrix, table.replace("|   0000", "|   "))
+
+
+def test_a_matrix_of_one_gpu_is_a_record_that_tells_nothing() -> None:
+    """Of a workstation, DGX Spark or GH200; refused, it would keep what stands beside it from being read."""
+    matrix = "\tGPU0\tNIC0\tCPU Affinity\tNUMA Affinity\nGPU0\t X \tSYS\t0-71\t0\nNIC0\tSYS\t X \n"
+    assert is_link_record(matrix.encode())
+    host = host_of(gpus(1), H100, matrix)
+    assert not host.links
+    assert not host.links_told
+    assert not is_link_record(b"       GPU0\nGPU0   0\n"), "of rocm-smi"
 
 
 def test_a_pair_of_more_gpus_may_hang_on_switches() -> None:

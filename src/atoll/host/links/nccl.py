@@ -110,7 +110,8 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
     hives = frozenset(address for address, gpu in by_address.items() if gpu.xgmi)
     for address in with_unseen(hives, functions):
         doubts.setdefault(address, f"{source} does not show all GPUs of its kind, or no link of some")
-    of_kfd = {address: why for address, why in doubts.items() if functions[address].vendor in _WITH_KFD}
+    amd = {a for a, gpu in by_address.items() if gpu.xgmi or functions[a].vendor in _WITH_KFD}
+    of_kfd = {address: why for address, why in doubts.items() if address in amd}
     gaps += gaps_of({address: why for address, why in doubts.items() if address not in of_kfd}, ENDS_AS_WELL)
     gaps += gaps_of(of_kfd, KFD_AS_WELL)
     told = frozenset(by_address) - doubts.keys()

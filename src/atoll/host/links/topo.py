@@ -72,7 +72,9 @@ def _heading(words: list[str]) -> list[str]:
 
 def _matrix(columns: list[str], rows: Mapping[str, list[str]]) -> list[TopoMatrix]:
     gpus = {device: index for device in columns if (index := _gpu(device)) is not None}
-    if len(gpus) < 2 or not rows or len(set(columns)) != len(columns):
+    # Of one GPU, its own cell tells this matrix from tables of other programs.
+    alone = len(gpus) == 1 and any(cells[:1] != ["X"] for cells in rows.values())
+    if not gpus or alone or not rows or len(set(columns)) != len(columns):
         return []
     links: dict[tuple[int, int], int] = {}
     for row, cells in rows.items():
