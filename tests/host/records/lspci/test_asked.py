@@ -78,6 +78,13 @@ def test_bits_below_a_command_are_those_of_the_function_that_it_names(command: s
     assert isinstance(host.functions[Address.parse("0000:00:04.0")].acs, Unknown)
 
 
+@pytest.mark.parametrize(("device", "known"), [("8086:a112", False), ("8086:352b", True), ("10b5:8747", True)])
+def test_bits_picked_of_a_port_that_lspci_misreads_do_not_tell_that_they_are_off(device: str, known: bool) -> None:
+    """The type, by which it is told otherwise, was left out."""
+    host = read_text((LIST.replace("8086:352b", device) + BITS + OFF).encode(), name="t")
+    assert isinstance(host.functions[PORT].acs, Known) is known
+
+
 def test_a_port_without_a_name_whose_control_reads_off_may_be_one_that_lspci_misreads() -> None:
     host = read_text((LIST + "$ lspci -vvv -s 00:03.0 | grep ACS\n" + BITS + OFF).encode(), name="t")
     assert isinstance(host.functions[PORT].acs, Unknown)

@@ -125,8 +125,7 @@ class CapabilityText(BlockText):
         What lspci prints for their control are the upper 16 bits of their capability dword: all off.
         """
         port_type = self.port_type()
-        told = port_type.value is PortType.ROOT_PORT if isinstance(port_type, Known) else self._block.asked
-        if control or not told:
+        if control or (isinstance(port_type, Known) and port_type.value is not PortType.ROOT_PORT):
             return False
         vendor, device = self._ids
         if vendor is not None and device is not None:
