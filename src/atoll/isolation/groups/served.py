@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.gap import GapKind
 from atoll.host.model import Function, Host, Platform
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
@@ -68,13 +69,20 @@ class _Record:
         if isinstance(function.iommu, Known) and not self._may_lack_links:
             return False
         if self._listed:
-            # A list that names what is below a port and not the port is a part of a list.
-            if isinstance(function.group, Unknown) and function.address in self._above_listed:
+            # A list that names what is below a port and not the port is a part of a list; a group of which records
+            # disagree is one.
+            open_about = function.address in self._above_listed or function.address in self._disputed
+            if isinstance(function.group, Unknown) and open_about:
                 return function.group
             return False
         if isinstance(function.group, Known):
             return function.group.value is not None
         return self._host.groups if isinstance(self._host.groups, Unknown) else False
+
+    @cached_property
+    def _disputed(self) -> frozenset[Address]:
+        """The functions of whose group records tell two things."""
+        return frozenset(a for gap in self._host.gaps if gap.kind is GapKind.GROUP for a in gap.of)
 
     @cached_property
     def _above_listed(self) -> frozenset[Address]:

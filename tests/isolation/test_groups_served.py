@@ -1,0 +1,25 @@
+"""Which functions an IOMMU serves, as far as a record tells."""
+
+from __future__ import annotations
+
+from atoll.isolation.groups import predict
+from host.records.paste import at, host_of
+
+TEXT = """\
+00:00.0 Host bridge [0600]: Intel Corporation Some Bridge [8086:191f] (rev 07)
+\tControl: I/O- Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-
+
+00:02.0 VGA compatible controller [0300]: Intel Corporation Some Display [8086:1912] (rev 06)
+\tControl: I/O+ Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx+
+
+IOMMU Group 0 00:00.0
+IOMMU Group 1 00:02.0
+IOMMU Group 2 00:02.0
+"""
+
+
+def test_a_function_of_whose_group_records_disagree_is_open() -> None:
+    prediction = predict(host_of(TEXT))
+    assert at("00:02.0") in prediction.index()
+    assert "in group 1 and in group 2" in prediction.open_about(at("00:02.0"))
+    assert not prediction.open_about(at("00:00.0"))
