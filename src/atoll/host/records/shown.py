@@ -15,11 +15,14 @@ from atoll.errors import InputError
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.gap import Gap, GapKind
+from atoll.host.links.told import CONTRADICTED
 from atoll.host.model import Function, Host, IommuUnit, Platform
 from atoll.host.place import addresses_in, standing
 from atoll.host.records.bare import placed_function
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups
+from atoll.host.records.merge.disagreement import Disagreements, is_disagreement
+from atoll.host.records.merge.function import merge_function
 from atoll.host.records.multifunction import ALONE, SHARED
 from atoll.host.records.platform import platform_by_bridges
 from atoll.host.records.virtual import virtual_of
@@ -60,6 +63,8 @@ class Shown:
     group: dict[Address, int] = field(default_factory=dict)
     ungrouped: set[Address] = field(default_factory=set)
     """Functions that the record shows without a group."""
+    doubted: dict[Address, str] = field(default_factory=dict)
+    """Functions of whose group the record tells two things, with what."""
     units: tuple[IommuUnit, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
 
@@ -69,14 +74,39 @@ class Shown:
         return cls(path.rstrip("/").rpartition("/")[2] or path)
 
     def add(self, function: Function, standing: Standing) -> None:
-        """Take a function. The first one at an address counts; another there is a gap."""
+        """Take a function. Of another at the same address, what the two contradict each other about is unknown."""
         address = function.address
-        if address in self.functions:
-            if self.functions[address] != function:
-                self.gaps.append(Gap(f"function {address}", f"{self.name} shows two of them, the first was taken"))
+        known = self.functions.get(address)
+        if known is None:
+            self.functions[address], self.standings[address] = function, standing
             return
-        self.functions[address] = function
-        self.standings[address] = standing
+        if known != function:
+            self.functions[address] = self._merged(known, function)
+        if self.standings[address] != standing:
+            what = f"bridge above {address}"
+            self.gaps.append(Gap(what, f"{self.name} shows it in two places", CONTRADICTED))
+            self.standings[address] = Standing()
+
+    def _merged(self, one: Function, other: Function) -> Function:
+        earlier = frozenset(gap.what for gap in self.gaps if is_disagreement(gap))
+        doubts = Disagreements(f"{self.name} first", f"{self.name} then", earlier=earlier)
+        merged = merge_function(one, other, doubts=doubts)
+        self.gaps += doubts.gaps
+        return merged
+
+    def put(self, address: Address, group: int | None) -> None:
+        """Take the group that a record names beside a function, or that it is in none; of two, neither counts."""
+        if address in self.group or address in self.ungrouped:
+            here = self.group.get(address)
+            if here != group:
+                one, other = ("none" if number is None else str(number) for number in (here, group))
+                why = f"{self.name} tells {one} and {other}"
+                self.doubted[address] = f"group of {address}: {why}"
+                self.gaps.append(Gap(f"group of {address}", why, CONTRADICTED, GapKind.GROUP, (address,)))
+        elif group is None:
+            self.ungrouped.add(address)
+        else:
+            self.group[address] = group
 
 
 def standing_of_path(path: str) -> Standing:
@@ -111,7 +141,8 @@ def host_of_shown(
     lone = lone or (_EXCERPT if excerpt else "")
     slots = Counter(a.slot for a in shown.functions if a not in shown.physical)
     virtual = virtual_of(shown.physical)
-    told = ToldGroups(shown.name, shown.group, frozenset(shown.ungrouped))
+    number = {address: group for address, group in shown.group.items() if address not in shown.doubted}
+    told = ToldGroups(shown.name, number, frozenset(shown.ungrouped - shown.doubted.keys()), shown.doubted)
     functions = {}
     for a in sorted(shown.functions):
         function = shown.functions[a]
@@ -124,7 +155,7 @@ def host_of_shown(
             multifunction=_multifunction(function, slots[a.slot] if a not in shown.physical else 0, lone),
             physical_function=shown.physical.get(a),
             virtual_functions=virtual.get(a, ()),
-            group=told.of(a) if told.number or told.none else Unknown(f"{shown.name}: {no_groups}"),
+            group=told.of(a) if told.number or told.none or told.doubted else Unknown(f"{shown.name}: {no_groups}"),
             ari=_ari(shown, parent, is_told),
         )
     groups = told.fact(reason=f"{shown.name}: {no_groups}")

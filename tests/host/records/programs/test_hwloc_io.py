@@ -96,3 +96,27 @@ def test_what_is_told_of_the_machine(
     assert host.platform is platform
     kernel = host.kernel.value if isinstance(host.kernel, Known) else None
     assert (kernel and (kernel.major, kernel.minor)) == release
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("OSRelease", ("6.8.0", "5.4.0")), ("Architecture", ("x86_64", "ppc64le", "x86_64"))]
+)
+def test_what_is_told_of_the_machine_in_two_ways_is_unknown_and_shown(key: str, values: tuple[str, ...]) -> None:
+    told = "".join(f'<info name="{key}" value="{value}"/>' for value in values)
+    machine = '<object type="Machine"><info name="OSName" value="Linux"/>'
+    host = topology(SMALL.replace('<object type="Machine">', machine + told))
+    assert isinstance(host.kernel, Unknown)
+    assert host.platform is Platform.UNKNOWN
+    assert [gap.why for gap in host.gaps if gap.what == f"{key} of the machine"] == [
+        f"it says {values[0]}, but also {values[1]}"
+    ]
+
+
+def test_two_functions_of_one_address_count_for_what_they_agree_about() -> None:
+    begin = SMALL.index('<object type="PCIDev"')
+    one = SMALL[begin : SMALL.index(">", begin) + 1]
+    other = one.replace("1002:66a1", "10de:1db1").replace(">", "/>")
+    host = topology(SMALL[:begin] + other + SMALL[begin:])
+    function = host.functions[at("01:00.0")]
+    assert not function.ids_told
+    assert any(gap.what == "ids of 0000:01:00.0" for gap in host.gaps)

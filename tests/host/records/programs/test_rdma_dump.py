@@ -143,3 +143,17 @@ def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(InputError) as caught:
         read_record(text.encode(), name="other.json")
     assert caught.value.hint
+
+
+def test_a_function_told_twice_counts_for_what_both_agree_about() -> None:
+    tree = opened_tree(CAPTURES / "linux-7.3-q35-amd-203.tar.xz")
+    items = dumped(tree, read_host(tree))
+    port = next(item for item in items if item["realpath"].endswith("0000:00:05.0"))
+    space = bytearray(zlib.decompress(base64.b64decode(port["config"])))
+    place = space.index(b"\x0d\x00", 0x100)
+    space[place + 6] ^= 0x1D
+    host = read([*items, {**port, "config": packed(bytes(space)), "iommu_group": 99}])
+    function = host.functions[at("00:05.0")]
+    assert isinstance(function.acs, Unknown)
+    assert isinstance(function.group, Unknown)
+    assert {gap.what for gap in host.gaps if "00:05.0" in gap.what} >= {"acs of 0000:00:05.0", "group of 0000:00:05.0"}

@@ -15,6 +15,7 @@ from typing import Any
 
 from atoll.host.fact import Known, Unknown
 from atoll.host.gap import Gap
+from atoll.host.links.told import CONTRADICTED
 from atoll.host.links.xml import Element
 from atoll.host.model import Function, Host, Platform
 from atoll.host.records.bare import bare_function
@@ -28,6 +29,7 @@ from atoll.pci.header import HeaderType
 
 __all__ = ["read_hwloc"]
 
+_OF_MACHINES = ("Architecture", "OSName", "OSRelease", "PlatformName")
 _LONE = "hwloc shows no multifunction bit, and leaves functions out"
 _LEFT_OUT = Gap(
     "functions that hwloc holds for unimportant, and bridges without anything below",
@@ -56,7 +58,7 @@ def read_hwloc(root: Element, *, name: str) -> Host:
                 below = Standing(function.address, True, here.host_bridge)
         waiting += [(child, below) for child in reversed(element.children)]
     host = host_of_shown(shown, path=name, lone=_LONE, left_out=(_LEFT_OUT,), no_groups="hwloc shows no IOMMU groups")
-    told = _machine(root)
+    told, gaps = _machine(root)
     release = release_of(told.get("OSRelease", "")) if told.get("OSName") == "Linux" else None
     return replace(
         host,
@@ -64,20 +66,28 @@ def read_hwloc(root: Element, *, name: str) -> Host:
         kernel=Unknown(f"{shown.name}: it does not tell the kernel's release")
         if release is None
         else Known(release, shown.name),
+        gaps=(*host.gaps, *gaps),
     )
 
 
-def _machine(root: Element) -> dict[str, str]:
-    """Return what is told of the machine as a whole."""
+def _machine(root: Element) -> tuple[dict[str, str], list[Gap]]:
+    """Return what is told of the machine as a whole; what it tells twice and otherwise is empty, and a gap."""
     machines = [root, *(element for element in root.children if element.attributes.get("type") == "Machine")]
-    return {
-        info.attributes.get("name", ""): info.attributes.get("value", "")
-        for element in machines
-        for info in element.all("info")
-    }
+    told: dict[str, str] = {}
+    gaps: list[Gap] = []
+    for info in (info for element in machines for info in element.all("info")):
+        key, value = info.attributes.get("name", ""), info.attributes.get("value", "")
+        known = told.setdefault(key, value)
+        if known != value and key in _OF_MACHINES:
+            told[key] = ""
+            if known:
+                gaps.append(Gap(f"{key} of the machine", f"it says {known}, but also {value}", CONTRADICTED))
+    return told, gaps
 
 
 def _platform(told: Mapping[str, str]) -> Platform | None:
+    if any(told.get(key) == "" for key in ("PlatformName", "Architecture")):
+        return Platform.UNKNOWN
     if told.get("PlatformName") == "PowerNV":
         return Platform.POWERNV
     return platform_by_machine(told.get("Architecture", ""))

@@ -69,10 +69,9 @@ def read_rdma_dump(data: bytes, *, name: str) -> Host:
             virtual.setdefault(address, dumped.virtual)
         group = item.get("iommu_group")
         if isinstance(group, int) and not isinstance(group, bool) and 0 <= group < 1 << 32:
-            shown.group[address] = group
+            shown.put(address, group)
         elif group is None and "iommu_group" in item:
-            shown.ungrouped.add(address)
-    shown.ungrouped -= shown.group.keys()
+            shown.put(address, None)
     shown.physical = physical_of(shown.functions, virtual)
     if damaged:
         shown.gaps.append(
