@@ -358,3 +358,10 @@ def test_numbers_of_capabilities_before_the_extended_ones_are_others() -> None:
 def test_pasid_by_its_number() -> None:
     assert value_of(one(_OLD_PORT.format("#1b")).pasid, None) is True
     assert value_of(one(_OLD_PORT.format("#1c")).pasid, None) is False
+
+
+def test_a_bus_line_below_what_is_no_bridge_is_anothers() -> None:
+    """What ``lspci -vvv | grep Bus:`` finds, the SMBus included."""
+    host = host_of("00:1f.4 SMBus: Intel Corporation Device a123\n\tBus: primary=00, secondary=01, subordinate=05\n")
+    (function,) = host.functions.values()
+    assert isinstance(function.bridge, Unknown)

@@ -59,6 +59,9 @@ class HeaderText(BlockText):
                 # Lines picked of a function that nothing names: it may be a bridge whose Bus: line was left out.
                 return Unknown(f"{self._text}: {self._early}")
             return Known(HeaderType.NORMAL, self._source)
+        if class_code is not None and class_code >> 16 != BaseClass.BRIDGE:
+            # lspci would say "!!! Invalid class": it was picked out of the lines of others.
+            return Unknown(f"{self._text}: a Bus: line below what is no bridge")
         cardbus = class_code is not None and class_code >> 8 == DeviceClass.CARDBUS_BRIDGE
         return Known(HeaderType.CARDBUS if cardbus else HeaderType.BRIDGE, self._source)
 
