@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -134,6 +134,37 @@ def test_the_table_of_nvidia_smi_tells_which_gpu_has_which_address() -> None:
     assert host.links_told == {A(gpus(4)[1]), A(gpus(4)[3])}
     assert not any("PCI order" in link.source for link in host.links)
     assert host == host_of(gpus(4), GA102, matrix, table.replace("|   0000", "|   "))
+
+
+H100_NVL, L40S = 0x2321, 0x26B9
+
+
+def test_links_that_a_board_does_not_lead_out_are_not_waited_for() -> None:
+    """H100 NVL and PCIe have three bridges: twelve links, and six of the die's that are always inactive."""
+    idle, pair = {4, 5, 10, 11, 16, 17}, matrix_of(4, lambda a, b: 12 if a // 2 == b // 2 else 0)
+    up = [link for link in range(18) if link not in idle]
+
+    def listed(gpu: int, line: Callable[[int, int], str], *, lacking: int = 0) -> str:
+        lines = (f" Link {n}: " + ("<inactive>" if n in idle or n < lacking else line(gpu, n)) for n in range(18))
+        return "\n".join([f"GPU {gpu}: NVIDIA H100 NVL (UUID: GPU-{gpu})", *lines, ""])
+
+    status = "".join(listed(gpu, lambda g, n: "26.562 GB/s") for gpu in range(4))
+    remote = [listed(g, lambda g, n: f"Remote Device 0000{gpus(4)[g ^ 1]}: Link {n}") for g in range(4)]
+    for texts in ([pair], [pair, status], ["".join(remote)]):
+        assert len(host_of(gpus(4), H100_NVL, *texts).links_told) == 4
+        assert not host_of(gpus(4), H100, *texts).links_told, "an SXM5 has eighteen"
+    seen = "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(2)))
+    others_are_vfios = host_of(gpus(4), H100_NVL, matrix_of(2, lambda a, b: 12), seen)
+    assert others_are_vfios.links_told == {A(address) for address in gpus(2)}
+    worn = "".join(listed(gpu, lambda g, n: "26.562 GB/s", lacking=4) for gpu in range(4))
+    fewer = matrix_of(4, lambda a, b: len(up) - 4 if a // 2 == b // 2 else 0)
+    assert not host_of(gpus(4), H100_NVL, fewer, worn).links_told
+
+
+def test_chips_without_nvlink_lack_none() -> None:
+    host = host_of(gpus(4), L40S, matrix_of(4, lambda a, b: 0))
+    assert "shows no NVLink" not in why(host)
+    assert host.links_told == {A(address) for address in gpus(4)}
 
 
 def test_a_matrix_of_one_gpu_is_a_record_that_tells_nothing() -> None:

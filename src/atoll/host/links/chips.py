@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atoll.pci.vendor import ATI, NVIDIA
 
-__all__ = ["has_c2c", "may_have_switches", "may_have_xgmi_to_cpu", "nvlinks_at_most"]
+__all__ = ["has_c2c", "may_have_switches", "may_have_xgmi_to_cpu", "nvlinks_at_most", "nvlinks_wired"]
 
 _C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
 """Blackwell's C2C parts by gpu-admin-tools."""
@@ -27,6 +27,9 @@ _NEWEST_XGMI_ID = 0x75BF
 """Of MI350; what is newer may have what MI300A has."""
 _BOARDS = {
     0x20B7: 4,  # A30: NVIDIA A30 datasheet, 200 GB/s over one bridge
+    # H100 NVL, H100 PCIe: their product briefs, 600 GB/s over three bridges; the other six links of the die are always
+    # inactive (Azure/azurehpc-health-checks issue 162).
+    **dict.fromkeys((0x2321, 0x2331), 12),
 }
 _BY_DIE = (
     (0x15F0, 0x15FF, 4),  # GP100: NVIDIA Tesla P100 whitepaper
@@ -36,7 +39,9 @@ _BY_DIE = (
     (0x2080, 0x20FF, 12),  # GA100: NVIDIA A100 whitepaper
     (0x2200, 0x223F, 4),  # GA102: NVIDIA GA102 whitepaper
     (0x2300, 0x237F, 18),  # GH100: NVIDIA H100 whitepaper
+    (0x2680, 0x28FF, 0),  # AD102 to AD107: none, NVIDIA Ada whitepaper
     (0x2900, 0x29FF, 18),  # GB100, GB102: NVIDIA Blackwell brief
+    (0x2B80, 0x2DFF, 0),  # GB202, GB203, GB206, GB207: none, NVIDIA RTX Blackwell whitepaper
     (0x3180, 0x31FF, 18),  # GB110: the same links as GB100
 )
 
@@ -52,14 +57,21 @@ def nvlinks_at_most(vendor: int, device: int) -> int | None:
     """Return how many NVLinks a GPU has at most, None for what the table does not know."""
     if vendor != NVIDIA:
         return None
-    if device in _BOARDS:
-        return _BOARDS[device]
+    wired = nvlinks_wired(vendor, device)
+    if wired is not None:
+        return wired
     return next((most for first, last, most in _BY_DIE if first <= device <= last), None)
 
 
+def nvlinks_wired(vendor: int, device: int) -> int | None:
+    """Return how many of its die's NVLinks a board leads out, None where that is not known to be fewer."""
+    return _BOARDS.get(device) if vendor == NVIDIA else None
+
+
 def may_have_switches(vendor: int, device: int) -> bool:
-    """Whether the links of an NVIDIA GPU may lead to switches, by its die."""
-    return vendor == NVIDIA and not any(first <= device <= last for first, last in _NEVER_SWITCHED)
+    """Whether the links of an NVIDIA GPU may lead to switches, by its die, or its board whose links are a bridge's."""
+    bridged = device in _BOARDS or any(first <= device <= last for first, last in _NEVER_SWITCHED)
+    return vendor == NVIDIA and not bridged
 
 
 def has_c2c(vendor: int, device: int) -> bool:

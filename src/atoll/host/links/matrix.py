@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atoll.host.gap import Gap
-from atoll.host.links.chips import may_have_switches, nvlinks_at_most
+from atoll.host.links.chips import may_have_switches, nvlinks_at_most, nvlinks_wired
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ENDS_AS_WELL, gaps_of
 from atoll.host.links.hive import with_unseen
 from atoll.host.links.naming import Naming
@@ -94,12 +94,12 @@ class _Reading:
         return 0 if status is None else len(status.rates) + len(status.down)
 
     def most(self, index: int) -> int | None:
-        """How many links a GPU has: as many as ``nvlink -s`` lists, else as its chip can have."""
+        """How many links a GPU has: as its board is known to, else as ``nvlink -s`` lists, else as its chip can."""
         if index in self.unnamed:
             return None
         function = self.functions[self.address(index)]
         ids = function.vendor, function.device
-        if self.listed(index):
+        if self.listed(index) and nvlinks_wired(*ids) is None:
             # The listing of one GPU can be cut: those of its kind have as many.
             alike = (i for i in self.matrix.gpus if i not in self.unnamed)
             functions = {i: self.functions[self.address(i)] for i in alike}
@@ -129,7 +129,7 @@ class _Reading:
                 if members != named:
                     doubts.setdefault(self.address(index), "a link leads to a GPU whose address no record tells")
         for index in self.matrix.gpus:
-            if index not in self.unnamed and not self.peers(index):
+            if index not in self.unnamed and not self.peers(index) and self.most(index) != 0:
                 doubts.setdefault(
                     self.address(index), f"{self.source} shows no NVLink of it, which does not tell that it has none"
                 )

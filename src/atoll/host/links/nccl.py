@@ -103,7 +103,7 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
             links += [Link(LinkKind.C2C, *ends, gpu.c2c_rate, source, gpu.c2c == 1)] * gpu.c2c
         if gpu.nvlinks:
             _complete(functions[address], sum(gpu.nvlinks.values()), source, doubts)
-        elif not gpu.xgmi:
+        elif not gpu.xgmi and nvlinks_at_most(functions[address].vendor, functions[address].device) != 0:
             what = "XGMI" if functions[address].vendor in _WITH_KFD else "NVLink"
             doubts.setdefault(address, f"{source} shows no {what} of it, which does not tell that it has none")
     links += _hives(by_address, source)

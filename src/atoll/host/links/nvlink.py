@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from atoll.host.gap import Gap
-from atoll.host.links.chips import nvlinks_at_most
+from atoll.host.links.chips import nvlinks_at_most, nvlinks_wired
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ALL_UP
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
@@ -80,6 +80,10 @@ def _odd(address: Address, gpu: SmiGpu, tables: Mapping[Address, SmiGpu], functi
 
 def _lacking(gpu: SmiGpu, own: Function) -> str:
     """Why the record does not tell all links of a GPU; empty where it does."""
+    remote = gpu.remote or {}
+    if len(remote) == nvlinks_wired(own.vendor, own.device) and not gpu.unnamed and remote.keys().isdisjoint(gpu.down):
+        # What is down beside them leads nowhere on its board.
+        return ""
     if gpu.down:
         return f"links that are not up do not say where they lead: {', '.join(map(str, gpu.down))}"
     if gpu.unnamed:
