@@ -150,6 +150,7 @@ def test_links_that_a_board_does_not_lead_out_are_not_waited_for() -> None:
 
     status = "".join(listed(gpu, lambda g, n: "26.562 GB/s") for gpu in range(4))
     remote = [listed(g, lambda g, n: f"Remote Device 0000{gpus(4)[g ^ 1]}: Link {n}") for g in range(4)]
+    assert "down" not in why(host_of(gpus(4), H100_NVL, pair, status))
     for texts in ([pair], [pair, status], ["".join(remote)]):
         assert len(host_of(gpus(4), H100_NVL, *texts).links_told) == 4
         assert not host_of(gpus(4), H100, *texts).links_told, "an SXM5 has eighteen"
@@ -159,6 +160,13 @@ def test_links_that_a_board_does_not_lead_out_are_not_waited_for() -> None:
     worn = "".join(listed(gpu, lambda g, n: "26.562 GB/s", lacking=4) for gpu in range(4))
     fewer = matrix_of(4, lambda a, b: len(up) - 4 if a // 2 == b // 2 else 0)
     assert not host_of(gpus(4), H100_NVL, fewer, worn).links_told
+
+
+def test_ends_that_the_driver_does_not_name_are_told_by_the_fabric() -> None:
+    """Of GB200 and HGX B200, whose switches are no PCI functions: each link is up, and one hint does for all."""
+    ends = "".join(f"GPU {g}: x\n" + " Link 0: Remote Device FFFFFFFF:FF:FF.0: Link 0\n" for g in range(2))
+    (gap,) = [gap for gap in host_of(gpus(2), 0x2901, ends).gaps if "does not name where links lead" in gap.why]
+    assert "-q -x" in gap.hint
 
 
 def test_chips_without_nvlink_lack_none() -> None:

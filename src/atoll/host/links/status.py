@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atoll.host.gap import Gap
+from atoll.host.links.chips import nvlinks_wired
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ALL_UP
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
@@ -42,7 +43,7 @@ def status_links(
     gaps += [
         Gap(f"NVLinks of {address}", f"{source} shows links that are down: {' '.join(map(str, gpu.down))}", ALL_UP)
         for address, gpu in sorted(named.items())
-        if gpu.down
+        if gpu.down and len(gpu.rates) != nvlinks_wired(functions[address].vendor, functions[address].device)
     ]
     links = tuple(
         Link(
