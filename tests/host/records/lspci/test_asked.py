@@ -116,6 +116,18 @@ def test_capabilities_below_what_names_another_function_or_apart_are_not_the_las
     assert isinstance(port.port_type, Unknown)
 
 
+@pytest.mark.parametrize("line", ["\tIOMMU group: 5\n", "\tKernel driver in use: vfio-pci\n"])
+def test_what_was_picked_below_a_list_and_a_blank_line_is_not_the_last_ones(line: str) -> None:
+    port = read_text(f"{LIST}\n{line}".encode(), name="t").functions[PORT]
+    assert isinstance(port.group, Unknown)
+    assert isinstance(port.driver, Unknown)
+
+
+def test_a_function_whose_first_line_stands_apart_is_whole() -> None:
+    host = read_text(WHOLE.replace("\tControl", "\n\tControl").encode(), name="t")
+    assert isinstance(host.functions[PORT].bridge, Known)
+
+
 @pytest.mark.parametrize("states", [(ON, OFF), (OFF, ON), (ON, OFF, ON)])
 def test_a_port_that_is_shown_before_and_after_a_change_is_in_neither_state(states: tuple[str, ...]) -> None:
     text = LIST + "".join(f"$ lspci -vvv -s 00:03.0 | grep ACS\n{BITS}{state}" for state in states)

@@ -40,6 +40,8 @@ _PICKED = (
     *("Kernel modules:", "DevCap:", "DevCtl:", "LnkCap:", "LnkCtl:", "LnkSta:", "ACSCap:", "ACSCtl:", "Region "),
 )
 """Details that loops print beside an address, in place of class and name: ``03:00.0 NUMA node: 0``."""
+_FIRST = ("DeviceName:", "Subsystem:", "Physical Slot:", "Device tree node:", "!!!", "Flags:", "Control:")
+"""What lspci prints right below a function's first line (``show_verbose``)."""
 _LAST = ("Kernel driver in use:", "Kernel modules:")
 """What lspci prints below all capabilities (``show_verbose``)."""
 _UNNAMED = ":"
@@ -242,8 +244,9 @@ class _Reader:
         elif text.startswith(_KEYS):
             self._finish()
             # Below a list, what a pattern picked out of the lines of others.
-            listed = self._apart and not (block.details or block.capabilities or block.after)
-            if (self._ended or listed) and text.startswith(("Capabilities:", *_ACS_BITS)):
+            bare = not (block.details or block.capabilities or block.after)
+            picked = bare and self._apart and not text.startswith(_FIRST)
+            if picked or (self._ended and text.startswith(("Capabilities:", *_ACS_BITS))):
                 self._gone = True
                 return
             # Scripts print the driver above the capabilities, and nothing prints it between them.
