@@ -6,8 +6,8 @@ ports as before, functions regrouped by that, and last the drivers of before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atoll.act import device
@@ -27,7 +27,7 @@ from atoll.act.steps.quiesce import master_off
 from atoll.act.steps.regroup import check_free, regroup
 from atoll.act.steps.resets import restore_cut
 from atoll.errors import StepError
-from atoll.isolation.clusters import Cluster
+from atoll.isolation.clusters import HOST, Cluster
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
@@ -56,6 +56,10 @@ class GivingBack:
     """Devices that were pulled while this went on."""
     relied_on: str = ""
     """Why nothing is written back that resets have closed; empty: it is."""
+    closed: frozenset[Address] = frozenset()
+    """Ports that stay as they are set: others are below them."""
+    unmoved: frozenset[Address] = frozenset()
+    """Functions that others have, or the host needs, which keep the groups in which they were found again."""
     differences: list[Difference] = field(default_factory=list)
     """What stands otherwise than before once all is given back."""
     kept: set[int] = field(default_factory=set)
@@ -68,17 +72,21 @@ class GivingBack:
         devices = [a for a in self.was if not self.site.host.functions[a].is_port]
         self.silence(devices)
         self.open_links(devices)
-        closed = self.ports_that_stay()
-        self.restore_ports(closed)
+        later = self.regrouped_later(self.closed | self.ports_above(self.unmoved))
+        closed = self.ports_that_stay(later)
         # What is below a port that stays closed is wanted once more, to be found again in its group of before.
         wanted = {a for a in self.was if any(is_above(self.site.host, a, port) for port in closed)}
-        self.regroup([a for a in self.was if a not in wanted])
+        closed |= self.ports_above(later | self.unmoved)
+        self.restore_ports(closed)
+        self.regroup([a for a in self.was if a not in wanted | later | closed])
         for address in devices:
-            relied_on = self.relied_on or (_KEEPS if address in wanted else "")
+            relied_on = self.relied_on or (_KEEPS if address in wanted | later else "")
             why = self.put_back(address, opens=not relied_on) or relied_on
             self.give_back(address)
             self.compare(address, why)
             if address not in self.vanished and address not in wanted:
+                if address in later:
+                    self.keep_moved(address)
                 self.forget(address)
 
     def open_links(self, devices: Iterable[Address]) -> None:
@@ -88,10 +96,25 @@ class GivingBack:
                 told = "links as before" + (", but for those that stay cut" if address in self.shared else "")
                 self.attempt("open-links", address, partial(self.reopen, address), told)
 
-    def ports_that_stay(self) -> set[Address]:
+    def regrouped_later(self, closed: Collection[Address]) -> set[Address]:
+        """Return what is below a port that stays as it is set: found again now, it would get the group that it has.
+        Opened one day, that port would leave it with a group that nothing isolates."""
+        moved = set()
+        for address, before in self.was.items():
+            port = next((port for port in sorted(closed) if is_above(self.site.host, address, port)), None)
+            if before.removed and port is not None:
+                moved.add(address)
+                self.left.append(f"{address} keeps the group that it has as long as {port} stays as it is set")
+        return {a for a in self.was if any(is_above(self.site.host, a, port) for port in moved)}
+
+    def ports_that_stay(self, later: Container[Address]) -> set[Address]:
         """Return the functions above what cannot be regrouped: what isolates its group is not taken away from it."""
-        stays = [a for a, before in self.was.items() if before.removed and not self.can_be_regrouped(a)]
-        return {port for port in self.was for a in stays if is_above(self.site.host, a, port)}
+        stays = {a for a, was in self.was.items() if was.removed and a not in later and not self.can_be_regrouped(a)}
+        return self.ports_above(stays)
+
+    def ports_above(self, functions: Collection[Address]) -> set[Address]:
+        """Return what of all that is given back is above some functions, or is one of them."""
+        return {port for port in self.was for a in functions if is_above(self.site.host, a, port)}
 
     def restore_ports(self, closed: Container[Address]) -> None:
         """Give ports and functions their ACS settings of before, but for those that stay ``closed``."""
@@ -199,6 +222,20 @@ class GivingBack:
         journal = self.work.journal
         mine = (entry for entry in journal.entries if entry.step.device == address)
         journal.forget(entry for entry in mine if entry.number not in self.kept)
+
+    def keep_moved(self, address: Address) -> None:
+        """Put into the journal that a device is to be found again in its group of before, as the host's own are: with
+        the last cluster."""
+        journal = self.work.journal
+        mine = [entry for entry in journal.entries if entry.step.device == address]
+        kept = [entry for entry in mine if entry.step.cluster == HOST]
+        if not kept:
+            removals = (entry for entry in mine if entry.step.kind is StepKind.REMOVE)
+            drivers = (entry for entry in mine if "driver" in entry.before)
+            first = next(removals, None) or next(drivers, mine[0])
+            words = replace(first.step, id="r4", because="its group is not yet that of before", cluster=HOST)
+            kept = [journal.intend(words, first.before)]
+        self.kept.update(entry.number for entry in kept)
 
     def unbind(self, address: Address) -> None:
         """Take the driver off, and let no override keep another from it."""

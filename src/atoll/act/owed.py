@@ -64,6 +64,10 @@ class Owed:
     left: tuple[str, ...] = ()
     relied_on: str = ""
     """Who may rely on what devices are set to now, so that nothing is opened that resets have closed; empty: nobody."""
+    closed: frozenset[Address] = frozenset()
+    """Ports that stay as they are set."""
+    unmoved: frozenset[Address] = frozenset()
+    """Functions that keep the groups in which they were found again."""
     shared: Mapping[Address, Step] = field(default_factory=dict)
     """Of devices with links to those of clusters that stay, what keeps these links cut."""
 
@@ -98,7 +102,16 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
     shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
     by_whom = relied_on(host, {*was, *owners}, others)
-    return Owed(site, entries, was, held, over, tuple(left), by_whom, shared)
+    closed = _others_of(entries, StepKind.SET_ACS, host, was)
+    unmoved = _others_of(entries, StepKind.REMOVE, host, was)
+    return Owed(site, entries, was, held, over, tuple(left), by_whom, closed, unmoved, shared)
+
+
+def _others_of(
+    entries: tuple[Entry, ...], kind: StepKind, host: Host, was: Mapping[Address, Before]
+) -> frozenset[Address]:
+    """Return the functions that steps of a kind have changed and that are not given back now."""
+    return frozenset({entry.step.device for entry in entries if entry.step.kind is kind} & host.functions.keys() - was)
 
 
 def _needed_by_now(host: Host, entries: tuple[Entry, ...], needed: Set[Address]) -> Iterator[str]:

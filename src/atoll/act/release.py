@@ -87,6 +87,16 @@ def complete(work: Running, host: Host, spec: Spec, pace: Pace) -> Outcome:
 def _carry_out(owed: Owed, work: Running) -> Outcome:
     site = replace(owed.site, machine=work.machine)
     work.journal.forget(owed.over)
-    giving = GivingBack(site, work, owed.was, owed.held, owed.shared, left=[*owed.left], relied_on=owed.relied_on)
+    giving = GivingBack(
+        site,
+        work,
+        owed.was,
+        owed.held,
+        owed.shared,
+        left=[*owed.left],
+        relied_on=owed.relied_on,
+        closed=owed.closed,
+        unmoved=owed.unmoved,
+    )
     giving.run()
     return Outcome(tuple(giving.deeds), tuple(dict.fromkeys(giving.left)), differences=tuple(giving.differences))

@@ -142,6 +142,44 @@ def test_a_death_while_a_sub_hierarchy_is_away_is_recovered_from() -> None:
         assert drivers(death.twin) == driven, death.what
 
 
+def of(name: str, devices: tuple[Address, ...]) -> str:
+    return f"[cluster.{name}]\ndevices = [{', '.join(repr(str(address)) for address in devices)}]\n"
+
+
+@pytest.mark.parametrize("order", [("red", "blue"), ("blue", "red")])
+def test_clusters_that_are_released_one_by_one_leave_no_group_that_nothing_isolates(order: tuple[str, str]) -> None:
+    """What was released first was found again below a port that stayed closed, which the last release opened."""
+    twin = spoiled_below()
+    before, driven = groups(twin), drivers(twin)
+    execute(twin, *regrouping_below(twin))
+    applied, acs = groups(twin), twin.kernel.hardware.functions[ROOT_PORT].acs
+    files = {"red": of("red", RED), "blue": of("blue", BLUE)}
+    now = host_of(twin)
+    first = release(twin, now, read_spec(files[order[0]], now, name="spec"))
+    words = f"keeps the group that it has as long as {ROOT_PORT} stays as it is set"
+    assert any(words in told for told in first.left)
+    assert (groups(twin), twin.kernel.hardware.functions[ROOT_PORT].acs) == (applied, acs)
+    given = {"red": RED, "blue": BLUE}[order[0]]
+    assert {address: drivers(twin)[address] for address in given} == {address: driven[address] for address in given}
+    now = host_of(twin)
+    assert release(twin, now, read_spec(files[order[1]], now, name="spec")).left == ()
+    assert (groups(twin), drivers(twin)) == (before, driven)
+    assert read_journal(twin).entries == ()
+
+
+def test_a_port_stays_closed_above_what_the_host_needs_by_now() -> None:
+    twin = spoiled_below()
+    execute(twin, *regrouping_below(twin))
+    now = host_of(twin)
+    release(twin, now, read_spec(of("red", RED), now, name="spec"))
+    acs = twin.kernel.hardware.functions[ROOT_PORT].acs
+    applied = groups(twin)
+    now = replace(host_of(twin), essential={RED[0]: "its root file system"})
+    outcome = release(twin, now, read_spec(of("blue", BLUE), now, name="spec"))
+    assert any("by now the host itself needs it" in told for told in outcome.left)
+    assert (groups(twin), twin.kernel.hardware.functions[ROOT_PORT].acs) == (applied, acs)
+
+
 def test_a_port_stays_closed_while_what_is_below_it_keeps_groups_that_rely_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
