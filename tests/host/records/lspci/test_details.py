@@ -365,3 +365,12 @@ def test_a_bus_line_below_what_is_no_bridge_is_anothers() -> None:
     host = host_of("00:1f.4 SMBus: Intel Corporation Device a123\n\tBus: primary=00, secondary=01, subordinate=05\n")
     (function,) = host.functions.values()
     assert isinstance(function.bridge, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("line", "known"), [("\tSubsystem: X Device 1\n", True), ("\t\tUESta:\tDLP- ACSViol-\n", False)]
+)
+def test_what_was_picked_without_its_driver_is_not_without_one(line: str, known: bool) -> None:
+    """``lspci -k`` shows the drivers of all, ``lspci -vvv | grep ACS`` those of none."""
+    text = "00:1f.2 SATA controller: X\n\tKernel driver in use: ahci\n01:00.0 Network controller: Y\n"
+    assert isinstance(host_of(f"{text}{line}\n").functions[at("01:00.0")].driver, Known) is known

@@ -35,7 +35,8 @@ _OF_NO_BAR = ("not indicated", "reserved")
 _WINDOWS = ("I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:")
 _NO_WINDOW = (["[disabled]"], ["None"])
 
-
+_BESIDE_DRIVERS = ("Subsystem:", "DeviceName:", "Physical Slot:", "NUMA node:", "IOMMU group:", "Device tree node:")
+"""What ``lspci -k`` shows of a function beside its driver, alone or with ``-vmm``: what shows more was picked."""
 _NO_DRIVER = frozenset({"none", "n/a", "unbound", "null", "-", ""})
 """What scripts print in place of a driver's name, in brackets or not; lspci leaves out the line."""
 
@@ -214,7 +215,9 @@ class HeaderText(BlockText):
         if found:
             driver = found.split()[0]
             return Known(None if driver.strip("<([])>").lower() in _NO_DRIVER else driver, self._source)
-        if self._custom.driver and self._unread in ("", SHALLOW) and not self._partial:
+        alone = all(detail.text.startswith(_BESIDE_DRIVERS) for detail in self._block.details)
+        whole = not self._unread or (self._unread == SHALLOW and alone)
+        if self._custom.driver and whole and not self._partial:
             return Known(None, self._source)
         return Unknown(f"{self._text}: the text shows no drivers")
 
