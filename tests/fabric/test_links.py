@@ -30,6 +30,16 @@ def gpus(wires: Iterable[Link] = PAIR, *, told: Iterable[str] | None = None, **m
     return scene(machine(*(gpu(place) for place in places.values()), links=wires, told=told, masks=mask))
 
 
+def test_what_may_be_of_several_kinds_is_called_by_the_first_and_other() -> None:
+    """Of GPUs whose maker a record does not show; the first by name would be Moore Threads'."""
+    hidden = [
+        replace(endpoint(end, class_code=0x030200), possible_ids=((None, None),)) for end in ("01:00.0", "02:00.0")
+    ]
+    found = scene(machine(*hidden))
+    (hop,) = across_links(found.topology, found.settings, A, B).path
+    assert hop.via == "nvlink or other"
+
+
 def answer(found: Scene, one: str = "01:00.0", other: str = "02:00.0") -> Answer:
     return across_links(found.topology, found.settings, at(one), at(other)).answer
 

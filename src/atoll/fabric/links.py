@@ -100,11 +100,13 @@ def across_links(topology: Topology, settings: Settings, source: Address, target
     found = [_direct(topology, settings, source, target)]
     found.extend(_through_switch(topology, settings, source, target))
     found.extend(_of_physical(topology, settings, source, target))
-    shared = sorted(_may_join(topology, settings, source) & _may_join(topology, settings, target))
+    both = _may_join(topology, settings, source) & _may_join(topology, settings, target)
+    shared = [kind.value for kind in LinkKind if kind in both]
     told = topology.host.links_told
     if shared and not (source in told and target in told):
         untold = " or ".join(str(one) for one in (source, target) if one not in told)
-        hop = Hop(str(source), shared[0].value, f"no source told the links of {untold}")
+        kind = shared[0] if len(shared) == 1 else f"{shared[0]} or other"
+        hop = Hop(str(source), kind, f"no source told the links of {untold}")
         found.append(Finding(Answer.POSSIBLE, (hop,)))
     if _may_face(topology, source, target):
         hop = Hop(str(source), "CPU-facing link", f"no source told all of where it leads; {target} may be behind it")
