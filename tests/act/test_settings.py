@@ -141,7 +141,7 @@ def test_nothing_is_opened_beneath_what_keeps_its_group(monkeypatch: pytest.Monk
     twin, before, clusters = given(VECTOR)
     above = before.functions[LOST].parent
     with monkeypatch.context() as context:
-        context.setattr(GivingBack, "ports_that_stay", lambda giving: {above})
+        context.setattr(GivingBack, "ports_that_stay", lambda giving, later: {above})
         outcome = release(twin, host_of(twin), clusters)
     (one,) = outcome.differences
     assert (one.device, one.why) == (LOST, "it keeps the group that it has")
