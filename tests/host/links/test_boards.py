@@ -57,6 +57,7 @@ def test_boards_use_all_links_of_their_chips() -> None:
         (8, 0x20B2, lambda a, b: 12),
         (4, 0x2330, lambda a, b: 6),
         (8, 0x2335, lambda a, b: 18),
+        (8, 0x3182, lambda a, b: 18),
         (8, 0x15F9, lambda a, b: int(a // 4 == b // 4 or a % 4 == b % 4)),
     ],
 )
@@ -96,6 +97,13 @@ def test_no_board_tells_a_link_or_that_there_is_none(board: Board) -> None:
         assert not apart.links_told, "a matrix without NVLinks does not tell that there are none"
         bare = read_link_records({}, silent.functions)
         assert not bare.sources
+
+
+@pytest.mark.parametrize(("device", "word"), [(0x2330, "-R"), (0x2901, "-q -x"), (0x3182, "-q -x")])
+def test_switches_that_are_no_functions_are_told_by_the_fabric(device: int, word: str) -> None:
+    """``nvlink -R`` names no end there."""
+    (gap,) = [gap for gap in host_of(8, device).gaps if "board:" in gap.why]
+    assert word in gap.hint
 
 
 def test_virtual_functions_are_no_gpus_of_a_board() -> None:

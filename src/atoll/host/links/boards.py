@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atoll.host.gap import Gap, GapKind
+from atoll.host.links.doubts import FABRIC
 from atoll.host.links.gpus import nvidia_gpus
 from atoll.host.links.told import ToldLinks
 from atoll.host.model import EndKind, Function, Link, LinkKind
@@ -100,7 +101,10 @@ def board_gaps(functions: Mapping[Address, Function], told: ToldLinks, *, powern
     if silent:
         what = f"NVLinks of {silent[0]}" if len(silent) == 1 else f"NVLinks of {len(silent)} GPUs ({silent[0]} first)"
         why = f"the host has the GPUs of {names}, where each has {wired}; no record tells all links here"
-        gaps.append(Gap(what, why, "record nvidia-smi nvlink -R with all links up", GapKind.BOARD))
+        hidden = all(board.wiring.switch and not board.per_switch for board in boards)
+        gaps.append(
+            Gap(what, why, FABRIC if hidden else "record nvidia-smi nvlink -R with all links up", GapKind.BOARD)
+        )
     for address, shown in sorted(odd.items()):
         why = f"the host has the GPUs of {names}, where each has {wired}; what was read shows {shown}"
         hint = "find out whether the record is of this machine as it is now"

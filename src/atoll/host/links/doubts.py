@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from atoll.host.gap import Gap
 from atoll.pci.address import Address
 
-__all__ = ["ADDRESSES_BESIDE", "ALL_UP", "ENDS_AS_WELL", "FABRIC_AS_WELL", "KFD_AS_WELL", "gaps_of"]
+__all__ = ["ADDRESSES_BESIDE", "ALL_UP", "ENDS_AS_WELL", "FABRIC", "KFD_AS_WELL", "gaps_of"]
 
 ADDRESSES_BESIDE = "record nvidia-smi --query-gpu=index,pci.bus_id,uuid --format=csv beside it"
 ALL_UP = "record it again with all links up"
 ENDS_AS_WELL = "record nvidia-smi nvlink -R as well: it tells where each link leads"
-FABRIC_AS_WELL = "record nvidia-smi topo -m and nvidia-smi -q -x as well: they tell which GPUs switches join"
+FABRIC = "record nvidia-smi topo -m and nvidia-smi -q -x: they tell which GPUs switches join"
 KFD_AS_WELL = "record the KFD topology as well: grep -r . /sys/class/kfd/kfd/topology/nodes"
 """What to do where a record of links lacks addresses, links that are down, or ends."""
 
