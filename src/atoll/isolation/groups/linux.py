@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.acs_enabled import Judge, unseen_above
@@ -24,15 +24,17 @@ def predict_linux(
     override: AcsOverride,
     kept: Mapping[Address, int] | None = None,
     anew: frozenset[Address] = frozenset(),
+    grouped_in: Sequence[Function] | None = None,
 ) -> Prediction:
     """Return the groups of the ``served`` functions by the rules of PCI hosts other than PowerNV.
 
     Functions of ``kept`` were found before all others, and are in groups of these numbers. Those of ``anew`` are found
     one by one, each grouped before the next is there (``pci_device_add``), and come last in the kernel's list of
-    devices; at boot all are there before the IOMMU is.
+    devices; at boot all are there before the IOMMU is. ``grouped_in``: the order in which functions get their groups,
+    where that is not the one in which they are found.
     """
     former = _Former(host, Judge(host, acs_control=acs_control, override=override), kept or {}, anew)
-    for function in former.order:
+    for function in former.order if grouped_in is None else grouped_in:
         former.awaited.discard(function.address)
         if function.address in served and function.address not in former.group:
             former.add(function)

@@ -9,6 +9,7 @@ from atoll.fabric.domains import grouped_with_driver
 from atoll.host.fact import value_of
 from atoll.host.groups import listed_only
 from atoll.host.model import Host
+from atoll.isolation.groups.binding_order import perhaps_bound_first
 from atoll.isolation.groups.firmware_ids import perhaps_joined
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force, perhaps_overridden
@@ -47,6 +48,8 @@ def predict(
         for address, why in perhaps_joined(host, prediction).items():
             missing[address] = "; ".join(filter(None, (missing.get(address), why)))
         missing |= perhaps_reworked(host, prediction) | perhaps_overridden(host, prediction)
+        if rule is GroupRule.PCI:
+            missing |= perhaps_bound_first(host, prediction, served)
     if not missing and not guessed:
         return prediction
     for address in prediction.index():
