@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from groups_hosts import at
+
+from atoll.host.records.pasted.text import read_text
 from atoll.isolation.groups import predict
-from host.records.paste import at, host_of
 
 TEXT = """\
 00:00.0 Host bridge [0600]: Intel Corporation Some Bridge [8086:191f] (rev 07)
@@ -19,7 +21,7 @@ IOMMU Group 2 00:02.0
 
 
 def test_a_function_of_whose_group_records_disagree_is_open() -> None:
-    prediction = predict(host_of(TEXT))
+    prediction = predict(read_text(TEXT.encode(), name="paste"))
     assert at("00:02.0") in prediction.index()
     assert "in group 1 and in group 2" in prediction.open_about(at("00:02.0"))
     assert not prediction.open_about(at("00:00.0"))
