@@ -64,3 +64,21 @@ def test_what_the_smmu_was_told_to_do_with_ids_of_nobody(
     told = {"arm_smmu": older, "arm_smmu_v3": newer}
     files: Files = {f"sys/module/{name}/parameters/disable_bypass": f"{of}\n" for name, of in told.items() if of}
     assert value_of(host_with(files).smmu_aborts, None) is aborts
+
+
+@pytest.mark.parametrize(
+    ("unit", "older", "newer", "aborts"),
+    [
+        ("smmu3.0x0000000009050000", "N", None, None),
+        ("smmu3.0x0000000009050000", "N", "Y", True),
+        ("smmu3.0x0000000009050000", "Y", "N", False),
+        ("smmu.0x000000002b400000", "Y", "N", True),
+        ("smmu.0x000000002b400000", "N", "Y", False),
+    ],
+)
+def test_an_smmu_obeys_its_own_driver(unit: str, older: str, newer: str | None, aborts: bool | None) -> None:
+    """A kernel with both drivers built in shows the parameters of both, whichever SMMU is there."""
+    told = {"arm_smmu": older, "arm_smmu_v3": newer}
+    files: Files = {f"sys/module/{name}/parameters/disable_bypass": f"{of}\n" for name, of in told.items() if of}
+    found = host_with({f"sys/class/iommu/{unit}/arm-smmu/x": "", **files})
+    assert value_of(found.smmu_aborts, None) is aborts

@@ -57,7 +57,7 @@ def test_a_kernel_may_have_set_up_another_register_of_the_chipset(
     ("words", "platform", "word", "expected"),
     [
         ("arm-smmu.disable_bypass=0", Platform.ARM, acs("RR CR UF"), DIRECT),
-        ("arm_smmu_v3.disable-bypass=N", Platform.ARM, acs("RR CR UF"), DIRECT),
+        ("arm_smmu.disable-bypass=N", Platform.ARM, acs("RR CR UF"), DIRECT),
         ("arm-smmu.disable_bypass=off", Platform.ARM, Unknown("not read"), POSSIBLE),
         ("arm-smmu.disable_bypass=0", Platform.ARM, CLOSED, IOMMU),
         ("arm-smmu.disable_bypass=1", Platform.ARM, acs("RR CR UF"), IOMMU),
@@ -96,6 +96,30 @@ def test_what_an_smmu_does_with_ids_of_nobody_is_as_its_kernel_was_built(
         iommu_units=(IommuUnit(unit, "smmu"),),
         kernel=Unknown("not read") if release is None else Known(KernelRelease(*release, "x")),
         smmu_aborts=Unknown("not read") if told is None else Known(told, "disable_bypass"),
+    )
+    assert scene(host).reach().memory(A).answer is expected
+
+
+@pytest.mark.parametrize(
+    ("units", "release", "words", "expected"),
+    [
+        (("smmu3.0x9050000",), (6, 1), "arm-smmu.disable_bypass=0", IOMMU),
+        (("smmu3.0x9050000",), (6, 1), "arm_smmu_v3.disable-bypass=N", DIRECT),
+        (("smmu3.0x9050000",), (6, 10), "arm-smmu-v3.disable_bypass=0", IOMMU),
+        (("smmu.0x2b400000",), (6, 1), "arm-smmu-v3.disable_bypass=0", POSSIBLE),
+        (("smmu.0x2b400000",), (6, 1), "arm-smmu-v3.disable_bypass=1", POSSIBLE),
+        (("smmu.0x2b400000",), (6, 1), "arm-smmu.disable_bypass=1", IOMMU),
+        (("smmu.0x2b400000", "smmu3.0x9050000"), (6, 1), "arm-smmu-v3.disable_bypass=1", POSSIBLE),
+        (("smmu.0x2b400000", "smmu3.0x9050000"), (6, 1), "arm-smmu-v3.disable_bypass=0", DIRECT),
+    ],
+)
+def test_an_smmu_obeys_the_word_for_its_own_driver(
+    units: tuple[str, ...], release: tuple[int, int], words: str, expected: Answer
+) -> None:
+    host = replace(
+        machine(*slots(acs("RR CR UF")), platform=Platform.ARM, command_line=f"ro {words} quiet"),
+        iommu_units=tuple(IommuUnit(unit, "smmu") for unit in units),
+        kernel=Known(KernelRelease(*release, "x")),
     )
     assert scene(host).reach().memory(A).answer is expected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from atoll.host.attribute import text
@@ -9,7 +10,15 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import IommuUnit, KernelRelease, Platform
 from atoll.host.tree import Tree
 
-__all__ = ["compatible", "read_platform", "read_release", "read_smmu_aborts", "read_virtual", "read_xen"]
+__all__ = [
+    "compatible",
+    "read_platform",
+    "read_release",
+    "read_smmu_aborts",
+    "read_virtual",
+    "read_xen",
+    "smmu_drivers",
+]
 
 _FIRST_PROCESSOR = 1 << 14
 """Bytes that hold at least what ``proc/cpuinfo`` tells of one processor."""
@@ -78,9 +87,23 @@ def _has_devices_of_xen(tree: Tree) -> bool:
 _XEN_CAPABILITIES = "proc/xen/capabilities"
 
 
-def read_smmu_aborts(tree: Tree) -> Fact[bool]:
-    """Return what the SMMU's drivers say of ``disable_bypass``, each that is there; a kernel can have both."""
-    found = [text(tree, f"sys/module/{name}/parameters/disable_bypass") for name in ("arm_smmu", "arm_smmu_v3")]
+def smmu_drivers(units: Iterable[IommuUnit]) -> tuple[str, ...]:
+    """Return the modules that may drive the SMMUs, the older first; both where no SMMU shows, or its name is another's.
+
+    The older's are called ``smmu.ADDRESS``, the newer's ``smmu3.ADDRESS``; boot logs tell no address.
+    """
+    parts = [unit.name.partition(".")[0] for unit in units if unit.kind == "smmu"]
+    older = not parts or any(part != "smmu3" for part in parts)
+    newer = not parts or any(part != "smmu" for part in parts)
+    return ("arm_smmu",) * older + ("arm_smmu_v3",) * newer
+
+
+def read_smmu_aborts(tree: Tree, units: Iterable[IommuUnit]) -> Fact[bool]:
+    """Return what the drivers of the SMMUs say of ``disable_bypass``.
+
+    A kernel with both built in shows the parameters of both, whichever has an SMMU to drive.
+    """
+    found = [text(tree, f"sys/module/{name}/parameters/disable_bypass") for name in smmu_drivers(units)]
     known = [fact for fact in found if isinstance(fact, Known)]
     off = next((fact for fact in known if fact.value.upper() == "N"), None)
     if off is not None:

@@ -72,7 +72,7 @@ def read(
         command_line=command_line,
         iommu_units=units,
         interrupt_remapping=read_interrupt_remapping(tree, platform, units, groups, value_of(command_line, "")),
-        smmu_aborts=read_smmu_aborts(tree),
+        smmu_aborts=read_smmu_aborts(tree, units),
         firmware_aliases=read_firmware_aliases(tree, units, functions),
         holders=holders,
         vfio_devices=read_vfio_devices(tree),
