@@ -41,6 +41,15 @@ def test_the_same_links_as_beside_the_host(name: str, above: str, device: int) -
 
 
 @pytest.mark.parametrize(("name", "above", "device"), _RECORDS)
+def test_a_copy_of_the_nodes_themselves(tmp_path: Path, name: str, above: str, device: int) -> None:
+    with tarfile.open(DATA / name / f"{name}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    nodes = read_host(str(tmp_path / "testdata" / above / "nodes"))
+    assert nodes.links == read_host(str(tmp_path / "testdata" / above)).links
+    assert {function.device for function in nodes.functions.values()} == {device}
+
+
+@pytest.mark.parametrize(("name", "above", "device"), _RECORDS)
 def test_what_grep_prints(tmp_path: Path, name: str, above: str, device: int) -> None:
     grep = shutil.which("grep")
     if grep is None:

@@ -57,12 +57,12 @@ def kfd_text(tree: Tree) -> bytes | None:
     found = [folder for folder in _folders(tree) if _is_nodes(tree, folder)]
     if len(found) != 1:
         return None
-    folder = found[0]
+    above = f"{found[0]}/".lstrip("/")
     lines: list[str] = []
-    for number in _numbers(tree, folder, MOST_NODES):
-        _add(lines, tree, f"{folder}/{number}", f"nodes/{number}")
-        for link in _numbers(tree, f"{folder}/{number}/io_links", MOST_LINKS):
-            _add(lines, tree, f"{folder}/{number}/io_links/{link}", f"nodes/{number}/io_links/{link}")
+    for number in _numbers(tree, found[0], MOST_NODES):
+        _add(lines, tree, f"{above}{number}", f"nodes/{number}")
+        for link in _numbers(tree, f"{above}{number}/io_links", MOST_LINKS):
+            _add(lines, tree, f"{above}{number}/io_links/{link}", f"nodes/{number}/io_links/{link}")
     return "\n".join(lines).encode() or None
 
 
@@ -77,7 +77,10 @@ def _numbers(tree: Tree, folder: str, most: int) -> list[str]:
 
 
 def _is_nodes(tree: Tree, folder: str) -> bool:
-    return folder.rpartition("/")[2] == "nodes" and "properties" in value_of(names(tree, f"{folder}/0"), ())
+    if folder.rpartition("/")[2] not in ("nodes", ""):
+        return False
+    held = value_of(names(tree, f"{folder}/0".lstrip("/")), ())
+    return "properties" in held and (bool(folder) or "io_links" in held)
 
 
 def _folders(tree: Tree) -> list[str]:
