@@ -71,6 +71,10 @@ HOPS TABLE:
         ("PCIROOT(0)#PCI(0301)#PCI(0000)\nSome GPU\n", "Windows", "live system"),
         ('pci0 at mainbus0 bus 0\nppb0 at pci0 dev 1 function 0 "X" rev 0x05\n', "OpenBSD or NetBSD", "pciutils"),
         ("pcib1: <ACPI PCI-PCI bridge> irq 16 at device 1.0 on pci0\n", "FreeBSD's boot log", "pciutils"),
+        ("         pci-id ( RO): 0000:04:00.0\n", "XenServer", "first domain"),
+        ("(qemu) info pci\n  Bus  0, device   0, function 0:\n", "nothing of the host", "the host's"),
+        ("# driverctl list-devices\n0000:01:00.0 vfio-pci [*]\n", "drivers", "iommu_groups/ -type l"),
+        ('address: "0000:04:00.0"\nclassId: "0300"\niommuGroup: "8"\n', "names IOMMU groups", "lspci -nnvvv"),
         ("DEVICE     BHYVE ID     READY\nppt0       2/0/0        Yes\n", "vm-bhyve", "pciutils"),
         (
             '> midclt call x pci_0000_07_00_0 | jq\n{\n  "iommu_group": {\n    "number": 17\n  }\n}\n',

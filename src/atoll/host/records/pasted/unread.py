@@ -150,6 +150,17 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "paste the output of lspci -nnvvv (pkg install pciutils), run as root",
     ),
     (
+        ("pci-id ( ro)",),
+        "it is XenServer's list of devices, which shows neither bridges nor ACS",
+        f"paste {_LSPCI}, run as root in the first domain",
+    ),
+    (
+        ("(qemu) info pci",),
+        "it is what QEMU gives a guest, which shows nothing of the host",
+        f"paste the host's {_LSPCI}, and {_LIST}",
+    ),
+    (("driverctl ",), "it is a list of drivers, which shows no groups", f"paste {_LIST}, and {_LSPCI}"),
+    (
         ("bhyve id",),
         "it is the list of vm-bhyve, which shows neither bridges nor ACS",
         "paste the output of lspci -nnvvv (pkg install pciutils), run as root",
@@ -170,7 +181,7 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"install pciutils, and paste {_LSPCI}",
     ),
     (
-        ("iommu group", "iommu_group"),
+        ("iommu group", "iommu_group", "iommugroup"),
         UNKNOWN_LIST,
         f"paste {_LIST}, and {_LSPCI}",
     ),
