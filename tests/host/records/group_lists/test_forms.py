@@ -71,6 +71,8 @@ root@pve:~# pvesh get /nodes/pve/hardware/pci --pci-class-blacklist ""
         # Titles and lists of Markdown.
         "### IOMMU Group 1\n\n* 00:01.0 PCI bridge: X\n* `01:00.0` VGA: Y\n\n* 01:00.1 Audio: Y\n\n"
         "**IOMMU Group 2:**\n\n- 02:00.0 Ethernet: Z\n",
+        "**IOMMU Group 1:**\n\n```\n00:01.0 PCI bridge: X\n01:00.0 VGA: Y\n01:00.1 Audio: Y\n```\n\n"
+        "#### IOMMU Group 2\n\n~~~text\n02:00.0 Ethernet: Z\n~~~\n",
         # In Chinese.
         "IOMMU 组 1\uff1a\n\t00:01.0 PCI bridge: X\n\t01:00.0 VGA: Y\n\t01:00.1 Audio: Y\n"
         "IOMMU 组 2\uff1a\n\t02:00.0 NIC: Z\n",

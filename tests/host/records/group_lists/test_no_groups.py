@@ -128,3 +128,8 @@ def test_numbers_of_inodes_are_no_groups() -> None:
     listed = "/sys/kernel/iommu_groups/1/devices:\n12001 0000:00:01.0\n12002 0000:01:00.0\n"
     with pytest.raises(InputError, match="names IOMMU groups"):
         host_of(listed)
+
+
+def test_a_block_of_code_after_a_list_is_none_of_its_group() -> None:
+    host = host_of(f"IOMMU Group 1:\n{BRIDGE} PCI bridge: X\n\n```\n{GPU} VGA: Y\n{NIC} Ethernet: Z\n```\n")
+    assert groups_of(host) == {1: [BRIDGE]}

@@ -60,15 +60,28 @@ def _check(text: str, name: str) -> None:
 def _own(text: str) -> Iterator[str]:
     lines = mended(without_prefix(text.rstrip(" \t").removesuffix("\n").split("\n")))
     fenced = False
+    last, blanks = "", 0
     for rest in (part for line in lines for part in parted(line)):
         found = (_unquoted(rest[:_LONGEST]) + rest[_LONGEST:]).rstrip()
         if found.lstrip()[:1] in _FENCES and _FENCE.match(found.lstrip()):
             # The first of two stands between what belongs together: the heading of a group, and the group.
             fenced = not fenced
             if fenced:
+                blanks = 0 if _announces(last) else blanks
                 continue
             found = ""
+        if not found:
+            blanks += 1
+            continue
+        yield from [""] * blanks
         yield found
+        last, blanks = found, 0
+    yield from [""] * blanks
+
+
+def _announces(line: str) -> bool:
+    """Whether a line is a title of what is set apart below it: ``**IOMMU Group 1:**``, ``### IOMMU Group 1``."""
+    return line.startswith("#") or line.rstrip("*_` ").endswith(":")
 
 
 def _unquoted(line: str) -> str:
