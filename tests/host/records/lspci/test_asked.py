@@ -202,3 +202,11 @@ def test_bits_picked_after_a_change_stand_against_those_of_the_port_shown_whole(
     for after, doubted in ((ON, False), (changed, True)):
         acs = read_text(f"{whole}\n{again}{BITS}{after}".encode(), name="t").functions[PORT].acs
         assert isinstance(acs, Unknown) is doubted
+
+
+def test_lines_without_a_first_one_tell_no_revision() -> None:
+    listed = WHOLE.partition("\n")[0]
+    host = read_text((f"{listed}\n" + "$ lspci -vvv -s 00:03.0 | grep ACS\n" + BITS + ON).encode(), name="t")
+    revision = host.functions[PORT].revision
+    assert isinstance(revision, Known)
+    assert revision.value == 4

@@ -23,6 +23,8 @@ __all__ = ["Told", "read_block"]
 _VIRTUAL = "virtual function"
 """pci.ids calls them so: ``Ethernet Virtual Function 700 Series``, ``… [ConnectX-5 Ex Virtual Function]``."""
 
+_UNNAMED = "what it shows of the function has no first line, which tells its revision"
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -83,7 +85,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
         bridge=bridge,
         bars=text.bars(heading.class_code),
         rom=text.rom(),
-        revision=Known(heading.revision, source),
+        revision=Known(heading.revision, source) if block.heading.strip(":") else Unknown(f"{name}: {_UNNAMED}"),
         subsystem=text.subsystem(),
         group=text.group(),
         driver=text.driver(),
