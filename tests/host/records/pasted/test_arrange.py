@@ -38,3 +38,15 @@ def test_a_bus_within_a_bridge_that_no_bridge_leads_to_has_one_above_that_is_not
 def test_a_conventional_bus_within_no_bridge_is_a_root_bus() -> None:
     host = host_of(PORT + "".join(CONVENTIONAL.format(address=f"07:0{device}.0") for device in (1, 2)))
     assert not any(host.is_loose(function) for function in host.functions.values())
+
+
+def test_lines_of_a_function_without_its_first_may_be_of_the_bridge_above() -> None:
+    """A heading that is cut leaves its lines to nobody, and the buses below it without a bridge."""
+    control = (
+        "\tControl: I/O+ Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx+\n"
+    )
+    heading = "00:06.0 PCI bridge [0604]: Red Hat, Inc. QEMU PCIe Root port [1b36:000c] (prog-if 00 [Normal decode])\n"
+    below = f"{control}\tBus: primary=00, secondary=07, subordinate=07, sec-latency=0\n\n"
+    for first, loose in ((heading, False), ("00:06.0 PCI br\n", True)):
+        host = host_of(PORT + first + below + CONVENTIONAL.format(address="07:01.0"))
+        assert host.is_loose(host.functions[Address(0, 7, 1, 0)]) is loose

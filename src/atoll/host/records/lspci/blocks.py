@@ -113,6 +113,8 @@ class Block:
     """Whether somebody left lines of it out, as dots in their place or grep's separator tell."""
     shortened_early: bool = False
     """Whether that was before its first capability."""
+    nameless: bool = False
+    """Whether lines of a function stand below it of which nothing tells whose they are."""
     asked: bool = False
     """Whether the command above its lines names it, and they show no heading: all of them are its own."""
     _found: dict[str, str | None] = field(default_factory=dict)
@@ -231,7 +233,7 @@ class _Reader:
             self._close()
             self._apart = True
         elif self._gone:
-            return
+            block.nameless |= text.startswith("Control:")
         elif self._open and _leaves_out(text):
             self._finish()
             block.shortened = True

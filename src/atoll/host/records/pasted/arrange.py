@@ -60,6 +60,7 @@ def arranged(
     unread = {a.domain for a, f in functions.items() if f.is_port and isinstance(f.bridge, Unknown)}
     tops = {a[:2] for a in functions if a not in parents and _of_root_complex(functions[a])} | set(roots)
     within = _within(functions)
+    partial = excerpt or found.nameless
     result = {}
     for address in sorted(functions):
         function = functions[address]
@@ -67,7 +68,7 @@ def arranged(
             function = perhaps_answering(function)
         parent = parents.get(address)
         root = _root(parents, address)
-        loose = address[:2] in within or _hangs_loose(function, excerpt or address.domain in unread)
+        loose = address[:2] in within or _hangs_loose(function, partial or address.domain in unread)
         result[address] = replace(
             function,
             parent=parent,

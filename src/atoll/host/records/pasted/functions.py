@@ -52,6 +52,8 @@ class TextFunctions:
     seeming_virtual: set[Address] = field(default_factory=set)
     """Functions whose names or ids say that they are virtual ones."""
     cut: Address | None = None
+    nameless: bool = False
+    """Whether it holds lines of a function without the first one, which names it: a bridge may be lacking."""
     """The function in the middle of which the text ends."""
     group: dict[Address, int] = field(default_factory=dict)
     regrouped: dict[Address, tuple[int, int]] = field(default_factory=dict)
@@ -94,6 +96,8 @@ class TextFunctions:
             self.seeming_virtual.add(address)
         if block.cut:
             self.cut = address
+        controls = sum(detail.text.startswith("Control:") for detail in (*block.details, *block.after))
+        self.nameless |= block.nameless or controls > 1
 
     def _place(self, block: Block) -> Address | None:
         """Return the address of a block's function, and note what stands above it; None where the text tells no bus."""
