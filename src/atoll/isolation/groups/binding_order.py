@@ -2,8 +2,8 @@
 
 A function joins only what is grouped by then. One whose driver binds before that of the port above founds a group of
 its own, be the port isolated or not, and the port another afterwards: seen on Linux 6.1 and 6.12 with an SMMU that a
-device tree tells of, where nvme's devices come before pcieport's. Since Linux 6.15 all are grouped as they are found
-(commit bcb81ac6ae3c "iommu: Get DT/ACPI parsing into the proper probe path").
+device tree or ACPI tells of, where nvme's devices come before pcieport's. Since Linux 6.15 all are grouped as they are
+found (commit bcb81ac6ae3c "iommu: Get DT/ACPI parsing into the proper probe path").
 """
 
 from __future__ import annotations
