@@ -309,6 +309,18 @@ def test_what_a_port_answers_to_and_forwards_as_well_may_be_either(start: int, a
     assert claims == [(answer, Ranges.of((start, start + 0x1FFF)))]
 
 
+def test_what_a_port_forwards_and_its_peer_as_well_may_go_either_way() -> None:
+    """Windows that somebody set one over another: with UpstreamFwd it may as well go up."""
+    machine = box(red=replace(ACS_OFF, control=AcsFlag.UF))
+    wider = windowed(machine.functions[at(BLUE_PORT)], 0x80200000, 0x807FFFFF)
+    machine = changed(machine, BLUE_PORT, bridge=wider.bridge)
+    claims = [claim for claim in told(pollution(machine)) if claim[2] == BLUE_PORT]
+    assert claims == [
+        ("claimed", "direct", BLUE_PORT, 0x80400000, 0x807FFFFF),
+        ("claimed", "possible", BLUE_PORT, 0x80200000, 0x803FFFFF),
+    ]
+
+
 def test_a_way_up_that_was_not_read_is_unknown() -> None:
     machine = box()
     functions = {a: f for a, f in machine.functions.items() if a != at(RED_PORT)}

@@ -150,6 +150,23 @@ class _Climb:
             answer, because = Answer.POSSIBLE, f"{because}; {by} {doubt}"
         return Claim(self.device, held.ranges, by, held.what, fate, answer, because, decider)
 
+    def either_way(
+        self,
+        inside: Ranges,
+        held: Addresses,
+        by: Address,
+        answer: Answer,
+        because: str,
+        decider: Address,
+        fate: Fate = Fate.CLAIMED,
+    ) -> Iterator[Claim]:
+        """Yield the claims of what registers give somebody, some of it ``inside`` what the port on the way forwards as
+        well: nobody says which comes first."""
+        both = held.ranges & inside
+        for part, sure in ((held.ranges - both, answer), (both, min(answer, Answer.POSSIBLE))):
+            if part:
+                yield self.claim(replace(held, ranges=part), by, sure, because, decider, fate)
+
     # -- a port on the way
 
     def port_bars(self, port: Address) -> None:
@@ -164,7 +181,7 @@ class _Climb:
                 return
             answer, fate = Answer.DIRECT, Fate.LOST
             because = f"ACS Enhanced at {blocking} blocks requests for what {port} itself answers to"
-        claims = []
+        claims: list[Claim] = []
         inside = windows(self.topology.functions[port]).ranges
         for held in addresses(self.topology, self.polluter.settings, port):
             if not held.what.startswith(("BAR", "ROM")):
@@ -172,11 +189,7 @@ class _Climb:
             if held.unread:
                 self.unknown[f"{held.unread}; {because}"] = None
                 continue
-            # Nobody says which comes first where registers give a port what it forwards as well.
-            forwarded = held.ranges & inside
-            for part, sure in ((held.ranges - forwarded, answer), (forwarded, Answer.POSSIBLE)):
-                if part:
-                    claims.append(self.claim(replace(held, ranges=part), port, sure, because, port, fate))
+            claims += self.either_way(inside, held, port, answer, because, port, fate)
         self.take(claims)
 
     def own_side(self, port: Address) -> None:
@@ -243,6 +256,7 @@ class _Climb:
         if step.question is not None and not step.question.open_under(self.polluter.policy):
             self.assumptions.add(step.question.value)
             return
+        inside = windows(self.topology.functions[here]).ranges
         for one in held:
             if one.what == BEHIND and self.topology.conventional_bus(bridge):
                 # The bridge above takes all that its windows do not hold; what they do, see ``unclaimed``.
@@ -251,9 +265,9 @@ class _Climb:
                 self.unknown[f"{one.unread}; {step.because}"] = None
             if step.answer is Answer.BLOCKED:
                 ends = Answer.DIRECT if step.ends else Answer.POSSIBLE
-                yield self.claim(one, peer, ends, step.because, here, Fate.LOST)
+                yield from self.either_way(inside, one, peer, ends, step.because, here, Fate.LOST)
             else:
-                yield self.claim(one, peer, step.answer, step.because, here)
+                yield from self.either_way(inside, one, peer, step.answer, step.because, here)
 
     def unclaimed(self, bridge: Address, here: Address) -> None:
         """What a switch's upstream port or a bridge to a shared bus holds, and nothing behind it: it ends there."""
