@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.host.links.read import is_link_record
+from atoll.host.links.read import is_link_record, read_link_records
 from atoll.host.links.text import clean
+from atoll.host.links.told import merge
 from atoll.host.links.topo import parse_topo
 from atoll.host.model import EndKind
 from host.links.link_hosts import (
@@ -194,6 +196,30 @@ def test_a_pair_of_more_gpus_may_hang_on_switches() -> None:
     assert not host.links_told
     assert "does not show all GPUs of its kind" in why(host)
     assert len(host_of(gpus(2), b200, matrix, rows).links_told) == 2, "who sees only two cannot reach others"
+    for a100_pcie in (0x20B5, 0x20F1):
+        bridged = host_of(gpus(4), a100_pcie, matrix_of(2, lambda a, b: 12), rows)
+        assert len(bridged.links_told) == 2, "their bridges join two"
+
+
+def test_of_gpus_without_ids_a_pair_may_hang_on_switches_too() -> None:
+    """lspci without ``-n`` tells none; how many links they have ``nvlink -s`` tells."""
+    matrix = matrix_of(2, lambda a, b: 18)
+    listed = "".join(
+        f"GPU {n}: x (UUID: GPU-{n})\n" + "".join(f" Link {m}: 50 GB/s\n" for m in range(18)) for n in (0, 1)
+    )
+    rows = "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(2)))
+    texts = {name: text.encode() for name, text in (("m", matrix), ("s", listed), ("r", rows))}
+    functions = host_of((*gpus(8), "0000:00:00.0"), 0x2901).functions
+    hidden = {
+        address: replace(function, vendor=0xFFFF, device=0xFFFF, possible_ids=((0x10DE, None),))
+        for address, function in functions.items()
+    }
+    other = A("0000:00:00.0")
+    hidden[other] = replace(hidden[other], class_code=0x060000)
+    first, second, third = (A(address) for address in gpus(3))
+    virtual = replace(hidden[third], physical_function=first)
+    for seen, told in ((hidden, 0), ({a: hidden[a] for a in (first, second, other)} | {third: virtual}, 2)):
+        assert len(merge(read_link_records(texts, seen).sources).told) == told
 
 
 def test_records_that_name_gpus_differently_are_no_reason_to_guess() -> None:

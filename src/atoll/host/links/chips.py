@@ -30,7 +30,10 @@ _BOARDS = {
     # H100 NVL, H100 PCIe: their product briefs, 600 GB/s over three bridges; the other six links of the die are always
     # inactive (Azure/azurehpc-health-checks issue 162).
     **dict.fromkeys((0x2321, 0x2331), 12),
+    # A100 PCIe of 40 and 80 GB: their product briefs, three bridges to one other board
+    **dict.fromkeys((0x20B5, 0x20F1), 12),
 }
+"""Boards whose links lead out to bridges only."""
 _BY_DIE = (
     (0x15F0, 0x15FF, 4),  # GP100: NVIDIA Tesla P100 whitepaper
     (0x1D80, 0x1DFF, 6),  # GV100: NVIDIA Tesla V100 whitepaper
@@ -64,14 +67,14 @@ def nvlinks_at_most(vendor: int, device: int) -> int | None:
 
 
 def nvlinks_wired(vendor: int, device: int) -> int | None:
-    """Return how many of its die's NVLinks a board leads out, None where that is not known to be fewer."""
+    """Return how many NVLinks a board leads out to bridges, None for what is not known to be such a board."""
     return _BOARDS.get(device) if vendor == NVIDIA else None
 
 
 def may_have_switches(vendor: int, device: int) -> bool:
-    """Whether the links of an NVIDIA GPU may lead to switches, by its die, or its board whose links are a bridge's."""
+    """Whether the links of a GPU may lead to switches, by its die, or its board; so they may where its ids are hidden."""
     bridged = device in _BOARDS or any(first <= device <= last for first, last in _NEVER_SWITCHED)
-    return vendor == NVIDIA and not bridged
+    return not (vendor == NVIDIA and bridged)
 
 
 def has_c2c(vendor: int, device: int) -> bool:

@@ -9,7 +9,7 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass
 from atoll.pci.vendor import ATI, NVIDIA
 
-__all__ = ["may_be_amd_gpu", "nvidia_gpus"]
+__all__ = ["may_be_amd_gpu", "may_be_nvidia_gpu", "nvidia_gpus"]
 
 
 def nvidia_gpus(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
@@ -24,3 +24,9 @@ def nvidia_gpus(functions: Mapping[Address, Function]) -> tuple[Address, ...]:
 def may_be_amd_gpu(function: Function) -> bool:
     """Whether a function is a display or an accelerator of AMD's: MI300 calls itself the latter."""
     return function.made_by(ATI) and function.base_class in (BaseClass.DISPLAY, BaseClass.ACCELERATOR)
+
+
+def may_be_nvidia_gpu(function: Function) -> bool:
+    """Whether a function is a GPU of NVIDIA's, and not a virtual one, by what the record does not hide."""
+    display = function.base_class == BaseClass.DISPLAY or not function.class_told
+    return display and function.physical_function is None and any(v in (None, NVIDIA) for v, _ in function.all_ids)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from atoll.host.gap import Gap
 from atoll.host.links.chips import may_have_switches, nvlinks_at_most, nvlinks_wired
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ENDS_AS_WELL, gaps_of
+from atoll.host.links.gpus import may_be_nvidia_gpu
 from atoll.host.links.hive import with_unseen
 from atoll.host.links.naming import Naming
 from atoll.host.links.smi import SmiGpu
@@ -164,8 +165,9 @@ class _Reading:
     def _alike_unseen(self, pair: list[int], doubts: dict[Address, str]) -> None:
         """A pair on switches looks like one on a bridge, where the matrix shows no third GPU."""
         seen = frozenset(address for index, address in self.naming.addresses.items() if index in self.matrix.gpus)
-        for address in with_unseen(seen & self.functions.keys(), self.functions) & set(map(self.address, pair)):
-            function = self.functions[address]
+        gpus = {a: f for a, f in self.functions.items() if a in seen or may_be_nvidia_gpu(f)}
+        for address in with_unseen(seen & gpus.keys(), gpus) & set(map(self.address, pair)):
+            function = gpus[address]
             if may_have_switches(function.vendor, function.device):
                 why = f"{self.source} does not show all GPUs of its kind, and switches may join it to those as well"
                 doubts.setdefault(address, why)
