@@ -72,7 +72,7 @@ def nvlinks_wired(vendor: int, device: int) -> int | None:
 
 
 def may_have_switches(vendor: int, device: int) -> bool:
-    """Whether the links of a GPU may lead to switches, by its die, or its board; so they may where its ids are hidden."""
+    """Whether the links of a GPU may lead to switches, by its die or its board; they may where ids are hidden."""
     bridged = device in _BOARDS or any(first <= device <= last for first, last in _NEVER_SWITCHED)
     return not (vendor == NVIDIA and bridged)
 
