@@ -87,6 +87,14 @@ def test_a_function_that_no_group_lists_is_where_its_link_says(kept: tuple[str, 
     assert host.functions[Address(0, 1, 0, 0)].group == Known(7, "sys/kernel/iommu_groups")
 
 
+def test_links_tell_groups_whose_folders_all_are_lost() -> None:
+    link = {f"{FOLDER}/iommu_group": Link("../../../kernel/iommu_groups/7")}
+    host = read_host(tree_of({**FUNCTION, **link, "sys/kernel/iommu_groups/.kept": ""}))
+    assert isinstance(host.groups, Known)
+    assert host.groups.value[7].members == (Address(0, 1, 0, 0),)
+    assert default_domain(host, host.functions[Address(0, 1, 0, 0)]).kind is DomainKind.UNKNOWN
+
+
 _XEN = "sys/hypervisor/type", "xen\n"
 _DOM0 = "proc/xen/capabilities", "control_d\n"
 

@@ -55,7 +55,7 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent) -> Fact[
         numbers = sorted(int(name) for name in listed.value if name.isascii() and name.isdigit())
         groups = {number: _group(tree, number, extent) for number in numbers}
         shown = {address for group in groups.values() for address in group.members}
-        for place in places if groups else ():
+        for place in places:
             number = _linked(tree, place) if place.address not in shown else None
             if number is not None:
                 group = groups.get(number) or _group(tree, number, extent)
