@@ -349,6 +349,31 @@ def test_what_has_no_memory_bars_may_have_other_addresses(
     assert {contact.answer for contact in joined if at("03:00.0") in contact.sources} == {expected} - {BLOCKED}
 
 
+@pytest.mark.parametrize(
+    ("class_code", "command", "expected"),
+    [
+        (0x010180, Command.IO, POSSIBLE),
+        (0x010180, Command.MEMORY, BLOCKED),
+        (0x010181, Command.IO, POSSIBLE),
+        (0x010184, Command.IO, POSSIBLE),
+        (0x010185, Command.IO, BLOCKED),
+        (0x010100, Command.IO, POSSIBLE),
+        (0x030000, Command.IO, POSSIBLE),
+        (0x000100, Command.IO, POSSIBLE),
+        (0x030200, Command.IO, BLOCKED),
+    ],
+    ids=["IDE", "off", "first native", "second native", "both native", "not told", "VGA", "old VGA", "3D"],
+)
+def test_some_answer_at_ports_that_no_bar_tells(class_code: int, command: Command, expected: Answer) -> None:
+    functions = change(
+        switch(NO_COMPLETIONS, CLOSED), "04:00.0", bars=Known(()), class_code=class_code, command=Known(command)
+    )
+    found = scene(machine(*change(functions, "02:01.0", command=Known(ON | Command.IO))))
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+    joined = [c for c in Crossings(found.reach(), POSSIBLE).contacts() if at("04:00.0") in c.targets]
+    assert {contact.answer for contact in joined if at("03:00.0") in contact.sources} == {expected} - {BLOCKED}
+
+
 ON = Command.MEMORY | Command.MASTER
 MEMORY, PORTS = Bar(0, 0x80000000, 0x1000, memory=True), Bar(1, 0xE000, 0x100, memory=False)
 

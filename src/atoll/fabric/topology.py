@@ -12,6 +12,7 @@ from atoll.fabric.vmd import vmds_of
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
 from atoll.pci.address import Address
+from atoll.pci.class_code import answers_fixed_ports
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["Branches", "Topology"]
@@ -239,7 +240,9 @@ class Topology:
         """
         if function.physical_function is not None:
             return False
-        return not isinstance(function.bars, Known) or any(not bar.memory for bar in function.bars.value)
+        if not isinstance(function.bars, Known) or answers_fixed_ports(function.class_code):
+            return True
+        return any(not bar.memory for bar in function.bars.value)
 
 
 def _may_copy(function: Function) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BUS_BRIDGES", "VGA_CLASSES", "BaseClass", "ClassCode", "DeviceClass"]
+__all__ = ["BUS_BRIDGES", "VGA_CLASSES", "BaseClass", "ClassCode", "DeviceClass", "answers_fixed_ports"]
 
 
 class BaseClass:
@@ -96,3 +96,17 @@ BUS_BRIDGES = frozenset({DeviceClass.PCI_BRIDGE, DeviceClass.SEMI_TRANSPARENT_BR
 
 VGA_CLASSES = frozenset({DeviceClass.VGA, DeviceClass.UNCLASSIFIED_VGA})
 """What answers to VGA's own addresses."""
+
+_NATIVE = 0x01, 0x04
+"""The bits of an IDE controller's programming interface that have its channels stand in BARs."""
+
+
+def answers_fixed_ports(class_code: int) -> bool:
+    """Whether a function of a class answers I/O requests at ports that no BAR tells.
+
+    So does VGA (03B0h to 03DFh; Linux, ``include/linux/vgaarb.h``, VGA_RSRC_LEGACY_IO), and an IDE controller of which
+    a channel is in compatibility mode (01F0h and 03F6h, 0170h and 0376h; ``pci_setup_device`` in drivers/pci/probe.c).
+    """
+    if class_code >> 8 == DeviceClass.IDE:
+        return any(not class_code & bit for bit in _NATIVE)
+    return class_code >> 8 in VGA_CLASSES
