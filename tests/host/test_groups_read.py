@@ -8,8 +8,10 @@ from atoll.fabric.domains import default_domain
 from atoll.fabric.settings import DomainKind
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown
+from atoll.host.gap import GapKind
 from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import ReservedRegion
+from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from host.handmade import Link, function_files, tree_of
 
@@ -93,6 +95,24 @@ def test_links_tell_groups_whose_folders_all_are_lost() -> None:
     assert isinstance(host.groups, Known)
     assert host.groups.value[7].members == (Address(0, 1, 0, 0),)
     assert default_domain(host, host.functions[Address(0, 1, 0, 0)]).kind is DomainKind.UNKNOWN
+
+
+def test_a_function_that_another_group_lists_than_its_link_names_is_in_neither_for_sure() -> None:
+    """Where a record is of two moments: copied over an older one, or while functions were found anew."""
+    other = function_files("0000:02:00.0")
+    listed = {
+        f"sys/kernel/iommu_groups/{n}/devices/0000:0{at}:00.0": Link("../../../../x") for n, at in ((3, 1), (7, 2))
+    }
+    links = {f"{FOLDER}/iommu_group": 7, "sys/devices/pci0000:02/0000:02:00.0/iommu_group": 7}
+    named = {path: Link(f"../../../kernel/iommu_groups/{number}") for path, number in links.items()}
+    host = read_host(tree_of({**FUNCTION, **other, **listed, **named}))
+    first, second = Address(0, 1, 0, 0), Address(0, 2, 0, 0)
+    assert isinstance(host.groups, Known)
+    assert {number: group.members for number, group in host.groups.value.items()} == {3: (), 7: (second,)}
+    assert isinstance(host.functions[first].group, Unknown)
+    assert host.functions[second].group == Known(7, "sys/kernel/iommu_groups")
+    assert [gap.of for gap in host.gaps if gap.kind is GapKind.GROUP] == [(first,)]
+    assert predict(host).open_about(first)
 
 
 _XEN = "sys/hypervisor/type", "xen\n"

@@ -12,7 +12,9 @@ from dataclasses import replace
 from atoll.host.attribute import names, target, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.model import Group, Host, IommuUnit, ReservedRegion
+from atoll.host.gap import Gap, GapKind
+from atoll.host.links.told import CONTRADICTED
+from atoll.host.model import Function, Group, Host, IommuUnit, ReservedRegion
 from atoll.host.place import Place, address_of
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
@@ -21,6 +23,7 @@ __all__ = [
     "BEHIND_XEN",
     "LISTED_NONE",
     "behind_xen",
+    "disputed",
     "group_of",
     "kind_of_unit",
     "listed_only",
@@ -48,18 +51,22 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent) -> Fact[
 
     Where ``sys/kernel`` was not captured, the groups are those that the functions' own links name, and
     unknown where no function has such a link. A function that no group lists, be it that a folder was lost or could
-    not be read, is in the group that its link names: the kernel makes both (``iommu_group_alloc_device``).
+    not be read, is in the group that its link names: the kernel makes both (``iommu_group_alloc_device``). One that is
+    listed elsewhere than its link says is in none of these: the record is of two moments.
     """
     listed = names(tree, _GROUPS)
     if isinstance(listed, Known):
         numbers = sorted(int(name) for name in listed.value if name.isascii() and name.isdigit())
         groups = {number: _group(tree, number, extent) for number in numbers}
-        shown = {address for group in groups.values() for address in group.members}
+        listing = {address: number for number, group in groups.items() for address in group.members}
         for place in places:
-            number = _linked(tree, place) if place.address not in shown else None
-            if number is not None:
-                group = groups.get(number) or _group(tree, number, extent)
-                groups[number] = replace(group, members=tuple(sorted((*group.members, place.address))))
+            number, other = _linked(tree, place), listing.get(place.address)
+            if number is None or number == other:
+                continue
+            changed = number if other is None else other
+            group = groups.get(changed) or _group(tree, changed, extent)
+            there = {*group.members, place.address} if other is None else {*group.members} - {place.address}
+            groups[changed] = replace(group, members=tuple(sorted(there)))
         return Known(dict(sorted(groups.items())), _GROUPS)
     if _kernel_complete(tree):
         return Known({}, f"{_GROUPS} does not exist: this kernel has no IOMMU support")
@@ -93,15 +100,30 @@ def _kernel_complete(tree: Tree) -> bool:
     return isinstance(listed, Known) and "uevent_seqnum" in listed.value and "iommu_groups" not in listed.value
 
 
-def group_of(place: Place, groups: Fact[Mapping[int, Group]], member: dict[Address, int]) -> Fact[int | None]:
+def group_of(
+    tree: Tree, place: Place, groups: Fact[Mapping[int, Group]], member: dict[Address, int]
+) -> Fact[int | None]:
     """Return the number of a function's group; ``member`` maps the groups' members to their numbers."""
     if isinstance(groups, Unknown):
         return groups
     if place.address in member:
         return Known(member[place.address], groups.source)
+    if groups.source == _GROUPS and (number := _linked(tree, place)) is not None:
+        return Unknown(f"its own link leads to group {number}, and another group lists it")
     if groups.source == _GROUPS or not groups.value:
         return Known(None, groups.source)
     return Unknown("it has no iommu_group link, and sys/kernel/iommu_groups was not captured")
+
+
+def disputed(functions: Mapping[Address, Function], groups: Fact[Mapping[int, Group]]) -> tuple[Gap, ...]:
+    """Return a gap for each function that another group lists than its own link names."""
+    if isinstance(groups, Unknown) or groups.source != _GROUPS:
+        return ()
+    return tuple(
+        Gap(f"group of {address}", function.group.reason, CONTRADICTED, GapKind.GROUP, (address,))
+        for address, function in functions.items()
+        if isinstance(function.group, Unknown)
+    )
 
 
 def _linked(tree: Tree, place: Place) -> int | None:

@@ -12,7 +12,7 @@ from atoll.host.extent import Extent
 from atoll.host.fact import Known, value_of
 from atoll.host.functions import read_functions
 from atoll.host.gap import Gap
-from atoll.host.groups import behind_xen, group_of, read_groups, read_units
+from atoll.host.groups import behind_xen, disputed, group_of, read_groups, read_units
 from atoll.host.holders import read_holders, read_opened, read_vfio_devices
 from atoll.host.interrupt_remapping import read_interrupt_remapping
 from atoll.host.ivrs import read_firmware_aliases
@@ -51,7 +51,7 @@ def read(
     formed: Mapping[int, Group] = groups.value if isinstance(groups, Known) else {}
     member = {address: group.number for group in formed.values() for address in group.members}
     functions, gaps = read_functions(
-        tree, places, extent=extent, group_of=lambda place: group_of(place, groups, member)
+        tree, places, extent=extent, group_of=lambda place: group_of(tree, place, groups, member)
     )
     device_tree = _device_tree(tree)
     if device_tree is not None:
@@ -88,6 +88,7 @@ def read(
         gaps=(
             *gaps,
             *(coverage(functions, groups) if functions or not places else ()),
+            *disputed(functions, groups),
             *links.links.gaps,
             *holder_gaps,
             *essential_gaps,

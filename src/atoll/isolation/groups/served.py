@@ -66,13 +66,13 @@ class _Record:
         linked = value_of(function.iommu, None) is not None
         if listed or linked:
             return True
+        if isinstance(function.group, Unknown) and function.address in self._disputed:
+            return function.group
         if isinstance(function.iommu, Known) and not self._may_lack_links:
             return False
         if self._listed:
-            # A list that names what is below a port and not the port is a part of a list; a group of which records
-            # disagree is one.
-            open_about = function.address in self._above_listed or function.address in self._disputed
-            if isinstance(function.group, Unknown) and open_about:
+            # A list that names what is below a port and not the port is a part of a list.
+            if isinstance(function.group, Unknown) and function.address in self._above_listed:
                 return function.group
             return False
         if isinstance(function.group, Known):
