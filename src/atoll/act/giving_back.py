@@ -7,7 +7,7 @@ ports as before, functions regrouped by that, and last the drivers of before.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from atoll.act import device
@@ -16,6 +16,7 @@ from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
 from atoll.act.owed import Before
+from atoll.act.regrouped import keep_moved, keeps_its_group
 from atoll.act.running import Running
 from atoll.act.settings import Difference, changed, differences, put_back
 from atoll.act.shared_links import stays_cut
@@ -27,7 +28,7 @@ from atoll.act.steps.quiesce import master_off
 from atoll.act.steps.regroup import check_free, regroup
 from atoll.act.steps.resets import restore_cut
 from atoll.errors import StepError
-from atoll.isolation.clusters import HOST, Cluster
+from atoll.isolation.clusters import Cluster
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
@@ -86,7 +87,7 @@ class GivingBack:
             self.compare(address, why)
             if address not in self.vanished and address not in wanted:
                 if address in later:
-                    self.keep_moved(address)
+                    self.kept.update(keep_moved(self.work.journal, address))
                 self.forget(address)
 
     def open_links(self, devices: Iterable[Address]) -> None:
@@ -104,7 +105,7 @@ class GivingBack:
             port = next((port for port in sorted(closed) if is_above(self.site.host, address, port)), None)
             if before.removed and port is not None:
                 moved.add(address)
-                self.left.append(f"{address} keeps the group that it has as long as {port} stays as it is set")
+                self.left.append(keeps_its_group(address, port))
         return {a for a in self.was if any(is_above(self.site.host, a, port) for port in moved)}
 
     def ports_that_stay(self, later: Container[Address]) -> set[Address]:
@@ -222,20 +223,6 @@ class GivingBack:
         journal = self.work.journal
         mine = (entry for entry in journal.entries if entry.step.device == address)
         journal.forget(entry for entry in mine if entry.number not in self.kept)
-
-    def keep_moved(self, address: Address) -> None:
-        """Put into the journal that a device is to be found again in its group of before, as the host's own are: with
-        the last cluster."""
-        journal = self.work.journal
-        mine = [entry for entry in journal.entries if entry.step.device == address]
-        kept = [entry for entry in mine if entry.step.cluster == HOST]
-        if not kept:
-            removals = (entry for entry in mine if entry.step.kind is StepKind.REMOVE)
-            drivers = (entry for entry in mine if "driver" in entry.before)
-            first = next(removals, None) or next(drivers, mine[0])
-            words = replace(first.step, id="r4", because="its group is not yet that of before", cluster=HOST)
-            kept = [journal.intend(words, first.before)]
-        self.kept.update(entry.number for entry in kept)
 
     def unbind(self, address: Address) -> None:
         """Take the driver off, and let no override keep another from it."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from atoll.act import device
 from atoll.act.entries import Entry
 from atoll.act.failure import Failure
+from atoll.act.owner import boot_of
+from atoll.act.regrouped import Staying, is_kept, keep_moved, staying
 from atoll.act.running import Running
 from atoll.act.settings import changed, differences, put_back
 from atoll.act.site import Site, Value
 from atoll.act.steps.actions import ACTIONS
-from atoll.act.steps.regroup import group_changed
+from atoll.act.steps.regroup import find, group_changed
+from atoll.errors import InputError
 from atoll.pci.address import Address
 from atoll.plan.step import StepKind
 
@@ -41,14 +45,24 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
 
     What resets took from functions is written back before the driver of before has them, once all that was undone
     until then was; unless ``relied_on`` says who may rely on what stands now.
+
+    Below a port that stays as it is set, what was found again keeps its group, for a release to move it.
     """
     undone: list[Entry] = []
     failed: list[Entry] = []
     left: list[str] = []
     away: list[Entry] = []
     settings = _Settings(site, work, entries, relied_on)
+    groups = _Groups(site, work, entries)
     for entry in _order(entries):
         rest = ""
+        if groups.stay.has(entry):
+            try:
+                groups.keep(entry)
+            except (Failure, OSError) as error:
+                failed.append(entry)
+                left.append(f"{entry.step.kind} of {entry.step.device} could not be undone: {error}")
+            continue
         if "driver" in entry.before:
             if not device.present(site.machine, entry.step.device):
                 away.append(entry)
@@ -69,6 +83,8 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
                 undone.append(entry)
         except (Failure, OSError) as error:
             failed.append(entry)
+            if entry.step.kind is StepKind.SET_ACS:
+                groups.look(failed)
             rest = f"{entry.step.kind} of {entry.step.device} could not be undone: {error}"
         if rest:
             left.append(rest)
@@ -77,10 +93,58 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
     work.journal.forget(entry for entry in settings.last if entry in undone)
     left += [f"{entry.step.device} is not there: its driver cannot be put back" for entry in away]
     left += settings.differences()
+    left += groups.stay.left
     for entry in entries:
-        if entry.step.kind is StepKind.REMOVE and (other := group_changed(site, entry.step.device, entry.before)):
+        if entry.step.kind is not StepKind.REMOVE or groups.stay.has(entry):
+            continue
+        if other := group_changed(site, entry.step.device, entry.before):
             left.append(other)
     return Undone(tuple(undone), tuple(dict.fromkeys(left)), tuple(failed))
+
+
+@dataclass(slots=True)
+class _Groups:
+    """What keeps the groups that it has, below ports that stay as they are set."""
+
+    site: Site
+    work: Running
+    entries: Sequence[Entry]
+    stay: Staying = field(init=False)
+    noted: set[Address] = field(default_factory=set)
+    """Functions of which the journal tells a release that they stay."""
+
+    def __post_init__(self) -> None:
+        self.look(())
+
+    def look(self, failed: Sequence[Entry]) -> None:
+        """Find what stays, and have the journal tell a release of it before anything of it is forgotten."""
+        standing: Sequence[Entry] = ()
+        # Neither a journal that cannot be read nor one that cannot be written keeps anything from being undone.
+        with suppress(InputError, Failure):
+            standing = self.work.journal.record.since(boot_of(self.site.machine)).entries
+        closed = {entry.step.device for entry in failed if entry.step.kind is StepKind.SET_ACS}
+        self.stay = staying(self.site.host, self.entries, standing, closed)
+        for address in self.stay.functions:
+            if not self.is_port(address):
+                with suppress(InputError, Failure):
+                    keep_moved(self.work.journal, address)
+                    self.noted.add(address)
+
+    def is_port(self, address: Address) -> bool:
+        function = self.site.host.functions.get(address)
+        return function is not None and function.is_port
+
+    def keep(self, entry: Entry) -> None:
+        """Leave a function in its group, there with what it had as override. OSError, Failure."""
+        address, kind = entry.step.device, entry.step.kind
+        if is_kept(entry) or kind is StepKind.SET_ACS:
+            return
+        if kind is StepKind.REMOVE:
+            with self.work.machine.during(entry, f"to find {address} again"):
+                find(self.site, address, entry.before)
+        # Of a port, its removal itself tells the release.
+        if kind is StepKind.RESCAN or address in self.noted:
+            self.work.journal.forget((entry,))
 
 
 @dataclass(slots=True)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 from act_bench import Watched, host_of
-from deaths import deaths
+from deaths import Death, after, copied, deaths
 
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
-from atoll.act.recover import recover
+from atoll.act.recover import Fate, recover
 from atoll.act.release import release
 from atoll.act.site import Site
 from atoll.controls.present import present
@@ -63,11 +63,11 @@ def spoiled_below() -> Twin:
     return twin
 
 
-def regrouping_below(machine: Machine) -> tuple[Host, Plan]:
+def regrouping_below(machine: Machine, spec: str = SPEC) -> tuple[Host, Plan]:
     """The plan that makes the groups, whether or not anything else can be achieved: this switch's ports have no ACS."""
     host = host_of(machine)
     topology, settings = Topology(host), present(host)
-    clusters = read_spec(SPEC, host, name="spec")
+    clusters = read_spec(spec, host, name="spec")
     wanted = Needs({}, {}, prove(Reach(topology, settings, Policy.STRICT), clusters))
     grouping = group_for(topology, settings, clusters, {})
     steps = Sequence(topology, settings, clusters, wanted, grouping).steps() if not grouping.impossible else ()
@@ -206,3 +206,108 @@ def test_a_port_stays_closed_while_what_is_below_it_keeps_groups_that_rely_on_it
     assert groups(twin) == before
     assert drivers(twin) == driven
     assert read_journal(twin).entries == ()
+
+
+STRANGER = RED[0]
+WITHOUT = of("red", RED[1:]) + of("blue", BLUE)
+
+
+@pytest.fixture(scope="module")
+def died() -> list[Death]:
+    """Every death of a regrouping beside a stranger, who has a group of his own below the same root port."""
+    twin = spoiled_below()
+    root, path = twin.kernel.hardware.functions[ROOT_PORT], f"sys/bus/pci/devices/{STRANGER}"
+    root.set_acs(AcsFlag.SV | AcsFlag.RR | AcsFlag.CR | AcsFlag.UF)
+    twin.write(f"{path}/remove", b"1")
+    twin.write("sys/bus/pci/rescan", b"1")
+    root.set_acs(AcsFlag(0))
+    twin.write(f"{path}/driver/unbind", str(STRANGER).encode())
+    twin.write(f"{path}/driver_override", b"vfio-pci\n")
+    twin.write("sys/bus/pci/drivers_probe", str(STRANGER).encode())
+    return deaths(twin, {}, lambda machine: execute(machine, *regrouping_below(machine, WITHOUT)))
+
+
+def is_honest(twin: Twin, before: set[tuple[str, ...]]) -> bool:
+    """Whether groups are those of before wherever the port above them is open as before."""
+    return twin.kernel.hardware.functions[ROOT_PORT].acs != AcsFlag(0) or groups(twin) == before
+
+
+def released(twin: Twin, spec: str) -> tuple[str, ...]:
+    now = host_of(twin)
+    return release(twin, now, read_spec(spec, now, name="spec")).left
+
+
+def test_below_a_port_that_recovering_leaves_closed_groups_stay_until_it_is_opened(died: list[Death]) -> None:
+    before, driven = groups(died[0].twin), drivers(died[0].twin)
+    for death in died[:: max(1, len(died) // 40)]:
+        twin = copied(death.twin)
+        lease = twin.lease_vfio(STRANGER, holder="vmm")
+        recovered = recover(twin)
+        assert all(run.fate in (Fate.ROLLED_BACK, Fate.COMPLETED) for run in recovered.runs), death.what
+        assert is_honest(twin, before), death.what
+        assert not recover(twin).runs, death.what
+        lease.close()
+        path = f"sys/bus/pci/devices/{STRANGER}"
+        twin.write(f"{path}/driver/unbind", str(STRANGER).encode())
+        released(twin, WITHOUT)
+        assert (groups(twin), read_journal(twin).entries) == (before, ()), death.what
+        assert drivers(twin) == {**driven, STRANGER: None}, death.what
+
+
+def test_recovering_that_dies_forgets_no_group_that_stays(died: list[Death]) -> None:
+    before, driven = groups(died[0].twin), drivers(died[0].twin)
+    twin = after(died, f"/{BLUE[1]}/driver_override")
+    twin.lease_vfio(STRANGER, holder="vmm")
+    again = deaths(twin, {}, recover)
+    for death in again[:: max(1, len(again) // 25)]:
+        recover(death.twin)
+        assert is_honest(death.twin, before), death.what
+        path = f"sys/bus/pci/devices/{STRANGER}"
+        death.twin.lease_vfio(STRANGER, holder="vmm").close()
+        death.twin.write(f"{path}/driver/unbind", str(STRANGER).encode())
+        released(death.twin, WITHOUT)
+        assert (groups(death.twin), read_journal(death.twin).entries) == (before, ()), death.what
+        assert drivers(death.twin) == {**driven, STRANGER: None}, death.what
+
+
+def test_a_port_that_cannot_be_opened_keeps_what_is_found_again_below_it_for_the_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    twin = spoiled_below()
+    before, driven = groups(twin), drivers(twin)
+
+    def act(machine: Machine) -> None:
+        execute(machine, *regrouping_below(machine))
+
+    dead = after(deaths(twin, {}, act), f"/{BLUE[1]}/driver_override")
+
+    def fails(*_: object) -> str:
+        raise Failure("the port does not answer")
+
+    with monkeypatch.context() as context:
+        context.setattr("atoll.act.steps.ports.SetAcs.undo", fails)
+        recovered = recover(dead)
+    assert [run.fate for run in recovered.runs] == [Fate.LEFT]
+    assert any(f"keeps the group that it has as long as {ROOT_PORT}" in told for told in recovered.runs[0].left)
+    recover(dead)
+    assert is_honest(dead, before)
+    released(dead, SPEC)
+    assert (groups(dead), drivers(dead), read_journal(dead).entries) == (before, driven, ())
+
+
+def test_recovering_removes_no_port_above_what_the_host_needs_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = spoiled_below()
+
+    def act(machine: Machine) -> None:
+        execute(machine, *regrouping_below(machine))
+
+    dead = after(deaths(twin, {}, act), f"/{RED[1]}/driver_override")
+    applied, acs = groups(dead), dead.kernel.hardware.functions[ROOT_PORT].acs
+    now = replace(host_of(dead), essential={RED[1]: "its root file system"})
+    monkeypatch.setattr("atoll.act.recover.read_host", lambda *_, **__: now)
+    (run,) = recover(dead).runs
+    assert run.fate is Fate.LEFT
+    assert f"{OPEN_PORTS[0]} is not removed again: below it, the host itself needs {RED[1]}" in run.left
+    together = next(members for members in applied if str(RED[1]) in members)
+    assert together in groups(dead)
+    assert dead.kernel.hardware.functions[ROOT_PORT].acs == acs

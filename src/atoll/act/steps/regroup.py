@@ -24,7 +24,7 @@ from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["Remove", "Rescan", "check_free", "group_changed", "regroup", "removed_with", "rescan"]
+__all__ = ["Remove", "Rescan", "check_free", "find", "group_changed", "regroup", "removed_with", "rescan"]
 
 _AUTOPROBE = "sys/bus/pci/drivers_autoprobe"
 _PROBE = "sys/bus/pci/drivers_probe"
@@ -100,6 +100,14 @@ def regroup(site: Site, address: Address) -> None:
         unbind(site.machine, address)
     _remove(site.machine, address)
     rescan(site.machine, address, site.host.functions[address].parent)
+
+
+def find(site: Site, address: Address, before: State) -> None:
+    """Find a function again if it is away, whatever group it gets, and give it the override that it had."""
+    if not device.present(site.machine, address):
+        rescan(site.machine, address, address_of(str(before.get("parent"))))
+    override = before["override"]
+    set_override(site.machine, address, override if isinstance(override, str) else None)
 
 
 def check_free(site: Site, address: Address) -> None:
@@ -191,9 +199,7 @@ class Remove:
         if device.present(site.machine, step.device) and group_changed(site, step.device, before):
             _take_away(site, step.device)
         if not device.present(site.machine, step.device):
-            rescan(site.machine, step.device, address_of(str(before.get("parent"))))
-            override = before["override"]
-            set_override(site.machine, step.device, override if isinstance(override, str) else None)
+            find(site, step.device, before)
         return ""
 
 

@@ -1,0 +1,108 @@
+"""What was found again below a port that stays as it is set: it keeps the group that this port isolates, and is found
+again in its group of before once the port is opened, with the last cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from atoll.act.below import is_above
+from atoll.act.entries import Entry
+from atoll.act.journal import Journal
+from atoll.act.steps.regroup import removed_with
+from atoll.host.model import Host
+from atoll.host.place import address_of
+from atoll.isolation.clusters import HOST
+from atoll.pci.address import Address
+from atoll.plan.step import StepKind
+
+__all__ = ["Staying", "is_kept", "keep_moved", "keeps_its_group", "staying"]
+
+_ID = "r4"
+
+
+@dataclass(frozen=True, slots=True)
+class Staying:
+    """What of some entries is not undone for the sake of groups."""
+
+    ports: frozenset[Address]
+    """They stay as they are set."""
+    functions: frozenset[Address]
+    """They keep the groups that they have, with ports that were removed."""
+    left: tuple[str, ...]
+
+    def has(self, entry: Entry) -> bool:
+        """Whether an entry is part of this, or tells a release of it."""
+        if is_kept(entry):
+            return True
+        kind, address = entry.step.kind, entry.step.device
+        if kind is StepKind.SET_ACS:
+            return address in self.ports
+        return kind in (StepKind.REMOVE, StepKind.RESCAN) and address in self.functions
+
+
+def staying(host: Host, entries: Sequence[Entry], standing: Iterable[Entry], failed: Collection[Address]) -> Staying:
+    """Return what of ``entries`` stays, given all that the journal says stands and the ports that ``failed`` to open.
+
+    A port stays above what was found again since it was closed and is not moved now; what is below it is not moved.
+    """
+    mine = {entry.number for entry in entries}
+    others = [entry for entry in standing if entry.number not in mine]
+    found = [entry for entry in others if entry.step.kind is StepKind.REMOVE]
+    removals = [entry for entry in entries if entry.step.kind is StepKind.REMOVE]
+    closings = [entry for entry in entries if entry.step.kind is StepKind.SET_ACS]
+    ports = {entry.step.device for entry in others if entry.step.kind is StepKind.SET_ACS}.union(failed)
+    left: dict[Address, str] = {}
+    while True:
+        moved = [entry for entry in removals if any(_is_above(host, entry, port) for port in ports)]
+        for entry in closings:
+            port = entry.step.device
+            if port not in ports:
+                below = (e for e in (*found, *moved) if e.number > entry.number and _is_above(host, e, port))
+                if (first := next(below, None)) is not None:
+                    left[port] = f"{port} stays as it is set: {first.step.device} keeps the group that it has"
+        if left.keys() <= ports:
+            break
+        ports |= left.keys()
+    runs = {entry.run for entry in entries}
+    gone = [*moved, *(entry for entry in found if entry.run in runs)]
+    functions = {e.step.device for e in entries if any(_goes_with(host, e.step.device, removal) for removal in gone)}
+    told = [
+        keeps_its_group(entry.step.device, next(p for p in sorted(ports) if _is_above(host, entry, p)))
+        for entry in moved
+    ]
+    return Staying(frozenset(ports), frozenset(functions), (*left.values(), *told))
+
+
+def keeps_its_group(address: Address, port: Address) -> str:
+    """Return the sentence that tells it."""
+    return f"{address} keeps the group that it has as long as {port} stays as it is set"
+
+
+def _is_above(host: Host, entry: Entry, port: Address) -> bool:
+    """Whether a port is above what was removed, or is that; it may be away."""
+    parent = address_of(str(entry.before.get("parent")))
+    return is_above(host, entry.step.device, port) or (parent is not None and is_above(host, parent, port))
+
+
+def _goes_with(host: Host, address: Address, removal: Entry) -> bool:
+    return address in removed_with(removal) or is_above(host, address, removal.step.device)
+
+
+def is_kept(entry: Entry) -> bool:
+    """Whether an entry tells a release what to find again in its group of before."""
+    return entry.step.id == _ID
+
+
+def keep_moved(journal: Journal, address: Address) -> list[int]:
+    """Put into the journal that a device is to be found again in its group of before, as the host's own are: with the
+    last cluster. Return the numbers of the entries that say so."""
+    mine = [entry for entry in journal.entries if entry.step.device == address]
+    kept = [entry for entry in mine if is_kept(entry)]
+    if mine and not kept:
+        removals = (entry for entry in mine if entry.step.kind is StepKind.REMOVE)
+        drivers = (entry for entry in mine if "driver" in entry.before)
+        first = next(removals, None) or next(drivers, mine[0])
+        words = replace(first.step, id=_ID, because="its group is not yet that of before", cluster=HOST)
+        kept = [journal.intend(words, first.before)]
+    return [entry.number for entry in kept]
