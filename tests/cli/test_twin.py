@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,17 @@ def test_a_twin_stays_whose_it_is_and_where_it_is(run: Run, ac922: Path) -> None
     assert link.is_symlink()
     assert ac922.read_bytes() != before
     assert ac922.stat().st_mode & 0o777 == 0o664
+
+
+def test_a_twin_whose_owner_nobody_here_knows_is_changed_all_the_same(
+    run: Run, ac922: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a user namespace the kernel answers EINVAL to an owner without a number there."""
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fchown", unknown)
+    before = ac922.stat().st_ino
+    assert run("twin", "event", ac922, "suspend").code == 0
+    assert ac922.stat().st_ino != before

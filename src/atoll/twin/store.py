@@ -77,8 +77,9 @@ def _like(target: Path, descriptor: int) -> None:
         found = os.stat(target)
         os.fchown(descriptor, found.st_uid, found.st_gid)
         os.fchmod(descriptor, found.st_mode & 0o777)
-    except (FileNotFoundError, PermissionError):
-        # It is the caller's alone then.
+    except OSError:
+        # It is the caller's alone then: EPERM, say, or EINVAL for an owner whom this user namespace does not know
+        # (chown(2)).
         return
 
 
