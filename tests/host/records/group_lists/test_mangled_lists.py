@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from atoll.host.fact import Unknown
+from atoll.host.fact import Known, Unknown
 from atoll.host.gap import GapKind
 from host.records.paste import BRIDGE, GPU, NIC, SOUND, at, groups_of, host_of
 
@@ -156,3 +156,10 @@ def test_what_words_of_a_line_keep_apart_is_in_no_group(text: str, whole: bool) 
     host = host_of(text)
     assert groups_of(host) == {1: ["01:00.0"]}
     assert whole is not any(gap.kind is GapKind.MEMBERS for gap in host.gaps)
+
+
+def test_a_word_and_a_number_below_a_folder_are_of_something_else() -> None:
+    folder = "/sys/kernel/iommu_groups/1/devices:\ntotal 0\n0000:01:00.0\n"
+    groups = host_of(f"{folder}Gruppe 2\n0000:02:00.0\n").groups
+    assert isinstance(groups, Known)
+    assert {n: group.members for n, group in groups.value.items()} == {1: (at("01:00.0"),)}

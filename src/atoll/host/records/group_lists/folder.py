@@ -45,6 +45,9 @@ class FolderOfGroups:
 
 
 def is_total(text: str) -> bool:
-    """Whether a line is the first that ``ls -l`` prints of a folder, in any language: ``total 0``, ``insgesamt 0``."""
+    """Whether a line is the first that ``ls -l`` prints of a folder, in any language: ``total 0``, ``insgesamt 0``.
+
+    Folders of sysfs take no blocks; another number may be of what comes next (``Gruppe 2``).
+    """
     words = text.split()
-    return len(words) == 2 and words[0].isalpha() and words[1].isdigit()
+    return len(words) == 2 and words[0].isalpha() and words[1] == "0"
