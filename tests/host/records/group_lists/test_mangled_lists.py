@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Unknown
 from atoll.host.gap import GapKind
 from host.records.paste import BRIDGE, GPU, NIC, SOUND, at, groups_of, host_of
 
@@ -160,6 +160,10 @@ def test_what_words_of_a_line_keep_apart_is_in_no_group(text: str, whole: bool) 
 
 def test_a_word_and_a_number_below_a_folder_are_of_something_else() -> None:
     folder = "/sys/kernel/iommu_groups/1/devices:\ntotal 0\n0000:01:00.0\n"
-    groups = host_of(f"{folder}Gruppe 2\n0000:02:00.0\n").groups
-    assert isinstance(groups, Known)
-    assert {n: group.members for n, group in groups.value.items()} == {1: (at("01:00.0"),)}
+    assert groups_of(host_of(f"{folder}Gruppe 2\n0000:02:00.0\n")) == {1: ["01:00.0"]}
+
+
+@pytest.mark.parametrize("title", ["* Group 1:", "**Group 1**", "### IOMMU Group 1"])
+def test_an_item_left_of_a_groups_items_is_none_of_them(title: str) -> None:
+    host = host_of(f"{title}\n\n  * 01:00.0 VGA: Y\n\n  * 01:00.1 Audio: Y\n\n* 02:00.0 NIC: Z, which I keep\n")
+    assert groups_of(host) == {1: ["01:00.0", "01:00.1"]}

@@ -302,7 +302,8 @@ class GroupList:
             self._open.close()
             return text
         self._open.indented = indented and text[0] not in "(["
-        self._open.items = self._open.items and item
+        # Where they are to the right of the heading, an item that is not is none of them.
+        self._open.items = self._open.items and item and len(line) - len(line.lstrip()) <= self._open.margin
         if self._row(bare, self._open.number):
             return ""
         self._open.unended = lines_to_come(heading, ids_first=_IDS_FIRST.match(bare) is not None)
