@@ -167,3 +167,9 @@ def test_a_word_and_a_number_below_a_folder_are_of_something_else() -> None:
 def test_an_item_left_of_a_groups_items_is_none_of_them(title: str) -> None:
     host = host_of(f"{title}\n\n  * 01:00.0 VGA: Y\n\n  * 01:00.1 Audio: Y\n\n* 02:00.0 NIC: Z, which I keep\n")
     assert groups_of(host) == {1: ["01:00.0", "01:00.1"]}
+
+
+@pytest.mark.parametrize("words", ["IOMMU-Gruppe: 1", "Groupe IOMMU : 1", "IOMMU \u7ec4\uff1a1"])
+def test_lspcis_own_line_in_another_language_is_of_the_function_above(words: str) -> None:
+    host = host_of(f"01:00.0 VGA controller: Y\n\t{words}\n02:00.0 Ethernet controller: Z\n\tFlags: fast devsel\n")
+    assert all(isinstance(function.group, Unknown) for function in host.functions.values())

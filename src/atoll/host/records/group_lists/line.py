@@ -30,6 +30,7 @@ _MOST_MARKS = 5
 _TRANSLATED = ("gruppe", "groupe", "grupo", "gruppo", "groep", "grupa", "групп", "组", "組", "グループ", "그룹")
 _ALONE = re.compile(r"(?:gruppe|groupe|grupo|gruppo|groep|grupa|группа|组|組)\s*\d{1,6}\s*:", re.IGNORECASE)
 """A heading that leaves the IOMMU out."""
+_DETAIL = re.compile(r":\s*\d{1,6}\s*$")
 _MOST_WRAPPED = 3
 """Lines over which a mailer spreads a name."""
 _MOST_TRANSLATED = 3
@@ -98,12 +99,15 @@ def group_heading(text: str) -> tuple[int | None, str]:
 
 
 def _translated(text: str) -> tuple[int | None, str]:
-    """Split a heading that somebody translated: a few words, one of them a number, and perhaps a function behind."""
+    """Split a heading that somebody translated: a few words, one of them a number, and perhaps a function behind.
+
+    ``IOMMU-Gruppe: 1`` may be lspci's own, of the function above it.
+    """
     words = [(found.group().strip("#*=:`[]"), found.start()) for found in re.finditer(r"\S+", text)]
     words = [word for word in words if word[0]][: _MOST_TRANSLATED + 2]
     behind = next((place for place, (word, _) in enumerate(words) if function_in(word) is not None), len(words))
     numbers = [int(word) for word, _ in words[:behind] if is_group_number(word)]
-    if len(numbers) != 1 or behind > _MOST_TRANSLATED:
+    if len(numbers) != 1 or behind > _MOST_TRANSLATED or (behind == len(words) and _DETAIL.search(text)):
         return None, ""
     return numbers[0], text[words[behind][1] :] if behind < len(words) else ""
 
