@@ -14,6 +14,7 @@ from atoll.act.exchanged import exchanged
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.pace import Pace
+from atoll.act.regrouped import is_kept, keeps_its_group
 from atoll.act.settings import changed
 from atoll.act.shared_links import shared_links
 from atoll.act.site import Site, Value
@@ -103,6 +104,9 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
     by_whom = relied_on(host, {*was, *owners}, others)
     closed = _others_of(entries, StepKind.SET_ACS, host, was)
+    waiting = dict(_waiting(host, entries, was, closed))
+    was = {address: before for address, before in was.items() if address not in waiting}
+    left += waiting.values()
     unmoved = _others_of(entries, StepKind.REMOVE, host, was)
     return Owed(site, entries, was, held, over, tuple(left), by_whom, closed, unmoved, shared)
 
@@ -112,6 +116,17 @@ def _others_of(
 ) -> frozenset[Address]:
     """Return the functions that steps of a kind have changed and that are not given back now."""
     return frozenset({entry.step.device for entry in entries if entry.step.kind is kind} & host.functions.keys() - was)
+
+
+def _waiting(
+    host: Host, entries: tuple[Entry, ...], was: Mapping[Address, Before], closed: Set[Address]
+) -> Iterator[tuple[Address, str]]:
+    """Yield what is the host's again but for its group, below a port that stays as it is set, with the sentence that
+    tells it: its driver is not taken off for nothing."""
+    for address in was:
+        port = next((port for port in sorted(closed) if is_above(host, address, port)), None)
+        if port is not None and all(is_kept(entry) for entry in entries if entry.step.device == address):
+            yield address, keeps_its_group(address, port)
 
 
 def _needed_by_now(host: Host, entries: tuple[Entry, ...], needed: Set[Address]) -> Iterator[str]:

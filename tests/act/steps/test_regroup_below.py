@@ -209,6 +209,7 @@ def test_a_port_stays_closed_while_what_is_below_it_keeps_groups_that_rely_on_it
 
 
 STRANGER = RED[0]
+GREEN = Address.parse("0000:0f:00.0")
 WITHOUT = of("red", RED[1:]) + of("blue", BLUE)
 
 
@@ -252,6 +253,18 @@ def test_below_a_port_that_recovering_leaves_closed_groups_stay_until_it_is_open
         released(twin, WITHOUT)
         assert (groups(twin), read_journal(twin).entries) == (before, ()), death.what
         assert drivers(twin) == {**driven, STRANGER: None}, death.what
+
+
+def test_a_release_takes_no_driver_off_what_keeps_its_group(died: list[Death]) -> None:
+    twin = after(died, f"/{BLUE[1]}/driver_override")
+    twin.lease_vfio(STRANGER, holder="vmm")
+    recover(twin)
+    host, entries = host_of(twin), read_journal(twin).entries
+    machine = Watched(twin)
+    left = release(machine, host, read_spec(of("green", (GREEN,)), host, name="spec")).left
+    assert any(f"{BLUE[0]} keeps the group that it has" in told for told in left)
+    assert not [change for change in machine.changes if "driver" in change]
+    assert read_journal(twin).entries == entries
 
 
 def test_recovering_that_dies_forgets_no_group_that_stays(died: list[Death]) -> None:
