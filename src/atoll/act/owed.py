@@ -14,7 +14,7 @@ from atoll.act.exchanged import exchanged
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.pace import Pace
-from atoll.act.regrouped import is_kept, keeps_its_group
+from atoll.act.regrouped import changes_groups, is_kept, keeps_its_group
 from atoll.act.settings import changed
 from atoll.act.shared_links import shared_links
 from atoll.act.site import Site, Value
@@ -66,7 +66,7 @@ class Owed:
     relied_on: str = ""
     """Who may rely on what devices are set to now, so that nothing is opened that resets have closed; empty: nobody."""
     closed: frozenset[Address] = frozenset()
-    """Ports that stay as they are set."""
+    """Ports that stay as they are set, and decide about groups."""
     unmoved: frozenset[Address] = frozenset()
     """Functions that keep the groups in which they were found again."""
     shared: Mapping[Address, Step] = field(default_factory=dict)
@@ -103,19 +103,17 @@ def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ..
     left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
     shared = {address: step for address in was if (step := shared_links(host, entries, address, others))}
     by_whom = relied_on(host, {*was, *owners}, others)
-    closed = _others_of(entries, StepKind.SET_ACS, host, was)
+    closed = _others_of(filter(changes_groups, entries), host, was)
     waiting = dict(_waiting(host, entries, was, closed))
     was = {address: before for address, before in was.items() if address not in waiting}
     left += waiting.values()
-    unmoved = _others_of(entries, StepKind.REMOVE, host, was)
+    unmoved = _others_of((entry for entry in entries if entry.step.kind is StepKind.REMOVE), host, was)
     return Owed(site, entries, was, held, over, tuple(left), by_whom, closed, unmoved, shared)
 
 
-def _others_of(
-    entries: tuple[Entry, ...], kind: StepKind, host: Host, was: Mapping[Address, Before]
-) -> frozenset[Address]:
-    """Return the functions that steps of a kind have changed and that are not given back now."""
-    return frozenset({entry.step.device for entry in entries if entry.step.kind is kind} & host.functions.keys() - was)
+def _others_of(entries: Iterable[Entry], host: Host, was: Mapping[Address, Before]) -> frozenset[Address]:
+    """Return the functions that entries tell of and that are not given back now."""
+    return frozenset({entry.step.device for entry in entries} & host.functions.keys() - was)
 
 
 def _waiting(

@@ -13,10 +13,11 @@ from atoll.act.steps.regroup import removed_with
 from atoll.host.model import Host
 from atoll.host.place import address_of
 from atoll.isolation.clusters import HOST
+from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.step import StepKind
 
-__all__ = ["Staying", "is_kept", "keep_moved", "keeps_its_group", "staying"]
+__all__ = ["Staying", "changes_groups", "is_kept", "keep_moved", "keeps_its_group", "staying"]
 
 _ID = "r4"
 
@@ -41,29 +42,33 @@ class Staying:
         return kind in (StepKind.REMOVE, StepKind.RESCAN) and address in self.functions
 
 
-def staying(host: Host, entries: Sequence[Entry], standing: Iterable[Entry], failed: Collection[Address]) -> Staying:
-    """Return what of ``entries`` stays, given all that the journal says stands and the ports that ``failed`` to open.
+def staying(host: Host, entries: Sequence[Entry], standing: Iterable[Entry], failed: Collection[Entry]) -> Staying:
+    """Return what of ``entries`` stays, given all that the journal says stands and the entries that ``failed``.
 
     A port stays above what was found again since it was closed and is not moved now; what is below it is not moved.
     """
     mine = {entry.number for entry in entries}
     others = [entry for entry in standing if entry.number not in mine]
-    found = [entry for entry in others if entry.step.kind is StepKind.REMOVE]
     removals = [entry for entry in entries if entry.step.kind is StepKind.REMOVE]
-    closings = [entry for entry in entries if entry.step.kind is StepKind.SET_ACS]
-    ports = {entry.step.device for entry in others if entry.step.kind is StepKind.SET_ACS}.union(failed)
+    known = {entry.step.device for entry in removals}
+    # What tells a release of a removal came after that: the removal itself says what was closed before.
+    removed = (entry for entry in others if entry.step.kind is StepKind.REMOVE)
+    found = [entry for entry in removed if not (is_kept(entry) and entry.step.device in known)]
+    closings = [entry for entry in entries if changes_groups(entry)]
+    stuck = {entry.step.device for entry in failed if changes_groups(entry)}
+    ports = {entry.step.device for entry in others if changes_groups(entry)} | stuck
     left: dict[Address, str] = {}
     while True:
+        ports |= left.keys()
         moved = [entry for entry in removals if any(_is_above(host, entry, port) for port in ports)]
+        count = len(left)
         for entry in closings:
             port = entry.step.device
-            if port not in ports:
-                below = (e for e in (*found, *moved) if e.number > entry.number and _is_above(host, e, port))
-                if (first := next(below, None)) is not None:
-                    left[port] = f"{port} stays as it is set: {first.step.device} keeps the group that it has"
-        if left.keys() <= ports:
+            below = (e for e in (*found, *moved) if e.number > entry.number and _is_above(host, e, port))
+            if port not in left and port not in stuck and (first := next(below, None)) is not None:
+                left[port] = f"{port} stays as it is set: {first.step.device} keeps the group that it has"
+        if len(left) == count:
             break
-        ports |= left.keys()
     runs = {entry.run for entry in entries}
     gone = [*moved, *(entry for entry in found if entry.run in runs)]
     functions = {e.step.device for e in entries if any(_goes_with(host, e.step.device, removal) for removal in gone)}
@@ -71,7 +76,15 @@ def staying(host: Host, entries: Sequence[Entry], standing: Iterable[Entry], fai
         keeps_its_group(entry.step.device, next(p for p in sorted(ports) if _is_above(host, entry, p)))
         for entry in moved
     ]
-    return Staying(frozenset(ports), frozenset(functions), (*left.values(), *told))
+    return Staying(frozenset(left.keys() | stuck), frozenset(functions), (*left.values(), *told))
+
+
+def changes_groups(entry: Entry) -> bool:
+    """Whether a port was set otherwise in what decides about the kernel's groups: what else is set isolates none."""
+    before, acs = entry.before.get("acs"), entry.step.acs
+    if entry.step.kind is not StepKind.SET_ACS:
+        return False
+    return not isinstance(before, int) or acs is None or bool((AcsFlag(before) ^ acs) & REDIRECTING)
 
 
 def keeps_its_group(address: Address, port: Address) -> str:

@@ -122,8 +122,7 @@ class _Groups:
         # Neither a journal that cannot be read nor one that cannot be written keeps anything from being undone.
         with suppress(InputError, Failure):
             standing = self.work.journal.record.since(boot_of(self.site.machine)).entries
-        closed = {entry.step.device for entry in failed if entry.step.kind is StepKind.SET_ACS}
-        self.stay = staying(self.site.host, self.entries, standing, closed)
+        self.stay = staying(self.site.host, self.entries, standing, failed)
         for address in self.stay.functions:
             if not self.is_port(address):
                 with suppress(InputError, Failure):
