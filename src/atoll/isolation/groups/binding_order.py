@@ -11,6 +11,7 @@ from __future__ import annotations
 from atoll.fabric.domains import grouped_with_driver
 from atoll.host.fact import value_of
 from atoll.host.model import Host
+from atoll.isolation.groups.comparison import compare
 from atoll.isolation.groups.discovery import discovery_order
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force
@@ -25,16 +26,15 @@ def perhaps_bound_first(host: Host, prediction: Prediction, served: frozenset[Ad
 
     That order no record shows; the kernel numbers groups as it founds them, so their numbers tell of it.
     """
-    if not grouped_with_driver(host):
+    comparison = compare(host, prediction) if grouped_with_driver(host) else None
+    if comparison is None or not comparison.differences:
         return {}
-    number = {a: group.number for group in value_of(host.groups, {}).values() for a in group.members}
+    number = {address: group.number for group in value_of(host.groups, {}).values() for address in group.members}
     found = [function for function in discovery_order(host) if function.address in number]
     found.sort(key=lambda function: number[function.address])
     formed = predict_linux(
-        host, served & number.keys(), acs_control={}, override=override_in_force(host), grouped_in=tuple(found)
+        host, served & number.keys(), acs_control={}, override=override_in_force(host), grouped_in=found
     )
-    here = {a: frozenset(group.members) for group in value_of(host.groups, {}).values() for a in group.members}
-    there = {address: frozenset(group) for group in prediction.groups for address in group}
-    as_bound = {address: frozenset(group) for group in formed.groups for address in group}
+    as_bound = {address: group for group in formed.groups for address in group}
     why = "in which order drivers bound: this kernel groups a function only then, beside what is grouped already"
-    return {a: why for a in here if a in there and here[a] != there[a] and here[a] == as_bound.get(a)}
+    return {d.function: why for d in comparison.differences if d.recorded == as_bound.get(d.function)}

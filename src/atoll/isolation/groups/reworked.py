@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atoll.host.fact import value_of
 from atoll.host.model import Host, Platform
+from atoll.isolation.groups.comparison import compare
 from atoll.isolation.groups.prediction import Prediction
 from atoll.pci.address import Address
 
@@ -22,7 +23,7 @@ def perhaps_reworked(host: Host, prediction: Prediction) -> dict[Address, str]:
         return {}
     if host.platform is Platform.POWERNV:
         return {}
-    here = {a: frozenset(group.members) for group in value_of(host.groups, {}).values() for a in group.members}
-    there = {address: frozenset(group) for group in prediction.groups for address in group}
+    comparison = compare(host, prediction)
     what = 'whether this kernel has NVIDIA\'s series "Fix incorrect iommu_groups with PCIe ACS"'
-    return {a: f"{a}: {what} ({kernel.text})" for a in here if a in there and here[a] != there[a]}
+    found = () if comparison is None else comparison.differences
+    return {d.function: f"{d.function}: {what} ({kernel.text})" for d in found if d.recorded and d.predicted}
