@@ -11,7 +11,7 @@ from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.meeting import turns
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, sends_translated
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Function, RootRouting
+from atoll.host.model import UNTOLD_CLASS, Function, RootRouting
 from atoll.isolation.contacts.crossing import Crossings
 from atoll.pci.acs import Acs, AcsEnhanced
 from atoll.pci.bar import Bar, Rom
@@ -359,12 +359,13 @@ def test_what_has_no_memory_bars_may_have_other_addresses(
         (0x010185, Command.IO, BLOCKED),
         (0x010100, Command.IO, POSSIBLE),
         (0x030000, Command.IO, POSSIBLE),
+        (0x030000, Command.MEMORY, DIRECT),
         (0x000100, Command.IO, POSSIBLE),
-        (0x030200, Command.IO, BLOCKED),
+        (0x030200, Command.IO | Command.MEMORY, BLOCKED),
+        (UNTOLD_CLASS, Command.IO, POSSIBLE),
     ],
-    ids=["IDE", "off", "first native", "second native", "both native", "not told", "VGA", "old VGA", "3D"],
 )
-def test_some_answer_at_ports_that_no_bar_tells(class_code: int, command: Command, expected: Answer) -> None:
+def test_some_answer_at_addresses_that_no_bar_tells(class_code: int, command: Command, expected: Answer) -> None:
     functions = change(
         switch(NO_COMPLETIONS, CLOSED), "04:00.0", bars=Known(()), class_code=class_code, command=Known(command)
     )

@@ -12,7 +12,7 @@ from atoll.fabric.vmd import vmds_of
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host, Link, NpuBrick
 from atoll.pci.address import Address
-from atoll.pci.class_code import answers_fixed_ports
+from atoll.pci.class_code import VGA_CLASSES, answers_fixed_ports
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = ["Branches", "Topology"]
@@ -229,7 +229,7 @@ class Topology:
         if function.physical_function is not None and not function.bars.value:
             # Its own registers read as zero: the physical function's SR-IOV capability holds its addresses.
             return True
-        if any(bar.memory for bar in function.bars.value):
+        if any(bar.memory for bar in function.bars.value) or function.device_class in VGA_CLASSES:
             return True
         return not isinstance(function.rom, Known) or (function.rom.value is not None and function.rom.value.enabled)
 
@@ -240,7 +240,9 @@ class Topology:
         """
         if function.physical_function is not None:
             return False
-        if not isinstance(function.bars, Known) or answers_fixed_ports(function.class_code):
+        if not isinstance(function.bars, Known) or not function.class_told:
+            return True
+        if answers_fixed_ports(function.class_code):
             return True
         return any(not bar.memory for bar in function.bars.value)
 
