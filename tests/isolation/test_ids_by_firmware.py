@@ -12,7 +12,7 @@ from reach_hosts import CLOSED, machine, scene, slots
 
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Fact, Known, Unknown
-from atoll.host.model import Group, Host, IommuUnit
+from atoll.host.model import Group, Host, IommuUnit, KernelRelease
 from atoll.isolation.contacts.impersonation import impersonations
 from atoll.isolation.groups import predict
 from atoll.isolation.identity import Identities
@@ -81,6 +81,20 @@ def test_recorded_groups_that_only_the_table_explains(recorded: str, undetermine
         assert {address for address, _ in predict(found).undetermined} == {at(place) for place in expected.split()}
     intel = replace(found, firmware_aliases=Unknown("not read"), iommu_units=(IommuUnit("dmar0", "intel"),))
     assert not predict(intel).undetermined
+
+
+def test_each_cause_that_may_join_functions_is_told() -> None:
+    """A table that was not read, a kernel that groups by other rules, and a bridge that may be lacking above."""
+    told = replace(_host({}), firmware_aliases=Unknown("root's alone"))
+    places = [tuple(map(at, group.split())) for group in ("00:01.0", "00:02.0", "01:00.0 01:01.0 01:02.0", "02:00.0")]
+    recorded = {number: Group(number, members) for number, members in enumerate(places)}
+    release = KernelRelease(6, 14, "6.14.0-1005-nvidia")
+    number = {address: group.number for group in recorded.values() for address in group.members}
+    functions = {address: replace(f, group=Known(number[address])) for address, f in told.functions.items()}
+    cut = replace(functions[at("00:01.0")], acs=Unknown("64 bytes only"))
+    told = replace(told, groups=Known(recorded), kernel=Known(release), functions={**functions, cut.address: cut})
+    why = dict(predict(told).undetermined)[at("01:00.0")]
+    assert all(word in why for word in ("64 bytes only", "IVRS", "NVIDIA's series"))
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,13 @@ def predict(
     missing |= dict.fromkeys(listed_only(host), "the record shows nothing of it but its group")
     as_recorded = acs_control is None and anew is None
     if as_recorded:
-        for address, why in perhaps_joined(host, prediction).items():
-            missing[address] = "; ".join(filter(None, (missing.get(address), why)))
-        missing |= perhaps_reworked(host, prediction) | perhaps_overridden(host, prediction)
+        explained = [perhaps_joined(host, prediction), perhaps_reworked(host, prediction)]
+        explained.append(perhaps_overridden(host, prediction))
         if rule is GroupRule.PCI:
-            missing |= perhaps_bound_first(host, prediction, served)
+            explained.append(perhaps_bound_first(host, prediction, served))
+        for found in explained:
+            for address, why in found.items():
+                missing[address] = "; ".join(filter(None, (missing.get(address), why)))
     if not missing and not guessed:
         return prediction
     for address in prediction.index():
