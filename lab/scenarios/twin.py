@@ -20,6 +20,7 @@ from atoll.twin.spec import Blueprint, DomainKind, FunctionSpec
 from atoll.twin.twin import Twin
 from lab.boot import Boot, Result, boot
 from lab.errors import LabError
+from lab.kernels import kernel as fetched
 from lab.machine.machine import build
 from lab.machine.random import random_blueprint
 from lab.report import Check, Report, Setting
@@ -189,6 +190,7 @@ def run(setting: Setting) -> Report:
         machine = build(blueprint)
         name = f"twin-{kernel}-{seed}"
         try:
+            _check_modular(kernel)
             run = Boot(kernel, machine.qemu, files, cmdline=machine.cmdline, name=name)
             return kernel, seed, boot(run, folder=setting.folder / name)
         except LabError as error:
@@ -200,6 +202,12 @@ def run(setting: Setting) -> Report:
             setting.say(f"twin {seed} on {kernel}: {'the same' if checks[-1].ok else checks[-1].detail}")
             facts["operations"] = int(str(facts["operations"])) + _OPERATIONS
     return Report(tuple(checks), facts)
+
+
+def _check_modular(kernel: str) -> None:
+    """Raise LabError where vfio-pci cannot be loaded anew so that idle devices of its stay on, as a twin's do."""
+    if fetched(kernel).modules is None:
+        raise LabError(f"{kernel} has vfio-pci built in", "This scenario loads it anew: ask for another kernel.")
 
 
 def _check(kernel: str, seed: int, result: Result | LabError) -> Check:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from atoll.act.machine import Lease
 from atoll.twin.twin import Twin
+from lab.kernels import Kernel
+from lab.report import Setting
 from lab.scenarios.operations import Operation, differences, perform, visible
-from lab.scenarios.twin import draw
+from lab.scenarios.twin import draw, run
 
 CARD = "0000:03:00.0"
 
@@ -48,3 +52,15 @@ def test_drawn_operations_go_through_and_never_wait_for_what_is_open() -> None:
         assert results <= {"ok", "ENOENT", "ENODEV", "EBUSY", "EINVAL", "EPERM", "EIO", "ENOTTY", "EAGAIN"}
     first, second = draw(1, "6.12")[1], draw(1, "6.12")[1]
     assert first.operations == second.operations
+
+
+def test_a_kernel_with_vfio_built_in_is_told_to_be_none_for_this(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built_in(name: str) -> Kernel:
+        return Kernel(name, tmp_path, None, "6.12", powernv=False)
+
+    monkeypatch.setattr("lab.scenarios.twin.fetched", built_in)
+    (found,) = run(Setting(("iommufd",), tmp_path)).checks
+    assert (found.ok, found.detail) == (False, "iommufd has vfio-pci built in")
+    assert not list(tmp_path.iterdir()), "nothing was booted"
