@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 
 from atoll.errors import InputError
@@ -62,3 +64,11 @@ def test_a_function_that_a_group_has_not(words: str) -> None:
     host = host_of(f"IOMMU group 18 {words} 08:00.0\nIOMMU group 7: 03:00.0\n")
     assert groups_of(host) == {7: ["03:00.0"]}
     assert any("18" in gap.what for gap in host.gaps)
+
+
+def test_blanks_between_groups_take_no_time() -> None:
+    """Their square took 10 s."""
+    start = process_time()
+    with pytest.raises(InputError):
+        host_of(f"group 1{' ' * 4000}x\n" * 100)
+    assert process_time() - start < 5

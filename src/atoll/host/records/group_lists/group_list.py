@@ -62,7 +62,7 @@ _USB = re.compile(r"(?:usb:)?\s*\[[\da-f]{4}:[\da-f]{4}\]\s+bus \d{1,3} device \
 _IDS_FIRST = re.compile(r"\[[\da-fA-F]{4}:[\da-fA-F]{4}\]\s")
 _NEXT_GROUP = re.compile(
     r"(?:(?<![\s,;|])\s*[,;|][\s,;|]*|(?<!iommu)(?<![\s,;|])\s+(?=iommu))(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s*:)|"
-    r"\s*[,;]\s*(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s+(?:(?:has|have|contains?|holds?|includes?)\s+)?"
+    r"(?<!\s)\s*[,;]\s*(?=(?:iommu[ _-]?)?group\s*#?\d{1,6}\s+(?:(?:has|have|contains?|holds?|includes?)\s+)?"
     r"(?:[\da-f]{4,8}:)?[\da-f]{2}:[01][\da-f]\.[0-7])",
     re.IGNORECASE,
 )
