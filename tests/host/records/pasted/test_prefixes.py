@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from time import process_time
 
 import pytest
 
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Function
+from atoll.host.records.pasted.markup import plain
 from host.records.paste import PORT, host_of
 
 _FOUND = """\
@@ -92,3 +94,9 @@ def test_a_string_begins_a_line(first: str) -> None:
     host = host_of(f'  msg: "{first}{line}IOMMU Group 2 02:00.0 Ethernet controller [0200]: Z [8086:1533]\\n"\n')
     assert isinstance(host.groups, Known)
     assert "0000:00:01.0" in map(str, host.groups.value[1].members)
+
+
+def test_many_sizes_on_one_line_take_no_time_of_their_square() -> None:
+    start = process_time()
+    assert len(plain("[/b]" + "x at [size=5]" * 300_000)) > 300_000
+    assert process_time() - start < 5

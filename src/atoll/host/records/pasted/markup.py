@@ -34,6 +34,8 @@ _BBCODE = re.compile(
 _SIZE = re.compile(r"\[size=\d+[KMGT]?\]")
 """What lspci writes behind a region, in the form of a tag: ``Memory at de000000 [size=16M]``, ``I/O ports at e000
 [size=128]``. A tag's own has no unit of these."""
+_REGION = 200
+"""How long a region's line is at most before its size."""
 _QUOTED = re.compile(rb"=3D|=C2=A0|=(?:20|09)\r?$", re.MULTILINE)
 """Quoted-printable has these for an equals sign, a blank that does not break, and a blank at a line's end."""
 _FULL = re.compile(rb"^[^\n]{69,75}=\r?$", re.MULTILINE)
@@ -105,8 +107,8 @@ def _in_place_of_code(found: re.Match[str]) -> str:
     """Nothing, but for what is lspci's own."""
     if _SIZE.fullmatch(found[0]) is None:
         return ""
-    line = found.string[found.string.rfind("\n", 0, found.start()) + 1 : found.start()]
-    return found[0] if found[0][-2].isalpha() or " at " in line or "behind bridge" in line else ""
+    before = found.string[max(0, found.start() - _REGION) : found.start()].rpartition("\n")[2]
+    return found[0] if found[0][-2].isalpha() or " at " in before or "behind bridge" in before else ""
 
 
 def _in_place_of_tags(found: re.Match[str]) -> str:
