@@ -22,7 +22,6 @@ __all__ = ["Told", "read_block"]
 
 _VIRTUAL = "virtual function"
 """pci.ids calls them so: ``Ethernet Virtual Function 700 Series``, ``… [ConnectX-5 Ex Virtual Function]``."""
-
 _UNNAMED = "what it shows of the function has no first line, which tells its revision"
 
 

@@ -34,7 +34,6 @@ _OF_NO_BAR = ("not indicated", "reserved")
 """What lspci says that an entry of Enhanced Allocation stands for (``cap_ea`` in ls-caps.c)."""
 _WINDOWS = ("I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:")
 _NO_WINDOW = (["[disabled]"], ["None"])
-
 _BESIDE_DRIVERS = ("Subsystem:", "DeviceName:", "Physical Slot:", "NUMA node:", "IOMMU group:", "Device tree node:")
 """What ``lspci -k`` shows of a function beside its driver, alone or with ``-vmm``: what shows more was picked."""
 _NO_DRIVER = frozenset({"none", "n/a", "unbound", "null", "-", ""})

@@ -52,9 +52,9 @@ class TextFunctions:
     seeming_virtual: set[Address] = field(default_factory=set)
     """Functions whose names or ids say that they are virtual ones."""
     cut: Address | None = None
+    """The function in the middle of which the text ends."""
     nameless: bool = False
     """Whether it holds lines of a function without the first one, which names it: a bridge may be lacking."""
-    """The function in the middle of which the text ends."""
     group: dict[Address, int] = field(default_factory=dict)
     regrouped: dict[Address, tuple[int, int]] = field(default_factory=dict)
     """Functions that it shows twice, in two groups."""
