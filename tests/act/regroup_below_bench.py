@@ -1,4 +1,4 @@
-"""A box whose sub-hierarchy shares one group, and a plan that gives two clusters groups of their own below its ports."""
+"""A box whose sub-hierarchy shares one group, and a plan that gives two clusters groups of their own below it."""
 
 from __future__ import annotations
 

@@ -160,17 +160,11 @@ def test_recovering_removes_no_port_above_what_the_host_needs_by_now(monkeypatch
     assert dead.kernel.hardware.functions[ROOT_PORT].acs == acs
 
 
-def closed_meanwhile() -> Twin:
-    """The same box, its root port closed since: the kernel's groups are still those of the open one."""
-    twin = spoiled_below()
-    twin.kernel.hardware.functions[ROOT_PORT].set_acs(CLOSED)
-    return twin
-
-
 def test_recovering_removes_no_port_below_which_a_stranger_is_by_now() -> None:
     """No port is set here that would stay for his sake: removing one would wait for him, or take his device."""
-    twin = closed_meanwhile()
-    stranger = RED[1]
+    twin, stranger = spoiled_below(), RED[1]
+    # Only the kernel's groups are still those of the open port.
+    twin.kernel.hardware.functions[ROOT_PORT].set_acs(CLOSED)
     twin.write(f"sys/bus/pci/devices/{stranger}/driver/unbind", str(stranger).encode())
 
     def act(machine: Machine) -> None:
