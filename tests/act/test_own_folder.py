@@ -91,6 +91,17 @@ def test_what_was_made_whose_name_may_not_last_is_taken_away(
     assert list((tmp_path / "var/lib").iterdir()) == []
 
 
+def test_a_file_system_on_which_no_name_lasts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(Failure) as caught:
+        Journal(Filed(tmp_path))
+    assert caught.value.message == f"{PATH}: its file system cannot make the names in a folder last"
+    assert caught.value.hint == "mount one there that can (ext4, xfs, btrfs): nothing is done without a journal"
+
+
 @pytest.mark.parametrize("place", ["folder", "file"])
 def test_a_journal_that_others_could_write_tells_nobody_anything(tmp_path: Path, place: str) -> None:
     """Who only reads would take their word for what was given to whom: nothing, where they took the journal away."""

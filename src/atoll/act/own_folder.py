@@ -23,6 +23,7 @@ _HINTS = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "let this process have more files open (ulimit -n)"),
     errno.EBUSY: "another program has it open and at work: end that first (fuser tells which; sqlite3, say)",
     errno.EIO: "see the kernel's log: the disk may be failing",
+    errno.EOPNOTSUPP: "mount one there that can (ext4, xfs, btrfs)",
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO), _IN_ITS_PLACE),
 }
 
@@ -59,10 +60,16 @@ def check_own(path: Path) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Have the names in a folder reach the disk. Raises OSError."""
+    """Have the names in a folder reach the disk. Raises OSError, EOPNOTSUPP where its file system cannot do that: nor
+    does SQLite commit anything there (SQLITE_IOERR_DIR_FSYNC)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # What the kernel answers where folders have no such operation (``vfs_fsync_range``, fs/sync.c).
+        if error.errno != errno.EINVAL:
+            raise
+        raise OSError(errno.EOPNOTSUPP, "its file system cannot make the names in a folder last") from error
     finally:
         os.close(descriptor)
 
