@@ -76,6 +76,10 @@ def test_a_loop_that_found_no_group_tells_that_there_is_none(mark: str) -> None:
         f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\npci 0000:00:01.0: Adding to iommu group 3\n{rest}"
     )
     assert groups_of(some) == {3: [BRIDGE]}, "of another boot, then: what is listed counts"
+    for listed in ("IOMMU Group 5:\n\tthe card\n", "/sys/kernel/iommu_groups/5/devices/axi:gpu\n"):
+        unread = host_of(f"{mark}00:00.0 Host bridge [0600]: X [8086:191f]\n{rest}\n{listed}")
+        assert isinstance(unread.groups, Unknown), "there is one, whoever is in it"
+        assert all(isinstance(f.group, Unknown) for f in unread.functions.values())
 
 
 def test_a_function_shown_twice_in_two_groups_is_in_neither() -> None:
@@ -101,6 +105,11 @@ def test_the_piece_of_an_address_is_no_platform_device() -> None:
         "$ ls /sys/kernel/iommu_groups\n0\n",
         "$ ls -l /sys/kernel/iommu_groups/\ntotal 0\ndrwxr-xr-x 3 root root 0  6. Mai 08:41 0\n",
         "$ find /sys/kernel/iommu_groups/ -type l | wc -l\n28\n",
+        "$ ls -F /sys/kernel/iommu_groups\n0/  1/  10/\n",
+        "$ ls -m /sys/kernel/iommu_groups\n0, 1, 10\n",
+        "$ ls -d /sys/kernel/iommu_groups/*\n/sys/kernel/iommu_groups/0  /sys/kernel/iommu_groups/1\n",
+        "$ find /sys/kernel/iommu_groups -maxdepth 1\n/sys/kernel/iommu_groups\n/sys/kernel/iommu_groups/0\n",
+        "$ tree -L 1 /sys/kernel/iommu_groups\n/sys/kernel/iommu_groups\n├── 0\n└── 1\n",
     ],
 )
 def test_a_list_of_groups_numbers_alone_is_not_taken_for_none(shown: str) -> None:

@@ -1,6 +1,7 @@
 """Commands that list the folder of all groups, and what they print of it: a list without one group tells that none is.
 
-``ls /sys/kernel/iommu_groups`` prints numbers, ``… | wc -l`` how many lines there are.
+``ls /sys/kernel/iommu_groups`` prints numbers, ``ls -F``, ``ls -m``, ``ls -d …/*`` and ``find`` with marks or the path
+around them, ``… | wc -l`` how many lines there are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from atoll.host.records.group_lists.line import is_group_number
 
 __all__ = ["FolderOfGroups", "is_total"]
 
+_PATH = "/sys/kernel/iommu_groups"
 _LISTING = ("find", "ls", "tree")
 _FUNCTIONS_IN = re.compile(r"iommu_groups/+\d")
 
@@ -28,20 +30,26 @@ class FolderOfGroups:
 
     def take(self, text: str) -> None:
         """Read a line, which may be of anything."""
-        if "iommu_groups" in text and not _FUNCTIONS_IN.search(text):
+        if "iommu_groups" in text and not text.startswith(_PATH) and not _FUNCTIONS_IN.search(text):
             words = text.split()
             self._follows, self._counts = any(word in _LISTING for word in words), "wc" in words
             self.asked = self.asked or self._follows
         elif self._follows:
-            self._follows = text.startswith("d") or is_total(text) or all(map(is_group_number, text.split()))
+            names = (name for name in map(_name, text.split()) if name)
+            self._follows = text.startswith("d") or is_total(text) or all(map(is_group_number, names))
             if self._follows and self._some(text):
                 self.asked = False
 
     def _some(self, text: str) -> bool:
         """Whether a line that was printed shows that there are groups."""
         words = text.split()[-1:] if text.startswith("d") else text.split()
-        found = [] if is_total(text) else [int(word) for word in words if is_group_number(word)]
+        found = [] if is_total(text) else [int(name) for name in map(_name, words) if is_group_number(name)]
         return any(found) if self._counts else bool(found)
+
+
+def _name(word: str) -> str:
+    """Return what is called so in the folder; empty for the folder itself."""
+    return word.removeprefix(_PATH).strip("/,:")
 
 
 def is_total(text: str) -> bool:

@@ -108,8 +108,8 @@ class GroupList:
 
     @property
     def asked(self) -> bool:
-        """Whether somebody typed a command that lists groups."""
-        return self._listing.asked
+        """Whether somebody typed a command that lists groups, and the text names none."""
+        return self._listing.asked and not self.told.empty
 
     def end(self) -> tuple[Address, ...]:
         """Finish the text: return the functions before which stand numbers that may be of lines as well as of groups.

@@ -108,11 +108,12 @@ def read_text(data: bytes, *, name: str) -> Host:
     found.add_logged(lines.log)
     listed, log = lines.listed, lines.log
     found.add_placed(lines.paths, sorted({*listed.told.members, *log.members}))
-    unfound = listed.unfound and not (listed.told.members or log.members or found.group)
+    some = listed.told.members or listed.told.empty or log.members or found.group or lines.others
+    unfound = listed.unfound and not some
     told = found.functions or listed.told.members or log.members or log.release or lines.others or log.refused
     if not (told or unfound or lines.complaints.all()):
         what, hint = instead(data) or ("no folder, archive or text that tells of PCI functions or groups", _HINT)
-        if not (listed.asked and not listed.told.empty and what == UNKNOWN_LIST):
+        if not (listed.asked and what == UNKNOWN_LIST):
             raise InputError(f"{path}: {what}", hint=hint)
     return _host(path, lines, found, unfound=unfound)
 
