@@ -62,6 +62,21 @@ def test_a_lock_in_somebody_elses_folder_is_no_lock(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_what_the_root_of_another_user_namespace_made_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container whose root is not the host's nobody can give the host's folder to root."""
+    path = tmp_path / LOCK
+    path.parent.mkdir(parents=True, mode=0o755)
+    os.chown(path.parent, 65534, 65534)
+    (tmp_path / "map").write_text("0 100000 65534\n")
+    monkeypatch.setattr("atoll.act.users._MAP", str(tmp_path / "map"))
+    with pytest.raises(RefusedError, match="others than root may write there") as caught:
+        check_free(path, taken)
+    assert caught.value.hint == "its owner is nobody whom this user namespace knows: run atoll outside of the container"
+
+
 def test_a_journal_that_others_could_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / PATH).parent.mkdir(parents=True)
     (tmp_path / PATH).parent.chmod(0o777)

@@ -27,7 +27,7 @@ def all_users_are_known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     whole = tmp_path_factory.mktemp("users") / "uid_map"
     whole.write_text("0 0 4294967295\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("atoll.guard.owners._MAP", str(whole))
+        patch.setattr("atoll.act.users._MAP", str(whole))
         yield
 
 
@@ -74,7 +74,7 @@ def test_who_stands_for_all_that_a_user_namespace_does_not_know_owns_nothing(
 ) -> None:
     """There, the same id is that of everybody else too."""
     (tmp_path / "map").write_text("".join(f"{line:>40}\n" for line in mapped.split("\n")))
-    monkeypatch.setattr("atoll.guard.owners._MAP", str(tmp_path / "map"))
+    monkeypatch.setattr("atoll.act.users._MAP", str(tmp_path / "map"))
     for uid in (0, 1000, 65534):
         if uid in known:
             assert owner_uid(cluster(uid or None)) == uid
@@ -84,9 +84,9 @@ def test_who_stands_for_all_that_a_user_namespace_does_not_know_owns_nothing(
 
 
 def test_a_kernel_without_user_namespaces_knows_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atoll.guard.owners._MAP", str(tmp_path / "none"))
+    monkeypatch.setattr("atoll.act.users._MAP", str(tmp_path / "none"))
     assert owner_uid(cluster(65534)) == 65534
-    monkeypatch.setattr("atoll.guard.owners._PROCESS", str(tmp_path / "none as well"))
+    monkeypatch.setattr("atoll.act.users._PROCESS", str(tmp_path / "none as well"))
     with pytest.raises(FileNotFoundError):
         owner_uid(cluster(65534))
 

@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from atoll.act.users import is_one_user
 from atoll.errors import InputError, RefusedError
 
 __all__ = ["cannot_be_used", "check_own", "hint_for", "make_own", "sync"]
@@ -53,10 +54,10 @@ def check_own(path: Path) -> None:
     not to who only reads it either. OSError."""
     found = os.stat(path)
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & _OTHERS_MAY_WRITE:
-        raise RefusedError(
-            f"{path}: others than root may write there, to what atoll goes by",
-            hint=f"see what is in it, then: chown root {path}; chmod go-w {path}",
-        )
+        hint = f"see what is in it, then: chown root {path}; chmod go-w {path}"
+        if not is_one_user(found.st_uid):
+            hint = "its owner is nobody whom this user namespace knows: run atoll outside of the container"
+        raise RefusedError(f"{path}: others than root may write there, to what atoll goes by", hint=hint)
 
 
 def sync(folder: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from atoll.act.users import is_one_user
 from atoll.errors import InputError
 from atoll.host.fact import Unknown, value_of
 from atoll.host.holders import read_holders
@@ -21,10 +21,6 @@ __all__ = ["Tenant", "owner_uid", "peer", "tenants"]
 
 _CREDENTIALS = struct.Struct("iII")
 """``struct ucred``: pid, uid, gid (include/linux/socket.h)."""
-_PROCESS = "/proc/self/status"
-_MAP, _OVERFLOW = "/proc/self/uid_map", "/proc/sys/kernel/overflowuid"
-_ALL = (1 << 32) - 1
-"""Users there are: the last id stands for none (user_namespaces(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ def owner_uid(cluster: Cluster) -> int:
     """Return the user whom a cluster is handed to: root where its file names none. InputError for a name unknown, and
     for a user whom this process cannot tell from others."""
     uid = _uid(cluster)
-    if not _is_one_user(uid):
+    if not is_one_user(uid):
         raise InputError(
             f"cluster {cluster.name}: user {uid} cannot be told from others in this user namespace",
             hint="run the holder outside of it: here all users that are not mapped (/proc/self/uid_map) look the same",
@@ -66,24 +62,6 @@ def _uid(cluster: Cluster) -> int:
             f"cluster {cluster.name}: this host knows no user {cluster.owner!r}",
             hint="getent passwd lists them; an id does too: owner = 1000",
         ) from None
-
-
-def _is_one_user(uid: int) -> bool:
-    """Whether a user id stands for one user: in a user namespace that does not know all, those that it does not know
-    have one in common (SO_PEERCRED gives ``overflowuid``, user_namespaces(7)). A kernel without such namespaces
-    (``CONFIG_USER_NS``) has no file that maps users, and knows all."""
-    try:
-        with open(_MAP, encoding="ascii") as file:
-            ranges = [(int(first), int(count)) for first, _, count in map(str.split, file)]
-    except FileNotFoundError:
-        if not os.path.exists(_PROCESS):
-            raise
-        return True
-    if sum(count for _, count in ranges) >= _ALL:
-        return True
-    with open(_OVERFLOW, encoding="ascii") as file:
-        overflow = int(file.read())
-    return uid != overflow and any(first <= uid < first + count for first, count in ranges)
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:
