@@ -9,7 +9,10 @@ import pytest
 from act_bench import SPEC, host_of, planned, state
 from test_holding import Homed, machine
 
-from atoll.act.journal import read_journal
+from atoll.act.entries import Run
+from atoll.act.failure import Failure
+from atoll.act.journal import Journal, read_journal
+from atoll.act.lock import machine_lock
 from atoll.act.recover import Fate, recover
 from atoll.errors import StepError
 from atoll.fabric.answer import Policy
@@ -140,6 +143,58 @@ def test_beside_a_guest_that_starts_while_it_begins_all_that_is_closed_is_cut(tm
     assert not twin.attack(red, blue).reached
     twin.reset(blue, "bus")
     assert twin.attack(red, blue).reached
+
+
+@pytest.mark.parametrize("what", ["begin", "announce", "end"])
+def test_where_the_journal_takes_no_more_all_that_is_closed_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def full(*arguments: object, **keywords: object) -> None:
+        raise Failure("journal.sqlite: No space left on device")
+
+    twin = machine(tmp_path)
+    red, blue = gpus(host_of(twin))[:2]
+    held = holding(twin, red)
+    monkeypatch.setattr(f"atoll.act.journal.Journal.{what}", full)
+    ended = held.end((Tenant(4711, "qemu", certain=True),))
+    assert set(twin.kernel.open_devices) == {red}
+    act(twin, red)
+    assert not twin.attack(red, blue).reached
+    assert any(f"{blue}: links" in told and "cut again" in told for told in ended.cut)
+    assert what == "announce" or any("No space left" in told for told in ended.cut)
+    assert not any("could not be cut again" in told for told in ended.cut)
+
+
+def test_beside_another_verb_at_work_all_that_is_closed_is_cut(tmp_path: Path) -> None:
+    twin = machine(tmp_path)
+    red, blue = gpus(host_of(twin))[:2]
+    held = holding(twin, red)
+    with machine_lock(twin):
+        ended = held.end((Tenant(4711, "qemu", certain=True),))
+    assert set(twin.kernel.open_devices) == {red}
+    act(twin, red)
+    assert not twin.attack(red, blue).reached
+    assert any("another atoll is changing" in told for told in ended.cut)
+
+
+def test_keepers_end_only_once_the_journal_takes_what_is_cut_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is open while the lock is waited for."""
+    twin = machine(tmp_path)
+    red, blue = gpus(host_of(twin))[:2]
+    held = holding(twin, red)
+    begin = Journal.begin
+    closed: list[Address] = []
+
+    def begins(self: Journal, verb: str) -> Run:
+        closed.extend({red, blue} - set(twin.kernel.open_devices))
+        return begin(self, verb)
+
+    monkeypatch.setattr(Journal, "begin", lambda self, verb, **_: begins(self, verb))
+    held.end((Tenant(4711, "qemu", certain=True),))
+    assert closed == []
+    assert set(twin.kernel.open_devices) == {red}
 
 
 def test_where_nothing_can_be_cut_any_more_that_is_told(tmp_path: Path) -> None:

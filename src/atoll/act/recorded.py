@@ -35,9 +35,11 @@ class Recorded:
     Before each change ``check`` is called with the device that it is about (it raises where that is another one than
     was planned for), then the change is announced, and ``check`` is called again: the journal waits for a disk, in
     which time a device can be exchanged. Afterwards what reads back is noted.
+
+    Without a journal nothing is announced: for what it has said since it was done first, and is only done again.
     """
 
-    def __init__(self, machine: Machine, journal: Journal, check: Callable[[Machine, Address], None]) -> None:
+    def __init__(self, machine: Machine, journal: Journal | None, check: Callable[[Machine, Address], None]) -> None:
         self.machine = machine
         self.journal = journal
         self.check = check
@@ -70,9 +72,11 @@ class Recorded:
             self.check(self.machine, about)
         entry = self._entry
         was = look() if look is not None else None
-        number = self.journal.announce(
-            Write("", target, value, place, was, reason=self._reason, entry=entry.number if entry else None)
-        )
+        number = 0
+        if self.journal is not None:
+            number = self.journal.announce(
+                Write("", target, value, place, was, reason=self._reason, entry=entry.number if entry else None)
+            )
         step = entry.step.id if entry is not None else "-"
         name = target.replace(" ", "_")
         _LOG.info("write=%s at=%#x value=%s step=%s reason=%r", name, place, _word(value), step, self._reason)
@@ -85,7 +89,8 @@ class Recorded:
         except (Failure, OSError) as error:
             _LOG.warning("failed=%s at=%#x step=%s error=%r", name, place, step, str(error))
             raise
-        self.journal.made(number, look() if look is not None else None)
+        if self.journal is not None:
+            self.journal.made(number, look() if look is not None else None)
 
     # -- the tree
 

@@ -20,7 +20,7 @@ from atoll.errors import AtollError, InputError, Interrupted, RefusedError, Step
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
 
-__all__ = ["Running", "end_runs", "refuse_after_death", "running"]
+__all__ = ["Running", "check_known", "end_runs", "refuse_after_death", "running"]
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ def running(
         if begins:
             journal.reserve()
         run = journal.begin(verb, spec=spec, plan=plan)
-        work = Running(Recorded(machine, journal, partial(_check, known)), journal, run, known)
+        work = Running(Recorded(machine, journal, partial(check_known, known)), journal, run, known)
         try:
             yield work
         except (AtollError, Failure, OSError) as error:
@@ -95,7 +95,7 @@ def running(
             _end(journal, run, f"all that {verb} had to do is done")
 
 
-def _check(known: Mapping[Address, str], machine: Machine, address: Address) -> None:
+def check_known(known: Mapping[Address, str], machine: Machine, address: Address) -> None:
     """Raise Failure where a device is not the one that it was known as, by its fingerprint."""
     planned = known.get(address)
     if planned is not None and (found := fingerprint(device.read_function(machine, address))) != planned:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 
 from atoll.act.cut_again import cut_again
 from atoll.act.entries import Entry
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.owner import this_process
-from atoll.act.running import running
+from atoll.act.recorded import Recorded
+from atoll.act.running import check_known, running
 from atoll.controls.registry import registers
 from atoll.errors import AtollError
 from atoll.guard.keepers import Keepers
@@ -23,20 +25,45 @@ def leave(machine: Machine, keepers: Keepers, gone: Collection[Address]) -> tupl
     """End the keepers, and cut what that opens: the kernel resets what nobody else has open. Whoever is left may open
     the links at his own end by a reset from then on, and finds those at the other ends cut.
 
+    What stays cut is in the journal since it was cut first. Where no more can be noted now, or another has the lock, it
+    is cut again all the same, as by a keeper, who waits for neither.
+
     What is ``gone`` was let go before: it is the host's. Returns sentences: what was cut again, and what could not be.
     """
-    keepers.close()
     try:
         entries = [entry for entry in own_entries(machine) if entry.step.device not in gone]
-        if not entries:
-            return ()
-        known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
-        with running(machine, "hold", known, resumes=True) as work:
-            host = read_host(work.machine, registers=registers)
-            deeds, failed = cut_again(work.machine, host, entries, "its holder ends, and somebody is left")
     except AtollError as error:
+        keepers.close()
         return (f"links that were cut may be open: {error.message}",)
-    return (*(f"{deed.device}: {deed.text}" for deed in deeds), *failed)
+    if not entries:
+        keepers.close()
+        return ()
+    known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
+    told: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    unnoted = ""
+    try:
+        # Before anything is opened, so that it is cut by whoever has the lock and the journal for that.
+        with running(machine, "hold", known, resumes=True) as work:
+            keepers.close()
+            told, failed = _cut(work.machine, entries)
+    except AtollError as error:
+        unnoted = error.message
+    keepers.close()
+    if not unnoted and not failed:
+        return told
+    again, failed = _cut(Recorded(machine, None, partial(check_known, known)), entries)
+    return (*told, *again, *failed, *([f"the journal does not have that: {unnoted}"] if unnoted else []))
+
+
+def _cut(machine: Recorded, entries: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return sentences: what was cut again, and what could not be."""
+    try:
+        host = read_host(machine, registers=registers)
+    except AtollError as error:
+        return (), (f"links that were cut may be open: {error.message}",)
+    deeds, failed = cut_again(machine, host, entries, "its holder ends, and somebody is left")
+    return tuple(f"{deed.device}: {deed.text}" for deed in deeds), failed
 
 
 def own_entries(machine: Machine) -> tuple[Entry, ...]:
