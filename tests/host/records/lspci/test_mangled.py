@@ -45,6 +45,7 @@ def _bytes(text: str | bytes) -> bytes:
         lambda text: "\n".join(f"> {line}" for line in text.splitlines()) + "\n\n",
         lambda text: "\n".join(f">>> {line}" for line in text.splitlines()) + "\n\n",
         lambda text: "\n".join(f"> > {line}" for line in text.splitlines()) + "\n\n",
+        lambda text: "\n".join(f">{line.strip()}" for line in text.splitlines()) + "\n\n",
         lambda text: text.replace("\n", "\r\n"),
         lambda text: text.replace("\t", "        "),
         lambda text: text.replace("\t", ""),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from atoll.errors import InputError
+from atoll.host.records.lspci.blocks import begins_detail
 from atoll.host.records.lspci.interleaved import without_messages
 from atoll.host.records.pasted.broken import mended
 from atoll.host.records.pasted.cut_paths import whole_paths
@@ -95,4 +96,7 @@ def _unquoted(line: str) -> str:
 
 
 def _begins_record(rest: str) -> bool:
+    if begins_detail(rest):
+        # Of a text that lost its indentation as well.
+        return True
     return (rest[0] in "0123456789abcdefABCDEF" and ":" in rest[:9]) or rest.startswith(("-[", "-+-["))
