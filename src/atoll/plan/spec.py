@@ -16,9 +16,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
@@ -27,11 +26,12 @@ from atoll.events.trigger import Trigger
 from atoll.host.model import Host
 from atoll.isolation.clusters import HOST, Cluster, Clusters, Handover
 from atoll.pci.address import Address
-from atoll.plan.locate import KeyPath, Positions, locate
+from atoll.plan.cluster_file import ClusterFile, SpecError, kind
+from atoll.plan.locate import KeyPath
 from atoll.plan.npu import follow
 from atoll.plan.selector import counts, resolve
 
-__all__ = ["Spec", "SpecError", "read", "read_spec"]
+__all__ = ["Spec", "read", "read_spec"]
 
 _TOP = ("cluster", "policy")
 _CLUSTER = ("devices", "driver", "handover", "owner")
@@ -42,19 +42,9 @@ _LONGEST_USER = 256
 """LOGIN_NAME_MAX, its end included (glibc, sysdeps/unix/sysv/linux/bits/local_lim.h)."""
 _LAST_USER = (1 << 32) - 2
 """The id above it stands for none (chown(2))."""
-_HINT = "the file is TOML: https://toml.io/en/v1.0.0"
-_LIKE = {
-    "cluster": '[cluster.red] has devices = ["0004:04:00.0"], and perhaps driver, handover and owner',
-    "policy": "[policy] has survive = { tenant = 1 }, and perhaps other keys; docs/clusters.md tells them",
-}
-"""What tables look like, for whoever wrote one otherwise."""
 
 _Owners: TypeAlias = dict[Address, tuple[str, str, KeyPath]]
 """Who has each device: a cluster, by which selector, and where in the file that one stands."""
-
-
-class SpecError(InputError):
-    """A cluster file that cannot be used: ``FILE:LINE: KEY: what was found, what was expected``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +83,27 @@ def read(
     known: Mapping[str, Collection[Address]] | None = None,
 ) -> Spec:
     """Return the clusters of a cluster file and its permissions. Raises as ``read_spec`` does."""
-    return _Reader(text, host, name, frozenset(map(str, gone)), known).read()
+    return _Reader(ClusterFile(text, name=name), host, frozenset(map(str, gone)), known).read()
 
 
 @dataclass(slots=True)
 class _Reader:
     """One cluster file being read."""
 
-    text: str
+    file: ClusterFile
     host: Host
-    name: str
     gone: frozenset[str] = frozenset()
     """Addresses that are named and not there, and need not be."""
     before: Mapping[str, Collection[Address]] | None = None
     """What clusters had when the file was read before."""
-    positions: Positions = field(default_factory=Positions)
 
     def read(self) -> Spec:
-        data = self.parse()
-        self.positions = locate(self.text)
-        self.known(data, (), _TOP)
-        survive, assumed, essential = self.policy(self.table(data, ("policy",)))
-        tables = self.table(data, ("cluster",))
+        data = self.file.data
+        self.file.known(data, (), _TOP)
+        survive, assumed, essential = self.policy(self.file.table(data, ("policy",)))
+        tables = self.file.table(data, ("cluster",))
         if not tables:
-            raise self.error((), "no clusters", hint='begin with [cluster.NAME] and devices = ["…"]')
+            raise self.file.error((), "no clusters", hint='begin with [cluster.NAME] and devices = ["…"]')
         owners: _Owners = {}
         for cluster in tables:
             self.cluster_devices(tables, cluster, owners)
@@ -127,75 +114,20 @@ class _Reader:
         named = tuple(self.cluster(tables, cluster, members.get(cluster, ())) for cluster in tables)
         return Spec(Clusters(named, survive, assumed), essential)
 
-    # -- TOML
-
-    def parse(self) -> dict[str, Any]:
-        try:
-            return tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
-            # "Invalid value (at line 3, column 9)" or "… (at end of document)"
-            what, _, where = str(error).rpartition(" (at ")
-            words = where.rstrip(")").replace(",", "").split()
-            place = f"{words[1]}:{words[3]}" if words[:1] == ["line"] else str(self.text.count("\n") + 1)
-            raise SpecError(f"{self.name}:{place}: {what or error}", hint=_HINT) from None
-        except (ValueError, RecursionError) as error:
-            # A number of thousands of digits, or tables in tables in tables: Python's limits.
-            raise SpecError(f"{self.name}: no cluster file: {str(error)[:120]}", hint=_HINT) from None
-
-    def error(self, path: KeyPath, what: str, *, hint: str = "") -> SpecError:
-        """Return the error for a key: the file, the line, the key, what is wrong with it."""
-        like = _LIKE.get(str(path[0]), "") if path else ""
-        return SpecError(self.at(path) + what, hint=hint or like)
-
-    def at(self, path: KeyPath) -> str:
-        """Return where a key stands, in front of a message."""
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-        return f"{self.name}:{self.positions.line(path)}: " + (f"{key}: " if key else "")
-
-    def known(self, data: Mapping[str, Any], path: KeyPath, names: tuple[str, ...]) -> None:
-        """Raise for a key that is none of these."""
-        for key in data:
-            if key not in names:
-                near = get_close_matches(key, names, n=1)
-                expected = (
-                    "expected " + " or ".join(names) if len(names) == 2 else "expected one of " + ", ".join(names)
-                )
-                what = "no such table" if not path and isinstance(data[key], dict) else "no such key"
-                hint = f"did you mean {near[0]}?" if near else ""
-                raise self.error((*path, key), f"{what}, {expected}", hint=hint)
-
-    def table(self, data: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
-        """Return the table at the last key of a path, empty where there is none."""
-        found = data.get(str(path[-1]), {})
-        if not isinstance(found, dict):
-            raise self.error(path, f"found {_kind(found)}, expected a table")
-        return found
-
-    def strings(self, value: object, path: KeyPath, what: str) -> list[str]:
-        """Return an array of strings."""
-        if not isinstance(value, list):
-            raise self.error(
-                path, f"found {_kind(value)}, expected an array of {what}", hint=f'{path[-1]} = ["…", "…"]'
-            )
-        for index, item in enumerate(value):
-            if not isinstance(item, str):
-                raise self.error((*path, index), f"found {_kind(item)}, expected a string")
-        return value
-
     # -- clusters
 
     def cluster_devices(self, tables: dict[str, Any], cluster: str, owners: _Owners) -> None:
         """Check one cluster's name and keys, and enter its devices."""
         path: KeyPath = ("cluster", cluster)
         self.check_name(path, cluster)
-        table = self.table(tables, path)
-        self.known(table, path, _CLUSTER)
+        table = self.file.table(tables, path)
+        self.file.known(table, path, _CLUSTER)
         if "devices" not in table:
-            raise self.error(path, "no devices, expected an array of selectors", hint='devices = ["0004:04:00.0"]')
+            raise self.file.error(path, "no devices, expected an array of selectors", hint='devices = ["0004:04:00.0"]')
         path = (*path, "devices")
-        selectors = self.strings(table["devices"], path, "selectors")
+        selectors = self.file.strings(table["devices"], path, "selectors")
         if not selectors:
-            raise self.error(
+            raise self.file.error(
                 path, "empty, expected at least one selector", hint="a cluster without devices proves nothing"
             )
         had = (self.before or {}).get(cluster)
@@ -216,7 +148,7 @@ class _Reader:
         except InputError as error:
             if selector in self.gone or (self.gone and self.before is not None and counts(selector)):
                 return ()
-            raise self.error(path, error.message, hint=error.hint) from None
+            raise self.file.error(path, error.message, hint=error.hint) from None
 
     def enter_had(self, owners: _Owners, cluster: str, had: Collection[Address], selector: str, path: KeyPath) -> None:
         """Enter what a cluster had, in place of what selectors name that count devices: by now these may be others."""
@@ -233,7 +165,7 @@ class _Reader:
 
     def check_name(self, path: KeyPath, cluster: str) -> None:
         if cluster == HOST:
-            raise self.error(
+            raise self.file.error(
                 path,
                 f"{HOST!r} is the name of the trusted rest that no cluster names, expected another name",
                 hint='a cluster that a host driver owns: give it a name and handover = "kernel"',
@@ -241,14 +173,14 @@ class _Reader:
         plain = cluster.isascii() and cluster.replace("-", "").replace("_", "").replace(".", "").isalnum()
         if not plain or len(cluster) > _LONGEST_NAME:
             what = f"not a cluster's name, expected up to {_LONGEST_NAME} letters, digits, '-', '_' and '.'"
-            raise self.error(path, what)
+            raise self.file.error(path, what)
 
     def twice(self, path: KeyPath, address: Address, cluster: str, first: tuple[str, str, KeyPath]) -> SpecError:
-        where = f"line {self.positions.line(first[2])}"
+        where = f"line {self.file.line(first[2])}"
         if first[0] == cluster:
-            return self.error(path, f"{address} is named twice, first in {where}", hint="name each device once")
+            return self.file.error(path, f"{address} is named twice, first in {where}", hint="name each device once")
         what = f"{address} belongs to cluster {first[0]} already ({where})"
-        return self.error(path, what, hint="a device has one owner")
+        return self.file.error(path, what, hint="a device has one owner")
 
     def with_companions(self, owners: _Owners) -> dict[str, list[Address]]:
         """Return the functions by cluster, each GPU with its NPU functions."""
@@ -260,14 +192,14 @@ class _Reader:
             if ours is not None and (leader is None or leader[0] != ours[0]):
                 theirs = "the host" if leader is None else f"cluster {leader[0]}"
                 what = f"{npu} is an NPU function of the GPU {gpu}, which belongs to {theirs}"
-                raise self.error(ours[2], what, hint="NPU functions follow their GPU: name the GPU alone")
+                raise self.file.error(ours[2], what, hint="NPU functions follow their GPU: name the GPU alone")
             if leader is not None and ours is None:
                 members[leader[0]].append(npu)
         return members
 
     def cluster(self, tables: dict[str, Any], cluster: str, members: Iterable[Address]) -> Cluster:
         path: KeyPath = ("cluster", cluster)
-        table = self.table(tables, path)
+        table = self.file.table(tables, path)
         handover = self.handover(table, (*path, "handover"))
         driver = self.driver(table, (*path, "driver"), handover)
         owner = self.user(table, (*path, "owner"), handover)
@@ -279,61 +211,63 @@ class _Reader:
             return None
         if handover is not Handover.HELD:
             what = f'found an owner, expected none, because handover is "{handover}"'
-            raise self.error(path, what, hint='only handover = "held" hands devices to a user')
+            raise self.file.error(path, what, hint='only handover = "held" hands devices to a user')
         value = table["owner"]
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise self.error(path, f"found {_kind(value)}, expected a user's name or id")
+            raise self.file.error(path, f"found {kind(value)}, expected a user's name or id")
         if isinstance(value, int) and not 0 <= value <= _LAST_USER:
-            raise self.error(path, f"{value} is no user id, expected 0 to {_LAST_USER}")
+            raise self.file.error(path, f"{value} is no user id, expected 0 to {_LAST_USER}")
         if isinstance(value, str) and (not value.isprintable() or not 0 < len(value) < _LONGEST_USER or ":" in value):
-            raise self.error(path, f"{value!r} is no user's name", hint="as the first column of /etc/passwd has it")
+            raise self.file.error(
+                path, f"{value!r} is no user's name", hint="as the first column of /etc/passwd has it"
+            )
         return value
 
     def handover(self, table: Mapping[str, Any], path: KeyPath) -> Handover:
         value = table.get("handover", Handover.VFIO.value)
         if value in list(Handover):
             return Handover(value)
-        found = repr(value) if isinstance(value, str) else _kind(value)
+        found = repr(value) if isinstance(value, str) else kind(value)
         near = get_close_matches(value, list(Handover), n=1) if isinstance(value, str) else []
         hint = f"did you mean {near[0]}?" if near else ""
-        raise self.error(path, f"found {found}, expected vfio, held, broker or kernel", hint=hint)
+        raise self.file.error(path, f"found {found}, expected vfio, held, broker or kernel", hint=hint)
 
     def driver(self, table: Mapping[str, Any], path: KeyPath, handover: Handover) -> str:
         kernel = handover is Handover.KERNEL
         if "driver" not in table:
             if kernel:
                 what = "missing, expected the host driver that owns the cluster's devices"
-                raise self.error(path, what, hint='with handover = "kernel", say driver = "nvidia" or another')
+                raise self.file.error(path, what, hint='with handover = "kernel", say driver = "nvidia" or another')
             return _VFIO
         value = table["driver"]
         if not isinstance(value, str):
-            raise self.error(path, f"found {_kind(value)}, expected a driver's name")
+            raise self.file.error(path, f"found {kind(value)}, expected a driver's name")
         if not value.isascii() or not value.replace("-", "").replace("_", "").isalnum() or len(value) > 64:
-            raise self.error(path, f"{value!r} is no driver's name, expected letters, digits, '-' and '_'")
+            raise self.file.error(path, f"{value!r} is no driver's name, expected letters, digits, '-' and '_'")
         if kernel and "vfio" in value:
             what = f'found {value!r}, expected a host driver, because handover is "kernel"'
-            raise self.error(path, what, hint='for a VMM: handover = "vfio", "held" or "broker"')
+            raise self.file.error(path, what, hint='for a VMM: handover = "vfio", "held" or "broker"')
         if not kernel and "vfio" not in value:
             what = f'found {value!r}, expected vfio-pci or a variant of it, because handover is "{handover}"'
-            raise self.error(path, what, hint='for a host driver: handover = "kernel"')
+            raise self.file.error(path, what, hint='for a host driver: handover = "kernel"')
         return value
 
     # -- policy
 
     def policy(self, table: dict[str, Any]) -> tuple[dict[Trigger, int], bool, frozenset[Address]]:
         path: KeyPath = ("policy",)
-        self.known(table, path, _POLICY)
-        survive = self.table(table, (*path, "survive"))
-        self.known(survive, (*path, "survive"), tuple(Trigger))
+        self.file.known(table, path, _POLICY)
+        survive = self.file.table(table, (*path, "survive"))
+        self.file.known(survive, (*path, "survive"), tuple(Trigger))
         for trigger, count in survive.items():
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                found = str(count) if type(count) is int else _kind(count)
+                found = str(count) if type(count) is int else kind(count)
                 what = f"found {found}, expected a number of events, 1 or more"
-                raise self.error((*path, "survive", trigger), what)
+                raise self.file.error((*path, "survive", trigger), what)
         assumed = table.get("assumed", False)
         if not isinstance(assumed, bool):
-            raise self.error((*path, "assumed"), f"found {_kind(assumed)}, expected true or false")
-        allowed = self.strings(table.get("essential", []), (*path, "essential"), "addresses")
+            raise self.file.error((*path, "assumed"), f"found {kind(assumed)}, expected true or false")
+        allowed = self.file.strings(table.get("essential", []), (*path, "essential"), "addresses")
         essential = frozenset(self.address(item, (*path, "essential", index)) for index, item in enumerate(allowed))
         return {Trigger(trigger): survive[trigger] for trigger in sorted(survive)}, assumed, essential
 
@@ -342,27 +276,14 @@ class _Reader:
         try:
             address = Address.parse(text)
         except ValueError as error:
-            raise self.error(path, str(error), hint="permissions are given address by address") from None
+            raise self.file.error(path, str(error), hint="permissions are given address by address") from None
         if address not in self.host.functions and text not in self.gone:
-            raise self.error(path, f"no function {address} on this host", hint="atoll show lists the functions")
+            raise self.file.error(path, f"no function {address} on this host", hint="atoll show lists the functions")
         return address
 
     def refusal(self, path: KeyPath, address: Address, selector: str) -> RefusedError:
         named = "" if selector == str(address) else f" ({selector!r} takes it in)"
         return RefusedError(
-            f"{self.at(path)}{address} is needed by the host itself: {self.host.essential[address]}{named}",
+            f"{self.file.at(path)}{address} is needed by the host itself: {self.host.essential[address]}{named}",
             hint=f'to give it away all the same: [policy] essential = ["{address}"]',
         )
-
-
-def _kind(value: object) -> str:
-    """Return what a TOML value is, in TOML's words, with its article."""
-    kinds: tuple[tuple[type, str], ...] = (
-        (bool, "a boolean"),
-        (int, "an integer"),
-        (float, "a float"),
-        (str, "a string"),
-        (list, "an array"),
-        (dict, "a table"),
-    )
-    return next((kind for type_, kind in kinds if isinstance(value, type_)), "a date or time")
