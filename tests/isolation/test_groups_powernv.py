@@ -9,7 +9,7 @@ import pytest
 from groups_hosts import at, function, groups, host, port
 
 from atoll.host.fact import Known
-from atoll.host.model import EndKind, Function, Host, Link, LinkEnd, LinkKind, NpuBrick, Platform
+from atoll.host.model import EndKind, Function, Group, Host, Link, LinkEnd, LinkKind, NpuBrick, Platform
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
@@ -53,7 +53,53 @@ def test_all_buses_below_a_pcie_to_pci_bridge_are_one() -> None:
         port("0000:02:01.0", 3, "0000:01:00.0", PortType.CONVENTIONAL, acs=None),
         function("0000:03:00.0", "0000:02:01.0", PortType.CONVENTIONAL),
     ]
-    assert predict(_host(members)).groups == groups("0000:02:00.0 0000:03:00.0")
+    assert predict(_host(members)).groups == groups("0000:02:00.0 0000:02:01.0 0000:03:00.0")
+
+
+_PORTS_BESIDE = (
+    # A switch among the functions of a slot, after another and before one.
+    port("0000:00:00.0", 1, acs=None),
+    function("0000:01:00.0", "0000:00:00.0", multifunction=True),
+    port("0000:01:00.1", 2, "0000:00:00.0", PortType.UPSTREAM, acs=None, multifunction=True),
+    port("0001:00:00.0", 1, acs=None),
+    port("0001:01:00.0", 2, "0001:00:00.0", PortType.UPSTREAM, acs=None, multifunction=True),
+    function("0001:01:00.1", "0001:00:00.0", multifunction=True),
+    # Bridges below a PCIe-to-PCI bridge: one PE, in which 0002:03:01.0 comes before the bridge beside it.
+    port("0002:00:00.0", 1, acs=None),
+    port("0002:01:00.0", 2, "0002:00:00.0", PortType.PCIE_TO_PCI, acs=None),
+    port("0002:02:01.0", 3, "0002:01:00.0", PortType.CONVENTIONAL, acs=None),
+    function("0002:03:01.0", "0002:02:01.0", PortType.CONVENTIONAL),
+    port("0002:03:02.0", 4, "0002:02:01.0", PortType.CONVENTIONAL, acs=None),
+    function("0002:04:01.0", "0002:03:02.0", PortType.CONVENTIONAL),
+)
+_AFTER_OTHERS = ("0000:01:00.0 0000:01:00.1", "0001:01:00.1", "0002:03:01.0 0002:03:02.0 0002:04:01.0")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        # As the lab's Linux 6.12 grouped them.
+        ((6, 12), _AFTER_OTHERS),
+        ((5, 8), _AFTER_OTHERS),
+        (
+            (5, 7),
+            (
+                "0000:01:00.0 0000:01:00.1",
+                "0001:01:00.0 0001:01:00.1",
+                "0002:02:01.0 0002:03:01.0 0002:03:02.0 0002:04:01.0",
+            ),
+        ),
+    ],
+)
+def test_a_port_shares_the_group_of_others_of_its_endpoint(kernel: tuple[int, int], expected: tuple[str, ...]) -> None:
+    machine = host(_PORTS_BESIDE, units=(), platform=Platform.POWERNV, kernel=kernel)
+    assert predict(machine).groups == groups(*expected)
+
+
+def test_a_port_that_was_found_again_is_in_the_group_that_is_there() -> None:
+    there = groups(_AFTER_OTHERS[0], "0001:01:00.0 0001:01:00.1", _AFTER_OTHERS[2])
+    recorded = {number: Group(number, members) for number, members in enumerate(there)}
+    assert predict(_host(list(_PORTS_BESIDE), groups=Known(recorded))).groups == there
 
 
 def test_virtual_functions_are_alone() -> None:

@@ -6,6 +6,8 @@ to Linux 5.12, ``npu-dma.c`` (``pnv_try_setup_npu_table_group``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from atoll.fabric.families import is_brick, possible_cpu_links
 from atoll.host.fact import Known, value_of
 from atoll.host.model import EndKind, Function, Host, KernelRelease
@@ -21,15 +23,19 @@ _COMPOUND_FIRST = (5, 0)
 """commit 0bd971676e68 "powerpc/powernv/npu: Add compound IOMMU groups" (in v5.0)."""
 _NVLINK_GONE = (5, 13)
 """The NVLink support of powernv was removed in v5.13."""
+_AS_ADDED_FIRST = (5, 8)
+"""commit dc3d8f85bb57 "powerpc/powernv/pci: Re-work bus PE configuration" (in v5.8)."""
 
 
 def predict_powernv(host: Host, served: frozenset[Address]) -> Prediction:
-    """Return the groups of the ``served`` functions; ports are in none."""
+    """Return the groups of the ``served`` functions; a port is in one only beside others of its PE."""
     endpoints = _Endpoints(host)
-    for address in sorted(served):
-        if not host.functions[address].is_port:
-            endpoints.add(host.functions[address])
     kernel = value_of(host.kernel, None)
+    functions = [host.functions[address] for address in sorted(served)]
+    for function in functions:
+        if not function.is_port:
+            endpoints.add(function)
+    endpoints.add_ports([function for function in functions if function.is_port], kernel)
     isolated = (kernel is None or _release(kernel) < _NVLINK_GONE) and endpoints.join_nvlinked(kernel)
     members = endpoints.members()
     founders = {group[0] for group in members}
@@ -56,7 +62,7 @@ class _Endpoints:
     def members(self) -> tuple[tuple[Address, ...], ...]:
         """Return the functions of each group, in address order."""
         found: dict[str, list[Address]] = {}
-        for address, name in self.pe.items():
+        for address, name in sorted(self.pe.items()):
             found.setdefault(self._union.top(name), []).append(address)
         return tuple(tuple(group) for group in sorted(found.values()))
 
@@ -66,6 +72,30 @@ class _Endpoints:
         if function.physical_function is not None:
             self.pe[address] = f"vf {address}"
             return
+        self.pe[address], why = self._bus(function)
+        self.reasons[address] = (why,)
+
+    def add_ports(self, ports: Iterable[Function], kernel: KernelRelease | None) -> None:
+        """Name the PE of those that share the group of another function.
+
+        A PE has a group once a function that is no port is added to it (``pnv_pci_ioda_dma_dev_setup``), in the order
+        of addresses: a port before that one has none, unless it was found again. Older kernels made all groups first.
+        """
+        founders: dict[str, Address] = {}
+        for address in sorted(self.pe):
+            founders.setdefault(self.pe[address], address)
+        at_once = kernel is not None and _release(kernel) < _AS_ADDED_FIRST
+        recorded = {member for group in value_of(self._host.groups, {}).values() for member in group.members}
+        for port in ports:
+            name, why = self._bus(port)
+            founder = founders.get(name)
+            beside = founder is not None and (at_once or founder < port.address)
+            if beside or port.address in recorded:
+                self.pe[port.address], self.reasons[port.address] = name, (why,)
+
+    def _bus(self, function: Function) -> tuple[str, str]:
+        """Name the PE of a function by its bus, or the outermost PCI bus above it, and say why."""
+        address = function.address
         name = f"bus {address.domain:04x}:{address.bus:02x}"
         why = f"PE: all functions of {name} share one (pnv_ioda_setup_bus_PE)"
         parent = function.parent
@@ -79,8 +109,7 @@ class _Endpoints:
                 why = f"PE: everything below the PCIe-to-PCI bridge {bridge.address} shares one (PNV_IODA_PE_BUS_ALL)"
             below = True
             parent = bridge.parent
-        self.pe[address] = name
-        self.reasons[address] = (why,)
+        return name, why
 
     def join_nvlinked(self, kernel: KernelRelease | None) -> bool:
         """Join the PEs of GPUs and of their NPU functions; return whether ``isolate_nvlink`` decided."""
