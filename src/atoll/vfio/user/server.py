@@ -1,26 +1,23 @@
-"""The server's side: one client's requests answered by a device, and the device's DMA sent to the client.
+"""The server's side: one client's requests answered by a device.
 
 Source: QEMU ``docs/interop/vfio-user.rst``. The server never waits: ``ready`` handles what has arrived and returns.
-DMA that a device starts while a request is handled is sent after the answer to it: a client such as QEMU holds its
-big lock until that answer, and could not serve the DMA before.
+What the device sends the client is in ``atoll.vfio.user.orders``.
 """
 
 from __future__ import annotations
 
 import errno
 import sys
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from atoll.vfio.user.connection import Connection, Message
 from atoll.vfio.user.device import Device, Region
 from atoll.vfio.user.error import ProtocolError
 from atoll.vfio.user.interrupts import Interrupts
-from atoll.vfio.user.memory import DmaTable, move
+from atoll.vfio.user.memory import DmaTable
+from atoll.vfio.user.orders import Done, Order, Orders
 from atoll.vfio.user.payload import (
     DeviceInfo,
-    DmaAccess,
     DmaMap,
     DmaUnmap,
     IrqInfo,
@@ -44,27 +41,11 @@ from atoll.vfio.user.protocol import (
 from atoll.vfio.user.region import RegionInfo
 from atoll.vfio.user.version import Version
 
-__all__ = ["Done", "Server"]
-
-Done = Callable[[int, bytes], None]
-"""Told when DMA ended: 0 or an errno, and the bytes that were read."""
+__all__ = ["Server"]
 
 _AT_ONCE = 64
 """Messages handled in one go, so that a busy client does not starve whoever else is served."""
-_MAX_ORDERS = 256
-"""How many DMA orders may be under way."""
-
 _Reply = tuple[bytes, tuple[int, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """One piece of DMA: a read where ``data`` is None."""
-
-    address: int
-    count: int
-    data: bytes | None
-    done: Done
 
 
 class Server:
@@ -77,11 +58,7 @@ class Server:
         self._max_dma_maps = max_dma_maps
         self.memory = DmaTable(limit=max_dma_maps)
         self.interrupts = Interrupts(device.interrupts)
-        self._orders: deque[_Order] = deque()
-        self._asked: dict[int, tuple[Command, _Order]] = {}
-        self._identity = 0
-        self._handling = False
-        self._sending = False
+        self._orders = Orders(connection, self.memory, self.close)
         self.reason = ""
         """Why the connection ended; empty while it stands."""
         self._handlers: dict[int, Callable[[Message], _Reply]] = {
@@ -119,77 +96,17 @@ class Server:
         Nothing is sent before the answer to the request that is being handled. Refused at once: EINVAL for what no
         message holds, EBUSY with too much under way, ENOTCONN without a client.
         """
-        self._dma(_Order(address, count, None, done))
+        self._give(Order(address, count, None, done))
 
     def dma_write(self, address: int, data: bytes, done: Done) -> None:
         """Write the client's memory; ``done`` gets an errno."""
-        self._dma(_Order(address, len(data), data, done))
+        self._give(Order(address, len(data), data, done))
 
-    def _dma(self, order: _Order) -> None:
-        limit = self._version.max_data if self._version is not None else 0
+    def _give(self, order: Order) -> None:
         if self.reason or self._version is None:
             order.done(errno.ENOTCONN, b"")
-        elif not 0 < order.count <= min(limit, MAX_DATA) or not 0 <= order.address <= (1 << 64) - order.count:
-            order.done(errno.EINVAL, b"")
-        elif len(self._orders) + len(self._asked) >= _MAX_ORDERS or self._connection.stuck:
-            order.done(errno.EBUSY, b"")
         else:
-            self._orders.append(order)
-            if not self._handling:
-                self._send_orders()
-
-    def _send_orders(self) -> None:
-        if self._sending:
-            return  # an order's ``done`` gave another: the loop below comes to it
-        self._sending = True
-        try:
-            while self._orders:
-                order = self._orders.popleft()
-                if not self._by_backing(order):
-                    try:
-                        self._ask(order)
-                    except OSError as error:
-                        self.close(str(error))
-        finally:
-            self._sending = False
-
-    def _by_backing(self, order: _Order) -> bool:
-        """Carry DMA out in memory that the client handed over; False where it has to be asked.
-
-        It is also asked about what it opened nowhere: it refuses that itself, as a memory controller would.
-        """
-        pieces = self.memory.find(order.address, order.count)
-        if pieces is None or any(piece.backing is None for piece, _, _ in pieces):
-            return False
-        out, code = b"", 0
-        try:
-            out = move(pieces, order.data)
-        except OSError as error:
-            code = error.errno or errno.EFAULT
-        order.done(code, out)
-        return True
-
-    def _ask(self, order: _Order) -> None:
-        command = Command.DMA_READ if order.data is None else Command.DMA_WRITE
-        while (self._identity in self._asked) or not self._identity:
-            self._identity = (self._identity + 1) & 0xFFFF
-        identity, self._identity = self._identity, (self._identity + 1) & 0xFFFF
-        self._asked[identity] = command, order
-        self._connection.send(command, identity, DmaAccess(order.address, order.count, order.data or b"").pack())
-
-    def _answered(self, message: Message) -> None:
-        header = message.header
-        command, order = self._asked.pop(header.identity, (None, None))
-        if order is None or command != header.command:
-            raise ProtocolError(f"an answer to command {header.command} that nobody gave")
-        if HeaderFlag.ERROR in header.flags:
-            order.done(header.error or errno.EIO, b"")
-        elif order.data is not None:
-            order.done(0, b"")
-        else:
-            found = DmaAccess.parse(message.body, with_data=True)
-            exact = found.count == order.count
-            order.done(0 if exact else errno.EIO, found.data if exact else b"")
+            self._orders.give(order, limit=self._version.max_data)
 
     # -- messages
 
@@ -221,23 +138,17 @@ class Server:
         self._connection.close()
         self.memory.clear()
         self.interrupts.clear()
-        waiting = [*self._orders, *(order for _, order in self._asked.values())]
-        self._orders.clear()
-        self._asked.clear()
-        for order in waiting:
-            order.done(errno.ENOTCONN, b"")
+        self._orders.end()
 
     def _message(self, message: Message) -> None:
-        self._handling = True
-        try:
-            if message.header.is_reply:
-                self._answered(message)
-            else:
-                self._command(message)
-        finally:
-            self._handling = False
-            message.close()
-        self._send_orders()
+        with self._orders.after_the_answer():
+            try:
+                if message.header.is_reply:
+                    self._orders.answered(message)
+                else:
+                    self._command(message)
+            finally:
+                message.close()
 
     def _command(self, message: Message) -> None:
         header = message.header

@@ -1,49 +1,18 @@
-"""A server's way to its client's memory: orders that follow one another, and files that change under it."""
+"""What a client opened for DMA: ranges that overlap, and files that change under the server."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-import socket
 
 import pytest
-from served import Memory
 
 from atoll.vfio.user import memory as subject
-from atoll.vfio.user.connection import Connection
 from atoll.vfio.user.payload import DmaMap
-from atoll.vfio.user.protocol import Command, DmaFlag
-from atoll.vfio.user.server import Server
-from atoll.vfio.user.version import Version
+from atoll.vfio.user.protocol import DmaFlag
 
 BOTH = DmaFlag.READ | DmaFlag.WRITE
-
-
-def test_a_device_that_goes_on_from_each_piece_to_the_next() -> None:
-    """Each piece of a long transfer is ordered when the one before ended: however many, the stack does not grow."""
-    far, near = socket.socketpair()
-    device = Memory()
-    server, client = Server(Connection(near), device), Connection(far)
-    client.send(Command.VERSION, 1, Version().pack())
-    assert server.ready()
-    file = os.memfd_create("ram")
-    os.ftruncate(file, 4096)
-    server.memory.map(DmaMap(BOTH, 0, 0, 4096), file)
-    pieces = 5000
-    ended: list[int] = []
-
-    def done(code: int, data: bytes) -> None:
-        ended.append(code)
-        if len(ended) < pieces:
-            server.dma_read(0, 8, done)
-
-    server.dma_read(0, 8, done)
-    assert ended == [0] * pieces
-    server.close()
-    client.close()
-    os.close(file)
-    os.close(device.file)
 
 
 def test_ranges_that_touch_and_ranges_that_overlap() -> None:
