@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from atoll.host.records.lspci.asked import asked_in
 from atoll.host.records.lspci.extended import extended_name
 from atoll.host.records.lspci.heading import ids_in_brackets
+from atoll.host.records.lspci.left_out import SEPARATOR, leaves_out, left_out_by_program
 from atoll.host.records.lspci.slot import Slot, address_in, parse_slot
 from atoll.pci.address import Address
 
@@ -42,6 +43,8 @@ _PICKED = (
 """Details that loops print beside an address, in place of class and name: ``03:00.0 NUMA node: 0``."""
 _FIRST = ("DeviceName:", "Subsystem:", "Physical Slot:", "Device tree node:", "!!!", "Flags:", "Control:")
 """What lspci prints right below a function's first line (``show_verbose``)."""
+_OWN = ("Control: I/O", "Flags:")
+"""What lspci prints once of any function: with -vv, with -v. A capability has flags too (``Flags: PMEClk-``)."""
 _LAST = ("Kernel driver in use:", "Kernel modules:")
 """What lspci prints below all capabilities (``show_verbose``)."""
 _UNNAMED = ":"
@@ -61,11 +64,6 @@ _ACS_BITS = ("ACSCap:", "ACSCtl:")
 _EXTENDED = 0x100
 """Where the space of extended capabilities begins."""
 _BULLETS = ("-", "*", "#", "+")
-_SEPARATOR = "--"
-"""What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
-_DOTS = frozenset(".…()[]{}<>-–— \t*_~")
-_SNIPS = frozenset({"snip", "snipped", "cut", "truncated", "omitted", "shortened", "skipped", "etc"})
-_LONGEST_MARK = 40
 _LONGEST = 4096
 _MOST_DETAILS = 4096
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -234,11 +232,18 @@ class _Reader:
             self._apart = True
         elif self._gone:
             block.nameless |= text.startswith("Control:")
-        elif self._open and _leaves_out(text):
+        elif left_out_by_program(text) or _begins_another(block, text):
+            self._close()
+            lacks = not (self._apart or self._ended)
+            block.shortened |= lacks
+            block.shortened_early |= lacks and not block.capabilities
+            block.nameless |= text.startswith("Control:")
+            self._gone = True
+        elif self._open and leaves_out(text):
             self._finish()
             block.shortened = True
             block.shortened_early |= not block.capabilities
-            self._gone = text == _SEPARATOR
+            self._gone = text == SEPARATOR
         elif (dump := dumped(text)) is not None:
             self._close()
             if dump[0] == len(block.dump):
@@ -332,18 +337,15 @@ class _Reader:
             block.details.append(detail)
 
 
-def _leaves_out(text: str) -> bool:
-    """Whether a line stands for others: ``...``, ``(…)``, ``[snip]``, and the ``--`` of grep."""
-    if text == _SEPARATOR:
-        return True
-    if len(text) > _LONGEST_MARK:
-        return False
-    word = text.strip(".…()[]{}<>-–— \t*_~").lower()
-    return word in _SNIPS if word else ("…" in text or ".." in text) and _DOTS.issuperset(text)
-
-
 def _names_acs(block: Block) -> bool:
     return bool(block.capabilities) and block.capabilities[-1].name.startswith(_ACS)
+
+
+def _begins_another(block: Block, text: str) -> bool:
+    """Whether what lspci prints once of any function stands there again, or below capabilities: a heading is lost."""
+    if not text.startswith(_OWN) or ("devsel" not in text and not text.startswith("Control:")):
+        return False
+    return bool(block.capabilities) or any(detail.text.startswith(_OWN) for detail in block.details)
 
 
 def _of_another(block: Block, text: str) -> bool:
