@@ -83,10 +83,11 @@ def lose_journal(twin: Twin) -> None:
 
 
 class Filed(Twin):
-    """A twin whose own files are real ones."""
+    """A twin just booted whose files of atoll's own are real ones, as a live machine's are."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Twin.new("ac922-4gpu").blueprint)
+        self.kernel.boot()
         self.folder = folder
 
     def state_path(self, path: str) -> Path | None:

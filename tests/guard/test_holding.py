@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from act_bench import SPEC, host_of, lose_journal, planned, state, to_vfio
-from guard_bench import BLUE, RED, RED2, Bench
+from act_bench import SPEC, Filed, host_of, lose_journal, planned, state, to_vfio
 
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
-from atoll.act.pace import Pace
-from atoll.act.running import running
-from atoll.controls.registry import link_control
 from atoll.errors import InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Policy
 from atoll.guard.client import Client
@@ -30,31 +24,12 @@ from atoll.guard.holding import Holding, held_clusters, the_only_holder
 from atoll.guard.keepers import Keepers
 from atoll.guard.notify import Notifier
 from atoll.guard.service import Service
-from atoll.host.fact import Known
-from atoll.host.model import EndKind, Host, Link, LinkEnd, LinkKind
 from atoll.isolation.proof import Verdict
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
 from atoll.report.hold import proof_document, proof_lines
 from atoll.report.style import PLAIN
-from atoll.twin import Twin, v100
-from atoll.vfio.errors import VfioError
-
-
-class Homed(Twin):
-    """A twin whose files of atoll's own are real ones, as a live machine's are."""
-
-    home: Path
-
-    def state_path(self, path: str) -> Path | None:
-        return self.home / path
-
-
-def machine(tmp_path: Path) -> Homed:
-    twin = Homed.new("ac922-4gpu")
-    assert isinstance(twin, Homed)
-    twin.home = tmp_path
-    return twin
+from atoll.twin import Twin
 
 
 def holding(twin: Twin, spec: str = SPEC) -> Holding:
@@ -63,7 +38,7 @@ def holding(twin: Twin, spec: str = SPEC) -> Holding:
 
 
 def test_it_achieves_proves_serves_and_gives_back(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     before = state(twin)
     host, plan = planned(twin)
     held = holding(twin)
@@ -101,7 +76,7 @@ def test_it_achieves_proves_serves_and_gives_back(tmp_path: Path) -> None:
 
 
 def test_what_is_not_proven_is_given_back(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     before = state(twin)
     spec = SPEC + "\n[policy]\nsurvive = { machine = 5 }\n"
     host, plan = planned(twin, spec)
@@ -125,7 +100,7 @@ def told_of_giving_back(twin: Twin, before: object) -> Iterator[None]:
 
 
 def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     before = state(twin)
     host, plan = planned(twin)
     held = holding(twin)
@@ -141,7 +116,7 @@ def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None
 def test_an_interrupt_while_it_is_proven_is_told_with_what_became_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     before = state(twin)
     host, plan = planned(twin)
     held = holding(twin)
@@ -158,7 +133,7 @@ def test_an_interrupt_once_all_is_done_is_told_with_what_became_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind the last step, and between achieving and serving: nothing else is about to tell it."""
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     before = state(twin)
     host, plan = planned(twin)
     held = holding(twin)
@@ -181,69 +156,22 @@ def test_an_interrupt_once_all_is_done_is_told_with_what_became_of_it(
 
 
 def test_a_journal_that_takes_no_more_before_it_serves_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     before = state(twin)
     host, plan = planned(twin)
 
     def failing(*arguments: object) -> None:
         raise Failure("the journal cannot be written", hint="see the kernel's log")
 
-    monkeypatch.setattr("atoll.guard.holding.cut_now", failing)
+    monkeypatch.setattr("atoll.guard.cuts.cut_now", failing)
     with pytest.raises(StepError, match="the journal cannot be written: all was given back") as told:
         holding(twin).achieve(host, plan)
     assert told.value.hint == "see the kernel's log"
     assert state(twin) == before
 
 
-def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
-    real = host_of(twin)
-    gpu = next(function for function in real.functions.values() if link_control(function) is not None)
-    ends = [
-        LinkEnd(EndKind.FUNCTION, address, number) for address, number in ((RED, 0), (RED2, 3), (RED2, 1), (BLUE, 2))
-    ]
-    links = [Link(LinkKind.NVLINK, ends[n], ends[n + 1], None, "test") for n in (0, 2)]
-    functions = {address: replace(gpu, address=address) for address in (RED, RED2, BLUE)}
-    told = frozenset(functions)
-    host = Host("bench", functions, Known({}), links=tuple(links), links_told=told)
-    with Bench() as bench, running(twin, "hold", {}, stays=True):
-        held = replace(holding(twin), keepers=bench.keepers)
-        for address, cluster in ((RED, "red"), (RED2, "red"), (BLUE, "blue")):
-            bench.keepers.lease(address, holder=f"atoll-hold:{cluster}")
-        held._links[RED2] = frozenset({1})
-        held._cut_off(host, RED, {RED})
-        assert held._links == {RED2: {1, 3}}
-        looks = bench.keepers.by_holder["atoll-hold:red"].order("looks")["devices"]
-        assert {device: seen["links"] for device, seen in looks.items()} == {str(RED2): [1, 3]}
-        written = {write.target: json.loads(write.value) for write in read_journal(twin).writes}
-        assert written == {f"{RED2} links": [1, 3]}
-        # Neither do ways that nothing can cut let it go.
-        nameless = replace(links[0], b=replace(ends[1], number=None))
-        chip = LinkEnd(EndKind.SWITCH, None, None, name="chip 0")
-        over_chip = tuple(replace(link, b=chip) for link in (links[0], replace(links[1], a=ends[1])))
-        # Its own end counts as open, cut as it is: whoever has it then opens it.
-        held._links[RED] = frozenset({0})
-        for other, words in (
-            (replace(host, links=(nameless,)), "may reach it"),
-            (replace(host, links=over_chip), "both have a link to switch chip 0"),
-            (replace(host, links_told=told - {RED, RED2}), f"no source told the links of {RED2} or {RED}"),
-        ):
-            held._links[RED2] = frozenset({1})
-            with pytest.raises(VfioError, match=words):
-                held._cut_off(other, RED, {RED})
-            held._cut_off(other, RED, {RED, RED2, BLUE})
-        # What cannot be seen as cut lets nothing go.
-        bench.poke(1, v100.DISABLE, 0xFFFFFFFF)
-        watched = bench.keepers.by_holder["atoll-hold:red"]
-        assert Pace().until(lambda: watched.order("looks")["devices"][str(RED2)]["sight"] != "cut", seconds=20)
-        with pytest.raises(VfioError, match="are not seen to be cut"):
-            held._cut_off(host, RED, {RED})
-        # Pulled together, neither stays.
-        held._cut_off(host, RED, {RED, RED2})
-
-
 def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     spec = SPEC.replace('["gpu[1]"]', '["gpu[1]", "gpu[2]"]')
     host, plan = planned(twin, spec)
     held = holding(twin, spec)
@@ -264,7 +192,7 @@ def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path)
     assert blue in held.clusters.owner()
 
 
-class Leaving(Homed):
+class Leaving(Filed):
     """The kernel takes the driver off a device: its link has gone, and it has not let go yet."""
 
     leaving = False
@@ -281,9 +209,7 @@ class Leaving(Homed):
 
 
 def test_the_end_waits_for_what_the_kernel_takes_and_not_for_an_owner_who_only_said_so(tmp_path: Path) -> None:
-    twin = Leaving.new("ac922-4gpu")
-    assert isinstance(twin, Leaving)
-    twin.home = tmp_path
+    twin = Leaving(tmp_path)
     red = gpus(host_of(twin))[0]
     to_vfio(twin, red)
     held = holding(twin)
@@ -293,7 +219,7 @@ def test_the_end_waits_for_what_the_kernel_takes_and_not_for_an_owner_who_only_s
 
 
 def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     host, plan = planned(twin)
     held = holding(twin)
     held.achieve(host, plan)
@@ -311,7 +237,7 @@ def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_stray_keeper_is_named(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     host, plan = planned(twin)
     holding(twin).achieve(host, plan)
     with pytest.raises(RefusedError, match="belongs to no holder"):
@@ -319,7 +245,7 @@ def test_a_stray_keeper_is_named(tmp_path: Path) -> None:
 
 
 def test_an_owner_whom_nobody_knows_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     spec = SPEC.replace('handover = "held"', 'handover = "held"\nowner = "nobody knows"', 1)
     with pytest.raises(InputError, match="no user 'nobody knows'"):
         holding(twin, spec).check(host_of(twin))
@@ -330,13 +256,13 @@ def test_an_owner_whom_nobody_knows_is_told_before_anything_is_done(tmp_path: Pa
 )
 def test_what_no_holder_can_hold(tmp_path: Path, handover: str, words: str) -> None:
     spec = SPEC.replace("held", handover)
-    clusters = read_spec(spec, host_of(machine(tmp_path)), name="spec")
+    clusters = read_spec(spec, host_of(Filed(tmp_path)), name="spec")
     with pytest.raises(InputError, match=words):
         held_clusters(clusters)
 
 
 def test_there_is_one_holder(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     told = f"a holder runs on .*: process {os.getpid()}"
     with the_only_holder(twin), pytest.raises(RefusedError, match=told), the_only_holder(twin):
         pass
@@ -345,7 +271,7 @@ def test_there_is_one_holder(tmp_path: Path) -> None:
 
 
 def test_who_only_looks_touches_nothing(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     with the_only_holder(twin, dry_run=True):
         assert list(tmp_path.iterdir()) == []
     with the_only_holder(twin):
@@ -357,7 +283,7 @@ def test_who_only_looks_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_was_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     host, plan = planned(twin)
     held = holding(twin)
     held.achieve(host, plan)

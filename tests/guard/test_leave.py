@@ -6,8 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from act_bench import SPEC, host_of, planned, state
-from test_holding import Homed, machine
+from act_bench import SPEC, Filed, host_of, planned, state
 
 from atoll.act.entries import Run
 from atoll.act.failure import Failure
@@ -28,7 +27,7 @@ from atoll.report.style import PLAIN
 from atoll.twin.vfio import Vfio
 
 
-class Parking(Homed):
+class Parking(Filed):
     """A twin on which somebody keeps a device open whom no process shows, once its holder has closed it."""
 
     parked: Address | None = None
@@ -47,7 +46,7 @@ class Parking(Homed):
 class Ending(Keepers):
     """Keepers whose devices a twin has open; ``kept`` is open elsewhere too."""
 
-    def __init__(self, twin: Homed, kept: Address) -> None:
+    def __init__(self, twin: Filed, kept: Address) -> None:
         super().__init__()
         self.twin = twin
         self.kept = kept
@@ -58,7 +57,7 @@ class Ending(Keepers):
                 self.twin.vfio.close(address)
 
 
-def holding(twin: Homed, kept: Address) -> Holding:
+def holding(twin: Filed, kept: Address) -> Holding:
     host, plan = planned(twin)
     clusters = read_spec(SPEC, host, name="spec")
     found = Holding(twin, Ending(twin, kept), clusters, SPEC, Policy.STRICT, grace=0.0, notifier=Notifier({}))
@@ -66,14 +65,14 @@ def holding(twin: Homed, kept: Address) -> Holding:
     return found
 
 
-def act(twin: Homed, address: Address) -> None:
+def act(twin: Filed, address: Address) -> None:
     """What the owner who is left does: he opens his own end, and starts his device."""
     twin.reset(address, "bus")
     twin.write(f"sys/bus/pci/devices/{address}/config", b"\x06\x00", offset=4)
 
 
 def test_beside_an_owner_who_is_left_all_that_is_closed_is_cut(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     red, blue = gpus(host_of(twin))[:2]
     held = holding(twin, red)
     ended = held.end((Tenant(4711, "qemu", certain=True),))
@@ -90,9 +89,7 @@ def test_beside_an_owner_who_is_left_all_that_is_closed_is_cut(tmp_path: Path) -
 
 
 def test_beside_somebody_whom_no_process_shows_all_that_is_closed_is_cut(tmp_path: Path) -> None:
-    twin = Parking.new("ac922-4gpu")
-    assert isinstance(twin, Parking)
-    twin.home = tmp_path
+    twin = Parking(tmp_path)
     before = state(twin)
     red, blue = gpus(host_of(twin))[:2]
     held = holding(twin, red)
@@ -118,7 +115,7 @@ def test_beside_somebody_whom_no_process_shows_all_that_is_closed_is_cut(tmp_pat
     assert read_journal(twin).runs == ()
 
 
-class Meeting(Homed):
+class Meeting(Filed):
     """A twin whose guest starts the moment before its holder would hand the other cluster over, which fails."""
 
     def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
@@ -129,9 +126,7 @@ class Meeting(Homed):
 
 
 def test_beside_a_guest_that_starts_while_it_begins_all_that_is_closed_is_cut(tmp_path: Path) -> None:
-    twin = Meeting.new("ac922-4gpu")
-    assert isinstance(twin, Meeting)
-    twin.home = tmp_path
+    twin = Meeting(tmp_path)
     spec = SPEC.replace("held", "vfio", 1)
     host, plan = planned(twin, spec)
     red, blue = gpus(host)[:2]
@@ -152,7 +147,7 @@ def test_where_the_journal_takes_no_more_all_that_is_closed_is_cut(
     def full(*arguments: object, **keywords: object) -> None:
         raise Failure("journal.sqlite: No space left on device")
 
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     red, blue = gpus(host_of(twin))[:2]
     held = holding(twin, red)
     monkeypatch.setattr(f"atoll.act.journal.Journal.{what}", full)
@@ -166,7 +161,7 @@ def test_where_the_journal_takes_no_more_all_that_is_closed_is_cut(
 
 
 def test_beside_another_verb_at_work_all_that_is_closed_is_cut(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     red, blue = gpus(host_of(twin))[:2]
     held = holding(twin, red)
     with machine_lock(twin):
@@ -181,7 +176,7 @@ def test_keepers_end_only_once_the_journal_takes_what_is_cut_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is open while the lock is waited for."""
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     red, blue = gpus(host_of(twin))[:2]
     held = holding(twin, red)
     begin = Journal.begin
@@ -198,7 +193,7 @@ def test_keepers_end_only_once_the_journal_takes_what_is_cut_then(
 
 
 def test_where_nothing_can_be_cut_any_more_that_is_told(tmp_path: Path) -> None:
-    twin = machine(tmp_path)
+    twin = Filed(tmp_path)
     held = holding(twin, gpus(host_of(twin))[0])
     (tmp_path / "var/lib/atoll/journal.sqlite").write_bytes(b"no journal")
     ended = held.end((Tenant(4711, "qemu", certain=True),))

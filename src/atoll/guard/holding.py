@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,26 +22,22 @@ from atoll.act.pace import Pace
 from atoll.act.release import release
 from atoll.act.running import end_runs
 from atoll.act.uninterrupted import uninterrupted
-from atoll.controls.present import present
-from atoll.controls.registry import link_control
 from atoll.errors import InputError, Interrupted, RefusedError, StepError
-from atoll.fabric.answer import Answer, Policy
+from atoll.fabric.answer import Policy
 from atoll.fabric.domains import holder_of
-from atoll.fabric.links import across_links
-from atoll.fabric.topology import Topology
+from atoll.guard.cuts import Cuts
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
-from atoll.guard.discard import refuse_descriptors
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import LOOK_PATIENCE, Keepers
 from atoll.guard.leave import leave, own_entries
+from atoll.guard.listener import listening
 from atoll.guard.message import SOCKET
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, owner_uid, tenants
-from atoll.guard.recuts import Recuts, intend
+from atoll.guard.recuts import Recuts
 from atoll.guard.service import Service
-from atoll.guard.standing import cut_now, read_now, statement
-from atoll.guard.watch import Sight
+from atoll.guard.standing import read_now, statement
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.moment import Statement
@@ -51,7 +45,6 @@ from atoll.isolation.proof import Verdict
 from atoll.pci.address import Address
 from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.step import Plan
-from atoll.vfio.errors import VfioError
 
 __all__ = ["DEFAULT_GRACE", "Ended", "Holding", "held_clusters", "the_only_holder"]
 
@@ -64,8 +57,6 @@ _LEAVING_SECONDS = 30.0
 """How long the kernel may take to remove what was let go for it."""
 _PROOF_SECONDS = 1.0
 """A proof that was asked for is told again for so long: reading a host takes a while."""
-_FOLDER_MODE, _SOCKET_MODE = 0o711, 0o666
-"""Whoever asks can get to the socket, and see nothing else; what is answered goes by user."""
 
 
 def held_clusters(clusters: Clusters) -> tuple[Cluster, ...]:
@@ -127,10 +118,13 @@ class Holding:
     grace: float = DEFAULT_GRACE
     notifier: Notifier = field(default_factory=Notifier)
     _uids: dict[str, int] = field(default_factory=dict)
-    _links: dict[Address, frozenset[int]] = field(default_factory=dict)
+    _cuts: Cuts = field(init=False)
     _gone: set[Address] = field(default_factory=set)
     """Devices that were let go since the kernel wanted them back."""
     _proof: tuple[float, dict[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        self._cuts = Cuts(self.machine, self.keepers, interval=self.interval, allow_assumed=self.clusters.allow_assumed)
 
     @property
     def held(self) -> tuple[Cluster, ...]:
@@ -171,7 +165,7 @@ class Holding:
             now = read_now(self.machine, self.keepers)
             found = statement(now, with_others(self.machine, now, self.clusters), self.policy)
             if found.verdict is Verdict.PROVEN:
-                self._intend(now)
+                self._cuts.keep(now)
         if found.verdict is not Verdict.PROVEN:
             back = self.give_back()
             left = (*back.left, "this is not isolated, so nothing is held: all was given back")
@@ -212,18 +206,6 @@ class Holding:
 
     # -- keeping it so
 
-    def _intend(self, host: Host) -> None:
-        """Write down what stays cut, then have it watched."""
-        self._links = cut_now(host, self.keepers)
-        if self._links:
-            intend(self.machine, self._links)
-        for keeping in self.keepers.by_holder.values():
-            for address, lease in keeping.leases.items():
-                control = link_control(host.functions[address])
-                links = self._links.get(address)
-                if control is not None and links:
-                    lease.watch(control, links, interval=self.interval)
-
     def serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
         """Answer until stopped; return the owners that are left. ``started`` is called once all is up.
 
@@ -235,80 +217,23 @@ class Holding:
     def _serve(self, host: Host, started: Callable[[Service], None]) -> tuple[Tenant, ...]:
         departures = Departures(
             lambda address: self._users(host, address),
-            lambda address, leaving: self._cut_off(host, address, leaving),
+            lambda address, leaving: self._cuts.cut_off(host, address, leaving),
             gone=self._gone,
         )
+        path = self.machine.state_path(SOCKET)
+        assert path is not None
         with (
-            self._listener() as listener,
+            listening(path) as listener,
             Recuts(self.machine) as recuts,
             Service(
                 listener, self.keepers, recuts, self.notifier, departures, lambda: self._left(host), grace=self.grace
             ) as service,
         ):
-            desk = Desk(self.held, self._uids, self.keepers, self._links, departures, self.prove, service.stop)
+            desk = Desk(self.held, self._uids, self.keepers, self._cuts.links, departures, self.prove, service.stop)
             started(service)
             names = ", ".join(cluster.name for cluster in self.held)
             self.notifier.ready(f"holding {names}")
             return service.run(desk)
-
-    def _cut_off(self, host: Host, address: Address, leaving: Collection[Address]) -> None:
-        """Have the links of what stays held kept cut that lead to a device. VfioError where they are not cut, or where
-        another way leads to it that cannot be cut: over a switch chip, or over links that no source told.
-
-        What is ``leaving`` too does not stay: pulled together, neither answers any more.
-        """
-        facing: dict[Address, set[int]] = {}
-        for link in host.links:
-            for near, far in ((link.a, link.b), (link.b, link.a)):
-                if far.function == address and near.function is not None and near.number is not None:
-                    facing.setdefault(near.function, set()).add(near.number)
-        for keeping in self.keepers.by_holder.values():
-            for other, lease in keeping.leases.items():
-                control = link_control(host.functions[other])
-                if other == address or other in leaving or control is None or not facing.get(other):
-                    continue
-                wanted = self._links.get(other, frozenset()) | facing[other]
-                if wanted != self._links.get(other):
-                    intend(self.machine, {other: wanted})
-                    lease.watch(control, wanted, interval=self.interval)
-                    self._links[other] = wanted
-                seen = keeping.order("looks")["devices"][str(other)]
-                if seen["sight"] != Sight.CUT:
-                    raise VfioError(f"the links of {other} that lead to it are not seen to be cut: {seen['reason']}")
-        self._check_cut_off(host, address, leaving)
-
-    def _check_cut_off(self, host: Host, address: Address, leaving: Collection[Address]) -> None:
-        """Raise VfioError where what stays held may reach a device over links, whose own end counts as open."""
-        settings = present(host, allow_assumed=self.clusters.allow_assumed)
-        held = {other for keeping in self.keepers.by_holder.values() for other in keeping.leases}
-        for other in held & settings.cut.keys():
-            settings = settings.with_cut(other, self._links.get(other, frozenset()))
-        if address in settings.cut:
-            settings = settings.with_cut(address, frozenset())
-        topology = Topology(host)
-        for other in sorted(held - {address, *leaving}):
-            found = across_links(topology, settings, other, address)
-            if found.answer > Answer.BLOCKED:
-                raise VfioError(f"{other} may reach it over links that are not cut: {found.path[0].because}")
-
-    @contextmanager
-    def _listener(self) -> Iterator[socket.socket]:
-        path = self.machine.state_path(SOCKET)
-        assert path is not None
-        os.chmod(path.parent, _FOLDER_MODE)
-        # The lock says that no holder runs: what is there was left behind.
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            refuse_descriptors(listener)
-            listener.bind(str(path))
-            try:
-                os.chmod(path, _SOCKET_MODE)
-                listener.listen(64)
-                yield listener
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
 
     def prove(self) -> Mapping[str, Any]:
         """Return what is proven now, as those who ask get it."""
