@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from atoll.act import device
+from atoll.act.entries import Entry
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
+from atoll.act.steps.regroup import below, removed_with
 from atoll.host.model import Host
 from atoll.pci.address import Address
+from atoll.plan.step import StepKind
 
-__all__ = ["is_above", "used_below"]
+__all__ = ["is_above", "others_below", "used_below"]
 
 
 def is_above(host: Host, address: Address, port: Address) -> bool:
@@ -44,4 +47,20 @@ def used_below(
             because = error.message
         if because:
             found.update((port, f"{port} stays as it is set: below it, {because}") for port in above)
+    return found
+
+
+def others_below(machine: Machine, host: Host, entries: Sequence[Entry]) -> dict[Address, str]:
+    """Return the ports that entries had found again and that are not removed once more, with the sentence that tells
+    it: what was plugged in below since, or the host itself needs by now, would go with them, in use or not."""
+    removals = [entry for entry in entries if entry.step.kind is StepKind.REMOVE]
+    mine = {entry.step.device for entry in entries}
+    known = mine.union(*map(removed_with, removals))
+    found: dict[Address, str] = {}
+    for port in (entry.step.device for entry in removals):
+        for address in below(machine, port):
+            if address not in known:
+                found.setdefault(port, f"{port} is not removed again: {address} below it is no part of this")
+            elif address in host.essential.keys() - mine:
+                found.setdefault(port, f"{port} is not removed again: below it, the host itself needs {address}")
     return found

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from atoll.act import device
+from atoll.act.below import others_below
 from atoll.act.entries import Entry
 from atoll.act.failure import Failure
 from atoll.act.owner import boot_of
@@ -46,8 +47,11 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
     What resets took from functions is written back before the driver of before has them, once all that was undone
     until then was; unless ``relied_on`` says who may rely on what stands now.
 
-    Below a port that stays as it is set, what was found again keeps its group, for a release to move it.
+    Below a port that stays as it is set, what was found again keeps its group, for a release to move it; so does a
+    port below which others are.
     """
+    others = others_below(site.machine, site.host, entries)
+    entries = [entry for entry in entries if entry.step.device not in others]
     undone: list[Entry] = []
     failed: list[Entry] = []
     left: list[str] = []
@@ -93,7 +97,7 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
     work.journal.forget(entry for entry in settings.last if entry in undone)
     left += [f"{entry.step.device} is not there: its driver cannot be put back" for entry in away]
     left += settings.differences()
-    left += groups.stay.left
+    left += [*others.values(), *groups.stay.left]
     for entry in entries:
         if entry.step.kind is not StepKind.REMOVE or groups.stay.has(entry):
             continue

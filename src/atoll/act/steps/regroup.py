@@ -24,7 +24,7 @@ from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["Remove", "Rescan", "check_free", "find", "group_changed", "regroup", "removed_with", "rescan"]
+__all__ = ["Remove", "Rescan", "below", "check_free", "find", "group_changed", "regroup", "removed_with", "rescan"]
 
 _AUTOPROBE = "sys/bus/pci/drivers_autoprobe"
 _PROBE = "sys/bus/pci/drivers_probe"
@@ -115,7 +115,7 @@ def check_free(site: Site, address: Address) -> None:
 
     The kernel would wait with the removal until the last open descriptor is closed.
     """
-    for found in (address, *_below(site.machine, address)):
+    for found in (address, *below(site.machine, address)):
         function = device.read_function(site.machine, found)
         if function.is_port:
             continue
@@ -134,7 +134,7 @@ def check_free(site: Site, address: Address) -> None:
 
 def _take_away(site: Site, address: Address) -> None:
     """Remove a function or port, with the drivers that the kernel gave to what is there. Failure where it is open."""
-    for found in (address, *_below(site.machine, address)):
+    for found in (address, *below(site.machine, address)):
         if not device.read_function(site.machine, found).is_port:
             holder = device.other(site.machine, found)
             if holder is not None:
@@ -150,14 +150,14 @@ def removed_with(entry: Entry) -> tuple[Address, ...]:
     return (entry.step.device, *(found for found in named if found is not None))
 
 
-def _below(machine: Machine, address: Address) -> list[Address]:
+def below(machine: Machine, address: Address) -> list[Address]:
     """Return what hangs below a function now, parents first."""
     listed = names(machine, device.folder(address))
     children = [address_of(name) for name in (listed.value if isinstance(listed, Known) else ())]
     found: list[Address] = []
     for child in children:
         if child is not None:
-            found += [child, *_below(machine, child)]
+            found += [child, *below(machine, child)]
     return found
 
 
@@ -178,7 +178,7 @@ class Remove:
             "override": device.override(site.machine, step.device),
             "group": [str(member) for member in device.group(site.machine, step.device)],
             "parent": str(function.parent) if function.parent is not None else None,
-            "below": [str(found) for found in _below(site.machine, step.device)],
+            "below": [str(found) for found in below(site.machine, step.device)],
         }
 
     def do(self, site: Site, step: Step, before: State) -> None:

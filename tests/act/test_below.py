@@ -1,0 +1,143 @@
+"""What came, or is needed, below a port that was removed for its group: undoing does not take it away with the port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from act_bench import Watched, host_of
+from deaths import after, deaths
+from regroup_below_bench import BLUE, OPEN_PORTS, RED, ROOT_PORT, drivers, groups, of, regrouping_below, spoiled_below
+
+from atoll.act.executor import execute
+from atoll.act.journal import read_journal
+from atoll.act.machine import Machine
+from atoll.act.recover import Fate, recover
+from atoll.act.release import release
+from atoll.errors import StepError
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.plan.spec import read_spec
+from atoll.plan.step import Plan
+from atoll.twin import Twin
+from atoll.twin.function import Function
+from atoll.twin.hardware import Hardware
+
+PORT, PLUGGED = OPEN_PORTS[0], RED[1]
+DRIVER = "xdma"
+WITHOUT = of("red", RED[:1]) + of("blue", BLUE)
+
+
+@pytest.fixture
+def absent(monkeypatch: pytest.MonkeyPatch) -> set[Address]:
+    """What is not plugged in."""
+    found: set[Address] = set()
+    exists = Hardware.exists
+
+    def answers(self: Hardware, function: Function) -> bool:
+        return function.address not in found and exists(self, function)
+
+    monkeypatch.setattr(Hardware, "exists", answers)
+    return found
+
+
+def beside(twin: Twin) -> Plan:
+    """The plan that regroups everything, but for what it would do to one device."""
+    made = regrouping_below(twin)[1]
+    return replace(made, steps=tuple(step for step in made.steps if step.device != PLUGGED))
+
+
+def act(made: Plan) -> Callable[[Machine], None]:
+    def acting(machine: Machine) -> None:
+        execute(machine, host_of(machine), made)
+
+    return acting
+
+
+def pulled(absent: set[Address]) -> tuple[Twin, Plan]:
+    """A machine with an empty slot, and a plan for it."""
+    twin = spoiled_below()
+    made = beside(twin)
+    twin.write(f"sys/bus/pci/devices/{PLUGGED}/remove", b"1")
+    absent.add(PLUGGED)
+    return twin, made
+
+
+def plug(twin: Twin, absent: set[Address]) -> None:
+    absent.clear()
+    twin.write("sys/bus/pci/rescan", b"1")
+    assert drivers(twin)[PLUGGED] == DRIVER
+
+
+def removed(machine: Watched, port: Address) -> bool:
+    return any(f"{port}/remove" in change for change in machine.changes)
+
+
+def give_back(twin: Twin) -> None:
+    host = host_of(twin)
+    release(twin, host, read_spec(WITHOUT, host, name="spec"))
+
+
+def test_recovering_removes_no_port_below_which_something_was_plugged_in(absent: set[Address]) -> None:
+    twin, made = pulled(absent)
+    before, driven = groups(twin), drivers(twin)
+    dead = after(deaths(twin, {}, act(made)), f"/{BLUE[0]}/driver_override")
+    plug(dead, absent)
+    machine = Watched(dead)
+    (run,) = recover(machine).runs
+    assert run.fate is Fate.ROLLED_BACK
+    assert f"{PORT} is not removed again: {PLUGGED} below it is no part of this" in run.left
+    assert drivers(dead)[PLUGGED] == DRIVER
+    assert not removed(machine, PORT)
+    # What keeps its group keeps what isolates it.
+    assert dead.kernel.hardware.functions[ROOT_PORT].acs != AcsFlag(0)
+    give_back(dead)
+    assert drivers(dead)[PLUGGED] == DRIVER
+    # Once it is pulled again, all can be as before.
+    dead.write(f"sys/bus/pci/devices/{PLUGGED}/remove", b"1")
+    absent.add(PLUGGED)
+    give_back(dead)
+    assert (groups(dead), drivers(dead), read_journal(dead).entries) == (before, driven, ())
+
+
+def test_recovering_removes_no_port_above_what_the_host_needs_that_no_step_was_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    twin = spoiled_below()
+    twin.write(f"sys/bus/pci/devices/{PLUGGED}/driver/unbind", str(PLUGGED).encode())
+    dead = after(deaths(twin, {}, act(beside(twin))), f"/{BLUE[0]}/driver_override")
+    dead.write("sys/bus/pci/drivers_probe", str(PLUGGED).encode())
+    now = replace(host_of(dead), essential={PLUGGED: "its root file system"})
+    monkeypatch.setattr("atoll.act.recover.read_host", lambda *_, **__: now)
+    machine = Watched(dead)
+    (run,) = recover(machine).runs
+    assert f"{PORT} is not removed again: below it, the host itself needs {PLUGGED}" in run.left
+    assert drivers(dead)[PLUGGED] == DRIVER
+    assert not removed(machine, PORT)
+
+
+class Plugging(Watched):
+    """A machine on which something is plugged in before the last step, which fails."""
+
+    def __init__(self, twin: Twin, absent: set[Address]) -> None:
+        super().__init__(twin)
+        self.absent = absent
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if self.absent and removed(self, PORT) and path.endswith(f"/{BLUE[0]}/driver_override"):
+            plug(self.twin, self.absent)
+            self.changes.clear()
+            self.armed = True
+        super().write(path, data, offset=offset)
+
+
+def test_a_rollback_removes_no_port_below_which_something_was_plugged_in(absent: set[Address]) -> None:
+    twin, made = pulled(absent)
+    machine = Plugging(twin, absent)
+    with pytest.raises(StepError, match=f"{PORT} is not removed again: {PLUGGED} below it is no part of this"):
+        execute(machine, host_of(twin), made)
+    assert not removed(machine, PORT)
+    assert drivers(twin)[PLUGGED] == DRIVER
+    assert twin.kernel.hardware.functions[ROOT_PORT].acs != AcsFlag(0)
+    assert Fate.LEFT not in [run.fate for run in recover(twin).runs]
