@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Run
+from running import CAPTURES, Run
 
 _TOLD = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
 _HOST = "twin:ac922-4gpu"
@@ -44,6 +44,24 @@ def test_of_a_host(run: Run, verb: str) -> None:
     document = run(verb, "--host", _HOST, "--json").json
     assert next(iter(document)) == "schema"
     assert document.keys() - {"schema"} == _fields(_section(verb))
+
+
+def test_groups_have_the_numbers_that_the_kernel_gave_them(run: Run) -> None:
+    for host in CAPTURES[:3]:
+        shown = {group["number"]: group["members"] for group in run("show", "--host", host, "--json").json["groups"]}
+        found = run("groups", "--host", host, "--json").json
+        assert dict(zip(found["numbers"], found["recorded"], strict=True)) == shown
+    assert run("groups", "--host", "twin:random-1", "--json").json.keys() >= {"numbers"}
+
+
+def test_a_difference_that_lacking_facts_decide_is_told_as_such(run: Run, tmp_path: Path) -> None:
+    """What stands above the second function is not shown."""
+    post = tmp_path / "post.txt"
+    names = ("00:01.0 PCI bridge [0604]: A [8086:1901]", "01:00.0 VGA compatible controller [0300]: B [10de:1b80]")
+    post.write_text("IOMMU Group 1:\n\t" + "\n\t".join(names) + "\n")
+    ran = run("groups", "--host", post, "--json")
+    assert [told["certain"] for told in ran.json["differences"]] == [False, False]
+    assert ran.code == 3
 
 
 def test_show(run: Run) -> None:

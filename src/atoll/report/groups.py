@@ -42,10 +42,12 @@ def _plain(groups: Iterable[Iterable[Address]]) -> list[list[str]]:
 def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dict[str, Any]:
     """Return the groups as programs get them; ``honesty`` is of the recorded groups, or else of the predicted."""
     comparison = compare(host, prediction)
+    certain = {difference.function for difference in comparison.certain} if comparison is not None else set()
     return document(
         "groups",
         host=host.name,
         recorded=None if comparison is None else _plain(comparison.recorded),
+        numbers=None if comparison is None else list(comparison.numbers),
         predicted=_plain(sorted(tuple(sorted(group)) for group in prediction.groups)),
         without_xen=on_xen(host),
         override=override_of(host, prediction),
@@ -62,6 +64,7 @@ def groups_document(host: Host, prediction: Prediction, honesty: Honesty) -> dic
                 "function": str(d.function),
                 "recorded": [str(a) for a in d.recorded],
                 "predicted": [str(a) for a in d.predicted],
+                "certain": d.function in certain,
             }
             for d in comparison.differences
         ],

@@ -27,6 +27,8 @@ class Comparison(NamedTuple):
 
     recorded: tuple[tuple[Address, ...], ...]
     """The groups as this kernel formed them."""
+    numbers: tuple[int, ...]
+    """Of each of these."""
     unseen: frozenset[Address]
     """Functions of which the record shows the group and nothing more: no rule can be held against it."""
     differences: tuple[Difference, ...]
@@ -39,7 +41,8 @@ def compare(host: Host, prediction: Prediction) -> Comparison | None:
     """Return the recorded groups beside the predicted; None where the groups were not read."""
     if isinstance(host.groups, Unknown):
         return None
-    recorded = tuple(sorted(tuple(sorted(group.members)) for group in host.groups.value.values() if group.members))
+    groups = sorted((tuple(sorted(group.members)), n) for n, group in host.groups.value.items() if group.members)
+    recorded = tuple(members for members, _ in groups)
     unseen = frozenset(address for group in recorded for address in group if address not in host.functions)
     untold = frozenset(address for address, function in host.functions.items() if isinstance(function.group, Unknown))
     here, there = _by_function(recorded), _by_function(prediction.groups)
@@ -50,7 +53,7 @@ def compare(host: Host, prediction: Prediction) -> Comparison | None:
         if one != other and set(one) - unseen != set(other) - untold:
             found.append(Difference(address, one, other))
     certain = tuple(difference for difference in found if not prediction.open_about(difference.function))
-    return Comparison(recorded, unseen, tuple(found), certain)
+    return Comparison(recorded, tuple(number for _, number in groups), unseen, tuple(found), certain)
 
 
 def _by_function(groups: tuple[tuple[Address, ...], ...]) -> Mapping[Address, tuple[Address, ...]]:
