@@ -200,10 +200,21 @@ class Reach:
         function = self.topology.functions[address]
         if not function.is_port:
             return self.settings.domain.get(address)
-        if value_of(function.group, None) is None:
+        group = value_of(function.group, None)
+        if group is None:
             # A port that no IOMMU has set up an id for.
             return None
-        return default_domain(self.topology.host, function)
+        return self._taken.get(group) or default_domain(self.topology.host, function)
+
+    @cached_property
+    def _taken(self) -> dict[int, Domain]:
+        """The domains of the groups that VFIO has: it puts a whole group into one, ports too (``iommu_attach_group``)."""
+        found = {}
+        for number, group in value_of(self.topology.host.groups, {}).items():
+            domains = [domain for a in group.members if (domain := self.settings.domain.get(a)) is not None]
+            if domains and all(domain.kind is DomainKind.TRANSLATED for domain in domains):
+                found[number] = domains[0]
+        return found
 
     def identity(self, source: Address, target: Address) -> Finding:
         """Return whether ``source`` can send requests under ``target``'s identity."""
