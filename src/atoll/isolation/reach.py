@@ -208,7 +208,7 @@ class Reach:
 
     @cached_property
     def _taken(self) -> dict[int, Domain]:
-        """The domains of the groups that VFIO has: it puts a whole group into one, ports too (``iommu_attach_group``)."""
+        """The domains of groups that VFIO has: it puts a whole group into one, ports too (``iommu_attach_group``)."""
         found = {}
         for number, group in value_of(self.topology.host.groups, {}).items():
             domains = [domain for a in group.members if (domain := self.settings.domain.get(a)) is not None]
