@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from atoll.host.records.group_lists.line import is_detail
-from atoll.host.records.lspci.blocks import begins_detail
+from atoll.host.records.lspci.line import begins_detail
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from atoll.host.fact import Unknown
-from atoll.host.records.lspci.blocks import Block, Capability
+from atoll.host.records.lspci.block import Block, Capability
 from atoll.host.records.lspci.heading import parse_heading
 from atoll.pci.class_code import BaseClass
 from atoll.pci.config import NO_ANSWER

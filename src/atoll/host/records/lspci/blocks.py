@@ -8,34 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from atoll.host.records.lspci.asked import asked_in
+from atoll.host.records.lspci.block import Block, Capability, Detail
 from atoll.host.records.lspci.extended import extended_name
 from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.left_out import SEPARATOR, leaves_out, left_out_by_program
-from atoll.host.records.lspci.slot import Slot, address_in, parse_slot
+from atoll.host.records.lspci.line import begins_detail, dumped, heading_of
+from atoll.host.records.lspci.slot import Slot, address_in
 from atoll.pci.address import Address
 
-__all__ = ["Block", "Capability", "Detail", "begins_detail", "blocks", "dumped", "heading_of"]
+__all__ = ["blocks"]
 
-_KEYS = (
-    *("Subsystem:", "Flags:", "Control:", "Status:", "Latency", "Interrupt:", "NUMA node:", "IOMMU group:"),
-    *("Region ", "Bus:", "I/O behind bridge:", "Memory behind bridge:", "Prefetchable memory behind bridge:"),
-    *("Secondary status:", "BridgeCtl:", "Capabilities:", "Kernel driver in use:", "Kernel modules:"),
-    *("Expansion ROM", "[virtual]", "[enhanced]", "Physical Slot:", "DeviceName:", "Device tree node:", "BIST "),
-    *("Memory at ", "I/O ports at ", "Memory window ", "I/O window ", "16-bit legacy", "!!!"),
-    *("DevCap:", "DevCtl:", "DevSta:", "LnkCap:", "LnkCtl:", "LnkSta:", "SltCap:", "SltCtl:", "SltSta:"),
-    *("RootCap:", "RootCtl:", "RootSta:", "DevCap2:", "DevCtl2:", "DevSta2:", "LnkCap2:", "LnkCtl2:", "LnkSta2:"),
-    *("DevCap3:", "DevCtl3:", "LnkCap3:", "LnkCtl3:", "LaneErrStat:", "AtomicOpsCap:", "AtomicOpsCtl:"),
-    *("ACSCap:", "ACSCtl:", "ATSCap:", "ATSCtl:", "IOVCap:", "IOVCtl:", "IOVSta:", "Initial VFs:", "VF offset:"),
-    *("McastCap:", "McastCtl:", "McastBAR:", "McastReceiveVec:", "McastBlockAllVec:", "McastBlockUntransVec:"),
-    *("McastOverlayBAR:", "CXLCap:", "CXLCtl:", "CXLSta:", "CXLCtl2:"),
-    *("Supported Page Size:", "VF Migration:", "PASIDCap:", "PASIDCtl:", "PRICtl:", "PRISta:", "Page Request"),
-    *("AFCap:", "AFCtrl:", "AFStatus:", "ARICap:", "ARICtl:", "UESta:", "UEMsk:", "UESvrt:", "CESta:", "CEMsk:"),
-    *("AERCap:", "HeaderLog:", "RootCmd:", "ErrorSrc:", "Address:", "Masking:", "Vector table:", "PBA:", "Caps:"),
-    *("Arb:", "Ctrl:", "VC0:", "Bridge:", "PTMCap:", "PTMControl:", "L1SubCap:", "L1SubCtl1:", "DpcCap:", "DpcCtl:"),
-)
 _PICKED = (
     *("Subsystem:", "Flags:", "Control:", "Interrupt:", "NUMA node:", "IOMMU group:", "Kernel driver in use:"),
     *("Kernel modules:", "DevCap:", "DevCtl:", "LnkCap:", "LnkCtl:", "LnkSta:", "ACSCap:", "ACSCtl:", "Region "),
@@ -49,128 +33,18 @@ _LAST = ("Kernel driver in use:", "Kernel modules:")
 """What lspci prints below all capabilities (``show_verbose``)."""
 _UNNAMED = ":"
 """A heading without class and name."""
-_CLASS = r"[A-Z0-9][^:\[\]]{2,60} \[[\da-fA-F]{4}\]"
-_INSIDE = re.compile(
-    rf"(?:[^\s/]{{1,24}} ){{1,3}}((?:[\da-fA-F]{{4,8}}:)?[\da-fA-F]{{2}}:[01][\da-fA-F]\.[0-7]) ({_CLASS}: .*)"
-)
 _TYPE = re.compile(
     r"Express (?:\(v\d\) )?(?:(?:Root|Downstream) Port \(Slot[+-]\)|Upstream Port|(?:Legacy )?Endpoint"
     r"|Root Complex (?:Integrated Endpoint|Event Collector)|PCI-Express to PCI/PCI-X Bridge)(?:, MSI \d\d)?"
 )
 """What scripts leave of a capability's line that tells a function's type; a name that goes on so does not end there."""
-_NO_COLON = re.compile(rf"^({_CLASS}) (?=\S)")
 _ACS = "Access Control Services"
 _ACS_BITS = ("ACSCap:", "ACSCtl:")
 _EXTENDED = 0x100
 """Where the space of extended capabilities begins."""
-_BULLETS = ("-", "*", "#", "+")
 _LONGEST = 4096
 _MOST_DETAILS = 4096
 _HEX = frozenset("0123456789abcdefABCDEF")
-
-
-@dataclass(slots=True)
-class Detail:
-    """One detail: its key as lspci prints it, with the text after it joined."""
-
-    text: str
-    line: int
-
-
-@dataclass(slots=True)
-class Capability:
-    """A capability's heading, and the details below it."""
-
-    name: str
-    """``Express (v2) Root Port (Slot+), MSI 00``, ``Access Control Services``, …"""
-    offset: int | None
-    details: list[Detail] = field(default_factory=list)
-
-    def find(self, key: str) -> str | None:
-        """Return the text after a key, None where there is no such detail."""
-        return next((d.text[len(key) :].strip() for d in self.details if d.text.startswith(key)), None)
-
-
-@dataclass(slots=True)
-class Block:
-    """One function."""
-
-    slot: Slot
-    heading: str
-    """The first line without the address."""
-    line: int
-    details: list[Detail] = field(default_factory=list)
-    """Before the first capability."""
-    capabilities: list[Capability] = field(default_factory=list)
-    after: list[Detail] = field(default_factory=list)
-    """After the last one: driver and modules."""
-    dump: bytearray = field(default_factory=bytearray)
-    cut: bool = False
-    """Whether the text ends in the middle of it: what it does not show may yet have come."""
-    shortened: bool = False
-    """Whether somebody left lines of it out, as dots in their place or grep's separator tell."""
-    shortened_early: bool = False
-    """Whether that was before its first capability."""
-    nameless: bool = False
-    """Whether lines of a function stand below it of which nothing tells whose they are."""
-    asked: bool = False
-    """Whether the command above its lines names it, and they show no heading: all of them are its own."""
-    _found: dict[str, str | None] = field(default_factory=dict)
-
-    def find(self, key: str) -> str | None:
-        """Return the text after a key among the function's own details; to be asked once the block is whole."""
-        if key not in self._found:
-            texts = (detail.text for part in (self.details, self.after) for detail in part)
-            self._found[key] = next((text[len(key) :].strip() for text in texts if text.startswith(key)), None)
-        return self._found[key]
-
-
-def heading_of(line: str) -> tuple[Slot, str] | None:
-    """Return a function's address and the rest of its first line, None where the line is none.
-
-    A heading goes on with a class and a colon; other texts that begin with an address do not.
-    """
-    text = line.strip()
-    if text[:1] in _BULLETS and text[1:2].isspace():
-        # Of lists, of comments, of what diff shows as added.
-        text = text[1:].lstrip()
-    text = text.lstrip("`")
-    word, _, rest = text.partition(" ")
-    slot = parse_slot(word) if "." in word[:40] else None
-    rest = rest.strip().rstrip("`")
-    if slot is None:
-        # After what a script says before it: "Matched: 00:01.0 PCI bridge [0604]: …".
-        inside = _INSIDE.match(text) if "]: " in text else None
-        slot = None if inside is None else parse_slot(inside[1])
-        return None if inside is None or slot is None else (slot, inside[2])
-    if not rest or rest[0] in ":->=(":
-        return None
-    if ":" not in rest.partition("[")[0]:
-        # Some scripts leave out the colon after the class.
-        rest = _NO_COLON.sub(r"\1: ", rest, count=1)
-    if ":" not in rest:
-        return None
-    before = rest.partition(":")[0]
-    if len(before) >= 60 or address_in(rest.split(None, 1)[0]) is not None:
-        # Addresses side by side: columns of ls, the heading of a matrix.
-        return None
-    return slot, rest
-
-
-def begins_detail(text: str) -> bool:
-    """Whether a line, without what it is indented by, begins with a key that lspci prints."""
-    return text.startswith(_KEYS)
-
-
-def dumped(line: str) -> tuple[int, bytes] | None:
-    """Return offset and bytes of a line of a hexadecimal dump (``10: 00 00 …``), None where it is none."""
-    place, colon, rest = line.strip().partition(":")
-    if not colon or len(place) not in (2, 3) or not _HEX.issuperset(place) or not rest.startswith(" "):
-        return None
-    words = rest.split()
-    if not 1 <= len(words) <= 16 or any(len(word) != 2 or not _HEX.issuperset(word) for word in words):
-        return None
-    return int(place, 16), bytes(int(word, 16) for word in words)
 
 
 def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
@@ -212,7 +86,7 @@ class _Reader:
             return self.end()
         if found is None:
             text = line.strip()
-            if asked is not None and text.startswith(_KEYS):
+            if asked is not None and begins_detail(text):
                 self._block = Block(asked, _UNNAMED, number, shortened=True, shortened_early=True, asked=True)
                 self._gone = self._apart = self._ended = False
             if self._block is not None:
@@ -248,7 +122,7 @@ class _Reader:
             self._close()
             if dump[0] == len(block.dump):
                 block.dump += dump[1]
-        elif text.startswith(_KEYS):
+        elif begins_detail(text):
             self._finish()
             # Below a list, what a pattern picked out of the lines of others.
             bare = not (block.details or block.capabilities or block.after)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Function
+from atoll.host.records.lspci.block import Block
 from atoll.host.records.lspci.block_text import Habits, groups_of, why_unread
-from atoll.host.records.lspci.blocks import Block
 from atoll.host.records.lspci.capabilities import CapabilityText
 from atoll.host.records.lspci.header import HeaderText
 from atoll.host.records.lspci.heading import parse_heading

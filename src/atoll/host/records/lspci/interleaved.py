@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from atoll.host.records.lspci.blocks import heading_of
+from atoll.host.records.lspci.line import heading_of
 
 __all__ = ["without_messages"]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from atoll.host.records.hexadecimal import hexadecimal
-from atoll.host.records.lspci.blocks import Detail
+from atoll.host.records.lspci.block import Detail
 from atoll.pci.bar import Bar
 
 __all__ = ["DAMAGED", "address_range", "regions", "size_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atoll.host.records.lspci.blocks import begins_detail, heading_of
+from atoll.host.records.lspci.line import begins_detail, heading_of
 
 __all__ = ["mended"]
 

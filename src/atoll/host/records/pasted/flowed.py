@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from atoll.host.records.lspci.blocks import heading_of
+from atoll.host.records.lspci.line import heading_of
 from atoll.host.records.pasted.eaten import FUNCTION
 
 __all__ = ["unflowed"]

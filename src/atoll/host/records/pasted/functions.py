@@ -10,8 +10,8 @@ from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.model import Function
 from atoll.host.records.bare import placed_function
 from atoll.host.records.configured import from_dump
+from atoll.host.records.lspci.block import Block
 from atoll.host.records.lspci.block_text import Habits
-from atoll.host.records.lspci.blocks import Block
 from atoll.host.records.lspci.capabilities import MISREAD
 from atoll.host.records.lspci.details import read_block
 from atoll.host.records.lspci.drawn import drawn_function

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from atoll.errors import InputError
-from atoll.host.records.lspci.blocks import begins_detail
 from atoll.host.records.lspci.interleaved import without_messages
+from atoll.host.records.lspci.line import begins_detail
 from atoll.host.records.pasted.broken import mended
 from atoll.host.records.pasted.cut_paths import whole_paths
 from atoll.host.records.pasted.eaten import parted

@@ -17,8 +17,9 @@ from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
 from atoll.host.records.group_lists.beside import driver_beside
 from atoll.host.records.group_lists.group_list import GroupList
+from atoll.host.records.lspci.block import Block
 from atoll.host.records.lspci.block_text import habits
-from atoll.host.records.lspci.blocks import Block, blocks
+from atoll.host.records.lspci.blocks import blocks
 from atoll.host.records.lspci.machine_form import MachineForm
 from atoll.host.records.lspci.tree import LspciTree
 from atoll.host.records.pasted.arrange import arranged
