@@ -1,4 +1,4 @@
-"""What a person reads of a function's group: the answer first, in one sentence."""
+"""What a person reads of a function's group."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from groups_hosts import EMPTY_ACS
 from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
 
 from atoll.host.complaint import Complaint, ComplaintKind
-from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.gap import Gap, GapKind
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function, Group, Host, KernelRelease, ReservedRegion
 from atoll.isolation.grouping import Grouping, grouping
 from atoll.pci.config import NO_ANSWER
 from atoll.pci.header import PortType
-from atoll.report.grouping import grouping_document, grouping_lines, headline
+from atoll.report.grouping import grouping_document, grouping_lines
 from atoll.report.names import Names
 from atoll.report.style import PLAIN
 
@@ -37,22 +36,6 @@ def _lines(host: Host, one: str) -> str:
     return " ".join(" ".join(lines).split())
 
 
-def test_alone() -> None:
-    host = machine(*slots(CLOSED))
-    number = host.functions[at("01:00.0")].group
-    assert isinstance(number, Known)
-    assert headline(host, _of(host, "01:00.0")) == f"0000:01:00.0 is alone in group {number.value}."
-
-
-def test_whose_list_was_not_read_whole_is_not_alone() -> None:
-    host = machine(*slots(CLOSED))
-    number = value_of(host.functions[at("01:00.0")].group, None)
-    part = replace(host, gaps=(Gap("members", "x", kind=GapKind.MEMBERS, of=(at("01:00.0"),)),))
-    told = headline(part, _of(part, "01:00.0"))
-    assert told == f"0000:01:00.0 is in group {number}, and so is what of its list could not be read."
-    assert "alone" in headline(part, _of(part, "00:01.0"))
-
-
 def test_firmware_that_gives_two_cards_one_id() -> None:
     host = machine(*(endpoint(f"00:0{n}.0", port_type=PortType.ROOT_INTEGRATED, group=5) for n in range(3)))
     told = replace(host, firmware_aliases=Known({at("00:01.0"): 0x0000}, "IVRS"))
@@ -61,23 +44,6 @@ def test_firmware_that_gives_two_cards_one_id() -> None:
     assert "0000:00:01.0 and 0000:00:00.0 use one requester id (so the firmware's table" in text
     assert "nothing that can be set: the firmware's table for AMD's IOMMU (IVRS)" in text
     assert "IVRS" not in _lines(replace(host, firmware_aliases=Known({at("00:01.0"): 0x00F8}, "IVRS")), "00:01.0")
-
-
-def test_who_else_is_in_the_group_only_a_whole_record_tells() -> None:
-    host = machine(*slots(CLOSED))
-    one = host.functions[at("01:00.0")]
-    part = replace(host, functions={one.address: replace(one, parent=None, parent_told=False)})
-    assert headline(part, _of(part, "01:00.0")).endswith(", as far as the record shows.")
-
-
-def test_in_none() -> None:
-    host = machine(endpoint("01:00.0", group=None))
-    assert headline(host, _of(host, "01:00.0")).startswith("0000:01:00.0 is in no group: no IOMMU is in use")
-
-
-def test_a_guess_is_called_one() -> None:
-    host = _pasted(machine(*slots(Unknown("cut"))))
-    assert "as guessed from a record that does not tell all" in headline(host, _of(host, "01:00.0"))
 
 
 def test_what_spoils_it_and_what_would_help() -> None:
@@ -219,13 +185,6 @@ def test_ports_that_were_not_read_may_hold_what_splits_functions_of_other_device
     assert "not known: the record does not show what could be set" in words
 
 
-def test_a_port_further_up_that_is_not_shown_may_have_more_below_it() -> None:
-    host = machine(*slots(CLOSED))
-    loose = {a: replace(f, parent=at("00:1e.0")) if a == at("00:01.0") else f for a, f in host.functions.items()}
-    part = replace(host, functions=loose)
-    assert headline(part, _of(part, "01:00.0")).endswith(", as far as the record shows.")
-
-
 def test_virtual_functions_are_not_called_inseparable() -> None:
     members = (replace(endpoint(f"01:00.{n}", group=5), port_type=Unknown("cut")) for n in range(3))
     functions = {f.address: replace(f, perhaps_virtual=f.address.function > 0) for f in members}
@@ -269,30 +228,6 @@ def test_what_firmware_keeps_mapped_is_not_for_vfio() -> None:
     assert _lines(replace(said, groups=Known(groups)), "01:00.0").count("Not for VFIO: 0000:01:00.") == 2
 
 
-def test_in_a_group_that_the_record_does_not_tell() -> None:
-    unlisted = replace(endpoint("02:00.0"), group=Unknown("not listed"), iommu=Unknown("not shown"))
-    host = machine(endpoint("01:00.0", group=5), unlisted)
-    assert headline(host, _of(host, "02:00.0")) == "The group of 0000:02:00.0 is not known: not listed."
-
-
-def test_nothing_is_alone_in_an_excerpt() -> None:
-    host = replace(machine(*slots(CLOSED)), excerpt=True)
-    assert headline(host, _of(host, "01:00.0")).endswith(", as far as the record shows.")
-    bare = _pasted(host)
-    assert headline(bare, _of(bare, "01:00.0")).endswith("its group, as predicted, as far as the record shows.")
-
-
-def test_beside_functions_of_untold_groups_nothing_is_alone() -> None:
-    audio = replace(endpoint("01:00.1", multifunction=True), group=Unknown("not listed"))
-    bridge = replace(endpoint("00:00.0", class_code=0x060000), group=Unknown("not listed"))
-    host = machine(endpoint("01:00.0", group=1, multifunction=True), audio, bridge)
-    told = "0000:01:00.0 is in group 1, and so may 0000:01:00.1 be, whose group the record does not tell."
-    assert headline(host, _of(host, "01:00.0")) == told
-    # What no rule would put there is not named: host bridges beside AMD's IOMMU are in no list.
-    host = machine(endpoint("01:00.0", group=1), bridge)
-    assert "is alone in group 1" in headline(host, _of(host, "01:00.0"))
-
-
 def test_what_is_only_trusted_is_told_as_that() -> None:
     host = machine(*slots(CLOSED, CLOSED))
     group = _of(host, "01:00.0")
@@ -307,12 +242,6 @@ def test_of_an_unread_function_no_type_is_told() -> None:
     made = (endpoint(f"01:00.{n}", group=5, multifunction=True) for n in range(2))
     unread = (replace(f, port_type=Unknown("cut"), acs=Unknown("cut"), parent_told=False) for f in made)
     assert "- 0000:01:00.0 0000:01:00.1 were not read: not known cut" in _lines(machine(*unread), "01:00.0")
-
-
-def test_a_guess_is_hedged_once() -> None:
-    host = replace(_pasted(machine(*slots(Unknown("cut")))), excerpt=True)
-    assert "as guessed from a record" in headline(host, _of(host, "01:00.0"))
-    assert "as far as the record shows" not in headline(host, _of(host, "01:00.0"))
 
 
 def _pair(*drivers: str | Unknown | None, driver_above: str = "pcieport") -> Host:
