@@ -1,4 +1,4 @@
-"""The PCI side of ``/sys``, as Linux lays it out: devices here, drivers and IOMMUs beside this.
+"""The PCI side of ``/sys``, as Linux lays it out: devices here, drivers, IOMMUs and resources beside this.
 
 Sources: drivers/pci/pci-sysfs.c, drivers/iommu/iommu.c, Documentation/ABI/testing/sysfs-bus-pci. Which file came
 with which release is in ``_SINCE``.
@@ -18,42 +18,16 @@ from atoll.twin.device import Device
 from atoll.twin.files import Attribute, Files, Folder, attribute
 from atoll.twin.function import Function
 from atoll.twin.kernel import Kernel
-from atoll.twin.placement import ROM, Range
 from atoll.twin.resets import Resets
-from atoll.twin.spec import Bar, HostBridge
+from atoll.twin.spec import HostBridge
 from atoll.twin.sysfs_drivers import DriverFiles
 from atoll.twin.sysfs_iommu import IommuFiles
+from atoll.twin.sysfs_resources import ResourceFiles
 
 __all__ = ["Sysfs"]
 
 _SINCE = {"group type": (5, 11), "power_state": (5, 11), "reset_method": (5, 15), "reset_subordinate": (6, 1)}
 """First release with a file; ``reset_subordinate`` came later, and to 6.1 and 6.12 by backports."""
-
-MEMORY_FLAGS = 0x40200
-"""IORESOURCE_MEM and IORESOURCE_SIZEALIGN."""
-WIDE_FLAGS = 0x14220C
-"""The same, 64-bit and prefetchable, with the low bits of the register."""
-WIDE_PLAIN_FLAGS = 0x140204
-"""The same without being prefetchable."""
-PORT_FLAGS = 0x40101
-"""IORESOURCE_IO and IORESOURCE_SIZEALIGN, with the low bit of the register."""
-ROM_FLAGS = 0x46200
-"""Memory, prefetchable and read-only, sized and aligned; bit 0 where it is switched on."""
-WINDOW_FLAGS = 0x200
-HIGH_WINDOW_FLAGS = {64: 0x102201, 32: 0x2200, 0: 0}
-IO_WINDOW_FLAGS = 0x101
-FIXED_FLAGS, FIXED_PORT_FLAGS, PREFETCHED = 0x230, 0x130, 0x2000
-"""With IORESOURCE_PCI_FIXED and IORESOURCE_PCI_EA_BEI: Enhanced Allocation (``pci_ea_flags``)."""
-
-
-def _flags(bar: Bar, fixed: bool) -> int:
-    """Return what the kernel notes of a BAR, or of what stands for it."""
-    if fixed:
-        return FIXED_PORT_FLAGS if bar.io else FIXED_FLAGS | (PREFETCHED if bar.prefetchable else 0)
-    if bar.io:
-        return PORT_FLAGS
-    wide = WIDE_FLAGS if bar.prefetchable else WIDE_PLAIN_FLAGS
-    return wide if bar.wide else MEMORY_FLAGS
 
 
 class Sysfs:
@@ -65,6 +39,7 @@ class Sysfs:
         self.resets = resets
         self.hardware = kernel.hardware
         self._paths: dict[Address, str] = {}
+        self.resources = ResourceFiles(self.hardware)
         self.drivers = DriverFiles(files, kernel, self.path)
         self.iommus = IommuFiles(files, kernel, self.path, types=self.since("group type"))
 
@@ -113,7 +88,7 @@ class Sysfs:
             "class": f"0x{spec.class_code:06x}\n",
             "revision": f"0x{spec.revision:02x}\n",
             "modalias": f"pci:v{pf.vendor:08X}d{pf.device:08X}sv{spec.subsystem[0]:08X}sd{spec.subsystem[1]:08X}\n",
-            "resource": lambda: self.resource(function),
+            "resource": lambda: self.resources.text(function),
             "irq": "0\n",
             "ari_enabled": f"{int(self.hardware.ari(function))}\n",
             "local_cpulist": "0-15\n",
@@ -188,7 +163,7 @@ class Sysfs:
             self.sriov(function, here)
         for bar in spec.bars:
             if not bar.io:
-                add(f"{here}/resource{bar.index}", self.resource_file(function, bar.index))
+                add(f"{here}/resource{bar.index}", self.resources.bar(function, bar.index))
 
     def since(self, feature: str) -> bool:
         """Whether the machine's kernel has a file."""
@@ -211,48 +186,6 @@ class Sysfs:
                 offset, data = offset + width, data[width:]
 
         return load, store
-
-    def resource(self, function: Function) -> str:
-        """Return the ``resource`` text: BARs, ROM, BARs of virtual functions, windows of a bridge."""
-        done, spec = self.hardware.placement, function.spec
-        bars = done.bars
-        lines: list[tuple[Range | None, int]] = [(None, 0)] * (17 if spec.is_bridge else 13)
-        if spec.physfn is not None:
-            pool = bars[spec.physfn, -1]
-            size = self.hardware.functions[spec.physfn].spec.vf_bar
-            lines[0] = (Range(pool.start + spec.vf_index * size, size, pool.shift), WIDE_FLAGS)
-        for bar in spec.bars if spec.physfn is None else ():
-            place = done.ports.get((spec.address, bar.index)) if bar.io else bars[spec.address, bar.index]
-            lines[bar.index] = (place, _flags(bar, spec.fixed))
-        if spec.rom and spec.physfn is None:
-            lines[ROM] = (bars[spec.address, ROM], ROM_FLAGS | spec.rom_on)
-        if spec.vf_total:
-            lines[7] = (bars[spec.address, -1], WIDE_FLAGS)
-        if spec.is_bridge:
-            lines[13] = (done.io.get(spec.address), IO_WINDOW_FLAGS)
-            lines[15 if spec.cardbus else 14] = (done.low.get(spec.address), WINDOW_FLAGS)
-        if spec.is_bridge and not spec.cardbus:
-            lines[15] = (done.high.get(spec.address), HIGH_WINDOW_FLAGS[spec.prefetch_bits])
-        text = ""
-        for place, flags in lines:
-            start, end = (0, 0) if place is None else (place.system, place.system + place.size - 1)
-            text += f"0x{start:016x} 0x{end:016x} 0x{0 if place is None else flags:016x}\n"
-        return text
-
-    def resource_file(self, function: Function, index: int) -> Attribute:
-        """A BAR: one 32-bit load at a time.
-
-        This kernel is declared built without CONFIG_IO_STRICT_DEVMEM: a driver on the device does not hinder.
-        """
-
-        def load(offset: int, size: int | None) -> bytes:
-            if size != 4 or offset % 4 or not 0 <= offset < self.hardware.placement.bars[function.address, index].size:
-                raise OSError(errno.EINVAL, f"resource{index} of {function.address} is read by aligned 32-bit loads")
-            if Command.MEMORY not in function.command or function.power:
-                raise OSError(errno.EIO, f"memory decoding of {function.address} is off, or it is not in D0")
-            return (self.hardware.read_bar0(function, offset) if index == 0 else 0).to_bytes(4, "little")
-
-        return Attribute(load)
 
     def uevent(self, device: Device, function: Function) -> str:
         """Return the ``uevent`` text."""
