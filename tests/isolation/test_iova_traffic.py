@@ -34,7 +34,7 @@ def tried(attacker: Attacker, source: Address, victim: Address) -> list[tuple[in
     """Untranslated requests of the source's own id to BARs, by the address that was sent: an attack's first."""
     sender, target = (attacker.hardware.functions[address] for address in (source, victim))
     attacker.router.claims.begin(victim)
-    attempts = attacker.requests(sender, target, list(attacker.targets(sender, target)))
+    attempts = attacker.requests(sender, target, list(attacker.aims.targets(sender, target)))
     return [
         (int(attempt.target.rpartition(" ")[2], 16), attempt)
         for attempt in takewhile(lambda attempt: attempt.kind in ("write", "read"), attempts)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
-from atoll.pci.acs import AcsFlag
-from atoll.pci.header import PortType
 from atoll.twin import v100
+from atoll.twin.aims import Aims
 from atoll.twin.function import Function
-from atoll.twin.iommu import BYPASS, HOST, Iommu
+from atoll.twin.iommu import Iommu
 from atoll.twin.packet import Hop, Kind, Outcome, Packet
-from atoll.twin.placement import ROM, Range
-from atoll.twin.spec import CpuLink, Model, Platform
+from atoll.twin.spec import CpuLink, Model
 from atoll.twin.traffic import Router
 
 __all__ = ["Attack", "Attacker", "Attempt"]
-
-MOST_PARTS = 6
-"""How many parts of a range the attack tells apart."""
-DEEP = 0x1000
-"""How far into a region the attack aims, in bytes, where the region is that big."""
-HOST_PAGE = 0x1_0000_0000
-"""A page of the host's memory that no device was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +52,15 @@ class Attacker:
         self.kernel = iommu.kernel
         self.vfio = iommu.vfio
         self.hardware = router.hardware
-        self._edges: dict[int, list[int]] = {}
+        self.aims = Aims(router, iommu)
 
     def attack(self, source: Function, victim: Function) -> Attack:
         """Return what of ``victim`` and its owner's memory ``source`` reaches now."""
         self.router.claims.begin(victim.address)
-        self._edges.clear()
+        self.aims.begin()
         attempts: list[Attempt] = []
         if source.spec.model is not Model.NPU:
-            targets = list(self.targets(source, victim))
+            targets = list(self.aims.targets(source, victim))
             attempts += self.requests(source, victim, targets)
             attempts += self.groups(source, victim, targets)
             attempts += self.ports(source, victim)
@@ -88,112 +77,6 @@ class Attacker:
 
     # -- PCIe
 
-    def owner(self, function: Function) -> str:
-        """Return who owns a function: the holder that has it open, or of its group; else the host."""
-        holder = self.vfio.holder_of(function.address) or self.vfio.owner(function.address)
-        return HOST if holder is None else holder.name
-
-    def regions(self, victim: Function) -> Iterator[tuple[str, int | None, int | None]]:
-        """Yield what to aim at in memory: a word for it, its system address, its address on the PCI bus.
-
-        What a function answers to now, wherever its registers have it, in each part that other registers tell apart;
-        and what firmware gave it and it does not answer to.
-        """
-        address = victim.address
-        answering = set()
-        for what, first, last in self.hardware.claimed(victim):
-            answering.add(what)
-            for at in self.parts(address.domain, first, last):
-                yield f"{what} of {address}", self.hardware.system_address(victim, at), at
-        for what, place in self.assigned(victim):
-            if what not in answering:
-                shift = min(DEEP, place.size - 4)
-                yield f"{what} of {address}", place.system + shift, place.start + shift
-        for gpu, base, _ in self.kernel.blueprint.coherent:
-            if gpu == address:
-                yield f"coherent memory of {address}", base + DEEP, base + DEEP
-        owner = self.owner(victim)
-        memory = HOST_PAGE if owner == HOST else self.vfio.holders[owner].ram + DEEP
-        yield f"memory of {owner}", memory, memory
-
-    def assigned(self, victim: Function) -> Iterator[tuple[str, Range]]:
-        """Yield the memory that firmware gave a function."""
-        spec, bars = victim.spec, self.hardware.placement.bars
-        if spec.physfn is not None:
-            pool, size = bars[spec.physfn, -1], self.hardware.functions[spec.physfn].spec.vf_bar
-            yield "BAR 0", Range(pool.start + spec.vf_index * size, size, pool.shift)
-            return
-        for bar in spec.bars:
-            if not bar.io:
-                yield f"BAR {bar.index}", bars[spec.address, bar.index]
-        if spec.rom:
-            yield "ROM", bars[spec.address, ROM]
-
-    def parts(self, domain: int, first: int, last: int) -> Iterator[int]:
-        """Yield an address in each part of a range that windows and other functions' ranges cut it into."""
-        edges = self.edges(domain)
-        inside = edges[bisect_right(edges, first) : bisect_right(edges, last)][: MOST_PARTS - 1]
-        for start, end in pairwise((first, *inside, last + 1)):
-            yield start + min(DEEP, max(0, end - start - 4))
-
-    def edges(self, domain: int) -> list[int]:
-        """Return where ranges of memory begin in a domain, or end before, in order."""
-        if domain not in self._edges:
-            found: set[int] = set()
-            for function in self.hardware.functions.values():
-                if function.address.domain == domain:
-                    spans = (*self.router.claims.claimed(function), *self.router.claims.windows(function))
-                    found.update(edge for first, last in spans for edge in (first, last + 1))
-            self._edges[domain] = sorted(found)
-        return self._edges[domain]
-
-    def targets(self, source: Function, victim: Function) -> Iterator[tuple[str, int]]:
-        """Yield every address worth sending to: bus and system addresses, bypass, and whatever is mapped to them."""
-        seen = set()
-        powernv = self.kernel.blueprint.platform is Platform.POWERNV
-        same = source.address.domain == victim.address.domain
-        for what, system, bus in self.regions(victim):
-            addresses = [bus] if same and bus is not None else []
-            if system is None:
-                for address in addresses:
-                    yield what, address
-                continue
-            addresses += [system, system | BYPASS] if powernv else [system]
-            for holder in self.vfio.holders.values():
-                for mapping in self.vfio.mappings(holder):
-                    if mapping.system <= system < mapping.system + mapping.size:
-                        addresses.append(mapping.iova + system - mapping.system)
-            for address in addresses:
-                if (what, address) not in seen:
-                    seen.add((what, address))
-                    yield what, address
-
-    def identities(self, source: Function) -> list[int]:
-        """Return a requester id for each context that the IOMMU may tell apart, other than the sender's own.
-
-        Declared: below a port that validates, functions of one device send their own ids. Validation compares bus
-        numbers only, so what a device does inside is its own business; virtual functions rest on it. Conventional
-        PCI has no requester ids: who sends there is named by the bridge above, or by the root complex.
-        """
-        if source.spec.port is PortType.CONVENTIONAL:
-            return []
-        parent = self.hardware.parent(source)
-        validated = parent is not None and AcsFlag.SV in parent.acs
-        family = self.hardware.mates(source)
-        seen, found = set(), []
-        units = {unit.function for unit in self.kernel.blueprint.iommus}
-        for function in self.hardware.functions.values():
-            if validated and (function.address.bus == source.address.bus or function in family):
-                continue
-            if function.address.domain == source.address.domain and function is not source:
-                device = self.kernel.devices.get(function.address)
-                group = None if device is None else device.group
-                context = (function.address.bus, group, function.ats, function.address in units)
-                if context not in seen:
-                    seen.add(context)
-                    found.append(function.address.requester_id)
-        return found
-
     def requests(self, source: Function, victim: Function, targets: list[tuple[str, int]]) -> Iterator[Attempt]:
         """Untranslated requests, translated ones where the sender may send them, each also under other names."""
         own = source.address.requester_id
@@ -208,7 +91,7 @@ class Attacker:
                     )
         for translated in kinds:
             prefix = "spoofed-translated-" if translated else "spoofed-"
-            for requester in self.identities(source):
+            for requester in self.aims.identities(source):
                 for what, address in targets:
                     packet = Packet(Kind.WRITE, address, requester, translated=translated)
                     target = f"{what} at {address:#x} as {requester:04x}"
@@ -216,37 +99,15 @@ class Attacker:
 
     def groups(self, source: Function, victim: Function, targets: list[tuple[str, int]]) -> Iterator[Attempt]:
         """Posted writes to groups of Multicast that anybody receives: overlays put the end of an address elsewhere."""
-        aims = list(self.aims(source.address.domain, targets))
+        aims = list(self.aims.in_groups(source.address.domain, targets))
         for translated in (False, True) if source.ats else (False,):
-            for requester in (source.address.requester_id, *self.identities(source)) if aims else ():
+            for requester in (source.address.requester_id, *self.aims.identities(source)) if aims else ():
                 spoofed = requester != source.address.requester_id
                 kind = f"{'spoofed-' if spoofed else ''}{'translated-' if translated else ''}multicast-write"
                 for what, address in aims:
                     packet = Packet(Kind.WRITE, address, requester, translated=translated)
                     target = f"{what} at {address:#x}" + (f" as {requester:04x}" if spoofed else "")
                     yield self.judge(victim, kind, target, self.router.send(source, packet))
-
-    def aims(self, domain: int, targets: list[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-        """Yield the addresses in groups that end like one that is worth sending to."""
-        functions = [each for each in self.hardware.functions.values() if each.layout.multicast]
-        known = [found for each in functions if (found := self.router.claims.multicast(each)) is not None]
-        received = 0
-        for each in known:
-            received |= each.receive
-        here = [each for each in functions if each.address.domain == domain]
-        windows = {
-            (found.base, found.index, found.groups)
-            for each in here
-            if (found := self.router.claims.multicast(each)) is not None and found.enabled
-        }
-        seen = set()
-        for base, index, count in sorted(windows):
-            for group in (group for group in range(count) if received >> group & 1):
-                for what, address in targets:
-                    at = base + (group << index) + address % (1 << index)
-                    if (what, at) not in seen:
-                        seen.add((what, at))
-                        yield f"group {group} for {what}", at
 
     def ports(self, source: Function, victim: Function) -> Iterator[Attempt]:
         """Requests for the victim's I/O ports, which nothing translates."""
@@ -271,7 +132,7 @@ class Attacker:
 
     def judge(self, victim: Function, kind: str, target: str, outcome: Outcome) -> Attempt:
         """Say whether an outcome is one for the attacker."""
-        owner = self.owner(victim)
+        owner = self.aims.owner(victim)
         ends = list(outcome.ends())
         for end in ends:
             if end.function == victim.address or end.memory_of == owner:
@@ -309,7 +170,7 @@ class Attacker:
         for link in self.kernel.blueprint.cpu_links:
             if source.address not in (link.gpu, link.function):
                 continue
-            for what, system, _ in self.regions(victim):
+            for what, system, _ in self.aims.regions(victim):
                 if system is None:
                     continue
                 yield self.judge(victim, "npu-write", f"{what} at {system:#x}", self.over_npu(link, system))
