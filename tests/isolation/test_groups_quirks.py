@@ -12,7 +12,6 @@ from atoll.host.model import Function, Group, IommuUnit
 from atoll.isolation.groups import Prediction, predict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.header import PortType
-from atoll.pci.quirks.acs import AcsHandler, kernel_decides_alike
 
 
 def _below(ids: tuple[int, int], acs: Acs | None = None, *, kernel: tuple[int, int] | None = (6, 12)) -> Prediction:
@@ -149,20 +148,6 @@ def test_a_vendors_list_that_is_shorter_says_no_though_acs_is_on() -> None:
     assert not _below((0x1D17, 0x0733), ACS_ON, kernel=(6, 8)).undetermined
     assert _below((0x1D17, 0x0733), ACS_ON, kernel=(6, 7)).undetermined
     assert not _below((0x0014, 0x7A29), ACS_ON, kernel=(6, 7)).undetermined
-
-
-@pytest.mark.parametrize(
-    ("release", "known"),
-    [
-        ("6.1.175", False),
-        ("6.1.176-custom", True),
-        ("6.12.117+deb13-amd64", True),
-        ("6.1.0-56-amd64", False),
-        ("6", False),
-    ],
-)
-def test_long_term_releases_that_were_compared_have_the_later_rows(release: str, known: bool) -> None:
-    assert kernel_decides_alike(release, AcsHandler.LOONGSON, 0x0014, 0x7A29) is known
 
 
 def _slot(ids: tuple[int, int], kind: PortType = PortType.ENDPOINT, unit: str = "intel") -> int:

@@ -20,9 +20,8 @@ from atoll.pci.quirks.acs import (
     is_intel_pch_root_port,
     is_wangxun_nic,
     is_zhaoxin_port,
-    makes_chipsets_validate,
-    stops_chipset_peers,
 )
+from atoll.pci.quirks.acs_releases import makes_chipsets_validate, stops_chipset_peers
 
 __all__ = ["VENDOR_STATEMENT", "perhaps_open", "perhaps_validates", "stated"]
 

@@ -24,9 +24,9 @@ from atoll.pci.quirks.acs import (
     acs_handlers,
     is_intel_pch_root_port,
     is_intel_spt_root_port,
-    kernel_decides_alike,
     one_of_each,
 )
+from atoll.pci.quirks.acs_releases import kernel_decides_alike
 from atoll.pci.vendor import INTEL
 
 __all__ = ["Judge", "unseen_above"]
