@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.multicast import copiers
@@ -15,9 +15,10 @@ from atoll.isolation.exposure import Exposure, exposure
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
 from atoll.isolation.redirected import redirecting
-from atoll.isolation.remedies.acs import acs_remedies
+from atoll.isolation.remedies.acs import acs_closed, acs_remedies
 from atoll.isolation.remedies.links import link_remedies
 from atoll.isolation.remedies.remedy import Remedy, closeness
+from atoll.isolation.remedies.staying import what_stays
 from atoll.isolation.slots import other_slots
 from atoll.pci.address import Address
 
@@ -107,11 +108,14 @@ def _remedies(reach: Reach, there: Way, back: Way, *, same: bool) -> tuple[Remed
         *link_remedies(topology, reach.settings, one, other),
         *acs_remedies(reach, one, other, same=same),
         *_by_multicast(topology, one, other),
-        *_by_domain(reach, one, other),
+        *_by_domain(reach, one, other, same=same),
     )
     answers = [finding.answer for way in (there, back) for finding in (way.finding, way.identity)]
-    if remedies or not (same or max(answers) > Answer.IOMMU):
-        return remedies
+    if remedies:
+        words = acs_closed(reach, one, other, same=same)
+        return (*remedies, *what_stays(reach, one, other, words=words, read=not _unread(topology, one, other)))
+    if not (same or max(answers) > Answer.IOMMU):
+        return ()
     if Answer.POSSIBLE in answers and _unread(topology, one, other):
         return (_NOT_READ,)
     # A slot with ACS all the way up ends what passes under a port: not what a root complex may route, nor what the one
@@ -179,15 +183,17 @@ def _by_multicast(topology: Topology, one: Address, other: Address) -> tuple[Rem
     )
 
 
-def _by_domain(reach: Reach, one: Address, other: Address) -> tuple[Remedy, ...]:
-    """Let the IOMMU translate for the one whose requests it passes on as they are."""
-    before, found = closeness(reach, one, other), []
+def _by_domain(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[Remedy, ...]:
+    """Let the IOMMU translate for the one whose requests it passes on as they are, beside what ACS can do."""
+    words = acs_closed(reach, one, other, same=same)
+    redirecting = replace(reach.settings, acs={**reach.settings.acs, **words})
+    before, found = closeness(Reach(reach.topology, redirecting, reach.policy), one, other), []
     unserved: list[str] = []
     for address in (one, other):
         domain = reach.settings.domain.get(address)
         if domain is None or domain.kind not in (DomainKind.IDENTITY, DomainKind.UNKNOWN, DomainKind.NONE):
             continue
-        translated = reach.settings.with_domain(address, domain._replace(kind=DomainKind.TRANSLATED))
+        translated = redirecting.with_domain(address, domain._replace(kind=DomainKind.TRANSLATED))
         if closeness(Reach(reach.topology, translated, reach.policy), one, other) < before:
             if domain.kind is DomainKind.NONE:
                 unserved.append(str(address))

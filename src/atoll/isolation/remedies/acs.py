@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from atoll.controls.acs import closed
 from atoll.controls.acs_recipe import acs_recipes
+from atoll.fabric.answer import Answer
 from atoll.fabric.pcie import sends_translated
-from atoll.fabric.settings import Settings
+from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
 from atoll.host.model import Platform
@@ -19,35 +20,26 @@ from atoll.pci.acs import OPENING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS
 
-__all__ = ["acs_remedies"]
+__all__ = ["acs_closed", "acs_remedies"]
 
 
 def acs_remedies(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[Remedy, ...]:
     """Close ACS on the way up from both, nearest first; keep what changes an answer or the group they share."""
     topology, settings = reach.topology, reach.settings
-    before = closeness(reach, one, other)
-    trial, changed = settings, {}
-    for source in (one, other):
-        for address in (source, *topology.up(source)):
-            for word in _words(topology, trial, source, address):
-                tighter = trial.with_acs(address, word)
-                now = closeness(Reach(topology, tighter, reach.policy), one, other)
-                splits = same and topology.host.platform is not Platform.POWERNV and AcsFlag.TB not in word
-                if now < before or splits:
-                    trial, before = tighter, min(now, before)
-                    changed[address] = word
+    before = _translating(reach, one, other)
+    changed = acs_closed(reach, one, other, same=same)
     if not changed:
-        return _by_ats(reach, reach, one, other)
-    tightened = Reach(topology, trial, reach.policy)
+        return _by_ats(reach, before, one, other)
+    tightened = Reach(topology, _with_all(before.settings, changed), reach.policy)
     blocks = any(word & ~(settings.acs.get(a) or AcsFlag(0)) & AcsFlag.TB for a, word in changed.items())
-    separate = not same or not _together(topology, trial, one, other)
-    effect = "traffic between them goes through the IOMMU, at its speed"
+    separate = not same or not _together(topology, tightened.settings, one, other)
+    effect = _effect(reach, tightened, one, other)
     if blocks:
         effect += "; ATS no longer works below a port with TransBlk+"
     if same:
         effect += "; the kernel would form separate groups once they are found again" if separate else ""
-        if not separate and closeness(tightened, one, other) == closeness(reach, one, other):
-            return _by_ats(reach, reach, one, other)
+        if not separate and closeness(tightened, one, other) == closeness(before, one, other):
+            return _by_ats(reach, before, one, other)
     cleared = {a: (settings.acs.get(a) or AcsFlag(0)) & ~word & OPENING for a, word in changed.items()}
     what = _bits_at(settings, changed)
     return (
@@ -57,6 +49,58 @@ def acs_remedies(reach: Reach, one: Address, other: Address, *, same: bool) -> t
         ),
         *_by_ats(reach, tightened, one, other),
     )
+
+
+def acs_closed(reach: Reach, one: Address, other: Address, *, same: bool) -> Mapping[Address, AcsFlag]:
+    """Return the control words that keep two functions further apart, or part their group, by where they are to be set.
+
+    What redirects is of use where the IOMMU translates only: that it does is taken as given, and told apart.
+    """
+    topology = reach.topology
+    trial, changed = _translating(reach, one, other), {}
+    before = closeness(trial, one, other)
+    for source in (one, other):
+        for address in (source, *topology.up(source)):
+            for word in _words(topology, trial.settings, source, address):
+                tighter = Reach(topology, trial.settings.with_acs(address, word), reach.policy)
+                now = closeness(tighter, one, other)
+                splits = same and topology.host.platform is not Platform.POWERNV and AcsFlag.TB not in word
+                if now < before or splits:
+                    trial, before = tighter, min(now, before)
+                    changed[address] = word
+    return changed
+
+
+def _translating(reach: Reach, one: Address, other: Address) -> Reach:
+    """Return the reach as it is once the IOMMU translates for both."""
+    settings = reach.settings
+    for address in (one, other):
+        domain = settings.domain.get(address)
+        if domain is None or domain.kind in (DomainKind.IDENTITY, DomainKind.UNKNOWN):
+            settings = settings.with_domain(address, Domain(DomainKind.TRANSLATED, f"function {address}"))
+    return Reach(reach.topology, settings, reach.policy)
+
+
+def _with_all(settings: Settings, words: Mapping[Address, AcsFlag]) -> Settings:
+    return replace(settings, acs={**settings.acs, **words})
+
+
+def _effect(before: Reach, after: Reach, one: Address, other: Address) -> str:
+    """Return what of the traffic between two functions goes through the IOMMU then."""
+    ways = ((one, other), (other, one))
+    if all(after.answer(*way).answer <= Answer.IOMMU for way in ways):
+        return "traffic between them goes through the IOMMU, at its speed"
+    ended = [
+        f"what {source} sends {target} goes through the IOMMU, at its speed"
+        for source, target in ways
+        if before.answer(source, target).answer > Answer.IOMMU >= after.answer(source, target).answer
+    ]
+    ended += [
+        f"{source} sends no requests as {target}"
+        for source, target in ways
+        if before.identity(source, target).answer > Answer.IOMMU >= after.identity(source, target).answer
+    ]
+    return "; ".join(ended) or "less of the traffic between them goes past the IOMMU"
 
 
 def _words(topology: Topology, settings: Settings, source: Address, address: Address) -> tuple[AcsFlag, ...]:
