@@ -15,7 +15,7 @@ from atoll.host.fact import Known
 from atoll.host.model import Platform
 from atoll.isolation.groups import predict
 from atoll.isolation.reach import Reach
-from atoll.isolation.remedies.remedy import Remedy, closeness
+from atoll.isolation.remedies.remedy import Remedy, beside_links, closeness
 from atoll.pci.acs import OPENING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS
@@ -88,12 +88,12 @@ def _with_all(settings: Settings, words: Mapping[Address, AcsFlag]) -> Settings:
 def _effect(before: Reach, after: Reach, one: Address, other: Address) -> str:
     """Return what of the traffic between two functions goes through the IOMMU then."""
     ways = ((one, other), (other, one))
-    if all(after.answer(*way).answer <= Answer.IOMMU for way in ways):
+    if all(beside_links(after, *way) <= Answer.IOMMU for way in ways):
         return "traffic between them goes through the IOMMU, at its speed"
     ended = [
         f"what {source} sends {target} goes through the IOMMU, at its speed"
         for source, target in ways
-        if before.answer(source, target).answer > Answer.IOMMU >= after.answer(source, target).answer
+        if beside_links(before, source, target) > Answer.IOMMU >= beside_links(after, source, target)
     ]
     ended += [
         f"{source} sends no requests as {target}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.fabric.answer import Answer
+from atoll.fabric.links import across_links
+from atoll.fabric.pcie import peer_to_peer
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 
-__all__ = ["Remedy", "closeness"]
+__all__ = ["Remedy", "beside_links", "closeness"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,10 @@ def closeness(reach: Reach, one: Address, other: Address) -> int:
         reach.identity(other, one),
     )
     return sum(finding.answer for finding in findings)
+
+
+def beside_links(reach: Reach, source: Address, target: Address) -> Answer:
+    """Return what one can do to the other where no link between them is open: over PCIe."""
+    if across_links(reach.topology, reach.settings, source, target).answer <= Answer.IOMMU:
+        return reach.answer(source, target).answer
+    return peer_to_peer(reach.topology, reach.settings, reach.policy, source, target).answer

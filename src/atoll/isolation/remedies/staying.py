@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atoll.fabric.answer import Answer
-from atoll.fabric.links import across_links
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known
 from atoll.isolation.atoms import most_closed
 from atoll.isolation.reach import Reach
-from atoll.isolation.remedies.remedy import Remedy
+from atoll.isolation.remedies.remedy import Remedy, beside_links
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
@@ -37,9 +36,8 @@ def what_stays(
     closed = Reach(topology, settings, reach.policy)
     left: list[str] = []
     for source, target in ((one, other), (other, one)):
-        linked = across_links(topology, settings, source, target).answer > Answer.IOMMU
-        worst = min(reach.answer(source, target).answer, closed.answer(source, target).answer)
-        if worst > Answer.IOMMU and not linked:
+        worst = min(beside_links(reach, source, target), beside_links(closed, source, target))
+        if worst > Answer.IOMMU:
             left.append(f"{source} {_REACH[worst]} {target}")
         worst = min(reach.identity(source, target).answer, closed.identity(source, target).answer)
         if worst > Answer.IOMMU:
