@@ -106,6 +106,24 @@ def test_of_changes(run: Run, spec: Path, verb: str) -> None:
     assert document.keys() - {"schema"} <= _named(row)
 
 
+@pytest.mark.parametrize("verb", ["apply", "hold"])
+@pytest.mark.parametrize("dry", [True, False])
+def test_what_is_not_begun_tells_its_verb_and_whether_it_was_to_be(
+    run: Run, tmp_path: Path, verb: str, dry: bool
+) -> None:
+    spec = tmp_path / "impossible.toml"
+    spec.write_text(
+        "".join(
+            f'[cluster.{n}]\ndevices = ["{a}"]\nhandover = "held"\n' for n, a in (("a", "03:00.0"), ("b", "03:00.1"))
+        )
+    )
+    ran = run(verb, spec, "--host", "twin:random-3", "--json", *(["--dry-run"] if dry else []))
+    document = ran.json
+    assert (ran.code, bool(document["impossible"]), document["done"]) == (1, True, [])
+    assert (document["schema"], document["dry_run"]) == (f"atoll.{verb}/1", dry)
+    assert document.keys() >= ({"holding"} if verb == "hold" else set())
+
+
 @pytest.mark.parametrize(
     ("verb", "rest"),
     [

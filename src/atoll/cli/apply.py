@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         if made.impossible:
             say(
                 options,
-                lambda: apply_document(made, None, None),
+                lambda: apply_document(made, None, None, dry_run=options.dry_run),
                 lambda style: plan_lines(made, style=style, verbose=options.verbose),
             )
             return exit_code(made)
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
             raise Interrupted(done, hint=hint, undone=False) from error
     say(
         options,
-        lambda: apply_document(made, outcome, statement),
+        lambda: apply_document(made, outcome, statement, dry_run=options.dry_run),
         lambda style: apply_lines(made, outcome, statement, style=style, verbose=options.verbose),
     )
     proof = 0 if statement is None else EXIT[statement.verdict]

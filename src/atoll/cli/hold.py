@@ -34,7 +34,7 @@ from atoll.isolation.moment import Statement, state
 from atoll.isolation.proof import Verdict
 from atoll.plan.planner import plan
 from atoll.plan.step import Plan
-from atoll.report.apply import apply_document, apply_lines
+from atoll.report.apply import apply_lines
 from atoll.report.hold import (
     ended_lines,
     hold_document,
@@ -104,7 +104,7 @@ def _foretell(options: argparse.Namespace, host: Host, holding: Holding) -> int:
     outcome = execute(holding.machine, host, made, dry_run=True)
     say(
         options,
-        lambda: apply_document(made, outcome, None),
+        lambda: hold_document(made, outcome, None, dry_run=True),
         lambda style: apply_lines(made, outcome, None, style=style, verbose=options.verbose),
     )
     return exit_code(made)
@@ -122,7 +122,7 @@ def _hold(
             listen(heard(), lambda number, frame: service.stop())
         say(
             options,
-            lambda: hold_document(made, outcome, found, held),
+            lambda: hold_document(made, outcome, found, held, dry_run=False),
             lambda style: hold_lines(made, outcome, found, held, style=style, verbose=options.verbose),
         )
         sys.stdout.flush()
@@ -161,7 +161,7 @@ def _on_a_twin(options: argparse.Namespace, session: Session, text: str, cluster
         session.save()  # before it is told as done
     say(
         options,
-        lambda: hold_document(made, outcome, found, ()),
+        lambda: hold_document(made, outcome, found, dry_run=options.dry_run),
         lambda style: [
             *apply_lines(made, outcome, found, style=style, verbose=options.verbose),
             *(["", "A twin keeps in its file what is held: no process has to stay."] if found is not None else []),
@@ -178,7 +178,7 @@ def _plan(host: Host, clusters: Clusters, text: str, policy: Policy) -> Plan:
 def _impossible(options: argparse.Namespace, made: Plan) -> int:
     say(
         options,
-        lambda: apply_document(made, None, None),
+        lambda: hold_document(made, None, None, dry_run=options.dry_run),
         lambda style: plan_lines(made, style=style, verbose=options.verbose),
     )
     return exit_code(made)

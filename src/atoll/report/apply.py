@@ -32,13 +32,15 @@ def _deeds(outcome: Outcome) -> list[dict[str, Any]]:
     ]
 
 
-def apply_document(plan: Plan, outcome: Outcome | None, statement: Statement | None) -> dict[str, Any]:
-    """Return what was done as programs get it; without an outcome nothing was begun."""
+def apply_document(
+    plan: Plan, outcome: Outcome | None, statement: Statement | None, *, dry_run: bool
+) -> dict[str, Any]:
+    """Return what was done as programs get it; without an outcome nothing was begun. ``dry_run``: nothing was to be."""
     planned = to_document(plan)
     return document(
         "apply",
         host=plan.host,
-        dry_run=outcome is not None and outcome.dry_run,
+        dry_run=dry_run,
         done=[] if outcome is None else _deeds(outcome),
         left=[] if outcome is None else list(outcome.left),
         clusters=planned["clusters"],

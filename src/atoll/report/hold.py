@@ -31,9 +31,16 @@ __all__ = [
 ]
 
 
-def hold_document(plan: Plan, outcome: Outcome, statement: Statement | None, held: Sequence[Cluster]) -> dict[str, Any]:
+def hold_document(
+    plan: Plan,
+    outcome: Outcome | None,
+    statement: Statement | None,
+    held: Sequence[Cluster] = (),
+    *,
+    dry_run: bool,
+) -> dict[str, Any]:
     """Return what was done as programs get it, once it serves; ``holding`` is empty where it does not."""
-    fields = apply_document(plan, outcome, statement)
+    fields = apply_document(plan, outcome, statement, dry_run=dry_run)
     fields.pop("schema")
     return document("hold", **fields, holding=[cluster.name for cluster in held])
 
