@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packets import Tally, try_fabric
 
+from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin import Twin
 from atoll.twin.decoding import VGA_MEMORY, claimed, fixed_ports, forwarded, subtracts
 from atoll.twin.function import Function
@@ -104,6 +105,44 @@ def test_the_same_where_tables_leave_out_alias_and_map() -> None:
     assert not tally.wrong, tally.wrong[0]
     assert min(left, named, wanted) > 5
     assert tally.directs > 20
+
+
+def test_the_same_with_ports_as_others_do_not_have_them() -> None:
+    tally, together, second, own = Tally(), 0, 0, 0
+    for seed in (1, 3, 5, 6, 8, 12):
+        tally += try_fabric(f"random-{seed}-ports", random.Random(seed), pairs=25, clusters=1)
+        ports = [each for each in Twin.new(f"random-{seed}-ports").blueprint.functions if each.is_bridge]
+        together += sum(each.port is PortType.DOWNSTREAM and each.address.function > 0 for each in ports)
+        second += sum(each.port is PortType.UPSTREAM and each.address.function > 0 for each in ports)
+        own += sum(each.port in DOWNSTREAM_PORTS and bool(each.bars) for each in ports)
+    assert not tally.wrong, tally.wrong[0]
+    assert min(together, second, own) > 2
+    assert tally.directs > 10
+
+
+def test_the_same_with_virtual_functions_of_several_physical_ones() -> None:
+    tally, physical, translating = Tally(), 0, 0
+    for seed in (2032, 2035, 2040, 2047):
+        tally += try_fabric(f"random-{seed}-adapters", random.Random(seed), pairs=25, clusters=1)
+        specs = Twin.new(f"random-{seed}-adapters").blueprint.functions
+        physical += sum(each.address.function > 0 and each.vf_total > 0 for each in specs)
+        translating += sum(each.physfn is not None and each.ats for each in specs)
+    assert not tally.wrong, tally.wrong[0]
+    assert min(physical, translating) > 5
+    assert tally.directs > 10
+
+
+def test_the_same_with_what_is_soldered_to_boards() -> None:
+    tally, collectors, chipset, known = Tally(), 0, 0, 0
+    for seed in (1, 2, 4, 7, 9, 10):
+        tally += try_fabric(f"random-{seed}-board", random.Random(seed), pairs=25, clusters=1)
+        specs = Twin.new(f"random-{seed}-board").blueprint.functions
+        collectors += sum(each.port is PortType.EVENT_COLLECTOR for each in specs)
+        chipset += sum(each.port is PortType.CONVENTIONAL and not each.is_bridge for each in specs)
+        known += sum(bool(each.acs_quirk) for each in specs)
+    assert not tally.wrong, tally.wrong[0]
+    assert min(collectors, chipset, known) > 2
+    assert tally.directs > 10
 
 
 def test_random_machines_decode_all_there_is() -> None:

@@ -17,9 +17,12 @@ from atoll.host.model import Host
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from atoll.twin import Twin
+from atoll.twin.machines.fabric import ADAPTERS, BOARD, PORTS
 
 Groups = frozenset[frozenset[Address]]
 SEEDS = range(16)
+GROWN = (PORTS, ADAPTERS, BOARD)
+"""Kinds of machines that consist of other functions."""
 
 
 def recorded(host: Host) -> Groups:
@@ -43,10 +46,12 @@ def test_some_machines_have_segments_behind_devices() -> None:
     assert {1, 2} <= set(counts), counts
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_functions_join_the_groups_that_are_predicted(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "kind"), [*((seed, "") for seed in SEEDS), *((seed, kind) for kind in GROWN for seed in range(4))]
+)
+def test_functions_join_the_groups_that_are_predicted(seed: int, kind: str) -> None:
     dice = random.Random(f"groups {seed}")
-    twin = Twin.new(f"random-{seed}")
+    twin = Twin.new(f"random-{seed}{kind}")
     host = read_host(twin, registers=registers)
     assert recorded(host) == frozenset(map(frozenset, predict(host).groups))
     for _ in range(2):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from atoll.pci.acs import AcsEnhanced, AcsFlag
+from atoll.pci.acs import REDIRECTING, AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.header import Command
+from atoll.pci.header import DOWNSTREAM_PORTS, Command
 from atoll.twin import allocation, configspace, resizing
 from atoll.twin.spec import Bar, FunctionSpec
 
@@ -78,7 +78,9 @@ class Function:
 
     @property
     def acs(self) -> AcsFlag:
-        """The ACS control word; nothing without the capability."""
+        """The ACS control word; nothing without the capability, but for ports that isolate for good without it."""
+        if self.spec.acs_quirk and self.spec.port in DOWNSTREAM_PORTS and not self.layout.acs:
+            return REDIRECTING
         return AcsFlag(self.get(self.layout.acs + 6, 2) & 0x7F) if self.layout.acs else AcsFlag(0)
 
     def set_acs(self, flags: AcsFlag) -> None:

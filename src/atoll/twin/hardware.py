@@ -6,7 +6,7 @@ Nothing here knows of a kernel: what it saves and restores around a reset is in 
 from __future__ import annotations
 
 from atoll.pci.address import Address
-from atoll.pci.header import DOWNSTREAM_PORTS, Command
+from atoll.pci.header import DOWNSTREAM_PORTS, Command, PortType
 from atoll.twin import allocation, decoding, portal, resizing, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
 from atoll.twin.placement import ROM, Placement, Range, Space, place
@@ -66,13 +66,18 @@ class Hardware:
         return [function for function in self._by_bus.get((domain, bus), []) if self.exists(function)]
 
     def mates(self, function: Function) -> list[Function]:
-        """Return the other functions of the same device; a physical function's virtual ones are its own (ARI)."""
+        """Return the other functions of the same device: a link has one below it, however many numbers it takes (ARI).
+
+        On other buses a device is a slot, and a physical function's virtual ones are its own.
+        """
         family = function.spec.physfn or function.address
+        parent = self.parent(function)
+        alone = parent is not None and parent.spec.port in (*DOWNSTREAM_PORTS, PortType.PCI_TO_PCIE)
         return [
             mate
             for mate in self.beside(function)
             if mate is not function
-            and (mate.address[:3] == function.address[:3] or family in (mate.address, mate.spec.physfn))
+            and (alone or mate.address[:3] == function.address[:3] or family in (mate.address, mate.spec.physfn))
         ]
 
     def beside(self, function: Function) -> list[Function]:

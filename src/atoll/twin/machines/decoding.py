@@ -37,7 +37,7 @@ def varied(plan: Blueprint, dice: random.Random) -> Blueprint:
     for most_spare in (16, 0):
         functions = tuple(_varied(spec, plan, dice, most_spare) for spec in plan.functions)
         functions = _showing(functions, plan, dice)
-        made = replace(plan, bridges=bridges, functions=_volumes(functions, bridges))
+        made = replace(plan, bridges=bridges, functions=volume.refitted(functions, bridges))
         try:
             done = place(made)
         except ValueError:
@@ -131,16 +131,6 @@ def _showing(functions: tuple[FunctionSpec, ...], plan: Blueprint, dice: random.
         for bridge in above if dice.random() < 0.85 else ():
             found[bridge] = replace(found[bridge], bridge_control=found[bridge].bridge_control | control)
     return tuple(found.values())
-
-
-def _volumes(functions: tuple[FunctionSpec, ...], bridges: tuple[HostBridge, ...]) -> tuple[FunctionSpec, ...]:
-    """Give Volume Management Devices the BARs that what is behind them needs now."""
-    bars = {
-        bridge.vmd: volume.bars(bridge, tuple(spec for spec in functions if spec.address.domain == bridge.domain))
-        for bridge in bridges
-        if bridge.vmd is not None
-    }
-    return tuple(replace(spec, bars=bars[spec.address]) if spec.address in bars else spec for spec in functions)
 
 
 # -- what somebody wrote later

@@ -12,12 +12,15 @@ Enhanced Allocation instead of base address registers, ``random-SEED-portal`` wi
 ``random-SEED-virtual`` with virtual functions on buses beyond their physical one's, ``random-SEED-legacy`` with CardBus
 bridges and IDE controllers at fixed ports, ``random-SEED-resizable`` with BARs whose size changed,
 ``random-SEED-asleep`` with ports and devices that sleep, ``random-SEED-tables`` with firmware whose tables leave some
-out, give others other names, and want memory mapped one to one, and ``random-SEED-atomic`` with AtomicOps.
+out, give others other names, and want memory mapped one to one, ``random-SEED-atomic`` with AtomicOps.
+``random-SEED-ports``, ``-adapters`` and ``-board`` are machines of their own: with more kinds of ports and switches,
+with adapters of several physical functions, with more on the root buses and devices that Linux knows to isolate.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from atoll.pci.address import Address
@@ -28,6 +31,7 @@ from atoll.twin.machines import volume
 from atoll.twin.machines.amd import ivhd
 from atoll.twin.machines.asleep import with_sleepers
 from atoll.twin.machines.atomic import with_atomics
+from atoll.twin.machines.board import with_board
 from atoll.twin.machines.chance import Controls, port_controls
 from atoll.twin.machines.decoding import varied
 from atoll.twin.machines.fixed import with_fixed
@@ -35,6 +39,7 @@ from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
 from atoll.twin.machines.legacy import with_legacy
 from atoll.twin.machines.multicast import with_multicast
 from atoll.twin.machines.portal import with_portals
+from atoll.twin.machines.ports import with_ports
 from atoll.twin.machines.records import nvlink_records, root_complex
 from atoll.twin.machines.resizable import with_resizable
 from atoll.twin.machines.tables import with_tables
@@ -55,14 +60,17 @@ from atoll.twin.spec import (
 )
 
 __all__ = [
+    "ADAPTERS",
     "ASLEEP",
     "ATOMIC",
+    "BOARD",
     "FIXED",
     "KERNELS",
     "KINDS",
     "LEGACY",
     "MULTICAST",
     "PORTAL",
+    "PORTS",
     "PREFIX",
     "RESIZABLE",
     "TABLES",
@@ -74,9 +82,27 @@ PREFIX = "random-"
 """How the names of these machines begin; a decimal seed follows."""
 MULTICAST, FIXED, PORTAL, VIRTUAL = "-multicast", "-fixed", "-portal", "-virtual"
 LEGACY, RESIZABLE, ASLEEP, TABLES = "-legacy", "-resizable", "-asleep", "-tables"
-ATOMIC = "-atomic"
-KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES, ATOMIC)
+ATOMIC, PORTS, ADAPTERS, BOARD = "-atomic", "-ports", "-adapters", "-board"
+KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES, ATOMIC, PORTS, ADAPTERS, BOARD)
 """How the names of those end that have something more than the others, or something else."""
+_STREAMS = {PORTAL: "portals"}
+"""What the streams of chance are called, where not as the kind."""
+_PLUGGED: dict[str, Callable[[Blueprint, random.Random], Blueprint]] = {
+    LEGACY: with_legacy,
+    PORTS: with_ports,
+    BOARD: with_board,
+}
+"""What is changed before it is known what decodes which addresses."""
+_SET_UP: dict[str, Callable[[Blueprint, random.Random], Blueprint]] = {
+    MULTICAST: with_multicast,
+    RESIZABLE: with_resizable,
+    ATOMIC: with_atomics,
+    ASLEEP: with_sleepers,
+    TABLES: with_tables,
+    PORTAL: with_portals,
+    FIXED: with_fixed,
+}
+"""What is changed afterwards."""
 KERNELS = ("6.12", "6.1")
 """The kernels that they run, the default first."""
 
@@ -95,26 +121,19 @@ def machine(name: str, kernel: str, links: bool) -> Blueprint:
     text = name.removeprefix(PREFIX).removesuffix(kind)
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
-    dice = random.Random(f"atoll fabric {int(text)}")
-    further = random.Random(f"atoll virtual {int(text)}") if kind == VIRTUAL else None
-    hidden = random.Random(f"atoll volumes {int(text)}")
-    plan = _Fabric(dice, hidden=hidden, further=further).blueprint(name, kernel, links)
-    if kind == LEGACY:
-        plan = with_legacy(plan, random.Random(f"atoll legacy {int(text)}"))
-    plan = varied(plan, random.Random(f"atoll decoding {int(text)}"))
-    if kind == MULTICAST:
-        return with_multicast(plan, random.Random(f"atoll multicast {int(text)}"))
-    if kind == RESIZABLE:
-        return with_resizable(plan, random.Random(f"atoll resizable {int(text)}"))
-    if kind == ATOMIC:
-        return with_atomics(plan, random.Random(f"atoll atomic {int(text)}"))
-    if kind == ASLEEP:
-        return with_sleepers(plan, random.Random(f"atoll asleep {int(text)}"))
-    if kind == TABLES:
-        return with_tables(plan, random.Random(f"atoll tables {int(text)}"))
-    if kind == PORTAL:
-        return with_portals(plan, random.Random(f"atoll portals {int(text)}"))
-    return with_fixed(plan, random.Random(f"atoll fixed {int(text)}")) if kind == FIXED else plan
+    number = int(text)
+    more = random.Random(f"atoll {_STREAMS.get(kind, kind[1:])} {number}")
+    plan = _Fabric(
+        random.Random(f"atoll fabric {number}"),
+        hidden=random.Random(f"atoll volumes {number}"),
+        further=more if kind == VIRTUAL else None,
+        ports=more if kind == PORTS else None,
+        adapters=more if kind == ADAPTERS else None,
+    ).blueprint(name, kernel, links)
+    if kind in _PLUGGED:
+        plan = _PLUGGED[kind](plan, more)
+    plan = varied(plan, random.Random(f"atoll decoding {number}"))
+    return _SET_UP[kind](plan, more) if kind in _SET_UP else plan
 
 
 @dataclass(slots=True)
@@ -285,7 +304,14 @@ class _Fabric(Tree):
     def behind(self, bridge: HostBridge, iommu: str | None, *, disk: bool) -> list[FunctionSpec]:
         """Root ports, and rarely an endpoint, in the segment behind a device."""
         dice = self.hidden
-        tree = Tree(dice, buses={bridge.domain: bridge.bus}, further=self.further, most=MOST_HIDDEN)
+        tree = Tree(
+            dice,
+            buses={bridge.domain: bridge.bus},
+            further=self.further,
+            ports=self.ports,
+            adapters=self.adapters,
+            most=MOST_HIDDEN,
+        )
         root = Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
         slot = 0
         if disk:

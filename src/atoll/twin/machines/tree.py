@@ -9,6 +9,7 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import DOWNSTREAM_PORTS, EXPRESS_PORTS, PortType
+from atoll.twin.machines.adapters import adapter
 from atoll.twin.machines.chance import DEVICE_ACS, NOTHING, Controls, device_controls, port_controls
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Link, Model
@@ -50,6 +51,11 @@ class Tree:
     """The highest bus given out, by domain."""
     further: random.Random | None = None
     """For virtual functions on buses beyond their physical one's; None: there are none."""
+    ports: random.Random | None = None
+    """For switches whose ports are functions of one slot, or that share a device with another, and for switches behind
+    bridges back to PCI Express; None: there are none."""
+    adapters: random.Random | None = None
+    """For adapters with several physical functions, also in a root complex; None: there are none."""
     most: int = MOST_FUNCTIONS
     """With more functions than this, nothing more grows below ports."""
 
@@ -70,15 +76,12 @@ class Tree:
         dice = self.dice
         engine = dice.random() < 0.15
         bars = (Bar(0, 256 * KIBIBYTE),) if dice.random() < 0.3 else ()
-        companions = device_controls(dice) if engine else NOTHING
-        inside = self.port(bus, 0, 0, SWITCH, PortType.UPSTREAM, companions, multifunction=engine, bars=bars)
-        shared = port_controls(dice)
-        for slot in sorted(dice.sample(range(16), dice.randint(1, 4))):
-            controls = shared if dice.random() < 0.7 else port_controls(dice)
-            below = self.port(inside, slot, 0, SWITCH, PortType.DOWNSTREAM, controls)
-            self.below(below, depth=depth + 1)
-            self.close(inside)
-        self.close(bus)
+        several = engine or (self.ports is not None and self.ports.random() < 0.4)
+        companions = device_controls(dice) if several else NOTHING
+        for number in (0, 2) if several and not engine else (0,):
+            inside = self.port(bus, 0, number, SWITCH, PortType.UPSTREAM, companions, multifunction=several, bars=bars)
+            self.downstream(inside, depth)
+            self.close(bus)
         if engine:  # a function of the upstream port's own device: its DMA engine
             controls = companions if dice.random() < 0.7 else NOTHING
             self.endpoint(
@@ -92,6 +95,22 @@ class Tree:
                 controls=controls,
                 multifunction=True,
             )
+
+    def downstream(self, inside: Bus, depth: int) -> None:
+        """One to four downstream ports: each in a slot of its own, or functions of one."""
+        dice = self.dice
+        shared = port_controls(dice)
+        places = [(slot, 0) for slot in sorted(dice.sample(range(16), dice.randint(1, 4)))]
+        together = self.ports is not None and self.ports.random() < 0.4
+        if together:
+            places = [(places[0][0], number) for number in range(len(places))]
+        for slot, number in places:
+            controls = shared if dice.random() < 0.7 else port_controls(dice)
+            below = self.port(
+                inside, slot, number, SWITCH, PortType.DOWNSTREAM, controls, multifunction=together and len(places) > 1
+            )
+            self.below(below, depth=depth + 1)
+            self.close(inside)
 
     def conventional(self, bus: Bus, depth: int) -> None:
         """A bridge to conventional PCI, or two in one device; one kind does not say that it is on PCI Express."""
@@ -125,7 +144,10 @@ class Tree:
             elif roll < 0.3 and depth < 4:
                 link = self.port(behind, place, 0, BACK, PortType.PCI_TO_PCIE, NOTHING)
                 bars = (Bar(0, 64 * KIBIBYTE),)
-                self.endpoint(link, 0, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, flr=dice.random() < 0.5)
+                if self.ports is not None and self.ports.random() < 0.6:
+                    self.below(link, depth=depth + 1)
+                else:
+                    self.endpoint(link, 0, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, flr=dice.random() < 0.5)
                 self.close(behind)
             else:
                 bars = (Bar(0, 4 * KIBIBYTE),)
@@ -190,7 +212,11 @@ class Tree:
             Bar(0, 64 * KIBIBYTE),
             Bar(2, dice.choice((1, 4, 16)) * MEBIBYTE, wide=True, prefetchable=True),
         )
-        if kind is PortType.ENDPOINT and roll < 0.3:
+        if self.adapters is not None and self.adapters.random() < 0.5:
+            beyond = slot == 0 and self.parent_forwards_functions(bus)
+            where = (bus.domain, bus.number)
+            self.functions += adapter(where, slot, kind, bus.iommu, bus.numa, self.adapters, beyond=beyond)
+        elif kind is PortType.ENDPOINT and roll < 0.3:
             self.gpu(bus, slot)
         elif kind is PortType.ENDPOINT and roll < 0.42:
             self.adapter(bus, slot)

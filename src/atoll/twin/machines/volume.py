@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
@@ -12,7 +13,7 @@ from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.placement import Space, room
 from atoll.twin.spec import Bar, FunctionSpec, HostBridge, Routing, Window
 
-__all__ = ["IDS", "bars", "companion", "device", "segment"]
+__all__ = ["IDS", "bars", "companion", "device", "refitted", "segment"]
 
 IDS = (0x201D, 0x28C0, 0x467F, 0x4C3D, 0x9A0B, 0xA77F, 0x7D0B, 0xAD0B)
 """Intel's, as in ``vmd_ids``."""
@@ -69,6 +70,16 @@ def device(
         iommu=iommu,
         revision=0x04,
     )
+
+
+def refitted(functions: tuple[FunctionSpec, ...], bridges: tuple[HostBridge, ...]) -> tuple[FunctionSpec, ...]:
+    """Return functions with each device's BARs as what is behind it needs them now."""
+    found = {
+        bridge.vmd: bars(bridge, tuple(spec for spec in functions if spec.address.domain == bridge.domain))
+        for bridge in bridges
+        if bridge.vmd is not None
+    }
+    return tuple(replace(spec, bars=found[spec.address]) if spec.address in found else spec for spec in functions)
 
 
 def companion(address: Address, *, iommu: str | None, numa: int) -> FunctionSpec:

@@ -1,0 +1,79 @@
+"""Adapters in random machines as others do not have them: several physical functions, each with virtual ones.
+
+With translation services of their own, mostly, as every function has the capability itself (PCI Express Base 10.5.1);
+some in a root complex, where virtual functions are in the slot of their physical one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+from atoll.pci.acs import AcsFlag
+from atoll.pci.address import Address
+from atoll.pci.class_code import ClassCode
+from atoll.pci.header import PortType
+from atoll.twin.machines.chance import device_controls
+from atoll.twin.machines.intel import MEBIBYTE
+from atoll.twin.spec import Bar, FunctionSpec
+
+__all__ = ["adapter"]
+
+_IDS, _VIRTUAL = (0x15B3, 0x1017), 0x1018
+_MOST_IN_SLOT = 8
+
+
+def adapter(
+    bus: tuple[int, int], slot: int, kind: PortType, iommu: str | None, numa: int, dice: random.Random, *, beyond: bool
+) -> Iterator[FunctionSpec]:
+    """Yield the functions of one, in address order; those ``beyond`` a slot's eight where the port above can tell."""
+    count = dice.choice((1, 2, 2, 3))
+    controls, ats = device_controls(dice), dice.random() < 0.5
+    loopback = dice.random() < 0.5
+    bar = Bar(0, MEBIBYTE, wide=True, prefetchable=True)
+    first, most = count, (dice.choice((2, 5, 12)) if beyond else (_MOST_IN_SLOT - count) // count)
+    virtual = []
+    for number in range(count):
+        physical = Address(*bus, slot, number)
+        total = dice.randint(0, most)
+        own = controls if dice.random() < 0.8 else device_controls(dice)
+        common = FunctionSpec(
+            physical,
+            *_IDS,
+            ClassCode.ETHERNET,
+            port=kind,
+            multifunction=count > 1,
+            loopback=loopback or bool(own.acs),
+            acs=own.acs,
+            egress_bits=32 if own.acs and AcsFlag.EC in own.acs else 0,
+            ats=ats and iommu is not None and dice.random() < 0.8,
+            flr=True,
+            driver="mlx5_core",
+            subsystem=(_IDS[0], 0x0003),
+            numa_node=numa,
+            iommu=iommu,
+            vf_offset=first - number,
+        )
+        yield replace(
+            common,
+            bars=(replace(bar, size=4 * MEBIBYTE),),
+            vf_total=total,
+            vf_bar=MEBIBYTE if total else 0,
+            vf_device=_VIRTUAL if total else 0,
+        )
+        for index in range(total):
+            name = (slot << 3) + first + index
+            found = replace(
+                common,
+                address=Address(*bus, name >> 3 & 0x1F, name & 7),
+                device=_VIRTUAL,
+                bars=(bar,),
+                multifunction=False,
+                physfn=physical,
+                vf_index=index,
+                ats=common.ats and dice.random() < 0.9,
+            )
+            virtual.append(found)
+        first += total
+    yield from virtual
