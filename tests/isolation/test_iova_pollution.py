@@ -252,6 +252,22 @@ def test_where_virtual_functions_are_switched_on() -> None:
         assert {c.answer.word for c in claims if c.by == virtual.address} == {answer}
 
 
+def test_virtual_functions_answer_where_the_register_of_their_physical_one_puts_them() -> None:
+    shared = Bar(0, 0x80300000, 0x40000, memory=True, register=0x80700000)
+    owner = replace(
+        card("03:00.1", RED_PORT, 0x80200000),
+        multifunction=Known(True),
+        acs=Known(ACS_OFF),
+        sriov=Known(Sriov(8, 4, 0x160, True, (shared,))),
+    )
+    virtual = replace(card("03:00.3", RED_PORT, 0x80310000, 0x10000), physical_function=at("03:00.1"))
+    red = replace(card(RED, RED_PORT, 0x80000000), acs=Known(ACS_OFF), multifunction=Known(True))
+    claims = [one for one in pollution(box(extra=(red, owner, virtual))).claims if one.by == virtual.address]
+    assert {one.answer for one in claims} == {Answer.POSSIBLE}
+    spans = [(part.start, part.end) for one in claims for part in one.ranges]
+    assert spans == [(0x80310000, 0x8031FFFF), (0x80710000, 0x8071FFFF)]
+
+
 def test_elsewhere_than_on_x86_bars_may_count_addresses_otherwise() -> None:
     off = replace(conventional(), platform=Platform.POWERNV)
     far = changed(off, SHARED, bars=Known((Bar(0, 0x3FE0_8020_0000, MIB, memory=True),)))

@@ -122,7 +122,7 @@ def test_the_same_with_ports_as_others_do_not_have_them() -> None:
 
 def test_the_same_with_virtual_functions_of_several_physical_ones() -> None:
     tally, physical, translating = Tally(), 0, 0
-    for seed in (2032, 2035, 2040, 2047):
+    for seed in (2032, 2040, 2047, 2161):
         tally += try_fabric(f"random-{seed}-adapters", random.Random(seed), pairs=25, clusters=1)
         specs = Twin.new(f"random-{seed}-adapters").blueprint.functions
         physical += sum(each.address.function > 0 and each.vf_total > 0 for each in specs)

@@ -131,8 +131,7 @@ def _bar(
 ) -> Iterator[Addresses]:
     """Yield where a memory BAR answers; ``decodes``: whether it may do so now."""
     address = function.address
-    # A virtual function's own registers are hardwired to zero, and say nothing.
-    register = None if function.physical_function is not None else bar.register
+    register = bar.register if function.physical_function is None else _shared_register(topology, function, bar)
     at_zero = decodes and (bar.start if register is None else register) == 0
     if not bar.size:
         if bar.start:
@@ -164,6 +163,19 @@ def _bar(
         doubts.append(f"{what} of {address} has {bar.size:#x} bytes for the kernel, and {bar.resized:#x} by itself")
     if shown or moved:
         yield Addresses(what, shown | moved, doubt="; ".join(doubts))
+
+
+def _shared_register(topology: Topology, function: Function, bar: Bar) -> int | None:
+    """Return where the physical function's register puts a BAR of a virtual one, None where the kernel's place counts.
+
+    A virtual function's own registers are hardwired to zero, and say nothing.
+    """
+    physical = topology.functions.get(function.physical_function) if function.physical_function is not None else None
+    sriov = None if physical is None else value_of(physical.sriov, None)
+    for shared in (sriov.bars or ()) if sriov is not None else ():
+        if shared.index == bar.index and shared.register is not None and shared.start <= bar.start:
+            return bar.start - shared.start + shared.register
+    return None
 
 
 def _most(start: int, around: Ranges | None) -> Ranges:
