@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function
@@ -22,11 +22,11 @@ def multifunction_by_slots(
     functions: Mapping[Address, Function],
     physical: Mapping[Address, Address],
     perhaps: Mapping[Address, Address],
-    cut: Address | None,
+    cut: Collection[Address],
 ) -> dict[Address, Fact[bool]]:
     """Return of each function whether its slot has more than one, virtual ones aside.
 
-    ``physical`` tells whose virtual function one is, ``perhaps`` whose it may be; of the slot where the text is ``cut``
+    ``physical`` tells whose virtual function one is, ``perhaps`` whose it may be; of slots where the text is ``cut``
     more may have come.
     """
     slots = Counter(a.slot for a in functions if a not in physical and a not in perhaps)
@@ -35,8 +35,8 @@ def multifunction_by_slots(
         + (f" of {owner}" if owner != a else ", as it is called")
         for a, owner in perhaps.items()
     }
-    if cut is not None:
-        unsure.setdefault(cut.slot, "the text ends within its slot")
+    for address in cut:
+        unsure.setdefault(address.slot, "the text ends within its slot")
 
     def told(function: Function) -> Fact[bool]:
         address, shown = function.address, function.multifunction

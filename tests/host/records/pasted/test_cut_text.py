@@ -63,6 +63,47 @@ def test_the_cut_is_told() -> None:
     assert any("ends in the middle of 0000:01:00.0" in gap.why for gap in host_of(text).gaps)
 
 
+_BOXES = {
+    "fence": "Look:\n\n```\n{}```\n",
+    "fence of a shell": "~~~console\n# lspci -vvv\n{}~~~\n",
+    "forum": "Look: [CODE]{}[/CODE]\n",
+    "forum, folded away": "[SPOILER][code]\n{}[/code][/SPOILER]\n",
+    "page": "<pre><code>\n{}</code></pre>\n",
+    "quote": "> ```\n{}> ```\n",
+}
+
+
+@pytest.mark.parametrize("box", _BOXES)
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_box_of_code_that_ends_too_early_tells_no_more_than_a_text(box: str, lines: int) -> None:
+    """A limit of a forum's cut it, or a hand: its end stands right below, and what was written on."""
+    begin = "> " if box == "quote" else ""
+    cut, more = PORT.partition("[1c0 v1] Addr")[0], _NIC.replace("01:", "05:").replace("00:01.0", "00:05.0")
+    text = (cut if lines == 0 else cut.rpartition("\n")[0]) + "\n"
+    shown = "".join(f"{begin}{line}" for line in text.splitlines(keepends=True))
+    for after in ("", "\nThanks!\n", f"\nAnd more:\n```\n{more}\n```\n"):
+        host = host_of(f"{_BOXES[box].format(shown)}{begin}\n{after}")
+        gpu = host.functions[at("01:00.0")]
+        for name in ("ats", "acs", "driver", "serial", "sriov"):
+            assert isinstance(getattr(gpu, name), Unknown), (name, after)
+        assert any("ends in the middle of 0000:01:00.0" in gap.why for gap in host.gaps), after
+
+
+@pytest.mark.parametrize("box", _BOXES)
+@pytest.mark.parametrize("end", ["\n", "\tKernel driver in use: nvidia\n"])
+def test_a_box_of_code_that_ends_as_lspci_does_is_whole(box: str, end: str) -> None:
+    begin = "> " if box == "quote" else ""
+    shown = "".join(f"{begin}{line}" for line in (PORT.rstrip("\n") + "\n" + end).splitlines(keepends=True))
+    host = host_of(_BOXES[box].format(shown) + f"{begin}\nThanks!\n")
+    assert isinstance(host.functions[at("01:00.0")].acs, Known)
+    assert not any("ends in the middle" in gap.why for gap in host.gaps)
+
+
+def test_code_within_a_sentence_ends_no_function() -> None:
+    text = PORT.rstrip("\n") + "\n\nI ran [code]lspci[/code]\nas root, [icode]-vvv[/icode]\n[code]\n[/code]\n"
+    assert isinstance(host_of(text).functions[at("01:00.0")].acs, Known)
+
+
 @pytest.mark.parametrize("end", ["\n\n", "\n\tKernel driver in use: nvidia"])
 def test_a_text_that_ends_as_lspci_does_is_whole(end: str) -> None:
     host = host_of(PORT.rstrip("\n") + end)

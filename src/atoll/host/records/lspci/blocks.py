@@ -13,7 +13,7 @@ from atoll.host.records.lspci.asked import asked_in
 from atoll.host.records.lspci.block import Block, Capability, Detail
 from atoll.host.records.lspci.extended import extended_name
 from atoll.host.records.lspci.heading import ids_in_brackets
-from atoll.host.records.lspci.left_out import SEPARATOR, leaves_out, left_out_by_program
+from atoll.host.records.lspci.left_out import BOX_END, SEPARATOR, leaves_out, left_out_by_program
 from atoll.host.records.lspci.line import begins_detail, dumped, heading_of
 from atoll.host.records.lspci.slot import Slot, address_in
 from atoll.pci.address import Address
@@ -101,9 +101,11 @@ class _Reader:
 
     def _take_below(self, block: Block, number: int, text: str) -> None:
         """Take a line below a function's heading."""
-        if not text:
+        if not text or text == BOX_END:
+            going_on = self._open
             self._close()
             self._apart = True
+            block.cut |= text == BOX_END and going_on and _may_go_on(block)
         elif self._gone:
             block.nameless |= text.startswith("Control:")
         elif left_out_by_program(text) or _begins_another(block, text):
@@ -179,7 +181,7 @@ class _Reader:
         done, self._block = self._block, None
         self._open = False
         if done is not None and of_text:
-            done.cut = going_on and bool(done.details or done.capabilities) and not done.after
+            done.cut |= going_on and _may_go_on(done)
         return done
 
     def _close(self) -> None:
@@ -209,6 +211,11 @@ class _Reader:
                 block.capabilities[-1].details.append(detail)
         elif len(block.details) < _MOST_DETAILS:
             block.details.append(detail)
+
+
+def _may_go_on(block: Block) -> bool:
+    """Whether lspci may have printed more of a function below whose lines nothing stands that ends it."""
+    return bool(block.details or block.capabilities) and not block.after
 
 
 def _names_acs(block: Block) -> bool:

@@ -5,10 +5,15 @@ Forms of programs: ``[... 300 lines omitted ...]``, ``<truncated lines 12-40>``,
 
 from __future__ import annotations
 
-__all__ = ["SEPARATOR", "leaves_out", "left_out_by_program"]
+__all__ = ["BOX_END", "SEPARATOR", "leaves_out", "left_out_by_program"]
 
 SEPARATOR = "--"
 """What grep prints between lines that do not follow one another (``-A``, ``-B``)."""
+BOX_END = "\ufdd0"
+"""Stands below what a box of code holds (``[code]…[/code]``), which no reader takes for text (Unicode 23.7).
+
+lspci prints a blank line below each function: where the box ends without one, more may have come.
+"""
 _MARKS = ".…()[]{}<>-–— \t*_~"
 _DOTS = frozenset(_MARKS)
 _SNIPS = frozenset({"snip", "snipped", "cut", "truncated", "omitted", "shortened", "skipped", "etc"})

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from atoll.host.records.lspci.left_out import BOX_END
 from atoll.host.records.lspci.line import heading_of
 from atoll.host.records.pasted.eaten import FUNCTION
 
@@ -58,7 +59,7 @@ def unflowed(lines: Iterable[str]) -> Iterator[str]:
     """Yield the lines, those that hold several details of a function parted, each detail on a line."""
     paragraph: list[str] = []
     for line in lines:
-        if line.strip():
+        if line.strip() and line != BOX_END:
             paragraph.append(line)
             continue
         yield from _read(paragraph)

@@ -51,8 +51,8 @@ class TextFunctions:
     virtual_unread: set[Address] = field(default_factory=set)
     seeming_virtual: set[Address] = field(default_factory=set)
     """Functions whose names or ids say that they are virtual ones."""
-    cut: Address | None = None
-    """The function in the middle of which the text ends."""
+    cut: set[Address] = field(default_factory=set)
+    """Functions in the middle of which the text ends, or a box of code in it."""
     nameless: bool = False
     """Whether it holds lines of a function without the first one, which names it: a bridge may be lacking."""
     group: dict[Address, int] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class TextFunctions:
         if text.named_virtual or (dump is not None and not dump.function.ids_told):
             self.seeming_virtual.add(address)
         if block.cut:
-            self.cut = address
+            self.cut.add(address)
         controls = sum(detail.text.startswith("Control:") for detail in (*block.details, *block.after))
         self.nameless |= block.nameless or controls > 1
 

@@ -44,11 +44,9 @@ def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], t
         why = f"{found.name} does not show the bridge above, or not its bus numbers"
         hint = "give the whole output of lspci -vvv"
         gaps.append(Gap(f"what stands above bus {listed}", why, hint, GapKind.ABOVE, tuple(loose)))
-    if found.cut is not None:
-        why = f"{found.name} ends in the middle of {found.cut}"
-        gaps.append(
-            Gap(f"the rest of {found.cut}, and what comes after it", why, "give the whole output of lspci -vvv")
-        )
+    for cut in sorted(found.cut):
+        why = f"{found.name}, or a box of code in it, ends in the middle of {cut}"
+        gaps.append(Gap(f"the rest of {cut}, and what comes after it", why, "give the whole output of lspci -vvv"))
     if found.lost:
         why = f"{found.name}: paths without bus numbers, and no bus numbers of the bridges"
         gaps.append(Gap(f"{found.lost} functions", why, "use lspci -PP, or -vvv"))

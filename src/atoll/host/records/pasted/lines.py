@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from atoll.errors import InputError
 from atoll.host.records.lspci.interleaved import without_messages
+from atoll.host.records.lspci.left_out import BOX_END
 from atoll.host.records.lspci.line import begins_detail
 from atoll.host.records.pasted.broken import mended
 from atoll.host.records.pasted.cut_paths import whole_paths
@@ -27,15 +28,16 @@ _MOST_NAMED = 1 << 19
 _NAMED = re.compile(r"(?<!\b\d\d:)[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7]")
 """A function's address, and no part of a time (``12:34:56.789``)."""
 _LONGEST = 4096
-_MARKS = ("\ufeff", "\u200b")
+_MARKS = ("\ufeff", "\u200b", BOX_END)
 _FENCES = ("`", "~")
 _FENCE = re.compile(r"[`~]{3,}[\w+-]*$")
 
 
-def text_lines(data: bytes, *, name: str) -> Iterator[str]:
+def text_lines(data: bytes, *, name: str, ends: bool = False) -> Iterator[str]:
     """Yield the lines, unquoted (``> ``), without trailing blanks; lines are cut at 4096 characters.
 
-    A line that a message of pciutils parted is one again. Raises InputError for a text that is too long to be one.
+    A line that a message of pciutils parted is one again. With ``ends`` BOX_END stands where a box of code ends without
+    a blank line. Raises InputError for a text that is too long to be one.
     """
     if len(data) > MOST_BYTES:
         raise InputError(f"{name}: {len(data)} bytes are too many for a text", hint="name an archive, or cut it")
@@ -46,7 +48,8 @@ def text_lines(data: bytes, *, name: str) -> Iterator[str]:
     _check(text, name)
     text = plain(text)
     for line in whole_paths(unflowed(without_messages(single_spaced(list(_own(text)))))):
-        yield line[:_LONGEST]
+        if ends or line != BOX_END:
+            yield line[:_LONGEST]
 
 
 def _check(text: str, name: str) -> None:
@@ -70,13 +73,16 @@ def _own(text: str) -> Iterator[str]:
             if fenced:
                 blanks = 0 if _announces(last) else blanks
                 continue
-            found = ""
-        if not found:
-            blanks += 1
-            continue
-        yield from [""] * blanks
-        yield found
-        last, blanks = found, 0
+            found = BOX_END
+        ended = found.endswith(BOX_END)
+        found = found.removesuffix(BOX_END).rstrip()
+        if found:
+            yield from [""] * blanks
+            yield found
+            last, blanks = found, 0
+        if ended and last and not blanks:
+            yield BOX_END
+        blanks += not found
     yield from [""] * blanks
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from atoll.host.records.lspci.left_out import BOX_END
+
 __all__ = ["decoded", "plain"]
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^_`a-z])")
@@ -26,11 +28,16 @@ _TAGS = re.compile(rf"(?:(?:</?(?:{_NAME})(?:\s[^<>]{{0,400}})?/?>|<!doctype htm
 _ESCAPED = re.compile(r"\\([\[\]_*#])")
 _BREAK = re.compile(r"<br\s?/?>\n?", re.IGNORECASE)
 _BLOCKS = re.compile(rf"</?(?:{'|'.join(_BLOCK.split())})[\s/>]|<!doctype", re.IGNORECASE)
+_PRE_ENDS = "</pre"
 _BBCODE = re.compile(
     r"\[/?(?:b|i|u|s|color|size|font|code|icode|quote|spoiler|highlight|bgcolor|left|center|right|indent|mono|pre)"
     r"(?:=[^\[\]\n]{0,80})?\]",
     re.IGNORECASE,
 )
+_BOX_ENDS = re.compile(
+    r"^(?!.*\[(?:code|pre)\b)(.*)\[/(?:code|pre)\](?=(?:\[/\w{1,12}\]|[ \t])*$)", re.IGNORECASE | re.MULTILINE
+)
+"""The end of a box of several lines, and of its line."""
 _SIZE = re.compile(r"\[size=\d+[KMGT]?\]")
 """What lspci writes behind a region, in the form of a tag: ``Memory at de000000 [size=16M]``, ``I/O ports at e000
 [size=128]``. A tag's own has no unit of these."""
@@ -81,7 +88,7 @@ def plain(text: str) -> str:
         text = _TAGS.sub(_in_place_of_tags, _BREAK.sub("\n", text))
     if "[/" in text:
         # Only a text that closes one has them.
-        text = _BBCODE.sub(_in_place_of_code, text)
+        text = _BBCODE.sub(_in_place_of_code, _BOX_ENDS.sub(rf"\1{BOX_END}", text))
     if "\\[" in text:
         text = _ESCAPED.sub(r"\1", text)
     if any(entity in text for entity in _ENTITIES):
@@ -113,4 +120,5 @@ def _in_place_of_code(found: re.Match[str]) -> str:
 
 def _in_place_of_tags(found: re.Match[str]) -> str:
     """One line break for tags that stand for some, however many."""
-    return "\n" if "\n" in found[0] or _BLOCKS.search(found[0]) else ""
+    end = BOX_END if _PRE_ENDS in found[0].lower() else ""
+    return f"{end}\n" if "\n" in found[0] or _BLOCKS.search(found[0]) else ""

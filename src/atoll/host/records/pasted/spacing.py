@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from atoll.host.records.lspci.left_out import BOX_END
+
 __all__ = ["single_spaced"]
 
 _FEWEST = 6
@@ -18,13 +20,17 @@ _MOST_BESIDE = 50
 
 def single_spaced(lines: Sequence[str]) -> Iterator[str]:
     """Yield the lines without the blank ones between, where there is one after nearly each; more than one leave one."""
-    told = sum(1 for line in lines if line)
-    beside = sum(1 for one, other in pairwise(lines) if one and other)
+    shown = [line for line in lines if line != BOX_END]
+    told = sum(1 for line in shown if line)
+    beside = sum(1 for one, other in pairwise(shown) if one and other)
     if told < _FEWEST or beside * _MOST_BESIDE > told:
         yield from lines
         return
     blanks = 0
     for line in lines:
+        if line == BOX_END:
+            yield line
+            continue
         if not line:
             blanks += 1
             continue

@@ -20,6 +20,7 @@ from atoll.host.records.group_lists.group_list import GroupList
 from atoll.host.records.lspci.block import Block
 from atoll.host.records.lspci.block_text import habits
 from atoll.host.records.lspci.blocks import blocks
+from atoll.host.records.lspci.left_out import BOX_END
 from atoll.host.records.lspci.machine_form import MachineForm
 from atoll.host.records.lspci.tree import LspciTree
 from atoll.host.records.pasted.arrange import arranged
@@ -69,7 +70,10 @@ class _Lines:
         machine = MachineForm()
         numbered: list[tuple[int, str]] = []
         number = 0
-        for number, line in enumerate(text_lines(data, name=path), 1):
+        for number, line in enumerate(text_lines(data, name=path, ends=True), 1):
+            if line == BOX_END:
+                numbered.append((number, line))
+                continue
             self.paths.take(line)
             if not (
                 self.tree.take(line, number)
