@@ -251,6 +251,16 @@ def test_function_aliases_merge_with_the_function_of_that_number() -> None:
     assert _aliasing((0x1180, 0xE832), other).groups == groups("00:01.0", "01:00.0", "01:00.1")
 
 
+def test_an_alias_whose_slot_was_not_read_leaves_open_what_comes_in_through_it() -> None:
+    slot = [
+        function("01:00.0", "00:01.0", multifunction=True),
+        function("01:00.1", "00:01.0", multifunction=True, acs=ACS_ON),
+        function("01:00.2", "00:01.0", multifunction=True, acs=Unknown("cut"), ids=(0x1B4B, 0x9230)),
+    ]
+    found = predict(host([port("00:01.0", 1), *slot]))
+    assert at("01:00.1") in dict(found.undetermined)
+
+
 def test_whole_bus_aliases_merge_the_bus() -> None:
     others = [function("01:03.0", "00:01.0"), function("01:04.0", "00:01.0")]
     assert _aliasing((0x10B5, 0x87B0), others).groups == groups("00:01.0", "01:00.0 01:03.0 01:04.0")

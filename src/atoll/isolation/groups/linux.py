@@ -186,7 +186,7 @@ class _Former:
         for other in related:
             via = self._alias_group(other, visited, reasons, missing)
             if via is None:
-                via = self._function_alias_group(other, visited, [], [])
+                via = self._function_alias_group(other, visited, missing, [])
             if via is not None:
                 self._order_counts(via, related, missing)
                 missing += self._aliases.doubts(top.address, other.address)
