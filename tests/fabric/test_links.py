@@ -9,8 +9,16 @@ import pytest
 from reach_hosts import Scene, at, clusters, endpoint, gpu, links, machine, scene
 
 from atoll.fabric.answer import Answer, Policy
-from atoll.fabric.domains import NPU_UNCONFIGURED
-from atoll.fabric.links import across_links, between, far_end, into_system, is_open, near_end, open_links
+from atoll.fabric.links import (
+    NPU_UNCONFIGURED,
+    across_links,
+    between,
+    far_end,
+    into_system,
+    is_open,
+    near_end,
+    open_links,
+)
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import EndKind, Link, LinkEnd, LinkKind, NpuBrick, Platform, Register

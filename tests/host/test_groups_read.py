@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atoll.fabric.domains import default_domain
+from atoll.fabric.default_domain import default_domain
 from atoll.fabric.settings import DomainKind
 from atoll.host import read_host
 from atoll.host.fact import Known, Unknown

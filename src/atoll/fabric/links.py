@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, worst
-from atoll.fabric.domains import NPU_UNCONFIGURED
 from atoll.fabric.families import is_brick, possible_cpu_links, possible_kinds, possible_xgmi_to_cpu
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
@@ -14,6 +13,7 @@ from atoll.host.model import EndKind, Link, LinkEnd, LinkKind, Platform
 from atoll.pci.address import Address
 
 __all__ = [
+    "NPU_UNCONFIGURED",
     "across_links",
     "between",
     "far_end",
@@ -25,6 +25,9 @@ __all__ = [
     "open_links",
     "unended",
 ]
+
+NPU_UNCONFIGURED = "npu-unconfigured"
+"""Id of the assumption that an NPU which no kernel configures lets nothing through."""
 
 
 def near_end(link: Link, address: Address) -> LinkEnd:

@@ -9,7 +9,7 @@ Retire disable_bypass parameter" (in v6.10). Each driver obeys its own only, and
 from __future__ import annotations
 
 from atoll.fabric.answer import Answer
-from atoll.fabric.domains import shows_amd_iommu
+from atoll.fabric.default_domain import shows_amd_iommu
 from atoll.host.command_line import parameters, truth
 from atoll.host.fact import Known, value_of
 from atoll.host.kernel import smmu_drivers

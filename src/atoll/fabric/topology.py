@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import NamedTuple
 
-from atoll.fabric.domains import found_anew
+from atoll.fabric.default_domain import found_anew
 from atoll.fabric.families import is_brick
 from atoll.fabric.settings import Domain
 from atoll.fabric.vmd import vmds_of

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from atoll.controls.registry import link_control
 from atoll.controls.waking import is_kept_awake, may_sleep, opens_asleep
 from atoll.fabric.answer import Question
-from atoll.fabric.domains import DEFAULT, NPU_UNCONFIGURED, PROCESS, may_be_vfio, shows_amd_iommu
+from atoll.fabric.default_domain import DEFAULT, shows_amd_iommu
+from atoll.fabric.domains import PROCESS, may_be_vfio
 from atoll.fabric.families import possible_kinds
-from atoll.fabric.links import far_end, is_open, leads_on
+from atoll.fabric.links import NPU_UNCONFIGURED, far_end, is_open, leads_on
 from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT

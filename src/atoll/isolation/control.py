@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
-from atoll.fabric.domains import is_amd_iommu
+from atoll.fabric.default_domain import is_amd_iommu
 from atoll.fabric.topology import Topology
 from atoll.host.fact import value_of
 from atoll.host.model import Function

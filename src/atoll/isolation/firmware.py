@@ -13,7 +13,7 @@ its driver did so, and showed the range as ``reserved``, which else it shows of 
 from __future__ import annotations
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
-from atoll.fabric.domains import DEFAULT
+from atoll.fabric.default_domain import DEFAULT
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Fact, Known, Unknown, value_of

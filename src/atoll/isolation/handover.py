@@ -9,8 +9,9 @@ from atoll.controls.link_control import Effect
 from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone
+from atoll.fabric.default_domain import default_domain
 from atoll.fabric.disabled import word_against_iommu
-from atoll.fabric.domains import default_domain, holder_of
+from atoll.fabric.domains import holder_of
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import far_end, leads_on, near_end
 from atoll.fabric.settings import Domain, DomainKind, Settings

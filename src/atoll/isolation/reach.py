@@ -7,7 +7,7 @@ from functools import cached_property
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.cache import by_caching
-from atoll.fabric.domains import default_domain
+from atoll.fabric.default_domain import default_domain
 from atoll.fabric.links import across_links, into_system, linkless
 from atoll.fabric.pcie import PeerToPeer, climbs
 from atoll.fabric.root import reflected, to_memory

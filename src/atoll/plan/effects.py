@@ -9,7 +9,7 @@ from atoll.controls.registry import link_control
 from atoll.events.catalogue import reset_kinds
 from atoll.events.effect import reset_alone, reset_functions
 from atoll.events.reset import ResetKind, kind_of_method
-from atoll.fabric.domains import default_domain, type_anew
+from atoll.fabric.default_domain import default_domain, type_anew
 from atoll.fabric.settings import Settings
 from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from atoll.controls.kernel_mask import kernel_cuts
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Policy
-from atoll.fabric.domains import default_domain
+from atoll.fabric.default_domain import default_domain
 from atoll.fabric.links import is_open
 from atoll.fabric.settings import DomainKind, Settings
 from atoll.fabric.topology import Topology

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
+from atoll.fabric.default_domain import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown
 from atoll.host.gap import GapKind

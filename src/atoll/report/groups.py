@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atoll.fabric.domains import default_domain, is_amd_iommu, not_grouped_yet
+from atoll.fabric.default_domain import default_domain, is_amd_iommu, not_grouped_yet
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.gap import GapKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from atoll.fabric.domains import passthrough_told
+from atoll.fabric.default_domain import passthrough_told
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN, LISTED_NONE, on_xen

@@ -8,7 +8,7 @@ found (commit bcb81ac6ae3c "iommu: Get DT/ACPI parsing into the proper probe pat
 
 from __future__ import annotations
 
-from atoll.fabric.domains import grouped_with_driver
+from atoll.fabric.default_domain import grouped_with_driver
 from atoll.host.fact import value_of
 from atoll.host.model import Host
 from atoll.isolation.groups.comparison import compare

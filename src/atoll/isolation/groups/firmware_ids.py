@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from atoll.fabric.domains import shows_amd_iommu
+from atoll.fabric.default_domain import shows_amd_iommu
 from atoll.host.fact import Known, value_of
 from atoll.host.model import Host
 from atoll.isolation.groups.prediction import Prediction

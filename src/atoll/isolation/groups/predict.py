@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from atoll.fabric.domains import grouped_with_driver
+from atoll.fabric.default_domain import grouped_with_driver
 from atoll.host.fact import value_of
 from atoll.host.groups import listed_only
 from atoll.host.model import Host
