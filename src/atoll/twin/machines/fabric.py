@@ -34,6 +34,7 @@ from atoll.twin.machines.atomic import with_atomics
 from atoll.twin.machines.board import with_board
 from atoll.twin.machines.chance import Controls, port_controls
 from atoll.twin.machines.decoding import varied
+from atoll.twin.machines.devices import CARD, Bus
 from atoll.twin.machines.fixed import with_fixed
 from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
 from atoll.twin.machines.legacy import with_legacy
@@ -43,7 +44,7 @@ from atoll.twin.machines.ports import with_ports
 from atoll.twin.machines.records import nvlink_records, root_complex
 from atoll.twin.machines.resizable import with_resizable
 from atoll.twin.machines.tables import with_tables
-from atoll.twin.machines.tree import BUS_NAMED, CARD, PLAIN, ROOT_PORT, Bus, Tree
+from atoll.twin.machines.tree import BUS_NAMED, PLAIN, ROOT_PORT, Tree
 from atoll.twin.spec import (
     Bar,
     Blueprint,
