@@ -110,7 +110,7 @@ def _open_siblings(judge: Judge, functions: Iterable[Function]) -> Iterator[Func
     """Yield the functions that do not isolate, of slots where several do not."""
     slots: dict[tuple[int, int, int], list[Function]] = {}
     for function in functions:
-        if judge.multifunction(function) is not False and not judge.function(function).enabled:
+        if judge.own.multifunction(function) is not False and not judge.function(function).enabled:
             slots.setdefault(function.address.slot, []).append(function)
     for slot in slots.values():
         if len(slot) > 1:
@@ -129,7 +129,7 @@ def held_from_above(host: Host, members: Iterable[Address], one: Address) -> Add
         return None
     for function in beside:
         verdict = judge.function(function)
-        if verdict.enabled and verdict.certain and judge.multifunction(function) is not None:
+        if verdict.enabled and verdict.certain and judge.own.multifunction(function) is not None:
             return function.address
     return None
 
@@ -147,7 +147,7 @@ def _alias(function: Function, rule: Rule, why: str) -> Spoiler:
 
 
 def _spoiler(host: Host, function: Function, judge: Judge, rule: Rule) -> Spoiler:
-    kind = judge.port_type(function)
+    kind = judge.own.port_type(function)
     label = kind.label if kind is not None else "function of an unread type"
 
     def made(cause: Cause, what: str, because: str = "", off: AcsFlag = _NOTHING) -> Spoiler:

@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from atoll.fabric.default_domain import is_amd_iommu
-from atoll.host.command_line import options
-from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.acs_handler import ASKING_FOR_TYPE, isolates
 from atoll.isolation.groups.judgement import Judgement
 from atoll.isolation.groups.override import AcsOverride
+from atoll.isolation.groups.own_acs import OwnAcs
 from atoll.isolation.groups.shown_rows import ShownRows
-from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
+from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.class_code import BaseClass, DeviceClass
-from atoll.pci.header import DOWNSTREAM_PORTS, PortType
+from atoll.pci.class_code import DeviceClass
+from atoll.pci.header import PortType
 from atoll.pci.quirks.acs import (
-    BROKEN_SOURCE_VALIDATION,
     CLAIMED,
     AcsHandler,
     acs_handlers,
@@ -31,8 +30,6 @@ from atoll.pci.vendor import INTEL
 
 __all__ = ["Judge", "unseen_above"]
 
-_NEVER = (PortType.PCI_TO_PCIE, PortType.PCIE_TO_PCI, PortType.EVENT_COLLECTOR)
-_BY_MULTIFUNCTION = (PortType.ENDPOINT, PortType.LEGACY_ENDPOINT, PortType.UPSTREAM, PortType.ROOT_INTEGRATED)
 _MF_CONTROLS = AcsFlag.RR | AcsFlag.CR | AcsFlag.EC | AcsFlag.DT
 _BY_IDS_OF_ANY_TYPE = (AcsHandler.AMD_SB, AcsHandler.MF_ENDPOINT, AcsHandler.WANGXUN_NIC)
 """Handlers that go by ids alone, which are not those of root ports."""
@@ -40,45 +37,19 @@ _OWN_LISTS_GROWN = (AcsHandler.ZHAOXIN_PORTS, AcsHandler.WANGXUN_NIC)
 """Handlers that say no to what they do not list, and whose lists grew: older ones say no to what newer ones take."""
 
 
-def _words(flags: AcsFlag) -> str:
-    return " ".join(f"{word[:-1]}-" for word in flags.lspci.split() if word.endswith("+"))
-
-
 class Judge:
     """Judges the functions of one host, each once."""
 
     def __init__(self, host: Host, *, acs_control: Mapping[Address, AcsFlag], override: AcsOverride) -> None:
         self._host = host
-        self._control = acs_control
+        self.own = OwnAcs(host, acs_control)
+        """What the functions say themselves."""
         self._override = override
-        self._short = "nommconf" in options(value_of(host.command_line, ""), "pci")
         self._amd = _amd_iommu(host)
-        self._shared = _shared_slots(host)
         self._functions: dict[Address, Judgement] = {}
         self._paths: dict[Address, Judgement] = {}
         claimed = bool(override) or value_of(host.overrides_acs, False)
-        self._shown = None if claimed else ShownRows(host, self._by_type, self._ask)
-
-    def multifunction(self, function: Function) -> bool | None:
-        """``pdev->multifunction``: None where the record does not tell.
-
-        The header says so; any function but 0 found by a scan has it (``pci_scan_slot``, which below a PCIe port
-        takes all functions reached by ARI as one slot's); virtual functions never have it
-        (``pci_iov_add_virtfn``).
-        """
-        address = function.address
-        if function.physical_function is not None:
-            return False
-        if function.perhaps_virtual:
-            return None
-        if address.function:
-            return True
-        if address.device and value_of(function.ari, False) and function.parent is not None:
-            return True
-        if isinstance(function.multifunction, Known):
-            return function.multifunction.value
-        # A scan goes beyond function 0 only if its header says multifunction.
-        return True if address.slot in self._shared else None
+        self._shown = None if claimed else ShownRows(host, self.own.judge, self._ask)
 
     def function(self, function: Function) -> Judgement:
         """``pci_acs_enabled(pdev, SV | RR | CR | UF)`` (drivers/pci/pci.c)."""
@@ -93,7 +64,7 @@ class Judge:
         if quirk is not None and not quirk.enabled and function.vendor == INTEL:
             # The row that the patch adds to the table stands behind Intel's, and the first that decides counts.
             return quirk
-        return self._overridden(function, quirk or self._by_type(function))
+        return self._overridden(function, quirk or self.own.judge(function))
 
     def _whatever_it_is(self, function: Function) -> Judgement:
         """What holds for every device that a function without told ids can be."""
@@ -113,20 +84,6 @@ class Judge:
             return first
         missing = f"{function.address}: its ids, which the record does not show, and whether a quirk applies"
         return Judgement(first.enabled, first.why, (missing, *first.missing))
-
-    def port_type(self, function: Function) -> PortType | None:
-        """The type as ``set_pcie_port_type`` corrects it: None where it was not read.
-
-        A downstream port right below one is taken as an upstream port. The kernel (6.1 to 7.3) forgets to shift the
-        new type into place, so that it reads as an endpoint's, for which the same rules hold here; so they do for an
-        upstream port right below one, which it takes for a downstream port and which reads as an endpoint too.
-        """
-        found = value_of(function.port_type, None)
-        if found is PortType.DOWNSTREAM and function.parent is not None:
-            above = self._host.functions.get(function.parent)
-            if above is not None and self.port_type(above) in (*DOWNSTREAM_PORTS, PortType.PCI_TO_PCIE):
-                return PortType.UPSTREAM
-        return found
 
     def path(self, port: Function) -> Judgement:
         """``pci_acs_path_enabled(port, NULL, …)``: the port and every one above it up to the root bus."""
@@ -161,7 +118,7 @@ class Judge:
 
     def _is_chipset_shown(self, port: Function) -> bool:
         """Whether groups show of an Intel chipset what no register does: that its ports pass nothing to peers."""
-        if self._shown is None or self.port_type(port) is not PortType.ROOT_PORT:
+        if self._shown is None or self.own.port_type(port) is not PortType.ROOT_PORT:
             return False
         return self._shown.set_up_chipset(port)
 
@@ -169,7 +126,7 @@ class Judge:
         """A bridge that isolates lets what is below have groups of their own, unless its type makes it lend them its id
         (``pci_for_each_dma_alias``): so the AMD southbridges' PCI bridge, which the table names.
         """
-        if not function.is_port or self.port_type(function) is not None:
+        if not function.is_port or self.own.port_type(function) is not None:
             return quirk
         missing = f"{function.address}: the PCI Express type was not read, and whether its id stands for those below"
         return quirk._replace(missing=(*quirk.missing, missing))
@@ -179,7 +136,7 @@ class Judge:
         kernel = value_of(self._host.kernel, None)
         if kernel is not None and kernel_decides_alike(kernel.text, handler, function.vendor, function.device):
             return quirk
-        plain = self._by_type(function)
+        plain = self.own.judge(function)
         refused = handler in _OWN_LISTS_GROWN and quirk.enabled
         if plain.certain and plain.enabled == quirk.enabled and not refused:
             return quirk
@@ -193,10 +150,10 @@ class Judge:
         """What ``pcie_acs_override=`` makes of a judgement: nothing but a kernel with the patch obeys it."""
         if not self._override or (judgement.enabled and judgement.certain):
             return judgement
-        port_type = self.port_type(function)
+        port_type = self.own.port_type(function)
         if port_type is None or not isinstance(function.acs, Known) or function.acs.value is not None:
             return judgement
-        if not self._override.covers(function, port_type, self.multifunction(function) is not False):
+        if not self._override.covers(function, port_type, self.own.multifunction(function) is not False):
             return judgement
         missing = f"{function.address}: whether this kernel has the patch that obeys pcie_acs_override="
         why = (f"{function.address}: taken as isolating (pcie_acs_override=)",)
@@ -205,7 +162,7 @@ class Judge:
     def _ask(self, handler: AcsHandler, function: Function) -> Judgement | None:
         if handler is AcsHandler.AMD_SB:
             return self._amd_southbridge(function)
-        port_type = self.port_type(function)
+        port_type = self.own.port_type(function)
         isolating = isolates(handler, function, port_type)
         if isolating is None:
             return None
@@ -224,7 +181,7 @@ class Judge:
 
         Of the four flags only RR and CR count for functions of one device, and both are claimed.
         """
-        multifunction = self.multifunction(function)
+        multifunction = self.own.multifunction(function)
         if multifunction is False or function.parent is not None or self._amd is False:
             return None
         if REDIRECTING & _MF_CONTROLS & ~CLAIMED[AcsHandler.AMD_SB]:
@@ -235,69 +192,6 @@ class Judge:
         if self._amd is None:
             missing.append(f"{function.address}: whether there is an AMD IOMMU (IVRS)")
         return Judgement(True, (f"{function.address}: taken as isolating ({AcsHandler.AMD_SB})",), tuple(missing))
-
-    def _by_type(self, function: Function) -> Judgement:
-        address = function.address
-        multifunction = self.multifunction(function)
-        port_type = self.port_type(function)
-        if port_type is None and function.physical_function is not None:
-            # A virtual function has the PCI Express type of its physical one (Base Specification 9.3.5), an endpoint's.
-            return Judgement(True, (f"{address}: a virtual function needs no ACS (pci_iov_add_virtfn)",))
-        if port_type is None:
-            guess = not function.is_port and multifunction is False and function.base_class != BaseClass.BRIDGE
-            reason = function.port_type.reason if isinstance(function.port_type, Unknown) else ""
-            missing = f"{address}: the PCI Express type was not read ({reason})"
-            return Judgement(guess, (f"{address}: type not known",), (missing,))
-        if port_type is PortType.CONVENTIONAL:
-            return Judgement(False, (f"{address}: conventional PCI has no ACS (pci_acs_enabled)",))
-        if port_type in _NEVER:
-            return Judgement(False, (f"{address}: a {port_type.label} never counts as isolating (pci_acs_enabled)",))
-        if port_type in _BY_MULTIFUNCTION:
-            if multifunction is False:
-                return Judgement(True, (f"{address}: a single function needs no ACS (pci_acs_enabled)",))
-            judgement = self._by_capability(function, port_type)
-            if multifunction is None and not (judgement.enabled and judgement.certain):
-                unknown = (f"{address}: whether it is multifunction", *judgement.missing)
-                return Judgement(True, judgement.why, unknown)
-            return judgement
-        if port_type in DOWNSTREAM_PORTS:
-            return self._by_capability(function, port_type)
-        return Judgement(True, (f"{address}: {port_type.label} (pci_acs_enabled)",))
-
-    def _by_capability(self, function: Function, port_type: PortType) -> Judgement:
-        """``pci_acs_flags_enabled``: bits that the capability does not have count as hard-wired on."""
-        address = function.address
-        control = self._control.get(address)
-        if not isinstance(function.acs, Known):
-            if control is not None and control & REDIRECTING == REDIRECTING:
-                return Judgement(True, (f"{address}: ACS is on",))
-            # The guess: Linux turns ACS on wherever there is some (pci_enable_acs) once it has an IOMMU, unless it was
-            # told to leave memory-mapped configuration space alone: then it mostly finds none.
-            missing = f"{address}: the ACS capability was not read ({function.acs.reason})"
-            return Judgement(
-                control is None and not self._short, (f"{address} ({port_type.label}): ACS not known",), (missing,)
-            )
-        acs = function.acs.value
-        if acs is None:
-            return Judgement(False, (f"{address} ({port_type.label}): no ACS capability (pci_acs_flags_enabled)",))
-        if control is None and _misread(function, port_type, acs):
-            missing = f"{address}: its ACS control register, one dword on this chip, was read as a word"
-            return Judgement(True, (f"{address} ({port_type.label}): ACS not known",), (missing,))
-        return self._by_control(function, port_type, acs, acs.control if control is None else control)
-
-    def _by_control(self, function: Function, port_type: PortType, acs: Acs, control: AcsFlag) -> Judgement:
-        address = function.address
-        off = REDIRECTING & acs.capability & ~control
-        missing: tuple[str, ...] = ()
-        if (function.vendor, function.device) in BROKEN_SOURCE_VALIDATION and off & AcsFlag.SV:
-            kernel = value_of(self._host.kernel, None)
-            if kernel is None or (kernel.major, kernel.minor) >= (7, 0):
-                off &= ~AcsFlag.SV
-                if kernel is None and not off:
-                    missing = (f"{address}: whether the kernel drops this switch's broken SV (since 7.0)",)
-        if not off:
-            return Judgement(True, (f"{address}: ACS is on",), missing)
-        return Judgement(False, (f"{address} ({port_type.label}): ACS {_words(off)} (pci_acs_flags_enabled)",))
 
 
 def _ruled_out(function: Function, vendor: int, device: int) -> bool:
@@ -325,12 +219,6 @@ def _both(one: Judgement, rest: Judgement) -> Judgement:
     return Judgement(one.enabled and rest.enabled, why, one.missing + rest.missing)
 
 
-def _misread(function: Function, port_type: PortType, acs: Acs) -> bool:
-    """Whether a control word was taken from where these Intel ports have none, as lspci does."""
-    spt = function.vendor == INTEL and port_type is PortType.ROOT_PORT and is_intel_spt_root_port(function.device)
-    return spt and acs.control_offset != acs.offset + 8
-
-
 def _amd_iommu(host: Host) -> bool | None:
     """Whether the firmware describes an AMD IOMMU (IVRS); None where no IOMMU shows."""
     if host.iommu_units:
@@ -345,11 +233,3 @@ def _amd_iommu(host: Host) -> bool | None:
         if any(f.device_class == DeviceClass.HOST_BRIDGE and f.made_by(INTEL) for f in host.functions.values()):
             return False
     return None
-
-
-def _shared_slots(host: Host) -> frozenset[tuple[int, int, int]]:
-    return frozenset(
-        address.slot
-        for address, function in host.functions.items()
-        if address.function and function.physical_function is None and not function.perhaps_virtual
-    )

@@ -201,7 +201,7 @@ class _Former:
         """``get_pci_function_alias_group``: other functions of the slot that do not isolate either."""
         a = top.address
         slot = self._slots[a.slot]
-        if len(slot) < 2 or self._judge.multifunction(top) is False:
+        if len(slot) < 2 or self._judge.own.multifunction(top) is False:
             return None
         own = self._judge.function(top)
         if own.enabled and own.certain:
