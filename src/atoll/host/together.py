@@ -7,12 +7,17 @@ from dataclasses import replace
 
 from atoll.errors import InputError
 from atoll.host.links.interconnect import with_link_records
-from atoll.host.model import Host
+from atoll.host.model import Function, Host
 from atoll.host.records.content import Record
+from atoll.host.records.merge.disagreement import DISAGREE
+from atoll.host.records.merge.function import BY_NAME
 from atoll.host.records.merge.hosts import merge
 from atoll.pci.address import Address
 
 __all__ = ["read_together"]
+
+_MOST_DISPUTED = 3
+"""Functions on buses 00 of whose ids records may disagree. They are the board's and the processor's, and stay."""
 
 
 def read_together(
@@ -21,7 +26,7 @@ def read_together(
     """Return the host that records show together with one that was ``read`` from files.
 
     ``uuids`` are what the driver tells of GPUs (``atoll.host.links.interconnect.driver_uuids``). Raises InputError
-    where records tell of links and no record shows the functions that have them.
+    where records tell of links and no record shows the functions that have them, and where they are of two machines.
     """
     hosts = [host for host in (read, *(record.host for record in records)) if host is not None]
     if not hosts:
@@ -40,11 +45,29 @@ def read_together(
             name = name if name not in texts else f"{name} ({number})"
             texts[name], paths[name] = record.links, record.name
     host = merge(hosts)
+    _check_one_machine(host)
     if not texts:
         return host
     host = with_link_records(host, texts, uuids=uuids)
     # A record that shows functions and links is one source.
     return replace(host, provenance=tuple(dict.fromkeys(paths.get(source, source) for source in host.provenance)))
+
+
+def _check_one_machine(host: Host) -> None:
+    """Raise InputError where records, or the two outputs in one text, show different boards: no answer is of either."""
+    found = [f for f in host.functions.values() if f.address.bus == 0 and _is_another(f)]
+    if len(found) > _MOST_DISPUTED:
+        said = found[0].label.removeprefix(DISAGREE)
+        what = f"of two machines: at {found[0].address} {said}, and so at {len(found) - 1} more functions of bus 00"
+        hint = "name the records of one machine alone, or part the text"
+        raise InputError(f"{' and '.join(host.provenance)}: {what}", hint=hint)
+
+
+def _is_another(function: Function) -> bool:
+    """Whether records show two devices in one place: by ids, or by makers, since names change from list to list."""
+    if not function.label.startswith(DISAGREE):
+        return False
+    return BY_NAME not in function.label or len({vendor for vendor, _ in function.all_ids}) > 1
 
 
 def _by_links(records: Sequence[Record]) -> list[Host]:

@@ -11,7 +11,10 @@ from atoll.host.records.merge.disagreement import DISAGREE, Disagreements, agree
 from atoll.host.records.multifunction import ASSUMED
 from atoll.pci.address import Address
 
-__all__ = ["merge_function"]
+__all__ = ["BY_NAME", "merge_function"]
+
+BY_NAME = "another device by name"
+"""What is said of a device of which a record shows the name only, where another shows ids that it cannot have."""
 
 _FACTS = (
     *(
@@ -94,7 +97,7 @@ def _class(one: Function, other: Function, doubts: Disagreements) -> int:
 
 
 def _ids(function: Function) -> str:
-    return f"{function.vendor:04x}:{function.device:04x}" if function.ids_told else "another device by name"
+    return f"{function.vendor:04x}:{function.device:04x}" if function.ids_told else BY_NAME
 
 
 def _meet(a: tuple[int | None, int | None], b: tuple[int | None, int | None]) -> tuple[int | None, int | None] | None:
