@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from act_bench import Watched, host_of
-from deaths import after, deaths
+from deaths import after, copied, deaths
 from regroup_below_bench import BLUE, OPEN_PORTS, RED, ROOT_PORT, drivers, groups, of, regrouping_below, spoiled_below
 
 from atoll.act.executor import execute
@@ -141,3 +141,44 @@ def test_a_rollback_removes_no_port_below_which_something_was_plugged_in(absent:
     assert drivers(twin)[PLUGGED] == DRIVER
     assert twin.kernel.hardware.functions[ROOT_PORT].acs != AcsFlag(0)
     assert Fate.LEFT not in [run.fate for run in recover(twin).runs]
+
+
+CAME = BLUE[0]
+REST = of("red", RED[1:]) + of("blue", BLUE[1:])
+
+
+def came(absent: set[Address]) -> tuple[Twin, set[tuple[str, ...]]]:
+    """A machine below whose closed port something is found that no plan knows, and the groups of before."""
+    twin = spoiled_below()
+    before = groups(twin)
+    twin.write(f"sys/bus/pci/devices/{CAME}/remove", b"1")
+    absent.add(CAME)
+    return twin, before
+
+
+def test_what_came_while_a_port_was_closed_is_told_when_a_release_opens_it(absent: set[Address]) -> None:
+    twin, before = came(absent)
+    execute(twin, *regrouping_below(twin, REST))
+    absent.clear()
+    twin.write("sys/bus/pci/rescan", b"1")
+    assert (str(CAME),) in groups(twin)
+    host = host_of(twin)
+    (told,) = release(twin, host, read_spec(REST, host, name="spec")).left
+    assert told.startswith(f"{CAME} came while {ROOT_PORT} was closed, and is in a group that nothing isolates now: ")
+    # As it says.
+    twin.write(f"sys/bus/pci/devices/{CAME}/remove", b"1")
+    twin.write("sys/bus/pci/rescan", b"1")
+    assert {frozenset(members) for members in groups(twin)} == {frozenset(members) for members in before}
+
+
+def test_what_came_while_a_port_was_closed_is_told_when_recovering_opens_it(absent: set[Address]) -> None:
+    twin, _ = came(absent)
+    died = deaths(twin, {}, lambda machine: execute(machine, *regrouping_below(machine, REST)))
+    dead = after(died, f"/{BLUE[1]}/driver_override")
+    assert recover(copied(dead)).runs[0].left == ()
+    absent.clear()
+    dead.write("sys/bus/pci/rescan", b"1")
+    (run,) = recover(dead).runs
+    assert run.fate is Fate.ROLLED_BACK
+    (told,) = run.left
+    assert told.startswith(f"{CAME} came while {ROOT_PORT} was closed")

@@ -6,7 +6,7 @@ ports as before, functions regrouped by that, and last the drivers of before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -25,7 +25,7 @@ from atoll.act.steps.drivers import restore, set_override, unbind
 from atoll.act.steps.leases import close
 from atoll.act.steps.ports import power_control, read_control, restore_power, set_control
 from atoll.act.steps.quiesce import master_off
-from atoll.act.steps.regroup import check_free, regroup
+from atoll.act.steps.regroup import check_free, found_apart, regroup
 from atoll.act.steps.resets import restore_cut
 from atoll.errors import StepError
 from atoll.isolation.clusters import Cluster
@@ -129,7 +129,7 @@ class GivingBack:
                     sleep = partial(restore_power, self.site.machine, address, before.power)
                     self.attempt("set-acs", address, sleep, f"power/control {before.power}")
 
-    def regroup(self, addresses: Iterable[Address]) -> None:
+    def regroup(self, addresses: Sequence[Address]) -> None:
         """Have what was removed for its group found again once more; of ports, nothing is owed then."""
         for address in addresses:
             if self.was[address].removed:
@@ -137,6 +137,8 @@ class GivingBack:
             if self.site.host.functions[address].is_port and address not in self.vanished:
                 self.compare(address)
                 self.forget(address)
+        opened = [address for address in addresses if self.was[address].together and address not in self.vanished]
+        self.left += found_apart(self.site.machine, opened, self.was)
 
     def silence(self, devices: Iterable[Address]) -> None:
         """Take off drivers and bus mastering, and then close what is held: a closed device may lose its cuts."""

@@ -46,6 +46,8 @@ class Before:
     acs: Value = None
     power: Value = None
     """``power/control`` of a port that is kept awake."""
+    together: Value = None
+    """Whether all below a port shared its group."""
     removed: bool = False
     settings: Value = None
     """What it was set to that no step changes."""
@@ -296,7 +298,7 @@ def _was_before(
             # What is noted after a step (the journal of an earlier version had none) is what the step has set.
             was.settings = before.get("settings")
         if was.acs is None and "acs" in before:
-            was.acs = before["acs"]
+            was.acs, was.together = before["acs"], before.get("together")
         if was.power is None:
             was.power = before.get("power")
         was.removed |= entry.step.kind is StepKind.REMOVE

@@ -16,7 +16,7 @@ from atoll.act.running import Running
 from atoll.act.settings import changed, differences, put_back
 from atoll.act.site import Site, Value
 from atoll.act.steps.actions import ACTIONS
-from atoll.act.steps.regroup import find, group_changed
+from atoll.act.steps.regroup import find, found_apart, group_changed, removed_with
 from atoll.errors import InputError
 from atoll.pci.address import Address
 from atoll.plan.step import StepKind
@@ -98,6 +98,8 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
     left += [f"{entry.step.device} is not there: its driver cannot be put back" for entry in away]
     left += settings.differences()
     left += [*others.values(), *groups.stay.left]
+    mine = {entry.step.device for entry in entries}.union(*map(removed_with, entries))
+    left += found_apart(site.machine, (e.step.device for e in undone if e.before.get("together")), mine)
     for entry in entries:
         if entry.step.kind is not StepKind.REMOVE or groups.stay.has(entry):
             continue

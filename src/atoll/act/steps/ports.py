@@ -10,6 +10,7 @@ from atoll.act import device
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.site import Site, State, Value
+from atoll.act.steps.regroup import is_together
 from atoll.controls.waking import opens_asleep
 from atoll.errors import Unreadable
 from atoll.host.attribute import text
@@ -76,7 +77,8 @@ class SetAcs:
             raise Failure(f"ACS of {step.device} reads {found.lspci}, planned from {step.acs_before.lspci}")
         managed = power_control(site.machine, step.device) == _MANAGED
         kept = managed and step.acs is not None and _opens_asleep(site, step.device, step.acs)
-        return {"acs": int(found), **({"power": _MANAGED} if kept else {})}
+        together = int(is_together(site.machine, step.device))
+        return {"acs": int(found), "together": together, **({"power": _MANAGED} if kept else {})}
 
     def do(self, site: Site, step: Step, before: State) -> None:
         """Write it, to a port that stays awake from then on."""

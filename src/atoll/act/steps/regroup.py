@@ -9,6 +9,7 @@ when it is discovered, and never again.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 
 from atoll.act import device
@@ -24,7 +25,19 @@ from atoll.host.place import address_of
 from atoll.pci.address import Address
 from atoll.plan.step import Step
 
-__all__ = ["Remove", "Rescan", "below", "check_free", "find", "group_changed", "regroup", "removed_with", "rescan"]
+__all__ = [
+    "Remove",
+    "Rescan",
+    "below",
+    "check_free",
+    "find",
+    "found_apart",
+    "group_changed",
+    "is_together",
+    "regroup",
+    "removed_with",
+    "rescan",
+]
 
 _AUTOPROBE = "sys/bus/pci/drivers_autoprobe"
 _PROBE = "sys/bus/pci/drivers_probe"
@@ -159,6 +172,26 @@ def below(machine: Machine, address: Address) -> list[Address]:
         if child is not None:
             found += [child, *below(machine, child)]
     return found
+
+
+def is_together(machine: Machine, port: Address) -> bool:
+    """Whether all that is below a port shares its group: nothing there was found while it isolated."""
+    group = device.group(machine, port)
+    return bool(group) and set(below(machine, port)) <= {*group}
+
+
+def found_apart(machine: Machine, ports: Iterable[Address], known: Collection[Address]) -> tuple[str, ...]:
+    """Return sentences about what is not ``known`` and was found below ports while these isolated, which they do no
+    more: it is nobody's here to be found again."""
+    told: dict[Address, str] = {}
+    for port in sorted(ports):
+        group = device.group(machine, port)
+        for address in below(machine, port):
+            if address not in known and address not in group and device.group(machine, address):
+                again = f"echo 1 > /{device.folder(address)}/remove, then > /sys/bus/pci/rescan"
+                why = f"came while {port} was closed, and is in a group that nothing isolates now"
+                told.setdefault(address, f"{address} {why}: {again}")
+    return tuple(told.values())
 
 
 def _without_ports(site: Site, group: tuple[Address, ...]) -> set[Address]:
