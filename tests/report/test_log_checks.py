@@ -55,6 +55,16 @@ def test_each_reason_for_which_memory_was_not_mapped() -> None:
     assert "ulimit" in second.do
 
 
+def test_where_the_log_says_why_no_log_is_asked_for() -> None:
+    complaint = Complaint(ComplaintKind.NO_DOMAIN, at("01:00.0"), ("Operation not permitted",))
+    host = _host()
+    (check,) = complaint_checks(host, complaint)
+    assert "dmesg" in check.do
+    (check,) = complaint_checks(replace(host, refused=frozenset({at("01:00.0")})), complaint)
+    assert check.do == "see firmware-memory"
+    assert "RMRR" in check.why
+
+
 def test_a_device_that_was_asked_and_did_not_answer() -> None:
     host = _host()
     dead = replace(host.functions[at("01:00.0")], acs=Unknown(NO_ANSWER))

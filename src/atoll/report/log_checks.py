@@ -4,7 +4,7 @@ function."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.host.complaint import Complaint, ComplaintKind
 from atoll.host.fact import value_of
@@ -138,6 +138,9 @@ _OTHERWISE = _Words(
 )
 
 
+_FIRMWARE_S = "the firmware keeps memory mapped for it (RMRR), as the kernel's log says: the kernel gives it to nobody"
+
+
 def complaints(s: Subject) -> Iterator[Check]:
     """What the record's messages say went wrong."""
     for one in troubles(s.host):
@@ -160,6 +163,8 @@ def complaint_checks(host: Host, one: Complaint) -> Iterator[Check]:
     details = one.details or ("",)
     for detail in details if one.function is None else details[:1]:
         words = _WORDS[one.kind] if one.kind in _WORDS else _OF_MAPPING.get(detail, _OTHERWISE)
+        if one.kind is ComplaintKind.NO_DOMAIN and one.function in host.refused:
+            words = replace(words, why=_FIRMWARE_S, do="see firmware-memory")
         it = "a device" if one.function is None else str(one.function)
         parts = {"it": it, "detail": detail or "as the log has it"}
         found, why, do = (text.format(**parts) for text in (words.found, words.why, words.do))
