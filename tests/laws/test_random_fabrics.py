@@ -145,6 +145,19 @@ def test_the_same_with_what_is_soldered_to_boards() -> None:
     assert tally.directs > 10
 
 
+def test_the_same_on_arm_where_host_bridges_shift_addresses() -> None:
+    tally, shifted, without = Tally(), 0, 0
+    for seed in (1, 2, 4, 7, 9, 10):
+        tally += try_fabric(f"random-{seed}-arm", random.Random(seed), pairs=25, clusters=1)
+        plan = Twin.new(f"random-{seed}-arm").blueprint
+        shifted += sum(window.bus != window.cpu for bridge in plan.bridges for window in (bridge.low, bridge.high))
+        without += not plan.iommus
+    assert not tally.wrong, tally.wrong[0]
+    assert shifted > 5
+    assert without > 0
+    assert tally.directs > 10
+
+
 def test_random_machines_decode_all_there_is() -> None:
     """Each of these in some of the machines that the law above tries, and machines without any of it, too."""
     machines = [Twin.new(f"random-{seed}") for seed in range(40)]

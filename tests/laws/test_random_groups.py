@@ -17,12 +17,12 @@ from atoll.host.model import Host
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from atoll.twin import Twin
-from atoll.twin.machines.fabric import ADAPTERS, BOARD, PORTS
+from atoll.twin.machines.fabric import ADAPTERS, ARM, BOARD, PORTS
 
 Groups = frozenset[frozenset[Address]]
 SEEDS = range(16)
-GROWN = (PORTS, ADAPTERS, BOARD)
-"""Kinds of machines that consist of other functions."""
+GROWN = (PORTS, ADAPTERS, BOARD, ARM)
+"""Kinds of machines that consist of other functions, or have other IOMMUs."""
 
 
 def recorded(host: Host) -> Groups:

@@ -12,7 +12,7 @@ from atoll.twin.hardware import Hardware
 from atoll.twin.iommu import Iommu
 from atoll.twin.packet import Hop, Kind, Outcome, Packet
 from atoll.twin.replication import Replication
-from atoll.twin.spec import CONVENTIONAL_BUS, HostBridge, Platform, Routing
+from atoll.twin.spec import CONVENTIONAL_BUS, X86, HostBridge, Routing
 
 __all__ = ["Downwards"]
 
@@ -76,7 +76,7 @@ class Downwards:
                     if top is not None:
                         return self.descend(top, down, hops, origins)
                     return Outcome(hops, stopped=f"nobody below {bridge.name} claims {down.address:#x}")
-        if VGA_MEMORY[0] <= address <= VGA_MEMORY[1] and self.hardware.blueprint.platform is not Platform.POWERNV:
+        if VGA_MEMORY[0] <= address <= VGA_MEMORY[1] and self.hardware.blueprint.platform in X86:
             return self._legacy(address, packet, hops, origins)
         owner = self.iommu.memory_owner(address)
         if owner is not None:

@@ -10,7 +10,7 @@ from atoll.pci.header import DOWNSTREAM_PORTS, Command, PortType
 from atoll.twin import allocation, decoding, portal, resizing, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
 from atoll.twin.placement import ROM, Placement, Range, Space, place
-from atoll.twin.spec import Blueprint, FunctionSpec, HostBridge, Model, Platform
+from atoll.twin.spec import X86, Blueprint, FunctionSpec, HostBridge, Model
 
 __all__ = ["ALL_ONES", "ARI_FORWARDING", "Hardware"]
 
@@ -174,8 +174,7 @@ class Hardware:
             if window.bus <= address < window.bus + window.size:
                 return address - window.bus + window.cpu
         first, last = decoding.VGA_MEMORY
-        powernv = self.blueprint.platform is Platform.POWERNV
-        return address if first <= address <= last and not powernv else None
+        return address if first <= address <= last and self.blueprint.platform in X86 else None
 
     def passes(self, device: Function, address: int) -> bool:
         """Whether a Volume Management Device lets a bus address through to what is behind it."""

@@ -62,11 +62,12 @@ class Iommu:
     def knows(self, unit: str | None, function: Function) -> bool:
         """Whether an IOMMU, by its name, has a function in its tables.
 
-        Intel's have tables of their own (VT-d 3.4.2), and the kernel enters a function in those of its unit only; AMD's
-        of one segment share them. What the firmware's tables leave out is in none of Intel's; of AMD's the worst is
-        taken, that its entry is not valid and lets pass (``iommu_ignore_device`` in drivers/iommu/amd/iommu.c).
+        Intel's and Arm's have tables of their own (VT-d 3.4.2; SMMUv3 3.3), and the kernel enters a function in those
+        of its unit only; AMD's of one segment share them. What the firmware's tables leave out is in none of the
+        former; of AMD's the worst is taken, that its entry is not valid and lets pass (``iommu_ignore_device`` in
+        drivers/iommu/amd/iommu.c).
         """
-        if self.kernel.blueprint.platform is Platform.INTEL:
+        if self.kernel.blueprint.platform in (Platform.INTEL, Platform.ARM):
             return function.spec.iommu == unit
         return True
 

@@ -12,6 +12,7 @@ from atoll.pci.header import PortType
 __all__ = [
     "BRIDGES",
     "CONVENTIONAL_BUS",
+    "X86",
     "Bar",
     "Blueprint",
     "CpuLink",
@@ -37,6 +38,11 @@ class Platform(StrEnum):
     POWERNV = "powernv"
     INTEL = "intel"
     AMD = "amd"
+    ARM = "arm"
+
+
+X86 = frozenset({Platform.INTEL, Platform.AMD})
+"""Where VGA's memory is in the system's address space, and no window of a host bridge holds it."""
 
 
 class Routing(StrEnum):

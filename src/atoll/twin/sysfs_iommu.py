@@ -37,10 +37,13 @@ class IommuFiles:
         """Add what is in an IOMMU group's folder."""
         here = f"sys/kernel/iommu_groups/{number}"
         group = self.kernel.groups[number]
-        powernv = self.kernel.blueprint.platform is Platform.POWERNV
+        platform = self.kernel.blueprint.platform
         regions = [(first, last, "direct") for first, last in self.kernel.direct(number)]
-        regions += [] if powernv else [(0xFEE00000, 0xFEEFFFFF, "msi")]
-        if self.kernel.blueprint.platform is Platform.AMD:  # amd_iommu_get_resv_regions: HyperTransport
+        if platform is Platform.ARM:  # MSI_IOVA_BASE and its length (drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3.c)
+            regions.append((0x08000000, 0x080FFFFF, "msi"))
+        elif platform is not Platform.POWERNV:
+            regions.append((0xFEE00000, 0xFEEFFFFF, "msi"))
+        if platform is Platform.AMD:  # amd_iommu_get_resv_regions: HyperTransport
             regions.append((0xFD00000000, 0xFFFFFFFFFF, "reserved"))
         lines = [f"0x{first:016x} 0x{last:016x} {kind}\n" for first, last, kind in sorted(set(regions))]
         self.files.add(f"{here}/reserved_regions", attribute("".join(lines)))

@@ -15,6 +15,7 @@ bridges and IDE controllers at fixed ports, ``random-SEED-resizable`` with BARs 
 out, give others other names, and want memory mapped one to one, ``random-SEED-atomic`` with AtomicOps.
 ``random-SEED-ports``, ``-adapters`` and ``-board`` are machines of their own: with more kinds of ports and switches,
 with adapters of several physical functions, with more on the root buses and devices that Linux knows to isolate.
+``random-SEED-arm`` has Arm's processors and IOMMUs, and host bridges that shift addresses.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from atoll.pci.header import PortType
 from atoll.twin.error import TwinError
 from atoll.twin.machines import volume
 from atoll.twin.machines.amd import ivhd
+from atoll.twin.machines.arm import with_arm
 from atoll.twin.machines.asleep import with_sleepers
 from atoll.twin.machines.atomic import with_atomics
 from atoll.twin.machines.board import with_board
@@ -62,6 +64,7 @@ from atoll.twin.spec import (
 
 __all__ = [
     "ADAPTERS",
+    "ARM",
     "ASLEEP",
     "ATOMIC",
     "BOARD",
@@ -84,7 +87,8 @@ PREFIX = "random-"
 MULTICAST, FIXED, PORTAL, VIRTUAL = "-multicast", "-fixed", "-portal", "-virtual"
 LEGACY, RESIZABLE, ASLEEP, TABLES = "-legacy", "-resizable", "-asleep", "-tables"
 ATOMIC, PORTS, ADAPTERS, BOARD = "-atomic", "-ports", "-adapters", "-board"
-KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES, ATOMIC, PORTS, ADAPTERS, BOARD)
+ARM = "-arm"
+KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES, ATOMIC, PORTS, ADAPTERS, BOARD, ARM)
 """How the names of those end that have something more than the others, or something else."""
 _STREAMS = {PORTAL: "portals"}
 """What the streams of chance are called, where not as the kind."""
@@ -92,6 +96,7 @@ _PLUGGED: dict[str, Callable[[Blueprint, random.Random], Blueprint]] = {
     LEGACY: with_legacy,
     PORTS: with_ports,
     BOARD: with_board,
+    ARM: with_arm,
 }
 """What is changed before it is known what decodes which addresses."""
 _SET_UP: dict[str, Callable[[Blueprint, random.Random], Blueprint]] = {
