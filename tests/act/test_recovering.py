@@ -318,6 +318,26 @@ def test_what_cannot_be_undone_can_be_tried_again(died: list[Death]) -> None:
     assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 
+def test_a_driver_that_could_not_be_taken_off_at_first_takes_no_other_off(died: list[Death]) -> None:
+    """What a step found is what earlier ones had left: once these are undone, it is none of what is to be had back."""
+    twin = after(died, "drivers/vfio-pci/bind")
+    write = twin.write
+    failed: list[str] = []
+
+    def failing(path: str, data: bytes, *, offset: int = 0) -> None:
+        if path.endswith("/vfio-pci/unbind") and not failed:
+            failed.append(path)
+            raise OSError(5, "Input/output error")
+        write(path, data, offset=offset)
+
+    twin.write = failing  # type: ignore[method-assign]
+    found = one(twin)
+    assert failed
+    assert (found.fate, found.left) == (Fate.ROLLED_BACK, ())
+    assert recover(twin).runs == ()
+    assert (state(twin), read_journal(twin).entries) == (state(Twin.new("ac922-4gpu")), ())
+
+
 def test_a_dry_run_writes_nothing(died: list[Death]) -> None:
     twin = after(died, f"{BLUE} BAR0")
     before, files = state(twin), dict(twin.own_files)

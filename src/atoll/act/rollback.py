@@ -55,6 +55,8 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
     undone: list[Entry] = []
     failed: list[Entry] = []
     left: list[str] = []
+    refused: dict[int, str] = {}
+    """Why steps, by the numbers of their entries, could not be undone."""
     away: list[Entry] = []
     settings = _Settings(site, work, entries, relied_on)
     groups = _Groups(site, work, entries)
@@ -85,11 +87,20 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
                 if entry not in settings.last:
                     work.journal.forget((entry,))
                 undone.append(entry)
+                if "driver" in entry.before:
+                    # So is what failed: it is all undone with this.
+                    over = [
+                        later for later in failed if later.step.device == entry.step.device and "driver" in later.before
+                    ]
+                    work.journal.forget(over)
+                    undone += over
+                    failed = [later for later in failed if later not in over]
+                    left = [told for told in left if told not in map(refused.get, (later.number for later in over))]
         except (Failure, OSError) as error:
             failed.append(entry)
             if entry.step.kind is StepKind.SET_ACS:
                 groups.look(failed)
-            rest = f"{entry.step.kind} of {entry.step.device} could not be undone: {error}"
+            rest = refused[entry.number] = f"{entry.step.kind} of {entry.step.device} could not be undone: {error}"
         if rest:
             left.append(rest)
     for entry in settings.last:
