@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
-from atoll.fabric.settings import DomainKind, Settings
+from atoll.fabric.answer import Answer, Finding, Hop
+from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import listed_only
+from atoll.isolation.address_space import shared_space
 from atoll.isolation.assumptions import Assumption, standing
 from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.isolation.control import (
@@ -280,7 +281,7 @@ class _Check:
             return
         yield Breach.CONTROL, virtual_function_control(self.topology, source, target)
         yield Breach.IDENTITY, self.reach.identity(source, target)
-        yield Breach.DOMAIN, self._shared_space(source, target)
+        yield Breach.DOMAIN, shared_space(self.topology, self.settings, source, target)
         if self.owner[target] != HOST:
             # The host is trusted with what its firmware has mapped; that a tenant sees it is an assumption.
             yield Breach.DOMAIN, mapped_for_both(self.topology, self.settings, source, target)
@@ -289,27 +290,6 @@ class _Check:
         self.counted += 1
         self.turns += 1
         return self._judge(cluster, source, f"memory:{of}", of, ((Breach.MEMORY, self.reach.memory(source)),))
-
-    def _shared_space(self, source: Address, target: Address) -> Finding:
-        """Same group or same I/O address space: what is mapped for one is mapped for the other."""
-        one, other = self.topology.functions[source], self.topology.functions[target]
-        group = value_of(one.group, None)
-        if group is not None and group == value_of(other.group, None):
-            because = f"both are in IOMMU group {group}, which has one address space"
-            return Finding(Answer.DIRECT, (Hop(str(source), "IOMMU group", because),))
-        a, b = self.settings.domain.get(source), self.settings.domain.get(target)
-        if a is None or b is None or DomainKind.UNKNOWN in (a.kind, b.kind):
-            if self.settings.can_master(source) is False:
-                return BLOCKED
-            missing = a.because if a is not None and a.kind is DomainKind.UNKNOWN else ""
-            missing = missing or (b.because if b is not None else "") or "address spaces were not read"
-            return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", missing),))
-        if a.kind is DomainKind.TRANSLATED and a.space and a.space == b.space:
-            if a.certain and b.certain:
-                return Finding(Answer.DIRECT, (Hop(str(source), "address space", f"both are in {a.space}"),))
-            because = f"{a.because}, and {target} {b.because}: which container each is in does not show"
-            return Finding(Answer.POSSIBLE, (Hop(str(source), "address space", because),))
-        return BLOCKED
 
     def interrupts(self) -> Iterator[Violation]:
         """Yield a violation where interrupts of an untrusted function are not remapped, or not known to be."""
