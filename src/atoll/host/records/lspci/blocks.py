@@ -43,7 +43,9 @@ _ACS_BITS = ("ACSCap:", "ACSCtl:")
 _EXTENDED = 0x100
 """Where the space of extended capabilities begins."""
 _LONGEST = 4096
+"""So many characters of a wrapped line are kept, about."""
 _MOST_DETAILS = 4096
+"""So many details, and capabilities, of one function are kept: a text can go on for ever."""
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -125,26 +127,7 @@ class _Reader:
             if dump[0] == len(block.dump):
                 block.dump += dump[1]
         elif begins_detail(text):
-            self._finish()
-            # Below a list, what a pattern picked out of the lines of others.
-            bare = not (block.details or block.capabilities or block.after)
-            picked = bare and self._apart and not text.startswith(_FIRST)
-            if picked or (self._ended and text.startswith(("Capabilities:", *_ACS_BITS))):
-                self._gone = True
-                return
-            # Scripts print the driver above the capabilities, and nothing prints it between them.
-            self._ended |= bool(block.capabilities) and text.startswith(_LAST)
-            if text.startswith("Capabilities:") and _of_another(block, text):
-                block.shortened = self._gone = True
-                return
-            if text.startswith(_ACS_BITS) and not _names_acs(block):
-                if self._apart:
-                    # What a pattern picked out of the lines of others, below a list.
-                    block.shortened = self._gone = True
-                    return
-                self._name_acs(block)
-            self._begin(text, number)
-            self._open = True
+            self._take_detail(block, number, text)
         elif self._open and _TYPE.fullmatch(text) and self._whole():
             self._finish()
             self._begin(f"Capabilities: {text}", number)
@@ -158,6 +141,29 @@ class _Reader:
         elif self._open and self._length < _LONGEST:
             self._parts.append(text)
             self._length += len(text)
+
+    def _take_detail(self, block: Block, number: int, text: str) -> None:
+        """Take a line that begins with a key of lspci's: a detail of the function, or of one that was left out."""
+        self._finish()
+        # Below a list, what a pattern picked out of the lines of others.
+        bare = not (block.details or block.capabilities or block.after)
+        picked = bare and self._apart and not text.startswith(_FIRST)
+        if picked or (self._ended and text.startswith(("Capabilities:", *_ACS_BITS))):
+            self._gone = True
+            return
+        # Scripts print the driver above the capabilities, and nothing prints it between them.
+        self._ended |= bool(block.capabilities) and text.startswith(_LAST)
+        if text.startswith("Capabilities:") and _of_another(block, text):
+            block.shortened = self._gone = True
+            return
+        if text.startswith(_ACS_BITS) and not _names_acs(block):
+            if self._apart:
+                # What a pattern picked out of the lines of others, below a list.
+                block.shortened = self._gone = True
+                return
+            self._name_acs(block)
+        self._begin(text, number)
+        self._open = True
 
     @staticmethod
     def _name_acs(block: Block) -> None:
