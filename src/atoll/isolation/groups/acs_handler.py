@@ -18,7 +18,7 @@ from atoll.pci.quirks.acs import (
 __all__ = ["ASKING_FOR_TYPE", "isolates"]
 
 ASKING_FOR_TYPE = (AcsHandler.INTEL_PCH, AcsHandler.CAVIUM, AcsHandler.AL, AcsHandler.ZHAOXIN_PORTS)
-"""Handlers that take every function of their vendor with the right type."""
+"""Handlers that ask for a function's type, and take one that was not read for the right one."""
 
 
 def isolates(handler: AcsHandler, function: Function, port_type: PortType | None) -> bool | None:

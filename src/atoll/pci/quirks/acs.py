@@ -2,7 +2,7 @@
 
 The rows stand in the order of ``pci_dev_acs_enabled[]`` in ``drivers/pci/quirks.c`` (Linux 7.3.4; the same 132
 entries in 6.1.176 and 6.12.117): the first row whose handler decides wins, and a handler may decline. What each
-handler decides is in :mod:`atoll.isolation.groups.acs_enabled`, what older kernels lack in
+handler decides is in :mod:`atoll.isolation.groups.acs_handler`, what older kernels lack in
 :mod:`atoll.pci.quirks.acs_releases`.
 """
 
