@@ -16,16 +16,12 @@ from atoll.twin.device import Device, Group
 from atoll.twin.function import Function
 from atoll.twin.grouping import find_group
 from atoll.twin.hardware import ARI_FORWARDING, Hardware
-from atoll.twin.spec import Blueprint, DomainKind, Model
+from atoll.twin.spec import Blueprint, Model
 
 __all__ = ["MANAGED_DMA", "Kernel"]
 
 MANAGED_DMA = frozenset({"vfio-pci", "pci-stub", "pcieport"})
 """Drivers that do not use the default domain for DMA: they never stand in the way of VFIO (``driver_managed_dma``)."""
-
-
-TYPE_OF_MANY_SINCE = (6, 4)
-"""Since then ``iommu_group_store_type`` asks for the group's owner instead of its only device's driver."""
 
 
 class Kernel:
@@ -333,32 +329,7 @@ class Kernel:
             function.put(at + 0x10, 2, 0)
         self.changed()
 
-    # -- groups
-
-    def set_group_type(self, number: int, word: str) -> None:
-        """``iommu_groups/N/type``: EINVAL for a bad word, EPERM while a host driver has a device of the group.
-
-        Up to 6.3 only a group of one device could be changed (EINVAL), without any driver on it (EBUSY), VFIO's
-        included.
-        """
-        group = self.groups[number]
-        kinds = {"identity": DomainKind.IDENTITY, "DMA": DomainKind.DMA, "DMA-FQ": DomainKind.DMA_FQ}
-        kinds["auto"] = self.blueprint.default_domain
-        if word not in kinds or group.kind is DomainKind.BYPASS:
-            raise OSError(errno.EINVAL, f"Invalid argument: {word!r} for the type of group {number}")
-        lazier = group.kind is DomainKind.DMA and kinds[word] is DomainKind.DMA_FQ
-        if self.spec.version < TYPE_OF_MANY_SINCE:
-            if len(group.members) != 1:
-                raise OSError(errno.EINVAL, f"Invalid argument: group {number} has {len(group.members)} devices")
-            if self.devices[group.members[0]].driver is not None and not lazier:
-                raise OSError(errno.EBUSY, f"Device or resource busy: {group.members[0]} is bound")
-        if not lazier:
-            if number in self.owner_of_group:
-                raise OSError(errno.EPERM, f"Operation not permitted: group {number} is owned through VFIO")
-            for device in self.in_group(number):
-                if device.driver is not None and device.driver not in MANAGED_DMA:
-                    raise OSError(errno.EPERM, f"Operation not permitted: {device.address} is bound to {device.driver}")
-        group.kind = kinds[word]
+    # -- policy
 
     def policy_acs(self) -> AcsFlag:
         """What ``pci_enable_acs`` leaves in the control word after a reset."""

@@ -10,6 +10,7 @@ from functools import partial
 
 from atoll.pci.address import Address
 from atoll.twin.files import Files, Folder, attribute
+from atoll.twin.group_type import store_type
 from atoll.twin.kernel import Kernel
 from atoll.twin.spec import IommuUnit, Platform
 
@@ -49,7 +50,7 @@ class IommuFiles:
         self.files.add(f"{here}/reserved_regions", attribute("".join(lines)))
         self.files.add(f"{here}/devices", Folder())
         if self.types:
-            kind = attribute(lambda: f"{group.kind}\n", lambda text: self.kernel.set_group_type(number, text))
+            kind = attribute(lambda: f"{group.kind}\n", lambda text: store_type(self.kernel, number, text))
             self.files.add(f"{here}/type", kind)
         for address in group.members:
             self.files.link(f"{here}/devices/{address}", self.path(address))
