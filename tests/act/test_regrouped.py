@@ -28,6 +28,7 @@ from atoll.act.machine import Machine
 from atoll.act.recover import Fate, recover
 from atoll.act.regrouped import is_kept
 from atoll.act.release import release
+from atoll.errors import StepError
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
@@ -227,4 +228,36 @@ def test_what_recovering_noted_for_a_release_keeps_no_port_closed_once_the_stran
         assert [run.fate for run in recover(again).runs][-1] is Fate.ROLLED_BACK, death.what
         assert again.kernel.hardware.functions[ROOT_PORT].acs == AcsFlag(0), death.what
         assert groups(again) == before, death.what
+    assert count
+
+
+def test_a_rollback_that_dies_with_its_port_not_opened_leaves_no_group_that_nothing_isolates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it noted for a release is the dead run's own, and keeps its port closed as another's would."""
+    twin = spoiled_below()
+    before, driven = groups(twin), drivers(twin)
+
+    def fails(*_: object) -> str:
+        raise Failure("the port does not answer")
+
+    def act(machine: Machine) -> None:
+        with pytest.raises(StepError, match="the port does not answer"):
+            execute(machine, *regrouping_below(machine))
+
+    with monkeypatch.context() as context:
+        context.setattr("atoll.act.steps.ports.SetAcs.undo", fails)
+        context.setattr("atoll.act.steps.drivers.Bind.after", fails)
+        died = deaths(twin, {}, act)
+    count = 0
+    for death in died[-40:]:
+        entries = read_journal(death.twin).entries
+        if not read_journal(death.twin).dead or not any(map(is_kept, entries)):
+            continue
+        count += 1
+        recover(death.twin)
+        assert is_honest(death.twin, before), death.what
+        assert not recover(death.twin).runs, death.what
+        released(death.twin, SPEC)
+        assert (groups(death.twin), drivers(death.twin), read_journal(death.twin).entries) == (before, driven, ())
     assert count

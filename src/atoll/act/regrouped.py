@@ -49,10 +49,11 @@ def staying(host: Host, entries: Sequence[Entry], standing: Iterable[Entry], fai
     """
     mine = {entry.number for entry in entries}
     others = [entry for entry in standing if entry.number not in mine]
-    removals = [entry for entry in entries if entry.step.kind is StepKind.REMOVE]
+    removals = [entry for entry in entries if entry.step.kind is StepKind.REMOVE and not is_kept(entry)]
     known = {entry.step.device for entry in removals}
-    # What tells a release of a removal came after that: the removal itself says what was closed before.
-    removed = (entry for entry in others if entry.step.kind is StepKind.REMOVE)
+    # What tells a release of a removal came after that: the removal itself says what was closed before. Once that is
+    # forgotten it alone tells of it, be it of these entries: their rollback had died.
+    removed = (entry for entry in (*filter(is_kept, entries), *others) if entry.step.kind is StepKind.REMOVE)
     found = [entry for entry in removed if not (is_kept(entry) and entry.step.device in known)]
     closings = [entry for entry in entries if changes_groups(entry)]
     stuck = {entry.step.device for entry in failed if changes_groups(entry)}
