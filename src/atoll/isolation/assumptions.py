@@ -53,6 +53,10 @@ _TEXTS = {
 }
 
 
+_FIRST_OF_BLACKWELL = 0x2900
+"""NVIDIA's device ids from here on are those of Blackwell's dies and of later ones (``fabric.families``)."""
+_CONNECTX_7 = (MELLANOX, 0x1021)
+"""MT2910 (pci.ids)."""
 _MAPPINGS = (
     "drivers of the host map for a cluster's devices what these may see: mappings are of whole pages, so what shares a"
     " page with a buffer is seen too; whom else they let use a part of a device (a mediated device, a sub-function, a"
@@ -253,10 +257,6 @@ def _managers_of_switches(reach: Reach, clusters: Clusters) -> Iterator[tuple[st
             f"none of {len(able)} ConnectX-7 function(s) of clusters manages the board's NVSwitches (HGX B200, B300): "
             "vital product data (SMDL=SW_MNG), which tell, are not read",
         )
-
-
-_FIRST_OF_BLACKWELL = 0x2900
-_CONNECTX_7 = (MELLANOX, 0x1021)
 
 
 def _virtual(reach: Reach, _clusters: Clusters) -> Iterator[tuple[str, str]]:

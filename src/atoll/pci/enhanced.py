@@ -19,6 +19,7 @@ from atoll.pci.header import HeaderType
 __all__ = ["forwards_fixed", "read_unnumbered"]
 
 _BEHIND = 6
+"""The indicator of what lies behind a bridge."""
 _NOT_INDICATED = (7, 15)
 """Stand for no BAR: 15 is reserved and taken like 7, as Linux does (``PCI_EA_BEI_RESERVED``)."""
 _MEMORY, _PREFETCHABLE = 0x00, 0x01

@@ -33,6 +33,7 @@ __all__ = ["Shown", "Standing", "host_of_shown", "standing_of_path"]
 _EXCERPT = "the record seems to show a part of the machine, and perhaps not all functions of its slot"
 _HINT = "record the host with atoll capture"
 _DEEPEST = 300
+"""More bridges above one another than a domain has buses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from atoll.pci.address import Address
 __all__ = ["Conflict", "ConflictKind", "Space", "conflicts", "unusable"]
 
 _STEP = 256 << 20
+"""Sizes of lower memory are tried in such steps where whole GiB do not do."""
 _LATER = "where memory may be plugged in later"
 
 

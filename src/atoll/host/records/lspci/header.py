@@ -21,6 +21,7 @@ from atoll.pci.header import Command, HeaderType
 __all__ = ["HeaderText"]
 
 _SHADOW = 0xC_0000
+"""Where the kernel's copy of a primary VGA's ROM is (IORESOURCE_ROM_SHADOW): nothing that a device answers to."""
 _PORTALS = ("Capability ID 0x15", "#15", "Flattening Portal Bridge")
 """How releases of lspci name the capability of Flattening Portal Bridges (15h), which most do not know."""
 _UNNUMBERED = ("Memory at", "I/O ports at")
@@ -184,7 +185,6 @@ class HeaderText(BlockText):
             if start is None or size is None or len(place) < _ROM_DIGITS:
                 return Unknown(f"{self._text}: {_IGNORED if place == '<ignored>' else DAMAGED}")
             if start == _SHADOW:
-                # The kernel's copy of a primary VGA's ROM (IORESOURCE_ROM_SHADOW): nothing that a device answers to.
                 continue
             return Known(Rom(start, size, "[disabled]" not in rest), self._source)
         return Known(None, self._source)
