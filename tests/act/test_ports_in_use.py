@@ -97,7 +97,7 @@ def test_recovering_opens_no_port_above_what_is_in_use(died: list[Death]) -> Non
     run_owners(twin)
     (found,) = recover(twin).runs
     assert found.fate is Fate.ROLLED_BACK
-    assert any(str(PORTS[0]) in line and "vmm-0" in line for line in found.left)
+    assert any(str(PORTS[0]) in line and "vmm-0" in line and "atoll release" in line for line in found.left)
     assert not twin.attack(*BELOW).reached
     # It is as an apply leaves it: nothing is in the way of others, and release gives it back.
     assert recover(twin).runs == ()

@@ -46,7 +46,8 @@ def used_below(
         except Failure as error:
             because = error.message
         if because:
-            found.update((port, f"{port} stays as it is set: below it, {because}") for port in above)
+            later = "once nobody has, atoll release gives it back"
+            found.update((port, f"{port} stays as it is set: below it, {because}; {later}") for port in above)
     return found
 
 
