@@ -119,7 +119,7 @@ class _Taken:
         self._owned = owned
         self._used: set[int] = set()
 
-    def check(self, index: Any) -> int:
+    def check(self, index: object) -> int:
         if type(index) is not int or not 0 <= index < len(self._owned) or index in self._used:
             raise ValueError(f"descriptor {index!r} of {len(self._owned)}, each of which is for one thing")
         self._used.add(index)
@@ -133,7 +133,7 @@ class _Taken:
         return self._owned[0].kernel
 
 
-def _number(value: Any) -> int:
+def _number(value: object) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"not a number: {value!r}")
     return value

@@ -52,7 +52,7 @@ def _said(fact: Known[Any]) -> str:
     return f"{fact.source or 'one record'} says {_words(fact.value)}"
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     if isinstance(value, Acs):
         return f"ACS {value.control.lspci}"
     if value is None:

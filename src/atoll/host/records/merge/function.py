@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from atoll.host.fact import Known, value_of
+from atoll.host.fact import Fact, Known, value_of
 from atoll.host.model import UNTOLD_CLASS, Function
 from atoll.host.records.merge.disagreement import DISAGREE, Disagreements, agreed
 from atoll.host.records.multifunction import ASSUMED
@@ -54,7 +54,7 @@ def merge_function(one: Function, other: Function, *, doubts: Disagreements | No
     return replace(one, **changes)
 
 
-def _multifunction(one: Function, other: Function, doubts: Disagreements) -> Any:
+def _multifunction(one: Function, other: Function, doubts: Disagreements) -> Fact[bool]:
     """What a text assumes from the slot gives way to what another record read."""
     here, there = one.multifunction, other.multifunction
     for assumed, read in ((here, there), (there, here)):

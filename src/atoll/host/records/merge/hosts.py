@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
 
 from atoll.host.coverage import coverage
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.gap import Gap, GapKind
 from atoll.host.interrupt_remapping import doubt_remapping
 from atoll.host.links.boards import board_gaps
@@ -210,7 +209,7 @@ def _groups(host: Host) -> ToldGroups:
     return ToldGroups(name, number, frozenset(none), doubted)
 
 
-def _group_fact(one: Host, other: Host, told: ToldGroups, doubts: Disagreements) -> Any:
+def _group_fact(one: Host, other: Host, told: ToldGroups, doubts: Disagreements) -> Fact[Mapping[int, Group]]:
     known = [host.groups for host in (one, other) if isinstance(host.groups, Known)]
     if not known:
         return one.groups
