@@ -147,7 +147,7 @@ def test_the_same_with_what_is_soldered_to_boards() -> None:
 
 def test_the_same_on_arm_where_host_bridges_shift_addresses() -> None:
     tally, shifted, without = Tally(), 0, 0
-    for seed in (1, 2, 4, 7, 9, 10):
+    for seed in (1, 2, 4, 7, 9, 4040):
         tally += try_fabric(f"random-{seed}-arm", random.Random(seed), pairs=25, clusters=1)
         plan = Twin.new(f"random-{seed}-arm").blueprint
         shifted += sum(window.bus != window.cpu for bridge in plan.bridges for window in (bridge.low, bridge.high))

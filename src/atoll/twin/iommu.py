@@ -62,13 +62,16 @@ class Iommu:
     def knows(self, unit: str | None, function: Function) -> bool:
         """Whether an IOMMU, by its name, has a function in its tables.
 
-        Intel's and Arm's have tables of their own (VT-d 3.4.2; SMMUv3 3.3), and the kernel enters a function in those
-        of its unit only; AMD's of one segment share them. What the firmware's tables leave out is in none of the
-        former; of AMD's the worst is taken, that its entry is not valid and lets pass (``iommu_ignore_device`` in
-        drivers/iommu/amd/iommu.c).
+        Intel's have tables of their own (VT-d 3.4.2), and the kernel enters a function in those of its unit only; AMD's
+        of one segment share them. What the firmware's tables leave out is in none of Intel's; of AMD's the worst is
+        taken, that its entry is not valid and lets pass (``iommu_ignore_device`` in drivers/iommu/amd/iommu.c). Arm's
+        have their own, too (SMMUv3 3.3), but firmware tells by ids to which one a host bridge's requests go (IORT,
+        ``iommu-map``): the worst is taken, that an id comes to the one that has it.
         """
-        if self.kernel.blueprint.platform in (Platform.INTEL, Platform.ARM):
+        if self.kernel.blueprint.platform is Platform.INTEL:
             return function.spec.iommu == unit
+        if self.kernel.blueprint.platform is Platform.ARM:
+            return function.spec.iommu is not None
         return True
 
     def translate(self, domain: int, packet: Packet) -> Translation:
