@@ -25,3 +25,24 @@ def test_a_function_of_whose_group_records_disagree_is_open() -> None:
     assert at("00:02.0") in prediction.index()
     assert "in group 1 and in group 2" in prediction.open_about(at("00:02.0"))
     assert not prediction.open_about(at("00:00.0"))
+
+
+def test_a_function_whose_group_the_record_lacks_may_be_in_that_of_others() -> None:
+    """It is cut off, or the list is a part of one: the kernel has 01:00.1 in the group of the function beside it."""
+    listed = "IOMMU Group 3 01:00.0\n"
+    text = TEXT.replace("IOMMU Group 2 00:02.0\n", listed) + "".join(
+        f"\n01:00.{n} Audio device [0403]: Some Sound [1002:ab3{n}]\n\tControl: I/O- Mem+ BusMaster+\n"
+        for n in range(2)
+    )
+    prediction = predict(read_text(text.encode(), name="paste"))
+    assert at("01:00.1") in prediction.index()
+    assert "whether an IOMMU serves it" in prediction.open_about(at("01:00.1"))
+    assert prediction.open_about(at("01:00.0"))
+    assert not prediction.open_about(at("00:02.0"))
+
+
+def test_the_host_bridge_that_a_whole_list_lacks_has_no_group() -> None:
+    text = TEXT.replace("IOMMU Group 0 00:00.0\n", "").replace("IOMMU Group 2 00:02.0\n", "")
+    prediction = predict(read_text(text.encode(), name="paste"))
+    assert at("00:00.0") not in prediction.index()
+    assert not prediction.open_about(at("00:02.0"))

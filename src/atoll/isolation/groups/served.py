@@ -71,8 +71,9 @@ class _Record:
         if isinstance(function.iommu, Known) and not self._may_lack_links:
             return False
         if self._listed:
-            # A list that names what is below a port and not the port is a part of a list.
-            if isinstance(function.group, Unknown) and function.address in self._above_listed:
+            # A part of a list may lack any function, and a text that is cut what it says of one. AMD's host bridge
+            # beside its IOMMU has no group: a whole list lacks it.
+            if isinstance(function.group, Unknown) and function.device_class != DeviceClass.HOST_BRIDGE:
                 return function.group
             return False
         if isinstance(function.group, Known):
@@ -83,14 +84,3 @@ class _Record:
     def _disputed(self) -> frozenset[Address]:
         """The functions of whose group records tell two things."""
         return frozenset(a for gap in self._host.gaps if gap.kind is GapKind.GROUP for a in gap.of)
-
-    @cached_property
-    def _above_listed(self) -> frozenset[Address]:
-        """The ports above members of recorded groups."""
-        found: set[Address] = set()
-        for address in self._listed:
-            function = self._host.functions.get(address)
-            while function is not None and function.parent is not None and function.parent not in found:
-                found.add(function.parent)
-                function = self._host.functions.get(function.parent)
-        return frozenset(found)
