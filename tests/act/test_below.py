@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from act_bench import Watched, host_of
+from act_bench import Watched, host_of, to_vfio
 from deaths import after, copied, deaths
 from regroup_below_bench import BLUE, OPEN_PORTS, RED, ROOT_PORT, drivers, groups, of, regrouping_below, spoiled_below
 
@@ -182,3 +182,34 @@ def test_what_came_while_a_port_was_closed_is_told_when_recovering_opens_it(abse
     assert run.fate is Fate.ROLLED_BACK
     (told,) = run.left
     assert told.startswith(f"{CAME} came while {ROOT_PORT} was closed")
+
+
+class Opening(Plugging):
+    """A machine on which somebody opens what was plugged in, before the last step, which fails."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if self.absent and removed(self, OPEN_PORTS[1]) and path.endswith(f"/{BLUE[1]}/driver_override"):
+            self.absent.clear()
+            self.twin.write("sys/bus/pci/rescan", b"1")
+            to_vfio(self.twin, CAME)
+            self.twin.lease_vfio(CAME, holder="vmm")
+            self.armed = True
+        super().write(path, data, offset=offset)
+
+
+def test_a_rollback_opens_no_port_above_whom_came_since(absent: set[Address]) -> None:
+    twin, before = came(absent)
+    machine = Opening(twin, absent)
+    told = f"{ROOT_PORT} stays as it is set: below it, {CAME} is open in process"
+    with pytest.raises(StepError, match=told):
+        execute(machine, *regrouping_below(machine, REST))
+    assert twin.kernel.hardware.functions[ROOT_PORT].acs != AcsFlag(0)
+    assert recover(twin).runs == ()
+    # Once he has gone, all can be as before.
+    twin.event("kill", [CAME])
+    twin.write(f"sys/bus/pci/devices/{CAME}/remove", b"1")
+    host = host_of(twin)
+    assert release(twin, host, read_spec(REST, host, name="spec")).left == ()
+    twin.write("sys/bus/pci/rescan", b"1")
+    assert {frozenset(members) for members in groups(twin)} == {frozenset(members) for members in before}
+    assert read_journal(twin).entries == ()
