@@ -15,8 +15,9 @@ from lab.scenarios.smoke import check_groups
 
 __all__ = ["MACHINE", "run"]
 
-# A device alone, a multifunction slot, and a switch with two devices, each behind a host bridge of its own. Linux makes
-# a bus a partitionable endpoint (pnv_pci_setup_bus_PE), so the slot is one group and the devices below the switch two.
+# Each behind a host bridge of its own: a device alone, a multifunction slot, a switch with two devices, and one that
+# is function 1 of a slot. Linux makes a bus a partitionable endpoint (pnv_ioda_setup_bus_PE), so the slot is one group,
+# the devices below the switch two, and the switch in the slot shares the group of the device before it.
 MACHINE = (
     *("-device", "nvme,bus=pcie.0,serial=alone"),
     *("-device", "e1000e,bus=pcie.1"),
@@ -25,6 +26,10 @@ MACHINE = (
     *("-device", "x3130-upstream,id=up,bus=pcie.3"),
     *("-device", "xio3130-downstream,id=down0,bus=up,chassis=1,slot=1", "-device", "nvme,bus=down0,serial=below0"),
     *("-device", "xio3130-downstream,id=down1,bus=up,chassis=1,slot=2", "-device", "nvme,bus=down1,serial=below1"),
+    *("-device", "nvme,bus=pcie.4,serial=beside,addr=0.0,multifunction=on"),
+    *("-device", "x3130-upstream,id=second,bus=pcie.4,addr=0.1"),
+    *("-device", "xio3130-downstream,id=down2,bus=second,chassis=2,slot=3"),
+    *("-device", "nvme,bus=down2,serial=below2"),
 )
 
 
