@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -84,9 +85,9 @@ def test_a_port_that_is_pulled_meanwhile_keeps_nobody_from_getting_the_others_ba
 
 def test_another_device_is_refused() -> None:
     twin = applied()
-    journal = Database(twin)
-    journal.connection.execute("UPDATE entry SET before = replace(before, '10de:1db1 at', '10de:1db5 at')")
-    journal.commit()
+    with closing(Database(twin)) as journal:
+        journal.connection.execute("UPDATE entry SET before = replace(before, '10de:1db1 at', '10de:1db5 at')")
+        journal.commit()
     with pytest.raises(RefusedError, match="not the device that was planned for"):
         give_back(twin)
 

@@ -45,14 +45,15 @@ class Database:
                 create(self._path, self._made)
                 self._is_new = self._path in self._made
                 self.connection = connect(self._path)
+                failed.callback(self.connection.close)
             else:
                 content = kept(machine)
                 self._is_new = not content
                 self.connection = in_memory(content)
+                failed.callback(self.connection.close)
                 if content and not is_whole(content_of(machine, PATH)):
                     # Before the spare is written again: one of the two is always whole.
                     machine.write(PATH, content)
-            failed.callback(self.connection.close)
             if self._is_new or is_empty(self.connection):
                 self._lay_out()
             else:

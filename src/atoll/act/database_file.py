@@ -97,11 +97,19 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def copied(path: Path) -> sqlite3.Connection:
     """Return the content of a file, as its last commit left it."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    with ExitStack() as failed:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        failed.callback(connection.close)
+        _copy(path, connection)
+        failed.pop_all()
+    return connection
+
+
+def _copy(path: Path, connection: sqlite3.Connection) -> None:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as opened:
             opened.backup(connection)
-        return connection
+        return
     except sqlite3.OperationalError:
         # A writer died within a commit: reading the file as it stands would have to undo that first.
         pass
@@ -121,4 +129,3 @@ def copied(path: Path) -> sqlite3.Connection:
                 opened.backup(connection)
         except DAMAGE as error:
             raise damaged(error) from error
-    return connection

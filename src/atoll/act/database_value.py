@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import ExitStack
 
 from atoll.act.database_layout import DAMAGE, DAMAGED_HINT, PATH, damaged
 from atoll.act.machine import Machine
@@ -44,10 +45,13 @@ def is_whole(content: bytes) -> bool:
 
 def in_memory(content: bytes) -> sqlite3.Connection:
     """Open what a value holds. Raises InputError for what is damaged."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        if content:
-            connection.deserialize(content)
-    except DAMAGE as error:
-        raise damaged(error) from error
+    with ExitStack() as failed:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        failed.callback(connection.close)
+        try:
+            if content:
+                connection.deserialize(content)
+        except DAMAGE as error:
+            raise damaged(error) from error
+        failed.pop_all()
     return connection
