@@ -42,6 +42,8 @@ def headline(host: Host, found: Grouping) -> str:
         if beyond:
             whose = "group the record does not tell" if len(beyond) == 1 else "groups the record does not tell"
             return f"{one} is in group {found.number}, and so may {first_of(beyond, SHOWN)} be, whose {whose}."
+        if isinstance(host.groups, Known) and isinstance(host.functions[one].group, Unknown):
+            return _without_group(host, host.functions[one])
         beside = ", but for ports, which stay with the kernel" if ports else ""
         return f"{one} is alone in {group}{beside}."
     if not strangers:
