@@ -41,6 +41,14 @@ class VirtualFunctions:
                 return
             yield Address(physical.domain, identity >> 8, identity >> 3 & 0x1F, identity & 7)
 
+    def number_of(self, physical: Address, address: Address) -> int | None:
+        """Return which of the virtual functions stands at an address, counted from 0; None where none does."""
+        past = address.requester_id - physical.requester_id - self.offset
+        if not self.offset or past < 0 or (past and not self.stride):
+            return None
+        number, beside = divmod(past, self.stride or 1)
+        return number if not beside and number < self.count else None
+
 
 def read_virtual_functions(config: ConfigSpace) -> VirtualFunctions | None:
     """Return the virtual functions that are on; None where there are none, or that was not read.

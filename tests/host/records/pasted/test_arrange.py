@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from host.records.paste import host_of
@@ -50,3 +52,44 @@ def test_lines_of_a_function_without_its_first_may_be_of_the_bridge_above() -> N
     for first, loose in ((heading, False), ("00:06.0 PCI br\n", True)):
         host = host_of(PORT + first + below + CONVENTIONAL.format(address="07:01.0"))
         assert host.is_loose(host.functions[Address(0, 7, 1, 0)]) is loose
+
+
+CARD = """\
+00:05.0/{place} Ethernet controller [0200]: Intel Corporation 82576 Gigabit Network Connection [8086:10c9] (rev 01)
+	Control: I/O- Mem+ BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-
+	Capabilities: [a0] Express (v2) Endpoint, MSI 00
+	Capabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)
+		IOVCtl:	Enable+ Migration- Interrupt- MSE+ ARIHierarchy-
+		Initial VFs: 8, Total VFs: 8, Number of VFs: 2, Function Dependency Link: 0{place}
+		VF offset: {offset}, stride: {stride}, Device ID: 10ca
+
+"""
+VIRTUAL = """\
+00:05.0/{place} Ethernet controller [0200]: Intel Corporation 82576 Virtual Function [8086:10ca] (rev 01)
+	Control: I/O- Mem- BusMaster+ SpecCycle- MemWINV- VGASnoop- ParErr- Stepping- SERR- FastB2B- DisINTx-
+	Capabilities: [a0] Express (v2) Endpoint, MSI 00
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("offset", "stride", "places"),
+    [
+        (384, 2, ("10.0", "10.1", "10.2", "10.3")),  # 82576
+        (128, 2, ("10.0", "10.1", "10.2", "10.3")),
+        (256, 2, ("00.0", "00.1", "00.2", "00.3")),
+        (256, 1, ("00.0", "00.1", "00.1", "00.2")),
+    ],
+)
+def test_virtual_functions_past_their_bus_have_its_number_in_paths_without_numbers(
+    offset: int, stride: int, places: tuple[str, ...]
+) -> None:
+    """lspci -P: one bridge stands above both buses, and the path numbers neither."""
+    cards = "".join(CARD.format(place=place, offset=offset, stride=stride) for place in ("00.0", "00.1"))
+    bus = "05" if offset < 256 else "06"
+    virtual = sorted({f"{bus}:{place}" for place in places})
+    text = PORT + cards + "".join(VIRTUAL.format(place=place[3:]) for place in virtual)
+    host = host_of(text)
+    there = {str(address)[5:] for address in host.functions if address.bus > 4}
+    assert there == {"05:00.0", "05:00.1", *virtual}
+    assert all(host.functions[Address.parse(f"0000:{p}")].physical_function is not None for p in virtual)

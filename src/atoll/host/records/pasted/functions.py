@@ -110,10 +110,33 @@ class TextFunctions:
             if above is None or not isinstance(bridge, Known) or bridge.value is None or not bridge.value.secondary:
                 return None
             address = Address(slot.domain, bridge.value.secondary, *slot.place)
+            address = self._virtual_beyond(address, bridge.value.subordinate, block) or address
         if above is not None:
             self.above[address] = above
         self.paths[slot.domain, slot.path] = address
         return address
+
+    def _virtual_beyond(self, here: Address, last_bus: int, block: Block) -> Address | None:
+        """Return the address of a virtual function that is below the same bridge on a bus past its physical one's.
+
+        No bridge leads to such a bus (``virtfn_add_bus``), and lspci lists it after the bus that the bridge leads to.
+        ``here`` is the same place on that one. A virtual function has no SR-IOV capability.
+        """
+        owners = [(o, virtual) for o, virtual in self.virtual.items() if (o.domain, o.bus) == (here.domain, here.bus)]
+        if not owners or any("(SR-IOV)" in capability.name for capability in block.capabilities):
+            return None
+        if here not in self.functions and any(virtual.number_of(o, here) is not None for o, virtual in owners):
+            return None
+        for bus in range(here.bus + 1, last_bus + 1):
+            there = here._replace(bus=bus)
+            for owner, virtual in owners:
+                number = virtual.number_of(owner, there)
+                before = there.requester_id - virtual.stride
+                first = not number or before >> 8 != bus
+                seen = Address(bus=bus, domain=here.domain, device=before >> 3 & 0x1F, function=before & 7)
+                if number is not None and there not in self.functions and (first or seen in self.functions):
+                    return there
+        return None
 
     def add_drawn(self, tree: LspciTree) -> None:
         """Take what ``lspci -t`` draws: bridges, what they stand above, and names."""
