@@ -6,6 +6,7 @@ from groups_hosts import at
 
 from atoll.host.records.pasted.text import read_text
 from atoll.isolation.groups import predict
+from atoll.report.lacking import lacking
 
 TEXT = """\
 00:00.0 Host bridge [0600]: Intel Corporation Some Bridge [8086:191f] (rev 07)
@@ -39,6 +40,16 @@ def test_a_function_whose_group_the_record_lacks_may_be_in_that_of_others() -> N
     assert "whether an IOMMU serves it" in prediction.open_about(at("01:00.1"))
     assert prediction.open_about(at("01:00.0"))
     assert not prediction.open_about(at("00:02.0"))
+
+
+def test_that_a_list_is_a_part_of_one_is_told_once_however_many_it_lacks() -> None:
+    lacked = "".join(
+        f"\n00:1{n}.0 Audio device [0403]: Some Sound [1002:ab3{n}]\n\tControl: I/O- Mem+ BusMaster+\n"
+        for n in range(3)
+    )
+    prediction = predict(read_text((TEXT.replace("IOMMU Group 2 00:02.0\n", "") + lacked).encode(), name="paste"))
+    told = lacking(prediction.open_about(at(f"00:1{n}.0")) for n in range(3))
+    assert len([line for line in told if "whether an IOMMU serves it" in line]) == 1
 
 
 def test_the_host_bridge_that_a_whole_list_lacks_has_no_group() -> None:

@@ -38,7 +38,7 @@ class ToldGroups:
             return Known(self.number[address], self.source)
         if address in self.none:
             return Known(None, self.source)
-        return Unknown(f"{self.source or 'the record'} tells no group of {address}")
+        return Unknown(f"{self.source or 'the record'} tells no group of it")
 
 
 def members_of(number: Mapping[Address, int]) -> dict[int, tuple[Address, ...]]:
