@@ -98,10 +98,10 @@ def test_an_exchanged_device_keeps_no_other_from_its_driver() -> None:
     host = host_of(twin)
     made = plan(Topology(host), present(host), read_spec(spec, host, name="spec"), spec=spec)
     execute(twin, host, replace(made, impossible=()))
-    journal = Database(twin)
     other = "replace(before, '10de:1db1 at', '10de:1db5 at')"
-    journal.connection.execute(f"UPDATE entry SET before = {other} WHERE before LIKE '%1db1 at %/{RED}%'")
-    journal.commit()
+    with closing(Database(twin)) as journal:
+        journal.connection.execute(f"UPDATE entry SET before = {other} WHERE before LIKE '%1db1 at %/{RED}%'")
+        journal.commit()
     before = twin.readlink(f"sys/bus/pci/devices/{RED}/driver")
     outcome = give_back(twin, spec)
     assert any(f"{RED} is another device now: " in left for left in outcome.left)
