@@ -139,7 +139,7 @@ def test_what_is_being_closed_is_seen_whoever_asks_meanwhile(monkeypatch: pytest
     asking.start()
     try:
         for whose in range(300):
-            discards.close(whose)
+            discards.close(whose, -1)
         assert discards.under_way() == list(range(300))
     finally:
         asked.set()

@@ -40,6 +40,8 @@ class Discard:
 
     def close(self, whose: Hashable, *things: socket.socket | int) -> None:
         """Close connections and descriptors. Returns at once; the other side of a connection sees its end at once."""
+        if not things:
+            return
         for thing in things:
             if isinstance(thing, socket.socket):
                 with suppress(OSError):
