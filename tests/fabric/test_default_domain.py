@@ -121,7 +121,8 @@ def test_nothing_is_mapped_for_the_host_bridge_beside_amds_iommu() -> None:
     # Another root bus, and what the kernel may have failed to set up (iommu_ignore_device).
     elsewhere = endpoint("40:00.0", class_code=0x060000, group=None)
     ignored = endpoint("00:08.0", group=None)
-    for other in (elsewhere, ignored):
+    fabric = endpoint("00:18.1", class_code=0x060000, group=None)
+    for other in (elsewhere, ignored, fabric):
         assert domains(machine(other, ours, mate))[other.address].kind is DomainKind.NONE
 
 

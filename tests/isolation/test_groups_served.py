@@ -52,8 +52,18 @@ def test_that_a_list_is_a_part_of_one_is_told_once_however_many_it_lacks() -> No
     assert len([line for line in told if "whether an IOMMU serves it" in line]) == 1
 
 
-def test_the_host_bridge_that_a_whole_list_lacks_has_no_group() -> None:
-    text = TEXT.replace("IOMMU Group 0 00:00.0\n", "").replace("IOMMU Group 2 00:02.0\n", "")
-    prediction = predict(read_text(text.encode(), name="paste"))
-    assert at("00:00.0") not in prediction.index()
-    assert not prediction.open_about(at("00:02.0"))
+def test_the_host_bridge_beside_amds_iommu_has_no_group_and_others_may() -> None:
+    """Whole lists lack it, but not those that stand for the parts of a processor."""
+    control = "\tControl: I/O- Mem- BusMaster-\n\tStatus: Cap- >SERR- <PERR- INTx-\n"
+    text = "".join(
+        f"00:{place} X [{class_}]: X [1022:{device}]\n{control}\n"
+        for place, class_, device in (
+            ("00.0", "0600", "1480"),
+            ("00.2", "0806", "1481"),
+            ("18.0", "0600", "1440"),
+            ("18.1", "0600", "1441"),
+        )
+    )
+    prediction = predict(read_text(f"{text}IOMMU Group 3 00:18.0\n".encode(), name="paste"))
+    assert prediction.groups == ((at("00:18.0"), at("00:18.1")),)
+    assert "00:18.1: whether an IOMMU serves it" in prediction.open_about(at("00:18.0"))

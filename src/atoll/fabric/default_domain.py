@@ -17,6 +17,7 @@ from atoll.pci.vendor import AMD, ATI, HYGON
 
 __all__ = [
     "DEFAULT",
+    "beside_amd_iommu",
     "default_domain",
     "found_anew",
     "group_of",
@@ -55,7 +56,7 @@ def default_domain(host: Host, function: Function) -> Domain:
         if is_amd_iommu(function):
             # init_device_table_dma(): the entries of ids that were given no domain are valid and map nothing.
             return Domain(DomainKind.BLOCKED, "", "it is an IOMMU itself: nothing is mapped for its id")
-        if _beside_amd_iommu(host, function):
+        if beside_amd_iommu(host, function):
             return Domain(DomainKind.BLOCKED, "", "in no IOMMU group: AMD's device table maps nothing for its id")
         if not_grouped_yet(host, function):
             return Domain(DomainKind.UNKNOWN, "", "in no IOMMU group yet: it may get one when a driver binds")
@@ -167,14 +168,14 @@ def shows_amd_iommu(host: Host) -> bool:
     return any(unit.kind == "amd" for unit in host.iommu_units) or any(map(is_amd_iommu, host.functions.values()))
 
 
-def _beside_amd_iommu(host: Host, function: Function) -> bool:
-    """Whether a function is the host bridge of a root bus that AMD's IOMMU serves, which is always its function 00.2.
+def beside_amd_iommu(host: Host, function: Function) -> bool:
+    """Whether a function is the host bridge in one slot with AMD's IOMMU, which is always function 00.2 of a root bus.
 
     The firmware's table (IVRS) leaves it out, and its entry maps nothing. Anything else there that has no group may
     be one that the kernel failed to set up, and lets pass: ``iommu_ignore_device`` makes such an entry invalid.
     """
     at = function.address
-    if function.parent is not None or function.device_class != DeviceClass.HOST_BRIDGE:
+    if function.parent is not None or at.device or function.device_class != DeviceClass.HOST_BRIDGE:
         return False
     iommu = host.functions.get(Address(at.domain, at.bus, 0, 2))
     return iommu is not None and is_amd_iommu(iommu)

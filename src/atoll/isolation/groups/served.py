@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from atoll.fabric.default_domain import beside_amd_iommu
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.gap import GapKind
 from atoll.host.model import Function, Host, Platform
@@ -72,8 +73,8 @@ class _Record:
             return False
         if self._listed:
             # A part of a list may lack any function, and a text that is cut what it says of one. AMD's host bridge
-            # beside its IOMMU has no group: a whole list lacks it.
-            if isinstance(function.group, Unknown) and function.device_class != DeviceClass.HOST_BRIDGE:
+            # beside its IOMMU has no group: a whole list lacks it. Host bridges elsewhere have one, of data fabrics too.
+            if isinstance(function.group, Unknown) and not beside_amd_iommu(self._host, function):
                 return function.group
             return False
         if isinstance(function.group, Known):
