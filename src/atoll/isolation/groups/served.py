@@ -73,7 +73,7 @@ class _Record:
             return False
         if self._listed:
             # A part of a list may lack any function, and a text that is cut what it says of one. AMD's host bridge
-            # beside its IOMMU has no group: a whole list lacks it. Host bridges elsewhere have one, of data fabrics too.
+            # beside its IOMMU has no group: a whole list lacks it. Other host bridges have one (00:18.x).
             if isinstance(function.group, Unknown) and not beside_amd_iommu(self._host, function):
                 return function.group
             return False
