@@ -77,6 +77,18 @@ def test_what_the_root_of_another_user_namespace_made_is_told_as_that(
     assert caught.value.hint == "its owner is nobody whom this user namespace knows: run atoll outside of the container"
 
 
+def test_others_may_write_no_less_where_proc_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_MAP", "_PROCESS"):
+        monkeypatch.setattr(f"atoll.act.users.{name}", str(tmp_path / "none"))
+    for path in (tmp_path / LOCK, tmp_path / PATH):
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o777)
+    with pytest.raises(RefusedError, match="others than root may write there"):
+        check_free(tmp_path / LOCK, taken)
+    with pytest.raises(RefusedError, match="others than root may write there"):
+        read_database(Filed(tmp_path))
+
+
 def test_a_journal_that_others_could_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / PATH).parent.mkdir(parents=True)
     (tmp_path / PATH).parent.chmod(0o777)
