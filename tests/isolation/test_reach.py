@@ -9,7 +9,7 @@ from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, por
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import EndKind, Function, IommuUnit, KernelRelease, Link, LinkEnd, LinkKind, NpuBrick, Platform
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
@@ -238,12 +238,17 @@ def test_false_ids_stop_where_they_are_validated() -> None:
     assert Reach(found.topology, elsewhere).memory(at("04:00.0")).answer is IOMMU
 
 
-def test_ports_ids_pass_too_where_pass_through_is_the_default() -> None:
-    found = scene(machine(*switch(OFF, OFF), kind="identity"))
+@pytest.mark.parametrize(
+    ("group", "expected"), [(Known(-1), DIRECT), (Unknown("the text is cut"), POSSIBLE), (Known(None), IOMMU)]
+)
+def test_ports_ids_pass_too_where_pass_through_is_the_default(group: Fact[int | None], expected: Answer) -> None:
+    """And may, where it is not told whether a port has a group; in none, no id of it is set up."""
+    functions = [replace(f, group=group) if f.is_port else f for f in switch(OFF, OFF)]
+    found = scene(machine(*functions, kind="identity"))
     settings = found.settings
     for place in ("03:00.0", "04:00.0"):
         settings = settings.with_domain(at(place), Domain(DomainKind.TRANSLATED, place))
-    assert Reach(found.topology, settings).memory(at("03:00.0")).answer is DIRECT
+    assert Reach(found.topology, settings).memory(at("03:00.0")).answer is expected
 
 
 def vmd(place: str, behind: str = "") -> Function:

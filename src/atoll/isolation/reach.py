@@ -15,7 +15,7 @@ from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.smmu import ids_of_nobody
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT
-from atoll.host.fact import value_of
+from atoll.host.fact import Known, value_of
 from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY, Identities, spoofs
 from atoll.pci.address import Address
 
@@ -200,11 +200,13 @@ class Reach:
         function = self.topology.functions[address]
         if not function.is_port:
             return self.settings.domain.get(address)
-        group = value_of(function.group, None)
-        if group is None:
-            # A port that no IOMMU has set up an id for.
-            return None
-        return self._taken.get(group) or default_domain(self.topology.host, function)
+        if isinstance(function.group, Known):
+            if function.group.value is None:
+                # A port that no IOMMU has set up an id for.
+                return None
+            if function.group.value in self._taken:
+                return self._taken[function.group.value]
+        return default_domain(self.topology.host, function)
 
     @cached_property
     def _taken(self) -> dict[int, Domain]:
