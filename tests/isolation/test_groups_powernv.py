@@ -96,6 +96,15 @@ def test_a_port_shares_the_group_of_others_of_its_endpoint(kernel: tuple[int, in
     assert predict(machine).groups == groups(*expected)
 
 
+def test_without_the_kernels_release_a_port_before_the_others_is_open() -> None:
+    found = predict(host(_PORTS_BESIDE, units=(), platform=Platform.POWERNV, kernel=None))
+    first = groups("0001:01:00.0 0001:01:00.1", "0002:02:01.0 0002:03:01.0 0002:03:02.0 0002:04:01.0")
+    assert found.groups == (*groups("0000:01:00.0 0000:01:00.1"), *first)
+    assert [address for address, _ in found.undetermined] == [at("0001:01:00.0"), at("0002:02:01.0")]
+    assert all(found.open_about(address) for group in first for address in group)
+    assert not found.open_about(at("0000:01:00.0"))
+
+
 def test_a_port_that_was_found_again_is_in_the_group_that_is_there() -> None:
     there = groups(_AFTER_OTHERS[0], "0001:01:00.0 0001:01:00.1", _AFTER_OTHERS[2])
     recorded = {number: Group(number, members) for number, members in enumerate(there)}

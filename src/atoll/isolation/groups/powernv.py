@@ -43,6 +43,13 @@ def predict_powernv(host: Host, served: frozenset[Address]) -> Prediction:
     return Prediction(
         groups=members,
         undetermined=tuple(sorted((a, why) for a, why in endpoints.missing.items() if a in pe)),
+        company={
+            address: f"whether {port} is in its group: {endpoints.missing[port]}"
+            for group in members
+            for port in group
+            if host.functions[port].is_port and port in endpoints.missing
+            for address in group
+        },
         reasons={a: reasons[a] for a in sorted(reasons) if a in pe and a not in founders},
         override=isolated,
     )
@@ -90,8 +97,12 @@ class _Endpoints:
             name, why = self._bus(port)
             founder = founders.get(name)
             beside = founder is not None and (at_once or founder < port.address)
-            if beside or port.address in recorded:
+            untold = founder is not None and kernel is None
+            if beside or untold or port.address in recorded:
                 self.pe[port.address], self.reasons[port.address] = name, (why,)
+            if untold and not beside and port.address not in recorded:
+                what = "the kernel's release, which decides whether a port before the others of its PE has a group"
+                self.missing[port.address] = f"{port.address}: {what}"
 
     def _bus(self, function: Function) -> tuple[str, str]:
         """Name the PE of a function by its bus, or the outermost PCI bus above it, and say why."""
