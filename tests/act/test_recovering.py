@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 from act_bench import BLUE, RED, SPEC, Watched, apply, host_of, state
-from deaths import Death, after, copied, dead_process, deaths
+from deaths import Death, after, apart, copied, dead_process, deaths
 from regroup_bench import regrouping, spoiled
 
 from atoll.act.entries import Run
@@ -318,8 +319,9 @@ def test_what_cannot_be_undone_can_be_tried_again(died: list[Death]) -> None:
     assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 
-def test_a_driver_that_could_not_be_taken_off_at_first_takes_no_other_off(died: list[Death]) -> None:
-    """What a step found is what earlier ones had left: once these are undone, it is none of what is to be had back."""
+@pytest.fixture
+def stuck(died: list[Death]) -> Iterator[Twin]:
+    """A machine off whose second device the driver of VFIO cannot be taken, at first."""
     twin = after(died, "drivers/vfio-pci/bind")
     write = twin.write
     failed: list[str] = []
@@ -331,11 +333,23 @@ def test_a_driver_that_could_not_be_taken_off_at_first_takes_no_other_off(died: 
         write(path, data, offset=offset)
 
     twin.write = failing  # type: ignore[method-assign]
-    found = one(twin)
+    yield twin
     assert failed
+
+
+def test_a_driver_that_could_not_be_taken_off_at_first_takes_no_other_off(stuck: Twin) -> None:
+    """What a step found is what earlier ones had left: once these are undone, it is none of what is to be had back."""
+    found = one(stuck)
     assert (found.fate, found.left) == (Fate.ROLLED_BACK, ())
-    assert recover(twin).runs == ()
-    assert (state(twin), read_journal(twin).entries) == (state(Twin.new("ac922-4gpu")), ())
+    assert recover(stuck).runs == ()
+    assert (state(stuck), read_journal(stuck).entries) == (state(Twin.new("ac922-4gpu")), ())
+
+
+def test_a_driver_that_could_not_be_taken_off_at_first_takes_no_other_off_after_a_death(stuck: Twin) -> None:
+    before = state(Twin.new("ac922-4gpu"))
+    for death in apart(deaths(stuck, {}, recover), set()):
+        recover(death.twin)
+        assert (state(death.twin), read_journal(death.twin).entries) == (before, ()), death.what
 
 
 def test_a_dry_run_writes_nothing(died: list[Death]) -> None:

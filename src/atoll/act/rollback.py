@@ -55,8 +55,8 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
     undone: list[Entry] = []
     failed: list[Entry] = []
     left: list[str] = []
-    refused: dict[int, str] = {}
-    """Why steps, by the numbers of their entries, could not be undone."""
+    why: dict[int, str] = {}
+    """Why what failed could not be undone, by the numbers of the entries."""
     away: list[Entry] = []
     settings = _Settings(site, work, entries, relied_on)
     groups = _Groups(site, work, entries)
@@ -67,7 +67,7 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
                 groups.keep(entry)
             except (Failure, OSError) as error:
                 failed.append(entry)
-                left.append(f"{entry.step.kind} of {entry.step.device} could not be undone: {error}")
+                why[entry.number] = str(error)
             continue
         if "driver" in entry.before:
             if not device.present(site.machine, entry.step.device):
@@ -75,7 +75,7 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
                 continue
             # Found again with what the run had removed: what came later of it is left in nothing, and undoing that once
             # more would take the driver off that this puts back.
-            over = [later for later in away if later.step.device == entry.step.device]
+            over = [later for later in away if _is_of_one_driver(later, entry)]
             work.journal.forget(over)
             undone += over
             away = [later for later in away if later not in over]
@@ -84,25 +84,20 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
             with work.machine.during(entry, f"to undo step {entry.step.id}"):
                 rest = ACTIONS[entry.step.kind].undo(site, entry.step, entry.before)
             if not rest:
-                if entry not in settings.last:
-                    work.journal.forget((entry,))
-                undone.append(entry)
-                if "driver" in entry.before:
-                    # So is what failed: it is all undone with this.
-                    over = [
-                        later for later in failed if later.step.device == entry.step.device and "driver" in later.before
-                    ]
-                    work.journal.forget(over)
-                    undone += over
-                    failed = [later for later in failed if later not in over]
-                    left = [told for told in left if told not in map(refused.get, (later.number for later in over))]
+                # With a driver of before, what failed later of the same is undone as well, and out of the journal at
+                # once: undoing it once more would take that driver off.
+                over = [later for later in failed if _is_of_one_driver(later, entry)]
+                work.journal.forget(found for found in (entry, *over) if found not in settings.last)
+                undone += (entry, *over)
+                failed = [later for later in failed if later not in over]
         except (Failure, OSError) as error:
             failed.append(entry)
             if entry.step.kind is StepKind.SET_ACS:
                 groups.look(failed)
-            rest = refused[entry.number] = f"{entry.step.kind} of {entry.step.device} could not be undone: {error}"
+            why[entry.number] = str(error)
         if rest:
             left.append(rest)
+    left += [f"{e.step.kind} of {e.step.device} could not be undone: {why[e.number]}" for e in failed]
     for entry in settings.last:
         settings.write_back(entry, failed)
     work.journal.forget(entry for entry in settings.last if entry in undone)
@@ -216,6 +211,11 @@ class _Settings:
         for address, was in self.was.items():
             if self.is_same(address):
                 yield from map(str, differences(self.site.machine, address, was, self.why.get(address, "")))
+
+
+def _is_of_one_driver(one: Entry, other: Entry) -> bool:
+    """Whether two steps changed which driver has the same device."""
+    return one.step.device == other.step.device and "driver" in one.before and "driver" in other.before
 
 
 def _order(entries: Sequence[Entry]) -> list[Entry]:
