@@ -183,8 +183,8 @@ def test_slots() -> None:
 
 
 def test_virtual_functions_are_told_by_their_physical_one() -> None:
-    text = PORT.replace("subordinate=01", "subordinate=02") + (
-        "\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n"
+    text = PORT.rstrip("\n").replace("subordinate=01", "subordinate=02") + (
+        "\n\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n"
         "\t\tIOVCtl: Enable+ Migration- Interrupt- MSE+ ARIHierarchy+\n"
         "\t\tInitial VFs: 8, Total VFs: 8, Number of VFs: 2, Function Dependency Link: 00\n"
         "\t\tVF offset: 256, stride: 2, Device ID: 10ed\n"

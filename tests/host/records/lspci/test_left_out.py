@@ -77,3 +77,19 @@ def test_what_somebody_left_out_of_a_function_leaves_the_rest_its_own(mark: str)
     port = host_of(shown).functions[at("00:01.0")]
     assert isinstance(port.acs, Known)
     assert port.acs.value is not None
+
+
+@pytest.mark.parametrize(
+    "between", ["\n", "\nand of the card beside it:\n\n", "```\nand of the card beside it:\n```\n"]
+)
+def test_what_was_picked_below_the_end_of_a_function_is_not_its_own(between: str) -> None:
+    """lspci ends each with a blank line; the places of these capabilities would follow its own."""
+    shown = "```\n" + PORT[: PORT.index("\tCapabilities: [1c0 v1]")].rstrip("\n") + "\n"
+    rest = _OTHER[_OTHER.index("\tCapabilities: [140") :]
+    gpu = host_of(f"{shown}{between}{rest}```\n").functions[at("01:00.0")]
+    for name in ("serial", "driver", "acs"):
+        assert isinstance(getattr(gpu, name), Unknown), name
+    gpu = host_of(f"{shown}{between}\tIOMMU group: 7\n\tKernel driver in use: igb\n```\n").functions[at("01:00.0")]
+    assert isinstance(gpu.driver, Unknown)
+    assert isinstance(gpu.group, Known)
+    assert gpu.group.value == 2

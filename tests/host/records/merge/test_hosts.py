@@ -202,7 +202,7 @@ def test_a_number_gives_way_to_the_bit_that_was_read() -> None:
 
 
 def _with_driver(driver: str | None, name: str) -> Host:
-    return host_of(PORT + ("" if driver is None else f"\tKernel driver in use: {driver}\n"), name)
+    return host_of(PORT.rstrip("\n") + ("\n\n" if driver is None else f"\n\tKernel driver in use: {driver}\n"), name)
 
 
 @given(st.lists(st.sampled_from([None, "nvidia", "vfio-pci"]), min_size=2, max_size=5), st.data())

@@ -145,22 +145,20 @@ class _Reader:
     def _take_detail(self, block: Block, number: int, text: str) -> None:
         """Take a line that begins with a key of lspci's: a detail of the function, or of one that was left out."""
         self._finish()
-        # Below a list, what a pattern picked out of the lines of others.
         bare = not (block.details or block.capabilities or block.after)
-        picked = bare and self._apart and not text.startswith(_FIRST)
-        if picked or (self._ended and text.startswith(("Capabilities:", *_ACS_BITS))):
+        below = self._apart and not (bare and text.startswith(_FIRST))
+        if below or (self._ended and text.startswith(("Capabilities:", *_ACS_BITS))):
+            # Below a blank line, or what lspci prints last, is what somebody picked out of the lines of others.
+            block.shortened |= not (bare or self._ended or text.startswith("Subsystem:"))
             self._gone = True
             return
+        self._apart = False
         # Scripts print the driver above the capabilities, and nothing prints it between them.
         self._ended |= bool(block.capabilities) and text.startswith(_LAST)
         if text.startswith("Capabilities:") and _of_another(block, text):
             block.shortened = self._gone = True
             return
         if text.startswith(_ACS_BITS) and not _names_acs(block):
-            if self._apart:
-                # What a pattern picked out of the lines of others, below a list.
-                block.shortened = self._gone = True
-                return
             self._name_acs(block)
         self._begin(text, number)
         self._open = True
