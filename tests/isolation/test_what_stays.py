@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reach_hosts import CLOSED, OFF, at, machine, scene, switch
+from reach_hosts import CLOSED, OFF, acs, at, links, machine, scene, switch
 
 from atoll.fabric.answer import Answer
 from atoll.fabric.settings import Domain, DomainKind
@@ -48,3 +48,23 @@ def test_acs_is_offered_beside_translation_where_it_takes_both() -> None:
         settings = reach.settings.with_domain(at("03:00.0"), Domain(kind, because="a test"))
         explained = explain(Reach(reach.topology, settings, reach.policy), at("03:00.0"), at("04:00.0"))
         assert [remedy.what.split()[0] for remedy in explained.remedies] == ["set", "let"], kind
+
+
+_LINKED = links("03:00.0", "04:00.0", (0, 0))
+
+
+def test_acs_does_not_change_what_links_carry() -> None:
+    explained = explain(scene(machine(*switch(OFF, OFF), links=_LINKED)).reach(), at("03:00.0"), at("04:00.0"))
+    *uncut, setting = explained.remedies
+    assert {remedy.effect for remedy in uncut} == {"they stay open"}
+    assert setting.effect.startswith("traffic between them over PCIe goes through the IOMMU")
+
+
+def test_what_the_root_complex_sends_down_again_stays_beside_links_too() -> None:
+    """Nothing validates, and the ids of ports pass untranslated: under those each reaches the other."""
+    unvalidated = acs("RR CR UF", "TB RR CR UF DT")
+    functions = switch(unvalidated, unvalidated, root=unvalidated)
+    reach = scene(machine(*functions, links=_LINKED, kind="identity")).reach()
+    *_, staying = explain(reach, at("03:00.0"), at("04:00.0")).remedies
+    assert staying.what == "what stays, whatever is set"
+    assert staying.effect.startswith("0000:03:00.0 reaches 0000:04:00.0")

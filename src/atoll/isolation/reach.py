@@ -61,18 +61,19 @@ class Reach:
         """What ``source`` can do to ``target`` where no VMD's memory BARs are in between."""
         if source == target:
             return Finding(Answer.DIRECT, (Hop(str(source), "itself", "it is the same function"),))
-        topology, settings = self.topology, self.settings
+        topology = self.topology
         if source in topology.bricks:
             return self._into_system(source) if topology.has_memory(topology.functions[target]) else BLOCKED
-        found = [
-            self._over_links(source, target),
-            self._peers.between(source, target),
-            reflected(topology, settings, source, target, self._over_pcie(source)),
-        ]
+        found = [self._over_links(source, target), self.beside_links(source, target)]
         system = self._into_system(source)
         if topology.has_memory(topology.functions[target]):
             found.append(system)
         return worst(*found)
+
+    def beside_links(self, source: Address, target: Address) -> Finding:
+        """Return the worst that ``source`` can do to ``target`` over PCIe, whatever links there are."""
+        over_root = reflected(self.topology, self.settings, source, target, self._over_pcie(source))
+        return worst(self._peers.between(source, target), over_root)
 
     def _over_links(self, source: Address, target: Address) -> Finding:
         if target not in self._linkless:

@@ -89,7 +89,9 @@ def _effect(before: Reach, after: Reach, one: Address, other: Address) -> str:
     """Return what of the traffic between two functions goes through the IOMMU then."""
     ways = ((one, other), (other, one))
     if all(beside_links(after, *way) <= Answer.IOMMU for way in ways):
-        return "traffic between them goes through the IOMMU, at its speed"
+        # What their links carry, which their own remedies tell of, it does not change.
+        linked = any(after.answer(*way).answer > Answer.IOMMU for way in ways)
+        return f"traffic between them{' over PCIe' if linked else ''} goes through the IOMMU, at its speed"
     ended = [
         f"what {source} sends {target} goes through the IOMMU, at its speed"
         for source, target in ways

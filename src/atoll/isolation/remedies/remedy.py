@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from atoll.fabric.answer import Answer
 from atoll.fabric.links import across_links
-from atoll.fabric.pcie import peer_to_peer
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 
@@ -40,4 +39,4 @@ def beside_links(reach: Reach, source: Address, target: Address) -> Answer:
     """Return what one can do to the other where no link between them is open: over PCIe."""
     if across_links(reach.topology, reach.settings, source, target).answer <= Answer.IOMMU:
         return reach.answer(source, target).answer
-    return peer_to_peer(reach.topology, reach.settings, reach.policy, source, target).answer
+    return reach.beside_links(source, target).answer
