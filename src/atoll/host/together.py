@@ -13,11 +13,12 @@ from atoll.host.records.merge.disagreement import DISAGREE
 from atoll.host.records.merge.function import BY_NAME
 from atoll.host.records.merge.hosts import merge
 from atoll.pci.address import Address
+from atoll.pci.class_code import BaseClass, DeviceClass
 
 __all__ = ["read_together"]
 
 _MOST_DISPUTED = 3
-"""Functions on buses 00 of whose ids records may disagree. They are the board's and the processor's, and stay."""
+"""Functions on buses 00 of whose ids records of one machine may disagree: boards have their own there, which stay."""
 
 
 def read_together(
@@ -54,20 +55,27 @@ def read_together(
 
 
 def _check_one_machine(host: Host) -> None:
-    """Raise InputError where records, or the two outputs in one text, show different boards: no answer is of either."""
-    found = [f for f in host.functions.values() if f.address.bus == 0 and _is_another(f)]
-    if len(found) > _MOST_DISPUTED:
+    """Raise InputError where records, or the two outputs in one text, show different boards: no answer is of either.
+
+    A guest has its cards on bus 00, and on s390 each is on the bus 00 of a domain of its own: they come, go and move.
+    """
+    disputed = [f for f in host.functions.values() if f.address.bus == 0 and f.label.startswith(DISAGREE)]
+    found = list(filter(_is_another, disputed))
+    if len(found) > _MOST_DISPUTED and any(map(_is_of_board, disputed)):
         said = found[0].label.removeprefix(DISAGREE)
         what = f"of two machines: at {found[0].address} {said}, and so at {len(found) - 1} more functions of bus 00"
         hint = "name the records of one machine alone, or part the text"
         raise InputError(f"{' and '.join(host.provenance)}: {what}", hint=hint)
 
 
-def _is_another(function: Function) -> bool:
+def _is_another(disputed: Function) -> bool:
     """Whether records show two devices in one place: by ids, or by makers, since names change from list to list."""
-    if not function.label.startswith(DISAGREE):
-        return False
-    return BY_NAME not in function.label or len({vendor for vendor, _ in function.all_ids}) > 1
+    return BY_NAME not in disputed.label or len({vendor for vendor, _ in disputed.all_ids}) > 1
+
+
+def _is_of_board(function: Function) -> bool:
+    """Whether a function is the board's own, a bridge or the SMBus; those of a guest are of its machine's type."""
+    return function.base_class == BaseClass.BRIDGE or function.device_class == DeviceClass.SMBUS
 
 
 def _by_links(records: Sequence[Record]) -> list[Host]:
