@@ -363,6 +363,7 @@ def test_what_has_no_memory_bars_may_have_other_addresses(
         (0x000100, Command.IO, POSSIBLE),
         (0x030200, Command.IO | Command.MEMORY, BLOCKED),
         (UNTOLD_CLASS, Command.IO, POSSIBLE),
+        (UNTOLD_CLASS, Command.MEMORY, DIRECT),
     ],
 )
 def test_some_answer_at_addresses_that_no_bar_tells(class_code: int, command: Command, expected: Answer) -> None:

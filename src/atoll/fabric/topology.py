@@ -231,6 +231,9 @@ class Topology:
             return True
         if any(bar.memory for bar in function.bars.value) or function.device_class in VGA_CLASSES:
             return True
+        if not (function.class_told or function.is_port):
+            # It may be a VGA controller.
+            return True
         return not isinstance(function.rom, Known) or (function.rom.value is not None and function.rom.value.enabled)
 
     def has_ports(self, function: Function) -> bool:
