@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from atoll.act import device
+from atoll.act.busy import may_be_used
 from atoll.act.entries import Entry
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
+from atoll.act.site import Site
 from atoll.act.steps.regroup import below, removed_with
+from atoll.errors import AtollError
+from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.pci.address import Address
 from atoll.plan.step import StepKind
 
-__all__ = ["is_above", "others_below", "used_below"]
+__all__ = ["changed_ports", "is_above", "others_below", "used_below", "used_since"]
 
 
 def is_above(host: Host, address: Address, port: Address) -> bool:
@@ -27,14 +31,21 @@ def is_above(host: Host, address: Address, port: Address) -> bool:
     return False
 
 
-def used_below(
-    machine: Machine, host: Host, ports: Collection[Address], known: Collection[Address]
-) -> dict[Address, str]:
-    """Return the ports that somebody has devices open below, by address, with the sentence that tells it.
+def changed_ports(entries: Iterable[Entry]) -> set[Address]:
+    """Return the ports that were set otherwise or removed, and functions that were: nothing is below these."""
+    return {entry.step.device for entry in entries if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE)}
 
-    Not asked of what is ``known``, that entries tell of: of a cluster's devices that needed no change of their own none
-    does.
+
+def used_below(
+    machine: Machine, host: Host, entries: Sequence[Entry], others: Collection[Address] = ()
+) -> dict[Address, str]:
+    """Return the changed ports that somebody has devices open below, by address, with the sentence that tells it.
+
+    Not asked of what entries tell of, nor of ``others``: of a cluster's devices that needed no change of their own no
+    entry tells.
     """
+    ports = changed_ports(entries)
+    known = {entry.step.device for entry in entries}.union(others)
     found: dict[Address, str] = {}
     for address, function in sorted(host.functions.items()):
         above = [port for port in ports if is_above(host, address, port)]
@@ -51,6 +62,20 @@ def used_below(
     return found
 
 
+def used_since(site: Site, entries: Sequence[Entry]) -> dict[Address, str]:
+    """Return the changed ports that somebody has devices open below who came since the host was read, as
+    ``used_below`` does: who was there before relied on what was then."""
+    if not changed_ports(entries):
+        return {}
+    try:
+        now = read_host(site.machine)
+    except AtollError:
+        # What was there is looked at all the same: nothing keeps this from being undone.
+        now = site.host
+    before = {address for address, function in site.host.functions.items() if may_be_used(site.host, function)}
+    return used_below(site.machine, now, entries, before)
+
+
 def others_below(machine: Machine, host: Host, entries: Sequence[Entry]) -> dict[Address, str]:
     """Return the ports that entries had found again and that are not removed once more, with the sentence that tells
     it: what was plugged in below since, or the host itself needs by now, would go with them, in use or not."""
@@ -60,8 +85,8 @@ def others_below(machine: Machine, host: Host, entries: Sequence[Entry]) -> dict
     found: dict[Address, str] = {}
     for port in (entry.step.device for entry in removals):
         for address in below(machine, port):
-            if address not in known:
-                found.setdefault(port, f"{port} is not removed again: {address} below it is no part of this")
-            elif address in host.essential.keys() - mine:
+            if address in host.essential.keys() - mine:
                 found.setdefault(port, f"{port} is not removed again: below it, the host itself needs {address}")
+            elif address not in known:
+                found.setdefault(port, f"{port} is not removed again: {address} below it is no part of this")
     return found

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 
 from atoll.act import device
-from atoll.act.below import used_below
-from atoll.act.busy import busy, came_since, may_be_used
+from atoll.act.below import used_since
+from atoll.act.busy import busy, came_since
 from atoll.act.entries import Entry
 from atoll.act.exchanged import exchanged, pulled
 from atoll.act.failure import Failure
@@ -27,8 +27,7 @@ from atoll.act.site import Site, State
 from atoll.act.steps.actions import ACTIONS
 from atoll.act.steps.ports import check_closed, keep_awake
 from atoll.act.uninterrupted import uninterrupted
-from atoll.errors import AtollError, Interrupted, RefusedError, StepError
-from atoll.host import read_host
+from atoll.errors import Interrupted, RefusedError, StepError
 from atoll.host.model import Function, Host
 from atoll.pci.address import Address
 from atoll.plan.document import to_document
@@ -197,7 +196,7 @@ class _Run:
             self.work.left = True
             return f"Nothing was undone: {'; '.join(kept)}."
         with uninterrupted():
-            closed = self.relied_on()
+            closed = used_since(self.site, self.entries)
             undoing = [entry for entry in self.entries if entry.step.device not in closed]
             undone = roll_back(self.site, self.work, undoing, partial(came_since, self.site, self.entries))
             undone = replace(undone, left=(*undone.left, *closed.values()))
@@ -210,22 +209,6 @@ class _Run:
         except Failure as error:
             undone = replace(undone, left=(*undone.left, error.message))
         return _told(undone)
-
-    def relied_on(self) -> dict[Address, str]:
-        """Return the ports that somebody has devices open below who came since the host was read, with the sentences
-        that tell it: who was there before relied on what was then."""
-        ports = {e.step.device for e in self.entries if e.step.kind in (StepKind.SET_ACS, StepKind.REMOVE)}
-        host = self.site.host
-        known = {entry.step.device for entry in self.entries}
-        known |= {address for address, function in host.functions.items() if may_be_used(host, function)}
-        if not ports:
-            return {}
-        try:
-            now = read_host(self.site.machine)
-        except AtollError:
-            # What was there is looked at all the same: nothing keeps this from being undone.
-            now = host
-        return used_below(self.site.machine, now, ports, known)
 
     def look(self, address: Address) -> Function | None:
         """Return a function as it is now, None where it does not say."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from atoll.act import device
-from atoll.act.below import is_above
+from atoll.act.below import changed_ports, is_above
 from atoll.act.busy import busy_neighbours, may_be_used, relied_on
 from atoll.act.capability import require
 from atoll.act.entries import Entry
@@ -250,7 +250,7 @@ def _kept(host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster
     What a VFIO driver has may be in use now or be opened at any moment, by who relies on the setting; of one that
     needed no other change than that of the port, no entry tells.
     """
-    ports = {entry.step.device for entry in entries if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE)}
+    ports = changed_ports(entries)
     found: dict[Address, Address] = {}
     for address, function in sorted(host.functions.items()):
         if address in owners or address in ports or function.is_port or not may_be_used(host, function):

@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import partial
 
 from atoll.act import device
-from atoll.act.below import is_above, used_below
+from atoll.act.below import used_below
 from atoll.act.borrowed import PUT_BACK, borrowed
 from atoll.act.busy import busy, relied_on
 from atoll.act.capability import require
@@ -236,14 +236,7 @@ class _Recovering:
         site = Site(self.work.machine, host, known, leased, self.pace)
         taken = {found for entry in entries if entry.step.kind is StepKind.REMOVE for found in removed_with(entry)}
         there = [e for e in entries if e.step.device in host.functions or e.step.device in taken]
-        ports = {e.step.device for e in entries if e.step.kind in (StepKind.SET_ACS, StepKind.REMOVE)}
-        closed = used_below(self.work.machine, host, ports, {entry.step.device for entry in entries})
-        removed = {entry.step.device for entry in entries if entry.step.kind is StepKind.REMOVE}
-        for needed in {entry.step.device for entry in kept}:
-            for port in removed - {needed}:
-                if is_above(host, needed, port):
-                    # What is below goes with it.
-                    closed.setdefault(port, f"{port} is not removed again: below it, the host itself needs {needed}")
+        closed = used_below(self.work.machine, host, entries)
         stays = {entry.step.device for entry in kept} | closed.keys()
         mine = {entry.step.device for entry in entries}
         given = (e for e in self.work.journal.record.entries if e.step.cluster not in (HOST, None))
