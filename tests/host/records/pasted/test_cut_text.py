@@ -99,6 +99,18 @@ def test_a_box_of_code_that_ends_as_lspci_does_is_whole(box: str, end: str) -> N
     assert not any("ends in the middle" in gap.why for gap in host.gaps)
 
 
+@pytest.mark.parametrize("typed", ["root@host:~# ", "$ lspci -t", "[me@host ~]$ lspci -vvv -s 05:00.0 | grep ACS"])
+def test_an_output_that_ends_right_above_a_prompt_is_cut(typed: str) -> None:
+    """``lspci -vvv | head -40``: lspci itself ends with a blank line."""
+    cut = PORT.partition("\tCapabilities: [1c0 v1]")[0]
+    host = host_of(f"$ lspci -vvv | head -40\n{cut}{typed}\n")
+    for name in ("ats", "acs", "driver", "serial"):
+        assert isinstance(getattr(host.functions[at("01:00.0")], name), Unknown), name
+    assert any("ends in the middle of 0000:01:00.0" in gap.why for gap in host.gaps)
+    for end in ("\n", "\tKernel driver in use: nvidia\n"):
+        assert isinstance(host_of(f"{PORT.rstrip()}\n{end}{typed}\n").functions[at("01:00.0")].acs, Known)
+
+
 def test_code_within_a_sentence_ends_no_function() -> None:
     text = PORT.rstrip("\n") + "\n\nI ran [code]lspci[/code]\nas root, [icode]-vvv[/icode]\n[code]\n[/code]\n"
     assert isinstance(host_of(text).functions[at("01:00.0")].acs, Known)

@@ -46,7 +46,7 @@ class Block:
     """After the last one: driver and modules."""
     dump: bytearray = field(default_factory=bytearray)
     cut: bool = False
-    """Whether the text, or a box of code in it, ends in the middle of it: what it does not show may yet have come."""
+    """Whether the text, or an output in it, ends in the middle of it: what it does not show may yet have come."""
     shortened: bool = False
     """Whether somebody left lines of it out, as dots in their place or grep's separator tell."""
     shortened_early: bool = False

@@ -56,7 +56,7 @@ def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
         done = reader.take(number, line)
         if done is not None:
             yield done
-    last = reader.end(of_text=True)
+    last = reader.end(of_output=True)
     if last is not None:
         yield last
 
@@ -85,7 +85,7 @@ class _Reader:
         asked, self._asked = self._asked, None
         if found is None and (typed := asked_in(line)) is not None:
             self._asked = typed.slot
-            return self.end()
+            return self.end(of_output=True)
         if found is None:
             text = line.strip()
             if asked is not None and begins_detail(text):
@@ -178,14 +178,14 @@ class _Reader:
             return ids_in_brackets(text) is not None
         return not text.endswith(("]", ":"))
 
-    def end(self, *, of_text: bool = False) -> Block | None:
-        """Return the block there is. A text's last is whole if a blank line or its driver ends it, as lspci's do."""
+    def end(self, *, of_output: bool = False) -> Block | None:
+        """Return the block there is. An output's last is whole if a blank line or its driver ends it, as lspci's do."""
         going_on = self._open
         self._finish()
         done, self._block = self._block, None
         self._open = False
-        if done is not None and of_text:
-            done.cut |= going_on and _may_go_on(done)
+        if done is not None and of_output:
+            done.cut |= going_on and not done.asked and _may_go_on(done)
         return done
 
     def _close(self) -> None:

@@ -52,7 +52,7 @@ class TextFunctions:
     seeming_virtual: set[Address] = field(default_factory=set)
     """Functions whose names or ids say that they are virtual ones."""
     cut: set[Address] = field(default_factory=set)
-    """Functions in the middle of which the text ends, or a box of code in it."""
+    """Functions in the middle of which the text ends, or an output in it."""
     nameless: bool = False
     """Whether it holds lines of a function without the first one, which names it: a bridge may be lacking."""
     group: dict[Address, int] = field(default_factory=dict)

@@ -45,7 +45,7 @@ def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], t
         hint = "give the whole output of lspci -vvv"
         gaps.append(Gap(f"what stands above bus {listed}", why, hint, GapKind.ABOVE, tuple(loose)))
     for cut in sorted(found.cut):
-        why = f"{found.name}, or a box of code in it, ends in the middle of {cut}"
+        why = f"{found.name}, or an output in it, ends in the middle of {cut}"
         gaps.append(Gap(f"the rest of {cut}, and what comes after it", why, "give the whole output of lspci -vvv"))
     if found.lost:
         why = f"{found.name}: paths without bus numbers, and no bus numbers of the bridges"
