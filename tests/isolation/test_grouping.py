@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from grouping_hosts import grouping_of, pasted
 from reach_hosts import CLOSED, OFF, acs, at, endpoint, machine, port, scene, slots, switch
 from running import CAPTURES
 
@@ -22,14 +23,12 @@ from atoll.pci.header import PortType
 
 
 def told(host: Host, one: str = "03:00.0") -> Grouping:
-    found = scene(host)
-    return grouping(found.topology, found.settings, at(one))
+    return grouping_of(host, one)
 
 
 def unrecorded(host: Host) -> Host:
-    """The host as one pasted lspci shows it: no groups."""
-    functions = {a: replace(f, group=Unknown("not shown")) for a, f in host.functions.items()}
-    return replace(host, functions=functions, groups=Unknown("not shown"), iommu_units=())
+    """The host as one pasted lspci shows it: no groups, and no IOMMU."""
+    return replace(pasted(host), iommu_units=())
 
 
 def acs_off(host: Host) -> Host:

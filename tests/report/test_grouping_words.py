@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from grouping_hosts import grouping_of, pasted
 from groups_hosts import EMPTY_ACS
-from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, scene, slots, switch
+from reach_hosts import CLOSED, OFF, at, endpoint, machine, port, slots, switch
 
 from atoll.host.complaint import Complaint, ComplaintKind
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function, Group, Host, KernelRelease, ReservedRegion
-from atoll.isolation.grouping import Grouping, grouping
 from atoll.pci.config import NO_ANSWER
 from atoll.pci.header import PortType
 from atoll.report.grouping import grouping_document, grouping_lines
@@ -20,18 +20,8 @@ from atoll.report.names import Names
 from atoll.report.style import PLAIN
 
 
-def _of(host: Host, one: str) -> Grouping:
-    found = scene(host)
-    return grouping(found.topology, found.settings, at(one))
-
-
-def _pasted(host: Host) -> Host:
-    functions = {a: replace(f, group=Unknown("not shown")) for a, f in host.functions.items()}
-    return replace(host, functions=functions, groups=Unknown("not shown"))
-
-
 def _lines(host: Host, one: str) -> str:
-    lines = grouping_lines(host, _of(host, one), names=Names(), style=PLAIN)
+    lines = grouping_lines(host, grouping_of(host, one), names=Names(), style=PLAIN)
     assert all(len(line) <= 100 for line in lines if "config_acs" not in line)
     return " ".join(" ".join(lines).split())
 
@@ -47,18 +37,18 @@ def test_firmware_that_gives_two_cards_one_id() -> None:
 
 
 def test_what_spoils_it_and_what_would_help() -> None:
-    host = _pasted(machine(*switch(None, None, root=OFF), port("00:02.0", 9)))
+    host = pasted(machine(*switch(None, None, root=OFF), port("00:02.0", 9)))
     words = _lines(host, "03:00.0")
     assert words.startswith("0000:03:00.0 shares its group, as predicted, with 1 function of other devices because ")
     assert "0000:00:01.0 (root-port) has ACS, with SrcValid- ReqRedir- CmpltRedir- UpstreamFwd-" in words
     assert "0000:02:00.0 0000:02:01.0 (downstream) have no ACS capability: hardware" in words
     assert "another slot" in words
-    document = grouping_document(host, _of(host, "03:00.0"))
+    document = grouping_document(host, grouping_of(host, "03:00.0"))
     assert [place["port"] for place in document["slots"]["places"]] == ["0000:00:02.0"]
 
 
 def test_bits_to_set_ready_to_paste() -> None:
-    host = _pasted(machine(*switch(OFF, OFF, root=OFF)))
+    host = pasted(machine(*switch(OFF, OFF, root=OFF)))
     words = _lines(host, "03:00.0")
     assert "pci=config_acs=xx111x1@0000:00:01.0;xx111x1@0000:02:00.0" in words
     assert "predicted with it: 0000:03:00.0 alone" in words
@@ -92,7 +82,7 @@ def test_virtual_functions_that_a_port_holds_together() -> None:
 
 def test_no_word_of_slots_where_acs_tells_functions_apart() -> None:
     pair = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, acs=EMPTY_ACS) for n in range(2)]
-    words = _lines(_pasted(machine(port("00:01.0", 1, acs=OFF), *pair, port("00:02.0", 2, acs=OFF))), "01:00.0")
+    words = _lines(pasted(machine(port("00:01.0", 1, acs=OFF), *pair, port("00:02.0", 2, acs=OFF))), "01:00.0")
     assert "pci=config_acs=xx111x1@0000:00:01.0" in words
     assert "slot" not in words
 
@@ -117,7 +107,7 @@ def test_a_physical_function_is_not_given_to_vfio_for_its_virtual_ones() -> None
 def test_a_conventional_bus() -> None:
     bridge = port("01:00.0", 2, "00:01.0", PortType.PCIE_TO_PCI, acs=None)
     cards = [endpoint(f"02:0{n}.0", "01:00.0", port_type=PortType.CONVENTIONAL) for n in range(2)]
-    words = _lines(_pasted(machine(port("00:01.0", 1), bridge, *cards)), "02:00.0")
+    words = _lines(pasted(machine(port("00:01.0", 1), bridge, *cards)), "02:00.0")
     assert "nothing: behind a conventional bridge all requests carry one id" in words
 
 
@@ -128,7 +118,7 @@ def test_fiction() -> None:
     words = _lines(host, "01:00.0")
     assert "Fiction: pcie_acs_override= is on the command line." in words
     assert "without it this group would also hold 0000:00:01.0 0000:00:01.1 0000:02:00.0" in words
-    document = grouping_document(host, _of(host, "01:00.0"))
+    document = grouping_document(host, grouping_of(host, "01:00.0"))
     assert document["override"]["without"] == ["0000:00:01.0", "0000:00:01.1", "0000:01:00.0", "0000:02:00.0"]
 
 
@@ -144,7 +134,7 @@ def test_behind_a_vmd_nothing_splits_but_the_firmware() -> None:
     vmd = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
     behind = [port("10000:00:02.0", 1), endpoint("10000:01:00.0", "10000:00:02.0", acs=None)]
     more = [port("10000:00:03.0", 2, acs=None), endpoint("10000:02:00.0", "10000:00:03.0")]
-    words = _lines(_pasted(machine(vmd, *behind, *more)), "10000:02:00.0")
+    words = _lines(pasted(machine(vmd, *behind, *more)), "10000:02:00.0")
     assert "because 0000:00:0e.0 (root-integrated) lends its requester id to what is behind it (and 1 other)" in words
     assert (
         "- VMD off in the firmware's setup (a choice named after VMD, RST or RAID there): what the VMD 0000:00:0e.0"
@@ -157,7 +147,7 @@ def test_behind_a_vmd_nothing_splits_but_the_firmware() -> None:
 def test_the_firmware_is_named_beside_another_slot() -> None:
     vmd = endpoint("00:0e.0", port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
     behind = [port("10000:00:02.0", 1), endpoint("10000:01:00.0", "10000:00:02.0")]
-    words = _lines(_pasted(machine(vmd, *behind, port("00:1c.0", 3))), "10000:01:00.0")
+    words = _lines(pasted(machine(vmd, *behind, port("00:1c.0", 3))), "10000:01:00.0")
     assert "- VMD off in the firmware's setup" in words
     assert "- another slot for the card (10000:01:00.0), now below 10000:00:02.0" in words
 
@@ -201,7 +191,7 @@ def test_a_port_that_is_not_shown_holds_who_counts_as_apart() -> None:
     assert "a port above bus 0000:01 that does not isolate, which the record does not show: not known" in words
     assert "0000:01:00.1 counts as apart from its siblings, so nothing else can hold it here" in words
     assert "not known: a port above decides, and the record does not show it" in words
-    assert grouping_document(host, _of(host, "01:00.0"))["apart"] == "0000:01:00.1"
+    assert grouping_document(host, grouping_of(host, "01:00.0"))["apart"] == "0000:01:00.1"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +210,7 @@ def test_what_firmware_keeps_mapped_is_not_for_vfio() -> None:
     said = replace(quiet, refused=frozenset({at("01:00.1")}))
     words = _lines(said, "01:00.0")
     assert "Not for VFIO: 0000:01:00.1: the firmware wants memory mapped for it one to one" in words
-    assert list(grouping_document(said, _of(said, "01:00.0"))["unassignable"]) == ["0000:01:00.1"]
+    assert list(grouping_document(said, grouping_of(said, "01:00.0"))["unassignable"]) == ["0000:01:00.1"]
     assert "Not for VFIO" not in _lines(quiet, "01:00.0")
     assert isinstance(quiet.groups, Known)
     direct: Fact[tuple[ReservedRegion, ...]] = Known((ReservedRegion(0x1000, 0x1FFF, "direct"),))
@@ -230,7 +220,7 @@ def test_what_firmware_keeps_mapped_is_not_for_vfio() -> None:
 
 def test_what_is_only_trusted_is_told_as_that() -> None:
     host = machine(*slots(CLOSED, CLOSED))
-    group = _of(host, "01:00.0")
+    group = grouping_of(host, "01:00.0")
     words = " ".join(grouping_lines(host, group, names=Names(), style=PLAIN, trusted=[at("02:00.0")])[:3])
     assert "Trusted: with ATS on" in words
     words = " ".join(grouping_lines(host, group, names=Names(), style=PLAIN, beyond=[at("02:00.0")])[:3])
@@ -255,10 +245,10 @@ def _pair(*drivers: str | Unknown | None, driver_above: str = "pcieport") -> Hos
 
 def test_a_group_that_drivers_of_the_host_keep_from_vfio() -> None:
     host = _pair("vfio-pci", "snd_hda_intel")
-    lines = grouping_lines(host, _of(host, "01:00.0"), names=Names(), style=PLAIN)
+    lines = grouping_lines(host, grouping_of(host, "01:00.0"), names=Names(), style=PLAIN)
     assert any(line.startswith("Not viable: 0000:01:00.1 is bound to snd_hda_intel.") for line in lines[:4])
     assert "        for a in 0000:01:00.1; do" in lines
-    assert grouping_document(host, _of(host, "01:00.0"))["in_the_way"] == {"0000:01:00.1": "snd_hda_intel"}
+    assert grouping_document(host, grouping_of(host, "01:00.0"))["in_the_way"] == {"0000:01:00.1": "snd_hda_intel"}
     needed = replace(host, essential={at("01:00.1"): "root file system"})
     words = _lines(needed, "01:00.0")
     assert "0000:01:00.1 has to stay: the host needs it (root file system)." in words
