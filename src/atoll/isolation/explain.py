@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from atoll.fabric.answer import Answer, Finding
@@ -20,6 +21,7 @@ from atoll.isolation.remedies.links import link_remedies
 from atoll.isolation.remedies.remedy import Remedy, closeness
 from atoll.isolation.remedies.staying import what_stays
 from atoll.isolation.slots import other_slots
+from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
 __all__ = ["Explanation", "Way", "explain"]
@@ -104,15 +106,15 @@ def _way(reach: Reach, source: Address, target: Address) -> Way:
 def _remedies(reach: Reach, there: Way, back: Way, *, same: bool) -> tuple[Remedy, ...]:
     """What would separate the two; where that is nothing, why not."""
     topology, one, other = reach.topology, there.source, there.target
+    words = acs_closed(reach, one, other, same=same)
     remedies = (
         *link_remedies(topology, reach.settings, one, other),
-        *acs_remedies(reach, one, other, same=same),
+        *acs_remedies(reach, one, other, words, same=same),
         *_by_multicast(topology, one, other),
-        *_by_domain(reach, one, other, same=same),
+        *_by_domain(reach, one, other, words),
     )
     answers = [finding.answer for way in (there, back) for finding in (way.finding, way.identity)]
     if remedies:
-        words = acs_closed(reach, one, other, same=same)
         return (*remedies, *what_stays(reach, one, other, words=words, read=not _unread(topology, one, other)))
     if not (same or max(answers) > Answer.IOMMU):
         return ()
@@ -183,9 +185,8 @@ def _by_multicast(topology: Topology, one: Address, other: Address) -> tuple[Rem
     )
 
 
-def _by_domain(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[Remedy, ...]:
-    """Let the IOMMU translate for the one whose requests it passes on as they are, beside what ACS can do."""
-    words = acs_closed(reach, one, other, same=same)
+def _by_domain(reach: Reach, one: Address, other: Address, words: Mapping[Address, AcsFlag]) -> tuple[Remedy, ...]:
+    """Let the IOMMU translate for the one whose requests it passes on as they are, beside ACS set to ``words``."""
     redirecting = replace(reach.settings, acs={**reach.settings.acs, **words})
     before, found = closeness(Reach(reach.topology, redirecting, reach.policy), one, other), []
     unserved: list[str] = []

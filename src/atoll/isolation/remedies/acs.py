@@ -23,11 +23,12 @@ from atoll.pci.header import DOWNSTREAM_PORTS
 __all__ = ["acs_closed", "acs_remedies"]
 
 
-def acs_remedies(reach: Reach, one: Address, other: Address, *, same: bool) -> tuple[Remedy, ...]:
-    """Close ACS on the way up from both, nearest first; keep what changes an answer or the group they share."""
+def acs_remedies(
+    reach: Reach, one: Address, other: Address, changed: Mapping[Address, AcsFlag], *, same: bool
+) -> tuple[Remedy, ...]:
+    """Set the control words of `acs_closed`, and say what that brings."""
     topology, settings = reach.topology, reach.settings
     before = _translating(reach, one, other)
-    changed = acs_closed(reach, one, other, same=same)
     if not changed:
         return _by_ats(reach, before, one, other)
     tightened = Reach(topology, _with_all(before.settings, changed), reach.policy)
@@ -52,7 +53,8 @@ def acs_remedies(reach: Reach, one: Address, other: Address, *, same: bool) -> t
 
 
 def acs_closed(reach: Reach, one: Address, other: Address, *, same: bool) -> Mapping[Address, AcsFlag]:
-    """Return the control words that keep two functions further apart, or part their group, by where they are to be set.
+    """Return the control words that keep two functions further apart, or part their group, by where they are to be set:
+    on the way up from both, nearest first.
 
     What redirects is of use where the IOMMU translates only: that it does is taken as given, and told apart.
     """
