@@ -21,7 +21,7 @@ from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.guard.keeper import Keeper, Pauses
 from atoll.guard.keeper_process import serve
-from atoll.guard.keepers import Keeping, start_keeper
+from atoll.guard.keepers import PATIENCE, Keeping, start_keeper
 from atoll.guard.message import LONGEST, receive, send
 from atoll.pci.address import Address
 from atoll.twin import v100
@@ -309,6 +309,16 @@ def test_what_no_thread_can_be_had_for_is_not_watched_and_can_be_closed(monkeypa
         assert keeping.order("looks")["devices"] == {}
         lease.close()
         assert not bench.opened(0)
+
+
+def test_the_end_of_a_keeper_that_does_not_come_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else there is to cut beside who is left waits for that as well."""
+    waited: list[float] = []
+    monkeypatch.setattr("atoll.guard.keepers.Pace.until", lambda _, ready, *, seconds: waited.append(seconds))
+    keeping = Keeping("red", 1, *socket.socketpair())
+    keeping.end()
+    keeping.end()
+    assert waited == [PATIENCE]
 
 
 @pytest.mark.parametrize(("count", "fits"), [(126, True), (127, False)])

@@ -120,11 +120,12 @@ class Keeping:
         return not self.ended
 
     def end(self) -> None:
-        """Let it end, which closes what it has open, and wait for that, though not for ever."""
+        """Let it end, which closes what it has open, and wait for that, though not for ever, and once."""
+        told = self.orders.fileno() < 0
         self.ended = True
         self.orders.close()
         self.events.close()
-        if self.pid:
+        if self.pid and not told:
             Pace().until(self._reaped, seconds=PATIENCE)
 
     def _reaped(self) -> bool:

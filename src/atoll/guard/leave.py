@@ -49,7 +49,7 @@ def leave(machine: Machine, keepers: Keepers, gone: Collection[Address]) -> tupl
             told, failed = _cut(work.machine, entries)
     except AtollError as error:
         unnoted = error.message
-    keepers.close()
+        keepers.close()
     if not unnoted and not failed:
         return told
     again, failed = _cut(Recorded(machine, None, partial(check_known, known)), entries)
