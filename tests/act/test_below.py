@@ -9,6 +9,7 @@ import pytest
 from act_bench import Watched, host_of, to_vfio
 from deaths import after, copied, deaths
 from regroup_below_bench import BLUE, OPEN_PORTS, RED, ROOT_PORT, drivers, groups, of, regrouping_below, spoiled_below
+from regroup_bench import CLOSED
 
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
@@ -213,3 +214,30 @@ def test_a_rollback_opens_no_port_above_whom_came_since(absent: set[Address]) ->
     twin.write("sys/bus/pci/rescan", b"1")
     assert {frozenset(members) for members in groups(twin)} == {frozenset(members) for members in before}
     assert read_journal(twin).entries == ()
+
+
+class Refusing(Watched):
+    """A machine whose last step fails."""
+
+    def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+        if removed(self, OPEN_PORTS[1]) and path.endswith(f"/{BLUE[1]}/driver_override"):
+            self.changes.clear()
+            raise OSError(5, "Input/output error")
+        super().write(path, data, offset=offset)
+
+
+def test_a_rollback_opens_a_port_above_whom_was_there_before() -> None:
+    """He has his group for what stood then."""
+    twin, stranger = spoiled_below(), RED[0]
+    root = twin.kernel.hardware.functions[ROOT_PORT]
+    root.set_acs(CLOSED)
+    twin.write(f"sys/bus/pci/devices/{stranger}/remove", b"1")
+    twin.write("sys/bus/pci/rescan", b"1")
+    root.set_acs(AcsFlag(0))
+    to_vfio(twin, stranger)
+    twin.lease_vfio(stranger, holder="vmm")
+    before = groups(twin)
+    with pytest.raises(StepError, match="Rolled back") as told:
+        execute(Refusing(twin), *regrouping_below(twin, of("red", RED[1:]) + of("blue", BLUE)))
+    assert "Not undone" not in told.value.message
+    assert (root.acs, groups(twin), read_journal(twin).entries) == (AcsFlag(0), before, ())
