@@ -10,7 +10,7 @@ from reach_hosts import ALL, CLOSED, Scene, acs, at, change, endpoint, machine, 
 
 from atoll.fabric.answer import Answer, Policy, Question
 from atoll.fabric.meeting import meeting_turn
-from atoll.fabric.pcie import climbs
+from atoll.fabric.passage import climbs
 from atoll.fabric.root import reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind
 from atoll.fabric.topology import Branches

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, Question, worst
 from atoll.fabric.meeting import routing_of
 from atoll.fabric.multicast import past_overlays
-from atoll.fabric.pcie import climbs, decodes, sends_translated, translation_blocked
+from atoll.fabric.passage import climbs, decodes, sends_translated, translation_blocked
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.fabric.turn import Bit, Traffic, bit

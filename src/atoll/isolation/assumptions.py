@@ -12,7 +12,8 @@ from atoll.fabric.default_domain import DEFAULT, shows_amd_iommu
 from atoll.fabric.domains import PROCESS, may_be_vfio
 from atoll.fabric.families import possible_kinds
 from atoll.fabric.links import NPU_UNCONFIGURED, far_end, is_open, leads_on
-from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS, translation_blocked
+from atoll.fabric.passage import translation_blocked
+from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS
 from atoll.fabric.settings import DomainKind
 from atoll.fabric.statement import VENDOR_STATEMENT
 from atoll.fabric.topology import Topology

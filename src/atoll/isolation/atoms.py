@@ -9,7 +9,7 @@ from atoll.controls.acs import closed
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy
 from atoll.fabric.links import far_end, near_end
-from atoll.fabric.pcie import sends_translated, translation_blocked
+from atoll.fabric.passage import sends_translated, translation_blocked
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.switching import switched_on
 from atoll.fabric.topology import Topology

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator
 
 from atoll.fabric.links import linkless
 from atoll.fabric.meeting import decides_by_number, peer_key
-from atoll.fabric.pcie import descending
+from atoll.fabric.passage import descending
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.fabric.vmd import FIRST_SEGMENT

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop
-from atoll.fabric.pcie import climbs
+from atoll.fabric.passage import climbs
 from atoll.fabric.settings import Settings
 from atoll.fabric.statement import VENDOR_STATEMENT, perhaps_validates
 from atoll.fabric.topology import Topology

@@ -9,7 +9,8 @@ from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.cache import by_caching
 from atoll.fabric.default_domain import default_domain
 from atoll.fabric.links import across_links, into_system, linkless
-from atoll.fabric.pcie import PeerToPeer, climbs
+from atoll.fabric.passage import climbs
+from atoll.fabric.pcie import PeerToPeer
 from atoll.fabric.root import reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.smmu import ids_of_nobody

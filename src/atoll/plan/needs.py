@@ -9,7 +9,7 @@ from atoll.controls.acs import closed
 from atoll.controls.link_control import Effect
 from atoll.controls.registry import link_control
 from atoll.fabric.answer import Answer, Policy
-from atoll.fabric.pcie import sends_translated
+from atoll.fabric.passage import sends_translated
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known

@@ -13,15 +13,8 @@ from typing import TypeVar
 
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.meeting import decider_key, decides_by_number, device_of, meeting_turn, peer_key
-from atoll.fabric.pcie import (
-    Ascent,
-    Descent,
-    outcome,
-    passes,
-    peer_to_peer,
-    sends_translated,
-    stops_translated,
-)
+from atoll.fabric.passage import Ascent, Descent, passes, sends_translated, stops_translated
+from atoll.fabric.pcie import outcome, peer_to_peer
 from atoll.fabric.three_valued import both, either
 from atoll.fabric.topology import Branches
 from atoll.fabric.turn import Traffic, Turn

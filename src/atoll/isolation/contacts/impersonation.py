@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from atoll.fabric.answer import Answer
-from atoll.fabric.pcie import climbs
+from atoll.fabric.passage import climbs
 from atoll.fabric.topology import Topology
 from atoll.isolation.contacts.contact import Contact
 from atoll.isolation.groups.dma_alias import unread_aliases

@@ -18,7 +18,8 @@ from enum import StrEnum
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.meeting import bus_turn
 from atoll.fabric.multicast import copiers
-from atoll.fabric.pcie import blocked_from_bars, peer_to_peer
+from atoll.fabric.pcie import peer_to_peer
+from atoll.fabric.port_bars import blocked_from_bars
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit

@@ -8,7 +8,7 @@ from dataclasses import replace
 from atoll.controls.acs import closed
 from atoll.controls.acs_recipe import acs_recipes
 from atoll.fabric.answer import Answer
-from atoll.fabric.pcie import sends_translated
+from atoll.fabric.passage import sends_translated
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
