@@ -12,9 +12,10 @@ from atoll.fabric.topology import Topology
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Function, Host
 from atoll.isolation.clusters import Cluster, Clusters
+from atoll.isolation.iova.claim import Pollution
 from atoll.isolation.iova.conflicts import Conflict
 from atoll.isolation.iova.layout import Guest
-from atoll.isolation.iova.pollution import Polluter, Pollution
+from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.survey import survey
 from atoll.pci.acs import Acs
 from atoll.pci.bar import Bar

@@ -13,7 +13,8 @@ from atoll.fabric.topology import Topology
 from atoll.host import read_host
 from atoll.host.fact import Known
 from atoll.host.model import Host
-from atoll.isolation.iova.pollution import Claim, Fate, Polluter
+from atoll.isolation.iova.claim import Claim, Fate
+from atoll.isolation.iova.pollution import Polluter
 from atoll.pci.address import Address
 from atoll.twin import Attempt, Twin
 from atoll.twin.attack import Attacker

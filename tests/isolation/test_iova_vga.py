@@ -23,9 +23,9 @@ from pollution_hosts import (
 from atoll.fabric.answer import Answer
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Host
+from atoll.isolation.iova.claim import Fate
 from atoll.isolation.iova.conflicts import ConflictKind
 from atoll.isolation.iova.layout import GIBIBYTE, Guest, MachineType
-from atoll.isolation.iova.pollution import Fate
 from atoll.isolation.iova.ranges import Ranges
 from atoll.pci.acs import AcsFlag
 from atoll.pci.bar import Rom

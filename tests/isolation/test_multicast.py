@@ -11,7 +11,8 @@ from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import RootRouting
 from atoll.isolation.explain import explain
-from atoll.isolation.iova.pollution import Fate, Polluter
+from atoll.isolation.iova.claim import Fate
+from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import Ranges
 from atoll.isolation.proof import Verdict
 from atoll.pci.header import Command, PortType

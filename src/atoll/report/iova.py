@@ -7,9 +7,9 @@ from typing import Any
 
 from atoll.fabric.answer import Answer
 from atoll.host.model import Host
+from atoll.isolation.iova.claim import Claim, Fate
 from atoll.isolation.iova.conflicts import Conflict, ConflictKind
 from atoll.isolation.iova.layout import Guest
-from atoll.isolation.iova.pollution import Claim, Fate
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.isolation.iova.survey import ClusterIova
 from atoll.report.document import document

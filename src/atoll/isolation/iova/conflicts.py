@@ -10,8 +10,9 @@ from atoll.controls.acs import closed
 from atoll.controls.acs_options import config_acs
 from atoll.fabric.answer import Answer
 from atoll.isolation.iova.aperture import Aperture
+from atoll.isolation.iova.claim import Claim, Fate, Pollution
 from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, MachineType
-from atoll.isolation.iova.pollution import Claim, Fate, Polluter, Pollution
+from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import ADDRESSES, Range, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
 from atoll.isolation.remedies.remedy import Remedy

@@ -12,8 +12,7 @@ counts as ``possible``: its own user will switch that on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.meeting import bus_turn
@@ -24,6 +23,7 @@ from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
 from atoll.host.fact import Known
+from atoll.isolation.iova.claim import Claim, Fate, Pollution
 from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
 from atoll.isolation.iova.windows import (
     BEHIND,
@@ -39,50 +39,10 @@ from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import Command, PortType
 
-__all__ = ["Claim", "Fate", "Polluter", "Pollution"]
+__all__ = ["Polluter"]
 
 
 _COPIED = "Multicast window"
-
-
-class Fate(StrEnum):
-    """What becomes of a request that the IOMMU never sees."""
-
-    CLAIMED = "claimed"
-    """A peer answers instead of memory."""
-    LOST = "lost"
-    """Nobody answers: it ends at a port on the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Addresses of one device that end somewhere else than at the IOMMU."""
-
-    device: Address
-    ranges: Ranges
-    by: Address
-    """Whose windows or BAR they are; the port where a request is lost."""
-    what: str
-    fate: Fate
-    answer: Answer
-    """``DIRECT`` where it is certain, ``POSSIBLE`` where an open question or an unread fact decides."""
-    because: str
-    decider: Address
-    """The port or function whose ACS decides it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pollution:
-    """All that is known of one device's way up."""
-
-    claims: tuple[Claim, ...]
-    unknown: tuple[str, ...] = ()
-    """Peers whose addresses are not known."""
-    assumptions: frozenset[str] = frozenset()
-
-    def ranges(self, *answers: Answer) -> Ranges:
-        """Return the addresses of all claims with one of these answers."""
-        return Ranges.of(*(part for claim in self.claims if claim.answer in answers for part in claim.ranges))
 
 
 class Polluter:

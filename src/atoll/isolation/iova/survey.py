@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from atoll.fabric.answer import Answer
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.iova.aperture import Aperture, aperture
+from atoll.isolation.iova.claim import Claim
 from atoll.isolation.iova.conflicts import Conflict, Space, conflicts, unusable
 from atoll.isolation.iova.layout import Guest
-from atoll.isolation.iova.pollution import Claim, Polluter
+from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.isolation.iova.reserved import Region, Unassignable, reserved
 from atoll.pci.address import Address
