@@ -226,18 +226,39 @@ class Refusing(Watched):
         super().write(path, data, offset=offset)
 
 
-def test_a_rollback_opens_a_port_above_whom_was_there_before() -> None:
-    """He has his group for what stood then."""
-    twin, stranger = spoiled_below(), RED[0]
+STRANGER = RED[0]
+WITHOUT_HIM = of("red", RED[1:]) + of("blue", BLUE)
+
+
+def apart() -> Twin:
+    """A machine whose port was opened above a stranger's group before any plan was made."""
+    twin = spoiled_below()
     root = twin.kernel.hardware.functions[ROOT_PORT]
     root.set_acs(CLOSED)
-    twin.write(f"sys/bus/pci/devices/{stranger}/remove", b"1")
+    twin.write(f"sys/bus/pci/devices/{STRANGER}/remove", b"1")
     twin.write("sys/bus/pci/rescan", b"1")
     root.set_acs(AcsFlag(0))
-    to_vfio(twin, stranger)
-    twin.lease_vfio(stranger, holder="vmm")
+    return twin
+
+
+def test_what_was_apart_before_a_port_was_closed_is_not_told_as_having_come() -> None:
+    twin = apart()
+    before = groups(twin)
+    assert (str(STRANGER),) in before
+    execute(twin, *regrouping_below(twin, WITHOUT_HIM))
+    host = host_of(twin)
+    assert release(twin, host, read_spec(WITHOUT_HIM, host, name="spec")).left == ()
+    assert groups(twin) == before
+
+
+def test_a_rollback_opens_a_port_above_whom_was_there_before() -> None:
+    """He has his group for what stood then."""
+    twin = apart()
+    to_vfio(twin, STRANGER)
+    twin.lease_vfio(STRANGER, holder="vmm")
     before = groups(twin)
     with pytest.raises(StepError, match="Rolled back") as told:
-        execute(Refusing(twin), *regrouping_below(twin, of("red", RED[1:]) + of("blue", BLUE)))
+        execute(Refusing(twin), *regrouping_below(twin, WITHOUT_HIM))
     assert "Not undone" not in told.value.message
-    assert (root.acs, groups(twin), read_journal(twin).entries) == (AcsFlag(0), before, ())
+    acs = twin.kernel.hardware.functions[ROOT_PORT].acs
+    assert (acs, groups(twin), read_journal(twin).entries) == (AcsFlag(0), before, ())
