@@ -68,6 +68,10 @@ _BOXES = {
     "fence of a shell": "~~~console\n# lspci -vvv\n{}~~~\n",
     "forum": "Look: [CODE]{}[/CODE]\n",
     "forum, folded away": "[SPOILER][code]\n{}[/code][/SPOILER]\n",
+    "forum, quoted": "[quote]\n{}[/quote]\n",
+    "forum, folded away alone": "Look:\n[SPOILER=lspci]\n{}[/SPOILER]\n",
+    "mail": "<blockquote>\n{}</blockquote>\n",
+    "folded away": "<details><summary>lspci</summary>\n\n{}</details>\n",
     "page": "<pre><code>\n{}</code></pre>\n",
     "quote": "> ```\n{}> ```\n",
 }

@@ -100,3 +100,9 @@ def test_many_sizes_on_one_line_take_no_time_of_their_square() -> None:
     start = process_time()
     assert len(plain("[/b]" + "x at [size=5]" * 300_000)) > 300_000
     assert process_time() - start < 5
+
+
+def test_many_ends_of_boxes_on_one_line_take_no_time_of_their_square() -> None:
+    start = process_time()
+    assert plain("[/code][/b]" * 20_000 + "x") == "x"
+    assert process_time() - start < 5

@@ -28,16 +28,18 @@ _TAGS = re.compile(rf"(?:(?:</?(?:{_NAME})(?:\s[^<>]{{0,400}})?/?>|<!doctype htm
 _ESCAPED = re.compile(r"\\([\[\]_*#])")
 _BREAK = re.compile(r"<br\s?/?>\n?", re.IGNORECASE)
 _BLOCKS = re.compile(rf"</?(?:{'|'.join(_BLOCK.split())})[\s/>]|<!doctype", re.IGNORECASE)
-_PRE_ENDS = "</pre"
+_BOXED = ("</pre", "</blockquote", "</details")
 _BBCODE = re.compile(
     r"\[/?(?:b|i|u|s|color|size|font|code|icode|quote|spoiler|highlight|bgcolor|left|center|right|indent|mono|pre)"
     r"(?:=[^\[\]\n]{0,80})?\]",
     re.IGNORECASE,
 )
-_BOX_ENDS = re.compile(
-    r"^(?!.*\[(?:code|pre)\b)(.*)\[/(?:code|pre)\](?=(?:\[/\w{1,12}\]|[ \t])*$)", re.IGNORECASE | re.MULTILINE
-)
-"""The end of a box of several lines, and of its line."""
+_BOX = "(?:code|icode|pre|quote|spoiler)"
+_BOX_BEGINS = re.compile(rf"\[{_BOX}\b", re.IGNORECASE)
+_BOX_ENDS = re.compile(rf"\[/{_BOX}\](?:\[/\w{{1,12}}\]|[ \t])*$", re.IGNORECASE)
+"""The end of a box, and of its line."""
+_ENDS = 100
+"""How long what closes at a line's end is at most."""
 _SIZE = re.compile(r"\[size=\d+[KMGT]?\]")
 """What lspci writes behind a region, in the form of a tag: ``Memory at de000000 [size=16M]``, ``I/O ports at e000
 [size=128]``. A tag's own has no unit of these."""
@@ -88,7 +90,7 @@ def plain(text: str) -> str:
         text = _TAGS.sub(_in_place_of_tags, _BREAK.sub("\n", text))
     if "[/" in text:
         # Only a text that closes one has them.
-        text = _BBCODE.sub(_in_place_of_code, _BOX_ENDS.sub(rf"\1{BOX_END}", text))
+        text = _BBCODE.sub(_in_place_of_code, _with_box_ends(text))
     if "\\[" in text:
         text = _ESCAPED.sub(r"\1", text)
     if any(entity in text for entity in _ENTITIES):
@@ -110,6 +112,16 @@ def _unescaped(line: str) -> str:
     return _STRING.sub("\n", whole)
 
 
+def _with_box_ends(text: str) -> str:
+    """Return the text with BOX_END behind each line on which a box ends that began above."""
+    return "\n".join(line + BOX_END if _ends_box(line) else line for line in text.split("\n"))
+
+
+def _ends_box(line: str) -> bool:
+    end = line[-_ENDS:]
+    return "[/" in end and _BOX_ENDS.search(end) is not None and _BOX_BEGINS.search(line) is None
+
+
 def _in_place_of_code(found: re.Match[str]) -> str:
     """Nothing, but for what is lspci's own."""
     if _SIZE.fullmatch(found[0]) is None:
@@ -120,5 +132,5 @@ def _in_place_of_code(found: re.Match[str]) -> str:
 
 def _in_place_of_tags(found: re.Match[str]) -> str:
     """One line break for tags that stand for some, however many."""
-    end = BOX_END if _PRE_ENDS in found[0].lower() else ""
+    end = BOX_END if any(tag in found[0].lower() for tag in _BOXED) else ""
     return f"{end}\n" if "\n" in found[0] or _BLOCKS.search(found[0]) else ""
