@@ -93,3 +93,12 @@ def test_virtual_functions_past_their_bus_have_its_number_in_paths_without_numbe
     there = {str(address)[5:] for address in host.functions if address.bus > 4}
     assert there == {"05:00.0", "05:00.1", *virtual}
     assert all(host.functions[Address.parse(f"0000:{p}")].physical_function is not None for p in virtual)
+
+
+def test_a_physical_function_listed_once_more_is_none_of_its_virtual_ones() -> None:
+    """lspci -P below lspci -Pvvv."""
+    card, virtual = CARD.format(place="00.0", offset=256, stride=2), VIRTUAL.format(place="00.0")
+    listed = f"{card.splitlines()[0]}\n{virtual.splitlines()[0]}\n"
+    host = host_of(PORT + card + listed)
+    ids = {str(address)[5:]: (f.vendor, f.device) for address, f in host.functions.items() if address.bus > 4}
+    assert ids == {"05:00.0": (0x8086, 0x10C9), "06:00.0": (0x8086, 0x10CA)}

@@ -15,6 +15,7 @@ from atoll.host.records.lspci.block_text import Habits
 from atoll.host.records.lspci.capabilities import MISREAD
 from atoll.host.records.lspci.details import read_block
 from atoll.host.records.lspci.drawn import drawn_function
+from atoll.host.records.lspci.heading import ids_in_brackets
 from atoll.host.records.lspci.tree import LspciTree
 from atoll.host.records.merge.disagreement import DISAGREE
 from atoll.host.records.merge.function import merge_function
@@ -125,7 +126,11 @@ class TextFunctions:
         owners = [(o, virtual) for o, virtual in self.virtual.items() if (o.domain, o.bus) == (here.domain, here.bus)]
         if not owners or any("(SR-IOV)" in capability.name for capability in block.capabilities):
             return None
-        if here not in self.functions and any(virtual.number_of(o, here) is not None for o, virtual in owners):
+        shown, bare = self.functions.get(here), not (block.details or block.capabilities)
+        if shown is not None and bare and ids_in_brackets(block.heading) in shown.all_ids:
+            # The physical function once more, of a list below.
+            return None
+        if shown is None and any(virtual.number_of(o, here) is not None for o, virtual in owners):
             return None
         for bus in range(here.bus + 1, last_bus + 1):
             there = here._replace(bus=bus)
