@@ -16,7 +16,7 @@ from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.recover import Fate, recover
 from atoll.act.release import release
-from atoll.errors import StepError
+from atoll.errors import InputError, StepError
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.spec import read_spec
@@ -262,3 +262,20 @@ def test_a_rollback_opens_a_port_above_whom_was_there_before() -> None:
     assert "Not undone" not in told.value.message
     acs = twin.kernel.hardware.functions[ROOT_PORT].acs
     assert (acs, groups(twin), read_journal(twin).entries) == (AcsFlag(0), before, ())
+
+
+def test_a_rollback_that_cannot_see_who_is_below_opens_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unread(*arguments: object, **keywords: object) -> None:
+        raise InputError("sys/bus/pci/devices: Input/output error")
+
+    twin, spec = spoiled_below(), of("red", RED) + of("blue", BLUE)
+    before = groups(twin)
+    monkeypatch.setattr("atoll.act.below.read_host", unread)
+    with pytest.raises(StepError, match="cannot be seen: sys/bus/pci/devices") as told:
+        execute(Refusing(twin), *regrouping_below(twin, spec))
+    assert f"{ROOT_PORT} stays as it is set" in told.value.message
+    assert twin.kernel.hardware.functions[ROOT_PORT].acs != AcsFlag(0)
+    host = host_of(twin)
+    assert release(twin, host, read_spec(spec, host, name="spec")).left == ()
+    assert (twin.kernel.hardware.functions[ROOT_PORT].acs, groups(twin)) == (AcsFlag(0), before)
+    assert read_journal(twin).entries == ()

@@ -65,13 +65,14 @@ def used_below(
 def used_since(site: Site, entries: Sequence[Entry]) -> dict[Address, str]:
     """Return the changed ports that somebody has devices open below who came since the host was read, as
     ``used_below`` does: who was there before relied on what was then."""
-    if not changed_ports(entries):
+    ports = changed_ports(entries)
+    if not ports:
         return {}
     try:
         now = read_host(site.machine)
-    except AtollError:
-        # What was there is looked at all the same: nothing keeps this from being undone.
-        now = site.host
+    except AtollError as error:
+        unseen = f"who is below it cannot be seen: {error.message}; atoll release gives it back"
+        return {port: f"{port} stays as it is set: {unseen}" for port in ports}
     before = {address for address, function in site.host.functions.items() if may_be_used(site.host, function)}
     return used_below(site.machine, now, entries, before)
 
