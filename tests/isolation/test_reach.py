@@ -251,6 +251,17 @@ def test_ports_ids_pass_too_where_pass_through_is_the_default(group: Fact[int | 
     assert Reach(found.topology, settings).memory(at("03:00.0")).answer is expected
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("intel", IOMMU), ("amd", DIRECT)])
+def test_the_id_of_a_port_that_amds_firmware_leaves_out_may_pass(kind: str, expected: Answer) -> None:
+    """AMD's share a table, in which the entry of what the kernel ignores lets pass (``iommu_ignore_device``)."""
+    functions = [replace(f, group=Known(None)) if f.is_port else f for f in switch(OFF, OFF)]
+    found = scene(replace(machine(*functions), iommu_units=(IommuUnit("unit0", kind),)))
+    settings = found.settings
+    for place in ("03:00.0", "04:00.0"):
+        settings = settings.with_domain(at(place), Domain(DomainKind.TRANSLATED, place))
+    assert Reach(found.topology, settings).memory(at("03:00.0")).answer is expected
+
+
 def vmd(place: str, behind: str = "") -> Function:
     found = endpoint(place, port_type=PortType.ROOT_INTEGRATED, ids=(0x8086, 0x201D))
     return replace(found, behind=at(behind) if behind else None)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.cache import by_caching
-from atoll.fabric.default_domain import default_domain
+from atoll.fabric.default_domain import default_domain, shows_amd_iommu
 from atoll.fabric.links import across_links, into_system, linkless
 from atoll.fabric.passage import climbs
 from atoll.fabric.pcie import PeerToPeer
@@ -203,8 +203,8 @@ class Reach:
         if not function.is_port:
             return self.settings.domain.get(address)
         if isinstance(function.group, Known):
-            if function.group.value is None:
-                # A port that no IOMMU has set up an id for.
+            if function.group.value is None and not shows_amd_iommu(self.topology.host):
+                # A port that no IOMMU has set up an id for. AMD's share a table, in which its entry may let pass.
                 return None
             if function.group.value in self._taken:
                 return self._taken[function.group.value]
