@@ -34,6 +34,7 @@ from atoll.pci.acs import Acs, AcsEnhanced, AcsFlag
 from atoll.pci.bar import Bar
 from atoll.pci.bridge import Window
 from atoll.pci.header import Command, PortType
+from atoll.pci.multicast import Multicast
 from atoll.pci.sriov import Sriov
 
 
@@ -41,6 +42,19 @@ def test_a_port_that_redirects_lets_nothing_turn() -> None:
     found = pollution(box())
     assert told(found) == [("lost", "direct", TOP, 0x80800000, 0x80FFFFFF)]
     assert not found.unknown
+
+
+def test_of_what_multicast_copies_nothing_is_surely_taken() -> None:
+    """Normal routing is suspended for it (Base Specification 6.14.1): a copy may go up, whatever the windows hold."""
+    window = Known(Multicast(enabled=True, base=0x80A00000, size=MIB))
+    found = pollution(changed(box(), TOP, multicast=window))
+    lost = [one for one in told(found) if one[0] == "lost"]
+    assert lost == [
+        ("lost", "direct", TOP, 0x80800000, 0x809FFFFF),
+        ("lost", "direct", TOP, 0x80B00000, 0x80FFFFFF),
+        ("lost", "possible", TOP, 0x80A00000, 0x80AFFFFF),
+    ]
+    assert ("claimed", "possible", TOP, 0x80A00000, 0x80AFFFFF) in told(found)
 
 
 def test_what_nobody_claims_may_be_redirected_too() -> None:

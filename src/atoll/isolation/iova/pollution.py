@@ -24,7 +24,7 @@ from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, bit
 from atoll.host.fact import Known
 from atoll.isolation.iova.claim import Claim, Fate, Pollution
-from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Ranges
+from atoll.isolation.iova.ranges import ADDRESSES, NOTHING, Range, Ranges
 from atoll.isolation.iova.windows import (
     BEHIND,
     Addresses,
@@ -70,6 +70,8 @@ class _Climb:
         self.device = device
         self.open = ADDRESSES
         """Addresses that surely came up to here."""
+        self.copied = NOTHING
+        """Addresses of which copies may go on from here, whatever windows hold."""
         self.claims: list[Claim] = []
         self.unknown: dict[str, None] = {}
         self.assumptions: set[str] = set()
@@ -82,6 +84,7 @@ class _Climb:
             self.unknown[f"{address} was not read: which addresses it claims is not known"] = None
         for place, here in enumerate(chain):
             bridge = chain[place + 1] if place + 1 < len(chain) else None
+            self.copied = Ranges.of(*self.copied, *(part for _, part in self.multicast_windows(here, bridge)))
             if here != self.device:
                 self.port_bars(here)
                 self.own_side(here)
@@ -89,14 +92,18 @@ class _Climb:
         return Pollution(tuple(self.claims), tuple(self.unknown), frozenset(self.assumptions))
 
     def take(self, claims: list[Claim]) -> None:
-        """Keep claims of one place. What is certainly gone goes no further; what is possibly gone may."""
+        """Keep claims of one place. What is certainly gone goes no further; what is possibly gone, or copied, may."""
         left = self.open
         for claim in claims:
-            found = replace(claim, ranges=claim.ranges & self.open)
-            if found.ranges:
-                self.claims.append(found)
-                if found.answer is Answer.DIRECT:
-                    left = left - found.ranges
+            sure = claim.answer is Answer.DIRECT
+            inside = claim.ranges & self.open
+            copied = inside & self.copied if sure else NOTHING
+            if apart := inside - copied:
+                self.claims.append(replace(claim, ranges=apart))
+                left = left - apart if sure else left
+            if copied:
+                because = f"{claim.because}; Multicast is on, and a copy may go on"
+                self.claims.append(replace(claim, ranges=copied, answer=Answer.POSSIBLE, because=because))
         self.open = left
 
     def claim(
@@ -184,7 +191,7 @@ class _Climb:
 
     def bus(self, here: Address, bridge: Address | None) -> None:
         """What stands beside ``here`` on its bus."""
-        found = list(self.copied(here, bridge))
+        found = list(self.copies(here, bridge))
         peers = [peer for peer in self.topology.on_bus.get(bridge, ()) if peer != here]
         for peer in peers:
             found += self.peer(here, peer, bridge)
@@ -192,19 +199,23 @@ class _Climb:
         if bridge is not None:
             self.unclaimed(bridge, here)
 
-    def copied(self, here: Address, bridge: Address | None) -> Iterator[Claim]:
-        """What hits a Multicast window of the component that ``here`` sends into does not, or not only, go upwards."""
+    def multicast_windows(self, here: Address, bridge: Address | None) -> Iterator[tuple[Address, Range]]:
+        """Yield the Multicast windows of the component that ``here`` sends into, and whose they are."""
         for function in copiers(self.topology, here, bridge):
             at, multicast = function.address, function.multicast
+            if isinstance(multicast, Known) and multicast.value is not None:
+                yield at, Range(multicast.value.base, multicast.value.base + multicast.value.size - 1)
+            else:
+                self.unknown[f"whether Multicast is on at {at} was not read"] = None
+
+    def copies(self, here: Address, bridge: Address | None) -> Iterator[Claim]:
+        """What hits a Multicast window of the component that ``here`` sends into does not, or not only, go upwards."""
+        for at, window in self.multicast_windows(here, bridge):
             if any(claim.by == at and claim.what == _COPIED for claim in self.claims):
                 # What stands beside an upstream port is a part of its switch: met on its bus, and above.
                 continue
-            if isinstance(multicast, Known) and multicast.value is not None:
-                window = Ranges.of((multicast.value.base, multicast.value.base + multicast.value.size - 1))
-                because = f"Multicast is on at {at}: what hits its window is copied, whatever ACS says"
-                yield Claim(self.device, window, at, _COPIED, Fate.CLAIMED, Answer.POSSIBLE, because, at)
-            else:
-                self.unknown[f"whether Multicast is on at {at} was not read"] = None
+            because = f"Multicast is on at {at}: what hits its window is copied, whatever ACS says"
+            yield Claim(self.device, Ranges.of(window), at, _COPIED, Fate.CLAIMED, Answer.POSSIBLE, because, at)
 
     def peer(self, here: Address, peer: Address, bridge: Address | None) -> Iterator[Claim]:
         held = addresses(self.topology, self.polluter.settings, peer)
