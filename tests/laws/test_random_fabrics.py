@@ -120,6 +120,13 @@ def test_the_same_with_ports_as_others_do_not_have_them() -> None:
     assert tally.directs > 10
 
 
+def test_the_same_where_ports_want_more_memory_than_there_was() -> None:
+    for seed in (96000048, 96000108):  # with more functions, and with more memory of their own
+        tally = try_fabric(f"random-{seed}-ports", random.Random(seed), pairs=25, clusters=1)
+        assert not tally.wrong, tally.wrong[0]
+        assert tally.packets > 0
+
+
 def test_the_same_with_virtual_functions_of_several_physical_ones() -> None:
     tally, physical, translating = Tally(), 0, 0
     for seed in (2032, 2040, 2047, 2161):
