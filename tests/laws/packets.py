@@ -28,7 +28,7 @@ from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.twin import Twin
 from atoll.twin.attack import Attempt
-from atoll.twin.machines.fabric import KINDS, PREFIX
+from atoll.twin.machines.random import PREFIX, MachineKind
 from atoll.twin.packet import Kind
 from atoll.twin.spec import DomainKind
 
@@ -255,7 +255,7 @@ def main() -> int:
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0, help="the first fabric's")
     parser.add_argument("--pairs", type=int, default=60, help="pairs tried on each fabric")
-    parser.add_argument("--kind", choices=("", *KINDS), default="", help="how their names end")
+    parser.add_argument("--kind", choices=tuple(MachineKind), default=MachineKind.PLAIN, help="how their names end")
     options = parser.parse_args()
     started, tally, seed = time.monotonic(), Tally(), options.seed
     while tally.packets < options.packets:

@@ -27,8 +27,8 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.header import DOWNSTREAM_PORTS
 from atoll.twin import Twin
 from atoll.twin.machines import blueprint
-from atoll.twin.machines.fabric import ADAPTERS, ARM, BOARD, PORTAL, PORTS
 from atoll.twin.machines.intel import PORT_ACS
+from atoll.twin.machines.random import MachineKind
 from atoll.twin.machines.records import root_complex
 from atoll.twin.spec import DomainKind, Routing
 
@@ -59,7 +59,11 @@ def finest(twin: Twin, policy: Policy) -> Partition:
     return Partition(tuple(atom.functions for atom in atoms(Topology(host), present(host), policy)))
 
 
-GROWN = [(seed, kind) for kind in (PORTS, ADAPTERS, BOARD, ARM) for seed in (204, 7000)] + [(7009, PORTAL)]
+GROWN = [
+    (seed, kind)
+    for kind in (MachineKind.PORTS, MachineKind.ADAPTERS, MachineKind.BOARD, MachineKind.ARM)
+    for seed in (204, 7000)
+] + [(7009, MachineKind.PORTAL)]
 """Fabrics of further kinds."""
 
 

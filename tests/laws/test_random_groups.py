@@ -17,11 +17,11 @@ from atoll.host.model import Host
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from atoll.twin import Twin
-from atoll.twin.machines.fabric import ADAPTERS, ARM, BOARD, PORTS
+from atoll.twin.machines.random import MachineKind
 
 Groups = frozenset[frozenset[Address]]
 SEEDS = range(16)
-GROWN = (PORTS, ADAPTERS, BOARD, ARM)
+GROWN = (MachineKind.PORTS, MachineKind.ADAPTERS, MachineKind.BOARD, MachineKind.ARM)
 """Kinds of machines that consist of other functions, or have other IOMMUs."""
 
 

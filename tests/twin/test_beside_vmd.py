@@ -15,7 +15,7 @@ from atoll.pci.header import PortType
 from atoll.plan.planner import plan
 from atoll.plan.spec import read_spec
 from atoll.twin import Twin
-from atoll.twin.machines import volume
+from atoll.twin.machines import vmd
 from atoll.twin.machines.intel import PORT_ACS
 from atoll.twin.machines.records import root_complex
 from atoll.twin.spec import DomainKind, Routing
@@ -28,9 +28,9 @@ VMD, BESIDE, DRIVE = "0000:00:0e.5", "0000:00:0e.0", "10000:e1:00.0"
 def machine() -> Twin:
     """Return a machine where an endpoint shares its slot, without ACS, with a VMD."""
     place = Address(0, 0, 0x0E, 5)
-    segment = volume.segment(0, 0xE0, place, Routing.DIRECT, 0)
+    segment = vmd.segment(0, 0xE0, place, Routing.DIRECT, 0)
     inside = [bridge("10000:e0:01.0", PortType.ROOT_PORT, (0xE1, 0xE1), PORT_ACS), card(DRIVE)]
-    device = volume.device(segment, inside, ids=0x201D, iommu="dmar0", multifunction=True)
+    device = vmd.device(segment, inside, ids=0x201D, iommu="dmar0", multifunction=True)
     beside = card("00:0e.0", PortType.ROOT_INTEGRATED, multifunction=True)
     made = small(device, beside, *inside, domain=DomainKind.DMA, behind=(segment,)).blueprint
     bridges = tuple(replace(each, routing=Routing.TRANSLATED) if each.vmd is None else each for each in made.bridges)

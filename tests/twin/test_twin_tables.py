@@ -12,7 +12,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import Twin
 from atoll.twin.machines import blueprint
-from atoll.twin.machines.tables import ivrs
+from atoll.twin.machines.random.tables import ivrs
 from atoll.twin.packet import Kind, Outcome, Packet
 from atoll.twin.spec import Platform
 from twin.bench import at, give

@@ -10,7 +10,7 @@ import pytest
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import Attack, Twin, TwinError
-from atoll.twin.machines import volume
+from atoll.twin.machines import vmd
 from atoll.twin.machines.intel import PORT_ACS
 from atoll.twin.spec import DomainKind, Routing
 from twin.bench import at, give, set_acs, set_command, sysfs, text
@@ -35,7 +35,7 @@ def vias(attack: Attack) -> list[tuple[str, str]]:
 def behind(*, routing: Routing = Routing.DIRECT, domain: DomainKind = DomainKind.DMA, companion: bool = False) -> Twin:
     """Two cards, each behind a root port of its own behind a device, and one that is not."""
     place = Address(0, 0, 0x0E, 5 if companion else 0)
-    segment = volume.segment(0, 0xE0, place, routing, 0)
+    segment = vmd.segment(0, 0xE0, place, routing, 0)
     inside = [
         bridge("10000:e0:01.0", PortType.ROOT_PORT, (0xE1, 0xE1), PORT_ACS),
         card("10000:e1:00.0"),
@@ -45,10 +45,10 @@ def behind(*, routing: Routing = Routing.DIRECT, domain: DomainKind = DomainKind
     outside = [
         bridge("00:01.0", PortType.ROOT_PORT, (1, 1), PORT_ACS),
         card("01:00.0"),
-        volume.device(segment, inside, ids=0x201D, iommu="dmar0", multifunction=companion),
+        vmd.device(segment, inside, ids=0x201D, iommu="dmar0", multifunction=companion),
     ]
     if companion:
-        outside.append(volume.companion(place._replace(function=0), iommu="dmar0", numa=0))
+        outside.append(vmd.companion(place._replace(function=0), iommu="dmar0", numa=0))
     return small(*outside, *inside, domain=domain, behind=(segment,))
 
 
@@ -160,9 +160,9 @@ def test_nothing_is_found_through_a_device_that_does_not_decode() -> None:
 
 
 def test_ats_stays_off_behind() -> None:
-    segment = volume.segment(0, 0, Address(0, 0, 0x0E, 0), Routing.DIRECT, 0)
+    segment = vmd.segment(0, 0, Address(0, 0, 0x0E, 0), Routing.DIRECT, 0)
     inside = [bridge("10000:00:01.0", PortType.ROOT_PORT, (1, 1), PORT_ACS), card("10000:01:00.0", ats=True)]
-    device = volume.device(segment, inside, ids=0x201D, iommu="dmar0")
+    device = vmd.device(segment, inside, ids=0x201D, iommu="dmar0")
     twin = small(device, *inside, card("00:02.0", ats=True, port=PortType.ROOT_INTEGRATED), behind=(segment,))
     functions = twin.kernel.hardware.functions
     assert functions[at("0000:00:02.0")].ats

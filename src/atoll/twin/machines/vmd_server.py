@@ -11,7 +11,7 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin.machines import volume
+from atoll.twin.machines import vmd
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, endpoint, host_bridge, kernels, port
 from atoll.twin.machines.records import root_complex
 from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Network, Platform, Routing
@@ -28,7 +28,7 @@ def machine(kernel: str, links: bool) -> Blueprint:
     """Return the machine; there are no links to tell of."""
     sockets = (host_bridge(0, 0x00, 0x7F, 0), host_bridge(1, 0x80, 0xFF, 1))
     segments = tuple(
-        volume.segment(index, 0, Address(0, socket.bus, 0x05, 5), Routing.DIRECT, index)
+        vmd.segment(index, 0, Address(0, socket.bus, 0x05, 5), Routing.DIRECT, index)
         for index, socket in enumerate(sockets)
     )
     inside = [*_drives_and_switch(0), *_drives(1)]
@@ -57,8 +57,8 @@ def _devices(
     found = []
     for index, (socket, behind) in enumerate(zip(sockets, segments, strict=True)):
         unit = f"dmar{index}"
-        found.append(volume.companion(Address(0, socket.bus, 0x05, 0), iommu=unit, numa=index))
-        found.append(volume.device(behind, inside, ids=0x28C0, iommu=unit, multifunction=True))
+        found.append(vmd.companion(Address(0, socket.bus, 0x05, 0), iommu=unit, numa=index))
+        found.append(vmd.device(behind, inside, ids=0x28C0, iommu=unit, multifunction=True))
     return found
 
 

@@ -9,17 +9,14 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
-from atoll.twin.machines.adapters import adapter
-from atoll.twin.machines.chance import DEVICE_ACS, NOTHING, Controls, device_controls
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
+from atoll.twin.machines.random.acs import DEVICE_ACS, NOTHING, Controls, device_controls
+from atoll.twin.machines.random.adapters import adapter
+from atoll.twin.machines.random.kind import MachineKind
+from atoll.twin.machines.random.products import CARD, FIRST_NAME, GPU, SECOND_NAME, Product
 from atoll.twin.spec import Bar, FunctionSpec, Model
 
-__all__ = ["CARD", "Bus", "Devices"]
-
-CARD, GPU = (0x10EE, 0x9038), (0x10DE, 0x1DB1)
-SECOND_NAME, FIRST_NAME = (0x1B4B, 0x9230), (0x1180, 0xE832)
-"""Devices that also send as function 1, and as function 0, of their slot (``quirk_dma_func1_alias`` and
-``quirk_dma_func0_alias``, drivers/pci/quirks.c)."""
+__all__ = ["Bus", "Devices"]
 
 
 @dataclass(slots=True)
@@ -37,13 +34,16 @@ class Devices:
     """What stands on buses so far; which of them have ports, nothing here says."""
 
     dice: random.Random
+    kind: MachineKind
+    more: random.Random
+    """Chance for what only machines of a kind have, apart from all else."""
     functions: list[FunctionSpec] = field(default_factory=list)
     buses: dict[int, int] = field(default_factory=dict)
     """The highest bus given out, by domain."""
-    further: random.Random | None = None
-    """For virtual functions on buses beyond their physical one's; None: there are none."""
-    adapters: random.Random | None = None
-    """For adapters with several physical functions, also in a root complex; None: there are none."""
+
+    def extra(self, kind: MachineKind, share: float) -> bool:
+        """Whether what only machines of a kind have is here, as in a ``share`` of the places where it can be."""
+        return self.kind is kind and self.more.random() < share
 
     def slot(self, bus: Bus, slot: int, kind: PortType) -> None:
         """A device: one function or several, one with virtual functions, or a GPU."""
@@ -52,10 +52,10 @@ class Devices:
             Bar(0, 64 * KIBIBYTE),
             Bar(2, dice.choice((1, 4, 16)) * MEBIBYTE, wide=True, prefetchable=True),
         )
-        if self.adapters is not None and self.adapters.random() < 0.5:
+        if self.extra(MachineKind.ADAPTERS, 0.5):
             beyond = slot == 0 and self.parent_forwards_functions(bus)
             where = (bus.domain, bus.number)
-            self.functions += adapter(where, slot, kind, bus.iommu, bus.numa, self.adapters, beyond=beyond)
+            self.functions += adapter(where, slot, kind, bus.iommu, bus.numa, self.more, beyond=beyond)
         elif kind is PortType.ENDPOINT and roll < 0.3:
             self.gpu(bus, slot)
         elif kind is PortType.ENDPOINT and roll < 0.42:
@@ -64,9 +64,7 @@ class Devices:
             self.alias(bus, slot, kind)
         elif roll < 0.7:
             ats = dice.random() < 0.3
-            self.endpoint(
-                bus, slot, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, port=kind, ats=ats, flr=dice.random() < 0.5
-            )
+            self.endpoint(bus, slot, 0, CARD, bars, port=kind, ats=ats, flr=dice.random() < 0.5)
         else:
             controls = device_controls(dice)
             ats = dice.random() < 0.2
@@ -77,8 +75,6 @@ class Devices:
                     slot,
                     number,
                     CARD,
-                    ClassCode.ACCELERATOR,
-                    "xdma",
                     bars,
                     port=kind,
                     controls=own,
@@ -92,9 +88,7 @@ class Devices:
         bus: Bus,
         slot: int,
         number: int,
-        ids: tuple[int, int],
-        class_code: int,
-        driver: str,
+        product: Product,
         bars: tuple[Bar, ...],
         *,
         port: PortType = PortType.ENDPOINT,
@@ -109,8 +103,9 @@ class Devices:
         self.functions.append(
             FunctionSpec(
                 Address(bus.domain, bus.number, slot, number),
-                *ids,
-                class_code,
+                product.vendor,
+                product.device,
+                product.class_code,
                 port=port,
                 bars=bars,
                 multifunction=multifunction,
@@ -120,8 +115,8 @@ class Devices:
                 dma_aliases=aliases,
                 ats=ats and bus.iommu is not None,
                 flr=flr,
-                driver=driver,
-                subsystem=(ids[0], 0x0001),
+                driver=product.driver,
+                subsystem=(product.vendor, 0x0001),
                 numa_node=bus.numa,
                 iommu=bus.iommu,
             )
@@ -129,25 +124,12 @@ class Devices:
 
     def alias(self, bus: Bus, slot: int, kind: PortType) -> None:
         """A device that sends under the name of a function beside it: one that is not there, or function 0."""
-        bars = (Bar(0, 64 * KIBIBYTE),)
+        bars, first = (Bar(0, 64 * KIBIBYTE),), slot << 3
         if self.dice.random() < 0.5:
-            names = (slot << 3 | 1,)
-            self.endpoint(bus, slot, 0, SECOND_NAME, ClassCode.AHCI, "ahci", bars, port=kind, aliases=names)
+            self.endpoint(bus, slot, 0, SECOND_NAME, bars, port=kind, aliases=(first | 1,))
             return
-        self.endpoint(bus, slot, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, port=kind, multifunction=True)
-        names = (slot << 3,)
-        self.endpoint(
-            bus,
-            slot,
-            1,
-            FIRST_NAME,
-            ClassCode.FIREWIRE_OHCI,
-            "ohci",
-            bars,
-            port=kind,
-            multifunction=True,
-            aliases=names,
-        )
+        self.endpoint(bus, slot, 0, CARD, bars, port=kind, multifunction=True)
+        self.endpoint(bus, slot, 1, FIRST_NAME, bars, port=kind, multifunction=True, aliases=(first,))
 
     def gpu(self, bus: Bus, slot: int) -> None:
         """A V100, as on x86 machines."""
@@ -155,12 +137,13 @@ class Devices:
         self.functions.append(
             FunctionSpec(
                 Address(bus.domain, bus.number, slot, 0),
-                *GPU,
-                ClassCode.DISPLAY_3D,
+                GPU.vendor,
+                GPU.device,
+                GPU.class_code,
                 bars=(Bar(0, 16 * MEBIBYTE), *wide),
-                driver="nvidia",
+                driver=GPU.driver,
                 model=Model.V100,
-                subsystem=(GPU[0], 0x1212),
+                subsystem=(GPU.vendor, 0x1212),
                 numa_node=bus.numa,
                 iommu=bus.iommu,
             )
@@ -206,10 +189,10 @@ class Devices:
 
     def offset(self, bus: Bus, count: int) -> int:
         """Return how far virtual functions are from the first function of a bus: all, some or none beyond that."""
-        if self.further is None or bus.number != self.buses[bus.domain] or self.further.random() < 0.2:
+        if self.kind is not MachineKind.VIRTUAL or bus.number != self.buses[bus.domain] or self.more.random() < 0.2:
             return 1
         self.buses[bus.domain] += 1
-        return 0x100 - self.further.choice((0, self.further.randrange(count)))
+        return 0x100 - self.more.choice((0, self.more.randrange(count)))
 
     def parent_forwards_functions(self, bus: Bus) -> bool:
         """Whether a bus is the link below a root port or a downstream port."""

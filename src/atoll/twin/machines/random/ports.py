@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import DOWNSTREAM_PORTS
-from atoll.twin.machines import volume
+from atoll.twin.machines import vmd
 from atoll.twin.machines.intel import KIBIBYTE
 from atoll.twin.placement import place
 from atoll.twin.spec import Bar, Blueprint, FunctionSpec, HostBridge, Window
@@ -34,7 +34,7 @@ def with_ports(plan: Blueprint, dice: random.Random) -> Blueprint:
             functions.append(_varied(spec, free.pop(), dice))
         else:
             functions.append(spec)
-    made = replace(plan, functions=volume.refitted(tuple(functions), plan.bridges))
+    made = replace(plan, functions=vmd.refitted(tuple(functions), plan.bridges))
     try:
         place(made)
     except ValueError:

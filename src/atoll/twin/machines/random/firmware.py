@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 from atoll.pci.class_code import BaseClass, ClassCode, DeviceClass
 from atoll.twin.decoding import ISA_ENABLE, VGA_16, VGA_ENABLE
-from atoll.twin.machines import volume
+from atoll.twin.machines import vmd
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.placement import ROM, Placement, Range, place
 from atoll.twin.spec import CONVENTIONAL_BUS, Bar, Blueprint, FunctionSpec, HostBridge, Model, Store, Window
 
-__all__ = ["varied"]
+__all__ = ["with_firmware"]
 
 _CARDS = (BaseClass.ACCELERATOR, BaseClass.COMMUNICATION)
 _PORTS = Window(0x1000, 0x1000, 0xF000)
@@ -29,7 +29,7 @@ _SRIOV = 0x280
 _MOST_STRAYS = 5
 
 
-def varied(plan: Blueprint, dice: random.Random) -> Blueprint:
+def with_firmware(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine with more to decode, or as it is; the functions and where they are plugged stay."""
     if dice.random() < 0.4:
         return plan
@@ -37,7 +37,7 @@ def varied(plan: Blueprint, dice: random.Random) -> Blueprint:
     for most_spare in (16, 0):
         functions = tuple(_varied(spec, plan, dice, most_spare) for spec in plan.functions)
         functions = _showing(functions, plan, dice)
-        made = replace(plan, bridges=bridges, functions=volume.refitted(functions, bridges))
+        made = replace(plan, bridges=bridges, functions=vmd.refitted(functions, bridges))
         try:
             done = place(made)
         except ValueError:

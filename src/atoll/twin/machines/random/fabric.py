@@ -1,52 +1,21 @@
-"""Random machines: ``random-SEED`` is a fabric of its own for each seed, the same every time.
-
-Everything that decides about PCI Express isolation occurs, in combinations that nobody builds on purpose: root
-ports and nested switches with all, some or none of the ACS controls (egress control and ACS Enhanced among them),
-devices with several functions, virtual functions, conventional PCI behind bridges and PCI Express behind those,
-endpoints in the root complex, devices that use other requester ids beside their own, ATS, linked GPUs, several host
-bridges and segments with every kind of routing, segments behind Volume Management Devices, Intel's and AMD's IOMMUs,
-and kernels without any; in more than half of them also all that can be decoded, rightly and wrongly. They are for
-trying laws on, not for looking like a product: identifiers are those of devices without quirks, but where the quirk is
-told. ``random-SEED-multicast`` is the same machine with Multicast in some of its functions, ``random-SEED-fixed`` with
-Enhanced Allocation instead of base address registers, ``random-SEED-portal`` with Flattening Portal Bridges,
-``random-SEED-virtual`` with virtual functions on buses beyond their physical one's, ``random-SEED-legacy`` with CardBus
-bridges and IDE controllers at fixed ports, ``random-SEED-resizable`` with BARs whose size changed,
-``random-SEED-asleep`` with ports and devices that sleep, ``random-SEED-tables`` with firmware whose tables leave some
-out, give others other names, and want memory mapped one to one, ``random-SEED-atomic`` with AtomicOps.
-``random-SEED-ports``, ``-adapters`` and ``-board`` are machines of their own: with more kinds of ports and switches,
-with adapters of several physical functions, with more on the root buses and devices that Linux knows to isolate.
-``random-SEED-arm`` has Arm's processors and IOMMUs, and host bridges that shift addresses.
-"""
+"""A random machine in the making: host bridges and what is below them, IOMMUs, segments behind devices."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin.error import TwinError
-from atoll.twin.machines import volume
+from atoll.twin.machines import vmd
 from atoll.twin.machines.amd import ivhd
-from atoll.twin.machines.arm import with_arm
-from atoll.twin.machines.asleep import with_sleepers
-from atoll.twin.machines.atomic import with_atomics
-from atoll.twin.machines.board import with_board
-from atoll.twin.machines.chance import Controls, port_controls
-from atoll.twin.machines.decoding import varied
-from atoll.twin.machines.devices import CARD, Bus
-from atoll.twin.machines.fixed import with_fixed
 from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
-from atoll.twin.machines.legacy import with_legacy
-from atoll.twin.machines.multicast import with_multicast
-from atoll.twin.machines.portal import with_portals
-from atoll.twin.machines.ports import with_ports
+from atoll.twin.machines.random.acs import Controls, port_controls
+from atoll.twin.machines.random.devices import Bus
+from atoll.twin.machines.random.products import CARD, DISK, HIDDEN_DISK, NETWORK, Product
+from atoll.twin.machines.random.tree import BUS_NAMED, PLAIN, ROOT_PORT, Tree
 from atoll.twin.machines.records import nvlink_records, root_complex
-from atoll.twin.machines.resizable import with_resizable
-from atoll.twin.machines.tables import with_tables
-from atoll.twin.machines.tree import BUS_NAMED, PLAIN, ROOT_PORT, Tree
 from atoll.twin.spec import (
     Bar,
     Blueprint,
@@ -62,91 +31,21 @@ from atoll.twin.spec import (
     Window,
 )
 
-__all__ = [
-    "ADAPTERS",
-    "ARM",
-    "ASLEEP",
-    "ATOMIC",
-    "BOARD",
-    "FIXED",
-    "KERNELS",
-    "KINDS",
-    "LEGACY",
-    "MULTICAST",
-    "PORTAL",
-    "PORTS",
-    "PREFIX",
-    "RESIZABLE",
-    "TABLES",
-    "VIRTUAL",
-    "machine",
-]
-
-PREFIX = "random-"
-"""How the names of these machines begin; a decimal seed follows."""
-MULTICAST, FIXED, PORTAL, VIRTUAL = "-multicast", "-fixed", "-portal", "-virtual"
-LEGACY, RESIZABLE, ASLEEP, TABLES = "-legacy", "-resizable", "-asleep", "-tables"
-ATOMIC, PORTS, ADAPTERS, BOARD = "-atomic", "-ports", "-adapters", "-board"
-ARM = "-arm"
-KINDS = (MULTICAST, FIXED, PORTAL, VIRTUAL, LEGACY, RESIZABLE, ASLEEP, TABLES, ATOMIC, PORTS, ADAPTERS, BOARD, ARM)
-"""How the names of those end that have something more than the others, or something else."""
-_STREAMS = {PORTAL: "portals"}
-"""What the streams of chance are called, where not as the kind."""
-_PLUGGED: dict[str, Callable[[Blueprint, random.Random], Blueprint]] = {
-    LEGACY: with_legacy,
-    PORTS: with_ports,
-    BOARD: with_board,
-    ARM: with_arm,
-}
-"""What is changed before it is known what decodes which addresses."""
-_SET_UP: dict[str, Callable[[Blueprint, random.Random], Blueprint]] = {
-    MULTICAST: with_multicast,
-    RESIZABLE: with_resizable,
-    ATOMIC: with_atomics,
-    ASLEEP: with_sleepers,
-    TABLES: with_tables,
-    PORTAL: with_portals,
-    FIXED: with_fixed,
-}
-"""What is changed afterwards."""
-KERNELS = ("6.12", "6.1")
-"""The kernels that they run, the default first."""
+__all__ = ["Fabric"]
 
 GIBIBYTE = 1 << 30
-NETWORK, DISK, AMD_IOMMU = (0x8086, 0x1533), (0x144D, 0xA804), (0x1022, 0x1481)
-HIDDEN_DISK = (0x8086, 0x0A54)
-"""A disk behind a Volume Management Device: where there is one, it has the root file system."""
+AMD_IOMMU = (0x1022, 0x1481)
 MOST_HIDDEN = 10
+"""With more functions than this behind a Volume Management Device, nothing more grows below ports there."""
 _LOW_BASE, _LOW_SIZE = 0x80000000, 0x18000000
 _HIGH_BASE, _HIGH_SIZE = 0x380000000000, 0x8000000000
 
 
-def machine(name: str, kernel: str, links: bool) -> Blueprint:
-    """Return the machine that a name of this kind stands for. TwinError for a seed that is no number."""
-    kind = next((kind for kind in KINDS if name.endswith(kind)), "")
-    text = name.removeprefix(PREFIX).removesuffix(kind)
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise TwinError(f"no such twin: {name!r}", hint=f"{PREFIX} takes a decimal number of at most 18 digits")
-    number = int(text)
-    more = random.Random(f"atoll {_STREAMS.get(kind, kind[1:])} {number}")
-    plan = _Fabric(
-        random.Random(f"atoll fabric {number}"),
-        hidden=random.Random(f"atoll volumes {number}"),
-        further=more if kind == VIRTUAL else None,
-        ports=more if kind == PORTS else None,
-        adapters=more if kind == ADAPTERS else None,
-    ).blueprint(name, kernel, links)
-    if kind in _PLUGGED:
-        plan = _PLUGGED[kind](plan, more)
-    plan = varied(plan, random.Random(f"atoll decoding {number}"))
-    return _SET_UP[kind](plan, more) if kind in _SET_UP else plan
-
-
 @dataclass(slots=True)
-class _Fabric(Tree):
-    """A machine in the making."""
+class Fabric(Tree):
+    """What has grown so far, and how a whole machine grows."""
 
-    hidden: random.Random = field(default_factory=random.Random)
+    hidden: random.Random = field(kw_only=True)
     """Chance for what is behind Volume Management Devices, apart from all else: with none, nothing else changes."""
 
     def blueprint(self, name: str, kernel: str, links: bool) -> Blueprint:
@@ -191,10 +90,9 @@ class _Fabric(Tree):
             interrupt_chip="IR-PCI-MSI-" if translates else "PCI-MSI-",
         )
 
-    def only(self, *wanted: tuple[int, int]) -> Address:
-        """Return the one function with some ids: the first of those that there are."""
-        found = {(spec.vendor, spec.device): spec.address for spec in self.functions}
-        return next(found[ids] for ids in wanted if ids in found)
+    def only(self, *wanted: Product) -> Address:
+        """Return the one function of a product: the first of those that there are."""
+        return next(spec.address for product in wanted for spec in self.functions if product.matches(spec))
 
     def bridges(self) -> tuple[HostBridge, ...]:
         """One to three host bridges, in one segment or in several."""
@@ -244,9 +142,9 @@ class _Fabric(Tree):
         self.buses[bridge.domain] = bridge.bus
         slot = 1
         if first:
-            for ids, class_code, driver in ((DISK, ClassCode.NVME, "nvme"), (NETWORK, ClassCode.ETHERNET, "igb")):
+            for product in (DISK, NETWORK):
                 below = self.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
-                self.endpoint(below, 0, 0, ids, class_code, driver, (Bar(0, 64 * KIBIBYTE),), flr=True)
+                self.endpoint(below, 0, 0, product, (Bar(0, 64 * KIBIBYTE),), flr=True)
                 self.close(root)
                 slot += 1
         for _ in range(dice.randint(1, 4)):
@@ -280,49 +178,31 @@ class _Fabric(Tree):
             slot = 0x0E + index
             place = Address(above.domain, above.bus, slot, 5 if shared else 0)
             routing = dice.choice((Routing.DIRECT, Routing.DIRECT, Routing.TRANSLATED, Routing.NONE))
-            behind = volume.segment(index, dice.choice((0x00, 0x80, 0xE0)), place, routing, above.numa_node)
+            behind = vmd.segment(index, dice.choice((0x00, 0x80, 0xE0)), place, routing, above.numa_node)
             inside = self.behind(behind, iommu, disk=disk and index == 0)
             self.functions += inside
-            ids, flr = dice.choice(volume.IDS), dice.random() < 0.5
-            device = volume.device(behind, inside, ids=ids, iommu=iommu, multifunction=shared, flr=flr)
+            ids, flr = dice.choice(vmd.IDS), dice.random() < 0.5
+            device = vmd.device(behind, inside, ids=ids, iommu=iommu, multifunction=shared, flr=flr)
             self.functions.append(device)
             if shared and dice.random() < 0.5:
-                self.functions.append(volume.companion(place._replace(function=0), iommu=iommu, numa=above.numa_node))
+                self.functions.append(vmd.companion(place._replace(function=0), iommu=iommu, numa=above.numa_node))
             elif shared:
                 root = Bus(above.domain, above.bus, iommu, above.numa_node)
                 kind, loops = PortType.ROOT_INTEGRATED, dice.random() < 0.5
                 bars = (Bar(0, 64 * KIBIBYTE),)
-                self.endpoint(
-                    root,
-                    slot,
-                    0,
-                    CARD,
-                    ClassCode.ACCELERATOR,
-                    "xdma",
-                    bars,
-                    port=kind,
-                    multifunction=True,
-                    loopback=loops,
-                )
+                self.endpoint(root, slot, 0, CARD, bars, port=kind, multifunction=True, loopback=loops)
             found.append(behind)
         return tuple(found)
 
     def behind(self, bridge: HostBridge, iommu: str | None, *, disk: bool) -> list[FunctionSpec]:
         """Root ports, and rarely an endpoint, in the segment behind a device."""
         dice = self.hidden
-        tree = Tree(
-            dice,
-            buses={bridge.domain: bridge.bus},
-            further=self.further,
-            ports=self.ports,
-            adapters=self.adapters,
-            most=MOST_HIDDEN,
-        )
+        tree = Tree(dice, self.kind, self.more, buses={bridge.domain: bridge.bus}, most=MOST_HIDDEN)
         root = Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
         slot = 0
         if disk:
             below = tree.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
-            tree.endpoint(below, 0, 0, HIDDEN_DISK, ClassCode.NVME, "nvme", (Bar(0, 16 * KIBIBYTE),), flr=True)
+            tree.endpoint(below, 0, 0, HIDDEN_DISK, (Bar(0, 16 * KIBIBYTE),), flr=True)
             tree.close(root)
             slot += 1
         for _ in range(dice.randint(1, 3)):

@@ -8,10 +8,10 @@ from dataclasses import replace
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin import vmd
 from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.placement import Space, room
 from atoll.twin.spec import Bar, FunctionSpec, HostBridge, Routing, Window
+from atoll.twin.vmd import CONFIG, DRIVER, HIGH, LOW, OWN
 
 __all__ = ["IDS", "bars", "companion", "device", "refitted", "segment"]
 
@@ -22,51 +22,51 @@ _BUSES = {0x00: 0x80, 0x80: 0x80, 0xE0: 0x20}
 _NOTHING = Window(0, 0, 0)
 
 
-def segment(index: int, bus: int, behind: Address, routing: Routing, numa: int) -> HostBridge:
+def segment(index: int, bus: int, device: Address, routing: Routing, numa: int) -> HostBridge:
     """Return the root complex behind a device; ``bus`` is 0, 0x80 or 0xe0."""
     last = bus + _BUSES[bus] - 1
-    return HostBridge(0x10000 + index, bus, last, _NOTHING, _NOTHING, routing, numa_node=numa, vmd=behind)
+    return HostBridge(0x10000 + index, bus, last, _NOTHING, _NOTHING, routing, numa_node=numa, vmd=device)
 
 
-def bars(behind: HostBridge, inside: tuple[FunctionSpec, ...]) -> tuple[Bar, ...]:
-    """Return a device's BARs, as big as what is behind it needs."""
-    buses = behind.last_bus - behind.bus + 1
+def bars(bridge: HostBridge, inside: tuple[FunctionSpec, ...]) -> tuple[Bar, ...]:
+    """Return the BARs of the device before a root complex, as big as what is behind it needs."""
+    buses = bridge.last_bus - bridge.bus + 1
     return (
-        Bar(vmd.CONFIG, buses * MEBIBYTE, wide=True, prefetchable=True),
-        Bar(vmd.LOW, room(inside, behind, Space.LOW)),
-        Bar(vmd.HIGH, room(inside, behind, Space.HIGH, start=vmd.OWN), wide=True),
+        Bar(CONFIG, buses * MEBIBYTE, wide=True, prefetchable=True),
+        Bar(LOW, room(inside, bridge, Space.LOW)),
+        Bar(HIGH, room(inside, bridge, Space.HIGH, start=OWN), wide=True),
     )
 
 
 def device(
-    behind: HostBridge,
-    functions: Iterable[FunctionSpec],
+    bridge: HostBridge,
+    inside: Iterable[FunctionSpec],
     *,
     ids: int,
     iommu: str | None,
     multifunction: bool = False,
     flr: bool = False,
 ) -> FunctionSpec:
-    """Return the function, its BARs as big as what is behind it (``functions``) needs.
+    """Return the function before a root complex, its BARs as big as what is ``inside`` needs.
 
     Like all of Intel's endpoints of the root complex it reaches others through the translation alone (VT-d 3.16), which
     the kernel knows (``pci_quirk_rciep_acs``, drivers/pci/quirks.c).
     """
-    assert behind.vmd is not None
+    assert bridge.vmd is not None
     return FunctionSpec(
-        behind.vmd,
+        bridge.vmd,
         0x8086,
         ids,
         ClassCode.RAID,
         port=PortType.ROOT_INTEGRATED,
-        bars=bars(behind, tuple(functions)),
+        bars=bars(bridge, tuple(inside)),
         multifunction=multifunction,
         loopback=False,
         acs_quirk=True,
         flr=flr,
-        driver=vmd.DRIVER,
+        driver=DRIVER,
         subsystem=(0x8086, 0x0000),
-        numa_node=behind.numa_node,
+        numa_node=bridge.numa_node,
         iommu=iommu,
         revision=0x04,
     )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, replace
 
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import EXPRESS_PORTS, PortType
-from atoll.twin.machines.chance import NOTHING, Controls, device_controls, port_controls
-from atoll.twin.machines.devices import CARD, Bus, Devices
 from atoll.twin.machines.intel import KIBIBYTE
+from atoll.twin.machines.random.acs import NOTHING, Controls, device_controls, port_controls
+from atoll.twin.machines.random.devices import Bus, Devices
+from atoll.twin.machines.random.kind import MachineKind
+from atoll.twin.machines.random.products import CARD, ENGINE, SERIAL
 from atoll.twin.spec import Bar, FunctionSpec, Link, Model
 
 __all__ = ["BUS_NAMED", "PLAIN", "ROOT_PORT", "Tree"]
 
 ROOT_PORT, SWITCH, BRIDGE = (0x8086, 0x6F08), (0x10B5, 0x8747), (0x10B5, 0x8112)
-LEGACY = (0x1415, 0x9501)
 PLAIN, TWO_BRIDGES, BACK = (0x3388, 0x0022), (0x8086, 0x0329), (0x12D8, 0xE111)
 """Conventional bridges that forward under their own name; two bridges in one device; back to PCI Express."""
 UNSAID, BUS_NAMED = (0x1B21, 0x1080), (0x8086, 0x244E)
@@ -31,9 +31,6 @@ MOST_LINKS = 6
 class Tree(Devices):
     """What has grown so far, ports and devices."""
 
-    ports: random.Random | None = None
-    """For switches whose ports are functions of one slot, or that share a device with another, and for switches behind
-    bridges back to PCI Express; None: there are none."""
     most: int = MOST_FUNCTIONS
     """With more functions than this, nothing more grows below ports."""
 
@@ -54,7 +51,7 @@ class Tree(Devices):
         dice = self.dice
         engine = dice.random() < 0.15
         bars = (Bar(0, 256 * KIBIBYTE),) if dice.random() < 0.3 else ()
-        several = engine or (self.ports is not None and self.ports.random() < 0.4)
+        several = engine or self.extra(MachineKind.PORTS, 0.4)
         companions = device_controls(dice) if several else NOTHING
         for number in (0, 2) if several and not engine else (0,):
             inside = self.port(bus, 0, number, SWITCH, PortType.UPSTREAM, companions, multifunction=several, bars=bars)
@@ -62,24 +59,14 @@ class Tree(Devices):
             self.close(bus)
         if engine:  # a function of the upstream port's own device: its DMA engine
             controls = companions if dice.random() < 0.7 else NOTHING
-            self.endpoint(
-                bus,
-                0,
-                1,
-                CARD,
-                ClassCode.OTHER_PERIPHERAL,
-                "xdma",
-                (Bar(0, 4 * KIBIBYTE),),
-                controls=controls,
-                multifunction=True,
-            )
+            self.endpoint(bus, 0, 1, ENGINE, (Bar(0, 4 * KIBIBYTE),), controls=controls, multifunction=True)
 
     def downstream(self, inside: Bus, depth: int) -> None:
         """One to four downstream ports: each in a slot of its own, or functions of one."""
         dice = self.dice
         shared = port_controls(dice)
         places = [(slot, 0) for slot in sorted(dice.sample(range(16), dice.randint(1, 4)))]
-        together = self.ports is not None and self.ports.random() < 0.4
+        together = self.extra(MachineKind.PORTS, 0.4)
         if together:
             places = [(places[0][0], number) for number in range(len(places))]
         for slot, number in places:
@@ -122,16 +109,13 @@ class Tree(Devices):
             elif roll < 0.3 and depth < 4:
                 link = self.port(behind, place, 0, BACK, PortType.PCI_TO_PCIE, NOTHING)
                 bars = (Bar(0, 64 * KIBIBYTE),)
-                if self.ports is not None and self.ports.random() < 0.6:
+                if self.extra(MachineKind.PORTS, 0.6):
                     self.below(link, depth=depth + 1)
                 else:
-                    self.endpoint(link, 0, 0, CARD, ClassCode.ACCELERATOR, "xdma", bars, flr=dice.random() < 0.5)
+                    self.endpoint(link, 0, 0, CARD, bars, flr=dice.random() < 0.5)
                 self.close(behind)
             else:
-                bars = (Bar(0, 4 * KIBIBYTE),)
-                self.endpoint(
-                    behind, place, 0, LEGACY, ClassCode.SERIAL_16950, "serial", bars, port=PortType.CONVENTIONAL
-                )
+                self.endpoint(behind, place, 0, SERIAL, (Bar(0, 4 * KIBIBYTE),), port=PortType.CONVENTIONAL)
         self.close(bus)
 
     def port(

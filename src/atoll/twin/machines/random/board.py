@@ -13,14 +13,14 @@ from dataclasses import replace
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin.machines import volume
-from atoll.twin.machines.chance import device_controls
+from atoll.twin.machines import vmd
 from atoll.twin.machines.intel import KIBIBYTE
+from atoll.twin.machines.random.acs import device_controls
+from atoll.twin.machines.random.products import CARD
 from atoll.twin.spec import Bar, Blueprint, FunctionSpec, HostBridge
 
 __all__ = ["with_board"]
 
-CARD = (0x10EE, 0x9038)
 _CHIPSET, _COLLECTOR, _INTEGRATED = (0x1106, 0x3177), (0x1022, 0x14CA), (0x1022, 0x1486)
 _KNOWN_PORT = (0x17CB, 0x0400)
 """Its ports forward nothing to one another (``pci_quirk_qcom_rp_acs``)."""
@@ -40,13 +40,13 @@ def with_board(plan: Blueprint, dice: random.Random) -> Blueprint:
         if bridge.vmd is None:
             functions += _soldered(bridge, unit.get((bridge.domain, bridge.bus)), dice)
     functions.sort(key=lambda spec: spec.address)
-    return replace(plan, functions=volume.refitted(tuple(functions), plan.bridges))
+    return replace(plan, functions=vmd.refitted(tuple(functions), plan.bridges))
 
 
 def _changed(
     spec: FunctionSpec, known: dict[tuple[int, int, int], tuple[int, int]], dice: random.Random
 ) -> FunctionSpec:
-    plain = (spec.vendor, spec.device) == CARD and not spec.dma_aliases
+    plain = CARD.matches(spec) and not spec.dma_aliases
     if spec.port is PortType.ROOT_PORT and spec.acs is None and dice.random() < 0.5:
         vendor, device = _KNOWN_PORT
         return replace(spec, vendor=vendor, device=device, acs_quirk=True)

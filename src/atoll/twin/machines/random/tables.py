@@ -14,11 +14,11 @@ from struct import pack
 
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
+from atoll.twin.machines.random.products import CARD
 from atoll.twin.spec import BRIDGES, Blueprint, FunctionSpec, Platform
 
 __all__ = ["ivrs", "with_tables"]
 
-CARD = (0x10EE, 0x9038)
 SEGMENT_BASE = 0x1_0000_0000
 _HEADER, _BLOCK = 48, 24
 _ALL, _SELECT, _START, _END, _ALIAS, _ALIAS_START, _EXTENDED, _SPECIAL = 1, 2, 3, 4, 0x42, 0x43, 0x46, 0x48
@@ -73,7 +73,7 @@ def _leads_to(plan: Blueprint, spec: FunctionSpec, needed: set[Address]) -> bool
 
 def _named(functions: list[FunctionSpec], spec: FunctionSpec, dice: random.Random) -> FunctionSpec:
     """Give a card another name: that of a function that is not there, or of another one of its device."""
-    plain = (spec.vendor, spec.device) == CARD and not spec.dma_aliases and spec.physfn is None
+    plain = CARD.matches(spec) and not spec.dma_aliases and spec.physfn is None
     if not plain or spec.iommu is None or dice.random() < 0.2:
         return spec
     names = {spec.address.device << 3 | number for number in range(8)} - {spec.address.requester_id & 0xFF}
@@ -90,7 +90,7 @@ def ivrs(plan: Blueprint) -> bytes:
             if spec.iommu != unit.name:
                 continue
             name = spec.address.requester_id
-            aliases = spec.dma_aliases if (spec.vendor, spec.device) == CARD else ()
+            aliases = spec.dma_aliases if CARD.matches(spec) else ()
             if aliases and name & 1:
                 entries += pack("<BHBBHB", _ALIAS, name, 0, 0, name & 0xFF00 | aliases[0], 0)
             elif aliases:

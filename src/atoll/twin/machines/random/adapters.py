@@ -14,8 +14,8 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin.machines.chance import device_controls
 from atoll.twin.machines.intel import MEBIBYTE
+from atoll.twin.machines.random.acs import device_controls
 from atoll.twin.spec import Bar, FunctionSpec
 
 __all__ = ["adapter"]
