@@ -36,6 +36,9 @@ def parse_heading(text: str) -> Heading:
     elif _pair(text.partition(" ")[0]) is not None:
         # And without the brackets: 8086:1901 and what else a script tells.
         class_text, name = "", f"[{text[:9]}]"
+    elif _pair(f"{class_text[-4:]}:{name[:4]}") is not None and class_text[-5:-4] == "[" and name[4:5] == "]":
+        # A name without a class, whose ids hold the first colon: Intel USB xHCI [8086:7ec0].
+        class_text, name = "", text
     revision, interface = 0, 0
     name = name.strip()
     # From the right: (prog-if 00 [Normal decode]), then (rev 05).
