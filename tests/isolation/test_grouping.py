@@ -73,6 +73,14 @@ def test_a_group_that_only_loses_its_port_is_not_split() -> None:
     assert found.changes == ()
 
 
+def test_a_vmd_that_the_record_does_not_show_holds_its_segment_together() -> None:
+    found = told(predicted(endpoint("10000:e0:06.0", None), endpoint("10000:e1:00.0", None)), "10000:e1:00.0")
+    (spoiler,) = found.spoilers
+    assert (spoiler.address, spoiler.rule) == (at("10000:e0:06.0"), Rule.SEGMENT)
+    assert spoiler.what == "shares one requester id with all of its segment"
+    assert "whatever is set" in spoiler.because
+
+
 def test_a_root_port_without_acs() -> None:
     found = told(predicted(*slots(None, CLOSED, None), port("00:04.0", 9, acs=CLOSED)), "01:00.0")
     assert found.members == (at("00:01.0"), at("01:00.0"))

@@ -10,7 +10,7 @@ import pytest
 from groups_hosts import ACS_OFF, ACS_ON, EMPTY_ACS, at, function, groups, host, pair, port
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.model import Function, Group, Host
+from atoll.host.model import Function, Group, Host, Platform
 from atoll.isolation.groups import predict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
 from atoll.pci.header import PortType
@@ -159,6 +159,15 @@ def test_a_vmd_newer_than_the_list_is_taken_for_one_and_said_to_be_open() -> Non
 def test_behind_a_vmd_that_the_record_does_not_show_groups_are_open() -> None:
     found = predict(host([port("10000:e0:1d.0", 0xE1), function("10000:e1:00.0", "10000:e0:1d.0")]))
     assert {address for address, _ in found.undetermined} == {at("10000:e0:1d.0"), at("10000:e1:00.0")}
+
+
+def test_all_of_a_segment_is_together_though_its_vmd_is_not_shown() -> None:
+    """Each VMD makes a segment of its own (``vmd_enable_domain``), and all in it send with its id."""
+    disks = [function("10000:e1:00.0", None), function("10000:e2:00.0", None), function("10001:e1:00.0", None)]
+    found = predict(host([port("10000:e0:1d.0", 0xFF), *disks]))
+    assert found.groups == groups("10000:e0:1d.0 10000:e1:00.0 10000:e2:00.0", "10001:e1:00.0")
+    elsewhere = replace(host(disks), platform=Platform.ARM)
+    assert predict(elsewhere).groups == groups("10000:e1:00.0", "10000:e2:00.0", "10001:e1:00.0")
 
 
 def test_what_may_be_a_virtual_function_may_be_multifunction() -> None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from atoll.controls.acs import kernel_requests_acs
 from atoll.controls.acs_options import acs_options, option_on
 from atoll.fabric.topology import Topology
+from atoll.fabric.vmd import FIRST_SEGMENT
 from atoll.host.fact import Unknown, value_of
 from atoll.host.model import Function, Host, Platform
 from atoll.isolation.groups.acs_enabled import Judge
@@ -36,7 +37,8 @@ class Rule(StrEnum):
     ALIAS = "alias"
     """Requests carry another's requester id (``pci_for_each_dma_alias``)."""
     SEGMENT = "segment"
-    """It is the VMD whose requester id all of the segment that it made carries (``pci_real_dma_dev``)."""
+    """It is the VMD whose requester id all of the segment that it made carries (``pci_real_dma_dev``); of one that the
+    record does not show, the first function of its segment."""
 
 
 class Cause(StrEnum):
@@ -87,9 +89,10 @@ def spoilers(topology: Topology, members: Iterable[Address], *, above: Address |
     aliases = Aliases(host)
     for address in inside:
         function = host.functions[address]
-        for step in aliases.upwards(function):
+        for place, step in enumerate(aliases.upwards(function)):
             if step.function is not function:
-                rule = Rule.ALIAS if step.function.address.domain == address.domain else Rule.SEGMENT
+                # The kernel takes the VMD in the function's place before it goes up.
+                rule = Rule.ALIAS if place else Rule.SEGMENT
                 found.setdefault(step.function.address, _alias(step.function, rule, step.why))
         for port in topology.up(address):
             if not judge.function(host.functions[port]).enabled:
@@ -136,12 +139,13 @@ def held_from_above(host: Host, members: Iterable[Address], one: Address) -> Add
 
 def _alias(function: Function, rule: Rule, why: str) -> Spoiler:
     kind = value_of(function.port_type, None)
+    beside = rule is Rule.SEGMENT and function.address.domain >= FIRST_SEGMENT
     return Spoiler(
         function.address,
         rule,
         kind.label if kind is not None else "function",
         Cause.HARDWARE,
-        "lends its requester id to what is behind it",
+        "shares one requester id with all of its segment" if beside else "lends its requester id to what is behind it",
         f"{why}: the IOMMU cannot tell them apart, whatever is set",
     )
 

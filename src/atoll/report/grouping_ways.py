@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.controls.acs_recipe import Recipe, acs_recipes
-from atoll.fabric.vmd import SWITCHING_OFF, WITHOUT
+from atoll.fabric.vmd import FIRST_SEGMENT, SWITCHING_OFF, WITHOUT
 from atoll.host.model import Host, Platform
 from atoll.isolation.detour import Detour
 from atoll.isolation.grouping import Change, ChangeKind, Grouping
@@ -82,7 +82,8 @@ def ways_lines(host: Host, found: Grouping, *, strangers: bool) -> list[str]:
     for change in found.changes:
         lines += _change_lines(host, found, change)
     if vmd := next((s.address for s in found.spoilers if s.rule is Rule.SEGMENT), None):
-        lines += wrap(f"{SWITCHING_OFF}: what the VMD {vmd} serves {WITHOUT}", first="    - ")
+        which = vmd if vmd.domain < FIRST_SEGMENT else f"of segment {vmd.domain:x}"
+        lines += wrap(f"{SWITCHING_OFF}: what the VMD {which} serves {WITHOUT}", first="    - ")
     slots = found.slots
     if slots is not None and slots.places:
         lines += _slot_lines(slots, strangers=strangers)

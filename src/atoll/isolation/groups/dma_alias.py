@@ -156,9 +156,7 @@ class Aliases:
             why = f"{function.address} lies behind the VMD {behind.address}, whose id it uses (pci_real_dma_dev)"
             return behind, why, ()
         if not self._vmd:
-            elsewhere = self._host.platform not in (Platform.X86, Platform.UNKNOWN)
-            lost = f"{function.address}: the VMD that made its segment, whose id it uses (pci_real_dma_dev)"
-            return function, "its own id", () if elsewhere else (lost,)
+            return self._beside_unread_vmd(function)
         domains = sorted({a.domain for a in self._host.functions if a.domain >= FIRST_SEGMENT})
         place = domains.index(function.address.domain)
         endpoint = self._vmd[min(place, len(self._vmd) - 1)]
@@ -169,6 +167,16 @@ class Aliases:
         elif not is_told(endpoint):
             missing = (f"{function.address}: whether {endpoint.address} is the VMD that made its segment",)
         return endpoint, why, missing
+
+    def _beside_unread_vmd(self, function: Function) -> tuple[Function, str, tuple[str, ...]]:
+        """Of a segment whose VMD the record does not show, the first function stands for it: all use its one id."""
+        if self._host.platform not in (Platform.X86, Platform.UNKNOWN):
+            return function, "its own id", ()
+        segment = function.address.domain
+        first = min(address for address in self._host.functions if address.domain == segment)
+        why = f"all of segment {segment:x} uses the id of the VMD that made it, which the record does not show"
+        lost = f"{function.address}: the VMD that made its segment, whose id it uses (pci_real_dma_dev)"
+        return self._host.functions[first], why, (lost,)
 
     def _bridge(self, bridge: Function) -> AliasStep | None:
         secondary = value_of(bridge.bridge, None)
