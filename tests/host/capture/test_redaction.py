@@ -390,6 +390,16 @@ def test_what_the_register_of_vital_product_data_holds() -> None:
     assert b"SN77" not in found
 
 
+def test_vital_product_data_at_the_end_of_the_list_leaves_the_extended_one_whole() -> None:
+    config = bytearray(with_serial())
+    config[0x41] = 0xFC
+    config[0xFC:0x100] = bytes((0x03, 0x00, 0x08, 0x80))
+    made = redacted(function_files("0000:01:00.0", config=bytes(config)))
+    found = made.tree.read(f"{NIC}/config")
+    assert found[:0x104] == config[:0x104]
+    assert SERIAL not in found
+
+
 def test_vital_product_data_under_another_capability_keeps_the_list_whole() -> None:
     config = bytearray(with_serial())
     config[0x41] = 0x80

@@ -160,9 +160,9 @@ class Redactor:
         space = ConfigSpace(lambda offset, size: data[offset : offset + size])
         standing = _standing(space)
         vital = next((at for capability, at in standing if capability == CapabilityId.VITAL), None)
-        if vital is not None and data[vital + 4 : vital + 8].strip(b"\0\xff"):
-            # Its data register holds what was read last: four bytes, of a serial number perhaps.
-            latched = data[vital + 4 : vital + 8]
+        # Its data register holds what was read last: four bytes, of a serial number perhaps. Past the list it has none.
+        latched = b"" if vital is None else data[vital + 4 : min(vital + 8, _STANDARD)]
+        if vital is not None and latched.strip(b"\0\xff"):
             if any(at == vital + 4 for _, at in standing):
                 self.missing.append(Missing(path, "a serial number may be left in it: another capability lies over it"))
             else:
