@@ -68,6 +68,8 @@ def receive(
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise Malformed(f"a message of more than {LONGEST} bytes, or with more descriptors than can be taken")
         if not data:
+            # An empty message may bring descriptors too.
+            (close or close_all)(descriptors)
             return None, ()
         try:
             document = json.loads(data)
