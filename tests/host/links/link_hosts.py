@@ -16,8 +16,8 @@ from host.handmade import function_files, tree_of
 A = Address.parse
 DATA = Path(__file__).resolve().parents[2] / "data" / "links"
 A100, H100, V100, GB200 = 0x20B0, 0x2330, 0x1DB1, 0x2941
-TU104, A30, GA102, ELSE = 0x1E81, 0x20B7, 0x2204, 0x1234
-"""One link, four, four, and a chip that no table knows."""
+TU104, A30, GA102 = 0x1E81, 0x20B7, 0x2204
+"""One link, four and four."""
 BRIDGE = 0x068000
 
 

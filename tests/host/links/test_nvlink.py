@@ -213,7 +213,9 @@ def test_one_link_of_each_is_not_all_links(device: int) -> None:
     assert any("of at most" in gap.why for gap in host.gaps), host.gaps
 
 
-def test_of_an_unknown_chip_no_link_is_missing_between_others() -> None:
-    text = smi(g0="0b:0 0b:1", g1="0a:0 0a:1")
-    assert len(host_of(text, "0a", "0b", device=0x1234).links_told) == 2
-    assert not host_of(text.replace("Link 1", "Link 2"), "0a", "0b", device=0x1234).links_told
+def test_of_an_unknown_chip_no_listing_shows_all_links() -> None:
+    """Some drivers leave out links that are down and count the others."""
+    host = host_of(smi(g0="0b:0 0b:1", g1="0a:0 0a:1"), "0a", "0b", device=0x1234)
+    assert not host.links_told
+    assert len(host.links) == 2
+    assert any("how many links it has is not known; the record shows 2" in gap.why for gap in host.gaps), host.gaps

@@ -18,7 +18,6 @@ from atoll.host.model import EndKind
 from host.links.link_hosts import (
     A30,
     A100,
-    ELSE,
     GA102,
     GB200,
     H100,
@@ -320,19 +319,20 @@ def test_a_matrix_counts_links(count: int, data: st.DataObject) -> None:
 def test_addresses_without_numbers() -> None:
     def peers(*links: tuple[int, int]) -> str:
         lines = []
-        for gpu in range(3):
+        for gpu in range(4):
             lines.append(f"GPU {gpu}: Tesla V100-SXM2-32GB (UUID: GPU-{gpu})")
             ends = [b if a == gpu else a for a, b in links if gpu in (a, b)]
-            lines += [f"\t Link {n}: 0000{gpus(3)[end]}" for n, end in enumerate(ends)]
+            lines += [f"\t Link {n}: 0000{gpus(4)[end]}" for n, end in enumerate(ends)]
         return "\n".join(lines)
 
-    host = host_of(gpus(3), ELSE, peers((0, 1), (0, 1), (1, 2), (0, 2)))
-    assert sorted(pairs(host).values()) == [1, 1, 2]
-    assert {link.pairing_told for link in host.links if link.b.function != A(gpus(3)[2])} == {False}
-    assert {link.pairing_told for link in host.links if link.b.function == A(gpus(3)[2])} == {True}
-    assert len(host.links_told) == 3
+    twice = {(0, 1), (2, 3)}
+    host = host_of(gpus(4), GA102, peers(*twice, *twice, (0, 2), (0, 3), (1, 2), (1, 3)))
+    assert sorted(pairs(host).values()) == [1, 1, 1, 1, 2, 2]
+    double = {tuple(A(gpus(4)[g]) for g in pair) for pair in twice}
+    assert all(link.pairing_told is ((link.a.function, link.b.function) not in double) for link in host.links)
+    assert len(host.links_told) == 4
     assert {(end.function, end.number) for link in host.links for end in (link.a, link.b)} == {
-        (A(gpus(3)[g]), n) for g, count in ((0, 3), (1, 3), (2, 2)) for n in range(count)
+        (A(gpus(4)[g]), n) for g in range(4) for n in range(4)
     }
 
 

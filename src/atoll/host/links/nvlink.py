@@ -15,6 +15,7 @@ from atoll.host.gap import Gap
 from atoll.host.links.chips import nvlinks_at_most, nvlinks_wired
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ALL_UP, FABRIC, gaps_of
 from atoll.host.links.naming import Naming
+from atoll.host.links.ordinals import with_own_numbers
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.speed import nvlink_speed
 from atoll.host.links.told import ToldLinks, in_order
@@ -41,7 +42,8 @@ def nvlinks(
     ``nvlink -s``; else a link's is its chip's.
     """
     named = naming.addresses
-    tables = {named[gpu.index]: gpu for gpu in gpus if gpu.index in named and named[gpu.index] in functions}
+    listed = {named[gpu.index]: gpu for gpu in gpus if gpu.index in named and named[gpu.index] in functions}
+    tables = with_own_numbers(listed, rates or {})
     odd = {address: why for address, gpu in tables.items() if (why := _odd(address, gpu, tables, functions))}
     if (gpus and not named) or (naming.by_order and odd):
         why = "no record tells which GPU has which address, and the remote ends do not confirm the PCI order"
@@ -92,10 +94,10 @@ def _lacking(gpu: SmiGpu, own: Function) -> str:
         return f"the driver does not name where links lead: {', '.join(map(str, gpu.unnamed))}"
     if not gpu.remote:
         return "the record shows no link of it"
-    # Links that are down stand in a whole listing too; one link alone (-l), or a text that was cut, has fewer.
+    # Links that are down stand in the listings of most drivers too; one link alone (-l), or a cut text, has fewer.
     most = nvlinks_at_most(own.vendor, own.device)
     if most is None:
-        return "" if sorted(gpu.remote) == list(range(len(gpu.remote))) else "some links are missing between others"
+        return f"how many links it has is not known; the record shows {len(gpu.remote)}"
     return "" if len(gpu.remote) == most else f"the record shows {len(gpu.remote)} of at most {most} links"
 
 
