@@ -17,6 +17,7 @@ from atoll.errors import InputError
 from atoll.guard.client import Client, NotGranted
 from atoll.guard.message import receive, send
 from atoll.guard.owners import Tenant
+from atoll.pci.address import Address
 
 
 def test_only_root_ends_it_and_owners_are_told_and_waited_for(served: Served) -> None:
@@ -82,6 +83,37 @@ def test_descriptors_that_an_owner_has_not_read_yet_are_open_in_it(served: Serve
             served.thread.join(20)
         assert served.left == [()]
         assert not served.bench.opened(2)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_who_receives_it_while_processes_are_looked_at_has_it_open(served: Served, *, ends: bool) -> None:
+    stays = Tenant(4711, "qemu", certain=True)
+    shown: list[Tenant] = []
+    with served.client(1002) as owner, served.client(0) as root:
+
+        def look(*address: Address) -> tuple[Tenant, ...]:
+            found = tuple(shown)
+            if not shown:
+                # He was looked at already.
+                receive(owner._connection)
+                shown.append(stays)
+            return found
+
+        send(owner._connection, {"ask": "take", "of": "blue"})
+        assert root.state()["ok"]
+        if ends:
+            served.service._left = look
+            served.service.stop()
+        else:
+            served.departures.users = look
+            served.bench.want_back(2)
+        wait(lambda: bool(shown))
+        assert root.state()["ok"]
+        if not ends:
+            wait(lambda: "qemu" in root.state()["clusters"][1]["devices"][0]["reason"])
+        assert served.bench.opened(2)
+        served.service._left = lambda: ()
+        served.departures.users = lambda address: ()
 
 
 def test_what_is_handed_to_who_is_let_go_then_is_open_still(served: Served) -> None:

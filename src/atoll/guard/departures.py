@@ -61,7 +61,8 @@ class Departures:
         leaving = set()
         for address, keeping in tuple(self.wanted.items()):
             try:
-                left = (*self.users(address), *handed(address))
+                # In this order: what was received since it was looked for on its way is seen in a process.
+                left = (*handed(address), *self.users(address))
             except OSError as error:
                 if not self._kept(address, keeping, error):
                     leaving.add(address)

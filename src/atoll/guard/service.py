@@ -294,11 +294,13 @@ class Service:
 
     def _owners(self) -> tuple[Tenant, ...]:
         """Return which owners are left; where that is not seen, somebody may be."""
+        # Looked for first: what is received from then on is seen in a process.
+        handed = self._handed()
         try:
             found = tuple(self._left())
         except OSError as failed:
             found = (Tenant(0, f"not seen: {failed.strerror or failed}", certain=False),)
-        return (*found, *self._handed())
+        return (*found, *handed)
 
     def _say_ending(self, desk: Desk) -> None:
         if self._told:
