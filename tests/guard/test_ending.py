@@ -94,7 +94,8 @@ def test_who_receives_it_while_processes_are_looked_at_has_it_open(served: Serve
         def look(*address: Address) -> tuple[Tenant, ...]:
             found = tuple(shown)
             if not shown:
-                # He was looked at already.
+                # He was looked at already. With it comes what he is told: that it ends, or that it is wanted back.
+                receive(owner._connection)
                 receive(owner._connection)
                 shown.append(stays)
             return found
