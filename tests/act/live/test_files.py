@@ -44,6 +44,18 @@ def test_the_kernels_error_comes_back_from_the_child() -> None:
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
+def test_what_was_written_is_no_failure_where_ends_of_children_are_ignored(tmp_path: Path) -> None:
+    """As whoever started this process may have it (signal(7): what is ignored stays so past execve)."""
+    path = tmp_path / "driver_override"
+    path.touch()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        write_attribute(str(path), b"vfio-pci", seconds=10)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert path.read_bytes() == b"vfio-pci"
+
+
 def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_attribute(str(tmp_path / "unbind"), b"1", seconds=10)

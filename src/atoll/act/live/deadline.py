@@ -13,6 +13,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import pairwise
 
 from atoll.act.uninterrupted import deferred
@@ -69,7 +70,9 @@ def _told(
     finally:
         os.close(told)
     if answer is not None:
-        os.waitpid(child, 0)
+        # Where whoever started this process had it ignore SIGCHLD, nothing of a child is left to wait for.
+        with suppress(ChildProcessError):
+            os.waitpid(child, 0)
     return answer
 
 
