@@ -186,6 +186,24 @@ def test_a_line_masks_itself_until_it_is_unmasked(pair: Pair) -> None:
     os.close(line)
 
 
+def test_a_line_that_is_set_up_anew_is_not_masked(pair: Pair) -> None:
+    """A guest that reboots before it has answered an interrupt: QEMU disables the line and sets it up again."""
+    client, _ = pair
+    line = os.eventfd(0)
+    client.set_eventfds(IrqIndex.INTX, [line])
+    client.trigger_irq(IrqIndex.INTX)
+    client.trigger_irq(IrqIndex.INTX)
+    assert fired(line)
+    client.disable_irqs(IrqIndex.INTX)
+    client.set_eventfds(IrqIndex.INTX, [line])
+    assert not fired(line)
+    client.trigger_irq(IrqIndex.INTX)
+    assert fired(line)
+    client.unmask_irq(IrqIndex.INTX)
+    assert not fired(line), "what came before is forgotten"
+    os.close(line)
+
+
 def test_an_eventfd_that_is_full_stops_nobody(pair: Pair) -> None:
     client, _ = pair
     full = os.eventfd((1 << 32) - 1)

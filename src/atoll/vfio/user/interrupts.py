@@ -44,8 +44,7 @@ class Interrupts:
             for number in range(setting.count):
                 self._assign((index, setting.start + number), descriptors[number] if descriptors else None)
         elif not setting.count:
-            for key in [key for key in self._eventfds if key[0] == index]:
-                self._assign(key, None)
+            self._disable(index)
         else:
             for number in range(setting.count):
                 if not setting.wanted or setting.wanted[number]:
@@ -98,6 +97,14 @@ class Interrupts:
             # A full counter must not stop the server; the flag is shared with who sent the descriptor.
             os.set_blocking(descriptor, False)
             self._eventfds[key] = descriptor
+
+    def _disable(self, index: int) -> None:
+        """Forget a kind's eventfds and masks: once set up anew it is not masked (drivers/vfio/pci/vfio_pci_intrs.c
+        ``vfio_intx_disable``, ``vfio_intx_enable``)."""
+        for key in [key for key in self._eventfds if key[0] == index]:
+            self._assign(key, None)
+        for keys in (self._masked, self._pending):
+            keys.difference_update([key for key in keys if key[0] == index])
 
     def _act(self, action: IrqSet, key: tuple[int, int]) -> None:
         if action == IrqSet.ACTION_MASK:
