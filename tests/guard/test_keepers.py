@@ -19,6 +19,7 @@ from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
+from atoll.guard import keepers
 from atoll.guard.keeper import Keeper, Pauses
 from atoll.guard.keeper_process import serve
 from atoll.guard.keepers import PATIENCE, Keeping, start_keeper
@@ -273,6 +274,26 @@ def test_an_answer_that_is_too_long_ends_no_keeper() -> None:
         orders.shutdown(socket.SHUT_RDWR)
         thread.join(10)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.ETOOMANYREFS])
+def test_an_order_that_cannot_be_sent_ends_no_keeper(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """An owner who reads nothing keeps descriptors on their way, which count for all that one user has sent."""
+    with Bench() as bench:
+        lease = bench.keepers.lease(RED, holder="atoll-hold:red")
+        keeping = bench.keepers.by_holder["atoll-hold:red"]
+        with monkeypatch.context() as patch:
+            if number == errno.ETOOMANYREFS:
+                patch.setattr(keepers, "send", refuse)
+            with pytest.raises(VfioError, match="could not be told to hand") as caught:
+                keeping.order("hand", reply={"devices": "x" * LONGEST})
+        assert caught.value.errno == number
+        assert keeping.alive()
+        assert lease.read32(0, 0) == v100.BOOT_VALUE
+
+
+def refuse(*message: object) -> None:
+    raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
 
 
 def test_an_order_that_makes_no_sense_ends_no_keeper_and_no_watch() -> None:

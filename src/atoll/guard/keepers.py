@@ -29,6 +29,9 @@ PATIENCE = 300.0
 """Seconds that an order may take: the kernel resets a device within it, and closes several, each with a reset."""
 LOOK_PATIENCE = 10.0
 """Seconds that an order to tell what was seen may take: whoever asks the holder waits for it."""
+_NOT_SENT = (errno.EMSGSIZE, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
+"""Why nothing of a message was sent whose receiver may run on (unix(7)): it is too long, there is no memory for it, or
+others have too many descriptors on their way (for who has no CAP_SYS_RESOURCE)."""
 _STEP = 1.0
 """Seconds after which ``waiting`` is called, again and again."""
 
@@ -54,8 +57,8 @@ class Keeping:
     def order(
         self, what: str, device: Address | None = None, *descriptors: int, patience: float = PATIENCE, **details: Any
     ) -> dict[str, Any]:
-        """Give an order and return the answer. VfioError where it fails, or the keeper has ended; with ETIMEDOUT where
-        it does not answer, for ``patience`` seconds.
+        """Give an order and return the answer. VfioError where it fails or could not be given, or the keeper has ended;
+        with ETIMEDOUT where it does not answer, for ``patience`` seconds.
 
         An interrupt is raised only once there is an answer: the next order must not take it for its own.
         """
@@ -73,6 +76,9 @@ class Keeping:
             text = f"{self.holder} does not answer: {error}"
             raise VfioError(text, hint="what it has open stays so", number=errno.ETIMEDOUT) from None
         except (OSError, Malformed) as error:
+            if isinstance(error, OSError) and error.errno in _NOT_SENT:
+                text = f"{self.holder} could not be told to {what}: {error.strerror}"
+                raise VfioError(text, hint="what it has open stays so", number=error.errno) from error
             self.ended = True
             raise self._gone() from error
         if answer is None:
