@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from groups_hosts import ACS_OFF
+from groups_hosts import ACS_OFF, at
 from pollution_hosts import BLUE_PORT, RED_PORT, box, conflicts
 
+from atoll.host.fact import Known
+from atoll.host.model import Host, KernelRelease
 from atoll.isolation.iova.conflicts import ConflictKind
 from atoll.isolation.iova.layout import GIBIBYTE, Guest, MachineType
+from atoll.isolation.remedies.remedy import Remedy
 from atoll.pci.acs import AcsFlag
 
 
@@ -30,3 +33,23 @@ def test_no_bit_helps_where_there_is_no_acs() -> None:
     met = conflicts(box(red=None), Guest(3 * GIBIBYTE, MachineType.I440FX))
     assert {c.kind for c in met} >= {ConflictKind.POLLUTED, ConflictKind.LOST}
     assert not [r for c in met for r in c.remedies if "config_acs" in r.how]
+
+
+def by_acs(machine: Host) -> list[Remedy]:
+    met = [c for c in conflicts(machine, Guest(3 * GIBIBYTE, MachineType.I440FX)) if c.claimed_by == at(BLUE_PORT)]
+    assert met
+    return [remedy for remedy in met[0].remedies if "config_acs" in remedy.how or "setpci" in remedy.how]
+
+
+def test_egress_control_is_switched_off_with_it() -> None:
+    # With ReqRedir, egress control would block what it left open before (6.12.3 of the PCIe base specification).
+    machine = box(red=replace(ACS_OFF, control=AcsFlag.UF | AcsFlag.EC, capability=ACS_OFF.capability | AcsFlag.EC))
+    assert [remedy.how for remedy in by_acs(machine)] == [f"pci=config_acs=x0111x1@0000:{RED_PORT}"]
+
+
+def test_a_bit_is_set_as_the_hosts_kernel_takes_it() -> None:
+    machine = box(red=replace(ACS_OFF, control=AcsFlag.UF))
+    (old,) = by_acs(replace(machine, kernel=Known(KernelRelease(6, 1, "6.1"))))
+    assert old.how == f"setpci -s 0000:{RED_PORT} ECAP_ACS+6.w=001d:001d"
+    (new,) = by_acs(replace(machine, command_line=Known("pci=config_acs=xx111x1@0000:00:09.0")))
+    assert "the last pci=config_acs= replaces the others" in new.effect

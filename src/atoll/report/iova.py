@@ -12,6 +12,7 @@ from atoll.isolation.iova.conflicts import Conflict, ConflictKind
 from atoll.isolation.iova.layout import Guest
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.isolation.iova.survey import ClusterIova
+from atoll.isolation.remedies.remedy import Remedy
 from atoll.report.document import document
 from atoll.report.lacking import folded
 from atoll.report.layout import columns, indent, plural, wrap
@@ -103,7 +104,7 @@ def _conflict(conflict: Conflict) -> dict[str, Any]:
         "device": None if conflict.device is None else str(conflict.device),
         "claimed_by": None if conflict.claimed_by is None else str(conflict.claimed_by),
         "because": conflict.because,
-        "remedies": [{"what": remedy.what, "how": remedy.how} for remedy in conflict.remedies],
+        "remedies": [{"what": r.what, "how": r.how, "effect": r.effect} for r in conflict.remedies],
     }
 
 
@@ -197,12 +198,21 @@ def _conflict_lines(found: Sequence[Conflict], style: Style, *, verbose: bool) -
         lines += ["", *wrap(f"{paint(word)}{who}: {_WORDS[conflict.kind]}", first=f"  {where}  ", rest="      ")]
         lines += wrap(conflict.because, first="      ")
         for remedy in conflict.remedies:
-            lines += wrap(f"{remedy.what}: {style.bold(remedy.how)}", first="      → ", rest="        ")
+            lines += _remedy_lines(remedy, style)
         if not conflict.remedies:
             lines.append("      → no layout option or ACS bit that is known here avoids it")
     if len(found) > len(told):
         lines += ["", style.faint(f"  and {len(found) - len(told)} more: -v tells them all")]
     return lines
+
+
+def _remedy_lines(remedy: Remedy, style: Style) -> list[str]:
+    """What to do; what there is something to say of, and has to be pasted as it is, stands on lines of its own."""
+    if not remedy.effect:
+        return wrap(f"{remedy.what}: {style.bold(remedy.how)}", first="      → ", rest="        ")
+    lines = wrap(f"{remedy.what}:", first="      → ", rest="        ")
+    lines += [f"          {style.bold(line)}" for line in remedy.how.splitlines()]
+    return lines + wrap(remedy.effect, first="        ")
 
 
 def _claim_lines(found: Sequence[Claim], style: Style, *, verbose: bool) -> list[str]:

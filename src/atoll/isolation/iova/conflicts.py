@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from atoll.controls.acs import closed
-from atoll.controls.acs_options import config_acs
+from atoll.controls.acs_recipe import acs_recipes
 from atoll.fabric.answer import Answer
 from atoll.isolation.iova.aperture import Aperture
 from atoll.isolation.iova.claim import Claim, Fate, Pollution
@@ -16,7 +16,7 @@ from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import ADDRESSES, Range, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
 from atoll.isolation.remedies.remedy import Remedy
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import OPENING, AcsFlag
 from atoll.pci.address import Address
 
 __all__ = ["Conflict", "ConflictKind", "Space", "conflicts", "unusable"]
@@ -169,9 +169,11 @@ def _by_acs(conflict: Conflict, polluter: Polluter) -> list[Remedy]:
             return []
         changed[port] = _closed(trial, port) or AcsFlag(0)
         trial = Polluter(trial.topology, trial.settings.with_acs(port, changed[port]), trial.policy)
-    how = "pci=config_acs=" + ";".join(config_acs(word, port) for port, word in sorted(changed.items()))
-    ports = ", ".join(map(str, sorted(changed)))
-    return [Remedy(f"let {ports} send such requests up to the IOMMU (Linux 6.11 or later)", how)]
+    before = polluter.settings.acs
+    cleared = {port: (before.get(port) or AcsFlag(0)) & ~word & OPENING for port, word in changed.items()}
+    what = f"let {', '.join(map(str, sorted(changed)))} send such requests up to the IOMMU"
+    recipes = acs_recipes(polluter.topology.host, changed, cleared)
+    return [Remedy(what, "\n".join(recipe.lines), recipe.note) for recipe in recipes]
 
 
 def _closable(polluter: Polluter, claims: list[Claim]) -> Address | None:
