@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,18 +22,47 @@ from atoll.host.model import EndKind, Host, Link, LinkEnd, LinkKind
 from atoll.twin import v100
 from atoll.vfio.errors import VfioError
 
+ENDS = [LinkEnd(EndKind.FUNCTION, address, number) for address, number in ((RED, 0), (RED2, 3), (RED2, 1), (BLUE, 2))]
+LINKS = [Link(LinkKind.NVLINK, ENDS[n], ENDS[n + 1], None, "test") for n in (0, 2)]
+
+
+def linked(twin: Filed) -> Host:
+    """Two of one cluster, and one of another, in a row."""
+    gpu = next(function for function in host_of(twin).functions.values() if link_control(function) is not None)
+    functions = {address: replace(gpu, address=address) for address in (RED, RED2, BLUE)}
+    return Host("bench", functions, Known({}), links=tuple(LINKS), links_told=frozenset(functions))
+
+
+def test_what_was_watched_is_so_still_where_no_thread_can_be_had_for_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = Filed(tmp_path)
+    host = linked(twin)
+    with Bench() as bench, running(twin, "hold", {}, stays=True):
+        cuts = Cuts(twin, bench.keepers, interval=DEFAULT_INTERVAL, allow_assumed=False)
+        bench.keepers.lease(RED, holder="atoll-hold:red")
+        bench.keepers.lease(RED2, holder="atoll-hold:red")
+        bench.keepers.lease(BLUE, holder="atoll-hold:blue")
+        cuts.cut_off(host, BLUE, {BLUE})
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", none_left)
+            with pytest.raises(VfioError, match="no thread"):
+                cuts.cut_off(host, RED, {RED})
+        cuts.cut_off(host, BLUE, {BLUE})
+        bench.poke(1, v100.DISABLE, 0)
+        assert Pace().until(lambda: bool(bench.peek(1, v100.DISABLE)), seconds=20)
+        looks = bench.keepers.by_holder["atoll-hold:red"].order("looks")["devices"]
+        assert {device: seen["links"] for device, seen in looks.items()} == {str(RED2): [1]}
+
+
+def none_left(thread: threading.Thread) -> None:
+    raise RuntimeError("no thread")
+
 
 def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
     twin = Filed(tmp_path)
-    real = host_of(twin)
-    gpu = next(function for function in real.functions.values() if link_control(function) is not None)
-    ends = [
-        LinkEnd(EndKind.FUNCTION, address, number) for address, number in ((RED, 0), (RED2, 3), (RED2, 1), (BLUE, 2))
-    ]
-    links = [Link(LinkKind.NVLINK, ends[n], ends[n + 1], None, "test") for n in (0, 2)]
-    functions = {address: replace(gpu, address=address) for address in (RED, RED2, BLUE)}
-    told = frozenset(functions)
-    host = Host("bench", functions, Known({}), links=tuple(links), links_told=told)
+    host = linked(twin)
+    ends, links, told = ENDS, LINKS, host.links_told
     with Bench() as bench, running(twin, "hold", {}, stays=True):
         cuts = Cuts(twin, bench.keepers, interval=DEFAULT_INTERVAL, allow_assumed=False)
         for address, cluster in ((RED, "red"), (RED2, "red"), (BLUE, "blue")):

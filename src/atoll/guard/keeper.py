@@ -76,6 +76,7 @@ class _HeldBars:
 @dataclass(slots=True)
 class _Watching:
     watch: Watch
+    begun: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
@@ -218,19 +219,23 @@ class Keeper:
         control = next(control for control in link_controls() if control.name == order["control"])
         watch = Watch(lease.address, control, frozenset(order["links"]), _HeldBars(lease.device))
         watching = _Watching(watch)
-        # The one of before watches until this one can.
-        self._rest(lease.address)
-        watch.look()
         pauses = Pauses(order["interval"])
         name = f"watch {lease.address}"
         watching.thread = threading.Thread(target=self._keep, args=(watching, pauses), name=name, daemon=True)
-        # Where no thread can be had, nothing is watched, nor shown as if it were.
+        # Where no thread can be had, the one of before watches on; without one nothing is watched, nor shown as if it
+        # were.
         watching.thread.start()
+        self._rest(lease.address)
         self._watching[lease.address] = watching
+        try:
+            watch.look()
+        finally:
+            watching.begun.set()
         return {}
 
     def _keep(self, watching: _Watching, pauses: Pauses) -> None:
         run_at_once()
+        watching.begun.wait()
         watch = watching.watch
         sight = watch.sight
         while True:
