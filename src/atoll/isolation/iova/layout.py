@@ -67,7 +67,7 @@ class Guest:
     max_memory: int | None = None
     """``maxmem``: bytes with all that may be plugged in later; None: nothing may."""
     slots: int = 0
-    """For memory modules that may be plugged in; each takes up to 1 GiB of room for its alignment."""
+    """For memory modules that may be plugged in; each takes up to 1 GiB of room for its alignment, but on pseries."""
     hole64: int | None = None
     """``pci-hole64-size`` in bytes; None: the machine type's."""
     phys_bits: int | None = None
@@ -137,7 +137,8 @@ class Guest:
     def _pluggable_size(self) -> int:
         if self.max_memory is None or self.max_memory <= self.memory:
             return 0
-        return self.max_memory - self.memory + self.slots * GIBIBYTE
+        room = 0 if self.machine is MachineType.PSERIES else self.slots * GIBIBYTE
+        return self.max_memory - self.memory + room
 
     @property
     def _above_start(self) -> int:
