@@ -12,6 +12,9 @@ from contextlib import suppress
 
 __all__ = ["Notifier"]
 
+_READY_SECONDS = 10.0
+"""How long a manager that is busy is waited for with what it is told once, and waits for itself."""
+
 
 class Notifier:
     """Says what it is told to say; nothing where no service manager listens."""
@@ -22,13 +25,13 @@ class Notifier:
         self._path = "\0" + path[1:] if path.startswith("@") else path
         microseconds = environment.get("WATCHDOG_USEC", "")
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        wanted = mine and microseconds.isascii() and microseconds.isdigit()
-        self.interval_seconds = int(microseconds) / 2e6 if wanted else None
+        wanted = int(microseconds) if mine and microseconds.isascii() and microseconds.isdigit() else 0
+        self.interval_seconds = wanted / 2e6 if wanted else None
         """How often ``alive`` is to be called; None where nobody waits for it."""
 
     def ready(self, status: str) -> None:
         """All is up."""
-        self._say(f"READY=1\nSTATUS={status}")
+        self._say(f"READY=1\nSTATUS={status}", seconds=_READY_SECONDS)
 
     def status(self, status: str) -> None:
         """One line for people."""
@@ -42,9 +45,9 @@ class Notifier:
         """It ends, and may take so long for it."""
         self._say(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *, seconds: float = 0.0) -> None:
         if not self._path:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-            connection.setblocking(False)
+            connection.settimeout(seconds)
             connection.sendto(text.replace("\0", " ").encode(), self._path)
