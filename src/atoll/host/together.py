@@ -40,11 +40,11 @@ def read_together(
         )
     texts: dict[str, bytes] = {}
     paths: dict[str, str] = {}
-    for number, record in enumerate(records, 1):
-        if record.links is not None:
+    for record in records:
+        for links in record.links:
             name = record.name.rstrip("/").rpartition("/")[2] or record.name
-            name = name if name not in texts else f"{name} ({number})"
-            texts[name], paths[name] = record.links, record.name
+            name = name if name not in texts else f"{name} ({len(texts) + 1})"
+            texts[name], paths[name] = links, record.name
     host = merge(hosts)
     _check_one_machine(host)
     if not texts:
@@ -82,5 +82,9 @@ def _by_links(records: Sequence[Record]) -> list[Host]:
     """Return what records of links show of functions: weaker than any other record, used where there is no other."""
     from atoll.host.records.programs.nccl_functions import read_nccl_functions
 
-    found = (read_nccl_functions(record.links, name=record.name) for record in records if record.links is not None)
-    return [host for host in found if host is not None]
+    hosts = []
+    for record in records:
+        found = [host for text in record.links if (host := read_nccl_functions(text, name=record.name)) is not None]
+        if found:
+            hosts.append(replace(merge(found), name=found[0].name, provenance=found[0].provenance))
+    return hosts

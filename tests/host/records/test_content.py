@@ -120,7 +120,7 @@ def test_a_packed_bomb_is_not_unpacked() -> None:
 def test_a_text_of_both_kinds_tells_both() -> None:
     record = read_record((PORT + GPU + LIST).encode(), name="paste.txt")
     assert record.host is not None
-    assert record.links is not None
+    assert record.links
 
 
 def test_links_alone_do_not_make_a_host() -> None:

@@ -6,6 +6,8 @@ tclass/>`` and ``<c2c bw count/>`` (MB/s of one link, and how many are up); ``tc
 Links that are down are left out. Where the driver does not name the other side, NCCL writes ``fffffff:ff:ff.0`` and
 takes it for a switch: what it is, is not told. RCCL writes XGMI links of one hop only, yet a hive routes over
 several: between members of a hive that are not joined directly, reach is not told.
+Where NVLink spans machines (NVL72), NCCL writes all that took part, told apart by ``host_hash`` of their CPUs alone:
+``src/graph/topo.cc`` joins what the ranks of one clique see, and an address stands for a function of each machine.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 from atoll.pci.vendor import ATI, HYGON
 
-__all__ = ["NcclGpu", "nccl_links", "parse_nccl"]
+__all__ = ["NcclGpu", "check_one_machine", "nccl_links", "parse_nccl"]
 
 _MOST_LINKS = 256
 _MEGABYTE = 1_000_000
@@ -52,8 +54,9 @@ class NcclGpu:
 def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
     """Return the GPUs of a ``<system>``. A GPU that is used in parts stands in it more than once.
 
-    Raises InputError for more links of a GPU than any has.
+    Raises InputError for more links of a GPU than any has, and where several machines are shown.
     """
+    check_one_machine(root, name="NCCL's topology")
     gpus: dict[Address, NcclGpu] = {}
     for pci in root.walk():
         address = address_in(pci.attributes.get("busid", "")) if pci.tag == "pci" else None
@@ -75,6 +78,14 @@ def parse_nccl(root: Element) -> tuple[NcclGpu, ...]:
                 raise InputError(f"more than {_MOST_LINKS} links of {address}", hint="record it again")
             gpus.setdefault(address, gpu)
     return tuple(gpu for _, gpu in sorted(gpus.items()))
+
+
+def check_one_machine(root: Element, *, name: str) -> None:
+    """Raise InputError where a ``<system>`` shows several machines."""
+    machines = {cpu.attributes["host_hash"] for cpu in root.all("cpu") if cpu.attributes.get("host_hash")}
+    if len(machines) > 1:
+        what = f"{name} shows {len(machines)} machines (host_hash) that NVLink joins, with the same addresses in each"
+        raise InputError(what, hint="record one with NCCL_MNNVL_ENABLE=0, or leave in it the <cpu> of one host_hash")
 
 
 def _rate(megabytes: str) -> int | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import NamedTuple
 
 from atoll.errors import InputError
@@ -23,8 +24,8 @@ class Record(NamedTuple):
     name: str
     host: Host | None
     """The host as far as the record shows functions, groups or a boot; without the links in ``links``."""
-    links: bytes | None = None
-    """The bytes, where they tell of links or of what GPUs are called."""
+    links: tuple[bytes, ...] = ()
+    """What in it tells of links or of what GPUs are called: one for each document, and one for the text around them."""
 
 
 def read_record(data: bytes, *, name: str) -> Record:
@@ -33,13 +34,12 @@ def read_record(data: bytes, *, name: str) -> Record:
     from atoll.host.links.xml import is_xml
 
     if is_xml(data):
-        return _xml(data, name)
+        return _begins_as_xml(data, name)
     from atoll.host.records.pasted.embedded import parted
 
     apart = parted(data, name=name)
     if apart is not None:
-        documents, around = apart
-        return _beside(lambda: _xml(documents, name), around, name)
+        return _parts(*apart, name)
     from atoll.host.records.programs.pvesh_json import with_pvesh_tables
     from atoll.host.records.programs.rdma_dump import is_json
 
@@ -61,7 +61,7 @@ def _json(data: bytes, name: str) -> Record:
     from atoll.host.records.programs.rdma_dump import read_rdma_dump
 
     if is_nvml(data) or is_amd_json(data):
-        return Record(name, None, data)
+        return Record(name, None, (data,))
     if _is_json_log(data):
         return _text(group_table(data) or data, name)
     try:
@@ -104,21 +104,19 @@ def _beside(read: Callable[[], Record], around: bytes, name: str) -> Record:
         outer = _text(around, name)
     except InputError:
         return inner
-    if inner.host is None or outer.host is None:
-        return Record(name, inner.host or outer.host, inner.links or outer.links)
-    return Record(name, _both(outer.host, inner.host), inner.links or outer.links)
+    return _joined(inner, outer)
 
 
 def _text(data: bytes, name: str) -> Record:
     from atoll.host.links.read import is_link_record
     from atoll.host.records.pasted.text import read_text
 
-    links = data if is_link_record(data) else None
+    links = (data,) if is_link_record(data) else ()
     gpus = _smi_log(data, name)
     try:
         host = read_text(data, name=name)
     except InputError:
-        if links is None:
+        if not links:
             raise
         return Record(name, gpus or _kfd(data, name), links)
     return Record(name, host if gpus is None else _both(host, gpus), links)
@@ -135,6 +133,12 @@ def _smi_log(data: bytes, name: str) -> Host | None:
         return None if root is None else read_smi_gpus(root, name=name)
     except InputError:
         return None
+
+
+def _joined(one: Record, other: Record) -> Record:
+    """Return what two parts of a record tell together."""
+    host = _both(other.host, one.host) if one.host is not None and other.host is not None else one.host or other.host
+    return Record(one.name, host, (*one.links, *other.links))
 
 
 def _both(one: Host, other: Host) -> Host:
@@ -154,7 +158,32 @@ def _kfd(data: bytes, name: str) -> Host | None:
     return read_kfd_gpus(nodes, name=name) if any(node.is_gpu for node in nodes) else None
 
 
+def _begins_as_xml(data: bytes, name: str) -> Record:
+    """Return what a document holds; below it others may stand, and text."""
+    from atoll.host.records.pasted.embedded import parted
+
+    apart = None if _is_whole(data, name) else parted(data, name=name)
+    return _xml(data, name) if apart is None else _parts(*apart, name)
+
+
+def _is_whole(data: bytes, name: str) -> bool:
+    """Whether bytes are one document, or node devices one after the other."""
+    from atoll.host.links.xml import parse_series, parse_xml
+    from atoll.host.records.programs.nodedev import is_nodedev
+
+    try:
+        return is_nodedev(parse_series(data, name=name)) or bool(parse_xml(data, name=name))
+    except InputError:
+        return False
+
+
+def _parts(documents: Sequence[bytes], around: bytes, name: str) -> Record:
+    """Return what documents and the text around them hold."""
+    return _beside(lambda: reduce(_joined, (_xml(document, name) for document in documents)), around, name)
+
+
 def _xml(data: bytes, name: str) -> Record:
+    """Return what a document holds, or what those of node devices hold, of which each shows one function."""
     from atoll.host.links.read import is_link_record
     from atoll.host.links.xml import parse_series
     from atoll.host.records.programs.nodedev import is_nodedev, read_nodedev
@@ -166,11 +195,11 @@ def _xml(data: bytes, name: str) -> Record:
     if root.tag == "topology":
         from atoll.host.records.programs.hwloc_io import read_hwloc
 
-        return Record(name, read_hwloc(root, name=name), data if is_link_record(data) else None)
+        return Record(name, read_hwloc(root, name=name), (data,) if is_link_record(data) else ())
     if root.tag == "nvidia_smi_log":
         from atoll.host.records.programs.smi_gpus import read_smi_gpus
 
-        return Record(name, read_smi_gpus(root, name=name), data)
+        return Record(name, read_smi_gpus(root, name=name), (data,))
     if is_link_record(data):
-        return Record(name, None, data)
+        return Record(name, None, (data,))
     raise InputError(f"{name}: XML of <{root.tag[:40]}>, which tells nothing of a machine's PCI functions", hint=_HINT)

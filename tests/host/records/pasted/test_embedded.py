@@ -90,7 +90,7 @@ def test_what_opens_and_never_closes_costs_no_more_than_its_length(opening: str)
     text = f"See <topology> of\n{_DEVICE}{opening * 500}\n"
     found, searched = _searched(lambda: parted(text.encode(), name="post"))
     assert found is not None
-    assert found[0].decode().splitlines() == _DEVICE.splitlines()
+    assert [document.decode().splitlines() for document in found[0]] == [_DEVICE.splitlines()]
     assert searched < 8 * len(text), "once for each kind of document, not for each that opens"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import Host
 from atoll.host.records.content import read_record
@@ -79,6 +80,45 @@ def test_another_record_counts_alone() -> None:
 def test_in_the_midst_of_a_post() -> None:
     host = host_of(f"# cat topo.xml\n{SWITCHED}\n#\n")
     assert at("18:00.0") in host.functions
+
+
+def test_machines_that_nvlink_joins_are_refused_together() -> None:
+    """NCCL shows all machines of an NVL72 that took part; each calls its GPUs the same."""
+
+    def tray(machine: str, links: int) -> str:
+        gpu = '<pci busid="0008:06:00.0" class="0x030200" vendor="0x10de" device="0x31c2"><gpu dev="0">'
+        link = f'<nvlink target="fffffff:ff:ff.0" count="{links}" tclass="0x068000"/><c2c bw="44712" count="5"/>'
+        return f'<cpu host_hash="{machine}" numaid="0">{gpu}{link}</gpu></pci></cpu>'
+
+    both = f'<system version="2">{tray("0xa1", 18)}{tray("0xb2", 17)}</system>'
+    with pytest.raises(InputError, match=r"0\.txt shows 2 machines") as caught:
+        host_of(both)
+    assert "NCCL_MNNVL_ENABLE=0" in caught.value.hint
+    beside = host_of(both, "0008:06:00.0 3D controller [0302]: NVIDIA Corporation GB110 [GB300] [10de:31c2]\n")
+    assert not beside.links
+    assert any("shows 2 machines" in gap.why for gap in beside.gaps)
+    assert len(host_of(f'<system version="2">{tray("0xa1", 18)}</system>').links) == 23
+
+
+def test_each_document_of_a_post_counts() -> None:
+    """With what is printed around them."""
+    other = SWITCHED.replace("0000:18:00.0", "0000:28:00.0").replace("0000:19:00.0", "0000:29:00.0")
+    around = "$ nvidia-smi topo -m\n\tGPU0\tGPU1\nGPU0\t X \tNV18\nGPU1\tNV18\t X \n"
+    host = host_of(f"$ cat one.xml\n{SWITCHED}\n$ cat other.xml\n{other}\n{around}")
+    gpus = {at("18:00.0"), at("28:00.0")}
+    assert set(host.functions) > gpus
+    assert {link.a.function for link in host.links} == gpus
+    assert not any("no XML" in gap.why for gap in host.gaps)
+    assert host.name == "0.txt"
+    assert host.functions.keys() == host_of(f"{SWITCHED}\n{other}").functions.keys()
+
+
+def test_a_text_below_a_document_counts() -> None:
+    lone = SWITCHED.replace('count="18"', 'count="17"')
+    matrix = "$ nvidia-smi topo -m\n\tGPU0\tCPU Affinity\nGPU0\t X \t0-31\n"
+    host = host_of(f"{lone}\n{matrix}")
+    assert len(host.links) == 17
+    assert any("nvidia-smi topo -m" in gap.why for gap in host.gaps), "it is read too"
 
 
 @pytest.mark.parametrize("text", ["", "<system/>", '<system version="1"/>', "<system version='1'><pci/>", "no XML"])

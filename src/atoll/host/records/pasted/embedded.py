@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from atoll.host.links.xml import is_xml
 from atoll.host.records.pasted.lines import MOST_BYTES, text_lines
 
 __all__ = ["parted"]
@@ -21,27 +20,34 @@ _ROOTS = (
     b"&lt;nvidia_smi_log",
 )
 """How documents begin that are read here; some pages show them with entities."""
+_DEVICE = "<device"
 _OPENING = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]{0,4000}>")
 _AMPERSAND = re.compile(r"&(?![\w#]{1,8};)")
 """What a page's entities leave of one of the document's own."""
 _MOST = 4096
 
 
-def parted(data: bytes, *, name: str) -> tuple[bytes, bytes] | None:
-    """Return the documents in a text, one after the other, and the text without them; None where there are none."""
-    if is_xml(data) or len(data) > MOST_BYTES or not any(root in data for root in _ROOTS):
+def parted(data: bytes, *, name: str) -> tuple[tuple[bytes, ...], bytes] | None:
+    """Return the documents in a text, and the text without them; None where there are none.
+
+    Those of node devices, of which each shows one function, are one after the other in one piece.
+    """
+    if len(data) > MOST_BYTES or not any(root in data for root in _ROOTS):
         return None
     text = "\n".join(text_lines(data, name=name)) + "\n"
-    documents: list[str] = []
+    devices: list[str] = []
+    others: list[str] = []
     around: list[str] = []
     done = 0
     for first, end in _documents(text):
-        documents.append(_AMPERSAND.sub("&amp;", text[first:end]))
+        found = devices if text.startswith(_DEVICE, first) else others
+        found.append(_AMPERSAND.sub("&amp;", text[first:end]))
         around.append(text[done:first])
         done = end
-    if not documents:
+    if not around:
         return None
-    return "\n".join(documents).encode(), "\n".join((*around, text[done:])).encode()
+    pieces = ["\n".join(devices)] if devices else []
+    return tuple(piece.encode() for piece in (*pieces, *others)), "\n".join((*around, text[done:])).encode()
 
 
 def _documents(text: str) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from typing import Any
 from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown
 from atoll.host.gap import Gap
+from atoll.host.links.nccl import check_one_machine
 from atoll.host.links.text import address_in
 from atoll.host.links.xml import Element, is_xml, parse_series
 from atoll.host.model import Function, Host
@@ -45,7 +46,10 @@ _NOWHERE = (0xFFFF, 0xFF)
 
 
 def read_nccl_functions(data: bytes, *, name: str) -> Host | None:
-    """Return the host of a ``<system>``, None for what is no such document, is damaged or shows no function."""
+    """Return the host of a ``<system>``, None for what is no such document, is damaged or shows no function.
+
+    Raises InputError where it shows several machines.
+    """
     if not is_xml(data):
         return None
     try:
@@ -54,6 +58,7 @@ def read_nccl_functions(data: bytes, *, name: str) -> Host | None:
         return None
     if root.tag != "system" or "version" not in root.attributes:
         return None
+    check_one_machine(root, name=name)
     shown = Shown.of(name)
     for element in root.walk():
         function = None
