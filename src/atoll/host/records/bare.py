@@ -53,8 +53,11 @@ def bare_function(address: Address, ids: tuple[int, int], class_code: int | None
     )
 
 
-def placed_function(address: Address, *, bridge: bool, source: str) -> Function:
-    """Return what a link into ``/sys/devices`` tells of a function: whether something stands below it."""
-    function = bare_function(address, (0xFFFF, 0xFFFF), DeviceClass.PCI_BRIDGE << 8 if bridge else None, _PATH_ONLY)
+def placed_function(address: Address, *, bridge: bool, source: str, why: str = _PATH_ONLY) -> Function:
+    """Return what a link into ``/sys/devices`` tells of a function: whether something stands below it.
+
+    ``why`` says why the record tells no more.
+    """
+    function = bare_function(address, (0xFFFF, 0xFFFF), DeviceClass.PCI_BRIDGE << 8 if bridge else None, why)
     header = Known(HeaderType.BRIDGE, source) if bridge else function.header
-    return replace(function, header=header, driver=Unknown(_PATH_ONLY), possible_ids=((None, None),))
+    return replace(function, header=header, driver=Unknown(why), possible_ids=((None, None),))

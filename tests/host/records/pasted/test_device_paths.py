@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atoll.host.fact import Unknown
 from atoll.isolation.groups import predict
 from host.records.paste import at, host_of
 
@@ -27,10 +28,26 @@ def test_what_stands_above_a_bus() -> None:
     assert found[at("61:00.0")].group.value == 42  # type: ignore[union-attr]
 
 
-def test_the_bridge_has_to_be_shown() -> None:
+def test_a_bridge_that_only_a_path_names() -> None:
     text = LSPCI.partition("\n")[2]
-    function = host_of(f"{text}\n{LS}").functions[at("61:00.0")]
-    assert (function.parent, function.parent_told) == (None, False)
+    host = host_of(f"{text}\n{LS}")
+    port, function = host.functions[at("60:03.1")], host.functions[at("61:00.0")]
+    assert (function.parent, function.parent_told, function.host_bridge) == (port.address, True, "pci0000:60")
+    assert (port.parent, port.parent_told, port.is_port, port.ids_told) == (None, True, True, False)
+    assert isinstance(port.acs, Unknown)
+    assert isinstance(port.group, Unknown)
+
+
+def test_a_bridge_that_only_a_boot_log_names() -> None:
+    log = "pci 0000:60:03.1: PCI bridge to [bus 61]\npci 0000:61:00.0: Adding to iommu group 42\n"
+    host = host_of(f"{LSPCI.partition(chr(10))[2]}\n{log}")
+    assert host.functions[at("61:00.0")].parent == at("60:03.1")
+    assert "boot log" in host.functions[at("60:03.1")].acs.reason  # type: ignore[union-attr]
+    shown = (
+        "60:01.1 PCI bridge: AMD X\n\tControl: I/O-\n\tStatus: Cap-\n\tBus: primary=60, secondary=61, subordinate=61\n"
+    )
+    other = host_of(f"{shown}\n{LSPCI.partition(chr(10))[2]}\n{log}")
+    assert other.functions[at("61:00.0")].parent == at("60:01.1"), "the log may be of another boot"
 
 
 def test_paths_that_disagree_tell_nothing() -> None:
@@ -62,9 +79,12 @@ def test_members_of_groups_that_only_a_path_shows() -> None:
         f"{link} 0000:04:00.0 -> {way}\n{link} 0000:05:00.0 -> {way}/0000:05:00.0\n"
     )
     host = host_of(text)
-    assert set(host.functions) == {at("04:00.0"), at("05:00.0")}, "those that no list names may be in any group"
+    above = {at("00:02.1"), at("03:00.0")}
+    assert set(host.functions) == {*above, at("04:00.0"), at("05:00.0")}
+    assert all(isinstance(host.functions[a].group, Unknown) for a in above), "those may be in any group"
     bridge, card = host.functions[at("04:00.0")], host.functions[at("05:00.0")]
-    assert (bridge.is_port, card.is_port, card.parent, host.is_loose(bridge)) == (True, False, bridge.address, True)
+    assert (bridge.is_port, card.is_port, card.parent, bridge.parent) == (True, False, bridge.address, at("03:00.0"))
+    assert {f.host_bridge for f in host.functions.values()} == {"pci0000:00"}
     assert (bridge.ids_told, card.ids_told, card.class_told) == (False, False, False)
     assert {f.group.value for f in (bridge, card)} == {15}  # type: ignore[union-attr]
     alone = host_of("/sys/kernel/iommu_groups/15/devices/0000:04:00.0\n")

@@ -35,6 +35,8 @@ _FACTS = (
     *("group", "driver", "numa_node", "serial"),
 )
 
+_LOGGED = "only the boot log shows it"
+
 
 @dataclass(slots=True)
 class TextFunctions:
@@ -164,13 +166,38 @@ class TextFunctions:
                 self.functions[address] = placed_function(address, bridge=address in bridges, source=source)
                 self.forwarding.setdefault(address, Unknown("not shown"))
 
+    def add_above(self, paths: DevicePaths, log: BootLog) -> None:
+        """Take the bridges above functions that are shown, of which nothing but their place is: links name them on
+        their way to what is below, and a boot log where it tells what bus a bridge leads to. What lspci shows to lead
+        to the same bus comes first: a log may be of another boot.
+        """
+        shown = {
+            (address.domain, bridge.secondary)
+            for address, function in self.functions.items()
+            if (bridge := value_of(function.bridge, None)) is not None
+        }
+        waiting = [address for address in self.functions if address[:2] not in shown]
+        while waiting:
+            here = waiting.pop()
+            linked, logged = paths.above.get(here), log.bridges.get((here.domain, here.bus))
+            above = linked or logged
+            if above is None or above in self.functions or above.bus >= here.bus:
+                continue
+            if linked is not None:
+                function = placed_function(above, bridge=True, source=f"{self.name}: a link's path")
+            else:
+                function = placed_function(above, bridge=True, source=f"{self.name}: boot log", why=_LOGGED)
+            self.functions[above] = function
+            self.forwarding.setdefault(above, Unknown("not shown"))
+            waiting.append(above)
+
     def add_logged(self, log: BootLog) -> None:
         """Take ids, class and header type from the boot log, where the text has none."""
         for address, (vendor, device, class_code, layout) in log.found.items():
             header: Fact[HeaderType] = Unknown("the boot log shows another header type")
             if layout in tuple(HeaderType):
                 header = Known(HeaderType(layout), f"{self.name}: boot log")
-            unread = Unknown("only the boot log shows it")
+            unread = Unknown(_LOGGED)
             logged = Function(
                 address,
                 vendor,

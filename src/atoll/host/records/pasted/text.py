@@ -113,6 +113,7 @@ def read_text(data: bytes, *, name: str) -> Host:
     found.add_logged(lines.log)
     listed, log = lines.listed, lines.log
     found.add_placed(lines.paths, sorted({*listed.told.members, *log.members}))
+    found.add_above(lines.paths, log)
     some = listed.told.members or listed.told.empty or log.members or found.group or lines.others
     unfound = listed.unfound and not some
     told = found.functions or listed.told.members or log.members or log.release or lines.others or log.refused
