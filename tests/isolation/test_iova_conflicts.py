@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from groups_hosts import ACS_OFF, at
 from pollution_hosts import BLUE_PORT, RED_PORT, box, conflicts
 
+from atoll.controls.present import present
+from atoll.fabric.answer import Policy
+from atoll.fabric.topology import Topology
 from atoll.host.fact import Known
 from atoll.host.model import Host, KernelRelease
-from atoll.isolation.iova.conflicts import ConflictKind
-from atoll.isolation.iova.layout import GIBIBYTE, Guest, MachineType
+from atoll.isolation.iova.aperture import Aperture
+from atoll.isolation.iova.conflicts import ConflictKind, Space
+from atoll.isolation.iova.conflicts import conflicts as found
+from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, MachineType
+from atoll.isolation.iova.pollution import Polluter
+from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
 from atoll.isolation.remedies.remedy import Remedy
 from atoll.pci.acs import AcsFlag
 
@@ -53,3 +61,31 @@ def test_a_bit_is_set_as_the_hosts_kernel_takes_it() -> None:
     assert old.how == f"setpci -s 0000:{RED_PORT} ECAP_ACS+6.w=001d:001d"
     (new,) = by_acs(replace(machine, command_line=Known("pci=config_acs=xx111x1@0000:00:09.0")))
     assert "the last pci=config_acs= replaces the others" in new.effect
+
+
+@pytest.mark.parametrize(
+    ("machine", "less"),
+    [
+        (MachineType.MICROVM, "-m 2G"),
+        (MachineType.CLOUD_HYPERVISOR, "--memory size=2G"),
+        (MachineType.CROSVM, "--mem 2048"),
+    ],
+)
+def test_less_memory_is_said_as_its_program_takes_it(machine: MachineType, less: str) -> None:
+    met = conflicts(box(red=None), Guest(4 * GIBIBYTE, machine))
+    assert {remedy.how for c in met if c.kind is ConflictKind.POLLUTED for remedy in c.remedies} == {less}
+
+
+def test_cloud_hypervisor_leaves_no_hole_for_amds_range() -> None:
+    hole = Region(*HYPER_TRANSPORT, "reserved", None)
+    space = Space((Aperture((1 << 48) - 1, "told"),), (hole,), ())
+    polluter = Polluter(Topology(box()), present(box()), Policy.STRICT)
+
+    def met(guest: Guest) -> list[tuple[int, list[str]]]:
+        return [(c.range.start, [r.how for r in c.remedies]) for c in found(space, guest, polluter)]
+
+    kind = MachineType.CLOUD_HYPERVISOR
+    assert met(Guest(1011 * GIBIBYTE, kind, cpu=Cpu.AMD)) == []
+    assert met(Guest(1012 * GIBIBYTE, kind, cpu=Cpu.AMD)) == [(HYPER_TRANSPORT.start, ["--memory size=1011G"])]
+    later = Guest(1000 * GIBIBYTE, kind, cpu=Cpu.AMD, max_memory=1012 * GIBIBYTE)
+    assert met(later) == [(HYPER_TRANSPORT.start, ["--memory size=1000G, without hotplug_size"])]

@@ -1,4 +1,4 @@
-"""Where QEMU puts a guest's memory: what QEMU itself made of such guests, and its functions that layout.py names."""
+"""Where a guest's memory is put: what QEMU itself made of such guests, and the functions that layout.py names."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def ram(guest: Guest) -> Parts:
         (Guest(4 * G, MachineType.I440FX, max_ram_below_4g=2 * G), [(0, 2 * G - 1), (4 * G, 6 * G - 1)]),
         (Guest(8 * G, MachineType.VIRT), [(G, 9 * G - 1)]),
         (Guest(8 * G, MachineType.PSERIES), [(0, G - 1), (1 << 59, (1 << 59) + 8 * G - 1)]),
+        (Guest(3 * G, MachineType.CLOUD_HYPERVISOR), [(0, 3 * G - 1)]),
+        (Guest(1020 * G, MachineType.CLOUD_HYPERVISOR, cpu=Cpu.AMD), [(0, 3 * G - 1), (4 * G, 1021 * G - 1)]),
+        (Guest(0xD0000000, MachineType.CROSVM), [(0, 0xCFFFFFFF)]),
+        (Guest(4 * G, MachineType.CROSVM), [(0, 0xCFFFFFFF), (4 * G, 4 * G + 0x2FFFFFFF)]),
     ],
 )
 def test_layouts(guest: Guest, expected: Parts) -> None:
@@ -84,7 +88,13 @@ def placed(entry: dict[str, Any], *keys: str) -> Parts:
 
 @pytest.mark.parametrize(
     ("machine", "start", "size"),
-    [(MachineType.VIRT, 10 * G, 12 * G), (MachineType.PSERIES, (1 << 59) + 9 * G, 10 * G), (MachineType.MICROVM, 0, 0)],
+    [
+        (MachineType.VIRT, 10 * G, 12 * G),
+        (MachineType.PSERIES, (1 << 59) + 9 * G, 10 * G),
+        (MachineType.CLOUD_HYPERVISOR, 9 * G + (128 << 20), 10 * G),
+        (MachineType.MICROVM, 0, 0),
+        (MachineType.CROSVM, 0, 0),
+    ],
 )
 def test_room_for_memory_elsewhere(machine: MachineType, start: int, size: int) -> None:
     later = Guest(8 * G + (1 << 20), machine, max_memory=18 * G + (1 << 20), slots=2).pluggable
@@ -134,13 +144,17 @@ def test_all_memory_stands_somewhere(memory: int, machine: MachineType, cpu: Cpu
         ("virt-9.0", (MachineType.VIRT, (9, 0))),
         ("microvm", (MachineType.MICROVM, None)),
         ("pseries", (MachineType.PSERIES, None)),
+        ("cloud-hypervisor", (MachineType.CLOUD_HYPERVISOR, None)),
+        ("crosvm", (MachineType.CROSVM, None)),
     ],
 )
 def test_machine_types(text: str, expected: tuple[MachineType, tuple[int, int] | None]) -> None:
     assert parse_machine(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "sparc", "pc-q35-", "pc-q35-rhel9.0.0", "q35-7", "q35-7.x", "q35-²."])
+@pytest.mark.parametrize(
+    "text", ["", "sparc", "pc-q35-", "pc-q35-rhel9.0.0", "q35-7", "q35-7.x", "q35-².", "cloud-hypervisor-50.0"]
+)
 def test_no_machine_types(text: str) -> None:
     with pytest.raises(ValueError, match="is n"):
         parse_machine(text)

@@ -58,7 +58,7 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
     except ValueError:
         raise InputError(
             f"--machine: {options.machine!r} is no machine type that is known here",
-            hint="one of q35, i440fx, microvm, virt, pseries, or with its version: pc-q35-7.0",
+            hint="one of q35, i440fx, microvm, virt, pseries, cloud-hypervisor, crosvm; with its version: pc-q35-7.0",
         ) from None
     below = _size("--max-ram-below-4g", options.max_ram_below_4g)
     if below is not None and below > 4 << 30:
@@ -79,7 +79,7 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
         hole64=hole,
         phys_bits=bits,
     )
-    for name, value in (("pci-hole64-size", hole), ("phys-bits", bits)):
+    for name, value in (("max-ram-below-4g", below), ("pci-hole64-size", hole), ("phys-bits", bits)):
         if value is not None and not guest.pc:
             raise InputError(f"--{name}: not known for {machine.value}", hint="it is looked at for q35 and i440fx only")
     return guest
@@ -97,8 +97,10 @@ def _pluggable(options: argparse.Namespace, memory: int, machine: MachineType) -
     slots = _number("--memory-slots", options.memory_slots, _MOST_SLOTS) or 0
     if slots and most is None:
         raise InputError("--memory-slots without --max-memory", hint="say how much memory there may be: 512G")
-    if most is not None and machine is MachineType.MICROVM:
-        raise InputError("--max-memory: nothing is plugged into a microvm", hint="leave it out")
+    if most is not None and machine in (MachineType.MICROVM, MachineType.CROSVM):
+        raise InputError(f"--max-memory: nothing is plugged into a {machine.value}", hint="leave it out")
+    if slots and machine is MachineType.CLOUD_HYPERVISOR:
+        raise InputError("--memory-slots: cloud-hypervisor has no such option", hint="leave it out")
     return most, slots
 
 

@@ -177,12 +177,16 @@ VERBS = (
             Argument(
                 ("--machine",),
                 "its QEMU machine type: q35 (the default), i440fx, microvm, virt (Arm's), pseries, or with a version: "
-                "pc-q35-7.0",
+                "pc-q35-7.0; or what else runs it: cloud-hypervisor, crosvm (both on x86)",
                 metavar="TYPE",
             ),
             Argument(("--cpu",), "whose processor it sees (the default: the host's)", choices=("intel", "amd")),
             Argument(("--max-ram-below-4g",), "the machine option of that name: 1G", metavar="SIZE"),
-            Argument(("--max-memory",), "with all that may be plugged in later (QEMU's maxmem): 512G", metavar="SIZE"),
+            Argument(
+                ("--max-memory",),
+                "with all that may be plugged in later (QEMU's maxmem, cloud-hypervisor's sizes in all): 512G",
+                metavar="SIZE",
+            ),
             Argument(("--memory-slots",), "for modules plugged in later (QEMU's slots)", metavar="N"),
             Argument(("--pci-hole64-size",), "the option of that name of its host bridge: 1T", metavar="SIZE"),
             Argument(("--phys-bits",), "its processor's bits of physical address: 46", metavar="N"),

@@ -207,11 +207,12 @@ def _by_layout(conflict: Conflict, meets: Callable[[Guest], list[Conflict]], gue
             )
         )
     if not found and guest.pluggable and avoids(replace(guest, max_memory=None)):
-        found.append(Remedy("leave no room for more memory", f"-m {_size(guest.memory)}, without maxmem"))
+        without = "hotplug_size" if guest.machine is MachineType.CLOUD_HYPERVISOR else "maxmem"
+        found.append(Remedy("leave no room for more memory", f"{_memory(guest, guest.memory)}, without {without}"))
     below = guest.memory - _from(guest.ram, conflict.range.start)
     smaller = below // GIBIBYTE * GIBIBYTE
     if not found and smaller > 0 and avoids(replace(guest, memory=smaller)):
-        found.append(Remedy("give the guest less memory", f"-m {_size(smaller)}"))
+        found.append(Remedy("give the guest less memory", _memory(guest, smaller)))
     return found
 
 
@@ -256,6 +257,16 @@ def _type(guest: Guest) -> str:
     if guest.version is None:
         return "pc" if guest.machine is MachineType.I440FX else guest.machine.value
     return f"pc-{guest.machine.value}-" + ".".join(map(str, guest.version))
+
+
+def _memory(guest: Guest, size: int) -> str:
+    """The option that gives a guest so much memory, in bytes, as the program takes it that runs it."""
+    match guest.machine:
+        case MachineType.CLOUD_HYPERVISOR:
+            return f"--memory size={_size(size)}"
+        case MachineType.CROSVM:
+            return f"--mem {size >> 20}"
+    return f"-m {_size(size)}"
 
 
 def _size(count: int) -> str:

@@ -6,6 +6,11 @@ it would meet the HyperTransport range), ``pc_get_device_memory_range`` there fo
 ``microvm_memory_init`` in hw/i386/microvm.c, ``VIRT_MEM`` and ``virt_set_memmap`` in hw/arm/virt.c, and for pseries,
 whose guests map through TCE windows, ``dma_win_size`` and ``dma64_win_addr`` in hw/ppc/spapr_pci.c and
 ``spapr_machine_init`` in hw/ppc/spapr.c. What QEMU 11.1.3 itself makes of such guests is kept beside the tests.
+
+Others, on x86: cloud-hypervisor's ``arch_memory_regions`` in arch/src/x86_64/mod.rs with ``MEM_32BIT_RESERVED_START``
+of layout.rs, ``MemoryManager::start_addr`` and ``new`` in vmm/src/memory_manager.rs (``hotplug_size``; no release
+leaves AMD's hole out: its pull request 8902); crosvm's ``arch_memory_regions`` and ``create_arch_memory_layout`` in
+x86_64/src/lib.rs, without ``--pci``.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ to new machine type" (QEMU 7.1)."""
 
 
 class MachineType(StrEnum):
-    """QEMU's machine types, as far as they differ in where memory stands."""
+    """QEMU's machine types, as far as they differ in where memory stands, and other programs that run guests."""
 
     Q35 = "q35"
     I440FX = "i440fx"
@@ -38,6 +43,8 @@ class MachineType(StrEnum):
     VIRT = "virt"
     """Arm's."""
     PSERIES = "pseries"
+    CLOUD_HYPERVISOR = "cloud-hypervisor"
+    CROSVM = "crosvm"
 
 
 class Cpu(StrEnum):
@@ -49,6 +56,14 @@ class Cpu(StrEnum):
 
 _HOLE64 = {MachineType.Q35: 32 * GIBIBYTE, MachineType.I440FX: 2 * GIBIBYTE}
 """``pci-hole64-size`` by default: above memory there is this much for 64-bit BARs."""
+_LOW = {MachineType.MICROVM: 0xC000_0000, MachineType.CLOUD_HYPERVISOR: 0xC000_0000, MachineType.CROSVM: 0xD000_0000}
+"""Where memory ends below 4 GiB at the latest, for those to which nobody can say otherwise."""
+_OTHERS = frozenset({MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM})
+"""Programs that are not QEMU: their versions differ in nothing here."""
+_FIXED = frozenset({MachineType.MICROVM, MachineType.CROSVM})
+"""Those into which no memory is plugged."""
+_ROOMY = frozenset({MachineType.Q35, MachineType.I440FX, MachineType.VIRT})
+"""Those that leave room for the alignment of each module (``enforce_aligned_dimm``, and ``virt_set_memmap``)."""
 _VGA = Ranges.of(VGA_MEMORY)
 
 
@@ -67,7 +82,7 @@ class Guest:
     max_memory: int | None = None
     """``maxmem``: bytes with all that may be plugged in later; None: nothing may."""
     slots: int = 0
-    """For memory modules that may be plugged in; each takes up to 1 GiB of room for its alignment, but on pseries."""
+    """For memory modules that may be plugged in; each may take up to 1 GiB of room for its alignment."""
     hole64: int | None = None
     """``pci-hole64-size`` in bytes; None: the machine type's."""
     phys_bits: int | None = None
@@ -85,9 +100,9 @@ class Guest:
 
     @property
     def below_4g(self) -> int:
-        """How much of a PC's or a microvm's memory stands from 0, in bytes."""
-        if self.machine is MachineType.MICROVM:
-            low = 0xC000_0000
+        """How much memory stands from 0 where the rest of it goes above 4 GiB, in bytes."""
+        if self.machine in _LOW:
+            low = _LOW[self.machine]
         elif self.machine is MachineType.I440FX:
             low = self.max_ram_below_4g or 0xE000_0000
             if self.memory >= low:
@@ -110,22 +125,24 @@ class Guest:
 
     @property
     def unused(self) -> Ranges:
-        """What of its memory no guest uses: on a PC what stands behind the VGA window, which e820 tables leave out."""
-        return _VGA if self.pc else NOTHING
+        """What of its memory no guest uses: on a PC what stands behind the VGA window, which e820 tables leave out.
+
+        So do those of cloud-hypervisor and crosvm.
+        """
+        return _VGA if self.pc or self.machine in _OTHERS else NOTHING
 
     @property
     def pluggable(self) -> Ranges:
         """Where memory may come to stand that is plugged in later."""
         size = self._pluggable_size
         match self.machine:
-            case MachineType.MICROVM:
-                return NOTHING
             case MachineType.VIRT:
                 start = _aligned(GIBIBYTE + self.memory)
             case MachineType.PSERIES:
                 start = _TCE64 + _aligned(self.memory)
             case _:
-                start = _aligned(self._above_start + self.memory - self.below_4g)
+                unit = 128 << 20 if self.machine is MachineType.CLOUD_HYPERVISOR else GIBIBYTE
+                start = _aligned(self._above_start + self.memory - self.below_4g, unit)
         return Ranges.of((start, start + size - 1))
 
     @property
@@ -135,10 +152,9 @@ class Guest:
 
     @property
     def _pluggable_size(self) -> int:
-        if self.max_memory is None or self.max_memory <= self.memory:
+        if self.machine in _FIXED or self.max_memory is None or self.max_memory <= self.memory:
             return 0
-        room = 0 if self.machine is MachineType.PSERIES else self.slots * GIBIBYTE
-        return self.max_memory - self.memory + room
+        return self.max_memory - self.memory + (self.slots * GIBIBYTE if self.machine in _ROOMY else 0)
 
     @property
     def _above_start(self) -> int:
@@ -158,22 +174,27 @@ class Guest:
         return replace(self, max_ram_below_4g=size)
 
 
-def _aligned(address: int) -> int:
-    return -(-address // GIBIBYTE) * GIBIBYTE
+def _aligned(address: int, unit: int = GIBIBYTE) -> int:
+    return -(-address // unit) * unit
 
 
 def parse_machine(text: str) -> tuple[MachineType, tuple[int, int] | None]:
     """Return a machine type and its version: ``q35``, ``pc-q35-7.0``, ``pc-i440fx-8.2``, ``virt-9.0``.
 
-    Raises ValueError for any other name.
+    Raises ValueError for any other name, and where a program that is not QEMU has a version.
     """
+    if text in _OTHERS:
+        return MachineType(text), None
     name, dash, version = text.removeprefix("pc-").rpartition("-")
     if not dash:
         return _machine(version), None
     major, _, minor = version.partition(".")
     if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         raise ValueError(f"{text!r}: {version!r} is no version")
-    return _machine(name), (int(major), int(minor))
+    machine = _machine(name)
+    if machine in _OTHERS:
+        raise ValueError(f"{text!r}: {machine} is named without a version")
+    return machine, (int(major), int(minor))
 
 
 def _machine(name: str) -> MachineType:
