@@ -115,6 +115,23 @@ def test_refusals() -> None:
     assert fake.files == {}
 
 
+class Unmapped(FakeDevice):
+    """A device without an IOMMU, as newer kernels call it."""
+
+    @property
+    def name(self) -> str:
+        return "noiommu-vfio0"
+
+
+@pytest.mark.parametrize("fake", [kernel(noiommu=frozenset({5})), kernel(Unmapped(A, 5, bus=1))])
+def test_a_device_without_an_iommu_is_not_opened(fake: FakeKernel) -> None:
+    """Kernels with CONFIG_IOMMUFD_NOIOMMU bind it, and let memory be mapped for it."""
+    with made(fake) as space, pytest.raises(UnsafeNoIommu, match="would reach all memory"):
+        space.open(A)
+    assert fake.machine.owners == {}
+    assert fake.files == {}
+
+
 def test_no_nodes_for_devices() -> None:
     fake = kernel()
     fake.machine.unopenable[f"dev/vfio/devices/{fake.machine.devices[0].name}"] = errno.ENOENT

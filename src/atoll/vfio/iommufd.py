@@ -12,7 +12,7 @@ from atoll.pci.address import Address
 from atoll.vfio import diagnosis, locate
 from atoll.vfio.descriptor import Descriptor
 from atoll.vfio.device import Device
-from atoll.vfio.errors import MappingError, VfioError
+from atoll.vfio.errors import MappingError, UnsafeNoIommu, VfioError
 from atoll.vfio.kernel import Kernel
 from atoll.vfio.space import Access, AddressSpace, Api, IovaRange
 from atoll.vfio.uapi.device import Attach, Bind, BindFlags, Detach, DeviceRequest
@@ -34,6 +34,11 @@ __all__ = ["IoAddressSpace"]
 
 _TRIES = 8
 """How often it is asked with the room that it wanted before: each device that is opened may take ranges apart."""
+
+
+_NO_IOMMU = "noiommu-"
+"""How the names of devices begin that have no IOMMU. Some kernels have nodes for these too (CONFIG_IOMMUFD_NOIOMMU,
+drivers/vfio/device_cdev.c ``vfio_init_device_cdev``): what is mapped for them is noted, and translated by nothing."""
 
 
 class IoAddressSpace(AddressSpace):
@@ -162,7 +167,9 @@ class IoAddressSpace(AddressSpace):
         if name is None:
             raise diagnosis.not_bound(self.kernel, address)
         path = f"dev/vfio/devices/{name}"
-        group = self._group(address)
+        group = locate.group_number(self.kernel, address)
+        if name.startswith(_NO_IOMMU) or locate.is_noiommu(self.kernel, group):
+            raise UnsafeNoIommu(f"{address} has no IOMMU: it would reach all memory", hint="turn the IOMMU on")
         with ExitStack() as undo:
             try:
                 descriptor = Descriptor(self.kernel, self.kernel.open(path), str(address))
