@@ -97,7 +97,45 @@ def test_json_that_is_damaged_is_a_gap(old: str, new: str) -> None:
     told = _told(text.replace(old, new), _functions())
     assert not told.links
     assert "amd-smi" in told.gaps[0].why
-    assert read_record(_json(_ALL).encode(), name="topology.json").links is not None
+    assert read_record(_json(_ALL).encode(), name="topology.json").links
+
+
+def _rocm_json(joined: set[frozenset[int]], bus: tuple[str, ...] = ()) -> str:
+    pairs = {
+        f"(Topology) Link type between DRM devices {a} and {b}": "XGMI" if frozenset((a, b)) in joined else "PCIE"
+        for a in range(4)
+        for b in range(a + 1, 4)
+    }
+    cards = {f"card{n}": {"(Topology) Numa Node": "0", "PCI Bus": f"0000:{p.upper()}"} for n, p in enumerate(bus)}
+    return json.dumps(cards | {"system": pairs | {"(Topology) Hops between DRM devices 0 and 1": "1"}})
+
+
+@pytest.mark.parametrize("bus", [(), _PLACES])
+def test_json_of_rocm_smi(bus: tuple[str, ...]) -> None:
+    record = read_record(_rocm_json(_ALL, bus).encode(), name="topo.json")
+    assert record.host is None
+    (source,) = read_link_records({"topo.json": record.links[0]}, _functions()).sources
+    assert _hives(source) == {frozenset(_PLACES)}
+    assert not source.told
+    assert not source.gaps
+
+
+def test_json_of_rocm_smi_names_gpus_by_number() -> None:
+    pair = {frozenset((0, 2))}
+    (by_bus,) = read_link_records({"x": _rocm_json(pair, _PLACES).encode()}, _functions()).sources
+    assert _hives(by_bus) == {frozenset((_PLACES[0], _PLACES[2]))}
+    (alone,) = read_link_records({"x": _rocm_json(pair).encode()}, _functions()).sources
+    assert not alone.links
+    assert "which functions they are" in alone.gaps[0].why
+
+
+@pytest.mark.parametrize(("old", "new"), [("devices 0 and 1", "devices 0 or 1"), ("0000:C6", "0000:C1"), ("C6", "x")])
+def test_json_of_rocm_smi_that_is_damaged_is_a_gap(old: str, new: str) -> None:
+    text = _rocm_json(_ALL, _PLACES)
+    assert old in text
+    (source,) = read_link_records({"x": text.replace(old, new).encode()}, _functions()).sources
+    assert not source.links
+    assert source.gaps
 
 
 def test_numbers_alone_do_where_each_is_joined_to_each() -> None:

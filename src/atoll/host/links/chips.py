@@ -15,6 +15,7 @@ _C2C_IDS = frozenset((0x2941, 0x297E, 0x29BC, 0x31C2))
 _C2C_RANGES = (
     (0x2340, 0x237F),  # GH200: gpu-admin-tools' C2C parts; Linux vfio/pci/nvgrace-gpu/main.c has a part of them
     (0x2E00, 0x2E3F),  # GB10: NVIDIA/NV-Kernels pull request 396, "device ID range for DGX Spark iGPU"
+    (0x3000, 0x317F),  # Rubin: VR200 (0x307f) has C2C, as NCCL's documentation of MLOPart shows
     (0x3280, 0xFFFE),  # not known here: newer
 )
 _XGMI_TO_CPU_IDS = frozenset(

@@ -119,7 +119,8 @@ def _with_c2c(told: ToldLinks, functions: Mapping[Address, Function]) -> ToldLin
         for address in told.told
         if address not in shown and has_c2c(functions[address].vendor, functions[address].device)
     )
-    gaps = gaps_of(dict.fromkeys(lacking, "no source tells its C2C link to the CPU"), "record nvidia-smi -q -x as well")
+    why = dict.fromkeys(lacking, "no source tells its C2C link to the CPU")
+    gaps = gaps_of(why, "record nvidia-smi c2c -s or nvidia-smi -q -x as well")
     return replace(told, told=told.told - lacking, gaps=(*told.gaps, *gaps))
 
 

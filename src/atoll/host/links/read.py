@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from atoll.host.gap import Gap
 from atoll.host.links.amd_smi import amd_links
+from atoll.host.links.c2c import c2c_links
 from atoll.host.links.hwloc import hwloc_gpus
 from atoll.host.links.hwloc_xgmi import hwloc_xgmi_links
 from atoll.host.links.instances import instance_gaps
@@ -120,6 +121,9 @@ class _Joined:
         if record.status:
             source = _called("nvidia-smi nvlink -s", record)
             yield status_links(record.status, functions, self._naming(record.status), source=source)
+        if record.c2c:
+            source = _called("nvidia-smi c2c -s", record)
+            yield c2c_links(record.c2c, functions, self._naming(record.c2c), source=source)
 
     def _of_matrix(self, matrix: TopoMatrix, record: LinkRecord) -> ToldLinks:
         more = sorted(self._indices - set(matrix.gpus))

@@ -19,7 +19,7 @@ from atoll.host.links.kfd import KfdNode
 from atoll.host.links.kfd_text import is_kfd_text, parse_kfd_text
 from atoll.host.links.nccl import NcclGpu, parse_nccl
 from atoll.host.links.nvml import is_nvml, parse_nvml
-from atoll.host.links.smi import SmiGpu, parse_gpu_list, parse_gpu_query, parse_gpu_table, parse_links
+from atoll.host.links.smi import SmiGpu, parse_c2c, parse_gpu_list, parse_gpu_query, parse_gpu_table, parse_links
 from atoll.host.links.smi_log import parse_smi_log
 from atoll.host.links.smi_query import QueriedGpu, parse_query
 from atoll.host.links.text import clean
@@ -41,6 +41,8 @@ class LinkRecord:
     remote: list[tuple[SmiGpu, ...]] = field(default_factory=list)
     """One for each listing of all GPUs: ``-R`` and ``-p`` may stand in one text."""
     status: tuple[SmiGpu, ...] = ()
+    c2c: tuple[SmiGpu, ...] = ()
+    """GPUs with the rates of C2C links."""
     matrices: tuple[TopoMatrix, ...] = ()
     known: tuple[SmiGpu, ...] = ()
     """GPUs with what is told of their addresses and UUIDs."""
@@ -61,7 +63,7 @@ class LinkRecord:
     @property
     def is_about_links(self) -> bool:
         """Whether it tells of links, or of what GPUs are called."""
-        of_nvidia = self.remote or self.status or self.matrices or self.known or self.queried
+        of_nvidia = self.remote or self.status or self.c2c or self.matrices or self.known or self.queried
         of_others = self.hwloc or self.xgmi or self.kfd or self.amd or self.hives
         return bool(of_nvidia or of_others or self.gaps) or self.nccl is not None
 
@@ -119,6 +121,7 @@ def _read_text(record: LinkRecord, text: str) -> None:
     record.status = (*rated, *silent) if rated else ()
     if with_ends:
         record.remote = _listings([*(gpu for gpu in shown if not gpu.rates), *silent])
+    record.c2c = parse_c2c(text)
     record.matrices = parse_topo(text)
     _few(record.matrices)
     log = parse_smi_log(text)

@@ -1,4 +1,4 @@
-"""What nvidia-smi prints about GPUs and their links: its table, ``-L``, ``--query-gpu``, ``nvlink -s``, ``-R``, ``-p``.
+"""What nvidia-smi prints of GPUs and their links: its table, ``-L``, ``--query-gpu``, ``nvlink`` and ``c2c``.
 
 Source of the forms: the program's own output (NVIDIA drivers 418 to 580)::
 
@@ -8,6 +8,7 @@ Source of the forms: the program's own output (NVIDIA drivers 418 to 580)::
              Link 0: 26.562 GB/s                                  (-s)
              Link 1: <inactive>                                   (all of them)
              Link 0: Data Tx: 5218 KiB                            (-gt, and -e alike: no state)
+             C2C Link 0: 44.712 GB/s                              (c2c -s)
 
 Where NVML cannot name the other side (in a virtual machine, or a switch that is no PCI function of this host)
 the address is ``FFFFFFFF:FF:FF.0`` or ``00000000:00:00.0``: a link that leads to what is not told.
@@ -22,7 +23,7 @@ from decimal import Decimal, InvalidOperation
 from atoll.host.links.text import address_in
 from atoll.pci.address import Address
 
-__all__ = ["SmiGpu", "parse_gpu_list", "parse_gpu_query", "parse_gpu_table", "parse_links", "small"]
+__all__ = ["SmiGpu", "parse_c2c", "parse_gpu_list", "parse_gpu_query", "parse_gpu_table", "parse_links", "small"]
 
 _INDEX_AT_MOST = 4096
 _NOWHERE = Address(0, 0, 0, 0)
@@ -49,10 +50,17 @@ class SmiGpu:
 
 def parse_links(text: str) -> tuple[SmiGpu, ...]:
     """Return the GPUs that a text shows with links (be it none). Lines of another form are passed over."""
-    return tuple(_gpu(header, lines) for header, lines in _sections(text))
+    return tuple(_gpu(header, lines) for header, lines in _sections(text, "Link "))
 
 
-def _sections(text: str) -> Iterator[tuple[SmiGpu, list[tuple[int, str]]]]:
+def parse_c2c(text: str) -> tuple[SmiGpu, ...]:
+    """Return the GPUs of which a text shows C2C links that are up, with the rates of these."""
+    shown = ((header, _gpu(header, lines).rates) for header, lines in _sections(text, "C2C Link "))
+    return tuple(replace(header, rates=rates) for header, rates in shown if rates)
+
+
+def _sections(text: str, word: str) -> Iterator[tuple[SmiGpu, list[tuple[int, str]]]]:
+    """Yield each GPU with its links and what is said of them, in lines that begin with a word."""
     header: SmiGpu | None = None
     lines: list[tuple[int, str]] = []
     for line in text.splitlines():
@@ -62,9 +70,9 @@ def _sections(text: str) -> Iterator[tuple[SmiGpu, list[tuple[int, str]]]]:
                 yield header, lines
             header, lines = next_header, []
             continue
-        number, colon, rest = line.strip().removeprefix("Link ").partition(":")
+        number, colon, rest = line.strip().removeprefix(word).partition(":")
         at = small(number)
-        if line.strip().startswith("Link ") and colon and at is not None:
+        if line.strip().startswith(word) and colon and at is not None:
             lines.append((at, rest))
     if header is not None:
         yield header, lines
