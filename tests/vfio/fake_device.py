@@ -180,7 +180,7 @@ class DeviceFile:
             raise Refusal(errno.ENOSPC)
         for place, (other, number) in enumerate(zip(hit, ids, strict=True)):
             a = other.address
-            struct.pack_into("=IHBB", data, 12 + 8 * place, number, a.domain, a.bus, a.devfn)
+            struct.pack_into("=IHBB", data, 12 + 8 * place, number, a.domain & 0xFFFF, a.bus, a.devfn)
         return 0
 
     def _hot_reset(self, kernel: FakeKernel, data: memoryview) -> int:

@@ -11,6 +11,7 @@ import pytest
 from fake_vfio import FakeKernel
 from vfio_machine import FakeDevice, FakeMachine, address
 
+from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.vfio import AddressSpace, Api, Device, IrqIndex, RegionIndex, VfioError, open_space
 from atoll.vfio.errors import Closed, HotResetRefused, MappingError, VfioMissing
@@ -287,6 +288,18 @@ def test_hot_reset(space: AddressSpace, fake: FakeKernel) -> None:
     fake.machine.devices[0].bus_resets = False
     with pytest.raises(HotResetRefused, match="no hot reset"):
         space.open(A).hot_reset()
+
+
+@pytest.mark.parametrize("api", list(Api))
+def test_a_hot_reset_behind_a_vmd_hits_what_is_behind_it(api: Api) -> None:
+    """Its domains have more than the 16 bits that are told (vmd_find_free_domain, drivers/pci/controller/vmd.c)."""
+    pair = [Address.parse(f"10000:02:0{n}.0") for n in range(2)]
+    behind = FakeKernel(FakeMachine([FakeDevice(a, n, bus=2) for n, a in enumerate(pair)], cdev=True))
+    with open_space(api, kernel=behind) as space:
+        device = space.open(pair[0])
+        with pytest.raises(HotResetRefused, match=r" 10000:02:01\.0"):
+            device.hot_reset()
+        assert [f.address for f in device.hot_reset_scope().functions] == pair
 
 
 def test_a_neighbour_of_the_hosts_stops_a_hot_reset(space: AddressSpace, fake: FakeKernel) -> None:

@@ -135,7 +135,7 @@ class Device:
 
     def hot_reset_scope(self) -> HotResetScope:
         """Return what a hot reset would hit. Raises HotResetRefused where the device has none."""
-        return reset.hot_reset_scope(self._descriptor)
+        return reset.hot_reset_scope(self._descriptor, self.address.domain)
 
     def hot_reset(self, groups: Mapping[int, int] | None = None) -> HotResetScope:
         """Reset the device's bus or slot with all that is on it, and return what was hit.

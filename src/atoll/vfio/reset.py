@@ -65,8 +65,8 @@ def reset(descriptor: Descriptor) -> None:
         raise other(error, doing) from error
 
 
-def hot_reset_scope(descriptor: Descriptor) -> HotResetScope:
-    """Return what a hot reset would hit. Raises HotResetRefused where the device has none."""
+def hot_reset_scope(descriptor: Descriptor, domain: int) -> HotResetScope:
+    """Return what a hot reset would hit of a device in a domain. Raises HotResetRefused where it has none."""
     head, step = ctypes.sizeof(HotResetInfo), ctypes.sizeof(DependentDevice)
     room = 1
     for _ in range(_TRIES):
@@ -85,18 +85,20 @@ def hot_reset_scope(descriptor: Descriptor) -> HotResetScope:
             raise other(error, f"asking what a hot reset of {descriptor.name} hits") from error
         info = from_bytes(HotResetInfo, buffer)
         if info.count <= room:
-            return _scope(info, buffer, head, step)
+            return _scope(info, buffer, head, step, domain)
         room = info.count
     raise HotResetRefused(f"the devices beside {descriptor.name} change all the time", hint="wait for the hot-plug")
 
 
-def _scope(info: HotResetInfo, buffer: bytearray, head: int, step: int) -> HotResetScope:
+def _scope(info: HotResetInfo, buffer: bytearray, head: int, step: int, domain: int) -> HotResetScope:
     flags = HotResetFlags(info.flags)
     by_id = HotResetFlags.DEV_ID in flags
     functions = []
     for number in range(info.count):
         told = from_bytes(DependentDevice, buffer, head + number * step)
-        address = Address(told.segment, told.bus, told.devfn >> 3, told.devfn & 7)
+        # The kernel tells the low 16 bits of a domain, Intel VMD's have more; a bus or a slot is in one.
+        segment = domain if told.segment == domain & 0xFFFF else told.segment
+        address = Address(segment, told.bus, told.devfn >> 3, told.devfn & 7)
         functions.append(
             Affected(address, None if by_id else told.group_id, told.group_id != _NOT_OWNED if by_id else None)
         )
