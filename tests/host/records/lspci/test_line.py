@@ -36,6 +36,13 @@ def test_a_name_without_a_class_has_its_ids() -> None:
     assert (heading.name, heading.revision) == ("Some Maker's USB xHCI [8086:7ec0]", 2)
 
 
+@pytest.mark.parametrize("remark", ["# <-- this one", "  # the 10G card", "<-- (rev 5 has the bug)"])
+def test_what_is_remarked_behind_a_name_is_no_part_of_it(remark: str) -> None:
+    heading = parse_heading(f"Ethernet controller: Mellanox Technologies MT2894 Family [ConnectX-6 Lx] {remark}")
+    assert heading.possible_ids == ((0x15B3, 0x101F),)
+    assert parse_heading(f"PCI bridge: Some Port #1 (rev b0) {remark}").revision == 0xB0
+
+
 def test_details_begin_with_a_key_of_lspci() -> None:
     assert begins_detail("Kernel driver in use: pcieport")
     assert not begins_detail("Corporation Device")

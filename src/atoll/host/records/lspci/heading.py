@@ -40,7 +40,8 @@ def parse_heading(text: str) -> Heading:
         # A name without a class, whose ids hold the first colon: Intel USB xHCI [8086:7ec0].
         class_text, name = "", text
     revision, interface = 0, 0
-    name = name.strip()
+    # Neither stands in any name of the list of ids: who posts it writes it behind, to point at something.
+    name = name.partition(" # ")[0].partition("<--")[0].strip()
     # From the right: (prog-if 00 [Normal decode]), then (rev 05).
     for word in ("(prog-if ", "(rev "):
         before, found, after = name.rpartition(word)
