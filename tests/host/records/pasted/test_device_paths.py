@@ -50,6 +50,17 @@ def test_a_bridge_that_only_a_boot_log_names() -> None:
     assert other.functions[at("61:00.0")].parent == at("60:01.1"), "the log may be of another boot"
 
 
+def test_bridges_that_only_a_boot_log_names_stand_below_one_another() -> None:
+    led = "pci 0000:04:00.0: PCI bridge to [bus 05-06]\npci 0000:05:00.0: PCI bridge to [bus 06]\n"
+    found = host_of(f"pci 0000:06:00.0: [8086:1577] type 00 class 0x088000\n{led}").functions
+    assert {str(a): str(f.parent) for a, f in found.items() if f.parent} == {
+        "0000:05:00.0": "0000:04:00.0",
+        "0000:06:00.0": "0000:05:00.0",
+    }
+    member = host_of(f"{led}pci 0000:05:00.0: Adding to iommu group 3\n").functions[at("05:00.0")]
+    assert (member.is_port, member.group.value, member.parent) == (True, 3, at("04:00.0"))  # type: ignore[union-attr]
+
+
 def test_paths_that_disagree_tell_nothing() -> None:
     other = LS.replace("0000:60:03.1/", "0000:60:01.1/")
     function = host_of(f"{LSPCI}\n{LS}\n{other}").functions[at("61:00.0")]

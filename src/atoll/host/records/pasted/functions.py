@@ -157,14 +157,25 @@ class TextFunctions:
             if drawn.above is not None:
                 self.above.setdefault(address, drawn.above)
 
-    def add_placed(self, paths: DevicePaths, members: Iterable[Address]) -> None:
-        """Take members of groups of which nothing but the path of a link to them is shown."""
-        bridges = set(paths.above.values())
+    def add_placed(self, paths: DevicePaths, log: BootLog, members: Iterable[Address]) -> None:
+        """Take members of groups of which nothing but their place is shown: by the path of a link to them, or by a boot
+        log as bridges to a bus.
+        """
+        bridges, leading = set(paths.above.values()), set(log.bridges.values())
         for address in members:
-            if address not in self.functions and (address in paths.above or address in bridges):
+            if address in self.functions:
+                continue
+            if address in paths.above or address in bridges:
                 source = f"{self.name}: a link's path"
                 self.functions[address] = placed_function(address, bridge=address in bridges, source=source)
                 self.forwarding.setdefault(address, Unknown("not shown"))
+            elif address in leading:
+                self._add_bridge_of_log(address)
+
+    def _add_bridge_of_log(self, address: Address) -> None:
+        function = placed_function(address, bridge=True, source=f"{self.name}: boot log", why=_LOGGED)
+        self.functions[address] = function
+        self.forwarding.setdefault(address, Unknown("not shown"))
 
     def add_above(self, paths: DevicePaths, log: BootLog) -> None:
         """Take the bridges above functions that are shown, of which nothing but their place is: links name them on
@@ -183,13 +194,16 @@ class TextFunctions:
             above = linked or logged
             if above is None or above in self.functions or above.bus >= here.bus:
                 continue
-            if linked is not None:
-                function = placed_function(above, bridge=True, source=f"{self.name}: a link's path")
+            if linked is None:
+                self._add_bridge_of_log(above)
             else:
-                function = placed_function(above, bridge=True, source=f"{self.name}: boot log", why=_LOGGED)
-            self.functions[above] = function
-            self.forwarding.setdefault(above, Unknown("not shown"))
+                self.functions[above] = placed_function(above, bridge=True, source=f"{self.name}: a link's path")
+                self.forwarding.setdefault(above, Unknown("not shown"))
             waiting.append(above)
+        for address in self.functions:
+            leading = log.bridges.get((address.domain, address.bus))
+            if leading is not None:
+                self.above.setdefault(address, leading)
 
     def add_logged(self, log: BootLog) -> None:
         """Take ids, class and header type from the boot log, where the text has none."""
@@ -227,10 +241,6 @@ class TextFunctions:
             if address in self.functions:
                 told = Known(done, f"{self.name}: boot log")
                 self.functions[address] = replace(self.functions[address], chipset_acs=told)
-        for address in self.functions:
-            bridge = log.bridges.get((address.domain, address.bus))
-            if bridge is not None:
-                self.above.setdefault(address, bridge)
 
 
 def _bare(function: Function) -> bool:

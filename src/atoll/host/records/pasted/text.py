@@ -112,7 +112,7 @@ def read_text(data: bytes, *, name: str) -> Host:
     found.add_drawn(lines.tree)
     found.add_logged(lines.log)
     listed, log = lines.listed, lines.log
-    found.add_placed(lines.paths, sorted({*listed.told.members, *log.members}))
+    found.add_placed(lines.paths, log, sorted({*listed.told.members, *log.members}))
     found.add_above(lines.paths, log)
     some = listed.told.members or listed.told.empty or log.members or found.group or lines.others
     unfound = listed.unfound and not some
