@@ -76,14 +76,38 @@ def test_less_memory_is_said_as_its_program_takes_it(machine: MachineType, less:
     assert {remedy.how for c in met if c.kind is ConflictKind.POLLUTED for remedy in c.remedies} == {less}
 
 
-def test_cloud_hypervisor_leaves_no_hole_for_amds_range() -> None:
+def met(guest: Guest) -> list[tuple[int, list[str]]]:
+    """Where a guest meets AMD's hole, and what avoids it."""
     hole = Region(*HYPER_TRANSPORT, "reserved", None)
     space = Space((Aperture((1 << 48) - 1, "told"),), (hole,), ())
     polluter = Polluter(Topology(box()), present(box()), Policy.STRICT)
+    return [(c.range.start, [r.how for r in c.remedies]) for c in found(space, guest, polluter)]
 
-    def met(guest: Guest) -> list[tuple[int, list[str]]]:
-        return [(c.range.start, [r.how for r in c.remedies]) for c in found(space, guest, polluter)]
 
+@pytest.mark.parametrize(
+    ("guest", "hows"),
+    [
+        (Guest(1020 * GIBIBYTE, cpu=Cpu.AMD), []),
+        (
+            Guest(1020 * GIBIBYTE, cpu=Cpu.INTEL),
+            ["-cpu host on an AMD host, or another AMD model; with phys-bits=42 or more"],
+        ),
+        (
+            Guest(1020 * GIBIBYTE, cpu=Cpu.AMD, version=(7, 0)),
+            ["-machine pc-q35-7.1 or newer; with phys-bits=42 or more"],
+        ),
+        (
+            Guest(1020 * GIBIBYTE, cpu=Cpu.INTEL, phys_bits=46),
+            ["-cpu host on an AMD host, or another AMD model"],
+        ),
+        (Guest(1020 * GIBIBYTE, cpu=Cpu.INTEL, phys_bits=41), ["-m 1010G"]),
+    ],
+)
+def test_qemu_moves_memory_above_amds_hole_where_the_processor_has_the_bits(guest: Guest, hows: list[str]) -> None:
+    assert [how for _, some in met(guest) for how in some] == hows
+
+
+def test_cloud_hypervisor_leaves_no_hole_for_amds_range() -> None:
     kind = MachineType.CLOUD_HYPERVISOR
     assert met(Guest(1011 * GIBIBYTE, kind, cpu=Cpu.AMD)) == []
     assert met(Guest(1012 * GIBIBYTE, kind, cpu=Cpu.AMD)) == [(HYPER_TRANSPORT.start, ["--memory size=1011G"])]

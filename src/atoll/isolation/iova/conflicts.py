@@ -227,12 +227,16 @@ def _lower_memory(conflict: Conflict, guest: Guest, avoids: Callable[[Guest], bo
 
 def _relocation(guest: Guest, avoids: Callable[[Guest], bool]) -> Iterator[Remedy]:
     """A machine type and a processor with which QEMU moves the upper memory of a PC."""
-    if not guest.pc or guest.relocates or not avoids(replace(guest, version=None, cpu=Cpu.AMD)):
+    other = replace(guest, version=None, cpu=Cpu.AMD)
+    if not guest.pc or guest.relocates or not avoids(other):
         return
     name = "pc-i440fx" if guest.machine is MachineType.I440FX else "pc-q35"
     old = guest.version is not None and guest.version < RELOCATING
     parts = [f"-machine {name}-{'.'.join(map(str, RELOCATING))} or newer"] if old else []
     parts += ["-cpu host on an AMD host, or another AMD model"] if guest.cpu is not Cpu.AMD else []
+    if guest.phys_bits is None and other.highest is not None:
+        # QEMU's models have 40 where nothing else is said (TCG_PHYS_ADDR_BITS), with which it refuses to start.
+        parts.append(f"with phys-bits={other.highest.bit_length()} or more")
     yield Remedy("let QEMU move the upper memory above 1 TiB", "; ".join(parts))
 
 
