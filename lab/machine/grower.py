@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
-from atoll.twin.machines.intel import KIBIBYTE
+from atoll.twin.sizes import KIBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 from lab.machine.device import DEVICES, QemuDevice
 

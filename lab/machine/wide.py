@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
-from atoll.twin.machines.intel import KIBIBYTE
+from atoll.twin.sizes import KIBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 from lab.machine.device import DEVICES
 from lab.machine.foreign import ALIASING, CONVENTIONAL, EXPRESS, Foreign, told_by_table

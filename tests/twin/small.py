@@ -9,7 +9,8 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import Twin
-from atoll.twin.machines.intel import KIBIBYTE, dmar, endpoint, host_bridge, kernels, port
+from atoll.twin.machines.intel import dmar, endpoint, host_bridge, kernels, port
+from atoll.twin.sizes import KIBIBYTE
 from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Platform, Window
 
 __all__ = ["bridge", "card", "small"]

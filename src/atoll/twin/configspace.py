@@ -23,6 +23,7 @@ AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03,
 MULTICAST_ID = 0x12
 RESIZABLE_ID = 0x15
 ARI_AT = 0x260
+SRIOV_AT = 0x280
 MULTICAST_AT = 0x2D0
 RESIZABLE_AT = 0x310
 ATOMICS_ROUTED, ATOMICS_TAKEN = 0x40, 0x180
@@ -224,7 +225,7 @@ def _extended(out: _Builder, spec: FunctionSpec) -> tuple[int, int, int]:
 
 def _sriov(out: _Builder, spec: FunctionSpec) -> int:
     """SR-IOV with virtual functions one apart, the first right after the physical one if not told otherwise."""
-    sriov = out.extended(0x280, SRIOV_ID)
+    sriov = out.extended(SRIOV_AT, SRIOV_ID)
     out.put(sriov + 0x08, 2, 0, 0x0019)
     out.put(sriov + 0x0C, 2, spec.vf_total)
     out.put(sriov + 0x0E, 2, spec.vf_total)

@@ -7,11 +7,11 @@ from enum import Enum
 
 from atoll.pci.address import Address
 from atoll.twin import vmd
+from atoll.twin.sizes import MEBIBYTE
 from atoll.twin.spec import Bar, Blueprint, FunctionSpec, HostBridge, Window
 
 __all__ = ["ROM", "Placement", "Range", "Space", "place", "room"]
 
-MEBIBYTE = 1 << 20
 ROM = 6
 """The index of an expansion ROM among BARs, as Linux counts resources (``PCI_ROM_RESOURCE``)."""
 

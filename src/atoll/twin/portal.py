@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atoll.twin.function import Function
+from atoll.twin.sizes import MEBIBYTE
 
 __all__ = ["ACCESS", "BITS", "DATA", "HIGH", "LOW", "SELECT_HIGH", "SELECT_LOW", "START_ABOVE", "spans", "touched"]
 
@@ -26,7 +27,6 @@ _SELECT, _OFFSET = 0xC000, 0xFF
 _HIDDEN = 1 << 36
 """Where a twin keeps vectors among a function's registers: beyond all that a BAR leads to."""
 _ENABLE = 1
-_MEBIBYTE = 1 << 20
 _MOST_LOW = 4
 """Larger granularities below 4 GiB are reserved."""
 
@@ -52,11 +52,11 @@ def spans(function: Function) -> Iterator[tuple[int, int]]:
         return
     low, high = function.get(at + LOW, 4), function.get(at + HIGH, 4)
     if low & _ENABLE:
-        size = _MEBIBYTE << min(low >> 4 & 0xF, _MOST_LOW)
+        size = MEBIBYTE << min(low >> 4 & 0xF, _MOST_LOW)
         yield from _set(function, SELECT_LOW, low & 0xFFF00000, size)
     if high & _ENABLE:
         start = function.get(at + START_ABOVE, 4) << 32 | high & 0xF0000000
-        yield from _set(function, SELECT_HIGH, start, 256 * _MEBIBYTE << (high >> 4 & 0x7))
+        yield from _set(function, SELECT_HIGH, start, 256 * MEBIBYTE << (high >> 4 & 0x7))
 
 
 def _set(function: Function, select: int, start: int, size: int) -> Iterator[tuple[int, int]]:

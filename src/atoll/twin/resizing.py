@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from atoll.twin.sizes import MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 
 __all__ = ["CONTROL", "GREATEST", "exponent", "resizable", "size", "touched"]
@@ -16,7 +17,6 @@ __all__ = ["CONTROL", "GREATEST", "exponent", "resizable", "size", "touched"]
 CONTROL = 8
 """Where the control register stands in the capability."""
 _SIZE, _INDEX = 0x3F00, 0x7
-_MEBIBYTE = 1 << 20
 GREATEST = 16
 """64 GiB: beyond what the twin's functions support, which the specification leaves open, they take this."""
 
@@ -30,13 +30,13 @@ class _Registers(Protocol):
 
 def resizable(spec: FunctionSpec) -> Bar | None:
     """Return which of a function's BARs can be resized."""
-    able = (bar for bar in spec.bars if bar.wide and bar.prefetchable and bar.size >= _MEBIBYTE)
+    able = (bar for bar in spec.bars if bar.wide and bar.prefetchable and bar.size >= MEBIBYTE)
     return next(able, None) if spec.resizable else None
 
 
 def exponent(size: int) -> int:
     """Return a size as the control register has it: the power of two of its MiB."""
-    return (size // _MEBIBYTE).bit_length() - 1
+    return (size // MEBIBYTE).bit_length() - 1
 
 
 def size(config: bytes | bytearray, at: int, bar: Bar) -> int:
@@ -48,7 +48,7 @@ def size(config: bytes | bytearray, at: int, bar: Bar) -> int:
 
 
 def _bytes(control: int) -> int:
-    return _MEBIBYTE << min((control & _SIZE) >> 8, GREATEST)
+    return MEBIBYTE << min((control & _SIZE) >> 8, GREATEST)
 
 
 def touched(function: _Registers, at: int, offset: int, width: int) -> None:

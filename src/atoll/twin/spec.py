@@ -186,6 +186,11 @@ class FunctionSpec:
         """Whether it has a secondary bus."""
         return self.port in BRIDGES or self.secondary != 0
 
+    def leads_to(self, address: Address) -> bool:
+        """Whether this is a bridge from whose secondary to whose subordinate bus a function is."""
+        at = self.address
+        return self.is_bridge and at.domain == address.domain and self.secondary <= address.bus <= self.subordinate
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -334,3 +339,14 @@ class Blueprint:
     """What somebody set up once the machine was up, and its kernel never does: Multicast, portals."""
     stray: tuple[Store, ...] = ()
     """What somebody wrote to configuration space once the machine was up, past the kernel."""
+
+    @property
+    def essential(self) -> frozenset[Address]:
+        """What the host cannot do without: the disk with its root file system, and its network interfaces."""
+        return frozenset({self.disk.function, *(network.function for network in self.networks)})
+
+    @property
+    def platform_functions(self) -> frozenset[Address]:
+        """Functions that belong to the platform itself: Volume Management Devices, and IOMMUs that are functions."""
+        found = {bridge.vmd for bridge in self.bridges} | {unit.function for unit in self.iommus}
+        return frozenset(address for address in found if address is not None)

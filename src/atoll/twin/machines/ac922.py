@@ -17,6 +17,7 @@ from atoll.pci.header import PortType
 from atoll.twin.devicetree import BASE
 from atoll.twin.machines import witherspoon_tree as tree
 from atoll.twin.machines.records import root_complex
+from atoll.twin.sizes import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import (
     Bar,
     Blueprint,
@@ -36,7 +37,6 @@ from atoll.twin.spec import (
 
 __all__ = ["four", "six"]
 
-GIBIBYTE, MEBIBYTE, KIBIBYTE = 1 << 30, 1 << 20, 1 << 10
 CHIP_STRIDE = 0x200000000000
 """From one socket's addresses to the next one's (chip 0, chip 8)."""
 

@@ -13,8 +13,9 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, endpoint, host_bridge, kernels, port
+from atoll.twin.machines.intel import PORT_ACS, dmar, endpoint, host_bridge, kernels, port
 from atoll.twin.machines.records import nvlink_records, root_complex
+from atoll.twin.sizes import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import (
     Bar,
     Blueprint,
@@ -29,7 +30,6 @@ from atoll.twin.spec import (
 
 __all__ = ["machine"]
 
-GIBIBYTE = 1 << 30
 KERNELS = kernels("root=/dev/nvme0n1p2 ro intel_iommu=on iommu=pt")
 SWITCH_ACS = PORT_ACS | AcsFlag.DT
 

@@ -6,11 +6,11 @@ from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
+from atoll.twin.sizes import KIBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, HostBridge, IommuUnit, KernelSpec, Routing, Window
 
-__all__ = ["KIBIBYTE", "MEBIBYTE", "PORT_ACS", "dmar", "endpoint", "host_bridge", "kernels", "port"]
+__all__ = ["PORT_ACS", "dmar", "endpoint", "host_bridge", "kernels", "port"]
 
-KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
 PORT_ACS = REDIRECTING | AcsFlag.TB
 """What Intel's root ports implement."""
 

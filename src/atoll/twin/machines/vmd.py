@@ -8,8 +8,8 @@ from dataclasses import replace
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
 from atoll.twin.placement import Space, room
+from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, HostBridge, Routing, Window
 from atoll.twin.vmd import CONFIG, DRIVER, HIGH, LOW, OWN
 

@@ -12,13 +12,13 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines import vmd
-from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE, PORT_ACS, dmar, endpoint, host_bridge, kernels, port
+from atoll.twin.machines.intel import PORT_ACS, dmar, endpoint, host_bridge, kernels, port
 from atoll.twin.machines.records import root_complex
+from atoll.twin.sizes import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Network, Platform, Routing
 
 __all__ = ["machine"]
 
-GIBIBYTE = 1 << 30
 KERNELS = kernels("root=/dev/nvme0n1p2 ro intel_iommu=on")
 ROOT, SWITCH = (0x8086, 0x347A), (0x10B5, 0x8747)
 DRIVE, CARD, NETWORK = (0x8086, 0x0A54), (0x10EE, 0x9038), (0x8086, 0x1533)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from atoll.pci.acs import AcsFlag
 from atoll.twin.machines.intel import PORT_ACS
 
-__all__ = ["DEVICE_ACS", "NOTHING", "Controls", "device_controls", "port_controls"]
+__all__ = ["DEVICE_ACS", "NO_ACS", "Controls", "device_controls", "port_controls"]
 
 DEVICE_ACS = AcsFlag.RR | AcsFlag.CR | AcsFlag.DT
 """What functions of one device can have (7.7.11.2: the others are for ports alone)."""
@@ -24,14 +24,14 @@ class Controls:
     egress_bits: int = 0
 
 
-NOTHING = Controls()
+NO_ACS = Controls()
 
 
 def port_controls(dice: random.Random) -> Controls:
     """Return a root port's or downstream port's: none, the usual ones, or any."""
     roll = dice.random()
     if roll < 0.2:
-        return NOTHING
+        return NO_ACS
     enhanced = dice.random() < 0.2
     if roll < 0.45:
         return Controls(PORT_ACS, enhanced)
@@ -49,6 +49,6 @@ def device_controls(dice: random.Random) -> Controls:
         (None, None, DEVICE_ACS, AcsFlag(0), AcsFlag.RR, DEVICE_ACS | AcsFlag.EC, AcsFlag(dice.randrange(0x80)))
     )
     if acs is None:
-        return NOTHING
+        return NO_ACS
     acs &= DEVICE_ACS | AcsFlag.EC
     return Controls(acs, egress_bits=_DEVICE_EGRESS if AcsFlag.EC in acs else 0)

@@ -14,8 +14,9 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
-from atoll.twin.machines.intel import MEBIBYTE
 from atoll.twin.machines.random.acs import device_controls
+from atoll.twin.machines.random.bus import Bus
+from atoll.twin.sizes import MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 
 __all__ = ["adapter"]
@@ -24,9 +25,7 @@ _IDS, _VIRTUAL = (0x15B3, 0x1017), 0x1018
 _MOST_IN_SLOT = 8
 
 
-def adapter(
-    bus: tuple[int, int], slot: int, kind: PortType, iommu: str | None, numa: int, dice: random.Random, *, beyond: bool
-) -> Iterator[FunctionSpec]:
+def adapter(bus: Bus, slot: int, port: PortType, dice: random.Random, *, beyond: bool) -> Iterator[FunctionSpec]:
     """Yield the functions of one, in address order; those ``beyond`` a slot's eight where the port above can tell."""
     count = dice.choice((1, 2, 2, 3))
     controls, ats = device_controls(dice), dice.random() < 0.5
@@ -35,24 +34,24 @@ def adapter(
     first, most = count, (dice.choice((2, 5, 12)) if beyond else (_MOST_IN_SLOT - count) // count)
     virtual = []
     for number in range(count):
-        physical = Address(*bus, slot, number)
+        physical = Address(bus.domain, bus.number, slot, number)
         total = dice.randint(0, most)
         own = controls if dice.random() < 0.8 else device_controls(dice)
         common = FunctionSpec(
             physical,
             *_IDS,
             ClassCode.ETHERNET,
-            port=kind,
+            port=port,
             multifunction=count > 1,
             loopback=loopback or bool(own.acs),
             acs=own.acs,
             egress_bits=32 if own.acs and AcsFlag.EC in own.acs else 0,
-            ats=ats and iommu is not None and dice.random() < 0.8,
+            ats=ats and bus.iommu is not None and dice.random() < 0.8,
             flr=True,
             driver="mlx5_core",
             subsystem=(_IDS[0], 0x0003),
-            numa_node=numa,
-            iommu=iommu,
+            numa_node=bus.numa,
+            iommu=bus.iommu,
             vf_offset=first - number,
         )
         yield replace(
@@ -66,7 +65,7 @@ def adapter(
             name = (slot << 3) + first + index
             found = replace(
                 common,
-                address=Address(*bus, name >> 3 & 0x1F, name & 7),
+                address=Address(bus.domain, bus.number, name >> 3 & 0x1F, name & 7),
                 device=_VIRTUAL,
                 bars=(bar,),
                 multifunction=False,

@@ -25,7 +25,7 @@ _RELEASE = (6, 16)
 def with_arm(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine with Arm processors, without what only x86 has: Volume Management Devices, AMD's functions."""
     behind = {bridge.domain for bridge in plan.bridges if bridge.vmd is not None}
-    gone = {bridge.vmd for bridge in plan.bridges} | {unit.function for unit in plan.iommus}
+    gone = plan.platform_functions
     kept = [spec for spec in plan.functions if spec.address.domain not in behind and spec.address not in gone]
     names = {unit.name: f"smmu3.0x{0x2B400000 + 0x1000000 * i:016x}" for i, unit in enumerate(plan.iommus)}
     functions = tuple(replace(spec, iommu=None if spec.iommu is None else names[spec.iommu]) for spec in kept)

@@ -14,9 +14,9 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines import vmd
-from atoll.twin.machines.intel import KIBIBYTE
 from atoll.twin.machines.random.acs import device_controls
 from atoll.twin.machines.random.products import CARD
+from atoll.twin.sizes import KIBIBYTE
 from atoll.twin.spec import Bar, Blueprint, FunctionSpec, HostBridge
 
 __all__ = ["with_board"]

@@ -9,24 +9,15 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
-from atoll.twin.machines.intel import KIBIBYTE, MEBIBYTE
-from atoll.twin.machines.random.acs import DEVICE_ACS, NOTHING, Controls, device_controls
+from atoll.twin.machines.random.acs import DEVICE_ACS, NO_ACS, Controls, device_controls
 from atoll.twin.machines.random.adapters import adapter
+from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.kind import MachineKind
 from atoll.twin.machines.random.products import CARD, FIRST_NAME, GPU, SECOND_NAME, Product
+from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Model
 
-__all__ = ["Bus", "Devices"]
-
-
-@dataclass(slots=True)
-class Bus:
-    """Where the next functions go."""
-
-    domain: int
-    number: int
-    iommu: str | None
-    numa: int
+__all__ = ["Devices"]
 
 
 @dataclass(slots=True)
@@ -45,7 +36,7 @@ class Devices:
         """Whether what only machines of a kind have is here, as in a ``share`` of the places where it can be."""
         return self.kind is kind and self.more.random() < share
 
-    def slot(self, bus: Bus, slot: int, kind: PortType) -> None:
+    def add_device(self, bus: Bus, slot: int, port: PortType) -> None:
         """A device: one function or several, one with virtual functions, or a GPU."""
         roll, dice = self.dice.random(), self.dice
         bars = (
@@ -54,36 +45,40 @@ class Devices:
         )
         if self.extra(MachineKind.ADAPTERS, 0.5):
             beyond = slot == 0 and self.parent_forwards_functions(bus)
-            where = (bus.domain, bus.number)
-            self.functions += adapter(where, slot, kind, bus.iommu, bus.numa, self.more, beyond=beyond)
-        elif kind is PortType.ENDPOINT and roll < 0.3:
-            self.gpu(bus, slot)
-        elif kind is PortType.ENDPOINT and roll < 0.42:
-            self.adapter(bus, slot)
+            self.functions += adapter(bus, slot, port, self.more, beyond=beyond)
+        elif port is PortType.ENDPOINT and roll < 0.3:
+            self.add_gpu(bus, slot)
+        elif port is PortType.ENDPOINT and roll < 0.42:
+            self.add_adapter(bus, slot)
         elif roll < 0.48:
-            self.alias(bus, slot, kind)
+            self.add_alias(bus, slot, port)
         elif roll < 0.7:
             ats = dice.random() < 0.3
-            self.endpoint(bus, slot, 0, CARD, bars, port=kind, ats=ats, flr=dice.random() < 0.5)
+            self.add_endpoint(bus, slot, 0, CARD, bars, port=port, ats=ats, flr=dice.random() < 0.5)
         else:
-            controls = device_controls(dice)
-            ats = dice.random() < 0.2
-            for number in range(dice.randint(2, 4)):
-                own = controls if dice.random() < 0.8 else NOTHING
-                self.endpoint(
-                    bus,
-                    slot,
-                    number,
-                    CARD,
-                    bars,
-                    port=kind,
-                    controls=own,
-                    ats=ats,
-                    multifunction=True,
-                    loopback=bool(own.acs) or dice.random() < 0.6,
-                )
+            self.add_several(bus, slot, port, bars)
 
-    def endpoint(
+    def add_several(self, bus: Bus, slot: int, port: PortType, bars: tuple[Bar, ...]) -> None:
+        """A device of two to four functions, most of them with the same controls."""
+        dice = self.dice
+        controls = device_controls(dice)
+        ats = dice.random() < 0.2
+        for number in range(dice.randint(2, 4)):
+            own = controls if dice.random() < 0.8 else NO_ACS
+            self.add_endpoint(
+                bus,
+                slot,
+                number,
+                CARD,
+                bars,
+                port=port,
+                controls=own,
+                ats=ats,
+                multifunction=True,
+                loopback=bool(own.acs) or dice.random() < 0.6,
+            )
+
+    def add_endpoint(
         self,
         bus: Bus,
         slot: int,
@@ -92,7 +87,7 @@ class Devices:
         bars: tuple[Bar, ...],
         *,
         port: PortType = PortType.ENDPOINT,
-        controls: Controls = NOTHING,
+        controls: Controls = NO_ACS,
         ats: bool = False,
         flr: bool = False,
         multifunction: bool = False,
@@ -122,16 +117,16 @@ class Devices:
             )
         )
 
-    def alias(self, bus: Bus, slot: int, kind: PortType) -> None:
+    def add_alias(self, bus: Bus, slot: int, port: PortType) -> None:
         """A device that sends under the name of a function beside it: one that is not there, or function 0."""
         bars, first = (Bar(0, 64 * KIBIBYTE),), slot << 3
         if self.dice.random() < 0.5:
-            self.endpoint(bus, slot, 0, SECOND_NAME, bars, port=kind, aliases=(first | 1,))
+            self.add_endpoint(bus, slot, 0, SECOND_NAME, bars, port=port, aliases=(first | 1,))
             return
-        self.endpoint(bus, slot, 0, CARD, bars, port=kind, multifunction=True)
-        self.endpoint(bus, slot, 1, FIRST_NAME, bars, port=kind, multifunction=True, aliases=(first,))
+        self.add_endpoint(bus, slot, 0, CARD, bars, port=port, multifunction=True)
+        self.add_endpoint(bus, slot, 1, FIRST_NAME, bars, port=port, multifunction=True, aliases=(first,))
 
-    def gpu(self, bus: Bus, slot: int) -> None:
+    def add_gpu(self, bus: Bus, slot: int) -> None:
         """A V100, as on x86 machines."""
         wide = (Bar(1, 256 * MEBIBYTE, wide=True, prefetchable=True), Bar(3, 32 * MEBIBYTE, True, True))
         self.functions.append(
@@ -149,7 +144,7 @@ class Devices:
             )
         )
 
-    def adapter(self, bus: Bus, slot: int) -> None:
+    def add_adapter(self, bus: Bus, slot: int) -> None:
         """A physical function and its virtual ones; its ACS, where it has it, speaks for all of them."""
         physical = Address(bus.domain, bus.number, slot, 0)
         acs = self.dice.choice((None, AcsFlag(0), DEVICE_ACS))
@@ -171,7 +166,7 @@ class Devices:
             iommu=bus.iommu,
         )
         bar = Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True)
-        vf_device, offset = 0x1016, self.offset(bus, count) if beyond else 1
+        vf_device, offset = 0x1016, self.virtual_offset(bus, count) if beyond else 1
         common = replace(common, vf_offset=offset)
         self.functions.append(replace(common, bars=(bar,), vf_total=count, vf_bar=MEBIBYTE, vf_device=vf_device))
         for index in range(count):
@@ -187,7 +182,7 @@ class Devices:
                 )
             )
 
-    def offset(self, bus: Bus, count: int) -> int:
+    def virtual_offset(self, bus: Bus, count: int) -> int:
         """Return how far virtual functions are from the first function of a bus: all, some or none beyond that."""
         if self.kind is not MachineKind.VIRTUAL or bus.number != self.buses[bus.domain] or self.more.random() < 0.2:
             return 1

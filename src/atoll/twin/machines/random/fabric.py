@@ -10,12 +10,12 @@ from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines import vmd
 from atoll.twin.machines.amd import ivhd
-from atoll.twin.machines.intel import KIBIBYTE, PORT_ACS, dmar, kernels
-from atoll.twin.machines.random.acs import Controls, port_controls
-from atoll.twin.machines.random.devices import Bus
+from atoll.twin.machines.intel import dmar, kernels
+from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.products import CARD, DISK, HIDDEN_DISK, NETWORK, Product
-from atoll.twin.machines.random.tree import BUS_NAMED, PLAIN, ROOT_PORT, Tree
+from atoll.twin.machines.random.tree import BUS_NAMED, PLAIN, Tree
 from atoll.twin.machines.records import nvlink_records, root_complex
+from atoll.twin.sizes import GIBIBYTE, KIBIBYTE
 from atoll.twin.spec import (
     Bar,
     Blueprint,
@@ -33,7 +33,6 @@ from atoll.twin.spec import (
 
 __all__ = ["Fabric"]
 
-GIBIBYTE = 1 << 30
 AMD_IOMMU = (0x1022, 0x1481)
 MOST_HIDDEN = 10
 """With more functions than this behind a Volume Management Device, nothing more grows below ports there."""
@@ -61,11 +60,11 @@ class Fabric(Tree):
         elif platform is Platform.AMD:
             words += " amd_iommu=off"
         bridges = self.bridges()
-        units = self.units(platform, bridges) if translates else ()
+        units = self.add_units(platform, bridges) if translates else ()
         for index, bridge in enumerate(bridges):
-            self.host_bridge(bridge, units[index].name if units else None, first=index == 0)
+            self.grow_host_bridge(bridge, units[index].name if units else None, first=index == 0)
         if platform is Platform.INTEL:
-            bridges = (*bridges, *self.volumes(bridges, units))
+            bridges = (*bridges, *self.add_volumes(bridges, units))
         mesh = self.links()
         gpus = tuple(spec.address for spec in self.functions if spec.model is Model.V100)
         records = nvlink_records(gpus, mesh) if links and mesh else ()
@@ -91,7 +90,7 @@ class Fabric(Tree):
         )
 
     def only(self, *wanted: Product) -> Address:
-        """Return the one function of a product: the first of those that there are."""
+        """Return the one function of the first product of which there is any."""
         return next(spec.address for product in wanted for spec in self.functions if product.matches(spec))
 
     def bridges(self) -> tuple[HostBridge, ...]:
@@ -115,7 +114,7 @@ class Fabric(Tree):
             )
         return tuple(found)
 
-    def units(self, platform: Platform, bridges: tuple[HostBridge, ...]) -> tuple[IommuUnit, ...]:
+    def add_units(self, platform: Platform, bridges: tuple[HostBridge, ...]) -> tuple[IommuUnit, ...]:
         """One IOMMU a host bridge; AMD's are functions of their own, which nothing translates."""
         if platform is Platform.INTEL:
             return tuple(dmar(index, 0xFED90000 + 0x1000 * index) for index in range(len(bridges)))
@@ -135,7 +134,7 @@ class Fabric(Tree):
 
     # -- trees
 
-    def host_bridge(self, bridge: HostBridge, iommu: str | None, *, first: bool) -> None:
+    def grow_host_bridge(self, bridge: HostBridge, iommu: str | None, *, first: bool) -> None:
         """Root ports, alone or several in a slot, and endpoints of the root complex."""
         dice = self.dice
         root = Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
@@ -143,43 +142,32 @@ class Fabric(Tree):
         slot = 1
         if first:
             for product in (DISK, NETWORK):
-                below = self.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
-                self.endpoint(below, 0, 0, product, (Bar(0, 64 * KIBIBYTE),), flr=True)
-                self.close(root)
+                self.add_alone(root, slot, product, Bar(0, 64 * KIBIBYTE))
                 slot += 1
         for _ in range(dice.randint(1, 4)):
-            count = dice.choice((1, 1, 1, 2, 3))
-            for number in range(count):
-                below = self.port(
-                    root, slot, number, ROOT_PORT, PortType.ROOT_PORT, port_controls(dice), multifunction=count > 1
-                )
-                self.below(below, depth=1)
-                self.close(root)
+            self.grow_root_ports(root, slot, dice.choice((1, 1, 1, 2, 3)))
             slot += 1
         for _ in range(dice.choice((0, 0, 1, 2))):
-            self.slot(root, slot, PortType.ROOT_INTEGRATED)
+            self.add_device(root, slot, PortType.ROOT_INTEGRATED)
             slot += 1
         if dice.random() < 0.15:
-            self.bridge(root, slot, dice.choice((BUS_NAMED, PLAIN)), PortType.CONVENTIONAL, depth=1)
+            self.add_bridge(root, slot, dice.choice((BUS_NAMED, PLAIN)), PortType.CONVENTIONAL, depth=1)
 
     # -- Volume Management Devices
 
-    def volumes(self, bridges: tuple[HostBridge, ...], units: tuple[IommuUnit, ...]) -> tuple[HostBridge, ...]:
+    def add_volumes(self, bridges: tuple[HostBridge, ...], units: tuple[IommuUnit, ...]) -> tuple[HostBridge, ...]:
         """None, one or two, alone in their slots or beside other endpoints of the root complex."""
         dice, found = self.hidden, []
-        reflecting = list(range(len(bridges)))
         disk = dice.random() < 0.2
         for index in range(dice.choice((0, 0, 1, 1, 2))):
-            if not reflecting:
-                break
-            number = dice.choice(reflecting)
+            number = dice.randrange(len(bridges))
             above, iommu = bridges[number], units[number].name if units else None
             shared = dice.random() < 0.5
             slot = 0x0E + index
             place = Address(above.domain, above.bus, slot, 5 if shared else 0)
             routing = dice.choice((Routing.DIRECT, Routing.DIRECT, Routing.TRANSLATED, Routing.NONE))
             behind = vmd.segment(index, dice.choice((0x00, 0x80, 0xE0)), place, routing, above.numa_node)
-            inside = self.behind(behind, iommu, disk=disk and index == 0)
+            inside = self.grown_behind(behind, iommu, disk=disk and index == 0)
             self.functions += inside
             ids, flr = dice.choice(vmd.IDS), dice.random() < 0.5
             device = vmd.device(behind, inside, ids=ids, iommu=iommu, multifunction=shared, flr=flr)
@@ -188,32 +176,23 @@ class Fabric(Tree):
                 self.functions.append(vmd.companion(place._replace(function=0), iommu=iommu, numa=above.numa_node))
             elif shared:
                 root = Bus(above.domain, above.bus, iommu, above.numa_node)
-                kind, loops = PortType.ROOT_INTEGRATED, dice.random() < 0.5
-                bars = (Bar(0, 64 * KIBIBYTE),)
-                self.endpoint(root, slot, 0, CARD, bars, port=kind, multifunction=True, loopback=loops)
+                bars, port, loopback = (Bar(0, 64 * KIBIBYTE),), PortType.ROOT_INTEGRATED, dice.random() < 0.5
+                self.add_endpoint(root, slot, 0, CARD, bars, port=port, multifunction=True, loopback=loopback)
             found.append(behind)
         return tuple(found)
 
-    def behind(self, bridge: HostBridge, iommu: str | None, *, disk: bool) -> list[FunctionSpec]:
+    def grown_behind(self, bridge: HostBridge, iommu: str | None, *, disk: bool) -> list[FunctionSpec]:
         """Root ports, and rarely an endpoint, in the segment behind a device."""
         dice = self.hidden
         tree = Tree(dice, self.kind, self.more, buses={bridge.domain: bridge.bus}, most=MOST_HIDDEN)
         root = Bus(bridge.domain, bridge.bus, iommu, bridge.numa_node)
         slot = 0
         if disk:
-            below = tree.port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
-            tree.endpoint(below, 0, 0, HIDDEN_DISK, (Bar(0, 16 * KIBIBYTE),), flr=True)
-            tree.close(root)
+            tree.add_alone(root, slot, HIDDEN_DISK, Bar(0, 16 * KIBIBYTE))
             slot += 1
         for _ in range(dice.randint(1, 3)):
-            count = dice.choice((1, 1, 2))
-            for number in range(count):
-                controls = port_controls(dice)
-                several = count > 1
-                below = tree.port(root, slot, number, ROOT_PORT, PortType.ROOT_PORT, controls, multifunction=several)
-                tree.below(below, depth=1)
-                tree.close(root)
+            tree.grow_root_ports(root, slot, dice.choice((1, 1, 2)))
             slot += 1
         if dice.random() < 0.3:
-            tree.slot(root, slot, PortType.ROOT_INTEGRATED)
+            tree.add_device(root, slot, PortType.ROOT_INTEGRATED)
         return tree.functions

@@ -15,9 +15,9 @@ _MOST = 3
 
 def with_fixed(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine in which some functions have no base address registers for their BARs."""
-    devices = {bridge.vmd for bridge in plan.bridges}
+    platform = plan.platform_functions
     functions = tuple(
-        replace(spec, fixed=True) if _able(spec) and spec.address not in devices and dice.random() < 0.4 else spec
+        replace(spec, fixed=True) if _able(spec) and spec.address not in platform and dice.random() < 0.4 else spec
         for spec in plan.functions
     )
     return replace(plan, functions=functions)

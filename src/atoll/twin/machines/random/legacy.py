@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
+from atoll.twin.machines.random.spared import spared
 from atoll.twin.spec import Blueprint, FunctionSpec, Model
 
 __all__ = ["with_legacy"]
@@ -18,14 +19,12 @@ _CHANNELS = (0x80, 0x80, 0x8A, 0x85, 0x81, 0x84)
 
 def with_legacy(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine in which most conventional bridges lead to CardBus, and some cards are IDE controllers."""
-    needed = {plan.disk.function, *(network.function for network in plan.networks)}
-    devices = {bridge.vmd for bridge in plan.bridges} | {unit.function for unit in plan.iommus}
     functions = []
     for spec in plan.functions:
-        plain = spec.model is Model.PLAIN and spec.physfn is None and not spec.vf_total
+        plain = spec.model is Model.PLAIN and not spec.vf_total and not spared(spec, plan)
         if spec.is_bridge and spec.port is PortType.CONVENTIONAL and dice.random() < 0.8:
             functions.append(_cardbus(spec))
-        elif plain and not spec.is_bridge and spec.address not in needed | devices and dice.random() < 0.3:
+        elif plain and not spec.is_bridge and dice.random() < 0.3:
             bars = spec.bars if dice.random() < 0.5 else ()
             functions.append(replace(spec, class_code=DeviceClass.IDE << 8 | dice.choice(_CHANNELS), bars=bars))
         else:

@@ -121,11 +121,7 @@ class _Setup:
     def overlay(self, spec: FunctionSpec) -> int:
         """Return an overlay: below the port, mostly, else over anybody, or over the system's memory."""
         domain = spec.address.domain
-        below = [
-            (place.start, place.size)
-            for (address, _), place in self.done.bars.items()
-            if address.domain == domain and spec.secondary <= address.bus <= spec.subordinate
-        ]
+        below = [(place.start, place.size) for (address, _), place in self.done.bars.items() if spec.leads_to(address)]
         somewhere = self.places(domain) or [(0x1_0000_0000, 1 << 30)]
         at, size = self.dice.choice((below or somewhere) if self.dice.random() < 0.7 else somewhere)
         if self.dice.random() < 0.15:

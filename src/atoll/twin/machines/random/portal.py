@@ -8,14 +8,12 @@ from dataclasses import replace
 
 from atoll.pci.header import EXPRESS_PORTS
 from atoll.twin.configspace import PORTAL_AT
-from atoll.twin.machines.intel import MEBIBYTE
 from atoll.twin.placement import place
 from atoll.twin.portal import ACCESS, BITS, DATA, HIGH, LOW, SELECT_HIGH, SELECT_LOW, START_ABOVE
+from atoll.twin.sizes import GIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Blueprint, FunctionSpec, Store
 
 __all__ = ["with_portals"]
-
-_FOUR_GIBIBYTE = 1 << 32
 
 
 def with_portals(plan: Blueprint, dice: random.Random) -> Blueprint:
@@ -38,7 +36,7 @@ def with_portals(plan: Blueprint, dice: random.Random) -> Blueprint:
 
 def _setup(spec: FunctionSpec, aim: int, dice: random.Random) -> Iterator[Store]:
     """Set the bit of an address, and switch its vector on."""
-    low, power = aim < _FOUR_GIBIBYTE, dice.choice((0, 0, 1, 2))
+    low, power = aim < 4 * GIBIBYTE, dice.choice((0, 0, 1, 2))
     size = (MEBIBYTE if low else 256 * MEBIBYTE) << power
     index = dice.randrange(BITS)
     start = max(0, aim // size - index) * size

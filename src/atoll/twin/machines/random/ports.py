@@ -8,8 +8,8 @@ from dataclasses import replace
 from atoll.pci.acs import AcsFlag
 from atoll.pci.header import DOWNSTREAM_PORTS
 from atoll.twin.machines import vmd
-from atoll.twin.machines.intel import KIBIBYTE
 from atoll.twin.placement import place
+from atoll.twin.sizes import KIBIBYTE
 from atoll.twin.spec import Bar, Blueprint, FunctionSpec, HostBridge, Window
 
 __all__ = ["with_ports"]

@@ -30,10 +30,10 @@ def with_tables(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine whose tables leave out some of what is below root ports, name aliases, and want memory."""
     if not plan.iommus:
         return plan
-    needed = {plan.disk.function, *(network.function for network in plan.networks)}
-    kept = {spec.address for spec in plan.functions if _leads_to(plan, spec, needed)}
-    left = {spec.address for spec in plan.functions if _on_root(plan, spec) and dice.random() < 0.25} - kept
-    left |= {spec.address for spec in plan.functions if any(_below(plan, spec, top) for top in left)}
+    kept = {spec.address for spec in plan.functions if any(_is_or_leads_to(spec, each) for each in plan.essential)}
+    rolled = [spec for spec in plan.functions if _on_root(plan, spec) and dice.random() < 0.25]
+    tops = [spec for spec in rolled if spec.address not in kept]
+    left = {spec.address for spec in plan.functions if any(_is_or_leads_to(top, spec.address) for top in tops)}
     functions = [replace(spec, iommu=None, ats=False) if spec.address in left else spec for spec in plan.functions]
     if plan.platform is Platform.AMD:
         functions = [_named(functions, spec, dice) for spec in functions]
@@ -50,25 +50,13 @@ def with_tables(plan: Blueprint, dice: random.Random) -> Blueprint:
 
 
 def _on_root(plan: Blueprint, spec: FunctionSpec) -> bool:
-    return any((each.domain, each.bus) == spec.address[:2] and each.vmd is None for each in plan.bridges) and (
-        spec.address not in {unit.function for unit in plan.iommus}
-        and spec.address not in {each.vmd for each in plan.bridges}
-    )
+    """Whether a function is on a root bus of the processors, and none of the platform's own."""
+    roots = {(bridge.domain, bridge.bus) for bridge in plan.bridges if bridge.vmd is None}
+    return spec.address[:2] in roots and spec.address not in plan.platform_functions
 
 
-def _below(plan: Blueprint, spec: FunctionSpec, top: Address) -> bool:
-    port = next(each for each in plan.functions if each.address == top)
-    return (
-        spec.address.domain == top.domain
-        and port.secondary <= spec.address.bus <= port.subordinate
-        and (port.secondary != 0)
-    )
-
-
-def _leads_to(plan: Blueprint, spec: FunctionSpec, needed: set[Address]) -> bool:
-    return spec.address in needed or any(
-        _below(plan, each, spec.address) for each in plan.functions if each.address in needed
-    )
+def _is_or_leads_to(spec: FunctionSpec, address: Address) -> bool:
+    return spec.address == address or spec.leads_to(address)
 
 
 def _named(functions: list[FunctionSpec], spec: FunctionSpec, dice: random.Random) -> FunctionSpec:

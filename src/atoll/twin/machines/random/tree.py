@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import EXPRESS_PORTS, PortType
-from atoll.twin.machines.intel import KIBIBYTE
-from atoll.twin.machines.random.acs import NOTHING, Controls, device_controls, port_controls
-from atoll.twin.machines.random.devices import Bus, Devices
+from atoll.twin.machines.intel import PORT_ACS
+from atoll.twin.machines.random.acs import NO_ACS, Controls, device_controls, port_controls
+from atoll.twin.machines.random.bus import Bus
+from atoll.twin.machines.random.devices import Devices
 from atoll.twin.machines.random.kind import MachineKind
-from atoll.twin.machines.random.products import CARD, ENGINE, SERIAL
+from atoll.twin.machines.random.products import CARD, ENGINE, SERIAL, Product
+from atoll.twin.sizes import KIBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Link, Model
 
-__all__ = ["BUS_NAMED", "PLAIN", "ROOT_PORT", "Tree"]
+__all__ = ["BUS_NAMED", "PLAIN", "Tree"]
 
 ROOT_PORT, SWITCH, BRIDGE = (0x8086, 0x6F08), (0x10B5, 0x8747), (0x10B5, 0x8112)
 PLAIN, TWO_BRIDGES, BACK = (0x3388, 0x0022), (0x8086, 0x0329), (0x12D8, 0xE111)
@@ -34,34 +36,50 @@ class Tree(Devices):
     most: int = MOST_FUNCTIONS
     """With more functions than this, nothing more grows below ports."""
 
-    def below(self, bus: Bus, *, depth: int) -> None:
+    def add_alone(self, root: Bus, slot: int, product: Product, bar: Bar) -> None:
+        """A root port with all that Intel's have, and one function below."""
+        below = self.add_port(root, slot, 0, ROOT_PORT, PortType.ROOT_PORT, Controls(PORT_ACS))
+        self.add_endpoint(below, 0, 0, product, (bar,), flr=True)
+        self.close(root)
+
+    def grow_root_ports(self, root: Bus, slot: int, count: int) -> None:
+        """Root ports in one slot, and what is below each."""
+        for number in range(count):
+            controls, several = port_controls(self.dice), count > 1
+            below = self.add_port(root, slot, number, ROOT_PORT, PortType.ROOT_PORT, controls, multifunction=several)
+            self.grow_below(below, depth=1)
+            self.close(root)
+
+    def grow_below(self, bus: Bus, *, depth: int) -> None:
         """What hangs below a port: a switch, a bridge to conventional PCI, or a device."""
         roll = self.dice.random()
         if len(self.functions) > self.most or (roll < 0.1 and depth > 1):
             return
         if roll < 0.45 and depth < 4:
-            self.switch(bus, depth)
+            self.add_switch(bus, depth)
         elif roll < 0.55:
-            self.conventional(bus, depth)
+            self.add_conventional(bus, depth)
         else:
-            self.slot(bus, 0, PortType.ENDPOINT)
+            self.add_device(bus, 0, PortType.ENDPOINT)
 
-    def switch(self, bus: Bus, depth: int) -> None:
+    def add_switch(self, bus: Bus, depth: int) -> None:
         """An upstream port and one to four downstream ports."""
         dice = self.dice
         engine = dice.random() < 0.15
         bars = (Bar(0, 256 * KIBIBYTE),) if dice.random() < 0.3 else ()
         several = engine or self.extra(MachineKind.PORTS, 0.4)
-        companions = device_controls(dice) if several else NOTHING
+        companions = device_controls(dice) if several else NO_ACS
         for number in (0, 2) if several and not engine else (0,):
-            inside = self.port(bus, 0, number, SWITCH, PortType.UPSTREAM, companions, multifunction=several, bars=bars)
-            self.downstream(inside, depth)
+            inside = self.add_port(
+                bus, 0, number, SWITCH, PortType.UPSTREAM, companions, multifunction=several, bars=bars
+            )
+            self.add_downstream_ports(inside, depth)
             self.close(bus)
         if engine:  # a function of the upstream port's own device: its DMA engine
-            controls = companions if dice.random() < 0.7 else NOTHING
-            self.endpoint(bus, 0, 1, ENGINE, (Bar(0, 4 * KIBIBYTE),), controls=controls, multifunction=True)
+            controls = companions if dice.random() < 0.7 else NO_ACS
+            self.add_endpoint(bus, 0, 1, ENGINE, (Bar(0, 4 * KIBIBYTE),), controls=controls, multifunction=True)
 
-    def downstream(self, inside: Bus, depth: int) -> None:
+    def add_downstream_ports(self, inside: Bus, depth: int) -> None:
         """One to four downstream ports: each in a slot of its own, or functions of one."""
         dice = self.dice
         shared = port_controls(dice)
@@ -71,29 +89,31 @@ class Tree(Devices):
             places = [(places[0][0], number) for number in range(len(places))]
         for slot, number in places:
             controls = shared if dice.random() < 0.7 else port_controls(dice)
-            below = self.port(
+            below = self.add_port(
                 inside, slot, number, SWITCH, PortType.DOWNSTREAM, controls, multifunction=together and len(places) > 1
             )
-            self.below(below, depth=depth + 1)
+            self.grow_below(below, depth=depth + 1)
             self.close(inside)
 
-    def conventional(self, bus: Bus, depth: int) -> None:
+    def add_conventional(self, bus: Bus, depth: int) -> None:
         """A bridge to conventional PCI, or two in one device; one kind does not say that it is on PCI Express."""
         roll = self.dice.random()
         if roll < 0.2:
-            self.bridge(bus, 0, UNSAID, PortType.CONVENTIONAL, depth=depth)
+            self.add_bridge(bus, 0, UNSAID, PortType.CONVENTIONAL, depth=depth)
         elif roll < 0.4:
             for number in (0, 2):
-                self.bridge(bus, 0, TWO_BRIDGES, PortType.PCIE_TO_PCI, depth=depth, number=number, multifunction=True)
+                self.add_bridge(
+                    bus, 0, TWO_BRIDGES, PortType.PCIE_TO_PCI, depth=depth, number=number, multifunction=True
+                )
         else:
-            self.bridge(bus, 0, BRIDGE, PortType.PCIE_TO_PCI, depth=depth)
+            self.add_bridge(bus, 0, BRIDGE, PortType.PCIE_TO_PCI, depth=depth)
 
-    def bridge(
+    def add_bridge(
         self,
         bus: Bus,
         slot: int,
         ids: tuple[int, int],
-        kind: PortType,
+        port: PortType,
         *,
         depth: int,
         number: int = 0,
@@ -101,30 +121,30 @@ class Tree(Devices):
     ) -> None:
         """A bridge and what shares the conventional bus below it: devices, more bridges, a way back to PCI Express."""
         dice = self.dice
-        behind = self.port(bus, slot, number, ids, kind, NOTHING, multifunction=multifunction)
+        behind = self.add_port(bus, slot, number, ids, port, NO_ACS, multifunction=multifunction)
         for place in range(dice.randint(1, 3)):
             roll = dice.random()
             if roll < 0.15 and depth < 4:
-                self.bridge(behind, place, PLAIN, PortType.CONVENTIONAL, depth=depth + 1)
+                self.add_bridge(behind, place, PLAIN, PortType.CONVENTIONAL, depth=depth + 1)
             elif roll < 0.3 and depth < 4:
-                link = self.port(behind, place, 0, BACK, PortType.PCI_TO_PCIE, NOTHING)
+                link = self.add_port(behind, place, 0, BACK, PortType.PCI_TO_PCIE, NO_ACS)
                 bars = (Bar(0, 64 * KIBIBYTE),)
                 if self.extra(MachineKind.PORTS, 0.6):
-                    self.below(link, depth=depth + 1)
+                    self.grow_below(link, depth=depth + 1)
                 else:
-                    self.endpoint(link, 0, 0, CARD, bars, flr=dice.random() < 0.5)
+                    self.add_endpoint(link, 0, 0, CARD, bars, flr=dice.random() < 0.5)
                 self.close(behind)
             else:
-                self.endpoint(behind, place, 0, SERIAL, (Bar(0, 4 * KIBIBYTE),), port=PortType.CONVENTIONAL)
+                self.add_endpoint(behind, place, 0, SERIAL, (Bar(0, 4 * KIBIBYTE),), port=PortType.CONVENTIONAL)
         self.close(bus)
 
-    def port(
+    def add_port(
         self,
         bus: Bus,
         slot: int,
         number: int,
         ids: tuple[int, int],
-        kind: PortType,
+        port: PortType,
         controls: Controls,
         *,
         multifunction: bool = False,
@@ -138,7 +158,7 @@ class Tree(Devices):
                 Address(bus.domain, bus.number, slot, number),
                 *ids,
                 ClassCode.PCI_BRIDGE,
-                port=kind,
+                port=port,
                 secondary=secondary,
                 subordinate=secondary,
                 bars=bars,
@@ -148,13 +168,13 @@ class Tree(Devices):
                 port_number=(slot + 7 * number) % 32,
                 bus_alias=ids in (UNSAID, BUS_NAMED),
                 multifunction=multifunction,
-                driver="pcieport" if kind in EXPRESS_PORTS else None,
+                driver="pcieport" if port in EXPRESS_PORTS else None,
                 numa_node=bus.numa,
                 iommu=bus.iommu,
                 revision=0x01,
             )
         )
-        return Bus(bus.domain, secondary, bus.iommu, bus.numa)
+        return replace(bus, number=secondary)
 
     def close(self, bus: Bus) -> None:
         """Let the last bridge on a bus take in all buses that were given out below it."""
