@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from groups_hosts import ACS_OFF, ACS_ON, at, function, groups, host, port
 
-from atoll.host.fact import Known, Unknown
+from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Function, Group, IommuUnit
 from atoll.isolation.groups import Prediction, predict
 from atoll.pci.acs import REDIRECTING, Acs, AcsFlag
@@ -93,6 +93,20 @@ def test_dword_registers_read_as_words_are_not_believed() -> None:
     found = _below((0x8086, 0xA294), right)
     assert len(found.groups) == 1
     assert not found.undetermined
+
+
+@pytest.mark.parametrize(("line", "known"), [("quiet", True), ("pci=disable_acs_redir=pci:0:0", False)])
+def test_the_boot_log_may_tell_what_was_written_to_dword_registers(line: str, *, known: bool) -> None:
+    """``pci_quirk_enable_intel_spt_pch_acs`` says so; ``pci_disable_acs_redir`` comes after it."""
+    misread = Acs(REDIRECTING, AcsFlag(0), 0x140, 0x146)
+    shown: tuple[Fact[Acs | None], ...] = (Known(misread), Unknown("lspci misreads it"))
+    for acs in shown:
+        top = replace(port("00:1c.0", 1, ids=(0x8086, 0xA294)), acs=acs, chipset_acs=Known(True))
+        found = predict(replace(host([top, function("01:00.0", "00:1c.0")]), command_line=Known(line)))
+        assert found.groups == groups("00:1c.0", "01:00.0")
+        assert (not found.undetermined) is known
+    off = replace(top, acs=Known(Acs(REDIRECTING, AcsFlag(0), 0x140, 0x148)))
+    assert len(predict(host([off, function("01:00.0", "00:1c.0")])).groups) == 1, "a dump shows that it is off"
 
 
 def test_broken_source_validation_counts_as_on_from_7_0() -> None:

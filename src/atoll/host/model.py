@@ -131,7 +131,8 @@ class Function:
     acs: Fact[Acs | None] = Unknown("not read")
     """None: the function has no ACS capability."""
     chipset_acs: Fact[bool] = Unknown("not read")
-    """Of root ports of Intel's chipsets without ACS capability: whether the kernel set up what stands in for it."""
+    """Of root ports of Intel's chipsets without ACS capability: whether the kernel set up what stands in for it. Of
+    those of the 100 and 200 series: whether it says to have switched their ACS on."""
     ats: Fact[Ats | None] = Unknown("not read")
     pasid: Fact[bool] = Unknown("not read")
     """Whether there is a PASID capability."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atoll.controls.acs_options import acs_options, option_on
 from atoll.host.command_line import options
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import Function, Host
@@ -28,6 +29,7 @@ class OwnAcs:
         self._host = host
         self._control = acs_control
         self._short = "nommconf" in options(value_of(host.command_line, ""), "pci")
+        self._options = acs_options(value_of(host.command_line, ""))
         self._shared = _shared_slots(host)
 
     def multifunction(self, function: Function) -> bool | None:
@@ -98,6 +100,8 @@ class OwnAcs:
         """``pci_acs_flags_enabled``: bits that the capability does not have count as hard-wired on."""
         address = function.address
         control = self._control.get(address)
+        if control is None and self._set_up(function, port_type):
+            return Judgement(True, (f"{address}: the kernel switched its ACS on (pci_quirk_enable_intel_spt_pch_acs)",))
         if not isinstance(function.acs, Known):
             if control is not None and control & REDIRECTING == REDIRECTING:
                 return Judgement(True, (f"{address}: ACS is on",))
@@ -114,6 +118,17 @@ class OwnAcs:
             missing = f"{address}: its ACS control register, one dword on this chip, was read as a word"
             return Judgement(True, (f"{address} ({port_type.label}): ACS not known",), (missing,))
         return self._by_control(function, port_type, acs, acs.control if control is None else control)
+
+    def _set_up(self, function: Function, port_type: PortType) -> bool:
+        """Whether the boot log says what lspci does not show of one of Intel's ports with dword registers: that the
+        kernel switched its ACS on. What takes redirection off again, it does after that.
+        """
+        if not _holds_dwords(function, port_type) or not value_of(function.chipset_acs, False):
+            return False
+        acs = value_of(function.acs, None)
+        if acs is not None and not _misread(function, port_type, acs):
+            return False
+        return option_on(function, self._host.functions, self._options) is None
 
     def _by_control(self, function: Function, port_type: PortType, acs: Acs, control: AcsFlag) -> Judgement:
         address = function.address
@@ -136,8 +151,12 @@ def _words(flags: AcsFlag) -> str:
 
 def _misread(function: Function, port_type: PortType, acs: Acs) -> bool:
     """Whether a control word was taken from where these Intel ports have none, as lspci does."""
-    spt = function.vendor == INTEL and port_type is PortType.ROOT_PORT and is_intel_spt_root_port(function.device)
-    return spt and acs.control_offset != acs.offset + 8
+    return _holds_dwords(function, port_type) and acs.control_offset != acs.offset + 8
+
+
+def _holds_dwords(function: Function, port_type: PortType) -> bool:
+    """``pci_quirk_intel_spt_pch_acs_match`` (drivers/pci/quirks.c)."""
+    return function.vendor == INTEL and port_type is PortType.ROOT_PORT and is_intel_spt_root_port(function.device)
 
 
 def _shared_slots(host: Host) -> frozenset[tuple[int, int, int]]:

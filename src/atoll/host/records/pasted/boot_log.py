@@ -21,6 +21,9 @@ __all__ = ["NARROW", "BootLog", "goes_on", "release_of"]
 _OVERRIDES = "PCIe ACS overrides enabled"
 """``pcie_acs_override_setup`` of the patch "pci: Enable overrides for missing ACS capabilities" (A. Williamson, 2013;
 not merged, and in the kernels of Proxmox, Unraid and others)."""
+_REDIRECT_OFF = "disabled ACS redirect"
+_CONFIGURED = "Configured ACS to "
+"""``pci_disable_acs_redir``, since 6.11 ``__pci_config_acs``, of a port that the command line names."""
 _REFUSALS = (
     "Device is ineligible for IOMMU domain attach due to platform RMRR requirement",
     "Firmware has requested this device have a 1:1 IOMMU mapping, rejecting",
@@ -37,6 +40,9 @@ _WORDS = (
     "host bridge to bus ",
     "root bus resource",
     "Intel PCH ",
+    "Intel SPT PCH ",
+    _REDIRECT_OFF,
+    _CONFIGURED,
     *IOMMU_WORDS,
     "Linux version",
     "ommand line: ",
@@ -58,7 +64,11 @@ _OTHERS = (": ", "~$", "~#", " -> ", "Linux version")
 """What lines begin with and hold that do not go on with the one before: a time, a level, a prompt, a list."""
 
 
-_CHIPSET = (("Intel PCH root port ACS workaround enabled", True), ("Failed to enable Intel PCH ACS quirk", False))
+_CHIPSET = (
+    ("Intel PCH root port ACS workaround enabled", True),
+    ("Intel SPT PCH root port ACS workaround enabled", True),
+    ("Failed to enable Intel PCH ACS quirk", False),
+)
 _TYPES = {
     "PCIe Endpoint": PortType.ENDPOINT,
     "PCIe Legacy Endpoint": PortType.LEGACY_ENDPOINT,
@@ -97,7 +107,8 @@ class BootLog:
     """Vendor, device, class code and header type of the functions that the log shows being found."""
     types: dict[Address, PortType] = field(default_factory=dict)
     chipset_acs: dict[Address, bool] = field(default_factory=dict)
-    """Root ports of Intel's chipsets that have no ACS: whether the kernel set up what stands in for it."""
+    """Root ports of Intel's chipsets that have no ACS: whether the kernel set up what stands in for it. Those that hold
+    its control where lspci does not look: whether it is on."""
     bridges: dict[tuple[int, int], Address] = field(default_factory=dict)
     """The bridge right above a bus, by segment and bus."""
     roots: set[tuple[int, int]] = field(default_factory=set)
@@ -137,6 +148,12 @@ class BootLog:
 
     def _chipset(self, line: str) -> bool:
         """``pci 0000:00:1c.0: Intel PCH root port ACS workaround enabled`` (``pci_quirk_enable_intel_pch_acs``)."""
+        for message in (_REDIRECT_OFF, _CONFIGURED):
+            before, found, _ = line.partition(message)
+            words = before.split()
+            if found and words and (address := address_in(words[-1].rstrip(":"))) is not None:
+                self.chipset_acs.pop(address, None)
+                return True
         for message, done in _CHIPSET:
             before, found, _ = line.partition(message)
             words = before.split()
