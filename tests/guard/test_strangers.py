@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import struct
@@ -183,6 +184,26 @@ def test_who_does_not_read_is_let_go_and_others_are_answered(served: Served) -> 
         with served.client(1002) as other:
             assert other.state()["ok"]
         assert sent < 100_000
+
+
+def test_nobody_fills_the_log_by_asking(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """What a service manager takes of it in a while is limited: it has to tell of resets."""
+    caplog.set_level(logging.INFO, "atoll.guard")
+    for user in (1003, 1004):
+        with served.client(user) as stranger:
+            for _ in range(50):
+                with pytest.raises(NotGranted):
+                    stranger.take("red")
+    with served.client(1002) as owner, pytest.raises(NotGranted):
+        owner.take("red")
+
+    def refused(least: int) -> list[str]:
+        told = [record.getMessage() for record in tuple(caplog.records) if record.levelno >= least]
+        return [line.split("uid=")[1].split()[0] for line in told if "granted=False" in line]
+
+    wait(lambda: "1002" in refused(logging.INFO))
+    assert len(refused(logging.INFO)) > 100
+    assert refused(logging.WARNING) == ["1003", "1002"]
 
 
 def test_too_many_connections_of_one_user_leave_room_for_others(served: Served) -> None:

@@ -33,6 +33,8 @@ _MOST_OF_A_USER = 32
 """Connections of root, of each owner, and of all others together."""
 _MOST_CLOSING = 128
 """Connections that do not let themselves be closed: then no more are accepted."""
+_NEWS_SECONDS = 60.0
+"""For so long no further refusal is told of root, of one owner, or of all others together, but where all is told."""
 _LOOK_SECONDS = 0.5
 """How often it is looked who is left, while it ends; and whether keepers run."""
 
@@ -70,6 +72,8 @@ class Service:
         self._leaving: list[Asker] = []
         """Who is let go, and may still receive what was handed to it."""
         self._discard = Discard()
+        self._refused: dict[int | None, float] = {}
+        """When it was told last that one of these users was refused something."""
         self._accepting = False
         self._woken, self._wake = socket.socketpair()
         for end in (self._woken, self._wake):
@@ -194,9 +198,17 @@ class Service:
         if answer is not None:
             self._reply(asker, answer)
         what, of = printed(request.get("ask")), printed(request.get("of", ""))
-        granted = answer is None or answer.get("ok")
-        level = logging.INFO if granted else logging.WARNING
-        _LOG.log(level, "ask=%s of=%s uid=%d pid=%d granted=%s", what, of, asker.uid, asker.pid, bool(granted))
+        granted = answer is None or bool(answer.get("ok"))
+        level = logging.INFO if granted or not self._is_news(asker.whose) else logging.WARNING
+        _LOG.log(level, "ask=%s of=%s uid=%d pid=%d granted=%s", what, of, asker.uid, asker.pid, granted)
+
+    def _is_news(self, whose: int | None) -> bool:
+        """Whether it is a while that one of these users was refused something: nobody fills the log by asking."""
+        now, last = self._clock(), self._refused.get(whose)
+        if last is not None and now - last < _NEWS_SECONDS:
+            return False
+        self._refused[whose] = now
+        return True
 
     def _reply(self, asker: Asker, answer: Mapping[str, object]) -> None:
         asker.on_its_way()
