@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 import struct
 import sys
@@ -184,6 +185,43 @@ def test_who_does_not_read_is_let_go_and_others_are_answered(served: Served) -> 
         with served.client(1002) as other:
             assert other.state()["ok"]
         assert sent < 100_000
+
+
+def test_who_cannot_be_accepted_keeps_nobody_busy(served: Served) -> None:
+    """The host may have no more files to open, or this process."""
+    looks, turns = 0, 0
+    check, clock = served.service._check_keepers, served.service._clock
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        check()
+
+    def turn() -> float:
+        nonlocal turns
+        turns += 1
+        return clock()
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with served.client(1002) as first, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as second:
+        free = os.dup(second.fileno())
+        os.close(free)
+        served.user = 1001
+        served.service._check_keepers, served.service._clock = look, turn  # type: ignore[method-assign]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+            second.connect(str(served.path))
+            wait(lambda: looks > 10)
+            assert first.state()["ok"]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert turns < 10 * looks
+        # Once there is room he is answered.
+        second.settimeout(10)
+        send(second, {"ask": "state"})
+        answer, _ = receive(second)
+        assert answer is not None
+        assert answer["ok"]
 
 
 def test_nobody_fills_the_log_by_asking(served: Served, caplog: pytest.LogCaptureFixture) -> None:
