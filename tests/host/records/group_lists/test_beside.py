@@ -89,6 +89,11 @@ def test_drivers_that_a_list_prints_behind_functions() -> None:
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
+        ("  Driver: e1000e", "e1000e"),
+        ("| kernel driver in use: e1000e", "e1000e"),
+        ("   Driver: none", "None"),
+        ("   Driver: ", ""),
+        ("Driver: e1000e", ""),
         ("(driver: none)", "None"),
         ("[driver=<none>]", "None"),
         ("(driver: unknown)", ""),
@@ -97,7 +102,9 @@ def test_drivers_that_a_list_prints_behind_functions() -> None:
 )
 def test_no_driver(told: str, expected: str) -> None:
     heading = "01:00.0 Ethernet controller [0200]: X [8086:10d3]"
-    driver = host_of(f"IOMMU Group 1:\n\t{heading} {told}\n").functions[at("01:00.0")].driver
+    function = host_of(f"IOMMU Group 1:\n\t{heading} {told}\n").functions[at("01:00.0")]
+    driver = function.driver
+    assert (function.vendor, function.device) == (0x8086, 0x10D3)
     assert (str(driver.value) if isinstance(driver, Known) else "") == expected
 
 

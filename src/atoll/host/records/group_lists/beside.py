@@ -38,7 +38,10 @@ _NOT_SO = re.compile(
 )
 """Words before a group in a sentence that tells a group which is not, or is no more, the function's."""
 
-_DRIVER = re.compile(r"\s*[\[(](?:kernel )?driver(?: in use)?\s*[:=]\s*([\w-]{1,40}|<\w{1,8}>|n/a)[\])]", re.IGNORECASE)
+_NAMED = r"(?:kernel )?driver(?: in use)?\s*[:=]\s*([\w-]{1,40}|<\w{1,8}>|n/a"
+_DRIVER = re.compile(rf"\s*[\[(]{_NAMED})[\])]", re.IGNORECASE)
+_DRIVER_AT_END = re.compile(rf"(?:\t|\s{{2,}}|\s*[;,|]\s*){_NAMED}|)$", re.IGNORECASE)
+"""Set off from the name before it: ``… [10de:2684] (rev a1)   Driver: vfio-pci``."""
 _UNTOLD = frozenset({"unknown", "no", "n"})
 
 
@@ -46,7 +49,8 @@ def driver_beside(text: str) -> tuple[str, str]:
     """Split a function's line into what lspci would print and the driver behind it; empty where none is told."""
     if "river" not in text or address_in(text.partition(" ")[0]) is None:
         return text, ""
-    found = _DRIVER.search(text)
+    text = text.rstrip()
+    found = _DRIVER.search(text) or _DRIVER_AT_END.search(text)
     if found is None:
         return text, ""
     driver = "" if found[1].lower() in _UNTOLD else found[1]
