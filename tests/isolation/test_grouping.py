@@ -212,6 +212,10 @@ def test_an_override_is_fiction() -> None:
     assert found.override
     assert found.members == (at("01:00.0"),)
     assert set(found.real) == {f.address for f in (*multi, *cards)}
+    assert not found.real_undetermined
+    hidden = [replace(f, acs=Unknown("first line only"), port_type=Unknown("first line only")) for f in multi]
+    line = "pcie_acs_override=downstream,multifunction"
+    assert told(predicted(*hidden, *cards, command_line=line), "01:00.0").real_undetermined
 
 
 def test_what_it_costs() -> None:

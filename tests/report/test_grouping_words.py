@@ -122,6 +122,17 @@ def test_fiction() -> None:
     assert document["override"]["without"] == ["0000:00:01.0", "0000:00:01.1", "0000:01:00.0", "0000:02:00.0"]
 
 
+def test_fiction_over_what_was_not_read() -> None:
+    unread = Unknown("first line only")
+    multi = [replace(port(f"00:01.{n}", 1 + n), acs=unread, port_type=unread) for n in range(2)]
+    cards = [endpoint(f"{1 + n:02x}:00.0", f"00:01.{n}") for n in range(2)]
+    host = machine(*multi, *cards, command_line="pcie_acs_override=downstream,multifunction")
+    words = _lines(host, "01:00.0")
+    assert "what this group would be without it, the record does not show" in words
+    assert "would also hold" not in words
+    assert grouping_document(host, grouping_of(host, "01:00.0"))["override"]["without_undetermined"]
+
+
 def test_fiction_that_only_the_boot_log_tells() -> None:
     cards = [endpoint(f"01:00.{n}", "00:01.0", multifunction=True, group=n + 2) for n in range(2)]
     quiet = machine(port("00:01.0", 1, acs=None), *cards)

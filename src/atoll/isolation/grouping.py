@@ -21,6 +21,7 @@ from atoll.isolation.groups import Prediction, predict
 from atoll.isolation.groups.firmware_ids import joins
 from atoll.isolation.groups.late_acs import formed_before_acs
 from atoll.isolation.groups.override_evidence import override_in_force
+from atoll.isolation.groups.served import behind_iommu
 from atoll.isolation.reach import Reach
 from atoll.isolation.slots import Slots, other_slots
 from atoll.isolation.spoilers import Cause, Rule, Spoiler, held_from_above, spoilers
@@ -87,6 +88,8 @@ class Grouping:
     """Whether ``pcie_acs_override=`` is on the command line and may shape the groups."""
     real: tuple[Address, ...]
     """With an override: its group by what the hardware says of itself."""
+    real_undetermined: str
+    """What that rests on that the record does not show, but for whether there is an IOMMU; empty where nothing."""
 
 
 def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
@@ -102,6 +105,7 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
     amiss = known is not None and members != predicted and not prediction.open_about(one)
     before_acs = amiss and shared and formed_before_acs(host, (one,))
     override = bool(override_in_force(host))
+    real = predict(_without_override(host)) if override else None
     siblings = tuple(a for a in members if a != one and _of_one_device(topology, one, a))
     elsewhere = (
         not before_acs and host.platform is not Platform.POWERNV and _may_part(topology, members, siblings, found)
@@ -122,7 +126,8 @@ def grouping(topology: Topology, settings: Settings, one: Address) -> Grouping:
         changes=_changes(topology, settings, one, members, predicted, found) if shared else (),
         slots=other_slots(topology, one, members) if elsewhere else None,
         override=override,
-        real=_group_of(predict(_without_override(host)), one) if override else (),
+        real=_group_of(real, one) if real is not None else (),
+        real_undetermined=_open_besides_iommu(host, real, one) if real is not None else "",
     )
 
 
@@ -161,6 +166,11 @@ def _may_part(
 def _group_of(prediction: Prediction, one: Address) -> tuple[Address, ...]:
     place = prediction.index().get(one)
     return () if place is None else prediction.groups[place]
+
+
+def _open_besides_iommu(host: Host, prediction: Prediction, one: Address) -> str:
+    guess = behind_iommu(host)[1].get(one, "")
+    return prediction.open_about(one).removeprefix(guess).removeprefix("; ")
 
 
 def _without_override(host: Host) -> Host:

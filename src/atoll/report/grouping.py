@@ -53,7 +53,7 @@ def grouping_document(host: Host, found: Grouping) -> dict[str, Any]:
         "apart": None if found.apart is None else str(found.apart),
         "changes": [change_document(host, change) for change in found.changes],
         "slots": None if found.slots is None else slots_document(found.slots),
-        "override": {"in_force": found.override, "without": plain(found.real)} if found.override else None,
+        "override": _override_document(found) if found.override else None,
     }
 
 
@@ -98,6 +98,14 @@ def grouping_lines(
         facts = "; ".join(lacking([found.undetermined]))
         lines += ["", *wrap(f"the groups rest on what the record lacks: {facts}", first=f"  {style.doubtful('?')} ")]
     return lines
+
+
+def _override_document(found: Grouping) -> dict[str, Any]:
+    return {
+        "in_force": found.override,
+        "without": plain(found.real),
+        "without_undetermined": found.real_undetermined or None,
+    }
 
 
 def _override_lines(host: Host, found: Grouping, style: Style) -> list[str]:
@@ -195,7 +203,12 @@ def _unseen_lines(found: Grouping, style: Style) -> list[str]:
 
 def _fiction(found: Grouping, style: Style) -> list[str]:
     told = style.bad("Fiction: ")
-    if set(found.real) == set(found.members):
+    if found.real_undetermined:
+        text = (
+            "pcie_acs_override= is on the command line. It makes the kernel claim what the hardware does not say, and "
+            "changes no routing; what this group would be without it, the record does not show."
+        )
+    elif set(found.real) == set(found.members):
         text = (
             "pcie_acs_override= is on the command line, and the groups of ports and devices that it names are fiction; "
             "this one would be the same without it."
