@@ -53,6 +53,18 @@ def test_accesses(space: AddressSpace, fake: FakeKernel) -> None:
         none.read32(0)
 
 
+def test_what_the_kernel_does_not_offer_of_it_is_a_kind_that_it_has_not(space: AddressSpace, fake: FakeKernel) -> None:
+    """It has no information on VGA where that is not built, nor on errors of what is not PCI Express."""
+    del fake.machine.devices[0].irqs[IrqIndex.ERR]
+    device = space.open(A)
+    assert device.region(RegionIndex.VGA).size == 0
+    assert device.interrupt(IrqIndex.ERR).info.count == 0
+    for wrong in (lambda: device.region(device.info.regions), lambda: device.interrupt(device.info.irqs)):
+        with pytest.raises(VfioError) as caught:
+            wrong()
+        assert caught.value.errno == errno.EINVAL
+
+
 def test_all_regions(space: AddressSpace) -> None:
     bar, config = space.open(A).regions()
     assert (bar.index, config.index) == (0, 7)

@@ -12,7 +12,6 @@ from atoll.pci.header import Command
 from atoll.vfio import feature, reset
 from atoll.vfio.descriptor import Descriptor
 from atoll.vfio.diagnosis import other
-from atoll.vfio.errors import VfioError
 from atoll.vfio.event import Event
 from atoll.vfio.info import DeviceInfo, RegionInfo, device_info, region_info
 from atoll.vfio.interrupt import Interrupt
@@ -20,7 +19,7 @@ from atoll.vfio.kernel import Kernel, LiveKernel
 from atoll.vfio.region import Region, Window
 from atoll.vfio.reset import HotResetScope
 from atoll.vfio.uapi.feature import Feature, FeatureFlags
-from atoll.vfio.uapi.region import RegionIndex
+from atoll.vfio.uapi.region import RegionFlags, RegionIndex
 
 __all__ = ["Device"]
 
@@ -83,19 +82,16 @@ class Device:
             try:
                 info = region_info(self._descriptor, index)
             except OSError as error:
-                raise other(error, f"asking {self.address} for region {index}") from error
+                if error.errno != errno.EINVAL or not 0 <= index < self.info.regions:
+                    raise other(error, f"asking {self.address} for region {index}") from error
+                # drivers/vfio/pci/vfio_pci_core.c vfio_pci_ioctl_get_region_info: so of VGA, where that is not offered.
+                info = RegionInfo(index, RegionFlags(0), 0, 0)
             self._regions[index] = Region(self._descriptor, info, self._windows)
         return self._regions[index]
 
     def regions(self) -> tuple[RegionInfo, ...]:
-        """Return what there is, by index. A VGA region that the kernel does not offer is left out. Raises VfioError."""
-        found = []
-        for index in range(self.info.regions):
-            try:
-                found.append(self.region(index).info)
-            except VfioError as error:
-                if error.errno != errno.EINVAL:
-                    raise
+        """Return what there is, by index. Raises VfioError."""
+        found = (self.region(index).info for index in range(self.info.regions))
         return tuple(info for info in found if info.size)
 
     @property
@@ -123,7 +119,7 @@ class Device:
 
     def interrupt(self, index: int) -> Interrupt:
         """Return a kind of interrupt: ``IrqIndex.MSI`` …; of count 0 where the device has it not."""
-        return Interrupt(self._descriptor, index)
+        return Interrupt(self._descriptor, index, kinds=self.info.irqs)
 
     def event(self) -> Event:
         """Return a new event counter, for an interrupt to signal."""

@@ -36,13 +36,16 @@ class Interrupt:
 
     __slots__ = ("_descriptor", "info")
 
-    def __init__(self, descriptor: Descriptor, index: int) -> None:
+    def __init__(self, descriptor: Descriptor, index: int, *, kinds: int = 0) -> None:
+        """Ask for a kind. Below ``kinds`` the device may have it. Raises VfioError."""
         asked = uapi.IrqInfo(argsz=ctypes.sizeof(uapi.IrqInfo), index=index)
         self._descriptor = descriptor
         try:
             descriptor.ioctl(DeviceRequest.GET_IRQ_INFO, asked)
         except OSError as error:
-            raise self._failed(error, "asking for", index) from error
+            if error.errno != errno.EINVAL or not 0 <= index < kinds:
+                raise self._failed(error, "asking for", index) from error
+            # drivers/vfio/pci/vfio_pci_core.c vfio_pci_ioctl_get_irq_info: so of ERR, where it is not PCI Express.
         self.info = InterruptInfo(index, IrqFlags(asked.flags), asked.count)
 
     def signal(self, events: Sequence[Event | None], *, start: int = 0) -> None:
