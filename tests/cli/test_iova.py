@@ -121,6 +121,18 @@ def test_records(run: Run, tmp_path: Path, capture: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("twin", "machine"), [(TWIN, "q35"), ("twin:random-1-arm", "virt"), ("twin:ac922-4gpu", "pseries")]
+)
+def test_a_guest_is_of_the_hosts_own_kind(run: Run, tmp_path: Path, twin: str, machine: str) -> None:
+    functions = run("show", "--host", twin, "--json").json["functions"]
+    spec = clusters(tmp_path, [f["address"] for f in functions if not f["port"]][-1])
+    ran = run("iova", spec, "--host", twin, "--guest-memory", "8G", "--json").json
+    assert ran["guest"]["machine"] == machine
+    # Below an Arm guest's memory is the window of software MSI, where a PC would have memory.
+    assert [c for c in ran["clusters"][0]["conflicts"] if c["kind"] == "reserved"] == []
+
+
+@pytest.mark.parametrize(
     "options",
     [
         ["--machine", "q35"],

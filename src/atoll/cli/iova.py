@@ -11,7 +11,7 @@ from atoll.controls.present import present
 from atoll.errors import InputError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.host.model import Host
+from atoll.host.model import Host, Platform
 from atoll.isolation.iova.layout import Cpu, Guest, MachineType, parse_machine
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.survey import survey
@@ -23,6 +23,8 @@ __all__ = ["maker", "run"]
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _OF_GUEST = ("machine", "cpu", "max_ram_below_4g", "max_memory", "memory_slots", "pci_hole64_size", "phys_bits")
 """Options that say something of a guest's memory, hence are nothing without its size."""
+_NATIVE = {Platform.ARM: MachineType.VIRT, Platform.POWERNV: MachineType.PSERIES}
+"""What runs on hosts other than x86: KVM has guests of the host's own kind only."""
 _MOST_SLOTS = 256
 """``ACPI_MAX_RAM_SLOTS`` in QEMU."""
 _MOST_BITS = 52
@@ -54,7 +56,7 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
                 raise InputError(f"--{name} without --guest-memory", hint="say how much memory the guest has: 64G")
         return None
     try:
-        machine, version = parse_machine(options.machine or MachineType.Q35.value)
+        machine, version = parse_machine(options.machine or _NATIVE.get(host.platform, MachineType.Q35).value)
     except ValueError:
         raise InputError(
             f"--machine: {options.machine!r} is no machine type that is known here",

@@ -176,8 +176,8 @@ VERBS = (
             Argument(("--guest-memory",), "how much memory the guest has: 64G", metavar="SIZE"),
             Argument(
                 ("--machine",),
-                "its QEMU machine type: q35 (the default), i440fx, microvm, virt (Arm's), pseries, or with a version: "
-                "pc-q35-7.0; or what else runs it: cloud-hypervisor, crosvm (both on x86)",
+                "its QEMU machine type: q35 (the default on x86), i440fx, microvm, virt (on Arm), pseries (on POWER), "
+                "or with a version: pc-q35-7.0; or what else runs it: cloud-hypervisor, crosvm (both on x86)",
                 metavar="TYPE",
             ),
             Argument(("--cpu",), "whose processor it sees (the default: the host's)", choices=("intel", "amd")),
