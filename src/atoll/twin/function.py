@@ -170,6 +170,12 @@ class Function:
         at = self.layout.sriov
         return self.get(at + 0x10, 2) if at and self.get(at + 0x08, 2) & 1 else 0
 
+    def enable_vfs(self, count: int) -> None:
+        """Enable so many virtual functions, and let them decode memory (VF Enable and VF MSE); 0: none of them."""
+        at = self.layout.sriov
+        self.put(at + 0x10, 2, count)
+        self.put(at + 0x08, 2, 0x9 if count else 0)
+
     def solder(self, entries: bytes) -> None:
         """Fix what hardware tells by Enhanced Allocation, for good."""
         at, image = self.layout.allocation, bytearray(self.layout.image)

@@ -9,7 +9,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, Command, PortType
 from atoll.twin import allocation, decoding, portal, resizing, v100, vmd
 from atoll.twin.function import SECONDARY_RESET, Function
-from atoll.twin.placement import ROM, Placement, Range, Space, place
+from atoll.twin.placement import Placement, Range, place
 from atoll.twin.spec import X86, Blueprint, FunctionSpec, HostBridge, Model
 
 __all__ = ["ALL_ONES", "ARI_FORWARDING", "Hardware"]
@@ -183,6 +183,13 @@ class Hardware:
             start + first[index] <= address <= last for index, start, last in self.bars(device) if index in first
         )
 
+    def spaces(self, function: Function) -> Command:
+        """Return what a kernel switches on to enable a function: decoding of what it was given addresses for."""
+        address, done = function.address, self.placement
+        ports = any((address, bar.index) in done.ports for bar in function.spec.bars)
+        io = ports or address in done.io or bool(decoding.fixed_ports(function))
+        return Command.MEMORY | Command.IO if io else Command.MEMORY
+
     # -- registers
 
     def read_config(self, function: Function, offset: int, width: int) -> int:
@@ -249,9 +256,9 @@ class Hardware:
 
     def pulse(self, bridge: Function) -> None:
         """Set and clear Secondary Bus Reset."""
-        bridge.put(0x3E, 2, bridge.get(0x3E, 2) | SECONDARY_RESET)
+        bridge.put(decoding.BRIDGE_CONTROL, 2, bridge.get(decoding.BRIDGE_CONTROL, 2) | SECONDARY_RESET)
         self.reset_below(bridge)
-        bridge.put(0x3E, 2, bridge.get(0x3E, 2) & ~SECONDARY_RESET)
+        bridge.put(decoding.BRIDGE_CONTROL, 2, bridge.get(decoding.BRIDGE_CONTROL, 2) & ~SECONDARY_RESET)
 
     def reset_function(self, function: Function) -> None:
         """A function level reset or a change from D3hot: configuration and what the model does not keep.
@@ -269,67 +276,3 @@ class Hardware:
         """Everything is as after power-on."""
         for function in self.functions.values():
             function.power_on()
-
-    # -- what firmware programs
-
-    def programmed(self, function: Function) -> bool:
-        """Whether BARs or bus numbers hold anything."""
-        spec = function.spec
-        if spec.is_bridge:
-            return bool(function.get(0x19, 1))
-        return spec.physfn is not None or any(function.bar(bar.index, bar.wide, bar.io) for bar in spec.bars)
-
-    def spaces(self, function: Function) -> Command:
-        """Return what a kernel switches on to enable a function: decoding of what it was given addresses for."""
-        address, done = function.address, self.placement
-        ports = any((address, bar.index) in done.ports for bar in function.spec.bars)
-        io = ports or address in done.io or bool(decoding.fixed_ports(function))
-        return Command.MEMORY | Command.IO if io else Command.MEMORY
-
-    def program(self, function: Function) -> None:
-        """Write BARs, windows and bus numbers as firmware assigned them, and nothing else."""
-        spec: FunctionSpec = function.spec
-        bars = self.placement.bars
-        for bar in spec.bars if spec.physfn is None and not spec.fixed else ():
-            width = 8 if bar.wide else 4
-            flags = function.layout.image[0x10 + 4 * bar.index] & (0x3 if bar.io else 0xF)
-            found = (self.placement.ports if bar.io else bars).get((spec.address, bar.index))
-            function.put(0x10 + 4 * bar.index, width, (0 if found is None else found.start) | flags)
-        if spec.rom and spec.physfn is None:
-            function.put(decoding.rom_register(function), 4, bars[spec.address, ROM].start | spec.rom_on)
-        if spec.vf_total:
-            function.put(function.layout.sriov + 0x24, 8, bars[spec.address, -1].start | 0xC)
-        if not spec.is_bridge:
-            return
-        function.put(0x18, 3, spec.address.bus | spec.secondary << 8 | spec.subordinate << 16)
-        self._program_windows(function)
-        held = function.get(0x3E, 2) & ~(decoding.VGA_ENABLE | decoding.ISA_ENABLE | decoding.VGA_16)
-        function.put(0x3E, 2, held | spec.bridge_control)
-
-    def _program_windows(self, bridge: Function) -> None:
-        """Write a bridge's windows, closed where nothing is below."""
-        address, bits = bridge.address, bridge.spec.prefetch_bits
-        low, high, io = (self.placement.windows(space).get(address) for space in (Space.LOW, Space.HIGH, Space.IO))
-        if bridge.spec.cardbus:
-            for at, place, grain in ((0x1C, low, 0x1000), (0x24, None, 0x1000), (0x2C, io, 4), (0x34, None, 4)):
-                first, last = (0xFFFFF000, 0) if place is None else (place.start, place.end & ~(grain - 1))
-                kept = bridge.get(at, 4) & 3
-                bridge.put(at, 8, first | kept | (last | kept) << 32)
-            return
-        first, last = (0xF000, 0) if io is None else (io.start, io.end)
-        bridge.put(0x1C, 2, first >> 8 & 0xF0 | 1 | (last >> 8 & 0xF0 | 1) << 8)
-        bridge.put(0x30, 4, first >> 16 | last >> 16 << 16)
-        if low is not None:
-            bridge.put(0x20, 4, low.start >> 16 & 0xFFF0 | (low.end >> 16 & 0xFFF0) << 16)
-        else:
-            bridge.put(0x20, 4, 0x0000FFF0)
-        if not bits:
-            return
-        kind = 1 if bits == 64 else 0
-        if high is not None:
-            bridge.put(0x24, 4, high.start >> 16 & 0xFFF0 | kind | (high.end >> 16 & 0xFFF0 | kind) << 16)
-        else:
-            bridge.put(0x24, 4, 0x0000FFF0 | kind | kind << 16)
-        if bits == 64:
-            bridge.put(0x28, 4, 0 if high is None else high.start >> 32)
-            bridge.put(0x2C, 4, 0 if high is None else high.end >> 32)

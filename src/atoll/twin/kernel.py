@@ -11,7 +11,7 @@ import errno
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, Command
-from atoll.twin import vmd
+from atoll.twin import firmware, vmd
 from atoll.twin.device import Device, Group
 from atoll.twin.function import Function
 from atoll.twin.grouping import find_group
@@ -54,10 +54,9 @@ class Kernel:
         All devices are there before the IOMMU's driver gives any of them a group.
         """
         for function in self.hardware.functions.values():
-            self.hardware.program(function)
+            firmware.program(function, self.hardware.placement)
             if function.spec.vf_total:
-                function.put(function.layout.sriov + 0x10, 2, function.spec.vf_total)
-                function.put(function.layout.sriov + 0x08, 2, 0x9)
+                function.enable_vfs(function.spec.vf_total)
         found: list[Function] = []
         for bridge in self.blueprint.bridges:
             if bridge.vmd is None:
@@ -132,8 +131,8 @@ class Kernel:
         self._settle(function)
 
     def _add(self, function: Function) -> None:
-        if not self.hardware.programmed(function):
-            self.hardware.program(function)
+        if not firmware.programmed(function):
+            firmware.program(function, self.hardware.placement)
         if function.spec.is_bridge:
             function.set_command(on=self.hardware.spaces(function))
         if self.spec.sets_acs:
@@ -264,7 +263,7 @@ class Kernel:
             return
         for function in self.hardware.functions.values():
             if function.spec.is_bridge and self.hardware.host_bridge(function.address) is volume:
-                self.hardware.program(function)
+                firmware.program(function, self.hardware.placement)
         self.scan(volume.domain, volume.bus)
 
     def lose_volume(self, device: Function) -> None:
@@ -305,7 +304,7 @@ class Kernel:
     def set_vfs(self, address: Address, count: int) -> None:
         """``sriov_numvfs``: 0 to N or N to 0, never N to M (EBUSY), never more than there are (ERANGE)."""
         function = self.function(address)
-        at, now = function.layout.sriov, function.enabled_vfs
+        now = function.enabled_vfs
         if count < 0 or count > function.spec.vf_total:
             raise OSError(errno.ERANGE, f"Numerical result out of range: {address} has {function.spec.vf_total} VFs")
         if count == now:
@@ -313,8 +312,7 @@ class Kernel:
         if count and now:
             raise OSError(errno.EBUSY, f"Device or resource busy: {address} has {now} VFs enabled already")
         if count:
-            function.put(at + 0x10, 2, count)
-            function.put(at + 0x08, 2, 0x9)
+            function.enable_vfs(count)
             for virtual in self.virtual(function):
                 virtual.power_on()
                 self.discover(virtual)
@@ -325,8 +323,7 @@ class Kernel:
             for virtual in self.virtual(function):
                 if virtual.address in self.devices:
                     self.remove(virtual.address)
-            function.put(at + 0x08, 2, 0)
-            function.put(at + 0x10, 2, 0)
+            function.enable_vfs(0)
         self.changed()
 
     # -- policy
