@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from atoll.act.pace import Pace
 from atoll.errors import InputError
 from atoll.guard.client import Client, NotAnswered, NotGranted
 from atoll.guard.message import SCHEMA, send
@@ -23,6 +25,34 @@ def ends(tmp_path: Path) -> Iterator[tuple[Client, socket.socket]]:
         listener.listen()
         with Client(str(path)) as client, listener.accept()[0] as holder:
             yield client, holder
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_who_finds_too_many_waiting_waits_too(tmp_path: Path, *, accepts: bool) -> None:
+    path = str(tmp_path / "hold.sock")
+    seconds = 0.0
+    with ExitStack() as opened:
+
+        def opening() -> socket.socket:
+            return opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+
+        def wait(interval: float) -> None:
+            nonlocal seconds
+            seconds += 1.0
+            if accepts:
+                opened.enter_context(listener.accept()[0])
+
+        listener, first = opening(), opening()
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+        pace = Pace(clock=lambda: seconds, wait=wait)
+        if accepts:
+            Client(path, pace=pace).close()
+        else:
+            with pytest.raises(NotAnswered, match="too many wait"):
+                Client(path, pace=pace)
+            assert seconds >= 60
 
 
 def descriptors() -> set[str]:

@@ -48,8 +48,8 @@ class NotAnswered(NotGranted):
 class Client:
     """A connection to a holder. Keep it as long as what was taken is used: the holder tells over it that it ends."""
 
-    def __init__(self, path: str = f"/{SOCKET}", *, kernel: Kernel | None = None) -> None:
-        """Connect. Raises InputError where no holder listens."""
+    def __init__(self, path: str = f"/{SOCKET}", *, kernel: Kernel | None = None, pace: Pace | None = None) -> None:
+        """Connect. Raises InputError where no holder listens; NotAnswered where too many wait for it for a minute."""
         self._kernel = kernel
         self.ending: float | None = None
         """For how many seconds the holder still waits; None as long as it has not told that it ends."""
@@ -58,9 +58,10 @@ class Client:
         self._unanswered = 0
         """Requests without an answer yet: where one was given up, its answer comes before that to the next."""
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        waiting = pace or Pace(interval_seconds=_AGAIN_SECONDS)
         try:
             self._connection.settimeout(_SECONDS)
-            self._connection.connect(path)
+            accepted = waiting.until(lambda: self._connected(path), seconds=_SECONDS)
         except OSError as error:
             self._connection.close()
             text = f"no holder answers at {path}: {error.strerror or error}"
@@ -71,6 +72,17 @@ class Client:
                 # Who ends in good order takes its socket away.
                 hint = _DIED
             raise InputError(text, hint=hint) from error
+        if not accepted:
+            self._connection.close()
+            raise NotAnswered(f"the holder at {path} is kept busy: too many wait for it", hint="ask again, see its log")
+
+    def _connected(self, path: str) -> bool:
+        try:
+            self._connection.connect(path)
+        except BlockingIOError:
+            # As many wait for it already as may (unix(7), listen(2)): this one is not among them.
+            return False
+        return True
 
     def fileno(self) -> int:
         """For waiting until the holder tells something: then call ``hear``."""
