@@ -148,6 +148,15 @@ def test_what_stands_around_it_is_read_too() -> None:
         assert [text.count(b"NV4") for text in record.links] == [2]
 
 
+@pytest.mark.parametrize("before", ["  ", " ", "\t", "> ", "│ ┆ "])
+def test_lines_that_something_stands_before(before: str) -> None:
+    """As apport and posts indent them, mails quote them and ``udevadm info -t`` draws them."""
+    plain = database(PORT_ABOVE + GPU)
+    drawn = "".join(f"{before}{line}\n" if line or before != "│ ┆ " else "" for line in (PORT_ABOVE + GPU).splitlines())
+    host = database(f"ProblemType: Bug\nUdevDb:\n{drawn}Uname: Linux 5.4.0-42-generic x86_64\n")
+    assert host.functions == plain.functions
+
+
 def test_a_database_without_functions_is_refused() -> None:
     with pytest.raises(InputError, match="no PCI function"):
         database("P: /devices/virtual/net/lo\nE: DEVPATH=/devices/virtual/net/lo\nE: SUBSYSTEM=net\n\n")

@@ -4,11 +4,12 @@ Source: systemd ``src/udev/udevadm-info.c`` (``print_record``: ``P:`` the path b
 properties, an empty line between records) and the kernel's uevent of a PCI function (``pci_uevent`` in Linux
 ``drivers/pci/pci-driver.c``: PCI_CLASS, PCI_ID, PCI_SUBSYS_ID, PCI_SLOT_NAME, MODALIAS; DRIVER from
 ``dev_uevent`` in ``drivers/base/core.c`` only where one is bound). It holds nothing of configuration space, and no
-groups.
+groups. ``-t`` draws a tree before its lines (``│ ┆ E: …``); apport's field ``UdevDb`` and posts indent them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -26,13 +27,17 @@ from atoll.pci.address import Address
 __all__ = ["is_udev", "read_udev", "without_udev"]
 
 _KEYS = frozenset({"DRIVER", "MODALIAS", "PCI_CLASS", "PCI_ID", "PCI_SUBSYS_ID", "SUBSYSTEM"})
+_DRAWN = " \t│├└─┆"
+"""What stands before a line of a tree, or of an indented database."""
+_PATH = re.compile(rf"^[{_DRAWN}>]*P: /".encode(), re.MULTILINE)
+_PROPERTY = re.compile(rf"^[{_DRAWN}>]*E: (?:DEVPATH|SUBSYSTEM)=".encode(), re.MULTILINE)
 _UNREAD = "udev's database does not show configuration space"
 
 
 def is_udev(data: bytes) -> bool:
     """Whether bytes hold a database of udev: a path of a device, and its properties."""
-    begins = data.startswith(b"P: /") or b"\nP: /" in data
-    return begins and (b"\nE: DEVPATH=" in data or b"\nE: SUBSYSTEM=" in data)
+    # The words first: most texts have none of them.
+    return b"E: " in data and _PATH.search(data) is not None and _PROPERTY.search(data) is not None
 
 
 def without_udev(data: bytes, *, name: str) -> bytes:
@@ -40,8 +45,9 @@ def without_udev(data: bytes, *, name: str) -> bytes:
     around: list[str] = []
     inside = False
     for line in text_lines(data, name=name):
-        keyed = line[:1].isupper() and line[1:3] == ": "
-        inside = keyed and (inside or line.startswith("P: /"))
+        bare = line.lstrip(_DRAWN)
+        keyed = bare[:1].isupper() and bare[1:3] == ": "
+        inside = keyed and (inside or bare.startswith("P: /"))
         if not inside:
             around.append(line)
     return "\n".join(around).encode()
@@ -64,7 +70,7 @@ def read_udev(data: bytes, *, name: str) -> Host:
 
 def _records(data: bytes, name: str) -> Iterator[tuple[str, dict[str, str]]]:
     path, properties = "", dict[str, str]()
-    for line in text_lines(data, name=name):
+    for line in (line.lstrip(_DRAWN) for line in text_lines(data, name=name)):
         key, colon, value = line[:1], line[1:3] == ": ", line[3:]
         if not line or (colon and key == "P"):
             if path:
