@@ -243,9 +243,21 @@ def test_regions_that_were_not_recorded_are_expected_and_unknown() -> None:
     ]
     assert usable(found) == [(0, 0xFEDFFFFF), (0xFEF00000, 0xFCFFFFFFFF), (0x10000000000, 2**64 - 1)]
     assert found.undecided
-    newer = IommuUnit("unit0", "amd", (("features", "29d3:800"),))
-    assert HT.start not in {r.start for r in one(machine(Unknown("not captured"), unit=newer)).regions}
     assert HT.start not in {r.start for r in one(machine(Unknown("not captured"))).regions}
+
+
+def test_amds_hole_is_left_open_by_kernels_that_ask_all_iommus() -> None:
+    newer = IommuUnit("unit0", "amd", (("features", "29d3:800"),))
+    made = machine(Unknown("not captured"), unit=newer)
+
+    def expected(release: tuple[int, int] | None, *units: IommuUnit) -> bool:
+        kernel = Unknown("not read") if release is None else Known(KernelRelease(*release, ""))
+        return HT.start in {r.start for r in one(replace(made, kernel=kernel, iommu_units=(newer, *units))).regions}
+
+    assert not expected((6, 16))
+    assert expected((6, 15))
+    assert expected(None)
+    assert expected((6, 16), replace(AMD_64, name="unit1"))
 
 
 def test_without_an_iommu_nothing_can_be_assigned() -> None:

@@ -32,6 +32,9 @@ _SOFTWARE_MSI = Range(0x0800_0000, 0x080F_FFFF)
 """``MSI_IOVA_BASE`` of the Arm SMMU drivers."""
 _IGNORES_HT = 1 << 11
 """Bit of AMD's second extended feature register: the HyperTransport range is memory like any other."""
+_ASKING = (6, 16)
+"""The first release that asks for that bit, which all IOMMUs must have (``check_feature2``): commit 94a9921e2c25
+"iommu/amd: Add support for HTRangeIgnore feature", in v6.16."""
 
 _RELAXABLE = "direct-relaxable"
 _DIRECT = "direct"
@@ -204,8 +207,7 @@ def _expected(host: Host, function: Function, group: int | None) -> list[Region]
     found = []
     if kinds & {"intel", "amd"} or (not kinds and host.platform is Platform.X86):
         found.append(Region(*MSI, "msi", group, told=False))
-    ignoring = [_ignores_hyper_transport(unit) for unit in units if unit.kind == "amd"]
-    if "amd" in kinds and not (ignoring and all(ignoring)):
+    if "amd" in kinds and not _leaves_no_hole(host):
         found.append(Region(*HYPER_TRANSPORT, "reserved", group, told=False))
     if kinds & {"smmu", "virtio"}:
         found.append(Region(*_SOFTWARE_MSI, "msi", group, told=False))
@@ -216,6 +218,14 @@ def _shown(host: Host) -> set[str]:
     """The kind of IOMMU that its own PCI function shows, where groups tell that one is in use: AMD's has one."""
     in_use = bool(value_of(host.groups, {}))
     return {"amd"} if in_use and any(map(is_amd_iommu, host.functions.values())) else set()
+
+
+def _leaves_no_hole(host: Host) -> bool:
+    """Whether this kernel surely lets the HyperTransport range be mapped: where every IOMMU takes it for memory."""
+    release = value_of(host.kernel, None)
+    units = [unit for unit in host.iommu_units if unit.kind == "amd"]
+    known = release is not None and (release.major, release.minor) >= _ASKING
+    return known and bool(units) and all(map(_ignores_hyper_transport, units))
 
 
 def _ignores_hyper_transport(unit: IommuUnit) -> bool:
