@@ -5,22 +5,21 @@ Source of the attributes: Linux ``Documentation/ABI/testing/sysfs-bus-pci`` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from errno import EBUSY
-from functools import cached_property
 from typing import TypeVar
 
 from atoll.errors import Unreadable
-from atoll.host.attribute import names, number, reason, target, text
+from atoll.host.attribute import number, target, text
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
+from atoll.host.function_folders import FunctionFolders
 from atoll.host.model import Function
 from atoll.host.place import Place, address_of
 from atoll.host.records.virtual import perhaps_answering
 from atoll.host.resources import Resources, bars_of, bridge_of, rom_of, sized_sriov
-from atoll.host.tree import Tree
+from atoll.host.uevent import ids_in, read_uevent
 from atoll.pci.acs import read_acs
 from atoll.pci.address import Address
 from atoll.pci.ats import read_ats, read_pasid
@@ -35,80 +34,19 @@ from atoll.pci.serial import read_serial
 from atoll.pci.sriov import read_sriov
 from atoll.pci.subsystem import read_subsystem
 
-__all__ = ["FunctionFolder", "FunctionFolders"]
+__all__ = ["FunctionFolder"]
 
 T = TypeVar("T")
 
 _NO_CONFIG = Unknown("configuration space was not captured")
 _NO_IDS = 0xFFFF_FFFF
 """The first dword of virtual functions (PCI Express Base Specification 9.3.4.1.1, 9.3.4.1.2)."""
-_EVENT_SIZE_AT_MOST = 1 << 16
 _IDENTITY: tuple[tuple[str, Callable[[ConfigSpace], int]], ...] = (
     ("vendor", lambda space: space.word(0x00)),
     ("device", lambda space: space.word(0x02)),
     ("class", lambda space: space.dword(0x08) >> 8),
 )
 """What tells the identity where ``uevent`` does not: attributes, and where each stands in configuration space."""
-
-
-class _Names(Container[str]):
-    """The names in a function's folder. Listing one costs more than all that routing reads of it: done when asked."""
-
-    __slots__ = ("_folder", "_listed", "_tree")
-
-    def __init__(self, tree: Tree, folder: str) -> None:
-        self._tree, self._folder = tree, folder
-        self._listed: frozenset[str] | None = None
-
-    @property
-    def all(self) -> frozenset[str]:
-        """All of them; none where the folder cannot be listed."""
-        if self._listed is None:
-            found = names(self._tree, self._folder)
-            self._listed = frozenset(found.value) if isinstance(found, Known) else frozenset()
-        return self._listed
-
-    @property
-    def whole(self) -> bool:
-        """Whether the folder was copied whole: what is not in it does not exist; else it may not have been captured."""
-        return {"uevent", "subsystem", "config"} <= self.all
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.all
-
-
-class FunctionFolders:
-    """The folders of all functions of one tree: what one lacks, another may show that the kernel has."""
-
-    def __init__(
-        self,
-        tree: Tree,
-        places: Iterable[Place],
-        *,
-        extent: Extent,
-        group_of: Callable[[Place], Fact[int | None]],
-    ) -> None:
-        self.tree, self.extent, self.group_of = tree, extent, group_of
-        self.names = {place.address: _Names(tree, place.folder) for place in places}
-        self._ari: dict[tuple[int, int], Fact[bool]] = {}
-        """By bus: every function of a bus shows the same (``pci_ari_enabled(pci_dev->bus)``, pci-sysfs.c)."""
-
-    @cached_property
-    def seen(self) -> frozenset[str]:
-        """What the folder of any function holds."""
-        return frozenset[str]().union(*(listed.all for listed in self.names.values()))
-
-    def ari_of(self, place: Place) -> Fact[bool]:
-        """Return what ``ari_enabled`` tells."""
-        bus = place.address[:2]
-        known = self._ari.get(bus)
-        if known is None:
-            path = f"{place.folder}/ari_enabled"
-            known = _flag(number(self.tree, path))
-            if isinstance(known, Unknown):
-                return known if "ari_enabled" in self.names[place.address] else Unknown(f"{path}: not captured")
-            self._ari[bus] = known
-        return known
 
 
 class FunctionFolder:
@@ -133,7 +71,7 @@ class FunctionFolder:
         self._config_path = f"{place.folder}/config"
         self._listed = folders.names[place.address]
         self._resources = Resources(self._tree, self._path)
-        self._event, self._held = _event(self._tree, self._path)
+        self._event, self._held = read_uevent(self._tree, self._path)
 
     def read(self) -> Function | None:
         """Return the function, None where nothing tells what it is."""
@@ -220,7 +158,7 @@ class FunctionFolder:
 
     def _identity(self) -> tuple[tuple[int, int], int] | None:
         """Vendor and device, and the class; None where nothing tells them."""
-        ids = _ids(self._event, "PCI_ID")
+        ids = ids_in(self._event, "PCI_ID")
         with suppress(ValueError):
             if ids is not None and "PCI_CLASS" in self._event:
                 return ids, int(self._event["PCI_CLASS"], 16) & 0xFFFFFF
@@ -234,7 +172,7 @@ class FunctionFolder:
         return (found[0] & 0xFFFF, found[1] & 0xFFFF), found[2] & 0xFFFFFF
 
     def _subsystem(self) -> Fact[tuple[int, int]]:
-        ids = _ids(self._event, "PCI_SUBSYS_ID")
+        ids = ids_in(self._event, "PCI_SUBSYS_ID")
         if ids is not None:
             return Known(ids, "uevent")
         vendor, device = self._number("subsystem_vendor"), self._number("subsystem_device")
@@ -297,29 +235,3 @@ class FunctionFolder:
             if name.startswith("virtfn") and name[6:].isdigit()
         )
         return tuple(sorted(address for address in found if address is not None))
-
-
-def _event(tree: Tree, folder: str) -> tuple[dict[str, str], str]:
-    """The variables of ``uevent``, one file that tells what five others do (``pci_uevent``, pci-driver.c).
-
-    Beside them stands why there are none where the kernel holds the device's lock: a driver that is being taken off
-    has no link any more, and has the device still (``__device_release_driver``, drivers/base/dd.c).
-    """
-    path = f"{folder}/uevent"
-    try:
-        found = tree.read(path, size=_EVENT_SIZE_AT_MOST).decode("utf-8", "replace")
-    except OSError as error:
-        return {}, reason(error, path) if error.errno == EBUSY else ""
-    return dict(line.split("=", 1) for line in found.splitlines() if "=" in line), ""
-
-
-def _ids(event: Mapping[str, str], name: str) -> tuple[int, int] | None:
-    vendor, colon, device = event.get(name, "").partition(":")
-    try:
-        return (int(vendor, 16), int(device, 16)) if colon else None
-    except ValueError:
-        return None
-
-
-def _flag(fact: Fact[int]) -> Fact[bool]:
-    return Known(bool(fact.value), fact.source) if isinstance(fact, Known) else fact

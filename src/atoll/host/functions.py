@@ -9,7 +9,8 @@ from atoll.errors import Unreadable
 from atoll.host.config_file import config_opener
 from atoll.host.extent import Extent
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.function_folder import FunctionFolder, FunctionFolders
+from atoll.host.function_folder import FunctionFolder
+from atoll.host.function_folders import FunctionFolders
 from atoll.host.gap import Gap
 from atoll.host.model import Function
 from atoll.host.place import Place
