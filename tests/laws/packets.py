@@ -27,10 +27,10 @@ from atoll.isolation.identity import INTEGRATED_IDENTITY, SIBLING_IDENTITY
 from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 from atoll.twin import Twin
-from atoll.twin.attack import Attempt
+from atoll.twin.attack import FORWARDING, Attempt
 from atoll.twin.machines.random import PREFIX, MachineKind
 from atoll.twin.packet import Kind
-from atoll.twin.spec import DomainKind
+from atoll.twin.spec import DomainKind, Model
 
 __all__ = ["DISABLE", "SEQUENCE", "Tally", "disturb", "rests_on_honesty", "retranslate", "try_fabric"]
 
@@ -61,6 +61,8 @@ class Tally:
     """Of the pairs that are direct, those that a packet shows once everything is awake."""
     atomics: int = 0
     """AtomicOps that were delivered."""
+    forwarded: int = 0
+    """What switches of links, and others of a hive, passed on and was delivered."""
     messages: int = 0
     """Sent where no request arrives."""
     taken: int = 0
@@ -94,6 +96,9 @@ def disturb(twin: Twin, host: Host, dice: random.Random, *, commands: bool = Tru
                 twin.poke(
                     address, "config", acs.offset + 8 + 4 * place, dice.choice((0, 0xFFFFFFFF, dice.getrandbits(32)))
                 )
+        if acs is not None and _wide(twin, address) and acs.egress_bits and dice.random() < 0.5:
+            word = twin.peek(address, "config", acs.offset + 4) & 0xFFFF
+            twin.poke(address, "config", acs.offset + 4, word | dice.choice((0x20, 0x24, 0x2C, 0x6C)) << 16)
         if acs is not None and acs.enhanced is not None and dice.random() < 0.4:
             word = twin.peek(address, "config", acs.offset + 4)
             twin.poke(address, "config", acs.offset + 4, word | dice.getrandbits(13) << 16 & 0x1F800000)
@@ -103,6 +108,11 @@ def disturb(twin: Twin, host: Host, dice: random.Random, *, commands: bool = Tru
             for register, value in SEQUENCE:
                 twin.poke(address, "bar0", register, value)
             twin.poke(address, "bar0", DISABLE, dice.randrange(64) << 16)
+
+
+def _wide(twin: Twin, address: Address) -> bool:
+    """Whether a function is of a device whose functions have numbers of 8 bits, without being virtual."""
+    return twin.kernel.hardware.functions[address].spec.ari_next is not None
 
 
 def retranslate(twin: Twin, dice: random.Random) -> None:
@@ -143,7 +153,7 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
     if len(topology.endpoints) < 2:
         return tally
     for _ in range(pairs):
-        one, other = _pair(topology, dice)
+        one, other = _joined(twin, further) or _pair(topology, dice)
         attack = twin.attack(one, other)
         answer = reach.answer(one, other)
         tally.pairs += 1
@@ -151,6 +161,7 @@ def try_fabric(name: str, dice: random.Random, *, pairs: int, clusters: int = 2)
         delivered = [attempt for attempt in attack.attempts if attempt.delivered]
         tally.delivered += len(delivered)
         tally.atomics += sum(attempt.kind.endswith("atomic") for attempt in delivered)
+        tally.forwarded += sum(attempt.kind.startswith("nvlink") and len(attempt.path) > 2 for attempt in delivered)
         for attempt in delivered:
             if not any(_told(reach, one, other, attempt)):
                 tally.wrong.append(f"{name}: {one} to {other}: {attempt} against {answer}")
@@ -200,6 +211,18 @@ def _sent_down(answer: Finding) -> bool:
     more than there is, never less, where registers were written past the kernel.
     """
     return answer.path[-1].because == "the root complex sends it down again"
+
+
+def _joined(twin: Twin, dice: random.Random) -> tuple[Address, Address] | None:
+    """Two GPUs with links, mostly, on machines where links are passed on: few pairs are, of all that there are."""
+    models = {each.address: each.model for each in twin.blueprint.functions}
+    ends = {end for link in twin.blueprint.links for end in (link.a, link.b)}
+    gpus = sorted(each for each in ends if models[each] is not Model.NVSWITCH)
+    forwarding = any(models[each] in FORWARDING for each in ends)
+    if not forwarding or len(gpus) < 2 or dice.random() < 0.4:
+        return None
+    one, other = dice.sample(gpus, 2)
+    return one, other
 
 
 def _pair(topology: Topology, dice: random.Random) -> tuple[Address, Address]:
@@ -265,7 +288,8 @@ def main() -> int:
         print(wrong, file=sys.stderr)
     print(
         f"{tally.fabrics} fabrics, {tally.pairs} pairs, {tally.packets} packets, {tally.delivered} delivered, "
-        f"{tally.atomics} of them AtomicOps, {tally.directs} pairs direct, {tally.woken} of them once all is awake, "
+        f"{tally.atomics} of them AtomicOps, {tally.forwarded} passed on over links, "
+        f"{tally.directs} pairs direct, {tally.woken} of them once all is awake, "
         f"{tally.messages} messages where no request arrives; {tally.requests} requests to what iova tells of, "
         f"{tally.answered} of them never translated, {tally.taken} ranges surely taken; {tally.known} known, "
         f"{len(tally.wrong)} wrong, {time.monotonic() - started:.0f} s"

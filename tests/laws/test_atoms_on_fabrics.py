@@ -59,9 +59,10 @@ def finest(twin: Twin, policy: Policy) -> Partition:
     return Partition(tuple(atom.functions for atom in atoms(Topology(host), present(host), policy)))
 
 
+NEWER = (MachineKind.WIDE, MachineKind.HIVE)
 GROWN = [
     (seed, kind)
-    for kind in (MachineKind.PORTS, MachineKind.ADAPTERS, MachineKind.BOARD, MachineKind.ARM)
+    for kind in (*(MachineKind.PORTS, MachineKind.ADAPTERS, MachineKind.BOARD, MachineKind.ARM), *NEWER)
     for seed in (204, 7000)
 ] + [(7009, MachineKind.PORTAL)]
 """Fabrics of further kinds."""

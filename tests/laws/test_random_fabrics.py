@@ -12,6 +12,10 @@ from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin import Twin
 from atoll.twin.decoding import VGA_MEMORY, claimed, fixed_ports, forwarded, subtracts
 from atoll.twin.function import Function
+from atoll.twin.spec import Model
+
+HIVES = (7, 8, 17, 23, 29, 31, 188, 204)
+"""Machines with GPUs behind one switch or several, with links between those, and with hives."""
 
 
 def test_no_packet_arrives_that_reach_denies_and_each_direct_is_shown_by_one() -> None:
@@ -163,6 +167,42 @@ def test_the_same_on_arm_where_host_bridges_shift_addresses() -> None:
     assert shifted > 5
     assert without > 0
     assert tally.directs > 10
+
+
+def test_the_same_with_functions_beyond_7_and_virtual_ones_anywhere() -> None:
+    tally, wide, apart, further, grouped, hidden = Tally(), 0, 0, 0, 0, 0
+    for seed in (1, 8, 11, 14, 25, 34):
+        tally += try_fabric(f"random-{seed}-ari", random.Random(seed), pairs=25, clusters=1)
+        hardware = Twin.new(f"random-{seed}-ari").kernel.hardware
+        for each in hardware.functions.values():
+            spec = each.spec
+            wide += spec.ari_next is not None and each.address.device > 0
+            apart += spec.physfn is not None and spec.vf_stride > 1
+            further += spec.physfn is not None and spec.physfn.bus != each.address.bus
+            grouped += each.groups_functions
+            hidden += not hardware.answers(each)
+    assert not tally.wrong, tally.wrong[0]
+    assert min(wide, apart, further, hidden) > 10
+    assert grouped > 3
+    assert tally.directs > 20
+
+
+def test_the_same_with_switches_of_links_and_hives() -> None:
+    tally, switched, between, hives = Tally(), 0, 0, 0
+    for seed in HIVES:
+        tally += try_fabric(f"random-{seed}-hive", random.Random(seed), pairs=25, clusters=1)
+        plan = Twin.new(f"random-{seed}-hive").blueprint
+        models = {each.address: each.model for each in plan.functions}
+        for link in plan.links:
+            ends = [models[link.a], models[link.b]]
+            hives += Model.XGMI in ends
+            switched += ends.count(Model.NVSWITCH) == 1
+            between += ends.count(Model.NVSWITCH) == 2
+    assert not tally.wrong, tally.wrong[0]
+    assert switched > 40
+    assert min(between, hives) > 3
+    assert tally.forwarded > 20, "hardly anything was passed on over links: the law was not tried"
+    assert tally.directs > 20
 
 
 def test_random_machines_decode_all_there_is() -> None:

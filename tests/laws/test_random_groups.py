@@ -21,7 +21,14 @@ from atoll.twin.machines.random import MachineKind
 
 Groups = frozenset[frozenset[Address]]
 SEEDS = range(16)
-GROWN = (MachineKind.PORTS, MachineKind.ADAPTERS, MachineKind.BOARD, MachineKind.ARM)
+GROWN = (
+    MachineKind.PORTS,
+    MachineKind.ADAPTERS,
+    MachineKind.BOARD,
+    MachineKind.ARM,
+    MachineKind.WIDE,
+    MachineKind.HIVE,
+)
 """Kinds of machines that consist of other functions, or have other IOMMUs."""
 
 

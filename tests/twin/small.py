@@ -11,7 +11,7 @@ from atoll.pci.header import PortType
 from atoll.twin import Twin
 from atoll.twin.machines.intel import dmar, endpoint, host_bridge, kernels, port
 from atoll.twin.sizes import KIBIBYTE
-from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Platform, Window
+from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, HostBridge, Link, Platform, Window
 
 __all__ = ["bridge", "card", "small"]
 
@@ -34,6 +34,7 @@ def small(
     domain: DomainKind = DomainKind.DMA,
     command_line: str = "intel_iommu=on",
     behind: tuple[HostBridge, ...] = (),
+    links: tuple[Link, ...] = (),
 ) -> Twin:
     """A machine of these functions on one host bridge, just booted; its kernel sets no ACS."""
     ordered = tuple(sorted(functions, key=lambda each: each.address))
@@ -49,6 +50,7 @@ def small(
             networks=(),
             ram=1 << 36,
             iommus=(dmar(0, 0xFED90000),),
+            links=links,
         )
     )
     twin.kernel.boot()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from atoll.pci.address import Address
 from atoll.twin import v100
 from atoll.twin.aims import Aims
 from atoll.twin.function import Function
@@ -13,7 +14,10 @@ from atoll.twin.packet import Hop, Kind, Outcome, Packet
 from atoll.twin.spec import CpuLink, Model
 from atoll.twin.traffic import Router
 
-__all__ = ["Attack", "Attacker", "Attempt"]
+__all__ = ["FORWARDING", "Attack", "Attacker", "Attempt"]
+
+FORWARDING = frozenset({Model.NVSWITCH, Model.XGMI})
+"""Who passes on what comes over a link and is for somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,47 @@ class Attacker:
     # -- links
 
     def links(self, source: Function, victim: Function) -> Iterator[Attempt]:
-        """Over each NVLink between the two: neither PCI commands nor the IOMMU have a say, only the two masks."""
+        """Over links: neither PCI commands nor the IOMMU have a say, only the masks of those whose links can be cut.
+
+        What a switch makes of packets that are for itself, and what it sends itself, nobody tells: they arrive.
+        """
+        yield from self.direct_links(source, victim)
+        if any(each.model in FORWARDING for each in self.kernel.blueprint.functions):
+            yield from self.forwarded(source, victim)
+
+    def forwarded(self, source: Function, victim: Function) -> Iterator[Attempt]:
+        """Over switches, or others of a hive, by the shortest of the ways that are open."""
+        if self.hardware.in_reset(source):
+            return
+        ways: dict[Address, tuple[Hop, ...]] = {source.address: ()}
+        edge = [source]
+        for here in edge:
+            for mine, there, far in self.ends(here):
+                if there.address in ways or self.hardware.in_reset(there):
+                    continue
+                if self.cut(here, mine) or self.cut(there, far):
+                    continue
+                hop = Hop(str(here.address), f"link {mine}", f"to link {far} of {there.address}")
+                ways[there.address] = (*ways[here.address], hop)
+                if there.spec.model in FORWARDING and there is not victim:
+                    edge.append(there)
+        path = ways.get(victim.address, ())
+        if len(path) > 1:
+            path = (*path, Hop(str(victim.address), "arrives", "nothing cuts the links"))
+            for kind in ("nvlink-write", "nvlink-read"):
+                yield Attempt(kind, f"device memory of {victim.address}", True, path, "")
+
+    def ends(self, function: Function) -> Iterator[tuple[int, Function, int]]:
+        """Yield each link of a function: its number, who is at the other end, and its number there."""
+        functions = self.hardware.functions
+        for link in self.kernel.blueprint.links:
+            if link.a == function.address:
+                yield link.a_number, functions[link.b], link.b_number
+            elif link.b == function.address:
+                yield link.b_number, functions[link.a], link.a_number
+
+    def direct_links(self, source: Function, victim: Function) -> Iterator[Attempt]:
+        """Over each link between the two."""
         for link in self.kernel.blueprint.links:
             if {link.a, link.b} != {source.address, victim.address}:
                 continue
@@ -161,7 +205,7 @@ class Attacker:
 
     def cut(self, function: Function, number: int) -> str:
         """Return how a function's own mask cuts a link, or nothing."""
-        if v100.cut_links(function.registers) >> number & 1:
+        if function.spec.model is Model.V100 and v100.cut_links(function.registers) >> number & 1:
             return f"link {number} is cut at {function.address}"
         return ""
 

@@ -22,8 +22,7 @@ ALLOCATION_AT = PORTAL_AT = 0xC0
 AER_ID, SERIAL_ID, ACS_ID, ARI_ID, ATS_ID, SRIOV_ID, VC_ID, LTR_ID = 0x01, 0x03, 0x0D, 0x0E, 0x0F, 0x10, 0x02, 0x18
 MULTICAST_ID = 0x12
 RESIZABLE_ID = 0x15
-ARI_AT = 0x260
-SRIOV_AT = 0x280
+ACS_AT, ARI_AT, SRIOV_AT = 0x220, 0x260, 0x280
 MULTICAST_AT = 0x2D0
 RESIZABLE_AT = 0x310
 ATOMICS_ROUTED, ATOMICS_TAKEN = 0x40, 0x180
@@ -109,7 +108,7 @@ def build(spec: FunctionSpec) -> Layout:
         acs=acs,
         ats=ats,
         sriov=sriov,
-        ari=ARI_AT if spec.vf_total or spec.physfn is not None else 0,
+        ari=ARI_AT if _numbers_wide(spec) else 0,
         multicast=multicast,
         allocation=allocation,
         portal=portal,
@@ -204,7 +203,7 @@ def _extended(out: _Builder, spec: FunctionSpec) -> tuple[int, int, int]:
         serial = out.extended(0x148, SERIAL_ID)
         out.put(serial + 4, 8, spec.serial)
     if spec.acs is not None:
-        acs = out.extended(0x220, ACS_ID)
+        acs = out.extended(ACS_AT, ACS_ID)
         enhanced = spec.acs_enhanced
         out.put(acs + 4, 2, int(spec.acs) | (0x80 if enhanced else 0) | (spec.egress_bits & 0xFF) << 8)
         out.put(acs + 6, 2, 0, int(spec.acs) & 0x7F | (0x1F80 if enhanced else 0))
@@ -215,23 +214,35 @@ def _extended(out: _Builder, spec: FunctionSpec) -> tuple[int, int, int]:
         ats = out.extended(0x240, ATS_ID)
         out.put(ats + 4, 2, 0x0020)
         out.put(ats + 6, 2, 0, 0x801F)
-    if spec.vf_total or spec.physfn is not None:
-        ari = out.extended(ARI_AT, ARI_ID)
-        out.put(ari + 4, 2, 0)
+    if _numbers_wide(spec):
+        _ari(out, spec)
     if spec.vf_total:
         sriov = _sriov(out, spec)
     return acs, ats, sriov
 
 
+def _numbers_wide(spec: FunctionSpec) -> bool:
+    """Whether a function has the ARI capability."""
+    return bool(spec.vf_total or spec.physfn is not None or spec.ari_next is not None)
+
+
+def _ari(out: _Builder, spec: FunctionSpec) -> None:
+    """ARI (PCI Express Base 7.8.8): function 0 says which function groups there are, and switches them."""
+    ari = out.extended(ARI_AT, ARI_ID)
+    first = spec.address.requester_id & 0xFF == 0
+    out.put(ari + 4, 2, (spec.function_groups if first else 0) | (spec.ari_next or 0) << 8)
+    out.put(ari + 6, 2, 0, (spec.function_groups if first else 0) | (0x70 if spec.function_groups else 0))
+
+
 def _sriov(out: _Builder, spec: FunctionSpec) -> int:
-    """SR-IOV with virtual functions one apart, the first right after the physical one if not told otherwise."""
+    """SR-IOV with virtual functions one apart, the first right after the physical one, if not told otherwise."""
     sriov = out.extended(SRIOV_AT, SRIOV_ID)
     out.put(sriov + 0x08, 2, 0, 0x0019)
     out.put(sriov + 0x0C, 2, spec.vf_total)
     out.put(sriov + 0x0E, 2, spec.vf_total)
     out.put(sriov + 0x10, 2, 0, 0xFFFF)
     out.put(sriov + 0x14, 2, spec.vf_offset)
-    out.put(sriov + 0x16, 2, 1)
+    out.put(sriov + 0x16, 2, spec.vf_stride)
     out.put(sriov + 0x1A, 2, spec.vf_device)
     out.put(sriov + 0x1C, 4, 0x553)
     out.put(sriov + 0x20, 4, 1, 0xFFFFFFFF)

@@ -24,6 +24,8 @@ class Device:
     """Nothing else was known on its bus when it was found: what the kernel's list of methods goes by for ``bus``."""
     enabled: bool = False
     """Switched on through ``enable`` without a driver."""
+    ari: bool = False
+    """The kernel switched ARI on at this port, and tells so, whatever became of it since."""
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ ACS_ENHANCED = 0x1F80
 ATS_ENABLE = 0x8000
 """Enable, bit 15 of the ATS control word (PCIe 10.5.1.3)."""
 ATOMICS_SENT, ATOMICS_BLOCKED = 0x40, 0x80
-MULTICAST_SIZE, PORTAL_SIZE, RESIZABLE_SIZE = 0x30, 0x24, 0x0C
+MULTICAST_SIZE, PORTAL_SIZE, RESIZABLE_SIZE, ARI_SIZE = 0x30, 0x24, 0x0C, 0x08
 
 _NONE = Command(0)
 
@@ -110,10 +110,12 @@ class Function:
     def put_back(self, config: bytes) -> None:
         """Restore a saved configuration space.
 
-        A kernel does not save Multicast and portals; BARs get the sizes that it knows (``pci_restore_rebar_state``).
+        A kernel does not save Multicast, portals and ARI; BARs get the sizes that it knows
+        (``pci_restore_rebar_state``).
         """
         layout = self.layout
         sizes = {layout.multicast: MULTICAST_SIZE, layout.portal: PORTAL_SIZE, layout.resizable: RESIZABLE_SIZE}
+        sizes[layout.ari] = ARI_SIZE
         kept = {at: bytes(self.config[at : at + size]) for at, size in sizes.items() if at}
         self.config[:] = config
         for at, registers in kept.items():
@@ -123,6 +125,16 @@ class Function:
     def port_number(self) -> int:
         """The port number of the link capabilities (PCIe 7.5.3.6)."""
         return self.get(self.layout.express + 15, 1) if self.layout.express else 0
+
+    @property
+    def groups_functions(self) -> bool:
+        """ACS Function Groups Enable, bit 1 of ARI's control word: of function 0, for its whole device (7.8.8.3)."""
+        return bool(self.layout.ari and self.get(self.layout.ari + 6, 2) & 2)
+
+    @property
+    def function_group(self) -> int:
+        """The number of its function group, bits 6:4 of ARI's control word."""
+        return self.get(self.layout.ari + 6, 2) >> 4 & 7 if self.layout.ari else 0
 
     @property
     def sends_atomics(self) -> bool:

@@ -96,6 +96,12 @@ class Hardware:
             return False
         return bool(parent.get(parent.layout.express + 40, 2) & ARI_FORWARDING)
 
+    def groups_functions(self, function: Function) -> bool:
+        """Whether egress vectors of a device stand for function groups: as its function 0 says (PCIe 7.8.8.3)."""
+        bus = (function.spec.physfn or function.address)[:2]
+        first = self.functions.get(Address(*bus, 0, 0))
+        return first is not None and first.groups_functions
+
     def children(self, bridge: Function) -> list[Function]:
         """Return the functions on a bridge's secondary bus."""
         return self.on_link(bridge.address.domain, bridge.spec.secondary) if bridge.spec.secondary else []
@@ -134,8 +140,18 @@ class Hardware:
         return parent is not None and (parent.holds_secondary_in_reset or self.in_reset(parent))
 
     def answers(self, function: Function) -> bool:
-        """Whether its configuration space can be had: behind a Volume Management Device, through that one's BAR."""
+        """Whether its configuration space can be had: behind a Volume Management Device, through that one's BAR.
+
+        A port that does not forward by 8-bit function numbers lets no request for configuration down that bears
+        another device number than 0: of the link itself, not of further buses (PCIe 6.13).
+        """
         if self.in_reset(function) or not self.exists(function):
+            return False
+        port = self.parent(function)
+        on_link = (
+            port is not None and port.spec.port in DOWNSTREAM_PORTS and function.address.bus == port.spec.secondary
+        )
+        if on_link and function.address.device and not self.ari(function):
             return False
         device = self.real_requester(function)
         return device is function or any(index == vmd.CONFIG for index, _, _ in self.bars(device))

@@ -67,10 +67,12 @@ class Kernel:
             self.hardware.write_config(self.hardware.functions[store.function], store.offset, store.width, store.value)
 
     def _find(self, domain: int, bus: int, found: list[Function]) -> None:
-        here = self.hardware.on_link(domain, bus)
-        for function in here:
-            self._add(function)
-            found.append(function)
+        here = []
+        for function in self.hardware.on_link(domain, bus):
+            if self.hardware.answers(function):
+                self._add(function)
+                here.append(function)
+        found += here
         for function in here:
             if function.spec.secondary:
                 self._find(domain, function.spec.secondary, found)
@@ -165,6 +167,8 @@ class Kernel:
         at = port.layout.express + 40
         kept = port.get(at, 2) & ~ARI_FORWARDING
         port.put(at, 2, kept | (ARI_FORWARDING if function.layout.ari else 0))
+        if port.address in self.devices:
+            self.devices[port.address].ari = bool(function.layout.ari)
 
     def join(self, device: Device, function: Function) -> None:
         """Put a new device into its group; a new group takes the lowest free number."""

@@ -27,8 +27,8 @@ class Way(Enum):
     BLOCKED = "blocked"
 
 
-def toward(function: Function, peer: Function, packet: Packet) -> tuple[Way, str]:
-    """Return where a packet for a peer goes, and what decides it.
+def toward(function: Function, peer: Function, packet: Packet, *, groups: bool = False) -> tuple[Way, str]:
+    """Return where a packet for a peer goes, and what decides it; ``groups`` tells that vectors are of such.
 
     A capability without the bit that routing to peers needs: the component does no such routing, unless it has
     egress control, which nothing else needs.
@@ -40,7 +40,7 @@ def toward(function: Function, peer: Function, packet: Packet) -> tuple[Way, str
         return _completion(function, packet)
     able = function.spec.acs
     egress = AcsFlag.EC in control
-    listed = egress and function.egress(number(function, peer))
+    listed = egress and function.egress(number(function, peer, groups=groups))
     if AcsFlag.RR in control:
         if egress and not listed:
             return Way.PEER, f"EgressCtrl at {name} lets requests for {peer.address} pass ReqRedir"
@@ -64,15 +64,21 @@ def _completion(function: Function, packet: Packet) -> tuple[Way, str]:
     return Way.PEER, "CmpltRedir is off"
 
 
-def number(function: Function, peer: Function) -> int | None:
+def number(function: Function, peer: Function, *, groups: bool = False) -> int | None:
     """Return which bit of a function's egress vector stands for a peer; None where no bit does.
 
-    Ports count by port number, functions of a device by function number (7.7.11.4).
+    Ports count by port number, functions of a device by function number, or by the group that each is in where its
+    function 0 says so (7.7.11.4, 7.8.8.3). Numbers have 8 bits where ARI gives them (6.13). Of virtual functions on
+    further buses no table tells a bit: the worst is that none stands for them.
     """
     if function.spec.port in DOWNSTREAM_PORTS:
         return peer.port_number if peer.spec.port in DOWNSTREAM_PORTS else None
-    family = function.spec.physfn or peer.spec.physfn
-    return peer.address.requester_id & 0xFF if family else peer.address.function
+    if groups:
+        return peer.function_group
+    if peer.spec.physfn is not None and peer.address.bus != peer.spec.physfn.bus:
+        return None
+    wide = function.spec.physfn or peer.spec.physfn or peer.spec.ari_next is not None
+    return peer.address.requester_id & 0xFF if wide else peer.address.function
 
 
 def own_memory(port: Function) -> Way:

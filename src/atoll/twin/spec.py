@@ -73,6 +73,10 @@ class Model(StrEnum):
     """Memory that nobody looks at."""
     V100 = "v100"
     """A Tesla V100 SXM2 with its NVLink disable register."""
+    NVSWITCH = "nvswitch"
+    """An NVSwitch: what comes by one of its links leaves by any other, whatever its tables say."""
+    XGMI = "xgmi"
+    """A GPU of AMD whose links nothing cuts, and that passes on what is for others of its hive."""
     NPU = "npu"
     """An emulated function of the POWER9 NPU: configuration space only, no packets of its own."""
 
@@ -158,8 +162,14 @@ class FunctionSpec:
     vf_device: int = 0
     vf_offset: int = 1
     """How far the requester id of its first virtual function is from its own."""
+    vf_stride: int = 1
+    """How far the requester ids of its virtual functions are from one another."""
     physfn: Address | None = None
     vf_index: int = 0
+    ari_next: int | None = None
+    """The next function of a device that numbers them by 8 bits (ARI), 0 at the last; None: told by SR-IOV alone."""
+    function_groups: int = 0
+    """Of its device's ARI capability: bit 0 for function groups of MFVC, bit 1 for those of ACS."""
     console: bool = False
     """The VGA device that firmware used."""
     bridge_control: int = 0
@@ -228,7 +238,7 @@ class HostBridge:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An NVLink between two functions, with its number at each end."""
+    """An NVLink or xGMI link between two functions, with its number at each end."""
 
     a: Address
     a_number: int

@@ -64,6 +64,7 @@ def _device(device: Device) -> dict[str, Any]:
         "methods": device.methods,
         "alone": device.found_alone,
         "enabled": device.enabled,
+        "ari": device.ari,
     }
 
 
@@ -115,6 +116,7 @@ def _restore_devices(table: dict[str, Any], kernel: Kernel) -> None:
         address = _known(kernel, text)
         device = Device(address, _driver(kernel, entry["driver"]), _text(entry["override"]))
         device.enabled = _flag(entry["enabled"])
+        device.ari = _flag(entry.get("ari", False))
         device.found_alone = _flag(entry["alone"])
         if entry["methods"] is not None:
             device.methods = [_text(method) for method in _list(entry["methods"])]

@@ -90,7 +90,7 @@ class Sysfs:
             "modalias": f"pci:v{pf.vendor:08X}d{pf.device:08X}sv{spec.subsystem[0]:08X}sd{spec.subsystem[1]:08X}\n",
             "resource": lambda: self.resources.text(function),
             "irq": "0\n",
-            "ari_enabled": f"{int(self.hardware.ari(function))}\n",
+            "ari_enabled": lambda: f"{int(self.by_wide_numbers(function))}\n",
             "local_cpulist": "0-15\n",
             "numa_node": f"{spec.numa_node}\n",
             "dma_mask_bits": "32\n",
@@ -196,6 +196,12 @@ class Sysfs:
 
     # -- what is written
 
+    def by_wide_numbers(self, function: Function) -> bool:
+        """Whether the kernel switched ARI on above a function."""
+        port = self.hardware.parent(function)
+        above = None if port is None else self.kernel.devices.get(port.address)
+        return above is not None and above.ari
+
     def enabled(self, device: Device) -> bool:
         """Whether the kernel counts a device as enabled."""
         used = device.driver not in (None, "vfio-pci", "pci-stub") or device.address in self.kernel.open_devices
@@ -246,8 +252,8 @@ class Sysfs:
         spec = function.spec
         for name, text in (
             ("totalvfs", f"{spec.vf_total}"),
-            ("offset", "1"),
-            ("stride", "1"),
+            ("offset", f"{spec.vf_offset}"),
+            ("stride", f"{spec.vf_stride}"),
             ("drivers_autoprobe", "1"),
         ):
             self.files.add(f"{here}/sriov_{name}", attribute(f"{text}\n"))

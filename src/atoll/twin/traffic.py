@@ -94,7 +94,7 @@ class Router(Downwards):
         for mate in sorted(self.hardware.mates(source), key=lambda each: not self.claims.leads(each)):
             if not self.claims.targets(mate, packet):
                 continue
-            way, why = toward(source, mate, packet)
+            way, why = toward(source, mate, packet, groups=self.hardware.groups_functions(source))
             if way is Way.BLOCKED:
                 return Outcome(hops, stopped=why)
             if way is Way.PEER:

@@ -14,6 +14,7 @@ from atoll.twin.machines.random.adapters import adapter
 from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.kind import MachineKind
 from atoll.twin.machines.random.products import CARD, FIRST_NAME, GPU, SECOND_NAME, Product
+from atoll.twin.machines.random.wide import wide_device
 from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Model
 
@@ -46,6 +47,10 @@ class Devices:
         if self.extra(MachineKind.ADAPTERS, 0.5):
             beyond = slot == 0 and self.parent_forwards_functions(bus)
             self.functions += adapter(bus, slot, port, self.more, beyond=beyond)
+        elif self.parent_forwards_functions(bus) and self.extra(MachineKind.WIDE, 0.7):
+            found = wide_device(bus, self.more, last=bus.number == self.buses[bus.domain])
+            self.buses[bus.domain] = max(self.buses[bus.domain], found[-1].address.bus)
+            self.functions += found
         elif port is PortType.ENDPOINT and roll < 0.3:
             self.add_gpu(bus, slot)
         elif port is PortType.ENDPOINT and roll < 0.42:

@@ -13,6 +13,7 @@ from atoll.twin.machines.random.board import with_board
 from atoll.twin.machines.random.fabric import Fabric
 from atoll.twin.machines.random.firmware import with_firmware
 from atoll.twin.machines.random.fixed import with_fixed
+from atoll.twin.machines.random.hive import with_hives
 from atoll.twin.machines.random.kind import PREFIX, MachineKind
 from atoll.twin.machines.random.legacy import with_legacy
 from atoll.twin.machines.random.multicast import with_multicast
@@ -20,6 +21,7 @@ from atoll.twin.machines.random.portal import with_portals
 from atoll.twin.machines.random.ports import with_ports
 from atoll.twin.machines.random.resizable import with_resizable
 from atoll.twin.machines.random.tables import with_tables
+from atoll.twin.machines.random.wide import with_function_groups, with_wide_switches
 from atoll.twin.spec import Blueprint
 
 __all__ = ["KERNELS", "machine"]
@@ -32,6 +34,8 @@ _PLUGGED: dict[MachineKind, Callable[[Blueprint, random.Random], Blueprint]] = {
     MachineKind.PORTS: with_ports,
     MachineKind.BOARD: with_board,
     MachineKind.ARM: with_arm,
+    MachineKind.WIDE: with_wide_switches,
+    MachineKind.HIVE: with_hives,
 }
 """What is changed before it is known what decodes which addresses."""
 _SET_UP: dict[MachineKind, Callable[[Blueprint, random.Random], Blueprint]] = {
@@ -42,6 +46,7 @@ _SET_UP: dict[MachineKind, Callable[[Blueprint, random.Random], Blueprint]] = {
     MachineKind.TABLES: with_tables,
     MachineKind.PORTAL: with_portals,
     MachineKind.FIXED: with_fixed,
+    MachineKind.WIDE: with_function_groups,
 }
 """What is changed afterwards."""
 _STREAMS = {MachineKind.PORTAL: "portals"}
