@@ -67,6 +67,14 @@ def test_a_board_as_it_should_be(count: int, device: int, links: Callable[[int, 
     assert not warnings(host)
 
 
+def test_some_gpus_of_a_larger_board_have_its_links() -> None:
+    """A guest with four of eight GPUs has as many as another board has, which joins them without switches."""
+    assert not warnings(host_of(4, 0x2330, lambda a, b: 18))
+    assert not warnings(host_of(4, 0x20B0, lambda a, b: 12))
+    (*_, warning) = warnings(host_of(4, 0x2330, lambda a, b: 17))
+    assert "board:hgx-h100-4" in warning
+
+
 def test_links_that_are_not_the_boards() -> None:
     ring = host_of(4, 0x20B0, lambda a, b: 6 if (a - b) % 4 in (1, 3) else 0)
     assert len(ring.links_told) == 4, "what was read stands"

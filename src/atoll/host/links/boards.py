@@ -86,16 +86,19 @@ def board_gaps(functions: Mapping[Address, Function], told: ToldLinks, *, powern
     if len(gpus) < 2:
         return ()
     ids = {functions[address].device for address in gpus}
-    boards = [b for b in known_boards() if ids <= b.gpu_ids and len(gpus) == b.gpus and b.powernv is powernv]
+    fitting = [b for b in known_boards() if ids <= b.gpu_ids and b.powernv is powernv]
+    boards = [b for b in fitting if len(gpus) == b.gpus]
     if not boards:
         return ()
+    # In a guest or a container there are some of a board's GPUs, and the links of each to the switches are as many.
+    wirings = [*boards, *(b for b in fitting if b.gpus > len(gpus) and b.wiring.switch)]
     names = " or ".join(f"board:{board.name} ({board.title})" for board in boards)
     wired = " or ".join(dict.fromkeys(str(board.wiring) for board in boards))
     silent = sorted(address for address in gpus if address not in told.told)
     odd = {
         address: shown
         for address in gpus
-        if address in told.told and (shown := _odd(address, told.links, boards)) is not None
+        if address in told.told and (shown := _odd(address, told.links, wirings)) is not None
     }
     gaps = []
     if silent:
