@@ -128,6 +128,8 @@ def test_a_guest_is_of_the_hosts_own_kind(run: Run, tmp_path: Path, twin: str, m
     spec = clusters(tmp_path, [f["address"] for f in functions if not f["port"]][-1])
     ran = run("iova", spec, "--host", twin, "--guest-memory", "8G", "--json").json
     assert ran["guest"]["machine"] == machine
+    other = run("iova", spec, "--host", twin, "--guest-memory", "8G", "--machine", "crosvm")
+    assert (other.code == 2) is (machine != "q35")
     # Below an Arm guest's memory is the window of software MSI, where a PC would have memory.
     assert [c for c in ran["clusters"][0]["conflicts"] if c["kind"] == "reserved"] == []
 

@@ -62,6 +62,11 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
             f"--machine: {options.machine!r} is no machine type that is known here",
             hint="one of q35, i440fx, microvm, virt, pseries, cloud-hypervisor, crosvm; with its version: pc-q35-7.0",
         ) from None
+    if machine in (MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM) and host.platform in _NATIVE:
+        raise InputError(
+            f"--machine: where {machine.value} puts memory is known on x86 only; this host is {host.platform.value}",
+            hint=f"QEMU's is {_NATIVE[host.platform].value}",
+        )
     below = _size("--max-ram-below-4g", options.max_ram_below_4g)
     if below is not None and below > 4 << 30:
         raise InputError(f"--max-ram-below-4g: {options.max_ram_below_4g} is more than 4G", hint="QEMU takes up to 4G")
