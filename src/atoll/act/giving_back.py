@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from atoll.act import device
+from atoll.act.before import Before
 from atoll.act.below import is_above
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
-from atoll.act.owed import Before
 from atoll.act.regrouped import keep_moved, keeps_its_group
 from atoll.act.running import Running
 from atoll.act.settings import Difference, changed, differences, put_back

@@ -5,52 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
-from atoll.act import device
+from atoll.act.before import Before, is_as_before, was_before
 from atoll.act.below import changed_ports, is_above
 from atoll.act.busy import busy_neighbours, may_be_used, relied_on
-from atoll.act.capability import require
 from atoll.act.entries import Entry
 from atoll.act.exchanged import exchanged
-from atoll.act.failure import Failure
 from atoll.act.machine import Machine
+from atoll.act.owed_refusal import check_owners, check_possible, find_held
 from atoll.act.pace import Pace
 from atoll.act.regrouped import changes_groups, is_kept, keeps_its_group
-from atoll.act.settings import changed
 from atoll.act.shared_links import shared_links
-from atoll.act.site import Site, Value
-from atoll.act.steps.quiesce import command_word
-from atoll.errors import RefusedError
+from atoll.act.site import Site
 from atoll.fabric.domains import holder_of
-from atoll.host.model import Holder, Host
+from atoll.host.model import Host
 from atoll.isolation.clusters import HOST, Cluster, Clusters
 from atoll.pci.address import Address
-from atoll.pci.header import Command
 from atoll.plan.fingerprint import fingerprint
-from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.spec import Spec
 from atoll.plan.step import Step, StepKind
 
-__all__ = ["Before", "Owed", "find_owed"]
-
-
-@dataclass(slots=True)
-class Before:
-    """What the journal says of one device as it was before atoll touched it."""
-
-    driver: Value = None
-    override: Value = None
-    driver_known: bool = False
-    enabled: Value = None
-    """How often it was enabled while nobody drove it."""
-    cut: Value = None
-    acs: Value = None
-    power: Value = None
-    """``power/control`` of a port that is kept awake."""
-    together: Value = None
-    """Whether all below a port shared its group."""
-    removed: bool = False
-    settings: Value = None
-    """What it was set to that no step changes."""
+__all__ = ["Owed", "find_owed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +52,28 @@ class Owed:
 def find_owed(machine: Machine, host: Host, spec: Spec, entries: tuple[Entry, ...], pace: Pace) -> Owed:
     """Return what there is to give back. Raises RefusedError where it cannot be."""
     clusters = _with_given(spec.clusters, host, entries)
-    held = _held(Site(machine, host), clusters)
+    held = find_held(Site(machine, host), clusters)
     # What its holder has open was not exchanged: there, the journal and the host cannot both be right.
     strange, told = exchanged((entry for entry in entries if entry.step.device not in held), host.functions.get)
     entries = tuple(entry for entry in entries if entry not in strange)
     site = Site(machine, host, _fingerprints(host, entries), pace=pace)
     owners = {address: cluster for cluster in clusters.named for address in cluster.functions}
     mine = {cluster.name for cluster in clusters.named}
-    others = {entry.step.device for entry in entries if _owner(entry) not in (*mine, HOST, None)} - owners.keys()
-    _check_owners(entries, owners)
+    others = {entry.step.device for entry in entries if entry.step.cluster not in (*mine, HOST, None)} - owners.keys()
+    check_owners(entries, owners)
     in_use = busy_neighbours(machine, entries, {**owners, **dict.fromkeys(others)})
     others |= in_use.keys()
     kept = _kept(host, entries, owners)
     # What the clusters were given is theirs to give back: whoever read their file has checked that.
     named = {address for cluster in spec.clusters.named for address in cluster.functions}
     needed = host.essential.keys() - named - spec.essential
-    was = _was_before(host, [entry for entry in entries if entry.step.device not in needed], owners, others, kept)
+    was = was_before(host, [entry for entry in entries if entry.step.device not in needed], owners, others, kept)
     back = _back_already(site, was, held)
     over = (*strange, *(entry for entry in entries if entry.step.device in back))
     was = {address: before for address, before in was.items() if address not in back}
     for address in held:
         was.setdefault(address, Before())
-    _check_possible(site, was, held)
+    check_possible(site, was, held)
     left = [*_absent(host, entries), *told, *(_stays(host, port, user) for port, user in kept.items())]
     left += _needed_by_now(host, entries, needed)
     left += [f"{who}: its links stay cut at both ends" for who in in_use.values()]
@@ -141,7 +115,7 @@ def _with_given(clusters: Clusters, host: Host, entries: tuple[Entry, ...]) -> C
     given: dict[str | None, set[Address]] = {}
     for entry in entries:
         if entry.step.device in host.functions and entry not in others:
-            given.setdefault(_owner(entry), set()).add(entry.step.device)
+            given.setdefault(entry.step.cluster, set()).add(entry.step.device)
     elsewhere = {address: cluster.name for cluster in clusters.named for address in cluster.functions}
     named = []
     for cluster in clusters.named:
@@ -158,62 +132,8 @@ def _back_already(site: Site, was: Mapping[Address, Before], held: Mapping[Addre
         for address, before in was.items()
         if address not in held
         and not any(is_above(site.host, address, port) for port in moved)
-        and _is_as_before(site, address, before)
+        and is_as_before(site, address, before)
     }
-
-
-def _check_possible(site: Site, was: Mapping[Address, Before], held: Mapping[Address, Cluster]) -> None:
-    """Raise RefusedError where devices cannot be written, are a living holder's, or are not what they were."""
-    machine = site.machine
-    if was:
-        require(machine, ("attributes", "config"))
-    if held and "hold" not in machine.capabilities:
-        address, cluster = next(iter(held.items()))
-        holder = next(iter(device.holders(machine, address)), None)
-        raise RefusedError(
-            f"{address} is held open for {cluster.name} by process {holder.pid if holder else 'unknown'}",
-            hint="end that process first (kill -TERM, or stop its service): it gives its devices back itself",
-        )
-    for address in was:
-        try:
-            site.check_fingerprint(address)
-        except Failure as error:
-            raise RefusedError(
-                error.message, hint="that device was moved or exchanged: give it back by hand"
-            ) from error
-
-
-def _held(site: Site, clusters: Clusters) -> dict[Address, Cluster]:
-    """Return which devices the clusters' holders have open. Raises RefusedError for those that others have."""
-    held: dict[Address, Cluster] = {}
-    followers = {brick.function for brick in site.host.npu_bricks}
-    for cluster in clusters.named:
-        for address in cluster.functions:
-            if address in followers or not device.present(site.machine, address):
-                continue
-            try:
-                other = device.other(site.machine, address, cluster.name)
-                # A holder that has its group open may have closed it already, in a release that ended half-way.
-                may_be = device.has_vfio(site.machine, address)
-                is_held = may_be and device.is_open(site.machine, address, cluster.name)
-            except Failure as error:
-                raise RefusedError(error.message, hint=error.hint or "run as root") from error
-            if other is not None:
-                raise RefusedError(device.in_use(address, other), hint=_RENAMED if _is_holder(other) else _IN_USE)
-            if is_held:
-                held[address] = cluster
-    return held
-
-
-_IN_USE = "shut its user down first: atoll takes no device from a running owner"
-_RENAMED = (
-    "it is held for another cluster, or for this one by an earlier name: atoll release with the file that named it so, "
-    "or end its holder (kill -TERM, or stop its service), which gives its devices back itself"
-)
-
-
-def _is_holder(holder: Holder) -> bool:
-    return holder.name.startswith(HOLDER_PREFIX) and holder.root is not False
 
 
 def _fingerprints(host: Host, entries: Iterable[Entry]) -> dict[Address, str]:
@@ -226,22 +146,6 @@ def _fingerprints(host: Host, entries: Iterable[Entry]) -> dict[Address, str]:
 def _absent(host: Host, entries: Iterable[Entry]) -> Iterator[str]:
     for address in sorted({entry.step.device for entry in entries} - host.functions.keys()):
         yield f"{address} is not there: a rescan (/sys/bus/pci/rescan) may find it; it is not given back"
-
-
-def _owner(entry: Entry) -> str | None:
-    return entry.step.cluster
-
-
-def _check_owners(entries: Iterable[Entry], owners: Mapping[Address, Cluster]) -> None:
-    """Raise RefusedError where a device was given to another cluster than the one that is to give it back: numbers of
-    GPUs are counted anew each time a file is read, and name others once one was pulled or plugged in."""
-    given = {entry.step.device: entry.step.cluster for entry in entries if entry.step.cluster not in (HOST, None)}
-    for address, name in given.items():
-        if address in owners and owners[address].name != name:
-            raise RefusedError(
-                f"{address} was given to cluster {name}, and this file counts it to {owners[address].name}",
-                hint=f'name devices by address, as they were given: cluster.{name}.devices = ["{address}"]',
-            )
 
 
 def _kept(host: Host, entries: Iterable[Entry], owners: Mapping[Address, Cluster]) -> dict[Address, Address]:
@@ -265,63 +169,3 @@ def _stays(host: Host, port: Address, user: Address) -> str:
     holder = holder_of(host, host.functions[user])
     who = f"open in process {holder.pid} ({holder.name})" if holder is not None else "bound to a VFIO driver"
     return f"{port} stays as it is set: {user} below it is {who}, and is not released with this"
-
-
-def _was_before(
-    host: Host,
-    entries: Iterable[Entry],
-    owners: Mapping[Address, Cluster],
-    others: set[Address],
-    kept: Mapping[Address, Address],
-) -> dict[Address, Before]:
-    """Return the devices to give back, in address order. Ports above devices of others keep their setting, and
-    the host's own devices their cuts as long as others have devices."""
-    found: dict[Address, Before] = {}
-    for entry in entries:
-        address = entry.step.device
-        if address not in host.functions or address in others or address in kept:
-            continue
-        if entry.step.kind in (StepKind.SET_ACS, StepKind.REMOVE) and any(
-            is_above(host, other, address) for other in others
-        ):
-            continue
-        if address not in owners and _owner(entry) == HOST and others:
-            continue
-        was = found.setdefault(address, Before())
-        before = entry.before
-        if "driver" in before and not was.driver_known:
-            was.driver, was.override, was.driver_known = before["driver"], before["override"], True
-            was.enabled = before.get("enabled")
-        if was.cut is None and before.get("cut") is not None:
-            was.cut = before["cut"]
-        if was.settings is None and was.acs is None:
-            # What is noted after a step (the journal of an earlier version had none) is what the step has set.
-            was.settings = before.get("settings")
-        if was.acs is None and "acs" in before:
-            was.acs, was.together = before["acs"], before.get("together")
-        if was.power is None:
-            was.power = before.get("power")
-        was.removed |= entry.step.kind is StepKind.REMOVE
-    return dict(sorted(found.items()))
-
-
-def _is_as_before(site: Site, address: Address, before: Before) -> bool:
-    """Whether there is nothing to give back: a device that was pulled and plugged again is the host's as before."""
-    if site.host.functions[address].is_port or before.removed or before.cut is not None or before.acs is not None:
-        return False
-    machine = site.machine
-    if not before.driver_known or device.driver(machine, address) != before.driver:
-        return False
-    hosts = isinstance(before.driver, str) and "vfio" not in before.driver
-    try:
-        if device.override(machine, address) != before.override:
-            return False
-        if hosts:
-            return True
-        # A release that died may have closed it, and not yet written back what that took.
-        return not command_word(machine, address) & Command.MASTER and not changed(
-            machine, address, before.settings, opens=True
-        )
-    except Failure:
-        # Pulled since the host was read: what it is known by is checked next.
-        return False
