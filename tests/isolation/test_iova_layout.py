@@ -34,6 +34,9 @@ def ram(guest: Guest) -> Parts:
         (Guest(0xDFF00000, MachineType.I440FX), [(0, 0xDFEFFFFF)]),
         (Guest(4 * G, MachineType.I440FX), [(0, 3 * G - 1), (4 * G, 5 * G - 1)]),
         (Guest(4 * G, MachineType.I440FX, max_ram_below_4g=2 * G), [(0, 2 * G - 1), (4 * G, 6 * G - 1)]),
+        (Guest(4 * G, version=(1, 7)), [(0, 0xAFFFFFFF), (4 * G, 4 * G + 0x4FFFFFFF)]),
+        (Guest(4 * G, version=(2, 0)), [(0, 2 * G - 1), (4 * G, 6 * G - 1)]),
+        (Guest(4 * G, MachineType.I440FX, (1, 7)), [(0, 0xDFFFFFFF), (4 * G, 4 * G + 0x1FFFFFFF)]),
         (Guest(8 * G, MachineType.VIRT), [(G, 9 * G - 1)]),
         (Guest(8 * G, MachineType.PSERIES), [(0, G - 1), (1 << 59, (1 << 59) + 8 * G - 1)]),
         (Guest(3 * G, MachineType.CLOUD_HYPERVISOR), [(0, 3 * G - 1)]),
@@ -99,6 +102,11 @@ def placed(entry: dict[str, Any], *keys: str) -> Parts:
 def test_room_for_memory_elsewhere(machine: MachineType, start: int, size: int) -> None:
     later = Guest(8 * G + (1 << 20), machine, max_memory=18 * G + (1 << 20), slots=2).pluggable
     assert (later.parts[0].start if later else 0, later.size) == (start, size)
+
+
+def test_old_machine_types_leave_no_room_for_alignment() -> None:
+    assert Guest(8 * G, version=(2, 1), max_memory=16 * G, slots=2).pluggable.size == 8 * G
+    assert Guest(8 * G, version=(2, 2), max_memory=16 * G, slots=2).pluggable.size == 10 * G
 
 
 def test_amds_hole_moves_the_upper_memory_of_newer_machine_types() -> None:

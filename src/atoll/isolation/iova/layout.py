@@ -62,8 +62,12 @@ _OTHERS = frozenset({MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM})
 """Programs that are not QEMU: their versions differ in nothing here."""
 _FIXED = frozenset({MachineType.MICROVM, MachineType.CROSVM})
 """Those into which no memory is plugged."""
+_WHOLE_GIB = (2, 0)
+"""The first machine types that part a PC's memory at whole GiB (``gigabyte_align``)."""
+_ALIGNING = (2, 2)
+"""The first that leave room for the alignment of modules (``enforce_aligned_dimm``)."""
 _ROOMY = frozenset({MachineType.Q35, MachineType.I440FX, MachineType.VIRT})
-"""Those that leave room for the alignment of each module (``enforce_aligned_dimm``, and ``virt_set_memmap``)."""
+"""Those that leave such room at all; Arm's in ``virt_set_memmap``."""
 _VGA = Ranges.of(VGA_MEMORY)
 
 
@@ -96,7 +100,7 @@ class Guest:
     @property
     def relocates(self) -> bool:
         """Whether its upper memory goes above 1 TiB where it would meet AMD's hole."""
-        return self.pc and self.cpu is Cpu.AMD and (self.version is None or self.version >= RELOCATING)
+        return self.pc and self.cpu is Cpu.AMD and self._since(RELOCATING)
 
     @property
     def below_4g(self) -> int:
@@ -105,10 +109,10 @@ class Guest:
             low = _LOW[self.machine]
         elif self.machine is MachineType.I440FX:
             low = self.max_ram_below_4g or 0xE000_0000
-            if self.memory >= low:
+            if self.memory >= low and self._since(_WHOLE_GIB):
                 low = min(low, 0xC000_0000)
         else:
-            low = 0x8000_0000 if self.memory >= 0xB000_0000 else 0xB000_0000
+            low = 0x8000_0000 if self.memory >= 0xB000_0000 and self._since(_WHOLE_GIB) else 0xB000_0000
             low = min(low, self.max_ram_below_4g or _FOUR_GIB)
         return min(low, self.memory)
 
@@ -154,7 +158,12 @@ class Guest:
     def _pluggable_size(self) -> int:
         if self.machine in _FIXED or self.max_memory is None or self.max_memory <= self.memory:
             return 0
-        return self.max_memory - self.memory + (self.slots * GIBIBYTE if self.machine in _ROOMY else 0)
+        roomy = self.machine in _ROOMY and self._since(_ALIGNING)
+        return self.max_memory - self.memory + (self.slots * GIBIBYTE if roomy else 0)
+
+    def _since(self, version: tuple[int, int]) -> bool:
+        """Whether the machine type is of this version or newer."""
+        return self.version is None or self.version >= version
 
     @property
     def _above_start(self) -> int:
