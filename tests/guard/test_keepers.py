@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,29 @@ def test_what_was_seen_is_no_longer_so_while_a_look_does_not_return() -> None:
         assert seen()["registers"] == []
         goes_on.set()
         assert Pace().until(lambda: seen()["sight"] == "cut", seconds=20)
+
+
+def test_what_was_seen_before_the_host_slept_is_a_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device loses in that time what it was set to; the monotonic clock stands still."""
+    goes_on = threading.Event()
+    goes_on.set()
+    clock = time.clock_gettime_ns
+    with Bench() as bench:
+        read = bench.kernel.pread
+
+        def pread(descriptor: int, size: int, offset: int) -> bytes:
+            assert goes_on.wait(20)
+            return read(descriptor, size, offset)
+
+        bench.kernel.pread = pread  # type: ignore[method-assign]
+        bench.keepers.lease(RED, holder="atoll-hold:red").watch(VOLTA, [1], interval=0.001)
+        goes_on.clear()
+        slept = {time.CLOCK_BOOTTIME: 3600 * 10**9}
+        monkeypatch.setattr(time, "clock_gettime_ns", lambda which: clock(which) + slept.get(which, 0))
+        seen = bench.keepers.by_holder["atoll-hold:red"].order("looks")["devices"][str(RED)]
+        assert (seen["sight"], seen["registers"]) == ("unknown", [])
+        assert "it was seen last 360" in seen["reason"]
+        goes_on.set()
 
 
 def test_a_device_is_watched_once_however_often_that_is_ordered() -> None:

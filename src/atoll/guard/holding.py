@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from atoll.guard.owners import Tenant, owner_uid, tenants
 from atoll.guard.recuts import Recuts
 from atoll.guard.service import Service
 from atoll.guard.standing import read_now, statement
+from atoll.guard.watch import elapsed_ns
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.moment import Statement
@@ -237,8 +237,7 @@ class Holding:
 
     def prove(self) -> Mapping[str, Any]:
         """Return what is proven now, as those who ask get it."""
-        clock = time.monotonic()
-        if self._proof is None or clock - self._proof[0] > _PROOF_SECONDS:
+        if self._proof is None or elapsed_ns() / 1e9 - self._proof[0] > _PROOF_SECONDS:
             host = read_now(self.machine, self.keepers, patience=LOOK_PATIENCE)
             clusters = with_others(self.machine, host, self.clusters, gone=self._gone)
             found = statement(host, clusters, self.policy, gone=self._gone)
@@ -249,7 +248,7 @@ class Holding:
                 "assumptions": [a.id for a in (*found.proof.assumptions, *found.once_handed_over)],
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             }
-            self._proof = time.monotonic(), document
+            self._proof = elapsed_ns() / 1e9, document
         return self._proof[1]
 
     def _left(self, host: Host) -> Sequence[Tenant]:

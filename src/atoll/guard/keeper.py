@@ -19,7 +19,7 @@ from atoll.controls.registry import link_controls
 from atoll.errors import AtollError
 from atoll.guard.message import MOST_DESCRIPTORS, send
 from atoll.guard.prctl import run_at_once
-from atoll.guard.watch import Cut, Sight, Watch
+from atoll.guard.watch import Cut, Sight, Watch, elapsed_ns
 from atoll.pci.address import Address
 from atoll.pci.header import Command
 from atoll.vfio import AddressSpace, Api, open_space
@@ -282,7 +282,7 @@ class Keeper:
 
 def _shown(watch: Watch) -> dict[str, Any]:
     """What a watch saw last. A look that does not return (the device is in reset) makes what was seen a memory."""
-    age = (time.monotonic_ns() - watch.looked) / 1e9
+    age = (elapsed_ns() - watch.looked) / 1e9
     sight, reason = watch.sight, watch.reason
     if sight is Sight.CUT and age > _FRESH:
         sight, reason = Sight.UNKNOWN, f"it was seen last {age:.1f} s ago: it may be in reset"

@@ -19,7 +19,7 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
 from atoll.pci.address import Address
 
-__all__ = ["Bars", "Cut", "Sight", "Watch"]
+__all__ = ["Bars", "Cut", "Sight", "Watch", "elapsed_ns"]
 
 _ALL_ONES = 0xFFFFFFFF
 _TRIES = 8
@@ -27,6 +27,12 @@ _TRIES = 8
 _SHORTEST_PATIENCE, _LONGEST_PATIENCE = 0.001, 1.0
 """Seconds for which an owner may keep decoding off before it is switched on for a look, and what that grows to for
 one that does so again and again."""
+
+
+def elapsed_ns() -> int:
+    """Return nanoseconds since boot, those too for which the host slept (CLOCK_BOOTTIME, clock_gettime(2)): what was
+    seen of a device before that is a memory."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class Bars(Protocol):
@@ -58,7 +64,7 @@ class Sight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Links of a device that were found open and are cut again. Times are nanoseconds of the monotonic clock."""
+    """Links of a device that were found open and are cut again. Times are nanoseconds (``elapsed_ns``)."""
 
     device: Address
     links: tuple[int, ...]
@@ -81,7 +87,7 @@ class Watch:
     control: LinkControl
     links: frozenset[int]
     bars: Bars
-    clock: Callable[[], int] = time.monotonic_ns
+    clock: Callable[[], int] = elapsed_ns
     sight: Sight = Sight.UNKNOWN
     reason: str = "not looked at yet"
     """Why it is not seen as cut."""
