@@ -188,7 +188,10 @@ def test_what_no_source_told_the_links_of_may_hang_on_the_same_chip(kind: EndKin
 @pytest.mark.parametrize("kind", [EndKind.UNKNOWN, EndKind.OUTSIDE])
 def test_ends_that_are_not_known_may_meet(kind: EndKind) -> None:
     assert answer(gpus(chip("", kind))) is POSSIBLE
-    assert answer(gpus(chip("", EndKind.SWITCH))) is POSSIBLE, "a chip without a name may be another"
+    nameless = gpus(chip("", EndKind.SWITCH))
+    assert answer(nameless) is POSSIBLE, "a chip without a name may be another"
+    (hop,) = across_links(nameless.topology, nameless.settings, at("01:00.0"), at("02:00.0")).path
+    assert hop.because == "both have a link to a switch that no source names"
 
 
 def test_chips_may_be_joined_among_themselves() -> None:

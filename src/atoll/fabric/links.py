@@ -217,20 +217,23 @@ def _through_switch(topology: Topology, settings: Settings, source: Address, tar
             named = middle.function is not None or bool(middle.name)
             known = None not in states and same and named and middle.kind is EndKind.SWITCH
             via = f"{first.kind.value} {_name(near_end(first, source))}"
-            because = f"both have a link to {middle.kind.value} {middle.function or middle.name or '?'}"
+            because = f"both have a link to {_chip(middle)}"
             if not same:
                 # Chips have links among themselves (HGX-2, HGX A100, NVL72), and the records of GPUs show none of them.
                 because = f"whether {_chip(middle)} and {_chip(other)} are joined, no source told"
-            yield Finding(
-                Answer.DIRECT if known else Answer.POSSIBLE,
-                (Hop(str(source), via, because), Hop(str(middle.function or middle.name), "switch", "it routes")),
-            )
+            hops = [Hop(str(source), via, because)]
+            if named:
+                hops.append(Hop(str(middle.function or middle.name), "switch", "it routes"))
+            yield Finding(Answer.DIRECT if known else Answer.POSSIBLE, tuple(hops))
             if known:
                 return
 
 
 def _chip(end: LinkEnd) -> str:
-    return f"{end.kind.value} {end.function or end.name or '?'}"
+    place = end.function or end.name
+    if place:
+        return f"{end.kind.value} {place}"
+    return "a switch that no source names" if end.kind is EndKind.SWITCH else "what no source names, maybe one switch"
 
 
 def into_system(topology: Topology, settings: Settings, source: Address) -> Finding:

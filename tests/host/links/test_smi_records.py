@@ -345,6 +345,27 @@ def test_ends_that_the_driver_does_not_name(far: str) -> None:
     assert "does not name" in why(host)
 
 
+def test_records_that_name_no_ends_show_the_same_links() -> None:
+    """NCCL, ``nvlink -R`` and ``-s`` of HGX B200: the first without numbers, the last with rates."""
+    pci = '<pci busid="{}" class="0x030200" vendor="0x10de" device="0x2901"><gpu dev="{}">{}</gpu></pci>'
+    link = '<nvlink target="fffffff:ff:ff.0" count="18" tclass="0x068000"/>'
+    listed = "".join(pci.format(place, n, link) for n, place in enumerate(gpus(2)))
+    nccl = f'<system version="1"><cpu numaid="0">{listed}</cpu></system>'
+    ends, rates = (
+        "".join(f"GPU {g}: x\n" + "".join(f" Link {n}: {what}\n" for n in range(18)) for g in range(2))
+        for what in ("Remote Device FFFFFFFF:FF:FF.0: Link 0", "53.125 GB/s")
+    )
+    query = f"index, pci.bus_id\n0, {gpus(2)[0]}\n1, {gpus(2)[1]}\n"
+    for texts in ((nccl, ends, rates), (rates, ends, nccl)):
+        host = host_of(gpus(2), 0x2901, *texts, query)
+        assert far_kinds(host) == {EndKind.UNKNOWN: 36}
+        assert {link.a.number for link in host.links} == set(range(18))
+        assert {link.bytes_per_second for link in host.links} == {53_125_000_000}
+        switched = host_of(gpus(2), 0x2901, *texts, query, matrix_of(2, lambda *_: 18))
+        assert len(pairs(switched)) == 1
+        assert len(switched.links) == 18
+
+
 def test_several_outputs_in_one_text() -> None:
     text = (
         "$ nvidia-smi -L\nGPU 0: x (UUID: GPU-0)\nGPU 1: x (UUID: GPU-1)\n"

@@ -173,7 +173,8 @@ class _Reading:
                 doubts.setdefault(address, why)
 
     def _has_switches(self) -> bool:
-        return any(f.vendor == NVIDIA and f.device_class == DeviceClass.OTHER_BRIDGE for f in self.functions.values())
+        bridges = (f for f in self.functions.values() if f.device_class == DeviceClass.OTHER_BRIDGE)
+        return any(bridge.made_by(NVIDIA) for bridge in bridges)
 
     def _switched(self, members: list[int]) -> bool:
         if self._has_switches() or any(self.naming.addresses.get(index) in self.fabric for index in members):

@@ -146,7 +146,7 @@ def _nvlinks(
         if target is None and kind is EndKind.CPU:
             far = LinkEnd(kind)
         elif target is None:
-            far = LinkEnd(EndKind.UNKNOWN, None, None, "what the driver does not name")
+            far = LinkEnd(EndKind.UNKNOWN)
             doubts.setdefault(gpu.address, f"{source} does not name where {count} of its links lead")
         elif target not in functions:
             far = LinkEnd(kind if kind is not EndKind.FUNCTION else EndKind.UNKNOWN, None, None, str(target))

@@ -106,9 +106,9 @@ def _between(tables: Mapping[Address, SmiGpu], address: Address, far: Address) -
 
 
 def _kind(function: Function) -> EndKind:
-    if function.vendor == IBM:
+    if function.made_by(IBM):
         return EndKind.CPU
-    if function.vendor == NVIDIA and function.device_class == DeviceClass.OTHER_BRIDGE:
+    if function.made_by(NVIDIA) and function.device_class == DeviceClass.OTHER_BRIDGE:
         return EndKind.SWITCH
     return EndKind.FUNCTION
 

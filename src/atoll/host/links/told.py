@@ -192,14 +192,17 @@ def _surplus(kept: Sequence[Link], one: Sequence[Link], other: Sequence[Link]) -
     led = {key[:2] for key in (*here, *there, *known) if key[2] is not EndKind.UNKNOWN}
     links: list[Link] = []
     for key in sorted((here.keys() | there.keys()), key=str):
-        longer, shorter = here.get(key, []), there.get(key, [])
-        if len(shorter) > len(longer):
-            longer = shorter
+        longer = max(here.get(key, []), there.get(key, []), key=_length)
         if key[2] is not EndKind.UNKNOWN:
             links += longer[len(known.get(key, [])) :]
         elif key[:2] not in led:
             links += [link for link in longer if link.a not in numbered]
     return links
+
+
+def _length(links: Sequence[Link]) -> tuple[int, int]:
+    """How many links there are, and of how many the number is told."""
+    return len(links), sum(link.a.number is not None for link in links)
 
 
 def _by_kind(links: Iterable[Link]) -> dict[tuple[Address | None, LinkKind, EndKind], list[Link]]:

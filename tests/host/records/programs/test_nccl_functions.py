@@ -100,6 +100,16 @@ def test_machines_that_nvlink_joins_are_refused_together() -> None:
     assert len(host_of(f'<system version="2">{tray("0xa1", 18)}</system>').links) == 23
 
 
+def test_a_switch_that_nccl_shows_is_one_to_other_records() -> None:
+    """It shows no ids of it, and what it is by its class."""
+    listing = [f"\t Link {n}: Remote Device 00000000:07:00.0: Link {30 + n}" for n in range(18)]
+    host = host_of(SWITCHED, "\n".join(("GPU 0: NVIDIA H200 (UUID: GPU-0)", *listing, "")))
+    assert {link.b.function for link in host.links} == {at("07:00.0")}
+    assert [link.a.number for link in host.links] == list(range(18))
+    assert [link.b.number for link in host.links] == list(range(30, 48))
+    assert host.links_told == {at("18:00.0")}
+
+
 def test_each_document_of_a_post_counts() -> None:
     """With what is printed around them."""
     other = SWITCHED.replace("0000:18:00.0", "0000:28:00.0").replace("0000:19:00.0", "0000:29:00.0")
