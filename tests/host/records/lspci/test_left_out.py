@@ -56,6 +56,7 @@ def test_the_same_of_flags() -> None:
         "[output truncated]",
         "... (1,234 bytes truncated) ...",
         "\n[... 12 lines skipped ...]\n",
+        "@@ -280,105 +280,105 @@",
     ],
 )
 def test_what_a_program_left_out_may_end_in_another_function(mark: str) -> None:

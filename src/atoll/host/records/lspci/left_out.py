@@ -1,6 +1,7 @@
 """Lines that stand for others: what somebody left out of lspci's output, or a program that shows long texts' ends only.
 
-Forms of programs: ``[... 300 lines omitted ...]``, ``<truncated lines 12-40>``, ``[output truncated]``.
+Forms of programs: ``[... 300 lines omitted ...]``, ``<truncated lines 12-40>``, ``[output truncated]``, and what ``diff
+-u`` prints between lines that do not follow one another: ``@@ -280,105 +280,105 @@``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def leaves_out(text: str) -> bool:
 
 def left_out_by_program(text: str) -> bool:
     """Whether a program says that it left out lines, wherever that begins and ends: below may be another function's."""
+    if text.startswith("@@ -") and " @@" in text:
+        return True
     if len(text) > _LONGEST_MARK:
         return False
     words = [word for part in text.lower().split() if (word := part.strip(f"{_MARKS}+,:"))]

@@ -10,6 +10,7 @@ from atoll.host.records.lspci.interleaved import without_messages
 from atoll.host.records.lspci.left_out import BOX_END
 from atoll.host.records.lspci.line import begins_detail
 from atoll.host.records.pasted.broken import mended
+from atoll.host.records.pasted.changes import as_changed
 from atoll.host.records.pasted.cut_paths import whole_paths
 from atoll.host.records.pasted.eaten import parted
 from atoll.host.records.pasted.flowed import unflowed
@@ -47,7 +48,7 @@ def text_lines(data: bytes, *, name: str, ends: bool = False) -> Iterator[str]:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ")
     _check(text, name)
     text = plain(text)
-    for line in whole_paths(unflowed(without_messages(single_spaced(list(_own(text)))))):
+    for line in whole_paths(unflowed(without_messages(single_spaced(list(as_changed(_own(text))))))):
         if ends or line != BOX_END:
             yield line[:_LONGEST]
 
