@@ -6,30 +6,26 @@ ports as before, functions regrouped by that, and last the drivers of before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from atoll.act import device
-from atoll.act.before import Before
 from atoll.act.below import is_above
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.act.outcome import Deed
-from atoll.act.regrouped import keep_moved, keeps_its_group
-from atoll.act.running import Running
-from atoll.act.settings import Difference, changed, differences, put_back
+from atoll.act.ports_given_back import PortsGivenBack
+from atoll.act.regrouped import keep_moved
+from atoll.act.settings import changed, put_back
 from atoll.act.shared_links import stays_cut
-from atoll.act.site import Site, State, Value
+from atoll.act.site import State, Value
 from atoll.act.steps.drivers import restore, set_override, unbind
 from atoll.act.steps.leases import close
-from atoll.act.steps.ports import power_control, read_control, restore_power, set_control
 from atoll.act.steps.quiesce import master_off
-from atoll.act.steps.regroup import check_free, found_apart, regroup
 from atoll.act.steps.resets import restore_cut
 from atoll.errors import StepError
 from atoll.isolation.clusters import Cluster
-from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
 from atoll.plan.step import Step, StepKind
@@ -42,29 +38,14 @@ _KEEPS = "it keeps the group that it has"
 _ENDED = "end whoever was handed it, then run atoll recover, or atoll release again"
 
 
-@dataclass(slots=True)
-class GivingBack:
-    """One release being carried out: of each device what is owed, what was done, and what is left."""
+@dataclass(slots=True, kw_only=True)
+class GivingBack(PortsGivenBack):
+    """A whole release, from whoever has the devices to the drivers of before."""
 
-    site: Site
-    work: Running
-    was: Mapping[Address, Before]
     held: Mapping[Address, Cluster]
     shared: Mapping[Address, Step]
-    deeds: list[Deed] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    vanished: set[Address] = field(default_factory=set)
-    """Devices that were pulled while this went on."""
     relied_on: str = ""
     """Why nothing is written back that resets have closed; empty: it is."""
-    closed: frozenset[Address] = frozenset()
-    """Ports that stay as they are set: others are below them."""
-    unmoved: frozenset[Address] = frozenset()
-    """Functions that others have, or the host needs, which keep the groups in which they were found again."""
-    differences: list[Difference] = field(default_factory=list)
-    """What stands otherwise than before once all is given back."""
-    kept: set[int] = field(default_factory=set)
-    """Entries, by number, of what is cut still once its device is given back."""
 
     def run(self) -> None:
         """Give everything back: first whatever could let a device act is taken from it, last the drivers come back."""
@@ -89,106 +70,6 @@ class GivingBack:
                 if address in later:
                     self.kept.update(keep_moved(self.work.journal, address))
                 self.forget(address)
-
-    def open_links(self, devices: Iterable[Address]) -> None:
-        """Open what was not cut before, but for what a neighbour's owner needs cut."""
-        for address in devices:
-            if self.was[address].cut is not None:
-                told = "links as before" + (", but for those that stay cut" if address in self.shared else "")
-                self.attempt("open-links", address, partial(self.reopen, address), told)
-
-    def regrouped_later(self, closed: Collection[Address]) -> set[Address]:
-        """Return what is below a port that stays as it is set: found again now, it would get the group that it has.
-        Opened one day, that port would leave it with a group that nothing isolates."""
-        moved = set()
-        for address, before in self.was.items():
-            port = next((port for port in sorted(closed) if is_above(self.site.host, address, port)), None)
-            if before.removed and port is not None:
-                moved.add(address)
-                self.left.append(keeps_its_group(address, port))
-        return {a for a in self.was if any(is_above(self.site.host, a, port) for port in moved)}
-
-    def ports_that_stay(self, later: Container[Address]) -> set[Address]:
-        """Return the functions above what cannot be regrouped: what isolates its group is not taken away from it."""
-        stays = {a for a, was in self.was.items() if was.removed and a not in later and not self.can_be_regrouped(a)}
-        return self.ports_above(stays)
-
-    def ports_above(self, functions: Collection[Address]) -> set[Address]:
-        """Return what of all that is given back is above some functions, or is one of them."""
-        return {port for port in self.was for a in functions if is_above(self.site.host, a, port)}
-
-    def restore_ports(self, closed: Container[Address]) -> None:
-        """Give ports and functions their ACS settings of before, but for those that stay ``closed``."""
-        for address, before in self.was.items():
-            if isinstance(before.acs, int) and address not in closed:
-                self.restore_acs(address, AcsFlag(before.acs))
-                if isinstance(before.power, str) and power_control(self.site.machine, address) not in (
-                    "",
-                    before.power,
-                ):
-                    sleep = partial(restore_power, self.site.machine, address, before.power)
-                    self.attempt("set-acs", address, sleep, f"power/control {before.power}")
-
-    def regroup(self, addresses: Sequence[Address]) -> None:
-        """Have what was removed for its group found again once more; of ports, nothing is owed then."""
-        for address in addresses:
-            if self.was[address].removed:
-                self.attempt("regroup", address, partial(regroup, self.site, address), "removed and found again")
-            if self.site.host.functions[address].is_port and address not in self.vanished:
-                self.compare(address)
-                self.forget(address)
-        opened = [address for address in addresses if self.was[address].together and address not in self.vanished]
-        self.left += found_apart(self.site.machine, opened, self.was)
-
-    def silence(self, devices: Iterable[Address]) -> None:
-        """Take off drivers and bus mastering, and then close what is held: a closed device may lose its cuts."""
-        machine = self.site.machine
-        for address in devices:
-            if address not in self.held:
-                self.unbind(address)
-            self.attempt("quiesce", address, partial(master_off, machine, address), "bus mastering off")
-        for address, cluster in self.held.items():
-            holder = holder_name(cluster.name)
-            self.attempt("close", address, partial(close, machine, address, holder), f"closed for {holder}")
-            self.check_closed(address, cluster)
-            self.unbind(address)
-
-    def check_closed(self, address: Address, cluster: Cluster) -> None:
-        """Raise StepError, before others lose their cuts, where somebody else has it open still, or again."""
-        machine = self.site.machine
-        if self.site.pace.until(lambda: not device.unseen(machine, address), seconds=_CLOSING_SECONDS):
-            try:
-                other = device.other(machine, address, cluster.name)
-            except Failure as error:
-                raise StepError(f"{error.message}: {_ALL_STAYS}", hint=error.hint or "run as root") from error
-            if other is None:
-                return
-            told = device.in_use(address, other)
-        else:
-            told = f"{address} was closed by its holder, and is open still, in no process that is seen"
-        # Its driver is not taken off: the kernel would wait for him, and keep everybody else from changing anything.
-        raise StepError(f"{told}: {_ALL_STAYS}", hint=_ENDED)
-
-    def there(self, address: Address) -> bool:
-        """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""
-        if address not in self.vanished and not device.present(self.site.machine, address):
-            self.vanished.add(address)
-            self.left.append(f"{address} has vanished meanwhile: it is not given back")
-        return address not in self.vanished
-
-    def can_be_regrouped(self, address: Address) -> bool:
-        """Whether a function, or a port and all below it, can be grouped by what is set then; not while something there
-        is in use again. What isolates groups that stay as they are is not taken away beneath them."""
-        if address in self.vanished:
-            return True
-        try:
-            check_free(self.site, address)
-        except Failure as error:
-            if not self.there(address):
-                return True
-            self.left.append(f"{address} keeps the group that it has, and ports their setting: {error.message}")
-            return False
-        return True
 
     def note_held(self) -> None:
         """Put into the journal what is held and not in it: once closed, nothing else would tell that it is to be given
@@ -221,10 +102,34 @@ class GivingBack:
             state: State = {"driver": before.driver, "override": before.override}
             journal.intend(step, {"fingerprint": self.site.fingerprints[address], **state})
 
-    def forget(self, address: Address) -> None:
-        journal = self.work.journal
-        mine = (entry for entry in journal.entries if entry.step.device == address)
-        journal.forget(entry for entry in mine if entry.number not in self.kept)
+    def silence(self, devices: Iterable[Address]) -> None:
+        """Take off drivers and bus mastering, and then close what is held: a closed device may lose its cuts."""
+        machine = self.site.machine
+        for address in devices:
+            if address not in self.held:
+                self.unbind(address)
+            self.attempt("quiesce", address, partial(master_off, machine, address), "bus mastering off")
+        for address, cluster in self.held.items():
+            holder = holder_name(cluster.name)
+            self.attempt("close", address, partial(close, machine, address, holder), f"closed for {holder}")
+            self.check_closed(address, cluster)
+            self.unbind(address)
+
+    def check_closed(self, address: Address, cluster: Cluster) -> None:
+        """Raise StepError, before others lose their cuts, where somebody else has it open still, or again."""
+        machine = self.site.machine
+        if self.site.pace.until(lambda: not device.unseen(machine, address), seconds=_CLOSING_SECONDS):
+            try:
+                other = device.other(machine, address, cluster.name)
+            except Failure as error:
+                raise StepError(f"{error.message}: {_ALL_STAYS}", hint=error.hint or "run as root") from error
+            if other is None:
+                return
+            told = device.in_use(address, other)
+        else:
+            told = f"{address} was closed by its holder, and is open still, in no process that is seen"
+        # Its driver is not taken off: the kernel would wait for him, and keep everybody else from changing anything.
+        raise StepError(f"{told}: {_ALL_STAYS}", hint=_ENDED)
 
     def unbind(self, address: Address) -> None:
         """Take the driver off, and let no override keep another from it."""
@@ -236,6 +141,7 @@ class GivingBack:
             self.attempt("unbind", address, clear, "driver_override cleared")
 
     def overridden(self, address: Address) -> bool:
+        """Whether an override names the driver of a device that is there still."""
         try:
             return device.override(self.site.machine, address) is not None
         except Failure:
@@ -243,24 +149,15 @@ class GivingBack:
                 raise
             return False
 
-    def attempt(self, kind: str, address: Address, act: Callable[[], object], told: str) -> None:
-        if address in self.vanished:
-            return
-        try:
-            with self.work.machine.during(None, f"to give {address} back: {told}"):
-                act()
-        except (Failure, OSError) as error:
-            # What this itself removed, to have it regrouped, is to be found again.
-            if kind != "regroup" and not self.there(address):
-                return
-            done = ", ".join(f"{deed.kind} {deed.device}" for deed in self.deeds) or "nothing"
-            raise StepError(
-                f"{kind} of {address} failed: {error}. Done before: {done}",
-                hint="what was given back stays so; run atoll release again once the reason is gone",
-            ) from error
-        self.deeds.append(Deed(kind, address, told))
+    def open_links(self, devices: Iterable[Address]) -> None:
+        """Open what was not cut before, but for what a neighbour's owner needs cut."""
+        for address in devices:
+            if self.was[address].cut is not None:
+                told = "links as before" + (", but for those that stay cut" if address in self.shared else "")
+                self.attempt("open-links", address, partial(self.reopen, address), told)
 
     def reopen(self, address: Address) -> None:
+        """Cut what was cut before, and what a neighbour's owner needs cut; open all else."""
         was = self.was[address].cut
         step = self.shared.get(address)
         if step is not None and isinstance(was, list):
@@ -285,16 +182,6 @@ class GivingBack:
             of_the_host = [journal.intend(step, state).number]
         self.kept.update(of_the_host)
 
-    def restore_acs(self, address: Address, control: AcsFlag) -> None:
-        machine = self.site.machine
-        try:
-            as_before = read_control(machine, address) == control
-        except Failure:
-            # That is found again, and told, by who writes it.
-            as_before = False
-        if not as_before:
-            self.attempt("set-acs", address, partial(set_control, machine, address, control), f"ACS {control.lspci}")
-
     def put_back(self, address: Address, *, opens: bool) -> str:
         """Write back what resets have changed that no step did, before its driver has it; return why that failed."""
         machine, was = self.site.machine, self.was[address].settings
@@ -306,13 +193,6 @@ class GivingBack:
         if not why:
             self.deeds.append(Deed("put-back", address, f"{told} as before"))
         return why
-
-    def compare(self, address: Address, why: str = "") -> None:
-        """Tell what stands otherwise than before, now that a function is given back."""
-        if address not in self.vanished:
-            found = list(differences(self.site.machine, address, self.was[address].settings, why))
-            self.differences += found
-            self.left += map(str, found)
 
     def give_back(self, address: Address) -> None:
         """Bind the driver of before; where the journal does not tell, let the kernel choose."""

@@ -88,11 +88,11 @@ def _carry_out(owed: Owed, work: Running) -> Outcome:
     site = replace(owed.site, machine=work.machine)
     work.journal.forget(owed.over)
     giving = GivingBack(
-        site,
-        work,
-        owed.was,
-        owed.held,
-        owed.shared,
+        site=site,
+        work=work,
+        was=owed.was,
+        held=owed.held,
+        shared=owed.shared,
         left=[*owed.left],
         relied_on=owed.relied_on,
         closed=owed.closed,

@@ -149,7 +149,7 @@ def test_a_port_stays_closed_while_what_is_below_it_keeps_groups_that_rely_on_it
             raise Failure(f"{BLUE[1]} is open in process 4711 (qemu)")
 
     with monkeypatch.context() as context:
-        context.setattr("atoll.act.giving_back.check_free", used)
+        context.setattr("atoll.act.ports_given_back.check_free", used)
         outcome = release(twin, now, clusters)
     assert any("keeps the group that it has, and ports their setting" in told for told in outcome.left)
     assert groups(twin) == applied
