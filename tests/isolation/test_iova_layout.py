@@ -149,6 +149,8 @@ def test_all_memory_stands_somewhere(memory: int, machine: MachineType, cpu: Cpu
         ("i440fx", (MachineType.I440FX, None)),
         ("pc-q35-7.0", (MachineType.Q35, (7, 0))),
         ("pc-i440fx-10.1", (MachineType.I440FX, (10, 1))),
+        ("pc-q35-9.0+pve0", (MachineType.Q35, (9, 0))),
+        ("q35+pve1", (MachineType.Q35, None)),
         ("virt-9.0", (MachineType.VIRT, (9, 0))),
         ("microvm", (MachineType.MICROVM, None)),
         ("pseries", (MachineType.PSERIES, None)),

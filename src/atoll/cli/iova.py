@@ -60,7 +60,8 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
     except ValueError:
         raise InputError(
             f"--machine: {options.machine!r} is no machine type that is known here",
-            hint="one of q35, i440fx, microvm, virt, pseries, cloud-hypervisor, crosvm; with its version: pc-q35-7.0",
+            hint="one of q35, i440fx, microvm, virt, pseries, cloud-hypervisor, crosvm, or with a version: pc-q35-7.0 "
+            "(for a distribution's own, such as pc-q35-rhel9.0.0: QEMU's that it was made from)",
         ) from None
     if machine in (MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM) and host.platform in _NATIVE:
         raise InputError(

@@ -190,8 +190,10 @@ def _aligned(address: int, unit: int = GIBIBYTE) -> int:
 def parse_machine(text: str) -> tuple[MachineType, tuple[int, int] | None]:
     """Return a machine type and its version: ``q35``, ``pc-q35-7.0``, ``pc-i440fx-8.2``, ``virt-9.0``.
 
+    Proxmox VE counts its own changes behind QEMU's version (``pc-q35-9.0+pve0``); memory stands where it does without.
     Raises ValueError for any other name, and where a program that is not QEMU has a version.
     """
+    text = text.partition("+pve")[0]
     if text in _OTHERS:
         return MachineType(text), None
     name, dash, version = text.removeprefix("pc-").rpartition("-")
