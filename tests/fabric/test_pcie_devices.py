@@ -55,6 +55,15 @@ def test_egress_vectors_of_functions(ari: Known[bool] | Unknown, expected: Answe
     assert peer(found, "01:00.0", "01:00.2").answer is (DIRECT if expected is BLOCKED else POSSIBLE)
 
 
+def test_egress_vectors_of_functions_may_be_of_groups_where_the_port_above_forwards_without_ari() -> None:
+    word = replace(acs("RR CR EC", ALL, vector=1 << 1), groups=True)
+    assert peer(device(word, CLOSED, ari=Known(False)), "01:00.0", "01:00.1").answer is POSSIBLE
+    virtual = endpoint("01:00.1", "00:01.0", physical="01:00.0")
+    functions = [endpoint("01:00.0", "00:01.0", multifunction=True, acs=word), virtual]
+    found = scene(machine(port("00:01.0", 1), *(replace(f, ari=Known(False)) for f in functions)))
+    assert peer(found, "01:00.1", "01:00.0").answer is POSSIBLE
+
+
 def test_egress_vectors_do_not_tell_of_virtual_functions_on_other_buses() -> None:
     """Without ARI a virtual function 02:00.1 is no function 1 of the device 01:00."""
     word = acs("CR EC", ALL, vector=0xFF)

@@ -170,8 +170,8 @@ def test_the_same_on_arm_where_host_bridges_shift_addresses() -> None:
 
 
 def test_the_same_with_functions_beyond_7_and_virtual_ones_anywhere() -> None:
-    tally, wide, apart, further, grouped, hidden = Tally(), 0, 0, 0, 0, 0
-    for seed in (1, 8, 11, 14, 25, 34):
+    tally, wide, apart, further, grouped, hidden, narrow = Tally(), 0, 0, 0, 0, 0, 0
+    for seed in (1, 6, 11, 18, 24, 34, 40000):
         tally += try_fabric(f"random-{seed}-ari", random.Random(seed), pairs=25, clusters=1)
         hardware = Twin.new(f"random-{seed}-ari").kernel.hardware
         for each in hardware.functions.values():
@@ -181,9 +181,10 @@ def test_the_same_with_functions_beyond_7_and_virtual_ones_anywhere() -> None:
             further += spec.physfn is not None and spec.physfn.bus != each.address.bus
             grouped += each.groups_functions
             hidden += not hardware.answers(each)
+            narrow += not spec.ari_forwarding
     assert not tally.wrong, tally.wrong[0]
-    assert min(wide, apart, further, hidden) > 10
-    assert grouped > 3
+    assert min(wide, apart, further) > 10
+    assert min(grouped, hidden, narrow) > 5
     assert tally.directs > 20
 
 

@@ -82,6 +82,17 @@ def test_acs_egress_vector() -> None:
     assert everything.egress_bits == 256, "a size of zero stands for 256"
 
 
+def test_acs_of_functions_that_may_be_in_groups() -> None:
+    for words, groups in ((0x0020_2020, True), (0x0000_005F, False)):
+        space = acs_space(0, words).extended((0x0D, 0x100), (0x0E, 0x140))
+        acs = read_acs(space.config(), 0x10EE, 0x9038)
+        assert acs is not None
+        assert acs.groups == groups, "who has no vector is not asked"
+    plain = read_acs(acs_space(0, 0x0020_2020).config(), 0x10EE, 0x9038)
+    assert plain is not None
+    assert not plain.groups
+
+
 def test_enhanced_acs() -> None:
     plain = read_acs(acs_space(6, 0x1F1D_005F).config(), 0x10B5, 0x8796)
     assert plain is not None

@@ -20,10 +20,10 @@ PORT, FIRST, SECOND, FAR = at("0000:00:01.0"), at("0000:01:00.0"), at("0000:01:0
 GROUPS_OF_ACS, GROUPS_OF_MFVC = 2, 1
 
 
-def device(**more: Any) -> Twin:
+def device(*, forwarding: bool = True, **more: Any) -> Twin:
     words: dict[str, Any] = {"multifunction": True, "acs": AcsFlag.RR | AcsFlag.EC, "egress_bits": 32} | more
     return small(
-        bridge("00:01.0", PortType.ROOT_PORT, (1, 1)),
+        bridge("00:01.0", PortType.ROOT_PORT, (1, 1), ari_forwarding=forwarding),
         card("01:00.0", ari_next=1, **words),
         card("01:00.1", ari_next=17, **words),
         card("01:02.1", ari_next=0, **words),
@@ -91,6 +91,20 @@ def test_a_port_that_forwards_no_8_bit_numbers_hides_registers_and_nothing_else(
     assert twin.attack(FIRST, FAR).reached
     assert twin.attack(FAR, SECOND).reached
     assert twin.read(f"sys/bus/pci/devices/{FAR}/ari_enabled") == b"1\n", "the kernel tells what it set"
+
+
+def test_groups_are_the_devices_affair_where_the_port_above_cannot_forward_by_8_bit_numbers() -> None:
+    twin = device(forwarding=False, function_groups=GROUPS_OF_ACS)
+    twin.poke(PORT, "config", DEVICE_CONTROL_2, 0x20)
+    assert twin.peek(PORT, "config", DEVICE_CONTROL_2) & 0x20 == 0
+    assert twin.list("sys/bus/pci/devices").count(str(FAR)) == 0
+    assert twin.read(f"sys/bus/pci/devices/{SECOND}/ari_enabled") == b"0\n"
+    group(twin, FIRST, 0, enabled=GROUPS_OF_ACS)
+    group(twin, SECOND, 5)
+    control(twin, EC, 1 << 1)
+    assert twin.attack(FIRST, SECOND).reached
+    control(twin, EC, 1 << 5)
+    assert not twin.attack(FIRST, SECOND).reached
 
 
 def test_without_ari_of_function_0_nobody_finds_what_is_beyond_7() -> None:

@@ -180,20 +180,28 @@ def _bus_turn(topology: Topology, settings: Settings, branches: Branches, traffi
 
 def _device_turn(topology: Topology, settings: Settings, decider: Function, peer: Function, traffic: Traffic) -> Turn:
     """Between functions of one device (or a function inside a switch): the sender's own ACS, a PF's for its VFs."""
-    # With ARI, bits of the vector may stand for groups of functions (6.12.1.2); which, is not read.
-    # Nor does one stand for what virtual functions on other buses are.
-    numbered = isinstance(peer.ari, Known) and not peer.ari.value and peer.address.slot == decider.address.slot
-    egress = peer.address.function if numbered else None
     if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
         physical = topology.functions.get(decider.physical_function)
         if physical is not None and bit(physical, settings, AcsFlag.RR) is not Bit.NO_ACS:
-            return turn(physical, settings, traffic, Component.DEVICE, egress=egress)
+            bit_of_peer = _function_bit(physical, decider, peer)
+            return turn(physical, settings, traffic, Component.DEVICE, egress=bit_of_peer)
         return Turn(
             Answer.POSSIBLE,
             f"{decider.address} is a virtual function of a device without ACS",
             question=Question.VIRTUAL_FUNCTION,
         )
-    return turn(decider, settings, traffic, Component.DEVICE, egress=egress)
+    return turn(decider, settings, traffic, Component.DEVICE, egress=_function_bit(decider, decider, peer))
+
+
+def _function_bit(controls: Function, sender: Function, peer: Function) -> int | None:
+    """Return the bit that stands for a function in the egress control vector of another one of its device.
+
+    None where no bit is known to. With ARI function numbers have 8 bits, and bits may stand for groups of functions
+    (6.12.1.2), also where the port above forwards without; which, is not read. Nor does one stand for what virtual
+    functions on other buses are.
+    """
+    numbered = isinstance(peer.ari, Known) and not peer.ari.value and not _grouped(controls)
+    return peer.address.function if numbered and peer.address.slot == sender.address.slot else None
 
 
 def _root_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
@@ -231,6 +239,12 @@ def _port_bit(topology: Topology, branches: Branches) -> int | None:
     if kind not in DOWNSTREAM_PORTS or topology.port_type(other.address) is not kind:
         return None
     return value_of(other.port_number, None) if one.host_bridge == other.host_bridge else None
+
+
+def _grouped(function: Function) -> bool:
+    """Whether bits of a function's egress control vector may stand for groups of functions."""
+    acs = value_of(function.acs, None)
+    return acs is not None and acs.groups
 
 
 def routing_of(topology: Topology, function: Function) -> RootRouting | None:
@@ -274,7 +288,7 @@ def _bits(function: Function, settings: Settings) -> tuple[Hashable, ...]:
             for state in (bit(function, settings, flag),)
         ),
         bit(function, settings, AcsFlag.DT) is Bit.ON,
-        (settings.egress.get(function.address),) if egress else None,
+        (settings.egress.get(function.address), _grouped(function)) if egress else None,
     )
 
 

@@ -98,6 +98,9 @@ class Acs:
     """The egress control vector; None where it was not read or there is none."""
     enhanced: AcsEnhanced | None = None
     """The control bits of ACS Enhanced; None without it, or where the record does not show them."""
+    groups: bool = False
+    """Bits of the vector may stand for groups of functions: their device has ARI, whatever the port above does (Base
+    Specification 7.8.8.3)."""
 
 
 _NAMED = 0x7F
@@ -136,13 +139,14 @@ def read_acs(config: ConfigSpace, vendor: int, device: int) -> Acs | None:
         control = config.dword(at + 8)
         return Acs(_FLAGS[words & _NAMED], _FLAGS[control & _NAMED], at, at + 8)
     capability = _FLAGS[words & _NAMED]
-    bits, vector = 0, None
+    bits, vector, groups = 0, None, False
     if int.__and__(capability, AcsFlag.EC):
         # A size of zero stands for 256 bits (7.7.11.2).
         bits = words >> 8 & 0xFF or 256
         vector = _egress_vector(config, at + 8, bits)
+        groups = config.find_extended(ExtendedId.ARI) is not None
     enhanced = AcsEnhanced(words >> 16 & _ENHANCED_BITS) if words & _ENHANCED else None
-    return Acs(capability, _FLAGS[words >> 16 & _NAMED], at, at + 6, bits, vector, enhanced)
+    return Acs(capability, _FLAGS[words >> 16 & _NAMED], at, at + 6, bits, vector, enhanced, groups)
 
 
 def _egress_vector(config: ConfigSpace, at: int, bits: int) -> int | None:

@@ -186,8 +186,9 @@ def _express(out: _Builder, spec: FunctionSpec) -> int:
     out.put(express + 18, 2, 0x0103)
     ports = spec.port in DOWNSTREAM_PORTS
     atomics = 0 if not spec.atomics else ATOMICS_ROUTED if spec.is_bridge else ATOMICS_TAKEN
-    out.put(express + 36, 4, (0x00000020 if ports else 0) | atomics)
-    out.put(express + 40, 2, 0, 0x04FF)
+    wide = ports and spec.ari_forwarding
+    out.put(express + 36, 4, (0x00000020 if wide else 0) | atomics)
+    out.put(express + 40, 2, 0, 0x04FF if spec.ari_forwarding else 0x04DF)
     return express
 
 

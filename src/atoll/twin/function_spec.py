@@ -113,6 +113,8 @@ class FunctionSpec:
     vf_index: int = 0
     ari_next: int | None = None
     """The next function of a device that numbers them by 8 bits (ARI), 0 at the last; None: told by SR-IOV alone."""
+    ari_forwarding: bool = True
+    """As a port, it can forward by 8-bit function numbers."""
     function_groups: int = 0
     """Of its device's ARI capability: bit 0 for function groups of MFVC, bit 1 for those of ACS."""
     console: bool = False

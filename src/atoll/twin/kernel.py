@@ -156,7 +156,7 @@ class Kernel:
     def configure_ari(self, function: Function) -> None:
         """``pci_configure_ari``: the first function of a device decides for the port above."""
         port = self.hardware.parent(function)
-        if port is None or port.spec.port not in DOWNSTREAM_PORTS:
+        if port is None or port.spec.port not in DOWNSTREAM_PORTS or not port.spec.ari_forwarding:
             return
         if (
             function.address.device

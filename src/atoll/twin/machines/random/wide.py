@@ -17,6 +17,7 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import ClassCode
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.configspace import ACS_AT, ARI_AT, EXPRESS_AT
+from atoll.twin.machines import vmd
 from atoll.twin.machines.random.acs import DEVICE_ACS, Controls, device_controls
 from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.products import CARD
@@ -170,8 +171,24 @@ def with_wide_switches(plan: Blueprint, dice: random.Random) -> Blueprint:
             egress_bits=bits if engine.egress_bits else 0,
             function_groups=groups,
         )
-    functions = (moved.get(spec.address, spec) for spec in plan.functions)
-    return replace(plan, functions=tuple(sorted(functions, key=lambda spec: spec.address)))
+    functions = _narrowed([moved.get(spec.address, spec) for spec in plan.functions], dice)
+    return replace(plan, functions=vmd.refitted(tuple(sorted(functions, key=lambda spec: spec.address)), plan.bridges))
+
+
+def _narrowed(functions: list[FunctionSpec], dice: random.Random) -> Iterator[FunctionSpec]:
+    """Yield functions where some ports cannot forward by 8-bit numbers: what nobody finds below those is left out."""
+    wide = {(spec.address.domain, spec.address.bus) for spec in functions if spec.ari_next is not None}
+    ports = [spec for spec in functions if spec.port in DOWNSTREAM_PORTS]
+    links = [(spec.address.domain, spec.secondary) for spec in ports]
+    narrow = {link for link in links if link in wide and dice.random() < 0.2}
+    for spec in functions:
+        if spec.port in DOWNSTREAM_PORTS and (spec.address.domain, spec.secondary) in narrow:
+            yield replace(spec, ari_forwarding=False)
+        elif (spec.physfn or spec.address)[:2] not in narrow:
+            yield spec
+        elif spec.physfn is None and spec.address.device == 0:
+            following = spec.ari_next if spec.ari_next is not None and spec.ari_next < 8 else 0
+            yield replace(spec, ari_next=following, vf_total=0, vf_bar=0, vf_device=0)
 
 
 def with_function_groups(plan: Blueprint, dice: random.Random) -> Blueprint:
