@@ -134,6 +134,13 @@ def test_a_guest_is_of_the_hosts_own_kind(run: Run, tmp_path: Path, twin: str, m
     assert [c for c in ran["clusters"][0]["conflicts"] if c["kind"] == "reserved"] == []
 
 
+def test_what_is_not_counted_keeps_cloud_hypervisor_from_starting(run: Run, tmp_path: Path) -> None:
+    guest = ("--guest-memory", "4G", "--machine")
+    ran = run("iova", clusters(tmp_path, CLEAN), "--host", TWIN, *guest, "cloud-hypervisor")
+    assert "starts no guest where one cannot be mapped" in " ".join(ran.out.split())
+    assert "starts no" not in run("iova", clusters(tmp_path, CLEAN), "--host", TWIN, *guest, "q35").out
+
+
 @pytest.mark.parametrize(
     "options",
     [

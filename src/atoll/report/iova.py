@@ -9,7 +9,7 @@ from atoll.fabric.answer import Answer
 from atoll.host.model import Host
 from atoll.isolation.iova.claim import Claim, Fate
 from atoll.isolation.iova.conflicts import Conflict, ConflictKind
-from atoll.isolation.iova.layout import Guest
+from atoll.isolation.iova.layout import Guest, MachineType
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.isolation.iova.survey import ClusterIova
 from atoll.isolation.remedies.remedy import Remedy
@@ -133,7 +133,14 @@ def _guest_words(guest: Guest) -> str:
             f". With room for 64-bit BARs it reaches up to 0x{guest.highest:x}: its processor needs "
             f"{guest.highest.bit_length()} bits of physical address (phys-bits)"
         )
-    return f"{words}. Its firmware, and BARs of devices that it maps for peer-to-peer, are not counted"
+    words += ". Its firmware, and BARs of devices that it maps for peer-to-peer, are not counted"
+    if guest.machine is MachineType.CLOUD_HYPERVISOR:
+        # Its pci/src/vfio.rs, VfioPciDevice::map_mmio_regions: issue 8895, pull request 7030.
+        words += (
+            "; cloud-hypervisor puts those BARs towards the end of what the processor addresses, and starts no guest "
+            "where one cannot be mapped"
+        )
+    return words
 
 
 def _cluster_lines(one: ClusterIova, guest: Guest | None, style: Style, *, verbose: bool) -> list[str]:
