@@ -59,6 +59,8 @@ def test_bridges_that_only_a_boot_log_names_stand_below_one_another() -> None:
     }
     member = host_of(f"{led}pci 0000:05:00.0: Adding to iommu group 3\n").functions[at("05:00.0")]
     assert (member.is_port, member.group.value, member.parent) == (True, 3, at("04:00.0"))  # type: ignore[union-attr]
+    below = host_of(f"{led}pci 0000:06:00.0: Adding to iommu group 4\n").functions[at("06:00.0")]
+    assert (below.is_port, below.class_told, below.parent) == (False, False, at("05:00.0"))
 
 
 def test_paths_that_disagree_tell_nothing() -> None:

@@ -159,7 +159,7 @@ class TextFunctions:
 
     def add_placed(self, paths: DevicePaths, log: BootLog, members: Iterable[Address]) -> None:
         """Take members of groups of which nothing but their place is shown: by the path of a link to them, or by a boot
-        log as bridges to a bus.
+        log that tells of a bridge to a bus.
         """
         bridges, leading = set(paths.above.values()), set(log.bridges.values())
         for address in members:
@@ -169,11 +169,11 @@ class TextFunctions:
                 source = f"{self.name}: a link's path"
                 self.functions[address] = placed_function(address, bridge=address in bridges, source=source)
                 self.forwarding.setdefault(address, Unknown("not shown"))
-            elif address in leading:
-                self._add_bridge_of_log(address)
+            elif address in leading or (address.domain, address.bus) in log.bridges:
+                self._add_of_log(address, bridge=address in leading)
 
-    def _add_bridge_of_log(self, address: Address) -> None:
-        function = placed_function(address, bridge=True, source=f"{self.name}: boot log", why=_LOGGED)
+    def _add_of_log(self, address: Address, *, bridge: bool) -> None:
+        function = placed_function(address, bridge=bridge, source=f"{self.name}: boot log", why=_LOGGED)
         self.functions[address] = function
         self.forwarding.setdefault(address, Unknown("not shown"))
 
@@ -195,7 +195,7 @@ class TextFunctions:
             if above is None or above in self.functions or above.bus >= here.bus:
                 continue
             if linked is None:
-                self._add_bridge_of_log(above)
+                self._add_of_log(above, bridge=True)
             else:
                 self.functions[above] = placed_function(above, bridge=True, source=f"{self.name}: a link's path")
                 self.forwarding.setdefault(above, Unknown("not shown"))
