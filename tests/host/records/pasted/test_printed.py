@@ -41,6 +41,25 @@ def test_the_machine_of_a_list_that_shows_no_host_bridge(machine: str, platform:
     )
 
 
+@pytest.mark.parametrize(
+    ("image", "release"),
+    [
+        ("/boot/vmlinuz-6.8.0-45-generic", "6.8.0-45-generic"),
+        ("(hd0,gpt2)/@/vmlinuz-6.14.11-4-pve", "6.14.11-4-pve"),
+        ("/boot/vmlinuz-linux-zen", ""),
+        ("/bzimage", ""),
+    ],
+)
+def test_the_release_in_the_name_of_what_was_booted(image: str, release: str) -> None:
+    """GRUB names the kernel's file."""
+    line = f"Command line: BOOT_IMAGE={image} root=/dev/sda2 ro\n"
+    kernel = host_of(line + _LIST).kernel
+    assert (kernel.value.text if isinstance(kernel, Known) else "") == release
+    told = host_of(f"Linux version 5.15.0-1-x (a@b)\n{line}{_LIST}").kernel
+    assert isinstance(told, Known)
+    assert told.value.text == "5.15.0-1-x"
+
+
 def test_other_boot_loaders_and_short_releases() -> None:
     host = host_of(
         "# uname -r\n5.4.0-42-amd\n\n# cat /proc/cmdline\ninitrd=\\\\arch.img root=/dev/sda2 rw iommu=pt\n\n" + _LIST

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from atoll.errors import InputError
+from atoll.host.command_line import values
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN, LISTED_NONE
@@ -41,6 +42,7 @@ __all__ = ["read_text"]
 T = TypeVar("T")
 
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
+_IMAGE = "vmlinuz-"
 _NO_RELEASE = "the text does not tell the kernel's release"
 _NO_COMMAND_LINE = "the text does not show the kernel's command line"
 _OF_XEN = ("pciback", "xen-pciback")
@@ -149,7 +151,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         functions=functions,
         groups=groups,
         platform=_platform(log, lines.printed, functions),
-        kernel=_release(log, lines.printed, name),
+        kernel=_release(log, lines.printed, command_line, name),
         command_line=command_line,
         overrides_acs=_logged(log.overrides_acs, name),
         iommu_units=units,
@@ -249,12 +251,24 @@ def _with_types(groups: Fact[Mapping[int, Group]], lines: _Lines) -> Fact[Mappin
     return Known(told, groups.source)
 
 
-def _release(log: BootLog, printed: Printed, name: str) -> Fact[KernelRelease]:
+def _release(log: BootLog, printed: Printed, command_line: Fact[str], name: str) -> Fact[KernelRelease]:
+    booted = _booted(value_of(command_line, ""))
+    if booted is not None and log.release is None and printed.release is None:
+        return Known(booted, f"{name}: BOOT_IMAGE on the command line")
     told = _agreed(log.release, printed.release, name, "uname", _NO_RELEASE)
     release = release_of(told.value) if isinstance(told, Known) else None
     if isinstance(told, Known) and release is not None:
         return Known(release, told.source)
     return told if isinstance(told, Unknown) else Unknown(_NO_RELEASE)
+
+
+def _booted(command_line: str) -> KernelRelease | None:
+    """Return the release in the name of the file that GRUB booted: ``BOOT_IMAGE=/boot/vmlinuz-6.8.0-45-generic``.
+
+    ``installkernel`` and distributions' packages name it so.
+    """
+    names = [image.rpartition("/")[2] for image in values(command_line, "BOOT_IMAGE")]
+    return release_of(names[-1].removeprefix(_IMAGE)) if names and names[-1].startswith(_IMAGE) else None
 
 
 def _platform(log: BootLog, printed: Printed, functions: Mapping[Address, Function]) -> Platform:
