@@ -19,11 +19,13 @@ from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
 from atoll.errors import InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Policy
+from atoll.guard import standing
 from atoll.guard.client import Client
 from atoll.guard.holding import Holding, held_clusters, the_only_holder
 from atoll.guard.keepers import Keepers
 from atoll.guard.notify import Notifier
 from atoll.guard.service import Service
+from atoll.host.model import Host
 from atoll.isolation.proof import Verdict
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
@@ -168,6 +170,29 @@ def test_a_journal_that_takes_no_more_before_it_serves_is_told(tmp_path: Path, m
         holding(twin).achieve(host, plan)
     assert told.value.hint == "see the kernel's log"
     assert state(twin) == before
+
+
+def test_the_service_manager_hears_that_it_lives_while_the_host_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that hangs in its driver is waited for: whoever asks for a proof would have the holder killed."""
+    twin = Filed(tmp_path)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+    read = standing.read_now
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify.sock"))
+        manager.settimeout(10)
+        held.notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "20000"})
+
+        def slowly(*arguments: object, **options: object) -> Host:
+            for _ in range(3):
+                assert manager.recv(4096) == b"WATCHDOG=1"
+            return read(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("atoll.guard.holding.read_now", slowly)
+        assert held.prove()["verdict"] == "proven"
 
 
 def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from atoll.act.pace import Pace
 from atoll.guard.notify import Notifier
 
 
@@ -37,6 +39,27 @@ def test_what_is_told_once_waits_for_a_manager_that_is_busy(manager: socket.sock
     notifier.ready("holding red")
     reading.join()
     assert said == {b"WATCHDOG=1", b"READY=1\nSTATUS=holding red"}
+
+
+def test_it_lives_while_something_takes_long_though_not_for_ever(manager: socket.socket) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "2000"})
+    with notifier.waiting(60.0):
+        for _ in range(20):
+            assert manager.recv(4096) == b"WATCHDOG=1"
+    manager.setblocking(False)
+    with suppress(BlockingIOError):
+        while manager.recv(4096):
+            pass
+    # Nobody says it any more.
+    assert not [thread for thread in threading.enumerate() if thread.name == "alive"]
+    manager.settimeout(10)
+    with notifier.waiting(0.005):
+        for _ in range(5):
+            assert manager.recv(4096) == b"WATCHDOG=1"
+        assert Pace().until(lambda: "alive" not in [thread.name for thread in threading.enumerate()], seconds=20)
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096)
 
 
 @pytest.mark.parametrize("told", ["", "0", "soon", "-3"])

@@ -55,6 +55,9 @@ DEFAULT_GRACE = 30.0
 _ANEW = "atoll hold SPEC begins anew"
 _LEAVING_SECONDS = 30.0
 """How long the kernel may take to remove what was let go for it."""
+_READING_SECONDS = 180.0
+"""How long reading the host and proving may take: a program that hangs in its driver is waited for, and a device whose
+lock the kernel holds."""
 _PROOF_SECONDS = 1.0
 """A proof that was asked for is told again for so long: reading a host takes a while."""
 
@@ -238,9 +241,10 @@ class Holding:
     def prove(self) -> Mapping[str, Any]:
         """Return what is proven now, as those who ask get it."""
         if self._proof is None or elapsed_ns() / 1e9 - self._proof[0] > _PROOF_SECONDS:
-            host = read_now(self.machine, self.keepers, patience=LOOK_PATIENCE)
-            clusters = with_others(self.machine, host, self.clusters, gone=self._gone)
-            found = statement(host, clusters, self.policy, gone=self._gone)
+            with self.notifier.waiting(_READING_SECONDS):
+                host = read_now(self.machine, self.keepers, patience=LOOK_PATIENCE)
+                clusters = with_others(self.machine, host, self.clusters, gone=self._gone)
+                found = statement(host, clusters, self.policy, gone=self._gone)
             document = {
                 "verdict": found.verdict.value,
                 "handed_over": found.handed_over.verdict.value,

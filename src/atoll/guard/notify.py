@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 __all__ = ["Notifier"]
 
@@ -40,6 +41,31 @@ class Notifier:
     def alive(self) -> None:
         """Still there."""
         self._say("WATCHDOG=1")
+
+    @contextmanager
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Say ``alive`` as long as something takes in which it cannot be said, though no longer than ``seconds``."""
+        if self.interval_seconds is None:
+            yield
+            return
+        over = threading.Event()
+        saying = threading.Thread(target=self._say_alive, args=(over, seconds), name="alive", daemon=True)
+        # Where no thread can be had it is said before and after.
+        with suppress(RuntimeError):
+            saying.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if saying.ident is not None:
+                saying.join()
+
+    def _say_alive(self, over: threading.Event, seconds: float) -> None:
+        assert self.interval_seconds is not None
+        for _ in range(int(seconds / self.interval_seconds)):
+            self.alive()
+            if over.wait(self.interval_seconds):
+                return
 
     def stopping(self, seconds: float) -> None:
         """It ends, and may take so long for it."""
