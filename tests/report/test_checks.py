@@ -42,6 +42,14 @@ def test_what_tells_links_is_of_the_makers_programs(ids: tuple[int, int], told: 
     assert left_out not in check.do
 
 
+def test_links_of_a_device_without_ids_are_no_known_family() -> None:
+    nameless = replace(endpoint("01:00.0", ids=(0xFFFF, 0xFFFF), class_code=0x030200), possible_ids=((None, None),))
+    (check,) = _found(machine(nameless), "links")
+    assert check.found == "links of 1 device that may have them are not known: 0000:01:00.0"
+    (told,) = _found(machine(endpoint("01:00.0", ids=(0x10DE, 0x1DB1), class_code=0x030200)), "links")
+    assert told.found == "links of 1 device of a family that has them are not known: 0000:01:00.0"
+
+
 def test_the_patch_that_gives_such_devices_away() -> None:
     for words, told in (("intel_iommu=on,relax_rmrr", 1), ("intel_iommu=relax_rmrr iommu=pt", 1), ("relax_rmrr", 0)):
         found = _found(machine(endpoint("01:00.0"), command_line=words), "firmware-memory")

@@ -82,10 +82,12 @@ def _links(s: Subject) -> Iterator[Check]:
     silent_kinds = frozenset[LinkKind]().union(*(possible_kinds(s.host.functions[address]) for address in silent))
     records = " and ".join(record for kind, record in _RECORDS.items() if kind in silent_kinds)
     if silent:
+        named = all(s.host.functions[address].ids_told for address in silent)
+        whose = "of a family that has them" if named else "that may have them"
         yield Check(
             "links",
             Status.UNKNOWN,
-            f"links of {plural(len(silent), 'device')} of a family that has them are not known: {shortened(silent)}",
+            f"links of {plural(len(silent), 'device')} {whose} are not known: {shortened(silent)}",
             "links bypass PCIe and its IOMMU; until a source tells, every such pair counts as linked",
             f"record {records} beside sys/"
             if records
