@@ -143,6 +143,21 @@ def test_an_answer_that_is_too_long_is_told(served: Served, monkeypatch: pytest.
         assert client.proof()["verdict"] == "proven"
 
 
+def test_a_defect_in_an_answer_is_no_end(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Owners run on what is held, and rely on its being watched."""
+
+    def fails() -> dict[str, str]:
+        raise KeyError(str(RED))
+
+    served.desk._prove = fails
+    with served.client(1002) as client:
+        with pytest.raises(NotGranted, match="a defect of atoll") as caught:
+            client.proof()
+        assert str(RED) not in caught.value.message + caught.value.hint
+        assert taken(client, "blue") == STOLEN
+    assert f"KeyError: '{RED}'" in caplog.text
+
+
 def test_who_asks_waits_no_longer_than_a_look_takes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     order = Keeping.order

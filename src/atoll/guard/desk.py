@@ -7,6 +7,7 @@ while all its devices are seen to be cut; ``proof`` tells root and owners; ``sto
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from atoll.plan.possession import holder_name
 
 __all__ = ["Asker", "Desk"]
 
+_LOG = logging.getLogger("atoll.guard")
 ROOT = 0
 _ASKS = ("state", "proof", "take", "stop")
 
@@ -100,6 +102,11 @@ class Desk:
             return error(failed.message, failed.hint)
         except OSError as failed:
             return error(failed.strerror or str(failed))
+        except Exception:
+            # A defect, and no end: owners run on what is held, and rely on its being watched. Whom it speaks of is not
+            # for everybody.
+            _LOG.exception("ask=%s uid=%d reason='a defect of atoll'", printed(request.get("ask")), asker.uid)
+            return error("that failed by a defect of atoll", "report it, with what the holder's log has of it")
 
     def _answer(self, request: Mapping[str, Any], asker: Asker) -> Mapping[str, Any] | None:
         match request.get("ask"):
