@@ -14,6 +14,7 @@ from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines.intel import PORT_ACS, dmar, endpoint, host_bridge, kernels, port
 from atoll.twin.machines.records import root_complex
+from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, Blueprint, Disk, DomainKind, FunctionSpec, Network, Platform
 
@@ -137,49 +138,25 @@ def _conventional() -> list[FunctionSpec]:
 
 def _virtual() -> list[FunctionSpec]:
     """A network adapter with four virtual functions on its own bus."""
-    physical = Address(0, 0x0C, 0, 0)
-    nothing = AcsFlag(0)
-    found = [
-        _root(0x06, 0x0C, 0x0C),
-        FunctionSpec(
-            physical,
-            0x15B3,
-            0x1015,
-            ClassCode.ETHERNET,
-            bars=(Bar(0, 32 * MEBIBYTE, wide=True, prefetchable=True),),
-            loopback=False,
-            acs=nothing,
-            flr=True,
-            driver="mlx5_core",
-            subsystem=(0x15B3, 0x0003),
-            numa_node=0,
-            iommu="dmar0",
-            serial=0x248A0700C3000001,
-            vf_total=VF_COUNT,
-            vf_bar=MEBIBYTE,
-            vf_device=0x1016,
-        ),
-    ]
-    for index in range(VF_COUNT):
-        found.append(
-            FunctionSpec(
-                Address(0, 0x0C, 0, 1 + index),
-                0x15B3,
-                0x1016,
-                ClassCode.ETHERNET,
-                bars=(Bar(0, MEBIBYTE, wide=True, prefetchable=True),),
-                loopback=False,
-                acs=nothing,
-                flr=True,
-                driver="mlx5_core",
-                subsystem=(0x15B3, 0x0003),
-                numa_node=0,
-                iommu="dmar0",
-                physfn=physical,
-                vf_index=index,
-            )
-        )
-    return found
+    physical = FunctionSpec(
+        Address(0, 0x0C, 0, 0),
+        0x15B3,
+        0x1015,
+        ClassCode.ETHERNET,
+        bars=(Bar(0, 32 * MEBIBYTE, wide=True, prefetchable=True),),
+        loopback=False,
+        acs=AcsFlag(0),
+        flr=True,
+        driver="mlx5_core",
+        subsystem=(0x15B3, 0x0003),
+        numa_node=0,
+        iommu="dmar0",
+        serial=0x248A0700C3000001,
+        vf_total=VF_COUNT,
+        vf_bar=MEBIBYTE,
+        vf_device=0x1016,
+    )
+    return [_root(0x06, 0x0C, 0x0C), physical, *(virtual_function(physical, index) for index in range(VF_COUNT))]
 
 
 def _host() -> list[FunctionSpec]:

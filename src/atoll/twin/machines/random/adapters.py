@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -16,6 +15,7 @@ from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines.random.acs import device_controls
 from atoll.twin.machines.random.bus import Bus
+from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 
@@ -30,18 +30,17 @@ def adapter(bus: Bus, slot: int, port: PortType, dice: random.Random, *, beyond:
     count = dice.choice((1, 2, 2, 3))
     controls, ats = device_controls(dice), dice.random() < 0.5
     loopback = dice.random() < 0.5
-    bar = Bar(0, MEBIBYTE, wide=True, prefetchable=True)
     first, most = count, (dice.choice((2, 5, 12)) if beyond else (_MOST_IN_SLOT - count) // count)
-    virtual = []
+    virtual: list[FunctionSpec] = []
     for number in range(count):
-        physical = Address(bus.domain, bus.number, slot, number)
         total = dice.randint(0, most)
         own = controls if dice.random() < 0.8 else device_controls(dice)
-        common = FunctionSpec(
-            physical,
+        physical = FunctionSpec(
+            Address(bus.domain, bus.number, slot, number),
             *_IDS,
             ClassCode.ETHERNET,
             port=port,
+            bars=(Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True),),
             multifunction=count > 1,
             loopback=loopback or bool(own.acs),
             acs=own.acs,
@@ -52,27 +51,13 @@ def adapter(bus: Bus, slot: int, port: PortType, dice: random.Random, *, beyond:
             subsystem=(_IDS[0], 0x0003),
             numa_node=bus.numa,
             iommu=bus.iommu,
-            vf_offset=first - number,
-        )
-        yield replace(
-            common,
-            bars=(replace(bar, size=4 * MEBIBYTE),),
             vf_total=total,
             vf_bar=MEBIBYTE if total else 0,
             vf_device=_VIRTUAL if total else 0,
+            vf_offset=first - number,
         )
+        yield physical
         for index in range(total):
-            name = (slot << 3) + first + index
-            found = replace(
-                common,
-                address=Address(bus.domain, bus.number, name >> 3 & 0x1F, name & 7),
-                device=_VIRTUAL,
-                bars=(bar,),
-                multifunction=False,
-                physfn=physical,
-                vf_index=index,
-                ats=common.ats and dice.random() < 0.9,
-            )
-            virtual.append(found)
+            virtual.append(virtual_function(physical, index, ats=physical.ats and dice.random() < 0.9))
         first += total
     yield from virtual

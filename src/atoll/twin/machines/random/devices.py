@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
@@ -15,6 +15,7 @@ from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.kind import MachineKind
 from atoll.twin.machines.random.products import CARD, FIRST_NAME, GPU, SECOND_NAME, Product
 from atoll.twin.machines.random.wide import wide_device
+from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Model
 
@@ -151,17 +152,17 @@ class Devices:
 
     def add_adapter(self, bus: Bus, slot: int) -> None:
         """A physical function and its virtual ones; its ACS, where it has it, speaks for all of them."""
-        physical = Address(bus.domain, bus.number, slot, 0)
         acs = self.dice.choice((None, AcsFlag(0), DEVICE_ACS))
         loopback = bool(acs) or self.dice.random() < 0.5
         ids = (0x15B3, 0x1015)
         # Beyond function 7 the port above must forward by 8-bit function numbers.
         beyond = self.parent_forwards_functions(bus)
         count = self.dice.choice((1, 2, 3, 4, 9, 12)) if beyond else self.dice.randint(1, 4)
-        common = FunctionSpec(
-            physical,
+        physical = FunctionSpec(
+            Address(bus.domain, bus.number, slot, 0),
             *ids,
             ClassCode.ETHERNET,
+            bars=(Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True),),
             loopback=loopback,
             acs=acs,
             flr=True,
@@ -169,23 +170,13 @@ class Devices:
             subsystem=(ids[0], 0x0003),
             numa_node=bus.numa,
             iommu=bus.iommu,
+            vf_total=count,
+            vf_bar=MEBIBYTE,
+            vf_device=0x1016,
+            vf_offset=self.virtual_offset(bus, count) if beyond else 1,
         )
-        bar = Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True)
-        vf_device, offset = 0x1016, self.virtual_offset(bus, count) if beyond else 1
-        common = replace(common, vf_offset=offset)
-        self.functions.append(replace(common, bars=(bar,), vf_total=count, vf_bar=MEBIBYTE, vf_device=vf_device))
-        for index in range(count):
-            name = physical.requester_id + offset + index
-            self.functions.append(
-                replace(
-                    common,
-                    address=Address(bus.domain, name >> 8, name >> 3 & 0x1F, name & 7),
-                    device=vf_device,
-                    bars=(replace(bar, size=MEBIBYTE),),
-                    physfn=physical,
-                    vf_index=index,
-                )
-            )
+        self.functions.append(physical)
+        self.functions += (virtual_function(physical, index) for index in range(count))
 
     def virtual_offset(self, bus: Bus, count: int) -> int:
         """Return how far virtual functions are from the first function of a bus: all, some or none beyond that."""

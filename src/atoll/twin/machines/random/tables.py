@@ -36,7 +36,7 @@ def with_tables(plan: Blueprint, dice: random.Random) -> Blueprint:
     left = {spec.address for spec in plan.functions if any(_is_or_leads_to(top, spec.address) for top in tops)}
     functions = [replace(spec, iommu=None, ats=False) if spec.address in left else spec for spec in plan.functions]
     if plan.platform is Platform.AMD:
-        functions = [_named(functions, spec, dice) for spec in functions]
+        functions = [_named(spec, dice) for spec in functions]
     memory = tuple(
         (spec.address, start, start + size)
         for spec in functions
@@ -59,7 +59,7 @@ def _is_or_leads_to(spec: FunctionSpec, address: Address) -> bool:
     return spec.address == address or spec.leads_to(address)
 
 
-def _named(functions: list[FunctionSpec], spec: FunctionSpec, dice: random.Random) -> FunctionSpec:
+def _named(spec: FunctionSpec, dice: random.Random) -> FunctionSpec:
     """Give a card another name: that of a function that is not there, or of another one of its device."""
     plain = CARD.matches(spec) and not spec.dma_aliases and spec.physfn is None
     if not plain or spec.iommu is None or dice.random() < 0.2:

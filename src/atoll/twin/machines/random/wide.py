@@ -21,6 +21,7 @@ from atoll.twin.machines import vmd
 from atoll.twin.machines.random.acs import DEVICE_ACS, Controls, device_controls
 from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.products import CARD
+from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, Blueprint, FunctionSpec, Store
 
@@ -133,22 +134,16 @@ class _Device:
             flr=True,
             driver="mlx5_core",
             subsystem=(_ADAPTER[0], 0x0003),
+            vf_total=len(way),
+            vf_bar=MEBIBYTE,
+            vf_device=_VIRTUAL,
             vf_offset=way.start - number,
             vf_stride=way.step,
         )
-        self.functions[number] = replace(physical, vf_total=len(way), vf_bar=MEBIBYTE, vf_device=_VIRTUAL)
+        self.functions[number] = physical
         for index, name in enumerate(way):
-            self.functions[name] = replace(
-                physical,
-                address=self.address(name),
-                device=_VIRTUAL,
-                bars=(Bar(0, MEBIBYTE, wide=True, prefetchable=True),),
-                multifunction=False,
-                physfn=physical.address,
-                vf_index=index,
-                ari_next=None,
-                ats=physical.ats and self.dice.random() < 0.9,
-            )
+            ats = physical.ats and self.dice.random() < 0.9
+            self.functions[name] = virtual_function(physical, index, ats=ats)
 
 
 def with_wide_switches(plan: Blueprint, dice: random.Random) -> Blueprint:
