@@ -18,7 +18,8 @@ from served import Served, serving
 
 from atoll.vfio.user.connection import Connection, Message
 from atoll.vfio.user.payload import DmaMap, DmaUnmap, IrqSetting, RegionAccess
-from atoll.vfio.user.protocol import MAX_MESSAGE, Command, DmaFlag, Header, HeaderFlag, IrqSet
+from atoll.vfio.user.protocol import MAX_MESSAGE, Command, DmaFlag, Header, HeaderFlag, IrqSet, RegionFlag
+from atoll.vfio.user.region import RegionInfo
 from atoll.vfio.user.version import Version
 
 HELLO = Version().pack()
@@ -51,6 +52,16 @@ class Peer:
                 self.answer().close()
         except (EOFError, ConnectionError):
             return True
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_client_gets_no_more_descriptors_than_it_takes(most: int) -> None:
+    with serving() as served, peer(served, agreed=False) as client:
+        client.ask(Command.VERSION, Version(max_message_fds=most).pack()).close()
+        answer = client.ask(Command.DEVICE_GET_REGION_INFO, RegionInfo(1).pack())
+        assert len(answer.descriptors) == most
+        answer.close()
+        assert (RegionFlag.MMAP in RegionInfo.parse(answer.body).flags) == bool(most)
 
 
 @contextlib.contextmanager

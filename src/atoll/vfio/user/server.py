@@ -218,7 +218,9 @@ class Server:
         if asked.index >= len(RegionIndex):
             raise ProtocolError(f"no region {asked.index}")
         region = self._device.regions.get(asked.index, Region(0, RegionFlag(0)))
-        mapped = region.descriptor is not None
+        # Who takes no descriptors cannot map anything.
+        takes = self._version is not None and self._version.max_message_fds > 0
+        mapped = region.descriptor is not None and takes
         info = RegionInfo(
             asked.index,
             region.flags | (RegionFlag.MMAP if mapped else RegionFlag(0)),
@@ -226,7 +228,7 @@ class Server:
             region.offset if mapped else 0,
             region.areas if mapped else (),
         )
-        return info.pack(asked.room), (region.descriptor,) if region.descriptor is not None else ()
+        return info.pack(asked.room), (region.descriptor,) if region.descriptor is not None and takes else ()
 
     def _irq_info(self, message: Message) -> _Reply:
         asked = IrqInfo.parse(message.body)
