@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 
 from atoll.pci.acs import AcsFlag
@@ -41,6 +41,7 @@ class Bar:
 
     index: int
     size: int
+    _: KW_ONLY
     wide: bool = False
     """64-bit: takes this register and the next."""
     prefetchable: bool = False

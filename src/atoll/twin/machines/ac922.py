@@ -164,7 +164,7 @@ def _functions(
         _port("0030:00:00.0", bridges[1], 0x1014, 0x04C1, PortType.ROOT_PORT, 1, 1),
         *(
             _function(
-                f"0030:01:00.{n}", 0x15B3, 0x1019, ClassCode.ETHERNET, "mlx5_core", Bar(0, 32 * MEBIBYTE, True, True),
+                f"0030:01:00.{n}", 0x15B3, 0x1019, ClassCode.ETHERNET, "mlx5_core", _wide(0, 32 * MEBIBYTE),
                 numa=8, multifunction=True, flr=True, serial=0xEC0D9A0300A1B2C0 + n,
             )
             for n in (0, 1)
@@ -207,13 +207,17 @@ def _function(
     )  # fmt: skip
 
 
+def _wide(index: int, size: int) -> Bar:
+    return Bar(index, size, wide=True, prefetchable=True)
+
+
 def _gpu(address: Address, kernel: KernelSpec) -> FunctionSpec:
     return FunctionSpec(
         address,
         0x10DE,
         0x1DB1,
         ClassCode.DISPLAY_3D,
-        bars=(Bar(0, 16 * MEBIBYTE), Bar(1, 16 * GIBIBYTE, True, True), Bar(3, 32 * MEBIBYTE, True, True)),
+        bars=(Bar(0, 16 * MEBIBYTE), _wide(1, 16 * GIBIBYTE), _wide(3, 32 * MEBIBYTE)),
         driver="nvidia" if kernel.npu else "nouveau",
         model=Model.V100,
         subsystem=(0x10DE, 0x1212),

@@ -13,7 +13,7 @@ from atoll.twin.machines.random.acs import DEVICE_ACS, NO_ACS, Controls, device_
 from atoll.twin.machines.random.adapters import adapter
 from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.kind import MachineKind
-from atoll.twin.machines.random.products import CARD, FIRST_NAME, GPU, SECOND_NAME, Product
+from atoll.twin.machines.random.products import CARD, FIRST_NAME, GPU, GPU_BARS, SECOND_NAME, Product
 from atoll.twin.machines.random.wide import wide_device
 from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
@@ -134,14 +134,13 @@ class Devices:
 
     def add_gpu(self, bus: Bus, slot: int) -> None:
         """A V100, as on x86 machines."""
-        wide = (Bar(1, 256 * MEBIBYTE, wide=True, prefetchable=True), Bar(3, 32 * MEBIBYTE, True, True))
         self.functions.append(
             FunctionSpec(
                 Address(bus.domain, bus.number, slot, 0),
                 GPU.vendor,
                 GPU.device,
                 GPU.class_code,
-                bars=(Bar(0, 16 * MEBIBYTE), *wide),
+                bars=GPU_BARS,
                 driver=GPU.driver,
                 model=Model.V100,
                 subsystem=(GPU.vendor, 0x1212),

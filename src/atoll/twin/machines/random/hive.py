@@ -15,7 +15,7 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import PortType
 from atoll.twin.machines import vmd
-from atoll.twin.machines.random.products import CARD, GPU, Product
+from atoll.twin.machines.random.products import CARD, GPU, GPU_BARS, Product
 from atoll.twin.machines.random.tree import MOST_LINKS
 from atoll.twin.machines.records import nvlink_records
 from atoll.twin.placement import place
@@ -87,12 +87,15 @@ def _plain(spec: FunctionSpec) -> bool:
 
 
 def _gpu(spec: FunctionSpec) -> FunctionSpec:
-    wide = (Bar(1, 256 * MEBIBYTE, wide=True, prefetchable=True), Bar(3, 32 * MEBIBYTE, True, True))
-    return replace(_renamed(spec, GPU), bars=(Bar(0, 16 * MEBIBYTE), *wide), model=Model.V100)
+    return replace(_renamed(spec, GPU), bars=GPU_BARS, model=Model.V100)
 
 
 def _other_gpu(spec: FunctionSpec) -> FunctionSpec:
-    bars = (Bar(0, 256 * MEBIBYTE, True, True), Bar(2, 2 * MEBIBYTE, True, True), Bar(5, MEBIBYTE))
+    bars = (
+        Bar(0, 256 * MEBIBYTE, wide=True, prefetchable=True),
+        Bar(2, 2 * MEBIBYTE, wide=True, prefetchable=True),
+        Bar(5, MEBIBYTE),
+    )
     return replace(_renamed(spec, _MI210), bars=bars, model=Model.XGMI)
 
 

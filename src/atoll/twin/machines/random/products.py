@@ -5,9 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atoll.pci.class_code import ClassCode
-from atoll.twin.spec import FunctionSpec
+from atoll.twin.sizes import MEBIBYTE
+from atoll.twin.spec import Bar, FunctionSpec
 
-__all__ = ["CARD", "DISK", "ENGINE", "FIRST_NAME", "GPU", "HIDDEN_DISK", "NETWORK", "SECOND_NAME", "SERIAL", "Product"]
+__all__ = [
+    "CARD",
+    "DISK",
+    "ENGINE",
+    "FIRST_NAME",
+    "GPU",
+    "GPU_BARS",
+    "HIDDEN_DISK",
+    "NETWORK",
+    "SECOND_NAME",
+    "SERIAL",
+    "Product",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +43,12 @@ ENGINE = Product(0x10EE, 0x9038, ClassCode.OTHER_PERIPHERAL, "xdma")
 """A switch's DMA engine."""
 GPU = Product(0x10DE, 0x1DB1, ClassCode.DISPLAY_3D, "nvidia")
 """A V100, as on x86 machines."""
+GPU_BARS = (
+    Bar(0, 16 * MEBIBYTE),
+    Bar(1, 256 * MEBIBYTE, wide=True, prefetchable=True),
+    Bar(3, 32 * MEBIBYTE, wide=True, prefetchable=True),
+)
+"""With less memory than a real one shows: apertures are small."""
 SECOND_NAME = Product(0x1B4B, 0x9230, ClassCode.AHCI, "ahci")
 """Also sends as function 1 of its slot (``quirk_dma_func1_alias``, drivers/pci/quirks.c)."""
 FIRST_NAME = Product(0x1180, 0xE832, ClassCode.FIREWIRE_OHCI, "ohci")
