@@ -162,19 +162,25 @@ def _begins_as_xml(data: bytes, name: str) -> Record:
     """Return what a document holds; below it others may stand, and text."""
     from atoll.host.records.pasted.embedded import parted
 
-    apart = None if _is_whole(data, name) else parted(data, name=name)
-    return _xml(data, name) if apart is None else _parts(*apart, name)
+    apart = None if _is_one_document(data, name) else parted(data, name=name)
+    if apart is None or (len(apart[0]) == 1 and not _has_text(apart[1])):
+        return _xml(data, name)
+    return _parts(*apart, name)
 
 
-def _is_whole(data: bytes, name: str) -> bool:
-    """Whether bytes are one document, or node devices one after the other."""
-    from atoll.host.links.xml import parse_series, parse_xml
-    from atoll.host.records.programs.nodedev import is_nodedev
+def _has_text(around: bytes) -> bool:
+    """Whether more than XML declarations stands between documents."""
+    return any(not line.lstrip().startswith(b"<?xml") for line in around.splitlines() if line.strip())
+
+
+def _is_one_document(data: bytes, name: str) -> bool:
+    from atoll.host.links.xml import parse_xml
 
     try:
-        return is_nodedev(parse_series(data, name=name)) or bool(parse_xml(data, name=name))
+        parse_xml(data, name=name)
     except InputError:
         return False
+    return True
 
 
 def _parts(documents: Sequence[bytes], around: bytes, name: str) -> Record:

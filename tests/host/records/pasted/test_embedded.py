@@ -116,3 +116,15 @@ def test_a_damaged_document_takes_nothing_from_the_text_around_it() -> None:
     assert [str(address) for address in host.functions] == ["0000:00:01.0"]
     with pytest.raises(InputError, match="no XML that can be read"):
         read_record(f"Why?\n{damaged}\n".encode(), name="post")
+
+
+@pytest.mark.parametrize("devices", [_DEVICE, _DEVICE + _OTHER], ids=["one", "two"])
+def test_text_below_documents_with_which_it_begins_counts_too(devices: str) -> None:
+    host = _host(f"{devices}$ lspci -nn\n00:14.0 USB controller [0c03]: Some Controller [8086:a12f]\n")
+    assert "0000:00:14.0" in {str(address) for address in host.functions}
+
+
+def test_declarations_between_documents_are_no_text() -> None:
+    declared = "<?xml version='1.0'?>\n"
+    host = _host(f"{declared}{_DEVICE}\n{declared}{_OTHER}")
+    assert {"0000:01:00.0", "0000:01:00.1"} <= {str(address) for address in host.functions}

@@ -24,7 +24,7 @@ _DEVICE = "<device"
 _OPENING = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]{0,4000}>")
 _AMPERSAND = re.compile(r"&(?![\w#]{1,8};)")
 """What a page's entities leave of one of the document's own."""
-_MOST = 4096
+_MOST = 1 << 16
 
 
 def parted(data: bytes, *, name: str) -> tuple[tuple[bytes, ...], bytes] | None:
