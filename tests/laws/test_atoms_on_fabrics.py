@@ -59,7 +59,7 @@ def finest(twin: Twin, policy: Policy) -> Partition:
     return Partition(tuple(atom.functions for atom in atoms(Topology(host), present(host), policy)))
 
 
-NEWER = (MachineKind.WIDE, MachineKind.HIVE)
+NEWER = (MachineKind.WIDE, MachineKind.HIVE, MachineKind.POWERNV)
 GROWN = [
     (seed, kind)
     for kind in (*(MachineKind.PORTS, MachineKind.ADAPTERS, MachineKind.BOARD, MachineKind.ARM), *NEWER)

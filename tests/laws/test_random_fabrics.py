@@ -12,7 +12,7 @@ from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin import Twin
 from atoll.twin.decoding import VGA_MEMORY, claimed, fixed_ports, forwarded, subtracts
 from atoll.twin.function import Function
-from atoll.twin.spec import Model
+from atoll.twin.spec import DomainKind, Model
 
 HIVES = (7, 8, 17, 23, 29, 31, 188, 204)
 """Machines with GPUs behind one switch or several, with links between those, and with hives."""
@@ -203,6 +203,21 @@ def test_the_same_with_switches_of_links_and_hives() -> None:
     assert switched > 40
     assert min(between, hives) > 3
     assert tally.forwarded > 20, "hardly anything was passed on over links: the law was not tried"
+    assert tally.directs > 20
+
+
+def test_the_same_with_power9_where_buses_are_endpoints() -> None:
+    tally, together, bypassed, links = Tally(), 0, 0, 0
+    for seed in (0, 6, 7, 10, 12):
+        tally += try_fabric(f"random-{seed}-powernv", random.Random(seed), pairs=25, clusters=1)
+        kernel = Twin.new(f"random-{seed}-powernv").kernel
+        for group in kernel.groups.values():
+            assert len({address[:2] for address in group.members}) == 1
+            together += len(group.members) > 1
+            bypassed += group.kind is DomainKind.BYPASS
+        links += len(kernel.blueprint.links)
+    assert not tally.wrong, tally.wrong[0]
+    assert min(together, bypassed, links) > 5
     assert tally.directs > 20
 
 

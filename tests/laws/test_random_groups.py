@@ -28,6 +28,7 @@ GROWN = (
     MachineKind.ARM,
     MachineKind.WIDE,
     MachineKind.HIVE,
+    MachineKind.POWERNV,
 )
 """Kinds of machines that consist of other functions, or have other IOMMUs."""
 

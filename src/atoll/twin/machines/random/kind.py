@@ -43,5 +43,7 @@ class MachineKind(StrEnum):
     """A machine of its own, with functions beyond 7, function groups, virtual functions at any offset and stride."""
     HIVE = "-hive"
     """With more GPUs, behind NVSwitches and in hives."""
+    POWERNV = "-powernv"
+    """With POWER9 processors, which translate by partitionable endpoints."""
     PLAIN = ""
     """The plain one."""

@@ -19,6 +19,7 @@ from atoll.twin.machines.random.legacy import with_legacy
 from atoll.twin.machines.random.multicast import with_multicast
 from atoll.twin.machines.random.portal import with_portals
 from atoll.twin.machines.random.ports import with_ports
+from atoll.twin.machines.random.powernv import with_powernv
 from atoll.twin.machines.random.resizable import with_resizable
 from atoll.twin.machines.random.tables import with_tables
 from atoll.twin.machines.random.wide import with_function_groups, with_wide_switches
@@ -35,6 +36,7 @@ _PLUGGED: dict[MachineKind, Callable[[Blueprint, random.Random], Blueprint]] = {
     MachineKind.BOARD: with_board,
     MachineKind.ARM: with_arm,
     MachineKind.WIDE: with_wide_switches,
+    MachineKind.POWERNV: with_powernv,
     MachineKind.HIVE: with_hives,
 }
 """What is changed before it is known what decodes which addresses."""
