@@ -223,8 +223,9 @@ def _extended(out: _Builder, spec: FunctionSpec) -> tuple[int, int, int]:
 
 
 def _numbers_wide(spec: FunctionSpec) -> bool:
-    """Whether a function has the ARI capability."""
-    return bool(spec.vf_total or spec.physfn is not None or spec.ari_next is not None)
+    """Whether a function has the ARI capability: not in a root complex, whose functions it is not for (6.13)."""
+    inside = spec.port is PortType.ROOT_INTEGRATED
+    return not inside and bool(spec.vf_total or spec.physfn is not None or spec.ari_next is not None)
 
 
 def _ari(out: _Builder, spec: FunctionSpec) -> None:

@@ -77,8 +77,7 @@ def number(function: Function, peer: Function, *, groups: bool = False) -> int |
         return peer.function_group
     if peer.spec.physfn is not None and peer.address.bus != peer.spec.physfn.bus:
         return None
-    wide = function.spec.physfn or peer.spec.physfn or peer.spec.ari_next is not None
-    return peer.address.requester_id & 0xFF if wide else peer.address.function
+    return peer.address.requester_id & 0xFF if peer.layout.ari else peer.address.function
 
 
 def own_memory(port: Function) -> Way:

@@ -10,6 +10,9 @@ Messages that a vendor defines go by the id of who is to get them (2.2.8.6). The
 for bus mastering (7.5.1.1.3) nor for decoding; a root complex need not pass them on (1.3.1). Declared: it does where a
 root port redirects no requests and it routes between its ports, and drops what comes to itself.
 
+No request here bears a PASID: routing and ACS look at what a request without one has, too (6.20), and no IOMMU here
+maps anything for any.
+
 Declared: root complexes take no requests for I/O ports that come up from below, but to another root port where they
 route between these at all.
 """
