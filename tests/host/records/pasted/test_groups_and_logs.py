@@ -180,11 +180,12 @@ def test_a_boot_log_tells_what_became_of_the_chipsets_root_ports() -> None:
 
 def test_a_boot_log_tells_of_acs_that_lspci_misreads() -> None:
     heading = "00:1c.{} PCI bridge [0604]: Intel Corporation Root Port [8086:a29{}]\n"
-    ports = "".join(heading.format(n, n) for n in range(3))
-    said = "".join(f"pci 0000:00:1c.{n}: Intel SPT PCH root port ACS workaround enabled\n" for n in range(3))
+    ports = "".join(heading.format(n, n) for n in range(4))
+    said = "".join(f"pci 0000:00:1c.{n}: Intel SPT PCH root port ACS workaround enabled\n" for n in range(4))
     taken = "pci 0000:00:1c.1: disabled ACS redirect\npci 0000:00:1c.2: Configured ACS to 0x001d\n"
+    taken += "[ 0.61] pci 0000:00:1c.3: Intel SPT PCH root port workaround: disabled ACS redirect\n"
     told = {str(a)[5:]: value_of(f.chipset_acs, None) for a, f in host_of(ports + said + taken).functions.items()}
-    assert told == {"00:1c.0": True, "00:1c.1": None, "00:1c.2": None}
+    assert told == {"00:1c.0": True, "00:1c.1": None, "00:1c.2": None, "00:1c.3": None}
 
 
 def test_a_kernel_with_the_patch_says_that_it_overrides_acs() -> None:

@@ -23,7 +23,8 @@ _OVERRIDES = "PCIe ACS overrides enabled"
 not merged, and in the kernels of Proxmox, Unraid and others)."""
 _REDIRECT_OFF = "disabled ACS redirect"
 _CONFIGURED = "Configured ACS to "
-"""``pci_disable_acs_redir``, since 6.11 ``__pci_config_acs``, of a port that the command line names."""
+"""``pci_disable_acs_redir``, since 6.11 ``__pci_config_acs``, of a port that the command line names; both leave it to
+``pci_quirk_disable_intel_spt_pch_acs_redir`` where that knows the port, which says what it works around before that."""
 _REFUSALS = (
     "Device is ineligible for IOMMU domain attach due to platform RMRR requirement",
     "Firmware has requested this device have a 1:1 IOMMU mapping, rejecting",
@@ -150,8 +151,9 @@ class BootLog:
         """``pci 0000:00:1c.0: Intel PCH root port ACS workaround enabled`` (``pci_quirk_enable_intel_pch_acs``)."""
         for message in (_REDIRECT_OFF, _CONFIGURED):
             before, found, _ = line.partition(message)
-            words = before.split()
-            if found and words and (address := address_in(words[-1].rstrip(":"))) is not None:
+            words = before.split() if found else []
+            address = next((a for word in reversed(words) if (a := address_in(word.rstrip(":"))) is not None), None)
+            if address is not None:
                 self.chipset_acs.pop(address, None)
                 return True
         for message, done in _CHIPSET:
