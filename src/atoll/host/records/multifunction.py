@@ -23,11 +23,13 @@ def multifunction_by_slots(
     physical: Mapping[Address, Address],
     perhaps: Mapping[Address, Address],
     cut: Collection[Address],
+    succeeded: Mapping[Address, int],
 ) -> dict[Address, Fact[bool]]:
     """Return of each function whether its slot has more than one, virtual ones aside.
 
     ``physical`` tells whose virtual function one is, ``perhaps`` whose it may be; of slots where the text is ``cut``
-    more may have come.
+    more may have come, and of those ``succeeded`` the capability for ARI names the next function, which may be switched
+    off.
     """
     slots = Counter(a.slot for a in functions if a not in physical and a not in perhaps)
     unsure = {
@@ -37,6 +39,9 @@ def multifunction_by_slots(
     }
     for address in cut:
         unsure.setdefault(address.slot, "the text ends within its slot")
+    for address, number in succeeded.items():
+        if address._replace(device=number >> 3, function=number & 7) not in physical:
+            unsure.setdefault(address.slot, f"{address} names function {number} as the next of its device (ARI)")
 
     def told(function: Function) -> Fact[bool]:
         address, shown = function.address, function.multifunction

@@ -182,6 +182,19 @@ def test_slots() -> None:
     ]
 
 
+def test_a_function_that_names_the_next_of_its_device_is_not_taken_as_single() -> None:
+    named = (
+        "Capabilities: [148 v1] Alternative Routing-ID Interpretation (ARI)\n\t\tARICap:\tMFVC- ACS-, Next Function: {}"
+    )
+    express = "Capabilities: [78] Express (v2) Endpoint, MSI 00"
+    first, second = (f"00:01.{number} Ethernet controller: X [8086:10c9]" for number in range(2))
+    assert one(lspci(express, named.format(0), heading=first)).multifunction == Known(False, ALONE)
+    alone = one(lspci(express, named.format(1), heading=first)).multifunction
+    assert alone == Unknown("0000:00:01.0 names function 1 as the next of its device (ARI)")
+    both = lspci(express, named.format(1), heading=first) + "\n" + lspci(express, named.format(0), heading=second)
+    assert {function.multifunction for function in host_of(both).functions.values()} == {Known(True, SHARED)}
+
+
 def test_virtual_functions_are_told_by_their_physical_one() -> None:
     text = PORT.rstrip("\n").replace("subordinate=01", "subordinate=02") + (
         "\n\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n"

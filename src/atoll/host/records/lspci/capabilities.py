@@ -213,6 +213,12 @@ class CapabilityText(BlockText):
         found = self._find("Single Root I/O Virtualization")
         return found is not None and "Enable-" not in (found.find("IOVCtl:") or "").split()
 
+    def next_function(self) -> int:
+        """The next of the device's functions that ``ARICap:`` names, by ARI's numbers; 0: none, or not told."""
+        found = self._find("Alternative Routing-ID Interpretation")
+        told = None if found is None else found.find("ARICap:")
+        return _after(told or "", "Next Function:") or 0
+
     def flr(self) -> Fact[bool]:
         """``FLReset`` of ``DevCap:``, or ``FLR`` of ``AFCap:``."""
         unread = self._no_list

@@ -38,6 +38,8 @@ class Told:
     """Whether it may have virtual functions and the text does not tell where."""
     named_virtual: bool = False
     """Whether its name says that it is a virtual function."""
+    next_function: int = 0
+    """Of a device with ARI: which of its functions comes next; 0: none, or it is not told."""
 
 
 class _Text(HeaderText, CapabilityText):
@@ -94,7 +96,7 @@ def read_block(block: Block, address: Address, *, name: str, custom: Habits) -> 
     virtual = text.virtual()
     unread_place = virtual is None and text.may_have_virtual()
     named = _VIRTUAL in heading.name.lower()
-    return Told(function, groups_of(block), text.ari_forwarding(), virtual, unread_place, named)
+    return Told(function, groups_of(block), text.ari_forwarding(), virtual, unread_place, named, text.next_function())
 
 
 def _name(block: Block) -> str:

@@ -55,7 +55,7 @@ def arranged(
     virtuals = virtual_of(physical)
     seeming = (found.seeming_virtual | set(_looking_virtual(found, parents, excerpt))) - physical.keys()
     perhaps = _perhaps_virtual(found, parents, physical, seeming)
-    multifunction = multifunction_by_slots(functions, physical, perhaps, found.cut)
+    multifunction = multifunction_by_slots(functions, physical, perhaps, found.cut, found.succeeded)
     # Of these it does not show which bus is below: one that seems to be below none may be.
     unread = {a.domain for a, f in functions.items() if f.is_port and isinstance(f.bridge, Unknown)}
     tops = {a[:2] for a in functions if a not in parents and _of_root_complex(functions[a])} | set(roots)

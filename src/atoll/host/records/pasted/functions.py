@@ -56,6 +56,8 @@ class TextFunctions:
     """Functions whose names or ids say that they are virtual ones."""
     cut: set[Address] = field(default_factory=set)
     """Functions in the middle of which the text ends, or an output in it."""
+    succeeded: dict[Address, int] = field(default_factory=dict)
+    """Functions that name the next one of their device."""
     nameless: bool = False
     """Whether it holds lines of a function without the first one, which names it: a bridge may be lacking."""
     group: dict[Address, int] = field(default_factory=dict)
@@ -99,6 +101,8 @@ class TextFunctions:
             self.seeming_virtual.add(address)
         if block.cut:
             self.cut.add(address)
+        if text.next_function:
+            self.succeeded[address] = text.next_function
         controls = sum(detail.text.startswith("Control:") for detail in (*block.details, *block.after))
         self.nameless |= block.nameless or controls > 1
 
