@@ -215,7 +215,7 @@ def test_laws(weights: dict[tuple[int, int], int], count: int) -> None:
                 assert (weights.get((a, b)) == 15) is (weights.get((b, a)) == 15)
 
 
-@given(st.text(max_size=200))
+@given(st.text(max_size=200) | st.text("a1-9 \n\u0663", max_size=60))
 def test_any_text_has_properties(text: str) -> None:
     assert all(value >= 0 for value in parse_properties(text).values())
 
