@@ -13,7 +13,8 @@ class _ToStandardError(logging.Handler):
     """Writes to standard error as it is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = f"{record.name}: {record.getMessage()}"
+        # A defect's traceback included.
+        text = f"{record.name}: {self.format(record)}"
         # A holder stays, be its terminal closed or its journal restarted.
         with suppress(OSError):
             print(text, file=sys.stderr)
