@@ -118,3 +118,14 @@ def test_handlers_are_put_back() -> None:
     with pytest.raises(KeyboardInterrupt), interruptible():
         signal.raise_signal(signal.SIGTERM)
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_it_is_told_how_children_end_whoever_started_it(run: Run) -> None:
+    """What is ignored stays so past execve (signal(7)), and a record's program that failed would not be told from one
+    that did not."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        run("twin", "list")
+        assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGCHLD, before)

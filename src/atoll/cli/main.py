@@ -52,6 +52,7 @@ def _open_what_is_closed() -> None:
 
 def _dispatch(arguments: list[str]) -> int:
     _collect_rarely()
+    _be_told_how_children_end()
     from importlib import import_module
 
     from atoll.cli.parse import parse
@@ -114,6 +115,18 @@ def _collect_rarely() -> None:
 
     gc.set_threshold(500_000, 20, 50)
     atexit.register(gc.freeze)
+
+
+def _be_told_how_children_end() -> None:
+    """Undo that whoever started this process had it ignore SIGCHLD, which execve(2) keeps: the kernel then tells of no
+    child how it ended (wait(2)), and a program that failed would look like one that did not."""
+    import signal
+    from contextlib import suppress
+
+    # Whoever runs this in another thread than the main one keeps what he has set.
+    with suppress(ValueError):
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _os_hint(error: OSError) -> str:

@@ -82,6 +82,17 @@ def test_nvidia_smi_that_fails(program: Path) -> None:
         LiveTree().read("records/nvidia-smi-nvlink-R.txt")
 
 
+def test_nvidia_smi_of_which_nobody_tells_that_it_failed(program: Path) -> None:
+    """What it printed until then is no record."""
+    program.write_text("#!/bin/sh\necho GPU 0: Tesla V100\nexit 9\n")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError, match="how it ends is not told"):
+            LiveTree().read("records/nvidia-smi-nvlink-R.txt")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_without_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(live, "_FILES", str(tmp_path / "records"))

@@ -110,8 +110,12 @@ def _printed(command: list[str]) -> bytes:
 
     One that hangs in its driver does not die when it is killed, so it is not waited for then.
     """
+    import signal
     import subprocess
 
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        # A program that failed half-way would look like one that did not (wait(2)).
+        raise OSError(errno.EIO, "ends of children are ignored here (SIGCHLD): how it ends is not told", command[0])
     # A child finds the same atoll, wherever that was imported from.
     found = os.pathsep.join(part for part in (_PACKAGES, os.environ.get("PYTHONPATH", "")) if part)
     quiet, environment = subprocess.DEVNULL, {**os.environ, "PYTHONPATH": found}
