@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 
 from atoll.errors import InputError
@@ -112,3 +114,11 @@ def test_no_driver(told: str, expected: str) -> None:
 def test_no_driver_on_a_line_of_its_own(word: str) -> None:
     text = f"01:00.0 Ethernet controller [0200]: X [8086:10d3]\n\tKernel driver in use: {word}\n"
     assert host_of(text).functions[at("01:00.0")].driver == Known(None, "paste line 1")
+
+
+@pytest.mark.parametrize("word", ["driver", "iommu"])
+def test_many_blanks_take_no_time(word: str) -> None:
+    lines = "".join(f"{bus:02x}:00.0 VGA {word}{' ' * 4000}card [10de:1b80]\n" for bus in range(40))
+    start = process_time()
+    host_of("00:00.0 Host bridge [0600]: Maker Name [8086:1901]\n" + lines)
+    assert process_time() - start < 5

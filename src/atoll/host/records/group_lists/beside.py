@@ -22,9 +22,11 @@ _RIGHT_BEHIND = re.compile(
 )
 """Words that go on with a group of any kind, not said to be IOMMU's, may tell of something else."""
 _FURTHER_ON = re.compile(
-    rf"(?:[\[({{|;,=>→–—-]|\t|  )\s*iommu(?:[ _-]?(?:group|grp)[\s:=#]*|\s*[:=#]\s*)(\d{{1,6}}){_ENDS}\s*[\])}}]?",
+    r"(?:[\[({|;,=>→–—-]|(?<!\s)(?:\t|\s\s))\s*iommu(?:[ _-]?(?:group|grp)[\s:=#]*|\s*[:=#]\s*)(\d{1,6})"
+    rf"{_ENDS}\s*[\])}}]?",
     re.IGNORECASE,
 )
+"""Here and below, of many blanks the first is where it may begin: from each, it would look at all that follow."""
 _OF_LSPCI = "IOMMU group: "
 """A line of lspci's own that stands behind the address: which part of the output reads it is not this one."""
 _BEHIND_ANY = re.compile(
@@ -39,8 +41,8 @@ _NOT_SO = re.compile(
 """Words before a group in a sentence that tells a group which is not, or is no more, the function's."""
 
 _NAMED = r"(?:kernel )?driver(?: in use)?\s*[:=]\s*([\w-]{1,40}|<\w{1,8}>|n/a"
-_DRIVER = re.compile(rf"\s*[\[(]{_NAMED})[\])]", re.IGNORECASE)
-_DRIVER_AT_END = re.compile(rf"(?:\t|\s{{2,}}|\s*[;,|]\s*){_NAMED}|)$", re.IGNORECASE)
+_DRIVER = re.compile(rf"(?<!\s)\s*[\[(]{_NAMED})[\])]", re.IGNORECASE)
+_DRIVER_AT_END = re.compile(rf"(?<!\s)(?:\t|\s{{2,}}|\s*[;,|]\s*){_NAMED}|)$", re.IGNORECASE)
 """Set off from the name before it: ``… [10de:2684] (rev a1)   Driver: vfio-pci``."""
 _UNTOLD = frozenset({"unknown", "no", "n"})
 
