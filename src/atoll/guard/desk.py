@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -88,6 +89,7 @@ class Desk:
         self._departures = departures
         self._prove = prove
         self._stop = stop
+        self._defects: set[tuple[str, int]] = set()
         self.ending = False
         """While it ends nothing is handed out any more."""
 
@@ -102,11 +104,18 @@ class Desk:
             return error(failed.message, failed.hint)
         except OSError as failed:
             return error(failed.strerror or str(failed))
-        except Exception:
-            # A defect, and no end: owners run on what is held, and rely on its being watched. Whom it speaks of is not
-            # for everybody.
-            _LOG.exception("ask=%s uid=%d reason='a defect of atoll'", printed(request.get("ask")), asker.uid)
+        except Exception as defect:
+            # No end: owners run on what is held, and rely on its being watched. Whom it speaks of is not for everybody.
+            self._tell(defect, request, asker)
             return error("that failed by a defect of atoll", "report it, with what the holder's log has of it")
+
+    def _tell(self, defect: Exception, request: Mapping[str, Any], asker: Asker) -> None:
+        """Log where a defect is, once: nobody fills the log by asking."""
+        *_, (frame, line) = traceback.walk_tb(defect.__traceback__)
+        place = (frame.f_code.co_filename, line)
+        if place not in self._defects:
+            self._defects.add(place)
+            _LOG.exception("ask=%s uid=%d reason='a defect of atoll'", printed(request.get("ask")), asker.uid)
 
     def _answer(self, request: Mapping[str, Any], asker: Asker) -> Mapping[str, Any] | None:
         match request.get("ask"):
