@@ -95,5 +95,8 @@ def test_what_stays_held_is_cut_from_what_leaves(tmp_path: Path) -> None:
         assert Pace().until(lambda: watched.order("looks")["devices"][str(RED2)]["sight"] != "cut", seconds=20)
         with pytest.raises(VfioError, match="are not seen to be cut"):
             cuts.cut_off(host, RED, {RED})
+        watched.order("close", RED2)
+        with pytest.raises(VfioError, match="are not seen to be cut: it is not watched"):
+            cuts.cut_off(host, RED, {RED})
         # Pulled together, neither stays.
         cuts.cut_off(host, RED, {RED, RED2})
