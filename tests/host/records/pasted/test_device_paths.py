@@ -50,6 +50,19 @@ def test_a_bridge_that_only_a_boot_log_names() -> None:
     assert other.functions[at("61:00.0")].parent == at("60:01.1"), "the log may be of another boot"
 
 
+def test_a_boot_log_of_another_boot_moves_nothing() -> None:
+    bus = "\tControl: I/O-\n\tStatus: Cap-\n\tBus: primary=60, secondary={0}, subordinate={0}\n"
+    log = "pci 0000:60:03.1: PCI bridge to [bus 61]\n"
+    card = LSPCI.partition("\n")[2]
+    now = f"60:03.1 PCI bridge: AMD X\n{bus.format(62)}"
+    found = host_of(f"{now}{card}\n{log}").functions[at("61:00.0")]
+    assert (found.parent, found.parent_told) == (None, False)
+    beside = f"60:01.1 PCI bridge: AMD X\n{bus.format(61)}"
+    assert host_of(f"{beside}{now}{card}\n{log}").functions[at("61:00.0")].parent == at("60:01.1")
+    path = LS.replace("0000:60:03.1/", "0000:60:01.1/")
+    assert host_of(f"60:03.1 PCI bridge: AMD X\n{card}\n{log}{path}").functions[at("61:00.0")].parent == at("60:01.1")
+
+
 def test_bridges_that_only_a_boot_log_names_stand_below_one_another() -> None:
     led = "pci 0000:04:00.0: PCI bridge to [bus 05-06]\npci 0000:05:00.0: PCI bridge to [bus 06]\n"
     found = host_of(f"pci 0000:06:00.0: [8086:1577] type 00 class 0x088000\n{led}").functions

@@ -206,7 +206,10 @@ class TextFunctions:
             waiting.append(above)
         for address in self.functions:
             leading = log.bridges.get((address.domain, address.bus))
-            if leading is not None:
+            if leading is None or address[:2] in shown or address in paths.above:
+                continue
+            bridge = value_of(self.functions[leading].bridge, None) if leading in self.functions else None
+            if bridge is None or bridge.secondary == address.bus:
                 self.above.setdefault(address, leading)
 
     def add_logged(self, log: BootLog) -> None:
