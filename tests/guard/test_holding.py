@@ -195,6 +195,30 @@ def test_the_service_manager_hears_that_it_lives_while_the_host_is_read(
         assert held.prove()["verdict"] == "proven"
 
 
+def test_what_was_read_before_the_host_slept_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = Filed(tmp_path)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+    read, slept, reads = standing.read_now, 0, 0
+
+    def asleep_after(*arguments: object, **options: object) -> Host:
+        nonlocal slept, reads
+        reads += 1
+        found = read(*arguments, **options)  # type: ignore[arg-type]
+        if reads == 1:
+            slept += 10**9
+            for cluster in held.held:
+                for address in cluster.functions:
+                    twin.reset(address, "bus")
+        return found
+
+    monkeypatch.setattr("atoll.guard.holding.read_now", asleep_after)
+    monkeypatch.setattr("atoll.guard.holding.slept_ns", lambda: slept)
+    assert held.prove()["verdict"] == "violated"
+    assert reads == 2
+
+
 def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path) -> None:
     twin = Filed(tmp_path)
     spec = SPEC.replace('["gpu[1]"]', '["gpu[1]", "gpu[2]"]')

@@ -19,7 +19,7 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
 from atoll.pci.address import Address
 
-__all__ = ["Bars", "Cut", "Sight", "Watch", "elapsed_ns"]
+__all__ = ["Bars", "Cut", "Sight", "Watch", "elapsed_ns", "slept_ns"]
 
 _ALL_ONES = 0xFFFFFFFF
 _TRIES = 8
@@ -33,6 +33,11 @@ def elapsed_ns() -> int:
     """Return nanoseconds since boot, those too for which the host slept (CLOCK_BOOTTIME, clock_gettime(2)): what was
     seen of a device before that is a memory."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def slept_ns() -> int:
+    """Return for how many nanoseconds the host slept since boot."""
+    return elapsed_ns() - time.monotonic_ns()
 
 
 class Bars(Protocol):
