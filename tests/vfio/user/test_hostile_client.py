@@ -150,6 +150,8 @@ def test_what_is_not_served_is_refused(command: int) -> None:
             IrqSetting(IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 1, 0xFFFFFFFF, 0xFFFFFFFF).pack(),
         ),
         (Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 1, 2, 0).pack()),
+        (Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | IrqSet.ACTION_MASK, 0, 0, 0).pack()),
+        (Command.DEVICE_SET_IRQS, IrqSetting(IrqSet.DATA_NONE | IrqSet.ACTION_UNMASK, 0, 0, 0).pack()),
         (Command.REGION_READ, RegionAccess(0, 0, 0xFFFFFFFF).pack()),
         (Command.REGION_READ, RegionAccess(0, 0, 0).pack()),
         (Command.REGION_WRITE, RegionAccess(0, 0, 8, b"1234").pack()),

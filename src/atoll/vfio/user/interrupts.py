@@ -86,7 +86,8 @@ class Interrupts:
             raise OSError(errno.EINVAL, f"{given} descriptors that nothing asks for")
         if action != IrqSet.ACTION_TRIGGER and IrqFlag.MASKABLE not in kind.flags:
             raise OSError(errno.EINVAL, f"interrupts of kind {setting.index} cannot be masked")
-        if not setting.count and (setting.start or IrqSet.DATA_NONE not in setting.flags):
+        disables = setting.flags == IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER and not setting.start
+        if not setting.count and not disables:
             raise OSError(errno.EINVAL, "a setting for no interrupt")
 
     def _assign(self, key: tuple[int, int], descriptor: int | None) -> None:
