@@ -128,3 +128,11 @@ def test_declarations_between_documents_are_no_text() -> None:
     declared = "<?xml version='1.0'?>\n"
     host = _host(f"{declared}{_DEVICE}\n{declared}{_OTHER}")
     assert {"0000:01:00.0", "0000:01:00.1"} <= {str(address) for address in host.functions}
+
+
+def test_more_documents_than_a_machine_has_are_refused() -> None:
+    card = "<object type='PCIDev' pci_busid='0000:01:00.0' pci_type='0302 [10de:1db5] [10de:1249] a1'/>"
+    one = f"<topology><object type='Machine'>{card}</object></topology>\n"
+    with pytest.raises(InputError, match="65 XML documents"):
+        read_record(f"Why?\n{one * 65}".encode(), name="post")
+    assert [str(address) for address in _host(f"Why?\n{one * 64}").functions] == ["0000:01:00.0"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from atoll.errors import InputError
 from atoll.host.records.pasted.lines import MOST_BYTES, text_lines
 
 __all__ = ["parted"]
@@ -25,12 +26,15 @@ _OPENING = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]{0
 _AMPERSAND = re.compile(r"&(?![\w#]{1,8};)")
 """What a page's entities leave of one of the document's own."""
 _MOST = 1 << 16
+_MOST_OF_MACHINES = 64
+"""Documents that each show a machine: records of one have a few."""
 
 
 def parted(data: bytes, *, name: str) -> tuple[tuple[bytes, ...], bytes] | None:
     """Return the documents in a text, and the text without them; None where there are none.
 
-    Those of node devices, of which each shows one function, are one after the other in one piece.
+    Those of node devices, of which each shows one function, are one after the other in one piece. Raises InputError for
+    more of the others than anybody pastes of a machine.
     """
     if len(data) > MOST_BYTES or not any(root in data for root in _ROOTS):
         return None
@@ -46,6 +50,9 @@ def parted(data: bytes, *, name: str) -> tuple[tuple[bytes, ...], bytes] | None:
         done = end
     if not around:
         return None
+    if len(others) > _MOST_OF_MACHINES:
+        what = f"{name}: {len(others)} XML documents, of which each shows a machine"
+        raise InputError(what, hint=f"give those of one machine, {_MOST_OF_MACHINES} at most")
     pieces = ["\n".join(devices)] if devices else []
     return tuple(piece.encode() for piece in (*pieces, *others)), "\n".join((*around, text[done:])).encode()
 
