@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -17,7 +18,7 @@ from guard_service import PROOF, Served, wait
 from guard_service import serving as serving
 
 from atoll.guard import discard
-from atoll.guard.client import NotAnswered, NotGranted
+from atoll.guard.client import Client, NotAnswered, NotGranted
 from atoll.guard.message import receive, send
 
 
@@ -222,6 +223,22 @@ def test_who_cannot_be_accepted_keeps_nobody_busy(served: Served) -> None:
         answer, _ = receive(second)
         assert answer is not None
         assert answer["ok"]
+
+
+def test_who_cannot_be_listened_to_ends_no_holder(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may wait for so many files and no more (epoll(7), max_user_watches)."""
+    with served.client(1002) as first:
+        with monkeypatch.context() as patch:
+
+            def full(*arguments: object) -> None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            patch.setattr(served.service._selector, "register", full)
+            with pytest.raises(NotAnswered), Client(str(served.path)) as second:
+                second.state()
+        assert first.state()["ok"]
+    with served.client(1002) as third:
+        assert third.state()["ok"]
 
 
 def test_nobody_fills_the_log_by_asking(served: Served, caplog: pytest.LogCaptureFixture) -> None:

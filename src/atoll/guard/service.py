@@ -140,10 +140,18 @@ class Service:
         """Accept, unless too many connections are still being closed."""
         wanted = len(self._discard.under_way()) < _MOST_CLOSING
         if wanted and not self._accepting:
-            self._selector.register(self._listener, selectors.EVENT_READ, partial(self._accept, desk))
+            self._accepting = self._listens_to(self._listener, partial(self._accept, desk))
         elif self._accepting and not wanted:
             self._selector.unregister(self._listener)
-        self._accepting = wanted
+            self._accepting = False
+
+    def _listens_to(self, connection: socket.socket, data: object) -> bool:
+        """Wait for what comes there too; return whether that is to be had (epoll_ctl(2))."""
+        try:
+            self._selector.register(connection, selectors.EVENT_READ, data)
+        except OSError:
+            return False
+        return True
 
     def _accept(self, desk: Desk) -> None:
         try:
@@ -169,8 +177,10 @@ class Service:
             self._accept_more(desk)
             return
         asker = Asker(connection, pid, uid, whose)
-        self._askers[connection.fileno()] = asker
-        self._selector.register(connection, selectors.EVENT_READ, asker)
+        if self._listens_to(connection, asker):
+            self._askers[connection.fileno()] = asker
+        else:
+            self._discard.close(whose, connection)
 
     def _serve(self, desk: Desk, asker: Asker) -> None:
         """Take one request of a client; the next one when it is its turn again."""
