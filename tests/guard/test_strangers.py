@@ -225,6 +225,35 @@ def test_who_cannot_be_accepted_keeps_nobody_busy(served: Served) -> None:
         assert answer["ok"]
 
 
+def test_who_may_not_be_accepted_keeps_nobody_busy(served: Served) -> None:
+    """A security module denies it: he waits on."""
+    looks, tries = 0, 0
+    check, listener = served.service._check_keepers, served.service._listener
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        check()
+
+    class Denied:
+        def fileno(self) -> int:
+            return listener.fileno()
+
+        def accept(self) -> None:
+            nonlocal tries
+            tries += 1
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with served.client(1002) as first, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as second:
+        served.service._check_keepers = look  # type: ignore[method-assign]
+        served.service._listener = Denied()  # type: ignore[assignment]
+        second.connect(str(served.path))
+        wait(lambda: looks > 10)
+        served.service._listener = listener
+        assert 0 < tries < 2 * looks
+        assert first.state()["ok"]
+
+
 def test_who_cannot_be_listened_to_ends_no_holder(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user may wait for so many files and no more (epoll(7), max_user_watches)."""
     with served.client(1002) as first:

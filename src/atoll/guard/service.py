@@ -33,8 +33,6 @@ _MOST_OF_A_USER = 32
 """Connections of root, of each owner, and of all others together."""
 _MOST_CLOSING = 128
 """Connections that do not let themselves be closed: then no more are accepted."""
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Why a connection that waits is not to be had (accept(2))."""
 _NEWS_SECONDS = 60.0
 """For so long no further refusal is told of root, of one owner, or of all others together, but where all is told."""
 _LOOK_SECONDS = 0.5
@@ -156,11 +154,12 @@ class Service:
     def _accept(self, desk: Desk) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError as failed:
-            if failed.errno in _NO_ROOM:
-                # It waits on, and would be tried again at once.
-                self._selector.unregister(self._listener)
-                self._accepting = False
+        except BlockingIOError:
+            return
+        except OSError:
+            # It waits on, and would be tried again at once.
+            self._selector.unregister(self._listener)
+            self._accepting = False
             return
         try:
             connection.setblocking(False)
