@@ -136,3 +136,11 @@ def test_more_documents_than_a_machine_has_are_refused() -> None:
     with pytest.raises(InputError, match="65 XML documents"):
         read_record(f"Why?\n{one * 65}".encode(), name="post")
     assert [str(address) for address in _host(f"Why?\n{one * 64}").functions] == ["0000:01:00.0"]
+
+
+def test_node_devices_of_usb_hold_a_number_called_so() -> None:
+    hub = (
+        "<device><name>usb_1_0</name><capability type='usb_device'><bus>1</bus><device>1</device></capability></device>"
+    )
+    for around in ("", "Why?\n"):
+        assert _host(f"{around}{hub}\n{_DEVICE}").functions.keys() == _host(_DEVICE).functions.keys()

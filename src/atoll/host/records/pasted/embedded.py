@@ -22,7 +22,9 @@ _ROOTS = (
 )
 """How documents begin that are read here; some pages show them with entities."""
 _DEVICE = "<device"
-_OPENING = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]{0,4000}>")
+_OPENING = re.compile(r"<(device|topology|system|nvidia_smi_log)(?=[\s>])[^<>]{0,4000}>(?!\d)")
+_CLOSING = {tag: re.compile(rf"(?<!\d)</{tag}>") for tag in ("device", "topology", "system", "nvidia_smi_log")}
+"""Node devices of USB hold ``<device>15</device>``, which is none of its own."""
 _AMPERSAND = re.compile(r"&(?![\w#]{1,8};)")
 """What a page's entities leave of one of the document's own."""
 _MOST = 1 << 16
@@ -63,11 +65,10 @@ def _documents(text: str) -> Iterator[tuple[int, int]]:
     unclosed: set[str] = set()
     while count < _MOST and (opened := _OPENING.search(text, place)) is not None:
         place = opened.end()
-        closing = f"</{opened[1]}>"
-        end = -1 if opened[1] in unclosed else text.find(closing, place)
-        if end < 0:
+        closed = None if opened[1] in unclosed else _CLOSING[opened[1]].search(text, place)
+        if closed is None:
             unclosed.add(opened[1])
             continue
-        place = end + len(closing)
+        place = closed.end()
         count += 1
         yield opened.start(), place
