@@ -32,6 +32,19 @@ from atoll.vfio import VfioError
 MASK = 1 << 17
 
 
+def looks_wait(bench: Bench) -> threading.Event:
+    """Return what keeps looks at registers waiting while it is not set."""
+    goes_on, read = threading.Event(), bench.kernel.pread
+    goes_on.set()
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        assert goes_on.wait(20)
+        return read(descriptor, size, offset)
+
+    bench.kernel.pread = pread  # type: ignore[method-assign]
+    return goes_on
+
+
 def heard(keeping: Keeping, seconds: float = 10.0) -> dict[str, object]:
     """Return the next thing that a keeper tells by itself."""
     assert select.select([keeping.events], [], [], seconds)[0], "nothing was told"
@@ -115,16 +128,8 @@ def test_it_cuts_again_by_itself() -> None:
 
 def test_what_was_seen_is_no_longer_so_while_a_look_does_not_return() -> None:
     """As in a reset: the kernel keeps the look waiting, and the registers may be as nobody saw them."""
-    goes_on = threading.Event()
-    goes_on.set()
     with Bench() as bench:
-        read = bench.kernel.pread
-
-        def pread(descriptor: int, size: int, offset: int) -> bytes:
-            assert goes_on.wait(20)
-            return read(descriptor, size, offset)
-
-        bench.kernel.pread = pread  # type: ignore[method-assign]
+        goes_on = looks_wait(bench)
         bench.keepers.lease(RED, holder="atoll-hold:red").watch(VOLTA, [1], interval=0.001)
         keeping = bench.keepers.by_holder["atoll-hold:red"]
 
@@ -143,17 +148,9 @@ def test_what_was_seen_is_no_longer_so_while_a_look_does_not_return() -> None:
 
 def test_what_was_seen_before_the_host_slept_is_a_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device loses in that time what it was set to; the monotonic clock stands still."""
-    goes_on = threading.Event()
-    goes_on.set()
     clock = time.clock_gettime_ns
     with Bench() as bench:
-        read = bench.kernel.pread
-
-        def pread(descriptor: int, size: int, offset: int) -> bytes:
-            assert goes_on.wait(20)
-            return read(descriptor, size, offset)
-
-        bench.kernel.pread = pread  # type: ignore[method-assign]
+        goes_on = looks_wait(bench)
         bench.keepers.lease(RED, holder="atoll-hold:red").watch(VOLTA, [1], interval=0.001)
         goes_on.clear()
         slept = {time.CLOCK_BOOTTIME: 3600 * 10**9}

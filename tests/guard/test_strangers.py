@@ -10,8 +10,9 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from unittest.mock import Mock
 
 import pytest
 from guard_service import PROOF, Served, wait
@@ -20,6 +21,11 @@ from guard_service import serving as serving
 from atoll.guard import discard
 from atoll.guard.client import Client, NotAnswered, NotGranted
 from atoll.guard.message import receive, send
+
+
+def counted(does: Callable[[], object]) -> Mock:
+    """Return what does the same, and counts how often."""
+    return Mock(side_effect=does)
 
 
 @pytest.mark.parametrize(
@@ -190,33 +196,21 @@ def test_who_does_not_read_is_let_go_and_others_are_answered(served: Served) -> 
 
 def test_who_cannot_be_accepted_keeps_nobody_busy(served: Served) -> None:
     """The host may have no more files to open, or this process."""
-    looks, turns = 0, 0
-    check, clock = served.service._check_keepers, served.service._clock
-
-    def look() -> None:
-        nonlocal looks
-        looks += 1
-        check()
-
-    def turn() -> float:
-        nonlocal turns
-        turns += 1
-        return clock()
-
+    looks, turns = counted(served.service._check_keepers), counted(served.service._clock)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with served.client(1002) as first, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as second:
         free = os.dup(second.fileno())
         os.close(free)
         served.user = 1001
-        served.service._check_keepers, served.service._clock = look, turn  # type: ignore[method-assign]
+        served.service._check_keepers, served.service._clock = looks, turns  # type: ignore[method-assign]
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
             second.connect(str(served.path))
-            wait(lambda: looks > 10)
+            wait(lambda: looks.call_count > 10)
             assert first.state()["ok"]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        assert turns < 10 * looks
+        assert turns.call_count < 10 * looks.call_count
         # Once there is room he is answered.
         second.settimeout(10)
         send(second, {"ask": "state"})
@@ -227,30 +221,15 @@ def test_who_cannot_be_accepted_keeps_nobody_busy(served: Served) -> None:
 
 def test_who_may_not_be_accepted_keeps_nobody_busy(served: Served) -> None:
     """A security module denies it: he waits on."""
-    looks, tries = 0, 0
-    check, listener = served.service._check_keepers, served.service._listener
-
-    def look() -> None:
-        nonlocal looks
-        looks += 1
-        check()
-
-    class Denied:
-        def fileno(self) -> int:
-            return listener.fileno()
-
-        def accept(self) -> None:
-            nonlocal tries
-            tries += 1
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
+    looks, listener = counted(served.service._check_keepers), served.service._listener
+    denied = Mock(fileno=listener.fileno)
+    denied.accept.side_effect = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     with served.client(1002) as first, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as second:
-        served.service._check_keepers = look  # type: ignore[method-assign]
-        served.service._listener = Denied()  # type: ignore[assignment]
+        served.service._check_keepers, served.service._listener = looks, denied  # type: ignore[method-assign]
         second.connect(str(served.path))
-        wait(lambda: looks > 10)
+        wait(lambda: looks.call_count > 10)
         served.service._listener = listener
-        assert 0 < tries < 2 * looks
+        assert 0 < denied.accept.call_count < 2 * looks.call_count
         assert first.state()["ok"]
 
 
