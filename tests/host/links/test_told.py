@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,7 +120,23 @@ def test_links_to_somewhere_are_those_that_lead_somewhere() -> None:
         for n in range(3)
     )
     status = ToldLinks("status", links)
-    assert merge([status, to_switch("by name", 2, chip=True, number=True)]).told == {FUNCTIONS[0]}
-    found = merge([status, numbered("one", [(0, 1), (0, 2)])])
+    assert merge([status, to_switch("by name", 3, chip=True, number=True)]).told == {FUNCTIONS[0]}
+    found = merge([status, numbered("one", [(0, 1), (0, 2), (0, 3)])])
+    assert FUNCTIONS[0] in found.told
     assert {link.b.kind for link in found.links} == {EndKind.FUNCTION}
     assert merge([status, ToldLinks("nothing")]).links == links
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_more_links_to_somewhere_than_all_are_a_contradiction(numbers: bool) -> None:
+    far = LinkEnd(EndKind.UNKNOWN)
+    links = tuple(
+        Link(LinkKind.NVLINK, LinkEnd(EndKind.FUNCTION, FUNCTIONS[0], n if numbers else None), far, None, "somewhere")
+        for n in range(3)
+    )
+    for told in (to_switch("by name", 2, chip=True, number=True), numbered("pairs", [(0, 1), (0, 1)])):
+        for order in permutations([ToldLinks("somewhere", links), told]):
+            found = merge(order)
+            assert found.doubted == {FUNCTIONS[0]}
+            assert found.told == told.told - {FUNCTIONS[0]}
+            assert [gap.why for gap in found.gaps] == [f"NVLinks: somewhere shows 3, {told.source} shows 2"]

@@ -6,6 +6,7 @@ links are unknown: no source is believed more than another.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -41,14 +42,15 @@ def merge(sources: Sequence[ToldLinks]) -> ToldLinks:
 
     A link that several tell is kept once, from the one that tells how parallel links are paired. A source
     that shows fewer links of a function than another does not contradict it (a link can be down), unless it tells
-    all of them; one that shows a link elsewhere does, and then none tells that function's links.
+    all of them; one that shows a link elsewhere does, and then none tells that function's links. Links whose ends a
+    source does not name count towards how many there are.
     """
     if not sources:
         return ToldLinks("")
     doubts: dict[Address, str] = {}
     for place, first in enumerate(sources):
         for second in sources[place + 1 :]:
-            for address, why in (*_by_number(first, second), *_by_count(first, second)):
+            for address, why in (*_by_number(first, second), *_by_count(first, second), *_by_total(first, second)):
                 doubts.setdefault(address, why)
     links = sources[0].links
     for source in sources[1:]:
@@ -98,6 +100,20 @@ def _by_count(first: ToldLinks, second: ToldLinks) -> Iterable[tuple[Address, st
                 far = place[2] or place[1].value
                 why = f"links to {far}: {other.source} shows {len(numbered)}, {one.source} shows {len(fewer)}"
                 yield address, why
+
+
+def _by_total(first: ToldLinks, second: ToldLinks) -> Iterable[tuple[Address, str]]:
+    """Contradictions about how many NVLinks a function has: those that lead to what is not named may be any of them."""
+    for one, other in ((first, second), (second, first)):
+        own, theirs = _totals(one.links), _totals(other.links)
+        for address in sorted(theirs.keys() & one.told):
+            if theirs[address] > own[address]:
+                yield address, f"NVLinks: {other.source} shows {theirs[address]}, {one.source} shows {own[address]}"
+
+
+def _totals(links: Iterable[Link]) -> Counter[Address]:
+    nvlinks = (link for link in links if link.kind is LinkKind.NVLINK)
+    return Counter(near.function for near, _, _ in _ends(nvlinks) if near.function is not None)
 
 
 def _ends(links: Iterable[Link]) -> Iterable[tuple[LinkEnd, LinkEnd, Link]]:
