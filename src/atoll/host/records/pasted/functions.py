@@ -208,8 +208,9 @@ class TextFunctions:
             leading = log.bridges.get((address.domain, address.bus))
             if leading is None or address[:2] in shown or address in paths.above:
                 continue
-            bridge = value_of(self.functions[leading].bridge, None) if leading in self.functions else None
-            if bridge is None or bridge.secondary == address.bus:
+            port = self.functions.get(leading)
+            bridge = value_of(port.bridge, None) if port is not None else None
+            if port is not None and port.is_port and (bridge is None or bridge.secondary == address.bus):
                 self.above.setdefault(address, leading)
 
     def add_logged(self, log: BootLog) -> None:
