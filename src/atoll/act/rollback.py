@@ -52,66 +52,100 @@ def roll_back(site: Site, work: Running, entries: Sequence[Entry], relied_on: Ca
     """
     others = others_below(site.machine, site.host, entries)
     entries = [entry for entry in entries if entry.step.device not in others]
-    undone: list[Entry] = []
-    failed: list[Entry] = []
-    left: list[str] = []
-    why: dict[int, str] = {}
-    """Why what failed could not be undone, by the numbers of the entries."""
-    away: list[Entry] = []
-    settings = _Settings(site, work, entries, relied_on)
-    groups = _Groups(site, work, entries)
+    undoing = _Undoing(site, work, entries, _Settings(site, work, entries, relied_on), _Groups(site, work, entries))
     for entry in _order(entries):
-        rest = ""
-        if groups.stay.has(entry):
+        undoing.take(entry)
+    undoing.write_last_settings()
+    left = (*undoing.not_undone(), *undoing.settings.differences(), *others.values(), *undoing.otherwise_grouped())
+    return Undone(tuple(undoing.undone), tuple(dict.fromkeys(left)), tuple(undoing.failed))
+
+
+@dataclass(slots=True)
+class _Undoing:
+    """How far a rollback is."""
+
+    site: Site
+    work: Running
+    entries: Sequence[Entry]
+    settings: _Settings
+    groups: _Groups
+    undone: list[Entry] = field(default_factory=list)
+    failed: list[Entry] = field(default_factory=list)
+    why: dict[int, str] = field(default_factory=dict)
+    """Why what failed could not be undone, by the numbers of the entries."""
+    away: list[Entry] = field(default_factory=list)
+    """Drivers of devices that are not there."""
+    rests: list[str] = field(default_factory=list)
+    """What steps leave that were undone as far as they can be."""
+
+    def take(self, entry: Entry) -> None:
+        """Undo a step, or leave it where its function keeps its group."""
+        if self.groups.stay.has(entry):
             try:
-                groups.keep(entry)
+                self.groups.keep(entry)
             except (Failure, OSError) as error:
-                failed.append(entry)
-                why[entry.number] = str(error)
-            continue
+                self._fail(entry, error)
+            return
         if "driver" in entry.before:
-            if not device.present(site.machine, entry.step.device):
-                away.append(entry)
-                continue
+            if not device.present(self.site.machine, entry.step.device):
+                self.away.append(entry)
+                return
             # Found again with what the run had removed: what came later of it is left in nothing, and undoing that once
             # more would take the driver off that this puts back.
-            over = [later for later in away if _is_of_one_driver(later, entry)]
-            work.journal.forget(over)
-            undone += over
-            away = [later for later in away if later not in over]
-            settings.write_back(entry, failed)
+            over = _of_one_driver(self.away, entry)
+            self.work.journal.forget(over)
+            self.undone += over
+            self.away = [later for later in self.away if later not in over]
+            self.settings.write_back(entry, self.failed)
+        self._undo(entry)
+
+    def _undo(self, entry: Entry) -> None:
         try:
-            with work.machine.during(entry, f"to undo step {entry.step.id}"):
-                rest = ACTIONS[entry.step.kind].undo(site, entry.step, entry.before)
-            if not rest:
-                # With a driver of before, what failed later of the same is undone as well, and out of the journal at
-                # once: undoing it once more would take that driver off.
-                over = [later for later in failed if _is_of_one_driver(later, entry)]
-                work.journal.forget(found for found in (entry, *over) if found not in settings.last)
-                undone += (entry, *over)
-                failed = [later for later in failed if later not in over]
+            with self.work.machine.during(entry, f"to undo step {entry.step.id}"):
+                rest = ACTIONS[entry.step.kind].undo(self.site, entry.step, entry.before)
+            if rest:
+                self.rests.append(rest)
+                return
+            # With a driver of before, what failed later of the same is undone as well, and out of the journal at
+            # once: undoing it once more would take that driver off.
+            over = _of_one_driver(self.failed, entry)
+            self.work.journal.forget(found for found in (entry, *over) if found not in self.settings.last)
+            self.undone += (entry, *over)
+            self.failed = [later for later in self.failed if later not in over]
         except (Failure, OSError) as error:
-            failed.append(entry)
+            self._fail(entry, error)
             if entry.step.kind is StepKind.SET_ACS:
-                groups.look(failed)
-            why[entry.number] = str(error)
-        if rest:
-            left.append(rest)
-    left += [f"{e.step.kind} of {e.step.device} could not be undone: {why[e.number]}" for e in failed]
-    for entry in settings.last:
-        settings.write_back(entry, failed)
-    work.journal.forget(entry for entry in settings.last if entry in undone)
-    left += [f"{entry.step.device} is not there: its driver cannot be put back" for entry in away]
-    left += settings.differences()
-    left += [*others.values(), *groups.stay.left]
-    mine = {entry.step.device for entry in entries}.union(*map(removed_with, entries))
-    left += found_apart(site.machine, (e.step.device for e in undone if e.before.get("together")), mine)
-    for entry in entries:
-        if entry.step.kind is not StepKind.REMOVE or groups.stay.has(entry):
-            continue
-        if other := group_changed(site, entry.step.device, entry.before):
-            left.append(other)
-    return Undone(tuple(undone), tuple(dict.fromkeys(left)), tuple(failed))
+                self.groups.look(self.failed)
+
+    def _fail(self, entry: Entry, error: Exception) -> None:
+        self.failed.append(entry)
+        self.why[entry.number] = str(error)
+
+    def write_last_settings(self) -> None:
+        """Write back what devices were set to that no driver is to get back."""
+        for entry in self.settings.last:
+            self.settings.write_back(entry, self.failed)
+        self.work.journal.forget(entry for entry in self.settings.last if entry in self.undone)
+
+    def not_undone(self) -> Iterator[str]:
+        """Yield what was not undone, in words."""
+        yield from self.rests
+        for entry in self.failed:
+            yield f"{entry.step.kind} of {entry.step.device} could not be undone: {self.why[entry.number]}"
+        for entry in self.away:
+            yield f"{entry.step.device} is not there: its driver cannot be put back"
+
+    def otherwise_grouped(self) -> Iterator[str]:
+        """Yield what is in another group than before, in words."""
+        yield from self.groups.stay.left
+        mine = {entry.step.device for entry in self.entries}.union(*map(removed_with, self.entries))
+        together = (entry.step.device for entry in self.undone if entry.before.get("together"))
+        yield from found_apart(self.site.machine, together, mine)
+        for entry in self.entries:
+            if entry.step.kind is not StepKind.REMOVE or self.groups.stay.has(entry):
+                continue
+            if other := group_changed(self.site, entry.step.device, entry.before):
+                yield other
 
 
 @dataclass(slots=True)
@@ -213,9 +247,11 @@ class _Settings:
                 yield from map(str, differences(self.site.machine, address, was, self.why.get(address, "")))
 
 
-def _is_of_one_driver(one: Entry, other: Entry) -> bool:
-    """Whether two steps changed which driver has the same device."""
-    return one.step.device == other.step.device and "driver" in one.before and "driver" in other.before
+def _of_one_driver(entries: Sequence[Entry], one: Entry) -> list[Entry]:
+    """Return which steps changed the driver of a device whose driver one changed too."""
+    if "driver" not in one.before:
+        return []
+    return [entry for entry in entries if entry.step.device == one.step.device and "driver" in entry.before]
 
 
 def _order(entries: Sequence[Entry]) -> list[Entry]:
