@@ -59,12 +59,16 @@ def finest(twin: Twin, policy: Policy) -> Partition:
     return Partition(tuple(atom.functions for atom in atoms(Topology(host), present(host), policy)))
 
 
-NEWER = (MachineKind.WIDE, MachineKind.HIVE, MachineKind.POWERNV)
-GROWN = [
-    (seed, kind)
-    for kind in (*(MachineKind.PORTS, MachineKind.ADAPTERS, MachineKind.BOARD, MachineKind.ARM), *NEWER)
-    for seed in (204, 7000)
-] + [(7009, MachineKind.PORTAL)]
+OTHER_FUNCTIONS = (
+    MachineKind.PORTS,
+    MachineKind.ADAPTERS,
+    MachineKind.BOARD,
+    MachineKind.ARM,
+    MachineKind.ARI,
+    MachineKind.HIVE,
+    MachineKind.POWERNV,
+)
+GROWN = [*((seed, kind) for kind in OTHER_FUNCTIONS for seed in (204, 7000)), (7009, MachineKind.PORTAL)]
 """Fabrics of further kinds."""
 
 

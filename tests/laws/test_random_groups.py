@@ -26,7 +26,7 @@ GROWN = (
     MachineKind.ADAPTERS,
     MachineKind.BOARD,
     MachineKind.ARM,
-    MachineKind.WIDE,
+    MachineKind.ARI,
     MachineKind.HIVE,
     MachineKind.POWERNV,
 )

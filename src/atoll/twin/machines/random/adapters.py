@@ -11,17 +11,16 @@ from collections.abc import Iterator
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.class_code import ClassCode
 from atoll.pci.header import PortType
 from atoll.twin.machines.random.acs import device_controls
 from atoll.twin.machines.random.bus import Bus
+from atoll.twin.machines.random.products import SEVERAL_ADAPTERS
 from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 
 __all__ = ["adapter"]
 
-_IDS, _VIRTUAL = (0x15B3, 0x1017), 0x1018
 _MOST_IN_SLOT = 8
 
 
@@ -37,8 +36,9 @@ def adapter(bus: Bus, slot: int, port: PortType, dice: random.Random, *, beyond:
         own = controls if dice.random() < 0.8 else device_controls(dice)
         physical = FunctionSpec(
             Address(bus.domain, bus.number, slot, number),
-            *_IDS,
-            ClassCode.ETHERNET,
+            SEVERAL_ADAPTERS.vendor,
+            SEVERAL_ADAPTERS.device,
+            SEVERAL_ADAPTERS.class_code,
             port=port,
             bars=(Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True),),
             multifunction=count > 1,
@@ -47,13 +47,13 @@ def adapter(bus: Bus, slot: int, port: PortType, dice: random.Random, *, beyond:
             egress_bits=32 if own.acs and AcsFlag.EC in own.acs else 0,
             ats=ats and bus.iommu is not None and dice.random() < 0.8,
             flr=True,
-            driver="mlx5_core",
-            subsystem=(_IDS[0], 0x0003),
+            driver=SEVERAL_ADAPTERS.driver,
+            subsystem=(SEVERAL_ADAPTERS.vendor, 0x0003),
             numa_node=bus.numa,
             iommu=bus.iommu,
             vf_total=total,
             vf_bar=MEBIBYTE if total else 0,
-            vf_device=_VIRTUAL if total else 0,
+            vf_device=SEVERAL_ADAPTERS.device + 1 if total else 0,
             vf_offset=first - number,
         )
         yield physical

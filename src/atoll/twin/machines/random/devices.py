@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.class_code import ClassCode
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.machines.random.acs import DEVICE_ACS, NO_ACS, Controls, device_controls
 from atoll.twin.machines.random.adapters import adapter
+from atoll.twin.machines.random.ari import ari_device
 from atoll.twin.machines.random.bus import Bus
 from atoll.twin.machines.random.kind import MachineKind
-from atoll.twin.machines.random.products import CARD, FIRST_NAME, GPU, GPU_BARS, SECOND_NAME, Product
-from atoll.twin.machines.random.wide import wide_device
+from atoll.twin.machines.random.products import ADAPTER, CARD, FIRST_NAME, GPU, GPU_BARS, SECOND_NAME, Product
 from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec, Model
@@ -48,8 +47,8 @@ class Devices:
         if self.extra(MachineKind.ADAPTERS, 0.5):
             beyond = slot == 0 and self.parent_forwards_functions(bus)
             self.functions += adapter(bus, slot, port, self.more, beyond=beyond)
-        elif self.parent_forwards_functions(bus) and self.extra(MachineKind.WIDE, 0.7):
-            found = wide_device(bus, self.more, last=bus.number == self.buses[bus.domain])
+        elif self.parent_forwards_functions(bus) and self.extra(MachineKind.ARI, 0.7):
+            found = ari_device(bus, self.more, last=bus.number == self.buses[bus.domain])
             self.buses[bus.domain] = max(self.buses[bus.domain], found[-1].address.bus)
             self.functions += found
         elif port is PortType.ENDPOINT and roll < 0.3:
@@ -153,25 +152,25 @@ class Devices:
         """A physical function and its virtual ones; its ACS, where it has it, speaks for all of them."""
         acs = self.dice.choice((None, AcsFlag(0), DEVICE_ACS))
         loopback = bool(acs) or self.dice.random() < 0.5
-        ids = (0x15B3, 0x1015)
         # Beyond function 7 the port above must forward by 8-bit function numbers.
         beyond = self.parent_forwards_functions(bus)
         count = self.dice.choice((1, 2, 3, 4, 9, 12)) if beyond else self.dice.randint(1, 4)
         physical = FunctionSpec(
             Address(bus.domain, bus.number, slot, 0),
-            *ids,
-            ClassCode.ETHERNET,
+            ADAPTER.vendor,
+            ADAPTER.device,
+            ADAPTER.class_code,
             bars=(Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True),),
             loopback=loopback,
             acs=acs,
             flr=True,
-            driver="mlx5_core",
-            subsystem=(ids[0], 0x0003),
+            driver=ADAPTER.driver,
+            subsystem=(ADAPTER.vendor, 0x0003),
             numa_node=bus.numa,
             iommu=bus.iommu,
             vf_total=count,
             vf_bar=MEBIBYTE,
-            vf_device=0x1016,
+            vf_device=ADAPTER.device + 1,
             vf_offset=self.virtual_offset(bus, count) if beyond else 1,
         )
         self.functions.append(physical)

@@ -39,7 +39,7 @@ class MachineKind(StrEnum):
     """A machine of its own, with more on the root buses, and devices that Linux knows to isolate."""
     ARM = "-arm"
     """With Arm's processors and IOMMUs, and host bridges that shift addresses."""
-    WIDE = "-ari"
+    ARI = "-ari"
     """A machine of its own, with functions beyond 7, function groups, virtual functions at any offset and stride."""
     HIVE = "-hive"
     """With more GPUs, behind NVSwitches and in hives."""

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from atoll.twin.error import TwinError
+from atoll.twin.machines.random.ari import with_ari_switches, with_function_groups
 from atoll.twin.machines.random.arm import with_arm
 from atoll.twin.machines.random.asleep import with_sleepers
 from atoll.twin.machines.random.atomic import with_atomics
@@ -22,7 +23,6 @@ from atoll.twin.machines.random.ports import with_ports
 from atoll.twin.machines.random.powernv import with_powernv
 from atoll.twin.machines.random.resizable import with_resizable
 from atoll.twin.machines.random.tables import with_tables
-from atoll.twin.machines.random.wide import with_function_groups, with_wide_switches
 from atoll.twin.spec import Blueprint
 
 __all__ = ["KERNELS", "machine"]
@@ -35,7 +35,7 @@ _PLUGGED: dict[MachineKind, Callable[[Blueprint, random.Random], Blueprint]] = {
     MachineKind.PORTS: with_ports,
     MachineKind.BOARD: with_board,
     MachineKind.ARM: with_arm,
-    MachineKind.WIDE: with_wide_switches,
+    MachineKind.ARI: with_ari_switches,
     MachineKind.POWERNV: with_powernv,
     MachineKind.HIVE: with_hives,
 }
@@ -48,7 +48,7 @@ _SET_UP: dict[MachineKind, Callable[[Blueprint, random.Random], Blueprint]] = {
     MachineKind.TABLES: with_tables,
     MachineKind.PORTAL: with_portals,
     MachineKind.FIXED: with_fixed,
-    MachineKind.WIDE: with_function_groups,
+    MachineKind.ARI: with_function_groups,
 }
 """What is changed afterwards."""
 _STREAMS = {MachineKind.PORTAL: "portals"}

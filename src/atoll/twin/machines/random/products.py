@@ -9,6 +9,7 @@ from atoll.twin.sizes import MEBIBYTE
 from atoll.twin.spec import Bar, FunctionSpec
 
 __all__ = [
+    "ADAPTER",
     "CARD",
     "DISK",
     "ENGINE",
@@ -19,6 +20,7 @@ __all__ = [
     "NETWORK",
     "SECOND_NAME",
     "SERIAL",
+    "SEVERAL_ADAPTERS",
     "Product",
 ]
 
@@ -55,6 +57,10 @@ FIRST_NAME = Product(0x1180, 0xE832, ClassCode.FIREWIRE_OHCI, "ohci")
 """Also sends as function 0 of its slot (``quirk_dma_func0_alias``)."""
 SERIAL = Product(0x1415, 0x9501, ClassCode.SERIAL_16950, "serial")
 """On conventional buses."""
+ADAPTER = Product(0x15B3, 0x1015, ClassCode.ETHERNET, "mlx5_core")
+"""With virtual functions, whose device id is the next one."""
+SEVERAL_ADAPTERS = Product(0x15B3, 0x1017, ClassCode.ETHERNET, "mlx5_core")
+"""With several physical functions, and virtual ones of the next device id."""
 NETWORK = Product(0x8086, 0x1533, ClassCode.ETHERNET, "igb")
 DISK = Product(0x144D, 0xA804, ClassCode.NVME, "nvme")
 HIDDEN_DISK = Product(0x8086, 0x0A54, ClassCode.NVME, "nvme")

@@ -14,20 +14,18 @@ from dataclasses import dataclass, field, replace
 
 from atoll.pci.acs import REDIRECTING, AcsFlag
 from atoll.pci.address import Address
-from atoll.pci.class_code import ClassCode
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 from atoll.twin.configspace import ACS_AT, ARI_AT, EXPRESS_AT
 from atoll.twin.machines import vmd
 from atoll.twin.machines.random.acs import DEVICE_ACS, Controls, device_controls
 from atoll.twin.machines.random.bus import Bus
-from atoll.twin.machines.random.products import CARD
+from atoll.twin.machines.random.products import CARD, SEVERAL_ADAPTERS
 from atoll.twin.machines.sriov import virtual_function
 from atoll.twin.sizes import KIBIBYTE, MEBIBYTE
 from atoll.twin.spec import Bar, Blueprint, FunctionSpec, Store
 
-__all__ = ["wide_device", "with_function_groups", "with_wide_switches"]
+__all__ = ["ari_device", "with_ari_switches", "with_function_groups"]
 
-_ADAPTER, _VIRTUAL = (0x15B3, 0x1017), 0x1018
 _NUMBERS = 0x60
 """Functions that are no virtual ones are numbered below this, mostly."""
 _VECTORS = (8, 8, 32, 64, 192)
@@ -35,7 +33,7 @@ _GROUPS = (0, 1, 2, 2, 3, 3)
 _MOST_TRIES = 8
 
 
-def wide_device(bus: Bus, dice: random.Random, *, last: bool) -> tuple[FunctionSpec, ...]:
+def ari_device(bus: Bus, dice: random.Random, *, last: bool) -> tuple[FunctionSpec, ...]:
     """Return the functions of a device, in address order; with ``last`` virtual ones may be on the next bus, too."""
     made = _Device(bus, dice)
     made.roll()
@@ -127,16 +125,16 @@ class _Device:
         """Make a function a physical one, with virtual ones at these ids."""
         physical = replace(
             self.functions[number],
-            vendor=_ADAPTER[0],
-            device=_ADAPTER[1],
-            class_code=ClassCode.ETHERNET,
+            vendor=SEVERAL_ADAPTERS.vendor,
+            device=SEVERAL_ADAPTERS.device,
+            class_code=SEVERAL_ADAPTERS.class_code,
             bars=(Bar(0, 4 * MEBIBYTE, wide=True, prefetchable=True),),
             flr=True,
-            driver="mlx5_core",
-            subsystem=(_ADAPTER[0], 0x0003),
+            driver=SEVERAL_ADAPTERS.driver,
+            subsystem=(SEVERAL_ADAPTERS.vendor, 0x0003),
             vf_total=len(way),
             vf_bar=MEBIBYTE,
-            vf_device=_VIRTUAL,
+            vf_device=SEVERAL_ADAPTERS.device + 1,
             vf_offset=way.start - number,
             vf_stride=way.step,
         )
@@ -146,7 +144,7 @@ class _Device:
             self.functions[name] = virtual_function(physical, index, ats=ats)
 
 
-def with_wide_switches(plan: Blueprint, dice: random.Random) -> Blueprint:
+def with_ari_switches(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine in which switches' engines are further functions of their upstream ports' devices."""
     links = {(spec.address.domain, spec.secondary) for spec in plan.functions if spec.port in DOWNSTREAM_PORTS}
     moved: dict[Address, FunctionSpec] = {}
