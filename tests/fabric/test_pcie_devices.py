@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import ALL, CLOSED, OFF, Scene, acs, endpoint, machine, peer, port, scene, switch
+from reach_hosts import ALL, CLOSED, OFF, Scene, acs, at, endpoint, machine, peer, port, scene, switch
 
 from atoll.fabric.answer import Answer, Policy, Question
 from atoll.host.fact import Known, Unknown
 from atoll.host.model import RootRouting
+from atoll.isolation.contacts.crossing import Crossings
 from atoll.pci.acs import Acs
 from atoll.pci.header import Command, PortType
 
@@ -62,6 +63,14 @@ def test_egress_vectors_of_functions_may_be_of_groups_where_the_port_above_forwa
     functions = [endpoint("01:00.0", "00:01.0", multifunction=True, acs=word), virtual]
     found = scene(machine(port("00:01.0", 1), *(replace(f, ari=Known(False)) for f in functions)))
     assert peer(found, "01:00.1", "01:00.0").answer is POSSIBLE
+
+
+def test_who_may_be_in_a_group_is_not_asked_for_together_with_who_is_not() -> None:
+    word = acs("RR CR EC", ALL, vector=1 << 2)
+    found = device(word, replace(word, groups=True), CLOSED, ari=Known(False))
+    joined = [c for c in Crossings(found.reach(), POSSIBLE).contacts() if at("01:00.2") in c.targets]
+    assert {contact.answer for contact in joined if at("01:00.1") in contact.sources} == {POSSIBLE}
+    assert not [contact for contact in joined if at("01:00.0") in contact.sources]
 
 
 def test_egress_vectors_do_not_tell_of_virtual_functions_on_other_buses() -> None:

@@ -88,19 +88,32 @@ def test_nothing_passes_a_switch_whose_bus_is_in_reset() -> None:
     assert not over_links(twin, ONE, OTHER)
 
 
+def words(text: bytes) -> dict[str, int]:
+    return {name: int(value) for name, value in (line.split() for line in text.decode().splitlines())}
+
+
+def place(told: dict[str, int]) -> Address:
+    name = told["location_id"]
+    return Address(told["domain"], name >> 8, name >> 3 & 0x1F, name & 7)
+
+
 def test_topology_tells_how_far_all_of_a_hive_are_apart() -> None:
     plan = next(
         plan
         for plan in (blueprint(f"random-{seed}-hive", None, True) for seed in range(40))
         if any(b"weight 30\n" in content for _, content in plan.files)
     )
-    files = dict(plan.files)
-    nodes = {name.split("/")[6]: text for name, text in files.items() if name.count("/") == 7 and "properties" in name}
-    gpus = {node: text for node, text in nodes.items() if b"vendor_id 4098\n" in text}
-    assert len(gpus) == sum(spec.model is Model.XGMI for spec in plan.functions)
-    for name, text in files.items():
-        if "/io_links/" in name and b"type 11\n" in text:
-            words = dict(line.split() for line in text.decode().splitlines())
-            hives = [line for end in ("node_from", "node_to") for line in gpus[words[end]].splitlines()]
-            assert len({line for line in hives if line.startswith(b"hive_id")}) == 1
+    nodes = {name.split("/")[6]: words(text) for name, text in plan.files if name.count("/") == 7 and "prop" in name}
+    gpus = {node: place(told) for node, told in nodes.items() if told["vendor_id"] == 0x1002}
+    assert sorted(gpus.values()) == [spec.address for spec in plan.functions if spec.model is Model.XGMI]
+    weights: dict[frozenset[Address], int] = {}
+    for told in (words(text) for name, text in plan.files if "/io_links/" in name):
+        if told["type"] == 11:
+            ends = [str(told[end]) for end in ("node_from", "node_to")]
+            assert len({nodes[end]["hive_id"] for end in ends}) == 1
+            weights[frozenset(gpus[end] for end in ends)] = told["weight"]
+    joined = {frozenset((link.a, link.b)) for link in plan.links if link.a in gpus.values()}
+    assert {pair for pair, weight in weights.items() if weight == 15} == joined
+    over_one = {one ^ other for one in joined for other in joined if len(one & other) == 1} - joined
+    assert {pair for pair, weight in weights.items() if weight == 30} == over_one
     assert not any("kfd" in name for name, _ in blueprint(plan.name, None, False).files)
