@@ -134,6 +134,16 @@ def test_a_guest_is_of_the_hosts_own_kind(run: Run, tmp_path: Path, twin: str, m
     assert [c for c in ran["clusters"][0]["conflicts"] if c["kind"] == "reserved"] == []
 
 
+def test_no_guest_is_laid_out_as_a_pc_where_none_can_be(run: Run, tmp_path: Path) -> None:
+    listing = tmp_path / "lspci.txt"
+    listing.write_text("Linux host 6.16.0 #1 SMP s390x GNU/Linux\n01:00.0 3D controller [0302]: Device [10de:1db1]\n")
+    spec = clusters(tmp_path, "0000:01:00.0")
+    for machine, code in (([], 2), (["--machine", "q35"], 2), (["--machine", "pseries"], 3)):
+        ran = run("iova", spec, "--host", listing, "--guest-memory", "8G", *machine)
+        assert (ran.code, "not known here" in ran.err) == (code, code == 2)
+    assert run("iova", spec, "--host", listing).code == 3
+
+
 def test_what_is_not_counted_keeps_cloud_hypervisor_from_starting(run: Run, tmp_path: Path) -> None:
     guest = ("--guest-memory", "4G", "--machine")
     ran = run("iova", clusters(tmp_path, CLEAN), "--host", TWIN, *guest, "cloud-hypervisor")

@@ -49,6 +49,11 @@ def test_layouts(guest: Guest, expected: Parts) -> None:
     assert ram(guest) == expected
 
 
+def test_what_no_guest_uses_behind_the_vga_window() -> None:
+    unused = {machine for machine in MachineType if Guest(8 * G, machine).unused}
+    assert unused == set(MachineType) - {MachineType.MICROVM, MachineType.VIRT, MachineType.PSERIES}
+
+
 def recorded(entry: dict[str, Any]) -> Guest:
     machine, version = parse_machine(entry["machine"])
 

@@ -63,6 +63,11 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
             hint="one of q35, i440fx, microvm, virt, pseries, cloud-hypervisor, crosvm, or with a version: pc-q35-7.0 "
             "(for a distribution's own, such as pc-q35-rhel9.0.0: QEMU's that it was made from)",
         ) from None
+    if host.platform is Platform.OTHER and machine is not MachineType.PSERIES:
+        raise InputError(
+            "--guest-memory: where guests have memory on a host of this kind is not known here",
+            hint="without it, what devices can map is told all the same; on POWER, say --machine pseries",
+        )
     if machine in (MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM) and host.platform in _NATIVE:
         raise InputError(
             f"--machine: where {machine.value} puts memory is known on x86 only; this host is {host.platform.value}",
