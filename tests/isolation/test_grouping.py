@@ -216,6 +216,10 @@ def test_an_override_is_fiction() -> None:
     hidden = [replace(f, acs=Unknown("first line only"), port_type=Unknown("first line only")) for f in multi]
     line = "pcie_acs_override=downstream,multifunction"
     assert told(predicted(*hidden, *cards, command_line=line), "01:00.0").real_undetermined
+    unserved = [replace(f, iommu=Unknown("not shown"), group=Unknown("not shown")) for f in (*multi, *cards)]
+    shown = told(unrecorded(predicted(*unserved, command_line=line)), "01:00.0")
+    assert "whether an IOMMU serves it" in shown.undetermined
+    assert not shown.real_undetermined, "that is told apart"
 
 
 def test_what_it_costs() -> None:
