@@ -38,7 +38,7 @@ def with_powernv(plan: Blueprint, dice: random.Random) -> Blueprint:
     """Return a machine with POWER9 processors, each host bridge in a segment of its own."""
     own = tuple(bridge for bridge in plan.bridges if bridge.vmd is None)
     segments = {bridge.name: index for index, bridge in enumerate(own)}
-    kept = [spec for spec in _kept(plan) if spec.address not in plan.platform_functions]
+    kept = list(_kept(plan))
     moved = {spec.address: _moved(spec.address, own, segments) for spec in kept}
     functions = tuple(
         replace(
