@@ -139,4 +139,17 @@ def test_more_links_to_somewhere_than_all_are_a_contradiction(numbers: bool) -> 
             found = merge(order)
             assert found.doubted == {FUNCTIONS[0]}
             assert found.told == told.told - {FUNCTIONS[0]}
-            assert [gap.why for gap in found.gaps] == [f"NVLinks: somewhere shows 3, {told.source} shows 2"]
+            why = f"link 2: somewhere shows it, {told.source} does not"
+            why = why if numbers else f"NVLinks: somewhere shows 3, {told.source} shows 2"
+            assert [gap.why for gap in found.gaps] == [why]
+
+
+def test_other_numbers_to_somewhere_are_a_contradiction() -> None:
+    links = tuple(
+        Link(LinkKind.NVLINK, LinkEnd(EndKind.FUNCTION, FUNCTIONS[0], n), LinkEnd(EndKind.UNKNOWN), 5, "status")
+        for n in (0, 2)
+    )
+    for order in permutations([ToldLinks("status", links), to_switch("by name", 2, chip=True, number=True)]):
+        found = merge(order)
+        assert not found.told
+        assert [gap.why for gap in found.gaps] == ["link 2: status shows it, by name does not"]

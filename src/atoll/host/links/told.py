@@ -79,9 +79,9 @@ def _by_number(first: ToldLinks, second: ToldLinks) -> Iterable[tuple[Address, s
     for port in sorted(here.keys() & there.keys()):
         if not _same(here[port], there[port]):
             yield port[0], f"link {port[1]}: {first.source} and {second.source} lead it to different ends"
-    for one, other, own, ports in ((first, second, here, there), (second, first, there, here)):
+    for one, other in ((first, second), (second, first)):
         numberless = {near.function for near, _, _ in _ends(one.links) if near.number is None}
-        for address, number in sorted(ports.keys() - own.keys()):
+        for address, number in sorted(_numbered(other.links) - _numbered(one.links)):
             if address in one.told and address not in numberless:
                 yield address, f"link {number}: {other.source} shows it, {one.source} does not"
 
@@ -130,6 +130,15 @@ def _ports(links: Iterable[Link]) -> dict[tuple[Address, int], LinkEnd]:
         for near, far, _ in _ends(links)
         if near.function is not None and near.number is not None and not _is_open(far)
     }
+
+
+def _numbered(links: Iterable[Link]) -> frozenset[tuple[Address, int]]:
+    """The links that have numbers at a function, wherever they lead."""
+    return frozenset(
+        (near.function, near.number)
+        for near, _, _ in _ends(links)
+        if near.function is not None and near.number is not None
+    )
 
 
 def _counts(links: Iterable[Link]) -> Mapping[tuple[Address, _Place], Sequence[bool]]:
