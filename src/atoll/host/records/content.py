@@ -163,14 +163,7 @@ def _begins_as_xml(data: bytes, name: str) -> Record:
     from atoll.host.records.pasted.embedded import parted
 
     apart = None if _is_one_document(data, name) else parted(data, name=name)
-    if apart is None or (len(apart[0]) == 1 and not _has_text(apart[1])):
-        return _xml(data, name)
-    return _parts(*apart, name)
-
-
-def _has_text(around: bytes) -> bool:
-    """Whether more than XML declarations stands between documents."""
-    return any(not line.lstrip().startswith(b"<?xml") for line in around.splitlines() if line.strip())
+    return _xml(data, name) if apart is None else _parts(*apart, name)
 
 
 def _is_one_document(data: bytes, name: str) -> bool:
