@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from atoll.host.links.ordinals import with_own_numbers
+from atoll.host.links.smi import SmiGpu
 from atoll.host.model import Host
 from host.links.link_hosts import A, gpus, host_of, why
 
@@ -50,6 +52,28 @@ def test_links_to_switches_are_called_by_the_status() -> None:
     assert [link.a.number for link in host.links] == up
     assert [link.b.number for link in host.links] == [30 + n for n in up]
     assert not host.links_told, "two are down"
+
+
+def test_links_of_no_named_end_are_counted_with_the_others() -> None:
+    own, chip = A(gpus(1)[0]), A(SWITCH)
+    listed = SmiGpu(0, remote={0: (chip, 30), 2: (chip, 33)}, unnamed=(1,))
+    found = with_own_numbers({own: listed}, {(own, 0), (own, 2), (own, 5)})[own]
+    assert found.remote == {0: (chip, 30), 5: (chip, 33)}
+    assert found.unnamed == (2,)
+
+
+def test_numbers_of_which_records_tell_different_ones_stay() -> None:
+    one, other = gpus(2)
+    down = "".join(f"\t Link {n}: <inactive>\n" for n in range(12, 18))
+    query = f"index, pci.bus_id\n0, {one}\n1, {other}\n"
+    both = listing(0, other, UP) + listing(1, one, UP)
+    lit = status(0, range(6, 18)) + status(1, range(6, 18))
+    whole = listing(0, other, UP) + down + listing(1, one, UP) + down
+    permuted = listing(0, other, UP) + listing(1, one, [*UP[1:], UP[0]])
+    for text in (both + lit, whole, permuted):
+        host = host_of(gpus(2), H100_PCIE, text, query)
+        assert 4 in {end.number for link in host.links for end in (link.a, link.b)}, "as it is listed"
+        assert not host.links_told
 
 
 def test_numbers_that_do_not_lead_back_are_not_put_in_another_order() -> None:

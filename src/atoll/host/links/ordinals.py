@@ -41,7 +41,7 @@ def _own(
     called = {number for far, number in ends if far == address and number is not None}
     lit = {number for function, number in up if function == address}
     told = [numbers for numbers in (called, lit) if len(numbers) == len(counted)]
-    if not told or told.count(told[0]) != len(told) or sorted(told[0]) == counted:
+    if not told or told.count(told[0]) != len(told):
         return []
     return sorted(told[0])
 

@@ -27,9 +27,16 @@ def _diff(text: str) -> str:
     return "\n".join(["--- a", "+++ b", f"@@ -1,{count} +1,{count} @@", *lines, ""])
 
 
-@pytest.mark.parametrize("quote", ["", "> "])
-def test_what_came_counts(quote: str) -> None:
-    text = "".join(f"{quote}{line}\n" for line in _diff(PORT).splitlines())
+@pytest.mark.parametrize(
+    ("mark", "sent"),
+    [("\n", "\n"), ("\n", "\n> "), ("\n \n", "\n\n"), ("\n \t", "\n\t")],
+    ids=["", "quoted", "blank", "tab"],
+)
+def test_what_came_counts(mark: str, sent: str) -> None:
+    """With what mailers do to a line's beginning."""
+    shown = "\n" + _diff("\n" + PORT)
+    assert mark in shown
+    text = shown.replace(mark, sent)
     found, plain = host_of(text).functions, host_of(PORT).functions
     assert found.keys() == plain.keys()
     acs = value_of(found[at("00:01.0")].acs, None)
@@ -46,8 +53,9 @@ def test_between_two_hunks_lines_may_be_lacking() -> None:
     head = "".join(f" {line}\n" for line in PORT[:cut].splitlines())
     count = head.count("\n")
     rest = " \tCapabilities: [80] Express (v2) Legacy Endpoint, MSI 00\n \tKernel driver in use: xhci_hcd\n"
-    gpu = host_of(f"@@ -1,{count} +1,{count} @@\n{head}@@ -90,2 +90,2 @@\n{rest}").functions[at("01:00.0")]
-    assert isinstance(gpu.driver, Unknown)
+    for lines in (rest, rest.partition("\n")[2]):
+        gpu = host_of(f"@@ -1,{count} +1,{count} @@\n{head}@@ -90,2 +90,2 @@\n{lines}").functions[at("01:00.0")]
+        assert isinstance(gpu.driver, Unknown)
 
 
 def test_behind_a_hunk_lines_are_whole_again() -> None:

@@ -142,5 +142,5 @@ def test_node_devices_of_usb_hold_a_number_called_so() -> None:
     hub = (
         "<device><name>usb_1_0</name><capability type='usb_device'><bus>1</bus><device>1</device></capability></device>"
     )
-    for around in ("", "Why?\n"):
+    for around in ("", "Why?\n", "<device>1</device>, 1 < 2\n"):
         assert _host(f"{around}{hub}\n{_DEVICE}").functions.keys() == _host(_DEVICE).functions.keys()

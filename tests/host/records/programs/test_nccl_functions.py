@@ -108,6 +108,11 @@ def test_a_switch_that_nccl_shows_is_one_to_other_records() -> None:
     assert [link.a.number for link in host.links] == list(range(18))
     assert [link.b.number for link in host.links] == list(range(30, 48))
     assert host.links_told == {at("18:00.0")}
+    second = SWITCHED.replace("18:00.0", "28:00.0").replace('dev="0"', 'dev="1"')
+    matrix = "\tGPU0\tGPU1\nGPU0\t X \tNV18\nGPU1\tNV18\t X \n"
+    both = host_of(SWITCHED.replace("</cpu>", second[second.index("<pci") :].partition("</cpu>")[0] + "</cpu>"), matrix)
+    assert len(both.links) == 36
+    assert {link.b.function for link in both.links} == {at("07:00.0")}
 
 
 def test_each_document_of_a_post_counts() -> None:
