@@ -116,6 +116,17 @@ def virtual(index: int, number: int, physical: FunctionSpec) -> FunctionSpec:
     return card(f"01:{number >> 3:02x}.{number & 7}", physfn=physical.address, vf_index=index)
 
 
+@pytest.mark.parametrize(("offset", "place"), [(1, "01:00.1"), (0x101, "02:00.1")])
+def test_no_bit_stands_for_virtual_functions_on_further_buses(offset: int, place: str) -> None:
+    physical = card(
+        "01:00.0", acs=AcsFlag.RR | AcsFlag.EC, egress_bits=32, vf_total=1, vf_bar=1 << 16, vf_offset=offset
+    )
+    one = card(place, physfn=physical.address)
+    twin = small(bridge("00:01.0", PortType.ROOT_PORT, (1, 2)), physical, one)
+    control(twin, EC | RR, 1 << 1)
+    assert twin.attack(FIRST, one.address).reached is (one.address.bus == 2)
+
+
 def test_virtual_functions_of_two_physical_ones_interleave() -> None:
     words: dict[str, Any] = {"multifunction": True, "vf_total": 3, "vf_bar": 1 << 16, "vf_offset": 7, "vf_stride": 2}
     one, other = card("01:00.0", ari_next=1, **words), card("01:00.1", ari_next=0, **words)
