@@ -18,6 +18,7 @@ from atoll.isolation.iova.conflicts import ConflictKind, Space
 from atoll.isolation.iova.conflicts import conflicts as found
 from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, MachineType
 from atoll.isolation.iova.pollution import Polluter
+from atoll.isolation.iova.ranges import Range
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
 from atoll.isolation.remedies.remedy import Remedy
 from atoll.pci.acs import AcsFlag
@@ -76,10 +77,9 @@ def test_less_memory_is_said_as_its_program_takes_it(machine: MachineType, less:
     assert {remedy.how for c in met if c.kind is ConflictKind.POLLUTED for remedy in c.remedies} == {less}
 
 
-def met(guest: Guest) -> list[tuple[int, list[str]]]:
-    """Where a guest meets AMD's hole, and what avoids it."""
-    hole = Region(*HYPER_TRANSPORT, "reserved", None)
-    space = Space((Aperture((1 << 48) - 1, "told"),), (hole,), ())
+def met(guest: Guest, reserved: Range = HYPER_TRANSPORT) -> list[tuple[int, list[str]]]:
+    """Where a guest meets AMD's hole, or what else is reserved, and what avoids it."""
+    space = Space((Aperture((1 << 48) - 1, "told"),), (Region(*reserved, "reserved", None),), ())
     polluter = Polluter(Topology(box()), present(box()), Policy.STRICT)
     return [(c.range.start, [r.how for r in c.remedies]) for c in found(space, guest, polluter)]
 
@@ -113,3 +113,11 @@ def test_cloud_hypervisor_leaves_no_hole_for_amds_range() -> None:
     assert met(Guest(1012 * GIBIBYTE, kind, cpu=Cpu.AMD)) == [(HYPER_TRANSPORT.start, ["--memory size=1011G"])]
     later = Guest(1000 * GIBIBYTE, kind, cpu=Cpu.AMD, max_memory=1012 * GIBIBYTE)
     assert met(later) == [(HYPER_TRANSPORT.start, ["--memory size=1000G, without hotplug_size"])]
+
+
+@pytest.mark.parametrize("machine", MachineType)
+def test_memory_is_mapped_behind_the_vga_window_by_all_but_a_pc(machine: MachineType) -> None:
+    """Of others whole regions are mapped, whatever their e820 tables leave out."""
+    guest = Guest(GIBIBYTE, machine)
+    window = guest.machine is not MachineType.VIRT and not guest.pc
+    assert (0xA0000 in [start for start, _ in met(guest, Range(0xA0000, 0xAFFFF))]) is window

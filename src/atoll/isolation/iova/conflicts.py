@@ -87,6 +87,8 @@ def conflicts(space: Space, guest: Guest, polluter: Polluter) -> tuple[Conflict,
 def _of_guest(space: Space, guest: Guest) -> list[Conflict]:
     """All that a guest meets: what its memory does, what memory that is plugged in later may, and its own limit."""
     found = _meets(space, guest.ram - guest.unused)
+    # What cannot be mapped makes a map fail of memory that no guest uses, too.
+    found += _in_reserved(space, guest.mapped & guest.unused)
     for one in _meets(space, guest.pluggable):
         because = f"{_LATER}: {one.because}"
         found.append(replace(one, answer=min(one.answer, Answer.POSSIBLE), because=because))

@@ -136,6 +136,14 @@ class Guest:
         return _VGA if self.pc or self.machine in _OTHERS else NOTHING
 
     @property
+    def mapped(self) -> Ranges:
+        """The memory that is mapped for its devices when it starts: all, but what a PC has the VGA window in place of.
+
+        Source: QEMU's ``smram-region`` (hw/pci-host/i440fx.c, q35.c); cloud-hypervisor and crosvm map whole regions.
+        """
+        return self.ram - self.unused if self.pc else self.ram
+
+    @property
     def pluggable(self) -> Ranges:
         """Where memory may come to stand that is plugged in later."""
         size = self._pluggable_size
