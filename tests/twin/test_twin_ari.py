@@ -80,6 +80,13 @@ def test_only_function_0_switches_groups() -> None:
     assert twin.peek(SECOND, "config", ARI + 4) >> 16 & 3 == 0
 
 
+def test_a_reset_takes_groups_which_no_kernel_gives_back() -> None:
+    twin = device(function_groups=GROUPS_OF_ACS, flr=True)
+    group(twin, FIRST, 5, enabled=GROUPS_OF_ACS)
+    twin.write(f"sys/bus/pci/devices/{FIRST}/reset", b"1")
+    assert twin.peek(FIRST, "config", ARI + 4) >> 16 == 0
+
+
 def test_a_port_that_forwards_no_8_bit_numbers_hides_registers_and_nothing_else() -> None:
     twin = device()
     assert twin.read(f"sys/bus/pci/devices/{FAR}/ari_enabled") == b"1\n"
