@@ -30,10 +30,10 @@ def device(*, forwarding: bool = True, **more: Any) -> Twin:
     )
 
 
-def control(twin: Twin, word: int, vector: int) -> None:
-    kept = twin.peek(FIRST, "config", ACS + 4) & 0xFFFF
-    twin.poke(FIRST, "config", ACS + 4, kept | word << 16)
-    twin.poke(FIRST, "config", ACS + 8, vector)
+def control(twin: Twin, word: int, vector: int, function: Any = FIRST) -> None:
+    kept = twin.peek(function, "config", ACS + 4) & 0xFFFF
+    twin.poke(function, "config", ACS + 4, kept | word << 16)
+    twin.poke(function, "config", ACS + 8, vector)
 
 
 def group(twin: Twin, function: Any, number: int, *, enabled: int = 0) -> None:
@@ -132,6 +132,17 @@ def test_no_bit_stands_for_virtual_functions_on_further_buses(offset: int, place
     twin = small(bridge("00:01.0", PortType.ROOT_PORT, (1, 2)), physical, one)
     control(twin, EC | RR, 1 << 1)
     assert twin.attack(FIRST, one.address).reached is (one.address.bus == 2)
+
+
+@pytest.mark.parametrize(("vector", "expected"), [(1 << 1, False), (1 << 17, True)])
+def test_in_a_root_complex_bits_stand_for_function_numbers_of_3_bits(vector: int, expected: bool) -> None:
+    """ARI is not for what is there (6.13), virtual functions or not."""
+    words: dict[str, Any] = {"acs": AcsFlag.RR | AcsFlag.EC, "egress_bits": 32, "vf_total": 1, "vf_bar": 1 << 16}
+    physical = card("00:02.0", PortType.ROOT_INTEGRATED, **words)
+    one = card("00:02.1", PortType.ROOT_INTEGRATED, physfn=physical.address)
+    twin = small(physical, one)
+    control(twin, EC, vector, physical.address)
+    assert twin.attack(physical.address, one.address).reached is expected
 
 
 def test_virtual_functions_of_two_physical_ones_interleave() -> None:
