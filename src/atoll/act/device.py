@@ -5,8 +5,6 @@ Source: Linux Documentation/ABI/testing/sysfs-bus-pci.
 
 from __future__ import annotations
 
-from errno import EBUSY
-
 from atoll.act.failure import Failure
 from atoll.act.machine import Machine
 from atoll.errors import Unreadable
@@ -17,6 +15,7 @@ from atoll.host.holders import read_holders
 from atoll.host.model import Function, Holder
 from atoll.host.place import Place, address_of, addresses_in
 from atoll.host.resolve import join
+from atoll.host.uevent import read_uevent
 from atoll.pci.address import Address
 from atoll.pci.config import ConfigSpace
 from atoll.plan.possession import holds_for
@@ -226,11 +225,8 @@ def _leaving(machine: Machine, address: Address) -> str:
     ``uevent`` names it; where the kernel shows that under the device's lock, which it holds meanwhile, it may be any
     (``__device_release_driver`` in drivers/base/dd.c, ``uevent_show`` in drivers/base/core.c).
     """
-    try:
-        event = machine.read(f"{folder(address)}/uevent").decode("utf-8", "replace")
-    except OSError as error:
-        return "vfio, perhaps" if error.errno == EBUSY else ""
-    return next((line.removeprefix("DRIVER=") for line in event.splitlines() if line.startswith("DRIVER=")), "")
+    event, held = read_uevent(machine, folder(address))
+    return "vfio, perhaps" if held else event.get("DRIVER", "")
 
 
 def other(machine: Machine, address: Address, cluster: str | None = None) -> Holder | None:
