@@ -130,6 +130,19 @@ def test_pass_through_by_default(told: str, expected: bool | None) -> None:
             "",
         ),
         ("DMAR: 64bit 0000:01:00.0 uses identity mapping", "identity"),
+        ("iommu: Using direct mapping for device 0000:01:00.0", "identity"),
+        ("pci 0000:01:00.0: Using iommu direct mapping", "identity"),
+        ("pci 0000:01:00.0: Using iommu dma mapping", "DMA"),
+        ("pci 0000:01:00.0: Using iommu direct mapping\nxhci_hcd 0000:01:00.0: Using iommu dma mapping", "DMA"),
+        (
+            "pci 0000:01:00.0: Using iommu direct mapping\n"
+            "ehci-pci 0000:01:00.0: DMAR: 32bit DMA uses non-identity mapping",
+            "",
+        ),
+        ("pci 0000:01:00.0: DMAR: Device uses a private identity domain.", "identity"),
+        ("pci 0000:01:00.0: Device uses a private dma domain.", ""),
+        ("pci 0000:01:00.0: DMAR: Software identity mapping", "identity"),
+        ("Using GB pages for direct mapping", ""),
     ],
 )
 def test_functions_whose_requests_pass(lines: str, expected: str) -> None:
@@ -137,6 +150,36 @@ def test_functions_whose_requests_pass(lines: str, expected: str) -> None:
     groups = host_of(f"{log}[    1.3] iommu: Adding device 0000:01:00.0 to group 7\n").groups
     assert isinstance(groups, Known)
     assert value_of(groups.value[7].type, "") == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("pci 0000:01:00.0: Using iommu direct mapping", "identity"),
+        ("pci 0000:01:00.0: Using iommu dma mapping", "DMA"),
+        (
+            "pci 0000:01:00.0: Using iommu dma mapping\npci 0000:01:00.1: DMAR: Device uses a private identity domain.",
+            "",
+        ),
+        ("pci 0000:01:00.1: DMAR: Device uses a private identity domain.", ""),
+    ],
+)
+def test_a_domain_that_was_given_apart_is_the_whole_groups(line: str, expected: str) -> None:
+    groups = host_of(
+        "[ 1.3] pci 0000:01:00.0: Adding to iommu group 7\n"
+        f"[ 1.3] {line}\n[ 1.3] pci 0000:01:00.1: Adding to iommu group 7\n"
+    ).groups
+    assert isinstance(groups, Known)
+    assert value_of(groups.value[7].type, "") == expected
+
+
+@pytest.mark.parametrize("how", ["Setting identity map", "Ignoring identity map for HW passthrough"])
+def test_what_firmware_has_mapped_where_the_function_stands_first(how: str) -> None:
+    host = host_of(
+        "[ 0.5] pci 0000:00:1a.0: Adding to iommu group 4\n"
+        f"[ 0.6] ehci-pci 0000:00:1a.0: DMAR: {how} [0xbe8d1000 - 0xbe8dffff]\n"
+    )
+    assert list(host.firmware_maps.values()) == [((0xBE8D1000, 0xBE8DFFFF),)]
 
 
 def test_a_group_of_which_one_passes_may_be_another() -> None:

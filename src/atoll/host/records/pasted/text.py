@@ -243,8 +243,8 @@ def _with_types(groups: Fact[Mapping[int, Group]], lines: _Lines) -> Fact[Mappin
         kind: Fact[str] = group.type
         if number in lines.printed.types:
             kind = Known(lines.printed.types[number], f"{lines.name}: iommu_groups/{number}/type")
-        elif group.members and lines.log.iommu.identity.issuperset(group.members):
-            kind = Known("identity", f"{lines.name}: boot log")
+        elif (logged := lines.log.iommu.type_of(group.members)) is not None:
+            kind = Known(logged, f"{lines.name}: boot log")
         elif lines.log.iommu.default_domain is not None:
             kind = Unknown(f"the boot log tells the default only: {lines.log.iommu.default_domain}")
         told[number] = replace(group, type=kind)
