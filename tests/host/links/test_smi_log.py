@@ -77,7 +77,7 @@ def test_the_gpus_of_a_log(text: str) -> None:
     assert root is not None
     assert parse_query(root) == (
         QueriedGpu(0, _FIRST, "GPU-806f8ea2", _PRODUCT, True, "NVLink fabric c0ffee clique 7", ""),
-        QueriedGpu(1, _SECOND, "GPU-db6d02a2", _PRODUCT, False, "", "", 2),
+        QueriedGpu(1, _SECOND, "GPU-db6d02a2", _PRODUCT, False, None, "", 2),
     )
 
 

@@ -280,6 +280,20 @@ def test_a_fabric_is_no_point_to_point_link() -> None:
     assert not in_fabric.links_told
 
 
+@pytest.mark.parametrize("cluster", ["00000000-0000-0000-0000-000000000000", "N/A"])
+def test_a_fabric_of_no_cluster_does_not_tell_whom_it_joins(cluster: str) -> None:
+    """Of HGX H100, whatever its partitions are: the switches are not named, so they may be two."""
+    fabric = f"<fabric><state>Completed</state><status>Success</status><clusterUuid>{cluster}</clusterUuid>"
+    queried = "<nvidia_smi_log>"
+    for address in gpus(2):
+        queried += f'<gpu id="{address}">{fabric}<cliqueId>0</cliqueId></fabric></gpu>'
+    host = host_of(gpus(2), H100, f"{queried}</nvidia_smi_log>")
+    assert {(link.b.kind, link.b.name) for link in host.links} == {(EndKind.SWITCH, "")}
+    switched = host_of(gpus(2), H100, f"{queried}</nvidia_smi_log>", matrix_of(2, lambda a, b: 18))
+    assert {link.b.name for link in switched.links} == {"NVSwitch that joins GPU 0 to GPU 1"}
+    assert len(switched.links) == 36
+
+
 BRIDGED = """\
         GPU0  GPU1  GPU2  GPU3
 GPU0     X    NV4   SYS   SYS

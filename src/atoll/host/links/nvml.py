@@ -7,7 +7,7 @@ from typing import Any
 
 from atoll.errors import InputError
 from atoll.host.links.smi import SmiGpu
-from atoll.host.links.smi_query import QueriedGpu
+from atoll.host.links.smi_query import QueriedGpu, fabric_name
 from atoll.host.links.text import MOST_BYTES
 from atoll.pci.address import Address
 
@@ -104,7 +104,7 @@ def _is_rate(value: object) -> bool:
 
 
 def _queried(gpu: dict[str, Any]) -> QueriedGpu:
-    fabric = "" if gpu["fabric"] is None else f"NVLink fabric {gpu['fabric'][0]} clique {gpu['fabric'][1]}"
+    fabric = None if gpu["fabric"] is None else fabric_name(gpu["fabric"][0], str(gpu["fabric"][1]))
     return QueriedGpu(gpu["index"], gpu["address"], gpu["uuid"], "", gpu["c2c"], fabric, "", gpu["instances"])
 
 

@@ -86,7 +86,9 @@ class _Joined:
         self._rates = {
             (address, number): rate for address, gpu in self._status.items() for number, rate in gpu.rates.items()
         }
-        self._switched = frozenset(gpu.address for record in records for gpu in record.queried if gpu.fabric)
+        self._switched = frozenset(
+            gpu.address for record in records for gpu in record.queried if gpu.fabric is not None
+        )
 
     def sources(self, record: LinkRecord) -> Iterator[ToldLinks]:
         """Yield what a record tells, each of its listings by itself."""

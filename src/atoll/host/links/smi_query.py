@@ -2,7 +2,9 @@
 
 Source: the program's own output and DTD (``nvsmi_device_v12.dtd``). It has no list of NVLinks. ``fabric`` (NVML's
 ``nvmlGpuFabricInfo_t``): GPUs of one cluster UUID and clique can access each other over NVLink once its state is
-Completed; which links carry that is not told. ``c2c_mode`` Enabled: a C2C link to the CPU is up.
+Completed; which links carry that is not told. On machines whose NVLink ends inside the box the UUID is all zeros
+(NCCL ``src/mnnvl.cc`` takes such a GPU for one of no cluster): then the GPU has links to switches, and which
+GPUs they join is not told, for partitions of one machine look alike. ``c2c_mode`` Enabled: a C2C link to the CPU is up.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from atoll.host.links.xml import Element
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
-__all__ = ["QueriedGpu", "fabric_links", "parse_query"]
+__all__ = ["QueriedGpu", "fabric_links", "fabric_name", "parse_query"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class QueriedGpu:
     product: str
     c2c: bool | None
     """Whether its C2C link is up; None where the text does not say."""
-    fabric: str
-    """Cluster and clique of a GPU whose registration is complete; empty otherwise."""
+    fabric: str | None
+    """Cluster and clique of a GPU whose registration is complete, empty where it names none; None otherwise."""
     module: str
     """Its place on the baseboard (``module_id``), which is not its PCI order."""
     instances: int | None = None
@@ -74,11 +76,15 @@ def _told(text: str) -> str:
     return "" if text == "N/A" else text
 
 
-def _fabric(gpu: Element) -> str:
+def _fabric(gpu: Element) -> str | None:
     if gpu.value("fabric", "state") != "Completed" or gpu.value("fabric", "status") != "Success":
-        return ""
-    cluster, clique = _told(gpu.value("fabric", "clusterUuid")), _told(gpu.value("fabric", "cliqueId"))
-    return f"NVLink fabric {cluster or '?'} clique {clique}" if clique else ""
+        return None
+    return fabric_name(_told(gpu.value("fabric", "clusterUuid")), _told(gpu.value("fabric", "cliqueId")))
+
+
+def fabric_name(cluster: str, clique: str) -> str:
+    """Return what to call the fabric of a cluster's clique; empty for that of no cluster, whose UUID is all zeros."""
+    return f"NVLink fabric {cluster} clique {clique}" if clique and cluster.strip("0-") else ""
 
 
 def fabric_links(gpus: tuple[QueriedGpu, ...], functions: Mapping[Address, Function], *, source: str) -> ToldLinks:
@@ -91,7 +97,7 @@ def fabric_links(gpus: tuple[QueriedGpu, ...], functions: Mapping[Address, Funct
             gaps.append(Gap(f"links of {gpu.address}", why, "find out which record is of this machine"))
             continue
         near = LinkEnd(EndKind.FUNCTION, gpu.address)
-        if gpu.fabric:
+        if gpu.fabric is not None:
             links.append(Link(LinkKind.NVLINK, near, LinkEnd(EndKind.SWITCH, None, None, gpu.fabric), None, source))
         if gpu.c2c:
             links.append(Link(LinkKind.C2C, near, LinkEnd(EndKind.CPU), None, source))
