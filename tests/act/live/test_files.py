@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import stat
+import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -78,6 +79,34 @@ def test_a_write_that_does_not_return_is_given_up() -> None:
     finally:
         os.close(out)
         os.close(into)
+
+
+def test_what_is_left_behind_leaves_no_zombie_to_who_stays() -> None:
+    """A holder stays for months; who is left behind may sleep in the kernel for days, and then ends."""
+    into, out = filled_pipe()
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    try:
+        before = set(children.read_text().split())
+        with pytest.raises(TimeoutError):
+            write_within(out, b"1", "sys/full", seconds=0.05)
+        os.close(out)
+        # What is left behind alone has it open still.
+        while os.read(into, 65536):
+            pass
+        assert set(children.read_text().split()) == before
+    finally:
+        os.close(into)
+
+
+def test_a_child_that_can_have_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    forked = os.fork
+    monkeypatch.setattr(deadline, "fork", forked)
+    monkeypatch.setattr("atoll.act.live.deadline.os.fork", none)
+    with pytest.raises(BlockingIOError, match="Resource temporarily unavailable"):
+        write_attribute("/dev/null", b"1", seconds=10)
 
 
 @pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2048, reason="this process may not open as many")

@@ -3,7 +3,8 @@
 ``unbind`` and ``remove`` wait for as long as a process has the device open through VFIO (drivers/vfio/vfio_main.c
 ``vfio_unregister_group_dev``), uninterruptibly in the end: a thread in such a write would keep the whole process
 from ending. A child can be left behind; what it began takes place once the kernel lets it, even after the death of
-its parent. So it keeps the machine's lock: until it has ended, nobody else changes anything.
+its parent. So it keeps the machine's lock: until it has ended, nobody else changes anything. It is a child's child,
+whose end is left to init (wait(2)): to a parent that stays, as a holder does, it would be left as a zombie.
 """
 
 from __future__ import annotations
@@ -63,35 +64,40 @@ def _told(
         try:
             child = fork()
             if not child:
-                _write(descriptor, data, tell, keep)
+                _begin(descriptor, data, tell, keep)
         finally:
             os.close(tell)
-        answer = _wait(told, clock() + seconds, clock)
-    finally:
-        os.close(told)
-    if answer is not None:
         # Where whoever started this process had it ignore SIGCHLD, nothing of a child is left to wait for.
         with suppress(ChildProcessError):
             os.waitpid(child, 0)
-    return answer
+        return _wait(told, clock() + seconds, clock)
+    finally:
+        os.close(told)
 
 
-def _write(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None:
-    """The child: write, tell the error number, end. It keeps nothing else open that somebody may wait for."""
+def _begin(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None:
+    """The child: have one of its own write, and end."""
     try:
         os.setsid()
-        for low, high in pairwise((-1, *sorted({descriptor, tell, *keep}), os.sysconf("SC_OPEN_MAX"))):
-            os.closerange(low + 1, high)
-        number = errno.EIO
-        try:
-            if os.write(descriptor, data) == len(data):
-                number = 0
-        except OSError as error:
-            number = error.errno or errno.EIO
-        os.write(tell, number.to_bytes(len(_DONE), "little"))
+        if not os.fork():
+            _write(descriptor, data, tell, keep)
+    except OSError as error:
+        _tell(tell, error.errno or errno.EIO)
     finally:
         # Nothing of the parent's is run on the way out: no handlers, no buffers.
         os._exit(_CHILD_FAILED)
+
+
+def _write(descriptor: int, data: bytes, tell: int, keep: Iterable[int]) -> None:
+    """The child's child: write, tell the error number. It keeps nothing else open that somebody may wait for."""
+    for low, high in pairwise((-1, *sorted({descriptor, tell, *keep}), os.sysconf("SC_OPEN_MAX"))):
+        os.closerange(low + 1, high)
+    taken = os.write(descriptor, data)
+    _tell(tell, 0 if taken == len(data) else errno.EIO)
+
+
+def _tell(tell: int, number: int) -> None:
+    os.write(tell, number.to_bytes(len(_DONE), "little"))
 
 
 def _wait(told: int, end: float, clock: Callable[[], float]) -> bytes | None:
