@@ -175,6 +175,29 @@ def test_bandwidths_tell_which_pairs_are_joined_directly_and_by_how_many(form: s
     assert not told(set(), dict.fromkeys(_ALL, "50000-50000")).links, "over PCIe"
 
 
+def test_partitions_are_their_device() -> None:
+    """As ``amd-smi`` shows them: a row each, whose address has the partition for function number."""
+    rows = [f"0000:{bus}:00.{partition}" for bus in ("c1", "c6") for partition in range(4)]
+    everyone = {frozenset((a, b)) for a in range(8) for b in range(8) if a != b}
+    links = f"LINK TYPE TABLE:\n{_table(rows, everyone, own='SELF')}"
+    rates = [[("N/A" if a[:7] == b[:7] else "50000-100000") for b in rows] for a in rows]
+    bandwidths = "\n".join(
+        ["   " + " ".join(rows), *(" ".join([a, *cells]) for a, cells in zip(rows, rates, strict=True))]
+    )
+    functions = _functions(_PLACES[:2])
+    told = _told(f"{links}\nNUMA BW TABLE:\n{bandwidths}\n", functions)
+    assert [(link.a.function, link.b.function, link.bytes_per_second) for link in told.links] == [
+        (Address.parse("c1:00.0"), Address.parse("c6:00.0"), 50_000_000_000)
+    ] * 2
+    assert not told.gaps
+    routed = _told(links, functions)
+    assert {link.a.function for link in routed.links} == functions.keys()
+    assert {link.b.kind for link in routed.links} == {EndKind.SWITCH}
+    elsewhere = _told(links, _functions(_PLACES[2:]))
+    assert not elsewhere.links
+    assert "no record tells which functions" in elsewhere.gaps[0].why
+
+
 def test_paths_over_pcie_and_cut_tables_join_nobody() -> None:
     assert not _told(_amd_smi(set()), _functions()).links
     cut = _amd_smi(_ALL).partition("0000:c6:00.0 XGMI")[0]

@@ -7,7 +7,8 @@ A pair is XGMI however many hops it takes: the hops that both print are 1 for ev
 5763). So these are members of one hive. ``NUMA BW TABLE`` holds the bandwidth of one link and of all of a pair in MB/s,
 ``50000-100000``, and nothing of pairs that are not joined directly (the same issue; some drivers print ``0-0``). GPUs
 that are bound to another driver are in neither, and a virtual function whose hive is not shared shows none: no GPU's
-links count as told by them.
+links count as told by them. Partitions of a device (CPX) are rows of their own, whose addresses have the partition for
+function number (ROCm/rocm-systems issue 5805): their links are the device's.
 """
 
 from __future__ import annotations
@@ -116,17 +117,17 @@ def amd_links(matrix: AmdMatrix, functions: Mapping[Address, Function], *, sourc
     """Return the links of pairs that are told, and one of each GPU to a hive whose pairs are not all told."""
     places = matrix.places or _interchangeable(matrix, functions)
     gaps = []
-    unnamed = [name for name in matrix.gpus if places.get(name) not in functions]
+    here = {name: at for name in matrix.gpus if (at := _device(places.get(name), functions)) is not None}
+    unnamed = [name for name in matrix.gpus if name not in here]
     if unnamed and matrix.joined:
         which = " ".join(unnamed[:4]) + (" …" if len(unnamed) > 4 else "")
         gaps.append(Gap(f"XGMI links of {which} in {source}", "no record tells which functions they are", _HINT))
-    here = {name: places[name] for name in matrix.gpus if places.get(name) in functions}
     links = _direct(matrix, here, source)
     direct = {
         pair for link in links for pair in ((link.a.function, link.b.function), (link.b.function, link.a.function))
     }
     for hive in _hives(matrix):
-        there = sorted(here[name] for name in hive if name in here)
+        there = sorted({here[name] for name in hive if name in here})
         if len(there) > 1 and any((a, b) not in direct for a in there for b in there if a != b):
             links += routed(there, EndKind.SWITCH, f"XGMI hive of {there[0]}", source)
     return ToldLinks(source, tuple(links), gaps=tuple(gaps))
@@ -139,22 +140,35 @@ def _interchangeable(matrix: AmdMatrix, functions: Mapping[Address, Function]) -
     return dict(zip(matrix.gpus, able, strict=True)) if whole and len(able) == len(matrix.gpus) else {}
 
 
+def _device(place: Address | None, functions: Mapping[Address, Function]) -> Address | None:
+    """Return the function at a place, or the one whose partition is called so; None where there is neither."""
+    if place is None or place in functions:
+        return place
+    whole = place._replace(function=0)
+    return whole if whole in functions and may_be_amd_gpu(functions[whole]) else None
+
+
 def _direct(matrix: AmdMatrix, here: Mapping[str, Address], source: str) -> list[Link]:
-    """The links of pairs of which both directions tell the same bandwidth."""
-    links: list[Link] = []
+    """The links of pairs of which both directions tell the same bandwidth: of partitions, those of the widest pair."""
+    widest: dict[tuple[Address, Address], tuple[int, int]] = {}
     for (one, other), rate in sorted(matrix.rates.items()):
-        if (
-            one not in here
-            or other not in here
-            or not here[one] < here[other]
-            or matrix.rates.get((other, one)) != rate
-        ):
+        if one not in here or other not in here or matrix.rates.get((other, one)) != rate:
             continue
-        least, most = rate
-        count = most // least if most % least == 0 and most // least <= _MOST_PARALLEL else 1
-        ends = (LinkEnd(EndKind.FUNCTION, here[name]) for name in (one, other))
-        links += [Link(LinkKind.XGMI, *in_order(*ends), most // count, source, count == 1)] * count
+        pair = here[one], here[other]
+        if pair[0] < pair[1]:
+            widest[pair] = max(widest.get(pair, rate), rate, key=_parallel)
+    links: list[Link] = []
+    for pair, rate in sorted(widest.items()):
+        count = _parallel(rate)
+        ends = in_order(*(LinkEnd(EndKind.FUNCTION, address) for address in pair))
+        links += [Link(LinkKind.XGMI, *ends, rate[1] // count, source, count == 1)] * count
     return links
+
+
+def _parallel(rate: tuple[int, int]) -> int:
+    """How many links a pair has by the bytes per second of one and of all."""
+    least, most = rate
+    return most // least if most % least == 0 and most // least <= _MOST_PARALLEL else 1
 
 
 def _hives(matrix: AmdMatrix) -> list[list[str]]:
