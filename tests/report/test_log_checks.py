@@ -73,3 +73,9 @@ def test_a_device_that_was_asked_and_did_not_answer() -> None:
     assert (check.id, check.status) == ("silent", Status.FAIL)
     told = replace(host, complaints=(Complaint(ComplaintKind.SILENT, at("01:00.0")),))
     assert [c.id for one in troubles(told) for c in complaint_checks(told, one)] == ["log-silent"]
+
+
+def test_interrupt_controllers_that_firmware_leaves_out_are_told_of_together() -> None:
+    (check,) = _checks(ComplaintKind.NO_IOAPIC, "7", "8", place=None)
+    assert "I/O APIC 7, 8" in check.found
+    assert "ivrs_ioapic[7]=00:14.0" in check.do

@@ -43,6 +43,10 @@ class ComplaintKind(StrEnum):
     """VFIO did not get a domain of the IOMMU for its group."""
     NOT_OPENED = "not-opened"
     """VFIO had its group and did not open it."""
+    NO_IOAPIC = "no-ioapic"
+    """Firmware's table for AMD's IOMMUs leaves out an interrupt controller."""
+    ERRATUM = "remapping-erratum"
+    """The chipset is one whose interrupt remapping the kernel leaves off."""
     NOT_INVALIDATED = "not-invalidated"
     """It did not confirm that it forgot translations (ATS)."""
 

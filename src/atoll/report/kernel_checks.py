@@ -12,6 +12,7 @@ from atoll.host.model import Platform
 from atoll.pci.vendor import AMD, INTEL
 from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
+from atoll.report.interrupt_checks import interrupts
 from atoll.report.lacking import PRINT_TYPES
 from atoll.report.layout import plural
 
@@ -117,26 +118,6 @@ def _switches_off(word: str) -> bool:
     return name in ("intel_iommu", "amd_iommu", "iommu") and "off" in value.split(",")
 
 
-def _interrupts(s: Subject) -> Iterator[Check]:
-    fact = s.host.interrupt_remapping
-    why = "without interrupt remapping a device can forge any interrupt, and VFIO refuses it by default"
-    if isinstance(fact, Unknown):
-        yield Check(
-            "interrupt-remapping",
-            Status.UNKNOWN,
-            fact.reason,
-            why,
-            "ask Xen: xl dmesg tells of interrupt remapping"
-            if on_xen(s.host)
-            else "capture /proc/interrupts too, or give dmesg from the boot on",
-        )
-    elif fact.value:
-        yield Check("interrupt-remapping", Status.OK, f"on ({fact.source})" if fact.source else "on")
-    else:
-        do = "it comes with the IOMMU: switch that on, and take intremap=off and nointremap off the command line"
-        yield Check("interrupt-remapping", Status.FAIL, f"off ({fact.source})" if fact.source else "off", why, do)
-
-
 def _vfio(s: Subject) -> Iterator[Check]:
     driver = exists(s.tree, "sys/bus/pci/drivers/vfio-pci")
     listed = names(s.tree, "sys/bus/pci/drivers")
@@ -232,7 +213,7 @@ KERNEL_CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
     _kernel,
     _virtual,
     _iommu,
-    _interrupts,
+    interrupts,
     _vfio,
     acs_override,
     acs_parameters,

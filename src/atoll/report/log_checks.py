@@ -12,6 +12,7 @@ from atoll.host.model import Host
 from atoll.host.silent import silent
 from atoll.pci.address import Address
 from atoll.report.check import Check, Status, Subject
+from atoll.report.interrupt_checks import WITHOUT_REMAPPING
 
 __all__ = ["complaint_checks", "complaints", "troubles"]
 
@@ -110,6 +111,12 @@ _WORDS: Mapping[ComplaintKind, _Words] = {
         "another driver than vfio-pci has it, or none (No such device); another guest (busy); or it did not start",
         "see lspci -nnk, and what the kernel's log says of it at that moment",
     ),
+    ComplaintKind.ERRATUM: _Words(
+        Status.FAIL,
+        "interrupts are not remapped: the chipset has an erratum",
+        "the kernel leaves it off there whatever the firmware says, so VFIO refuses devices by default",
+        WITHOUT_REMAPPING,
+    ),
     ComplaintKind.NOT_INVALIDATED: _Words(
         Status.FAIL,
         "{it} did not confirm to the IOMMU that it forgot translations (ATS)",
@@ -159,6 +166,9 @@ def complaint_checks(host: Host, one: Complaint) -> Iterator[Check]:
     if one.kind is ComplaintKind.FAULT:
         yield _fault(host, one)
         return
+    if one.kind is ComplaintKind.NO_IOAPIC:
+        yield _no_ioapic(one)
+        return
     # Why memory was not mapped, and which group it is about, is another question each time.
     details = one.details or ("",)
     for detail in details if one.function is None else details[:1]:
@@ -194,6 +204,20 @@ def _fault(host: Host, one: Complaint) -> Check:
         "traffic between devices (GPU peer-to-peer, NCCL) by bus addresses, which no mapping leads to: copies hang or "
         "come out empty",
         "boot with iommu.passthrough=1 (host devices are then apart no more), or do without (NCCL_P2P_DISABLE=1)",
+    )
+
+
+def _no_ioapic(one: Complaint) -> Check:
+    """Tell which interrupt controllers firmware leaves out; the southbridge's is at 00:14.0 (``IOAPIC_SB_DEVID``)."""
+    left_out = one.details or ("ID",)
+    return Check(
+        "log-no-ioapic",
+        Status.FAIL,
+        f"firmware's table for the IOMMU (IVRS) leaves out I/O APIC {', '.join(left_out)}",
+        "the kernel then remaps no interrupts, so VFIO refuses devices by default",
+        f"update the firmware; until it is mended, boot with ivrs_ioapic[{left_out[0]}]=00:14.0, where the "
+        "southbridge's is, and so for each; the functions of others (00:00.1, 00:00.2) the log tells with "
+        "amd_iommu_dump=1",
     )
 
 

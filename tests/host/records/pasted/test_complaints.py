@@ -196,6 +196,9 @@ def _read(*lines: str) -> list[tuple[ComplaintKind, str, tuple[str, ...]]]:
             "",
         ),
         ("DMAR: VT-d detected Invalidation Time-out Error: SID 0", ComplaintKind.NOT_INVALIDATED, "", ""),
+        ("[    0.29] AMD-Vi: [Firmware Bug]: : IOAPIC[32] not in IVRS table", ComplaintKind.NO_IOAPIC, "", "32"),
+        ("[Firmware Bug]: AMD-Vi: IOAPIC[7] not in IVRS table", ComplaintKind.NO_IOAPIC, "", "7"),
+        ("DMAR-IR: This system BIOS has enabled interrupt remapping", ComplaintKind.ERRATUM, "", ""),
     ],
 )
 def test_messages(line: str, kind: ComplaintKind, function: str, detail: str) -> None:

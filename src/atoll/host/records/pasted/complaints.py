@@ -3,8 +3,9 @@
 Source of the messages: ``pci_request_region``, ``pci_dev_wait`` and ``pci_raw_set_power_state`` (once "refused to
 change power state") in Linux ``drivers/pci/pci.c``, ``really_probe`` in ``drivers/base/dd.c``, ``dmar_fault_do_one`` in
 ``drivers/iommu/intel/dmar.c``, ``amd_iommu_report_page_fault`` and ``iommu_print_event`` in
-``drivers/iommu/amd/iommu.c``; QEMU ``hw/vfio`` (``vfio_pci_hot_reset``, ``vfio_pci_reset``, ``vfio_get_group``,
-``vfio_dma_map``, ``vfio_device_groupid``, ``vfio_connect_container``, ``vfio_get_device``), libvirt
+``drivers/iommu/amd/iommu.c``, ``check_ioapic_information`` in ``init.c`` beside it, ``intel_prepare_irq_remapping`` in
+``drivers/iommu/intel/irq_remapping.c``; QEMU ``hw/vfio`` (``vfio_pci_hot_reset``, ``vfio_pci_reset``,
+``vfio_get_group``, ``vfio_dma_map``, ``vfio_device_groupid``, ``vfio_connect_container``, ``vfio_get_device``), libvirt
 ``virPCIDeviceReset``, ``virPCIGetHeaderType`` and ``virHostdevPreparePCIDevicesCheckSupport``; Proxmox
 ``PVE/QemuServer/PCI.pm`` and ``PVE/SysFSTools.pm``; NVIDIA's Xid 79.
 """
@@ -62,6 +63,8 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
         (ComplaintKind.NO_DOMAIN, r"[Ff]ailed to set (?:iommu for|group) container: ([A-Z][\w/ ]{1,40})"),
         (ComplaintKind.NO_DOMAIN, r"[Nn]o available (IOMMU models)"),
         (ComplaintKind.NOT_OPENED, r"error getting device (?:\S+ )?from group \d{1,6}: ([A-Z][\w/ ]{1,40})"),
+        (ComplaintKind.NO_IOAPIC, r"\bIOAPIC\[(\d{1,5})\] not in IVRS table"),
+        (ComplaintKind.ERRATUM, r"system BIOS has enabled interrupt remapping"),
         (ComplaintKind.NOT_INVALIDATED, r"IOTLB_INV_TIMEOUT|detected Invalidation Time-?out Error"),
     )
 )
@@ -70,6 +73,7 @@ _MARKS = (
     *("with error -22", "Cannot reset device", "Unable to reset", "/dev/vfio/", "not viable", "dma_map(", "MAP_DMA"),
     *("Xid (", "no iommu_group", "IOMMU not present", "t support passthrough", "to reset PCI device '"),
     *("container: ", "vailable IOMMU models", "getting device", "IOTLB_INV_TIMEOUT", "Invalidation Time"),
+    *("not in IVRS table", "BIOS has enabled interrupt"),
 )
 """One of these is in each message: most lines of a text have none."""
 
