@@ -29,6 +29,11 @@ def read_together(
     ``uuids`` are what the driver tells of GPUs (``atoll.host.links.interconnect.driver_uuids``). Raises InputError
     where records tell of links and no record shows the functions that have them, and where they are of two machines.
     """
+    told = [(record.name, links) for record in records for links in record.links]
+    if len(told) > 1:
+        from atoll.host.records.programs.nccl_functions import check_nccl_together
+
+        check_nccl_together(told)
     hosts = [host for host in (read, *(record.host for record in records)) if host is not None]
     if not hosts:
         hosts = _by_links(records)

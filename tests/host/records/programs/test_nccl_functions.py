@@ -100,6 +100,24 @@ def test_machines_that_nvlink_joins_are_refused_together() -> None:
     assert len(host_of(f'<system version="2">{tray("0xa1", 18)}</system>').links) == 23
 
 
+def test_topologies_of_two_machines_are_refused_together() -> None:
+    """As images of clouds write them: one script, a file for each kind of machine."""
+    rome = SWITCHED.replace('numaid="0"', 'numaid="0" arch="x86_64" vendor="AuthenticAMD" familyid="143" modelid="49"')
+    milan = rome.replace('familyid="143" modelid="49"', 'familyid="175" modelid="1"')
+    script = f"cat > a.xml <<EOF\n{rome}\nEOF\ncat > b.xml <<EOF\n{milan}\nEOF\n"
+    with pytest.raises(InputError, match=r"^0\.txt: .* two machines: they show different processors"):
+        host_of(script)
+    beside = "0000:18:00.0 3D controller [0302]: NVIDIA Corporation H200 [10de:2335]\n"
+    with pytest.raises(InputError, match=r"^1\.txt and 2\.txt: .* two machines"):
+        host_of(beside, rome, milan)
+    other = rome.replace('device="0x2335"', 'device="0x20b5"')
+    with pytest.raises(InputError, match=r"at 0000:18:00\.0 they show different GPUs"):
+        host_of(rome, other)
+    untold = rome.replace('vendor="0x10de" device="0x2335"', 'vendor="" device=""')
+    for same in (rome, SWITCHED, untold, rome.replace("0000:18:00.0", "0000:28:00.0")):
+        assert host_of(rome, same).functions
+
+
 def test_a_switch_that_nccl_shows_is_one_to_other_records() -> None:
     """It shows no ids of it, and what it is by its class."""
     listing = [f"\t Link {n}: Remote Device 00000000:07:00.0: Link {30 + n}" for n in range(18)]

@@ -9,6 +9,7 @@ shown under function 0 of the physical one). ``NCCL_TOPO_FILE`` is written by ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from atoll.pci.class_code import DeviceClass
 from atoll.pci.header import HeaderType
 from atoll.pci.vendor import NVIDIA
 
-__all__ = ["read_nccl_functions"]
+__all__ = ["check_nccl_together", "read_nccl_functions"]
 
 _LONE = "NCCL shows GPUs, network devices and some bridges, not what stands beside them"
 _HINT = "name an lspci text or a folder of the same machine as well: --host lspci.txt --host topo.xml"
@@ -41,6 +42,8 @@ _LEFT_OUT = (
 )
 _NVSWITCH = DeviceClass.OTHER_BRIDGE << 8
 _MADE_UP = (0, 0xFFFF)
+_PROCESSOR = ("arch", "vendor", "familyid", "modelid")
+"""Attributes of a ``<cpu>`` that are the same for each of a machine."""
 _NOWHERE = (0xFFFF, 0xFF)
 """Domain and bus that such files give to bridges that are none."""
 
@@ -50,13 +53,8 @@ def read_nccl_functions(data: bytes, *, name: str) -> Host | None:
 
     Raises InputError where it shows several machines.
     """
-    if not is_xml(data):
-        return None
-    try:
-        root = parse_series(data, name=name)[0]
-    except InputError:
-        return None
-    if root.tag != "system" or "version" not in root.attributes:
+    root = _system(data, name)
+    if root is None:
         return None
     check_one_machine(root, name=name)
     shown = Shown.of(name)
@@ -71,6 +69,52 @@ def read_nccl_functions(data: bytes, *, name: str) -> Host | None:
     if not shown.functions:
         return None
     return host_of_shown(shown, path=name, lone=_LONE, left_out=_LEFT_OUT, no_groups="NCCL shows no IOMMU groups")
+
+
+def check_nccl_together(texts: Sequence[tuple[str, bytes]]) -> None:
+    """Raise InputError where two topologies, by their records' names, are not of one machine: a script can hold many.
+
+    Each shows the processors and the ids of GPUs. What else differs (which GPUs, ``host_hash``) differs between
+    containers of one machine as well.
+    """
+    earlier: list[tuple[str, set[tuple[str, ...]], dict[str, tuple[str, str]]]] = []
+    for name, data in texts:
+        root = _system(data, name)
+        if root is None:
+            continue
+        cpus = {tuple(cpu.attributes[word] for word in _PROCESSOR) for cpu in root.all("cpu") if _is_told(cpu)}
+        gpus = {
+            pci.attributes["busid"]: (pci.attributes.get("vendor", ""), pci.attributes.get("device", ""))
+            for pci in root.walk()
+            if pci.tag == "pci" and pci.all("gpu") and "busid" in pci.attributes
+        }
+        for other, their_cpus, their_gpus in earlier:
+            others = [at for at in sorted(gpus.keys() & their_gpus.keys()) if _differ(gpus[at], their_gpus[at])]
+            if (cpus and their_cpus and cpus.isdisjoint(their_cpus)) or others:
+                names = name if name == other else f"{other} and {name}"
+                what = f"at {others[0]} they show different GPUs" if others else "they show different processors"
+                hint = "name the records of one machine alone, or part the text"
+                raise InputError(f"{names}: NCCL's topologies of two machines: {what}", hint=hint)
+        earlier.append((name, cpus, gpus))
+
+
+def _is_told(cpu: Element) -> bool:
+    return all(cpu.attributes.get(word) for word in _PROCESSOR)
+
+
+def _differ(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    return all(one) and all(other) and one != other
+
+
+def _system(data: bytes, name: str) -> Element | None:
+    """Return the ``<system>`` that data is; None for another document, for none and for what is damaged."""
+    if not is_xml(data):
+        return None
+    try:
+        root = parse_series(data, name=name)[0]
+    except InputError:
+        return None
+    return root if root.tag == "system" and "version" in root.attributes else None
 
 
 def _function(element: Element, source: str) -> Function | None:
