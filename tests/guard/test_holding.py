@@ -115,6 +115,25 @@ def test_what_goes_wrong_before_it_serves_gives_all_back(tmp_path: Path) -> None
         held.serve(host, interrupted)
 
 
+def test_the_service_manager_hears_that_it_ends_where_something_goes_wrong(tmp_path: Path) -> None:
+    """It waits with killing what is left of a service that says so, for as long as that says."""
+    twin = Filed(tmp_path)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+
+    def wrong(service: Service) -> None:
+        raise RuntimeError("a defect")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        held.notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        with pytest.raises(RuntimeError):
+            held.serve(host, wrong)
+        assert manager.recv(4096) == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000"
+
+
 def test_an_interrupt_while_it_is_proven_is_told_with_what_became_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,8 @@ _LOG = logging.getLogger("atoll.guard")
 DEFAULT_GRACE = 30.0
 """Seconds for which owners are waited for at the end."""
 _ANEW = "atoll hold SPEC begins anew"
+_ENDING_SECONDS = 60.0
+"""How long a service manager is asked to wait until all is given back, where that begins at once."""
 _LEAVING_SECONDS = 30.0
 """How long the kernel may take to remove what was let go for it."""
 _READING_SECONDS = 180.0
@@ -204,6 +206,7 @@ class Holding:
 
     def _given_back(self) -> str:
         """Give everything back, which no further interrupt ends; return that in words."""
+        self.notifier.stopping(_ENDING_SECONDS)
         with uninterrupted():
             outcome = self.end(()).outcome
         left = f" Left: {'; '.join(outcome.left)}." if outcome is not None and outcome.left else ""
