@@ -31,6 +31,8 @@ class GapKind(Enum):
     """Functions of groups that it names in a way that is not known; the gap is of those that could be read."""
     LINKS = auto()
     """A function's links, which are told in two ways."""
+    UNTOLD = auto()
+    """What one record does not show of the links of functions; another may tell them all."""
 
 
 class Gap(NamedTuple):

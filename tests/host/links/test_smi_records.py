@@ -112,6 +112,10 @@ def test_ends_that_the_driver_does_not_name_are_told_by_the_fabric() -> None:
     ends = "".join(f"GPU {g}: x\n" + " Link 0: Remote Device FFFFFFFF:FF:FF.0: Link 0\n" for g in range(2))
     (gap,) = [gap for gap in host_of(gpus(2), 0x2901, ends).gaps if "does not name where links lead" in gap.why]
     assert "-q -x" in gap.hint
+    assert "does not name" in why(host_of(gpus(2), 0x2901, ends, matrix_of(2, lambda a, b: 17)))
+    whole = host_of(gpus(2), 0x2901, ends, matrix_of(2, lambda a, b: 18))
+    assert whole.links_told == {A(address) for address in gpus(2)}
+    assert "does not name" not in why(whole), "another record tells"
 
 
 def test_chips_without_nvlink_lack_none() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atoll.host.gap import Gap
+from atoll.host.gap import Gap, GapKind
 from atoll.pci.address import Address
 
 __all__ = ["ADDRESSES_BESIDE", "ALL_UP", "ENDS_AS_WELL", "FABRIC", "KFD_AS_WELL", "gaps_of"]
@@ -17,7 +17,7 @@ KFD_AS_WELL = "record the KFD topology as well: grep -r . /sys/class/kfd/kfd/top
 """What to do where a record of links lacks addresses, links that are down, or ends."""
 
 
-def gaps_of(doubts: Mapping[Address, str], hint: str) -> tuple[Gap, ...]:
+def gaps_of(doubts: Mapping[Address, str], hint: str, kind: GapKind = GapKind.OTHER) -> tuple[Gap, ...]:
     """Return the gaps of functions, by reason."""
     by_reason: dict[str, list[Address]] = {}
     for address, why in sorted(doubts.items()):
@@ -29,6 +29,8 @@ def gaps_of(doubts: Mapping[Address, str], hint: str) -> tuple[Gap, ...]:
             else f"links of {len(addresses)} functions ({addresses[0]} first)",
             why,
             hint,
+            kind,
+            tuple(addresses),
         )
         for why, addresses in by_reason.items()
     )

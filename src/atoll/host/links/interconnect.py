@@ -15,7 +15,7 @@ from atoll.host.links.chips import has_c2c
 from atoll.host.links.doubts import gaps_of
 from atoll.host.links.gpus import nvidia_gpus
 from atoll.host.links.kfd_files import read_kfd
-from atoll.host.links.told import ToldLinks, doubted_in, merge
+from atoll.host.links.told import ToldLinks, doubted_in, merge, still_open
 from atoll.host.model import Function, Host, LinkKind, NpuBrick, Platform
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
@@ -78,7 +78,7 @@ def with_link_records(host: Host, texts: Mapping[str, bytes], *, uuids: Mapping[
         return host
     own = ToldLinks(host.name, host.links, host.links_told, doubted=doubted_in(host.gaps))
     told = _checked(merge([own, *found.sources]), host.functions, powernv=host.platform is Platform.POWERNV)
-    gaps = tuple(gap for gap in host.gaps if gap.kind is not GapKind.BOARD)
+    gaps = tuple(gap for gap in still_open(host.gaps, told.told) if gap.kind is not GapKind.BOARD)
     return replace(
         host,
         links=told.links,

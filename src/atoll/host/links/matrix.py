@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from atoll.host.gap import Gap
+from atoll.host.gap import Gap, GapKind
 from atoll.host.links.chips import may_have_switches, nvlinks_at_most, nvlinks_wired
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ENDS_AS_WELL, gaps_of
 from atoll.host.links.gpus import may_be_nvidia_gpu
@@ -60,7 +60,7 @@ def matrix_links(
     ]
     reading = _Reading(matrix, functions, naming, status or {}, naming.mark(source), frozenset(unnamed), switched)
     links, doubts = reading.read()
-    gaps += gaps_of(doubts, ENDS_AS_WELL)
+    gaps += gaps_of(doubts, ENDS_AS_WELL, GapKind.UNTOLD)
     told = frozenset(reading.address(i) for i in matrix.gpus if i not in unnamed) - doubts.keys()
     return ToldLinks(source, tuple(links), told, tuple(gaps))
 

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from atoll.errors import InputError
-from atoll.host.gap import Gap
+from atoll.host.gap import Gap, GapKind
 from atoll.host.links.chips import may_have_xgmi_to_cpu, nvlinks_at_most
-from atoll.host.links.doubts import ENDS_AS_WELL, KFD_AS_WELL, gaps_of
+from atoll.host.links.doubts import ENDS_AS_WELL, FABRIC, KFD_AS_WELL, gaps_of
 from atoll.host.links.hive import not_joined, routed, with_unseen
 from atoll.host.links.smi import small
 from atoll.host.links.speed import nvlink_speed
@@ -122,9 +122,13 @@ def nccl_links(gpus: tuple[NcclGpu, ...], functions: Mapping[Address, Function],
     for address in with_unseen(hives, functions):
         doubts.setdefault(address, f"{source} does not show all GPUs of its kind, or no link of some")
     amd = {a for a, gpu in by_address.items() if gpu.xgmi or functions[a].vendor in _WITH_KFD}
-    of_kfd = {address: why for address, why in doubts.items() if address in amd}
-    gaps += gaps_of({address: why for address, why in doubts.items() if address not in of_kfd}, ENDS_AS_WELL)
-    gaps += gaps_of(of_kfd, KFD_AS_WELL)
+    unnamed = {a for a, gpu in by_address.items() if any(kind is EndKind.UNKNOWN for _, kind in gpu.nvlinks)}
+    hints: dict[str, dict[Address, str]] = {}
+    for address, why in doubts.items():
+        hint = KFD_AS_WELL if address in amd else FABRIC if address in unnamed else ENDS_AS_WELL
+        hints.setdefault(hint, {})[address] = why
+    for hint, why_of in hints.items():
+        gaps += gaps_of(why_of, hint, GapKind.UNTOLD)
     told = frozenset(by_address) - doubts.keys()
     return ToldLinks(source, tuple(links), told, tuple(gaps))
 

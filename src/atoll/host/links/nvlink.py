@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from atoll.host.gap import Gap
+from atoll.host.gap import Gap, GapKind
 from atoll.host.links.chips import nvlinks_at_most, nvlinks_wired
 from atoll.host.links.doubts import ADDRESSES_BESIDE, ALL_UP, FABRIC, gaps_of
 from atoll.host.links.naming import Naming
@@ -57,7 +57,7 @@ def nvlinks(
     doubts = {address: why for address, gpu in tables.items() if (why := _lacking(gpu, functions[address]))} | odd
     unnamed = {address: why for address, why in doubts.items() if tables[address].unnamed and not tables[address].down}
     gaps += gaps_of({address: why for address, why in doubts.items() if address not in unnamed}, ALL_UP)
-    gaps += gaps_of(unnamed, FABRIC)
+    gaps += gaps_of(unnamed, FABRIC, GapKind.UNTOLD)
     links = _links(tables, functions, naming.mark(source), rates or {})
     return ToldLinks(source, links, frozenset(tables.keys() - doubts.keys()), tuple(gaps))
 

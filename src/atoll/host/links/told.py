@@ -15,7 +15,7 @@ from atoll.host.gap import Gap, GapKind
 from atoll.host.model import EndKind, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
-__all__ = ["CONTRADICTED", "ToldLinks", "doubted_in", "in_order", "merge"]
+__all__ = ["CONTRADICTED", "ToldLinks", "doubted_in", "in_order", "merge", "still_open"]
 
 CONTRADICTED = "find out which record is of this machine as it is now"
 """The hint of a gap about what sources contradict each other about."""
@@ -55,12 +55,17 @@ def merge(sources: Sequence[ToldLinks]) -> ToldLinks:
     links = sources[0].links
     for source in sources[1:]:
         links = _union(links, source.links)
-    gaps = [gap for source in sources for gap in source.gaps]
-    for address, why in sorted(doubts.items()):
-        gaps.append(Gap(f"links of {address}", why, CONTRADICTED, GapKind.LINKS, (address,)))
     doubted = frozenset(doubts).union(*(source.doubted for source in sources))
     told = frozenset[Address]().union(*(source.told for source in sources)) - doubted
+    gaps = list(dict.fromkeys(still_open((gap for source in sources for gap in source.gaps), told)))
+    for address, why in sorted(doubts.items()):
+        gaps.append(Gap(f"links of {address}", why, CONTRADICTED, GapKind.LINKS, (address,)))
     return ToldLinks(" and ".join(source.source for source in sources), links, told, tuple(gaps), doubted)
+
+
+def still_open(gaps: Iterable[Gap], told: frozenset[Address]) -> Iterable[Gap]:
+    """Yield the gaps without what one source lacks of functions all of whose links others tell."""
+    return (gap for gap in gaps if gap.kind is not GapKind.UNTOLD or not told.issuperset(gap.of))
 
 
 def doubted_in(gaps: Iterable[Gap]) -> frozenset[Address]:
