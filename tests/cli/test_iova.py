@@ -130,6 +130,12 @@ def test_a_guest_is_of_the_hosts_own_kind(run: Run, tmp_path: Path, twin: str, m
     assert ran["guest"]["machine"] == machine
     other = run("iova", spec, "--host", twin, "--guest-memory", "8G", "--machine", "crosvm")
     assert (other.code == 2) is (machine != "q35")
+    firecracker = run("iova", spec, "--host", twin, "--guest-memory", "8G", "--machine", "firecracker", "--json")
+    kinds = {"q35": "firecracker", "virt": "firecracker-arm"}
+    if machine in kinds:
+        assert firecracker.json["guest"]["machine"] == kinds[machine]
+    else:
+        assert firecracker.code == 2
     # Below an Arm guest's memory is the window of software MSI, where a PC would have memory.
     assert [c for c in ran["clusters"][0]["conflicts"] if c["kind"] == "reserved"] == []
 
@@ -142,6 +148,14 @@ def test_no_guest_is_laid_out_as_a_pc_where_none_can_be(run: Run, tmp_path: Path
         ran = run("iova", spec, "--host", listing, "--guest-memory", "8G", *machine)
         assert (ran.code, "not known here" in ran.err) == (code, code == 2)
     assert run("iova", spec, "--host", listing).code == 3
+
+
+def test_a_distributions_machine_type(run: Run, tmp_path: Path) -> None:
+    asked = ("--guest-memory", "4G", "--machine", "pc-q35-rhel9.4.0")
+    spec = clusters(tmp_path, CLEAN)
+    guest = run("iova", spec, "--host", TWIN, *asked, "--json").json["guest"]
+    assert (guest["machine"], guest["version"], guest["name"]) == ("q35", "8.2", "pc-q35-rhel9.4.0")
+    assert "4 GiB on pc-q35-rhel9.4.0" in run("iova", spec, "--host", TWIN, *asked).out
 
 
 def test_what_is_not_counted_keeps_cloud_hypervisor_from_starting(run: Run, tmp_path: Path) -> None:
@@ -164,6 +178,9 @@ def test_what_is_not_counted_keeps_cloud_hypervisor_from_starting(run: Run, tmp_
         ["--guest-memory", "8G", "--machine", "microvm", "--max-memory", "16G"],
         ["--guest-memory", "8G", "--machine", "crosvm", "--max-memory", "16G"],
         ["--guest-memory", "8G", "--machine", "cloud-hypervisor", "--max-memory", "16G", "--memory-slots", "4"],
+        ["--guest-memory", "8G", "--machine", "firecracker", "--max-memory", "16G", "--memory-slots", "4"],
+        ["--guest-memory", "8G", "--machine", "firecracker-arm"],
+        ["--guest-memory", "8G", "--machine", "pc-q35-rhel7.3.0"],
         ["--guest-memory", "8G", "--machine", "virt", "--phys-bits", "40"],
         ["--guest-memory", "8G", "--machine", "microvm", "--max-ram-below-4g", "1G"],
         ["--guest-memory", "8G", "--phys-bits", "64"],

@@ -16,7 +16,8 @@ from atoll.host.model import Host, KernelRelease
 from atoll.isolation.iova.aperture import Aperture
 from atoll.isolation.iova.conflicts import ConflictKind, Space
 from atoll.isolation.iova.conflicts import conflicts as found
-from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, MachineType
+from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest
+from atoll.isolation.iova.machine_type import Distribution, MachineType
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import Range
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
@@ -70,6 +71,7 @@ def test_a_bit_is_set_as_the_hosts_kernel_takes_it() -> None:
         (MachineType.MICROVM, "-m 2G"),
         (MachineType.CLOUD_HYPERVISOR, "--memory size=2G"),
         (MachineType.CROSVM, "--mem 2048"),
+        (MachineType.FIRECRACKER, '"mem_size_mib": 2048 in its machine-config'),
     ],
 )
 def test_less_memory_is_said_as_its_program_takes_it(machine: MachineType, less: str) -> None:
@@ -101,6 +103,14 @@ def met(guest: Guest, reserved: Range = HYPER_TRANSPORT) -> list[tuple[int, list
             ["-cpu host on an AMD host, or another AMD model"],
         ),
         (Guest(1020 * GIBIBYTE, cpu=Cpu.INTEL, phys_bits=41), ["-m 1010G"]),
+        (
+            Guest(1020 * GIBIBYTE, MachineType.Q35, (6, 2), Distribution.RHEL, "pc-q35-rhel9.0.0", Cpu.AMD),
+            ["-machine pc-q35-rhel9.2.0 or newer; with phys-bits=42 or more"],
+        ),
+        (
+            Guest(1020 * GIBIBYTE, MachineType.I440FX, (6, 2), Distribution.UBUNTU, "pc-i440fx-jammy", Cpu.AMD),
+            ["-machine pc-i440fx-lunar or newer; with phys-bits=41 or more"],
+        ),
     ],
 )
 def test_qemu_moves_memory_above_amds_hole_where_the_processor_has_the_bits(guest: Guest, hows: list[str]) -> None:
@@ -115,9 +125,25 @@ def test_cloud_hypervisor_leaves_no_hole_for_amds_range() -> None:
     assert met(later) == [(HYPER_TRANSPORT.start, ["--memory size=1000G, without hotplug_size"])]
 
 
+def test_firecracker_leaves_no_hole_for_amds_range() -> None:
+    kind = MachineType.FIRECRACKER
+    assert met(Guest(755 * GIBIBYTE, kind, cpu=Cpu.AMD)) == []
+    less = '"mem_size_mib": 773120 in its machine-config'
+    assert met(Guest(756 * GIBIBYTE, kind, cpu=Cpu.AMD)) == [(HYPER_TRANSPORT.start, [less])]
+    later = Guest(GIBIBYTE, kind, max_memory=502 * GIBIBYTE)
+    without = '"mem_size_mib": 1024 in its machine-config, without memory-hotplug'
+    assert met(later) == [(HYPER_TRANSPORT.start, [without])]
+
+
+def test_a_distributions_machine_type_is_said_as_it_is_named() -> None:
+    guest = Guest(3 * GIBIBYTE, MachineType.I440FX, (8, 2), Distribution.UBUNTU, "pc-i440fx-noble")
+    hows = [how for _, some in met(guest, Range(0x9000_0000, 0x9FFF_FFFF)) for how in some]
+    assert hows == ["-machine pc-i440fx-noble,max-ram-below-4g=2G"]
+
+
 @pytest.mark.parametrize("machine", MachineType)
 def test_memory_is_mapped_behind_the_vga_window_by_all_but_a_pc(machine: MachineType) -> None:
     """Of others whole regions are mapped, whatever their e820 tables leave out."""
     guest = Guest(GIBIBYTE, machine)
-    window = guest.machine is not MachineType.VIRT and not guest.pc
+    window = guest.machine not in (MachineType.VIRT, MachineType.FIRECRACKER_ARM) and not guest.pc
     assert (0xA0000 in [start for start, _ in met(guest, Range(0xA0000, 0xAFFFF))]) is window

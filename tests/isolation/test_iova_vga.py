@@ -25,7 +25,8 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, Host
 from atoll.isolation.iova.claim import Fate
 from atoll.isolation.iova.conflicts import ConflictKind
-from atoll.isolation.iova.layout import GIBIBYTE, Guest, MachineType
+from atoll.isolation.iova.layout import GIBIBYTE, Guest
+from atoll.isolation.iova.machine_type import MachineType
 from atoll.isolation.iova.ranges import Ranges
 from atoll.pci.acs import AcsFlag
 from atoll.pci.bar import Rom

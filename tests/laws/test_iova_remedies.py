@@ -17,7 +17,8 @@ from atoll.host import read_host
 from atoll.host.fact import value_of
 from atoll.isolation.clusters import Cluster, Clusters
 from atoll.isolation.iova.conflicts import Conflict, ConflictKind
-from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest, MachineType
+from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest
+from atoll.isolation.iova.machine_type import MachineType
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import Ranges
 from atoll.isolation.iova.survey import ClusterIova, survey

@@ -12,7 +12,8 @@ from atoll.errors import InputError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.host.model import Host, Platform
-from atoll.isolation.iova.layout import Cpu, Guest, MachineType, parse_machine
+from atoll.isolation.iova.layout import Cpu, Guest
+from atoll.isolation.iova.machine_type import MachineType, parse_machine
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.survey import survey
 from atoll.pci.vendor import HYGON
@@ -25,6 +26,9 @@ _OF_GUEST = ("machine", "cpu", "max_ram_below_4g", "max_memory", "memory_slots",
 """Options that say something of a guest's memory, hence are nothing without its size."""
 _NATIVE = {Platform.ARM: MachineType.VIRT, Platform.POWERNV: MachineType.PSERIES}
 """What runs on hosts other than x86: KVM has guests of the host's own kind only."""
+_X86_ONLY = frozenset({MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM, MachineType.FIRECRACKER})
+_SLOTLESS = frozenset({MachineType.CLOUD_HYPERVISOR, MachineType.FIRECRACKER, MachineType.FIRECRACKER_ARM})
+"""Into which memory is plugged that comes in no modules."""
 _MOST_SLOTS = 256
 """``ACPI_MAX_RAM_SLOTS`` in QEMU."""
 _MOST_BITS = 52
@@ -56,23 +60,29 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
                 raise InputError(f"--{name} without --guest-memory", hint="say how much memory the guest has: 64G")
         return None
     try:
-        machine, version = parse_machine(options.machine or _NATIVE.get(host.platform, MachineType.Q35).value)
+        machine, version, distribution = parse_machine(
+            options.machine or _NATIVE.get(host.platform, MachineType.Q35).value
+        )
     except ValueError:
         raise InputError(
             f"--machine: {options.machine!r} is no machine type that is known here",
-            hint="one of q35, i440fx, microvm, virt, pseries, cloud-hypervisor, crosvm, or with a version: pc-q35-7.0 "
-            "(for a distribution's own, such as pc-q35-rhel9.0.0: QEMU's that it was made from)",
+            hint="one of q35, i440fx, microvm, virt, pseries, cloud-hypervisor, crosvm, firecracker, or with a "
+            "version: pc-q35-7.0 (for a distribution's that is not known here: QEMU's that it was made from)",
         ) from None
     if host.platform is Platform.OTHER and machine is not MachineType.PSERIES:
         raise InputError(
             "--guest-memory: where guests have memory on a host of this kind is not known here",
             hint="without it, what devices can map is told all the same; on POWER, say --machine pseries",
         )
-    if machine in (MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM) and host.platform in _NATIVE:
+    if machine is MachineType.FIRECRACKER and host.platform is Platform.ARM:
+        machine = MachineType.FIRECRACKER_ARM
+    if machine in _X86_ONLY and host.platform in _NATIVE:
         raise InputError(
             f"--machine: where {machine.value} puts memory is known on x86 only; this host is {host.platform.value}",
             hint=f"QEMU's is {_NATIVE[host.platform].value}",
         )
+    if machine is MachineType.FIRECRACKER_ARM and host.platform is Platform.X86:
+        raise InputError("--machine: this host is x86, and firecracker-arm is not", hint="say --machine firecracker")
     below = _size("--max-ram-below-4g", options.max_ram_below_4g)
     if below is not None and below > 4 << 30:
         raise InputError(f"--max-ram-below-4g: {options.max_ram_below_4g} is more than 4G", hint="QEMU takes up to 4G")
@@ -85,6 +95,8 @@ def _guest(options: argparse.Namespace, host: Host) -> Guest | None:
         memory,
         machine,
         version,
+        distribution,
+        options.machine if distribution else None,
         Cpu(options.cpu) if options.cpu else maker(host),
         below,
         max_memory=most,
@@ -112,8 +124,8 @@ def _pluggable(options: argparse.Namespace, memory: int, machine: MachineType) -
         raise InputError("--memory-slots without --max-memory", hint="say how much memory there may be: 512G")
     if most is not None and machine in (MachineType.MICROVM, MachineType.CROSVM):
         raise InputError(f"--max-memory: nothing is plugged into a {machine.value}", hint="leave it out")
-    if slots and machine is MachineType.CLOUD_HYPERVISOR:
-        raise InputError("--memory-slots: cloud-hypervisor has no such option", hint="leave it out")
+    if slots and machine in _SLOTLESS:
+        raise InputError(f"--memory-slots: {machine.value} has no such option", hint="leave it out")
     return most, slots
 
 

@@ -177,14 +177,19 @@ VERBS = (
             Argument(
                 ("--machine",),
                 "its QEMU machine type: q35 (the default on x86), i440fx, microvm, virt (on Arm), pseries (on POWER), "
-                "or with a version: pc-q35-7.0; or what else runs it: cloud-hypervisor, crosvm (both on x86)",
+                "or with a version: pc-q35-7.0, pc-q35-rhel9.4.0; or what else runs it: cloud-hypervisor, crosvm (both "
+                "on x86), firecracker",
                 metavar="TYPE",
             ),
-            Argument(("--cpu",), "whose processor it sees (the default: the host's)", choices=("intel", "amd")),
+            Argument(
+                ("--cpu",),
+                "whose processor it sees (the default: the host's; 32-bit models of AMD's count as intel)",
+                choices=("intel", "amd"),
+            ),
             Argument(("--max-ram-below-4g",), "the machine option of that name: 1G", metavar="SIZE"),
             Argument(
                 ("--max-memory",),
-                "with all that may be plugged in later (QEMU's maxmem, cloud-hypervisor's sizes in all): 512G",
+                "with all that may be plugged in later (QEMU's maxmem; elsewhere all sizes together): 512G",
                 metavar="SIZE",
             ),
             Argument(("--memory-slots",), "for modules plugged in later (QEMU's slots)", metavar="N"),

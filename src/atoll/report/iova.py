@@ -9,7 +9,8 @@ from atoll.fabric.answer import Answer
 from atoll.host.model import Host
 from atoll.isolation.iova.claim import Claim, Fate
 from atoll.isolation.iova.conflicts import Conflict, ConflictKind
-from atoll.isolation.iova.layout import Guest, MachineType
+from atoll.isolation.iova.layout import Guest
+from atoll.isolation.iova.machine_type import MachineType
 from atoll.isolation.iova.ranges import Range, Ranges
 from atoll.isolation.iova.survey import ClusterIova
 from atoll.isolation.remedies.remedy import Remedy
@@ -56,6 +57,7 @@ def _guest(guest: Guest) -> dict[str, Any]:
         "memory": guest.memory,
         "machine": guest.machine.value,
         "version": None if guest.version is None else ".".join(map(str, guest.version)),
+        "name": guest.name,
         "cpu": None if guest.cpu is None else guest.cpu.value,
         "ranges": [_range(part) for part in guest.ram],
         "pluggable": [_range(part) for part in guest.pluggable],
@@ -123,10 +125,11 @@ def iova_lines(
 
 def _guest_words(guest: Guest) -> str:
     version = "" if guest.version is None else "-" + ".".join(map(str, guest.version))
+    machine = guest.name or guest.machine.value + version
     cpu = "" if guest.cpu is None else f", {guest.cpu.value} processor"
     parts = ", ".join(f"0x{part.start:x}-0x{part.end:x} ({size(part.size)})" for part in guest.ram)
     later = ", ".join(f"0x{part.start:x}-0x{part.end:x}" for part in guest.pluggable)
-    words = f"{size(guest.memory)} on {guest.machine.value}{version}{cpu}: memory at {parts}"
+    words = f"{size(guest.memory)} on {machine}{cpu}: memory at {parts}"
     words += f"; more may be plugged in at {later}" if later else ""
     if guest.highest is not None:
         words += (

@@ -11,7 +11,8 @@ from atoll.controls.acs_recipe import acs_recipes
 from atoll.fabric.answer import Answer
 from atoll.isolation.iova.aperture import Aperture
 from atoll.isolation.iova.claim import Claim, Fate, Pollution
-from atoll.isolation.iova.layout import GIBIBYTE, RELOCATING, Cpu, Guest, MachineType
+from atoll.isolation.iova.layout import GIBIBYTE, Cpu, Guest
+from atoll.isolation.iova.machine_type import RELOCATING, Distribution, MachineType
 from atoll.isolation.iova.pollution import Polluter
 from atoll.isolation.iova.ranges import ADDRESSES, Range, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT, Region
@@ -24,6 +25,14 @@ __all__ = ["Conflict", "ConflictKind", "Space", "conflicts", "unusable"]
 _STEP = 256 << 20
 """Sizes of lower memory are tried in such steps where whole GiB do not do."""
 _LATER = "where memory may be plugged in later"
+_LATER_BY = {
+    MachineType.CLOUD_HYPERVISOR: "hotplug_size",
+    MachineType.FIRECRACKER: "memory-hotplug",
+    MachineType.FIRECRACKER_ARM: "memory-hotplug",
+}
+"""What lets memory be plugged in later, for those with which it is not QEMU's option."""
+_FIRST_RELOCATING = {None: ".".join(map(str, RELOCATING)), Distribution.RHEL: "rhel9.2.0", Distribution.UBUNTU: "lunar"}
+"""The first machine types that move an AMD guest's upper memory, by whose they are."""
 
 
 class ConflictKind(StrEnum):
@@ -209,7 +218,7 @@ def _by_layout(conflict: Conflict, meets: Callable[[Guest], list[Conflict]], gue
             )
         )
     if not found and guest.pluggable and avoids(replace(guest, max_memory=None)):
-        without = "hotplug_size" if guest.machine is MachineType.CLOUD_HYPERVISOR else "maxmem"
+        without = _LATER_BY.get(guest.machine, "maxmem")
         found.append(Remedy("leave no room for more memory", f"{_memory(guest, guest.memory)}, without {without}"))
     below = guest.memory - _from(guest.ram, conflict.range.start)
     smaller = below // GIBIBYTE * GIBIBYTE
@@ -234,7 +243,7 @@ def _relocation(guest: Guest, avoids: Callable[[Guest], bool]) -> Iterator[Remed
         return
     name = "pc-i440fx" if guest.machine is MachineType.I440FX else "pc-q35"
     old = guest.version is not None and guest.version < RELOCATING
-    parts = [f"-machine {name}-{'.'.join(map(str, RELOCATING))} or newer"] if old else []
+    parts = [f"-machine {name}-{_FIRST_RELOCATING[guest.distribution]} or newer"] if old else []
     parts += ["-cpu host on an AMD host, or another AMD model"] if guest.cpu is not Cpu.AMD else []
     if guest.phys_bits is None and other.highest is not None:
         # QEMU's models have 40 where nothing else is said (TCG_PHYS_ADDR_BITS), with which it refuses to start.
@@ -260,6 +269,8 @@ def _from(ram: Ranges, start: int) -> int:
 
 def _type(guest: Guest) -> str:
     """The machine type as QEMU takes it."""
+    if guest.name is not None:
+        return guest.name
     if guest.version is None:
         return "pc" if guest.machine is MachineType.I440FX else guest.machine.value
     return f"pc-{guest.machine.value}-" + ".".join(map(str, guest.version))
@@ -272,6 +283,8 @@ def _memory(guest: Guest, size: int) -> str:
             return f"--memory size={_size(size)}"
         case MachineType.CROSVM:
             return f"--mem {size >> 20}"
+        case MachineType.FIRECRACKER | MachineType.FIRECRACKER_ARM:
+            return f'"mem_size_mib": {size >> 20} in its machine-config'
     return f"-m {_size(size)}"
 
 

@@ -10,7 +10,9 @@ whose guests map through TCE windows, ``dma_win_size`` and ``dma64_win_addr`` in
 Others, on x86: cloud-hypervisor's ``arch_memory_regions`` in arch/src/x86_64/mod.rs with ``MEM_32BIT_RESERVED_START``
 of layout.rs, ``MemoryManager::start_addr`` and ``new`` in vmm/src/memory_manager.rs (``hotplug_size``; no release
 leaves AMD's hole out: its pull request 8902); crosvm's ``arch_memory_regions`` and ``create_arch_memory_layout`` in
-x86_64/src/lib.rs, without ``--pci``.
+x86_64/src/lib.rs, without ``--pci``; on Arm too, Firecracker's ``arch_memory_regions`` in mod.rs of
+src/vmm/src/arch/x86_64 and aarch64 with their layout.rs, and ``allocate_virtio_mem_address`` in src/vmm/src/builder.rs
+(``memory-hotplug``).
 """
 
 from __future__ import annotations
@@ -18,37 +20,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from atoll.isolation.iova.machine_type import RELOCATING, Distribution, MachineType
 from atoll.isolation.iova.ranges import NOTHING, Ranges
 from atoll.isolation.iova.reserved import HYPER_TRANSPORT
 from atoll.pci.bridge import VGA_MEMORY
 
-__all__ = ["GIBIBYTE", "RELOCATING", "Cpu", "Guest", "MachineType", "parse_machine"]
+__all__ = ["GIBIBYTE", "Cpu", "Guest"]
 
 GIBIBYTE = 1 << 30
 _FOUR_GIB = 4 * GIBIBYTE
 _ABOVE_1TB = 1 << 40
 _TCE64 = 1 << 59
 """Where a pseries guest's window for 64-bit DMA starts."""
-RELOCATING = (7, 1)
-"""The first machine types that move an AMD guest's upper memory: "i386/pc: restrict AMD only enforcing of 1Tb hole
-to new machine type" (QEMU 7.1)."""
-
-
-class MachineType(StrEnum):
-    """QEMU's machine types, as far as they differ in where memory stands, and other programs that run guests."""
-
-    Q35 = "q35"
-    I440FX = "i440fx"
-    MICROVM = "microvm"
-    VIRT = "virt"
-    """Arm's."""
-    PSERIES = "pseries"
-    CLOUD_HYPERVISOR = "cloud-hypervisor"
-    CROSVM = "crosvm"
 
 
 class Cpu(StrEnum):
-    """Who the guest takes its processor to be made by: QEMU decides by it where AMD's hole has to be."""
+    """Who the guest takes its processor to be made by: QEMU decides by it where AMD's hole has to be.
+
+    It moves nothing for AMD's 32-bit models (``pc_max_used_gpa`` takes their own limit): they count as Intel's.
+    """
 
     INTEL = "intel"
     AMD = "amd"
@@ -56,10 +46,25 @@ class Cpu(StrEnum):
 
 _HOLE64 = {MachineType.Q35: 32 * GIBIBYTE, MachineType.I440FX: 2 * GIBIBYTE}
 """``pci-hole64-size`` by default: above memory there is this much for 64-bit BARs."""
-_LOW = {MachineType.MICROVM: 0xC000_0000, MachineType.CLOUD_HYPERVISOR: 0xC000_0000, MachineType.CROSVM: 0xD000_0000}
+_LOW = {
+    MachineType.MICROVM: 0xC000_0000,
+    MachineType.CLOUD_HYPERVISOR: 0xC000_0000,
+    MachineType.CROSVM: 0xD000_0000,
+    MachineType.FIRECRACKER: 0xC000_0000,
+}
 """Where memory ends below 4 GiB at the latest, for those to which nobody can say otherwise."""
-_OTHERS = frozenset({MachineType.CLOUD_HYPERVISOR, MachineType.CROSVM})
-"""Programs that are not QEMU: their versions differ in nothing here."""
+_UNUSED_VGA = frozenset(
+    {
+        MachineType.Q35,
+        MachineType.I440FX,
+        MachineType.CLOUD_HYPERVISOR,
+        MachineType.CROSVM,
+        MachineType.FIRECRACKER,
+    }
+)
+"""Those whose guests are told that there is no memory where a PC has the VGA window."""
+_FIRECRACKER_HOLE = Ranges.of((256 * GIBIBYTE, 512 * GIBIBYTE - 1))
+"""For 64-bit BARs (``MMIO64_MEM_START``): memory goes on behind it."""
 _FIXED = frozenset({MachineType.MICROVM, MachineType.CROSVM})
 """Those into which no memory is plugged."""
 _WHOLE_GIB = (2, 0)
@@ -79,7 +84,11 @@ class Guest:
     """Bytes."""
     machine: MachineType = MachineType.Q35
     version: tuple[int, int] | None = None
-    """Of the machine type; None: the newest."""
+    """Of QEMU's machine type; None: the newest."""
+    distribution: Distribution | None = None
+    """Whose machine type it is, where it is one that QEMU itself does not have."""
+    name: str | None = None
+    """What the distribution calls it."""
     cpu: Cpu | None = None
     """None: not known, nor told by the host."""
     max_ram_below_4g: int | None = None
@@ -124,22 +133,27 @@ class Guest:
                 return Ranges.of((GIBIBYTE, GIBIBYTE + self.memory - 1))
             case MachineType.PSERIES:
                 return Ranges.of((0, GIBIBYTE - 1), (_TCE64, _TCE64 + self.memory - 1))
+            case MachineType.FIRECRACKER_ARM:
+                return _around_hole(2 * GIBIBYTE, self.memory)
         low, start = self.below_4g, self._above_start
-        return Ranges.of((0, low - 1), (start, start + self.memory - low - 1))
+        lower, upper = Ranges.of((0, low - 1)), self.memory - low
+        if self.machine is MachineType.FIRECRACKER:
+            return lower | _around_hole(start, upper)
+        return lower | Ranges.of((start, start + upper - 1))
 
     @property
     def unused(self) -> Ranges:
         """What of its memory no guest uses: on a PC what stands behind the VGA window, which e820 tables leave out.
 
-        So do those of cloud-hypervisor and crosvm.
+        So do those of cloud-hypervisor, crosvm and, on x86, Firecracker.
         """
-        return _VGA if self.pc or self.machine in _OTHERS else NOTHING
+        return _VGA if self.machine in _UNUSED_VGA else NOTHING
 
     @property
     def mapped(self) -> Ranges:
         """The memory that is mapped for its devices when it starts: all, but what a PC has the VGA window in place of.
 
-        Source: QEMU's ``smram-region`` (hw/pci-host/i440fx.c, q35.c); cloud-hypervisor and crosvm map whole regions.
+        Source: QEMU's ``smram-region`` (hw/pci-host/i440fx.c, q35.c); the others map whole regions.
         """
         return self.ram - self.unused if self.pc else self.ram
 
@@ -152,6 +166,8 @@ class Guest:
                 start = _aligned(GIBIBYTE + self.memory)
             case MachineType.PSERIES:
                 start = _TCE64 + _aligned(self.memory)
+            case MachineType.FIRECRACKER | MachineType.FIRECRACKER_ARM:
+                start = _aligned(max(_FIRECRACKER_HOLE.parts[0].end, self.ram.parts[-1].end) + 1, 128 << 20)
             case _:
                 unit = 128 << 20 if self.machine is MachineType.CLOUD_HYPERVISOR else GIBIBYTE
                 start = _aligned(self._above_start + self.memory - self.below_4g, unit)
@@ -191,30 +207,12 @@ class Guest:
         return replace(self, max_ram_below_4g=size)
 
 
+def _around_hole(start: int, size: int) -> Ranges:
+    """Return memory of a Firecracker guest from ``start``, which is below the hole for 64-bit BARs, on."""
+    (hole,) = _FIRECRACKER_HOLE.parts
+    below = min(size, hole.start - start)
+    return Ranges.of((start, start + below - 1), (hole.end + 1, hole.end + size - below))
+
+
 def _aligned(address: int, unit: int = GIBIBYTE) -> int:
     return -(-address // unit) * unit
-
-
-def parse_machine(text: str) -> tuple[MachineType, tuple[int, int] | None]:
-    """Return a machine type and its version: ``q35``, ``pc-q35-7.0``, ``pc-i440fx-8.2``, ``virt-9.0``.
-
-    Proxmox VE counts its own changes behind QEMU's version (``pc-q35-9.0+pve0``); memory stands where it does without.
-    Raises ValueError for any other name, and where a program that is not QEMU has a version.
-    """
-    text = text.partition("+pve")[0]
-    if text in _OTHERS:
-        return MachineType(text), None
-    name, dash, version = text.removeprefix("pc-").rpartition("-")
-    if not dash:
-        return _machine(version), None
-    major, _, minor = version.partition(".")
-    if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
-        raise ValueError(f"{text!r}: {version!r} is no version")
-    machine = _machine(name)
-    if machine in _OTHERS:
-        raise ValueError(f"{text!r}: {machine} is named without a version")
-    return machine, (int(major), int(minor))
-
-
-def _machine(name: str) -> MachineType:
-    return MachineType.I440FX if name == "pc" else MachineType(name)
