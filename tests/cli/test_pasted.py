@@ -140,9 +140,6 @@ def test_a_log_of_groups_alone_is_told_as_what_it_is(run: Run, tmp_path: Path) -
     out = run("groups", "--host", tmp_path / "log.txt").out
     assert "Not checked: of 2 functions (0000:01:00.0 0000:01:00.1) the record shows the group" in out
     assert "in no group" not in out
-    refused = run("explain", "01:00.0", "--host", tmp_path / "log.txt")
-    assert refused.code == 2
-    assert "shows of 0000:01:00.0 only that group 7 holds it, with 0000:01:00.1" in refused.err
     (tmp_path / "lspci.txt").write_text("01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n")
     out = run("groups", "--host", tmp_path / "log.txt", "--host", tmp_path / "lspci.txt").out
     assert "Not checked: of 1 function (0000:01:00.1)" in out
@@ -153,6 +150,33 @@ def test_a_log_of_groups_alone_is_told_as_what_it_is(run: Run, tmp_path: Path) -
     )
     out = run("groups", "--host", tmp_path / "log.txt", "--host", tmp_path / "lspci.txt").out
     assert "Group unknown: 0000:04:00.0" in out
+
+
+def test_what_only_a_log_of_groups_names_is_explained_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    groups = (("00:01.0", 7), ("01:00.0", 7), ("01:00.1", 7), ("02:00.0", 8))
+    log.write_text("".join(f"[ 0.4] pci 0000:{a}: Adding to iommu group {g}\n" for a, g in groups))
+    one = run("explain", "01:00.0", "--host", log)
+    said = " ".join(one.out.split())
+    assert one.code == 0
+    assert "0000:01:00.0 shares group 7, as far as the record shows, with 1 function of other devices" in said
+    assert "+ 0000:01:00.1 class unknown: ids unknown + 0000:00:01.0" in said
+    assert "all of these, but for ports, go to one guest" in said
+    assert "give lspci -nnvvv, run as root, beside it" in said
+    assert "may reach 0000:00:01.0 0000:01:00.1 0000:02:00.0" in said
+    found = run("explain", "02:00", "--host", log, "--json").json
+    assert (found["group"], found["companions"], found["grouping"]["recorded"]) == (8, [], True)
+    assert {n["there"]["answer"] for n in found["neighbours"]} == {"possible"}
+    both = run("explain", "01:00.0", "01:00.1", "--host", log)
+    assert both.out.startswith("0000:01:00.0 and 0000:01:00.1 share group 7 and may reach one another.")
+    apart = run("explain", "01:00.0", "02:00.0", "--host", log, "--json").json
+    assert (apart["groups"], apart["same_group"]) == ([7, 8], False)
+    assert run("explain", "03:00.0", "--host", log).code == 2
+    lspci = tmp_path / "lspci.txt"
+    lspci.write_text("01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n")
+    named = ("--host", log, "--host", lspci)
+    beside = run("explain", "01:00.1", "01:00.0", *named)
+    assert beside.out.startswith("0000:01:00.1 and 0000:01:00.0 share group 7 and may reach one another.")
 
 
 def test_groups_of_which_records_tell_otherwise_are_told_with_both(run: Run, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from atoll.errors import InputError
-from atoll.host.groups import only_grouped
 from atoll.host.model import Host
 from atoll.pci.address import Address
 from atoll.plan.selector import counts, matching
@@ -35,7 +34,7 @@ def function_address(text: str, host: Host) -> Address:
     """Read what names one of a machine's functions: its address, that of its device if it is the only one there, ids,
     or the number of a GPU (``gpu[0]``).
 
-    Raises InputError, which tells of its group what is known.
+    Raises InputError.
     """
     if counts(text):
         return _single(matching(text, host), f"{text!r} names", host)
@@ -45,10 +44,6 @@ def function_address(text: str, host: Host) -> Address:
     address = address_of(text)
     if address in host.functions:
         return address
-    grouped = only_grouped(host, address)
-    if grouped:
-        hint = "give lspci -nnvvv, run as root, beside it: --host LIST --host LSPCI"
-        raise InputError(f"{host.name} shows of {address} {grouped}", hint=hint)
     near = [str(other) for other in host.functions if other[1:] == address[1:]]
     hint = f"did you mean {near[0]}?" if near else "see: atoll show"
     if not host.functions:

@@ -10,6 +10,7 @@ from atoll.cli.session import open_session
 from atoll.cli.view import reach_of
 from atoll.errors import InputError
 from atoll.fabric.answer import BLOCKED
+from atoll.host.records.listed import with_listed
 from atoll.isolation.explain import explain
 from atoll.isolation.grouping import grouping
 from atoll.isolation.groups import predict
@@ -23,8 +24,12 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Print why two functions share a group or reach each other; of one, its companions and whom it reaches."""
     host = open_session(options.host).host
+    whole = with_listed(host)
+    named = [function_address(text, whole) for text in (options.a, options.b) if text is not None]
+    if any(address not in host.functions for address in named):
+        host = whole
     reach = reach_of(host, options.policy)
-    one = function_address(options.a, host)
+    one = named[0]
     if options.b is None:
         found = [
             Neighbour(other, reach.answer(one, other), reach.answer(other, one), reach.identity(one, other))
@@ -43,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             ),
         )
         return 0
-    other = function_address(options.b, host)
+    other = named[1]
     if one == other:
         raise InputError(f"{one} is named twice", hint=f"name two functions, or one: atoll explain {one}")
     explanation = explain(reach, one, other)

@@ -131,9 +131,10 @@ def _member_lines(host: Host, others: list[Address], ports: list[Address], names
         what = "a port, which stays" if len(ports) == 1 else "ports, which stay"
         lines += wrap(f"{first_of(ports, SHOWN)}: {what} with the kernel's driver", first="  + ")
     if others:
-        lines += wrap(
-            "VFIO gives a group as a whole: all of these go to one guest, or to no driver at all.", first="    "
-        )
+        # What kind they are may not be told, and ports stay where they are.
+        told = all(address in host.functions and host.functions[address].class_told for address in others)
+        these = "all of these go" if told else "all of these, but for ports, go"
+        lines += wrap(f"VFIO gives a group as a whole: {these} to one guest, or to no driver at all.", first="    ")
     return lines
 
 
