@@ -12,6 +12,7 @@ from atoll.host.model import EndKind
 from host.links.link_hosts import (
     A30,
     A100,
+    GA102,
     GB200,
     H100,
     V100,
@@ -130,6 +131,27 @@ def test_a_matrix_that_contradicts_itself() -> None:
     assert host.links_told == {A(gpus(4)[2]), A(gpus(4)[3])}
     assert "3 links from GPU 0 to GPU 1 and 4 back" in why(host)
     assert pairs(host)[A(gpus(4)[0]), A(gpus(4)[1])] == 4, "the greater number is kept"
+
+
+def test_rows_of_two_machines_below_one_heading() -> None:
+    """As a tool prints them that asks several: what differs counts for neither."""
+    pair, cross = (matrix_of(4, lambda a, b, to=to: 4 if a ^ b == to else 0).splitlines() for to in (1, 2))
+    both = [line for lines in zip(pair[:5], cross[:5], strict=True) for line in lines]
+    for text in ("\n".join(both), "\n".join((*pair[:5], *cross[1:5]))):
+        host = host_of(gpus(4), GA102, text)
+        assert not host.links_told
+        assert "shows it in two ways" in why(host)
+    again = host_of(gpus(4), GA102, "\n".join((*pair[:5], *pair[1:5], "GPU0 is the one with the screen")))
+    assert len(again.links_told) == 4
+
+
+def test_listings_that_differ_count_by_what_is_up_in_either() -> None:
+    matrix = matrix_of(2, lambda a, b: 4)
+    lists = {up: "".join(f" Link {number}: 25 GB/s\n" for number in range(up)) for up in (4, 6)}
+    four, six = (f"GPU 0: x\n{lists[up]}GPU 1: x\n{lists[4]}" for up in (4, 6))
+    assert len(host_of(gpus(2), GA102, matrix, four).links_told) == 2
+    for texts in ((four + six,), (six + four,), (four, six), (six, four)):
+        assert A(gpus(1)[0]) not in host_of(gpus(2), GA102, matrix, *texts).links_told
 
 
 def test_no_nvlink_in_a_matrix_is_not_none() -> None:

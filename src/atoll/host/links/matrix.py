@@ -142,7 +142,7 @@ class _Reading:
                 continue
             pair = [self.matrix.links.get((index, other)), self.matrix.links.get((other, index))]
             if None in pair:
-                return f"{self.source} lacks a cell of GPU {index} and GPU {other}"
+                return f"{self.source} lacks a cell of GPU {index} and GPU {other}, or shows it in two ways"
             if pair[0] != pair[1]:
                 return f"{self.source} shows {pair[0]} links from GPU {index} to GPU {other} and {pair[1]} back"
         return ""

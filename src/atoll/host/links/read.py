@@ -19,7 +19,7 @@ from atoll.host.links.nvlink import nvlinks
 from atoll.host.links.record import LinkRecord, parse_record
 from atoll.host.links.smi import SmiGpu
 from atoll.host.links.smi_query import fabric_links
-from atoll.host.links.status import status_by_address, status_links
+from atoll.host.links.status import status_by_address, status_links, united
 from atoll.host.links.told import ToldLinks
 from atoll.host.links.topo import TopoMatrix
 from atoll.host.links.xgmi_log import hive_links
@@ -82,7 +82,8 @@ class _Joined:
         self._indices = {gpu.index for gpu in self._known}
         self._status: dict[Address, SmiGpu] = {}
         for record in records:
-            self._status |= status_by_address(record.status, functions, self._naming(record.status))
+            for address, gpu in status_by_address(record.status, functions, self._naming(record.status)).items():
+                self._status[address] = united(self._status.get(address, gpu), gpu)
         self._rates = {
             (address, number): rate for address, gpu in self._status.items() for number, rate in gpu.rates.items()
         }

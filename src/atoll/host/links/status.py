@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from atoll.host.gap import Gap
 from atoll.host.links.chips import nvlinks_wired
@@ -13,18 +14,25 @@ from atoll.host.links.told import ToldLinks
 from atoll.host.model import EndKind, Function, Link, LinkEnd, LinkKind
 from atoll.pci.address import Address
 
-__all__ = ["status_by_address", "status_links"]
+__all__ = ["status_by_address", "status_links", "united"]
 
 
 def status_by_address(
     gpus: tuple[SmiGpu, ...], functions: Mapping[Address, Function], naming: Naming
 ) -> dict[Address, SmiGpu]:
-    """Return what is told of each function."""
-    return {
-        naming.addresses[gpu.index]: gpu
-        for gpu in gpus
-        if gpu.index in naming.addresses and naming.addresses[gpu.index] in functions
-    }
+    """Return what is told of each function, by all listings of it."""
+    found: dict[Address, SmiGpu] = {}
+    for gpu in gpus:
+        address = naming.addresses.get(gpu.index)
+        if address is not None and address in functions:
+            found[address] = united(found.get(address, gpu), gpu)
+    return found
+
+
+def united(one: SmiGpu, other: SmiGpu) -> SmiGpu:
+    """Return what two listings of a GPU show: a link that is up in one is there, whatever the other says."""
+    rates = dict(sorted({**other.rates, **one.rates}.items()))
+    return replace(one, rates=rates, down=tuple(sorted({*one.down, *other.down} - rates.keys())))
 
 
 def status_links(

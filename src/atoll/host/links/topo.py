@@ -4,7 +4,8 @@ Source of the cells: the program's own legend: ``X`` self; ``SYS``, ``NODE``, ``
 ``PSB`` of old drivers) paths over PCIe; ``NV#`` a bonded set of # NVLinks. A cell holds one word, so blanks and
 tabs both split; what follows the last device (affinities) is passed over. ``topo -p2p`` prints a matrix of the same
 shape with other words: it is none of these. Mailers wrap long lines: columns go on in the line after the heading, and
-cells in the line after a row. ``topo -mp`` leaves the NVLinks out: a matrix without them is no
+cells in the line after a row. Where a row stands twice and differs (of two machines, interleaved, or with one heading
+for both), neither counts. ``topo -mp`` leaves the NVLinks out: a matrix without them is no
 statement that there are none.
 """
 
@@ -29,14 +30,14 @@ class TopoMatrix:
     gpus: tuple[int, ...]
     """Indices of all columns that are GPUs."""
     links: Mapping[tuple[int, int], int]
-    """Row and column: how many links. A pair whose cell the text does not show is absent."""
+    """Row and column: how many links. A pair whose cell the text does not show, or in two ways, is absent."""
 
 
 def parse_topo(text: str) -> tuple[TopoMatrix, ...]:
     """Return the matrices of a text. Lines of another form are passed over."""
     found: list[TopoMatrix] = []
     columns: list[str] = []
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, list[list[str]]] = {}
     last: list[str] | None = None
     """The row that the line before is of."""
     for line in text.splitlines():
@@ -47,13 +48,19 @@ def parse_topo(text: str) -> tuple[TopoMatrix, ...]:
         elif heading:
             found += _matrix(columns, rows)
             columns, rows = heading, {}
-        elif columns and words and _gpu(words[0]) is not None and words[0] in columns:
-            last = rows.setdefault(words[0], words[1 : len(columns) + 1])
+        elif columns and words and _gpu(words[0]) is not None and words[0] in columns and _goes_on(words, rows):
+            last = words[1 : len(columns) + 1]
+            rows.setdefault(words[0], []).append(last)
         elif last is not None and len(last) < len(columns) and words and _is_cell(words[0]):
             last += words[: len(columns) - len(last)]
         else:
             last = None
     return (*found, *_matrix(columns, rows))
+
+
+def _goes_on(words: list[str], rows: Mapping[str, list[list[str]]]) -> bool:
+    """Whether a line that begins with a GPU is a row: its first is one, or the matrix none; later, with cells alone."""
+    return words[0] not in rows or all(map(_is_cell, words[1:3]))
 
 
 def _heading(words: list[str]) -> list[str]:
@@ -70,21 +77,22 @@ def _heading(words: list[str]) -> list[str]:
     return devices
 
 
-def _matrix(columns: list[str], rows: Mapping[str, list[str]]) -> list[TopoMatrix]:
+def _matrix(columns: list[str], rows: Mapping[str, list[list[str]]]) -> list[TopoMatrix]:
     gpus = {device: index for device in columns if (index := _gpu(device)) is not None}
     # Of one GPU, its own cell tells this matrix from tables of other programs.
-    alone = len(gpus) == 1 and any(cells[:1] != ["X"] for cells in rows.values())
+    alone = len(gpus) == 1 and any(cells[:1] != ["X"] for found in rows.values() for cells in found)
     if not gpus or alone or not rows or len(set(columns)) != len(columns):
         return []
     links: dict[tuple[int, int], int] = {}
-    for row, cells in rows.items():
-        for column, cell in zip(columns, cells, strict=False):
+    for row, found in rows.items():
+        for column, *cells in zip(columns, *found, strict=False):
             if column not in gpus or row == column:
                 continue
-            count = 0 if cell in _PCIE else _nvlinks(cell)
-            if count is None:
+            counts = {0 if cell in _PCIE else _nvlinks(cell) for cell in cells}
+            if None in counts:
                 return []
-            links[gpus[row], gpus[column]] = count
+            if len(counts) == 1:
+                links[gpus[row], gpus[column]] = counts.pop() or 0
     return [TopoMatrix(tuple(sorted(gpus.values())), links)]
 
 
