@@ -11,18 +11,23 @@ import os
 import sqlite3
 import stat
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import quote
 
 from atoll.act.database_layout import DAMAGE, damaged
 from atoll.act.own_folder import cannot_be_used, check_own, make_own, sync
+from atoll.act.read_apart import read_apart
 from atoll.act.unwritten import cause_of
 
 __all__ = ["check_file", "connect", "copied", "create", "hold_room"]
 
 _RESERVE_SIZE = 1 << 20
 """Bytes: a rollback notes some hundred for each write that it makes."""
+_COMMIT_SECONDS = 30.0
+"""How long a writer may take for a commit."""
 _BLOCK = 512
 """Bytes that ``st_blocks`` counts in (stat(3type))."""
 
@@ -105,10 +110,22 @@ def copied(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _patient(path: Path) -> Callable[[int, int, int], None]:
+    """Return what keeps a backup from waiting for ever: for a writer that is stopped, or whose disk is, in a commit."""
+    end = time.monotonic() + _COMMIT_SECONDS
+
+    def progress(status: int, remaining: int, pages: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() >= end:
+            text = f"it is locked, for {_COMMIT_SECONDS:g} s already"
+            raise cannot_be_used(path, OSError(errno.EBUSY, text))
+
+    return progress
+
+
 def _copy(path: Path, connection: sqlite3.Connection) -> None:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as opened:
-            opened.backup(connection)
+            opened.backup(connection, progress=_patient(path))
         return
     except sqlite3.OperationalError:
         # A writer died within a commit: reading the file as it stands would have to undo that first.
@@ -119,7 +136,7 @@ def _copy(path: Path, connection: sqlite3.Connection) -> None:
         copy = Path(folder) / path.name
         for suffix in ("-journal", ""):
             try:
-                Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+                Path(f"{copy}{suffix}").write_bytes(read_apart(Path(f"{path}{suffix}")))
             except FileNotFoundError:
                 if not suffix:
                     # Taken away since: nothing had come to stand in it.

@@ -27,12 +27,20 @@ def cause_of(path: Path, error: sqlite3.Error) -> OSError:
     try:
         # A file without a name (open(2), O_TMPFILE) takes all that one with a name does, and leaves nothing.
         os.close(os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        _check(path)
     except OSError as found:
         # Not every file system has such files.
         if found.errno not in (None, errno.EOPNOTSUPP, errno.EISDIR):
             return _told(found.errno)
     return _told(errno.ENOSPC) if _is_full(path.parent) else OSError(errno.EIO, str(error))
+
+
+def _check(path: Path) -> None:
+    """Raise OSError for a file that cannot be written. It is not opened: closing it would end the locks that SQLite has
+    on it (fcntl(2))."""
+    path.stat()
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise _told(errno.EACCES)
 
 
 def _is_full(folder: Path) -> bool:
