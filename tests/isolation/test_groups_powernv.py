@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from groups_hosts import at, function, groups, host, port
 
-from atoll.host.fact import Known
+from atoll.host.fact import Known, Unknown
 from atoll.host.model import EndKind, Function, Group, Host, Link, LinkEnd, LinkKind, NpuBrick, Platform
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
@@ -211,6 +211,21 @@ def test_npu_functions_of_which_no_device_tree_tells_are_open() -> None:
     lone = at("0007:00:00.0")
     partly = replace(whole, npu_bricks=tuple(b for b in whole.npu_bricks if b.function != lone))
     assert lone in {address for address, _ in predict(partly).undetermined}
+
+
+def test_gpus_are_open_where_npu_functions_may_be_hidden() -> None:
+    whole = _witherspoon(kernel=(5, 4))
+    bricks = {brick.function for brick in whole.npu_bricks}
+    shown = {address: function for address, function in whole.functions.items() if address not in bricks}
+    gpus = {brick.gpu for brick in whole.npu_bricks}
+    hidden = replace(whole, npu_bricks=(), functions=shown, groups=Unknown("test"))
+    assert not predict(hidden).undetermined
+    assert {address for address, _ in predict(replace(hidden, excerpt=True)).undetermined} == gpus
+    told = {number: Group(number, (a,)) for number, a in enumerate(sorted({*shown, *bricks} - {None}))}
+    grouped = replace(hidden, groups=Known(told, "test"))
+    assert {address for address, _ in predict(grouped).undetermined} == gpus | bricks
+    new = _witherspoon(kernel=(5, 13)).kernel
+    assert {address for address, _ in predict(replace(grouped, kernel=new)).undetermined} == bricks
 
 
 def _addresses(groups: tuple[tuple[Any, ...], ...]) -> list[Address]:

@@ -12,7 +12,9 @@ from atoll.host.kernel import compatible
 from atoll.host.model import Group, IommuUnit, Platform
 from atoll.host.tree import Tree
 
-__all__ = ["doubt_remapping", "read_interrupt_remapping"]
+__all__ = ["BY_ENDPOINT", "doubt_remapping", "read_interrupt_remapping"]
+
+BY_ENDPOINT = "PowerNV: interrupts are validated by partitionable endpoint"
 
 _NO_CHIPS = "neither proc/interrupts nor sys/kernel/irq was captured"
 
@@ -31,7 +33,7 @@ def read_interrupt_remapping(
     if isinstance(groups, Unknown) and groups.reason == BEHIND_XEN:
         return Unknown("whether interrupts are remapped, Xen knows")
     if platform is Platform.POWERNV:
-        return Known(True, "PowerNV: interrupts are validated by partitionable endpoint")
+        return Known(True, BY_ENDPOINT)
     chips = _chips(tree)
     if platform is Platform.ARM:
         return _told_by_gic(chips, compatible(tree))

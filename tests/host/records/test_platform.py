@@ -40,6 +40,8 @@ def test_bridges_tell_it(bridge: str, platform: Platform) -> None:
         ("LE PAGE_SIZE=64K MMU=Radix SMP NR_CPUS=2048 NUMA PowerNV", Platform.POWERNV),
         ("[    0.0] Hardware name: 8335-GTW POWER9 0x4e1202 opal:skiboot-v6.5 PowerNV", Platform.POWERNV),
         ("[    0.185896] EEH: PowerNV platform initialized", Platform.POWERNV),
+        ("[    1.2] cpuidle-powernv: Default stop: psscr = 0x0330,mask=0x3003ff", Platform.POWERNV),
+        ("[    1.6] pci 0005:02     : [PE# fc] Enabling 64-bit DMA bypass", Platform.POWERNV),
         ("machine\t\t: PowerNV 8335-GTH", Platform.POWERNV),
         ("The same card works in our PowerNV machine.", Platform.UNKNOWN),
     ],

@@ -155,10 +155,14 @@ class _Endpoints:
         return isolate
 
     def _note_untold(self, told: frozenset[Address | None]) -> None:
-        """Note the NPU functions of which no device tree tells which GPU they face, and the GPUs they may face."""
+        """Note the NPU functions of which no device tree tells which GPU they face, and the GPUs they may face.
+
+        A record that shows a part of the machine, or names members of groups and nothing else of them, may hide some.
+        """
         host = self._host
         lone = [address for address in self.pe if address not in told and is_brick(host.functions[address])]
-        if not lone:
+        grouped = (member for group in value_of(host.groups, {}).values() for member in group.members)
+        if not (lone or host.excerpt or any(member not in host.functions for member in grouped)):
             return
         for address in lone:
             self.missing[address] = f"{address}: which GPU it faces, and which NPU it is of, no device tree tells"

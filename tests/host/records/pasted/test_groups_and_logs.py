@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.gap import GapKind
 from atoll.host.groups import BEHIND_XEN
 from atoll.host.model import Platform
 from atoll.host.records.merge.hosts import merge
@@ -218,3 +219,13 @@ def test_a_boot_log_on_xen_tells_nothing_of_groups() -> None:
     text = "[ 0.0] Linux version 6.1.0\n[ 0.0] Hypervisor detected: Xen PV\n" + device
     assert host_of(text).groups == Unknown(BEHIND_XEN)
     assert host_of(text.replace("Xen PV", "KVM")).groups != Unknown(BEHIND_XEN)
+
+
+def test_functions_that_a_log_only_places_are_not_of_an_lspci_without_numbers() -> None:
+    host = host_of(
+        "[ 1.1] pci 0005:01:00.0: PCI bridge to [bus 02]\n[ 1.2] pci 0005:02:00.0: Adding to iommu group 3\n"
+        "[ 1.3] pci 0005:02     : [PE# fc] Enabling 64-bit DMA bypass\n"
+    )
+    (gap,) = (gap for gap in host.gaps if gap.kind is GapKind.IDS)
+    assert "neither ids nor names" in gap.why
+    assert value_of(host.interrupt_remapping, None) is True

@@ -49,13 +49,17 @@ _WORDS = (
     "ommand line: ",
     _OVERRIDES,
     "PowerNV",
+    "-powernv: ",
+    "[PE# ",
 )
 _POWERNV = re.compile(
     r"Using PowerNV machine description|Hardware name: .{1,120} PowerNV\b|EEH: PowerNV platform initialized"
-    r"|NUMA PowerNV\b|^\s*(?:platform|machine)\s*:\s*PowerNV\b"
+    r"|NUMA PowerNV\b|^\s*(?:platform|machine)\s*:\s*PowerNV\b|\bcpuidle-powernv: "
+    r"|\bpci [\da-f]{4}:[\da-f]{2}\S*\s*: \[PE# [\da-f]{2,5}\] [A-Z]"
 )
-"""``probe_machine``, which names the hardware, too, from 6.1 on, ``eeh_powernv_init``, ``__die``, ``show_cpuinfo`` of
-arch/powerpc: people speak of PowerNV elsewhere, too."""
+"""``probe_machine``, which names the hardware, too, from 6.1 on, ``eeh_powernv_init``, ``__die``, ``show_cpuinfo``,
+``pe_level_printk`` of arch/powerpc and ``drivers/cpuidle/cpuidle-powernv.c``: people speak of PowerNV elsewhere,
+too."""
 _LONGEST = 4096
 NARROW = 50
 """Mailers wrap no line that is shorter."""

@@ -13,6 +13,7 @@ from atoll.pci.address import Address
 __all__ = ["text_gaps"]
 
 _NUMBERS = "lspci prints names only: add -nn"
+_PLACED = "it shows where they stand, and neither ids nor names"
 
 
 def text_gaps(
@@ -34,9 +35,11 @@ def text_gaps(
 def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], told: ToldGroups) -> list[Gap]:
     gaps = []
     unnamed = [address for address, function in functions.items() if not function.ids_told]
-    if unnamed:
-        what, why = f"ids of {_several(unnamed)}", f"{found.name}: {_NUMBERS}"
-        gaps.append(Gap(what, why, "run lspci -nnvvv as root", GapKind.IDS, tuple(unnamed)))
+    placed = [address for address in unnamed if functions[address].possible_ids == ((None, None),)]
+    for these, why in ((sorted(set(unnamed) - set(placed)), _NUMBERS), (placed, _PLACED)):
+        if these:
+            what, why = f"ids of {_several(these)}", f"{found.name}: {why}"
+            gaps.append(Gap(what, why, "run lspci -nnvvv as root", GapKind.IDS, tuple(these)))
     loose = [address for address, function in functions.items() if not function.parent_told]
     if loose:
         buses = sorted({(a.domain, a.bus) for a in loose})

@@ -12,7 +12,7 @@ from atoll.host.command_line import values
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN, LISTED_NONE
-from atoll.host.interrupt_remapping import doubt_remapping
+from atoll.host.interrupt_remapping import BY_ENDPOINT, doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease, Platform
 from atoll.host.records.excerpt import is_excerpt
 from atoll.host.records.group_facts import ToldGroups, join
@@ -141,8 +141,11 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     functions = {address: replace(function, group=member[address]) for address, function in functions.items()}
     command_line = _command_line(log, lines.printed, name)
     units = tuple(IommuUnit(unit, kind) for unit, kind in sorted(log.iommu.in_use(grouped=bool(told.number)).items()))
+    platform = _platform(log, lines.printed, functions)
     remapping = _remapping(log.iommu.remapping, lines.interrupts, name)
-    if isinstance(remapping, Known):
+    if platform is Platform.POWERNV:
+        remapping = Known(value=True, source=BY_ENDPOINT)
+    elif isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
     gaps = text_gaps(found, functions, told, empty=listed.told.empty, unsure=unsure)
@@ -150,7 +153,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
         name=name,
         functions=functions,
         groups=groups,
-        platform=_platform(log, lines.printed, functions),
+        platform=platform,
         kernel=_release(log, lines.printed, command_line, name),
         command_line=command_line,
         overrides_acs=_logged(log.overrides_acs, name),
