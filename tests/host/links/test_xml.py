@@ -12,6 +12,7 @@ from atoll.host.links.xml import parse_series
 from atoll.host.model import EndKind, Host, LinkKind
 from atoll.pci.address import Address
 from host.links.link_hosts import (
+    A30,
     A100,
     NCCL,
     A,
@@ -131,6 +132,28 @@ def test_hwloc_tells_bandwidths() -> None:
     assert host.links_told == {A(address) for address in addresses}
     slower = host_of(addresses, A100, real("hwloc-p8-minsky-4xP100/power8gpudistances.xml"))
     assert not slower.links_told, "no whole number of links has that rate"
+
+
+@pytest.mark.parametrize(
+    ("version", "megabytes", "links"),
+    [("2.8.0", 200_000, 4), ("2.11.2", 100_000, 4), ("2.9.0", 200_000, 1), ("2.9.3", 100_000, 1), ("", 100_000, 1)],
+)
+def test_what_hwloc_counts_for_a_link_of_later_gpus(version: str, megabytes: int, links: int) -> None:
+    """Twice its rate in older versions: then half the links look like all of them."""
+    nvml = "".join(
+        f'<object type="PCIDev" gp_index="{n}" pci_busid="{address}" pci_type="0302 [10de:20b7]">'
+        f'<object type="OSDev" gp_index="{n + 10}" name="nvml{n}"/></object>'
+        for n, address in enumerate(gpus(2))
+    )
+    text = (
+        f'<topology version="2.0"><object type="Machine" gp_index="99"><info name="hwlocVersion" value="{version}"/>'
+        f'{nvml}</object><distances2 name="NVLinkBandwidth" nbobjs="2" kind="37" indexing="gp">'
+        f'<indexes length="4">10 11</indexes><u64values length="9">1000000 {megabytes} {megabytes} 1000000</u64values>'
+        "</distances2></topology>"
+    )
+    host = host_of(gpus(2), A30, text)
+    assert pairs(host) == {tuple(map(A, gpus(2))): links}
+    assert len(host.links_told) == (2 if links == 4 else 0)
 
 
 BILLION = (

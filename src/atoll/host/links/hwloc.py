@@ -3,13 +3,16 @@
 Source: hwloc ``topology-nvml.c``, ``topology-xml.c``: the distances called ``NVLinkBandwidth`` hold, in MB/s, the sum
 over all links that are up from one object to another, and 1000000 on the diagonal. An object is an NVML OS device
 (below the PCI device that it is), the PCI device of an NVSwitch, or a package with NVLinks (POWER). The number of
-links is that sum by the rate of one; where it is no multiple, not all of them are told.
+links is that sum by the rate of one; where it is no multiple, not all of them are told. Of what came after GV100,
+versions that count 50000 a link are about (those of NVLink 3 and 4 in hwloc's sense, which are NVML's 2.2 and 3.0):
+open-mpi/hwloc issue 574 of March 2023 says so, after 2.9.0. With those between, each pair that is joined has a link at
+least, and no GPU's are all told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.host.links.nccl import NcclGpu
 from atoll.host.links.speed import nvlink_speed
@@ -23,6 +26,11 @@ _MATRIX = "NVLinkBandwidth"
 _MOST_OBJECTS = 1024
 _MEGABYTE = 1_000_000
 _BRIDGE = "0680"
+_DOUBLED = 50_000_000_000
+"""Bytes per second that older versions count for a link of 25 GB/s."""
+_OLD, _NEW = (2, 9), (2, 10)
+_ALWAYS_RIGHT = range(0x15F0, 0x1E00)
+"""Device ids of GP100 and GV100, whose links hwloc never mistook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +45,27 @@ class HwlocMatrix:
 
     ends: tuple[_End, ...]
     values: tuple[int, ...]
+    version: tuple[int, ...] = ()
+    """Of hwloc, empty where it is not told."""
 
 
 def parse_hwloc(root: Element) -> tuple[HwlocMatrix, ...]:
     """Return the matrices of NVLinks in a ``topology``; those that are damaged are passed over."""
-    return matrices(root, _MATRIX)
+    return tuple(replace(matrix, version=_version(root)) for matrix in matrices(root, _MATRIX))
+
+
+def _version(root: Element) -> tuple[int, ...]:
+    """Return ``hwlocVersion``, which the machine has, or the topology itself."""
+    for element in (root, *root.all("object")):
+        for info in element.all("info"):
+            if info.attributes.get("name") == "hwlocVersion":
+                parts = info.attributes.get("value", "").split(".")[:2]
+                return tuple(int(part) for part in parts) if all(map(_is_small, parts)) else ()
+    return ()
+
+
+def _is_small(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 4
 
 
 def matrices(root: Element, name: str) -> tuple[HwlocMatrix, ...]:
@@ -100,7 +124,7 @@ def hwloc_gpus(matrix: HwlocMatrix, functions: Mapping[Address, Function]) -> tu
         if near.kind is not EndKind.FUNCTION or near.address is None:
             continue
         function = functions.get(near.address)
-        speed = nvlink_speed(function.vendor, function.device) if function is not None else None
+        speed = _counted(function, matrix.version) if function is not None else None
         gpu = NcclGpu(near.address)
         for column, far in enumerate(matrix.ends):
             value = matrix.values[row * len(matrix.ends) + column]
@@ -111,3 +135,11 @@ def hwloc_gpus(matrix: HwlocMatrix, functions: Mapping[Address, Function]) -> tu
             gpu.nvlinks[key] = gpu.nvlinks.get(key, 0) + (count if count and not rest and count < 64 else 1)
         gpus.append(gpu)
     return tuple(gpus)
+
+
+def _counted(function: Function, version: tuple[int, ...]) -> int | None:
+    """Return the bytes per second that a version of hwloc counts for one link of a GPU, None where that is open."""
+    speed = nvlink_speed(function.vendor, function.device)
+    if speed is None or function.device in _ALWAYS_RIGHT or version >= _NEW:
+        return speed
+    return _DOUBLED if () < version < _OLD else None
