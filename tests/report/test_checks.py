@@ -8,7 +8,7 @@ import pytest
 from reach_hosts import at, endpoint, machine, port
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.groups import BEHIND_XEN, LISTED_NONE
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_DESCRIBED
 from atoll.host.model import Host, Platform
 from atoll.host.trees.memory import MemoryTree
 from atoll.report.check import Check, Status
@@ -122,3 +122,14 @@ def test_passthrough_on_the_command_line_of_groups_whose_types_were_not_read() -
         host = machine(endpoint("01:00.0"), kind=kind, command_line="iommu=pt")
         (check,) = _found(host, "passthrough")
         assert (check.status, check.found) == (Status.WARN, f"iommu=pt on the command line; {said}")
+
+
+def test_an_iommu_that_the_log_shows_in_use_or_only_described() -> None:
+    host = replace(machine(endpoint("01:00.0")), groups=Unknown("not shown"))
+    (used,) = _found(host, "iommu")
+    assert (used.status, used.found) == (Status.OK, "in use, 1 unit (intel); its groups were not read")
+    for table, told in (("DMAR", "intel_iommu=on"), ("IVRS", "amd_iommu=off"), ("IORT", "SMMU")):
+        described = replace(host, iommu_units=(), groups=Unknown(f"{ONLY_DESCRIBED} ({table})"))
+        (check,) = _found(described, "iommu")
+        assert check.status is Status.UNKNOWN
+        assert told in check.do

@@ -16,7 +16,7 @@ from atoll.report.interrupt_checks import interrupts
 
 
 def _check(host: Host) -> Check:
-    (check,) = interrupts(Subject(host, MemoryTree({}), None))
+    (check,) = interrupts(Subject(host, MemoryTree("test"), None))
     return check
 
 

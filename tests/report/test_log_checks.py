@@ -79,3 +79,10 @@ def test_interrupt_controllers_that_firmware_leaves_out_are_told_of_together() -
     (check,) = _checks(ComplaintKind.NO_IOAPIC, "7", "8", place=None)
     assert "I/O APIC 7, 8" in check.found
     assert "ivrs_ioapic[7]=00:14.0" in check.do
+
+
+def test_a_domain_refused_where_interrupts_are_not_remapped() -> None:
+    host = replace(_host(), interrupt_remapping=Known(value=False, source="test"))
+    for error, told in (("Operation not permitted", "see interrupt-remapping"), ("Invalid argument", "dmesg")):
+        (check,) = complaint_checks(host, Complaint(ComplaintKind.NO_DOMAIN, at("01:00.0"), (error,)))
+        assert told in check.do

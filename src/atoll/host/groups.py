@@ -22,6 +22,7 @@ from atoll.pci.address import Address
 __all__ = [
     "BEHIND_XEN",
     "LISTED_NONE",
+    "ONLY_DESCRIBED",
     "behind_xen",
     "disputed",
     "group_of",
@@ -35,6 +36,10 @@ __all__ = [
 
 LISTED_NONE = "it shows a command that lists IOMMU groups, and no group: if that is all of it, no IOMMU is in use"
 """Of a text."""
+ONLY_DESCRIBED = (
+    "its boot log shows that the firmware describes IOMMUs, and not, as far as it goes, that the kernel uses one"
+)
+"""Of a text; the name of the firmware's table follows in brackets."""
 BEHIND_XEN = "this kernel runs on Xen, which keeps the IOMMU to itself and shows no groups"
 """Why groups are not known on Xen: it hides the firmware's tables (DMAR, IVRS) from the kernel, and what it has the
 IOMMU do for a device (dom0's memory, a guest's, none) is told by no file of Linux."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from atoll.fabric.default_domain import passthrough_told
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.groups import BEHIND_XEN, LISTED_NONE, on_xen
-from atoll.host.model import Platform
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_DESCRIBED, on_xen
+from atoll.host.model import Host, Platform
 from atoll.pci.vendor import AMD, INTEL
 from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
@@ -79,15 +79,40 @@ def _iommu(s: Subject) -> Iterator[Check]:
         do = "capture /sys/kernel/iommu_groups too, or give find /sys/kernel/iommu_groups/ -type l"
         if LISTED_NONE in host.groups.reason:
             do = f"if it is so, {_how_to_switch_on(s)}"
-        yield Check("iommu", Status.UNKNOWN, f"groups: {host.groups.reason}", why, do)
+        if ONLY_DESCRIBED in host.groups.reason:
+            do = next((told for table, told in _USED if f"({table})" in host.groups.reason), do)
+        if host.iommu_units and LISTED_NONE not in host.groups.reason:
+            yield Check("iommu", Status.OK, f"in use{_units(host)}; its groups were not read", "", do)
+        else:
+            yield Check("iommu", Status.UNKNOWN, f"groups: {host.groups.reason}", why, do)
     elif formed := [group for group in host.groups.value.values() if not group.made_up]:
-        kinds = sorted({unit.kind for unit in host.iommu_units})
-        units = f", {plural(len(host.iommu_units), 'unit')} ({', '.join(kinds)})" if kinds else ""
-        yield Check("iommu", Status.OK, f"in use: {plural(len(formed), 'group')}{units}")
+        yield Check("iommu", Status.OK, f"in use: {plural(len(formed), 'group')}{_units(host)}")
     else:
         off = next((word for word in s.words if _switches_off(word)), None)
         found = f"none in use: {off} is on the command line" if off else "none in use"
         yield Check("iommu", Status.FAIL, found, why, _how_to_switch_on(s))
+
+
+_USED = (
+    (
+        "DMAR",
+        'look for "DMAR: Intel(R) Virtualization Technology for Directed I/O" in the whole log (dmesg): where it is '
+        "not, boot with intel_iommu=on, and where that is done see what the log says went wrong; VT-d is on in the "
+        "firmware, or there were no such table",
+    ),
+    (
+        "IVRS",
+        'look for "AMD-Vi: Found IOMMU" in the whole log (dmesg): where it is not, take amd_iommu=off and iommu=off '
+        "off the command line; AMD-Vi is on in the firmware, or there were no such table",
+    ),
+    ("IORT", "look for lines of arm-smmu or arm-smmu-v3 in the whole log (dmesg): they tell whether an SMMU is in use"),
+)
+"""What tells whether the kernel uses what a table of the firmware's describes."""
+
+
+def _units(host: Host) -> str:
+    kinds = sorted({unit.kind for unit in host.iommu_units})
+    return f", {plural(len(host.iommu_units), 'unit')} ({', '.join(kinds)})" if kinds else ""
 
 
 def _how_to_switch_on(s: Subject) -> str:

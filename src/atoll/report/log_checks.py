@@ -111,6 +111,27 @@ _WORDS: Mapping[ComplaintKind, _Words] = {
         "another driver than vfio-pci has it, or none (No such device); another guest (busy); or it did not start",
         "see lspci -nnk, and what the kernel's log says of it at that moment",
     ),
+    ComplaintKind.OFF: _Words(
+        Status.FAIL,
+        "the kernel uses no IOMMU",
+        "without one nothing can be given to a guest, and every device can read and write all of memory",
+        "take amd_iommu=off, intel_iommu=off and iommu=off off the command line; Intel: boot with intel_iommu=on, and "
+        "where that changes nothing, switch on VT-d in the firmware; AMD: switch on the IOMMU (AMD-Vi) in the "
+        "firmware; Arm: the firmware has to describe an SMMU",
+    ),
+    ComplaintKind.NOT_DESCRIBED: _Words(
+        Status.FAIL,
+        "the firmware describes no IOMMU ({detail})",
+        "it is switched off there, or the machine has none: without one nothing can be given to a guest",
+        "switch on VT-d, AMD-Vi (IOMMU) or the SMMU in the firmware; no parameter of the kernel does it",
+    ),
+    ComplaintKind.NO_VIRTUAL: _Words(
+        Status.FAIL,
+        "{it} did not get virtual functions",
+        "the firmware left too few addresses, or numbers of buses, for them: the log says which",
+        "switch on SR-IOV, Above 4G Decoding and ARI in the firmware; addresses: boot with pci=realloc; buses: with "
+        "pci=assign-busses, or take another slot",
+    ),
     ComplaintKind.ERRATUM: _Words(
         Status.FAIL,
         "interrupts are not remapped: the chipset has an erratum",
@@ -145,6 +166,8 @@ _OTHERWISE = _Words(
 )
 
 
+_REFUSED = ("Operation not permitted", "IOMMU type", "")
+_WITHOUT_S = "interrupts are not remapped: VFIO gives no device away then, unless it is told to"
 _FIRMWARE_S = "the firmware keeps memory mapped for it (RMRR), as the kernel's log says: the kernel gives it to nobody"
 
 
@@ -173,6 +196,9 @@ def complaint_checks(host: Host, one: Complaint) -> Iterator[Check]:
     details = one.details or ("",)
     for detail in details if one.function is None else details[:1]:
         words = _WORDS[one.kind] if one.kind in _WORDS else _OF_MAPPING.get(detail, _OTHERWISE)
+        refused = one.kind is ComplaintKind.NO_DOMAIN and detail in _REFUSED
+        if refused and value_of(host.interrupt_remapping, None) is False:
+            words = replace(words, why=_WITHOUT_S, do="see interrupt-remapping")
         if one.kind is ComplaintKind.NO_DOMAIN and one.function in host.refused:
             words = replace(words, why=_FIRMWARE_S, do="see firmware-memory")
         it = "a device" if one.function is None else str(one.function)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.model import IommuUnit, Platform
 from atoll.host.records.merge.hosts import merge
@@ -189,3 +190,30 @@ def test_a_group_of_which_one_passes_may_be_another() -> None:
     ).groups
     assert isinstance(groups, Known)
     assert isinstance(groups.value[7].type, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("lines", "kinds", "reason"),
+    [
+        ("[ 0.0] ACPI: DMAR 0x41E6B000 000088 (v02 INTEL)\n[ 0.2] DMAR: Host address width 39\n", [], "(DMAR)"),
+        (
+            "[ 0.0] ACPI: DMAR 0x41E6B000 000088\n[ 0.6] DMAR: Intel(R) Virtualization Technology for Directed I/O\n",
+            ["intel"],
+            "no IOMMU groups",
+        ),
+        ("[ 0.4] pci 0000:00:00.2: AMD-Vi: Found IOMMU cap 0x40\n", ["amd"], "no IOMMU groups"),
+        ("[ 0.4] iommu: Default domain type: Translated \n", [], "no IOMMU groups"),
+        ("[ 0.2] DMAR-IR: Enabled IRQ remapping in x2apic mode\n", [], "no IOMMU groups"),
+    ],
+)
+def test_lines_about_iommus_alone_are_a_record(lines: str, kinds: list[str], reason: str) -> None:
+    host = host_of(lines)
+    assert not host.functions
+    assert [unit.kind for unit in host.iommu_units] == kinds
+    assert isinstance(host.groups, Unknown)
+    assert reason in host.groups.reason
+
+
+def test_an_event_at_an_iommu_alone_is_none() -> None:
+    with pytest.raises(InputError):
+        host_of("[ 1.0] nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x1]\n")

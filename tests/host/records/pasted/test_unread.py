@@ -85,6 +85,9 @@ HOPS TABLE:
         ("  Card 0:\n    NUMA node: 0\n    PCI address: 0000:00:02.0\n", "Incus", "lspci -nnvvv"),
         ("[ 1.0] nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x1]\n", "log", "dmesg"),
         ("-bash: lspci: command not found\n", "no lspci", "pciutils"),
+        ("BACKEND:DEVID    DESCRIPTION\ndom0:00_14.0     USB controller: X\n", "Qubes", "dom0"),
+        ("virt_caps              : pv hvm hvm_directio\nxen_version            : 4.13.0\n", "xl info", "first domain"),
+        ("  QEMU: Checking for device assignment IOMMU support : PASS\n", "virt-host-validate", "lspci -nnvvv"),
         ("So what do you all think?\n", "no folder, archive or text", "lspci -vvv"),
     ],
 )

@@ -7,7 +7,9 @@ change power state") in Linux ``drivers/pci/pci.c``, ``really_probe`` in ``drive
 ``drivers/iommu/intel/irq_remapping.c``; QEMU ``hw/vfio`` (``vfio_pci_hot_reset``, ``vfio_pci_reset``,
 ``vfio_get_group``, ``vfio_dma_map``, ``vfio_device_groupid``, ``vfio_connect_container``, ``vfio_get_device``), libvirt
 ``virPCIDeviceReset``, ``virPCIGetHeaderType`` and ``virHostdevPreparePCIDevicesCheckSupport``; Proxmox
-``PVE/QemuServer/PCI.pm`` and ``PVE/SysFSTools.pm``; NVIDIA's Xid 79.
+``PVE/QemuServer/PCI.pm`` and ``PVE/SysFSTools.pm``; NVIDIA's Xid 79; libvirt's ``virt-host-validate``
+(``virHostValidateIOMMU``), Proxmox's page of a machine's devices, Harvester's admission webhook, DPDK
+``vfio_set_iommu_type``; ``sriov_enable`` and ``sriov_init`` in Linux ``drivers/pci/iov.c``.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
         (ComplaintKind.FAULT, r"IO_PAGE_FAULT .{0,99}?address=(?:0x)?([\da-f]{1,16})\b"),
         (ComplaintKind.INTERRUPT, r"\[INTR-REMAP\] Request device"),
         (ComplaintKind.NO_GROUP, r"vfio-pci.{0,99}: probe (?:of \S+|with driver \S+) failed with error -22"),
-        (ComplaintKind.NO_GROUP, r"no iommu_group found|cannot prepare PCI pass-?through, IOMMU not present"),
+        (
+            ComplaintKind.NO_GROUP,
+            r"no iommu_group found|has no iommuGroup available|cannot prepare PCI pass-?through, IOMMU not present",
+        ),
         (ComplaintKind.NO_GROUP, r"host doesn['’]t support passthrough of host PCI devices"),
         (ComplaintKind.RESET_SPREADS, r"Cannot reset device .{0,99}depends on group (\d{1,6}) which is not owned"),
         (
@@ -62,7 +67,19 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
         (ComplaintKind.MAP_REFUSED, r"VFIO_(?:IOMMU_)?MAP_DMA[^:]{0,20}: ([A-Z][\w ]{1,40})"),
         (ComplaintKind.NO_DOMAIN, r"[Ff]ailed to set (?:iommu for|group) container: ([A-Z][\w/ ]{1,40})"),
         (ComplaintKind.NO_DOMAIN, r"[Nn]o available (IOMMU models)"),
+        (ComplaintKind.NO_DOMAIN, r"failed to select (IOMMU type)"),
         (ComplaintKind.NOT_OPENED, r"error getting device (?:\S+ )?from group \d{1,6}: ([A-Z][\w/ ]{1,40})"),
+        (
+            ComplaintKind.OFF,
+            r"IOMMU appears to be disabled in kernel|IOMMU capability not compiled into kernel"
+            r"|No IOMMU detected, please activate it|AMD IOMMU disabled on kernel command-line",
+        ),
+        (ComplaintKind.NOT_DESCRIBED, r"No ACPI (DMAR|IVRS|IORT) table found"),
+        (
+            ComplaintKind.NO_VIRTUAL,
+            r"not enough MMIO resources for SR-IOV|SR-IOV: bus number out of range"
+            r"|can't enable \d+ VFs \(bus \S+ out of range",
+        ),
         (ComplaintKind.NO_IOAPIC, r"\bIOAPIC\[(\d{1,5})\] not in IVRS table"),
         (ComplaintKind.ERRATUM, r"system BIOS has enabled interrupt remapping"),
         (ComplaintKind.NOT_INVALIDATED, r"IOTLB_INV_TIMEOUT|detected Invalidation Time-?out Error"),
@@ -73,7 +90,9 @@ _MARKS = (
     *("with error -22", "Cannot reset device", "Unable to reset", "/dev/vfio/", "not viable", "dma_map(", "MAP_DMA"),
     *("Xid (", "no iommu_group", "IOMMU not present", "t support passthrough", "to reset PCI device '"),
     *("container: ", "vailable IOMMU models", "getting device", "IOTLB_INV_TIMEOUT", "Invalidation Time"),
-    *("not in IVRS table", "BIOS has enabled interrupt"),
+    *("not in IVRS table", "BIOS has enabled interrupt", "IOMMU appears to be", "not compiled into kernel"),
+    *("No IOMMU detected", "AMD IOMMU disabled", "No ACPI ", "for SR-IOV", "SR-IOV: bus", " VFs (bus", "no iommuGroup"),
+    "select IOMMU type",
 )
 """One of these is in each message: most lines of a text have none."""
 

@@ -57,7 +57,7 @@ _NOT_REMAPPED = (
 )
 _INTEL_IN_USE = ("Intel(R) Virtualization Technology for Directed I/O", "sing Queued invalidation")
 _SMMU_IN_USE = (": ias ", ": SMMUv", "probing hardware configuration")
-_TABLES = (("ACPI: DMAR ", Platform.X86), ("ACPI: IVRS ", Platform.X86), ("ACPI: IORT ", Platform.ARM))
+_TABLES = {"DMAR": Platform.X86, "IVRS": Platform.X86, "IORT": Platform.ARM}
 """What firmware describes IOMMUs in; that there is one in use, it does not tell."""
 _AMD_IN_USE = ("Found IOMMU", "Lazy IO/TLB", "Extended features", "Virtual APIC")
 
@@ -71,6 +71,8 @@ class IommuLog:
     units: dict[str, str] = field(default_factory=dict)
     """Kind of IOMMU by what the log calls it."""
     platform: Platform | None = None
+    table: str = ""
+    """The firmware's table that describes IOMMUs."""
     defaults: dict[Address, str] = field(default_factory=dict)
     """The type of the default domain that a function's whole group was given apart."""
     identity: set[Address] = field(default_factory=set)
@@ -86,6 +88,12 @@ class IommuLog:
     def passthrough(self) -> bool | None:
         """Whether domains are identity ones by default; None where the log does not tell."""
         return {"Passthrough": True, "Translated": False}.get(self.default_domain or "")
+
+    @property
+    def tells(self) -> bool:
+        """Whether a line told of the machine's IOMMUs, and not of one event at one of them."""
+        told = self.remapping is not None or self.default_domain is not None
+        return told or bool(self.units or self.table or self._asked)
 
     def in_use(self, *, grouped: bool) -> dict[str, str]:
         """Return the kind of IOMMU by name; where functions are ``grouped``, what was asked for is there."""
@@ -103,6 +111,7 @@ class IommuLog:
     def again(self) -> None:
         """Forget what an earlier boot told."""
         self.default_domain = self.remapping = None
+        self.table = ""
         self.units, self.mapped, self.defaults = {}, {}, {}
         self.identity, self.translated = set(), set()
         self._asked = False
@@ -144,9 +153,9 @@ class IommuLog:
 
     def _unit(self, line: str, *, amd: bool) -> bool:
         """Take a line of an IOMMU's driver, or of the firmware's table that describes some."""
-        table = next((platform for name, platform in _TABLES if name in line), None)
+        table = next((name for name in _TABLES if f"ACPI: {name} " in line), None)
         if table is not None:
-            self.platform = table
+            self.platform, self.table = _TABLES[table], table
             return True
         if "DMAR: IOMMU enabled" in line or "Intel-IOMMU: enabled" in line:
             self._asked = True

@@ -11,7 +11,7 @@ from atoll.errors import InputError
 from atoll.host.command_line import values
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.groups import BEHIND_XEN, LISTED_NONE
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_DESCRIBED
 from atoll.host.interrupt_remapping import BY_ENDPOINT, doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease, Platform
 from atoll.host.records.excerpt import is_excerpt
@@ -119,7 +119,7 @@ def read_text(data: bytes, *, name: str) -> Host:
     some = listed.told.members or listed.told.empty or log.members or found.group or lines.others
     unfound = listed.unfound and not some
     told = found.functions or listed.told.members or log.members or log.release or lines.others or log.refused
-    if not (told or unfound or lines.complaints.all()):
+    if not (told or unfound or log.iommu.tells or lines.complaints.all()):
         what, hint = instead(data) or ("no folder, archive or text that tells of PCI functions or groups", _HINT)
         if not (listed.asked and what == UNKNOWN_LIST):
             raise InputError(f"{path}: {what}", hint=hint)
@@ -216,6 +216,8 @@ def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool, xen: bool) -
         return f"{told}: if it is whole, they are in none"
     if asked:
         return LISTED_NONE
+    if log.iommu.table and not log.iommu.units:
+        return f"{ONLY_DESCRIBED} ({log.iommu.table})"
     if log.release is not None:
         return "the text lists no IOMMU groups, and its boot log shows no device added to one"
     return "the text shows no IOMMU groups"

@@ -55,6 +55,21 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"paste {_LSPCI} beside it, run as root in the first domain",
     ),
     (
+        ("backend:devid", "dom0:00_"),
+        "it is Qubes's list of devices, which shows neither bridges nor ACS",
+        f"paste {_LSPCI}, run in dom0",
+    ),
+    (
+        ("xen_version", "virt_caps"),
+        "it is what xl info prints, which names no function of the machine",
+        f"paste {_LSPCI} beside it, run as root in the first domain",
+    ),
+    (
+        ("checking for device assignment iommu", "checking if iommu is enabled"),
+        "it is what virt-host-validate prints, which names no function, and says of no IOMMU that it is off",
+        f"paste {_LSPCI}, and {_LIST}",
+    ),
+    (
         ("nvsmi log=",),
         "it is a log of nvidia-smi -q that shows no GPU",
         f"paste nvidia-smi -q -x, nvidia-smi nvlink -R, and {_LSPCI}",
