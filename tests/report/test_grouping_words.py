@@ -195,6 +195,17 @@ def test_virtual_functions_are_not_called_inseparable() -> None:
     assert "most likely nothing" not in words
 
 
+@pytest.mark.parametrize("virtual", [True, False])
+def test_a_port_without_acs_above_functions_that_may_count_as_apart(virtual: bool) -> None:
+    made = (endpoint(f"01:00.{n}", "00:01.0", group=5, class_code=0x020000) for n in range(3))
+    members = [replace(f, port_type=Unknown("cut"), acs=Unknown("cut")) for f in made]
+    members = [replace(f, perhaps_virtual=virtual and f.address.function > 0) for f in members]
+    words = _lines(machine(replace(port("00:01.0", 1), acs=Known(None), group=Known(5)), *members), "01:00.1")
+    assert "nothing that can be set: 0000:00:01.0 above has no ACS to be set" in words
+    assert ("virtual functions count as apart" in words) is virtual
+    assert "another slot may do" in words
+
+
 def test_a_port_that_is_not_shown_holds_who_counts_as_apart() -> None:
     made = (endpoint(f"01:00.{n}", acs=CLOSED if n else Unknown("cut"), group=5, multifunction=True) for n in range(2))
     host = machine(*(replace(f, parent_told=False) for f in made))

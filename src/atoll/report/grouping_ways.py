@@ -125,12 +125,26 @@ def _nothing(host: Host, found: Grouping, strangers: bool) -> str:
 
 def _of_one_device(host: Host, found: Grouping, unread: bool) -> str:
     """Return what to say where all are functions of one device; ``unread``: facts are missing that may part them."""
-    if any(a in host.functions and host.functions[a].perhaps_virtual for a in found.members):
+    virtual = any(a in host.functions and host.functions[a].perhaps_virtual for a in found.members)
+    network = host.functions[found.one].base_class == BaseClass.NETWORK
+    above = [s for s in found.spoilers if s.rule is Rule.PATH]
+    if (
+        above
+        and all(s.cause is not Cause.UNKNOWN and not s.settable for s in above)
+        and (virtual or (unread and network))
+    ):
+        ports = first_of([s.address for s in above], SHOWN)
+        apart = "virtual functions count" if virtual else "the functions of many network controllers count"
+        return (
+            f"nothing that can be set: {ports} above {'has' if len(above) == 1 else 'have'} no ACS to be set; {apart} "
+            "as apart below ports with ACS, so another slot may do"
+        )
+    if virtual:
         return (
             "not known: virtual functions count as apart, and then the port above them decides; record it as root "
             "(lspci -vvv, atoll capture)"
         )
-    if unread and host.functions[found.one].base_class == BaseClass.NETWORK:
+    if unread and network:
         return (
             "not known: many network controllers say (by ACS of their own, or a quirk of Linux) that their functions "
             "are apart, and then the port above them decides; record it as root (lspci -vvv, atoll capture)"
