@@ -4,7 +4,8 @@
 
     AtollError                 something is wrong; exit code 1
     ├── InputError             wrong use or unreadable input; 2
-    │   └── Unreadable         the bytes that would answer are not there (a fact turns unknown); 2
+    │   ├── Unreadable         the bytes that would answer are not there (a fact turns unknown); 2
+    │   └── SeveralMachines    what is to be of one machine is of two; 2
     ├── RefusedError           refused for safety; 4
     └── StepError              a step failed and was rolled back; 5
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["AtollError", "InputError", "Interrupted", "RefusedError", "StepError", "Unreadable"]
+__all__ = ["AtollError", "InputError", "Interrupted", "RefusedError", "SeveralMachines", "StepError", "Unreadable"]
 
 
 class AtollError(Exception):
@@ -38,6 +39,10 @@ class InputError(AtollError):
 
 class Unreadable(InputError):
     """The bytes that would tell something are not there or make no sense; readers turn it into an unknown fact."""
+
+
+class SeveralMachines(InputError):
+    """A record that should be of one machine is of several: what is read of it is true of none of them."""
 
 
 class RefusedError(AtollError):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import NamedTuple
 
-from atoll.errors import InputError
+from atoll.errors import InputError, SeveralMachines
 from atoll.host.model import Host
 
 __all__ = ["Record", "read_record"]
@@ -75,6 +75,8 @@ def _json(data: bytes, name: str) -> Record:
             raise
         try:
             return _text(b"\n".join(texts), name)
+        except SeveralMachines:
+            raise
         except InputError:
             pass
         raise
@@ -98,10 +100,14 @@ def _beside(read: Callable[[], Record], around: bytes, name: str) -> Record:
     except InputError as damaged:
         try:
             return _text(around, name)
+        except SeveralMachines:
+            raise
         except InputError:
             raise damaged from None
     try:
         outer = _text(around, name)
+    except SeveralMachines:
+        raise
     except InputError:
         return inner
     return _joined(inner, outer)
@@ -115,6 +121,8 @@ def _text(data: bytes, name: str) -> Record:
     gpus = _smi_log(data, name)
     try:
         host = read_text(data, name=name)
+    except SeveralMachines:
+        raise
     except InputError:
         if not links:
             raise

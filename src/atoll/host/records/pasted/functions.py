@@ -21,6 +21,7 @@ from atoll.host.records.merge.disagreement import DISAGREE
 from atoll.host.records.merge.function import merge_function
 from atoll.host.records.pasted.boot_log import BootLog
 from atoll.host.records.pasted.device_paths import DevicePaths
+from atoll.host.records.pasted.several_machines import contradicts, two_host_bridges
 from atoll.host.records.virtual import VirtualFunctions
 from atoll.pci.acs import Acs
 from atoll.pci.address import Address
@@ -64,6 +65,8 @@ class TextFunctions:
     regrouped: dict[Address, tuple[int, int]] = field(default_factory=dict)
     """Functions that it shows twice, in two groups."""
     paths: dict[tuple[int, tuple[str, ...]], Address] = field(default_factory=dict)
+    several: str = ""
+    """What shows that the text is of several machines."""
     lost: int = 0
     """Functions of which the text does not tell the bus."""
     undrawn: int = 0
@@ -89,6 +92,7 @@ class TextFunctions:
             virtual = dump.virtual or virtual
         known = self.functions.get(address)
         if known is not None:
+            self.several = self.several or two_host_bridges(known, function)
             function = _shown_twice(known, function)
             forwarding = self.forwarding[address] if isinstance(forwarding, Unknown) else forwarding
         self.functions[address] = function
@@ -263,7 +267,7 @@ def _shown_twice(first: Function, second: Function) -> Function:
     if _is_turned(first.acs, second.acs):
         doubt = Unknown(f"{DISAGREE}lspci shows its ACS on, and off")
         first, second = (replace(one, acs=doubt) for one in (first, second))
-    if _bare(first) == _bare(second):
+    if _bare(first) == _bare(second) or contradicts(first, second):
         return merge_function(first, second)
     return _filled(first, second) if _bare(second) else _filled(second, first)
 

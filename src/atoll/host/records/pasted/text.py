@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
-from atoll.errors import InputError
+from atoll.errors import InputError, SeveralMachines
 from atoll.host.command_line import values
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
@@ -33,6 +33,7 @@ from atoll.host.records.pasted.gaps import text_gaps
 from atoll.host.records.pasted.interrupts import Interrupts
 from atoll.host.records.pasted.lines import text_lines
 from atoll.host.records.pasted.printed import Printed
+from atoll.host.records.pasted.several_machines import Marks, two_makers
 from atoll.host.records.pasted.unread import UNKNOWN_LIST, instead
 from atoll.host.records.platform import platform_by_bridges
 from atoll.pci.address import Address
@@ -42,6 +43,7 @@ __all__ = ["read_text"]
 T = TypeVar("T")
 
 _HINT = "give the output of lspci -vvv (as root), a list of IOMMU groups or a boot log, and sys/ where you can"
+_PART = "part it: what each machine shows in a file of its own, one of them at a time"
 _IMAGE = "vmlinuz-"
 _NO_RELEASE = "the text does not tell the kernel's release"
 _NO_COMMAND_LINE = "the text does not show the kernel's command line"
@@ -63,6 +65,7 @@ class _Lines:
     tree: LspciTree = field(default_factory=LspciTree)
     paths: DevicePaths = field(default_factory=DevicePaths)
     complaints: Complaints = field(default_factory=Complaints)
+    marks: Marks = field(default_factory=Marks)
     interrupts: Interrupts = field(default_factory=Interrupts)
     unsure: Sequence[Address] = ()
     """Functions before whose lines a number stands that may be a group's or a line's."""
@@ -77,6 +80,7 @@ class _Lines:
                 numbered.append((number, line))
                 continue
             self.paths.take(line)
+            self.marks.take(line)
             if not (
                 self.tree.take(line, number)
                 or self.log.take(line)
@@ -111,6 +115,9 @@ def read_text(data: bytes, *, name: str) -> Host:
     custom = habits(pages)
     for block in pages:
         found.add(block, custom)
+    several = lines.marks.why or found.several or two_makers(found.functions)
+    if several:
+        raise SeveralMachines(f"{path}: it is of two machines: {several}", hint=_PART)
     found.add_drawn(lines.tree)
     found.add_logged(lines.log)
     listed, log = lines.listed, lines.log
