@@ -125,6 +125,21 @@ _WORDS: Mapping[ComplaintKind, _Words] = {
         "it is switched off there, or the machine has none: without one nothing can be given to a guest",
         "switch on VT-d, AMD-Vi (IOMMU) or the SMMU in the firmware; no parameter of the kernel does it",
     ),
+    ComplaintKind.BROKEN_TABLE: _Words(
+        Status.FAIL,
+        "the firmware's table of IOMMUs ({detail}) is broken: it names one where none is",
+        "as a rule the kernel uses none then: nothing can be given to a guest, and every device can read and write all "
+        "of memory",
+        "update the firmware; switching VT-d off and on again in it may help",
+    ),
+    ComplaintKind.STALLED: _Words(
+        Status.FAIL,
+        "an IOMMU did not carry out its commands in time",
+        "as a rule it waits for a device with ATS that hangs, lost its power or is in a reset; requests of others wait "
+        "with it",
+        "the log names the device before that or in lines of IOTLB_INV_TIMEOUT; take the machine's power off; where it "
+        "comes back, boot with pci=noats",
+    ),
     ComplaintKind.NO_VIRTUAL: _Words(
         Status.FAIL,
         "{it} did not get virtual functions",

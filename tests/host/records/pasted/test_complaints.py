@@ -202,6 +202,13 @@ def _read(*lines: str) -> list[tuple[ComplaintKind, str, tuple[str, ...]]]:
             "",
             "",
         ),
+        (
+            "[    0.05] DMAR: [Firmware Bug]: Your BIOS is broken; DMAR reported at address 0!",
+            ComplaintKind.BROKEN_TABLE,
+            "",
+            "DMAR",
+        ),
+        ("[  170.2] AMD-Vi: Completion-Wait loop timed out", ComplaintKind.STALLED, "", ""),
         ("No IOMMU detected, please activate it. See Documentation.", ComplaintKind.OFF, "", ""),
         ("[    0.0] AMD-Vi: AMD IOMMU disabled on kernel command-line", ComplaintKind.OFF, "", ""),
         (

@@ -1,15 +1,15 @@
 """Complaints of the kernel's and of QEMU's in a pasted text.
 
 Source of the messages: ``pci_request_region``, ``pci_dev_wait`` and ``pci_raw_set_power_state`` (once "refused to
-change power state") in Linux ``drivers/pci/pci.c``, ``really_probe`` in ``drivers/base/dd.c``, ``dmar_fault_do_one`` in
-``drivers/iommu/intel/dmar.c``, ``amd_iommu_report_page_fault`` and ``iommu_print_event`` in
-``drivers/iommu/amd/iommu.c``, ``check_ioapic_information`` in ``init.c`` beside it, ``intel_prepare_irq_remapping`` in
-``drivers/iommu/intel/irq_remapping.c``; QEMU ``hw/vfio`` (``vfio_pci_hot_reset``, ``vfio_pci_reset``,
-``vfio_get_group``, ``vfio_dma_map``, ``vfio_device_groupid``, ``vfio_connect_container``, ``vfio_get_device``), libvirt
-``virPCIDeviceReset``, ``virPCIGetHeaderType`` and ``virHostdevPreparePCIDevicesCheckSupport``; Proxmox
-``PVE/QemuServer/PCI.pm`` and ``PVE/SysFSTools.pm``; NVIDIA's Xid 79; libvirt's ``virt-host-validate``
-(``virHostValidateIOMMU``), Proxmox's page of a machine's devices, Harvester's admission webhook, DPDK
-``vfio_set_iommu_type``; ``sriov_enable`` and ``sriov_init`` in Linux ``drivers/pci/iov.c``.
+change power state") in Linux ``drivers/pci/pci.c``, ``really_probe`` in ``drivers/base/dd.c``, ``dmar_fault_do_one``
+and ``warn_invalid_dmar`` in ``drivers/iommu/intel/dmar.c``, ``amd_iommu_report_page_fault``, ``wait_on_sem`` and
+``iommu_print_event`` in ``drivers/iommu/amd/iommu.c``, ``check_ioapic_information`` in ``init.c`` beside it,
+``intel_prepare_irq_remapping`` in ``drivers/iommu/intel/irq_remapping.c``; QEMU ``hw/vfio`` (``vfio_pci_hot_reset``,
+``vfio_pci_reset``, ``vfio_get_group``, ``vfio_dma_map``, ``vfio_device_groupid``, ``vfio_connect_container``,
+``vfio_get_device``), libvirt ``virPCIDeviceReset``, ``virPCIGetHeaderType`` and
+``virHostdevPreparePCIDevicesCheckSupport``; Proxmox ``PVE/QemuServer/PCI.pm`` and ``PVE/SysFSTools.pm``; NVIDIA's Xid
+79; libvirt's ``virt-host-validate`` (``virHostValidateIOMMU``), Proxmox's page of a machine's devices, Harvester's
+admission webhook, DPDK ``vfio_set_iommu_type``; ``sriov_enable`` and ``sriov_init`` in Linux ``drivers/pci/iov.c``.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ _MESSAGES: tuple[tuple[ComplaintKind, re.Pattern[str]], ...] = tuple(
             r"IOMMU appears to be disabled in kernel|IOMMU capability not compiled into kernel"
             r"|No IOMMU detected, please activate it|AMD IOMMU disabled on kernel command-line",
         ),
+        (ComplaintKind.BROKEN_TABLE, r"Your BIOS is broken; (DMAR) reported at address "),
+        (ComplaintKind.STALLED, r"AMD-Vi: Completion-Wait loop timed out"),
         (ComplaintKind.NOT_DESCRIBED, r"No ACPI (DMAR|IVRS|IORT) table found"),
         (
             ComplaintKind.NO_VIRTUAL,
@@ -92,7 +94,7 @@ _MARKS = (
     *("container: ", "vailable IOMMU models", "getting device", "IOTLB_INV_TIMEOUT", "Invalidation Time"),
     *("not in IVRS table", "BIOS has enabled interrupt", "IOMMU appears to be", "not compiled into kernel"),
     *("No IOMMU detected", "AMD IOMMU disabled", "No ACPI ", "for SR-IOV", "SR-IOV: bus", " VFs (bus", "no iommuGroup"),
-    "select IOMMU type",
+    *("select IOMMU type", "DMAR reported at", "Completion-Wait loop"),
 )
 """One of these is in each message: most lines of a text have none."""
 
