@@ -137,6 +137,12 @@ def test_two_records_that_disagree() -> None:
         lambda text: f"<pre>{text.replace('<', '&lt;').replace('>', '&gt;')}</pre>",
         lambda text: f"Hi,\n\n```\n$ nvidia-smi topo -m\n{text}```\n",
         lambda text: "".join(f"{number:6d}\t{line}\n" for number, line in enumerate(text.splitlines(), 1)),
+        lambda text: "".join(f"[1,0]<stdout>:{line}\n" for line in text.splitlines()),
+        lambda text: "".join(f"2026-01-02T03:04:05.678901234Z stdout F {line}\n" for line in text.splitlines()),
+        *(
+            lambda text, mark=mark: f"{mark}[4m{text.partition(chr(10))[0]}{mark}[0m\n{text.partition(chr(10))[2]}"
+            for mark in ("\ufffd", "\u2190", "\\u001b")
+        ),
     ],
 )
 def test_what_posts_put_around_a_matrix_changes_nothing(around: Callable[[str], str]) -> None:

@@ -13,8 +13,9 @@ from atoll.host.records.lspci.left_out import BOX_END
 __all__ = ["decoded", "plain"]
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^_`a-z])")
-_SHOWN = re.compile(r"(?:\^\[|\u241b|\\(?:e|x1b|033))\[[\d;]{0,20}m", re.IGNORECASE)
-"""Colours as ``less``, ``cat -v`` and programs that quote spell them."""
+_SHOWN = re.compile(r"(?:\^\[|[\u241b\u2190\ufffd]|\\(?:e|x1b|033|u001b))\[[\d;]{0,20}m", re.IGNORECASE)
+"""Colours as ``less``, ``cat -v`` and programs that quote spell them, and with what pages put for the escape."""
+_SIGNS = ("^[[", "\u241b[", "\u2190[", "\ufffd[", "\\")
 _EATEN = re.compile(r"\[[\d;]{0,12}m")
 """Colours of which a page ate the escape itself."""
 _TAB = re.compile(r"^((?:-e )?)\\t", re.MULTILINE)
@@ -82,7 +83,7 @@ def plain(text: str) -> str:
     """Return a text without escape sequences, tags of web pages and of forums, Markdown's backslashes and entities."""
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
-    if "^[[" in text or "\u241b[" in text or "\\" in text:
+    if any(mark in text for mark in _SIGNS):
         text = _SHOWN.sub("", text)
     if "\x1b" not in text and "[0m" in text:
         text = _EATEN.sub("", text)

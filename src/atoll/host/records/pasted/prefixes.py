@@ -2,8 +2,9 @@
 
 Sources of the forms: ``cat -n`` (the number in six columns, then a tab), ``grep -n`` (the number and a colon), ``diff``
 (a plus), editors, ``bat`` and forums' boxes of code (``  1 ``, ``  1 │ ``, ``1. ``), syslog (RFC 3164 4.1.2), ``pdsh``
-and ``clush`` (the host's name and a colon), RFC 3339 5.6 (the time, as ``docker logs -t`` and ``ts`` have it), comments
-of programs, and lists of strings in JSON and YAML.
+and ``clush`` (the host's name and a colon), Open MPI's ``mpirun --tag-output`` (``[1,0]<stdout>:``), RFC 3339 5.6 (the
+time, as ``docker logs -t`` and ``ts`` have it, and the logs of Kubernetes' containers, with ``stdout F`` behind it),
+comments of programs, and lists of strings in JSON and YAML.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ __all__ = ["without_prefix"]
 _SAMPLE = 4000
 _ENOUGH = 3
 _ITEM = re.compile(r"\s*(?:- )?([\"'])(.*)\1,?\s*$")
-_TIME = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?(?: |$)")
+_TIME = re.compile(
+    r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?(?: std(?:out|err) [FP])?(?: |$)"
+)
+_TAG = re.compile(r"\[[^\[\]\s]{1,80},\d{1,7}\]<std(?:out|err)>: ?")
 _SAME = re.compile(r"\s*([^\w\s\[\]\-+|│]{1,4}|[A-Za-z][\w.-]{0,60} ?[:|>])[ \t]")
 _NUMBER = re.compile(r"\s*(\d{1,7})(?:[.)]|\s*[|│])?(?:[ \t]|$)")
 """The number of a line, with one blank behind it."""
@@ -85,6 +89,9 @@ def _prefix(lines: Sequence[str]) -> int | str | re.Pattern[str]:
         return "]: "
     if all(_TIME.match(line) for line in sample):
         return _TIME
+    tag = _TAG.match(sample[0])
+    if tag is not None and all(line.startswith(tag[0].rstrip()) for line in sample):
+        return len(tag[0])
     same = _SAME.match(sample[0])
     if same is not None and same[1].strip("0123456789.:|> ").lower() not in _OWN:
         mark = same[0].rstrip()
