@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from atoll.host.links.read import read_link_records
+from atoll.host.links.smi import parse_gpu_list
 from atoll.host.links.told import merge
 from atoll.host.model import EndKind
 from host.links.link_hosts import (
@@ -105,6 +106,24 @@ def test_links_that_a_board_does_not_lead_out_are_not_waited_for() -> None:
     worn = "".join(listed(gpu, lambda g, n: "26.562 GB/s", lacking=4) for gpu in range(4))
     fewer = matrix_of(4, lambda a, b: len(up) - 4 if a // 2 == b // 2 else 0)
     assert not host_of(gpus(4), H100_NVL, fewer, worn).links_told
+
+
+@pytest.mark.parametrize(
+    ("board", "links"), [(0x20F5, 8), (0x2322, 8), (0x1DBA, 4), (0x233B, 18)], ids=["A800", "H800", "GV100", "H200 NVL"]
+)
+def test_boards_whose_links_lead_out_to_bridges(board: int, links: int) -> None:
+    bridged = host_of(gpus(4), board, matrix_of(4, lambda a, b: links if a // 2 == b // 2 else 0))
+    assert len(bridged.links_told) == 4
+    seen = "index, pci.bus_id\n" + "".join(f"{n}, {a}\n" for n, a in enumerate(gpus(2)))
+    others_are_vfios = host_of(gpus(4), board, matrix_of(2, lambda a, b: links), seen)
+    assert others_are_vfios.links_told == {A(address) for address in gpus(2)}
+    assert not host_of(gpus(4), board, matrix_of(4, lambda a, b: links - 1 if a // 2 == b // 2 else 0)).links_told
+
+
+def test_a_reason_beside_a_name_is_no_part_of_it() -> None:
+    dark = "NVML: Unable to retrieve NVLink information as all links are inActive"
+    (gpu,) = parse_gpu_list(f"GPU 1: Quadro RTX 5000 (UUID: GPU-b) {dark}\n")
+    assert (gpu.index, gpu.uuid) == (1, "GPU-b")
 
 
 def test_ends_that_the_driver_does_not_name_are_told_by_the_fabric() -> None:

@@ -33,6 +33,10 @@ _BOARDS = {
     **dict.fromkeys((0x2321, 0x2331), 12),
     # A100 PCIe of 40 and 80 GB: their product briefs, three bridges to one other board
     **dict.fromkeys((0x20B5, 0x20F1), 12),
+    # A800 PCIe, A800 Active, H800 PCIe: their datasheets, 400 GB/s
+    **dict.fromkeys((0x20F5, 0x20F6, 0x2322), 8),
+    0x1DBA: 4,  # Quadro GV100: its datasheet, 200 GB/s over two bridges
+    0x233B: 18,  # H200 NVL: NVIDIA H200 datasheet, 900 GB/s over bridges of two or four boards
 }
 """Boards whose links lead out to bridges only."""
 _BY_DIE = (

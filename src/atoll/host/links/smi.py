@@ -8,6 +8,7 @@ Source of the forms: the program's own output (NVIDIA drivers 418 to 580)::
              Link 0: 26.562 GB/s                                  (-s)
              Link 1: <inactive>                                   (all of them)
              Link 0: Data Tx: 5218 KiB                            (-gt, and -e alike: no state)
+    GPU 1: NVIDIA H100 NVL (UUID: GPU-…) NVML: Unable to retrieve …  (a line of its own, or not)
              C2C Link 0: 44.712 GB/s                              (c2c -s)
 
 Where NVML cannot name the other side (in a virtual machine, or a switch that is no PCI function of this host)
@@ -158,7 +159,7 @@ def _header(line: str) -> SmiGpu | None:
     index = small(head.removeprefix("GPU ")) if head.startswith("GPU ") and colon else None
     if index is None:
         return None
-    return SmiGpu(index, rest.partition("(UUID:")[2].strip().removesuffix(")").strip())
+    return SmiGpu(index, rest.partition("(UUID:")[2].partition(")")[0].strip())
 
 
 def _remote(text: str) -> tuple[Address, int | None] | None:
