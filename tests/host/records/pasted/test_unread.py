@@ -81,6 +81,11 @@ HOPS TABLE:
             "TrueNAS",
             "iommu_groups/ -type l",
         ),
+        (
+            "$ ls /sys/bus/pci/devices/0000:01:00.0/iommu_group/devices\n0000:01:00.0  0000:01:00.1\n",
+            "neither the group's number",
+            "iommu_groups/ -type l",
+        ),
         ("PCI Address: 0000:01:00.0 (GPU) + 0000:01:00.1\nIOMMU Group: 14\n", "names IOMMU groups", "lspci -nnvvv"),
         ("  Card 0:\n    NUMA node: 0\n    PCI address: 0000:00:02.0\n", "Incus", "lspci -nnvvv"),
         ("[ 1.0] nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x1]\n", "log", "dmesg"),

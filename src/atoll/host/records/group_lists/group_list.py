@@ -12,6 +12,7 @@ All of these, mixed and quoted::
     [8086:1905] 00:01.1  PCI bridge: …               the functions after the first,
     USB:      [1d6b:0002]  Bus 001 Device 001  …     and what hangs on a USB controller between them
     /sys/kernel/iommu_groups/1/devices/0000:00:01.0  the kernel's folders as programs list them (sysfs_listing)
+    /sys/bus/pci/devices/0000:00:01.0/iommu_group    the same from a function, its members below (own_folder)
     1 0000:00:01.0                                   a number and an address
     01:00.0 VGA compatible … (IOMMU group 1)         a function and behind it its group
     Group 1: 01:00.0, 01:00.1                        several on a line, also of ls in columns
@@ -26,6 +27,7 @@ group of which no function was understood is told.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from atoll.host.records.group_lists.below import GroupsBelow
@@ -42,6 +44,7 @@ from atoll.host.records.group_lists.line import (
 )
 from atoll.host.records.group_lists.membership import Membership
 from atoll.host.records.group_lists.open_group import OpenGroup
+from atoll.host.records.group_lists.own_folder import OwnFolders
 from atoll.host.records.group_lists.sysfs_listing import SysfsListing
 from atoll.host.records.group_lists.table import GroupTable
 from atoll.host.records.lspci.asked import PROMPT
@@ -95,16 +98,26 @@ class GroupList:
     _below: GroupsBelow = field(default_factory=GroupsBelow)
     _table: GroupTable = field(default_factory=GroupTable)
     _listing: SysfsListing = field(init=False)
+    _own: OwnFolders = field(init=False)
     _numbered: list[tuple[int, Address]] = field(default_factory=list)
     """Numbers that stand before lines of lspci: of groups or of lines."""
 
     def __post_init__(self) -> None:
         self._listing = SysfsListing(self.told, self._open)
+        self._own = OwnFolders(self.told)
 
     @property
     def others(self) -> list[str]:
         """Members of groups that are no PCI functions: platform devices."""
         return self._listing.others
+
+    def unnumbered(self, elsewhere: Mapping[Address, int]) -> tuple[Address, ...]:
+        """Functions, one of each group, of groups whose members a text lists, and nothing tells the number.
+
+        ``elsewhere`` are numbers that no list tells: members of theirs are told from then on.
+        """
+        self._own.settle(elsewhere)
+        return self._own.unnumbered
 
     @property
     def asked(self) -> bool:
@@ -117,6 +130,7 @@ class GroupList:
         Lines' numbers rise and no two are the same, so where two are the same they are groups'.
         """
         self.told.add_all(self._below.end())
+        self._own.settle({})
         numbers = [number for number, _ in self._numbered]
         if len(set(numbers)) == len(numbers):
             return tuple(address for _, address in self._numbered if address not in self.told.members)
@@ -129,8 +143,12 @@ class GroupList:
         text = line.strip()
         if not text:
             self._open.apart = True
+            self._own.blank()
             self.told.add_all(self._below.blank())
             return text
+        if self._own.take(text):
+            self._open.close()
+            return ""
         self.told.add_all(self._below.following(line, text))
         told = self._below.was_below(text)
         if told is not None and self._open.number == told[1]:

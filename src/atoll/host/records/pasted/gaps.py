@@ -22,14 +22,21 @@ def text_gaps(
     told: ToldGroups,
     *,
     empty: Sequence[int],
+    unnumbered: Sequence[Address],
     unsure: Sequence[Address],
 ) -> tuple[Gap, ...]:
     """Return what a text does not show.
 
-    ``empty``: groups whose members could not be read. ``unsure``: functions before whose lines a number stands that may
+    ``empty``: groups whose members could not be read. ``unnumbered``: functions, one of each group, of groups that the
+    text lists without their number. ``unsure``: functions before whose lines a number stands that may
     be a group's or a line's.
     """
-    return (*_of_functions(found, functions, told), *_unread_groups(found, told, empty), *_unsure(found, unsure))
+    return (
+        *_of_functions(found, functions, told),
+        *_unread_groups(found, told, empty),
+        *_unnumbered(found, unnumbered),
+        *_unsure(found, unsure),
+    )
 
 
 def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], told: ToldGroups) -> list[Gap]:
@@ -78,6 +85,13 @@ def _unread_groups(found: TextFunctions, told: ToldGroups, empty: Sequence[int])
             f"members of IOMMU group {which}", why, "give find /sys/kernel/iommu_groups/ -type l", GapKind.MEMBERS, read
         )
     ]
+
+
+def _unnumbered(found: TextFunctions, addresses: Sequence[Address]) -> list[Gap]:
+    if not addresses:
+        return []
+    why = f"{found.name} lists the folder iommu_group/devices, which does not tell the group's number"
+    return [Gap(f"groups of {_several(addresses)} and others", why, "give find /sys/kernel/iommu_groups/ -type l")]
 
 
 def _unsure(found: TextFunctions, addresses: Sequence[Address]) -> list[Gap]:

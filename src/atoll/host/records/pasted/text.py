@@ -155,7 +155,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     elif isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
-    gaps = text_gaps(found, functions, told, empty=listed.told.empty, unsure=unsure)
+    gaps = text_gaps(found, functions, told, empty=listed.told.empty, unnumbered=listed.unnumbered({}), unsure=unsure)
     return Host(
         name=name,
         functions=functions,
@@ -199,6 +199,7 @@ def _remapping(logged: bool | None, interrupts: Interrupts, name: str) -> Fact[b
 
 def _groups(found: TextFunctions, functions: dict[Address, Function], listed: GroupList, log: BootLog) -> ToldGroups:
     none = frozenset(a for a, f in functions.items() if isinstance(f.group, Known) and f.group.value is None)
+    listed.unnumbered({**log.members, **found.group})
     doubted = {
         address: f"group of {address}: {found.name} lists it in group {one} and in group {other}"
         for address, (one, other) in listed.told.conflicts.items()
@@ -214,9 +215,11 @@ def _groups(found: TextFunctions, functions: dict[Address, Function], listed: Gr
     return join(told, ToldGroups(f"{found.name}: boot log", log.members))
 
 
-def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool, xen: bool) -> str:
+def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool, unnumbered: bool, xen: bool) -> str:
     if xen:
         return BEHIND_XEN
+    if unnumbered:
+        return "the text lists who shares a group, and not the group's number"
     if others:
         some = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
         told = f"it names IOMMU groups of platform devices ({some}), and none of a PCI function"
@@ -238,7 +241,8 @@ def _membership(
     if unfound and not xen:
         source = f"{lines.name}: the loop over /sys/kernel/iommu_groups found none"
         return Known({}, source), dict.fromkeys(functions, Known(None, source))
-    why = _no_groups(lines.log, lines.others, asked=lines.listed.asked, xen=xen)
+    listed = lines.listed
+    why = _no_groups(lines.log, lines.others, asked=listed.asked, unnumbered=bool(listed.unnumbered({})), xen=xen)
     if told.doubted and not told.number:
         why = "what the text tells of groups contradicts itself"
     is_told = told.number or told.none or told.doubted

@@ -196,6 +196,11 @@ _FORMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         f"install pciutils, and paste {_LSPCI}",
     ),
     (
+        ("/iommu_group/devices",),
+        "it lists who shares a group with a function, and neither the group's number nor what the functions are",
+        f"paste {_LIST}, and {_LSPCI}",
+    ),
+    (
         ("iommu group", "iommu_group", "iommugroup"),
         UNKNOWN_LIST,
         f"paste {_LIST}, and {_LSPCI}",
