@@ -55,6 +55,12 @@ def pairs(host: Host) -> list[tuple[str, int | None, str, int | None]]:
 SOUND = smi(g0="0b:1 0b:0", g1="0a:1 0a:0")
 
 
+def test_a_listing_is_called_by_its_option() -> None:
+    bare = SOUND.replace("Remote Device ", "").replace(".0: Link 0", ".0").replace(".0: Link 1", ".0")
+    assert {link.source.partition(" (")[0] for link in host_of(bare, "0a", "0b").links} == {"nvidia-smi nvlink -p"}
+    assert {link.source.partition(" (")[0] for link in host_of(SOUND, "0a", "0b").links} == {"nvidia-smi nvlink -R"}
+
+
 @pytest.mark.parametrize("query", [True, False])
 def test_links_with_numbers_at_both_ends(query: bool) -> None:
     host = host_of(SOUND, "0a", "0b", query=query)

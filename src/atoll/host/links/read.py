@@ -115,7 +115,7 @@ class _Joined:
     def _of_nvidia(self, record: LinkRecord) -> Iterator[ToldLinks]:
         functions = self._functions
         for gpus in record.remote:
-            source = _called("nvidia-smi nvlink -R", record)
+            source = _called(f"nvidia-smi nvlink {_option(gpus)}", record)
             yield nvlinks(gpus, functions, self._naming(gpus), source=source, rates=self._rates)
         for matrix in record.matrices:
             yield self._of_matrix(matrix, record)
@@ -146,6 +146,12 @@ class _Joined:
 
     def _naming(self, gpus: tuple[SmiGpu, ...]) -> Naming:
         return name_gpus(gpus, self._known, self._functions, uuids=self._uuids)
+
+
+def _option(gpus: tuple[SmiGpu, ...]) -> str:
+    """Return which of two options prints such a listing: -p tells no numbers at the other end."""
+    numbers = [number for gpu in gpus for _, number in (gpu.remote or {}).values()]
+    return "-p" if numbers and all(number is None for number in numbers) else "-R"
 
 
 def _called(what: str, record: LinkRecord) -> str:
