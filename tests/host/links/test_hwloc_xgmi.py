@@ -56,6 +56,17 @@ def test_a_hive_that_is_joined_throughout() -> None:
     assert host.links_told == {A(gpu) for gpu in _GPUS}
 
 
+def test_hops_of_one_without_a_bandwidth_are_routed() -> None:
+    """As versions before 2026 write them: each pair of a hive is one hop apart."""
+    some = [
+        [rate if hops < 2 else 0 for rate, hops in zip(*rows, strict=True)] for rows in zip(RATES, RING, strict=True)
+    ]
+    host = host_of(topology(matrix("XGMIHops", FULL), matrix("XGMIBandwidth", some), hives="7777"))
+    assert len(pairs(host)) == 4
+    assert {link.b.name for link in host.links if link.b.kind is EndKind.SWITCH} == {"XGMI hive 0x7"}
+    assert len([link for link in host.links if link.b.kind is EndKind.SWITCH]) == 4
+
+
 def test_a_ring_is_routed_by_its_hive() -> None:
     host = host_of(topology(matrix("XGMIHops", RING), hives="aaaa"))
     assert len(pairs(host)) == 4

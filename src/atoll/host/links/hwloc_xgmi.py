@@ -2,8 +2,10 @@
 
 Source: hwloc ``hwloc/topology-rsmi.c``: the distances ``XGMIHops`` hold, for pairs with a path of XGMI alone, how many
 times its length is the shortest one's (0: no such path), ``XGMIBandwidth`` the most in MB/s of all links of a pair, and
-something else on the diagonal; a GPU's ``XGMIHiveID`` is in hexadecimal, 0 for none. Both are of OS devices below the
-PCI device that they are; partitions of a GPU have one each. How many links a pair has is not told.
+something else on the diagonal. Until 2026 hops were what AMD's libraries call so, 1 for each path of XGMI alone
+(open-mpi/hwloc issue 775): a pair without a bandwidth, where others have one, is not joined directly. A GPU's
+``XGMIHiveID`` is in hexadecimal, 0 for none. Both are of OS devices below the PCI device that they are; partitions of a
+GPU have one each. How many links a pair has is not told.
 """
 
 from __future__ import annotations
@@ -38,9 +40,12 @@ def parse_hwloc_xgmi(root: Element) -> HwlocXgmi | None:
     """Return what a ``topology`` tells of XGMI; None where it tells nothing."""
     found = matrices(root, _HOPS)
     direct = {pair for matrix in found for pair, value in _pairs(matrix) if value == 1}
+    wide = {pair for matrix in matrices(root, _BANDWIDTH) for pair, value in _pairs(matrix) if value}
     if not found:
         # Before hwloc had the hops: which pairs are joined directly was not told apart.
-        direct = {pair for matrix in matrices(root, _BANDWIDTH) for pair, value in _pairs(matrix) if value}
+        direct = wide
+    elif wide:
+        direct &= wide
     gpus: dict[Address, NcclGpu] = {}
     for one, other in sorted(direct):
         gpus.setdefault(one, NcclGpu(one)).xgmi[other] = 1
