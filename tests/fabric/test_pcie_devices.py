@@ -12,6 +12,7 @@ from atoll.host.fact import Known, Unknown
 from atoll.host.model import RootRouting
 from atoll.isolation.contacts.crossing import Crossings
 from atoll.pci.acs import Acs
+from atoll.pci.ari import Ari
 from atoll.pci.header import Command, PortType
 
 DIRECT, POSSIBLE, BLOCKED = Answer.DIRECT, Answer.POSSIBLE, Answer.BLOCKED
@@ -49,7 +50,7 @@ def test_functions_of_a_device(word: Acs | Unknown | None, strict: Answer, linux
     ("ari", "expected"), [(Known(False), BLOCKED), (Known(True), POSSIBLE), (Unknown("?"), POSSIBLE)]
 )
 def test_egress_vectors_of_functions(ari: Known[bool] | Unknown, expected: Answer) -> None:
-    """With ARI a bit may stand for a group of functions, and function numbers have eight bits."""
+    """Ports forward by numbers of eight bits for devices that have ARI: one that has none, and all the same, is odd."""
     word = acs("RR CR EC", ALL, vector=1 << 1)
     found = device(word, CLOSED, CLOSED, ari=ari)
     assert peer(found, "01:00.0", "01:00.1").answer is expected
@@ -57,7 +58,7 @@ def test_egress_vectors_of_functions(ari: Known[bool] | Unknown, expected: Answe
 
 
 def test_egress_vectors_of_functions_may_be_of_groups_where_the_port_above_forwards_without_ari() -> None:
-    word = replace(acs("RR CR EC", ALL, vector=1 << 1), groups=True)
+    word = replace(acs("RR CR EC", ALL, vector=1 << 1), ari=Ari(None, None))
     assert peer(device(word, CLOSED, ari=Known(False)), "01:00.0", "01:00.1").answer is POSSIBLE
     virtual = endpoint("01:00.1", "00:01.0", physical="01:00.0")
     functions = [endpoint("01:00.0", "00:01.0", multifunction=True, acs=word), virtual]
@@ -67,10 +68,55 @@ def test_egress_vectors_of_functions_may_be_of_groups_where_the_port_above_forwa
 
 def test_who_may_be_in_a_group_is_not_asked_for_together_with_who_is_not() -> None:
     word = acs("RR CR EC", ALL, vector=1 << 2)
-    found = device(word, replace(word, groups=True), CLOSED, ari=Known(False))
+    found = device(word, replace(word, ari=Ari(None, None)), CLOSED, ari=Known(False))
     joined = [c for c in Crossings(found.reach(), POSSIBLE).contacts() if at("01:00.2") in c.targets]
     assert {contact.answer for contact in joined if at("01:00.1") in contact.sources} == {POSSIBLE}
     assert not [contact for contact in joined if at("01:00.0") in contact.sources]
+
+
+def wide(places: dict[str, Ari | None], *, vector: int) -> Scene:
+    """A device with ARI, each of whose functions has egress control on; virtual ones are of function 0."""
+    functions = [port("00:01.0", 1)]
+    for place, ari in places.items():
+        own = place in ("01:00.0", "01:00.1", "01:01.0")
+        word = replace(acs("RR CR EC", ALL, vector=vector), ari=ari) if own else None
+        made = endpoint(place, "00:01.0", multifunction=own, acs=word, physical=None if own else "01:00.0")
+        functions.append(replace(made, ari=Known(True)))
+    return scene(machine(*functions))
+
+
+@pytest.mark.parametrize("ari", [Known(True), Known(False), Unknown("?")])
+def test_with_ari_bits_of_egress_vectors_stand_for_numbers_of_eight_bits(ari: Known[bool] | Unknown) -> None:
+    own: Ari | None = Ari(False, 0)
+    found = wide(dict.fromkeys(("01:00.0", "01:00.1", "01:01.0", "01:02.0", "02:00.0"), own), vector=1 << 8)
+    functions = {a: replace(f, ari=ari) for a, f in found.host.functions.items()}
+    found = scene(replace(found.host, functions=functions))
+    for one in ("01:00.0", "01:00.1", "01:02.0"):
+        assert peer(found, one, "01:01.0").answer is BLOCKED, one
+    assert peer(found, "01:00.0", "01:00.1").answer is DIRECT
+    assert peer(found, "01:00.0", "01:02.0").answer is DIRECT, "a virtual function on the same bus has such a number"
+    assert peer(found, "01:00.0", "02:00.0").answer is POSSIBLE, "none is known for what is on another bus"
+    assert peer(found, "02:00.0", "01:01.0").answer is POSSIBLE
+
+
+@pytest.mark.parametrize(("groups", "first", "last"), [(True, BLOCKED, DIRECT), (None, POSSIBLE, POSSIBLE)])
+def test_bits_of_egress_vectors_stand_for_groups_where_function_0_says_so(
+    groups: bool | None, first: Answer, last: Answer
+) -> None:
+    places: dict[str, Ari | None] = {
+        "01:00.0": Ari(groups, 0),
+        "01:00.1": Ari(False, 5),
+        "01:01.0": Ari(False, 1),
+        "01:02.0": Ari(False, 5),
+    }
+    found = wide(places, vector=1 << 5 | 1 << 8)
+    assert peer(found, "01:00.0", "01:00.1").answer is first
+    assert peer(found, "01:00.0", "01:01.0").answer is last
+    assert peer(found, "01:00.0", "01:02.0").answer is POSSIBLE, "of virtual functions no group is known"
+    untold = wide({**places, "01:00.1": Ari(False, None)}, vector=1 << 5)
+    assert peer(untold, "01:00.0", "01:00.1").answer is POSSIBLE
+    without = wide({place: ari for place, ari in places.items() if place != "01:00.0"}, vector=1 << 5)
+    assert peer(without, "01:01.0", "01:00.1").answer is POSSIBLE, "what function 0 says was not read"
 
 
 def test_egress_vectors_do_not_tell_of_virtual_functions_on_other_buses() -> None:

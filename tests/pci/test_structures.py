@@ -6,6 +6,7 @@ import pytest
 
 from atoll.errors import Unreadable
 from atoll.pci.acs import AcsEnhanced, AcsFlag, has_dword_registers, read_acs
+from atoll.pci.ari import Ari
 from atoll.pci.ats import Ats, read_ats, read_pasid
 from atoll.pci.bar import Bar, Rom, read_bars, read_rom
 from atoll.pci.bridge import Bridge, Window, read_bridge
@@ -83,14 +84,11 @@ def test_acs_egress_vector() -> None:
 
 
 def test_acs_of_functions_that_may_be_in_groups() -> None:
-    for words, groups in ((0x0020_2020, True), (0x0000_005F, False)):
-        space = acs_space(0, words).extended((0x0D, 0x100), (0x0E, 0x140))
+    for words, ari in ((0x0020_2020, Ari(groups=True, group=5)), (0x0000_005F, None)):
+        space = acs_space(0, words).extended((0x0D, 0x100), (0x0E, 0x140)).put(0x146, 0x52, 2)
         acs = read_acs(space.config(), 0x10EE, 0x9038)
         assert acs is not None
-        assert acs.groups == groups, "who has no vector is not asked"
-    plain = read_acs(acs_space(0, 0x0020_2020).config(), 0x10EE, 0x9038)
-    assert plain is not None
-    assert not plain.groups
+        assert acs.ari == ari, "who has no vector is not asked"
 
 
 def test_enhanced_acs() -> None:

@@ -16,6 +16,7 @@ from atoll.host.fact import Known, value_of
 from atoll.host.model import Function, Platform, RootRouting
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
+from atoll.pci.ari import Ari
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = [
@@ -183,25 +184,39 @@ def _device_turn(topology: Topology, settings: Settings, decider: Function, peer
     if decider.physical_function is not None and bit(decider, settings, AcsFlag.RR) is Bit.NO_ACS:
         physical = topology.functions.get(decider.physical_function)
         if physical is not None and bit(physical, settings, AcsFlag.RR) is not Bit.NO_ACS:
-            bit_of_peer = _function_bit(physical, decider, peer)
+            bit_of_peer = _function_bit(topology, physical, decider, peer)
             return turn(physical, settings, traffic, Component.DEVICE, egress=bit_of_peer)
         return Turn(
             Answer.POSSIBLE,
             f"{decider.address} is a virtual function of a device without ACS",
             question=Question.VIRTUAL_FUNCTION,
         )
-    return turn(decider, settings, traffic, Component.DEVICE, egress=_function_bit(decider, decider, peer))
+    return turn(decider, settings, traffic, Component.DEVICE, egress=_function_bit(topology, decider, decider, peer))
 
 
-def _function_bit(controls: Function, sender: Function, peer: Function) -> int | None:
+def _function_bit(topology: Topology, controls: Function, sender: Function, peer: Function) -> int | None:
     """Return the bit that stands for a function in the egress control vector of another one of its device.
 
-    None where no bit is known to. With ARI function numbers have 8 bits, and bits may stand for groups of functions
-    (6.12.1.2), also where the port above forwards without; which, is not read. Nor does one stand for what virtual
-    functions on other buses are.
+    None where no bit is known to. Without ARI that is the number of the function. With it, also where the port above
+    forwards without, numbers have 8 bits, and where function 0 says so bits stand for groups of functions (6.12.1.2,
+    7.8.8.3). None is known to stand for what virtual functions on other buses are, nor for the groups of virtual ones.
     """
-    numbered = isinstance(peer.ari, Known) and not peer.ari.value and not _grouped(controls)
-    return peer.address.function if numbered and peer.address.slot == sender.address.slot else None
+    bus, ari = controls.address[:2], _ari(controls)
+    if ari is None:
+        narrow = isinstance(peer.ari, Known) and not peer.ari.value
+        return peer.address.function if narrow and peer.address.slot == sender.address.slot else None
+    zero = topology.functions.get(Address(*bus, 0, 0))
+    groups = None if zero is None or _virtual(zero) or (told := _ari(zero)) is None else told.groups
+    if groups is None or sender.address[:2] != bus or peer.address[:2] != bus:
+        return None
+    if not groups:
+        return peer.address.devfn
+    of_peer = None if _virtual(peer) else _ari(peer)
+    return None if of_peer is None else of_peer.group
+
+
+def _virtual(function: Function) -> bool:
+    return function.physical_function is not None or function.perhaps_virtual
 
 
 def _root_turn(topology: Topology, settings: Settings, branches: Branches, traffic: Traffic) -> Turn:
@@ -241,10 +256,10 @@ def _port_bit(topology: Topology, branches: Branches) -> int | None:
     return value_of(other.port_number, None) if one.host_bridge == other.host_bridge else None
 
 
-def _grouped(function: Function) -> bool:
-    """Whether bits of a function's egress control vector may stand for groups of functions."""
-    acs = value_of(function.acs, None)
-    return acs is not None and acs.groups
+def _ari(function: Function | None) -> Ari | None:
+    """What a function that has an egress control vector tells of ARI; None where it has none, or no such vector."""
+    acs = None if function is None else value_of(function.acs, None)
+    return None if acs is None else acs.ari
 
 
 def routing_of(topology: Topology, function: Function) -> RootRouting | None:
@@ -288,7 +303,7 @@ def _bits(function: Function, settings: Settings) -> tuple[Hashable, ...]:
             for state in (bit(function, settings, flag),)
         ),
         bit(function, settings, AcsFlag.DT) is Bit.ON,
-        (settings.egress.get(function.address), _grouped(function)) if egress else None,
+        (settings.egress.get(function.address), _ari(function)) if egress else None,
     )
 
 
@@ -310,9 +325,7 @@ def peer_key(topology: Topology, address: Address, bridge: Address | None, *, nu
     if stated:
         found += [function.host_bridge, topology.port_type(address) is PortType.ROOT_PORT]
     if numbered:
-        plain = isinstance(function.ari, Known) and not function.ari.value
-        found += [topology.port_type(address), function.host_bridge, value_of(function.port_number, None)]
-        found.append(address if plain else None)
+        found += [address, topology.port_type(address), function.host_bridge, value_of(function.port_number, None)]
     return tuple(found)
 
 

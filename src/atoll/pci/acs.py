@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from atoll.errors import Unreadable
+from atoll.pci.ari import Ari, read_ari
 from atoll.pci.capability import ExtendedId
 from atoll.pci.config import ConfigSpace
 from atoll.pci.express import read_port_type
@@ -98,9 +99,8 @@ class Acs:
     """The egress control vector; None where it was not read or there is none."""
     enhanced: AcsEnhanced | None = None
     """The control bits of ACS Enhanced; None without it, or where the record does not show them."""
-    groups: bool = False
-    """Bits of the vector may stand for groups of functions: their device has ARI, whatever the port above does (Base
-    Specification 7.8.8.3)."""
+    ari: Ari | None = None
+    """What tells of which functions the vector's bits are; None without a vector, or where its device has no ARI."""
 
 
 _NAMED = 0x7F
@@ -139,14 +139,14 @@ def read_acs(config: ConfigSpace, vendor: int, device: int) -> Acs | None:
         control = config.dword(at + 8)
         return Acs(_FLAGS[words & _NAMED], _FLAGS[control & _NAMED], at, at + 8)
     capability = _FLAGS[words & _NAMED]
-    bits, vector, groups = 0, None, False
+    bits, vector, ari = 0, None, None
     if int.__and__(capability, AcsFlag.EC):
         # A size of zero stands for 256 bits (7.7.11.2).
         bits = words >> 8 & 0xFF or 256
         vector = _egress_vector(config, at + 8, bits)
-        groups = config.find_extended(ExtendedId.ARI) is not None
+        ari = read_ari(config)
     enhanced = AcsEnhanced(words >> 16 & _ENHANCED_BITS) if words & _ENHANCED else None
-    return Acs(capability, _FLAGS[words >> 16 & _NAMED], at, at + 6, bits, vector, enhanced, groups)
+    return Acs(capability, _FLAGS[words >> 16 & _NAMED], at, at + 6, bits, vector, enhanced, ari)
 
 
 def _egress_vector(config: ConfigSpace, at: int, bits: int) -> int | None:
