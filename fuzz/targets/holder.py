@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
-from atoll.guard.keepers import Keepers, Keeping, KeptLease
+from atoll.guard.keepers import Keepers
+from atoll.guard.keeping import Keeping, KeptLease, Order
 from atoll.guard.message import LONGEST, send
 from atoll.guard.notify import Notifier
 from atoll.guard.recuts import Recuts
@@ -25,6 +26,7 @@ from atoll.guard.service import Service
 from atoll.guard.watch import Sight
 from atoll.isolation.clusters import Cluster, Handover
 from atoll.pci.address import Address
+from atoll.vfio.errors import VfioError
 from fuzz.target import Target
 
 __all__ = ["HOLDER"]
@@ -55,10 +57,18 @@ class _Keeping(Keeping):
         if what == "looks":
             seen = {"sight": Sight.CUT, "reason": "", "links": [1], "cuts": 0, "registers": {}}
             return {"devices": {str(address): dict(seen) for address in self.leases}}
-        if what == "hand":
-            with socket.socket(fileno=os.dup(descriptors[0])) as connection:
-                send(connection, details["reply"])
         return {}
+
+    def begin(self, what: str, device: Address | None = None, *descriptors: int, **details: Any) -> Order:
+        """Do it at once."""
+        order = Order(0.0, "", done=True)
+        if what == "hand":
+            try:
+                with socket.socket(fileno=os.dup(descriptors[0])) as connection:
+                    send(connection, details["reply"])
+            except OSError as error:
+                order.error = VfioError(str(error), hint="", number=error.errno)
+        return order
 
 
 class _Keepers:
@@ -155,7 +165,7 @@ def _holder(data: bytes) -> None:
     keepers.close()
     assert not left
     assert clients.answers <= len(messages)
-    while service._discard.under_way():
+    while service._reception._discard.under_way():
         os.sched_yield()
     assert len(os.listdir("/proc/self/fd")) == before, "descriptors were left open"
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def test_asking_why_it_could_not_be_written_ends_no_lock(locked: Path) -> None:
 
 def test_reading_it_meanwhile_ends_no_lock(locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the disk failed for a moment while a holder notes that it has cut again, and proves what is so."""
-    connect = sqlite3.connect
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
 
     def failing(name: str, **how: Any) -> sqlite3.Connection:
         if name.endswith("mode=ro"):
@@ -98,14 +98,6 @@ def test_what_is_read_is_whole_or_an_error(tmp_path: Path, monkeypatch: pytest.M
     for content in (b"", b"x", bytes(1 << 20)):
         path.write_bytes(content)
         assert read_apart.read_apart(path) == content
-    fork = read_apart.fork
-
-    def killed() -> int:
-        child = fork()
-        if not child:
-            os._exit(1)
-        return child
-
-    monkeypatch.setattr(read_apart, "fork", killed)
+    monkeypatch.setattr(read_apart, "_read", lambda path, tell: os._exit(1))
     with pytest.raises(OSError, match="was killed"):
         read_apart.read_apart(path)

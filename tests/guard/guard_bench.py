@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,8 @@ from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.guard.keeper import Keeper
 from atoll.guard.keeper_process import serve
-from atoll.guard.keepers import Keepers, Keeping
+from atoll.guard.keepers import Keepers
+from atoll.guard.keeping import Keeping
 from atoll.guard.message import send
 from atoll.twin import v100
 
@@ -71,7 +73,11 @@ STOLEN = b"a descriptor"
 class _Keeper(Keeper):
     """A keeper whose descriptors are the model's: what it hands out is the end of a pipe instead."""
 
+    slow: Mapping[str, threading.Event]
+
     def _hand(self, order: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        if (goes_on := self.slow.get(order["reply"]["cluster"])) is not None:
+            assert goes_on.wait(20)
         end, other = os.pipe()
         os.write(other, STOLEN)
         os.close(other)
@@ -108,11 +114,14 @@ class Bench:
         self.kernel = FakeKernel(FakeMachine(devices))
         self.keepers = Keepers(self.start)
         self.threads: list[threading.Thread] = []
+        self.slow: dict[str, threading.Event] = {}
+        """Clusters whose keeper hands nothing over before something has come."""
 
     def start(self, holder: str) -> Keeping:
         orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         events, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keeper = _Keeper(lambda event: send(told, event), kernel=self.kernel)
+        keeper.slow = self.slow
 
         def run() -> None:
             with theirs, told:

@@ -168,8 +168,11 @@ def test_the_service_manager_hears_that_it_lives_and_ends(served: Served) -> Non
     assert b"EXTEND_TIMEOUT_USEC=" in said
 
 
-def test_the_service_manager_hears_that_it_lives_while_a_device_takes_long_to_close(served: Served) -> None:
+def test_the_service_manager_hears_that_it_lives_while_a_device_takes_long_to_close(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reset of a device that does not answer lasts for a minute (``PCIE_RESET_READY_POLL_MS``, drivers/pci/pci.h)."""
+    monkeypatch.setattr("atoll.guard.keeping._STEP", 0.02)
     keeping = served.bench.keepers.by_holder["atoll-hold:blue"]
     orders = keeping.orders
     keeping.orders, slow = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -181,6 +184,27 @@ def test_the_service_manager_hears_that_it_lives_while_a_device_takes_long_to_cl
         for _ in range(12):
             # More than had been told before found room.
             assert served.manager.recv(4096) == b"WATCHDOG=1"
+        send(slow, {})
+        wait(lambda: BLUE in served.departures.gone)
+
+
+def test_others_are_answered_while_a_device_takes_long_to_close(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone once its keeper has told so, however late, and no sooner."""
+    monkeypatch.setattr("atoll.guard.departures.LOOK_PATIENCE", 0.05)
+    keeping = served.bench.keepers.by_holder["atoll-hold:blue"]
+    orders = keeping.orders
+    keeping.orders, slow = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with orders, slow, served.client(1001) as other:
+        served.bench.want_back(2)
+        assert (receive(slow)[0] or {})["do"] == "close"
+        wait(lambda: "does not answer since" in served.departures.reason(BLUE))
+        assert taken(other, "red") == STOLEN
+        send(slow, {})
+        # What was closed already may be closed again.
+        assert (receive(slow)[0] or {})["do"] == "close"
+        assert BLUE not in served.departures.gone
         send(slow, {})
         wait(lambda: BLUE in served.departures.gone)
 

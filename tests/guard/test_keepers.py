@@ -20,10 +20,11 @@ from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
-from atoll.guard import keepers
+from atoll.guard import keeping as keeping_module
 from atoll.guard.keeper import Keeper, Pauses
 from atoll.guard.keeper_process import serve
-from atoll.guard.keepers import PATIENCE, Keeping, start_keeper
+from atoll.guard.keepers import start_keeper
+from atoll.guard.keeping import PATIENCE, Keeping
 from atoll.guard.message import LONGEST, receive, send
 from atoll.pci.address import Address
 from atoll.twin import v100
@@ -227,7 +228,7 @@ def test_looks_that_cost_more_are_made_less_often(interval: float, took: float) 
 
 
 def test_an_interrupted_order_leaves_no_answer_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atoll.guard.keepers._STEP", 0.01)
+    monkeypatch.setattr("atoll.guard.keeping._STEP", 0.01)
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
     orders, theirs = pairs[0]
     calls: list[int] = []
@@ -251,7 +252,7 @@ def test_an_interrupted_order_leaves_no_answer_to_the_next(monkeypatch: pytest.M
 
 def test_an_answer_that_comes_late_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it comes nothing is ordered, and the keeper is not told to end: it watches what others run on."""
-    monkeypatch.setattr("atoll.guard.keepers._STEP", 0.01)
+    monkeypatch.setattr("atoll.guard.keeping._STEP", 0.01)
     orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setblocking(False)
     events, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -261,8 +262,8 @@ def test_an_answer_that_comes_late_is_not_taken_for_another(monkeypatch: pytest.
             keeping.order("looks", patience=0.01)
         assert caught.value.errno == errno.ETIMEDOUT
         assert receive(theirs)[0] == {"do": "looks"}
-        with pytest.raises(VfioError, match="an earlier order is not done yet"):
-            keeping.order("read", RED)
+        with pytest.raises(VfioError, match="does not answer since"):
+            keeping.order("read", RED, patience=0.01)
         with pytest.raises(BlockingIOError):
             receive(theirs)
         assert keeping.alive()
@@ -305,7 +306,7 @@ def test_an_order_that_cannot_be_sent_ends_no_keeper(monkeypatch: pytest.MonkeyP
         keeping = bench.keepers.by_holder["atoll-hold:red"]
         with monkeypatch.context() as patch:
             if number == errno.ETOOMANYREFS:
-                patch.setattr(keepers, "send", refuse)
+                patch.setattr(keeping_module, "send", refuse)
             with pytest.raises(VfioError, match="could not be told to hand") as caught:
                 keeping.order("hand", reply={"devices": "x" * LONGEST})
         assert caught.value.errno == number
@@ -356,7 +357,7 @@ def test_what_no_thread_can_be_had_for_is_not_watched_and_can_be_closed(monkeypa
 def test_the_end_of_a_keeper_that_does_not_come_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else there is to cut beside who is left waits for that as well."""
     waited: list[float] = []
-    monkeypatch.setattr("atoll.guard.keepers.Pace.until", lambda _, ready, *, seconds: waited.append(seconds))
+    monkeypatch.setattr("atoll.guard.keeping.Pace.until", lambda _, ready, *, seconds: waited.append(seconds))
     keeping = Keeping("red", 1, *socket.socketpair())
     keeping.end()
     keeping.end()

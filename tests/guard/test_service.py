@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import threading
 from typing import Any
 
 import pytest
@@ -15,8 +18,9 @@ from atoll.act.journal import read_journal
 from atoll.act.pace import Pace
 from atoll.errors import InputError
 from atoll.guard.client import Client, NotGranted
-from atoll.guard.keepers import LOOK_PATIENCE, PATIENCE, Keeping
-from atoll.guard.message import LONGEST
+from atoll.guard.keeping import LOOK_PATIENCE, PATIENCE, Keeping, Order
+from atoll.guard.message import LONGEST, receive, send
+from atoll.guard.owners import Tenant
 from atoll.twin import v100
 
 
@@ -182,12 +186,74 @@ def test_a_holder_answers_beside_a_keeper_that_does_not(served: Served, monkeypa
     red = served.bench.keepers.by_holder["atoll-hold:red"]
     with served.client(1001) as owner, served.client(0) as client:
         # As if an answer to something earlier were still to come.
-        red.unanswered += 1
+        earlier = Order(0.0, "2026-01-01T00:00:00+00:00")
+        red.under_way.append(earlier)
         state = {cluster["name"]: cluster for cluster in client.state()["clusters"]}
         assert state["red"]["devices"][0]["sight"] == "unknown"
         assert state["blue"]["keeper"] is not None
-        with pytest.raises(NotGranted, match="not seen to be cut now"):
+        assert state["red"]["devices"][0]["reason"] == "atoll-hold:red does not answer since 2026-01-01T00:00:00+00:00"
+        assert (state["red"]["silent_since"], state["blue"]["silent_since"]) == ("2026-01-01T00:00:00+00:00", None)
+        with pytest.raises(NotGranted, match="not seen to be cut now: atoll-hold:red does not answer since 2026"):
             owner.take("red", seconds=0)
-        red.unanswered -= 1
+        red.under_way.remove(earlier)
         monkeypatch.undo()
         assert taken(owner, "red") == STOLEN
+
+
+def test_others_are_answered_while_a_keeper_hands_over(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keeper may wait for a reset; whoever asked it is answered in turn, and counts as if he had it."""
+    goes_on = served.bench.slow["red"] = threading.Event()
+    red = served.bench.keepers.by_holder["atoll-hold:red"]
+    with served.client(1001) as owner, served.client(1002) as other, served.client(0) as root:
+        send(owner._connection, {"ask": "take", "of": "red"})
+        send(owner._connection, {"ask": "state"})
+        wait(lambda: bool(served.service._reception._handing))
+        assert taken(other, "blue") == STOLEN
+        monkeypatch.setattr("atoll.guard.desk.LOOK_PATIENCE", 0.01)
+        state = root.state()["clusters"][0]
+        assert state["silent_since"] == red.under_way[0].at
+        assert "does not answer since" in state["devices"][0]["reason"]
+        served.tenants = [Tenant(1, "init", certain=True)]
+        root.stop()
+        assert owner.hear() is not None
+        wait(lambda: served.service._told)
+        assert [tenant.pid for tenant in served.service._owners()] == [1, 4711]
+        monkeypatch.undo()
+        goes_on.set()
+        answer, (descriptor,) = receive(owner._connection)
+        assert answer is not None
+        assert answer["cluster"] == "red"
+        with os.fdopen(descriptor, "rb") as file:
+            assert file.read() == STOLEN
+        answer, _ = receive(owner._connection)
+        assert answer is not None
+        assert answer["clusters"][0]["silent_since"] is None
+        served.tenants = []
+    served.thread.join(20)
+    assert served.left == [()]
+
+
+def test_who_leaves_while_something_is_handed_to_him_is_let_go(served: Served) -> None:
+    goes_on = served.bench.slow["red"] = threading.Event()
+    before = len(os.listdir("/proc/self/fd"))
+    with served.client(1001) as owner:
+        send(owner._connection, {"ask": "take", "of": "red"})
+        wait(lambda: bool(served.service._reception._handing))
+    goes_on.set()
+    wait(lambda: len(os.listdir("/proc/self/fd")) == before)
+    with served.client(1001) as owner:
+        assert taken(owner, "red") == STOLEN
+
+
+def test_a_keeper_that_ends_while_it_hands_over_is_told_to_who_waits(served: Served) -> None:
+    goes_on = served.bench.slow["red"] = threading.Event()
+    red = served.bench.keepers.by_holder["atoll-hold:red"]
+    with served.client(1001) as owner:
+        send(owner._connection, {"ask": "take", "of": "red"})
+        wait(lambda: bool(served.service._reception._handing))
+        red.orders.shutdown(socket.SHUT_RD)
+        answer, _ = receive(owner._connection)
+        assert answer is not None
+        assert (answer["ok"], answer["error"]) == (False, "the process atoll-hold:red has ended")
+        assert owner.state()["clusters"][0]["keeper"] is None
+    goes_on.set()

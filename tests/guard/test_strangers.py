@@ -81,7 +81,7 @@ def test_descriptors_that_are_sent_are_not_kept(served: Served) -> None:
             answer, _ = receive(client._connection)
             # An empty message is an end.
             assert document == b"" if answer is None else answer["ok"] is False
-        wait(lambda: len(os.listdir("/proc/self/fd")) == before and not served.service._discard.under_way())
+        wait(lambda: len(os.listdir("/proc/self/fd")) == before and not served.service._reception._discard.under_way())
 
 
 @pytest.mark.parametrize("read", [True, False])
@@ -126,7 +126,7 @@ def test_who_has_descriptors_closed_that_take_their_time_brings_no_more(
         monkeypatch.setattr(discard, "_close", slowly)
         try:
             send(stranger._connection, {"ask": "state"}, [0])
-            wait(lambda: ("sent", None) in served.service._discard.under_way())
+            wait(lambda: ("sent", None) in served.service._reception._discard.under_way())
             # Strangers count as one, whoever they are; owners and root are others.
             with pytest.raises(NotAnswered):
                 another.state()
@@ -159,7 +159,7 @@ def test_what_is_being_closed_is_seen_whoever_asks_meanwhile(monkeypatch: pytest
 def test_connections_that_do_not_let_themselves_be_closed_count(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served.service._discard, "under_way", lambda: [1001] * 32)
+    monkeypatch.setattr(served.service._reception._discard, "under_way", lambda: [1001] * 32)
     with served.client(1001) as client, pytest.raises(NotGranted):
         client.state()
     with served.client(1002) as client:
@@ -221,14 +221,14 @@ def test_who_cannot_be_accepted_keeps_nobody_busy(served: Served) -> None:
 
 def test_who_may_not_be_accepted_keeps_nobody_busy(served: Served) -> None:
     """A security module denies it: he waits on."""
-    looks, listener = counted(served.service._check_keepers), served.service._listener
+    looks, listener = counted(served.service._check_keepers), served.service._reception._listener
     denied = Mock(fileno=listener.fileno)
     denied.accept.side_effect = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     with served.client(1002) as first, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as second:
-        served.service._check_keepers, served.service._listener = looks, denied  # type: ignore[method-assign]
+        served.service._check_keepers, served.service._reception._listener = looks, denied  # type: ignore[method-assign]
         second.connect(str(served.path))
         wait(lambda: looks.call_count > 10)
-        served.service._listener = listener
+        served.service._reception._listener = listener
         assert 0 < denied.accept.call_count < 2 * looks.call_count
         assert first.state()["ok"]
 
@@ -303,5 +303,5 @@ def test_where_no_thread_can_be_had_what_is_to_be_closed_waits(served: Served, m
             send(stranger._connection, {"ask": "state"}, [0])
         with served.client(1001) as owner:
             assert owner.state()["ok"]
-        wait(lambda: None in served.service._discard.under_way())
-    wait(lambda: len(os.listdir("/proc/self/fd")) == before and not served.service._discard.under_way())
+        wait(lambda: None in served.service._reception._discard.under_way())
+    wait(lambda: len(os.listdir("/proc/self/fd")) == before and not served.service._reception._discard.under_way())

@@ -193,7 +193,7 @@ def _ask(options: argparse.Namespace, what: str) -> int:
             found = holder.state()
             say(options, lambda: state_document(found), lambda style: state_lines(found, style=style))
             seen = [device["sight"] for cluster in found["clusters"] for device in cluster["devices"]]
-            kept = all(cluster["keeper"] is not None for cluster in found["clusters"])
+            kept = all(c["keeper"] is not None and not c.get("silent_since") for c in found["clusters"])
             return 0 if kept and all(sight in (None, "cut") for sight in seen) else 3
         if what == "proof":
             found = holder.proof()

@@ -11,6 +11,7 @@ from atoll.fabric.answer import Answer
 from atoll.fabric.links import across_links
 from atoll.fabric.topology import Topology
 from atoll.guard.keepers import Keepers
+from atoll.guard.keeping import LOOK_PATIENCE
 from atoll.guard.recuts import intend
 from atoll.guard.standing import cut_now
 from atoll.guard.watch import Sight
@@ -64,10 +65,11 @@ class Cuts:
                 wanted = self.links.get(other, frozenset()) | facing[other]
                 if wanted != self.links.get(other):
                     intend(self._machine, {other: wanted})
-                    lease.watch(control, wanted, interval=self._interval)
+                    lease.watch(control, wanted, interval=self._interval, patience=LOOK_PATIENCE)
                     self.links[other] = wanted
                 # One whose closing failed half-way is watched no more, and may be open still.
-                seen = keeping.order("looks")["devices"].get(str(other), {"sight": None, "reason": "it is not watched"})
+                looks = keeping.order("looks", patience=LOOK_PATIENCE)["devices"]
+                seen = looks.get(str(other), {"sight": None, "reason": "it is not watched"})
                 if seen["sight"] != Sight.CUT:
                     raise VfioError(f"the links of {other} that lead to it are not seen to be cut: {seen['reason']}")
         self._check_cut_off(host, address, leaving)

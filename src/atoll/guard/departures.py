@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from atoll.act.failure import Failure
 from atoll.errors import AtollError
-from atoll.guard.keepers import Keeping
+from atoll.guard.keeping import LOOK_PATIENCE, Keeping
 from atoll.guard.owners import Tenant
 from atoll.pci.address import Address
 
@@ -91,7 +91,7 @@ class Departures:
     def _let_go(self, address: Address) -> bool:
         keeping = self.wanted[address]
         try:
-            keeping.leases[address].close()
+            keeping.leases[address].close(patience=LOOK_PATIENCE)
         except (AtollError, Failure, OSError) as error:
             if self._kept(address, keeping, error):
                 return False

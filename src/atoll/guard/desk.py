@@ -18,12 +18,14 @@ from typing import Any
 
 from atoll.errors import AtollError
 from atoll.guard.departures import Departures
-from atoll.guard.keepers import LOOK_PATIENCE, Keepers, Keeping
+from atoll.guard.keepers import Keepers
+from atoll.guard.keeping import LOOK_PATIENCE, Keeping, Order
 from atoll.guard.message import SCHEMA, printed, unread
 from atoll.guard.watch import Sight
 from atoll.isolation.clusters import Cluster
 from atoll.pci.address import Address
 from atoll.plan.possession import holder_name
+from atoll.vfio.errors import VfioError
 
 __all__ = ["Asker", "Desk"]
 
@@ -56,13 +58,16 @@ class Asker:
     """The clusters that were handed to it."""
     sent: frozenset[str] = frozenset()
     """Those of which it may not have received yet what was sent."""
+    handing: Order | None = None
+    """By which a keeper hands it something now, and answers."""
 
     def on_its_way(self) -> frozenset[str]:
         """Return the clusters whose descriptors it may not have received yet: no process shows these meanwhile.
 
         To be called before anything else is sent to it, which it may leave unread.
         """
-        if self.sent and not unread(self.connection):
+        under_way = self.handing is not None and not self.handing.done
+        if self.sent and not under_way and not unread(self.connection):
             self.sent = frozenset()
         return self.sent
 
@@ -94,7 +99,7 @@ class Desk:
         """While it ends nothing is handed out any more."""
 
     def answer(self, request: Mapping[str, Any], asker: Asker) -> Mapping[str, Any] | None:
-        """Return the answer; None where a keeper has given it."""
+        """Return the answer; None where a keeper gives it, by an order that the asker has then."""
         try:
             return self._answer(request, asker)
         except _Refused as refused:
@@ -161,7 +166,7 @@ class Desk:
 
     def _shown(self, cluster: Cluster) -> dict[str, Any]:
         keeping = self._keeping(cluster)
-        looks = self._looks(keeping)
+        looks, unseen = self._looks(keeping)
         devices = []
         for address in cluster.functions:
             found = looks.get(str(address))
@@ -170,7 +175,7 @@ class Desk:
                 kept = sorted(self._watched.get(address, ()))
                 # What is to be watched and is not, nobody knows.
                 sight = Sight.UNKNOWN if kept else None
-                found = {"sight": sight, "reason": "" if held else "not held", "links": kept, "cuts": 0}
+                found = {"sight": sight, "reason": unseen if held else "not held", "links": kept, "cuts": 0}
             if reason := self._departures.reason(address):
                 found = {**found, "reason": reason}
             if address in self._departures.gone:
@@ -180,22 +185,24 @@ class Desk:
             "name": cluster.name,
             "owner": self._uids[cluster.name],
             "keeper": None if keeping is None or keeping.ended else keeping.pid,
+            "silent_since": keeping.under_way[0].at if keeping is not None and keeping.under_way else None,
             "devices": devices,
         }
 
     def _keeping(self, cluster: Cluster) -> Keeping | None:
         return self._keepers.by_holder.get(holder_name(cluster.name))
 
-    def _looks(self, keeping: Keeping | None) -> dict[str, Any]:
+    def _looks(self, keeping: Keeping | None) -> tuple[dict[str, Any], str]:
+        """Return what a keeper has seen, by the device, and why it does not tell."""
         if keeping is None or keeping.ended:
-            return {}
+            return {}, ""
         try:
             found: dict[str, Any] = keeping.order("looks", patience=LOOK_PATIENCE)["devices"]
-        except OSError:
-            return {}
+        except VfioError as error:
+            return {}, error.message
         for seen in found.values():
             del seen["registers"]
-        return found
+        return found, ""
 
     # -- handing out
 
@@ -206,7 +213,7 @@ class Desk:
         keeping = self._keeping(cluster)
         if keeping is None or keeping.ended:
             raise _Refused(f"{cluster.name} is not held any more: its keeper has ended", "see the holder's log")
-        looks = self._looks(keeping)
+        looks, unseen = self._looks(keeping)
         if not devices:
             raise _Refused(f"nothing of {cluster.name} is held any more", "see: atoll hold --state")
         for address in devices:
@@ -216,13 +223,13 @@ class Desk:
             if address in self._departures.gone:
                 continue
             if self._watched.get(address) and looks.get(str(address), {}).get("sight") != Sight.CUT:
-                reason = looks.get(str(address), {}).get("reason", "it is not watched")
+                reason = looks.get(str(address), {}).get("reason", unseen or "it is not watched")
                 raise _Refused(f"{address} is not seen to be cut now: {reason}", "ask again", again=True)
         reply = {"ok": True, "schema": SCHEMA, "cluster": cluster.name, "devices": [str(a) for a in devices]}
         # Noted first: a keeper that does not answer in time may hand it over later.
         asker.taken |= {cluster.name}
         asker.sent = asker.on_its_way() | {cluster.name}
-        keeping.order("hand", None, asker.connection.fileno(), devices=[str(a) for a in devices], reply=reply)
+        asker.handing = keeping.begin("hand", None, asker.connection.fileno(), devices=reply["devices"], reply=reply)
 
     def _wanted(self, wanted: object, asker: Asker) -> tuple[Cluster, list[Address]]:
         if not isinstance(wanted, str):

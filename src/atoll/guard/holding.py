@@ -28,7 +28,8 @@ from atoll.guard.cuts import Cuts
 from atoll.guard.departures import Departures
 from atoll.guard.desk import Desk
 from atoll.guard.keeper import DEFAULT_INTERVAL
-from atoll.guard.keepers import LOOK_PATIENCE, Keepers
+from atoll.guard.keepers import Keepers
+from atoll.guard.keeping import LOOK_PATIENCE
 from atoll.guard.leave import leave, own_entries
 from atoll.guard.listener import listening
 from atoll.guard.message import SOCKET

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 __all__ = ["Notifier"]
 
+_LONGER_SECONDS = 60
 _READY_SECONDS = 10.0
 """How long a manager that is busy is waited for with what it is told once, and waits for itself."""
 
@@ -29,6 +30,7 @@ class Notifier:
         wanted = int(microseconds) if mine and microseconds.isascii() and microseconds.isdigit() else 0
         self.interval_seconds = wanted / 2e6 if wanted else None
         """How often ``alive`` is to be called; None where nobody waits for it."""
+        self._ends = False
 
     def ready(self, status: str) -> None:
         """All is up."""
@@ -39,8 +41,8 @@ class Notifier:
         self._say(f"STATUS={status}")
 
     def alive(self) -> None:
-        """Still there."""
-        self._say("WATCHDOG=1")
+        """Still there; where it ends, that may take a while longer."""
+        self._say("WATCHDOG=1" + (f"\nEXTEND_TIMEOUT_USEC={_LONGER_SECONDS * 1000000}" if self._ends else ""))
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
@@ -68,7 +70,8 @@ class Notifier:
                 return
 
     def stopping(self, seconds: float) -> None:
-        """It ends, and may take so long for it."""
+        """It ends, and may take so long for it, and as long as ``alive`` is said."""
+        self._ends = True
         self._say(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def _say(self, text: str, *, seconds: float = 0.0) -> None:

@@ -11,7 +11,8 @@ from atoll.controls.registry import link_control, registers
 from atoll.errors import InputError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.guard.keepers import PATIENCE, Keepers, Keeping, KeptLease
+from atoll.guard.keepers import Keepers
+from atoll.guard.keeping import PATIENCE, Keeping, KeptLease
 from atoll.host import read_host
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register

@@ -89,6 +89,8 @@ def state_lines(state: Mapping[str, Any], *, style: Style) -> list[str]:
     lines = [style.bold(f"Held by process {state['pid']}") + (", which ends" if state["ending"] else "")]
     for cluster in state["clusters"]:
         keeper = "lost: its keeper has ended" if cluster["keeper"] is None else f"keeper {cluster['keeper']}"
+        if since := cluster.get("silent_since"):
+            keeper += f", which does not answer since {since}"
         lines += ["", f"{style.bold(cluster['name'])} for user {cluster['owner']}, {keeper}"]
         lines += table(("device", "links", "seen as", "cut again"), [_row(d) for d in cluster["devices"]], flexible=2)
     return lines
