@@ -298,8 +298,8 @@ def _bits(function: Function, settings: Settings) -> tuple[Hashable, ...]:
     return (
         *(
             # Where redirection is missing, it decides whether there is a bit that contradicts that.
-            (state, contradicting(function, settings, traffic) is None) if state is Bit.ABSENT else state
-            for flag, traffic in ((AcsFlag.RR, Traffic.UNTRANSLATED), (AcsFlag.CR, Traffic.COMPLETION))
+            (state, contradicting(function, settings) is None) if state is Bit.ABSENT else state
+            for flag in (AcsFlag.RR, AcsFlag.CR)
             for state in (bit(function, settings, flag),)
         ),
         bit(function, settings, AcsFlag.DT) is Bit.ON,

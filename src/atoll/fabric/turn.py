@@ -113,7 +113,7 @@ def turn(
         case Bit.STATED:
             because = f"{at} does no such routing, its vendor says"
             return Turn(Answer.BLOCKED, because, assumption=VENDOR_STATEMENT)
-        case Bit.ABSENT if (other := contradicting(function, settings, traffic)) is not None:
+        case Bit.ABSENT if (other := contradicting(function, settings)) is not None:
             because = f"{at} has {other}, which only routing to peers needs, without {word}"
             if component is Component.ROOT:
                 return _through(component, routing, because)
@@ -143,15 +143,13 @@ _PEER_BITS = (
 """What is there for routing to peers only. Whoever does that has to be able to redirect requests and completions."""
 
 
-def contradicting(function: Function, settings: Settings, traffic: Traffic) -> str | None:
-    """Return a bit that a function has implemented for routing to peers, where it lacks the one that redirects it.
+def contradicting(function: Function, settings: Settings) -> str | None:
+    """Return a bit that a function has implemented for routing to peers, where it lacks one that redirects.
 
-    For completions only what redirects counts: egress control and direct translation leave completions alone.
+    Who routes requests to peers routes completions to them, too: what is there for requests only tells of both.
     """
     for flag, word in _PEER_BITS:
-        of_requests = flag in (AcsFlag.EC, AcsFlag.DT)
-        there = bit(function, settings, flag) not in (Bit.ABSENT, Bit.NO_ACS)
-        if there and not (traffic is Traffic.COMPLETION and of_requests):
+        if bit(function, settings, flag) not in (Bit.ABSENT, Bit.NO_ACS):
             return word
     return None
 
