@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, OFF, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
+from reach_hosts import ALL, CLOSED, OFF, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
@@ -156,6 +156,20 @@ def test_the_worst_path_counts() -> None:
     assert (found.answer, found.path[0].via) == (DIRECT, "nvlink link 0")
     reach = scene(machine(*switch(OFF, OFF), kind="blocked")).reach()
     assert reach.answer(at("03:00.0"), at("04:00.0")).answer is DIRECT
+
+
+@pytest.mark.parametrize(("platform", "expected"), [(Platform.X86, BLOCKED), (Platform.ARM, DIRECT)])
+def test_what_egress_control_blocks_comes_to_no_root_complex(platform: Platform, expected: Answer) -> None:
+    blocking = acs("SV CR UF EC", ALL, vector=0b10)
+    reach = scene(machine(*switch(blocking, CLOSED, CLOSED), kind="identity", platform=platform)).reach()
+    one, blocked, other = at("03:00.0"), at("04:00.0"), at("05:00.0")
+    assert reach.answer(one, blocked).answer is expected
+    assert reach.answer(one, other).answer is DIRECT
+    assert reach.answer(blocked, one).answer is DIRECT, "another port decides"
+    assert reach.memory(one).answer is DIRECT
+    redirecting = acs("SV RR CR UF EC", ALL, vector=0b10)
+    reach = scene(machine(*switch(redirecting, CLOSED), kind="identity", platform=platform)).reach()
+    assert reach.answer(one, blocked).answer is DIRECT, "what is redirected goes there"
 
 
 def test_identity_domains_reach_all_that_answers() -> None:

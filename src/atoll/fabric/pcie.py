@@ -15,6 +15,7 @@ from atoll.fabric.port_bars import port_bar
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
+from atoll.host.model import Platform
 from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 
@@ -67,6 +68,21 @@ class PeerToPeer:
             elif traffic is Traffic.TRANSLATED and ascent.translating is False:
                 findings += _without_ats(topology, settings, branches)
         return worst(BLOCKED, *findings)
+
+    def end(self, source: Address, target: Address) -> bool:
+        """Whether requests for ``target`` surely end where the ways meet: egress control blocks them there.
+
+        They come to no root complex then, whatever that would make of them. So it is on x86: elsewhere host bridges may
+        shift addresses (``resource_entry.offset``), and from below a target need not look as it does from above.
+        """
+        topology = self.topology
+        branches = topology.meeting(source, target)
+        if topology.host.platform is not Platform.X86 or branches.source == branches.target:
+            return False
+        translating = sends_translated(topology, self.settings, source)
+        requests = (Traffic.UNTRANSLATED, *(() if translating is False else (Traffic.TRANSLATED,)))
+        turns = dict(self._meetings.at(branches))
+        return all(turns[kind].answer is Answer.BLOCKED and turns[kind].ends for kind in requests)
 
     def _ascent(self, source: Address, branch: Address) -> Ascent:
         """Return what requests meet on their way up to the bus where ``branch`` stands."""

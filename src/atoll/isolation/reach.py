@@ -73,8 +73,10 @@ class Reach:
 
     def beside_links(self, source: Address, target: Address) -> Finding:
         """Return the worst that ``source`` can do to ``target`` over PCIe, whatever links there are."""
-        over_root = reflected(self.topology, self.settings, source, target, self._over_pcie(source))
-        return worst(self._peers.between(source, target), over_root)
+        straight = self._peers.between(source, target)
+        if self._peers.end(source, target):
+            return straight
+        return worst(straight, reflected(self.topology, self.settings, source, target, self._over_pcie(source)))
 
     def _over_links(self, source: Address, target: Address) -> Finding:
         if target not in self._linkless:
@@ -198,9 +200,16 @@ class Reach:
         """Functions of which it is not known below which port they hang."""
         return tuple(address for address in self.topology.functions if self.topology.severed(address))
 
+    def ports_passing(self, source: Address) -> dict[Address, DomainKind]:
+        """Return the ports whose ids a function can send, or may, and what the IOMMU does with those it may pass."""
+        scope = spoofs(self._identities.spoofing(source), source)
+        passing = () if scope is None else self._untranslated(scope)
+        ports = {address: domain.kind for address, domain in passing if self.topology.functions[address].is_port}
+        return {a: kind for a, kind in ports.items() if self.identity(source, a).answer > Answer.IOMMU}
+
     def _domain(self, address: Address) -> Domain | None:
         function = self.topology.functions[address]
-        if not function.is_port:
+        if not function.is_port or address in self.settings.domain:
             return self.settings.domain.get(address)
         if isinstance(function.group, Known):
             if function.group.value is None and not shows_amd_iommu(self.topology.host):
