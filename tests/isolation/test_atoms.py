@@ -54,6 +54,18 @@ def test_what_the_iommu_would_have_to_do() -> None:
     assert (first.domains, second.domains, first.ats) == ({}, {}, {})
 
 
+def test_ids_of_ports_that_can_be_sent_would_have_to_be_translated_too() -> None:
+    """No switch without Source Validation makes one atom of a whole host that passes addresses through by default."""
+    functions = [*switch(acs("RR CR UF", "RR CR UF"), CLOSED), port("00:02.0", 0x10), endpoint("10:00.0", "00:02.0")]
+    found = scene(machine(*functions, kind="identity"))
+    assert parts(found) == ["03:00.0 04:00.0", "10:00.0"]
+    first, second = atoms(found.topology, found.settings, Policy.STRICT)
+    assert [str(a)[5:] for a in first.domains] == ["03:00.0", "04:00.0", "01:00.0", "02:00.0", "02:01.0"]
+    assert [str(a)[5:] for a in second.domains] == ["10:00.0"]
+    translated = scene(machine(*functions, kind="DMA"))
+    assert [atom.domains for atom in atoms(translated.topology, translated.settings, Policy.STRICT)] == [{}, {}]
+
+
 def test_why_an_atom_is_one() -> None:
     found = scene(machine(*switch(None, OFF)))
     (atom,) = atoms(found.topology, found.settings, Policy.STRICT)
@@ -144,7 +156,7 @@ def settled(draw: st.DrawFn, found: Scene) -> Settings:
     acs_words = {a: None if word is None else draw(flags) & capability(found, a) for a, word in sorted(now.acs.items())}
     cut = {a: draw(st.sets(st.integers(0, 5)).map(frozenset)) for a in sorted(now.cut)}
     kinds = st.sampled_from([Domain(kind, f"{kind}") for kind in DomainKind])
-    domain = {a: draw(kinds) for a in sorted(now.domain)}
+    domain = {a: draw(kinds) for a in sorted(found.host.functions)}
     cpu = {a: draw(kinds) if d.kind is not DomainKind.BLOCKED else d for a, d in sorted(now.cpu_links.items())}
     command = dict.fromkeys(now.command, Command.MASTER | Command.MEMORY)
     ats = {a: draw(st.sampled_from((True, False, None))) for a in now.ats}

@@ -37,7 +37,8 @@ class Atom:
     cuts: Mapping[Address, frozenset[int]]
     """Links to cut at its members."""
     domains: Mapping[Address, DomainKind]
-    """Members whose requests the IOMMU would have to translate, and what it does with them now."""
+    """Members whose requests the IOMMU would have to translate, and what it does with them now; and ports whose ids
+    members can send."""
     ats: Mapping[Address, bool | None]
     """Members that would have to use no ATS (or be blocked by a port above), and whether they do; None: not known."""
     because: tuple[Hop, ...]
@@ -49,7 +50,8 @@ class Atom:
 def most_closed(topology: Topology, settings: Settings) -> Settings:
     """Return the settings with every control at its most closed: all redirection on, all links cut, all translated.
 
-    Bus mastering and memory decoding are on, of the ports above too: what is switched off is not isolated but useless.
+    Ids of ports are translated too: functions may send those. Bus mastering and memory decoding are on, of the ports
+    above as well: what is switched off is not isolated but useless.
     """
     acs = {}
     for address, control in settings.acs.items():
@@ -62,7 +64,7 @@ def most_closed(topology: Topology, settings: Settings) -> Settings:
             cut[address] = frozenset(number for number in _peers(links, address) if cutter.names(number))
     domain = dict(settings.domain)
     cpu_links = dict(settings.cpu_links)
-    for address in topology.endpoints:
+    for address in topology.functions:
         if _behind_iommu(topology, address):
             own = Domain(DomainKind.TRANSLATED, f"function {address}", "it could have an address space of its own")
             domain[address] = own
@@ -103,20 +105,22 @@ def atoms(topology: Topology, settings: Settings, policy: Policy) -> tuple[Atom,
         for address in {*contact.sources, *contact.targets}:
             joined.setdefault(address, []).append(contact)
     roaming = roamers(reach, least=Answer.POSSIBLE)
+    now = Reach(topology, replace(settings, acs=tight.acs, command=tight.command), policy)
     return tuple(
-        _atom(topology, settings, tight, members, joined, roaming)
+        _atom(now, settings, tight, members, joined, roaming)
         for members in partition(reach, least=Answer.POSSIBLE, found=touching, roaming=roaming).classes
     )
 
 
 def _atom(
-    topology: Topology,
+    now: Reach,
     settings: Settings,
     tight: Settings,
     members: tuple[Address, ...],
     joined: Mapping[Address, Sequence[Contact]],
     roaming: Mapping[Address, Finding],
 ) -> Atom:
+    topology = now.topology
     deciders = sorted({port for member in members for port in (member, *topology.up(member))})
     acs = {}
     for address in deciders:
@@ -136,18 +140,23 @@ def _atom(
         roamer = next((roaming[address] for address in members if address in roaming), BLOCKED)
         because = _joining(members[0], joined.get(members[0], ()))
         because = roamer if because is BLOCKED else because
-    domains, ats = _to_translate(settings, tight, members), _without_ats(topology, settings, members)
+    domains, ats = _to_translate(now, settings, tight, members), _without_ats(topology, settings, members)
     return Atom(members, acs, cuts, domains, ats, because.path, because.answer is Answer.POSSIBLE)
 
 
-def _to_translate(settings: Settings, tight: Settings, members: tuple[Address, ...]) -> dict[Address, DomainKind]:
+def _to_translate(
+    now: Reach, settings: Settings, tight: Settings, members: tuple[Address, ...]
+) -> dict[Address, DomainKind]:
+    """Return what the IOMMU would have to translate; ``now``: address spaces as they are, ACS at its most closed."""
     found = {}
+    ports: dict[Address, DomainKind] = {}
     for address in members:
-        now, then = settings.domain.get(address), tight.domain.get(address)
-        kind = DomainKind.UNKNOWN if now is None else now.kind
+        current, then = settings.domain.get(address), tight.domain.get(address)
+        kind = DomainKind.UNKNOWN if current is None else current.kind
         if then is not None and then.kind is DomainKind.TRANSLATED and kind not in _CONFINED:
             found[address] = kind
-    return found
+        ports |= now.ports_passing(address)
+    return found | {port: ports[port] for port in sorted(ports) if port in tight.domain}
 
 
 def _without_ats(topology: Topology, settings: Settings, members: tuple[Address, ...]) -> dict[Address, bool | None]:

@@ -83,7 +83,7 @@ def atoms_lines(
                 lines += wrap(f"ACS at {address}: {control.lspci}", first="  needs ", rest="        ")
         elif atom.acs:
             lines += wrap("ACS at " + " ".join(map(str, atom.acs)), first="  needs ")
-        lines += _translation(atom)
+        lines += _translation(host, atom)
     if host.gaps and any(atom.open for atom in found):
         told = "What was not read counts as joined: a record that tells more may show smaller sets. See: atoll doctor"
         lines += ["", *wrap(told)]
@@ -92,13 +92,20 @@ def atoms_lines(
     return [*lines, *_not_read(found)]
 
 
-def _translation(atom: Atom) -> list[str]:
+def _translation(host: Host, atom: Atom) -> list[str]:
     """What the IOMMU would have to do for an atom, as far as it is known not to do it."""
     lines: list[str] = []
     for kind, now in ((DomainKind.IDENTITY, "now identity"), (DomainKind.NONE, "now none")):
         addresses = [address for address, found in atom.domains.items() if found is kind]
+        ports = [address for address in addresses if host.functions[address].is_port]
+        addresses = [address for address in addresses if address not in ports]
         if addresses:
             what = f"IOMMU translation for {first_of(addresses, _SHOWN)} ({now}; VFIO gives it)"
+            lines += wrap(what, first="  needs ", rest="        ")
+        if ports:
+            what = (
+                f"IOMMU translation for {first_of(ports, _SHOWN)} ({now}), whose ids it can send: type DMA of its group"
+            )
             lines += wrap(what, first="  needs ", rest="        ")
     using = [address for address, state in atom.ats.items() if state]
     if using:

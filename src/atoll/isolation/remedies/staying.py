@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from atoll.fabric.answer import Answer
 from atoll.fabric.settings import Domain, DomainKind
@@ -29,6 +30,8 @@ def what_stays(
     """
     topology = reach.topology
     settings = most_closed(topology, reach.settings)
+    # No remedy offers to have ports' ids translated.
+    settings = replace(settings, domain={a: d for a, d in settings.domain.items() if not topology.functions[a].is_port})
     for address in (one, other):
         settings = settings.with_domain(address, Domain(DomainKind.TRANSLATED, f"function {address}"))
     for address, word in words.items():
