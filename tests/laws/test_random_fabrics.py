@@ -207,17 +207,23 @@ def test_the_same_with_switches_of_links_and_hives() -> None:
 
 
 def test_the_same_with_power9_where_buses_are_endpoints() -> None:
-    tally, together, bypassed, links = Tally(), 0, 0, 0
+    tally, together, further, apart, bypassed, links = Tally(), 0, 0, 0, 0, 0
     for seed in (0, 6, 7, 10, 12):
         tally += try_fabric(f"random-{seed}-powernv", random.Random(seed), pairs=25, clusters=1)
         kernel = Twin.new(f"random-{seed}-powernv").kernel
         for group in kernel.groups.values():
-            assert len({address[:2] for address in group.members}) == 1
+            members = [kernel.hardware.functions[address] for address in group.members]
+            conventional = any(one.spec.port is PortType.CONVENTIONAL for one in members)
+            buses = {address[:2] for address in group.members}
+            assert len(buses) == 1 or conventional
             together += len(group.members) > 1
+            further += len(buses) > 1
+            apart += any(one.spec.physfn is not None for one in members) and len(members) == 1
             bypassed += group.kind is DomainKind.BYPASS
         links += len(kernel.blueprint.links)
     assert not tally.wrong, tally.wrong[0]
-    assert min(together, bypassed, links) > 5
+    assert min(together, apart, bypassed, links) > 5
+    assert further > 0
     assert tally.directs > 20
 
 

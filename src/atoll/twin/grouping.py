@@ -17,7 +17,7 @@ from atoll.twin.function import Function
 from atoll.twin.hardware import Hardware
 from atoll.twin.spec import CONVENTIONAL_BUS, Platform
 
-__all__ = ["find_group"]
+__all__ = ["endpoint", "find_group"]
 
 
 def find_group(hardware: Hardware, devices: Mapping[Address, Device], function: Function) -> int | str | None:
@@ -33,30 +33,36 @@ def find_group(hardware: Hardware, devices: Mapping[Address, Device], function: 
 
 
 def _powernv(hardware: Hardware, devices: Mapping[Address, Device], function: Function) -> int | str | None:
-    key = _endpoint(hardware, function)
-    if key is None:
-        return None
+    """The endpoint's. A bridge asks for none, and is in one that is there already (``pnv_pci_ioda_dma_dev_setup``)."""
+    key = endpoint(hardware, function)
     for other in devices.values():
         if other.group is not None and other.address != function.address:
             mate = hardware.functions[other.address]
-            if _endpoint(hardware, mate) == key:
+            if endpoint(hardware, mate) == key:
                 return other.group
-    return "new"
+    return None if function.spec.is_bridge else "new"
 
 
-def _endpoint(hardware: Hardware, function: Function) -> Hashable | None:
-    """Return what names a function's partitionable endpoint; ports have none.
+def endpoint(hardware: Hardware, function: Function) -> Hashable:
+    """Return what names a function's partitionable endpoint.
 
-    A bus below a bridge is one endpoint. With NVLink support (until 5.12) all GPUs and NPU functions of one
-    NPU share a group; ``isolate_nvlink`` made it one group a GPU with the NPU functions that link to it.
+    A bus is one, but for those below a bridge to conventional PCI, which are one together (``PNV_IODA_PE_BUS_ALL``);
+    a virtual function is one by itself (``pnv_ioda_setup_vf_PE``). With NVLink support (until 5.12) all GPUs and NPU
+    functions of one NPU share a group; ``isolate_nvlink`` made it one group a GPU with the NPU functions that link to
+    it.
     """
-    if function.spec.is_bridge:
-        return None
+    if function.spec.physfn is not None:
+        return ("function", function.address)
     if hardware.blueprint.kernel.npu:
         for link in hardware.blueprint.cpu_links:
             if function.address in (link.gpu, link.function):
                 return ("gpu", link.gpu) if hardware.blueprint.kernel.isolate else ("npu", link.npu)
-    return ("bus", function.address.domain, function.address.bus)
+    bus, above = function.address.bus, hardware.parent(function)
+    while above is not None:
+        if above.spec.port is PortType.PCIE_TO_PCI:
+            bus = above.spec.secondary
+        above = hardware.parent(above)
+    return ("bus", function.address.domain, bus)
 
 
 # -- x86

@@ -8,6 +8,7 @@ from atoll.pci.address import Address
 from atoll.pci.header import PortType
 from atoll.twin import v100
 from atoll.twin.function import Function
+from atoll.twin.grouping import endpoint
 from atoll.twin.kernel import Kernel
 from atoll.twin.packet import Packet
 from atoll.twin.spec import DomainKind, Platform
@@ -41,16 +42,18 @@ class Iommu:
 
         A PCIe-to-PCI bridge's id on its secondary bus selects that of its group, and an id that a device is known
         to use beside its own selects the device's. On PowerNV any id of a bus selects the bus's partitionable
-        endpoint.
+        endpoint, but for those of virtual functions.
         """
         hardware = self.kernel.hardware
         address = Address(domain, requester >> 8, requester >> 3 & 0x1F, requester & 7)
         found = hardware.functions.get(address)
-        if found is not None and hardware.exists(found):
+        if found is not None and not hardware.exists(found):
+            found = None
+        if self.kernel.blueprint.platform is Platform.POWERNV and (found is None or found.spec.is_bridge):
+            return self.of_endpoint(domain, address.bus) or found
+        if found is not None:
             return found
         mates = hardware.on_bus(domain, address.bus)
-        if mates and self.kernel.blueprint.platform is Platform.POWERNV:
-            return mates[0]
         for mate in mates:
             if requester & 0xFF in mate.spec.dma_aliases:
                 return mate
@@ -58,6 +61,16 @@ class Iommu:
         if parent is None or requester & 0xFF:
             return None
         return parent if parent.spec.port is PortType.PCIE_TO_PCI or parent.spec.bus_alias else None
+
+    def of_endpoint(self, domain: int, bus: int) -> Function | None:
+        """Return a function of the partitionable endpoint that a bus is of; None where only bridges are."""
+        hardware = self.kernel.hardware
+        here = next((each for each in hardware.on_bus(domain, bus) if each.spec.physfn is None), None)
+        if here is None or not here.spec.is_bridge:
+            return here
+        key = endpoint(hardware, here)
+        others = (each for each in hardware.functions.values() if not each.spec.is_bridge)
+        return next((each for each in others if endpoint(hardware, each) == key), None)
 
     def knows(self, unit: str | None, function: Function) -> bool:
         """Whether an IOMMU, by its name, has a function in its tables.

@@ -1,7 +1,7 @@
-"""Random machines with POWER9 processors: partitionable endpoints, a bus each, with a window that bypasses translation.
+"""Random machines with POWER9 processors: partitionable endpoints, with a window that bypasses translation.
 
-Without what the twin's PowerNV does not know the endpoints of: conventional buses and virtual functions; and without
-what a PHB4 does not have: endpoints of its own, several host bridges in a segment, IOMMUs that are told as such.
+Without what a PHB4 does not have: endpoints of its own, several host bridges in a segment, IOMMUs that are told as
+such.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from atoll.pci.header import PortType
 from atoll.twin.devicetree import DeviceTree, cells, strings
 from atoll.twin.machines.records import root_complex
 from atoll.twin.spec import (
-    CONVENTIONAL_BUS,
     Blueprint,
     DomainKind,
     FunctionSpec,
@@ -46,9 +45,7 @@ def with_powernv(plan: Blueprint, dice: random.Random) -> Blueprint:
             address=moved[spec.address],
             iommu=None,
             ats=False,
-            vf_total=0,
-            vf_bar=0,
-            vf_device=0,
+            physfn=None if spec.physfn is None else moved[spec.physfn],
         )
         for spec in kept
     )
@@ -76,18 +73,19 @@ def with_powernv(plan: Blueprint, dice: random.Random) -> Blueprint:
 
 
 def _kept(plan: Blueprint) -> Iterator[FunctionSpec]:
-    """Yield functions but virtual ones, what is in a root complex or behind a device, and what has to do with
-    conventional PCI."""
+    """Yield functions but those in a root complex or behind a device, and what is below a bridge that is one of them or
+    leads back to PCI Express."""
     behind = {bridge.domain for bridge in plan.bridges if bridge.vmd is not None}
-    old = [spec for spec in plan.functions if spec.port in CONVENTIONAL_BUS or spec.port is PortType.PCI_TO_PCIE]
-    gone = {(spec.address.domain, bus) for spec in old for bus in range(spec.secondary, spec.subordinate + 1) if bus}
     roots = {(bridge.domain, bridge.bus) for bridge in plan.bridges}
+    old = [spec for spec in plan.functions if _inside(spec, roots) or spec.port is PortType.PCI_TO_PCIE]
+    gone = {(spec.address.domain, bus) for spec in old for bus in range(spec.secondary, spec.subordinate + 1) if bus}
     for spec in plan.functions:
-        inside = spec.address[:2] in roots and spec.port is not PortType.ROOT_PORT
-        if spec.address.domain in behind or spec.address[:2] in gone or spec in old:
-            continue
-        if spec.physfn is None and not inside:
+        if spec.address.domain not in behind and spec.address[:2] not in gone and spec not in old:
             yield spec
+
+
+def _inside(spec: FunctionSpec, roots: set[tuple[int, int]]) -> bool:
+    return (spec.physfn or spec.address)[:2] in roots and spec.port is not PortType.ROOT_PORT
 
 
 def _moved(address: Address, bridges: tuple[HostBridge, ...], segments: dict[str, int]) -> Address:
