@@ -78,6 +78,8 @@ def test_what_may_be_is_not_told_as_what_is(run: Run, tmp_path: Path) -> None:
     (tmp_path / "list").write_text("IOMMU Group 1 01:00.0 VGA: X\nIOMMU Group 2 02:00.0 Ethernet controller: Y\n")
     out = run("explain", "01:00.0", "--host", tmp_path / "list").out
     assert "    may be reached by 0000:02:00.0\n" in out
+    assert "its root complex  untranslated request" in out
+    assert "pci0000:01" not in out, "nothing shows a root bus of that number"
     assert "    reached by" not in out
 
 

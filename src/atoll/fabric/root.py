@@ -25,7 +25,7 @@ def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Ad
 
     That is what the IOMMU does with requests of ``source`` that come up to the root: where they can go from there.
     """
-    root = f"root complex of {topology.functions[source].host_bridge}"
+    root = topology.root(source)
     climbing = climbs(settings, source, topology.up(source))
     if climbing is False:
         return BLOCKED

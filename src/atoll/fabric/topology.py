@@ -78,6 +78,12 @@ class Topology:
                 if above is not None or not self.functions[member].parent_told:
                     self._severed.add(member)
 
+    def root(self, address: Address) -> str:
+        """Return what to call the root complex above a function; which it is, is not known where ports are missing."""
+        if self.severed(address):
+            return "its root complex"
+        return f"root complex of {self.functions[address].host_bridge}"
+
     def severed(self, address: Address) -> bool:
         """Whether the way up from a function ends at a port that was not read: where it hangs is not known."""
         if address not in self._up:

@@ -140,7 +140,7 @@ class Reach:
             # The ports above check bus numbers, and let through the numbers of functions that are not there.
             yield Finding(Answer.BLOCKED, (), frozenset({SIBLING_IDENTITY if found.validator else INTEGRATED_IDENTITY}))
             return
-        root = f"root complex of {self.topology.functions[source].host_bridge}"
+        root = self.topology.root(source)
         hops = (
             Hop(str(source), "requester id", "ports above let through ids of others, or may, and of nobody"),
             Hop(root, "IOMMU", because),
@@ -162,7 +162,7 @@ class Reach:
             identity = self.identity(source, target)
             answer = min(identity.answer, Answer.POSSIBLE if domain.kind is DomainKind.UNKNOWN else Answer.DIRECT)
             if answer > max(Answer.IOMMU, found.answer):
-                hop = Hop(f"root complex of {self.topology.functions[target].host_bridge}", "IOMMU", domain.because)
+                hop = Hop(self.topology.root(target), "IOMMU", domain.because)
                 found = Finding(answer, (*identity.path, hop), identity.assumptions)
             if found.answer is Answer.DIRECT or (found.answer > Answer.IOMMU and domain.kind is DomainKind.UNKNOWN):
                 break
