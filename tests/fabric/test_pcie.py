@@ -13,7 +13,7 @@ from atoll.fabric.pcie import TRANSLATED_WITHOUT_ATS
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import UNTOLD_CLASS, RootRouting
 from atoll.isolation.contacts.crossing import Crossings
-from atoll.pci.acs import Acs
+from atoll.pci.acs import Acs, AcsEnhanced
 from atoll.pci.bar import Bar, Rom
 from atoll.pci.header import Command, PortType
 
@@ -336,3 +336,19 @@ def test_io_requests_pass_by_a_bit_of_their_own(
     assert {contact.answer for contact in joined if at("03:00.0") in contact.sources} == {expected} - {BLOCKED}
     virtual = replace(found.host.functions[at("04:00.0")], physical_function=at("04:00.1"))
     assert not found.topology.has_ports(virtual)
+
+
+@pytest.mark.parametrize("blocking", ["02:00.0", "03:00.0", "02:01.0"])
+def test_ports_with_acs_enhanced_may_block_io_requests(blocking: str) -> None:
+    """Those that come up to them, a function's own bits say nothing."""
+    functions = change(
+        switch(NO_COMPLETIONS, NO_COMPLETIONS), "04:00.0", bars=Known((PORTS,)), command=Known(ON | Command.IO)
+    )
+    functions = change(functions, "02:01.0", command=Known(ON | Command.IO))
+    word = replace(NO_COMPLETIONS, enhanced=AcsEnhanced.IO_BLOCK)
+    found = scene(machine(*change(functions, blocking, acs=Known(word))))
+    expected = BLOCKED if blocking == "02:00.0" else POSSIBLE
+    assert peer(found, "03:00.0", "04:00.0").answer is expected
+    assert peer(found, "04:00.0", "03:00.0").answer is DIRECT, "memory requests pass"
+    joined = [c for c in Crossings(found.reach(), POSSIBLE).contacts() if at("04:00.0") in c.targets]
+    assert {contact.answer for contact in joined if at("03:00.0") in contact.sources} == {expected} - {BLOCKED}

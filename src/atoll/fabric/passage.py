@@ -15,13 +15,14 @@ from atoll.fabric.three_valued import both
 from atoll.fabric.topology import Topology
 from atoll.fabric.turn import Bit, Traffic, Turn, bit
 from atoll.host.fact import Unknown
-from atoll.pci.acs import AcsFlag
+from atoll.pci.acs import AcsEnhanced, AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
 __all__ = [
     "Ascent",
     "Descent",
+    "blocks_ports",
     "climbs",
     "decodes",
     "descending",
@@ -41,6 +42,8 @@ class Ascent(NamedTuple):
     """Whether it may send requests that it marks as translated."""
     stopped: bool | None
     """Whether a port on the way blocks translated requests."""
+    ports: bool = True
+    """Whether I/O requests pass, as far as ports are known to block them."""
 
 
 class Descent(NamedTuple):
@@ -68,14 +71,15 @@ class Descent(NamedTuple):
         copies = both(self.copies, None if open_to_copies else decodes)
         return Descent(both(self.memory, decodes), copies, both(self.ports, settings.decodes_ports(port)))
 
-    def requests(self, *, copied: bool) -> bool | None:
-        """Whether any request arrives: of what no memory request comes to, an I/O request may be answered.
+    def requests(self, *, copied: bool, ports: bool) -> bool | None:
+        """Whether any request arrives: of what no memory request comes to, an I/O request may be answered, if those
+        come up (``ports``).
 
         PCI Express endpoints must not send those, legacy ones may (Base Specification 1.3.2.1); whether a sender does
         is up to it.
         """
         memory = self.copies if copied else self.memory
-        return None if memory is False and self.ports is not False else memory
+        return None if memory is False and ports and self.ports is not False else memory
 
 
 def climbs(settings: Settings, source: Address, ports: Iterable[Address]) -> bool | None:
@@ -134,6 +138,13 @@ def stops_translated(topology: Topology, settings: Settings, port: Address) -> b
     return None if state is Bit.UNREAD else state is Bit.ON
 
 
+def blocks_ports(topology: Topology, settings: Settings, port: Address) -> bool:
+    """Whether a port is known to block I/O requests that come up to it (I/O Request Blocking)."""
+    enhanced = settings.enhanced.get(port)
+    blocks = enhanced is not None and bool(int.__and__(enhanced, AcsEnhanced.IO_BLOCK))
+    return blocks and topology.port_type(port) in DOWNSTREAM_PORTS
+
+
 def translation_blocked(topology: Topology, settings: Settings, ports: Iterable[Address]) -> bool | None:
     """Whether a port on the way blocks translated requests (TB); None where a port's ACS was not read."""
     states = [stops_translated(topology, settings, port) for port in ports]
@@ -146,7 +157,7 @@ def passes(step: Turn, traffic: Traffic, ascent: Ascent, descent: Descent) -> bo
     """Whether a kind of traffic arrives where ``step`` lets it through at the meeting bus; None unknown."""
     if traffic is Traffic.COMPLETION:
         return True
-    states = [ascent.mastering, descent.requests(copied=step.copied)]
+    states = [ascent.mastering, descent.requests(copied=step.copied, ports=ascent.ports)]
     if traffic is Traffic.TRANSLATED:
         states += [ascent.translating, None if ascent.stopped is None else not ascent.stopped]
     if False in states:

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 
 from atoll.fabric.answer import BLOCKED, Answer, Finding, Hop, Policy, worst
 from atoll.fabric.meeting import Meetings
-from atoll.fabric.passage import Ascent, Descent, climbs, descending, passes, sends_translated, translation_blocked
+from atoll.fabric.passage import (
+    Ascent,
+    Descent,
+    blocks_ports,
+    climbs,
+    descending,
+    passes,
+    sends_translated,
+    translation_blocked,
+)
 from atoll.fabric.port_bars import port_bar
 from atoll.fabric.settings import Settings
 from atoll.fabric.topology import Branches, Topology
@@ -94,6 +103,7 @@ class PeerToPeer:
                 climbs(self.settings, source, passed),
                 sends_translated(self.topology, self.settings, source),
                 translation_blocked(self.topology, self.settings, passed),
+                not any(blocks_ports(self.topology, self.settings, port) for port in passed),
             )
         return found
 

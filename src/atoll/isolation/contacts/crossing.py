@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from atoll.fabric.answer import Answer, Finding
 from atoll.fabric.meeting import decider_key, decides_by_number, device_of, meeting_turn, peer_key
-from atoll.fabric.passage import Ascent, Descent, passes, sends_translated, stops_translated
+from atoll.fabric.passage import Ascent, Descent, blocks_ports, passes, sends_translated, stops_translated
 from atoll.fabric.pcie import outcome, peer_to_peer
 from atoll.fabric.three_valued import both, either
 from atoll.fabric.topology import Branches
@@ -59,11 +59,17 @@ class Crossings:
         """Gather what hangs below a bridge as it is seen above it."""
         master = self.settings.can_master(bridge)
         stops = stops_translated(self.topology, self.settings, bridge)
+        ports = not blocks_ports(self.topology, self.settings, bridge)
         senders: dict[Ascent, list[Address]] = defaultdict(list)
         answering: dict[Descent, list[Address]] = defaultdict(list)
         for member in members:
             for ascent, addresses in self._from(member).items():
-                passed = Ascent(both(ascent.mastering, master), ascent.translating, either(ascent.stopped, stops))
+                passed = Ascent(
+                    both(ascent.mastering, master),
+                    ascent.translating,
+                    either(ascent.stopped, stops),
+                    ascent.ports and ports,
+                )
                 senders[passed] += addresses
             for state, addresses in self._below(member).items():
                 answering[state.past(self.topology, self.settings, bridge)] += addresses
