@@ -8,7 +8,7 @@ import pytest
 from reach_hosts import at, endpoint, machine, port
 
 from atoll.host.fact import Known, Unknown
-from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_DESCRIBED
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_ASKED, ONLY_DESCRIBED
 from atoll.host.model import Host, Platform
 from atoll.host.trees.memory import MemoryTree
 from atoll.report.check import Check, Status
@@ -133,3 +133,6 @@ def test_an_iommu_that_the_log_shows_in_use_or_only_described() -> None:
         (check,) = _found(described, "iommu")
         assert check.status is Status.UNKNOWN
         assert told in check.do
+    (check,) = _found(replace(host, iommu_units=(), groups=Unknown(ONLY_ASKED)), "iommu")
+    assert check.status is Status.UNKNOWN
+    assert "in the firmware" in check.do

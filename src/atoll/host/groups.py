@@ -22,6 +22,7 @@ from atoll.pci.address import Address
 __all__ = [
     "BEHIND_XEN",
     "LISTED_NONE",
+    "ONLY_ASKED",
     "ONLY_DESCRIBED",
     "behind_xen",
     "disputed",
@@ -36,6 +37,8 @@ __all__ = [
 
 LISTED_NONE = "it shows a command that lists IOMMU groups, and no group: if that is all of it, no IOMMU is in use"
 """Of a text."""
+ONLY_ASKED = '"IOMMU enabled" in its log tells that intel_iommu=on was asked for, not that there is an IOMMU'
+"""Of a text (``intel_iommu_setup``)."""
 ONLY_DESCRIBED = (
     "its boot log shows that the firmware describes IOMMUs, and not, as far as it goes, that the kernel uses one"
 )

@@ -9,7 +9,7 @@ from atoll.fabric.default_domain import default_domain, is_amd_iommu, not_groupe
 from atoll.fabric.settings import DomainKind
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.gap import GapKind
-from atoll.host.groups import BEHIND_XEN, ONLY_DESCRIBED, on_xen
+from atoll.host.groups import BEHIND_XEN, ONLY_ASKED, ONLY_DESCRIBED, on_xen
 from atoll.host.model import Function, Host
 from atoll.isolation.groups import Prediction
 from atoll.isolation.groups.comparison import compare
@@ -84,7 +84,8 @@ def groups_lines(
         ]
         lines.append(style.bold("Groups as this kernel formed them") + style.faint(" (its claim, made at discovery)"))
     elif not host.functions:
-        logged = host.iommu_units or isinstance(host.interrupt_remapping, Known) or ONLY_DESCRIBED in host.groups.reason
+        asked = any(told in host.groups.reason for told in (ONLY_ASKED, ONLY_DESCRIBED))
+        logged = host.iommu_units or isinstance(host.interrupt_remapping, Known) or asked
         more = "What its log tells: atoll doctor. " if host.complaints or logged else ""
         told = f"No PCI function in this record: {host.groups.reason}."
         return wrap(f"{told} {more}For more give lspci -nnvvv, run as root.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from atoll.fabric.default_domain import passthrough_told
 from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Known, Unknown, value_of
-from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_DESCRIBED, on_xen
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_ASKED, ONLY_DESCRIBED, on_xen
 from atoll.host.model import Host, Platform
 from atoll.pci.vendor import AMD, INTEL
 from atoll.report.acs_checks import acs_override, acs_parameters
@@ -79,6 +79,11 @@ def _iommu(s: Subject) -> Iterator[Check]:
         do = "capture /sys/kernel/iommu_groups too, or give find /sys/kernel/iommu_groups/ -type l"
         if LISTED_NONE in host.groups.reason:
             do = f"if it is so, {_how_to_switch_on(s)}"
+        if ONLY_ASKED in host.groups.reason:
+            do = (
+                'look for "DRHD base" and "Adding to iommu group" in the whole log (dmesg): where neither is, switch '
+                "on VT-d, or AMD-Vi (IOMMU), in the firmware"
+            )
         if ONLY_DESCRIBED in host.groups.reason:
             do = next((told for table, told in _USED if f"({table})" in host.groups.reason), do)
         if host.iommu_units and LISTED_NONE not in host.groups.reason:

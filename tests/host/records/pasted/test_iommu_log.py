@@ -8,6 +8,7 @@ import pytest
 
 from atoll.errors import InputError
 from atoll.host.fact import Known, Unknown, value_of
+from atoll.host.groups import ONLY_ASKED
 from atoll.host.model import IommuUnit, Platform
 from atoll.host.records.merge.hosts import merge
 from host.records.paste import PORT, host_of
@@ -96,6 +97,21 @@ def test_which_iommus_are_in_use(lines: str, platform: Platform, kinds: list[str
 def test_what_the_command_line_asks_for_is_there_where_groups_are() -> None:
     host = host_of("[ 0.1] DMAR: IOMMU enabled\n[ 0.2] pci 0000:00:01.0: Adding to iommu group 1\n")
     assert [unit.kind for unit in host.iommu_units] == ["intel"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "only"),
+    [
+        ("iommu: Default domain type: Passthrough (set via kernel command line)", True),
+        ("DMAR-IR: Enabled IRQ remapping in x2apic mode", False),
+        ("DMAR: DRHD base: 0x000000fed90000 flags: 0x0", False),
+        ("DMAR: Intel(R) Virtualization Technology for Directed I/O", False),
+    ],
+)
+def test_that_the_iommu_was_asked_for_tells_of_none(beside: str, only: bool) -> None:
+    host = host_of(f"[ 0.1] DMAR: IOMMU enabled\n[ 0.2] {beside}\n02:00.0 Ethernet controller [0200]: X [8086:10d3]\n")
+    assert isinstance(host.groups, Unknown)
+    assert (ONLY_ASKED in host.groups.reason) is only
 
 
 def test_units_of_a_boot_log_are_those_that_sysfs_names() -> None:

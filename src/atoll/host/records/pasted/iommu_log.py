@@ -95,6 +95,11 @@ class IommuLog:
         told = self.remapping is not None or self.default_domain is not None
         return told or bool(self.units or self.table or self._asked)
 
+    @property
+    def only_asked(self) -> bool:
+        """Whether a line tells that the command line asked for Intel's IOMMU, and none tells of one."""
+        return self._asked and not self.units and not self.table and self.remapping is None
+
     def in_use(self, *, grouped: bool) -> dict[str, str]:
         """Return the kind of IOMMU by name; where functions are ``grouped``, what was asked for is there."""
         return {"dmar": "intel", **self.units} if self._asked and grouped and not self.units else self.units
@@ -153,7 +158,7 @@ class IommuLog:
 
     def _unit(self, line: str, *, amd: bool) -> bool:
         """Take a line of an IOMMU's driver, or of the firmware's table that describes some."""
-        table = next((name for name in _TABLES if f"ACPI: {name} " in line), None)
+        table = next((name for name in _TABLES if f"ACPI: {name} " in line), "DMAR" if "DRHD base" in line else None)
         if table is not None:
             self.platform, self.table = _TABLES[table], table
             return True

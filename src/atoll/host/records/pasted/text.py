@@ -11,7 +11,7 @@ from atoll.errors import InputError, SeveralMachines
 from atoll.host.command_line import values
 from atoll.host.coverage import coverage
 from atoll.host.fact import Fact, Known, Unknown, value_of
-from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_DESCRIBED
+from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_ASKED, ONLY_DESCRIBED
 from atoll.host.interrupt_remapping import BY_ENDPOINT, doubt_remapping
 from atoll.host.model import Function, Group, Host, IommuUnit, KernelRelease, Platform
 from atoll.host.records.excerpt import is_excerpt
@@ -228,6 +228,8 @@ def _no_groups(log: BootLog, others: Sequence[str], *, asked: bool, unnumbered: 
         return LISTED_NONE
     if log.iommu.table and not log.iommu.units:
         return f"{ONLY_DESCRIBED} ({log.iommu.table})"
+    if log.iommu.only_asked:
+        return f"the text shows no IOMMU groups; {ONLY_ASKED}"
     if log.release is not None:
         return "the text lists no IOMMU groups, and its boot log shows no device added to one"
     return "the text shows no IOMMU groups"
