@@ -167,7 +167,8 @@ class Reception:
                 continue
             asker.handing = None
             self._log(asker, "'take'", of, granted=order.error is None)
-            if asker in self._leaving:
+            if asker not in self.askers:
+                # Let go meanwhile, and closed by now perhaps.
                 continue
             if not self._listens_to(asker.connection, asker):
                 self._let_go(asker)
