@@ -138,3 +138,21 @@ def test_a_table_that_was_not_read_is_assumed_to_give_none(
 ) -> None:
     found = proof(replace(machine(*slots(CLOSED, CLOSED)), iommu_units=units, firmware_aliases=told), red="01:00.0")
     assert ("firmware-aliases" in ids(found)) is assumed
+
+
+def test_an_id_of_two_groups_may_have_the_domain_of_either() -> None:
+    """Attaching either sets the entry of the id that both use (``clone_aliases`` in drivers/iommu/amd/iommu.c)."""
+    found = machine(*slots(CLOSED, CLOSED, CLOSED))
+    assert isinstance(found.groups, Known)
+    one, other, third = at("01:00.0"), at("02:00.0"), at("03:00.0")
+    of_other = found.functions[other].group
+    groups = {
+        n: replace(g, type=Known("identity")) if Known(n) == of_other else g for n, g in found.groups.value.items()
+    }
+    found = replace(found, groups=Known(groups))
+    for told in ({one: other.requester_id}, {other: one.requester_id}):
+        reach = scene(replace(found, firmware_aliases=Known(told))).reach()
+        assert reach.memory(one).answer is Answer.POSSIBLE
+        assert reach.answer(one, third).answer is Answer.POSSIBLE
+        assert reach.memory(third).answer is Answer.IOMMU
+    assert scene(found).reach().memory(one).answer is Answer.IOMMU

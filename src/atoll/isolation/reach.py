@@ -125,7 +125,9 @@ class Reach:
         if source not in self._root:
             own = to_memory(self.topology, self.settings, self.policy, source)
             if own.answer is not Answer.DIRECT:
-                own = worst(own, self._under_false_id(source), *self._under_no_id(source))
+                own = worst(
+                    own, self._under_false_id(source), *self._under_shared_id(source), *self._under_no_id(source)
+                )
             self._root[source] = own
         return self._root[source]
 
@@ -167,6 +169,32 @@ class Reach:
             if found.answer is Answer.DIRECT or (found.answer > Answer.IOMMU and domain.kind is DomainKind.UNKNOWN):
                 break
         return found
+
+    def _under_shared_id(self, source: Address) -> Iterator[Finding]:
+        """What comes of an id that firmware gives to functions of several groups: for it the IOMMU has the domain that
+        one of them was attached to last (``clone_aliases`` in drivers/iommu/amd/iommu.c), whichever that was.
+        """
+        functions, ids = self.topology.functions, self._identities.ids(source)
+        group = value_of(functions[source].group, None)
+        for target in self._named_by_firmware:
+            domain = self._domain(target)
+            if domain is None or domain.kind not in _UNTRANSLATED or value_of(functions[target].group, None) == group:
+                continue
+            identity = self.identity(source, target) if ids & self._identities.ids(target) else BLOCKED
+            if identity.answer > Answer.IOMMU:
+                hop = Hop(
+                    f"root complex of {functions[target].host_bridge}", "IOMMU", f"maybe as for it: {domain.because}"
+                )
+                yield Finding(Answer.POSSIBLE, (*identity.path, hop), identity.assumptions)
+                return
+
+    @cached_property
+    def _named_by_firmware(self) -> tuple[Address, ...]:
+        """The functions that firmware gives another's id, and those whose ids it gives to others."""
+        told = value_of(self.topology.host.firmware_aliases, {})
+        used = {(address.domain, requester) for address, requester in told.items()}
+        functions = self.topology.functions if told else ()
+        return tuple(a for a in functions if a in told or (a.domain, a.requester_id) in used)
 
     def _untranslated(self, scope: Address) -> tuple[tuple[Address, Domain], ...]:
         """The functions below a port (or in a function's segment) whose ids the IOMMU may let through; sure ones first.
