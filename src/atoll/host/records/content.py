@@ -49,7 +49,10 @@ def read_record(data: bytes, *, name: str) -> Record:
     from atoll.host.records.programs.udev import is_udev, read_udev, without_udev
 
     if is_udev(data):
-        return _beside(lambda: Record(name, read_udev(data, name=name)), without_udev(data, name=name), name)
+        from atoll.host.records.programs.umockdev import is_umockdev, read_umockdev
+
+        read = read_umockdev if is_umockdev(data) else read_udev
+        return _beside(lambda: Record(name, read(data, name=name)), without_udev(data, name=name), name)
     return _text(data, name)
 
 
