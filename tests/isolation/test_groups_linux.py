@@ -333,3 +333,14 @@ def test_a_port_that_the_record_names_and_lacks_may_be_anything() -> None:
     found = dict(predict(host(functions)).undetermined)
     assert set(found) == {f.address for f in functions}
     assert all("what stands above bus 0000:0" in why for why in found.values())
+
+
+@pytest.mark.parametrize(("acs", "multifunction", "open_"), [(None, True, True), (ACS_ON, True, False)])
+def test_a_function_that_only_a_group_names_counts_for_its_mates(
+    acs: Acs | None, multifunction: bool, open_: bool
+) -> None:
+    """Whether two functions of a device share a group rests on both."""
+    mate = function("00:08.2", port_type=PortType.ENDPOINT, acs=acs, multifunction=multifunction)
+    members = {10: Group(10, (at("00:08.2"),)), 11: Group(11, (at("00:08.3"),))}
+    missing = dict(predict(replace(host([mate]), groups=Known(members))).undetermined)
+    assert missing.get(at("00:08.2")) == ("0000:00:08.3, of the same device, was not read" if open_ else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from atoll.host.groups import listed_only
 from atoll.host.model import Function, Host
 from atoll.isolation.groups.acs_enabled import Judge, unseen_above
 from atoll.isolation.groups.discovery import discovery_order
@@ -69,6 +70,7 @@ class _Former:
         self._aliases = Aliases(host)
         self._buses: dict[tuple[int, int], list[Function]] = {}
         self._slots: dict[tuple[int, int, int], list[Function]] = {}
+        self._hidden = {address.slot: address for address in listed_only(host)}
         # As for_each_pci_dev() comes by them.
         for function in sorted(self.order, key=lambda function: function.address in anew):
             a = function.address
@@ -201,11 +203,14 @@ class _Former:
         """``get_pci_function_alias_group``: other functions of the slot that do not isolate either."""
         a = top.address
         slot = self._slots[a.slot]
-        if len(slot) < 2 or self._judge.own.multifunction(top) is False:
+        hidden = self._hidden.get(a.slot)
+        if (len(slot) < 2 and hidden is None) or self._judge.own.multifunction(top) is False:
             return None
         own = self._judge.function(top)
         if own.enabled and own.certain:
             return None
+        if hidden is not None:
+            missing.append(f"{hidden}, of the same device, was not read")
         for other in slot:
             if other is top or other.address in self.awaited:
                 continue
