@@ -49,6 +49,9 @@ class Function:
     """False: ``parent`` is None because the record does not show what stands above the function's bus."""
     header: Fact[HeaderType] = Unknown("not read")
     multifunction: Fact[bool] = Unknown("not read")
+    """Of functions beside a function 0 true whatever the header says."""
+    says_multifunction: Fact[bool] = Unknown("not read")
+    """What the header itself says: emulators leave the bit to function 0."""
     port_type: Fact[PortType] = Unknown("not read")
     command: Fact[Command] = Unknown("not read")
     acs: Fact[Acs | None] = Unknown("not read")

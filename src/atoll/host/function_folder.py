@@ -100,6 +100,7 @@ class FunctionFolder:
             behind=place.behind,
             header=told(lambda space: space.header_type),
             multifunction=Known(False, "virtual function") if physical else told(lambda space: space.multifunction_bit),
+            says_multifunction=told(lambda space: space.multifunction_bit),
             port_type=port_type,
             command=told(lambda space: space.command),
             acs=told(lambda space: read_acs(space, *ids)),

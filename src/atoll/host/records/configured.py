@@ -75,6 +75,7 @@ def from_dump(address: Address, dump: bytes, *, source: str) -> Dumped | None:
         possible_ids=_UNTOLD if (vendor, device) == _VIRTUAL else (),
         header=told(lambda space: space.header_type),
         multifunction=told(lambda space: space.multifunction_bit),
+        says_multifunction=told(lambda space: space.multifunction_bit),
         port_type=told(read_port_type),
         command=told(lambda space: space.command),
         acs=told(lambda space: read_acs(space, vendor, device)),

@@ -162,6 +162,11 @@ class _Former:
             return via
         return self._function_alias_group(top, visited, missing, reasons)
 
+    def _multifunction(self, top: Function) -> bool | None:
+        own = self._judge.own
+        found_now = top.address in self._anew and top.address not in self.group
+        return own.multifunction_when_found(top) if found_now else own.multifunction(top)
+
     def _order_counts(self, found: Address, others: list[Function], missing: list[str]) -> None:
         """Of what was not found again, the record does not tell which was found first: note where this counts."""
         if not self._anew or found in self._anew:
@@ -204,7 +209,7 @@ class _Former:
         a = top.address
         slot = self._slots[a.slot]
         hidden = self._hidden.get(a.slot)
-        if (len(slot) < 2 and hidden is None) or self._judge.own.multifunction(top) is False:
+        if (len(slot) < 2 and hidden is None) or self._multifunction(top) is False:
             return None
         own = self._judge.function(top)
         if own.enabled and own.certain:

@@ -53,6 +53,17 @@ class OwnAcs:
         # A scan goes beyond function 0 only if its header says multifunction.
         return True if address.slot in self._shared else None
 
+    def multifunction_when_found(self, function: Function) -> bool | None:
+        """``pdev->multifunction`` as it stands while the kernel adds the function: what the header says.
+
+        Of functions but 0 a scan says so only once it has added them (``pci_scan_slot``), which is when an IOMMU that
+        is there already groups them. Emulators leave the header's bit to function 0. Where the header was not read it
+        is taken to agree.
+        """
+        if function.physical_function is None and isinstance(function.says_multifunction, Known):
+            return function.says_multifunction.value
+        return self.multifunction(function)
+
     def port_type(self, function: Function) -> PortType | None:
         """The type as ``set_pcie_port_type`` corrects it: None where it was not read.
 

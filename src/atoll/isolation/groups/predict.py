@@ -11,6 +11,7 @@ from atoll.host.groups import listed_only
 from atoll.host.model import Host
 from atoll.isolation.groups.binding_order import perhaps_bound_first
 from atoll.isolation.groups.firmware_ids import perhaps_joined
+from atoll.isolation.groups.found_late import perhaps_found_late
 from atoll.isolation.groups.linux import predict_linux
 from atoll.isolation.groups.override_evidence import override_in_force, perhaps_overridden
 from atoll.isolation.groups.prediction import Prediction
@@ -49,6 +50,7 @@ def predict(
         explained.append(perhaps_overridden(host, prediction))
         if rule is GroupRule.PCI:
             explained.append(perhaps_bound_first(host, prediction, served))
+            explained.append(perhaps_found_late(host, prediction, served))
         for found in explained:
             for address, why in found.items():
                 missing[address] = "; ".join(filter(None, (missing.get(address), why)))
