@@ -65,6 +65,17 @@ def test_no_groups_are_unknown_where_they_were_not_captured() -> None:
         assert any(gap.what == "IOMMU groups" for gap in host.gaps)
 
 
+def test_groups_that_all_lost_their_devices_are_unknown() -> None:
+    files = {**FUNCTION, f"{GROUP}/type": "DMA\n", "sys/kernel/iommu_groups/8/type": "DMA\n"}
+    bare = read_host(tree_of(files))
+    assert isinstance(bare.groups, Unknown)
+    assert "no group in it lists a device" in bare.groups.reason
+    assert [address for address, _ in predict(bare).undetermined] == [Address(0, 1, 0, 0)]
+    linked = read_host(tree_of({**files, f"{FOLDER}/iommu_group": Link("../../../kernel/iommu_groups/7")}))
+    assert isinstance(linked.groups, Known)
+    assert linked.groups.value[7].members == (Address(0, 1, 0, 0),)
+
+
 def test_groups_from_the_functions_links() -> None:
     other = function_files("0000:02:00.0")
     host = read_host(tree_of({**FUNCTION, **other, f"{FOLDER}/iommu_group": Link("../../../kernel/iommu_groups/3")}))

@@ -60,7 +60,8 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent) -> Fact[
     Where ``sys/kernel`` was not captured, the groups are those that the functions' own links name, and
     unknown where no function has such a link. A function that no group lists, be it that a folder was lost or could
     not be read, is in the group that its link names: the kernel makes both (``iommu_group_alloc_device``). One that is
-    listed elsewhere than its link says is in none of these: the record is of two moments.
+    listed elsewhere than its link says is in none of these: the record is of two moments. A group lives as long as a
+    device is in it: where all are empty, the record lost what was in them.
     """
     listed = names(tree, _GROUPS)
     if isinstance(listed, Known):
@@ -75,6 +76,8 @@ def read_groups(tree: Tree, places: Iterable[Place], *, extent: Extent) -> Fact[
             group = groups.get(changed) or _group(tree, changed, extent)
             there = {*group.members, place.address} if other is None else {*group.members} - {place.address}
             groups[changed] = replace(group, members=tuple(sorted(there)))
+        if groups and not any(group.members or group.others for group in groups.values()):
+            return Unknown(f"{_GROUPS}: no group in it lists a device, as where links were not copied")
         return Known(dict(sorted(groups.items())), _GROUPS)
     if _kernel_complete(tree):
         return Known({}, f"{_GROUPS} does not exist: this kernel has no IOMMU support")
