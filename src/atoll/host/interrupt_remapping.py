@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atoll.host.attribute import exists, names, text
+from atoll.host.attribute import names, text
 from atoll.host.command_line import parameters
 from atoll.host.fact import Fact, Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN
@@ -39,17 +39,17 @@ def read_interrupt_remapping(
         return _told_by_gic(chips, compatible(tree))
     if platform not in (Platform.X86, Platform.UNKNOWN):
         return Unknown(f"no rule tells it for platform {platform}")
-    return _told_on_x86(tree, chips, units, groups, command_line)
+    return _told_on_x86(tree, chips, units, command_line)
 
 
 def _told_on_x86(
-    tree: Tree,
-    chips: Fact[frozenset[str]],
-    units: tuple[IommuUnit, ...],
-    groups: Fact[Mapping[int, Group]],
-    command_line: str,
+    tree: Tree, chips: Fact[frozenset[str]], units: tuple[IommuUnit, ...], command_line: str
 ) -> Fact[bool]:
-    """Return whether x86 remaps interrupts, by the names of chips in use, and what the command line and groups say."""
+    """Return whether x86 remaps interrupts, by the names of chips in use, and what the command line says.
+
+    That no IOMMU translates says nothing: Intel's remaps with ``iommu=off`` and without DMA translation too, and shows
+    in sysfs only where it translates (seen on Linux 6.1).
+    """
     remapped = isinstance(chips, Known) and any(chip.startswith("IR-") for chip in chips.value)
     told: Fact[bool] = Known(True, "interrupt chips are called IR-…") if remapped else Unknown("not told")
     settled = doubt_remapping(told, Known(command_line), units)
@@ -60,8 +60,6 @@ def _told_on_x86(
         return Unknown(f"proc/interrupts: some interrupts are remapped, those of {plain} are not") if plain else told
     if off := _asking(command_line, "off"):
         return Known(False, f"{off} on the command line")
-    if isinstance(groups, Known) and not groups.value and not units and exists(tree, "sys/class/iommu"):
-        return Known(False, "no IOMMU is in use")
     if isinstance(chips, Known) and any(chip == "IO-APIC" or chip.startswith("PCI-MSI") for chip in chips.value):
         return Known(False, chips.source)
     return Unknown(_NO_CHIPS)
