@@ -172,6 +172,24 @@ def test_what_egress_control_blocks_comes_to_no_root_complex(platform: Platform,
     assert reach.answer(one, blocked).answer is DIRECT, "what is redirected goes there"
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("identity", BLOCKED), ("DMA", IOMMU), ("blocked", BLOCKED), (None, IOMMU)],
+)
+@pytest.mark.parametrize("word", [acs("SV CR UF EC", ALL, vector=0b10), acs("SV RR CR", ALL)])
+def test_what_ends_below_a_root_complex_may_be_mapped_at_other_addresses(
+    word: Acs, kind: str | None, expected: Answer
+) -> None:
+    """Of egress control, and of a root port that sends nothing up that is for its own side (UF)."""
+    found = scene(machine(*switch(word, CLOSED, root=acs("SV RR CR", ALL)), kind=kind or "DMA"))
+    settings = found.settings
+    if kind is None:
+        settings = replace(settings, domain={a: d for a, d in settings.domain.items() if a != at("03:00.0")})
+    settings = replace(settings, ats={**settings.ats, at("03:00.0"): True})
+    reach = Reach(found.topology, settings, Policy.STRICT)
+    assert reach.answer(at("03:00.0"), at("04:00.0")).answer is expected
+
+
 def test_identity_domains_reach_all_that_answers() -> None:
     reach = scene(machine(*slots(CLOSED, CLOSED), kind="identity")).reach()
     found = reach.answer(A, B)

@@ -17,7 +17,7 @@ from atoll.pci.acs import AcsFlag
 from atoll.pci.address import Address
 from atoll.pci.header import DOWNSTREAM_PORTS, PortType
 
-__all__ = ["reflected", "to_memory"]
+__all__ = ["by_mapping", "reflected", "to_memory"]
 
 
 def to_memory(topology: Topology, settings: Settings, policy: Policy, source: Address) -> Finding:
@@ -95,12 +95,24 @@ def reflected(topology: Topology, settings: Settings, source: Address, target: A
         return BLOCKED
     returned = _forwarded(topology, settings, source, target)
     if returned is False:
-        return BLOCKED
+        return by_mapping(settings, source)
     may = "sends" if sure else "may send"
     hop = Hop(str(target), "PCIe", f"the root complex {may} it down again")
     whole = not topology.severed(source) and not topology.severed(target) and sure
     answer = finding.answer if decoding and None not in windows and returned and whole else Answer.POSSIBLE
     return Finding(answer, (*finding.path, hop), finding.assumptions)
+
+
+def by_mapping(settings: Settings, source: Address) -> Finding:
+    """Say what ``source`` reaches of a target whose own addresses come to no root complex: what is mapped for it.
+
+    Where the IOMMU passes addresses through as they are, or nothing at all, that is nothing.
+    """
+    domain = settings.domain.get(source)
+    if domain is not None and domain.kind in (DomainKind.IDENTITY, DomainKind.NONE, DomainKind.BLOCKED):
+        return BLOCKED
+    because = "its I/O address space is not known" if domain is None else domain.because
+    return Finding(Answer.IOMMU, (Hop(str(source), "IOMMU", because),))
 
 
 def _makers(topology: Topology, function: Function) -> Iterator[Function]:

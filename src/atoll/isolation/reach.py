@@ -11,7 +11,7 @@ from atoll.fabric.default_domain import default_domain, shows_amd_iommu
 from atoll.fabric.links import across_links, into_system, linkless
 from atoll.fabric.passage import climbs
 from atoll.fabric.pcie import PeerToPeer
-from atoll.fabric.root import reflected, to_memory
+from atoll.fabric.root import by_mapping, reflected, to_memory
 from atoll.fabric.settings import Domain, DomainKind, Settings
 from atoll.fabric.smmu import ids_of_nobody
 from atoll.fabric.topology import Topology
@@ -73,10 +73,10 @@ class Reach:
 
     def beside_links(self, source: Address, target: Address) -> Finding:
         """Return the worst that ``source`` can do to ``target`` over PCIe, whatever links there are."""
-        straight = self._peers.between(source, target)
-        if self._peers.end(source, target):
-            return straight
-        return worst(straight, reflected(self.topology, self.settings, source, target, self._over_pcie(source)))
+        over_root = reflected(self.topology, self.settings, source, target, self._over_pcie(source))
+        if over_root.answer > Answer.IOMMU and self._peers.end(source, target):
+            over_root = by_mapping(self.settings, source)
+        return worst(self._peers.between(source, target), over_root)
 
     def _over_links(self, source: Address, target: Address) -> Finding:
         if target not in self._linkless:
