@@ -30,7 +30,7 @@ from atoll.twin import Twin
 from atoll.twin.attack import FORWARDING, Attempt
 from atoll.twin.machines.random import PREFIX, MachineKind
 from atoll.twin.packet import Kind
-from atoll.twin.spec import DomainKind, Model
+from atoll.twin.spec import DomainKind, Model, Platform
 
 __all__ = ["DISABLE", "SEQUENCE", "Tally", "disturb", "rests_on_honesty", "retranslate", "try_fabric"]
 
@@ -116,10 +116,14 @@ def _wide(twin: Twin, address: Address) -> bool:
 
 
 def retranslate(twin: Twin, dice: random.Random) -> None:
-    """Give groups default domains of their own kinds, and switch ATS, as an administrator may."""
+    """Give groups default domains of their own kinds, and switch ATS, as an administrator may.
+
+    On PowerNV what passes as it is goes through a window of its own: addresses there look like nobody's from below.
+    """
+    passing = DomainKind.BYPASS if twin.blueprint.platform is Platform.POWERNV else DomainKind.IDENTITY
     for group in twin.kernel.groups.values():
         if dice.random() < 0.4:
-            group.kind = dice.choice((DomainKind.IDENTITY, DomainKind.DMA, DomainKind.DMA_FQ))
+            group.kind = dice.choice((passing, DomainKind.DMA, DomainKind.DMA_FQ))
     for function in twin.kernel.hardware.functions.values():
         if dice.random() < 0.3:
             function.set_ats(dice.random() < 0.5)
