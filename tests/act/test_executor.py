@@ -191,6 +191,7 @@ def test_what_cannot_be_undone_is_said() -> None:
     assert "Not undone: " in caught.value.message
     assert "could not be undone" in caught.value.message
     # What stays is in the journal for release.
+    assert "atoll release SPEC undoes the rest" in caught.value.hint
     assert {entry.step.kind for entry in read_journal(twin).entries} <= {StepKind.BIND, StepKind.UNBIND}
     assert read_journal(twin).entries
 

@@ -88,6 +88,7 @@ _DISCOVERING = frozenset({StepKind.RESCAN, StepKind.BIND, StepKind.RESET, StepKi
 all with whatever restores configuration (``pci_restore_state``)."""
 _ENDED = "when its owner has ended, run atoll recover"
 _AGAIN = "atoll show tells what is so now; make the plan anew"
+_REST = "atoll release SPEC undoes the rest, once what keeps it from that is gone"
 
 
 class _Run:
@@ -103,6 +104,8 @@ class _Run:
         """What this run wrote into the journal."""
         self.noted: set[Address] = set()
         """The devices of which the journal has what they were set to."""
+        self.kept = False
+        """Whether something could not be undone, which the journal has for release."""
         self.cut: dict[Address, frozenset[int]] = {}
         """The links that devices said were cut, until something else is done to them."""
 
@@ -121,8 +124,7 @@ class _Run:
                 if not isinstance(error, KeyboardInterrupt) or not self.entries:
                     raise
                 message = f"interrupted at step {step.id} ({step.kind} {step.device}). {told}"
-                left = self.work.left
-                raise Interrupted(message, hint=_ENDED if left else _AGAIN, undone=not left) from error
+                raise Interrupted(message, hint=self.hint(), undone=not self.work.left) from error
         try:
             for address in dict.fromkeys(step.device for step in self.plan.steps):
                 # One that was exchanged behind the last write to it was given to nobody.
@@ -184,8 +186,16 @@ class _Run:
             return RefusedError(
                 f"step {step.id} ({step.kind} {step.device}): {error}. Nothing was done.", hint=error.hint or _AGAIN
             )
-        hint = _ENDED if self.work.left else getattr(error, "hint", "") or _AGAIN
-        return StepError(f"step {step.id} ({step.kind} {step.device}) failed: {error}. {told}", hint=hint)
+        text = f"step {step.id} ({step.kind} {step.device}) failed: {error}. {told}"
+        return StepError(text, hint=self.hint(getattr(error, "hint", "")))
+
+    def hint(self, hint: str = "") -> str:
+        """Return what to do, after going back. ``hint``: about what failed."""
+        if self.work.left:
+            return _ENDED
+        if self.kept:
+            return f"{hint}; {_REST}" if hint else _REST
+        return hint or _AGAIN
 
     def back(self) -> str:
         """Roll back, and say what was undone and what was not.
@@ -202,12 +212,17 @@ class _Run:
             undone = replace(undone, left=(*undone.left, *closed.values()))
             self.work.undone = True
         machine = self.site.machine
+        # Of what is not there any more nothing is left; should it come back, it is the host's as any other.
+        gone = [
+            *pulled(self.entries, lambda address: device.present(machine, address)),
+            *exchanged(self.entries, self.look)[0],
+        ]
         try:
-            # Of what is not there any more nothing is left; should it come back, it is the host's as any other.
-            self.journal.forget(pulled(self.entries, lambda address: device.present(machine, address)))
-            self.journal.forget(exchanged(self.entries, self.look)[0])
+            self.journal.forget(gone)
         except Failure as error:
             undone = replace(undone, left=(*undone.left, error.message))
+        over = {entry.number for entry in (*undone.undone, *gone)}
+        self.kept = bool(undone.left) and any(entry.number not in over for entry in self.entries)
         return _told(undone)
 
     def look(self, address: Address) -> Function | None:
