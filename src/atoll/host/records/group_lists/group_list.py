@@ -111,13 +111,14 @@ class GroupList:
         """Members of groups that are no PCI functions: platform devices."""
         return self._listing.others
 
-    def unnumbered(self, elsewhere: Mapping[Address, int]) -> tuple[Address, ...]:
-        """Functions, one of each group, of groups whose members a text lists, and nothing tells the number.
-
-        ``elsewhere`` are numbers that no list tells: members of theirs are told from then on.
-        """
-        self._own.settle(elsewhere)
+    @property
+    def unnumbered(self) -> tuple[Address, ...]:
+        """Functions, one of each group, of groups whose members a text lists, and nothing tells the number."""
         return self._own.unnumbered
+
+    def settle(self, elsewhere: Mapping[Address, int]) -> None:
+        """Tell the members of groups that are listed without their number, by numbers that no list tells."""
+        self._own.settle(elsewhere)
 
     @property
     def asked(self) -> bool:

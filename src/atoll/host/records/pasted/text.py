@@ -155,7 +155,7 @@ def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> H
     elif isinstance(remapping, Known):
         remapping = doubt_remapping(remapping, command_line, units)
     unsure = [address for address in lines.unsure if address not in told.number]
-    gaps = text_gaps(found, functions, told, empty=listed.told.empty, unnumbered=listed.unnumbered({}), unsure=unsure)
+    gaps = text_gaps(found, functions, told, empty=listed.told.empty, unnumbered=listed.unnumbered, unsure=unsure)
     return Host(
         name=name,
         functions=functions,
@@ -199,7 +199,7 @@ def _remapping(logged: bool | None, interrupts: Interrupts, name: str) -> Fact[b
 
 def _groups(found: TextFunctions, functions: dict[Address, Function], listed: GroupList, log: BootLog) -> ToldGroups:
     none = frozenset(a for a, f in functions.items() if isinstance(f.group, Known) and f.group.value is None)
-    listed.unnumbered({**log.members, **found.group})
+    listed.settle({**log.members, **found.group})
     doubted = {
         address: f"group of {address}: {found.name} lists it in group {one} and in group {other}"
         for address, (one, other) in listed.told.conflicts.items()
@@ -244,7 +244,7 @@ def _membership(
         source = f"{lines.name}: the loop over /sys/kernel/iommu_groups found none"
         return Known({}, source), dict.fromkeys(functions, Known(None, source))
     listed = lines.listed
-    why = _no_groups(lines.log, lines.others, asked=listed.asked, unnumbered=bool(listed.unnumbered({})), xen=xen)
+    why = _no_groups(lines.log, lines.others, asked=listed.asked, unnumbered=bool(listed.unnumbered), xen=xen)
     if told.doubted and not told.number:
         why = "what the text tells of groups contradicts itself"
     is_told = told.number or told.none or told.doubted
