@@ -181,6 +181,13 @@ def test_what_only_a_log_of_groups_names_is_explained_as_far_as_it_goes(run: Run
     assert beside.out.startswith("0000:01:00.1 and 0000:01:00.0 share group 7 and may reach one another.")
 
 
+def test_a_group_of_which_lines_were_left_out_is_not_called_whole(run: Run, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("IOMMU Group 1:\n\t01:00.0 VGA compatible controller [0300]: X [10de:1b80]\n\t[...]\n")
+    said = " ".join(run("explain", "01:00.0", "--host", listed).out.split())
+    assert said.startswith("0000:01:00.0 is in group 1, as far as the record shows, and so is what of its list")
+
+
 def test_groups_of_which_records_tell_otherwise_are_told_with_both(run: Run, tmp_path: Path) -> None:
     lines = [f"{n:02x}:00.0 Ethernet controller [0202]: X [8086:1521]\n" for n in range(1, 7)]
     (tmp_path / "list.txt").write_text("IOMMU Group 4:\n" + "".join(f"\t{line}" for line in lines))

@@ -36,7 +36,7 @@ def headline(host: Host, found: Grouping) -> str:
     alike, ports, strangers = companions(host, found)
     if not strangers and any(gap.kind is GapKind.MEMBERS and one in gap.of for gap in host.gaps):
         beside = f", with {first_of(alike, SHOWN)}" if alike else ""
-        return f"{one} is in {group}{comma}{beside}, and so is what of its list could not be read."
+        return f"{one} is in {group}{beside}, and so is what of its list could not be read."
     if not alike and not strangers:
         beyond = perhaps_members(host, found) if found.recorded else []
         if beyond:

@@ -49,6 +49,7 @@ from atoll.host.records.group_lists.sysfs_listing import SysfsListing
 from atoll.host.records.group_lists.table import GroupTable
 from atoll.host.records.lspci.asked import PROMPT
 from atoll.host.records.lspci.heading import ids_in_brackets
+from atoll.host.records.lspci.left_out import leaves_out
 from atoll.host.records.lspci.slot import address_in, function_in
 from atoll.pci.address import Address
 
@@ -91,6 +92,8 @@ class GroupList:
     told: Membership = field(default_factory=Membership)
     unfound: bool = False
     """Whether a loop over the groups found none: its pattern stands in place of the number."""
+    left_out: bool = False
+    """Whether a line of a list stands for others that somebody left out: ``[...]``."""
     _open: OpenGroup = field(default_factory=OpenGroup)
     _wrapped: bool = False
     """Whether the line before holds flags of lspci that go on: ``Flags: fast devsel, IRQ 11,``; ``IOMMU group 1``."""
@@ -150,6 +153,10 @@ class GroupList:
         if self._own.take(text):
             self._open.close()
             return ""
+        if self._open.number is not None and leaves_out(text):
+            self.left_out = True
+            if not self._open.apart:
+                self.told.name_in_part(self._open.number)
         self.told.add_all(self._below.following(line, text))
         told = self._below.was_below(text)
         if told is not None and self._open.number == told[1]:
