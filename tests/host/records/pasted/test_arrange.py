@@ -102,3 +102,11 @@ def test_a_physical_function_listed_once_more_is_none_of_its_virtual_ones() -> N
     host = host_of(PORT + card + listed)
     ids = {str(address)[5:]: (f.vendor, f.device) for address, f in host.functions.items() if address.bus > 4}
     assert ids == {"05:00.0": (0x8086, 0x10C9), "06:00.0": (0x8086, 0x10CA)}
+
+
+@pytest.mark.parametrize(("told", "whole"), [("secondary=05", True), ("secondary=00", False)])
+def test_what_stands_on_a_bus_that_a_path_does_not_number_is_not_shown(told: str, whole: bool) -> None:
+    """lspci -P of a bridge that does not answer: what is below may be in the groups of others."""
+    host = host_of(PORT.replace("secondary=05", told) + CONVENTIONAL.format(address="00:05.0/00.0"))
+    assert (len(host.functions), host.excerpt) == ((3, False) if whole else (2, True))
+    assert [gap.what for gap in host.gaps if "without bus numbers" in gap.why] == ([] if whole else ["1 function"])

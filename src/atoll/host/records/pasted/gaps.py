@@ -59,10 +59,10 @@ def _of_functions(found: TextFunctions, functions: Mapping[Address, Function], t
         gaps.append(Gap(f"the rest of {cut}, and what comes after it", why, "give the whole output of lspci -vvv"))
     if found.lost:
         why = f"{found.name}: paths without bus numbers, and no bus numbers of the bridges"
-        gaps.append(Gap(f"{found.lost} functions", why, "use lspci -PP, or -vvv"))
+        gaps.append(Gap(_count(found.lost), why, "use lspci -PP, or lspci without -P"))
     if found.undrawn:
         why = f"{found.name}: a tree of lspci -t whose blanks are gone or which lacks lines"
-        gaps.append(Gap(f"{found.undrawn} functions", why, "paste it as code, where blanks stay as they are"))
+        gaps.append(Gap(_count(found.undrawn), why, "paste it as code, where blanks stay as they are"))
     hidden = sorted(told.number.keys() - functions.keys())
     if hidden and functions:
         why = "the groups list them, the text does not show them"
@@ -99,6 +99,10 @@ def _unsure(found: TextFunctions, addresses: Sequence[Address]) -> list[Gap]:
         return []
     why = f"{found.name}: the numbers before their lines may be of groups, and of lines"
     return [Gap(f"groups of {_several(addresses)}", why, "give find /sys/kernel/iommu_groups/ -type l")]
+
+
+def _count(number: int) -> str:
+    return "1 function" if number == 1 else f"{number} functions"
 
 
 def _several(addresses: Sequence[Address]) -> str:

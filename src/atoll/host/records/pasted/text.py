@@ -136,7 +136,8 @@ def read_text(data: bytes, *, name: str) -> Host:
 def _host(path: str, lines: _Lines, found: TextFunctions, *, unfound: bool) -> Host:
     """Put together what was found; ``unfound``: what lists groups ran, and found none."""
     name, log, listed = lines.name, lines.log, lines.listed
-    excerpt = listed.left_out or is_excerpt(found.functions, listed.told.members.keys() | log.members.keys())
+    grouped = listed.told.members.keys() | log.members.keys()
+    excerpt = listed.left_out or found.lost > 0 or is_excerpt(found.functions, grouped)
     functions = arranged(
         found,
         above={**lines.paths.above, **found.above},
