@@ -9,7 +9,7 @@ from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
 from atoll.pci.vendor import AMD, HYGON, IBM, INTEL, NVIDIA, ZHAOXIN
 
-__all__ = ["platform_by_bridges", "platform_by_machine"]
+__all__ = ["both_platforms", "platform_by_bridges", "platform_by_machine"]
 
 _POWERNV_BRIDGES = frozenset({(IBM, 0x03DC), (IBM, 0x04C1), (IBM, 0x0652)})
 """PHB3, PHB4 and PHB5: root ports of POWER8 to POWER10, which only bare metal shows (pci.ids)."""
@@ -27,7 +27,11 @@ _ARM_BRIDGES = frozenset(
     }
 )
 """Root ports and host bridges of Arm's processors (pci.ids; Tegra's: ``pci_quirk_nvidia_tegra_disable_rp_msi``)."""
-_MACHINES = {"x86_64": Platform.X86, "i686": Platform.X86, "aarch64": Platform.ARM, "s390x": Platform.OTHER}
+_MACHINES = {
+    **dict.fromkeys(("x86_64", "i686"), Platform.X86),
+    "aarch64": Platform.ARM,
+    **dict.fromkeys(("ppc64le", "ppc64", "s390x"), Platform.OTHER),
+}
 """What the kernel calls processors (``uname -m``); on POWER, bare metal and partitions are called alike."""
 _X86 = frozenset({INTEL, AMD, HYGON, ZHAOXIN})
 """Makers of x86 processors, whose host bridges bear their ids (pci.ids)."""
@@ -48,6 +52,16 @@ def platform_by_bridges(functions: Mapping[Address, Function]) -> Platform:
 def platform_by_machine(machine: str) -> Platform | None:
     """Return the platform by what the kernel calls its processors, None where that does not tell it."""
     return _MACHINES.get(machine)
+
+
+def both_platforms(one: Platform, other: Platform) -> Platform | None:
+    """Return the platform that two sources tell of, None where they disagree."""
+    if one is other or other is Platform.UNKNOWN:
+        return one
+    if one is Platform.UNKNOWN:
+        return other
+    # What the kernel calls POWER's processors does not tell bare metal.
+    return Platform.POWERNV if {one, other} == {Platform.POWERNV, Platform.OTHER} else None
 
 
 def _vendors(function: Function) -> set[int | None]:

@@ -27,7 +27,7 @@ def test_release_and_command_line_beside_a_list() -> None:
         ("x86_64 x86_64 x86_64", Platform.X86, Platform.X86),
         ("aarch64", Platform.ARM, Platform.UNKNOWN),
         ("s390x", Platform.OTHER, Platform.UNKNOWN),
-        ("ppc64le", Platform.UNKNOWN, Platform.X86),
+        ("ppc64le", Platform.OTHER, Platform.UNKNOWN),
     ],
 )
 def test_the_machine_of_a_list_that_shows_no_host_bridge(machine: str, platform: Platform, beside: Platform) -> None:

@@ -84,7 +84,7 @@ def test_without_functions_it_is_refused() -> None:
         ({"Architecture": "aarch64", "OSName": "Linux", "OSRelease": "6.8.0-1030-aws"}, Platform.ARM, (6, 8)),
         ({"Architecture": "x86_64", "OSName": "FreeBSD", "OSRelease": "14.1-RELEASE"}, Platform.X86, None),
         ({"Architecture": "ppc64le", "PlatformName": "PowerNV"}, Platform.POWERNV, None),
-        ({"Architecture": "ppc64le", "PlatformName": "pSeries"}, Platform.UNKNOWN, None),
+        ({"Architecture": "ppc64le", "PlatformName": "pSeries"}, Platform.OTHER, None),
     ],
 )
 def test_what_is_told_of_the_machine(

@@ -23,6 +23,7 @@ from atoll.host.records.merge.bricks import merge_bricks
 from atoll.host.records.merge.disagreement import Disagreements, agreed, agreed_by_key, is_disagreement, is_disputed
 from atoll.host.records.merge.function import merge_function
 from atoll.host.records.multifunction import ALONE, SHARED
+from atoll.host.records.platform import both_platforms
 from atoll.pci.address import Address
 from atoll.pci.class_code import BaseClass
 
@@ -144,10 +145,9 @@ def _filled(gap: Gap, functions: Mapping[Address, Function]) -> bool:
 
 
 def _platform(one: Host, other: Host, doubts: Disagreements) -> Platform:
-    if one.platform is other.platform or other.platform is Platform.UNKNOWN:
-        return one.platform
-    if one.platform is Platform.UNKNOWN:
-        return other.platform
+    platform = both_platforms(one.platform, other.platform)
+    if platform is not None:
+        return platform
     doubts.add("platform", Known(one.platform.value, doubts.one), Known(other.platform.value, doubts.other))
     return Platform.UNKNOWN
 

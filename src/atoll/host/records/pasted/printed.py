@@ -42,7 +42,7 @@ class Printed:
     release: str | None = None
     command_line: str | None = None
     platform: Platform | None = None
-    """The platform by the name of the machine (``uname -m``), where that tells it: a ``ppc64le`` may be a guest."""
+    """The platform by the name of the machine (``uname -m``): a ``ppc64le`` may be bare metal too."""
     types: dict[int, str] = field(default_factory=dict)
     """Types of groups by their numbers, as ``/sys/kernel/iommu_groups/N/type`` has them."""
     _asked: str = ""

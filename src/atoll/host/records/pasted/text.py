@@ -35,7 +35,7 @@ from atoll.host.records.pasted.lines import text_lines
 from atoll.host.records.pasted.printed import Printed
 from atoll.host.records.pasted.several_machines import Marks, two_makers
 from atoll.host.records.pasted.unread import UNKNOWN_LIST, instead
-from atoll.host.records.platform import platform_by_bridges
+from atoll.host.records.platform import both_platforms, platform_by_bridges
 from atoll.pci.address import Address
 
 __all__ = ["read_text"]
@@ -292,8 +292,13 @@ def _booted(command_line: str) -> KernelRelease | None:
 
 def _platform(log: BootLog, printed: Printed, functions: Mapping[Address, Function]) -> Platform:
     """Return the platform; unknown where lines of a text tell of several: of two machines, or of one and a question."""
-    told = {*log.platforms, printed.platform or Platform.UNKNOWN, platform_by_bridges(functions)} - {Platform.UNKNOWN}
-    return told.pop() if len(told) == 1 else Platform.UNKNOWN
+    found = Platform.UNKNOWN
+    for told in (*log.platforms, printed.platform or Platform.UNKNOWN, platform_by_bridges(functions)):
+        both = both_platforms(found, told)
+        if both is None:
+            return Platform.UNKNOWN
+        found = both
+    return found
 
 
 def _command_line(log: BootLog, printed: Printed, name: str) -> Fact[str]:

@@ -21,7 +21,7 @@ from atoll.host.model import Function, Host, Platform
 from atoll.host.records.bare import bare_function
 from atoll.host.records.hexadecimal import hexadecimal, pair
 from atoll.host.records.pasted.boot_log import release_of
-from atoll.host.records.platform import platform_by_machine
+from atoll.host.records.platform import both_platforms, platform_by_machine
 from atoll.host.records.shown import Shown, Standing, host_of_shown
 from atoll.pci.address import Address
 from atoll.pci.class_code import DeviceClass
@@ -62,7 +62,7 @@ def read_hwloc(root: Element, *, name: str) -> Host:
     release = release_of(told.get("OSRelease", "")) if told.get("OSName") == "Linux" else None
     return replace(
         host,
-        platform=_platform(told) or host.platform,
+        platform=_platform(told, host.platform),
         kernel=Unknown(f"{shown.name}: it does not tell the kernel's release")
         if release is None
         else Known(release, shown.name),
@@ -85,12 +85,13 @@ def _machine(root: Element) -> tuple[dict[str, str], list[Gap]]:
     return told, gaps
 
 
-def _platform(told: Mapping[str, str]) -> Platform | None:
+def _platform(told: Mapping[str, str], by_bridges: Platform) -> Platform:
     if any(told.get(key) == "" for key in ("PlatformName", "Architecture")):
         return Platform.UNKNOWN
     if told.get("PlatformName") == "PowerNV":
         return Platform.POWERNV
-    return platform_by_machine(told.get("Architecture", ""))
+    machine = platform_by_machine(told.get("Architecture", ""))
+    return by_bridges if machine is None else both_platforms(machine, by_bridges) or machine
 
 
 def _root_bus(element: Element) -> Standing:
