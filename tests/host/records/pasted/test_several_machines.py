@@ -68,7 +68,8 @@ def test_what_stands_beside_does_not_hide_it(around: str) -> None:
         uname("pve", "6.5.0") + GPU + uname("pve", "6.8.0") + OTHER,
         uname("pve") + GPU + OTHER + "in the guest:\n" + uname("vm"),
         uname("pve.example.org") + GPU + uname("PVE") + OTHER,
-        "root@pve:~# lspci -nn\n" + GPU + "root@3f0c9a1b2d4e:/# lspci -nn\n" + GPU,
+        "root@pve:~# lspci -nn\n" + GPU + "root@3f0c9a1b2d4e:/# lspci -nn\n" + OTHER,
+        "ubuntu@ubuntu:~$ lspci -nn\n" + GPU + "ana@desk:~$ lspci -nn\n" + GPU + OTHER,
         "john@example.org wrote:\n" + GPU + "ana@example.com wrote:\n" + OTHER,
         "[ 0.0] DMI: ASUS X370-PRO, BIOS 3402 12/11/2017\n"
         + LOGGED

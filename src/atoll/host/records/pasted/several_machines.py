@@ -2,7 +2,8 @@
 
 That is sure where the machine's own host bridge is two devices, where its root complex is Intel's and AMD's at once,
 and where functions are shown under two names (of ``uname -a``, of prompts) or two boards (``DMI:`` of a boot log). Two
-boots of one machine, a card that was exchanged, and names with functions under one of them alone are none.
+boots of one machine, a card that was exchanged, and names with functions under one of them alone are none; nor are two
+names under which a function is shown in the same words: of a machine and of a system that was started on it for a try.
 """
 
 from __future__ import annotations
@@ -37,10 +38,8 @@ class _Mark:
     """One kind of name of a machine: the names that the text shows functions under."""
 
     now: str = ""
-    before: bool = False
-    """Whether functions stand before the first name: they may be anybody's."""
-    names: list[str] = field(default_factory=list)
-    """Under which functions are shown, in order of the text."""
+    under: dict[str, set[str]] = field(default_factory=dict)
+    """The lines that show functions under each, in order of the text."""
     seen: list[str] = field(default_factory=list)
     """All, in order of the text."""
 
@@ -49,18 +48,15 @@ class _Mark:
         if name not in self.seen:
             self.seen.append(name)
 
-    def function(self) -> None:
-        if not self.now:
-            self.before = True
-        elif self.now not in self.names:
-            self.names.append(self.now)
+    def function(self, line: str) -> None:
+        self.under.setdefault(self.now, set()).add(line)
 
     @property
     def two(self) -> tuple[str, str] | None:
         """Two names that both have functions; a listing may stand before the name that it belongs to."""
-        if len(self.seen) < 2 or len(self.names) + self.before < 2:
-            return None
-        return self.seen[0], self.seen[1]
+        lines = list(self.under.values())
+        alike = sum(map(len, lines)) > len(set().union(*lines))
+        return None if len(self.seen) < 2 or len(lines) < 2 or alike else (self.seen[0], self.seen[1])
 
 
 @dataclass(slots=True)
@@ -74,8 +70,8 @@ class Marks:
         """Look at a line."""
         text = line.strip()
         if _FUNCTION.match(text) or ("ommu" in text and _ADDRESS.search(text)):
-            self._nodes.function()
-            self._boards.function()
+            self._nodes.function(text)
+            self._boards.function(text)
             return
         if text.startswith("Linux ") or "@" in text:
             node = _node(text)
