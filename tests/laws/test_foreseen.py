@@ -32,7 +32,7 @@ from atoll.twin import Twin
 
 APPLIED = (2, 26, 32, 46, 203, 235)
 """Fabrics on which a plan for such clusters can be carried out."""
-PROVEN = (2, 26, 32, 219)
+PROVEN = (2, 26, 35, 219)
 """Those on which they are then proven apart, by themselves."""
 MOST_EVENTS, MOST_VICTIMS = 15, 12
 
