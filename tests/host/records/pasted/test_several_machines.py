@@ -16,6 +16,7 @@ AMD_PORT = "00:02.1 PCI bridge [0604]: Advanced Micro Devices, Inc. [AMD] GPP Br
 INTEL_LPC = "00:1f.0 ISA bridge [0601]: Intel Corporation LPC Controller [8086:a305] (rev 10)\n"
 GPU = "01:00.0 VGA compatible controller [0300]: NVIDIA Corporation GP104 [10de:1b81] (rev a1)\n"
 OTHER = "03:00.0 VGA compatible controller [0300]: NVIDIA Corporation GP104 [10de:1b81] (rev a1)\n"
+NAMED = GPU.replace(" [0300]", "").replace(" [10de:1b81]", "").replace(" (rev a1)", "")
 LOGGED = "[ 0.4] pci 0000:01:00.0: Adding to iommu group 1\n"
 
 
@@ -41,6 +42,7 @@ def uname(name: str, release: str = "6.8.4-2-pve") -> str:
         uname("pve1") + GPU + uname("pve2", "6.8.12") + OTHER,
         "ana@old:~$ lspci -nn\n" + GPU + "ana@new:~$ lspci -nn\n" + OTHER,
         GPU + uname("old") + "\n" + OTHER + uname("new"),
+        "ana@old:~$ ./groups\nIOMMU Group 1 " + GPU + "ana@new:~$ ./groups\nIOMMU Group 2 " + OTHER,
         "[ 0.0] DMI: ASUS X370-PRO, BIOS 3402 12/11/2017\n"
         + LOGGED
         + "[ 0.0] DMI: ASUS X570-PRO, BIOS 3402 12/11/2019\n"
@@ -70,12 +72,18 @@ def test_what_stands_beside_does_not_hide_it(around: str) -> None:
         uname("pve.example.org") + GPU + uname("PVE") + OTHER,
         "root@pve:~# lspci -nn\n" + GPU + "root@3f0c9a1b2d4e:/# lspci -nn\n" + OTHER,
         "ubuntu@ubuntu:~$ lspci -nn\n" + GPU + "ana@desk:~$ lspci -nn\n" + GPU + OTHER,
+        "root@pve:~# lspci\n" + NAMED + OTHER + "root@trainer:/# lspci -nn\n" + GPU,
+        "root@iso ~ # dmesg\n" + LOGGED + "ana@desk:~$ dmesg\n" + LOGGED.replace("0.4", "0.5"),
+        OTHER + uname("pve") + NAMED + "IOMMU Group 3 " + OTHER + "in the guest:\n" + uname("vm"),
+        OTHER + "root@pve:~# lspci -nn\n" + GPU + "root@vm:~# dmesg\n",
+        OTHER + "[ 0.0] DMI: ASUS X370-PRO, BIOS 5 1/1/2018\n" + LOGGED + "[ 0.0] DMI: QEMU Standard PC, BIOS 0\n",
         "john@example.org wrote:\n" + GPU + "ana@example.com wrote:\n" + OTHER,
         "[ 0.0] DMI: ASUS X370-PRO, BIOS 3402 12/11/2017\n"
         + LOGGED
         + "[ 0.0] DMI: ASUS X370-PRO, BIOS 5 1/1/2018\n"
         + LOGGED,
         AMD_HOST + AMD_PORT + "00:04.0 PCI bridge [0604]: Intel Corporation 21152 PCI-to-PCI Bridge [8086:b152]\n",
+        AMD_HOST.replace("14d8", "7432") + INTEL_LPC.replace("a305", "7000"),
         AMD_HOST + "04:00.0 PCI bridge [0604]: Intel Corporation Device [8086:4fa1]\n",
     ],
 )

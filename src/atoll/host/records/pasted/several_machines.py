@@ -3,7 +3,8 @@
 That is sure where the machine's own host bridge is two devices, where its root complex is Intel's and AMD's at once,
 and where functions are shown under two names (of ``uname -a``, of prompts) or two boards (``DMI:`` of a boot log). Two
 boots of one machine, a card that was exchanged, and names with functions under one of them alone are none; nor are two
-names under which a function is shown in the same words: of a machine and of a system that was started on it for a try.
+names under which a function is shown in the same words: of a machine, and of a container of it or a system that was
+started on it for a try.
 """
 
 from __future__ import annotations
@@ -25,12 +26,17 @@ _HOST_BRIDGE = Address(0, 0, 0, 0)
 _MAKERS = {INTEL: "Intel", AMD: "AMD", HYGON: "AMD"}
 _OWN = frozenset({DeviceClass.HOST_BRIDGE, DeviceClass.ISA_BRIDGE})
 """What of the root bus comes with the processor or the board, from its maker."""
+_MADE_UP = frozenset({(AMD, 0x7432)})
+"""bhyve's, which stands beside Intel's ISA bridge (FreeBSD ``usr.sbin/bhyve/pci_hostbridge.c``)."""
 _NOBODY = frozenset({"localhost", "(none)", "host", "hostname"})
 _CONTAINER = re.compile(r"[\da-f]{12}")
 """What a container is called by itself: it shows the functions of its host."""
 _BOARD = re.compile(r"\bDMI: (\S.{2,160}?)(?:, BIOS .*)?$")
 _FUNCTION = re.compile(r"[\W_]*(?:[\da-fA-F]{4,8}:)?[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]\s+\S")
 _ADDRESS = re.compile(r"\b[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]\b")
+_SHOWN = re.compile(r"\b([\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]):?\s+(\S.*)")
+_OPTIONAL = re.compile(r"\s?(?:\[[\da-fA-F]{4}(?::[\da-fA-F]{4})?\]|\((?:rev|prog-if) [^()]{1,80}\))")
+"""What lspci prints or not, as it was asked."""
 
 
 @dataclass(slots=True)
@@ -39,24 +45,27 @@ class _Mark:
 
     now: str = ""
     under: dict[str, set[str]] = field(default_factory=dict)
-    """The lines that show functions under each, in order of the text."""
+    """What is shown of functions under each, in order of the text."""
     seen: list[str] = field(default_factory=list)
     """All, in order of the text."""
+    behind: int = 0
+    """How many of them were told first by what may stand behind a listing."""
 
-    def name(self, name: str) -> None:
+    def name(self, name: str, *, behind: bool = False) -> None:
         self.now = name
         if name not in self.seen:
             self.seen.append(name)
+            self.behind += behind
 
-    def function(self, line: str) -> None:
-        self.under.setdefault(self.now, set()).add(line)
+    def function(self, wording: str) -> None:
+        self.under.setdefault(self.now, set()).add(wording)
 
     @property
     def two(self) -> tuple[str, str] | None:
-        """Two names that both have functions; a listing may stand before the name that it belongs to."""
-        lines = list(self.under.values())
-        alike = sum(map(len, lines)) > len(set().union(*lines))
-        return None if len(self.seen) < 2 or len(lines) < 2 or alike else (self.seen[0], self.seen[1])
+        """Two names that both have functions; all listings may stand before the names that they belong to."""
+        shown = [found for name, found in self.under.items() if name or self.behind > 1]
+        alike = sum(map(len, shown)) > len(set().union(*shown))
+        return None if len(self.seen) < 2 or len(shown) < 2 or alike else (self.seen[0], self.seen[1])
 
 
 @dataclass(slots=True)
@@ -69,14 +78,15 @@ class Marks:
     def take(self, line: str) -> None:
         """Look at a line."""
         text = line.strip()
-        if _FUNCTION.match(text) or ("ommu" in text and _ADDRESS.search(text)):
-            self._nodes.function(text)
-            self._boards.function(text)
+        if _FUNCTION.match(text) or (("ommu" in text or "OMMU" in text) and _ADDRESS.search(text)):
+            wording = _wording(text)
+            self._nodes.function(wording)
+            self._boards.function(wording)
             return
         if text.startswith("Linux ") or "@" in text:
             node = _node(text)
             if node:
-                self._nodes.name(node)
+                self._nodes.name(node, behind=text.startswith("Linux "))
         if "DMI: " in text:
             board = _BOARD.search(text)
             if board is not None:
@@ -90,6 +100,12 @@ class Marks:
                 one, other = mark.two
                 return f"it shows functions of {what} {one!r} and {other!r}"
         return ""
+
+
+def _wording(text: str) -> str:
+    """Return what a line shows of a function, without what depends on options, or the time that a log tells."""
+    shown = _SHOWN.search(text)
+    return text if shown is None else f"{shown[1]} {_OPTIONAL.sub('', shown[2])}"
 
 
 def _node(text: str) -> str:
@@ -125,7 +141,7 @@ def two_makers(functions: Mapping[Address, Function]) -> str:
     """Return what shows that root complexes of two makers are in one text; empty where nothing does."""
     found: dict[str, Address] = {}
     for function in functions.values():
-        if function.address.domain or function.address.bus:
+        if function.address.domain or function.address.bus or not _MADE_UP.isdisjoint(function.all_ids):
             continue
         makers = {_MAKERS.get(vendor) if vendor is not None else None for vendor, _ in function.all_ids}
         (maker,) = makers if len(makers) == 1 else (None,)
