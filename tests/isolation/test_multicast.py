@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import CLOSED, at, change, clusters, endpoint, machine, port, scene, slots, switch
+from reach_hosts import ALL, CLOSED, acs, at, change, clusters, endpoint, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.host.fact import Fact, Known, Unknown
@@ -80,6 +80,19 @@ def test_a_switch_copies_nothing_of_what_passes_it_by() -> None:
     reach = scene(machine(*functions)).reach()
     assert reach.answer(RED, BLUE).answer is Answer.POSSIBLE
     assert reach.answer(at("08:00.0"), RED).answer is Answer.IOMMU
+
+
+@pytest.mark.parametrize(("multicast", "expected"), [(OFF, Answer.BLOCKED), (ON, Answer.DIRECT)])
+def test_egress_control_ends_nothing_that_gets_its_address_further_up(
+    multicast: Fact[Multicast | None], expected: Answer
+) -> None:
+    """By the overlay of a switch above: the port that blocks sees an address of the window."""
+    blocking = port("04:00.0", 5, "03:00.0", PortType.DOWNSTREAM, acs=acs("SV CR UF EC", ALL, vector=0b10))
+    lower = [port("03:00.0", 4, "02:00.0", PortType.UPSTREAM, acs=None), blocking, endpoint("05:00.0", "04:00.0")]
+    lower += [port("04:01.0", 6, "03:00.0", PortType.DOWNSTREAM), endpoint("06:00.0", "04:01.0")]
+    upper = change(switch(CLOSED)[:-1], "01:00.0", multicast=multicast)
+    found = scene(machine(*upper, *lower, kind="identity"))
+    assert found.reach().answer(at("05:00.0"), at("06:00.0")).answer is expected
 
 
 @pytest.mark.parametrize("which", ["01:00.0", "01:00.1", "02:00.0", "02:01.0"])

@@ -92,10 +92,17 @@ def meeting_turn(topology: Topology, settings: Settings, branches: Branches, tra
         copied = copies(topology, branches.source, branches.bridge) if meets(topology, branches) else ""
         if copied:
             return Turn(Answer.POSSIBLE, copied, copied=True)
+    if here.ends and traffic is Traffic.UNTRANSLATED and _overlaid_above(topology, branches.source):
+        here = here._replace(ends=None)
     if here.answer is not Answer.BLOCKED or here.ends or branches.bridge is None:
         return here
     back = _sent_back(topology, settings, branches.bridge, traffic)
     return here if back is None else back._replace(because=f"{here.because}; {back.because}")
+
+
+def _overlaid_above(topology: Topology, source: Address) -> bool:
+    """Whether what passes here may get another address further up (Multicast's overlay): here it looks harmless."""
+    return source not in past_overlays(topology, (source, *topology.up(source)))
 
 
 def _sent_back(topology: Topology, settings: Settings, bridge: Address, traffic: Traffic) -> Turn | None:
