@@ -9,6 +9,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from kinds import OTHER_FUNCTIONS
 from packets import DISABLE, SEQUENCE, disturb, rests_on_honesty, retranslate
 
 from atoll.controls.present import present
@@ -59,15 +60,6 @@ def finest(twin: Twin, policy: Policy) -> Partition:
     return Partition(tuple(atom.functions for atom in atoms(Topology(host), present(host), policy)))
 
 
-OTHER_FUNCTIONS = (
-    MachineKind.PORTS,
-    MachineKind.ADAPTERS,
-    MachineKind.BOARD,
-    MachineKind.ARM,
-    MachineKind.ARI,
-    MachineKind.HIVE,
-    MachineKind.POWERNV,
-)
 GROWN = [*((seed, kind) for kind in OTHER_FUNCTIONS for seed in (204, 7000)), (7009, MachineKind.PORTAL)]
 """Fabrics of further kinds."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from kinds import OTHER_FUNCTIONS
 from packets import disturb
 
 from atoll.controls.registry import registers
@@ -17,20 +18,9 @@ from atoll.host.model import Host
 from atoll.isolation.groups import predict
 from atoll.pci.address import Address
 from atoll.twin import Twin
-from atoll.twin.machines.random import MachineKind
 
 Groups = frozenset[frozenset[Address]]
 SEEDS = range(16)
-GROWN = (
-    MachineKind.PORTS,
-    MachineKind.ADAPTERS,
-    MachineKind.BOARD,
-    MachineKind.ARM,
-    MachineKind.ARI,
-    MachineKind.HIVE,
-    MachineKind.POWERNV,
-)
-"""Kinds of machines that consist of other functions, or have other IOMMUs."""
 
 
 def recorded(host: Host) -> Groups:
@@ -55,7 +45,8 @@ def test_some_machines_have_segments_behind_devices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "kind"), [*((seed, "") for seed in SEEDS), *((seed, kind) for kind in GROWN for seed in range(4))]
+    ("seed", "kind"),
+    [*((seed, "") for seed in SEEDS), *((seed, kind) for kind in OTHER_FUNCTIONS for seed in range(4))],
 )
 def test_functions_join_the_groups_that_are_predicted(seed: int, kind: str) -> None:
     dice = random.Random(f"groups {seed}")
