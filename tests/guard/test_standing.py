@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from guard_bench import BLUE, RED, RED2, Bench
 from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.guard import standing
+from atoll.guard.keeping import PATIENCE, Order
 from atoll.guard.standing import cut_now, read_now
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
@@ -65,6 +67,21 @@ def test_of_a_keeper_that_has_ended_nothing_is_known(bench: Bench) -> None:
     found = masks(bench)
     assert all(isinstance(found[address], Unknown) for address in (RED, RED2))
     assert cut_now(read_now(TREE, bench.keepers), bench.keepers) == {}
+
+
+def test_a_keeper_that_does_not_answer_is_waited_for_once(bench: Bench) -> None:
+    """Whoever asks for a proof waits meanwhile, and everybody else: not for each register as for a reset."""
+    keeping = bench.keepers.by_holder["atoll-hold:red"]
+    keeping.under_way.append(Order(time.monotonic() - PATIENCE + 20, "then"))
+    began = time.monotonic()
+    now = read_now(TREE, bench.keepers, patience=0.2)
+    assert time.monotonic() - began < 10
+    for address in (RED, RED2):
+        fact = now.registers[address, MASK]
+        assert isinstance(fact, Unknown)
+        assert "does not answer since then" in fact.reason
+    keeping.under_way.clear()
+    assert isinstance(masks(bench)[RED2], Known)
 
 
 def test_a_device_whose_owner_has_decoding_off_is_left_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

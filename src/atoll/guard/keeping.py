@@ -213,10 +213,11 @@ class KeptLease:
         """Load 32 bits. VfioError."""
         return int(self._keeping.order("read", self._address, bar=bar, offset=offset)["value"])
 
-    def glance(self, bar: int, offset: int) -> int:
+    def glance(self, bar: int, offset: int, *, patience: float = PATIENCE) -> int:
         """Load 32 bits, beside an owner who may drive the device: it is left as it is, also where he has memory
-        decoding off. VfioError (EIO then)."""
-        return int(self._keeping.order("glance", self._address, bar=bar, offset=offset)["value"])
+        decoding off. VfioError (EIO then), as ``Keeping.order`` raises it."""
+        answer = self._keeping.order("glance", self._address, patience=patience, bar=bar, offset=offset)
+        return int(answer["value"])
 
     def write32(self, bar: int, offset: int, value: int) -> None:
         """Store 32 bits. VfioError."""

@@ -45,7 +45,7 @@ def read_now(tree: Tree, keepers: Keepers, *, patience: float = PATIENCE) -> Hos
             values = None if seen is None else {(bar, offset): value for bar, offset, value in seen["registers"]}
             for register in control.registers:
                 if values is None:
-                    found[address, register] = _read(lease, register)
+                    found[address, register] = _read(lease, register, patience)
                 elif (register.bar, register.offset) in values:
                     value = values[register.bar, register.offset]
                     found[address, register] = Known(value, "seen by its keeper")
@@ -63,9 +63,9 @@ def _looks(keeping: Keeping, patience: float) -> dict[str, Any]:
     return found
 
 
-def _read(lease: KeptLease, register: Register) -> Fact[int]:
+def _read(lease: KeptLease, register: Register, patience: float) -> Fact[int]:
     try:
-        value = lease.glance(register.bar, register.offset)
+        value = lease.glance(register.bar, register.offset, patience=patience)
     except OSError as error:
         return Unknown(f"its keeper cannot read it: {error.strerror or error}")
     if value == _ALL_ONES:
