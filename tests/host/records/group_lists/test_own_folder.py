@@ -55,6 +55,15 @@ def test_folder_without_number_is_told_and_no_group_is_made_up() -> None:
     assert any("does not tell the group's number" in gap.why for gap in host.gaps)
 
 
+def test_folders_of_a_large_machine_stay_apart() -> None:
+    places = [f"0000:{bus:02x}:{device:02x}.0" for bus in range(130) for device in range(32)]
+    shown = "".join(f"$ ls /sys/bus/pci/devices/{place}/iommu_group/devices\n{place}\n" for place in places)
+    numbers = (
+        f"[    1.2] pci {places[-2]}: Adding to iommu group 7\n[    1.2] pci {places[-1]}: Adding to iommu group 8\n"
+    )
+    assert groups_of(host_of(numbers + shown)) == {7: ["81:1e.0"], 8: ["81:1f.0"]}
+
+
 def test_number_of_one_is_no_number_of_another() -> None:
     other = _FOLDER.replace("06:0d.0", "07:00.0")
     text = f"$ readlink {other}\n../../../../kernel/iommu_groups/9\n{_LISTS[1]}$ ls {other}/devices\n0000:07:00.0\n"

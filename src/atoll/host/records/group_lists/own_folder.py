@@ -28,8 +28,6 @@ _ADDRESS = r"(?:[\da-fA-F]{4,8}:)[\da-fA-F]{2}:[01][\da-fA-F]\.[0-7]"
 _LINK = re.compile(rf"\b({_ADDRESS})/iommu_group/?['\"`)]*$")
 _FOLDER = re.compile(rf"\b({_ADDRESS})/iommu_group/devices(?:/+(?:({_ADDRESS})\b)?|(?=[\s:'\"`)|;]|$))")
 _NUMBER = re.compile(r"(?:\S*/)?iommu_groups/(\d{1,6})/?")
-_MOST = 4096
-"""Folders, of a text that may be anything."""
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ class OwnFolders:
         last = self._together[-1] if self._together else set()
         if last & found:
             last |= found
-        elif len(self._together) < _MOST:
+        else:
             self._together.append(found)
 
     def _names(self, text: str) -> bool:

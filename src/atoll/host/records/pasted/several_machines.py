@@ -46,7 +46,7 @@ class _Mark:
     now: str = ""
     under: dict[str, set[str]] = field(default_factory=dict)
     """What is shown of functions under each, in order of the text."""
-    seen: list[str] = field(default_factory=list)
+    seen: dict[str, None] = field(default_factory=dict)
     """All, in order of the text."""
     behind: int = 0
     """How many of them were told first by what may stand behind a listing."""
@@ -54,7 +54,7 @@ class _Mark:
     def name(self, name: str, *, behind: bool = False) -> None:
         self.now = name
         if name not in self.seen:
-            self.seen.append(name)
+            self.seen[name] = None
             self.behind += behind
 
     def function(self, wording: str) -> None:
@@ -65,7 +65,10 @@ class _Mark:
         """Two names that both have functions; all listings may stand before the names that they belong to."""
         shown = [found for name, found in self.under.items() if name or self.behind > 1]
         alike = sum(map(len, shown)) > len(set().union(*shown))
-        return None if len(self.seen) < 2 or len(shown) < 2 or alike else (self.seen[0], self.seen[1])
+        if len(self.seen) < 2 or len(shown) < 2 or alike:
+            return None
+        one, other, *_ = self.seen
+        return one, other
 
 
 @dataclass(slots=True)
