@@ -104,3 +104,15 @@ def test_quoted_and_beside_other_outputs() -> None:
     host = read(f"On Monday, somebody wrote:\n{quoted}\n02:00.0 Ethernet controller [0200]: X [8086:1521]\n")
     assert isinstance(host.functions[PORT].acs, Known)
     assert at("02:00.0") in host.functions
+
+
+def test_what_two_recordings_tell_differently_is_unknown() -> None:
+    space = port_space()
+    later = RECORDING.replace(space, f"{space[:524]}00{space[526:]}").replace(
+        "iommu_groups/1\nA: res", "iommu_groups/2\nA: res"
+    )
+    for text in (f"{RECORDING}\n{later}", f"{later}\n{RECORDING}"):
+        host = read(text)
+        assert isinstance(host.functions[PORT].acs, Unknown)
+        assert isinstance(host.functions[at("01:00.0")].group, Unknown)
+        assert value_of(host.functions[PORT].group, None) == 1

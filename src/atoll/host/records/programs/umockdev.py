@@ -45,23 +45,27 @@ def read_umockdev(data: bytes, *, name: str) -> Host:
 
 
 def _tree(data: bytes, name: str) -> MemoryTree:
-    """Return the files that the records' lines tell."""
-    tree = MemoryTree(name)
+    """Return the files that the records' lines tell; one that they tell in two ways (of two boots) is none."""
+    told: dict[str, Entry | None] = {}
     for path, lines in _records(data.decode("utf-8", "replace")):
         folder = f"sys{path}"
         properties = [value for key, value in lines if key == "E"]
         for key, value in lines:
-            attribute, told, text = value.partition("=")
-            if told and key in "AHL" and _NAME.fullmatch(attribute) and ".." not in attribute:
+            attribute, equal, text = value.partition("=")
+            if equal and key in "AHL" and _NAME.fullmatch(attribute) and ".." not in attribute:
                 entry = _entry(key, text)
                 if entry is not None:
-                    _put(tree, f"{folder}/{attribute}", entry)
-        if tree.entry(f"{folder}/uevent") is None:
-            _put(tree, f"{folder}/uevent", FileEntry("\n".join(properties).encode() + b"\n"))
+                    _tell(told, f"{folder}/{attribute}", entry)
+        if not any(key == "A" and value.startswith("uevent=") for key, value in lines):
+            _tell(told, f"{folder}/uevent", FileEntry("\n".join(properties).encode() + b"\n"))
         device = path.rpartition("/")[2]
         bus = next((_BUSES[p] for p in (one.removeprefix("SUBSYSTEM=") for one in properties) if p in _BUSES), None)
         if bus is not None and (bus != _BUSES["pci"] or address_of(device) is not None):
-            _put(tree, f"{bus}/{device}", LinkEntry(f"/{folder}"))
+            _tell(told, f"{bus}/{device}", LinkEntry(f"/{folder}"))
+    tree = MemoryTree(name)
+    for path, entry in told.items():
+        if entry is not None:
+            _put(tree, path, entry)
     return tree
 
 
@@ -93,8 +97,12 @@ def _entry(key: str, text: str) -> Entry | None:
         return None
 
 
+def _tell(told: dict[str, Entry | None], path: str, entry: Entry) -> None:
+    told[path] = entry if told.get(path, entry) == entry else None
+
+
 def _put(tree: MemoryTree, path: str, entry: Entry) -> None:
-    """Put an entry where nothing else stands; what contradicts what was told before is left out."""
+    """Put an entry where none stands; one below a file is left out."""
     try:
         if tree.entry(path) is None:
             tree.add(path, entry)
