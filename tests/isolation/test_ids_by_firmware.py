@@ -11,11 +11,13 @@ from proofs import VIOLATED, ids, proof
 from reach_hosts import CLOSED, machine, scene, slots
 
 from atoll.fabric.answer import Answer
+from atoll.fabric.settings import Domain, DomainKind
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Group, Host, IommuUnit, KernelRelease
 from atoll.isolation.contacts.impersonation import impersonations
 from atoll.isolation.groups import predict
 from atoll.isolation.identity import Identities
+from atoll.isolation.reach import Reach
 from atoll.pci.address import Address
 
 AMD = (IommuUnit("ivhd0", "amd"),)
@@ -156,3 +158,13 @@ def test_an_id_of_two_groups_may_have_the_domain_of_either() -> None:
         assert reach.answer(one, third).answer is Answer.POSSIBLE
         assert reach.memory(third).answer is Answer.IOMMU
     assert scene(found).reach().memory(one).answer is Answer.IOMMU
+
+
+def test_an_id_of_functions_whose_groups_are_not_known_may_have_the_domain_of_either() -> None:
+    found = machine(*slots(CLOSED, CLOSED))
+    one, other = at("01:00.0"), at("02:00.0")
+    functions = {a: replace(f, group=Unknown("cut")) for a, f in found.functions.items()}
+    told = Known({one: other.requester_id})
+    told_less = scene(replace(found, functions=functions, groups=Unknown("cut"), firmware_aliases=told))
+    translated = told_less.settings.with_domain(one, Domain(DomainKind.TRANSLATED, "test"))
+    assert Reach(told_less.topology, translated).memory(one).answer is Answer.POSSIBLE

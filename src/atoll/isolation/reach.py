@@ -178,13 +178,12 @@ class Reach:
         group = value_of(functions[source].group, None)
         for target in self._named_by_firmware:
             domain = self._domain(target)
-            if domain is None or domain.kind not in _UNTRANSLATED or value_of(functions[target].group, None) == group:
+            together = group is not None and value_of(functions[target].group, None) == group
+            if domain is None or domain.kind not in _UNTRANSLATED or together:
                 continue
             identity = self.identity(source, target) if ids & self._identities.ids(target) else BLOCKED
             if identity.answer > Answer.IOMMU:
-                hop = Hop(
-                    f"root complex of {functions[target].host_bridge}", "IOMMU", f"maybe as for it: {domain.because}"
-                )
+                hop = Hop(self.topology.root(target), "IOMMU", f"maybe as for it: {domain.because}")
                 yield Finding(Answer.POSSIBLE, (*identity.path, hop), identity.assumptions)
                 return
 
