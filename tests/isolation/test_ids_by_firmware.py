@@ -164,7 +164,7 @@ def test_an_id_of_functions_whose_groups_are_not_known_may_have_the_domain_of_ei
     found = machine(*slots(CLOSED, CLOSED))
     one, other = at("01:00.0"), at("02:00.0")
     functions = {a: replace(f, group=Unknown("cut")) for a, f in found.functions.items()}
-    told = Known({one: other.requester_id})
+    told: Fact[Mapping[Address, int]] = Known({one: other.requester_id})
     told_less = scene(replace(found, functions=functions, groups=Unknown("cut"), firmware_aliases=told))
     translated = told_less.settings.with_domain(one, Domain(DomainKind.TRANSLATED, "test"))
     assert Reach(told_less.topology, translated).memory(one).answer is Answer.POSSIBLE
