@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import process_time
 
 import pytest
 
@@ -11,6 +12,7 @@ from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import ONLY_ASKED
 from atoll.host.model import IommuUnit, Platform
 from atoll.host.records.merge.hosts import merge
+from atoll.host.records.pasted.iommu_log import IommuLog
 from host.records.paste import PORT, host_of
 
 
@@ -233,3 +235,12 @@ def test_lines_about_iommus_alone_are_a_record(lines: str, kinds: list[str], rea
 def test_an_event_at_an_iommu_alone_is_none() -> None:
     with pytest.raises(InputError):
         host_of("[ 1.0] nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x1]\n")
+
+
+@pytest.mark.parametrize("run", ["a", ":", "0000:01:00.0"])
+def test_a_line_of_one_long_word_is_read_in_linear_time(run: str) -> None:
+    line = f"{run * 4000} identity map"[-4096:]
+    begun = process_time()
+    for _ in range(30):
+        assert not IommuLog().take(line)
+    assert process_time() - begun < 2, "their square takes seconds"

@@ -30,18 +30,19 @@ IOMMU_WORDS = (
     *("Directed I/O", "ueued invalidation", "identity map", "private identity domain", "private dma domain"),
 )
 """What lines about IOMMUs hold."""
+_AT = r"\b([\da-fA-F:.]{7,16}): "
 _RANGE = r" \[0x([\da-f]{1,16}) - 0x([\da-f]{1,16})\]"
 _MAPPED = re.compile(rf"dentity map for (?:HW passthrough )?device (\S+){_RANGE}")
 _PASSES = re.compile(
     r"(?:[Hh]ard|[Ss]oft)ware identity mapping for device (\S+)|bit (\S+) uses (non-)?identity mapping"
 )
 # Since v5.2 the function stands first.
-_MAPPED_SINCE = re.compile(rf"(\S+): (?:DMAR: )?(?:Setting|Ignoring) identity map(?: for HW passthrough)?{_RANGE}")
+_MAPPED_SINCE = re.compile(rf"{_AT}(?:DMAR: )?(?:Setting|Ignoring) identity map(?: for HW passthrough)?{_RANGE}")
 _PASSES_SINCE = re.compile(
-    r"(\S+): (?:DMAR: )?(?:(?:Hard|Soft)ware identity mapping|64bit DMA uses identity mapping"
+    rf"{_AT}(?:DMAR: )?(?:(?:Hard|Soft)ware identity mapping|64bit DMA uses identity mapping"
     r"|Device uses a private identity domain|(32bit DMA uses non-identity mapping|Device uses a private dma domain))"
 )
-_DEFAULT = re.compile(r"sing direct mapping for device (\S+)|(\S+): Using iommu (direct|dma) mapping")
+_DEFAULT = re.compile(rf"sing direct mapping for device (\S+)|{_AT}Using iommu (direct|dma) mapping")
 _ENABLED = re.compile(
     r"(?:^|[\]:>)](?<!DMAR-IR:)\s*)"
     r"(?:(?:DMAR-IR: )?Enabled IRQ remapping in x2?apic mode|(?:DMAR-IR|AMD-Vi): Interrupt remapping enabled)\.?\s*$",
