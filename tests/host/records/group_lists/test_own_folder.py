@@ -55,6 +55,15 @@ def test_folder_without_number_is_told_and_no_group_is_made_up() -> None:
     assert any("does not tell the group's number" in gap.why for gap in host.gaps)
 
 
+@pytest.mark.parametrize("ran", ["", f"$ ls {_FOLDER}/devices\n"])
+def test_folder_of_which_nothing_is_printed_tells_nothing(ran: str) -> None:
+    heading = "06:0d.0 SCSI storage controller [0100]: X [1000:0030]\n\n"
+    host = host_of(f"{heading}{ran}ls: cannot access '{_FOLDER}/devices': No such file or directory\n")
+    assert isinstance(host.groups, Unknown)
+    assert "who shares" not in host.groups.reason
+    assert not any("does not tell the group's number" in gap.why for gap in host.gaps)
+
+
 def test_folders_of_a_large_machine_stay_apart() -> None:
     places = [f"0000:{bus:02x}:{device:02x}.0" for bus in range(130) for device in range(32)]
     shown = "".join(f"$ ls /sys/bus/pci/devices/{place}/iommu_group/devices\n{place}\n" for place in places)

@@ -38,8 +38,10 @@ class OwnFolders:
     _together: list[set[Address]] = field(default_factory=list)
     _link: Address | None = None
     """The function whose link the line before asked for."""
+    _of: set[Address] = field(default_factory=set)
+    """The function whose folder was named last: that it has a group shows where something is printed of it."""
     _listed: bool = False
-    """Whether lines are of what ls prints of the last folder."""
+    """Whether lines are of what ls prints of that folder."""
     _named: bool = False
     """Whether it printed some."""
 
@@ -58,8 +60,10 @@ class OwnFolders:
         folder = _FOLDER.search(text)
         if folder is not None:
             named = (address_in(name) for name in folder.groups() if name)
-            self._add({address for address in named if address is not None})
+            self._of = {address for address in named if address is not None}
             self._listed, self._named = folder[2] is None, False
+            if not self._listed:
+                self._add(self._of)
             return True
         link = _LINK.search(text)
         if link is not None:
@@ -93,5 +97,5 @@ class OwnFolders:
         if not all(names):
             return text.startswith("d") or is_total(text)
         self._named = True
-        self._together[-1].update(name for name in names if name is not None)
+        self._add(self._of.union(name for name in names if name is not None))
         return True
