@@ -1,4 +1,4 @@
-"""Commands that list the folder of all groups, and what they print of it: a list without one group tells that none is.
+"""What commands print of the folder of all groups, and of one group's; no group in a list of all: there is none.
 
 ``ls /sys/kernel/iommu_groups`` prints numbers, ``ls -F``, ``ls -m``, ``ls -d …/*`` and ``find`` with marks or the path
 around them, ``… | wc -l`` how many lines there are.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from atoll.host.records.group_lists.line import is_group_number
+from atoll.host.records.group_lists.line import is_group_number, linked_function
+from atoll.host.records.lspci.slot import address_in
+from atoll.pci.address import Address
 
-__all__ = ["FolderOfGroups", "is_total"]
+__all__ = ["FolderOfGroups", "functions_printed", "is_total"]
 
 _PATH = "/sys/kernel/iommu_groups"
 _LISTING = ("find", "ls", "tree")
@@ -50,6 +52,20 @@ class FolderOfGroups:
 def _name(word: str) -> str:
     """Return what is called so in the folder; empty for the folder itself."""
     return word.removeprefix(_PATH).strip("/,:")
+
+
+def functions_printed(text: str) -> tuple[Address, ...] | None:
+    """Return the functions in a line that ``ls`` prints of a group's folder: a link to one, or names in columns.
+
+    None where the line is of something else; a total and a folder (``.``) name none.
+    """
+    found = linked_function(text)
+    # ls -F marks links, and a listing in a program's string has quotation marks.
+    names = [found] if found is not None else [address_in(word.strip("@'\"")) for word in text.split()]
+    told = tuple(name for name in names if name is not None)
+    if len(told) == len(names):
+        return told
+    return () if text.startswith("d") or is_total(text) else None
 
 
 def is_total(text: str) -> bool:

@@ -16,8 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from atoll.host.records.group_lists.folder import is_total
-from atoll.host.records.group_lists.line import linked_function
+from atoll.host.records.group_lists.folder import functions_printed
 from atoll.host.records.group_lists.membership import Membership
 from atoll.host.records.lspci.slot import address_in
 from atoll.pci.address import Address
@@ -92,10 +91,8 @@ class OwnFolders:
 
     def _names(self, text: str) -> bool:
         """Whether a line is one that ls prints of the folder: a link to a function, names in columns, or a total."""
-        linked = linked_function(text)
-        names = [linked] if linked is not None else [address_in(word.strip("@'\"")) for word in text.split()]
-        if not all(names):
-            return text.startswith("d") or is_total(text)
-        self._named = True
-        self._add(self._of.union(name for name in names if name is not None))
-        return True
+        found = functions_printed(text)
+        if found:
+            self._named = True
+            self._add(self._of.union(found))
+        return found is not None

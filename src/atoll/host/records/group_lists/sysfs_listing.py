@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from atoll.host.records.group_lists.folder import FolderOfGroups, is_total
+from atoll.host.records.group_lists.folder import FolderOfGroups, functions_printed
 from atoll.host.records.group_lists.line import is_group_number, linked_function, marked_function, numbered_members
 from atoll.host.records.group_lists.membership import Membership
 from atoll.host.records.group_lists.open_group import OpenGroup
@@ -56,16 +56,9 @@ class SysfsListing:
 
     def take_name(self, text: str, number: int) -> bool:
         """A line that ls prints of a group's folder: a link to a function, names in columns, or a total."""
-        found = linked_function(text)
-        if found is not None:
-            self._told.add(found, number)
-            return True
-        # ls -F marks links, and a listing in a program's string has quotation marks.
-        names = [address_in(word.strip("@'\"")) for word in text.split()]
-        if not all(names):
-            return text.startswith("d") or is_total(text)
-        self._told.add_all((name, number) for name in names if name is not None)
-        return True
+        found = functions_printed(text)
+        self._told.add_all((address, number) for address in found or ())
+        return found is not None
 
     def _path(self, text: str) -> bool:
         self._all.take(text)
