@@ -219,6 +219,43 @@ def test_a_keeper_that_was_killed_is_missed() -> None:
     keeping.end()
 
 
+def begin_without_end(keeping: Keeping) -> None:
+    while True:
+        keeping.begin("listen")
+
+
+def test_a_keeper_that_has_no_room_for_orders_is_not_waited_for_nor_missed() -> None:
+    """It may be kept waiting for hours, while owners come and go."""
+    keeping = start_keeper("atoll-hold:red")
+    os.kill(keeping.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(VfioError, match="could not be told to listen") as caught:
+            begin_without_end(keeping)
+        assert caught.value.errno == errno.EAGAIN
+        assert keeping.alive()
+    finally:
+        os.kill(keeping.pid, signal.SIGCONT)
+    try:
+        with pytest.raises(VfioError):
+            keeping.order("open", address("ff:1f.7"))
+        assert keeping.alive()
+        assert not keeping.under_way
+    finally:
+        keeping.end()
+
+
+def test_what_talks_no_sense_is_told_nothing_more() -> None:
+    """An order to it would be waited for in vain."""
+    orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with orders, theirs:
+        keeping = Keeping("red", 0, orders, orders)
+        theirs.send(b"no JSON")
+        assert not keeping.hear()
+        with pytest.raises(VfioError, match="has ended"):
+            keeping.begin("listen")
+        assert not keeping.under_way
+
+
 @given(interval=st.floats(1e-5, 1), took=st.floats(0, 100))
 def test_looks_that_cost_more_are_made_less_often(interval: float, took: float) -> None:
     pause = Pauses(interval).after(took)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from atoll.guard.keeper_process import run_keeper
-from atoll.guard.keeping import PATIENCE, Keeping, KeptLease
+from atoll.guard.keeping import Keeping, KeptLease
 from atoll.pci.address import Address
 
 __all__ = ["Keepers", "start_keeper"]
@@ -40,8 +40,8 @@ def start_keeper(holder: str) -> Keeping:
         undo.pop_all()
     theirs.close()
     told.close()
-    orders.settimeout(PATIENCE)
-    events.setblocking(False)
+    for end in (orders, events):
+        end.setblocking(False)
     return Keeping(holder, child, orders, events)
 
 

@@ -26,9 +26,9 @@ PATIENCE = 300.0
 """Seconds that an order may take: the kernel resets a device within it, and closes several, each with a reset."""
 LOOK_PATIENCE = 10.0
 """Seconds that an order to tell what was seen may take: whoever asks the holder waits for it."""
-_NOT_SENT = (errno.EMSGSIZE, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
-"""Why nothing of a message was sent whose receiver may run on (unix(7)): it is too long, there is no memory for it, or
-others have too many descriptors on their way (for who has no CAP_SYS_RESOURCE)."""
+_NOT_SENT = (errno.EAGAIN, errno.EMSGSIZE, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
+"""Why nothing of a message was sent whose receiver may run on (unix(7)): too many wait to be received, it is too long,
+there is no memory for it, or others have too many descriptors on their way (for who has no CAP_SYS_RESOURCE)."""
 _STEP = 1.0
 """Seconds after which ``waiting`` is called, again and again."""
 
@@ -57,6 +57,7 @@ class Keeping:
     pid: int
     """0 for one that is no process of its own (in tests)."""
     orders: socket.socket
+    """Neither is waited for."""
     events: socket.socket
     leases: dict[Address, KeptLease] = field(default_factory=dict)
     ended: bool = False
@@ -97,6 +98,8 @@ class Keeping:
         document = {"do": what, **details}
         if device is not None:
             document["device"] = str(device)
+        if self.ended:
+            raise self._gone()
         try:
             send(self.orders, document, descriptors)
         except OSError as error:
