@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from atoll.act import database_file, read_apart
 from atoll.act.database_file import copied
+from atoll.act.pace import Pace
 from atoll.act.unwritten import cause_of
 from atoll.errors import InputError
 
@@ -98,6 +100,28 @@ def test_what_is_read_is_whole_or_an_error(tmp_path: Path, monkeypatch: pytest.M
     for content in (b"", b"x", bytes(1 << 20)):
         path.write_bytes(content)
         assert read_apart.read_apart(path) == content
-    monkeypatch.setattr(read_apart, "_read", lambda path, tell: os._exit(1))
+    monkeypatch.setattr(read_apart, "_read", lambda path, told, tell: os._exit(1))
     with pytest.raises(OSError, match="was killed"):
         read_apart.read_apart(path)
+
+
+def test_a_child_whose_parent_is_interrupted_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the machine's lock open, too."""
+    path, children, fork = tmp_path / "pipe", [], os.fork
+
+    def forked() -> int:
+        if child := fork():
+            children.append(child)
+            raise KeyboardInterrupt
+        return child
+
+    os.mkfifo(path)
+    monkeypatch.setattr(read_apart, "fork", forked)
+    with pytest.raises(KeyboardInterrupt):
+        read_apart.read_apart(path)
+    # More than a pipe takes.
+    path.write_bytes(bytes(1 << 20))
+    ended = Pace().until(lambda: bool(os.waitpid(children[0], os.WNOHANG)[0]), seconds=20)
+    if not ended:
+        os.kill(children[0], signal.SIGKILL)
+    assert ended

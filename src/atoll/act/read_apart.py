@@ -26,7 +26,7 @@ def read_apart(path: Path) -> bytes:
         try:
             child = fork()
             if not child:
-                _read(path, tell)
+                _read(path, told, tell)
         finally:
             os.close(tell)
         number = int.from_bytes(answer.read(_NUMBER), "little")
@@ -42,9 +42,11 @@ def read_apart(path: Path) -> bytes:
     return content
 
 
-def _read(path: Path, tell: int) -> None:
+def _read(path: Path, told: int, tell: int) -> None:
     """The child: read, tell the error number, the size and one more, and what was read; end."""
     try:
+        # Where nobody else is left who reads, it does not wait for that, with all that it inherited (locks) open.
+        os.close(told)
         number, content = 0, b""
         try:
             content = path.read_bytes()
