@@ -74,12 +74,14 @@ def test_who_may_be_in_a_group_is_not_asked_for_together_with_who_is_not() -> No
     assert not [contact for contact in joined if at("01:00.0") in contact.sources]
 
 
-def wide(places: dict[str, Ari | None], *, vector: int) -> Scene:
-    """A device with ARI, each of whose functions has egress control on; virtual ones are of function 0."""
+def wide(places: dict[str, Ari | None], *, vector: int, virtual: bool = False) -> Scene:
+    """A device with ARI, each of whose functions has egress control on; virtual ones are of function 0, and have it
+    too with ``virtual``.
+    """
     functions = [port("00:01.0", 1)]
     for place, ari in places.items():
         own = place in ("01:00.0", "01:00.1", "01:01.0")
-        word = replace(acs("RR CR EC", ALL, vector=vector), ari=ari) if own else None
+        word = replace(acs("RR CR EC", ALL, vector=vector), ari=ari) if own or virtual else None
         made = endpoint(place, "00:01.0", multifunction=own, acs=word, physical=None if own else "01:00.0")
         functions.append(replace(made, ari=Known(True)))
     return scene(machine(*functions))
@@ -112,7 +114,10 @@ def test_bits_of_egress_vectors_stand_for_groups_where_function_0_says_so(
     found = wide(places, vector=1 << 5 | 1 << 8)
     assert peer(found, "01:00.0", "01:00.1").answer is first
     assert peer(found, "01:00.0", "01:01.0").answer is last
-    assert peer(found, "01:00.0", "01:02.0").answer is POSSIBLE, "of virtual functions no group is known"
+    words = dict.fromkeys(("01:02.0", "02:00.0", "02:00.1"), Ari(False, 5))
+    for virtual in (found, wide({**places, **words}, vector=1 << 5 | 1 << 8, virtual=True)):
+        assert peer(virtual, "01:00.0", "01:02.0").answer is POSSIBLE, "of virtual functions no group is known"
+    assert peer(virtual, "02:00.1", "02:00.0").answer is POSSIBLE, "nor is one function 0 of what has groups"
     untold = wide({**places, "01:00.1": Ari(False, None)}, vector=1 << 5)
     assert peer(untold, "01:00.0", "01:00.1").answer is POSSIBLE
     without = wide({place: ari for place, ari in places.items() if place != "01:00.0"}, vector=1 << 5)

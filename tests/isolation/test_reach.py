@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reach_hosts import ALL, CLOSED, OFF, acs, at, endpoint, gpu, links, machine, port, scene, slots, switch
+from reach_hosts import ALL, CLOSED, OFF, acs, at, change, endpoint, gpu, links, machine, port, scene, slots, switch
 
 from atoll.fabric.answer import Answer, Policy
 from atoll.fabric.settings import Domain, DomainKind
@@ -13,6 +13,7 @@ from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import EndKind, Function, IommuUnit, KernelRelease, Link, LinkEnd, LinkKind, NpuBrick, Platform
 from atoll.isolation.reach import Reach
 from atoll.pci.acs import Acs
+from atoll.pci.ats import Ats
 from atoll.pci.header import PortType
 
 A, B = at("01:00.0"), at("02:00.0")
@@ -174,20 +175,26 @@ def test_what_egress_control_blocks_comes_to_no_root_complex(platform: Platform,
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("identity", BLOCKED), ("DMA", IOMMU), ("blocked", BLOCKED), (None, IOMMU)],
+    [
+        *((kind, BLOCKED) for kind in (DomainKind.IDENTITY, DomainKind.NONE, DomainKind.BLOCKED)),
+        *((kind, IOMMU) for kind in (DomainKind.TRANSLATED, DomainKind.UNKNOWN, None)),
+    ],
 )
-@pytest.mark.parametrize("word", [acs("SV CR UF EC", ALL, vector=0b10), acs("SV RR CR", ALL)])
+@pytest.mark.parametrize(
+    ("word", "root"),
+    [(acs("SV CR UF EC", ALL, vector=0b10), CLOSED), (acs("SV RR CR", ALL), acs("SV RR CR", ALL))],
+)
 def test_what_ends_below_a_root_complex_may_be_mapped_at_other_addresses(
-    word: Acs, kind: str | None, expected: Answer
+    word: Acs, root: Acs, kind: DomainKind | None, expected: Answer
 ) -> None:
     """Of egress control, and of a root port that sends nothing up that is for its own side (UF)."""
-    found = scene(machine(*switch(word, CLOSED, root=acs("SV RR CR", ALL)), kind=kind or "DMA"))
-    settings = found.settings
-    if kind is None:
-        settings = replace(settings, domain={a: d for a, d in settings.domain.items() if a != at("03:00.0")})
-    settings = replace(settings, ats={**settings.ats, at("03:00.0"): True})
+    one = at("03:00.0")
+    found = scene(machine(*change(switch(word, CLOSED, root=root), "03:00.0", ats=Known(Ats(True, 0x1B0)))))
+    domain = {a: d for a, d in found.settings.domain.items() if a != one}
+    settings = replace(found.settings, domain=domain if kind is None else domain | {one: Domain(kind, "test")})
     reach = Reach(found.topology, settings, Policy.STRICT)
-    assert reach.answer(at("03:00.0"), at("04:00.0")).answer is expected
+    assert reach.memory(one).answer > IOMMU
+    assert reach.answer(one, at("04:00.0")).answer is expected
 
 
 def test_identity_domains_reach_all_that_answers() -> None:

@@ -83,15 +83,14 @@ class PeerToPeer:
 
         They come to no root complex then, whatever that would make of them. So it is on x86: elsewhere host bridges may
         shift addresses (``resource_entry.offset``), and from below a target need not look as it does from above.
+        What is marked as translated ends there too, or turns.
         """
         topology = self.topology
         branches = topology.meeting(source, target)
         if topology.host.platform is not Platform.X86 or branches.source == branches.target:
             return False
-        translating = sends_translated(topology, self.settings, source)
-        requests = (Traffic.UNTRANSLATED, *(() if translating is False else (Traffic.TRANSLATED,)))
-        turns = dict(self._meetings.at(branches))
-        return all(turns[kind].answer is Answer.BLOCKED and turns[kind].ends for kind in requests)
+        step = dict(self._meetings.at(branches))[Traffic.UNTRANSLATED]
+        return step.answer is Answer.BLOCKED and step.ends is True
 
     def _ascent(self, source: Address, branch: Address) -> Ascent:
         """Return what requests meet on their way up to the bus where ``branch`` stands."""
