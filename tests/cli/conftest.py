@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import lzma
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import Ran, Run
+from running import MACHINES, Ran, Run
 
 from atoll.cli.main import main
 
@@ -40,3 +41,14 @@ def ac922(run: Run, tmp_path: Path) -> Path:
     path = tmp_path / "ac922.twin"
     assert run("twin", "new", "ac922-4gpu", path).code == 0
     return path
+
+
+@pytest.fixture
+def paste(tmp_path: Path) -> Path:
+    """Return a folder with a Mac's lspci output and its groups as an own list."""
+    folder = MACHINES / "mac-cometlake-titanridge"
+    text = lzma.decompress((folder / "lspci.txt.xz").read_bytes())
+    lines = [line for line in text.splitlines(keepends=True) if b"IOMMU group:" not in line]
+    (tmp_path / "lspci.txt").write_bytes(b"".join(b"> " + line for line in lines))
+    (tmp_path / "groups.txt").write_bytes((folder / "iommu_groups.txt").read_bytes())
+    return tmp_path

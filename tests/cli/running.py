@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CAPTURES = sorted((Path(__file__).parent.parent / "data" / "kernel-captures").glob("*.tar.xz"))
+_DATA = Path(__file__).parent.parent / "data"
+CAPTURES = sorted((_DATA / "kernel-captures").glob("*.tar.xz"))
 """Real kernels' sysfs, of which the kernel's own groups are part."""
+MACHINES = _DATA / "records" / "machines"
+"""Recorded machines, a folder each."""
 
 
 @dataclass(frozen=True, slots=True)

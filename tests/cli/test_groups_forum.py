@@ -6,14 +6,12 @@ import lzma
 from pathlib import Path
 
 import pytest
-from running import CAPTURES, Run
-
-_MACHINES = Path(__file__).parent.parent / "data" / "records" / "machines"
+from running import CAPTURES, MACHINES, Run
 
 
 def _unpack(folder: Path, machine: str) -> Path:
     path = folder / "lspci.txt"
-    path.write_bytes(lzma.decompress((_MACHINES / machine / "lspci.txt.xz").read_bytes()))
+    path.write_bytes(lzma.decompress((MACHINES / machine / "lspci.txt.xz").read_bytes()))
     return path
 
 
@@ -28,10 +26,10 @@ def test_as_the_shell_loop_prints_them(run: Run, tmp_path: Path) -> None:
     assert first[1].endswith("[8086:9b53] (rev 03)")
 
 
-@pytest.mark.parametrize("machine", [p.name for p in sorted(_MACHINES.iterdir()) if (p / "iommu_groups.txt").exists()])
+@pytest.mark.parametrize("machine", [p.name for p in sorted(MACHINES.iterdir()) if (p / "iommu_groups.txt").exists()])
 def test_they_are_read_again_as_they_were(run: Run, tmp_path: Path, machine: str) -> None:
-    record = (_MACHINES / machine / "iommu_groups.txt",)
-    text = ("--host", _unpack(tmp_path, machine)) if (_MACHINES / machine / "lspci.txt.xz").exists() else ()
+    record = (MACHINES / machine / "iommu_groups.txt",)
+    text = ("--host", _unpack(tmp_path, machine)) if (MACHINES / machine / "lspci.txt.xz").exists() else ()
     hosts = (*text, "--host", *record)
     forum = tmp_path / "forum.txt"
     forum.write_text(run("groups", "--format", "forum", *hosts).out)
