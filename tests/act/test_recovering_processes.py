@@ -58,6 +58,30 @@ def test_a_holder_that_died_is_rolled_back() -> None:
     assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 
+def test_a_keeper_that_the_kernel_has_not_let_end_is_waited_for() -> None:
+    """It was killed with its holder, in the middle of a reset say: taking the driver off would wait in the kernel."""
+    twin = Twin.new("ac922-4gpu")
+    with dead_process():
+        host, made = planned(twin)
+        execute(twin, host, made, verb="hold", stays=True)
+    twin.event("kill", [BLUE])
+    machine = Watched(twin)
+    # As a live machine, on which only a holder holds.
+    machine.capabilities -= {"hold"}
+    (found,) = recover(machine, pace=Pace(wait=lambda seconds: None, clock=iter(range(0, 1000, 60)).__next__)).runs
+    assert found.fate is Fate.LEFT
+    (left,) = found.left
+    assert left.startswith(f"{RED} is open in process")
+    assert left.endswith(
+        "(atoll-hold:red), which has not ended with its holder; when it has ended, run atoll recover again"
+    )
+    assert not [change for change in machine.changes if "driver" in change or "open" in change]
+    assert not twin.attack(RED, BLUE).reached
+    pace = Pace(wait=lambda seconds: twin.event("kill", [RED]))
+    assert [run.fate for run in recover(machine, pace=pace).runs] == [Fate.ROLLED_BACK]
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
 def test_what_fails_does_not_stay() -> None:
     twin = Twin.new("ac922-4gpu")
     host, made = planned(twin)

@@ -45,6 +45,7 @@ from atoll.host.place import address_of
 from atoll.isolation.clusters import HOST
 from atoll.pci.address import Address
 from atoll.plan.fingerprint import fingerprint
+from atoll.plan.possession import holds_for
 from atoll.plan.step import Plan, StepKind
 
 __all__ = ["Fate", "Recovered", "Recovery", "recover"]
@@ -198,7 +199,7 @@ class _Recovering:
             self.note_the_rest(run, host, plan)
             return Recovered(run, Fate.COMPLETED, (), tuple(left))
         self.wait_for_the_dead(entries)
-        if told := tuple(busy(self.work.machine, entries)):
+        if told := (*busy(self.work.machine, entries), *self.kept_open(entries)):
             again, still = cut_again(self.work.machine, host, entries, OWNER_RUNS)
             told = tuple(f"{why}; when it has ended, run atoll recover again" for why in told)
             return Recovered(run, Fate.LEFT, again, (*left, *told, *still))
@@ -227,7 +228,26 @@ class _Recovering:
         """Wait until the kernel has closed what processes that were killed had open, which resets it; for a while."""
         machine = self.work.machine
         devices = {entry.step.device for entry in entries}
-        self.pace.until(lambda: not any(device.unseen(machine, a) for a in devices), seconds=_CLOSING_SECONDS)
+
+        def closed() -> bool:
+            return not any(device.unseen(machine, a) for a in devices) and not any(self.kept_open(entries))
+
+        self.pace.until(closed, seconds=_CLOSING_SECONDS)
+
+    def kept_open(self, entries: Sequence[Entry]) -> Iterator[str]:
+        """Yield what a keeper has open that was killed with its holder, and that the kernel has not let end: whoever
+        took the driver off would wait for it, with the lock. A machine that holds its devices itself closes them."""
+        machine = self.work.machine
+        if "hold" in machine.capabilities:
+            return
+        for address, cluster in sorted({entry.step.device: entry.step.cluster or HOST for entry in entries}.items()):
+            try:
+                keeper = next((one for one in device.holders(machine, address) if holds_for(one, cluster)), None)
+            except Failure:
+                # That it is not seen is told by whoever looks for owners.
+                return
+            if keeper is not None:
+                yield f"{device.in_use(address, keeper)}, which has not ended with its holder"
 
     def undo(self, host: Host, entries: Sequence[Entry], kept: Sequence[Entry]) -> tuple[Undone, tuple[str, ...]]:
         """Roll back what is there, but for what is ``kept`` and ports that close others in; return why these stay."""
