@@ -148,6 +148,8 @@ class DeviceFile:
                     device.events[index, start + place] = number
         elif kind == 1 and action == 32:
             if not count:
+                if all(key[0] != index for key in device.events):
+                    raise Refusal(errno.EINVAL)  # it is not on
                 device.events = {key: value for key, value in device.events.items() if key[0] != index}
             for place in range(start, start + count):
                 if device.events.get((index, place), -1) >= 0:
@@ -159,11 +161,14 @@ class DeviceFile:
         return 0
 
     def _feature(self, data: memoryview) -> int:
-        """Low power: enter (3) and leave (5)."""
+        """Low power: enter (3) and leave (5); the token of a physical function (0)."""
         flags = struct.unpack_from("=I", data, 4)[0]
-        if flags & 0xFFFF not in (3, 5):
+        wanted = (0, 3, 5) if self.device.physical else (3, 5)
+        if flags & 0xFFFF not in wanted:
             raise Refusal(errno.ENOTTY)
-        if not flags & 1 << 18:
+        if flags == 1 << 17:
+            self.device.seen.append(f"token {bytes(data[8:24]).hex()}")
+        elif not flags & 1 << 18:
             self.device.seen.append("sleep" if flags & 0xFFFF == 3 else "wake")
         return 0
 

@@ -13,7 +13,7 @@ from vfio_machine import PAGE, FakeDevice, FakeMachine, Refusal
 
 from atoll.vfio.kernel import Argument
 
-__all__ = ["FakeKernel", "FakeMemory"]
+__all__ = ["FakeKernel", "FakeMemory", "File"]
 
 FIRST = 1 << 20
 """Numbers of the model's descriptors: far from real ones."""

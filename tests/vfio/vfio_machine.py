@@ -50,6 +50,8 @@ class FakeDevice:
     """A capability chain that stands behind the information on BAR 0; its offsets count from 32."""
     aperture: tuple[tuple[int, int], ...] = ((0, 0xFEDFFFFF), (0xFEF00000, (1 << 39) - 1))
     token: bytes | None = None
+    physical: bool = False
+    """Whether it has virtual functions."""
     memory: bytearray = field(default_factory=lambda: bytearray(4 * PAGE))
     config: bytearray = field(default_factory=lambda: bytearray(4096))
     events: dict[tuple[int, int], int] = field(default_factory=dict)

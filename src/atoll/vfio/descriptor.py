@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+
 from atoll.vfio.errors import Closed
 from atoll.vfio.kernel import Argument, Kernel
 
@@ -45,3 +48,10 @@ class Descriptor:
         if self._number >= 0:
             number, self._number = self._number, -1
             self.kernel.close(number)
+
+    def __del__(self) -> None:
+        """Close what nobody can close any more, and say so, as Python's own files and sockets do."""
+        if getattr(self, "_number", -1) >= 0:
+            with contextlib.suppress(OSError):
+                self.close()
+            warnings.warn(f"{self.name} was never closed", ResourceWarning, source=self, stacklevel=2)

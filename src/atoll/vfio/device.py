@@ -6,6 +6,7 @@ import contextlib
 import errno
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from uuid import UUID
 
 from atoll.pci.address import Address
 from atoll.pci.header import Command
@@ -155,6 +156,13 @@ class Device:
         """Wake the device and keep it awake."""
         feature.leave_low_power(self._descriptor)
 
+    def set_vf_token(self, token: UUID) -> None:
+        """Set the secret that opens virtual functions of this physical function (``AddressSpace.open``).
+
+        Until then it is one that nobody knows. Raises VfioMissing for a device without virtual functions.
+        """
+        feature.set_vf_token(self._descriptor, token)
+
     def close(self) -> None:
         """Close windows, then the device, then what its address space kept for it alone; a second time does nothing.
 
@@ -168,6 +176,9 @@ class Device:
             stack.callback(self._descriptor.close)
             for window in tuple(self._windows):
                 stack.callback(window.close)
+
+    def __repr__(self) -> str:
+        return f"<Device {self.address}{', closed' if self.closed else ''}>"
 
     def __enter__(self) -> Device:
         return self

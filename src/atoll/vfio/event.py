@@ -12,6 +12,9 @@ from atoll.vfio.kernel import Kernel
 
 __all__ = ["Event"]
 
+_LONGEST = (1 << 31) - 1
+"""Milliseconds: poll(2) takes a signed number of 32 bits."""
+
 
 class Event:
     """Counts what was signalled since it was last asked. It has a ``fileno``: selectors and asyncio can wait for it."""
@@ -29,10 +32,10 @@ class Event:
         return self._descriptor.number
 
     def wait(self, seconds: float | None = None) -> int:
-        """Return how often it was signalled, waiting for the first; 0 after ``seconds`` without one."""
+        """Return how often it was signalled, waiting for the first; 0 after ``seconds`` (24 days at most) without."""
         waiting = select.poll()
         waiting.register(self.fileno(), select.POLLIN)
-        if not waiting.poll(None if seconds is None else max(0.0, seconds) * 1000):
+        if not waiting.poll(None if seconds is None else min(max(0.0, seconds) * 1000, _LONGEST)):
             return 0
         return self.take()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from uuid import UUID
 
 from atoll.vfio.descriptor import Descriptor
 from atoll.vfio.diagnosis import other
@@ -12,7 +13,7 @@ from atoll.vfio.event import Event
 from atoll.vfio.uapi.device import DeviceRequest
 from atoll.vfio.uapi.feature import Feature, FeatureFlags, FeatureHeader, LowPowerWakeup
 
-__all__ = ["enter_low_power", "leave_low_power", "supports"]
+__all__ = ["enter_low_power", "leave_low_power", "set_vf_token", "supports"]
 
 _ABSENT = (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -39,7 +40,7 @@ def _set_feature(descriptor: Descriptor, feature: Feature, data: bytes = b"") ->
         if error.errno == errno.ENOTTY:
             raise VfioMissing(
                 f"{descriptor.name} has no {feature.name}",
-                hint="a newer kernel, or power management of the device, would be needed",
+                hint="the device, its driver or the kernel would have to have it: see supports()",
                 number=errno.ENOTTY,
             ) from error
         raise other(error, f"setting {feature.name} of {descriptor.name}") from error
@@ -57,3 +58,8 @@ def enter_low_power(descriptor: Descriptor, wakeup: Event | None = None) -> None
 def leave_low_power(descriptor: Descriptor) -> None:
     """Wake the device and keep it awake."""
     _set_feature(descriptor, Feature.LOW_POWER_EXIT)
+
+
+def set_vf_token(descriptor: Descriptor, token: UUID) -> None:
+    """Set what whoever opens a virtual function of the device has to show."""
+    _set_feature(descriptor, Feature.PCI_VF_TOKEN, token.bytes)

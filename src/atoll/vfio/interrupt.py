@@ -54,20 +54,28 @@ class Interrupt:
         The first call enables the index. Where NORESIZE is set, it must name all vectors that will be wanted. Raises
         VfioError; with ENOSPC, and nothing enabled, where the kernel has fewer vectors for the device.
         """
+        self._some(len(events), "setting")
         numbers = [-1 if event is None else event.fileno() for event in events]
         data = struct.pack(f"={len(numbers)}i", *numbers)
         self._set(IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER, start, len(numbers), data, "setting")
 
     def disable(self) -> None:
-        """Switch the whole index off, and forget its events."""
-        self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, 0, 0, b"", "switching off")
+        """Switch the whole index off, and forget its events; where it is off, this does nothing."""
+        try:
+            self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, 0, 0, b"", "switching off")
+        except VfioError as error:
+            # drivers/vfio/pci/vfio_pci_intrs.c vfio_pci_set_msi_trigger and its like: so of what is not on.
+            if error.errno != errno.EINVAL:
+                raise
 
     def mask(self, start: int = 0, count: int = 1) -> None:
         """Hold vectors back."""
+        self._some(count, "masking")
         self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, start, count, b"", "masking")
 
     def unmask(self, start: int = 0, count: int = 1) -> None:
         """Let vectors through again; an AUTOMASKED one needs it after each signal."""
+        self._some(count, "unmasking")
         self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK, start, count, b"", "unmasking")
 
     def unmask_by(self, event: Event | None) -> None:
@@ -77,6 +85,7 @@ class Interrupt:
 
     def trigger(self, start: int = 0, count: int = 1) -> None:
         """Signal the events of vectors as if the device had: a test of the path."""
+        self._some(count, "triggering")
         self._set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, start, count, b"", "triggering")
 
     def _set(self, flags: IrqSetFlags, start: int, count: int, data: bytes, doing: str) -> None:
@@ -93,6 +102,15 @@ class Interrupt:
                 f"{doing} {self._name(self.info.index)}: the kernel has {had} vectors for it, not {start + count}",
                 hint=f"ask for {had} vectors at most",
                 number=errno.ENOSPC,
+            )
+
+    def _some(self, count: int, doing: str) -> None:
+        """Raise VfioError for no vector at all: what that would ask for is to switch the index off."""
+        if not count:
+            raise VfioError(
+                f"{doing} {self._name(self.info.index)}: no vector is named",
+                hint="name one at least; disable() switches all off",
+                number=errno.EINVAL,
             )
 
     def _name(self, index: int) -> str:

@@ -41,7 +41,7 @@ def open_space(api: Api | None = None, *, kernel: Kernel | None = None, unsafe_n
         # Nodes of devices appear with the first that is bound: /dev/iommu alone will do where there is no container.
         newer = Api.IOMMUFD in found or (not found and "iommu" in value_of(names(kernel, "dev"), ()))
         api = Api.IOMMUFD if newer and not unsafe_noiommu else Api.LEGACY
-    if api is Api.IOMMUFD:
+    if Api(api) is Api.IOMMUFD:
         if unsafe_noiommu:
             raise UnsafeNoIommu("devices without an IOMMU cannot be opened through iommufd", hint="use Api.LEGACY")
         return IoAddressSpace.create(kernel)

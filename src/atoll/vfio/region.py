@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import sys
 from types import TracebackType
+from typing import Protocol
+from weakref import WeakSet
 
 from atoll.vfio.descriptor import Descriptor
 from atoll.vfio.errors import Closed, VfioError
@@ -13,7 +16,7 @@ from atoll.vfio.info import RegionInfo
 from atoll.vfio.kernel import Memory
 from atoll.vfio.uapi.region import RegionFlags, RegionIndex
 
-__all__ = ["Region", "Window"]
+__all__ = ["Region", "Use", "Window"]
 
 _NAMES: dict[int, str] = {index.value: index.name for index in RegionIndex}
 _WIDTHS = (1, 2, 4, 8)
@@ -37,6 +40,9 @@ class Region:
     def name(self) -> str:
         """What to call it in messages."""
         return f"{_NAMES.get(self.info.index, f'region {self.info.index}')} of {self._descriptor.name}"
+
+    def __repr__(self) -> str:
+        return f"<Region {self.name}, {self.size:#x} bytes>"
 
     @property
     def size(self) -> int:
@@ -151,6 +157,13 @@ class Region:
         )
 
 
+class Use(Protocol):
+    """What a window is used for beside its own accessors: a mapping that lets other devices reach it."""
+
+    def unmap(self) -> None:
+        """End it; the second time does nothing."""
+
+
 class Window:
     """A mapped part of a region. Offsets count from the start of the region.
 
@@ -158,7 +171,7 @@ class Window:
     Where somebody else can change that (a tenant who was handed the device), use the region's own accessors.
     """
 
-    __slots__ = ("_bytes", "_memory", "_name", "_windows", "_words", "offset", "size")
+    __slots__ = ("_bytes", "_closing", "_memory", "_name", "_uses", "_windows", "_words", "offset", "size")
 
     def __init__(self, memory: Memory, name: str, offset: int, size: int, windows: list[Window]) -> None:
         self.offset = offset
@@ -166,6 +179,8 @@ class Window:
         self._memory: Memory | None = memory
         self._name = name
         self._windows = windows
+        self._uses: WeakSet[Use] = WeakSet()
+        self._closing = False
         self._bytes = memoryview(memory)
         # Indexing a view of 32-bit items is one load or store of 32 bits; slicing bytes could be four of 8.
         self._words = self._bytes[: size & ~3].cast("I")
@@ -183,19 +198,36 @@ class Window:
     @property
     def words(self) -> memoryview:
         """The window as 32-bit words in the machine's byte order; index it, one item is one access."""
-        if self._memory is None:
+        if self._closing:
             raise Closed(f"the window of {self._name} is closed", hint="map it again")
         return self._words
 
+    def used_by(self, use: Use) -> None:
+        """Have a use of it end before it is closed."""
+        self._uses.add(use)
+
     def close(self) -> None:
-        """Unmap it; the second time does nothing. Raises BufferError while slices of ``words`` exist."""
+        """Unmap it; the second time does nothing. Raises BufferError while slices of ``words`` exist: then it is closed
+        for use, and unmapped once it is closed again without them.
+        """
         if self._memory is None:
             return
+        self._closing = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._unmap, self._memory)
+            for use in tuple(self._uses):
+                stack.callback(use.unmap)
+
+    def _unmap(self, memory: Memory) -> None:
         self._words.release()
         self._bytes.release()
-        self._memory.close()
+        memory.close()
         self._memory = None
         self._windows.remove(self)
+
+    def __repr__(self) -> str:
+        what = "closed" if self._closing else f"{self.size:#x} bytes from {self.offset:#x}"
+        return f"<Window of {self._name}, {what}>"
 
     def __enter__(self) -> Window:
         return self

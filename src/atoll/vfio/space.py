@@ -16,6 +16,7 @@ from atoll.pci.address import Address
 from atoll.vfio.device import Device
 from atoll.vfio.errors import Closed, MappingError, VfioError
 from atoll.vfio.kernel import Buffer, Kernel
+from atoll.vfio.region import Window
 
 __all__ = ["Access", "AddressSpace", "Api", "IovaRange", "Mapping"]
 
@@ -51,7 +52,7 @@ class IovaRange:
 class Mapping:
     """Memory that devices reach at ``iova``. The memory cannot be freed or resized while it is mapped."""
 
-    __slots__ = ("_keep", "_space", "access", "iova", "size")
+    __slots__ = ("__weakref__", "_keep", "_space", "access", "iova", "size")
 
     def __init__(self, space: AddressSpace, iova: int, keep: ctypes.Array[ctypes.c_char], access: Access) -> None:
         self.iova = iova
@@ -76,6 +77,9 @@ class Mapping:
 
     def _forget(self) -> None:
         self._keep = None
+
+    def __repr__(self) -> str:
+        return f"<Mapping of {self.size:#x} bytes at {self.iova:#x}{'' if self.mapped else ', unmapped'}>"
 
     def __enter__(self) -> Mapping:
         return self
@@ -116,23 +120,31 @@ class AddressSpace(ABC):
         """What is mapped through it, by address."""
         return tuple(self._mappings[iova] for iova in sorted(self._mappings))
 
-    def open(self, address: Address, *, token: UUID | None = None) -> Device:
+    def open(self, address: Address | str, *, token: UUID | None = None) -> Device:
         """Open a device that is bound to a VFIO driver; return it as it is where it is open here already.
 
         The kernel resets it, where it can. ``token`` is for virtual functions whose physical function is held
-        through VFIO. Raises VfioError and what is below it; then nothing is left open.
+        through VFIO (``Device.set_vf_token``). Raises VfioError and what is below it, ValueError for a text that is no
+        address; then nothing is left open.
         """
         self._check()
+        if isinstance(address, str):
+            address = Address.parse(address)
         if address not in self._devices:
             self._devices[address] = self._open(address, token)
         return self._devices[address]
 
-    def map(self, iova: int, memory: Buffer, *, access: Access = Access.READ | Access.WRITE) -> Mapping:
+    def map(self, iova: int, memory: Buffer | Window, *, access: Access = Access.READ | Access.WRITE) -> Mapping:
         """Let devices reach ``memory`` at ``iova``: a writable buffer of whole pages, such as an ``mmap.mmap``.
 
-        ``iova`` and size are multiples of ``alignment``. Raises MappingError, LockedMemory.
+        A window of another device lets them reach that device; it is unmapped before the window is closed. Only the
+        legacy interface takes one. ``iova`` and size are multiples of ``alignment``. Raises MappingError, LockedMemory.
         """
         self._check()
+        if isinstance(memory, Window):
+            mapping = self.map(iova, memory.words, access=access)
+            memory.used_by(mapping)
+            return mapping
         if not access:
             raise MappingError(f"mapping at {iova:#x} for no access at all", hint="give READ, WRITE or both")
         try:
@@ -226,6 +238,10 @@ class AddressSpace(ABC):
         """Let go of what could not be unmapped, once the kernel has no more of it through this object."""
         for mapping in self.mappings:
             self._forget_one(mapping)
+
+    def __repr__(self) -> str:
+        what = "closed" if self._ended else ", ".join(map(str, sorted(self._devices))) or "no devices"
+        return f"<{type(self).__name__}: {what}>"
 
     def __enter__(self) -> Self:
         return self

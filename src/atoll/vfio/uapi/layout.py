@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from typing import ClassVar, TypeVar
+import errno
+from typing import Any, ClassVar, TypeVar
+
+from atoll.vfio.errors import VfioError
 
 __all__ = ["Layout", "Sized", "from_bytes"]
 
@@ -11,9 +14,21 @@ L = TypeVar("L", bound="Layout")
 
 
 class Layout(ctypes.Structure):
-    """A structure with the alignment that C gives it. ``c_name`` is its name in the kernel's header."""
+    """A structure with the alignment that C gives it. ``c_name`` is its name in the kernel's header.
+
+    A number that a field cannot hold is a VfioError (EINVAL): of another, ctypes would keep the low bits.
+    """
 
     c_name: ClassVar[str] = ""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, int) and getattr(self, name) != value:
+            raise VfioError(
+                f"{name} of {self.c_name} cannot be {int(value):#x}",
+                hint="indexes and counts are unsigned numbers of 32 bits, addresses and sizes of 64",
+                number=errno.EINVAL,
+            )
 
 
 class Sized(Layout):
