@@ -192,6 +192,9 @@ class IoAddressSpace(AddressSpace):
         try:
             descriptor.ioctl(DeviceRequest.BIND_IOMMUFD, asked)
         except OSError as error:
+            if error.errno == errno.EINVAL and token:
+                # So of a device in use, and of any token where the kernel takes none here: then it wants none either.
+                return self._bind(descriptor, address, None, group)
             if error.errno == errno.EINVAL:
                 raise diagnosis.busy(self.kernel, str(address), address, group, errno.EINVAL) from error
             raise diagnosis.device_failed(self.kernel, error, address, group) from error
