@@ -40,6 +40,13 @@ def test_what_tells_links_is_of_the_makers_programs(ids: tuple[int, int], told: 
     assert check.status is Status.UNKNOWN
     assert told in check.do
     assert left_out not in check.do
+    assert check.do.endswith("beside sys/")
+
+
+def test_links_of_the_machine_that_this_is_are_told_in_a_folder_of_its_own() -> None:
+    host = machine(endpoint("01:00.0", ids=(0x10DE, 0x1DB1), class_code=0x030200))
+    found = checks(host, MemoryTree("live"), privileged=True)
+    assert [check.do.partition(" in ")[2] for check in found if check.id == "links"] == ["/etc/atoll/records"]
 
 
 def test_links_of_a_device_without_ids_are_no_known_family() -> None:

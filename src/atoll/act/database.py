@@ -106,13 +106,21 @@ class Database:
         """Close it; what was not committed is gone."""
         self.connection.close()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names no run and no step; not where that cannot be read."""
+        try:
+            return not self.connection.execute("SELECT (SELECT count(*) FROM run) + count(*) FROM entry").fetchone()[0]
+        except sqlite3.Error:
+            return False
+
     def take_away(self) -> None:
         """Close it, and take away again what this has made, where nothing stands in it: a refusal leaves nothing.
 
         For who has the machine's lock: nobody else puts anything into a journal that is new. Those who only read find
         none, as before it was made.
         """
-        unused = self._is_new and self._holds_nothing()
+        unused = self._is_new and self.is_empty
         self.close()
         if not unused:
             return
@@ -127,12 +135,6 @@ class Database:
             # A folder that is not empty is somebody else's too; what has gone meanwhile need not be taken away.
             with suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
-
-    def _holds_nothing(self) -> bool:
-        try:
-            return not self.connection.execute("SELECT (SELECT count(*) FROM run) + count(*) FROM entry").fetchone()[0]
-        except sqlite3.Error:
-            return False
 
     def _lay_out(self) -> None:
         for statement in SCHEMA.split(";"):

@@ -58,6 +58,11 @@ class Journal:
         """All that the journal says."""
         return _record(self._connection)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing stands in it: nothing is away, and nothing half done; not where that cannot be read."""
+        return self._database.is_empty
+
     def close(self) -> None:
         """Close it."""
         self._database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -9,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from atoll.host.tree import Tree
 from atoll.pci.address import Address
 
-__all__ = ["Explaining", "Lease", "Machine", "Namespaced", "Outliving"]
+__all__ = ["Asking", "Explaining", "Lease", "Machine", "Namespaced", "Outliving"]
 
 
 class Lease(Protocol):
@@ -71,6 +72,15 @@ class Machine(Tree, Protocol):
 
     def lease_resource(self, address: Address) -> Lease:
         """Map ``resource0``. OSError(EINVAL) where a driver claims it, memory decoding is off or power is down."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A machine some of whose records are what programs print at the moment of reading."""
+
+    @property
+    def printed(self) -> Mapping[str, bytes]:
+        """What they printed when they were last asked, by the record's name."""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from atoll.act import device
 from atoll.act.entries import Record, Run
 from atoll.act.failure import Failure
 from atoll.act.journal import Journal, read_journal
+from atoll.act.kept_records import drop_records, keep_records
 from atoll.act.lock import machine_lock
 from atoll.act.machine import Machine
 from atoll.act.own_folder import hint_for
@@ -71,6 +72,7 @@ def running(
             journal.forget(entry for entry in record.entries if entry not in standing)
         if begins:
             journal.reserve()
+            keep_records(machine, anew=journal.is_empty)
         run = journal.begin(verb, spec=spec, plan=plan)
         work = Running(Recorded(machine, journal, partial(check_known, known)), journal, run, known)
         try:
@@ -130,6 +132,8 @@ def _journal_of(machine: Machine) -> Iterator[Journal]:
             try:
                 yield journal
             finally:
+                if journal.is_empty:
+                    drop_records(machine)
                 journal.take_away()
         except Failure as error:
             # The journal's own, before anything was done.

@@ -27,6 +27,8 @@ _RECORDS = {
     LinkKind.XGMI: "the KFD topology (grep -r . /sys/class/kfd/kfd/topology/nodes, with all GPUs bound to amdgpu)",
 }
 """What tells where links lead, by their kind."""
+_BESIDE, _ON_THE_HOST = "beside sys/", "in /etc/atoll/records"
+"""Where records go: beside a recorded host, and on the machine that this is (``atoll.host.trees.live``)."""
 _RELAXED = "relax_rmrr"
 """Of a patch that is not merged (kiler129/relax-intel-rmrr); Proxmox' kernels carry it since 6.2.16-13."""
 
@@ -89,7 +91,7 @@ def _links(s: Subject) -> Iterator[Check]:
             Status.UNKNOWN,
             f"links of {plural(len(silent), 'device')} {whose} are not known: {shortened(silent)}",
             "links bypass PCIe and its IOMMU; until a source tells, every such pair counts as linked",
-            f"record {records} beside sys/"
+            f"record {records} {_BESIDE if s.privileged is None else _ON_THE_HOST}"
             if records
             else "no record is read that tells where these lead: leave both ends with one owner",
         )

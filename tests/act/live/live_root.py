@@ -30,9 +30,9 @@ _FUNCTION_FILES = ("driver_override", "remove", "reset")
 _DRIVER_FILES = ("bind", "unbind")
 
 
-def played_root(folder: Path) -> Path:
-    """Write the files of a ``pcie-box`` into a folder, with those that can only be written."""
-    twin = Twin.new("pcie-box")
+def played_root(folder: Path, name: str = "pcie-box") -> Path:
+    """Write the files of a twin into a folder, with those that can only be written."""
+    twin = Twin.new(name)
     _unpack(capture(twin, read_host(twin)).tree, "", folder)
     pci = folder / "sys/bus/pci"
     for driver in ("vfio-pci", "pci-stub", *twin.list("sys/bus/pci/drivers")):

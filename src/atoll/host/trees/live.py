@@ -6,6 +6,7 @@ import contextlib
 import errno
 import mmap
 import os
+import stat
 import sys
 
 import atoll
@@ -15,10 +16,15 @@ from atoll.host.trees.bar_file import check_load, is_bar_file
 from atoll.host.trees.device_lock import LockedAttributes, is_locked
 from atoll.host.trees.open_file import OpenFile, read_file
 
-__all__ = ["LiveTree"]
+__all__ = ["KEPT", "LiveTree"]
 
+KEPT = "run/atoll/records"
+"""Where what programs printed is kept, in a folder for each boot, while devices are away from the drivers that tell."""
+_BOOT = "proc/sys/kernel/random/boot_id"
 _RECORDS = "records"
 _FILES = "/etc/atoll/records"
+_KEPT_NAME = "kept-"
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _SECONDS = 30
 _SECONDS_TO_DIE = 1
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(atoll.__file__)))
@@ -36,7 +42,8 @@ class LiveTree:
     """The live ``/``. The kernel resolves links itself: the root is its own root.
 
     ``records/`` holds what lies in ``/etc/atoll/records`` and, made at the moment it is read, what
-    nvidia-smi prints and what NVML tells, where that program or nvidia-ml-py is installed.
+    nvidia-smi prints and what NVML tells, where that program or nvidia-ml-py is installed. They tell of GPUs that
+    NVIDIA's driver has; what they printed before atoll gave GPUs away is kept (``KEPT``), and shown beside it.
     """
 
     def __init__(self, root: str = "/") -> None:
@@ -45,6 +52,8 @@ class LiveTree:
         self._locked = LockedAttributes()
         self._hung: set[str] = set()
         """Programs that did not end in time: they are not asked again."""
+        self.printed: dict[str, bytes] = {}
+        """What programs printed when they were last asked, by the record's name."""
 
     @property
     def name(self) -> str:
@@ -54,7 +63,7 @@ class LiveTree:
     def list(self, path: str) -> tuple[str, ...]:
         """Return the names in a folder, sorted."""
         if path == _RECORDS:
-            return _records()
+            return self._records()
         return tuple(sorted(os.listdir(self._root + path)))
 
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
@@ -77,9 +86,31 @@ class LiveTree:
         """Return a file to be read in pieces, opened when the first is asked for."""
         return OpenFile(lambda: self._root + path)
 
+    def _records(self) -> tuple[str, ...]:
+        found = set(_PROGRAMS if _nvidia_smi() else ())
+        if nvml.is_available():
+            found.add(_NVML)
+        with contextlib.suppress(OSError):
+            found.update(os.listdir(_FILES))
+        with contextlib.suppress(OSError):
+            found.update(f"{_KEPT_NAME}{name}" for name in os.listdir(self._kept()) if not name.startswith("."))
+        if not found:
+            raise os_error(errno.ENOENT, _RECORDS)
+        return tuple(sorted(found))
+
+    def _kept(self) -> str:
+        """Return the folder with what was kept since this boot. Raises OSError where none is that can be believed."""
+        folder = f"{self._root}{KEPT}/{read_file(self._root + _BOOT, 0, None).decode(errors='replace').strip()}"
+        found = os.lstat(folder)
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & _OTHERS_MAY_WRITE:
+            raise OSError(errno.EPERM, "others may write there", folder)
+        return folder
+
     def _record(self, name: str, offset: int, size: int | None) -> bytes:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return read_file(f"{_FILES}/{name}", offset, size)
+        if name.startswith(_KEPT_NAME):
+            return read_file(f"{self._kept()}/{name.removeprefix(_KEPT_NAME)}", offset, size)
         command, path = _command(name), f"{_RECORDS}/{name}"
         if command is None:
             raise os_error(errno.ENOENT, path)
@@ -91,18 +122,8 @@ class LiveTree:
             if isinstance(error, TimeoutError):
                 self._hung.add(command[0])
             raise OSError(errno.EIO, f"{command[0]} failed: {error.strerror}", path) from error
+        self.printed[name] = printed
         return printed[offset:] if size is None else printed[offset : offset + size]
-
-
-def _records() -> tuple[str, ...]:
-    found = set(_PROGRAMS if _nvidia_smi() else ())
-    if nvml.is_available():
-        found.add(_NVML)
-    with contextlib.suppress(OSError):
-        found.update(os.listdir(_FILES))
-    if not found:
-        raise os_error(errno.ENOENT, _RECORDS)
-    return tuple(sorted(found))
 
 
 def _printed(command: list[str]) -> bytes:
