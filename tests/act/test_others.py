@@ -4,7 +4,7 @@ trusted host's."""
 from __future__ import annotations
 
 import pytest
-from act_bench import BLUE, RED, Watched, host_of, to_vfio
+from act_bench import BLUE, RED, Watched, apply, host_of, lose_journal, to_vfio
 
 from atoll.act.executor import execute
 from atoll.act.others import with_others
@@ -177,3 +177,15 @@ def test_a_journal_that_is_not_the_hosts_tells_of_nobody_silently() -> None:
     assert "journal-of-host" in {assumption.id for assumption in proof.assumptions}
     proof = state(Topology(host), present(host), shown, Policy.STRICT, moment="now").proof
     assert "journal-of-host" not in {assumption.id for assumption in proof.assumptions}
+
+
+def test_what_a_keeper_has_open_and_no_journal_tells_of_leaves_open_who_else_has_something() -> None:
+    """The journal was moved away, or is another's: what it told of other clusters is not known any more."""
+    twin = Twin.new("ac922-4gpu")
+    text = "\n".join(file(name, address, "held") for name, address in (("red", RED), ("blue", BLUE)))
+    apply(twin, text)
+    assert stated(twin, text).verdict is Verdict.PROVEN
+    lose_journal(twin)
+    proof = stated(twin, text).proof
+    assert proof.verdict is Verdict.UNKNOWN
+    assert f"(atoll-hold:red) has {RED} open, and the journal" in " ".join(proof.reasons)

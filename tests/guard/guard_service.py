@@ -31,7 +31,7 @@ from atoll.twin import Twin
 OWNERS = {"red": 1001, "blue": 1002, "roots": 0}
 
 
-PROOF = {"verdict": "proven", "handed_over": "proven", "moment": "now", "at": "then"}
+PROOF = {"verdict": "proven", "handed_over": "proven", "moment": "now", "reasons": ["of all"], "at": "then"}
 
 
 class Served:

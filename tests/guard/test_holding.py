@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,16 @@ from act_bench import SPEC, Filed, host_of, lose_journal, planned, state, to_vfi
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
+from atoll.act.owner import this_process
+from atoll.act.running import running
 from atoll.errors import InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Policy
 from atoll.guard import standing
 from atoll.guard.client import Client
-from atoll.guard.holding import Holding, held_clusters, the_only_holder
+from atoll.guard.holding import Holding, held_clusters
 from atoll.guard.keepers import Keepers
 from atoll.guard.notify import Notifier
+from atoll.guard.only_holder import the_only_holder
 from atoll.guard.service import Service
 from atoll.host.model import Host
 from atoll.isolation.proof import Verdict
@@ -255,8 +261,9 @@ def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path)
     twin.vfio.close(blue2)
     twin.write(f"sys/bus/pci/devices/{blue2}/remove", b"1")
     held._proof = None
-    with pytest.raises(InputError, match=f"not there any more: {blue2} of blue"):
-        held.prove()
+    told = held.prove()
+    assert told["verdict"] == told["handed_over"] == "unknown"
+    assert told["reasons"] == [f"not there any more: {blue2} of blue"]
     assert blue in held.clusters.owner()
 
 
@@ -336,6 +343,61 @@ def test_there_is_one_holder(tmp_path: Path) -> None:
         pass
     with the_only_holder(twin):
         pass
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_holder_whose_lock_was_taken_away_is_one_still(tmp_path: Path, *, dry_run: bool) -> None:
+    """With its folder in /run: the journal tells of it."""
+    twin = Filed(tmp_path)
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    try:
+        started = int(Path(f"/proc/{child.pid}/stat").read_text().split()[21])
+        other = replace(this_process(), pid=child.pid, started=started)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("atoll.act.journal.this_process", lambda: other)
+            with running(twin, "hold", {}, stays=True):
+                pass
+        shutil.rmtree(tmp_path / "run")
+        told = f"a holder runs on .*: process {child.pid}"
+        with pytest.raises(RefusedError, match=told) as refused, the_only_holder(twin, dry_run=dry_run):
+            pass
+        assert f"kill {child.pid}" in refused.value.hint
+    finally:
+        child.communicate()
+    with the_only_holder(twin, dry_run=dry_run):
+        pass
+
+
+def test_what_stands_in_the_place_of_its_socket_is_told_with_what_became_of_all(tmp_path: Path) -> None:
+    twin = Filed(tmp_path)
+    before = state(twin)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+    (tmp_path / "run/atoll/hold.sock").mkdir(parents=True)
+    with pytest.raises(StepError, match=r"hold.sock: .*: all was given back.") as told:
+        held.serve(host, lambda service: None)
+    assert told.value.hint
+    assert state(twin) == before
+    assert read_journal(twin).runs == ()
+
+
+def test_a_journal_that_is_lost_while_it_holds_proves_nothing_and_is_told_at_the_end(tmp_path: Path) -> None:
+    twin = Filed(tmp_path)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+    (tmp_path / "var/lib/atoll/journal.sqlite").unlink()
+    proof = held.prove()
+    assert proof["verdict"] == "unknown"
+    assert "the journal (/var/lib/atoll/journal.sqlite) does not tell of it" in proof["reasons"][0]
+    assert proof["reasons"][0] in " ".join(" ".join(proof_lines(proof, PLAIN)).split())
+    outcome = held.end(()).outcome
+    assert outcome is not None
+    assert not twin.kernel.open_devices
+    # Ports of the bridges above: nothing else gives them back.
+    assert [told for told in outcome.left if told.endswith("what was changed of it stays")]
+    assert any("was moved away or emptied" in told for told in outcome.left)
 
 
 def test_who_only_looks_touches_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from atoll.errors import StepError
 from atoll.fabric.answer import Policy
 from atoll.guard.holding import Holding
 from atoll.guard.keepers import Keepers
+from atoll.guard.leave import leave
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant
 from atoll.pci.address import Address
@@ -192,9 +193,25 @@ def test_keepers_end_only_once_the_journal_takes_what_is_cut_then(
     assert set(twin.kernel.open_devices) == {red}
 
 
+@pytest.mark.parametrize("content", [None, b"", b"no journal"])
+def test_where_the_journal_was_lost_all_that_is_closed_is_cut(tmp_path: Path, content: bytes | None) -> None:
+    twin = Filed(tmp_path)
+    red, blue = gpus(host_of(twin))[:2]
+    held = holding(twin, red)
+    journal = tmp_path / "var/lib/atoll/journal.sqlite"
+    journal.unlink()
+    if content is not None:
+        journal.write_bytes(content)
+    ended = held.end((Tenant(4711, "qemu", certain=True),))
+    assert set(twin.kernel.open_devices) == {red}
+    act(twin, red)
+    assert not twin.attack(red, blue).reached
+    assert any(f"{blue}: links" in told and "cut again" in told for told in ended.cut)
+    assert ("was moved away or emptied" if not content else "the journal is damaged") in ended.cut[-1]
+
+
 def test_where_nothing_can_be_cut_any_more_that_is_told(tmp_path: Path) -> None:
     twin = Filed(tmp_path)
-    held = holding(twin, gpus(host_of(twin))[0])
+    (tmp_path / "var/lib/atoll").mkdir(parents=True)
     (tmp_path / "var/lib/atoll/journal.sqlite").write_bytes(b"no journal")
-    ended = held.end((Tenant(4711, "qemu", certain=True),))
-    assert ["may be open" in told for told in ended.cut] == [True]
+    assert ["may be open" in told for told in leave(twin, Keepers(), ())] == [True]

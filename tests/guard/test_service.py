@@ -64,6 +64,13 @@ def test_owners_see_their_own_and_root_sees_all(served: Served) -> None:
         assert [cluster["name"] for cluster in client.state()["clusters"]] == ["red", "blue"]
 
 
+def test_why_nothing_is_proven_is_told_to_root_alone(served: Served) -> None:
+    """It may speak of others' devices."""
+    with served.client(0) as root, served.client(1001) as owner:
+        assert root.proof()["reasons"] == ["of all"]
+        assert "reasons" not in owner.proof()
+
+
 def test_nothing_is_handed_out_that_is_not_seen_to_be_cut(served: Served) -> None:
     with served.client(1001) as client:
         served.bench.poke(0, v100.DISABLE, 0xFFFFFFFF)

@@ -10,8 +10,9 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -89,7 +90,7 @@ def test_descriptors_whose_closing_takes_its_time_keep_nobody_waiting(served: Se
     """Closing a socket waits for its data to get away, where whoever sent it wants that (SO_LINGER, socket(7))."""
     busy, goes_on = threading.Event(), threading.Event()
 
-    def prove() -> dict[str, str]:
+    def prove() -> Mapping[str, Any]:
         busy.set()
         assert goes_on.wait(20)
         return PROOF

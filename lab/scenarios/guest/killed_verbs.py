@@ -15,8 +15,9 @@ from atoll.controls.registry import registers
 from atoll.errors import AtollError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
-from atoll.guard.holding import Holding, the_only_holder
+from atoll.guard.holding import Holding
 from atoll.guard.keepers import Keepers
+from atoll.guard.only_holder import the_only_holder
 from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.isolation.proof import Verdict

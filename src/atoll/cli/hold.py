@@ -24,9 +24,10 @@ from atoll.errors import InputError
 from atoll.fabric.answer import Policy
 from atoll.fabric.topology import Topology
 from atoll.guard.client import Client
-from atoll.guard.holding import DEFAULT_GRACE, Ended, Holding, held_clusters, the_only_holder
+from atoll.guard.holding import DEFAULT_GRACE, Ended, Holding, held_clusters
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import Keepers
+from atoll.guard.only_holder import the_only_holder
 from atoll.guard.service import Service
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters

@@ -128,7 +128,10 @@ class Desk:
                 return {"ok": True, "schema": SCHEMA, **self.state(self._own(asker))}
             case "proof":
                 self._own(asker)
-                return {"ok": True, "schema": SCHEMA, **self._prove()}
+                # Reasons may speak of others' devices.
+                hidden = () if asker.uid == ROOT else ("reasons",)
+                found = {name: value for name, value in self._prove().items() if name not in hidden}
+                return {"ok": True, "schema": SCHEMA, **found}
             case "take":
                 self._take(request.get("of"), asker)
                 return None

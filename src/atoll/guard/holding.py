@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from atoll.act import device
+from atoll.act.entries import Entry
 from atoll.act.executor import Progress, execute
 from atoll.act.failure import Failure
-from atoll.act.lock import check_free, process_lock
 from atoll.act.machine import Machine
 from atoll.act.others import with_others
 from atoll.act.outcome import Outcome
-from atoll.act.owner import Owner
+from atoll.act.own_folder import hint_for
 from atoll.act.pace import Pace
 from atoll.act.release import release
 from atoll.act.running import end_runs
 from atoll.act.uninterrupted import uninterrupted
-from atoll.errors import InputError, Interrupted, RefusedError, StepError
+from atoll.errors import AtollError, InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Policy
 from atoll.fabric.domains import holder_of
 from atoll.guard.cuts import Cuts
@@ -30,7 +30,7 @@ from atoll.guard.desk import Desk
 from atoll.guard.keeper import DEFAULT_INTERVAL
 from atoll.guard.keepers import Keepers
 from atoll.guard.keeping import LOOK_PATIENCE
-from atoll.guard.leave import leave, own_entries
+from atoll.guard.leave import LOST, leave, own_entries
 from atoll.guard.listener import listening
 from atoll.guard.message import SOCKET
 from atoll.guard.notify import Notifier
@@ -42,14 +42,13 @@ from atoll.guard.watch import elapsed_ns, slept_ns
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.moment import Statement
-from atoll.isolation.proof import Verdict
+from atoll.isolation.proof import Proof, Verdict
 from atoll.pci.address import Address
 from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.step import Plan
 
-__all__ = ["DEFAULT_GRACE", "Ended", "Holding", "held_clusters", "the_only_holder"]
+__all__ = ["DEFAULT_GRACE", "Ended", "Holding", "held_clusters"]
 
-_LOCK = "run/atoll/hold.lock"
 _LOG = logging.getLogger("atoll.guard")
 DEFAULT_GRACE = 30.0
 """Seconds for which owners are waited for at the end."""
@@ -63,6 +62,8 @@ _READING_SECONDS = 180.0
 lock the kernel holds."""
 _SLEPT_NS = 100_000_000
 """A host that slept for longer while it was read is read once more: what was read before is a memory."""
+_PAIRS = 3
+"""How many pairs that are not, or not known to be, isolated are told."""
 _PROOF_SECONDS = 1.0
 """A proof that was asked for is told again for so long: reading a host takes a while."""
 
@@ -79,25 +80,6 @@ def held_clusters(clusters: Clusters) -> tuple[Cluster, ...]:
     if not held:
         raise InputError("no cluster of the file is to be held", hint='say handover = "held", or: atoll apply SPEC')
     return held
-
-
-@contextmanager
-def the_only_holder(machine: Machine, *, dry_run: bool = False) -> Iterator[None]:
-    """Be the only holder of a machine, for as long as this lasts; with ``dry_run`` only look. Raises RefusedError where
-    another one runs."""
-    path = machine.state_path(_LOCK)
-    assert path is not None, "a holder's machine has real files"
-    hint = "one holder a host: end it (atoll hold --stop), and name all clusters in one file"
-
-    def taken(other: Owner | None) -> RefusedError:
-        return RefusedError(f"a holder runs on {machine.name}: {other or 'an unknown process'}", hint=hint)
-
-    if dry_run:
-        check_free(path, taken)
-        yield
-        return
-    with process_lock(path, taken):
-        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +111,8 @@ class Holding:
     _cuts: Cuts = field(init=False)
     _gone: set[Address] = field(default_factory=set)
     """Devices that were let go since the kernel wanted them back."""
+    _done: tuple[Entry, ...] = ()
+    """What was done of the plan, as the journal had it: should that be lost, it is known all the same what is cut."""
     _proof: tuple[float, dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
@@ -148,7 +132,7 @@ class Holding:
                 if holder is not None and holder.name.startswith(HOLDER_PREFIX):
                     raise RefusedError(
                         f"{address} is open in process {holder.pid} ({holder.name}), which belongs to no holder",
-                        hint=f"end it (kill {holder.pid}), then run atoll recover",
+                        hint=f"end it (kill -KILL {holder.pid}: it hears nothing else), then run atoll recover",
                     )
 
     def achieve(self, host: Host, plan: Plan, *, progress: Progress | None = None) -> tuple[Outcome, Statement]:
@@ -170,6 +154,7 @@ class Holding:
                 _LOG.warning("left=%r", told)
             raise
         with self._given_back_otherwise():
+            self._done = own_entries(self.machine) or ()
             now = read_now(self.machine, self.keepers)
             found = statement(now, with_others(self.machine, now, self.clusters), self.policy)
             if found.verdict is Verdict.PROVEN:
@@ -188,11 +173,14 @@ class Holding:
             yield
         except BaseException as error:
             told = self._given_back()
-            if isinstance(error, Failure):
+            if isinstance(error, KeyboardInterrupt):
+                raise _interrupted(told) from error
+            if isinstance(error, OSError):
+                place = f"{error.filename}: " if error.filename else ""
+                raise StepError(f"{place}{error.strerror or error}: {told}", hint=hint_for(error) or _ANEW) from error
+            if isinstance(error, AtollError | Failure):
                 raise StepError(f"{error.message}: {told}", hint=error.hint or _ANEW) from error
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-            raise _interrupted(told) from error
+            raise
 
     @contextmanager
     def given_back_where_interrupted(self) -> Iterator[None]:
@@ -245,21 +233,21 @@ class Holding:
             return service.run(desk)
 
     def prove(self) -> Mapping[str, Any]:
-        """Return what is proven now, as those who ask get it."""
+        """Return what is proven now, as those who ask get it; what keeps the host from being read proves nothing."""
         if self._proof is None or elapsed_ns() / 1e9 - self._proof[0] > _PROOF_SECONDS:
-            with self.notifier.waiting(_READING_SECONDS):
-                slept = slept_ns()
-                found = self._statement()
-                if slept_ns() - slept > _SLEPT_NS:
+            try:
+                with self.notifier.waiting(_READING_SECONDS):
+                    slept = slept_ns()
                     found = self._statement()
-            document = {
-                "verdict": found.verdict.value,
-                "handed_over": found.handed_over.verdict.value,
-                "moment": found.moment,
-                "assumptions": [a.id for a in (*found.proof.assumptions, *found.once_handed_over)],
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            }
-            self._proof = elapsed_ns() / 1e9, document
+                    if slept_ns() - slept > _SLEPT_NS:
+                        found = self._statement()
+                told = _told(found)
+            except AtollError as error:
+                told = _untold_of(error.message)
+            except OSError as error:
+                told = _untold_of(f"the host cannot be read: {error.strerror or error}")
+            told |= {"policy": self.policy.value, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+            self._proof = elapsed_ns() / 1e9, told
         return self._proof[1]
 
     def _statement(self) -> Statement:
@@ -286,12 +274,17 @@ class Holding:
         # What the kernel takes away at this moment is in its hands.
         Pace().until(lambda: not any(map(self._leaves, self._gone)), seconds=_LEAVING_SECONDS)
         try:
+            lost = self._done if own_entries(self.machine) is None else ()
             now = read_now(self.machine, self.keepers)
             outcome = release(self.machine, now, self.clusters, spec=self.spec)
         except (RefusedError, InputError) as error:
             raise StepError(f"giving back failed: {error.message}", hint=error.hint) from error
         self.keepers.close()
         end_runs(self.machine)
+        if lost:
+            others = {e.step.device for e in lost} - {a for c in self.held for a in c.functions} - self._gone
+            stays = [f"{one}: what was changed of it stays" for one in sorted(others)]
+            outcome = replace(outcome, left=(*outcome.left, LOST, *stays))
         return outcome
 
     def _leaves(self, address: Address) -> bool:
@@ -305,12 +298,35 @@ class Holding:
         Raises StepError where giving back fails: what could not be given back is as where owners are left.
         """
         if left:
-            return Ended(None, left, leave(self.machine, self.keepers, self._gone))
+            return Ended(None, left, leave(self.machine, self.keepers, self._gone, self._done))
         try:
             return Ended(self.give_back())
         except StepError as error:
-            told = "; ".join((error.message, *leave(self.machine, self.keepers, self._gone)))
+            told = "; ".join((error.message, *leave(self.machine, self.keepers, self._gone, self._done)))
             raise StepError(told, hint=error.hint) from error
+
+
+def _told(found: Statement) -> dict[str, Any]:
+    return {
+        "verdict": found.verdict.value,
+        "handed_over": found.handed_over.verdict.value,
+        "moment": found.moment,
+        "reasons": list(dict.fromkeys((*_why(found.proof), *_why(found.handed_over)))),
+        "assumptions": [a.id for a in (*found.proof.assumptions, *found.once_handed_over)],
+    }
+
+
+def _why(proof: Proof) -> Iterator[str]:
+    """Yield what keeps it from being proven: sentences, of pairs the first."""
+    yield from proof.reasons
+    for pair in (*proof.violations, *proof.unknown)[:_PAIRS]:
+        because = f": {pair.path[-1].because}" if pair.path else ""
+        yield f"{pair.source} ({pair.source_cluster}), {pair.target} ({pair.target_cluster}){because}"
+
+
+def _untold_of(reason: str) -> dict[str, Any]:
+    unknown = Verdict.UNKNOWN.value
+    return {"verdict": unknown, "handed_over": unknown, "moment": "now", "reasons": [reason], "assumptions": []}
 
 
 def _interrupted(told: str) -> Interrupted:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from atoll.act.cut_again import cut_again
+from atoll.act.database_layout import PATH
 from atoll.act.entries import Entry
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
@@ -18,42 +19,51 @@ from atoll.guard.keepers import Keepers
 from atoll.host import read_host
 from atoll.pci.address import Address
 
-__all__ = ["leave", "own_entries"]
+__all__ = ["LOST", "leave", "own_entries"]
+
+LOST = f"{PATH} was moved away or emptied: atoll recover does not know what this holder did"
 
 
-def leave(machine: Machine, keepers: Keepers, gone: Collection[Address]) -> tuple[str, ...]:
+def leave(
+    machine: Machine, keepers: Keepers, gone: Collection[Address], known: Sequence[Entry] = ()
+) -> tuple[str, ...]:
     """End the keepers, and cut what that opens: the kernel resets what nobody else has open. Whoever is left may open
     the links at his own end by a reset from then on, and finds those at the other ends cut.
 
     What stays cut is in the journal since it was cut first. Where no more can be noted now, or another has the lock, it
     is cut again all the same, as by a keeper, who waits for neither.
 
-    What is ``gone`` was let go before: it is the host's. Returns sentences: what was cut again, and what could not be.
+    What is ``gone`` was let go before: it is the host's. What is ``known`` counts where the journal does not tell.
+    Returns sentences: what was cut again, and what could not be.
     """
+    unread = ""
+    noted: Sequence[Entry] | None = None
     try:
-        entries = [entry for entry in own_entries(machine) if entry.step.device not in gone]
+        noted = own_entries(machine)
     except AtollError as error:
-        keepers.close()
-        return (f"links that were cut may be open: {error.message}",)
+        unread = error.message
+    entries = [entry for entry in (known if noted is None else noted) if entry.step.device not in gone]
     if not entries:
         keepers.close()
-        return ()
-    known = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
+        return (f"links that were cut may be open: {unread}",) if unread else ()
+    marks = {entry.step.device: str(entry.before["fingerprint"]) for entry in entries}
     told: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     unnoted = ""
     try:
         # Before anything is opened, so that it is cut by whoever has the lock and the journal for that.
-        with running(machine, "hold", known, resumes=True) as work:
+        with running(machine, "hold", marks, resumes=True) as work:
             keepers.close()
             told, failed = _cut(work.machine, entries)
     except AtollError as error:
         unnoted = error.message
         keepers.close()
-    if not unnoted and not failed:
-        return told
-    again, failed = _cut(Recorded(machine, None, partial(check_known, known)), entries)
-    return (*told, *again, *failed, *([f"the journal does not have that: {unnoted}"] if unnoted else []))
+    if unnoted or failed:
+        again, failed = _cut(Recorded(machine, None, partial(check_known, marks)), entries)
+        told = (*told, *again, *failed)
+    if unnoted:
+        return (*told, f"the journal does not have that: {unnoted}")
+    return told if noted is not None else (*told, LOST)
 
 
 def _cut(machine: Recorded, entries: Sequence[Entry]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -66,7 +76,8 @@ def _cut(machine: Recorded, entries: Sequence[Entry]) -> tuple[tuple[str, ...], 
     return tuple(f"{deed.device}: {deed.text}" for deed in deeds), failed
 
 
-def own_entries(machine: Machine) -> tuple[Entry, ...]:
-    """Return what this process's own runs did that have not ended."""
+def own_entries(machine: Machine) -> tuple[Entry, ...] | None:
+    """Return what this process's own runs did that have not ended; None where the journal has no such run."""
     record, me = read_journal(machine), this_process()
-    return record.of(*(run for run in record.runs if run.ended is None and run.owner == me))
+    mine = [run for run in record.runs if run.ended is None and run.owner == me]
+    return record.of(*mine) if mine else None

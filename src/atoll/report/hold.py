@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atoll.act.outcome import Outcome
+from atoll.fabric.answer import Policy
 from atoll.guard.holding import Ended
 from atoll.isolation.clusters import Cluster
 from atoll.isolation.moment import Statement
@@ -106,13 +107,18 @@ def _row(device: Mapping[str, Any]) -> tuple[str, str, str, str]:
 def proof_document(proof: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a holder proves as programs get it."""
     told = {key: proof[key] for key in ("verdict", "handed_over", "moment", "at")}
-    return document("hold-proof", **told, assumptions=proof.get("assumptions", []))
+    parts = {"policy": proof.get("policy"), "reasons": proof.get("reasons", [])}
+    return document("hold-proof", **told, **parts, assumptions=proof.get("assumptions", []))
 
 
 def proof_lines(proof: Mapping[str, Any], style: Style) -> list[str]:
     """Return what a holder proves as people read it."""
     now, over = Verdict(proof["verdict"]), Verdict(proof["handed_over"])
     lines = [f"{verdict_words(now, style)} at {proof['at']}; handed over: {verdict_words(over, style)}"]
+    if proof.get("policy") not in (None, Policy.STRICT):
+        lines[0] += f" (policy {proof['policy']})"
+    for reason in proof.get("reasons", ()):
+        lines += wrap(reason, first="    ")
     return lines + resting_lines(proof.get("assumptions", ()))
 
 
