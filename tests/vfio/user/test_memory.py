@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,30 @@ def test_a_file_that_is_cut_short_before_it_is_sealed(monkeypatch: pytest.Monkey
         subject.open_backing(file, 0, 0x4000, BOTH)
     assert caught.value.errno == errno.EINVAL
     os.close(file)
+
+
+def test_a_file_that_is_not_in_memory_is_asked_of_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever serves its file system, the client itself perhaps, need not answer: not even how long it is."""
+    here, there = os.pipe()
+
+    def waits(descriptor: int) -> os.stat_result:
+        pytest.fail("it would be waited for")
+
+    table = subject.DmaTable()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", waits)
+        table.map(DmaMap(BOTH, 0, 0x1000, 0x1000), here)
+    ((found, _, _),) = table.find(0x1000, 8) or ()
+    assert found.backing is None
+    os.close(here)
+    os.close(there)
+
+
+def test_a_file_of_ones_own_is_used_wherever_it_is(tmp_path: Path) -> None:
+    with open(tmp_path / "ram", "w+b") as file:
+        file.write(b"12345678")
+        file.flush()
+        table = subject.DmaTable(own=True)
+        table.map(DmaMap(BOTH, 0, 0, 8), file.fileno())
+        assert subject.move(table.find(0, 8) or (), None) == b"12345678"
+        table.clear()

@@ -60,7 +60,7 @@ class Client:
     """
 
     def __init__(self, sock: socket.socket, *, seconds: float = 5.0) -> None:
-        self._memory = DmaTable()
+        self._memory = DmaTable(own=True)
         self._calls = Calls(Connection(sock), self._memory, seconds=seconds)
         self._files: dict[int, int] = {}
         try:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from atoll.vfio.user.device import Irq
 from atoll.vfio.user.payload import IrqSetting
 from atoll.vfio.user.protocol import IrqFlag, IrqSet
+from atoll.vfio.user.signaller import Signaller
 
 __all__ = ["Interrupts"]
 
@@ -27,6 +28,7 @@ class Interrupts:
         self._eventfds: dict[tuple[int, int], int] = {}
         self._masked: set[tuple[int, int]] = set()
         self._pending: set[tuple[int, int]] = set()
+        self._signaller = Signaller()
 
     def set(self, setting: IrqSetting, descriptors: list[int]) -> None:
         """Carry out a ``DEVICE_SET_IRQS``. The descriptors become ours whether it succeeds or not.
@@ -61,11 +63,7 @@ class Interrupts:
             return False
         if IrqFlag.AUTOMASKED in self._kinds[index].flags:
             self._masked.add(key)
-        try:
-            os.eventfd_write(descriptor, 1)
-        except OSError:
-            return False  # its counter is full, or it is no eventfd: its owner's business
-        return True
+        return self._signaller.signal(descriptor)
 
     def clear(self) -> None:
         """Forget all eventfds and masks."""
@@ -73,6 +71,7 @@ class Interrupts:
             self._assign(key, None)
         self._masked.clear()
         self._pending.clear()
+        self._signaller.end()
 
     def _check(self, setting: IrqSetting, given: int) -> None:
         kind = self._kinds.get(setting.index, Irq(0))
@@ -95,7 +94,7 @@ class Interrupts:
         if old is not None:
             os.close(old)
         if descriptor is not None:
-            # A full counter must not stop the server; the flag is shared with who sent the descriptor.
+            # Nobody waits for a full counter, as long as who sent it leaves the flag.
             os.set_blocking(descriptor, False)
             self._eventfds[key] = descriptor
 

@@ -81,16 +81,20 @@ class _File:
         os.close(self._descriptor)
 
 
-def open_backing(descriptor: int, offset: int, size: int, flags: DmaFlag) -> Backing:
-    """Return the memory at ``offset`` in a client's file; the descriptor stays the caller's.
+def open_backing(descriptor: int, offset: int, size: int, flags: DmaFlag, *, own: bool = False) -> Backing | None:
+    """Return the memory at ``offset`` in a file; the descriptor stays the caller's.
 
-    It is mapped where the file is sealed against shrinking, and read and written otherwise. OSError EINVAL for a
-    file that does not hold the range.
+    It is mapped where the file is sealed against shrinking, and read and written otherwise. None for a file that is not
+    in memory and not this process's ``own``: whoever serves its file system could make every access wait. Raises
+    OSError EINVAL for a file that does not hold the range.
     """
     try:
         sealed = bool(fcntl.fcntl(descriptor, _F_GET_SEALS) & _F_SEAL_SHRINK)
     except OSError:
-        sealed = False  # EINVAL: a file system without seals
+        # EINVAL: a file system without seals. Those of tmpfs and hugetlbfs have them (mm/memfd.c ``memfd_get_seals``).
+        if not own:
+            return None
+        sealed = False
     # Only what was sealed before it was measured still has that length.
     length = os.fstat(descriptor).st_size
     if offset + size > length:
@@ -133,10 +137,11 @@ def move(pieces: Pieces, data: bytes | None) -> bytes:
 
 
 class DmaTable:
-    """All ranges that a client opened. They do not overlap."""
+    """All ranges that a client opened. They do not overlap. ``own``: files are those of this process."""
 
-    def __init__(self, *, limit: int = MAX_DMA_MAPS) -> None:
+    def __init__(self, *, limit: int = MAX_DMA_MAPS, own: bool = False) -> None:
         self._limit = limit
+        self._own = own
         self._starts: list[int] = []
         self._ranges: dict[int, Range] = {}
 
@@ -151,7 +156,7 @@ class DmaTable:
             raise OSError(errno.ENOSPC, f"{self._limit} ranges are open")
         backing = None
         if descriptor is not None:
-            backing = open_backing(descriptor, wanted.offset, wanted.size, wanted.flags)
+            backing = open_backing(descriptor, wanted.offset, wanted.size, wanted.flags, own=self._own)
         insort(self._starts, wanted.address)
         self._ranges[wanted.address] = Range(wanted.address, wanted.size, wanted.flags, backing)
 
