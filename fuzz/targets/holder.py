@@ -21,9 +21,11 @@ from atoll.guard.keepers import Keepers
 from atoll.guard.keeping import Keeping, KeptLease, Order
 from atoll.guard.message import LONGEST, send
 from atoll.guard.notify import Notifier
+from atoll.guard.proving import Proving
 from atoll.guard.recuts import Recuts
 from atoll.guard.service import Service
 from atoll.guard.watch import Sight
+from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Handover
 from atoll.pci.address import Address
 from atoll.vfio.errors import VfioError
@@ -145,12 +147,14 @@ def _holder(data: bytes) -> None:
         listener.listen(8)
         clients = _Clients(listener, messages)
         departures = Departures(lambda address: (), lambda address, leaving: None)
+        proving = Proving(lambda: cast(Host, None), lambda host: host, lambda host: {}, clients)
         service = Service(
             listener,
             cast(Keepers, keepers),
             cast(Recuts, None),
             clients,
             departures,
+            proving,
             tuple,
             grace=0.0,
             who=lambda connection: (4711, next(users)),
@@ -158,8 +162,8 @@ def _holder(data: bytes) -> None:
         clients.service = service
         owners = {cluster.name: cast(int, cluster.owner) for cluster in _CLUSTERS}
         watched = {_RED: frozenset({1})}
-        desk = Desk(_CLUSTERS, owners, cast(Keepers, keepers), watched, departures, dict, service.stop)
-        with service:
+        desk = Desk(_CLUSTERS, owners, cast(Keepers, keepers), watched, departures, proving.ask, service.stop)
+        with proving, service:
             left = service.run(desk)
     clients.close()
     keepers.close()

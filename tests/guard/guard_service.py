@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from guard_bench import BLUE, RED, RED2, Bench
@@ -22,6 +23,7 @@ from atoll.guard.desk import Desk
 from atoll.guard.message import receive, send
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant
+from atoll.guard.proving import Proving
 from atoll.guard.recuts import Recuts
 from atoll.guard.service import Service
 from atoll.isolation.clusters import Cluster, Handover
@@ -32,6 +34,10 @@ OWNERS = {"red": 1001, "blue": 1002, "roots": 0}
 
 
 PROOF = {"verdict": "proven", "handed_over": "proven", "moment": "now", "reasons": ["of all"], "at": "then"}
+
+
+def _same(host: Any) -> Any:
+    return host
 
 
 class Served:
@@ -66,24 +72,28 @@ class Served:
         listener.listen(64)
         self.recuts = Recuts(self.machine)
         self.departures = Departures(lambda address: self.users.get(address, ()), self.cut)
+        self.proof: Callable[[], Any] = lambda: PROOF
         notifier = Notifier({"NOTIFY_SOCKET": str(self.notified), "WATCHDOG_USEC": "20000"})
+        # What is read is the proof.
+        self.proving = Proving(lambda: self.proof(), _same, _same, notifier, seconds=0.0)
         self.service = Service(
             listener,
             self.bench.keepers,
             self.recuts,
             notifier,
             self.departures,
+            self.proving,
             lambda: tuple(self.tenants),
             grace=60.0,
             who=lambda connection: (4711, self.user),
         )
         watched = {RED: frozenset({1})}
         self.desk = Desk(
-            clusters, OWNERS, self.bench.keepers, watched, self.departures, lambda: PROOF, self.service.stop
+            clusters, OWNERS, self.bench.keepers, watched, self.departures, self.proving.ask, self.service.stop
         )
 
         def serve() -> None:
-            with self.recuts, listener, self.service:
+            with self.recuts, listener, self.proving, self.service:
                 self.left.append(self.service.run(self.desk))
 
         self.thread = threading.Thread(target=serve, daemon=True)

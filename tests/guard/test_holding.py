@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import socket
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +25,14 @@ from atoll.act.owner import this_process
 from atoll.act.running import running
 from atoll.errors import InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Policy
-from atoll.guard import standing
 from atoll.guard.client import Client
 from atoll.guard.holding import Holding, held_clusters
 from atoll.guard.keepers import Keepers
 from atoll.guard.notify import Notifier
 from atoll.guard.only_holder import the_only_holder
+from atoll.guard.proving import Proving
 from atoll.guard.service import Service
+from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.isolation.proof import Verdict
 from atoll.plan.selector import gpus
@@ -43,6 +45,21 @@ from atoll.twin import Twin
 def holding(twin: Twin, spec: str = SPEC) -> Holding:
     clusters = read_spec(spec, host_of(twin), name="spec")
     return Holding(twin, Keepers(), clusters, spec, Policy.STRICT, grace=0.0, notifier=Notifier({}))
+
+
+def proved(held: Holding) -> Mapping[str, Any]:
+    """Return a proof that is made now."""
+    with held.proving() as proving:
+        return asked(proving)
+
+
+def asked(proving: Proving) -> Mapping[str, Any]:
+    """Return a proof, once it is made."""
+    order = proving.ask()
+    while not order.done:
+        assert select.select([proving], [], [], 60)[0]
+        proving.go_on()
+    return order.answer
 
 
 def test_it_achieves_proves_serves_and_gives_back(tmp_path: Path) -> None:
@@ -197,40 +214,17 @@ def test_a_journal_that_takes_no_more_before_it_serves_is_told(tmp_path: Path, m
     assert state(twin) == before
 
 
-def test_the_service_manager_hears_that_it_lives_while_the_host_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A program that hangs in its driver is waited for: whoever asks for a proof would have the holder killed."""
-    twin = Filed(tmp_path)
-    host, plan = planned(twin)
-    held = holding(twin)
-    held.achieve(host, plan)
-    read = standing.read_now
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify.sock"))
-        manager.settimeout(10)
-        held.notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "20000"})
-
-        def slowly(*arguments: object, **options: object) -> Host:
-            for _ in range(3):
-                assert manager.recv(4096) == b"WATCHDOG=1"
-            return read(*arguments, **options)  # type: ignore[arg-type]
-
-        monkeypatch.setattr("atoll.guard.holding.read_now", slowly)
-        assert held.prove()["verdict"] == "proven"
-
-
 def test_what_was_read_before_the_host_slept_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = Filed(tmp_path)
     host, plan = planned(twin)
     held = holding(twin)
     held.achieve(host, plan)
-    read, slept, reads = standing.read_now, 0, 0
+    slept, reads = 0, 0
 
-    def asleep_after(*arguments: object, **options: object) -> Host:
+    def asleep_after(*arguments: Any, **options: Any) -> Host:
         nonlocal slept, reads
         reads += 1
-        found = read(*arguments, **options)  # type: ignore[arg-type]
+        found = read_host(*arguments, **options)
         if reads == 1:
             slept += 10**9
             for cluster in held.held:
@@ -238,9 +232,9 @@ def test_what_was_read_before_the_host_slept_proves_nothing(tmp_path: Path, monk
                     twin.reset(address, "bus")
         return found
 
-    monkeypatch.setattr("atoll.guard.holding.read_now", asleep_after)
-    monkeypatch.setattr("atoll.guard.holding.slept_ns", lambda: slept)
-    assert held.prove()["verdict"] == "violated"
+    monkeypatch.setattr("atoll.guard.holding.read_host", asleep_after)
+    monkeypatch.setattr("atoll.guard.proving.slept_ns", lambda: slept)
+    assert proved(held)["verdict"] == "violated"
     assert reads == 2
 
 
@@ -250,18 +244,16 @@ def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path)
     host, plan = planned(twin, spec)
     held = holding(twin, spec)
     held.achieve(host, plan)
-    assert held.prove()["verdict"] == "proven"
+    assert proved(held)["verdict"] == "proven"
     red, blue, blue2 = gpus(host)[:3]
     twin.vfio.close(red)
     twin.write(f"sys/bus/pci/devices/{red}/remove", b"1")
     held._gone.add(red)
-    held._proof = None
     # By their numbers blue's would be red's and blue's now, and the second of them a third one.
-    assert held.prove()["verdict"] == "proven"
+    assert proved(held)["verdict"] == "proven"
     twin.vfio.close(blue2)
     twin.write(f"sys/bus/pci/devices/{blue2}/remove", b"1")
-    held._proof = None
-    told = held.prove()
+    told = proved(held)
     assert told["verdict"] == told["handed_over"] == "unknown"
     assert told["reasons"] == [f"not there any more: {blue2} of blue"]
     assert blue in held.clusters.owner()
@@ -298,17 +290,21 @@ def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.
     host, plan = planned(twin)
     held = holding(twin)
     held.achieve(host, plan)
-    first = held.prove()
-    assert {"control:nvlink-mask-v100", "configuration-space"} <= set(first["assumptions"])
-    told = proof_document(first)
-    assert (told["assumptions"], told["verdict"]) == (first["assumptions"], "proven")
-    assert "control:nvlink-mask-v100" in "\n".join(proof_lines(first, PLAIN))
-    for cluster in held.held:
-        for address in cluster.functions:
-            twin.reset(address, "bus")
-    assert held.prove() is first
-    monkeypatch.setattr("atoll.guard.holding._PROOF_SECONDS", -1.0)
-    assert (first["verdict"], held.prove()["verdict"]) == ("proven", "violated")
+    now = 0
+    monkeypatch.setattr("atoll.guard.proving.elapsed_ns", lambda: now)
+    with held.proving() as proving:
+        first = asked(proving)
+        assert {"control:nvlink-mask-v100", "configuration-space"} <= set(first["assumptions"])
+        told = proof_document(first)
+        assert (told["assumptions"], told["verdict"]) == (first["assumptions"], "proven")
+        assert "control:nvlink-mask-v100" in "\n".join(proof_lines(first, PLAIN))
+        for cluster in held.held:
+            for address in cluster.functions:
+                twin.reset(address, "bus")
+        now = 999_999_999
+        assert asked(proving) is first
+        now = 1_000_000_000
+        assert (first["verdict"], asked(proving)["verdict"]) == ("proven", "violated")
 
 
 def test_a_stray_keeper_is_named(tmp_path: Path) -> None:
@@ -388,7 +384,7 @@ def test_a_journal_that_is_lost_while_it_holds_proves_nothing_and_is_told_at_the
     held = holding(twin)
     held.achieve(host, plan)
     (tmp_path / "var/lib/atoll/journal.sqlite").unlink()
-    proof = held.prove()
+    proof = proved(held)
     assert proof["verdict"] == "unknown"
     assert "the journal (/var/lib/atoll/journal.sqlite) does not tell of it" in proof["reasons"][0]
     assert proof["reasons"][0] in " ".join(" ".join(proof_lines(proof, PLAIN)).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+from unittest.mock import Mock
 
 from guard_bench import Bench
 
@@ -24,8 +25,8 @@ def test_who_was_let_go_is_not_listened_to_once_a_keeper_has_answered() -> None:
         reception = Reception(listener, selector, bench.keepers, who=lambda _: (1, 1001), clock=lambda: 0.0)
         order = Order(0.0, "", done=True)
         asker = Asker(ours, 1, 1001, 1001, handing=order)
-        reception._handing.append((asker, order, "'red'"))
+        reception._waiting.append((asker, order, "'red'"))
         ours.close()
-        reception.settle()
+        reception.settle(Mock())
         assert asker.handing is None
         assert not selector.get_map()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from guard_bench import RED, RED2, STOLEN
-from guard_service import Served, taken, wait
+from guard_service import PROOF, Served, taken, wait
 from guard_service import serving as serving
 
 from atoll.act.failure import Failure
@@ -160,7 +160,7 @@ def test_a_defect_in_an_answer_is_no_end(served: Served, caplog: pytest.LogCaptu
     def fails() -> dict[str, str]:
         raise KeyError(str(RED))
 
-    served.desk._prove = fails
+    served.proof = fails
     with served.client(1002) as client:
         with pytest.raises(NotGranted, match="a defect of atoll") as caught:
             client.proof()
@@ -214,7 +214,7 @@ def test_others_are_answered_while_a_keeper_hands_over(served: Served, monkeypat
     with served.client(1001) as owner, served.client(1002) as other, served.client(0) as root:
         send(owner._connection, {"ask": "take", "of": "red"})
         send(owner._connection, {"ask": "state"})
-        wait(lambda: bool(served.service._reception._handing))
+        wait(lambda: bool(served.service._reception._waiting))
         assert taken(other, "blue") == STOLEN
         monkeypatch.setattr("atoll.guard.desk.LOOK_PATIENCE", 0.01)
         state = root.state()["clusters"][0]
@@ -240,12 +240,66 @@ def test_others_are_answered_while_a_keeper_hands_over(served: Served, monkeypat
     assert served.left == [()]
 
 
+def test_others_are_answered_while_the_host_is_read(served: Served) -> None:
+    """A program that hangs in its driver is waited for, half a minute say."""
+    goes_on = threading.Event()
+    reads: list[object] = []
+
+    def slowly() -> object:
+        reads.append(1)
+        assert goes_on.wait(20)
+        return PROOF
+
+    with served.client(1002) as owner, served.client(0) as root, served.client(0) as other:
+        served.proof = slowly
+        for client in (root, other):
+            send(client._connection, {"ask": "proof"})
+        wait(lambda: len(served.service._reception._waiting) == 2)
+        assert owner.state()["clusters"][0]["devices"][0]["sight"] is None
+        assert taken(owner, "blue") == STOLEN
+        # So the service manager hears that it lives, too.
+        for _ in range(3):
+            assert served.manager.recv(4096) == b"WATCHDOG=1"
+        goes_on.set()
+        for client in (root, other):
+            answer, _ = receive(client._connection)
+            assert answer is not None
+            assert answer["verdict"] == "proven"
+            assert client.state()["clusters"]
+    assert len(reads) == 1
+
+
+def test_who_leaves_while_a_proof_is_made_for_him_is_let_go(served: Served) -> None:
+    goes_on = threading.Event()
+    with served.client(1002) as owner, served.client(0) as root:
+        served.proof = lambda: goes_on.wait(20) and PROOF
+        send(root._connection, {"ask": "proof"})
+        wait(lambda: bool(served.service._reception._waiting))
+        root.close()
+        goes_on.set()
+        wait(lambda: [asker.uid for asker in served.service._reception.askers] == [1002])
+        assert owner.state()["clusters"]
+
+
+def test_where_no_thread_can_be_had_a_proof_is_made_all_the_same(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with served.client(0) as root:
+        with monkeypatch.context() as patched:
+            patched.setattr("atoll.guard.proving.threading.Thread.start", none)
+            assert root.proof()["verdict"] == "proven"
+        assert root.proof()["verdict"] == "proven"
+
+
 def test_who_leaves_while_something_is_handed_to_him_is_let_go(served: Served) -> None:
     goes_on = served.bench.slow["red"] = threading.Event()
     before = len(os.listdir("/proc/self/fd"))
     with served.client(1001) as owner:
         send(owner._connection, {"ask": "take", "of": "red"})
-        wait(lambda: bool(served.service._reception._handing))
+        wait(lambda: bool(served.service._reception._waiting))
     goes_on.set()
     wait(lambda: len(os.listdir("/proc/self/fd")) == before)
     with served.client(1001) as owner:
@@ -257,7 +311,7 @@ def test_a_keeper_that_ends_while_it_hands_over_is_told_to_who_waits(served: Ser
     red = served.bench.keepers.by_holder["atoll-hold:red"]
     with served.client(1001) as owner:
         send(owner._connection, {"ask": "take", "of": "red"})
-        wait(lambda: bool(served.service._reception._handing))
+        wait(lambda: bool(served.service._reception._waiting))
         red.orders.shutdown(socket.SHUT_RD)
         answer, _ = receive(owner._connection)
         assert answer is not None

@@ -13,8 +13,9 @@ from guard_bench import BLUE, RED, RED2, Bench
 from atoll.act.pace import Pace
 from atoll.controls.nvlink_mask import VOLTA
 from atoll.guard import standing
+from atoll.guard.keepers import Keepers
 from atoll.guard.keeping import PATIENCE, Order
-from atoll.guard.standing import cut_now, read_now
+from atoll.guard.standing import cut_now, read_now, with_held
 from atoll.host.fact import Fact, Known, Unknown
 from atoll.host.model import Host, Register
 from atoll.host.trees.memory import MemoryTree
@@ -74,7 +75,7 @@ def test_a_keeper_that_does_not_answer_is_waited_for_once(bench: Bench) -> None:
     keeping = bench.keepers.by_holder["atoll-hold:red"]
     keeping.under_way.append(Order(time.monotonic() - PATIENCE + 20, "then"))
     began = time.monotonic()
-    now = read_now(TREE, bench.keepers, patience=0.2)
+    now = with_held(read_now(TREE, Keepers()), bench.keepers, patience=0.2)
     assert time.monotonic() - began < 10
     for address in (RED, RED2):
         fact = now.registers[address, MASK]

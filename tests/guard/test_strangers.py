@@ -16,7 +16,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from guard_service import PROOF, Served, wait
+from guard_service import Served, wait
 from guard_service import serving as serving
 
 from atoll.guard import discard
@@ -86,27 +86,29 @@ def test_descriptors_that_are_sent_are_not_kept(served: Served) -> None:
 
 
 @pytest.mark.parametrize("read", [True, False])
-def test_descriptors_whose_closing_takes_its_time_keep_nobody_waiting(served: Served, *, read: bool) -> None:
+def test_descriptors_whose_closing_takes_its_time_keep_nobody_waiting(
+    served: Served, monkeypatch: pytest.MonkeyPatch, *, read: bool
+) -> None:
     """Closing a socket waits for its data to get away, where whoever sent it wants that (SO_LINGER, socket(7))."""
     busy, goes_on = threading.Event(), threading.Event()
 
-    def prove() -> Mapping[str, Any]:
+    def shown(clusters: object) -> Mapping[str, Any]:
         busy.set()
         assert goes_on.wait(20)
-        return PROOF
+        return {"clusters": []}
 
     clients = served.client(1003), served.client(0), served.client(1002)
     with clients[0] as stranger, clients[1] as root, clients[2] as other, slow_to_close() as slow:
         other._connection.settimeout(10)
-        served.desk._prove = prove
-        send(root._connection, {"ask": "proof"})
-        assert busy.wait(20)
+        with monkeypatch.context() as patched:
+            patched.setattr(served.desk, "state", shown)
+            send(root._connection, {"ask": "state"})
+            assert busy.wait(20)
         send(stranger._connection, {"ask": "state"}, [slow.fileno()])
         # From now on the holder has it alone.
         slow.close()
         if not read:
             stranger.close()
-        served.desk._prove = lambda: PROOF
         goes_on.set()
         receive(root._connection)
         for _ in range(3):

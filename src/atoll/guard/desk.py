@@ -7,16 +7,15 @@ while all its devices are seen to be cut; ``proof`` tells root and owners; ``sto
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from atoll.errors import AtollError
+from atoll.guard.defects import Defects
 from atoll.guard.departures import Departures
 from atoll.guard.keepers import Keepers
 from atoll.guard.keeping import LOOK_PATIENCE, Keeping, Order
@@ -29,7 +28,6 @@ from atoll.vfio.errors import VfioError
 
 __all__ = ["Asker", "Desk"]
 
-_LOG = logging.getLogger("atoll.guard")
 ROOT = 0
 _ASKS = ("state", "proof", "take", "stop")
 
@@ -60,6 +58,8 @@ class Asker:
     """Those of which it may not have received yet what was sent."""
     handing: Order | None = None
     """By which a keeper hands it something now, and answers."""
+    proving: Order | None = None
+    """The proof that it waits for."""
 
     def on_its_way(self) -> frozenset[str]:
         """Return the clusters whose descriptors it may not have received yet: no process shows these meanwhile.
@@ -82,11 +82,11 @@ class Desk:
         keepers: Keepers,
         watched: Mapping[Address, frozenset[int]],
         departures: Departures,
-        prove: Callable[[], Mapping[str, Any]],
+        prove: Callable[[], Order],
         stop: Callable[[], float],
     ) -> None:
-        """``uids``: each cluster's owner. ``watched``: the links that are kept cut. ``stop`` begins the end, and
-        returns for how many seconds owners are waited for."""
+        """``uids``: each cluster's owner. ``watched``: the links that are kept cut. ``prove`` returns a proof that is
+        done or under way. ``stop`` begins the end, and returns for how many seconds owners are waited for."""
         self._clusters = {cluster.name: cluster for cluster in clusters}
         self._uids = uids
         self._keepers = keepers
@@ -94,12 +94,13 @@ class Desk:
         self._departures = departures
         self._prove = prove
         self._stop = stop
-        self._defects: set[tuple[str, int]] = set()
+        self._defects = Defects()
         self.ending = False
         """While it ends nothing is handed out any more."""
 
     def answer(self, request: Mapping[str, Any], asker: Asker) -> Mapping[str, Any] | None:
-        """Return the answer; None where a keeper gives it, by an order that the asker has then."""
+        """Return the answer; None where it takes time: then the asker has an order, by which a keeper answers, or whose
+        answer ``proof`` returns."""
         try:
             return self._answer(request, asker)
         except _Refused as refused:
@@ -110,17 +111,8 @@ class Desk:
         except OSError as failed:
             return error(failed.strerror or str(failed))
         except Exception as defect:
-            # No end: owners run on what is held, and rely on its being watched. Whom it speaks of is not for everybody.
-            self._tell(defect, request, asker)
-            return error("that failed by a defect of atoll", "report it, with what the holder's log has of it")
-
-    def _tell(self, defect: Exception, request: Mapping[str, Any], asker: Asker) -> None:
-        """Log where a defect is, once: nobody fills the log by asking."""
-        *_, (frame, line) = traceback.walk_tb(defect.__traceback__)
-        place = (frame.f_code.co_filename, line)
-        if place not in self._defects:
-            self._defects.add(place)
-            _LOG.exception("ask=%s uid=%d reason='a defect of atoll'", printed(request.get("ask")), asker.uid)
+            found = self._defects.tell(defect, f"{printed(request.get('ask'))} uid={asker.uid}")
+            return error(found.message, found.hint)
 
     def _answer(self, request: Mapping[str, Any], asker: Asker) -> Mapping[str, Any] | None:
         match request.get("ask"):
@@ -128,10 +120,8 @@ class Desk:
                 return {"ok": True, "schema": SCHEMA, **self.state(self._own(asker))}
             case "proof":
                 self._own(asker)
-                # Reasons may speak of others' devices.
-                hidden = () if asker.uid == ROOT else ("reasons",)
-                found = {name: value for name, value in self._prove().items() if name not in hidden}
-                return {"ok": True, "schema": SCHEMA, **found}
+                asker.proving = self._prove()
+                return None
             case "take":
                 self._take(request.get("of"), asker)
                 return None
@@ -150,6 +140,13 @@ class Desk:
         if not known:
             raise _Refused(f"nothing is held for user {asker.uid}", "a cluster's file names its owner: owner = …")
         return known
+
+    def proof(self, proved: Mapping[str, Any], asker: Asker) -> Mapping[str, Any]:
+        """Return the answer to who asked for a proof."""
+        # Reasons may speak of others' devices.
+        hidden = () if asker.uid == ROOT else ("reasons",)
+        found = {name: value for name, value in proved.items() if name not in hidden}
+        return {"ok": True, "schema": SCHEMA, **found}
 
     def knows(self, uid: int) -> bool:
         """Whether a user has anything to ask here: root, and owners."""

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from atoll.act import device
@@ -21,6 +20,7 @@ from atoll.act.pace import Pace
 from atoll.act.release import release
 from atoll.act.running import end_runs
 from atoll.act.uninterrupted import uninterrupted
+from atoll.controls.registry import registers
 from atoll.errors import AtollError, InputError, Interrupted, RefusedError, StepError
 from atoll.fabric.answer import Policy
 from atoll.fabric.domains import holder_of
@@ -35,14 +35,15 @@ from atoll.guard.listener import listening
 from atoll.guard.message import SOCKET
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, owner_uid, tenants
+from atoll.guard.proving import Proving, told
 from atoll.guard.recuts import Recuts
 from atoll.guard.service import Service
-from atoll.guard.standing import read_now, statement
-from atoll.guard.watch import elapsed_ns, slept_ns
+from atoll.guard.standing import read_now, statement, with_held
+from atoll.host import read_host
 from atoll.host.model import Host
 from atoll.isolation.clusters import Cluster, Clusters, Handover
 from atoll.isolation.moment import Statement
-from atoll.isolation.proof import Proof, Verdict
+from atoll.isolation.proof import Verdict
 from atoll.pci.address import Address
 from atoll.plan.possession import HOLDER_PREFIX
 from atoll.plan.step import Plan
@@ -57,15 +58,6 @@ _ENDING_SECONDS = 60.0
 """How long a service manager is asked to wait until all is given back, where that begins at once."""
 _LEAVING_SECONDS = 30.0
 """How long the kernel may take to remove what was let go for it."""
-_READING_SECONDS = 180.0
-"""How long reading the host and proving may take: a program that hangs in its driver is waited for, and a device whose
-lock the kernel holds."""
-_SLEPT_NS = 100_000_000
-"""A host that slept for longer while it was read is read once more: what was read before is a memory."""
-_PAIRS = 3
-"""How many pairs that are not, or not known to be, isolated are told."""
-_PROOF_SECONDS = 1.0
-"""A proof that was asked for is told again for so long: reading a host takes a while."""
 
 
 def held_clusters(clusters: Clusters) -> tuple[Cluster, ...]:
@@ -113,7 +105,6 @@ class Holding:
     """Devices that were let go since the kernel wanted them back."""
     _done: tuple[Entry, ...] = ()
     """What was done of the plan, as the journal had it: should that be lost, it is known all the same what is cut."""
-    _proof: tuple[float, dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         self._cuts = Cuts(self.machine, self.keepers, interval=self.interval, allow_assumed=self.clusters.allow_assumed)
@@ -222,38 +213,33 @@ class Holding:
         with (
             listening(path) as listener,
             Recuts(self.machine) as recuts,
+            self.proving() as proving,
             Service(
-                listener, self.keepers, recuts, self.notifier, departures, lambda: self._left(host), grace=self.grace
+                *(listener, self.keepers, recuts, self.notifier, departures, proving),
+                lambda: self._left(host),
+                grace=self.grace,
             ) as service,
         ):
-            desk = Desk(self.held, self._uids, self.keepers, self._cuts.links, departures, self.prove, service.stop)
+            desk = Desk(self.held, self._uids, self.keepers, self._cuts.links, departures, proving.ask, service.stop)
             started(service)
             names = ", ".join(cluster.name for cluster in self.held)
             self.notifier.ready(f"holding {names}")
             return service.run(desk)
 
-    def prove(self) -> Mapping[str, Any]:
-        """Return what is proven now, as those who ask get it; what keeps the host from being read proves nothing."""
-        if self._proof is None or elapsed_ns() / 1e9 - self._proof[0] > _PROOF_SECONDS:
-            try:
-                with self.notifier.waiting(_READING_SECONDS):
-                    slept = slept_ns()
-                    found = self._statement()
-                    if slept_ns() - slept > _SLEPT_NS:
-                        found = self._statement()
-                told = _told(found)
-            except AtollError as error:
-                told = _untold_of(error.message)
-            except OSError as error:
-                told = _untold_of(f"the host cannot be read: {error.strerror or error}")
-            told |= {"policy": self.policy.value, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
-            self._proof = elapsed_ns() / 1e9, told
-        return self._proof[1]
+    def proving(self) -> Proving:
+        """Return what proves, for those who ask."""
+        return Proving(self._read, self._look, self._stated, self.notifier)
 
-    def _statement(self) -> Statement:
-        host = read_now(self.machine, self.keepers, patience=LOOK_PATIENCE)
-        clusters = with_others(self.machine, host, self.clusters, gone=self._gone)
-        return statement(host, clusters, self.policy, gone=self._gone)
+    def _read(self) -> Host:
+        return read_host(self.machine, registers=registers)
+
+    def _look(self, host: Host) -> Host:
+        return with_held(host, self.keepers, patience=LOOK_PATIENCE)
+
+    def _stated(self, host: Host) -> Mapping[str, Any]:
+        gone = frozenset(self._gone)
+        clusters = with_others(self.machine, host, self.clusters, gone=gone)
+        return told(statement(host, clusters, self.policy, gone=gone), self.policy)
 
     def _left(self, host: Host) -> Sequence[Tenant]:
         # Those of clusters that a VMM opens itself, too: nothing is taken from a running owner.
@@ -304,29 +290,6 @@ class Holding:
         except StepError as error:
             told = "; ".join((error.message, *leave(self.machine, self.keepers, self._gone, self._done)))
             raise StepError(told, hint=error.hint) from error
-
-
-def _told(found: Statement) -> dict[str, Any]:
-    return {
-        "verdict": found.verdict.value,
-        "handed_over": found.handed_over.verdict.value,
-        "moment": found.moment,
-        "reasons": list(dict.fromkeys((*_why(found.proof), *_why(found.handed_over)))),
-        "assumptions": [a.id for a in (*found.proof.assumptions, *found.once_handed_over)],
-    }
-
-
-def _why(proof: Proof) -> Iterator[str]:
-    """Yield what keeps it from being proven: sentences, of pairs the first."""
-    yield from proof.reasons
-    for pair in (*proof.violations, *proof.unknown)[:_PAIRS]:
-        because = f": {pair.path[-1].because}" if pair.path else ""
-        yield f"{pair.source} ({pair.source_cluster}), {pair.target} ({pair.target_cluster}){because}"
-
-
-def _untold_of(reason: str) -> dict[str, Any]:
-    unknown = Verdict.UNKNOWN.value
-    return {"verdict": unknown, "handed_over": unknown, "moment": "now", "reasons": [reason], "assumptions": []}
 
 
 def _interrupted(told: str) -> Interrupted:

@@ -16,6 +16,7 @@ from typing import Any
 from atoll.act.pace import Pace
 from atoll.act.uninterrupted import deferred
 from atoll.controls.link_control import LinkControl
+from atoll.errors import AtollError
 from atoll.guard.message import Malformed, receive, send
 from atoll.pci.address import Address
 from atoll.vfio.errors import VfioError
@@ -35,7 +36,7 @@ _STEP = 1.0
 
 @dataclass(slots=True)
 class Order:
-    """An order that was given."""
+    """An order that was given, or a proof that was asked for."""
 
     given: float
     """When, by the monotonic clock."""
@@ -44,7 +45,7 @@ class Order:
     done: bool = False
     """Whether its answer has come, or none comes any more."""
     answer: dict[str, Any] = field(default_factory=dict)
-    error: VfioError | None = None
+    error: AtollError | None = None
     """Why it was not done."""
 
 

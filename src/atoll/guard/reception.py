@@ -1,7 +1,8 @@
 """Who asks a holder: accepted, as many of each user as may be, answered one request after another, and let go.
 
 Nothing here waits for anybody: what does not read its answers is let go, and what strangers sent is closed by others.
-Who is handed something waits for the keeper that does it, and nobody else with him.
+Who is handed something waits for the keeper that does it, who asks for a proof until the host is read, and nobody else
+with him.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Reception:
         self._who = who
         self._clock = clock
         self._askers: dict[int, Asker] = {}
-        self._handing: list[tuple[Asker, Order, str]] = []
-        """Who waits for a keeper, and for what."""
+        self._waiting: list[tuple[Asker, Order, str]] = []
+        """Who waits for a keeper, or for a proof, and what it was asked of."""
         self._leaving: list[Asker] = []
         """Who is let go, and may still receive what was handed to it."""
         self._discard = Discard()
@@ -150,23 +151,25 @@ class Reception:
             return
         what, of = printed(request.get("ask")), printed(request.get("of", ""))
         answer = desk.answer(request, asker)
-        if answer is None and asker.handing is not None:
+        order = asker.handing or asker.proving
+        if answer is None and order is not None:
             self._selector.unregister(asker.connection)
-            self._handing.append((asker, asker.handing, of))
+            self._waiting.append((asker, order, of))
             return
         if answer is not None:
             self.reply(asker, answer)
         self._log(asker, what, of, granted=answer is None or bool(answer.get("ok")))
 
-    def settle(self) -> None:
-        """Answer who waits for a keeper, and close connections from which all was received."""
-        waiting, self._handing = self._handing, []
+    def settle(self, desk: Desk) -> None:
+        """Answer who waits and need not any more, and close connections from which all was received."""
+        waiting, self._waiting = self._waiting, []
         for asker, order, of in waiting:
             if not order.done:
-                self._handing.append((asker, order, of))
+                self._waiting.append((asker, order, of))
                 continue
-            asker.handing = None
-            self._log(asker, "'take'", of, granted=order.error is None)
+            proves = order is asker.proving
+            asker.handing = asker.proving = None
+            self._log(asker, "'proof'" if proves else "'take'", of, granted=order.error is None)
             if asker not in self.askers:
                 # Let go meanwhile, and closed by now perhaps.
                 continue
@@ -174,6 +177,8 @@ class Reception:
                 self._let_go(asker)
             elif order.error is not None:
                 self.reply(asker, error(order.error.message, order.error.hint))
+            elif proves:
+                self.reply(asker, desk.proof(order.answer, asker))
         leaving, self._leaving = self._leaving, []
         for asker in leaving:
             self._leave(asker)

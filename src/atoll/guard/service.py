@@ -1,7 +1,7 @@
 """The holder's loop: those who ask, keepers that tell, a service manager that waits, and the end.
 
-Nothing here waits for who asks, and devices are watched by other processes. A keeper may be waited for as long as it is
-for a look (``LOOK_PATIENCE``), and once: until it answers, it is told that it does not.
+Nothing here waits for who asks, nor until the host is read, and devices are watched by other processes. A keeper may be
+waited for as long as it is for a look (``LOOK_PATIENCE``), and once: until it answers, it is told that it does not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from atoll.guard.keeping import Keeping
 from atoll.guard.message import Malformed, receive
 from atoll.guard.notify import Notifier
 from atoll.guard.owners import Tenant, peer
+from atoll.guard.proving import Proving
 from atoll.guard.reception import Reception
 from atoll.guard.recuts import Recuts
 from atoll.pci.address import Address
@@ -42,6 +43,7 @@ class Service:
         recuts: Recuts,
         notifier: Notifier,
         departures: Departures,
+        proving: Proving,
         left: Callable[[], Sequence[Tenant]],
         *,
         grace: float,
@@ -54,6 +56,7 @@ class Service:
         self._recuts = recuts
         self._notifier = notifier
         self._departures = departures
+        self._proving = proving
         self._left = left
         self._grace = grace
         self._clock = clock
@@ -79,6 +82,7 @@ class Service:
         selector = self._selector
         self._reception.accept_more(desk)
         selector.register(self._woken, selectors.EVENT_READ, self._drain)
+        selector.register(self._proving, selectors.EVENT_READ, self._proving.go_on)
         for keeping in self._keepers.by_holder.values():
             selector.register(keeping.events, selectors.EVENT_READ, partial(self._hear, desk, keeping))
             selector.register(keeping.orders, selectors.EVENT_READ, partial(self._take_answers, keeping))
@@ -90,7 +94,7 @@ class Service:
                     self._reception.serve(desk, key.data)
                 else:
                     key.data()
-            self._reception.settle()
+            self._reception.settle(desk)
             now = self._clock()
             if self._deadline is None and now - looked < self._pause():
                 continue
@@ -159,7 +163,7 @@ class Service:
         self._settle(desk)
 
     def _settle(self, desk: Desk) -> None:
-        self._reception.settle()
+        self._reception.settle(desk)
         for address in self._departures.settle(lambda address: self._reception.handed(desk.cluster_of(address))):
             self._notifier.status(f"{address} is not held any more: the kernel wanted it back")
 

@@ -21,18 +21,22 @@ from atoll.isolation.clusters import Clusters
 from atoll.isolation.moment import Statement, state
 from atoll.pci.address import Address
 
-__all__ = ["cut_now", "read_now", "statement"]
+__all__ = ["cut_now", "read_now", "statement", "with_held"]
 
 _ALL_ONES = 0xFFFFFFFF
 
 
-def read_now(tree: Tree, keepers: Keepers, *, patience: float = PATIENCE) -> Host:
-    """Return the host as it is now. What its files do not show while a device is held, its keeper tells, for which it
-    has ``patience`` seconds.
+def read_now(tree: Tree, keepers: Keepers) -> Host:
+    """Return the host as it is now, with what keepers tell."""
+    return with_held(read_host(tree, registers=registers), keepers)
+
+
+def with_held(host: Host, keepers: Keepers, *, patience: float = PATIENCE) -> Host:
+    """Return a host as it was just read, with what its files do not show while a device is held: its keeper tells, for
+    which it has ``patience`` seconds.
 
     A device that is watched is not read anew: that would wait for as long as its owner resets it.
     """
-    host = read_host(tree, registers=registers)
     found: dict[tuple[Address, Register], Fact[int]] = {}
     for keeping in keepers.by_holder.values():
         looks = _looks(keeping, patience)
