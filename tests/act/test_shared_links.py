@@ -47,6 +47,20 @@ def test_links_to_a_guest_that_runs_on_stay_cut_at_both_ends() -> None:
     assert read_journal(twin).entries == ()
 
 
+def test_a_dry_run_tells_what_would_stay() -> None:
+    twin = applied()
+    red = SPEC.split("[cluster.blue]")[0]
+    foretold = give_back(twin, red, dry_run=True)
+    told = {deed.device: deed.text for deed in foretold.deeds}
+    assert told[RED] == "would: give back: links as before, but for those that stay cut; bind nouveau"
+    assert BLUE not in told
+    assert foretold.left == give_back(twin, red).left != ()
+    foretold = give_back(twin, dry_run=True)
+    assert "would: give back: links as before; bind nouveau" in {deed.text for deed in foretold.deeds}
+    assert "would: give back: ACS as before" in {deed.text for deed in foretold.deeds}
+    assert foretold.left == ()
+
+
 def test_where_a_release_of_one_of_two_dies_what_they_share_stays_cut() -> None:
     twin = applied()
     red = SPEC.split("[cluster.blue]")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from atoll.act.before import Before
 from atoll.act.cut_again import cut_since
 from atoll.act.entries import Entry
 from atoll.act.given import gone
@@ -19,6 +20,7 @@ from atoll.act.owed import Owed, find_owed
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.running import Running, refuse_after_death, running
+from atoll.act.shared_links import stays_cut
 from atoll.errors import AtollError, RefusedError
 from atoll.host.model import Host
 from atoll.isolation.clusters import Clusters
@@ -57,13 +59,32 @@ def release(
         earlier = (entry for entry in record.entries if entry not in entries)
         return Outcome((), (told, *owed.left, *cut_since(host, earlier)), dry_run)
     if dry_run:
-        deeds = tuple(Deed("release", address, "would: give back") for address in owed.was)
-        return Outcome(deeds, dry_run=True)
+        return _foretold(owed)
     with running(machine, "release", owed.site.fingerprints, spec=spec) as work:
         if work.journal.record.since(boot_of(machine)).entries != entries:
             text = f"another atoll has changed {machine.name} since it was looked at"
             raise RefusedError(text, hint="run atoll release again")
         return _carry_out(owed, work)
+
+
+def _foretold(owed: Owed) -> Outcome:
+    """Return what would become of each device, and what is known to be left by then."""
+    cut = [address for address in owed.shared if isinstance(owed.was[address].cut, list)]
+    deeds = (Deed("release", address, _would(before, address in cut)) for address, before in owed.was.items())
+    left = (*owed.left, *(stays_cut(owed.shared[address]) for address in cut))
+    return Outcome(tuple(deeds), tuple(dict.fromkeys(left)), dry_run=True)
+
+
+def _would(before: Before, stays: bool) -> str:
+    """Say in a few words what giving a device back would do, in that order; ``stays``: some of its links stay cut."""
+    done = [
+        ("links as before" + stays * ", but for those that stay cut") if before.cut is not None else "",
+        "ACS as before" if before.acs is not None else "",
+        "found again" if before.removed else "",
+        (f"bind {before.driver}" if before.driver else "without a driver") if before.driver_known else "",
+    ]
+    told = "; ".join(part for part in done if part)
+    return f"would: give back: {told}" if told else "would: give back"
 
 
 def _permitting(clusters: Clusters, text: str, host: Host, entries: Iterable[Entry]) -> Spec:

@@ -81,12 +81,14 @@ def apply_lines(plan: Plan, outcome: Outcome, statement: Statement | None, *, st
     return lines
 
 
-def _outcome_lines(outcome: Outcome, host: str, style: Style) -> list[str]:
+def _outcome_lines(outcome: Outcome, host: str, style: Style, *, foretold: str = "") -> list[str]:
+    """``foretold``: what a dry run says that it lists."""
     if not outcome.deeds:
         lines = [f"{style.good('Nothing to do')} on {host}"]
     else:
         count = plural(len(outcome.deeds), "step")
-        head = f"{count} that would be carried out on {host}" if outcome.dry_run else f"{count} carried out on {host}"
+        would = foretold or f"{count} that would be carried out"
+        head = f"{would} on {host}" if outcome.dry_run else f"{count} carried out on {host}"
         lines = [style.bold(head), ""]
         rows = [(f"  {deed.id}", deed.kind, str(deed.device), deed.text) for deed in outcome.deeds]
         lines += table(("", "step", "device", "what"), rows, flexible=3)
@@ -120,5 +122,6 @@ def release_document(host: str, outcome: Outcome) -> dict[str, Any]:
 
 
 def release_lines(host: str, outcome: Outcome, *, style: Style) -> list[str]:
-    """Return what was given back as people read it."""
-    return _outcome_lines(outcome, host, style)
+    """Return what was given back as people read it; a dry run tells of each function what becomes of it."""
+    foretold = f"{plural(len(outcome.deeds), 'function')} that would be given back"
+    return _outcome_lines(outcome, host, style, foretold=foretold)
