@@ -10,7 +10,7 @@ from reach_hosts import at, endpoint, machine, port
 from atoll.host.fact import Known, Unknown
 from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_ASKED, ONLY_DESCRIBED
 from atoll.host.model import Host, Platform
-from atoll.host.trees.memory import MemoryTree
+from atoll.host.trees.memory import FileEntry, MemoryTree
 from atoll.report.check import Check, Status
 from atoll.report.checks import checks
 
@@ -41,6 +41,17 @@ def test_what_tells_links_is_of_the_makers_programs(ids: tuple[int, int], told: 
     assert told in check.do
     assert left_out not in check.do
     assert check.do.endswith("beside sys/")
+
+
+@pytest.mark.parametrize(("shown", "status"), [(64, Status.WARN), (256, Status.OK)])
+def test_root_may_be_shown_no_more_than_everybody(shown: int, status: Status) -> None:
+    """As in a container without CAP_SYS_ADMIN."""
+    device = "01:00.0"
+    tree = MemoryTree("live")
+    tree.add(f"sys/bus/pci/devices/{at(device)}/config", FileEntry(bytes(shown)))
+    (check,) = (one for one in checks(machine(endpoint(device)), tree, privileged=True) if one.id == "privileges")
+    assert check.status is status
+    assert ("CAP_SYS_ADMIN" in check.found) == (status is Status.WARN)
 
 
 def test_links_of_the_machine_that_this_is_are_told_in_a_folder_of_its_own() -> None:

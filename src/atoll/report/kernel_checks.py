@@ -9,6 +9,8 @@ from atoll.host.attribute import exists, names, text
 from atoll.host.fact import Known, Unknown, value_of
 from atoll.host.groups import BEHIND_XEN, LISTED_NONE, ONLY_ASKED, ONLY_DESCRIBED, on_xen
 from atoll.host.model import Host, Platform
+from atoll.host.tree import Tree
+from atoll.pci.address import Address
 from atoll.pci.vendor import AMD, INTEL
 from atoll.report.acs_checks import acs_override, acs_parameters
 from atoll.report.check import Check, Status, Subject
@@ -22,16 +24,25 @@ __all__ = ["KERNEL_CHECKS", "lockdown"]
 def _privileges(s: Subject) -> Iterator[Check]:
     if s.privileged is None:
         return
-    if s.privileged:
-        yield Check("privileges", Status.OK, "this process may read all of configuration space")
+    beyond = "ACS, ATS and link masks lie beyond; what was not read counts as not isolated"
+    if not s.privileged:
+        found = "not root: the kernel shows 64 bytes of configuration space and no registers"
+        yield Check("privileges", Status.WARN, found, beyond, "run it as root; reading changes nothing")
+    elif s.host.functions and not any(_is_shown_whole(s.tree, address) for address in s.host.functions):
+        found = "root without CAP_SYS_ADMIN: the kernel shows 64 bytes of configuration space"
+        do = "run it on the host, or in a container that has it (docker run --cap-add SYS_ADMIN)"
+        yield Check("privileges", Status.WARN, found, beyond, do)
     else:
-        yield Check(
-            "privileges",
-            Status.WARN,
-            "not root: the kernel shows 64 bytes of configuration space and no registers",
-            "ACS, ATS and link masks lie beyond; what was not read counts as not isolated",
-            "run it as root; reading changes nothing",
-        )
+        yield Check("privileges", Status.OK, "this process may read all of configuration space")
+
+
+def _is_shown_whole(tree: Tree, address: Address) -> bool:
+    """Whether more of a function's configuration space is shown than everybody sees: 64 bytes, of a CardBus bridge 128
+    (``pci_read_config``, drivers/pci/pci-sysfs.c)."""
+    try:
+        return bool(tree.read(f"sys/bus/pci/devices/{address}/config", offset=128, size=1))
+    except OSError:
+        return False
 
 
 def _kernel(s: Subject) -> Iterator[Check]:
