@@ -84,3 +84,18 @@ def test_a_bus_reset_is_listed_for_who_was_found_first() -> None:
         twin.write(sysfs(first, "reset_method"), b"bus")
     twin.write(sysfs(first, "reset_method"), b"default")
     assert "bus" not in text(twin, sysfs(first, "reset_method")), "found out anew"
+
+
+def test_a_reset_that_is_found_no_more_leaves_its_files() -> None:
+    """``default`` asks anew: beside another function a bus reset is none. Which files there are was settled before."""
+    twin = Twin.new("pcie-box")
+    first = at("0000:08:00.0")
+    assert text(twin, sysfs(first, "reset_method")).split() == ["bus"]
+    twin.write(sysfs(first, "reset_method"), b"default")
+    twin.write("sys/bus/pci/devices/0000:0c:00.0/remove", b"1")
+    assert text(twin, sysfs(first, "reset_method")).split() == []
+    with pytest.raises(OSError, match="no reset method that works"):
+        twin.write(sysfs(first, "reset"), b"1")
+    twin.write("sys/bus/pci/devices/0000:08:00.1/remove", b"1")
+    twin.write(sysfs(first, "reset_method"), b"default")
+    assert text(twin, sysfs(first, "reset_method")).split() == ["bus"]

@@ -19,7 +19,7 @@ class Device:
     override: str = ""
     group: int | None = None
     methods: list[str] | None = None
-    """The order written to ``reset_method``; None for the kernel's own."""
+    """The order written to ``reset_method``, or what was found by it anew; None for what was found with the device."""
     found_alone: bool = True
     """Nothing else was known on its bus when it was found: what the kernel's list of methods goes by for ``bus``."""
     enabled: bool = False

@@ -35,10 +35,10 @@ class Resets:
     # -- methods
 
     def supported(self, function: Function) -> tuple[str, ...]:
-        """Return the methods that a function has, in the kernel's order.
+        """Return the methods that were found with a function (``pci_init_reset_methods``), in the kernel's order.
 
-        They are found out when the function is (``pci_init_reset_methods``): the first of several on a bus keeps
-        ``bus``, which then fails (ENOTTY).
+        The first of several on a bus keeps ``bus``, which then fails (ENOTTY). By these it has ``reset`` and
+        ``reset_method``, also when it has none any more: files are made once (``pci_dev_reset_attr_is_visible``).
         """
         return self._methods(function, bus=self.kernel.device(function.address).found_alone and self.has_bus(function))
 
@@ -71,9 +71,7 @@ class Resets:
         device, function = self.kernel.device(address), self.kernel.function(address)
         names = text.split()
         if names == ["default"]:
-            device.methods = None
-            device.found_alone = self.alone(function)
-            return
+            names = list(self._methods(function, bus=self.alone(function)))
         for name in names:
             if name not in self._methods(function, bus=self.alone(function)):
                 raise OSError(errno.EINVAL, f"Invalid argument: {address} has no reset method {name!r}")
@@ -108,8 +106,7 @@ class Resets:
         """Return the names by which ``by_name`` resets a function now."""
         function = self.kernel.function(address)
         below = function.spec.is_bridge and self.kernel.spec.version >= SUBORDINATE_SINCE
-        methods = (method for method in self.supported(function) if method != "bus" or self.alone(function))
-        return (*methods, *(("subordinate",) if below else ()))
+        return (*self._methods(function, bus=self.alone(function)), *(("subordinate",) if below else ()))
 
     def by_method(self, function: Function, method: str) -> None:
         """Save, reset, restore."""
