@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,40 @@ def test_a_process_is_told_from_another_of_its_number() -> None:
     assert not is_alive(replace(me, started=me.started + 1))
     assert not is_alive(replace(me, boot="another"))
     assert not is_alive(Owner(1 << 30, 1, me.boot, me.namespace))
+
+
+@pytest.mark.parametrize(("seconds", "rest"), [(100000, 0), (-3, 0), (0, 10_000_000)])
+def test_a_time_namespace_sets_no_start_time_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, rest: int
+) -> None:
+    """The kernel shows when a process started by the clock of who reads that (``do_task_stat``, fs/proc/array.c)."""
+    me = this_process()
+    show_later(tmp_path, me, seconds, rest)
+    monkeypatch.setattr("atoll.act.owner._PROC", str(tmp_path))
+    assert this_process() == me
+    assert is_alive(me)
+    assert not is_alive(replace(me, started=me.started + 1))
+
+
+def test_where_a_start_time_cannot_be_told_a_process_counts_as_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = this_process()
+    show_later(tmp_path, me, 0, 1)
+    monkeypatch.setattr("atoll.act.owner._PROC", str(tmp_path))
+    assert this_process().started == 0
+    assert is_alive(me)
+
+
+def show_later(proc: Path, owner: Owner, seconds: int, rest: int) -> None:
+    """Show a process as one in a time namespace sees it, whose clock is ahead by seconds and nanoseconds."""
+    name, _, fields = Path("/proc/self/stat").read_text().rpartition(")")
+    shown = fields.split()
+    shown[19] = str(owner.started + (seconds * 10**9 + rest) * os.sysconf("SC_CLK_TCK") // 10**9)
+    (proc / str(owner.pid)).mkdir()
+    (proc / f"{owner.pid}/stat").write_text(f"{name}) {' '.join(shown)}\n")
+    (proc / "self").mkdir()
+    (proc / "self/timens_offsets").write_text(f"monotonic           0         0\nboottime    {seconds} {rest}\n")
 
 
 def test_a_process_that_is_hidden_counts_as_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Who is at work on a machine: a process, known well enough to tell later whether it still runs.
 
 Source: proc(5): ``/proc/PID/stat`` field 22 (start time in clock ticks after boot), ``/proc/PID/ns/pid``,
-``/proc/sys/kernel/random/boot_id``.
+``/proc/sys/kernel/random/boot_id``; time_namespaces(7): ``/proc/self/timens_offsets``.
 """
 
 from __future__ import annotations
@@ -101,11 +101,24 @@ def _started(pid: int) -> int | None:
             stat = file.read()
         # The name before it may hold anything, parentheses too. A zombie holds nothing any more.
         fields = stat[stat.rindex(b")") + 1 :].split()
-        return None if fields[0] in (b"Z", b"X") else int(fields[19])
+        shift = _shift()
+        return None if fields[0] in (b"Z", b"X") else 0 if shift is None else int(fields[19]) - shift
     except FileNotFoundError:
         return 0 if _is_hidden(pid) else None
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _shift() -> int | None:
+    """Return by how many clock ticks processes are shown to have started later than the host has it, in a time
+    namespace whose clock was set otherwise; None where that is no whole number."""
+    try:
+        with open(f"{_PROC}/self/timens_offsets", encoding="ascii") as file:
+            offsets = {clock: int(seconds) * 10**9 + int(rest) for clock, seconds, rest in map(str.split, file)}
+    except (OSError, ValueError):
+        return 0
+    ticks, rest = divmod(offsets.get("boottime", 0) * os.sysconf("SC_CLK_TCK"), 10**9)
+    return None if rest else ticks
 
 
 def _is_hidden(pid: int) -> bool:

@@ -26,7 +26,7 @@ _SECONDS = 60.0
 TAKE_SECONDS = 10.0
 """For how long devices are asked for that are not seen to be cut."""
 _AGAIN_SECONDS = 0.05
-_START = "start it: atoll hold SPEC"
+_START = "start it: atoll hold SPEC; that tells where one runs whose socket was taken away"
 _DIED = "it may have died: atoll recover tells, and mends that; then start it: atoll hold SPEC"
 
 

@@ -289,7 +289,14 @@ class Holding:
             return Ended(self.give_back())
         except StepError as error:
             told = "; ".join((error.message, *leave(self.machine, self.keepers, self._gone, self._done)))
-            raise StepError(told, hint=error.hint) from error
+            raise StepError(told, hint=_then_recover(error.hint)) from error
+
+
+def _then_recover(hint: str) -> str:
+    """Return what to do first, and that recover gives back what is left then."""
+    if "atoll recover" in hint:
+        return hint
+    return f"{hint}; then run atoll recover" if hint else "run atoll recover"
 
 
 def _interrupted(told: str) -> Interrupted:
