@@ -9,6 +9,7 @@ import pytest
 from act_bench import BLUE, RED, SPEC, Resetless, Watched, host_of, lose_journal, planned, state
 from release_bench import applied, give_back
 
+from atoll.act import device
 from atoll.act.executor import execute
 from atoll.act.journal import read_journal
 from atoll.controls.present import present
@@ -180,6 +181,28 @@ def test_a_reset_that_is_listed_and_fails_keeps_no_device_from_its_driver() -> N
     for gpu in (RED, BLUE):
         assert twin.readlink(f"sys/bus/pci/devices/{gpu}/driver").endswith("/nouveau")
         assert twin.read(f"sys/bus/pci/devices/{gpu}/driver_override").strip() in (b"", b"(null)")
+
+
+def test_a_driver_that_does_not_come_keeps_nobody_else_from_getting_his_device_back() -> None:
+    twin = applied()
+
+    class Failing(Watched):
+        """A driver refuses the first of the devices."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if path.endswith("/bind") and data.decode().strip() == str(RED):
+                raise OSError(errno.ENODEV, "No such device")
+            super().write(path, data, offset=offset)
+
+    with pytest.raises(StepError, match=rf"^bind of {RED} failed: .*No such device\. Done before: ") as caught:
+        give_back(Failing(twin))
+    done = caught.value.message.partition("Done before: ")[2].split(", ")
+    assert f"bind {BLUE}" in done
+    assert len(done) == len({*done})
+    assert device.driver(twin, BLUE) == "nouveau"
+    assert {entry.step.device for entry in read_journal(twin).entries} == {RED}
+    assert give_back(twin).left == ()
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 
 def test_a_failure_half_way_can_be_repeated() -> None:

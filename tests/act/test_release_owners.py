@@ -219,6 +219,18 @@ def test_a_cluster_that_was_renamed_is_released_by_the_earlier_name() -> None:
     assert state(twin) == state(Twin.new("ac922-4gpu"))
 
 
+def test_what_a_holder_has_open_is_given_back_by_the_holder() -> None:
+    """The process that is seen to have it open is none to be killed: closed, its links would be open."""
+    twin = applied()
+    machine = Watched(twin)
+    machine.capabilities = twin.capabilities - {"hold"}
+    with pytest.raises(RefusedError, match=f"{RED} is held open for red") as caught:
+        give_back(machine)
+    assert "atoll hold --stop" in caught.value.hint
+    assert "kill" not in caught.value.hint
+    assert machine.changes == []
+
+
 def test_a_held_cluster_that_was_renamed_is_released_by_the_earlier_name() -> None:
     held = LESS.replace("vfio", "held")
     twin = applied(held)
@@ -226,6 +238,7 @@ def test_a_held_cluster_that_was_renamed_is_released_by_the_earlier_name() -> No
     with pytest.raises(RefusedError, match=r"open in process .*atoll-hold:red") as caught:
         give_back(twin, held.replace("red", "crimson"))
     assert "by an earlier name: atoll release with the file that named it so" in caught.value.hint
+    assert "atoll hold --stop" in caught.value.hint
     assert state(twin) == before
     give_back(twin, held)
     assert state(twin) == state(Twin.new("ac922-4gpu"))

@@ -76,6 +76,8 @@ def test_it_is_rolled_back_once(run: Run, dead: Path, spec: Path) -> None:
     assert ran.code == 0
     assert "apply of " in ran.out
     assert ": rolled back\n" in ran.out
+    assert "undone: unbind nouveau, override vfio-pci\n" in ran.out
+    assert "undone: bind vfio-pci\n" in ran.out
     assert "No tenant has a device of these clusters open." in ran.out
     assert run("recover", "--host", dead).out.startswith("Nothing to recover")
     assert run("apply", spec, "--host", dead).code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -34,8 +35,12 @@ class Attempts:
     kept: set[int] = field(default_factory=set)
     """Entries, by number, of what is cut still once its device is given back."""
 
-    def attempt(self, kind: str, address: Address, act: Callable[[], object], told: str) -> None:
-        """Do something for a device that is there still, and remember it. Raises StepError where that fails."""
+    failed: dict[Address, str] = field(default_factory=dict)
+    """Devices for which the last of all could not be done, with why: it keeps nobody else from getting his."""
+
+    def attempt(self, kind: str, address: Address, act: Callable[[], object], told: str, *, last: bool = False) -> None:
+        """Do something for a device that is there still, and remember it. Raises StepError where that fails; what is
+        the ``last`` for a device goes to ``failed`` instead, unless the kernel has not returned from it."""
         if address in self.vanished:
             return
         try:
@@ -45,12 +50,18 @@ class Attempts:
             # What this itself removed, to have it regrouped, is to be found again.
             if kind != "regroup" and not self.there(address):
                 return
-            done = ", ".join(f"{deed.kind} {deed.device}" for deed in self.deeds) or "nothing"
-            raise StepError(
-                f"{kind} of {address} failed: {error}. Done before: {done}",
-                hint="what was given back stays so; run atoll release again once the reason is gone",
-            ) from error
+            said = f"{kind} of {address} failed: {error}"
+            if not last or _hangs(error):
+                raise self.half_way(said) from error
+            self.failed[address] = said
+            return
         self.deeds.append(Deed(kind, address, told))
+
+    def half_way(self, said: str) -> StepError:
+        """Return what is raised where something failed."""
+        done = ", ".join(dict.fromkeys(f"{deed.kind} {deed.device}" for deed in self.deeds)) or "nothing"
+        hint = "what was given back stays so; run atoll release again once the reason is gone"
+        return StepError(f"{said}. Done before: {done}", hint=hint)
 
     def there(self, address: Address) -> bool:
         """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""
@@ -71,3 +82,9 @@ class Attempts:
         journal = self.work.journal
         mine = (entry for entry in journal.entries if entry.step.device == address)
         journal.forget(entry for entry in mine if entry.number not in self.kept)
+
+
+def _hangs(error: Failure | OSError) -> bool:
+    """Whether the kernel has not returned from a write: it may have the locks that the next one needs."""
+    cause = error.__cause__ if isinstance(error, Failure) else error
+    return isinstance(cause, OSError) and cause.errno == errno.ETIMEDOUT

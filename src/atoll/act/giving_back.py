@@ -65,11 +65,15 @@ class GivingBack(PortsGivenBack):
             relied_on = self.relied_on or (_KEEPS if address in wanted | later else "")
             why = self.put_back(address, opens=not relied_on) or relied_on
             self.give_back(address)
+            if address in self.failed:
+                continue
             self.compare(address, why)
             if address not in self.vanished and address not in wanted:
                 if address in later:
                     self.kept.update(keep_moved(self.work.journal, address))
                 self.forget(address)
+        if self.failed:
+            raise self.half_way("; ".join(self.failed.values()))
 
     def note_held(self) -> None:
         """Put into the journal what is held and not in it: once closed, nothing else would tell that it is to be given
@@ -202,7 +206,7 @@ class GivingBack(PortsGivenBack):
         if before.driver_known:
             told = f"bind {before.driver}" if before.driver else "left without a driver, as before"
             state: State = {"driver": before.driver, "override": before.override, "enabled": before.enabled}
-            self.attempt("bind", address, partial(restore, machine, address, state), told)
+            self.attempt("bind", address, partial(restore, machine, address, state), told, last=True)
             return
         if device.driver(machine, address) is None:
             self.attempt(

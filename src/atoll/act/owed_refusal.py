@@ -21,7 +21,7 @@ __all__ = ["check_owners", "check_possible", "find_held"]
 _IN_USE = "shut its user down first: atoll takes no device from a running owner"
 _RENAMED = (
     "it is held for another cluster, or for this one by an earlier name: atoll release with the file that named it so, "
-    "or end its holder (kill -TERM, or stop its service), which gives its devices back itself"
+    "or end its holder (atoll hold --stop, or stop its service), which gives its devices back itself"
 )
 
 
@@ -71,9 +71,10 @@ def check_possible(site: Site, was: Mapping[Address, Before], held: Mapping[Addr
     if held and "hold" not in machine.capabilities:
         address, cluster = next(iter(held.items()))
         holder = next(iter(device.holders(machine, address)), None)
+        # A keeper heeds no signal but one that closes its devices, which resets them and opens their links.
         raise RefusedError(
             f"{address} is held open for {cluster.name} by process {holder.pid if holder else 'unknown'}",
-            hint="end that process first (kill -TERM, or stop its service): it gives its devices back itself",
+            hint="end the holder, which gives its devices back itself: atoll hold --stop, or stop its service",
         )
     for address in was:
         try:

@@ -28,7 +28,7 @@ from atoll.act.given import Given, all_given, owed_spec_of, plan_of, spec_of
 from atoll.act.journal import read_journal
 from atoll.act.machine import Machine
 from atoll.act.noted import note, unnoted
-from atoll.act.outcome import Deed
+from atoll.act.outcome import Deed, deed_of
 from atoll.act.owner import boot_of
 from atoll.act.pace import Pace
 from atoll.act.release import complete
@@ -214,8 +214,8 @@ class _Recovering:
         self.work.journal.forget(gone)
         vanished = {entry.number for entry in gone}
         failed = [entry for entry in (*kept, *undone.failed) if entry.number not in vanished]
-        deeds = [Deed(e.step.kind.value, e.step.device, f"undone: {e.step.because}", e.step.id) for e in undone.undone]
-        return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, tuple(deeds), tuple(dict.fromkeys(left)))
+        deeds = tuple(deed_of(entry.step, {}, "undone: ") for entry in undone.undone)
+        return Recovered(run, Fate.LEFT if failed else Fate.ROLLED_BACK, deeds, tuple(dict.fromkeys(left)))
 
     def note_the_rest(self, run: Run, host: Host, plan: Plan) -> None:
         """Note the owners that a run which had done all had not come to note: of devices that are what they were."""
