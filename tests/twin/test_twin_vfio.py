@@ -208,3 +208,21 @@ def test_a_reboot_leaves_nothing_but_files(tmp_path: Path) -> None:
     twin.save(tmp_path / "twin")
     again = Twin.load(tmp_path / "twin")
     assert text(again, "proc/sys/kernel/random/boot_id") == text(twin, "proc/sys/kernel/random/boot_id")
+
+
+def test_what_a_bridge_that_has_a_driver_decodes_stays_as_it_was_set() -> None:
+    """``pci_enable_bridge`` leaves a bridge that is enabled as it is; of one that nobody enabled it enables all."""
+    twin = Twin.new("ac922-4gpu")
+    give(twin, RED)
+    above = twin.kernel.hardware.parent(twin.kernel.hardware.functions[RED])
+    assert above is not None
+    twin.poke(above.address, "config", 4, 0)
+    twin.lease_vfio(RED, holder="atoll-hold:red").close()
+    assert twin.peek(above.address, "config", 4) & 0x7 == 0
+    unbind = f"sys/bus/pci/devices/{above.address}/driver/unbind"
+    twin.write(unbind, str(above.address).encode())
+    twin.lease_vfio(RED, holder="atoll-hold:red").close()
+    assert twin.peek(above.address, "config", 4) & 0x6 == 0x6
+    twin.poke(above.address, "config", 4, 0)
+    twin.lease_vfio(RED, holder="atoll-hold:red").close()
+    assert twin.peek(above.address, "config", 4) & 0x6 == 0x4

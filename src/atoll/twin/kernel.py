@@ -278,12 +278,19 @@ class Kernel:
                 self.remove(top.address)
 
     def enable_above(self, function: Function) -> None:
-        """Enable the bridges above a device that is being enabled (``pci_enable_bridge``); they stay so."""
+        """Enable the bridges above a device that is being enabled (``pci_enable_bridge``); they stay so.
+
+        What one that is enabled decodes is left as somebody set it, and all of one that its driver enabled.
+        """
         bridge = self.hardware.parent(function)
         while bridge is not None:
-            bridge.set_command(on=Command.MASTER | self.hardware.spaces(bridge))
-            if bridge.address in self.devices:
-                self.devices[bridge.address].enabled = True
+            known = self.devices.get(bridge.address)
+            if known is None or not (known.enabled or known.driver):
+                bridge.set_command(on=Command.MASTER | self.hardware.spaces(bridge))
+                if known is not None:
+                    known.enabled = True
+            elif not known.driver:
+                bridge.set_command(on=Command.MASTER)
             bridge = self.hardware.parent(bridge)
 
     def unbind(self, device: Device) -> None:
