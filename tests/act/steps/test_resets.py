@@ -10,9 +10,12 @@ from act_bench import BLUE, RED, SPEC, Resetless, Watched, host_of, lose_journal
 from release_bench import give_back
 
 from atoll.act.executor import execute
+from atoll.act.failure import Failure
 from atoll.act.journal import read_journal
+from atoll.act.site import Site
+from atoll.act.steps.resets import Reset
 from atoll.errors import StepError
-from atoll.plan.step import StepKind
+from atoll.plan.step import Step, StepKind
 from atoll.twin import Twin
 
 
@@ -72,3 +75,14 @@ def test_a_reset_that_fails_is_told_where_it_is_no_method_that_the_kernel_has_no
         give_back(LastResetless(twin), spec)
     assert give_back(twin, spec).left == ()
     assert state(twin) == before
+
+
+def test_a_port_is_not_reset_whatever_a_plan_says() -> None:
+    """Its own ``reset`` is one of everything below it; a plan may have been written by hand."""
+    twin = Twin.new("ac922-4gpu")
+    port = host_of(twin).functions[RED].parent
+    assert port is not None
+    twin.write(f"sys/bus/pci/devices/{port}/driver/unbind", str(port).encode())
+    step = Step("s1", StepKind.RESET, port, "", "", "", "", method="bus")
+    with pytest.raises(Failure, match="is a port"):
+        Reset().before(Site(twin, host_of(twin)), step)

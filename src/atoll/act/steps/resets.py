@@ -129,7 +129,9 @@ class Reset:
     """Reset a device by a method, or through its holder's lease."""
 
     def before(self, site: Site, step: Step) -> State:
-        """It is quiet, or its own cluster's holder has it."""
+        """It is quiet, or its own cluster's holder has it. A port's own reset may lose everything below it."""
+        if device.read_function(site.machine, step.device).is_port:
+            raise Failure(f"{step.device} is a port: resetting it can lose everything that is below it")
         check_not_open(site.machine, step)
         if step.holder is None:
             driver = device.driver(site.machine, step.device)
