@@ -12,7 +12,7 @@ from fake_vfio import FakeKernel
 from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.vfio import Api, IrqIndex, VfioError, open_space
-from atoll.vfio.errors import Closed
+from atoll.vfio.errors import Closed, NotBound
 from atoll.vfio.uapi.irq import IrqSet
 from atoll.vfio.uapi.region import RegionInfo
 
@@ -22,6 +22,20 @@ EITHER = pytest.mark.parametrize("api", list(Api))
 
 def machine() -> FakeKernel:
     return FakeKernel(FakeMachine([FakeDevice(A, 5)], cdev=True))
+
+
+class Groupless(FakeMachine):
+    """Without an IOMMU: no driver of VFIO takes a device then."""
+
+    def files(self) -> dict[str, Callable[[], bytes] | str]:
+        return {path: content for path, content in super().files().items() if not path.endswith("/iommu_group")}
+
+
+@EITHER
+def test_without_an_iommu_that_is_told_and_not_to_bind_a_driver(api: Api) -> None:
+    kernel = FakeKernel(Groupless([FakeDevice(A, 5, driver=None)], cdev=True))
+    with open_space(api, kernel=kernel) as space, pytest.raises(NotBound, match="in no IOMMU group"):
+        space.open(A)
 
 
 @EITHER

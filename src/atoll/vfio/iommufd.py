@@ -164,10 +164,11 @@ class IoAddressSpace(AddressSpace):
 
     def _open(self, address: Address, token: uuid.UUID | None) -> Device:
         name = locate.node_name(self.kernel, address)
+        # First: without a group no driver of VFIO takes it, and binding one is no remedy.
+        group = locate.group_number(self.kernel, address)
         if name is None:
             raise diagnosis.not_bound(self.kernel, address)
         path = f"dev/vfio/devices/{name}"
-        group = locate.group_number(self.kernel, address)
         if name.startswith(_NO_IOMMU) or locate.is_noiommu(self.kernel, group):
             raise UnsafeNoIommu(f"{address} has no IOMMU: it would reach all memory", hint="turn the IOMMU on")
         with ExitStack() as undo:
