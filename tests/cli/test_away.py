@@ -50,7 +50,7 @@ def test_what_sleeps_is_unknown_and_it_is_said_how_to_know(run: Run, ac922: Path
     assert "atoll apply SPEC wakes it" in words
     # As it said: by that it is known.
     ran = run("apply", spec, "--host", ac922)
-    assert "PROVEN now; handed over: VIOLATED" in ran.out
+    assert "PROVEN now; handed over: VIOLATED: atoll prove tells why\n" in ran.out
     assert "no end cuts" not in ran.out
 
 

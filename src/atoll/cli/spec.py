@@ -33,7 +33,8 @@ def read_text(path: str) -> str:
     if path == "-":
         data = sys.stdin.buffer.read(_MOST_BYTES + 1)
         if not data:
-            raise InputError("standard input: nothing", hint="it is read once: either the cluster file is -, or --host")
+            hint = "pipe the cluster file in; where --host is - too, name a file: it is read once"
+            raise InputError("standard input: nothing", hint=hint)
     else:
         with Path(path).open("rb") as file:
             data = file.read(_MOST_BYTES + 1)

@@ -72,7 +72,11 @@ def apply_lines(plan: Plan, outcome: Outcome, statement: Statement | None, *, st
         lines += ["", style.doubtful("Not achieved"), *lacking_lines(plan.unachievable, style)]
     if statement is not None:
         lines += ["", f"{verdict_words(statement.verdict, style)} {statement.moment}; "]
-        lines[-1] += f"handed over: {verdict_words(statement.handed_over.verdict, style)}"
+        over = statement.handed_over.verdict
+        lines[-1] += f"handed over: {verdict_words(over, style)}"
+        if statement.verdict is Verdict.PROVEN and over is not Verdict.PROVEN:
+            # Of a verdict that is not the one now nothing else here tells why.
+            lines[-1] += ": atoll prove tells why"
         lines += survival_lines(statement)
         if statement.verdict is not Verdict.PROVEN:
             lines += proof_lines(statement.proof, style, verbose=verbose)
