@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -67,4 +68,38 @@ def test_what_is_no_counter_takes_nothing() -> None:
     os.close(there)
     assert not signaller.signal(here)
     os.close(here)
+    signaller.end()
+
+
+def test_who_leaves_a_full_counter_behind_keeps_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "_SECONDS", 0.05)
+    counter, signaller = os.eventfd(0, os.EFD_CLOEXEC), subject.Signaller()
+    before = set(threading.enumerate())
+    os.eventfd_write(counter, FULL)
+    assert not signaller.signal(counter)
+    (waiting,) = set(threading.enumerate()) - before
+    os.close(counter)
+    signaller.end()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_without_descriptors_or_threads_nothing_is_signalled_until_there_are_some(
+    counter: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*given: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    signaller = subject.Signaller()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        assert not signaller.signal(counter)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "dup", none)
+        assert not signaller.signal(counter)
+    assert signaller.signal(counter)
+    assert os.eventfd_read(counter) == 1
     signaller.end()
