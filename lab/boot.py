@@ -29,6 +29,8 @@ _LOOK = 5.0
 
 _LEAST = 1 << 20
 """Bytes that are free where a run had room."""
+_BROKEN = ("kernel BUG at ", "BUG: ", "Oops: ", "Kernel panic")
+"""What the kernel says first where it finds itself broken."""
 
 # Where the folders of runs are made; they stay there when something fails.
 RUNS_VARIABLE = "ATOLL_LAB_RUNS"
@@ -194,10 +196,10 @@ def _arguments(run: Boot, chosen: Kernel, folder: Path) -> list[str]:
             arguments += ["-cpu", "qemu64,+x2apic"]
     if "-M" not in run.qemu and "-machine" not in run.qemu:
         arguments += defaults
-    # A panic reboots at once, and a reboot ends the emulator.
+    # A panic reboots at once, and a reboot ends the emulator; what the kernel finds broken in itself is one.
     arguments += [*run.qemu, "-no-reboot", "-kernel", str(chosen.image), "-initrd", str(folder / "initrd")]
     # On a busy host the emulated timer is late, and the kernel would panic: "timer doesn't work through IO-APIC".
-    return [*arguments, "-append", f"{line} quiet panic=-1 no_timer_check {run.cmdline}"]
+    return [*arguments, "-append", f"{line} quiet panic=-1 oops=panic no_timer_check {run.cmdline}"]
 
 
 def _monitor() -> list[str]:
@@ -223,8 +225,10 @@ def _handed_back(folder: Path, chosen: Kernel) -> HandedBack:
 
 
 def _last_words(console: str) -> str:
+    """Return what the kernel found broken, which it tells before it dumps its state; otherwise the last line."""
     lines = [line.strip() for line in console.splitlines() if line.strip()]
-    return f"; its last words: {lines[-1][:200]}" if lines else "; it printed nothing"
+    broken = [line for line in lines if any(word in line for word in _BROKEN)]
+    return f"; its last words: {(broken or lines[-1:])[0][:200]}" if lines else "; it printed nothing"
 
 
 def _read(path: Path) -> bytes:

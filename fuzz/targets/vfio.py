@@ -71,10 +71,13 @@ class _Telling:
 
 
 def _chains(data: bytes) -> None:
-    descriptor = Descriptor(_Telling(data), 3, "device")
-    for ask in (device_info, lambda of: region_info(of, 0)):
-        with contextlib.suppress(AtollError):
-            ask(descriptor)
+    kernel = _Telling(data)
+    kernel.open_descriptors = {3}
+    descriptor = Descriptor(kernel, 3, "device")
+    with contextlib.closing(descriptor):
+        for ask in (device_info, lambda of: region_info(of, 0)):
+            with contextlib.suppress(AtollError):
+                ask(descriptor)
 
 
 def _chain_seeds() -> Iterator[bytes]:

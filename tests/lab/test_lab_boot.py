@@ -53,6 +53,8 @@ def test_a_kernel_that_panics_says_so(small_lab: str, tmp_path: Path) -> None:
         boot(run, folder=tmp_path / "run")
     assert caught.value.folder == tmp_path / "run"
     assert "Kernel panic" in (tmp_path / "run/console.txt").read_text()
+    assert "its last words: " in caught.value.message
+    assert "Kernel panic - not syncing" in caught.value.message, "not the last line of what it dumps"
 
 
 def test_a_deadline_is_kept(small_lab: str, tmp_path: Path) -> None:
