@@ -80,7 +80,7 @@ class Asking(Protocol):
 
     @property
     def printed(self) -> Mapping[str, bytes]:
-        """What they printed when they were last asked, by the record's name."""
+        """What they printed when they were last asked, by the record's name; not where they failed then."""
 
 
 @runtime_checkable

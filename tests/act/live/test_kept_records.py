@@ -127,6 +127,16 @@ def test_more_that_is_begun_keeps_what_was_told_first(machine: Played, smi: Smi)
     assert told(machine) == {*GPUS}
 
 
+def test_what_was_told_before_the_last_time_is_not_kept(machine: Played, smi: Smi) -> None:
+    """GPUs may have been exchanged since."""
+    boots(machine, "one")
+    read_host(machine)
+    smi.knows(())
+    begun(machine)
+    assert not (machine.folder / KEPT).exists()
+    assert not told(machine) & {*GPUS}
+
+
 def test_what_was_kept_is_of_one_boot(machine: Played, smi: Smi) -> None:
     boots(machine, "one")
     begun(machine)

@@ -53,7 +53,7 @@ class LiveTree:
         self._hung: set[str] = set()
         """Programs that did not end in time: they are not asked again."""
         self.printed: dict[str, bytes] = {}
-        """What programs printed when they were last asked, by the record's name."""
+        """What programs printed when they were last asked, by the record's name; not where they failed then."""
 
     @property
     def name(self) -> str:
@@ -114,6 +114,7 @@ class LiveTree:
         command, path = _command(name), f"{_RECORDS}/{name}"
         if command is None:
             raise os_error(errno.ENOENT, path)
+        self.printed.pop(name, None)
         if command[0] in self._hung:
             raise OSError(errno.EIO, f"{command[0]} did not end when it was asked before", path)
         try:
