@@ -214,7 +214,10 @@ def test_a_journal_that_takes_no_more_before_it_serves_is_told(tmp_path: Path, m
     assert state(twin) == before
 
 
-def test_what_was_read_before_the_host_slept_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sleeps", "verdict"), [(1, "violated"), (2, "unknown")])
+def test_what_was_read_before_the_host_slept_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeps: int, verdict: str
+) -> None:
     twin = Filed(tmp_path)
     host, plan = planned(twin)
     held = holding(twin)
@@ -225,7 +228,7 @@ def test_what_was_read_before_the_host_slept_proves_nothing(tmp_path: Path, monk
         nonlocal slept, reads
         reads += 1
         found = read_host(*arguments, **options)
-        if reads == 1:
+        if reads <= sleeps:
             slept += 10**9
             for cluster in held.held:
                 for address in cluster.functions:
@@ -234,7 +237,7 @@ def test_what_was_read_before_the_host_slept_proves_nothing(tmp_path: Path, monk
 
     monkeypatch.setattr("atoll.guard.holding.read_host", asleep_after)
     monkeypatch.setattr("atoll.guard.proving.slept_ns", lambda: slept)
-    assert proved(held)["verdict"] == "violated"
+    assert proved(held)["verdict"] == verdict
     assert reads == 2
 
 
@@ -305,6 +308,34 @@ def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.
         assert asked(proving) is first
         now = 1_000_000_000
         assert (first["verdict"], asked(proving)["verdict"]) == ("proven", "violated")
+
+
+def test_what_is_done_while_the_host_is_read_is_in_no_proof_that_is_asked_for_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = Filed(tmp_path)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+    now = 0
+    monkeypatch.setattr("atoll.guard.proving.elapsed_ns", lambda: now)
+    with held.proving() as proving:
+        order = proving.ask()
+        now = 999_999_999
+        assert proving.ask() is order
+        # The host was read, and keepers tell how it is.
+        assert select.select([proving], [], [], 60)[0]
+        proving.go_on()
+        for cluster in held.held:
+            for address in cluster.functions:
+                twin.reset(address, "bus")
+        now = 1_000_000_000
+        later = proving.ask()
+        assert proving.ask() is later
+        while not later.done:
+            assert select.select([proving], [], [], 60)[0]
+            proving.go_on()
+    assert (order.answer["verdict"], later.answer["verdict"]) == ("proven", "violated")
 
 
 def test_a_stray_keeper_is_named(tmp_path: Path) -> None:

@@ -266,7 +266,8 @@ def test_others_are_answered_while_the_host_is_read(served: Served) -> None:
             assert answer is not None
             assert answer["verdict"] == "proven"
             assert client.state()["clusters"]
-    assert len(reads) == 1
+    # Who asks while it is read may have changed what was read of it before.
+    assert len(reads) == 2
 
 
 def test_who_leaves_while_a_proof_is_made_for_him_is_let_go(served: Served) -> None:

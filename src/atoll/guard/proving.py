@@ -31,7 +31,7 @@ _TOLD_SECONDS = 1.0
 _READING_SECONDS = 180.0
 """How long it may take: a program that hangs in its driver is waited for, and a device whose lock the kernel holds."""
 _SLEPT_NS = 100_000_000
-"""A host that slept for longer while it was read is read once more: what was read before is a memory."""
+"""A host that slept for longer while it was read is read once more, and then not known: what was read is a memory."""
 _PAIRS = 3
 """How many pairs that are not, or not known to be, isolated are told."""
 
@@ -52,7 +52,7 @@ class Proving:
         seconds: float = _TOLD_SECONDS,
     ) -> None:
         """``read`` reads the host and ``state`` says what is so, both in a thread; ``look`` adds what keepers tell. A
-        proof is told again for so many seconds."""
+        proof is told again for so many seconds since its reading began."""
         self._read = read
         self._look = look
         self._state = state
@@ -61,6 +61,10 @@ class Proving:
         self._defects = Defects()
         self._order: Order | None = None
         """The last one."""
+        self._later: Order | None = None
+        """The one that begins once that is done."""
+        self._at = ""
+        """When the last one's reading began: what happened since it need not have seen."""
         self._until = 0
         """Until when it is told again, as ``elapsed_ns`` counts."""
         self._slept = 0
@@ -77,13 +81,16 @@ class Proving:
         return self._told.fileno()
 
     def ask(self) -> Order:
-        """Return a proof: one that is a second old at most, or one under way, whose ``answer`` comes."""
-        if self._order is not None and (not self._order.done or elapsed_ns() < self._until):
+        """Return a proof, whose ``answer`` comes: one whose reading began a second ago at most, or begins now, or
+        once the one under way is done. That may have read before what whoever asks has done since."""
+        if self._order is not None and elapsed_ns() < self._until:
             return self._order
-        self._order = Order(time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds"))
-        self._tries = 0
-        self._begin()
-        return self._order
+        asked = self._later or Order(time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds"))
+        if self._order is not None and not self._order.done:
+            self._later = asked
+        else:
+            self._prove(asked)
+        return asked
 
     def go_on(self) -> None:
         """Take what the thread has found, and go on."""
@@ -105,7 +112,13 @@ class Proving:
             self._order.error = self._defects.tell(defect, "'proof'")
             self._end({})
 
+    def _prove(self, order: Order) -> None:
+        self._order, self._tries = order, 0
+        self._begin()
+
     def _begin(self) -> None:
+        self._at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._until = elapsed_ns() + self._again_ns
         self._slept = slept_ns()
         self._tries += 1
         self._start(self._looked, self._read)
@@ -114,16 +127,20 @@ class Proving:
         self._start(self._stated, self._state, self._look(host))
 
     def _stated(self, found: Mapping[str, Any]) -> None:
-        if slept_ns() - self._slept > _SLEPT_NS and self._tries == 1:
+        if slept_ns() - self._slept <= _SLEPT_NS:
+            self._end(found)
+        elif self._tries == 1:
             self._begin()
         else:
-            self._end(found)
+            self._end(_unknown("the host slept while it was read"))
 
     def _end(self, found: Mapping[str, Any]) -> None:
         assert self._order is not None
-        self._order.answer = {**found, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        self._order.answer = {**found, "at": self._at}
         self._order.done = True
-        self._until = elapsed_ns() + self._again_ns
+        later, self._later = self._later, None
+        if later is not None:
+            self._prove(later)
 
     def _start(self, then: Callable[[Any], None], work: Callable[..., Any], *arguments: Any) -> None:
         self._next = then
