@@ -84,6 +84,9 @@ def test_a_bus_reset_is_listed_for_who_was_found_first() -> None:
         twin.write(sysfs(first, "reset_method"), b"bus")
     twin.write(sysfs(first, "reset_method"), b"default")
     assert "bus" not in text(twin, sysfs(first, "reset_method")), "found out anew"
+    twin.write("sys/bus/pci/devices/0000:08:00.0/remove", b"1")
+    twin.reset(at("0000:08:00.1"), "bus")
+    assert "bus" not in text(twin, sysfs(at("0000:08:00.1"), "reset_method")), "alone by now, and not found so"
 
 
 def test_a_reset_that_is_found_no_more_leaves_its_files() -> None:

@@ -13,6 +13,7 @@ from vfio_machine import FakeDevice, FakeMachine, address
 
 from atoll.vfio import Api, IrqIndex, VfioError, open_space
 from atoll.vfio.errors import Closed, NotBound
+from atoll.vfio.handover import Handover, export
 from atoll.vfio.uapi.irq import IrqSet
 from atoll.vfio.uapi.region import RegionInfo
 
@@ -81,6 +82,7 @@ def test_no_vector_at_all_does_not_mean_to_switch_off(api: Api) -> None:
                 lambda: msi.trigger(0, 0),
                 lambda: msi.signal([]),
                 lambda: msi.mask(0, 0),
+                lambda: msi.unmask(0, 0),
             ]
             for call in nothing:
                 with pytest.raises(VfioError, match="no vector") as caught:
@@ -169,6 +171,24 @@ def test_what_nobody_has_any_more_is_closed(api: Api) -> None:
     assert kernel.files == {}
     with open_space(api, kernel=kernel) as space:
         space.open(A)
+
+
+@EITHER
+@pytest.mark.filterwarnings("ignore:.*was never closed:ResourceWarning")
+def test_what_is_to_be_handed_over_stays_open_until_then(api: Api) -> None:
+    kernel = machine()
+
+    def exported() -> Handover:
+        space = open_space(api, kernel=kernel)
+        space.open(A)
+        return export(space)
+
+    sent = exported()
+    gc.collect()
+    assert set(sent.descriptors) <= kernel.files.keys()
+    del sent
+    gc.collect()
+    assert kernel.files == {}
 
 
 def test_what_is_forgotten_is_told() -> None:

@@ -58,12 +58,14 @@ def test_a_window_that_another_device_reaches_is_unmapped_first(api: Api) -> Non
 def test_a_window_whose_mapping_somebody_else_took_is_closed_all_the_same() -> None:
     kernel = machine()
     with open_space(Api.LEGACY, kernel=kernel) as space:
-        window = space.open(A).region(0).map()
+        region = space.open(A).region(0)
+        before = dict(kernel.references)
+        window = region.map()
         mapping = space.map(0x40000000, window)
         space._unmap(0x40000000, window.size)
         with pytest.raises(VfioError):
             window.close()
-        assert not mapping.mapped
+        assert (mapping.mapped, kernel.references) == (False, before)
         with pytest.raises(Closed):
             window.read32(0)
     assert kernel.references == {}

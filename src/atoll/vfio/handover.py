@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.errors import InputError
@@ -37,6 +37,8 @@ class Handover:
     text: str
     descriptors: tuple[int, ...]
     """Still owned by the address space: send them, do not close them."""
+    space: AddressSpace = field(repr=False, compare=False)
+    """Kept as long as this is: else its descriptors could be closed, and their numbers be other files', before."""
 
 
 def export(space: AddressSpace, devices: Iterable[Address] | None = None) -> Handover:
@@ -72,7 +74,7 @@ def _export_container(space: Container, devices: Sequence[Device]) -> Handover:
         told.append({"address": str(device.address), "group": space.group_of(device), "descriptor": len(numbers)})
         numbers.append(device.fileno())
     document = {"schema": _SCHEMA, "api": Api.LEGACY, "model": int(space.model), "groups": groups, "devices": told}
-    return Handover(json.dumps(document), tuple(numbers))
+    return Handover(json.dumps(document), tuple(numbers), space)
 
 
 def _export_iommufd(space: IoAddressSpace, devices: Sequence[Device]) -> Handover:
@@ -83,7 +85,7 @@ def _export_iommufd(space: IoAddressSpace, devices: Sequence[Device]) -> Handove
         told.append({"address": str(device.address), "id": bound, "descriptor": len(numbers)})
         numbers.append(device.fileno())
     document = {"schema": _SCHEMA, "api": Api.IOMMUFD, "ioas": space.ioas, "devices": told}
-    return Handover(json.dumps(document), tuple(numbers))
+    return Handover(json.dumps(document), tuple(numbers), space)
 
 
 def receive(text: str, descriptors: Sequence[int], *, kernel: Kernel | None = None) -> AddressSpace:

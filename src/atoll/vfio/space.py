@@ -124,8 +124,9 @@ class AddressSpace(ABC):
         """Open a device that is bound to a VFIO driver; return it as it is where it is open here already.
 
         The kernel resets it, where it can. ``token`` is for virtual functions whose physical function is held
-        through VFIO (``Device.set_vf_token``). Raises VfioError and what is below it, ValueError for a text that is no
-        address; then nothing is left open.
+        through VFIO (``Device.set_vf_token``); one that the kernel wants none of is an error (EINVAL) of the legacy
+        interface, and left away through iommufd. Raises VfioError and what is below it, ValueError for a text that is
+        no address; then nothing is left open.
         """
         self._check()
         if isinstance(address, str):
