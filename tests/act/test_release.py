@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -201,6 +202,50 @@ def test_a_driver_that_does_not_come_keeps_nobody_else_from_getting_his_device_b
     assert len(done) == len({*done})
     assert device.driver(twin, BLUE) == "nouveau"
     assert {entry.step.device for entry in read_journal(twin).entries} == {RED}
+    assert give_back(twin).left == ()
+    assert state(twin) == state(Twin.new("ac922-4gpu"))
+
+
+def test_nor_does_one_that_the_kernel_chooses() -> None:
+    twin = applied()
+    lose_journal(twin)
+
+    class Failing(Watched):
+        """The first of the devices is refused."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if path.endswith("drivers_probe") and data.decode().strip() == str(RED):
+                raise OSError(errno.ENODEV, "No such device")
+            super().write(path, data, offset=offset)
+
+    with pytest.raises(StepError, match=rf"^bind of {RED} failed: .*No such device\. Done before: .*bind {BLUE}"):
+        give_back(Failing(twin))
+    assert device.driver(twin, BLUE) == "nouveau"
+    assert {entry.step.device for entry in read_journal(twin).entries} == {RED}
+    give_back(twin)
+    assert device.driver(twin, RED) == "nouveau"
+
+
+@pytest.mark.parametrize("hangs", [RED, BLUE])
+def test_where_the_kernel_does_not_return_from_a_driver_no_other_comes_after_it(hangs: Address) -> None:
+    """It has locks meanwhile that the next one may need."""
+    twin = applied()
+    tried = []
+
+    class Hanging(Watched):
+        """Neither device is taken: of one the kernel does not even say so."""
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if path.endswith("/bind"):
+                tried.append(data.decode().strip())
+                number = errno.ETIMEDOUT if tried[-1] == str(hangs) else errno.ENODEV
+                raise OSError(number, os.strerror(number))
+            super().write(path, data, offset=offset)
+
+    with pytest.raises(StepError) as caught:
+        give_back(Hanging(twin))
+    assert tried == ([str(RED)] if hangs == RED else [str(RED), str(BLUE)])
+    assert all(f"bind of {address} failed" in caught.value.message for address in tried)
     assert give_back(twin).left == ()
     assert state(twin) == state(Twin.new("ac922-4gpu"))
 

@@ -34,7 +34,6 @@ class Attempts:
     """What stands otherwise than before once all is given back."""
     kept: set[int] = field(default_factory=set)
     """Entries, by number, of what is cut still once its device is given back."""
-
     failed: dict[Address, str] = field(default_factory=dict)
     """Devices for which the last of all could not be done, with why: it keeps nobody else from getting his."""
 
@@ -52,16 +51,16 @@ class Attempts:
                 return
             said = f"{kind} of {address} failed: {error}"
             if not last or _hangs(error):
-                raise self.half_way(said) from error
+                raise self.half_way(*self.failed.values(), said) from error
             self.failed[address] = said
             return
         self.deeds.append(Deed(kind, address, told))
 
-    def half_way(self, said: str) -> StepError:
-        """Return what is raised where something failed."""
+    def half_way(self, *said: str) -> StepError:
+        """Return what is raised where something failed: sentences that tell what."""
         done = ", ".join(dict.fromkeys(f"{deed.kind} {deed.device}" for deed in self.deeds)) or "nothing"
         hint = "what was given back stays so; run atoll release again once the reason is gone"
-        return StepError(f"{said}. Done before: {done}", hint=hint)
+        return StepError(f"{'; '.join(said)}. Done before: {done}", hint=hint)
 
     def there(self, address: Address) -> bool:
         """Whether a device is there still: one that was pulled meanwhile keeps nobody from getting the others back."""

@@ -73,7 +73,7 @@ class GivingBack(PortsGivenBack):
                     self.kept.update(keep_moved(self.work.journal, address))
                 self.forget(address)
         if self.failed:
-            raise self.half_way("; ".join(self.failed.values()))
+            raise self.half_way(*self.failed.values())
 
     def note_held(self) -> None:
         """Put into the journal what is held and not in it: once closed, nothing else would tell that it is to be given
@@ -209,10 +209,9 @@ class GivingBack(PortsGivenBack):
             self.attempt("bind", address, partial(restore, machine, address, state), told, last=True)
             return
         if device.driver(machine, address) is None:
-            self.attempt(
-                "bind", address, partial(_probe, machine, address), "given to the driver of the kernel's choice"
-            )
-        if not self.there(address):
+            told = "given to the driver of the kernel's choice"
+            self.attempt("bind", address, partial(_probe, machine, address), told, last=True)
+        if address in self.failed or not self.there(address):
             return
         self.left.append(f"no journal tells which driver had {address}: it has {device.driver(machine, address)} now")
 
