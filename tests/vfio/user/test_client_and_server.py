@@ -48,6 +48,16 @@ def order(client: Client, where: int, address: int, count: int) -> int:
     return code
 
 
+def test_a_device_reaches_a_file_of_its_owner_by_asking(pair: Pair, tmp_path: Path) -> None:
+    client, _ = pair
+    with open(tmp_path / "ram", "w+b") as file:
+        file.write(b"SECRET".ljust(0x1000, b"\0"))
+        file.flush()
+        client.map_memory(0x80000, file.fileno(), 0x1000)
+        assert order(client, ORDER, 0x80000, 6) == 0
+    assert client.read(0, DATA, 6) == b"SECRET"
+
+
 def test_what_a_device_is(pair: Pair) -> None:
     client, _ = pair
     assert client.version.minor == 1
