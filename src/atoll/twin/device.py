@@ -23,7 +23,9 @@ class Device:
     found_alone: bool = True
     """Nothing else was known on its bus when it was found: what the kernel's list of methods goes by for ``bus``."""
     enabled: bool = False
-    """Switched on through ``enable`` without a driver."""
+    """Switched on without a driver: through ``enable``, or for what is below."""
+    master: bool = False
+    """Bus mastering was switched on for what is below (``pci_dev.is_busmaster``), without a driver."""
     ari: bool = False
     """The kernel switched ARI on at this port, and tells so, whatever became of it since."""
 

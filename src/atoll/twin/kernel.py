@@ -280,7 +280,8 @@ class Kernel:
     def enable_above(self, function: Function) -> None:
         """Enable the bridges above a device that is being enabled (``pci_enable_bridge``); they stay so.
 
-        What one that is enabled decodes is left as somebody set it, and all of one that its driver enabled.
+        What one that is enabled decodes is left as somebody set it, and so is its bus mastering, once its driver, or
+        this, has switched it on.
         """
         bridge = self.hardware.parent(function)
         while bridge is not None:
@@ -288,9 +289,10 @@ class Kernel:
             if known is None or not (known.enabled or known.driver):
                 bridge.set_command(on=Command.MASTER | self.hardware.spaces(bridge))
                 if known is not None:
-                    known.enabled = True
-            elif not known.driver:
+                    known.enabled = known.master = True
+            elif not (known.master or known.driver):
                 bridge.set_command(on=Command.MASTER)
+                known.master = True
             bridge = self.hardware.parent(bridge)
 
     def unbind(self, device: Device) -> None:
@@ -305,7 +307,7 @@ class Kernel:
         if function.enabled_vfs:
             self.set_vfs(device.address, 0)
         function.set_command(off=Command.MASTER)
-        device.driver = None
+        device.driver, device.master = None, False
         self.changed()
 
     def virtual(self, function: Function) -> list[Function]:

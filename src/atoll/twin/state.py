@@ -64,6 +64,7 @@ def _device(device: Device) -> dict[str, Any]:
         "methods": device.methods,
         "alone": device.found_alone,
         "enabled": device.enabled,
+        "master": device.master,
         "ari": device.ari,
     }
 
@@ -116,6 +117,7 @@ def _restore_devices(table: dict[str, Any], kernel: Kernel) -> None:
         address = _known(kernel, text)
         device = Device(address, _driver(kernel, entry["driver"]), _text(entry["override"]))
         device.enabled = _flag(entry["enabled"])
+        device.master = _flag(entry.get("master", False))
         device.ari = _flag(entry.get("ari", False))
         device.found_alone = _flag(entry["alone"])
         if entry["methods"] is not None:

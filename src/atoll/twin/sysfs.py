@@ -220,7 +220,7 @@ class Sysfs:
         elif not device.enabled:
             raise OSError(errno.EIO, f"{device.address} is not enabled")
         else:
-            device.enabled = False
+            device.enabled = device.master = False
             function.set_command(off=Command.MASTER)
 
     def reset(self, address: Address, text: str) -> None:
