@@ -2,9 +2,9 @@
 
 What is left out, as QEMU and the twin differ there by their nature: vendor-specific contents of files, numbers of
 groups (the guest's chipset has some), operations that the kernel answers by waiting (removing or unbinding what is
-open), resets of bridges themselves, which lose everything below them, and removing a function whose group is open by
-another: Linux 6.1 with Intel's IOMMU then corrupts its list of what a domain translates for (``list_del corruption`` in
-``device_block_translation``, once the group is closed; behind a bridge whose id they share).
+open), resets of bridges themselves, which lose everything below them, and removing a function below a PCI bridge out of
+a group that others stay in: Linux 6.1 with Intel's IOMMU then corrupts its list of what a domain translates for
+(``list_del corruption`` in ``device_block_translation``, once the group is opened or closed through VFIO).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from atoll.act.machine import Lease
 from atoll.pci.address import Address
-from atoll.pci.header import Command
+from atoll.pci.header import Command, PortType
 from atoll.twin.spec import Blueprint, DomainKind, FunctionSpec
 from atoll.twin.twin import Twin
 from lab.boot import Boot, Result, boot
@@ -103,7 +103,7 @@ class _Drawing:
         return "write", f"sys/bus/pci/drivers/{bound or self._driver()}/unbind", str(spec.address)
 
     def _remove(self, spec: FunctionSpec) -> Operation:
-        if self._open_below(spec) or self._in_open_group(spec):
+        if self._open_below(spec) or self._leaves_mates(spec):
             return self._rescan(spec)
         return "write", _file(spec, "remove"), "1"
 
@@ -144,15 +144,14 @@ class _Drawing:
         below = {function.address for function in hardware.below(hardware.functions[spec.address])}
         return any(Address.parse(name) in {*below, spec.address} for name in self.leases)
 
-    def _in_open_group(self, spec: FunctionSpec) -> bool:
-        """Whether it, or what is below it, is in a group of which something is open."""
+    def _leaves_mates(self, spec: FunctionSpec) -> bool:
+        """Whether it, or something below it, shares a PCI bus and a group with what would stay."""
         kernel = self.twin.kernel
-        opened = {kernel.devices[Address.parse(name)].group for name in self.leases} - {None}
-        here = (
-            kernel.hardware.functions[spec.address],
-            *kernel.hardware.below(kernel.hardware.functions[spec.address]),
-        )
-        return any(f.address in kernel.devices and kernel.devices[f.address].group in opened for f in here)
+        top = kernel.hardware.functions[spec.address]
+        gone = {function.address: function for function in (top, *kernel.hardware.below(top))}
+        buses = [a for a, f in gone.items() if f.spec.port is PortType.CONVENTIONAL and a in kernel.devices]
+        groups = {kernel.devices[address].group for address in buses} - {None}
+        return any(device.group in groups and address not in gone for address, device in kernel.devices.items())
 
 
 def _file(spec: FunctionSpec, name: str) -> str:
