@@ -42,6 +42,16 @@ def test_where_a_start_time_cannot_be_told_a_process_counts_as_running(
     assert is_alive(me)
 
 
+def test_nor_is_one_taken_for_dead_where_the_clock_of_its_start_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = this_process()
+    show_later(tmp_path, me, 100000, 0)
+    (tmp_path / "self/timens_offsets").write_text("boottime 100000\n")
+    monkeypatch.setattr("atoll.act.owner._PROC", str(tmp_path))
+    assert is_alive(me)
+
+
 def show_later(proc: Path, owner: Owner, seconds: int, rest: int) -> None:
     """Show a process as one in a time namespace sees it, whose clock is ahead by seconds and nanoseconds."""
     name, _, fields = Path("/proc/self/stat").read_text().rpartition(")")

@@ -111,12 +111,15 @@ def _started(pid: int) -> int | None:
 
 def _shift() -> int | None:
     """Return by how many clock ticks processes are shown to have started later than the host has it, in a time
-    namespace whose clock was set otherwise; None where that is no whole number."""
+    namespace whose clock was set otherwise; None where that is no whole number, or cannot be read."""
     try:
         with open(f"{_PROC}/self/timens_offsets", encoding="ascii") as file:
             offsets = {clock: int(seconds) * 10**9 + int(rest) for clock, seconds, rest in map(str.split, file)}
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        # A kernel without time namespaces.
         return 0
+    except (OSError, ValueError):
+        return None
     ticks, rest = divmod(offsets.get("boottime", 0) * os.sysconf("SC_CLK_TCK"), 10**9)
     return None if rest else ticks
 
