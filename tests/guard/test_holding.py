@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shutil
@@ -425,6 +426,27 @@ def test_a_journal_that_is_lost_while_it_holds_proves_nothing_and_is_told_at_the
     # Ports of the bridges above: nothing else gives them back.
     assert [told for told in outcome.left if told.endswith("what was changed of it stays")]
     assert any("was moved away or emptied" in told for told in outcome.left)
+
+
+def test_what_a_driver_does_not_take_back_is_for_recover_to_give_back(tmp_path: Path) -> None:
+    """Release is refused after a holder that did not end in good order."""
+
+    class Refusing(Filed):
+        refuses = False
+
+        def write(self, path: str, data: bytes, *, offset: int = 0) -> None:
+            if self.refuses and path.endswith("/bind"):
+                raise OSError(errno.ENODEV, "No such device")
+            super().write(path, data, offset=offset)
+
+    twin = Refusing(tmp_path)
+    host, plan = planned(twin)
+    held = holding(twin)
+    held.achieve(host, plan)
+    twin.refuses = True
+    with pytest.raises(StepError, match=r"bind of .* failed") as caught:
+        held.end(())
+    assert caught.value.hint == "what was given back stays so; run atoll recover once the reason is gone"
 
 
 def test_who_only_looks_touches_nothing(tmp_path: Path) -> None:

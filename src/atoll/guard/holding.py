@@ -293,7 +293,8 @@ class Holding:
 
 
 def _then_recover(hint: str) -> str:
-    """Return what to do first, and that recover gives back what is left then."""
+    """Return what to do first, and that recover gives back what is left then: release is refused until it has run."""
+    hint = hint.replace("run atoll release again", "run atoll recover")
     if "atoll recover" in hint:
         return hint
     return f"{hint}; then run atoll recover" if hint else "run atoll recover"
