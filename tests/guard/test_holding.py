@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import shutil
 import socket
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 from act_bench import SPEC, Filed, host_of, lose_journal, planned, state, to_vfio
+from holding_bench import holding, proved
 
 from atoll.act.executor import execute
 from atoll.act.failure import Failure
@@ -25,42 +25,17 @@ from atoll.act.journal import read_journal
 from atoll.act.owner import this_process
 from atoll.act.running import running
 from atoll.errors import InputError, Interrupted, RefusedError, StepError
-from atoll.fabric.answer import Policy
 from atoll.guard.client import Client
-from atoll.guard.holding import Holding, held_clusters
-from atoll.guard.keepers import Keepers
+from atoll.guard.holding import held_clusters
 from atoll.guard.notify import Notifier
 from atoll.guard.only_holder import the_only_holder
-from atoll.guard.proving import Proving
 from atoll.guard.service import Service
-from atoll.host import read_host
-from atoll.host.model import Host
 from atoll.isolation.proof import Verdict
 from atoll.plan.selector import gpus
 from atoll.plan.spec import read_spec
-from atoll.report.hold import proof_document, proof_lines
+from atoll.report.hold import proof_lines
 from atoll.report.style import PLAIN
 from atoll.twin import Twin
-
-
-def holding(twin: Twin, spec: str = SPEC) -> Holding:
-    clusters = read_spec(spec, host_of(twin), name="spec")
-    return Holding(twin, Keepers(), clusters, spec, Policy.STRICT, grace=0.0, notifier=Notifier({}))
-
-
-def proved(held: Holding) -> Mapping[str, Any]:
-    """Return a proof that is made now."""
-    with held.proving() as proving:
-        return asked(proving)
-
-
-def asked(proving: Proving) -> Mapping[str, Any]:
-    """Return a proof, once it is made."""
-    order = proving.ask()
-    while not order.done:
-        assert select.select([proving], [], [], 60)[0]
-        proving.go_on()
-    return order.answer
 
 
 def test_it_achieves_proves_serves_and_gives_back(tmp_path: Path) -> None:
@@ -215,54 +190,6 @@ def test_a_journal_that_takes_no_more_before_it_serves_is_told(tmp_path: Path, m
     assert state(twin) == before
 
 
-@pytest.mark.parametrize(("sleeps", "verdict"), [(1, "violated"), (2, "unknown")])
-def test_what_was_read_before_the_host_slept_proves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeps: int, verdict: str
-) -> None:
-    twin = Filed(tmp_path)
-    host, plan = planned(twin)
-    held = holding(twin)
-    held.achieve(host, plan)
-    slept, reads = 0, 0
-
-    def asleep_after(*arguments: Any, **options: Any) -> Host:
-        nonlocal slept, reads
-        reads += 1
-        found = read_host(*arguments, **options)
-        if reads <= sleeps:
-            slept += 10**9
-            for cluster in held.held:
-                for address in cluster.functions:
-                    twin.reset(address, "bus")
-        return found
-
-    monkeypatch.setattr("atoll.guard.holding.read_host", asleep_after)
-    monkeypatch.setattr("atoll.guard.proving.slept_ns", lambda: slept)
-    assert proved(held)["verdict"] == verdict
-    assert reads == 2
-
-
-def test_what_is_proven_is_about_the_devices_that_were_given_out(tmp_path: Path) -> None:
-    twin = Filed(tmp_path)
-    spec = SPEC.replace('["gpu[1]"]', '["gpu[1]", "gpu[2]"]')
-    host, plan = planned(twin, spec)
-    held = holding(twin, spec)
-    held.achieve(host, plan)
-    assert proved(held)["verdict"] == "proven"
-    red, blue, blue2 = gpus(host)[:3]
-    twin.vfio.close(red)
-    twin.write(f"sys/bus/pci/devices/{red}/remove", b"1")
-    held._gone.add(red)
-    # By their numbers blue's would be red's and blue's now, and the second of them a third one.
-    assert proved(held)["verdict"] == "proven"
-    twin.vfio.close(blue2)
-    twin.write(f"sys/bus/pci/devices/{blue2}/remove", b"1")
-    told = proved(held)
-    assert told["verdict"] == told["handed_over"] == "unknown"
-    assert told["reasons"] == [f"not there any more: {blue2} of blue"]
-    assert blue in held.clusters.owner()
-
-
 class Leaving(Filed):
     """The kernel takes the driver off a device: its link has gone, and it has not let go yet."""
 
@@ -287,56 +214,6 @@ def test_the_end_waits_for_what_the_kernel_takes_and_not_for_an_owner_who_only_s
     assert not held._leaves(red)
     twin.leaving = True
     assert held._leaves(red)
-
-
-def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = Filed(tmp_path)
-    host, plan = planned(twin)
-    held = holding(twin)
-    held.achieve(host, plan)
-    now = 0
-    monkeypatch.setattr("atoll.guard.proving.elapsed_ns", lambda: now)
-    with held.proving() as proving:
-        first = asked(proving)
-        assert {"control:nvlink-mask-v100", "configuration-space"} <= set(first["assumptions"])
-        told = proof_document(first)
-        assert (told["assumptions"], told["verdict"]) == (first["assumptions"], "proven")
-        assert "control:nvlink-mask-v100" in "\n".join(proof_lines(first, PLAIN))
-        for cluster in held.held:
-            for address in cluster.functions:
-                twin.reset(address, "bus")
-        now = 999_999_999
-        assert asked(proving) is first
-        now = 1_000_000_000
-        assert (first["verdict"], asked(proving)["verdict"]) == ("proven", "violated")
-
-
-def test_what_is_done_while_the_host_is_read_is_in_no_proof_that_is_asked_for_since(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    twin = Filed(tmp_path)
-    host, plan = planned(twin)
-    held = holding(twin)
-    held.achieve(host, plan)
-    now = 0
-    monkeypatch.setattr("atoll.guard.proving.elapsed_ns", lambda: now)
-    with held.proving() as proving:
-        order = proving.ask()
-        now = 999_999_999
-        assert proving.ask() is order
-        # The host was read, and keepers tell how it is.
-        assert select.select([proving], [], [], 60)[0]
-        proving.go_on()
-        for cluster in held.held:
-            for address in cluster.functions:
-                twin.reset(address, "bus")
-        now = 1_000_000_000
-        later = proving.ask()
-        assert proving.ask() is later
-        while not later.done:
-            assert select.select([proving], [], [], 60)[0]
-            proving.go_on()
-    assert (order.answer["verdict"], later.answer["verdict"]) == ("proven", "violated")
 
 
 def test_a_stray_keeper_is_named(tmp_path: Path) -> None:
@@ -446,7 +323,7 @@ def test_what_a_driver_does_not_take_back_is_for_recover_to_give_back(tmp_path: 
     twin.refuses = True
     with pytest.raises(StepError, match=r"bind of .* failed") as caught:
         held.end(())
-    assert caught.value.hint == "what was given back stays so; run atoll recover once the reason is gone"
+    assert caught.value.hint == "once the reason is gone, run atoll recover: it gives back what is left"
 
 
 def test_who_only_looks_touches_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def test_without_an_iommu_that_is_told_and_not_to_bind_a_driver(api: Api) -> Non
         space.open(A)
 
 
+def refused(call: Callable[[], object], why: str) -> None:
+    """As wrong use (EINVAL)."""
+    with pytest.raises(VfioError, match=why) as caught:
+        call()
+    assert caught.value.errno == errno.EINVAL
+
+
 @EITHER
 def test_numbers_that_no_field_holds_are_not_cut_to_ones_that_it_does(api: Api) -> None:
     with open_space(api, kernel=machine()) as space:
@@ -55,9 +62,7 @@ def test_numbers_that_no_field_holds_are_not_cut_to_ones_that_it_does(api: Api) 
                 lambda: msi.signal([None], start=1 << 32),
             ]
             for call in wrong:
-                with pytest.raises(VfioError, match="cannot be") as caught:
-                    call()
-                assert caught.value.errno == errno.EINVAL
+                refused(call, "cannot be")
             assert event.take() == 0
 
 
@@ -85,9 +90,7 @@ def test_no_vector_at_all_does_not_mean_to_switch_off(api: Api) -> None:
                 lambda: msi.unmask(0, 0),
             ]
             for call in nothing:
-                with pytest.raises(VfioError, match="no vector") as caught:
-                    call()
-                assert caught.value.errno == errno.EINVAL
+                refused(call, "no vector")
             msi.trigger()
             assert event.take() == 1
             msi.disable()

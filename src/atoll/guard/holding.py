@@ -58,6 +58,7 @@ _ENDING_SECONDS = 60.0
 """How long a service manager is asked to wait until all is given back, where that begins at once."""
 _LEAVING_SECONDS = 30.0
 """How long the kernel may take to remove what was let go for it."""
+_RECOVER = "once the reason is gone, run atoll recover: it gives back what is left"
 
 
 def held_clusters(clusters: Clusters) -> tuple[Cluster, ...]:
@@ -289,15 +290,8 @@ class Holding:
             return Ended(self.give_back())
         except StepError as error:
             told = "; ".join((error.message, *leave(self.machine, self.keepers, self._gone, self._done)))
-            raise StepError(told, hint=_then_recover(error.hint)) from error
-
-
-def _then_recover(hint: str) -> str:
-    """Return what to do first, and that recover gives back what is left then: release is refused until it has run."""
-    hint = hint.replace("run atoll release again", "run atoll recover")
-    if "atoll recover" in hint:
-        return hint
-    return f"{hint}; then run atoll recover" if hint else "run atoll recover"
+            # Not what a release would have one do: until recover has run, it is refused.
+            raise StepError(told, hint=_RECOVER) from error
 
 
 def _interrupted(told: str) -> Interrupted:

@@ -177,3 +177,13 @@ def test_nothing_is_kept_of_what_is_refused(machine: Played, smi: Smi) -> None:
         refused()
     assert kept == list(NAMES)
     assert not (machine.folder / KEPT).exists()
+
+
+def test_what_a_run_left_that_died_before_it_was_noted_is_replaced(machine: Played, smi: Smi) -> None:
+    """Nothing is away then: nvidia-smi tells all that there is."""
+    boots(machine, "one")
+    stale = machine.folder / KEPT / "one" / NAMES[1]
+    stale.parent.mkdir(parents=True)
+    stale.write_text("GPU 0: Tesla (UUID: GPU-0)\n")
+    begun(machine)
+    assert stale.read_text() == (smi.folder / "nvlink").read_text()

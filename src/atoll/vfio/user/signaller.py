@@ -1,4 +1,4 @@
-"""Signalling event counters that another process has too, without ever waiting for it.
+"""Signalling event counters that another process has too, without waiting for it, but for a second.
 
 Whether a write to a full counter waits is a property of the open file (O_NONBLOCK), which whoever sent the descriptor
 can change at any time; no system call writes to a counter without waiting whatever the file says. So a thread does it.
