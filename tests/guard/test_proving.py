@@ -89,6 +89,9 @@ def test_a_proof_is_told_again_for_a_second(tmp_path: Path, monkeypatch: pytest.
         told = proof_document(first)
         assert (told["assumptions"], told["verdict"]) == (first["assumptions"], "proven")
         assert "control:nvlink-mask-v100" in "\n".join(proof_lines(first, PLAIN))
+        assert told["policy"] == "strict"
+        assert "policy" not in proof_lines(first, PLAIN)[0], "told where it is another than the usual one"
+        assert proof_lines({**first, "policy": "linux"}, PLAIN)[0].endswith(" (policy linux)")
         reset(twin, held)
         now = 999_999_999
         assert asked(proving) is first
